@@ -1,0 +1,1 @@
+//! Docker Engine API documents, version gates and stream framing.

@@ -1,0 +1,1 @@
+//! Tar and compression streams, whiteouts, and extraction confined to a root.

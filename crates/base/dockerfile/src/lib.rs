@@ -1,0 +1,1 @@
+//! Dockerfile lexer, parser, syntax tree with spans, expansion and .dockerignore.

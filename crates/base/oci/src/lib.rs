@@ -1,0 +1,1 @@
+//! The OCI vocabulary: digests, references, platforms; image, runtime and distribution documents.

@@ -1,0 +1,1 @@
+//! Dockerfile builds: lowering, graph, solver, cache and progress.

@@ -1,0 +1,1 @@
+//! The use cases: containers, images, networks, volumes, exec, builds, events and prune.

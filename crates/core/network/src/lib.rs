@@ -1,0 +1,1 @@
+//! Container networks: bridge, addresses, nftables and published ports.

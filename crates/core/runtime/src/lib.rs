@@ -1,0 +1,1 @@
+//! OCI runtime: from a bundle to a process.

@@ -1,0 +1,1 @@
+//! Content-addressed blobs, layers, root file system descriptions, leases and garbage collection.

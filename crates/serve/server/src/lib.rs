@@ -1,0 +1,1 @@
+//! Docker Engine API over any listener: decode, one engine call, encode.

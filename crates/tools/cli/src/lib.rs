@@ -1,0 +1,1 @@
+//! Every command: arguments, one or few API calls, output.
