@@ -1,1 +1,118 @@
-//! The use cases: containers, images, networks, volumes, exec, builds, events and prune.
+//! The use cases of the platform: containers, images, networks, volumes, exec, builds, events and prune.
+//!
+//! One folder a noun, one file a verb, each a free async function that takes the [`Engine`]. Documents in and out are
+//! those of the Docker Engine API. The engine holds no authority in memory: definitions live in the database,
+//! runtime facts in each container's own directory, so any number of engines on one root behave as one. It must not
+//! know HTTP, print, or read the environment.
+//!
+//! Work that touches the kernel, files or the database is synchronous and runs on the blocking pool; dropping a
+//! returned future or receiver ends streaming work.
+
+pub mod error;
+
+pub use error::{Error, Kind, Result};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use error::Context as _;
+
+/// Where an engine lives and what it may call.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Persistent state, `/var/lib/dhow`.
+    pub root: PathBuf,
+    /// State that ends with the machine's uptime, `/run/dhow`.
+    pub run: PathBuf,
+    /// The `dhow` binary: spawned as `monitor` and `cleanup`, bound into containers as their init.
+    pub exe: PathBuf,
+    /// Registries that are spoken to over plain HTTP or unverified TLS, as `host[:port]`; loopback always is.
+    pub insecure_registries: Vec<String>,
+    /// Version text of the product, for `version` and `info`.
+    pub version: String,
+}
+
+impl Config {
+    /// A configuration with these three places and nothing special.
+    pub fn new(root: impl Into<PathBuf>, run: impl Into<PathBuf>, exe: impl Into<PathBuf>) -> Config {
+        Config {
+            root: root.into(),
+            run: run.into(),
+            exe: exe.into(),
+            insecure_registries: Vec::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// One engine on one root. Cheap to clone; clones share the database connections.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    db: state::Db,
+    store: store::Store,
+}
+
+impl Engine {
+    /// Opens the root (made when missing), migrates the database and makes the default networks known.
+    pub async fn open(config: Config) -> Result<Engine> {
+        tokio::task::spawn_blocking(move || Engine::open_blocking(config)).await.system()?
+    }
+
+    fn open_blocking(config: Config) -> Result<Engine> {
+        for (path, mode) in [(&config.root, 0o711), (&config.run, 0o711)] {
+            private_dir(path, mode)?;
+        }
+        for name in ["containers", "volumes", "ingest"] {
+            private_dir(&config.root.join(name), 0o711)?;
+        }
+        for name in ["containers", "exec"] {
+            private_dir(&config.run.join(name), 0o700)?;
+        }
+        let db = state::Db::open(&config.root.join("state.db")).during("open the database")?;
+        let store = store::Store::open(&config.root, &db).during("open the store")?;
+        Ok(Engine { inner: Arc::new(Inner { config, db, store }) })
+    }
+
+    /// Where this engine lives.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The database.
+    pub fn db(&self) -> &state::Db {
+        &self.inner.db
+    }
+
+    /// Blobs and layers.
+    pub fn store(&self) -> &store::Store {
+        &self.inner.store
+    }
+
+    /// Runs synchronous work of an operation on the blocking pool.
+    pub(crate) async fn blocking<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+    {
+        let engine = self.clone();
+        match tokio::task::spawn_blocking(move || work(&engine)).await {
+            Ok(result) => result,
+            Err(e) => Err(Error::system(format!("operation did not finish: {e}"))),
+        }
+    }
+}
+
+/// Makes a directory (and parents) that other users cannot list, whatever the umask; an existing one keeps its mode.
+fn private_dir(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .during(format_args!("create directory {}", path.display()))
+}
