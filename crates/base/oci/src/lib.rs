@@ -1,1 +1,19 @@
 //! The OCI vocabulary: digests, references, platforms; image, runtime and distribution documents.
+//!
+//! Plain data and pure functions. Documents have public fields and the specification's names. Bytes that
+//! came from elsewhere are hashed as they came and never serialised again: a digest belongs to bytes, not
+//! to what they mean. Nothing here does I/O, and nothing here panics on hostile input.
+
+mod chain;
+mod digest;
+pub mod image;
+pub mod media_types;
+mod nullable;
+mod platform;
+mod reference;
+pub mod runtime;
+
+pub use chain::ChainId;
+pub use digest::{Digest, DigestError};
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError};
