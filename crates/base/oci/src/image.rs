@@ -161,7 +161,7 @@ pub fn is_attestation(descriptor: &Descriptor) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// The manifest of one image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// An index.
     Index(Index),
 }
@@ -223,7 +223,9 @@ impl Document {
         if !shape.media_type.is_empty() && !media_types::is_manifest(&shape.media_type) {
             return Err(DocumentError::MediaType(shape.media_type));
         }
-        serde_json::from_slice(bytes).map(Document::Manifest).map_err(DocumentError::Json)
+        serde_json::from_slice(bytes)
+            .map(|manifest| Document::Manifest(Box::new(manifest)))
+            .map_err(DocumentError::Json)
     }
 
     /// The type that the document gives itself, or OCI's for its kind.
