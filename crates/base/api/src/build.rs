@@ -1,0 +1,104 @@
+//! Documents and query parameters of builds.
+
+use std::collections::BTreeMap;
+
+use crate::containers::Ulimit;
+use crate::filters::Filters;
+use crate::json::{null_if_empty, zero};
+
+/// The `id` of progress messages that carry the native build events in `aux`.
+pub const NATIVE_PROGRESS_ID: &str = "dhow.build";
+
+/// Query parameters of `POST /build`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BuildOptions {
+    /// Path of the Dockerfile in the context; empty is `Dockerfile`.
+    pub dockerfile: String,
+    /// Names for the image.
+    pub tags: Vec<String>,
+    pub extra_hosts: Vec<String>,
+    /// A URL in place of a context in the body.
+    pub remote: String,
+    pub quiet: bool,
+    pub no_cache: bool,
+    pub cache_from: Vec<String>,
+    /// Looks for newer base images.
+    pub pull: bool,
+    /// Removes intermediate containers; there are none, so it changes nothing.
+    pub rm: bool,
+    pub force_rm: bool,
+    pub memory: i64,
+    pub memory_swap: i64,
+    pub cpu_shares: i64,
+    pub cpu_period: i64,
+    pub cpu_quota: i64,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+    pub cgroup_parent: String,
+    pub ulimits: Vec<Ulimit>,
+    /// Bytes of /dev/shm in RUN steps.
+    pub shm_size: i64,
+    /// `None` takes the value of the client's environment, which the client already looked up in vain.
+    pub build_args: BTreeMap<String, Option<String>>,
+    pub labels: BTreeMap<String, String>,
+    /// Joins the new layers to one.
+    pub squash: bool,
+    /// `default`, `host`, `none`, `container:<id>` or a network's name.
+    pub network_mode: String,
+    /// `linux/arm64`; several are separated by commas.
+    pub platform: String,
+    pub target: String,
+    pub security_opt: Vec<String>,
+    /// An absolute directory that server and client share, in place of a context in the body.
+    pub context_dir: String,
+    /// Native events instead of the classic builder's text.
+    pub native_progress: bool,
+}
+
+document! {
+    /// `aux` of the last message of a build.
+    pub struct BuildResult {
+        #[serde(rename = "ID")]
+        pub id: String,
+    }
+}
+
+document! {
+    /// One entry of the build cache.
+    pub struct CacheRecord {
+        #[serde(rename = "ID")]
+        pub id: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub parents: Vec<String>,
+        #[serde(rename = "Type")]
+        pub typ: String,
+        pub description: String,
+        pub in_use: bool,
+        pub shared: bool,
+        pub size: i64,
+        /// RFC 3339.
+        pub created_at: String,
+        pub last_used_at: Option<String>,
+        pub usage_count: i64,
+    }
+}
+
+/// `POST /build/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CachePruneOptions {
+    /// Also what is not dangling.
+    pub all: bool,
+    /// Bytes to keep.
+    pub reserved_space: i64,
+    pub max_used_space: i64,
+    pub min_free_space: i64,
+    pub filters: Filters,
+}
+
+document! {
+    pub struct CachePruneReport {
+        #[serde(serialize_with = "null_if_empty")]
+        pub caches_deleted: Vec<String>,
+        pub space_reclaimed: u64,
+    }
+}

@@ -1,0 +1,196 @@
+//! Documents of images.
+
+use std::collections::BTreeMap;
+
+use crate::containers::GraphDriver;
+use crate::filters::Filters;
+use crate::json::{NameSet, null_if_empty, zero};
+
+document! {
+    /// A line of `GET /images/json`. Counts of -1 were not computed.
+    pub struct Summary {
+        pub containers: i64,
+        /// Unix seconds.
+        pub created: i64,
+        /// The digest of the image's configuration.
+        pub id: String,
+        #[serde(serialize_with = "null_if_empty")]
+        pub labels: BTreeMap<String, String>,
+        pub parent_id: String,
+        pub repo_digests: Vec<String>,
+        pub repo_tags: Vec<String>,
+        pub shared_size: i64,
+        /// Bytes of the unpacked layers.
+        pub size: i64,
+        /// Same as size; API 1.43 and older.
+        #[serde(skip_serializing_if = "zero")]
+        pub virtual_size: i64,
+    }
+}
+
+document! {
+    /// The answer of `GET /images/{name}/json`.
+    pub struct Inspect {
+        pub id: String,
+        pub repo_tags: Vec<String>,
+        pub repo_digests: Vec<String>,
+        pub parent: String,
+        pub comment: String,
+        /// RFC 3339.
+        #[serde(skip_serializing_if = "zero")]
+        pub created: String,
+        pub docker_version: String,
+        pub author: String,
+        pub config: Option<ImageConfig>,
+        pub architecture: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub variant: String,
+        pub os: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub os_version: String,
+        pub size: i64,
+        /// Same as size; API 1.43 and older.
+        #[serde(skip_serializing_if = "zero")]
+        pub virtual_size: i64,
+        pub graph_driver: GraphDriver,
+        #[serde(rename = "RootFS")]
+        pub root_fs: RootFs,
+        pub metadata: Metadata,
+    }
+}
+
+document! {
+    /// How a container of the image runs.
+    pub struct ImageConfig {
+        #[serde(skip_serializing_if = "zero")]
+        pub user: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub exposed_ports: NameSet,
+        #[serde(skip_serializing_if = "zero")]
+        pub env: Vec<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub entrypoint: Vec<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub cmd: Vec<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub volumes: NameSet,
+        #[serde(skip_serializing_if = "zero")]
+        pub working_dir: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub labels: BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub stop_signal: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub args_escaped: bool,
+        #[serde(skip_serializing_if = "zero")]
+        pub healthcheck: Option<crate::containers::HealthConfig>,
+        #[serde(skip_serializing_if = "zero")]
+        pub on_build: Vec<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub shell: Vec<String>,
+    }
+}
+
+document! {
+    pub struct RootFs {
+        #[serde(rename = "Type", skip_serializing_if = "zero")]
+        pub typ: String,
+        /// Diff ids, base first.
+        #[serde(skip_serializing_if = "zero")]
+        pub layers: Vec<String>,
+    }
+}
+
+document! {
+    pub struct Metadata {
+        /// RFC 3339; Go's zero time when the image never had a tag here.
+        pub last_tag_time: String,
+    }
+}
+
+document! {
+    /// One line of `GET /images/{name}/history`, newest first.
+    pub struct HistoryItem {
+        pub comment: String,
+        /// Unix seconds.
+        pub created: i64,
+        pub created_by: String,
+        /// `<missing>` but for the newest.
+        pub id: String,
+        pub size: i64,
+        #[serde(serialize_with = "null_if_empty")]
+        pub tags: Vec<String>,
+    }
+}
+
+document! {
+    /// One thing that a removal did.
+    pub struct DeleteResponse {
+        #[serde(skip_serializing_if = "zero")]
+        pub deleted: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub untagged: String,
+    }
+}
+
+document! {
+    pub struct PruneReport {
+        #[serde(serialize_with = "null_if_empty")]
+        pub images_deleted: Vec<DeleteResponse>,
+        pub space_reclaimed: u64,
+    }
+}
+
+/// One hit of `GET /images/search`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct SearchResult {
+    pub star_count: i64,
+    pub is_official: bool,
+    pub name: String,
+    pub is_automated: bool,
+    pub description: String,
+}
+
+/// `GET /images/json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// Also images without a name that others build on.
+    pub all: bool,
+    pub digests: bool,
+    pub shared_size: bool,
+    pub filters: Filters,
+}
+
+/// `DELETE /images/{name}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemoveOptions {
+    pub force: bool,
+    /// Leaves untagged parents.
+    pub no_prune: bool,
+    /// Platforms as OCI JSON; empty is all.
+    pub platforms: Vec<String>,
+}
+
+/// `POST /images/create` with `fromImage`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PullOptions {
+    pub from_image: String,
+    /// A tag or digest; may be part of `from_image`.
+    pub tag: String,
+    /// `linux/arm64`; empty is this machine's.
+    pub platform: String,
+}
+
+/// `POST /images/create` with `fromSrc`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// `-` takes the request's body.
+    pub from_src: String,
+    pub repo: String,
+    pub tag: String,
+    pub message: String,
+    /// Dockerfile instructions for the image's configuration.
+    pub changes: Vec<String>,
+    pub platform: String,
+}
