@@ -49,9 +49,9 @@ const COLUMNS: &str = "id, name, created, image, image_id, layer, document";
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
     let digest = |index: usize| -> rusqlite::Result<Option<Digest>> {
         let text: Option<String> = row.get(index)?;
-        text.map(|t| t.parse())
-            .transpose()
-            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(e)))
+        text.map(|t| t.parse()).transpose().map_err(|e| {
+            rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(e))
+        })
     };
     Ok(Container {
         id: row.get(0)?,
@@ -80,7 +80,8 @@ pub fn insert(tx: &Connection, container: &Container, volumes: &[String]) -> Res
         container.layer.as_ref().map(|l| l.0.as_str()),
         container.document,
     ])?;
-    let mut add = tx.prepare_cached("INSERT OR IGNORE INTO container_volumes (container, volume) VALUES (?, ?)")?;
+    let mut add =
+        tx.prepare_cached("INSERT OR IGNORE INTO container_volumes (container, volume) VALUES (?, ?)")?;
     for volume in volumes {
         add.execute(params![container.id, volume])?;
     }
@@ -114,7 +115,10 @@ pub fn list(tx: &Connection) -> Result<Vec<Container>, Error> {
 
 /// All container ids.
 pub fn ids(tx: &Connection) -> Result<Vec<String>, Error> {
-    Ok(tx.prepare_cached("SELECT id FROM containers")?.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?)
+    Ok(tx
+        .prepare_cached("SELECT id FROM containers")?
+        .query_map([], |r| r.get(0))?
+        .collect::<Result<_, _>>()?)
 }
 
 /// Id and name of each container that was made from this image.

@@ -54,8 +54,10 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Endpoint> {
 
 /// Adds an endpoint; a taken address or a second endpoint of the same container is a constraint error.
 pub fn insert(tx: &Connection, e: &Endpoint) -> Result<(), Error> {
-    tx.prepare_cached("INSERT INTO endpoints (id, network, container, ipv4, ipv6, document) VALUES (?, ?, ?, ?, ?, ?)")?
-        .execute(params![e.id, e.network, e.container, e.ipv4, e.ipv6, e.document])?;
+    tx.prepare_cached(
+        "INSERT INTO endpoints (id, network, container, ipv4, ipv6, document) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![e.id, e.network, e.container, e.ipv4, e.ipv6, e.document])?;
     Ok(())
 }
 

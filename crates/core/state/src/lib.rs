@@ -1,1 +1,41 @@
-//! The one database: schema, migrations and transactions.
+//! The one database: schema, migrations and transactions. The only crate that knows SQL.
+//!
+//! One SQLite file in WAL mode, opened by many processes at once. It holds definitions and relations: names,
+//! configurations, references, leases. It holds no fact that a file already tells: whether a blob or a layer
+//! exists is a question for the store, whether a container runs is one for its monitor.
+//!
+//! One noun is one file: its `SCHEMA` and the typed functions over a [`Tx`]. To add a noun, write its file and
+//! list its schema in `SCHEMAS` below. A transaction is atomic and, once [`Db::write`] has returned, durable; the
+//! write transaction is also the lock that publishing and collecting content exclude each other with.
+//!
+//! Failure: [`Error`] names the attempt; a uniqueness constraint that didn't hold is [`Error::Conflict`].
+
+pub mod cache;
+pub mod containers;
+mod db;
+pub mod endpoints;
+mod error;
+pub mod images;
+pub mod leases;
+pub mod networks;
+mod rows;
+pub mod tags;
+pub mod volumes;
+
+pub use db::{Db, Tx};
+pub use error::Error;
+
+/// What a new database is made from, in order; one entry a noun.
+const SCHEMAS: &[&str] = &[
+    images::SCHEMA,
+    tags::SCHEMA,
+    leases::SCHEMA,
+    cache::SCHEMA,
+    volumes::SCHEMA,
+    containers::SCHEMA,
+    networks::SCHEMA,
+    endpoints::SCHEMA,
+];
+
+/// The steps from each released schema version to the next; the first makes version 1 a version 2.
+const MIGRATIONS: &[&str] = &[];

@@ -34,7 +34,9 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Volume> {
 /// Adds a volume unless one of this name exists; whether it was added.
 pub fn insert(tx: &Connection, volume: &Volume) -> Result<bool, Error> {
     let added = tx
-        .prepare_cached("INSERT OR IGNORE INTO volumes (name, created, anonymous, document) VALUES (?, ?, ?, ?)")?
+        .prepare_cached(
+            "INSERT OR IGNORE INTO volumes (name, created, anonymous, document) VALUES (?, ?, ?, ?)",
+        )?
         .execute(params![volume.name, volume.created, volume.anonymous, volume.document])?;
     Ok(added > 0)
 }

@@ -1,0 +1,244 @@
+//! The file, its connections and its transactions.
+
+use crate::{Error, MIGRATIONS, SCHEMAS};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a transaction waits for another process's.
+const BUSY: Duration = Duration::from_secs(60);
+/// Idle connections that are kept.
+const IDLE_MAX: usize = 4;
+
+/// The database. Cheap to clone; every clone shares the idle connections.
+#[derive(Clone)]
+pub struct Db {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A transaction; the functions of the nouns take one.
+pub struct Tx<'c> {
+    pub(crate) sql: rusqlite::Transaction<'c>,
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.sql
+    }
+}
+
+impl Db {
+    /// Opens the file, creates it if it is missing, and brings its schema up to date. Several processes may do
+    /// this at once.
+    pub fn open(path: impl AsRef<Path>) -> Result<Db, Error> {
+        let path = path.as_ref().to_path_buf();
+        let db = Db { shared: Arc::new(Shared { path, idle: Mutex::new(Vec::new()) }) };
+        let mut connection = db.connect()?;
+        db.migrate(&mut connection)?;
+        db.give_back(connection);
+        Ok(db)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Runs `work` on one consistent view.
+    pub fn read<T, E: From<Error>>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        self.transact(TransactionBehavior::Deferred, true, work)
+    }
+
+    /// Runs `work` alone among all processes; when this returns Ok its changes survive a power failure, when
+    /// it returns Err nothing was changed.
+    pub fn write<T, E: From<Error>>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        self.transact(TransactionBehavior::Immediate, true, work)
+    }
+
+    /// Like [`Db::write`], but a power failure may take the changes back (never in part): for facts that don't
+    /// outlive their process, such as leases.
+    pub fn write_fleeting<T, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.transact(TransactionBehavior::Immediate, false, work)
+    }
+
+    fn transact<T, E: From<Error>>(
+        &self,
+        behavior: TransactionBehavior,
+        durable: bool,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.connection()?;
+        let result = run(&mut connection, behavior, durable, work);
+        self.give_back(connection);
+        result
+    }
+
+    fn connection(&self) -> Result<Connection, Error> {
+        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| self.connect(), Ok)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX && connection.is_autocommit() {
+            idle.push(connection);
+        }
+    }
+
+    fn open_error(&self, source: rusqlite::Error) -> Error {
+        Error::Open { path: self.shared.path.clone(), source }
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.shared.path, flags)
+            .map_err(|source| self.open_error(source))?;
+        self.prepare(&connection).map_err(|source| self.open_error(source))?;
+        Ok(connection)
+    }
+
+    fn prepare(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.pragma_update(None, "foreign_keys", true)?;
+        // A process that ends needn't copy the log back: the next writer's threshold does. It saves a
+        // synchronous write at the end of every command.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        if mode.eq_ignore_ascii_case("wal") {
+            return Ok(());
+        }
+        // The switch needs the file for itself, and SQLite gives up at once where two processes both wait
+        // for it while holding a read lock.
+        let deadline = Instant::now() + BUSY;
+        loop {
+            match connection
+                .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))
+            {
+                Ok(_) => return Ok(()),
+                Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn migrate(&self, connection: &mut Connection) -> Result<(), Error> {
+        let known = MIGRATIONS.len() as u32 + 1;
+        let found = version(connection).map_err(|source| self.open_error(source))?;
+        if found == known {
+            return Ok(());
+        }
+        if found > known {
+            return Err(Error::Version { path: self.shared.path.clone(), found, known });
+        }
+        let step = |connection: &mut Connection| -> rusqlite::Result<()> {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Another process may have been first.
+            match version(&tx)? {
+                0 => {
+                    for schema in SCHEMAS {
+                        tx.execute_batch(schema)?;
+                    }
+                }
+                found => {
+                    for migration in MIGRATIONS.iter().skip(found as usize - 1) {
+                        tx.execute_batch(migration)?;
+                    }
+                }
+            }
+            tx.pragma_update(None, "user_version", known)?;
+            tx.commit()
+        };
+        step(connection).map_err(|source| self.open_error(source))
+    }
+}
+
+fn run<T, E: From<Error>>(
+    connection: &mut Connection,
+    behavior: TransactionBehavior,
+    durable: bool,
+    work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let begin = |source| Error::Sql { attempt: "begin transaction".to_owned(), source };
+    // NORMAL leaves out the synchronous write of the log at commit.
+    let level = if durable { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", level).map_err(begin)?;
+    let sql = connection.transaction_with_behavior(behavior).map_err(begin)?;
+    let tx = Tx { sql };
+    let value = work(&tx)?;
+    tx.sql.commit().map_err(|source| Error::Sql { attempt: "commit transaction".to_owned(), source })?;
+    Ok(value)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leases;
+
+    #[test]
+    fn many_open_and_write_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    // A Db of its own in each thread is what a process would have.
+                    let db = Db::open(path).unwrap();
+                    for round in 0..10 {
+                        db.write_fleeting(|tx| leases::add(tx, &format!("{thread}.{round}"), "")).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(Db::open(&path).unwrap().read(leases::ids).unwrap().len(), 80);
+    }
+
+    #[test]
+    fn an_error_takes_everything_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path().join("state.db")).unwrap();
+        let result = db.write(|tx| {
+            leases::add(tx, "1", "")?;
+            leases::add(tx, "1", "")
+        });
+        assert!(matches!(result, Err(Error::Conflict { .. })));
+        assert!(db.read(leases::ids).unwrap().is_empty());
+    }
+
+    #[test]
+    fn refuses_a_newer_schema_and_what_is_no_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        drop(Db::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
+        assert!(matches!(Db::open(&path), Err(Error::Version { found: 999, .. })));
+        std::fs::write(dir.path().join("text"), "x".repeat(5000)).unwrap();
+        assert!(matches!(Db::open(dir.path().join("text")), Err(Error::Open { .. })));
+    }
+}
