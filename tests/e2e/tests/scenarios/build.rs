@@ -1,0 +1,169 @@
+//! Builds from Dockerfiles.
+
+use testkit::Host;
+
+in_every_mode! {
+    a_multi_stage_build
+    the_cache_answers
+    a_failing_step_is_shown
+    every_instruction_counts
+    context_and_ignore_file
+    heredocs_and_arguments
+    archives_are_unpacked
+    trailing_comments_work
+    errors_name_the_line
+}
+
+fn a_multi_stage_build(host: &Host) {
+    host.busybox();
+    host.file("ctx/hello.txt", "hello\n");
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox AS build\nWORKDIR /src\nCOPY hello.txt .\nRUN tr a-z A-Z < hello.txt > out.txt\n\
+         FROM busybox AS unused\nRUN exit 1\n\
+         FROM busybox\nCOPY --from=build --chown=app:app --chmod=640 /src/out.txt /srv/\nUSER app\nCMD [\"cat\", \"/srv/out.txt\"]\n",
+    );
+    host.dhow(&["build", "-t", "hello", "-t", "hello:2", "ctx"]).ok();
+    assert_eq!(host.type_in("run --rm hello").ok(), "HELLO");
+    assert_eq!(
+        host.dhow(&["run", "--rm", "hello:2", "stat", "-c", "%U:%G %a", "/srv/out.txt"]).ok(),
+        "app:app 640"
+    );
+    host.dhow(&["build", "-t", "first", "--target", "build", "ctx"]).ok();
+    assert_eq!(host.type_in("run --rm first pwd").ok(), "/src");
+    let id = host.dhow(&["build", "-q", "ctx"]).ok();
+    assert_eq!(id, host.dhow(&["inspect", "-f", "{{.Id}}", "hello"]).ok());
+}
+
+fn the_cache_answers(host: &Host) {
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN head -c 16 /dev/urandom | sha256sum > /id\nCOPY file /file\nRUN cat /file > /copy\n");
+    host.file("ctx/file", "one");
+    let id = |host: &Host| {
+        host.dhow(&["build", "-t", "cached", "ctx"]).ok();
+        host.dhow(&["run", "--rm", "cached", "cat", "/id", "/copy"]).ok()
+    };
+    let first = id(host);
+    assert_eq!(id(host), first);
+    let plain = host.dhow(&["build", "--progress", "plain", "ctx"]).run();
+    assert!(plain.stderr.contains("CACHED"), "{}", plain.stderr);
+    host.file("ctx/file", "two");
+    let second = id(host);
+    assert_eq!(second.lines().next(), first.lines().next());
+    assert!(second.ends_with("two"));
+    host.dhow(&["build", "--no-cache", "-t", "cached", "ctx"]).ok();
+    assert_ne!(host.dhow(&["run", "--rm", "cached", "cat", "/id"]).ok(), first.lines().next().unwrap());
+}
+
+fn a_failing_step_is_shown(host: &Host) {
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN echo fine\nRUN echo about to fail; exit 9\n");
+    let error = host.dhow(&["build", "-t", "broken", "ctx"]).fails(1);
+    assert!(error.contains("about to fail"), "{error}");
+    assert!(error.contains("did not complete successfully: exit code: 9"), "{error}");
+    assert!(error.contains("Dockerfile:3"), "{error}");
+    assert_eq!(host.type_in("images -q broken").ok(), "");
+}
+
+fn every_instruction_counts(host: &Host) {
+    host.busybox();
+    host.dhow(&["build", "-t", "all", "-"])
+        .input(
+            "# escape=`\nARG TAG=latest\nFROM busybox:${TAG}\nMAINTAINER me@example.com\nLABEL a=1 b=\"two words\"\n\
+             ENV ONE=1 TWO=\"2 ${ONE}\"\nENV OLD style value\nARG BUILT=by\nRUN echo `\n  $ONE-$TWO-$OLD-$BUILT > /said\n\
+             EXPOSE 80 443/udp\nVOLUME [\"/data\"]\nWORKDIR /a\nWORKDIR b\nSTOPSIGNAL SIGQUIT\nSHELL [\"/bin/sh\", \"-ec\"]\n\
+             HEALTHCHECK --interval=5s --retries=2 CMD test -e /said\nONBUILD RUN echo child > /child\n\
+             USER app:app\nENTRYPOINT [\"echo\"]\nCMD [\"default\"]\n",
+        )
+        .ok();
+    assert_eq!(host.type_in("run --rm all").ok(), "default");
+    assert_eq!(host.type_in("run --rm all other").ok(), "other");
+    assert_eq!(
+        host.dhow(&["run", "--rm", "--entrypoint", "cat", "all", "/said"]).ok(),
+        "1-2 1-style value-by"
+    );
+    let config: serde_json::Value =
+        serde_json::from_str(&host.dhow(&["inspect", "-f", "{{json .Config}}", "all"]).ok()).unwrap();
+    assert_eq!(config["Labels"]["b"], "two words");
+    assert_eq!(config["WorkingDir"], "/a/b");
+    assert_eq!(config["User"], "app:app");
+    assert_eq!(config["StopSignal"], "SIGQUIT");
+    assert!(config["ExposedPorts"]["443/udp"].is_object());
+    assert_eq!(config["Healthcheck"]["Retries"], 2);
+    assert_eq!(config["Healthcheck"]["Interval"], 5_000_000_000_u64);
+    assert_eq!(config["OnBuild"][0], "RUN echo child > /child");
+    // The trigger runs as the user that the parent set, who may not write there: it did run.
+    let refused = host.dhow(&["build", "-t", "child", "-"]).input("FROM all\n").fails(1);
+    assert!(refused.contains("/child"), "{refused}");
+}
+
+fn context_and_ignore_file(host: &Host) {
+    host.busybox();
+    for name in ["keep.txt", "drop.log", "deep/drop.log", "deep/keep.log", "secret/key", "README.md"] {
+        host.file(&format!("ctx/{name}"), name);
+    }
+    host.file(
+        "ctx/.dockerignore",
+        "# what stays out\n**/*.log\n!deep/keep.log\nsecret/\nDockerfile.list\n.dockerignore\n",
+    );
+    host.file(
+        "ctx/Dockerfile.list",
+        "FROM busybox\nCOPY . /ctx\nRUN cd /ctx && find . -type f | sort\nCMD find /ctx -type f | sort\n",
+    );
+    host.dhow(&["build", "-f", "ctx/Dockerfile.list", "-t", "list", "ctx"]).ok();
+    assert_eq!(host.type_in("run --rm list").ok(), "/ctx/README.md\n/ctx/deep/keep.log\n/ctx/keep.txt");
+    let error = host.dhow(&["build", "-"]).input("FROM busybox\nCOPY ../outside /\n").run();
+    assert_ne!(error.code, 0);
+    let error = host.dhow(&["build", "-f", "-", "ctx"]).input("FROM busybox\nCOPY missing.txt /\n").fails(1);
+    assert!(error.contains("missing.txt") && error.contains("not found"), "{error}");
+}
+
+fn heredocs_and_arguments(host: &Host) {
+    host.busybox();
+    let dockerfile = "FROM busybox\nARG WHO=nobody\nARG MODE\nRUN <<EOF\necho \"hello $WHO\" > /who\necho \"${MODE:-none}\" >> /who\nEOF\n\
+                      COPY <<-\"RAW\" /raw\n\tkept: $WHO\nRAW\n";
+    host.dhow(&["build", "-t", "here", "--build-arg", "WHO=world", "-"]).input(dockerfile).ok();
+    assert_eq!(
+        host.dhow(&["run", "--rm", "here", "cat", "/who", "/raw"]).ok(),
+        "hello world\nnone\nkept: $WHO"
+    );
+    host.dhow(&["build", "-t", "here", "--build-arg", "MODE=fast", "-"]).input(dockerfile).ok();
+    assert_eq!(host.dhow(&["run", "--rm", "here", "cat", "/who"]).ok(), "hello nobody\nfast");
+}
+
+fn archives_are_unpacked(host: &Host) {
+    host.busybox();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    header.set_mode(0o600);
+    archive.append_data(&mut header, "in/file", &b"bytes"[..]).unwrap();
+    host.file("ctx/archive.tar", archive.into_inner().unwrap());
+    host.file("ctx/Dockerfile", "FROM busybox\nADD archive.tar /out/\nCOPY archive.tar /plain/\n");
+    host.dhow(&["build", "-t", "added", "ctx"]).ok();
+    assert_eq!(host.dhow(&["run", "--rm", "added", "cat", "/out/in/file"]).ok(), "bytes");
+    assert_eq!(host.dhow(&["run", "--rm", "added", "ls", "/plain"]).ok(), "archive.tar");
+}
+
+fn trailing_comments_work(host: &Host) {
+    host.busybox();
+    let output = host
+        .dhow(&["build", "-t", "commented", "-"])
+        .input("FROM busybox   # small\nWORKDIR /a\nWORKDIR b   # now in /a/b\nENV KEY=value  # do not\nCMD [\"sh\", \"-c\", \"pwd; echo $KEY\"]  # says it\n")
+        .run();
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(output.stderr.to_lowercase().contains("warning"), "{}", output.stderr);
+    assert_eq!(host.type_in("run --rm commented").ok(), "/a/b\nvalue");
+}
+
+fn errors_name_the_line(host: &Host) {
+    host.busybox();
+    let error = host.dhow(&["build", "-"]).input("FROM busybox\nRUN true\nRUNN false\n").fails(1);
+    assert!(error.contains("unknown instruction: RUNN") && error.contains(":3"), "{error}");
+    let error = host.dhow(&["build", "-"]).input("RUN true\n").fails(1);
+    assert!(error.to_lowercase().contains("no build stage in current context"), "{error}");
+    let error = host.dhow(&["build", "-"]).input("").fails(1);
+    assert!(error.to_lowercase().contains("empty"), "{error}");
+    let error = host.dhow(&["build", "-"]).input("FROM no-such-image-here\n").fails(1);
+    assert!(error.contains("no-such-image-here"), "{error}");
+}

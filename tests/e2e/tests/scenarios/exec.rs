@@ -1,0 +1,54 @@
+//! A second process in a container.
+
+use testkit::Host;
+
+in_every_mode! {
+    output_input_and_exit_code
+    user_folder_and_environment
+    detached
+}
+
+fn output_input_and_exit_code(host: &Host) {
+    host.busybox();
+    host.type_in("run -d --name box busybox sleep 1000").ok();
+    let output = host.dhow(&["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 4"]).run();
+    assert_eq!((output.code, &*output.stdout, &*output.stderr), (4, "out\n", "err\n"));
+    assert_eq!(host.type_in("exec -i box cat").input("through").ok(), "through");
+    let missing = host.type_in("exec box no-such-program").fails(127);
+    assert!(missing.contains("executable file not found in $PATH"), "{missing}");
+    host.type_in("stop -t 0 box").ok();
+    let stopped = host.type_in("exec box true").fails(1);
+    assert!(stopped.contains("is not running"), "{stopped}");
+}
+
+fn user_folder_and_environment(host: &Host) {
+    host.busybox();
+    host.type_in("run -d --name box -e KEPT=yes busybox sleep 1000").ok();
+    let seen = host
+        .dhow(&[
+            "exec",
+            "-u",
+            "app",
+            "-w",
+            "/tmp",
+            "-e",
+            "ADDED=too",
+            "box",
+            "sh",
+            "-c",
+            "echo $(id -u) $(pwd) $KEPT $ADDED $HOME",
+        ])
+        .ok();
+    assert_eq!(seen, "1000 /tmp yes too /home/app");
+    let capabilities = host.dhow(&["exec", "box", "grep", "CapInh", "/proc/self/status"]).ok();
+    assert!(capabilities.ends_with("0000000000000000"), "{capabilities}");
+    // Only the three standard streams are open (and the one that lists them).
+    assert_eq!(host.dhow(&["exec", "box", "ls", "/proc/self/fd"]).ok(), "0\n1\n2\n3");
+}
+
+fn detached(host: &Host) {
+    host.busybox();
+    host.type_in("run -d --name box busybox sleep 1000").ok();
+    host.dhow(&["exec", "-d", "box", "sh", "-c", "echo done > /tmp/mark"]).ok();
+    testkit::eventually("the mark is there", || host.type_in("exec box cat /tmp/mark").run().code == 0);
+}

@@ -1,0 +1,37 @@
+//! What a person does with Dhow, typed as they type it: with no daemon, with a daemon, with two engines on one root.
+
+/// Each scenario becomes three tests, one a mode.
+macro_rules! in_every_mode {
+    ($($scenario:ident)*) => {$(
+        mod $scenario {
+            #[test]
+            fn embedded() {
+                super::$scenario(&testkit::Host::new(testkit::Mode::Embedded));
+            }
+
+            #[test]
+            fn daemon() {
+                super::$scenario(&testkit::Host::new(testkit::Mode::Daemon));
+            }
+
+            #[test]
+            fn two_engines() {
+                super::$scenario(&testkit::Host::new(testkit::Mode::TwoEngines));
+            }
+        }
+    )*};
+}
+
+mod build;
+mod containers;
+mod crash;
+mod events;
+mod exec;
+mod files;
+mod images;
+mod network;
+mod restart;
+mod security;
+mod servers;
+mod terminal;
+mod volumes;

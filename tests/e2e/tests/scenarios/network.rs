@@ -1,0 +1,129 @@
+//! Published ports, the default bridge, host and none.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use testkit::Host;
+
+in_every_mode! {
+    a_published_port_answers
+    random_and_exposed_ports
+    a_port_has_one_owner
+    containers_see_each_other
+    none_has_only_loopback
+    host_is_the_hosts
+    network_commands
+}
+
+/// A web server in busybox that answers `answer` on port 80.
+fn serve(host: &Host, arguments: &[&str], answer: &str) -> String {
+    let script = format!("echo {answer} > /var/www/index.html; exec httpd -f -v -p 80 -h /var/www");
+    host.dhow(&[&["run", "-d"], arguments, &["busybox", "sh", "-c", &script]].concat()).ok()
+}
+
+fn get(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.trim().to_owned())
+}
+
+fn eventually_answers(address: &str, answer: &str) {
+    testkit::eventually(address, || get(address).as_deref() == Some(answer));
+}
+
+fn a_published_port_answers(host: &Host) {
+    host.busybox();
+    serve(host, &["--name", "web", "-p", "8080:80", "-p", "127.0.0.1:8081:80"], "hello");
+    eventually_answers("127.0.0.1:8080", "hello");
+    eventually_answers("127.0.0.1:8081", "hello");
+    assert!(host.dhow(&["ps", "--format", "{{.Ports}}"]).ok().contains("0.0.0.0:8080->80/tcp"));
+    assert!(host.type_in("port web").ok().contains("80/tcp -> 0.0.0.0:8080"));
+    assert_eq!(
+        host.dhow(&["port", "web", "80/tcp"]).ok().lines().filter(|l| l.contains("127.0.0.1:8081")).count(),
+        1
+    );
+    let address = host.dhow(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"]).ok();
+    eventually_answers(&format!("{address}:80"), "hello");
+    host.type_in("stop -t 0 web").ok();
+    assert!(TcpStream::connect("127.0.0.1:8080").is_err());
+    host.type_in("start web").ok();
+    eventually_answers("127.0.0.1:8080", "hello");
+}
+
+fn random_and_exposed_ports(host: &Host) {
+    host.busybox();
+    serve(host, &["--name", "one", "-p", "80"], "one");
+    serve(host, &["--name", "two", "--expose", "80", "-P"], "two");
+    for name in ["one", "two"] {
+        let address =
+            host.dhow(&["port", name, "80"]).ok().lines().next().unwrap().replace("0.0.0.0", "127.0.0.1");
+        eventually_answers(&address, name);
+    }
+}
+
+fn a_port_has_one_owner(host: &Host) {
+    host.busybox();
+    serve(host, &["--name", "first", "-p", "8080:80"], "first");
+    let refused = host.type_in("run -d --name second -p 8080:80 busybox sleep 1000").fails(125);
+    assert!(refused.contains("8080") && refused.contains("already"), "{refused}");
+    // The container is there, created, as Docker leaves it; when the port is free it starts.
+    host.type_in("rm -f first").ok();
+    host.type_in("start second").ok();
+    let listener = std::net::TcpListener::bind("0.0.0.0:8090").unwrap();
+    let refused = host.type_in("run --rm -p 8090:80 busybox true").fails(125);
+    assert!(refused.contains("address already in use") || refused.contains("already allocated"), "{refused}");
+    drop(listener);
+}
+
+fn containers_see_each_other(host: &Host) {
+    host.busybox();
+    serve(host, &["--name", "web"], "inside");
+    let address = host.dhow(&["inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web"]).ok();
+    testkit::eventually("the neighbour answers", || {
+        host.dhow(&["run", "--rm", "busybox", "wget", "-q", "-O", "-", &format!("http://{address}/")])
+            .run()
+            .stdout
+            == "inside\n"
+    });
+    assert_eq!(host.dhow(&["run", "--rm", "busybox", "ping", "-c", "1", "-W", "5", &address]).run().code, 0);
+    let hosts = host.dhow(&["exec", "web", "cat", "/etc/hosts"]).ok();
+    assert!(hosts.contains("127.0.0.1\tlocalhost") && hosts.contains(&address), "{hosts}");
+}
+
+fn none_has_only_loopback(host: &Host) {
+    host.busybox();
+    let interfaces = host.dhow(&["run", "--rm", "--network", "none", "busybox", "ls", "/sys/class/net"]).ok();
+    assert_eq!(interfaces, "lo");
+    let up =
+        host.dhow(&["run", "--rm", "--network", "none", "busybox", "ping", "-c", "1", "127.0.0.1"]).run();
+    assert_eq!(up.code, 0);
+}
+
+fn host_is_the_hosts(host: &Host) {
+    host.busybox();
+    let listener = std::net::TcpListener::bind("127.0.0.1:8070").unwrap();
+    let server = std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"host\n").unwrap());
+    let answer = host.dhow(&["run", "--rm", "--network", "host", "busybox", "nc", "127.0.0.1", "8070"]).ok();
+    assert_eq!(answer, "host");
+    server.join().unwrap();
+}
+
+fn network_commands(host: &Host) {
+    host.busybox();
+    let names = host.dhow(&["network", "ls", "--format", "{{.Name}} {{.Driver}}"]).ok();
+    for line in ["bridge bridge", "host host", "none null"] {
+        assert!(names.lines().any(|name| name == line), "{names}");
+    }
+    assert_eq!(host.type_in("network create front --subnet 10.99.0.0/24").ok().len(), 64);
+    host.type_in("run -d --name in-front --network front busybox sleep 1000").ok();
+    let address =
+        host.dhow(&["inspect", "-f", "{{.NetworkSettings.Networks.front.IPAddress}}", "in-front"]).ok();
+    assert!(address.starts_with("10.99.0."), "{address}");
+    assert!(host.type_in("network rm front").fails(1).contains("active endpoints"));
+    assert!(host.type_in("network inspect front").ok().contains("in-front"));
+    host.type_in("rm -f in-front").ok();
+    assert_eq!(host.type_in("network rm front").ok(), "front");
+    assert!(host.type_in("network rm bridge").fails(1).contains("pre-defined network"));
+}

@@ -1,0 +1,112 @@
+//! Named and anonymous volumes, bind mounts, tmpfs.
+
+use testkit::Host;
+
+in_every_mode! {
+    a_named_volume_outlives_its_container
+    a_new_volume_takes_the_images_files
+    anonymous_volumes_go_with_rm_v
+    binds_both_spellings
+    tmpfs_and_read_only
+    volume_commands
+}
+
+fn a_named_volume_outlives_its_container(host: &Host) {
+    host.busybox();
+    host.dhow(&["run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/file"]).ok();
+    assert_eq!(host.dhow(&["run", "--rm", "-v", "data:/else", "busybox", "cat", "/else/file"]).ok(), "kept");
+    let refused =
+        host.dhow(&["run", "--rm", "-v", "data:/data:ro", "busybox", "touch", "/data/new"]).fails(1);
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    assert_eq!(host.type_in("volume ls -q").ok(), "data");
+}
+
+fn a_new_volume_takes_the_images_files(host: &Host) {
+    host.busybox();
+    let mount = "fresh:/etc";
+    assert_eq!(
+        host.dhow(&["run", "--rm", "-v", mount, "busybox", "head", "-n1", "/etc/passwd"]).ok(),
+        "root:x:0:0:root:/root:/bin/sh"
+    );
+    assert_eq!(
+        host.dhow(&["run", "--rm", "-v", "fresh:/copy", "busybox", "grep", "-c", "app", "/copy/passwd"]).ok(),
+        "1"
+    );
+}
+
+fn anonymous_volumes_go_with_rm_v(host: &Host) {
+    host.busybox();
+    host.type_in("run --name one -v /data busybox true").ok();
+    assert_eq!(host.type_in("volume ls -q").ok().lines().count(), 1);
+    host.type_in("rm -v one").ok();
+    assert_eq!(host.type_in("volume ls -q").ok(), "");
+    host.type_in("run --rm -v /data busybox true").ok();
+    assert_eq!(host.type_in("volume ls -q").ok(), "");
+    host.type_in("run --name two -v /data busybox true").ok();
+    host.type_in("rm two").ok();
+    assert_eq!(host.type_in("volume ls -q -f dangling=true").ok().lines().count(), 1);
+    assert!(host.type_in("volume prune -f").ok().contains("Total reclaimed space"));
+    assert_eq!(host.type_in("volume ls -q").ok(), "");
+}
+
+fn binds_both_spellings(host: &Host) {
+    host.busybox();
+    let file = host.file("shared/file", "from the host");
+    let folder = file.parent().unwrap().to_str().unwrap();
+    assert_eq!(
+        host.dhow(&["run", "--rm", "-v", &format!("{folder}:/in"), "busybox", "cat", "/in/file"]).ok(),
+        "from the host"
+    );
+    let mount = format!("type=bind,source={folder},target=/in,readonly");
+    let refused = host.dhow(&["run", "--rm", "--mount", &mount, "busybox", "touch", "/in/new"]).fails(1);
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    let single = format!("{}:/etc/motd:ro", file.display());
+    assert_eq!(
+        host.dhow(&["run", "--rm", "-v", &single, "busybox", "cat", "/etc/motd"]).ok(),
+        "from the host"
+    );
+    let missing = host
+        .dhow(&["run", "--rm", "--mount", "type=bind,src=/no/such/folder,dst=/in", "busybox", "true"])
+        .fails(125);
+    assert!(missing.contains("bind source path does not exist: /no/such/folder"), "{missing}");
+    // `-v` makes the folder, as it always did.
+    let made = host.home().join("made/here");
+    host.dhow(&["run", "--rm", "-v", &format!("{}:/in", made.display()), "busybox", "true"]).ok();
+    assert!(made.is_dir());
+}
+
+fn tmpfs_and_read_only(host: &Host) {
+    host.busybox();
+    let script = "touch /tmp/ok && ! touch /etc/no 2>/dev/null && grep ' /tmp ' /proc/mounts";
+    let seen = host
+        .dhow(&["run", "--rm", "--read-only", "--tmpfs", "/tmp:size=1m", "busybox", "sh", "-c", script])
+        .ok();
+    assert!(seen.starts_with("tmpfs /tmp tmpfs rw") && seen.contains("size=1024k"), "{seen}");
+    let seen = host
+        .dhow(&[
+            "run",
+            "--rm",
+            "--mount",
+            "type=tmpfs,dst=/scratch",
+            "busybox",
+            "grep",
+            "/scratch",
+            "/proc/mounts",
+        ])
+        .ok();
+    assert!(seen.starts_with("tmpfs /scratch tmpfs"), "{seen}");
+}
+
+fn volume_commands(host: &Host) {
+    host.busybox();
+    assert_eq!(host.type_in("volume create my-data --label a=b").ok(), "my-data");
+    let path = host.dhow(&["volume", "inspect", "-f", "{{.Mountpoint}}", "my-data"]).ok();
+    assert_eq!(path, format!("{}/volumes/my-data/_data", host.root().display()));
+    assert!(host.type_in("volume ls").ok().starts_with("DRIVER    VOLUME NAME\nlocal     my-data"));
+    host.type_in("create --name user -v my-data:/data busybox true").ok();
+    let used = host.type_in("volume rm my-data").fails(1);
+    assert!(used.contains("volume is in use"), "{used}");
+    host.type_in("rm user").ok();
+    assert_eq!(host.type_in("volume rm my-data").ok(), "my-data");
+    assert!(host.type_in("volume inspect my-data").run().stderr.to_lowercase().contains("no such volume"));
+}

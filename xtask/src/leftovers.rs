@@ -1,0 +1,62 @@
+//! What a test run could leave behind on the machine: mounts, cgroups, interfaces, processes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::bail;
+
+/// The kernel objects of ours that exist at a moment.
+pub struct Snapshot(BTreeSet<String>);
+
+impl Snapshot {
+    /// Lists them.
+    pub fn take() -> anyhow::Result<Self> {
+        let mut found = BTreeSet::new();
+        for line in fs::read_to_string("/proc/self/mountinfo")?.lines() {
+            if line.contains("dhow") {
+                found.insert(format!("mount {line}"));
+            }
+        }
+        for folder in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+            for controller in folders(Path::new(folder)) {
+                for group in folders(Path::new(folder).join(&controller).as_path()) {
+                    if group.starts_with("dhow") {
+                        found.insert(format!("cgroup {folder}/{controller}/{group}"));
+                    }
+                }
+                if controller.starts_with("dhow") {
+                    found.insert(format!("cgroup {folder}/{controller}"));
+                }
+            }
+        }
+        for interface in folders(Path::new("/sys/class/net")) {
+            if interface.starts_with("dh") || interface.starts_with("veth") {
+                found.insert(format!("interface {interface}"));
+            }
+        }
+        for pid in folders(Path::new("/proc")).iter().filter(|name| name.parse::<u32>().is_ok()) {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = command.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+            if words.first().is_some_and(|program| program.ends_with("dhow")) && words.len() > 1 {
+                found.insert(format!("process {pid} {}", words.join(" ")));
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// An error that names what is in `after` and was not here before.
+    pub fn compare(&self, after: &Self) -> anyhow::Result<()> {
+        // A cgroup parent that is empty costs nothing and is shared by all runs.
+        let left: Vec<_> = after.0.difference(&self.0).filter(|item| !item.ends_with("/dhow")).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        bail!("left behind:\n  {}", left.into_iter().cloned().collect::<Vec<_>>().join("\n  "))
+    }
+}
+
+fn folders(path: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}

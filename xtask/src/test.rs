@@ -1,0 +1,28 @@
+//! `cargo xtask test [FILTER…]`: all tests that need no peer, and the proof that they left nothing behind.
+
+use anyhow::bail;
+
+use crate::leftovers::Snapshot;
+use crate::setup;
+use crate::shell::{self, cargo};
+
+/// The release binary may not grow past this: it is what people download.
+const LARGEST_BINARY: u64 = 35 << 20;
+
+/// Installs what is missing, builds the release binary, runs the workspace's tests.
+pub fn run(filter: &[String]) -> anyhow::Result<()> {
+    setup::packages(&[("busybox", "busybox-static"), ("mmdebstrap", "mmdebstrap"), ("cc", "gcc")])?;
+    let before = Snapshot::take()?;
+    let binary = setup::release_binary()?;
+    let size = binary.metadata()?.len();
+    if size > LARGEST_BINARY {
+        bail!("the release binary has {size} bytes, more than the {LARGEST_BINARY} that we promise");
+    }
+    let services =
+        setup::debian("services", &["nginx-light", "postgresql", "redis-server", "python3-minimal"])?;
+    let mut tests = cargo(&["test", "--workspace"]);
+    tests.args(filter.iter().flat_map(|word| ["--".as_ref(), word.as_str()]));
+    tests.env("DHOW_TEST_BINARY", &binary).env("DHOW_TEST_SERVICES", &services);
+    shell::run(&mut tests)?;
+    before.compare(&Snapshot::take()?)
+}
