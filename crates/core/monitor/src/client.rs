@@ -1,0 +1,368 @@
+//! How an engine reaches a container's monitor.
+//!
+//! [`ensure`] gives a connection, spawning a monitor if there is none; [`connect`] only looks. Calls block; each says how
+//! long. What is to be awaited asynchronously hands out its socket: [`Connection::attach`], [`Connection::exec_attach`] and
+//! [`Waiting::into_stream`].
+//!
+//! A monitor that leaves closes its listener first and greets every connection that it accepted, so a connection without
+//! a greeting met a leaving monitor, and the client tries again: no request is ever lost between two monitors.
+
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+use oci::runtime::Resources;
+
+use crate::protocol::{
+    self, Attach, Condition, ExecCreate, ExecStart, ExecState, Exit, Failure, FailureKind, FrameError,
+    Launch, PROTOCOL_VERSION, Reply, Request,
+};
+use crate::{Config, RestartPolicy, Status, StatusError, place};
+
+/// How long [`ensure`] lets an old monitor take to leave.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a monitor may take to greet.
+const GREETING: Duration = Duration::from_secs(10);
+/// Between two looks at a monitor that is about to leave.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How talking to a monitor fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The monitor process could not be started.
+    #[error("spawn monitor of container {id}")]
+    Spawn {
+        /// The container.
+        id: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The monitor's socket could not be reached.
+    #[error("connect to monitor at {path}")]
+    Connect {
+        /// The container's directory below the run directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An old monitor neither serves nor leaves.
+    #[error("monitor of container {0} neither answers nor leaves")]
+    Stuck(String),
+    /// The exchange broke off.
+    #[error("talk to monitor")]
+    Frame(#[from] FrameError),
+    /// The monitor said something out of turn.
+    #[error("unexpected reply of monitor: {0}")]
+    Unexpected(String),
+    /// A monitor from the future.
+    #[error("monitor speaks protocol version {0}, this program version {PROTOCOL_VERSION}")]
+    Version(u32),
+    /// The monitor could not do it.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// A greeted connection to a monitor. The monitor stays while it is open.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+}
+
+/// A wait that the monitor has noted.
+#[derive(Debug)]
+pub struct Waiting {
+    stream: UnixStream,
+}
+
+/// What is known of a container without asking its monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The status; of a lost container as [`Status::lost`] makes it.
+    pub status: Status,
+    /// Whether a monitor is there.
+    pub alive: bool,
+    /// The monitor was killed while the container ran: nobody has cleaned up after it.
+    pub lost: bool,
+}
+
+/// Whether the container's monitor lives. Two system calls.
+pub fn is_alive(run_dir: &Path, id: &str) -> bool {
+    let Ok(lock) = rustix::fs::open(
+        place::directory(run_dir, id).join(place::LOCK),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) else {
+        return false;
+    };
+    matches!(rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+}
+
+/// The container's status as recorded, corrected if its monitor was killed; `None` if it never had a monitor.
+pub fn observe(container_dir: &Path, run_dir: &Path, id: &str) -> Result<Option<Observed>, StatusError> {
+    let alive = is_alive(run_dir, id);
+    let Some(status) = Status::read(container_dir)? else { return Ok(None) };
+    if alive || !status.state.is_live() {
+        return Ok(Some(Observed { status, alive, lost: false }));
+    }
+    // The status may have been read before, and the lock tried after, a monitor began or ended; look once more.
+    let alive = is_alive(run_dir, id);
+    let status = Status::read(container_dir)?.unwrap_or(status);
+    let lost = !alive && status.state.is_live() && !is_alive(run_dir, id);
+    let status = if lost { status.lost() } else { status };
+    Ok(Some(Observed { status, alive, lost }))
+}
+
+/// A connection to the container's monitor, which is spawned if there is none. Milliseconds; seconds only behind a
+/// monitor that is leaving.
+pub fn ensure(exe: &Path, launch: &Launch) -> Result<Connection, Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(connection) = connect(&launch.run_dir, &launch.id)? {
+            return Ok(connection);
+        }
+        match spawn(exe, launch) {
+            Err(Error::Failed(Failure { kind: FailureKind::Busy, .. })) => {}
+            result => return result,
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Stuck(launch.id.clone()));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// A connection to the container's monitor, or `None` if it has none.
+pub fn connect(run_dir: &Path, id: &str) -> Result<Option<Connection>, Error> {
+    let path = place::directory(run_dir, id);
+    let stream = match place::connect(&path) {
+        Ok(stream) => stream,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(source) => return Err(Error::Connect { path, source }),
+    };
+    greeted(stream)
+}
+
+/// Starts a monitor and gives the first connection to it. Fails with [`FailureKind::Busy`] if there is one already.
+pub fn spawn(exe: &Path, launch: &Launch) -> Result<Connection, Error> {
+    let failed = |source| Error::Spawn { id: launch.id.clone(), source };
+    let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
+    let mut child = Command::new(exe)
+        .arg("monitor")
+        .arg(&launch.id)
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    let sent = protocol::write(&mut ours, launch);
+    // The child detaches by leaving a grandchild behind: nothing is left for us to reap later.
+    child.wait().map_err(failed)?;
+    sent?;
+    let closed = io::Error::other("the monitor ended before it was ready");
+    greeted(ours)?.ok_or_else(|| failed(closed))
+}
+
+fn greeted(mut stream: UnixStream) -> Result<Option<Connection>, Error> {
+    stream.set_read_timeout(Some(GREETING)).map_err(FrameError::Io)?;
+    let reply = match protocol::read(&mut stream) {
+        Err(FrameError::Closed) => return Ok(None),
+        reply => reply?,
+    };
+    stream.set_read_timeout(None).map_err(FrameError::Io)?;
+    match reply {
+        Reply::Hello { version } if version <= PROTOCOL_VERSION => Ok(Some(Connection { stream })),
+        Reply::Hello { version } => Err(Error::Version(version)),
+        Reply::Failed(failure) => Err(failure.into()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::Unexpected(format!("{reply:?}"))
+}
+
+impl Connection {
+    /// Runs the container in `netns` (its own spec's namespaces if `None`); `held` stay open until its final exit. The pid.
+    ///
+    /// On [`FailureKind::Busy`] give up the container's lock before trying again.
+    pub fn start(
+        &mut self,
+        config: &Config,
+        netns: Option<BorrowedFd<'_>>,
+        held: &[BorrowedFd<'_>],
+    ) -> Result<i32, Error> {
+        let descriptors: Vec<BorrowedFd<'_>> = netns.iter().chain(held).copied().collect();
+        let request = Request::Start { config: Box::new(config.clone()), netns: netns.is_some() };
+        send_with(&mut self.stream, &protocol::encode(&request)?, &descriptors).map_err(FrameError::Io)?;
+        match self.receive()? {
+            Reply::Started { pid } => Ok(pid),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Becomes the stream to the container's stdio. The second value is whether it is raw; `None` before the start.
+    pub fn attach(mut self, attach: Attach) -> Result<(UnixStream, Option<bool>), Error> {
+        match self.call(&Request::Attach(attach))? {
+            Reply::Attached { tty } => Ok((self.stream, tty)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Registers a wait; returns as soon as it is noted.
+    pub fn wait(mut self, condition: Condition) -> Result<Waiting, Error> {
+        match self.call(&Request::Wait { condition })? {
+            Reply::Registered => Ok(Waiting { stream: self.stream }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Stops the container; returns when it has exited, which with a timeout of -1 may be never.
+    pub fn stop(&mut self, signal: Option<i32>, timeout: Option<i64>) -> Result<(), Error> {
+        self.done(&Request::Stop { signal, timeout })
+    }
+
+    /// Sends a signal to the container's init.
+    pub fn signal(&mut self, signal: i32) -> Result<(), Error> {
+        self.done(&Request::Signal { signal })
+    }
+
+    /// Changes the size of the container's terminal.
+    pub fn resize(&mut self, height: u16, width: u16) -> Result<(), Error> {
+        self.done(&Request::Resize { height, width })
+    }
+
+    /// Freezes the container.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.done(&Request::Pause)
+    }
+
+    /// Thaws the container.
+    pub fn unpause(&mut self) -> Result<(), Error> {
+        self.done(&Request::Unpause)
+    }
+
+    /// Changes limits, the restart policy or both.
+    pub fn update(
+        &mut self,
+        resources: Option<Resources>,
+        restart: Option<RestartPolicy>,
+    ) -> Result<(), Error> {
+        self.done(&Request::Update { resources: resources.map(Box::new), restart })
+    }
+
+    /// Tells the container's new name.
+    pub fn rename(&mut self, name: &str) -> Result<(), Error> {
+        self.done(&Request::Rename { name: name.to_owned() })
+    }
+
+    /// Tells that the container was removed.
+    pub fn removed(&mut self) -> Result<(), Error> {
+        self.done(&Request::Removed)
+    }
+
+    /// The status as the monitor knows it.
+    pub fn status(&mut self) -> Result<Status, Error> {
+        match self.call(&Request::Status)? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Prepares a further process.
+    pub fn exec_create(&mut self, create: ExecCreate) -> Result<(), Error> {
+        self.done(&Request::ExecCreate(create))
+    }
+
+    /// Runs a prepared process and becomes the stream to its stdio; raw if it has a terminal.
+    pub fn exec_attach(mut self, id: &str, size: Option<(u16, u16)>) -> Result<UnixStream, Error> {
+        match self.call(&Request::ExecStart(ExecStart { id: id.to_owned(), detach: false, size }))? {
+            Reply::Attached { .. } => Ok(self.stream),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Runs a prepared process without a stream. The pid.
+    pub fn exec_detached(&mut self, id: &str) -> Result<i32, Error> {
+        match self.call(&Request::ExecStart(ExecStart { id: id.to_owned(), detach: true, size: None }))? {
+            Reply::Started { pid } => Ok(pid),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Changes the size of a further process' terminal.
+    pub fn exec_resize(&mut self, id: &str, height: u16, width: u16) -> Result<(), Error> {
+        self.done(&Request::ExecResize { id: id.to_owned(), height, width })
+    }
+
+    /// Describes a further process.
+    pub fn exec_inspect(&mut self, id: &str) -> Result<ExecState, Error> {
+        match self.call(&Request::ExecInspect { id: id.to_owned() })? {
+            Reply::Exec(state) => Ok(*state),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn done(&mut self, request: &Request) -> Result<(), Error> {
+        match self.call(request)? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn call(&mut self, request: &Request) -> Result<Reply, Error> {
+        protocol::write(&mut self.stream, request)?;
+        self.receive()
+    }
+
+    fn receive(&mut self) -> Result<Reply, Error> {
+        match protocol::read(&mut self.stream)? {
+            Reply::Failed(failure) => Err(failure.into()),
+            reply => Ok(reply),
+        }
+    }
+}
+
+impl Waiting {
+    /// Blocks until it has happened.
+    pub fn join(mut self) -> Result<Exit, Error> {
+        match protocol::read(&mut self.stream)? {
+            Reply::Exit(exit) => Ok(exit),
+            Reply::Failed(failure) => Err(failure.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The socket, whose next message is [`Reply::Exit`]: for a caller that waits asynchronously, with
+    /// [`protocol::body_length`] and [`protocol::decode`]. End of file means that the monitor was killed.
+    pub fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+}
+
+/// Sends a frame whose first byte carries descriptors.
+fn send_with(stream: &mut UnixStream, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if descriptors.is_empty() {
+        return stream.write_all(frame);
+    }
+    let rights = SendAncillaryMessage::ScmRights(descriptors);
+    let mut space = vec![std::mem::MaybeUninit::uninit(); rights.size()];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(rights) {
+        return Err(io::Error::other("too many descriptors for one message"));
+    }
+    let sent =
+        rustix::net::sendmsg(stream.as_fd(), &[IoSlice::new(frame)], &mut control, SendFlags::NOSIGNAL)?;
+    stream.write_all(&frame[sent..])
+}

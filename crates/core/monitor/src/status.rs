@@ -1,0 +1,269 @@
+//! `status.json`: what is true of a container now, written by its monitor only, read by anyone.
+//!
+//! The file is replaced by rename, so a reader sees a whole document. It is versioned like [`crate::Config`]. Times are UTC
+//! with nanoseconds.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+/// The version of [`Status`] that this crate writes.
+pub const STATUS_VERSION: u32 = 1;
+
+const FILE: &str = "status.json";
+const TEMPORARY: &str = ".status.json.new";
+
+/// The exit code of a container whose end nobody saw: it was killed with its monitor.
+const LOST_EXIT_CODE: i32 = 137;
+
+/// A container's state, in Docker's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Never ran, or its first start failed.
+    #[default]
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Exited, and waits for its restart.
+    Restarting,
+    /// Exited.
+    Exited,
+    /// Could not be removed.
+    Dead,
+}
+
+impl State {
+    /// Whether a monitor must be alive for this to be true. As in Docker, a restarting container counts.
+    pub fn is_live(self) -> bool {
+        matches!(self, State::Running | State::Paused | State::Restarting)
+    }
+}
+
+/// The document of `status.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`STATUS_VERSION`].
+    pub version: u32,
+    /// Where in its life the container is.
+    pub state: State,
+    /// The init's pid in the engine's namespace; 0 when none runs.
+    #[serde(default)]
+    pub pid: i32,
+    /// Last start; `None` if never started.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// Last exit; `None` if it never exited.
+    #[serde(default)]
+    pub finished_at: Option<Timestamp>,
+    /// Exit code, or 128 + signal; of a failed start 127, 126 or 128.
+    #[serde(default)]
+    pub exit_code: i32,
+    /// The kernel killed a process of the last run for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// Why the last start failed; empty otherwise.
+    #[serde(default)]
+    pub error: String,
+    /// Restarts made by the policy since the last start by hand.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// Somebody asked for the last exit, so `unless-stopped` must not start it at boot.
+    #[serde(default)]
+    pub manually_stopped: bool,
+    /// `None` without a health check.
+    #[serde(default)]
+    pub health: Option<HealthRecord>,
+}
+
+impl Default for Status {
+    fn default() -> Status {
+        Status {
+            version: STATUS_VERSION,
+            state: State::Created,
+            pid: 0,
+            started_at: None,
+            finished_at: None,
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            restart_count: 0,
+            manually_stopped: false,
+            health: None,
+        }
+    }
+}
+
+/// What the health check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRecord {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// Failures in a row.
+    pub failing_streak: u32,
+    /// The last five probes, oldest first.
+    pub log: Vec<HealthLog>,
+}
+
+/// The verdicts of a health check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// No probe has succeeded yet, and not enough have failed.
+    #[default]
+    Starting,
+    /// The last probe succeeded, or too few failed since.
+    Healthy,
+    /// Enough probes failed in a row, or the container does not run any more.
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// Docker's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthStatus::Starting => "starting",
+            HealthStatus::Healthy => "healthy",
+            HealthStatus::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthLog {
+    /// When it began.
+    pub start: Timestamp,
+    /// When it ended.
+    pub end: Timestamp,
+    /// 0 is healthy; -1 means that it could not run or took too long.
+    pub exit_code: i32,
+    /// At most 4096 bytes of its output.
+    pub output: String,
+}
+
+/// How reading or writing `status.json` fails.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The file could not be read.
+    #[error("read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("parse {path}")]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The file could not be replaced.
+    #[error("replace {path}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Status {
+    /// Reads the status in a container's directory; `None` if it never had a monitor.
+    pub fn read(container_dir: &Path) -> Result<Option<Status>, StatusError> {
+        let path = container_dir.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).map_err(|source| StatusError::Parse { path, source })
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StatusError::Read { path, source }),
+        }
+    }
+
+    /// Replaces the status in a container's directory. With `durable` it survives a power loss once this returns.
+    pub fn write(&self, container_dir: &Path, durable: bool) -> Result<(), StatusError> {
+        self.replace(container_dir, durable)
+            .map_err(|source| StatusError::Write { path: container_dir.join(FILE), source })
+    }
+
+    fn replace(&self, container_dir: &Path, durable: bool) -> io::Result<()> {
+        let directory = rustix::fs::open(
+            container_dir,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(&directory, TEMPORARY, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(&serde_json::to_vec(self)?)?;
+        if durable {
+            file.sync_data()?;
+        }
+        rustix::fs::renameat(&directory, TEMPORARY, &directory, FILE)?;
+        if durable {
+            rustix::fs::fsync(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// The same container as it is once its monitor was killed: dead since nobody knows when, code 137.
+    pub fn lost(&self) -> Status {
+        let mut lost = self.clone();
+        lost.pid = 0;
+        if self.state != State::Restarting {
+            lost.exit_code = LOST_EXIT_CODE;
+            lost.finished_at = self.started_at;
+        }
+        lost.state = State::Exited;
+        if let Some(health) = &mut lost.health {
+            health.status = HealthStatus::Unhealthy;
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_back_as_written() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Status::read(dir.path()).unwrap(), None);
+        let status = Status {
+            state: State::Running,
+            pid: 42,
+            started_at: Some("2024-05-01T10:00:00.123456789Z".parse().unwrap()),
+            health: Some(HealthRecord::default()),
+            ..Status::default()
+        };
+        status.write(dir.path(), true).unwrap();
+        assert_eq!(Status::read(dir.path()).unwrap(), Some(status));
+    }
+
+    #[test]
+    fn a_lost_container_was_killed() {
+        let status = Status { state: State::Running, pid: 42, ..Status::default() };
+        let lost = status.lost();
+        assert_eq!((lost.state, lost.pid, lost.exit_code), (State::Exited, 0, 137));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), b"{\"version\":1,\"sta").unwrap();
+        assert!(matches!(Status::read(dir.path()), Err(StatusError::Parse { .. })));
+    }
+}
