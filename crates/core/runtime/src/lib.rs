@@ -1,1 +1,123 @@
-//! OCI runtime: from a bundle to a process.
+//! OCI runtime: from a specification to a process.
+//!
+//! [`create`] makes namespaces, control group, mounts and credentials and stops just before `execve`; [`Created::start`]
+//! lets it go; [`exec`] runs one more process in a running container. The caller is the parent of every process started
+//! here and reaps it by `waitid` on the pidfd.
+//!
+//! One `clone3` per process. The parent resolves everything first into a flat plan of C strings and open descriptors; the
+//! child walks through it without allocating, and reports the first failure as (step, errno) over one socket. A detached
+//! mount is the root file system, and the child pivots into it: nothing is ever mounted where the machine could see it.
+//!
+//! This crate knows bundles: no images, no networks, no names. Sizes are bytes. Nothing here waits without a bound but for hooks that
+//! have no timeout.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub mod cgroup;
+mod error;
+pub mod seccomp;
+
+pub use error::Error;
+
+/// What [`create`] needs. The specification is validated, not trusted.
+#[derive(Debug)]
+pub struct Create<'a> {
+    /// Names the container towards hooks.
+    pub id: &'a str,
+    pub spec: &'a oci::runtime::Spec,
+    /// Takes the place of the specification's `root.path`.
+    pub rootfs: Rootfs,
+    /// The directory that relative bind sources start at, and that hooks are told.
+    pub bundle: Option<&'a Path>,
+    pub stdio: Stdio,
+    /// Joined instead of what the specification says about the network namespace.
+    pub netns: Option<BorrowedFd<'a>>,
+    /// Descriptors 3 to 2 + n of this process stay open in the container's process.
+    pub preserve_fds: u32,
+    /// Kill the container (SIGKILL to its init) when the *thread* that called [`create`] ends.
+    pub die_with_parent: bool,
+}
+
+/// The root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rootfs {
+    /// A directory, bind-mounted.
+    Path(PathBuf),
+    /// Layers, mounted detached.
+    Overlay(sys::mount::Overlay),
+}
+
+/// Where the standard streams of a process go.
+#[derive(Debug)]
+pub enum Stdio {
+    /// `/dev/null`.
+    Null,
+    /// Those of this process.
+    Inherit,
+    Fds {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// A new pseudo terminal of the container's own devpts; its master comes back in [`Created::master`].
+    Terminal,
+}
+
+/// A container whose init stands just before `execve`. Dropping it kills the init and reaps it.
+#[derive(Debug)]
+pub struct Created {
+    /// As this process' pid namespace numbers it.
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub master: Option<OwnedFd>,
+    /// Where the specification has a `cgroupsPath`. It stays after the process has ended: [`cgroup::Cgroup::delete`] is
+    /// the caller's.
+    pub cgroup: Option<cgroup::Cgroup>,
+    /// What could not be granted and did not stop us, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Created {
+    /// Runs the program. `Err(Error::Exec{..})` when the program can't be executed: see [`Error::exit_code`].
+    pub fn start(self) -> Result<Running, Error> {
+        Err(Error::Unsupported { what: "start".to_owned() })
+    }
+}
+
+/// A process that has begun.
+#[derive(Debug)]
+pub struct Running {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub master: Option<OwnedFd>,
+    pub warnings: Vec<String>,
+}
+
+/// What [`exec`] needs.
+#[derive(Debug)]
+pub struct Exec<'a> {
+    /// The container's init: all its namespaces are joined.
+    pub pid: i32,
+    pub pidfd: BorrowedFd<'a>,
+    pub process: &'a oci::runtime::Process,
+    pub cgroup: &'a cgroup::Cgroup,
+    pub seccomp: Option<&'a oci::runtime::Seccomp>,
+    pub stdio: Stdio,
+    pub preserve_fds: u32,
+    /// As [`Create::die_with_parent`].
+    pub die_with_parent: bool,
+}
+
+/// Sets a container up, blocked just before its program.
+pub fn create(_request: Create<'_>) -> Result<Created, Error> {
+    Err(Error::Unsupported { what: "create".to_owned() })
+}
+
+/// Runs a process in a running container.
+pub fn exec(_request: Exec<'_>) -> Result<Running, Error> {
+    Err(Error::Unsupported { what: "exec".to_owned() })
+}
