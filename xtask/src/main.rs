@@ -9,6 +9,8 @@ mod demo;
 mod install;
 mod leftovers;
 mod lint;
+#[cfg(test)]
+mod rules;
 mod setup;
 mod shell;
 mod test;

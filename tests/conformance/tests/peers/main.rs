@@ -1,0 +1,68 @@
+//! The same journey for every pair of client and engine: what works in one must work in all.
+
+mod dockerd;
+mod journey;
+mod skopeo;
+
+use std::path::Path;
+
+use testkit::{Host, Mode, Typed};
+
+/// The client's commands, typed against one engine.
+pub trait Client {
+    /// A command with these arguments.
+    fn client(&self, arguments: &[&str]) -> Typed;
+}
+
+/// A foreign `docker` against our daemon.
+struct DockerToDhow(Host);
+
+impl Client for DockerToDhow {
+    fn client(&self, arguments: &[&str]) -> Typed {
+        docker(&self.0, &self.0.socket(0), arguments)
+    }
+}
+
+/// Our client against a foreign engine.
+struct DhowToDockerd(Host, dockerd::Dockerd);
+
+impl Client for DhowToDockerd {
+    fn client(&self, arguments: &[&str]) -> Typed {
+        self.0.dhow(arguments).env("DHOW_HOST", &format!("unix://{}", self.1.socket.display()))
+    }
+}
+
+/// A foreign client against a foreign engine: the journey itself is right.
+struct DockerToDockerd(Host, dockerd::Dockerd);
+
+impl Client for DockerToDockerd {
+    fn client(&self, arguments: &[&str]) -> Typed {
+        docker(&self.0, &self.1.socket, arguments)
+    }
+}
+
+fn docker(host: &Host, socket: &Path, arguments: &[&str]) -> Typed {
+    host.program("docker", arguments)
+        .env("DOCKER_HOST", &format!("unix://{}", socket.display()))
+        .env("DOCKER_BUILDKIT", "0")
+        .env("DOCKER_CONFIG", host.home().to_str().expect("UTF-8"))
+}
+
+#[test]
+fn docker_drives_dhow() {
+    journey::whole(&DockerToDhow(Host::new(Mode::Daemon)));
+}
+
+#[test]
+fn dhow_drives_dockerd() {
+    let host = Host::new(Mode::Embedded);
+    let dockerd = dockerd::Dockerd::start(host.home());
+    journey::whole(&DhowToDockerd(host, dockerd));
+}
+
+#[test]
+fn docker_drives_dockerd() {
+    let host = Host::new(Mode::Embedded);
+    let dockerd = dockerd::Dockerd::start(host.home());
+    journey::whole(&DockerToDockerd(host, dockerd));
+}

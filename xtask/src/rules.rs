@@ -1,0 +1,130 @@
+//! The rules of this repository, executed: they are not conventions that someone has to remember.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::shell::{cargo, output, root};
+
+/// Which of our crates each crate may name in its `[dependencies]`. ARCHITECTURE.md says why.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("oci", &[]),
+    ("sys", &[]),
+    ("api", &["oci"]),
+    ("dockerfile", &["oci"]),
+    ("archive", &["sys"]),
+    ("state", &["oci", "api"]),
+    ("store", &["oci", "sys", "archive", "state"]),
+    ("registry", &["oci"]),
+    ("runtime", &["oci", "sys"]),
+    ("network", &["sys"]),
+    ("monitor", &["oci", "sys", "runtime"]),
+    ("builder", &["oci", "sys", "archive", "state", "store", "runtime", "dockerfile"]),
+    (
+        "engine",
+        &[
+            "api", "archive", "builder", "dockerfile", "monitor", "network", "oci", "registry", "runtime", "state",
+            "store", "sys",
+        ],
+    ),
+    ("server", &["api", "engine"]),
+    ("client", &["api", "oci"]),
+    ("template", &[]),
+    ("cli", &["api", "archive", "client", "dockerfile", "oci", "template"]),
+    ("dhow", &["cli", "client", "engine", "monitor", "runtime", "server"]),
+    ("testkit", &["network"]),
+    ("xtask", &[]),
+    ("e2e", &[]),
+    ("conformance", &[]),
+];
+
+#[test]
+fn the_crate_graph_is_the_architecture() {
+    let metadata = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"])).expect("metadata");
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("a list");
+    let ours: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    assert_eq!(ours, allowed.keys().copied().collect(), "the crates, and the crates that this rule knows");
+    for package in packages {
+        let name = package["name"].as_str().expect("a name");
+        for dependency in package["dependencies"].as_array().expect("a list") {
+            let used = dependency["name"].as_str().expect("a name");
+            let development = dependency["kind"] == "dev";
+            assert!(
+                development || !ours.contains(used) || allowed[name].contains(&used),
+                "{name} uses {used}, which ARCHITECTURE.md forbids"
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_sys_alone() {
+    for (path, text) in sources() {
+        if !path.starts_with("crates/base/sys") {
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                let found = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "allow(unsafe_code"]
+                    .iter()
+                    .any(|word| code.contains(word));
+                assert!(!found || path.ends_with("rules.rs"), "{}:{}: {line}", path.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_state_knows_sql_and_only_the_binary_reads_the_environment() {
+    for (path, text) in sources() {
+        if path.ends_with("rules.rs") || path.components().any(|part| part.as_os_str() == "tests") {
+            continue;
+        }
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let within = |folder: &str| path.starts_with(folder);
+        assert!(
+            within("crates/core/state") || !product.contains("rusqlite"),
+            "{} knows SQL: that is state's",
+            path.display()
+        );
+        let reads = ["env::var(", "env::var_os(", "env::vars(", "env::vars_os(", "env::args(", "env::args_os("];
+        let allowed = within("crates/dhow") || within("crates/testkit") || within("xtask");
+        for word in reads {
+            assert!(allowed || !product.contains(word), "{}: {word}: only the binary may", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_map_names_every_crate() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    for (path, _) in sources() {
+        let Ok(inner) = path.strip_prefix("crates") else { continue };
+        let folder = inner.iter().take_while(|part| *part != "src" && *part != "tests").collect::<PathBuf>();
+        let name = folder.display().to_string();
+        if !name.ends_with(".rs") {
+            assert!(map.contains(&format!("`{name}`")), "ARCHITECTURE.md does not name `{name}`");
+        }
+    }
+}
+
+/// Every source file of the repository, by its path from the root.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for folder in ["crates", "tests", "xtask"] {
+        collect(&root().join(folder), &mut found);
+    }
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            found.push((path.strip_prefix(root()).expect("below the root").to_owned(), text));
+        }
+    }
+}
