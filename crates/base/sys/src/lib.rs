@@ -4,7 +4,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod daemon;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod root;
+pub mod signal;

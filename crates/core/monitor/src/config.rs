@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use oci::runtime::Spec;
+use runtime::Rootfs;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Rootfs;
 
 /// The version of [`Config`] that this crate writes and understands.
 pub const CONFIG_VERSION: u32 = 1;

@@ -1,0 +1,98 @@
+//! Signals by number: real-time ones too, which containers use to be stopped, and for which safe libraries have no name.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+/// Sends a signal to a process; it cannot hit another one that got the same pid.
+pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor is open for the call, and no siginfo is passed.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0u32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to a child that has not been reaped, so that its pid is certain to be its own.
+pub fn send_to_child(child: &Child, signal: i32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
+    // SAFETY: kill(2) takes two integers.
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// Makes signals without effect on this process. Unlike an ignored signal this is not inherited by what it executes.
+pub fn disregard(signals: &[i32]) -> io::Result<()> {
+    for &signal in signals {
+        // SAFETY: a zeroed sigaction is a valid one (no flags, empty mask); the handler does nothing, so it is safe at
+        // any moment.
+        let result = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(signal, &action, std::ptr::null_mut())
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// All signals blocked for this thread, but those that mean a fault of its own.
+pub struct Blocked {
+    set: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+/// Blocks signals, so that they queue up for [`Blocked::wait`].
+pub fn block() -> io::Result<Blocked> {
+    let faults =
+        [libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
+    let mut set = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: the sets are initialised by sigfillset and sigprocmask before they are read; the signals are valid.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        for fault in faults {
+            libc::sigdelset(set.as_mut_ptr(), fault);
+        }
+        if libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), before.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Blocked { set: set.assume_init(), before: before.assume_init() })
+    }
+}
+
+impl Blocked {
+    /// Waits for the next signal.
+    pub fn wait(&self) -> io::Result<i32> {
+        // SAFETY: the set is initialised, and no siginfo is asked for.
+        let signal = unsafe { libc::sigwaitinfo(&self.set, std::ptr::null_mut()) };
+        if signal >= 0 { Ok(signal) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Starts a command with the signals as they were before, in its own process group, which becomes the foreground
+    /// one of the terminal on its standard input, if there is one.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let before = self.before;
+        let prepare = move || {
+            rustix::process::setpgid(None, None)?;
+            // Allowed for a background group because SIGTTOU is blocked.
+            match rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpid()) {
+                Ok(())
+                | Err(rustix::io::Errno::NOTTY | rustix::io::Errno::BADF | rustix::io::Errno::NXIO) => {}
+                Err(e) => return Err(e.into()),
+            }
+            // SAFETY: sigprocmask is async-signal-safe and the set is initialised.
+            if unsafe { libc::sigprocmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec the closure makes system calls only, without allocation or locks.
+        unsafe { command.pre_exec(prepare) }.spawn()
+    }
+}
