@@ -14,6 +14,7 @@ mod rules;
 mod setup;
 mod shell;
 mod test;
+mod vm;
 
 use anyhow::bail;
 
@@ -23,6 +24,7 @@ Usage: cargo xtask <verb>
   demo          build dhow, build and run examples/guestbook, show it, clean up
   test          run every test that needs nothing but Debian's own packages
   conformance   run the tests against foreign clients and engines (docker, dockerd, skopeo)
+  vm            run a scenario on Debian's kernel with cgroup v2, in software emulation
   lint          rustfmt, clippy, cargo-deny and the rules of this repository
   bench [NAME]  measure, beside the peers that are installed
   install       put the static binary at /usr/local/bin/dhow (--prefix DIR, --docker-alias)";
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         "demo" => demo::run(),
         "test" => test::run(&rest),
         "conformance" => conformance::run(&rest),
+        "vm" => vm::run(),
         "lint" => lint::run(),
         "bench" => bench::run(&rest),
         "install" => install::run(&rest),

@@ -23,8 +23,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "api", "archive", "builder", "dockerfile", "monitor", "network", "oci", "registry", "runtime", "state",
-            "store", "sys",
+            "api",
+            "archive",
+            "builder",
+            "dockerfile",
+            "monitor",
+            "network",
+            "oci",
+            "registry",
+            "runtime",
+            "state",
+            "store",
+            "sys",
         ],
     ),
     ("server", &["api", "engine"]),
@@ -40,7 +50,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 #[test]
 fn the_crate_graph_is_the_architecture() {
-    let metadata = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"])).expect("metadata");
+    let metadata = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"]))
+        .expect("metadata");
     let metadata: serde_json::Value = serde_json::from_str(&metadata).expect("JSON");
     let packages = metadata["packages"].as_array().expect("a list");
     let ours: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
@@ -87,7 +98,8 @@ fn only_state_knows_sql_and_only_the_binary_reads_the_environment() {
             "{} knows SQL: that is state's",
             path.display()
         );
-        let reads = ["env::var(", "env::var_os(", "env::vars(", "env::vars_os(", "env::args(", "env::args_os("];
+        let reads =
+            ["env::var(", "env::var_os(", "env::vars(", "env::vars_os(", "env::args(", "env::args_os("];
         let allowed = within("crates/dhow") || within("crates/testkit") || within("xtask");
         for word in reads {
             assert!(allowed || !product.contains(word), "{}: {word}: only the binary may", path.display());

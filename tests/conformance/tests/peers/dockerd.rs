@@ -22,7 +22,11 @@ impl Dockerd {
         let log = std::fs::File::create(home.join("log")).expect("make a file");
         let mut command = Command::new("dockerd");
         command.arg("--data-root").arg(home.join("data")).arg("--exec-root").arg(home.join("exec"));
-        command.arg("--pidfile").arg(home.join("pid")).arg("--host").arg(format!("unix://{}", socket.display()));
+        command
+            .arg("--pidfile")
+            .arg(home.join("pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", socket.display()));
         command.args(["--iptables=false", "--ip6tables=false"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("start dockerd: `cargo xtask conformance` installs it");

@@ -31,7 +31,8 @@ fn image(client: &impl Client) {
 }
 
 fn foreground(client: &impl Client) {
-    let output = client.client(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3"]).run();
+    let output =
+        client.client(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3"]).run();
     assert_eq!((output.code, &*output.stdout, &*output.stderr), (3, "out\n", "err\n"));
     assert_eq!(client.client(&["run", "--rm", "busybox", "no-such"]).run().code, 127);
     assert_eq!(client.client(&["run", "--rm", "busybox", "/etc"]).run().code, 126);
@@ -41,11 +42,17 @@ fn foreground(client: &impl Client) {
 }
 
 fn detached(client: &impl Client) {
-    let id = run(client, &["run", "-d", "--name", "one", "-m", "64m", "-l", "tier=web", "busybox", "sleep", "1000"]);
+    let id = run(
+        client,
+        &["run", "-d", "--name", "one", "-m", "64m", "-l", "tier=web", "busybox", "sleep", "1000"],
+    );
     assert_eq!(id.len(), 64);
     assert_eq!(run(client, &["ps", "-q", "--no-trunc", "--filter", "label=tier=web"]), id);
     assert!(run(client, &["ps"]).contains("\"sleep 1000\""));
-    assert_eq!(run(client, &["inspect", "-f", "{{.HostConfig.Memory}} {{.State.Status}}", "one"]), "67108864 running");
+    assert_eq!(
+        run(client, &["inspect", "-f", "{{.HostConfig.Memory}} {{.State.Status}}", "one"]),
+        "67108864 running"
+    );
     assert!(run(client, &["top", "one"]).contains("sleep 1000"));
     assert_eq!(run(client, &["stats", "--no-stream", "--format", "{{.Name}}", "one"]), "one");
     run(client, &["pause", "one"]);
@@ -79,7 +86,13 @@ fn exec_and_copy(client: &impl Client) {
     let output = client.client(&["exec", "web", "sh", "-c", "echo out; echo err >&2; exit 4"]).run();
     assert_eq!((output.code, &*output.stdout, &*output.stderr), (4, "out\n", "err\n"));
     assert_eq!(client.client(&["exec", "-i", "web", "cat"]).input("through").ok(), "through");
-    assert_eq!(run(client, &["exec", "-u", "app", "-w", "/tmp", "-e", "A=b", "web", "sh", "-c", "echo $(id -u) $PWD $A"]), "1000 /tmp b");
+    assert_eq!(
+        run(
+            client,
+            &["exec", "-u", "app", "-w", "/tmp", "-e", "A=b", "web", "sh", "-c", "echo $(id -u) $PWD $A"]
+        ),
+        "1000 /tmp b"
+    );
     assert_eq!(client.client(&["exec", "web", "no-such"]).run().code, 127);
     run(client, &["cp", "web:/etc/passwd", "copied"]);
     run(client, &["cp", "copied", "web:/tmp/back"]);
@@ -97,7 +110,23 @@ fn volumes(client: &impl Client) {
     assert_eq!(run(client, &["run", "--rm", "--mount", mount, "busybox", "cat", "/data/file"]), "kept");
     assert!(run(client, &["volume", "ls"]).contains("data"));
     run(client, &["volume", "rm", "data"]);
-    assert!(run(client, &["run", "--rm", "--read-only", "--tmpfs", "/scratch", "busybox", "sh", "-c", "touch /scratch/x && touch /x || echo kept"]).contains("kept"));
+    assert!(
+        run(
+            client,
+            &[
+                "run",
+                "--rm",
+                "--read-only",
+                "--tmpfs",
+                "/scratch",
+                "busybox",
+                "sh",
+                "-c",
+                "touch /scratch/x && touch /x || echo kept"
+            ]
+        )
+        .contains("kept")
+    );
 }
 
 fn build(client: &impl Client) {
@@ -114,7 +143,12 @@ fn build(client: &impl Client) {
     assert_eq!(run(client, &["images", "-q", "greeting"]), id);
     let failed = client.client(&["build", "-"]).input("FROM busybox\nRUN exit 6\n").run();
     assert_ne!(failed.code, 0);
-    assert!(format!("{}{}", failed.stdout, failed.stderr).contains("6"), "{}{}", failed.stdout, failed.stderr);
+    assert!(
+        format!("{}{}", failed.stdout, failed.stderr).contains("6"),
+        "{}{}",
+        failed.stdout,
+        failed.stderr
+    );
 }
 
 fn save_and_load(client: &impl Client) {
@@ -131,7 +165,20 @@ fn streams(client: &impl Client) {
     assert_eq!(run(client, &["logs", "--tail", "1", "talk"]), "line 3");
     assert_eq!(run(client, &["start", "-a", "talk"]), "line 1\nline 2\nline 3");
     let since = "2001-01-01T00:00:00Z";
-    let events = run(client, &["events", "--since", since, "--until", "0s", "--filter", "container=talk", "--format", "{{.Action}}"]);
+    let events = run(
+        client,
+        &[
+            "events",
+            "--since",
+            since,
+            "--until",
+            "0s",
+            "--filter",
+            "container=talk",
+            "--format",
+            "{{.Action}}",
+        ],
+    );
     assert!(events.contains("start") && events.contains("die"), "{events}");
 }
 

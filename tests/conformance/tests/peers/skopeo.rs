@@ -7,7 +7,8 @@ fn skopeo_reads_what_we_save_and_we_load_what_it_writes() {
     let host = Host::new(Mode::Embedded);
     host.busybox();
     host.dhow(&["save", "-o", "saved.tar", "busybox"]).ok();
-    let skopeo = |arguments: &[&str]| host.program("skopeo", &[&["--insecure-policy"], arguments].concat()).ok();
+    let skopeo =
+        |arguments: &[&str]| host.program("skopeo", &[&["--insecure-policy"], arguments].concat()).ok();
     let seen = skopeo(&["inspect", "--config", "--raw", "docker-archive:saved.tar"]);
     assert!(seen.contains("\"rootfs\""), "{seen}");
     skopeo(&["copy", "docker-archive:saved.tar", "oci-archive:layout.tar:layout:1"]);
