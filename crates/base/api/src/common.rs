@@ -21,6 +21,9 @@ pub const PATH_STAT_HEADER: &str = "X-Docker-Container-Path-Stat";
 #[serde(default)]
 pub struct ErrorResponse {
     pub message: String,
+    /// What the user could do about it. Our extension; other clients ignore it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// The answer of operations that make something.

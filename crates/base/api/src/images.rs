@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use oci::image::ContainerConfig;
+
 use crate::containers::GraphDriver;
 use crate::filters::Filters;
-use crate::json::{NameSet, null_if_empty, zero};
+use crate::json::{null_if_empty, zero};
 
 document! {
     /// A line of `GET /images/json`. Counts of -1 were not computed.
@@ -41,7 +43,8 @@ document! {
         pub created: String,
         pub docker_version: String,
         pub author: String,
-        pub config: Option<ImageConfig>,
+        /// How a container of the image runs.
+        pub config: Option<ContainerConfig>,
         pub architecture: String,
         #[serde(skip_serializing_if = "zero")]
         pub variant: String,
@@ -56,38 +59,6 @@ document! {
         #[serde(rename = "RootFS")]
         pub root_fs: RootFs,
         pub metadata: Metadata,
-    }
-}
-
-document! {
-    /// How a container of the image runs.
-    pub struct ImageConfig {
-        #[serde(skip_serializing_if = "zero")]
-        pub user: String,
-        #[serde(skip_serializing_if = "zero")]
-        pub exposed_ports: NameSet,
-        #[serde(skip_serializing_if = "zero")]
-        pub env: Vec<String>,
-        #[serde(skip_serializing_if = "zero")]
-        pub entrypoint: Vec<String>,
-        #[serde(skip_serializing_if = "zero")]
-        pub cmd: Vec<String>,
-        #[serde(skip_serializing_if = "zero")]
-        pub volumes: NameSet,
-        #[serde(skip_serializing_if = "zero")]
-        pub working_dir: String,
-        #[serde(skip_serializing_if = "zero")]
-        pub labels: BTreeMap<String, String>,
-        #[serde(skip_serializing_if = "zero")]
-        pub stop_signal: String,
-        #[serde(skip_serializing_if = "zero")]
-        pub args_escaped: bool,
-        #[serde(skip_serializing_if = "zero")]
-        pub healthcheck: Option<crate::containers::HealthConfig>,
-        #[serde(skip_serializing_if = "zero")]
-        pub on_build: Vec<String>,
-        #[serde(skip_serializing_if = "zero")]
-        pub shell: Vec<String>,
     }
 }
 

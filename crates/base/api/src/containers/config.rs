@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+pub use oci::image::Healthcheck as HealthConfig;
+
 use super::host_config::HostConfig;
 use crate::json::{NameSet, StrSlice, null_if_empty, zero};
 use crate::networks::NetworkingConfig;
@@ -49,25 +51,6 @@ document! {
         pub stop_timeout: Option<i64>,
         #[serde(skip_serializing_if = "zero")]
         pub shell: StrSlice,
-    }
-}
-
-document! {
-    /// A health check. Durations are nanoseconds; zero inherits the image's.
-    pub struct HealthConfig {
-        /// Empty inherits, `["NONE"]` disables, `["CMD", …]`, `["CMD-SHELL", line]`.
-        #[serde(skip_serializing_if = "zero")]
-        pub test: Vec<String>,
-        #[serde(skip_serializing_if = "zero")]
-        pub interval: i64,
-        #[serde(skip_serializing_if = "zero")]
-        pub timeout: i64,
-        #[serde(skip_serializing_if = "zero")]
-        pub start_period: i64,
-        #[serde(skip_serializing_if = "zero")]
-        pub start_interval: i64,
-        #[serde(skip_serializing_if = "zero")]
-        pub retries: i64,
     }
 }
 
