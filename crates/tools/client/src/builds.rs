@@ -1,0 +1,82 @@
+//! Builds.
+
+use std::collections::BTreeMap;
+
+use api::JsonMessage;
+use api::auth::{self, AuthConfig};
+use api::build::{BuildOptions, CachePruneOptions, CachePruneReport};
+use api::common::REGISTRY_CONFIG_HEADER;
+use serde::Serialize;
+
+use crate::Client;
+use crate::error::{Error, Result};
+use crate::query::Query;
+use crate::request::post;
+use crate::stream::{JsonLines, Payload};
+
+/// Builds an image from a context in tar form; with `options.context_dir` or `options.remote` the payload is
+/// empty. The last message but one carries [`api::build::BuildResult`] in `aux`.
+pub async fn build(
+    client: &Client,
+    options: &BuildOptions,
+    context: Payload,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<JsonLines<JsonMessage>> {
+    let mut call = post("/build").query(query(options)?).payload("application/x-tar", context);
+    if !credentials.is_empty() {
+        call = call.header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials));
+    }
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
+}
+
+fn query(options: &BuildOptions) -> Result<Query> {
+    let query = Query::new()
+        .text("dockerfile", &options.dockerfile)
+        .each("t", &options.tags)
+        .text("extrahosts", &options.extra_hosts.join(","))
+        .text("remote", &options.remote)
+        .flag("q", options.quiet)
+        .flag("nocache", options.no_cache)
+        .flag("pull", options.pull)
+        .put("rm", if options.rm { "1" } else { "0" })
+        .flag("forcerm", options.force_rm)
+        .number("memory", options.memory)
+        .number("memswap", options.memory_swap)
+        .number("cpushares", options.cpu_shares)
+        .number("cpuperiod", options.cpu_period)
+        .number("cpuquota", options.cpu_quota)
+        .text("cpusetcpus", &options.cpuset_cpus)
+        .text("cpusetmems", &options.cpuset_mems)
+        .text("cgroupparent", &options.cgroup_parent)
+        .number("shmsize", options.shm_size)
+        .flag("squash", options.squash)
+        .text("networkmode", &options.network_mode)
+        .text("platform", &options.platform)
+        .text("target", &options.target)
+        .text("dhow-context", &options.context_dir)
+        .text("progress", if options.native_progress { "dhow" } else { "" });
+    let query = json(query, "cachefrom", &options.cache_from)?;
+    let query = json(query, "ulimits", &options.ulimits)?;
+    let query = json(query, "buildargs", &options.build_args)?;
+    let query = json(query, "labels", &options.labels)?;
+    json(query, "securityopt", &options.security_opt)
+}
+
+/// Adds a parameter in JSON that is not empty.
+fn json<T: Serialize + Default + PartialEq>(query: Query, name: &str, value: &T) -> Result<Query> {
+    if *value == T::default() {
+        return Ok(query);
+    }
+    Ok(query.put(name, &serde_json::to_string(value).map_err(Error::Encode)?))
+}
+
+/// Removes what the build cache holds.
+pub async fn prune(client: &Client, options: &CachePruneOptions) -> Result<CachePruneReport> {
+    let query = Query::new()
+        .flag("all", options.all)
+        .number("reserved-space", options.reserved_space)
+        .number("max-used-space", options.max_used_space)
+        .number("min-free-space", options.min_free_space)
+        .text("filters", &options.filters.to_json());
+    post("/build/prune").query(query).fetch(client).await
+}

@@ -1,0 +1,140 @@
+//! Images.
+
+use api::auth::{self, AuthConfig};
+use api::common::REGISTRY_AUTH_HEADER;
+use api::containers::CommitOptions;
+use api::images::{
+    DeleteResponse, HistoryItem, ImportOptions, Inspect, ListOptions, PruneReport, PullOptions,
+    RemoveOptions, SearchResult, Summary,
+};
+use api::{Filters, IdResponse, JsonMessage};
+use http::Method;
+
+use crate::Client;
+use crate::error::Result;
+use crate::query::{Query, path};
+use crate::request::{call, get, post};
+use crate::stream::{ByteStream, JsonLines, Payload};
+
+pub async fn list(client: &Client, options: &ListOptions) -> Result<Vec<Summary>> {
+    let query = Query::new()
+        .flag("all", options.all)
+        .flag("digests", options.digests)
+        .flag("shared-size", options.shared_size)
+        .text("filters", &options.filters.to_json());
+    get("/images/json").query(query).fetch(client).await
+}
+
+pub async fn inspect(client: &Client, name: &str) -> Result<Inspect> {
+    get(path("/images/", name, "/json")).fetch(client).await
+}
+
+/// The image's document as the server wrote it, with all fields.
+pub async fn inspect_raw(client: &Client, name: &str) -> Result<serde_json::Value> {
+    get(path("/images/", name, "/json")).fetch(client).await
+}
+
+pub async fn history(client: &Client, name: &str) -> Result<Vec<HistoryItem>> {
+    get(path("/images/", name, "/history")).fetch(client).await
+}
+
+pub async fn tag(client: &Client, name: &str, repo: &str, tag: &str) -> Result<()> {
+    let query = Query::new().put("repo", repo).text("tag", tag);
+    post(path("/images/", name, "/tag")).query(query).done(client).await
+}
+
+pub async fn remove(client: &Client, name: &str, options: &RemoveOptions) -> Result<Vec<DeleteResponse>> {
+    let query = Query::new()
+        .flag("force", options.force)
+        .flag("noprune", options.no_prune)
+        .each("platforms", &options.platforms);
+    call(Method::DELETE, path("/images/", name, "")).query(query).fetch(client).await
+}
+
+pub async fn prune(client: &Client, filters: &Filters) -> Result<PruneReport> {
+    post("/images/prune").query(Query::new().text("filters", &filters.to_json())).fetch(client).await
+}
+
+/// Pulls; the stream's end without an error message is success.
+pub async fn pull(
+    client: &Client,
+    options: &PullOptions,
+    credentials: Option<&AuthConfig>,
+) -> Result<JsonLines<JsonMessage>> {
+    let query = Query::new()
+        .put("fromImage", &options.from_image)
+        .text("tag", &options.tag)
+        .text("platform", &options.platform);
+    let call = post("/images/create")
+        .query(query)
+        .header(REGISTRY_AUTH_HEADER, credentials.map(auth::encode).unwrap_or_default());
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
+}
+
+/// Pushes; an empty tag pushes all tags of the repository.
+pub async fn push(
+    client: &Client,
+    name: &str,
+    tag: &str,
+    platform: &str,
+    credentials: &AuthConfig,
+) -> Result<JsonLines<JsonMessage>> {
+    let call = post(path("/images/", name, "/push"))
+        .query(Query::new().text("tag", tag).text("platform", platform))
+        .header(REGISTRY_AUTH_HEADER, auth::encode(credentials));
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
+}
+
+/// Makes an image of one layer from a tar.
+pub async fn import(
+    client: &Client,
+    options: &ImportOptions,
+    tar: Payload,
+) -> Result<JsonLines<JsonMessage>> {
+    let query = Query::new()
+        .put("fromSrc", &options.from_src)
+        .text("repo", &options.repo)
+        .text("tag", &options.tag)
+        .text("message", &options.message)
+        .each("changes", &options.changes)
+        .text("platform", &options.platform);
+    let call = post("/images/create").query(query).payload("application/x-tar", tar);
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
+}
+
+/// Loads what [`save`] wrote.
+pub async fn load(
+    client: &Client,
+    tar: Payload,
+    quiet: bool,
+    platform: &str,
+) -> Result<JsonLines<JsonMessage>> {
+    let query = Query::new().put("quiet", if quiet { "1" } else { "0" }).text("platform", platform);
+    let call = post("/images/load").query(query).payload("application/x-tar", tar);
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
+}
+
+/// Images as one tar.
+pub async fn save(client: &Client, names: &[String], platform: &str) -> Result<ByteStream> {
+    let query = Query::new().each("names", names).text("platform", platform);
+    Ok(ByteStream::new(get("/images/get").query(query).send(client).await?.into_body()))
+}
+
+/// Makes an image of a container.
+pub async fn commit(client: &Client, options: &CommitOptions) -> Result<IdResponse> {
+    let query = Query::new()
+        .put("container", &options.container)
+        .text("repo", &options.repo)
+        .text("tag", &options.tag)
+        .text("comment", &options.comment)
+        .text("author", &options.author)
+        .put("pause", if options.pause { "1" } else { "0" })
+        .each("changes", &options.changes);
+    post("/commit").query(query).json(&options.config)?.fetch(client).await
+}
+
+/// Searches the default registry.
+pub async fn search(client: &Client, term: &str, limit: i64, filters: &Filters) -> Result<Vec<SearchResult>> {
+    let query = Query::new().put("term", term).number("limit", limit).text("filters", &filters.to_json());
+    get("/images/search").query(query).fetch(client).await
+}

@@ -1,0 +1,39 @@
+//! Networks.
+
+use api::Filters;
+use api::networks::{ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, Network, PruneReport};
+use http::Method;
+
+use crate::Client;
+use crate::error::Result;
+use crate::query::{Query, path};
+use crate::request::{call, get, post};
+
+pub async fn list(client: &Client, filters: &Filters) -> Result<Vec<Network>> {
+    get("/networks").query(Query::new().text("filters", &filters.to_json())).fetch(client).await
+}
+
+pub async fn inspect(client: &Client, id: &str, scope: &str, verbose: bool) -> Result<Network> {
+    let query = Query::new().text("scope", scope).flag("verbose", verbose);
+    get(path("/networks/", id, "")).query(query).fetch(client).await
+}
+
+pub async fn create(client: &Client, request: &CreateRequest) -> Result<CreateResponse> {
+    post("/networks/create").json(request)?.fetch(client).await
+}
+
+pub async fn remove(client: &Client, id: &str) -> Result<()> {
+    call(Method::DELETE, path("/networks/", id, "")).done(client).await
+}
+
+pub async fn connect(client: &Client, id: &str, request: &ConnectRequest) -> Result<()> {
+    post(path("/networks/", id, "/connect")).json(request)?.done(client).await
+}
+
+pub async fn disconnect(client: &Client, id: &str, request: &DisconnectRequest) -> Result<()> {
+    post(path("/networks/", id, "/disconnect")).json(request)?.done(client).await
+}
+
+pub async fn prune(client: &Client, filters: &Filters) -> Result<PruneReport> {
+    post("/networks/prune").query(Query::new().text("filters", &filters.to_json())).fetch(client).await
+}

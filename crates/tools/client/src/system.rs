@@ -1,0 +1,57 @@
+//! The server and its machine.
+
+use api::auth::AuthConfig;
+use api::events::{EventMessage, EventsOptions};
+use api::system::{AuthResponse, DiskUsage, Info, Ping, Version};
+use http::Response;
+use hyper::body::Incoming;
+
+use crate::Client;
+use crate::error::Result;
+use crate::query::Query;
+use crate::request::{get, post};
+use crate::stream::JsonLines;
+
+/// Asks who is there, without a version.
+pub async fn ping(client: &Client) -> Result<Ping> {
+    let response = get("/_ping").unversioned().send(client).await?;
+    let ping = Ping {
+        api_version: header(&response, "Api-Version"),
+        os_type: header(&response, "Ostype"),
+        experimental: header(&response, "Docker-Experimental") == "true",
+        builder_version: header(&response, "Builder-Version"),
+    };
+    Ok(ping)
+}
+
+fn header(response: &Response<Incoming>, name: &str) -> String {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+pub async fn version(client: &Client) -> Result<Version> {
+    get("/version").fetch(client).await
+}
+
+pub async fn info(client: &Client) -> Result<Info> {
+    get("/info").fetch(client).await
+}
+
+/// Space in use; no types is all of `container`, `image`, `volume` and `build-cache`.
+pub async fn df(client: &Client, types: &[String]) -> Result<DiskUsage> {
+    get("/system/df").query(Query::new().each("type", types)).fetch(client).await
+}
+
+/// Checks credentials with their registry.
+pub async fn auth(client: &Client, credentials: &AuthConfig) -> Result<AuthResponse> {
+    post("/auth").json(credentials)?.fetch(client).await
+}
+
+/// What happens, from `since` until `until` or for ever.
+pub async fn events(client: &Client, options: &EventsOptions) -> Result<JsonLines<EventMessage>> {
+    let query = Query::new()
+        .text("since", &options.since)
+        .text("until", &options.until)
+        .text("filters", &options.filters.to_json());
+    let response = get("/events").query(query).send(client).await?;
+    Ok(JsonLines::new(response.into_body()))
+}
