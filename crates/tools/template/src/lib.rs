@@ -18,6 +18,7 @@ mod parse;
 mod printf;
 
 pub use display::display;
+pub use printf::{general, quote};
 pub use serde_json::Value;
 
 use std::collections::HashMap;

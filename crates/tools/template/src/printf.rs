@@ -200,7 +200,7 @@ fn real(verb: char, flags: Flags, float: f64) -> String {
 }
 
 /// `%.Ng`: N significant digits, exponent form when the exponent is below -4 or not below N.
-fn general(magnitude: f64, precision: usize) -> String {
+pub fn general(magnitude: f64, precision: usize) -> String {
     let scientific = format!("{magnitude:.*e}", precision - 1);
     let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
     let strip = |text: &str| match text.contains('.') {
@@ -238,7 +238,7 @@ fn pad(text: &str, flags: Flags) -> String {
 }
 
 /// Go's `%q`.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
