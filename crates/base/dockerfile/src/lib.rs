@@ -1,1 +1,35 @@
-//! Dockerfile lexer, parser, syntax tree with spans, expansion and .dockerignore.
+//! Dockerfiles: text to syntax tree, variable expansion, `.dockerignore`, and pointing at lines.
+//!
+//! Follows BuildKit's `dockerfile.v0` frontend: what it accepts is accepted, with its messages for what it
+//! refuses. One deliberate difference: a `# …` behind an instruction, which Docker takes for arguments, is read as
+//! the comment that it is meant to be wherever Docker's reading is an error or nonsense, with a warning
+//! (`TrailingComment`); [`Options::strict`] or the directive `# dhow=strict` switches that off.
+//!
+//! Pure: no files, no network, no image knowledge. Hostile input costs time linear in its size, which
+//! [`MAX_SIZE`] bounds, and never panics.
+
+pub mod ast;
+mod checks;
+pub mod duration;
+mod error;
+pub mod expand;
+pub mod glob;
+mod heredoc;
+pub mod ignore;
+mod instruction;
+mod line;
+mod lines;
+mod parse;
+pub mod render;
+pub mod scope;
+mod span;
+mod suggest;
+mod words;
+
+pub use ast::Dockerfile;
+pub use error::{Error, Warning};
+pub use parse::{MAX_SIZE, Options, decode, parse, parse_trigger};
+pub use span::{LineIndex, Span};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! From text to syntax tree.
+
+use crate::ast::{Dockerfile, From, Instruction, Kind, Stage};
+use crate::error::{Error, Warning};
+use crate::span::{LineIndex, Span};
+use crate::{checks, instruction, lines};
+
+/// A Dockerfile larger than this is refused.
+pub const MAX_SIZE: usize = 4 << 20;
+
+/// How to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Never take a `# …` behind an instruction for a comment. The directive `# dhow=strict` does the same.
+    pub strict: bool,
+}
+
+/// Text of a Dockerfile from its bytes: a byte order mark goes, bytes that are not UTF-8 are replaced.
+pub fn decode(bytes: &[u8]) -> Result<String, Error> {
+    if bytes.len() > MAX_SIZE {
+        return Err(Error::new(format!("dockerfile is larger than {MAX_SIZE} bytes"), Span::default()));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Parses a whole file.
+pub fn parse(text: &str, options: Options) -> Result<Dockerfile, Error> {
+    if text.len() > MAX_SIZE {
+        return Err(Error::new(format!("dockerfile is larger than {MAX_SIZE} bytes"), Span::default()));
+    }
+    let index = LineIndex::new(text);
+    let scanned = lines::scan(text, &index)?;
+    let mut warnings = scanned.warnings;
+    let strict = options.strict || scanned.directives.strict;
+    let escape = scanned.directives.escape;
+    let mut instructions = Vec::with_capacity(scanned.lines.len());
+    for line in &scanned.lines {
+        instructions.push(instruction::parse(line, &index, escape, strict, &mut warnings)?);
+    }
+    let (global_args, stages) = stages(instructions)?;
+    let mut file = Dockerfile { directives: scanned.directives, global_args, stages, warnings };
+    let found = checks::checks(&file);
+    file.warnings.extend(found);
+    skip_checks(&mut file);
+    file.warnings.sort_by_key(|w| w.span.start);
+    Ok(file)
+}
+
+/// Parses the text of an `ONBUILD` trigger, as an image config holds it.
+pub fn parse_trigger(text: &str) -> Result<Instruction, Error> {
+    let index = LineIndex::new(text);
+    let scanned = lines::scan(text, &index)?;
+    let [line] = scanned.lines.as_slice() else {
+        return Err(Error::new("ONBUILD trigger holds more than one instruction", index.span(0, text.len())));
+    };
+    let mut warnings: Vec<Warning> = Vec::new();
+    let instruction = instruction::parse(line, &index, '\\', false, &mut warnings)?;
+    match instruction.kind {
+        Kind::From(_) | Kind::Maintainer(_) | Kind::Onbuild(_) => {
+            let message = format!("{} isn't allowed as an ONBUILD trigger", instruction.kind.name());
+            Err(Error::new(message, instruction.span))
+        }
+        _ => Ok(instruction),
+    }
+}
+
+/// Cuts the file at its `FROM`s.
+fn stages(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Stage>), Error> {
+    let mut globals = Vec::new();
+    let mut stages: Vec<Stage> = Vec::new();
+    for instruction in instructions {
+        let Instruction { kind, span, source, keyword, comments } = instruction;
+        match (kind, stages.last_mut()) {
+            (Kind::From(from), _) => stages.push(new_stage(from, span, source, comments)),
+            (kind @ Kind::Arg(_), None) => {
+                globals.push(Instruction { kind, span, source, keyword, comments });
+            }
+            (kind, None) => {
+                let error = Error::new("no build stage in current context", span);
+                return Err(error.help(format!("{} needs a FROM above it", kind.name())));
+            }
+            (kind, Some(stage)) => {
+                stage.span.end = span.end;
+                stage.span.end_line = span.end_line;
+                stage.instructions.push(Instruction { kind, span, source, keyword, comments });
+            }
+        }
+    }
+    if stages.is_empty() {
+        let span = globals.last().map(|g: &Instruction| g.span).unwrap_or_default();
+        return Err(Error::new("no build stage in current context", span).help("a Dockerfile needs a FROM"));
+    }
+    Ok((globals, stages))
+}
+
+fn new_stage(from: From, span: Span, source: String, comments: Vec<String>) -> Stage {
+    Stage { from, span, source, comments, instructions: Vec::new() }
+}
+
+/// Leaves out what `# check=skip=` names.
+fn skip_checks(file: &mut Dockerfile) {
+    let Some(check) = &file.directives.check else { return };
+    let skipped = |rule: &str| check.skip_all || check.skip.iter().any(|s| s.eq_ignore_ascii_case(rule));
+    let warnings = std::mem::take(&mut file.warnings);
+    file.warnings = warnings.into_iter().filter(|w| !skipped(&w.rule)).collect();
+}

@@ -1,0 +1,126 @@
+//! Where build arguments are visible.
+//!
+//! `ARG` before the first `FROM` is global: `FROM` sees it, a stage only after a bare `ARG name` of its own. The
+//! platform arguments are global too. Proxy arguments are predefined: a `RUN` sees those that the caller gives,
+//! declared or not, and they never enter a cache key.
+
+use crate::ast::{ArgDecl, Dockerfile, Kind};
+use crate::error::Error;
+use crate::expand::Expander;
+use oci::Platform;
+use std::collections::BTreeMap;
+
+/// Arguments that need no `ARG`.
+pub const PROXY_ARGS: [&str; 10] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// The platform arguments of a build.
+pub fn platform_args(build: &Platform, target: &Platform, stage: &str) -> BTreeMap<String, String> {
+    let mut args = BTreeMap::new();
+    for (prefix, platform) in [("BUILD", build), ("TARGET", target)] {
+        let variant = platform.variant.clone().unwrap_or_default();
+        args.insert(format!("{prefix}PLATFORM"), platform.to_string());
+        args.insert(format!("{prefix}OS"), platform.os.clone());
+        args.insert(format!("{prefix}OSVERSION"), platform.os_version.clone().unwrap_or_default());
+        args.insert(format!("{prefix}ARCH"), platform.architecture.clone());
+        args.insert(format!("{prefix}VARIANT"), variant);
+    }
+    args.insert("TARGETSTAGE".into(), if stage.is_empty() { "default".into() } else { stage.into() });
+    args
+}
+
+/// Global arguments of a build.
+#[derive(Debug, Clone, Default)]
+pub struct Globals {
+    /// What the caller gave.
+    pub given: BTreeMap<String, String>,
+    values: BTreeMap<String, String>,
+    platform: BTreeMap<String, String>,
+}
+
+impl Globals {
+    /// Evaluates the `ARG`s before the first `FROM`, in order.
+    pub fn evaluate(
+        file: &Dockerfile,
+        given: &BTreeMap<String, String>,
+        platform: BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        let mut globals = Self { given: given.clone(), values: BTreeMap::new(), platform };
+        for instruction in &file.global_args {
+            let Kind::Arg(args) = &instruction.kind else { continue };
+            for arg in args {
+                let value =
+                    globals.declared(arg, file.directives.escape, &|n| globals.get(n).map(String::from))?;
+                if let Some(value) = value {
+                    globals.values.insert(arg.name.clone(), value);
+                }
+            }
+        }
+        Ok(globals)
+    }
+
+    /// The value that `FROM` sees. A platform argument that the caller gives wins over the computed one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let platform = || match self.platform.contains_key(name) {
+            true => self.given.get(name).or_else(|| self.platform.get(name)),
+            false => None,
+        };
+        self.values.get(name).or_else(platform).map(String::as_str)
+    }
+
+    /// Names that `FROM` sees.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().chain(self.platform.keys()).map(String::as_str)
+    }
+
+    /// The value of a declaration: given by the caller, else its default, else the global of that name.
+    pub fn declared(
+        &self,
+        arg: &ArgDecl,
+        escape: char,
+        lookup: &crate::expand::Lookup<'_>,
+    ) -> Result<Option<String>, Error> {
+        if let Some(value) = self.given.get(&arg.name) {
+            return Ok(Some(value.clone()));
+        }
+        let Some(default) = &arg.value else { return Ok(self.get(&arg.name).map(String::from)) };
+        let expanded = Expander::new(escape, lookup).word(default);
+        expanded.map(|e| Some(e.text)).map_err(|e| Error::new(e.to_string(), arg.span))
+    }
+
+    /// Proxy arguments that the caller gave.
+    pub fn proxies(&self) -> impl Iterator<Item = (&str, &str)> {
+        PROXY_ARGS.iter().filter_map(|name| self.given.get(*name).map(|value| (*name, value.as_str())))
+    }
+
+    /// Given arguments that no `ARG` of the file consumes, which is worth a warning.
+    pub fn unconsumed<'a>(&'a self, file: &'a Dockerfile) -> Vec<&'a str> {
+        let stages = file.stages.iter().flat_map(|s| &s.instructions);
+        let declared: Vec<&str> = file
+            .global_args
+            .iter()
+            .chain(stages)
+            .filter_map(|i| if let Kind::Arg(args) = &i.kind { Some(args) } else { None })
+            .flatten()
+            .map(|a| a.name.as_str())
+            .collect();
+        let free = |name: &&str| {
+            !declared.contains(name)
+                && !PROXY_ARGS.contains(name)
+                && !self.platform.contains_key(*name)
+                && !name.starts_with("BUILDKIT_")
+                && *name != "SOURCE_DATE_EPOCH"
+        };
+        self.given.keys().map(String::as_str).filter(free).collect()
+    }
+}

@@ -1,0 +1,43 @@
+//! "Did you mean …": the nearest known word.
+
+/// The known word nearest to `word`, if it is near enough to be a slip of the keyboard.
+pub(crate) fn suggest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    if word.len() > 32 {
+        return None;
+    }
+    let word = word.to_ascii_lowercase();
+    let scored = known.iter().map(|k| (distance(&word, &k.to_ascii_lowercase()), *k));
+    let (best, name) = scored.min()?;
+    let limit = if word.len() <= 4 { 1 } else { 2 };
+    (best > 0 && best <= limit).then_some(name)
+}
+
+/// Levenshtein distance in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let up = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(x != *y)).min(up + 1).min(row[j] + 1);
+            diagonal = up;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_near_words_only() {
+        assert_eq!(suggest("FORM", &["FROM", "RUN"]), None);
+        assert_eq!(suggest("FRM", &["FROM", "RUN"]), Some("FROM"));
+        assert_eq!(suggest("entripoint", &["ENTRYPOINT", "ENV"]), Some("ENTRYPOINT"));
+        assert_eq!(suggest("node_modules", &["COPY"]), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}
