@@ -40,6 +40,11 @@ pub async fn inspect(client: &Client, id: &str, size: bool) -> Result<Inspect> {
     get(path("/containers/", id, "/json")).query(Query::new().flag("size", size)).fetch(client).await
 }
 
+/// The container's document as the server wrote it, with all fields.
+pub async fn inspect_raw(client: &Client, id: &str, size: bool) -> Result<serde_json::Value> {
+    get(path("/containers/", id, "/json")).query(Query::new().flag("size", size)).fetch(client).await
+}
+
 /// Starts; `false` when it already ran.
 pub async fn start(client: &Client, id: &str, detach_keys: &str) -> Result<bool> {
     let call = post(path("/containers/", id, "/start")).query(Query::new().text("detachKeys", detach_keys));

@@ -18,6 +18,12 @@ pub async fn inspect(client: &Client, id: &str, scope: &str, verbose: bool) -> R
     get(path("/networks/", id, "")).query(query).fetch(client).await
 }
 
+/// The network's document as the server wrote it, with all fields.
+pub async fn inspect_raw(client: &Client, id: &str, scope: &str, verbose: bool) -> Result<serde_json::Value> {
+    let query = Query::new().text("scope", scope).flag("verbose", verbose);
+    get(path("/networks/", id, "")).query(query).fetch(client).await
+}
+
 pub async fn create(client: &Client, request: &CreateRequest) -> Result<CreateResponse> {
     post("/networks/create").json(request)?.fetch(client).await
 }

@@ -17,6 +17,11 @@ pub async fn inspect(client: &Client, name: &str) -> Result<Volume> {
     get(path("/volumes/", name, "")).fetch(client).await
 }
 
+/// The volume's document as the server wrote it, with all fields.
+pub async fn inspect_raw(client: &Client, name: &str) -> Result<serde_json::Value> {
+    get(path("/volumes/", name, "")).fetch(client).await
+}
+
 pub async fn create(client: &Client, request: &CreateRequest) -> Result<Volume> {
     post("/volumes/create").json(request)?.fetch(client).await
 }
