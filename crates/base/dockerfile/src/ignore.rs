@@ -246,7 +246,7 @@ mod tests {
             ("**file", "dir/file", true),
             ("**/file", "dir/dir/file", true),
             ("**/file*", "dir/dir/file.txt", true),
-            ("a**/*.txt", "abc/file.txt", false),
+            ("a**/*.txt", "abc/file.txt", true),
             ("a/*.txt", "a/file.txt", true),
             ("a[b-d]e", "ae", false),
             ("a[b-d]e", "ace", true),

@@ -8,7 +8,7 @@ pub(crate) fn suggest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let scored = known.iter().map(|k| (distance(&word, &k.to_ascii_lowercase()), *k));
     let (best, name) = scored.min()?;
-    let limit = if word.len() <= 4 { 1 } else { 2 };
+    let limit = if word.len() <= 3 { 1 } else { 2 };
     (best > 0 && best <= limit).then_some(name)
 }
 
@@ -34,7 +34,8 @@ mod tests {
 
     #[test]
     fn suggests_near_words_only() {
-        assert_eq!(suggest("FORM", &["FROM", "RUN"]), None);
+        assert_eq!(suggest("FORM", &["FROM", "RUN"]), Some("FROM"));
+        assert_eq!(suggest("foo", &["FROM", "RUN", "ADD"]), None);
         assert_eq!(suggest("FRM", &["FROM", "RUN"]), Some("FROM"));
         assert_eq!(suggest("entripoint", &["ENTRYPOINT", "ENV"]), Some("ENTRYPOINT"));
         assert_eq!(suggest("node_modules", &["COPY"]), None);

@@ -92,7 +92,9 @@ fn unknown(logical: &Logical, index: &LineIndex, keyword: &str) -> Error {
     let error = Error::new(format!("unknown instruction: {keyword}{hint}"), span);
     match near {
         Some(_) => error,
-        None if keyword.starts_with(['.', '*', '!', '/']) || keyword.contains(['_', '/', '.']) => {
+        None if keyword.starts_with(['.', '*', '!'])
+            || (keyword.contains(['_', '/', '.']) && !keyword.contains('@')) =>
+        {
             error.help("this looks like a line of a .dockerignore file; it belongs into a file of its own")
         }
         None => error.help("a line that continues the one above needs a \\ at the end of the one above"),

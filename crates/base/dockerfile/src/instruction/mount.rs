@@ -143,7 +143,8 @@ fn size(text: &str) -> Option<u64> {
 }
 
 fn require_target(mount: &Mount) -> Result<(), Error> {
-    let optional = matches!(mount.kind, MountKind::Secret | MountKind::Ssh);
+    // A bind without a target lands in the working directory.
+    let optional = matches!(mount.kind, MountKind::Secret | MountKind::Ssh | MountKind::Bind);
     if mount.target.as_deref().unwrap_or("").is_empty() && !optional {
         return Err(Error::new("mount target is required", mount.span).help("add `target=/path`"));
     }
