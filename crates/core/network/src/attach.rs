@@ -1,0 +1,154 @@
+//! Joining a container's network namespace to a network, and parting them.
+
+use crate::bridge::{self, ALIAS, port_name, route_socket};
+use crate::conntrack;
+use crate::error::Error;
+use crate::firewall;
+use crate::link::{self, Pair};
+use crate::model::{Endpoint, Network};
+use rustix::io::Errno;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use sys::netlink::{Message, Socket};
+use sys::netns;
+
+/// A new network namespace for a container: loopback is up, and interfaces that come later neither get
+/// IPv6 addresses by themselves nor believe router advertisements (CVE-2020-13401).
+pub fn create_namespace() -> Result<OwnedFd, Error> {
+    let mut loopback = Ok(());
+    let namespace = netns::create(|| {
+        loopback = raise_loopback();
+        Ok(())
+    });
+    let namespace = namespace.map_err(|source| Error::Namespace { attempt: "create", source })?;
+    loopback?;
+    Ok(namespace)
+}
+
+fn raise_loopback() -> Result<(), Error> {
+    write_sysctl("/proc/sys/net/ipv6/conf/default/accept_ra", "0")?;
+    write_sysctl("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
+    let error = |source| Error::Link { attempt: "raise", ifname: "lo".into(), source };
+    route_socket()?.execute(vec![link::up(LOOPBACK)]).map_err(error)
+}
+
+/// The index of `lo` in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// Gives the namespace an interface on the network and publishes the endpoint's ports. The network must
+/// have been ensured. An interface that a crash left behind under the same id is replaced; on failure
+/// nothing is left.
+pub fn attach(network: &Network, endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error> {
+    let mut socket = route_socket()?;
+    join(&mut socket, network, endpoint, namespace)?;
+    let outcome = configure(endpoint, namespace).and_then(|()| publish(network, endpoint));
+    if outcome.is_err() {
+        // The first error is the one to tell.
+        let _ = detach(endpoint);
+    }
+    outcome
+}
+
+/// Makes the pair, with its ends in their places.
+fn join(
+    socket: &mut Socket,
+    network: &Network,
+    endpoint: &Endpoint,
+    namespace: BorrowedFd<'_>,
+) -> Result<(), Error> {
+    let bridge = bridge::find(socket, &network.bridge.ifname)?
+        .ok_or_else(|| Error::NoBridge(network.bridge.ifname.clone()))?;
+    let host_name = port_name(&endpoint.id);
+    let batch = pair_plan(network, endpoint, bridge.index, &host_name, namespace);
+    let error = |source| Error::Link { attempt: "create interface", ifname: endpoint.ifname.clone(), source };
+    match socket.execute(batch.clone()) {
+        Err(refused) if refused.refusal() == Some(Errno::EXIST) => {
+            bridge::delete_link(socket, "replace interface", &host_name)?;
+            socket.execute(batch).map_err(error)
+        }
+        Err(refused) => {
+            bridge::delete_link(socket, "remove interface", &host_name)?;
+            Err(error(refused))
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn pair_plan(
+    network: &Network,
+    endpoint: &Endpoint,
+    bridge: u32,
+    host_name: &str,
+    namespace: BorrowedFd<'_>,
+) -> Vec<Message> {
+    let pair = Pair {
+        host_name,
+        bridge,
+        mtu: network.bridge.mtu,
+        namespace,
+        name: &endpoint.ifname,
+        mac: endpoint.mac,
+    };
+    let mut batch =
+        vec![link::pair(&pair), link::port_settings(host_name, &format!("{ALIAS}{}", endpoint.id))];
+    if !network.bridge.icc {
+        batch.push(link::isolated_port(host_name));
+    }
+    batch
+}
+
+/// Addresses, routes and sysctls inside of the namespace.
+fn configure(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error> {
+    let work = || {
+        let ipv6 = endpoint.addresses.iter().any(|net| net.addr().is_ipv6());
+        let settings = PathBuf::from("/proc/sys/net/ipv6/conf").join(&endpoint.ifname);
+        write_sysctl(settings.join("accept_ra"), "0")?;
+        write_sysctl(settings.join("disable_ipv6"), if ipv6 { "0" } else { "1" })?;
+        let mut socket = route_socket()?;
+        let link = bridge::find(&mut socket, &endpoint.ifname)?;
+        let index = link.ok_or_else(|| Error::NoInterface(endpoint.ifname.clone()))?.index;
+        let mut batch = vec![link::up(LOOPBACK)];
+        batch.extend(endpoint.addresses.iter().map(|net| link::address(index, *net)));
+        batch.push(link::up(index));
+        batch.extend(endpoint.gateways.iter().map(|gateway| link::default_route(index, *gateway)));
+        let error = |source| Error::Link { attempt: "configure", ifname: endpoint.ifname.clone(), source };
+        socket.execute(batch).map_err(error)
+    };
+    netns::within(namespace, work).map_err(|source| Error::Namespace { attempt: "enter", source })?
+}
+
+/// A kernel without IPv6 has none of these files, and nothing to turn off.
+fn write_sysctl(path: impl Into<PathBuf>, value: &'static str) -> Result<(), Error> {
+    let path = path.into();
+    if std::fs::read_to_string(&path).is_ok_and(|found| found.trim() == value) {
+        return Ok(());
+    }
+    match std::fs::write(&path, value) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Sysctl { path, value, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Leads the endpoint's published ports to it. [`attach`] does it; alone it restores them after another
+/// program flushed the firewall.
+pub fn publish(network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+    firewall::publish(network, endpoint)?;
+    conntrack::forget(endpoint)
+}
+
+/// Stops leading ports to the endpoint and lets the kernel forget its connectionless traffic. The interface
+/// stays; it goes with its namespace.
+pub fn withdraw(endpoint: &Endpoint) -> Result<(), Error> {
+    firewall::withdraw(endpoint)?;
+    conntrack::forget(endpoint)
+}
+
+/// Takes the endpoint off the network. All steps are taken also behind a failed one; what is gone already
+/// is no error.
+pub fn detach(endpoint: &Endpoint) -> Result<(), Error> {
+    let withdrawn = withdraw(endpoint);
+    bridge::delete_link(&mut route_socket()?, "remove interface", &port_name(&endpoint.id))?;
+    withdrawn
+}

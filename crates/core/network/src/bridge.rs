@@ -1,0 +1,136 @@
+//! A network's bridge on this machine.
+
+use crate::error::Error;
+use crate::firewall;
+use crate::forwarding;
+use crate::link::{self, Link};
+use crate::model::{Bridge, Mac, Network};
+use ipnet::IpNet;
+use rustix::io::Errno;
+use std::net::IpAddr;
+use sys::netlink::{Protocol, Socket};
+
+/// Prefix of the alias of every link of ours; the id follows.
+pub(crate) const ALIAS: &str = "dhow:";
+
+/// The name of a user-defined network's bridge interface.
+pub fn bridge_name(network_id: &str) -> String {
+    format!("dhow-{}", prefix(network_id, 10))
+}
+
+/// The name of the host's end of an endpoint's pair. Interface names have at most 15 bytes; programs that
+/// manage interfaces know to leave those alone that start with `veth`.
+pub fn port_name(endpoint_id: &str) -> String {
+    format!("veth{}", prefix(endpoint_id, 10))
+}
+
+fn prefix(id: &str, length: usize) -> &str {
+    id.get(..length).unwrap_or(id)
+}
+
+/// Makes sure that the network works on this machine: its bridge with its addresses, packet forwarding, and
+/// the network's part of the firewall. Cheap when all is in place.
+pub fn ensure_network(network: &Network) -> Result<(), Error> {
+    let mut socket = route_socket()?;
+    ensure_bridge(&mut socket, network)?;
+    let turned_on = forwarding::turn_on(&network.bridge)?;
+    firewall::ensure(network, &turned_on)
+}
+
+fn ensure_bridge(socket: &mut Socket, network: &Network) -> Result<(), Error> {
+    let bridge = &network.bridge;
+    let alias = format!("{ALIAS}{}", network.id);
+    let existing = match find(socket, &bridge.ifname)? {
+        Some(link) => link,
+        None => create(socket, bridge)?,
+    };
+    if existing.kind != "bridge" {
+        return Err(Error::NotABridge(bridge.ifname.clone()));
+    }
+    let error = |source| Error::Link { attempt: "set up bridge", ifname: bridge.ifname.clone(), source };
+    let mut batch = Vec::new();
+    let wanted: Vec<IpNet> = bridge.subnets.iter().filter_map(gateway_net).collect();
+    let present = addresses(socket, existing.index)?;
+    for net in present.iter().filter(|net| !wanted.contains(net)) {
+        batch.push(link::address_removal(existing.index, *net));
+    }
+    for net in wanted.iter().filter(|net| !present.contains(net)) {
+        batch.push(link::address(existing.index, *net));
+    }
+    let ipv6 = wanted.iter().any(|net| net.addr().is_ipv6());
+    if existing.alias.as_deref() != Some(alias.as_str()) || !batch.is_empty() {
+        batch.insert(0, link::bridge_settings(&bridge.ifname, &alias, ipv6));
+    }
+    if batch.is_empty() { Ok(()) } else { socket.execute(batch).map_err(error) }
+}
+
+fn create(socket: &mut Socket, bridge: &Bridge) -> Result<Link, Error> {
+    let gateway = bridge.subnets.first().map_or(IpAddr::from([0, 0, 0, 1]), |subnet| subnet.gateway);
+    let message = link::bridge(&bridge.ifname, Mac::of_ip(gateway), bridge.mtu);
+    let ifname = || bridge.ifname.clone();
+    match socket.execute(vec![message]) {
+        Ok(()) => {}
+        // Another engine was faster.
+        Err(error) if error.refusal() == Some(Errno::EXIST) => {}
+        Err(source) => return Err(Error::Link { attempt: "create bridge", ifname: ifname(), source }),
+    }
+    find(socket, &bridge.ifname)?.ok_or_else(|| Error::NoBridge(ifname()))
+}
+
+fn gateway_net(subnet: &crate::Subnet) -> Option<IpNet> {
+    IpNet::new(subnet.gateway, subnet.net.prefix_len()).ok()
+}
+
+/// The addresses of an interface, but for IPv6's link-local one, which is the kernel's.
+fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<IpNet>, Error> {
+    let link_local = |net: &IpNet| match net {
+        IpNet::V4(_) => false,
+        IpNet::V6(net) => net.addr().is_unicast_link_local(),
+    };
+    let listed = socket.dump(&link::all_addresses()).map_err(|source| Error::List("addresses", source))?;
+    let ours = listed.iter().filter_map(link::parse_address).filter(|address| address.index == index);
+    Ok(ours.map(|address| address.net).filter(|net| !link_local(net)).collect())
+}
+
+/// Takes the network off this machine. Endpoints that are still attached lose their link.
+pub fn remove_network(network: &Network) -> Result<(), Error> {
+    let outcome = firewall::remove(network);
+    delete_link(&mut route_socket()?, "remove bridge", &network.bridge.ifname)?;
+    outcome
+}
+
+pub(crate) fn route_socket() -> Result<Socket, Error> {
+    Socket::open(Protocol::Route).map_err(Error::Socket)
+}
+
+/// The link with this name.
+pub(crate) fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, Error> {
+    match socket.get(link::query(name)) {
+        Ok(received) => Ok(link::parse_link(&received)),
+        Err(error) if error.refusal() == Some(Errno::NODEV) => Ok(None),
+        Err(source) => Err(Error::Link { attempt: "look up", ifname: name.to_owned(), source }),
+    }
+}
+
+/// Deletes a link that may be gone already.
+pub(crate) fn delete_link(socket: &mut Socket, attempt: &'static str, name: &str) -> Result<(), Error> {
+    match socket.execute(vec![link::deletion(name)]) {
+        Err(source) if source.refusal() != Some(Errno::NODEV) => {
+            Err(Error::Link { attempt, ifname: name.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_into_an_interface_name() {
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(bridge_name(&id), "dhow-0123456789");
+        assert_eq!(port_name(&id), "veth0123456789");
+        assert!(bridge_name(&id).len() <= 15);
+    }
+}

@@ -1,0 +1,67 @@
+//! Why the kernel's network objects could not be brought into the wanted state.
+
+use rustix::io::Errno;
+use std::path::PathBuf;
+use sys::netlink;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("open netlink socket")]
+    Socket(#[source] netlink::Error),
+    #[error("{attempt} {ifname}")]
+    Link {
+        attempt: &'static str,
+        ifname: String,
+        #[source]
+        source: netlink::Error,
+    },
+    #[error("list {0}")]
+    List(&'static str, #[source] netlink::Error),
+    #[error("interface {0} exists and is not a bridge")]
+    NotABridge(String),
+    #[error("bridge {0} does not exist")]
+    NoBridge(String),
+    #[error("interface {0} vanished from the container")]
+    NoInterface(String),
+    #[error("{attempt} in the firewall")]
+    Firewall {
+        attempt: &'static str,
+        #[source]
+        source: netlink::Error,
+    },
+    /// Other programs changed the rule set again and again while ours was computed.
+    #[error("the firewall changed during each attempt to {0}")]
+    FirewallBusy(&'static str),
+    #[error("the kernel has no nf_tables")]
+    NoFirewall(#[source] netlink::Error),
+    #[error("{attempt} network namespace")]
+    Namespace {
+        attempt: &'static str,
+        #[source]
+        source: Errno,
+    },
+    #[error("write {value} to {}", .path.display())]
+    Sysctl {
+        path: PathBuf,
+        value: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("packet forwarding is off and {} is read-only", .0.display())]
+    ForwardingForbidden(PathBuf),
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::ForwardingForbidden(path) => {
+                let name = path.strip_prefix("/proc/sys").unwrap_or(path).display().to_string();
+                let name = name.trim_start_matches('/').replace('/', ".");
+                Some(format!("run `sysctl -w {name}=1` outside of this container or sandbox"))
+            }
+            Error::NoFirewall(_) => Some("load the kernel module nf_tables".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The firewall on this machine, brought into the state that [`ruleset`] computes.
+//!
+//! Each change is one transaction of the kernel's. A change that depends on what is there reads the rule
+//! set, and its transaction names the generation that was read: when another program (or another engine)
+//! was faster, the kernel refuses and the change is computed anew.
+
+mod expression;
+mod listing;
+mod nft;
+mod ruleset;
+
+use crate::error::Error;
+use crate::forwarding::TurnedOn;
+use crate::model::{Endpoint, Network, PortMap};
+use nft::{Element, Family};
+use ruleset::Entry;
+use rustix::io::Errno;
+use std::net::SocketAddr;
+use sys::netlink::{self, Message, Protocol, Socket};
+
+pub(crate) use listing::network_bridges;
+pub use listing::{PublishedPort, published_ports};
+
+/// How often a change is computed anew before we give up. Each time somebody else got ahead.
+const TRIES: usize = 1000;
+
+/// Makes sure that the rules are there and know the network.
+pub(crate) fn ensure(network: &Network, turned_on: &TurnedOn) -> Result<(), Error> {
+    let mut socket = open()?;
+    change(&mut socket, "set up network", |socket| {
+        let mut messages = Vec::new();
+        let wanted = ruleset::network(network);
+        for family in ruleset::families(network) {
+            let present = listing::version(socket, family)?;
+            if present.as_deref() != Some(ruleset::VERSION) {
+                messages.extend(ruleset::table(family));
+            }
+            let closing = match family {
+                Family::V4 => turned_on.ipv4,
+                Family::V6 => turned_on.ipv6,
+            };
+            if closing {
+                messages.extend(ruleset::closing(family));
+            }
+            let mine =
+                |element: &Element| element.key.starts_with(&ruleset::interface(&network.bridge.ifname));
+            let present = listing::entries(socket, family, &ruleset::NETWORK_SETS)?;
+            messages.extend(difference(&present, &wanted, family, mine));
+        }
+        Ok(messages)
+    })
+}
+
+/// Lets the rules forget the network. The tables stay: other engines may be about to use them.
+pub(crate) fn remove(network: &Network) -> Result<(), Error> {
+    forget(&ruleset::NETWORK_SETS, "remove network", |element| element.owner == network.id)
+}
+
+/// Leads the endpoint's ports to it.
+pub(crate) fn publish(network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+    let wanted = ruleset::endpoint(network, endpoint);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut socket = open()?;
+    let additions = wanted.iter().map(addition).collect();
+    match submit(&mut socket, None, additions) {
+        Ok(()) => return Ok(()),
+        // The table is gone: somebody flushed the whole rule set.
+        Err(error) if error.refusal() == Some(Errno::NOENT) => {
+            ensure(network, &TurnedOn::default())?;
+        }
+        // The port leads to an endpoint that was never withdrawn. It is ours to take: we hold its socket.
+        Err(error) if matches!(error.refusal(), Some(Errno::EXIST | Errno::BUSY)) => {}
+        Err(source) => return Err(Error::Firewall { attempt: "publish ports", source }),
+    }
+    change(&mut socket, "publish ports", |socket| {
+        let mut messages = Vec::new();
+        for family in Family::ALL {
+            let present = listing::entries(socket, family, &ruleset::PORT_MAPS)?;
+            let same_port = |element: &Element| wanted.iter().any(|(_, _, wanted)| wanted.key == element.key);
+            messages.extend(difference(&present, &wanted, family, same_port));
+        }
+        Ok(messages)
+    })
+}
+
+/// Stops leading ports to the endpoint.
+pub(crate) fn withdraw(endpoint: &Endpoint) -> Result<(), Error> {
+    if endpoint.ports.is_empty() {
+        return Ok(());
+    }
+    forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == endpoint.id)
+}
+
+/// Removes every element of the given owner, port or network.
+pub(crate) fn forget_owner(owner: &str) -> Result<(), Error> {
+    forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == owner)?;
+    forget(&ruleset::NETWORK_SETS, "remove network", |element| element.owner == owner)
+}
+
+/// Takes the tables away with all that is in them.
+pub fn remove_tables() -> Result<(), Error> {
+    let mut socket = open()?;
+    change(&mut socket, "remove tables", |socket| {
+        let mut messages = Vec::new();
+        for family in Family::ALL {
+            if listing::version(socket, family)?.is_some() {
+                messages.push(nft::table_removal(family));
+            }
+        }
+        Ok(messages)
+    })
+}
+
+/// Whether a container has the port at this address.
+pub(crate) fn is_published(protocol: crate::Protocol, address: SocketAddr) -> bool {
+    let meets = |map: &PortMap| {
+        map.protocol == protocol
+            && map.host_port == address.port()
+            && map.host_ip.is_ipv4() == address.is_ipv4()
+            && (map.host_ip == address.ip() || map.host_ip.is_unspecified() || address.ip().is_unspecified())
+    };
+    published_ports().is_ok_and(|ports| ports.iter().any(|port| meets(&port.map)))
+}
+
+fn forget(
+    sets: &[&'static str],
+    attempt: &'static str,
+    whose: impl Fn(&Element) -> bool,
+) -> Result<(), Error> {
+    let mut socket = open()?;
+    change(&mut socket, attempt, |socket| {
+        let mut messages = Vec::new();
+        for family in Family::ALL {
+            let present = listing::entries(socket, family, sets)?;
+            messages.extend(difference(&present, &[], family, &whose));
+        }
+        Ok(messages)
+    })
+}
+
+/// What turns the present elements of `scope` into the wanted ones.
+fn difference(
+    present: &[Entry],
+    wanted: &[Entry],
+    family: Family,
+    scope: impl Fn(&Element) -> bool,
+) -> Vec<Message> {
+    let same = |a: &Entry, b: &Entry| a.0 == b.0 && a.1 == b.1 && a.2 == b.2;
+    let stale =
+        present.iter().filter(|entry| scope(&entry.2) && !wanted.iter().any(|other| same(entry, other)));
+    let missing =
+        wanted.iter().filter(|entry| entry.0 == family && !present.iter().any(|other| same(entry, other)));
+    let removals = stale.map(|(family, set, element)| nft::element_removal(*family, set, &element.key));
+    removals.chain(missing.map(addition)).collect()
+}
+
+fn addition((family, set, element): &Entry) -> Message {
+    nft::element(*family, set, element)
+}
+
+fn open() -> Result<Socket, Error> {
+    Socket::open(Protocol::Netfilter).map_err(Error::Socket)
+}
+
+/// Computes a change from what is there and makes it, unless nothing has to change.
+fn change(
+    socket: &mut Socket,
+    attempt: &'static str,
+    mut compute: impl FnMut(&mut Socket) -> Result<Vec<Message>, Error>,
+) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        let generation = listing::generation(socket)?;
+        let messages = compute(socket)?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        match submit(socket, Some(generation), messages) {
+            Err(error) if error.refusal() == Some(Errno::RESTART) => std::thread::yield_now(),
+            outcome => return outcome.map_err(|source| Error::Firewall { attempt, source }),
+        }
+    }
+    Err(Error::FirewallBusy(attempt))
+}
+
+fn submit(
+    socket: &mut Socket,
+    generation: Option<u32>,
+    messages: Vec<Message>,
+) -> Result<(), netlink::Error> {
+    let (begin, end) = nft::brackets(generation);
+    netlink::first_refusal(socket.transact(begin, messages, end)?)
+}

@@ -1,0 +1,59 @@
+//! What is ours on this machine, for `system check`: a caller compares it with its records and removes what
+//! nobody owns.
+
+use crate::bridge::{self, ALIAS, route_socket};
+use crate::error::Error;
+use crate::firewall::{self, PublishedPort};
+use crate::link;
+use ipnet::IpNet;
+
+/// Everything of ours in the calling thread's network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    pub bridges: Vec<FoundLink>,
+    /// The host's ends of endpoints.
+    pub ports: Vec<FoundLink>,
+    pub published: Vec<PublishedPort>,
+    /// Networks that the firewall knows: (bridge interface, network id).
+    pub firewall_networks: Vec<(String, String)>,
+}
+
+/// An interface of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLink {
+    pub ifname: String,
+    /// Of the network or the endpoint that it was made for.
+    pub id: String,
+}
+
+/// Lists what is there.
+pub fn survey() -> Result<Survey, Error> {
+    let listed = route_socket()?.dump(&link::all_links()).map_err(|source| Error::List("links", source))?;
+    let mut survey = Survey {
+        published: firewall::published_ports()?,
+        firewall_networks: firewall::network_bridges()?,
+        ..Survey::default()
+    };
+    for link in listed.iter().filter_map(link::parse_link) {
+        let Some(id) = link.alias.as_deref().and_then(|alias| alias.strip_prefix(ALIAS)) else { continue };
+        let found = FoundLink { ifname: link.name, id: id.to_owned() };
+        if link.kind == "bridge" { survey.bridges.push(found) } else { survey.ports.push(found) }
+    }
+    Ok(survey)
+}
+
+/// Removes everything that belongs to a network or an endpoint, by its id alone.
+pub fn remove_orphan(id: &str) -> Result<(), Error> {
+    let found = survey()?;
+    let mut socket = route_socket()?;
+    for link in found.ports.iter().chain(&found.bridges).filter(|link| link.id == id) {
+        bridge::delete_link(&mut socket, "remove interface", &link.ifname)?;
+    }
+    firewall::forget_owner(id)
+}
+
+/// Where this machine's routes lead to, without the default route: what a new subnet must not overlap.
+pub fn host_routes() -> Result<Vec<IpNet>, Error> {
+    let listed = route_socket()?.dump(&link::all_routes()).map_err(|source| Error::List("routes", source))?;
+    Ok(listed.iter().filter_map(link::parse_route).collect())
+}
