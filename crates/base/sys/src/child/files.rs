@@ -1,0 +1,329 @@
+//! Steps about the root file system. Paths below the root are resolved by `openat2` in the root; what happens next happens
+//! to the descriptor that came out, never to the path again.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
+};
+
+use super::run::{Failure, State, check};
+use super::step::{MountSource, MountStep, NodeStep, Target};
+
+const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+
+fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    // EAGAIN: a rename elsewhere raced with `..`; bounded, since it may be done on purpose.
+    let mut result = Err(Errno::AGAIN);
+    for _ in 0..128 {
+        result = rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+        if !matches!(result, Err(Errno::AGAIN)) {
+            break;
+        }
+    }
+    result
+}
+
+/// The directory at a target; it and its parents are made where they lack.
+pub(super) fn directory(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
+    walk(root, target, target.prefixes.len())
+}
+
+/// Opens or makes the directories of the first `depth` prefixes.
+fn walk(root: BorrowedFd<'_>, target: &Target, depth: usize) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let resolve = if target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT };
+    let whole = match depth.checked_sub(1).and_then(|last| target.prefixes.get(last)) {
+        Some(prefix) => prefix.as_c_str(),
+        None => c".",
+    };
+    match open(root, whole, flags, resolve) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    let mut current = open(root, c".", flags, resolve)?;
+    for (prefix, name) in target.prefixes.iter().zip(&target.names).take(depth) {
+        current = match open(root, prefix, flags, resolve) {
+            Err(Errno::NOENT) => {
+                match rustix::fs::mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => open(root, prefix, flags, resolve)?,
+                    Err(e) => return Err(e),
+                }
+            }
+            other => other?,
+        };
+    }
+    Ok(current)
+}
+
+/// The parent directory of a target, and the last name.
+fn parent<'t>(root: BorrowedFd<'_>, target: &'t Target) -> Result<(OwnedFd, &'t CStr), Errno> {
+    let name = target.names.last().ok_or(Errno::INVAL)?;
+    Ok((walk(root, target, target.names.len() - 1)?, name))
+}
+
+/// The file at a target, of any kind but a directory; an empty one is made where it lacks.
+fn file(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
+    let resolve = if target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT };
+    let whole = target.prefixes.last().ok_or(Errno::ISDIR)?;
+    match open(root, whole, OFlags::PATH, resolve) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    let (dir, name) = parent(root, target)?;
+    match rustix::fs::mknodat(&dir, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0) {
+        Ok(()) | Err(Errno::EXIST) => open(root, whole, OFlags::PATH, resolve),
+        Err(e) => Err(e),
+    }
+}
+
+pub(super) fn slave_mounts() -> Result<(), Errno> {
+    rustix::mount::mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+}
+
+pub(super) fn attach_root(state: &mut State<'_>, tree: &OwnedFd) -> Result<(), Errno> {
+    rustix::mount::move_mount(tree, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    // The descriptor of a detached mount follows the mount to its place.
+    state.root = Some(rustix::fs::openat(
+        tree,
+        c".",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
+    Ok(())
+}
+
+pub(super) fn mount(state: &mut State<'_>, step: &MountStep) -> Result<(), Failure> {
+    let root = state.root()?;
+    let target = match (step.directory, step.target.prefixes.is_empty()) {
+        (true, _) => directory(root, &step.target)?,
+        (false, true) => return Err(Errno::NOTDIR.into()),
+        (false, false) => file(root, &step.target)?,
+    };
+    if !step.over_proc && rustix::fs::fstatfs(&target)?.f_type == PROC_SUPER_MAGIC {
+        return Err(Failure::with_text(Errno::PERM, b"cannot be mounted because it is inside /proc"));
+    }
+    let made;
+    let tree = match &step.source {
+        MountSource::Tree(tree) => tree,
+        MountSource::Fs { fs_type, source, options } => {
+            made = new_fs(fs_type, source, options, step.attrs)?;
+            &made
+        }
+    };
+    attach(tree.as_fd(), target.as_fd())?;
+    if step.propagation != 0 {
+        set_attr(tree, 0, step.propagation, step.recursive)?;
+    }
+    if let Some(slot) = step.slot.and_then(|at| state.slots.get_mut(at)) {
+        *slot = Some(tree.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?);
+    }
+    Ok(())
+}
+
+fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, c"", target, c"", flags)
+}
+
+fn new_fs(
+    fs_type: &CStr,
+    source: &CStr,
+    options: &[(std::ffi::CString, Option<std::ffi::CString>)],
+    attrs: u64,
+) -> Result<OwnedFd, Failure> {
+    let fs = rustix::mount::fsopen(fs_type, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let made = (|| {
+        if !source.is_empty() {
+            rustix::mount::fsconfig_set_string(&fs, c"source", source)?;
+        }
+        for (key, value) in options {
+            match value {
+                Some(value) => rustix::mount::fsconfig_set_string(&fs, key.as_c_str(), value.as_c_str())?,
+                None => rustix::mount::fsconfig_set_flag(&fs, key.as_c_str())?,
+            }
+        }
+        rustix::mount::fsconfig_create(&fs)?;
+        let attrs = MountAttrFlags::from_bits_retain(attrs as u32);
+        rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attrs)
+    })();
+    made.map_err(|errno| {
+        let mut said = [0u8; 100];
+        match rustix::io::read(&fs, &mut said) {
+            // The line starts with its kind and a blank.
+            Ok(length) => Failure::with_text(errno, said.get(2..length).unwrap_or_default()),
+            Err(_) => errno.into(),
+        }
+    })
+}
+
+/// The kernel's `struct mount_attr`: set, clear, propagation, user namespace.
+pub(super) fn set_attr(mount: &OwnedFd, set: u64, propagation: u64, recursive: bool) -> Result<(), Errno> {
+    let attr: [u64; 4] = [set, 0, propagation, 0];
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: a C string and a live struct of the length that is passed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            attr.as_ptr(),
+            size_of_val(&attr),
+        )
+    })
+    .map(drop)
+}
+
+/// Binds a file that is open in this mount namespace on a target.
+pub(super) fn bind_file(state: &State<'_>, source: BorrowedFd<'_>, target: &Target) -> Result<(), Errno> {
+    let target = file(state.root()?, target)?;
+    let tree = clone(source, false)?;
+    attach(tree.as_fd(), target.as_fd())
+}
+
+fn clone(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(source, c"", flags)
+}
+
+pub(super) fn node(state: &State<'_>, node: &NodeStep) -> Result<(), Failure> {
+    let (dir, name) = parent(state.root()?, &node.target)?;
+    let mode = Mode::from_raw_mode(node.mode);
+    match rustix::fs::mknodat(&dir, name, FileType::from_raw_mode(node.mode), mode, node.dev) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return existing_node(&dir, name, node),
+        // A user namespace makes no nodes: take the machine's.
+        Err(Errno::PERM) => {
+            let host = rustix::fs::open(node.host.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            return Ok(bind_file(state, host.as_fd(), &node.target)?);
+        }
+        Err(e) => return Err(e.into()),
+    }
+    if node.uid != 0 || node.gid != 0 {
+        let (uid, gid) = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
+        rustix::fs::chownat(&dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+/// What the image has there already must be that very device.
+fn existing_node(dir: &OwnedFd, name: &CStr, node: &NodeStep) -> Result<(), Failure> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let same = FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(node.mode)
+        && stat.st_rdev == node.dev;
+    if same { Ok(()) } else { Err(Failure::with_text(Errno::EXIST, b"the image has something else there")) }
+}
+
+pub(super) fn symlink(state: &State<'_>, to: &CStr, at: &Target, replace: bool) -> Result<(), Errno> {
+    let (dir, name) = parent(state.root()?, at)?;
+    if replace {
+        match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    match rustix::fs::symlinkat(to, &dir, name) {
+        Err(Errno::EXIST) if !replace => Ok(()),
+        other => other,
+    }
+}
+
+/// Mask sources are the machine's own null device, verified, and a tmpfs of ours: never what the image has at /dev/null
+/// (CVE-2025-31133). They are read-only, so that nobody changes the device's mode through them.
+pub(super) fn mask(state: &mut State<'_>, path: &CStr) -> Result<(), Failure> {
+    let target = match open(state.root()?, path, OFlags::PATH, IN_ROOT) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        other => other?,
+    };
+    let attrs = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    if FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory {
+        let tree = match &state.empty {
+            Some(empty) => clone(empty.as_fd(), false)?,
+            None => new_fs(c"tmpfs", c"tmpfs", &[], u64::from(attrs.bits()))?,
+        };
+        attach(tree.as_fd(), target.as_fd())?;
+        if state.empty.is_none() {
+            state.empty = Some(tree);
+        }
+        return Ok(());
+    }
+    if state.null.is_none() {
+        state.null = Some(null_device()?);
+    }
+    let null = state.null.as_ref().ok_or(Errno::NODEV)?;
+    let tree = clone(null.as_fd(), false)?;
+    let attrs = attrs.difference(MountAttrFlags::MOUNT_ATTR_NODEV);
+    set_attr(&tree, attrs.bits().into(), libc::MS_PRIVATE, false)?;
+    Ok(attach(tree.as_fd(), target.as_fd())?)
+}
+
+fn null_device() -> Result<OwnedFd, Failure> {
+    let null = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&null)?;
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(1, 3);
+    if is_null {
+        Ok(null)
+    } else {
+        Err(Failure::with_text(Errno::NODEV, b"/dev/null is not the null device"))
+    }
+}
+
+pub(super) fn readonly(state: &State<'_>, path: &CStr) -> Result<(), Errno> {
+    let target = match open(state.root()?, path, OFlags::PATH, IN_ROOT) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        other => other?,
+    };
+    let tree = clone(target.as_fd(), true)?;
+    let attrs = MountAttrFlags::MOUNT_ATTR_RDONLY.bits();
+    set_attr(&tree, attrs.into(), libc::MS_PRIVATE, true)?;
+    attach(tree.as_fd(), target.as_fd())
+}
+
+pub(super) fn open_proc(state: &mut State<'_>) -> Result<(), Failure> {
+    state.proc = Some(new_fs(c"proc", c"proc", &[], 0)?);
+    Ok(())
+}
+
+/// The private procfs has nothing mounted over it, and links in it are refused: a write can't be led elsewhere
+/// (CVE-2025-52881).
+pub(super) fn write_proc(
+    state: &State<'_>,
+    path: &CStr,
+    content: &[u8],
+    optional: bool,
+) -> Result<(), Errno> {
+    let proc = state.proc.as_ref().ok_or(Errno::BADF)?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let file = match open(proc.as_fd(), path, OFlags::WRONLY, resolve) {
+        Err(Errno::NOENT) if optional => return Ok(()),
+        other => other?,
+    };
+    rustix::io::write(&file, content).map(drop)
+}
+
+pub(super) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Errno> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, content).map(drop)
+}
+
+/// pivot_root(2) of a directory onto itself: the machine's tree ends up on top of ours and is taken off.
+pub(super) fn pivot(state: &State<'_>) -> Result<(), Errno> {
+    rustix::process::fchdir(state.root()?)?;
+    rustix::process::pivot_root(c".", c".")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
+}

@@ -1,0 +1,297 @@
+//! The vocabulary of a plan: what a new process does, one system call or a short fixed sequence each.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+/// One step. Everything that needs memory is made before the clone.
+#[derive(Debug)]
+pub enum Step {
+    /// Joins a namespace, or with a pidfd several at once. `kinds` is of `CLONE_NEW*`.
+    Setns {
+        fd: OwnedFd,
+        kinds: u32,
+    },
+    /// Leaves namespaces for new ones. A time namespace takes effect at `execve` (Linux 6.3).
+    Unshare {
+        kinds: u32,
+    },
+    /// Writes to a file of the machine, by its path before the pivot.
+    WriteFile {
+        path: CString,
+        content: Vec<u8>,
+    },
+    /// Becomes root of the user namespace.
+    BecomeRoot,
+    /// A new session keyring.
+    SessionKeyring,
+    /// A new session; the process has no terminal then.
+    Setsid,
+    Umask(u32),
+    Dumpable(bool),
+    /// Cuts the new mount namespace off from the machine's: events still come in, none go out.
+    SlaveMounts,
+    /// Takes a detached mount as root file system: attached over `/`, where path look-up doesn't see it.
+    AttachRoot {
+        tree: OwnedFd,
+    },
+    /// Takes `/` as root file system, in a process that has joined a container.
+    OpenRoot,
+    Mount(Box<MountStep>),
+    /// Changes the mount that step `slot` has made; `None` is the root file system.
+    SetAttr {
+        slot: Option<usize>,
+        set: u64,
+        propagation: u64,
+        recursive: bool,
+    },
+    MakeDir {
+        target: Target,
+    },
+    Node(Box<NodeStep>),
+    /// A symbolic link; one that is there already stays, unless it must be replaced.
+    Symlink {
+        to: CString,
+        at: Target,
+        replace: bool,
+    },
+    /// Hides a path: a directory under an empty read-only tmpfs, a file under the null device.
+    Mask {
+        path: CString,
+    },
+    /// Makes a path, with all below, read-only.
+    ReadonlyPath {
+        path: CString,
+    },
+    /// Opens a private procfs of the pid namespace, for [`Step::WriteProc`].
+    OpenProc,
+    /// Writes to a file of the private procfs.
+    WriteProc {
+        path: CString,
+        content: Vec<u8>,
+        optional: bool,
+    },
+    Hostname(Vec<u8>),
+    Domainname(Vec<u8>),
+    /// A pseudo terminal of the devpts at `/dev/pts` below the root: the master goes to the parent, the other end becomes
+    /// the controlling terminal and the standard streams, and is bound to `/dev/console` if asked.
+    Console {
+        uid: u32,
+        console: Option<Target>,
+    },
+    /// These become the standard streams.
+    Stdio {
+        fds: [OwnedFd; 3],
+    },
+    /// Gives the standard streams to the user of the process, where they are no null device.
+    ChownStdio {
+        uid: u32,
+    },
+    /// The root file system becomes `/`; the machine's is gone.
+    Pivot,
+    /// Tells the parent and waits for its answer.
+    Sync,
+    Hook(Box<HookStep>),
+    NoNewPrivileges,
+    /// A resource limit; one that may not be raised so far is raised as far as it may, with a warning.
+    Rlimit {
+        resource: u32,
+        soft: u64,
+        hard: u64,
+    },
+    Scheduler(Box<SchedAttr>),
+    IoPriority {
+        value: i32,
+    },
+    Personality {
+        domain: u64,
+    },
+    /// All handlers to their defaults, no signal blocked.
+    ResetSignals,
+    /// Closes all descriptors from `first` on, but the control socket.
+    CloseFds {
+        first: u32,
+    },
+    Chdir {
+        path: CString,
+        ignore_denied: bool,
+    },
+    /// Loads a filter: `struct sock_filter` instructions and `SECCOMP_FILTER_FLAG_*`.
+    Seccomp {
+        instructions: Vec<u64>,
+        flags: u32,
+    },
+    Credentials(Box<Credentials>),
+    /// Whether to be killed when the parent thread ends. A change of user clears it.
+    ParentDeathSignal(bool),
+    /// Chooses the first of the candidates that can be executed. With `search` the result is "not found" whatever hinders.
+    LookPath {
+        candidates: Vec<CString>,
+        search: bool,
+    },
+    /// Tells the parent that all is prepared and waits for its word.
+    Ready,
+    /// Executes what [`Step::LookPath`] has chosen.
+    Exec {
+        argv: Argv,
+        envp: Argv,
+    },
+}
+
+/// A null-terminated vector of C strings, as `execve` takes it.
+#[derive(Debug)]
+pub struct Argv {
+    /// Owns what `pointers` point to; never touched again.
+    _strings: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+// SAFETY: the pointers go to heap memory that the same value owns and that nobody writes.
+unsafe impl Send for Argv {}
+// SAFETY: as for Send: there is no interior mutability.
+unsafe impl Sync for Argv {}
+
+impl Argv {
+    /// Fails on a string with a NUL byte.
+    pub fn new<T: Into<Vec<u8>>>(strings: impl IntoIterator<Item = T>) -> Result<Argv, std::ffi::NulError> {
+        let strings = strings.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
+        let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Ok(Argv { _strings: strings, pointers })
+    }
+
+    pub(super) fn as_ptr(&self) -> *const *const libc::c_char {
+        self.pointers.as_ptr()
+    }
+}
+
+/// A path below the root, with all its prefixes, so that missing directories can be made one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// From the first component to the whole path. Empty is the root itself.
+    pub(super) prefixes: Vec<CString>,
+    /// The last component of each prefix.
+    pub(super) names: Vec<CString>,
+    /// No component may be a symbolic link.
+    pub(super) plain: bool,
+}
+
+impl Target {
+    /// `path` is taken below the root; `.` is dropped, `..` is refused.
+    pub fn new(path: &Path, plain: bool) -> Result<Target, Errno> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut target = Target { prefixes: Vec::new(), names: Vec::new(), plain };
+        let mut prefix = Vec::new();
+        for name in path.as_os_str().as_bytes().split(|b| *b == b'/') {
+            match name {
+                b"" | b"." => continue,
+                b".." => return Err(Errno::INVAL),
+                _ => {}
+            }
+            if !prefix.is_empty() {
+                prefix.push(b'/');
+            }
+            prefix.extend_from_slice(name);
+            target.prefixes.push(CString::new(prefix.as_slice()).map_err(|_| Errno::INVAL)?);
+            target.names.push(CString::new(name).map_err(|_| Errno::INVAL)?);
+        }
+        Ok(target)
+    }
+}
+
+/// One mount.
+#[derive(Debug)]
+pub struct MountStep {
+    pub source: MountSource,
+    pub target: Target,
+    /// The mount point is a directory; else a file.
+    pub directory: bool,
+    /// `MOUNT_ATTR_*` of a new file system's mount.
+    pub attrs: u64,
+    /// `MS_PRIVATE` and the like, zero to leave it.
+    pub propagation: u64,
+    pub recursive: bool,
+    /// The mount point may lie in a procfs. Otherwise one that does is refused: it could hide what a check relies on.
+    pub over_proc: bool,
+    /// Where [`Step::SetAttr`] finds the mount again; below [`SLOTS`].
+    pub slot: Option<usize>,
+}
+
+/// How many mounts can be remembered.
+pub const SLOTS: usize = 64;
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum MountSource {
+    /// A detached mount.
+    Tree(OwnedFd),
+    /// A new file system, made in the namespaces of the new process. Options without a value are flags.
+    Fs { fs_type: CString, source: CString, options: Vec<(CString, Option<CString>)> },
+}
+
+/// A device node or fifo.
+#[derive(Debug)]
+pub struct NodeStep {
+    pub target: Target,
+    /// With the type bits.
+    pub mode: u32,
+    pub dev: u64,
+    pub uid: u32,
+    pub gid: u32,
+    /// The machine's node, bind-mounted where nodes can't be made (user namespaces).
+    pub host: CString,
+}
+
+/// A program run in the middle of the plan, with the container's state on its standard input.
+#[derive(Debug)]
+pub struct HookStep {
+    pub path: CString,
+    pub argv: Argv,
+    pub envp: Argv,
+    /// JSON; ten blanks at `pid_at` take the process id.
+    pub state: Vec<u8>,
+    pub pid_at: usize,
+    pub timeout_ms: i32,
+    /// `/dev/null`, its output.
+    pub null: OwnedFd,
+}
+
+/// The kernel's `struct sched_attr` (version 0).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// Who the process becomes. Capability sets are bit masks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    /// False leaves groups alone, where a user namespace forbids setting them.
+    pub set_groups: bool,
+    /// `None` leaves the capabilities to what the change of user does to them.
+    pub capabilities: Option<CapabilityMasks>,
+    /// The highest capability of this kernel.
+    pub last_capability: u32,
+}
+
+/// The five capability sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapabilityMasks {
+    pub bounding: u64,
+    pub effective: u64,
+    pub inheritable: u64,
+    pub permitted: u64,
+    pub ambient: u64,
+}
