@@ -1,0 +1,460 @@
+//! Writing the entries of an archive below a root.
+//!
+//! Confinement: the kernel resolves the directory of each entry below the root (`openat2`, see [`sys::root`]); the
+//! entry itself is created by its last name in that directory, exclusively and without following anything. All
+//! that is set on it is set through a descriptor. So neither `..`, absolute names, links in the archive, nor
+//! another process that swaps directories for links can lead a write out of the root.
+//!
+//! What can't be served is an error that names the entry; what was written until then stays, for the caller to
+//! throw away. Later entries replace earlier ones of the same name, as Docker has it.
+
+use crate::write::{Made, Metadata};
+use crate::{Entry, Error, Kind, Reader, whiteout};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use sys::root::Root;
+
+/// How an archive is meant.
+#[derive(Clone, Copy)]
+pub enum Semantics<'a> {
+    /// A layer: whiteouts become overlayfs' own. Directories that the archive has content for but no entry take
+    /// mode, owner and time from `lower`, the layers below, topmost first.
+    Layer {
+        /// The layers below, topmost first.
+        lower: &'a [Root],
+    },
+    /// Files and nothing else.
+    Plain {
+        /// Whether a directory may replace what is none, and the other way round.
+        replace_kind: bool,
+    },
+}
+
+/// What an archive may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of file content, holes included.
+    pub bytes: u64,
+    /// Entries.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { bytes: u64::MAX, entries: 20_000_000 }
+    }
+}
+
+/// How to unpack.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// How the archive is meant.
+    pub semantics: Semantics<'a>,
+    /// Whom everything belongs to, whatever the archive says.
+    pub owner: Option<(u32, u32)>,
+    /// What it may cost.
+    pub limits: Limits,
+}
+
+impl<'a> Options<'a> {
+    /// A layer on top of `lower` (topmost first).
+    pub fn layer(lower: &'a [Root]) -> Options<'a> {
+        Options { semantics: Semantics::Layer { lower }, owner: None, limits: Limits::default() }
+    }
+
+    /// Files and nothing else; kinds may replace each other.
+    pub fn plain() -> Options<'a> {
+        let semantics = Semantics::Plain { replace_kind: true };
+        Options { semantics, owner: None, limits: Limits::default() }
+    }
+}
+
+/// What was unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Entries, marks included.
+    pub entries: u64,
+    /// Bytes of file content, holes included.
+    pub bytes: u64,
+    /// Extended attributes that the file system or the kernel refused.
+    pub xattrs_skipped: u64,
+}
+
+/// Unpacks an archive (not compressed) below `root`. Reads up to the archive's end mark and no further than its
+/// buffer.
+pub fn unpack(source: impl Read, root: &Root, options: &Options<'_>) -> Result<Stats, Error> {
+    unpack_buffered(&mut BufReader::with_capacity(256 << 10, source), root, options)
+}
+
+/// [`unpack`] from a stream that has a buffer; what follows the end mark stays in the stream.
+pub fn unpack_buffered(
+    source: &mut impl BufRead,
+    root: &Root,
+    options: &Options<'_>,
+) -> Result<Stats, Error> {
+    let mut reader = Reader::new(source);
+    let mut unpacker = Unpacker {
+        root,
+        options,
+        parents: HashMap::new(),
+        late: Vec::new(),
+        umask: umask(),
+        stats: Stats::default(),
+        root_is_opaque: false,
+    };
+    while let Some(entry) = reader.next_entry()? {
+        unpacker.count(&entry)?;
+        unpacker.place(&entry, &mut reader)?;
+    }
+    unpacker.finish()
+}
+
+/// A directory that entries are put in.
+struct Parent {
+    fd: OwnedFd,
+    /// What is made in it gets its group.
+    setgid: bool,
+}
+
+/// What is set on a directory when nothing is put in it any more.
+struct Late {
+    path: PathBuf,
+    metadata: Metadata,
+}
+
+struct Unpacker<'a> {
+    root: &'a Root,
+    options: &'a Options<'a>,
+    /// Directories that were resolved; emptied whenever something is removed, as only that can change them.
+    parents: HashMap<PathBuf, Parent>,
+    late: Vec<Late>,
+    umask: u32,
+    stats: Stats,
+    root_is_opaque: bool,
+}
+
+/// Open directories that are kept.
+const PARENTS_MAX: usize = 64;
+
+impl Unpacker<'_> {
+    fn is_layer(&self) -> bool {
+        matches!(self.options.semantics, Semantics::Layer { .. })
+    }
+
+    fn count(&mut self, entry: &Entry) -> Result<(), Error> {
+        let limits = self.options.limits;
+        self.stats.entries += 1;
+        if self.stats.entries > limits.entries {
+            return Err(Error::TooLarge { limit: limits.entries, unit: "entries" });
+        }
+        self.stats.bytes = self.stats.bytes.saturating_add(entry.size);
+        if self.stats.bytes > limits.bytes {
+            return Err(Error::TooLarge { limit: limits.bytes, unit: "bytes" });
+        }
+        Ok(())
+    }
+
+    fn place<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), Error> {
+        let path = normal(&entry.path).ok_or_else(|| Error::refused(&entry.path, "leads out of the root"))?;
+        let Some(name) = path.file_name() else { return self.place_root(entry) };
+        let directory = path.parent().unwrap_or(Path::new(""));
+        if self.is_layer() {
+            match whiteout::meaning(&path)? {
+                whiteout::Meaning::Itself => {}
+                whiteout::Meaning::Nothing => return Ok(()),
+                whiteout::Meaning::Opaque => return self.make_opaque(directory, entry),
+                whiteout::Meaning::Gone(gone) => return self.white_out(directory, gone, entry),
+            }
+        }
+        self.parent(directory).map_err(Error::entry("make the directory of", &entry.path))?;
+        let metadata = Metadata::of(entry, self.options.owner);
+        let made = self.make(&path, directory, name, entry)?;
+        self.fill(made, &path, metadata, entry, reader)
+    }
+
+    /// Sets what is to be set on a new object, and writes its content.
+    fn fill<R: BufRead>(
+        &mut self,
+        made: Made,
+        path: &Path,
+        mut metadata: Metadata,
+        entry: &Entry,
+        reader: &mut Reader<R>,
+    ) -> Result<(), Error> {
+        let setgid = self.parents.get(path.parent().unwrap_or(Path::new(""))).is_none_or(|parent| parent.setgid);
+        // In a new tree nothing but a set-group-id directory gives an object another owner than ours.
+        let ours = self.is_layer() && !setgid && rustix::process::geteuid().is_root();
+        metadata.skip_owner = ours && metadata.uid == 0 && metadata.gid == 0;
+        // Made with this mode, unless the mask took bits away or a new owner takes the set-id ones.
+        let mode_kept = metadata.mode & (self.umask | 0o6000) == 0;
+        metadata.skip_mode = self.is_layer() && mode_kept && matches!(made, Made::File(_));
+        let failed = |attempt| Error::entry(attempt, &entry.path);
+        match made {
+            Made::Nothing => {}
+            Made::File(file) => {
+                crate::write::content(&file, entry, reader)?;
+                self.stats.xattrs_skipped += metadata.set(file.as_fd()).map_err(failed("set owner and mode of"))?;
+                metadata.set_times(file.as_fd()).map_err(failed("set the time of"))?;
+            }
+            Made::Directory(fd) => {
+                // Attributes may be access lists that what is put inside would inherit; the time changes with it.
+                metadata.set_owner_and_mode(fd.as_fd()).map_err(failed("set owner and mode of"))?;
+                self.late.push(Late { path: path.to_path_buf(), metadata });
+            }
+            Made::Other(fd) => {
+                self.stats.xattrs_skipped += metadata.set_by_path(&fd).map_err(failed("set owner and mode of"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The root itself: a layer says what it is like, plain files leave it alone.
+    fn place_root(&mut self, entry: &Entry) -> Result<(), Error> {
+        if entry.kind != Kind::Directory {
+            return Err(Error::refused(&entry.path, "would replace the root"));
+        }
+        if !self.is_layer() {
+            return Ok(());
+        }
+        let metadata = Metadata::of(entry, self.options.owner);
+        let fd = self
+            .root
+            .open_with("", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .map_err(Error::entry("open", &entry.path))?;
+        metadata.set_owner_and_mode(fd.as_fd()).map_err(Error::entry("set owner and mode of", &entry.path))?;
+        self.late.push(Late { path: PathBuf::new(), metadata });
+        Ok(())
+    }
+
+    /// Makes the object, replacing what is in its place.
+    fn make(
+        &mut self,
+        path: &Path,
+        directory: &Path,
+        name: &std::ffi::OsStr,
+        entry: &Entry,
+    ) -> Result<Made, Error> {
+        let target = match entry.kind {
+            Kind::HardLink => Some(
+                normal(&entry.link)
+                    .ok_or_else(|| Error::refused(&entry.path, "links to what is outside of the root"))?,
+            ),
+            _ => None,
+        };
+        // What is removed may be made again by somebody who races with us, but not for ever.
+        for _ in 0..16 {
+            let root = self.root;
+            let parent = self.parent(directory).map_err(Error::entry("open the directory of", &entry.path))?;
+            let attempt = match &target {
+                Some(target) => crate::write::make_link(root, target, parent, name),
+                None => crate::write::make(parent, name, entry),
+            };
+            match attempt {
+                Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && target.is_some() => {
+                    let problem = format!("links to {:?}, which is not there", entry.link);
+                    return Err(Error::refused(&entry.path, problem));
+                }
+                other => return other.map_err(Error::entry("make", &entry.path)),
+            }
+            if let Some(made) = self.displace(path, directory, name, entry)? {
+                return Ok(made);
+            }
+        }
+        Err(Error::refused(&entry.path, "somebody keeps making it"))
+    }
+
+    /// Removes what stands where the entry goes; gives it back if it is a directory and stays one.
+    fn displace(
+        &mut self,
+        path: &Path,
+        directory: &Path,
+        name: &std::ffi::OsStr,
+        entry: &Entry,
+    ) -> Result<Option<Made>, Error> {
+        let failed = |attempt| Error::entry(attempt, &entry.path);
+        let is_directory = entry.kind == Kind::Directory;
+        let parent = self.parent(directory).map_err(failed("open the directory of"))?;
+        let existing = match crate::write::lstat(parent, name) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed("look at"))?,
+        };
+        let was_directory = FileType::from_raw_mode(existing.st_mode) == FileType::Directory;
+        if is_directory && was_directory {
+            let fd = crate::write::open_directory(parent, name).map_err(failed("open"))?;
+            return Ok(Some(Made::Directory(fd)));
+        }
+        if let Semantics::Plain { replace_kind: false } = self.options.semantics
+            && is_directory != was_directory
+        {
+            let problem = match was_directory {
+                true => "cannot overwrite a directory with what is none",
+                false => "cannot overwrite with a directory what is none",
+            };
+            return Err(Error::refused(&entry.path, problem));
+        }
+        let was_whiteout = self.is_layer() && crate::write::is_whiteout(&existing);
+        self.root.remove_all(path).map_err(failed("replace"))?;
+        self.parents.clear();
+        if is_directory && was_whiteout {
+            // What the mark said is still true of the layers below.
+            let parent = self.parent(directory).map_err(failed("open the directory of"))?;
+            let made = crate::write::make(parent, name, entry).map_err(failed("make"))?;
+            if let Made::Directory(fd) = &made {
+                crate::write::set_opaque(fd.as_fd()).map_err(failed("make opaque"))?;
+            }
+            return Ok(Some(made));
+        }
+        Ok(None)
+    }
+
+    fn make_opaque(&mut self, directory: &Path, entry: &Entry) -> Result<(), Error> {
+        // The kernel reads the attribute of no layer's root, so marks of single names stand in for it.
+        if directory.as_os_str().is_empty() {
+            self.root_is_opaque = true;
+            return Ok(());
+        }
+        self.parent(directory).map_err(Error::entry("make the directory of", &entry.path))?;
+        self.root
+            .open_with(directory, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .and_then(|fd| crate::write::set_opaque(fd.as_fd()))
+            .map_err(Error::entry("apply the whiteout", &entry.path))
+    }
+
+    fn white_out(&mut self, directory: &Path, gone: &std::ffi::OsStr, entry: &Entry) -> Result<(), Error> {
+        let parent = self.parent(directory).map_err(Error::entry("make the directory of", &entry.path))?;
+        crate::write::white_out(parent, gone).map_err(Error::entry("apply the whiteout", &entry.path))
+    }
+
+    /// The directory of an entry, made if it is missing.
+    fn parent(&mut self, directory: &Path) -> std::io::Result<BorrowedFd<'_>> {
+        if !self.parents.contains_key(directory) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let fd = match self.root.open_with(directory, flags, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(error) if is_absent(&error) => {
+                    self.make_parents(directory)?;
+                    self.root.open_with(directory, flags, Mode::empty())?
+                }
+                Err(error) => return Err(error),
+            };
+            if self.parents.len() >= PARENTS_MAX {
+                self.parents.clear();
+            }
+            let setgid = rustix::fs::fstat(&fd)?.st_mode & 0o2000 != 0;
+            self.parents.insert(directory.to_path_buf(), Parent { fd, setgid });
+        }
+        Ok(self.parents[directory].fd.as_fd())
+    }
+
+    /// Makes the missing ones of a directory and the directories above it.
+    fn make_parents(&mut self, directory: &Path) -> std::io::Result<()> {
+        let mut prefix = PathBuf::new();
+        for component in directory.iter() {
+            prefix.push(component);
+            match self.root.open_with(&prefix, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+                Ok(_) => continue,
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(error),
+            }
+            let gone = self.is_layer()
+                && self.root.lstat(&prefix).is_ok_and(|existing| crate::write::is_whiteout(&existing));
+            if gone {
+                self.root.unlink(&prefix)?;
+            }
+            self.root.mkdir(&prefix, 0o755)?;
+            let fd = self.root.open_with(&prefix, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+            let (uid, gid) = self.options.owner.unwrap_or((0, 0));
+            let mut metadata = Metadata::directory(uid, gid);
+            match self.lower(&prefix) {
+                Some(below) if !gone => metadata.copy(&below),
+                _ => {}
+            }
+            metadata.set_owner_and_mode(fd.as_fd())?;
+            if gone {
+                crate::write::set_opaque(fd.as_fd())?;
+            }
+            if metadata.has_time() {
+                self.late.push(Late { path: prefix.clone(), metadata });
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory of this path in the layers below.
+    fn lower(&self, path: &Path) -> Option<rustix::fs::Stat> {
+        let Semantics::Layer { lower } = self.options.semantics else { return None };
+        let stat = lower.iter().find_map(|root| root.lstat(path).ok())?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::Directory).then_some(stat)
+    }
+
+    fn finish(mut self) -> Result<Stats, Error> {
+        if self.root_is_opaque {
+            self.white_out_root().map_err(Error::entry("apply the whiteout", whiteout::OPAQUE))?;
+        }
+        for late in &self.late {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+            let fd = match self.root.open_with(&late.path, flags, Mode::empty()) {
+                Ok(fd) => fd,
+                // A later entry has replaced it.
+                Err(error) if is_absent(&error) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                    continue;
+                }
+                Err(error) => return Err(Error::entry("open", &late.path)(error)),
+            };
+            self.stats.xattrs_skipped +=
+                late.metadata.set_xattrs(fd.as_fd()).map_err(Error::entry("set attributes of", &late.path))?;
+            late.metadata.set_times(fd.as_fd()).map_err(Error::entry("set the time of", &late.path))?;
+        }
+        Ok(self.stats)
+    }
+
+    /// Hides each name that the roots of the layers below have and this one doesn't.
+    fn white_out_root(&self) -> std::io::Result<()> {
+        let Semantics::Layer { lower } = self.options.semantics else { return Ok(()) };
+        for root in lower {
+            for entry in root.read_dir("")? {
+                match crate::write::lstat(self.root.as_fd(), &entry.name) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        crate::write::white_out(self.root.as_fd(), &entry.name)?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// The path without `.`, `..` and slashes too many, relative to the root; none if it leads above the root.
+pub(crate) fn normal(path: &Path) -> Option<PathBuf> {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            Component::Normal(name) => normal.push(name),
+            Component::ParentDir => {
+                if !normal.pop() {
+                    return None;
+                }
+            }
+        }
+    }
+    Some(normal)
+}
+
+/// The process's file mode creation mask, which can't be asked for without setting it but through /proc.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+}

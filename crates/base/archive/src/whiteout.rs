@@ -1,0 +1,85 @@
+//! How a layer says that something of the layers below is gone.
+//!
+//! In an archive (OCI image-spec, layer.md): an empty file `.wh.NAME` hides NAME, `.wh..wh..opq` hides all that the
+//! directory has below. In overlayfs: a character device 0:0 of that name, and the attribute
+//! `trusted.overlay.opaque=y` of the directory.
+
+use crate::Error;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const PREFIX: &[u8] = b".wh.";
+/// Names that aufs kept for itself, and the opaque mark.
+const META: &[u8] = b".wh..wh.";
+
+/// The opaque mark's name.
+pub(crate) const OPAQUE: &str = ".wh..wh..opq";
+/// The attribute of an opaque directory and its value.
+pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE_VALUE: &[u8] = b"y";
+/// All attributes with this prefix mean something to overlayfs and are never taken from an archive nor put into one.
+pub(crate) const OVERLAY_XATTRS: &str = "trusted.overlay.";
+
+/// What an entry of a layer is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meaning<'n> {
+    /// Itself.
+    Itself,
+    /// The directory that it is in is opaque.
+    Opaque,
+    /// This name in its directory is gone.
+    Gone(&'n OsStr),
+    /// aufs' own; nothing to us.
+    Nothing,
+}
+
+/// What the entry of this (normal) path is for.
+pub(crate) fn meaning(path: &Path) -> Result<Meaning<'_>, Error> {
+    let Some(name) = path.file_name() else { return Ok(Meaning::Itself) };
+    let mut above = path.parent().into_iter().flat_map(Path::iter);
+    if above.any(|component| component.as_bytes().starts_with(PREFIX)) {
+        if path.as_os_str().as_bytes().starts_with(META) {
+            return Ok(Meaning::Nothing);
+        }
+        return Err(Error::refused(path, "is below a whiteout"));
+    }
+    if name == OPAQUE {
+        return Ok(Meaning::Opaque);
+    }
+    let bytes = name.as_bytes();
+    if bytes.starts_with(META) {
+        return Ok(Meaning::Nothing);
+    }
+    match bytes.strip_prefix(PREFIX) {
+        None => Ok(Meaning::Itself),
+        Some(b"" | b"." | b"..") => Err(Error::refused(path, "is a whiteout of nothing")),
+        Some(name) => Ok(Meaning::Gone(OsStr::from_bytes(name))),
+    }
+}
+
+/// The archive's name for "NAME is gone".
+pub(crate) fn name_for(gone: &OsStr) -> OsString {
+    let mut name = OsString::from(".wh.");
+    name.push(gone);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_marks_from_files() {
+        let of = |path: &'static str| meaning(Path::new(path));
+        assert_eq!(of("a/b").unwrap(), Meaning::Itself);
+        assert_eq!(of("a/.wh.b").unwrap(), Meaning::Gone(OsStr::new("b")));
+        assert_eq!(of("a/.wh..wh..opq").unwrap(), Meaning::Opaque);
+        assert_eq!(of(".wh..wh.aufs").unwrap(), Meaning::Nothing);
+        assert_eq!(of(".wh..wh.plnk/12.3").unwrap(), Meaning::Nothing);
+        assert_eq!(of("a/.wh...x").unwrap(), Meaning::Gone(OsStr::new("..x")));
+        for path in [".wh.", "a/.wh..", ".wh...", ".wh.a/b"] {
+            assert!(of(path).is_err(), "{path}");
+        }
+    }
+}
