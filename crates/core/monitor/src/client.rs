@@ -83,6 +83,15 @@ pub struct Waiting {
     stream: UnixStream,
 }
 
+/// A process that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// In the caller's namespace.
+    pub pid: i32,
+    /// What could not be granted and did not stop the start, one sentence each.
+    pub warnings: Vec<String>,
+}
+
 /// What is known of a container without asking its monitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
@@ -194,20 +203,20 @@ fn unexpected(reply: &Reply) -> Error {
 }
 
 impl Connection {
-    /// Runs the container in `netns` (its own spec's namespaces if `None`); `held` stay open until its final exit. The pid.
+    /// Runs the container in `netns` (its own spec's namespaces if `None`); `held` stay open until its final exit.
     ///
-    /// On [`FailureKind::Busy`] give up the container's lock before trying again.
+    /// On [`FailureKind::Busy`] give up the container's lock, await [`Condition::NotRunning`], and try again.
     pub fn start(
         &mut self,
         config: &Config,
         netns: Option<BorrowedFd<'_>>,
         held: &[BorrowedFd<'_>],
-    ) -> Result<i32, Error> {
+    ) -> Result<Started, Error> {
         let descriptors: Vec<BorrowedFd<'_>> = netns.iter().chain(held).copied().collect();
         let request = Request::Start { config: Box::new(config.clone()), netns: netns.is_some() };
         send_with(&mut self.stream, &protocol::encode(&request)?, &descriptors).map_err(FrameError::Io)?;
         match self.receive()? {
-            Reply::Started { pid } => Ok(pid),
+            Reply::Started { pid, warnings } => Ok(Started { pid, warnings }),
             other => Err(unexpected(&other)),
         }
     }
@@ -228,7 +237,8 @@ impl Connection {
         }
     }
 
-    /// Stops the container; returns when it has exited, which with a timeout of -1 may be never.
+    /// Stops the container; returns when it has exited and is cleaned up, which with a timeout of -1 may be never. The
+    /// caller must not hold a lock that the clean-up needs.
     pub fn stop(&mut self, signal: Option<i32>, timeout: Option<i64>) -> Result<(), Error> {
         self.done(&Request::Stop { signal, timeout })
     }
@@ -282,7 +292,7 @@ impl Connection {
 
     /// Prepares a further process.
     pub fn exec_create(&mut self, create: ExecCreate) -> Result<(), Error> {
-        self.done(&Request::ExecCreate(create))
+        self.done(&Request::ExecCreate(Box::new(create)))
     }
 
     /// Runs a prepared process and becomes the stream to its stdio; raw if it has a terminal.
@@ -293,10 +303,10 @@ impl Connection {
         }
     }
 
-    /// Runs a prepared process without a stream. The pid.
-    pub fn exec_detached(&mut self, id: &str) -> Result<i32, Error> {
+    /// Runs a prepared process without a stream.
+    pub fn exec_detached(&mut self, id: &str) -> Result<Started, Error> {
         match self.call(&Request::ExecStart(ExecStart { id: id.to_owned(), detach: true, size: None }))? {
-            Reply::Started { pid } => Ok(pid),
+            Reply::Started { pid, warnings } => Ok(Started { pid, warnings }),
             other => Err(unexpected(&other)),
         }
     }

@@ -47,6 +47,9 @@ pub struct Config {
     /// What to do when the container exits.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// The clean-up removes the container: whoever waits for its removal is answered after it.
+    #[serde(default)]
+    pub auto_remove: bool,
     /// The health check, already merged from image and container; `None` without one.
     #[serde(default)]
     pub health: Option<Health>,

@@ -49,9 +49,24 @@ mod log;
 mod place;
 pub mod protocol;
 mod restart;
+mod serve;
 mod status;
 pub mod stdcopy;
 
 pub use config::{CONFIG_VERSION, Config, Health, LogConfig, LogDriver, RestartName, RestartPolicy};
 pub use detach::{DEFAULT_DETACH_KEYS, DetachKeysError, parse_detach_keys};
 pub use status::{HealthLog, HealthRecord, HealthStatus, STATUS_VERSION, State, Status, StatusError};
+
+pub use serve::run;
+
+/// An error with all its causes, joined by `: `.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -77,7 +77,8 @@ pub enum Request {
         /// Its number.
         signal: i32,
     },
-    /// Ask the container to stop, and kill it when it does not; answered when it has exited.
+    /// Ask the container to stop, and kill it when it does not; answered when it has exited and is cleaned up. The caller must
+    /// not hold a lock that the clean-up needs.
     Stop {
         /// Instead of the configured signal.
         signal: Option<i32>,
@@ -94,7 +95,7 @@ pub enum Request {
         condition: Condition,
     },
     /// Prepare a further process in the running container.
-    ExecCreate(ExecCreate),
+    ExecCreate(Box<ExecCreate>),
     /// Run a prepared process; becomes a stream unless `detach`.
     ExecStart(ExecStart),
     /// Change the size of a further process' terminal.
@@ -147,11 +148,11 @@ pub struct Attach {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// At once if the container does not run, else at its next exit.
+    /// At once if the container does not run and its last run is cleaned up, else when that is so.
     NotRunning,
-    /// At the next exit.
+    /// At the next exit; if it is the last, when it is cleaned up.
     NextExit,
-    /// When the container has been removed.
+    /// When the container has been removed: by its clean-up if it is to remove itself, else by word of the engine.
     Removed,
 }
 
@@ -226,6 +227,9 @@ pub enum Reply {
     Started {
         /// In the engine's namespace.
         pid: i32,
+        /// What could not be granted and did not stop the start, one sentence each.
+        #[serde(default)]
+        warnings: Vec<String>,
     },
     /// From here on the connection is a stream.
     Attached {
@@ -277,8 +281,8 @@ pub enum FailureKind {
     AlreadyRunning,
     /// It is paused, or not paused.
     Paused,
-    /// The clean-up of the last run goes on. The caller must give up the container's lock, which the clean-up may
-    /// be waiting for, and try again.
+    /// The clean-up of the last run goes on. The caller gives up the container's lock, for which the clean-up may be
+    /// waiting, awaits [`Condition::NotRunning`], and tries again.
     Busy,
     /// No such further process.
     NoSuchExec,

@@ -1,0 +1,225 @@
+//! What happens when a process has ended: of the init above all, which ends the container's run.
+//!
+//! The order is a promise: the status is on disk before anybody hears of the exit, and what the container held (network
+//! namespace, port reservations, control group) is given back and cleaned up before those who wait go on, because what they do next
+//! may need it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::event::epoll::EventFlags;
+use rustix::process::{Pid, PidfdFlags};
+
+use super::notices::complain;
+use super::poll::{Timer, Token};
+use super::session::Owner;
+use super::start::delete_cgroup;
+use super::{Cleanup, INIT, Monitor, Stage};
+use crate::status::{HealthStatus, State};
+
+/// How long output that somebody outside of the container holds open is still read.
+const DRAIN: Duration = Duration::from_secs(1);
+/// How long those who wait for the exit wait for the clean-up: it may itself wait for one of them.
+const CLEANUP: Duration = Duration::from_secs(5);
+
+impl Monitor {
+    pub(super) fn process_exited(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        // Closing the descriptor, which reaping does, ends its being watched.
+        match session.reap() {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(e) => {
+                complain(&e);
+                // Somebody else has reaped it; how it ended will never be known.
+                (session.pidfd, session.exit_code) = (None, Some(255));
+            }
+        }
+        let owner = session.owner.clone();
+        if owner == Owner::Init {
+            // Without a pid namespace of its own the container's other processes live on.
+            if let Some(cgroup) = self.running.as_ref().and_then(|running| running.cgroup.as_ref())
+                && let Err(e) = cgroup.kill_all()
+            {
+                complain(&e);
+            }
+        }
+        self.drain(id);
+        let drained = self.sessions.get(&id).is_none_or(|session| session.is_drained());
+        if drained || owner == Owner::Probe {
+            self.stop_draining(id);
+        } else {
+            if self.sessions.get(&id).is_some_and(|session| session.throttled) {
+                self.unthrottle(id);
+            }
+            self.timers.set(Timer::Drain(id), DRAIN);
+        }
+    }
+
+    /// A session's process has exited and its output is through, or given up.
+    pub(super) fn stop_draining(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (owner, code) = (session.owner.clone(), session.exit_code.unwrap_or(255));
+        let captured = std::mem::take(&mut session.captured);
+        match owner {
+            Owner::Init => {
+                self.close_session(id);
+                self.init_exited(code);
+            }
+            Owner::Exec(exec) => {
+                self.close_session(id);
+                self.exec_exited(&exec, code);
+            }
+            Owner::Probe => {
+                self.close_session(id);
+                self.probe_ended(code, &captured);
+            }
+        }
+    }
+
+    fn init_exited(&mut self, code: i32) {
+        self.take_oom_events();
+        let Some(running) = self.running.take() else { return };
+        if let Some(oom) = &running.oom {
+            self.poll.delete(oom);
+        }
+        self.end_further_processes();
+        let ran = running.since.elapsed();
+        let now = Timestamp::now();
+        if let Some(container) = &mut self.container
+            && let Some(log) = &mut container.log
+            && let Err(e) = log.finish(now)
+        {
+            complain(&e);
+        }
+        self.status.pid = 0;
+        self.status.exit_code = code;
+        self.status.finished_at = Some(now);
+        if let Some(health) = &mut self.status.health {
+            health.status = HealthStatus::Unhealthy;
+        }
+        let policy = self.container.as_ref().map(|container| container.config.restart).unwrap_or_default();
+        let pause = self.restarts.next(policy, code, self.status.manually_stopped, ran);
+        self.status.restart_count = self.restarts.count;
+        self.status.state = if pause.is_some() { State::Restarting } else { State::Exited };
+        self.record(pause.is_none());
+        self.event("die", &[("exitCode", code.to_string()), ("execDuration", ran.as_secs().to_string())]);
+        match pause {
+            Some(pause) => {
+                self.timers.set(Timer::Restart, pause);
+                self.answer_waiters();
+            }
+            None => {
+                delete_cgroup(running.cgroup.as_ref());
+                self.end_of_run();
+            }
+        }
+    }
+
+    /// The processes that came by `exec` died with the init, or are about to.
+    fn end_further_processes(&mut self) {
+        self.stop_probing();
+        let left: Vec<u32> = self.sessions.keys().copied().filter(|&id| id != INIT).collect();
+        for id in left {
+            if let Some(session) = self.sessions.get_mut(&id)
+                && let Some(pidfd) = &session.pidfd
+            {
+                let _ = sys::signal::send(pidfd.as_fd(), 9);
+                self.process_exited(id);
+            }
+        }
+    }
+
+    /// The container will not run again by itself: gives back what it held and cleans up.
+    pub(super) fn end_of_run(&mut self) {
+        self.timers.cancel(Timer::Kill);
+        if !self.stoppers.is_empty() {
+            self.event("stop", &[]);
+        }
+        let Some(container) = &mut self.container else { return };
+        container.netns = None;
+        container.held = Vec::new();
+        container.log = None;
+        match spawn_cleanup(&container.config.cleanup) {
+            Ok(None) => self.run_is_over(None),
+            Ok(Some(cleanup)) => {
+                if let Err(e) = self.poll.add(&cleanup.pidfd, Token::Cleanup, EventFlags::IN) {
+                    complain(&e);
+                }
+                self.cleanup = Some(cleanup);
+                self.timers.set(Timer::Cleanup, CLEANUP);
+            }
+            Err(e) => {
+                complain(&e);
+                self.run_is_over(Some(format!("spawn clean-up: {e}")));
+            }
+        }
+    }
+
+    pub(super) fn cleanup_ended(&mut self) {
+        let Some(mut cleanup) = self.cleanup.take() else { return };
+        self.poll.delete(&cleanup.pidfd);
+        let error = match cleanup.process.wait() {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(format!("clean-up of the container ended with {status}")),
+            Err(e) => Some(format!("await clean-up: {e}")),
+        };
+        self.run_is_over(error);
+    }
+
+    fn run_is_over(&mut self, error: Option<String>) {
+        self.answer_waiters();
+        if self.container.as_ref().is_some_and(|container| container.config.auto_remove) {
+            self.answer_removed(error.as_deref());
+        }
+    }
+
+    /// Runs the container again after the policy's pause.
+    pub(super) fn restart_now(&mut self) {
+        if self.status.state != State::Restarting {
+            return;
+        }
+        if let Err(e) = self.launch() {
+            complain(&e);
+            self.status.state = State::Exited;
+            self.status.error = crate::chain(&e);
+            self.status.exit_code = e.exit_code();
+            self.record(true);
+            self.end_of_run();
+        }
+    }
+
+    pub(super) fn take_oom_events(&mut self) {
+        let Some(oom) = self.running.as_mut().and_then(|running| running.oom.as_mut()) else { return };
+        match oom.drain() {
+            Ok(0) => {}
+            Ok(_) => {
+                self.status.oom_killed = true;
+                self.record(false);
+                self.event("oom", &[]);
+            }
+            Err(e) => complain(&e),
+        }
+    }
+
+    fn exec_exited(&mut self, id: &str, code: i32) {
+        let Some(exec) = self.execs.get_mut(id) else { return };
+        let pid = match exec.stage {
+            Stage::Running { pid, .. } | Stage::Exited { pid, .. } => pid,
+            Stage::Prepared => 0,
+        };
+        exec.stage = Stage::Exited { exit_code: code, pid };
+        self.event("exec_die", &[("execID", id.to_owned()), ("exitCode", code.to_string())]);
+    }
+}
+
+fn spawn_cleanup(argv: &[String]) -> std::io::Result<Option<Cleanup>> {
+    let Some((program, arguments)) = argv.split_first() else { return Ok(None) };
+    let process = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let pid =
+        i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidData)?;
+    let pidfd: OwnedFd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    Ok(Some(Cleanup { process, pidfd }))
+}

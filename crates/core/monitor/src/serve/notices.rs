@@ -1,0 +1,37 @@
+//! What the monitor leaves behind for others to read: status, events, complaints.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Monitor;
+use crate::event;
+
+impl Monitor {
+    /// Writes `status.json`. Without it the container still runs, so a failure is only noted.
+    pub(super) fn record(&mut self, durable: bool) {
+        if let Err(e) = self.status.write(&self.launch.container_dir, durable) {
+            complain(&e);
+        }
+    }
+
+    /// Appends an event with the container's attributes and some of its own.
+    pub(super) fn event(&self, action: &str, own: &[(&'static str, String)]) {
+        let Some(config) = self.container.as_ref().map(|container| &container.config) else { return };
+        let Some(path) = &config.events else { return };
+        let mut attributes: BTreeMap<&str, String> =
+            config.labels.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        attributes.insert("image", config.image.clone());
+        attributes.insert("name", config.name.clone());
+        attributes.extend(own.iter().cloned());
+        let event = event::container(&config.id, &config.image, action, attributes, Timestamp::now());
+        if let Err(e) = event::append(path, &event) {
+            complain(&e);
+        }
+    }
+}
+
+/// Says on standard error, which is a file next to the socket, what went wrong without stopping anything.
+pub fn complain(error: &dyn std::error::Error) {
+    eprintln!("{} {}", Timestamp::now(), crate::chain(error));
+}
