@@ -4,7 +4,7 @@ use crate::bridge::{self, ALIAS, port_name, route_socket};
 use crate::conntrack;
 use crate::error::Error;
 use crate::firewall;
-use crate::link::{self, Pair};
+use crate::link::{self, Pair, PortFlags};
 use crate::model::{Endpoint, Network};
 use rustix::io::Errno;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -91,10 +91,20 @@ fn pair_plan(
     };
     let mut batch =
         vec![link::pair(&pair), link::port_settings(host_name, &format!("{ALIAS}{}", endpoint.id))];
-    if !network.bridge.icc {
-        batch.push(link::isolated_port(host_name));
+    let flags = PortFlags { isolated: !network.bridge.icc, hairpin: frames_are_filtered() };
+    if flags != PortFlags::default() {
+        batch.push(link::port_flags(host_name, flags));
     }
     batch
+}
+
+/// Whether br_netfilter shows bridged frames to the firewall. Then a container's connection to its own
+/// published port is led back to it by the bridge, not by the routing code, and the port must allow that.
+/// (Isolated ports do not reach each other that way: with br_netfilter a network without icc has no
+/// connections through published ports between its own endpoints.)
+fn frames_are_filtered() -> bool {
+    let value = std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    value.is_ok_and(|value| value.trim() != "0")
 }
 
 /// Addresses, routes and sysctls inside of the namespace.

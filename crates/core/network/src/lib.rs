@@ -21,6 +21,8 @@ mod owner;
 pub mod ports;
 pub mod resolv;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use attach::{attach, create_namespace, detach, publish, withdraw};
 pub use bridge::{bridge_name, ensure_network, port_name, remove_network};

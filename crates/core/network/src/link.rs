@@ -128,11 +128,23 @@ pub(crate) fn port_settings(name: &str, alias: &str) -> Message {
         .nest(IFLA_AF_SPEC, no_own_address6)
 }
 
-/// Forbids a port of a bridge to reach other ports with the same mark; the bridge itself stays reachable.
-pub(crate) fn isolated_port(name: &str) -> Message {
+/// How the bridge treats one of its ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortFlags {
+    /// The port reaches no other port with the same mark; the bridge itself stays reachable.
+    pub isolated: bool,
+    /// Frames may leave through the port that they came from.
+    pub hairpin: bool,
+}
+
+/// Sets the flags of a port, both on and off.
+pub(crate) fn port_flags(name: &str, flags: PortFlags) -> Message {
+    const HAIRPIN: u16 = 4;
     const ISOLATED: u16 = 33;
     Message::new(NEW_LINK, 0, &link_header(0, 0, 0)).text(IFLA_IFNAME, name).nest(IFLA_LINKINFO, |info| {
-        info.text(INFO_SLAVE_KIND, "bridge").nest(INFO_SLAVE_DATA, |data| data.bytes(ISOLATED, &[1]))
+        info.text(INFO_SLAVE_KIND, "bridge").nest(INFO_SLAVE_DATA, |data| {
+            data.bytes(HAIRPIN, &[u8::from(flags.hairpin)]).bytes(ISOLATED, &[u8::from(flags.isolated)])
+        })
     })
 }
 

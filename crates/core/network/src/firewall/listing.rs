@@ -35,10 +35,8 @@ pub(crate) fn network_bridges() -> Result<Vec<(String, String)>, Error> {
     let mut socket = super::open()?;
     let mut bridges = Vec::new();
     for family in Family::ALL {
-        for (_, _, element) in entries(&mut socket, family, &ruleset::NETWORK_SETS)? {
-            let name = element.key.get(..16).map(netlink::text).unwrap_or_default();
-            bridges.push((name, element.owner));
-        }
+        let entries = entries(&mut socket, family, &ruleset::NETWORK_SETS)?;
+        bridges.extend(entries.into_iter().map(|entry| (ruleset::interface_of(&entry), entry.2.owner)));
     }
     bridges.sort();
     bridges.dedup();
@@ -114,6 +112,7 @@ fn element(item: &[u8]) -> Option<Element> {
     let owner = attributes.find_kind(nft::ELEMENT_USERDATA).and_then(nft::comment);
     Some(Element {
         key: value(nft::ELEMENT_KEY)?,
+        end: value(nft::ELEMENT_END).unwrap_or_default(),
         data: value(nft::ELEMENT_DATA).unwrap_or_default(),
         owner: owner.unwrap_or_default(),
     })

@@ -42,8 +42,7 @@ pub(crate) fn ensure(network: &Network, turned_on: &TurnedOn) -> Result<(), Erro
             if closing {
                 messages.extend(ruleset::closing(family));
             }
-            let mine =
-                |element: &Element| element.key.starts_with(&ruleset::interface(&network.bridge.ifname));
+            let mine = |entry: &Entry| ruleset::interface_of(entry) == network.bridge.ifname;
             let present = listing::entries(socket, family, &ruleset::NETWORK_SETS)?;
             messages.extend(difference(&present, &wanted, family, mine));
         }
@@ -78,7 +77,7 @@ pub(crate) fn publish(network: &Network, endpoint: &Endpoint) -> Result<(), Erro
         let mut messages = Vec::new();
         for family in Family::ALL {
             let present = listing::entries(socket, family, &ruleset::PORT_MAPS)?;
-            let same_port = |element: &Element| wanted.iter().any(|(_, _, wanted)| wanted.key == element.key);
+            let same_port = |entry: &Entry| wanted.iter().any(|wanted| wanted.2.key == entry.2.key);
             messages.extend(difference(&present, &wanted, family, same_port));
         }
         Ok(messages)
@@ -134,7 +133,7 @@ fn forget(
         let mut messages = Vec::new();
         for family in Family::ALL {
             let present = listing::entries(socket, family, sets)?;
-            messages.extend(difference(&present, &[], family, &whose));
+            messages.extend(difference(&present, &[], family, |entry| whose(&entry.2)));
         }
         Ok(messages)
     })
@@ -145,14 +144,13 @@ fn difference(
     present: &[Entry],
     wanted: &[Entry],
     family: Family,
-    scope: impl Fn(&Element) -> bool,
+    scope: impl Fn(&Entry) -> bool,
 ) -> Vec<Message> {
     let same = |a: &Entry, b: &Entry| a.0 == b.0 && a.1 == b.1 && a.2 == b.2;
-    let stale =
-        present.iter().filter(|entry| scope(&entry.2) && !wanted.iter().any(|other| same(entry, other)));
+    let stale = present.iter().filter(|entry| scope(entry) && !wanted.iter().any(|other| same(entry, other)));
     let missing =
         wanted.iter().filter(|entry| entry.0 == family && !present.iter().any(|other| same(entry, other)));
-    let removals = stale.map(|(family, set, element)| nft::element_removal(*family, set, &element.key));
+    let removals = stale.map(|(family, set, element)| nft::element_removal(*family, set, element));
     removals.chain(missing.map(addition)).collect()
 }
 

@@ -202,6 +202,30 @@ pub(crate) struct Set {
     pub name: &'static str,
     pub key: &'static [Part],
     pub data: &'static [Part],
+    /// Whether an element stands for a range of each part of its key.
+    pub ranges: bool,
+}
+
+impl Set {
+    pub(crate) const fn exact(name: &'static str, key: &'static [Part]) -> Set {
+        Set { name, key, data: &[], ranges: false }
+    }
+
+    pub(crate) const fn ranges(name: &'static str, key: &'static [Part]) -> Set {
+        Set { ranges: true, ..Set::exact(name, key) }
+    }
+
+    pub(crate) const fn map(name: &'static str, key: &'static [Part], data: &'static [Part]) -> Set {
+        Set { data, ..Set::exact(name, key) }
+    }
+
+    fn flags(&self) -> u32 {
+        const INTERVAL: u32 = 4;
+        const MAP: u32 = 8;
+        const CONCATENATION: u32 = 0x80;
+        let ranges = if self.ranges { INTERVAL | CONCATENATION } else { 0 };
+        ranges | if self.data.is_empty() { 0 } else { MAP }
+    }
 }
 
 fn concatenation(parts: &[Part], family: Family) -> (u32, u32) {
@@ -224,16 +248,23 @@ pub(crate) fn set(family: Family, set: &Set, number: u32) -> Message {
     const KEY_LENGTH: u16 = 5;
     const DATA_TYPE: u16 = 6;
     const DATA_LENGTH: u16 = 7;
+    const DESCRIPTION: u16 = 9;
     const ID: u16 = 10;
-    const MAP: u32 = 8;
     let (key_type, key_length) = concatenation(set.key, family);
-    let message = Message::new(NEW_SET, CREATE, &header(family))
+    let mut message = Message::new(NEW_SET, CREATE, &header(family))
         .text(SET_TABLE, TABLE)
         .text(NAME, set.name)
-        .be32(FLAGS, if set.data.is_empty() { 0 } else { MAP })
+        .be32(FLAGS, set.flags())
         .be32(KEY_TYPE, key_type)
         .be32(KEY_LENGTH, key_length)
         .be32(ID, number);
+    if set.ranges {
+        let widths = set.key.iter().map(|part| part.width(family));
+        message = message.nest(DESCRIPTION, |description| {
+            description
+                .nest(2, |list| widths.fold(list, |list, width| list.nest(1, |item| item.be32(1, width))))
+        });
+    }
     if set.data.is_empty() {
         return message;
     }
@@ -245,10 +276,26 @@ pub(crate) fn set(family: Family, set: &Set, number: u32) -> Message {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Element {
     pub key: Vec<u8>,
+    /// The end of the range that starts with the key; empty when the element is no range.
+    pub end: Vec<u8>,
     /// Empty in a set.
     pub data: Vec<u8>,
     /// Whose it is: the id of an endpoint or a network.
     pub owner: String,
+}
+
+impl Element {
+    pub(crate) fn exact(key: Vec<u8>, owner: &str) -> Element {
+        Element { key, end: vec![], data: vec![], owner: owner.to_owned() }
+    }
+
+    fn write_key(&self, item: Message) -> Message {
+        let item = item.nest(ELEMENT_KEY, |nested| nested.bytes(VALUE, &self.key));
+        match self.end.as_slice() {
+            [] => item,
+            end => item.nest(ELEMENT_END, |nested| nested.bytes(VALUE, end)),
+        }
+    }
 }
 
 const LIST_TABLE: u16 = 1;
@@ -257,13 +304,14 @@ pub(crate) const LIST_ELEMENTS: u16 = 3;
 pub(crate) const ELEMENT_KEY: u16 = 1;
 pub(crate) const ELEMENT_DATA: u16 = 2;
 pub(crate) const ELEMENT_USERDATA: u16 = 6;
+pub(crate) const ELEMENT_END: u16 = 10;
 pub(crate) const VALUE: u16 = 1;
 
 /// Adds an element; one that is there already with the same data is no error.
 pub(crate) fn element(family: Family, set: &str, element: &Element) -> Message {
     element_message(NEW_ELEMENT, CREATE, family, set).nest(LIST_ELEMENTS, |list| {
         list.nest(1, |item| {
-            let item = item.nest(ELEMENT_KEY, |key| key.bytes(VALUE, &element.key));
+            let item = element.write_key(item);
             let item = match element.data.as_slice() {
                 [] => item,
                 data => item.nest(ELEMENT_DATA, |nested| nested.bytes(VALUE, data)),
@@ -273,11 +321,10 @@ pub(crate) fn element(family: Family, set: &str, element: &Element) -> Message {
     })
 }
 
-/// Removes the element with this key, which must be there.
-pub(crate) fn element_removal(family: Family, set: &str, key: &[u8]) -> Message {
-    element_message(DELETE_ELEMENT, 0, family, set).nest(LIST_ELEMENTS, |list| {
-        list.nest(1, |item| item.nest(ELEMENT_KEY, |nested| nested.bytes(VALUE, key)))
-    })
+/// Removes an element, which must be there; the data does not matter.
+pub(crate) fn element_removal(family: Family, set: &str, element: &Element) -> Message {
+    element_message(DELETE_ELEMENT, 0, family, set)
+        .nest(LIST_ELEMENTS, |list| list.nest(1, |item| element.write_key(item)))
 }
 
 /// Asks for the elements of a set.

@@ -7,8 +7,8 @@
 //! table ip dhow {
 //!   set bridges    { type ifname }             # every bridge of ours
 //!   set internal   { type ifname }             # bridges of internal networks
-//!   set same       { type ifname . ifname }    # each bridge with itself
-//!   set open       { type ifname . ifname }    # ... when its endpoints may talk to each other
+//!   set open       { type ifname . ifname }    # each bridge with itself, when its endpoints may talk
+//!   set home       { type ipv4_addr . ifname; flags interval }   # each subnet with its bridge
 //!   set masquerade { type ifname }             # bridges whose packets get our address on the way out
 //!   map published  { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
 //!   map anywhere   { type inet_proto . inet_service : ipv4_addr . inet_service }
@@ -23,8 +23,8 @@
 //!                       fib daddr type local dnat to … the same two }
 //!   chain postrouting { type nat hook postrouting priority srcnat
 //!                       ip saddr 127.0.0.0/8 oifname @bridges masquerade
-//!                       iifname . oifname @same ct status dnat masquerade
-//!                       iifname . oifname @same return
+//!                       ip saddr . oifname @home ct status dnat masquerade
+//!                       ip saddr . oifname @home return
 //!                       iifname @masquerade masquerade }
 //!   chain forward     { type filter hook forward priority filter
 //!                       ct state established,related accept
@@ -45,7 +45,8 @@
 //!   services that listen on 127.0.0.1. `prerouting` leaves 127.0.0.0/8 alone, so that a neighbour does not
 //!   reach a port that is published there: the routing code then drops the packet as a martian.
 //! - A container that connects to a port of its own network through this machine's address needs its
-//!   answers to come back the same way: hence the masquerade of `same`.
+//!   answers to come back the same way: hence the masquerade of `home`. It asks for the source address,
+//!   because frames that br_netfilter leads to another port of the bridge have no input interface there.
 //! - An `accept` here ends only this table's chain. A `drop` of another table at the same hook still holds:
 //!   with Docker on the same machine its FORWARD policy must allow our bridges (chain DOCKER-USER).
 
@@ -53,8 +54,9 @@ use super::expression::{Expression as E, LOCAL, Register, Verdict};
 use super::nft::{self, Element, Family, Hook, Part, Set};
 use crate::link::octets;
 use crate::model::{Endpoint, Network, PortMap};
+use ipnet::IpNet;
 use std::net::IpAddr;
-use sys::netlink::Message;
+use sys::netlink::{self, Message};
 
 /// Comment of every rule. Another rule set needs another version; a set whose type changes, another name.
 pub(crate) const VERSION: &str = "dhow 1";
@@ -69,28 +71,24 @@ pub(crate) const ANYWHERE: &str = "anywhere";
 
 const BRIDGES: &str = "bridges";
 const INTERNAL: &str = "internal";
-const SAME: &str = "same";
 const OPEN: &str = "open";
+const HOME: &str = "home";
 const MASQUERADE: &str = "masquerade";
 
 /// The sets that networks are in.
-pub(crate) const NETWORK_SETS: [&str; 5] = [BRIDGES, INTERNAL, SAME, OPEN, MASQUERADE];
+pub(crate) const NETWORK_SETS: [&str; 5] = [BRIDGES, INTERNAL, OPEN, HOME, MASQUERADE];
 
 /// The maps that published ports are in.
 pub(crate) const PORT_MAPS: [&str; 2] = [PUBLISHED, ANYWHERE];
 
 const SETS: [Set; 7] = [
-    Set { name: BRIDGES, key: &[Part::Interface], data: &[] },
-    Set { name: INTERNAL, key: &[Part::Interface], data: &[] },
-    Set { name: SAME, key: &[Part::Interface, Part::Interface], data: &[] },
-    Set { name: OPEN, key: &[Part::Interface, Part::Interface], data: &[] },
-    Set { name: MASQUERADE, key: &[Part::Interface], data: &[] },
-    Set {
-        name: PUBLISHED,
-        key: &[Part::Address, Part::Protocol, Part::Port],
-        data: &[Part::Address, Part::Port],
-    },
-    Set { name: ANYWHERE, key: &[Part::Protocol, Part::Port], data: &[Part::Address, Part::Port] },
+    Set::exact(BRIDGES, &[Part::Interface]),
+    Set::exact(INTERNAL, &[Part::Interface]),
+    Set::exact(OPEN, &[Part::Interface, Part::Interface]),
+    Set::ranges(HOME, &[Part::Address, Part::Interface]),
+    Set::exact(MASQUERADE, &[Part::Interface]),
+    Set::map(PUBLISHED, &[Part::Address, Part::Protocol, Part::Port], &[Part::Address, Part::Port]),
+    Set::map(ANYWHERE, &[Part::Protocol, Part::Port], &[Part::Address, Part::Port]),
 ];
 
 /// The table without elements. Applied to a table of an older version it replaces the rules and keeps the
@@ -126,7 +124,7 @@ pub(crate) fn closing(family: Family) -> Vec<Message> {
 
 const FIRST: Register = Register(0);
 /// Behind an interface's name in the first registers.
-const SECOND: Register = Register(4);
+const BEHIND_NAME: Register = Register(4);
 
 type Chain = (&'static str, Hook, Vec<Vec<E>>);
 
@@ -209,11 +207,12 @@ fn postrouting(family: Family) -> Vec<Vec<E>> {
         rule.extend([E::OutputInterface(FIRST), E::InSet(BRIDGES, FIRST), E::Masquerade]);
         rules.push(rule);
     }
-    let mut hairpin = both_in(SAME);
+    let behind_address = Register(family.width() as u32 / 4);
+    let at_home = [E::Source(family, FIRST), E::OutputInterface(behind_address), E::InSet(HOME, FIRST)];
+    let mut hairpin = at_home.to_vec();
     hairpin.extend(led_to_endpoint());
     hairpin.push(E::Masquerade);
-    let mut inside = both_in(SAME);
-    inside.push(E::Verdict(Verdict::Return));
+    let inside = decided(at_home.to_vec(), Verdict::Return);
     let mut outbound = input_in(MASQUERADE);
     outbound.push(E::Masquerade);
     rules.extend([hairpin, inside, outbound]);
@@ -224,12 +223,14 @@ fn forward() -> Vec<Vec<E>> {
     const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
     let mut known = vec![E::ConnectionState(FIRST)];
     known.extend(any_bit(ESTABLISHED_OR_RELATED));
+    let between_endpoints =
+        vec![E::InputInterface(FIRST), E::OutputInterface(BEHIND_NAME), E::InSet(OPEN, FIRST)];
     let output_in = |set| vec![E::OutputInterface(FIRST), E::InSet(set, FIRST)];
     let mut published = output_in(BRIDGES);
     published.extend(led_to_endpoint());
     vec![
         decided(known, Verdict::Accept),
-        decided(both_in(OPEN), Verdict::Accept),
+        decided(between_endpoints, Verdict::Accept),
         decided(input_in(INTERNAL), Verdict::Drop),
         decided(output_in(INTERNAL), Verdict::Drop),
         decided(published, Verdict::Accept),
@@ -246,10 +247,6 @@ fn decided(mut rule: Vec<E>, verdict: Verdict) -> Vec<E> {
 
 fn input_in(set: &'static str) -> Vec<E> {
     vec![E::InputInterface(FIRST), E::InSet(set, FIRST)]
-}
-
-fn both_in(set: &'static str) -> Vec<E> {
-    vec![E::InputInterface(FIRST), E::OutputInterface(SECOND), E::InSet(set, FIRST)]
 }
 
 /// The address that `load` puts into the first register is in 127.0.0.0/8.
@@ -295,16 +292,29 @@ pub(crate) fn network(network: &Network) -> Vec<Entry> {
     let memberships = [
         (BRIDGES, &name, true),
         (INTERNAL, &name, bridge.internal),
-        (SAME, &pair, true),
         (OPEN, &pair, bridge.icc),
         (MASQUERADE, &name, bridge.masquerade && !bridge.internal),
     ];
-    let element = |key: &Vec<u8>| Element { key: key.clone(), data: vec![], owner: network.id.clone() };
-    let entries = |family| {
+    let mut entries = Vec::new();
+    for family in families(network) {
         let member = memberships.iter().filter(|(_, _, member)| *member);
-        member.map(move |(set, key, _)| (family, *set, element(key)))
-    };
-    families(network).flat_map(entries).collect()
+        entries.extend(member.map(|(set, key, _)| (family, *set, Element::exact(key.to_vec(), &network.id))));
+    }
+    entries.extend(bridge.subnets.iter().map(|subnet| home(subnet.net, &name, &network.id)));
+    entries
+}
+
+fn home(net: IpNet, interface: &[u8], id: &str) -> Entry {
+    let family = if net.addr().is_ipv4() { Family::V4 } else { Family::V6 };
+    let key = |address| [octets(address), interface.to_vec()].concat();
+    let element = Element { end: key(net.broadcast()), ..Element::exact(key(net.network()), id) };
+    (family, HOME, element)
+}
+
+/// The interface that an element of a network's set is about.
+pub(crate) fn interface_of((family, set, element): &Entry) -> String {
+    let start = if *set == HOME { family.width() } else { 0 };
+    element.key.get(start..start + 16).map(netlink::text).unwrap_or_default()
 }
 
 /// What leads the endpoint's ports to it. A port on an address of a family that the endpoint has no address
@@ -319,7 +329,7 @@ pub(crate) fn endpoint(network: &Network, endpoint: &Endpoint) -> Vec<Entry> {
         let family = if ipv4 { Family::V4 } else { Family::V6 };
         let (name, key) = port_key(map);
         let data = [octets(target), port(map.container_port)].concat();
-        Some((family, name, Element { key, data, owner: endpoint.id.clone() }))
+        Some((family, name, Element { data, ..Element::exact(key, &endpoint.id) }))
     };
     endpoint.ports.iter().filter_map(entry).collect()
 }

@@ -1,0 +1,43 @@
+//! What joining and leaving costs. Prints; the bound is loose enough for any machine.
+
+use super::{Host, Space, endpoint, network};
+use crate::{attach, create_namespace, detach, ensure_network, withdraw};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+#[test]
+fn attach_and_detach() {
+    const ROUNDS: u8 = 30;
+    let host = Host::new();
+    let net = network("dhow0", &["172.17.0.0/16"]);
+    host.ensure(&net);
+    let mut times = [const { Vec::new() }; 5];
+    for round in 0..ROUNDS {
+        let ends = endpoint(&net, 10 + round, &["0.0.0.0:8080:80"]);
+        let mut clock = |at: usize, work: &mut dyn FnMut()| {
+            let start = Instant::now();
+            work();
+            times[at].push(start.elapsed());
+        };
+        let mut space = None;
+        clock(0, &mut || space = Some(Space(create_namespace().unwrap())));
+        let space = space.unwrap();
+        let clock = &mut clock;
+        netns(&host, || {
+            clock(1, &mut || ensure_network(&net).unwrap());
+            clock(2, &mut || attach(&net, &ends, space.0.as_fd()).unwrap());
+            clock(3, &mut || withdraw(&ends).unwrap());
+            clock(4, &mut || detach(&ends).unwrap());
+        });
+    }
+    for (name, mut times) in ["namespace", "ensure again", "attach", "withdraw", "detach"].iter().zip(times) {
+        times.sort();
+        let (middle, worst) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{name}: median {middle:?}, worst {worst:?}");
+        assert!(middle < Duration::from_millis(500), "{name}: {middle:?}");
+    }
+}
+
+fn netns(host: &Host, work: impl FnOnce() + Send) {
+    host.space.run(work);
+}
