@@ -48,42 +48,45 @@ impl std::fmt::Debug for AuthConfig {
     }
 }
 
-/// A header that does not hold credentials.
+/// A header that does not hold a document in base64url.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("invalid X-Registry-Auth header: {0}")]
+    #[error("invalid header: {0}")]
     Base64(base64::DecodeError),
-    #[error("invalid X-Registry-Auth header: {0}")]
+    #[error("invalid header: {0}")]
     Json(serde_json::Error),
 }
 
 /// The value of `X-Registry-Auth`.
 pub fn encode(auth: &AuthConfig) -> String {
-    BASE64URL.encode(serde_json::to_vec(auth).unwrap_or_default())
+    encode_json(auth)
 }
 
 /// Reads `X-Registry-Auth`; an empty value is no credentials.
 pub fn decode(header: &str) -> Result<AuthConfig, Error> {
-    if header.is_empty() {
-        return Ok(AuthConfig::default());
-    }
-    read(header)
+    decode_json(header)
 }
 
 /// The value of `X-Registry-Config`: registry address to credentials.
 pub fn encode_all(auths: &BTreeMap<String, AuthConfig>) -> String {
-    BASE64URL.encode(serde_json::to_vec(auths).unwrap_or_default())
+    encode_json(auths)
 }
 
 /// Reads `X-Registry-Config`.
 pub fn decode_all(header: &str) -> Result<BTreeMap<String, AuthConfig>, Error> {
-    if header.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    read(header)
+    decode_json(header)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(header: &str) -> Result<T, Error> {
+/// A document as a header's value.
+pub(crate) fn encode_json(document: &impl Serialize) -> String {
+    BASE64URL.encode(serde_json::to_vec(document).unwrap_or_default())
+}
+
+/// Reads a document of a header; an empty value is the default.
+pub(crate) fn decode_json<T: for<'de> Deserialize<'de> + Default>(header: &str) -> Result<T, Error> {
+    if header.is_empty() {
+        return Ok(T::default());
+    }
     let json = BASE64URL.decode(header).map_err(Error::Base64)?;
     serde_json::from_slice(&json).map_err(Error::Json)
 }

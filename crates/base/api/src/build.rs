@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::containers::Ulimit;
 use crate::filters::Filters;
 use crate::json::{null_if_empty, zero};
@@ -53,6 +55,70 @@ pub struct BuildOptions {
     pub context_dir: String,
     /// Native events instead of the classic builder's text.
     pub native_progress: bool,
+    pub extras: BuildExtras,
+}
+
+/// Header with [`BuildExtras`] as JSON in base64url.
+pub const EXTRAS_HEADER: &str = "X-Dhow-Build";
+
+/// What a build can be asked beyond Docker's classic parameters. It travels in a header because secrets must not
+/// be part of a URL.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildExtras {
+    /// A Dockerfile that is not in the context.
+    #[serde(skip_serializing_if = "zero")]
+    pub dockerfile: Option<InlineDockerfile>,
+    /// `--secret`: id to content in base64.
+    #[serde(skip_serializing_if = "zero")]
+    pub secrets: BTreeMap<String, String>,
+    /// `--build-context`: name to an absolute directory or `docker-image://reference`.
+    #[serde(skip_serializing_if = "zero")]
+    pub contexts: BTreeMap<String, String>,
+    /// Stages that take nothing from the cache.
+    #[serde(skip_serializing_if = "zero")]
+    pub no_cache_filter: Vec<String>,
+    /// `--allow`: `security.insecure`, `network.host`.
+    #[serde(skip_serializing_if = "zero")]
+    pub allow: Vec<String>,
+    /// Unix seconds that stand for the present in what is written.
+    #[serde(skip_serializing_if = "zero")]
+    pub source_date_epoch: Option<i64>,
+    #[serde(skip_serializing_if = "zero")]
+    pub rewrite_timestamp: bool,
+    /// Reads trailing comments as Docker does.
+    #[serde(skip_serializing_if = "zero")]
+    pub strict: bool,
+}
+
+/// A Dockerfile and what to call it in messages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InlineDockerfile {
+    pub name: String,
+    pub text: String,
+}
+
+/// Secrets stay out of logs.
+impl std::fmt::Debug for BuildExtras {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BuildExtras")
+            .field("secrets", &self.secrets.keys())
+            .field("contexts", &self.contexts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BuildExtras {
+    /// The header's value.
+    pub fn encode(&self) -> String {
+        crate::auth::encode_json(self)
+    }
+
+    /// Reads the header's value; an empty one is nothing.
+    pub fn decode(header: &str) -> Result<Self, crate::auth::Error> {
+        crate::auth::decode_json(header)
+    }
 }
 
 document! {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use api::JsonMessage;
 use api::auth::{self, AuthConfig};
-use api::build::{BuildOptions, CachePruneOptions, CachePruneReport};
+use api::build::{BuildExtras, BuildOptions, CachePruneOptions, CachePruneReport, EXTRAS_HEADER};
 use api::common::REGISTRY_CONFIG_HEADER;
 use serde::Serialize;
 
@@ -25,6 +25,9 @@ pub async fn build(
     let mut call = post("/build").query(query(options)?).payload("application/x-tar", context);
     if !credentials.is_empty() {
         call = call.header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials));
+    }
+    if options.extras != BuildExtras::default() {
+        call = call.header(EXTRAS_HEADER, options.extras.encode());
     }
     Ok(JsonLines::new(call.send(client).await?.into_body()))
 }
