@@ -6,6 +6,8 @@
 //!
 //! [`Root::from_fd`]: crate::root::Root::from_fd
 
+mod page;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -70,8 +72,16 @@ impl Overlay {
         let mut held = Vec::new();
         let lower = self.lower.iter().map(|p| short(p, &mut held)).collect::<Result<Vec<_>, _>>()?;
         if !self.append_lower(&mut fs, &lower)? {
+            let joined = lower.join(":");
+            if joined.len() > page::FSCONFIG_MAX {
+                return page::mount(self).map_err(|source| Error::Mount {
+                    fs_type: "overlay".to_owned(),
+                    log: format!("{} layers", lower.len()),
+                    source,
+                });
+            }
             fs = Context::open("overlay")?;
-            fs.set("lowerdir", &lower.join(":"))?;
+            fs.set("lowerdir", &joined)?;
         }
         if let Some(upper) = &self.upper {
             fs.set("upperdir", &short(upper, &mut held)?)?;

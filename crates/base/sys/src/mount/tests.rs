@@ -65,3 +65,26 @@ fn a_refusal_says_what_and_why() {
     assert!(error.to_string().starts_with("set size=much of tmpfs (tmpfs: Bad value for 'size'"), "{error}");
     assert!(matches!(Context::open("nosuchfs"), Err(Error::Type { .. })));
 }
+
+#[test]
+fn older_kernels_stack_many_layers_too() {
+    let names: Vec<String> =
+        (0..60).map(|n| format!("layer{n}")).chain(["upper".into(), "work".into()]).collect();
+    let (_dir, paths) = dirs(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    std::fs::write(paths[0].join("file"), "top").unwrap();
+    std::fs::write(paths[59].join("file"), "bottom").unwrap();
+    std::fs::write(paths[59].join("deep"), "deep").unwrap();
+    let overlay = Overlay {
+        lower: paths[..60].to_vec(),
+        upper: Some(paths[60].clone()),
+        work: Some(paths[61].clone()),
+        volatile: false,
+    };
+    let root = Root::from_fd(page::mount(&overlay).unwrap()).unwrap();
+    assert_eq!(root.read_file("/file", 10).unwrap(), b"top");
+    assert_eq!(root.read_file("/deep", 10).unwrap(), b"deep");
+    root.create_file("new", 0o600).unwrap();
+    assert!(paths[60].join("new").exists());
+    // The machine's own mount table never saw it.
+    assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(paths[0].to_str().unwrap()));
+}
