@@ -1,0 +1,8 @@
+//! The monitor as a process, with real containers. Needs root and a static busybox.
+
+mod exec;
+mod fixture;
+mod health;
+mod life;
+mod restart;
+mod stdio;
