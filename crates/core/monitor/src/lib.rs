@@ -45,6 +45,7 @@ mod config;
 mod detach;
 pub mod event;
 mod health;
+pub mod init;
 mod log;
 mod place;
 pub mod protocol;

@@ -3,6 +3,7 @@
 mod exec;
 mod fixture;
 mod health;
+mod init;
 mod life;
 mod restart;
 mod stdio;
