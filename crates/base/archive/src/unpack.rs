@@ -12,21 +12,17 @@ use crate::write::{Made, Metadata};
 use crate::{Entry, Error, Kind, Reader, whiteout};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use sys::root::Root;
 
 /// How an archive is meant.
-#[derive(Clone, Copy)]
-pub enum Semantics<'a> {
-    /// A layer: whiteouts become overlayfs' own. Directories that the archive has content for but no entry take
-    /// mode, owner and time from `lower`, the layers below, topmost first.
-    Layer {
-        /// The layers below, topmost first.
-        lower: &'a [Root],
-    },
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Semantics {
+    /// A layer: whiteouts become overlayfs' own. What the layers below decide is left to [`settle`].
+    Layer,
     /// Files and nothing else.
     Plain {
         /// Whether a directory may replace what is none, and the other way round.
@@ -51,30 +47,30 @@ impl Default for Limits {
 
 /// How to unpack.
 #[derive(Clone, Copy)]
-pub struct Options<'a> {
+pub struct Options {
     /// How the archive is meant.
-    pub semantics: Semantics<'a>,
+    pub semantics: Semantics,
     /// Whom everything belongs to, whatever the archive says.
     pub owner: Option<(u32, u32)>,
     /// What it may cost.
     pub limits: Limits,
 }
 
-impl<'a> Options<'a> {
-    /// A layer on top of `lower` (topmost first).
-    pub fn layer(lower: &'a [Root]) -> Options<'a> {
-        Options { semantics: Semantics::Layer { lower }, owner: None, limits: Limits::default() }
+impl Options {
+    /// A layer.
+    pub fn layer() -> Options {
+        Options { semantics: Semantics::Layer, owner: None, limits: Limits::default() }
     }
 
     /// Files and nothing else; kinds may replace each other.
-    pub fn plain() -> Options<'a> {
+    pub fn plain() -> Options {
         let semantics = Semantics::Plain { replace_kind: true };
         Options { semantics, owner: None, limits: Limits::default() }
     }
 }
 
 /// What was unpacked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Entries, marks included.
     pub entries: u64,
@@ -82,11 +78,62 @@ pub struct Stats {
     pub bytes: u64,
     /// Extended attributes that the file system or the kernel refused.
     pub xattrs_skipped: u64,
+    /// What of a layer depends on the layers below.
+    pub unsettled: Unsettled,
+}
+
+/// What of an unpacked layer depends on the layers below it, which needn't be there while it is unpacked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Directories that the archive has content for but no entry: they are as the layers below have them.
+    pub implied: BTreeSet<PathBuf>,
+    /// Whether the root is opaque. The kernel reads that attribute of no layer's root, so each name below gets a
+    /// mark of its own.
+    pub opaque_root: bool,
+}
+
+/// Settles what depends on the layers below, given topmost first.
+pub fn settle(root: &Root, unsettled: &Unsettled, lower: &[Root]) -> Result<(), Error> {
+    if unsettled.opaque_root {
+        white_out_root(root, lower).map_err(Error::entry("apply the whiteout", whiteout::OPAQUE))?;
+        return Ok(());
+    }
+    for path in &unsettled.implied {
+        let Some(below) = lower.iter().find_map(|root| root.lstat(path).ok()) else { continue };
+        if FileType::from_raw_mode(below.st_mode) != FileType::Directory {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        // What is no directory any more was replaced by a later entry.
+        let Ok(fd) = root.open_with(path, flags, Mode::empty()) else { continue };
+        let metadata = Metadata::like(&below);
+        metadata
+            .set_owner_and_mode(fd.as_fd())
+            .and_then(|()| metadata.set_times(fd.as_fd()))
+            .map_err(Error::entry("set owner and mode of", path))?;
+    }
+    Ok(())
+}
+
+/// Hides each name that the roots of the layers below have and this one doesn't.
+fn white_out_root(root: &Root, lower: &[Root]) -> std::io::Result<()> {
+    for below in lower {
+        for entry in below.read_dir("")? {
+            match crate::write::lstat(root.as_fd(), &entry.name) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    crate::write::white_out(root.as_fd(), &entry.name)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Unpacks an archive (not compressed) below `root`. Reads up to the archive's end mark and no further than its
 /// buffer.
-pub fn unpack(source: impl Read, root: &Root, options: &Options<'_>) -> Result<Stats, Error> {
+pub fn unpack(source: impl Read, root: &Root, options: &Options) -> Result<Stats, Error> {
     unpack_buffered(&mut BufReader::with_capacity(256 << 10, source), root, options)
 }
 
@@ -94,7 +141,7 @@ pub fn unpack(source: impl Read, root: &Root, options: &Options<'_>) -> Result<S
 pub fn unpack_buffered(
     source: &mut impl BufRead,
     root: &Root,
-    options: &Options<'_>,
+    options: &Options,
 ) -> Result<Stats, Error> {
     let mut reader = Reader::new(source);
     let mut unpacker = Unpacker {
@@ -104,7 +151,6 @@ pub fn unpack_buffered(
         late: Vec::new(),
         umask: umask(),
         stats: Stats::default(),
-        root_is_opaque: false,
     };
     while let Some(entry) = reader.next_entry()? {
         unpacker.count(&entry)?;
@@ -128,13 +174,12 @@ struct Late {
 
 struct Unpacker<'a> {
     root: &'a Root,
-    options: &'a Options<'a>,
+    options: &'a Options,
     /// Directories that were resolved; emptied whenever something is removed, as only that can change them.
     parents: HashMap<PathBuf, Parent>,
     late: Vec<Late>,
     umask: u32,
     stats: Stats,
-    root_is_opaque: bool,
 }
 
 /// Open directories that are kept.
@@ -142,7 +187,7 @@ const PARENTS_MAX: usize = 64;
 
 impl Unpacker<'_> {
     fn is_layer(&self) -> bool {
-        matches!(self.options.semantics, Semantics::Layer { .. })
+        self.options.semantics == Semantics::Layer
     }
 
     fn count(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -203,6 +248,7 @@ impl Unpacker<'_> {
             Made::Directory(fd) => {
                 // Attributes may be access lists that what is put inside would inherit; the time changes with it.
                 metadata.set_owner_and_mode(fd.as_fd()).map_err(failed("set owner and mode of"))?;
+                self.stats.unsettled.implied.remove(path);
                 self.late.push(Late { path: path.to_path_buf(), metadata });
             }
             Made::Other(fd) => {
@@ -313,9 +359,8 @@ impl Unpacker<'_> {
     }
 
     fn make_opaque(&mut self, directory: &Path, entry: &Entry) -> Result<(), Error> {
-        // The kernel reads the attribute of no layer's root, so marks of single names stand in for it.
         if directory.as_os_str().is_empty() {
-            self.root_is_opaque = true;
+            self.stats.unsettled.opaque_root = true;
             return Ok(());
         }
         self.parent(directory).map_err(Error::entry("make the directory of", &entry.path))?;
@@ -369,33 +414,17 @@ impl Unpacker<'_> {
             self.root.mkdir(&prefix, 0o755)?;
             let fd = self.root.open_with(&prefix, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
             let (uid, gid) = self.options.owner.unwrap_or((0, 0));
-            let mut metadata = Metadata::directory(uid, gid);
-            match self.lower(&prefix) {
-                Some(below) if !gone => metadata.copy(&below),
-                _ => {}
-            }
-            metadata.set_owner_and_mode(fd.as_fd())?;
+            Metadata::directory(uid, gid).set_owner_and_mode(fd.as_fd())?;
             if gone {
                 crate::write::set_opaque(fd.as_fd())?;
-            }
-            if metadata.has_time() {
-                self.late.push(Late { path: prefix.clone(), metadata });
+            } else if self.is_layer() {
+                self.stats.unsettled.implied.insert(prefix.clone());
             }
         }
         Ok(())
     }
 
-    /// The directory of this path in the layers below.
-    fn lower(&self, path: &Path) -> Option<rustix::fs::Stat> {
-        let Semantics::Layer { lower } = self.options.semantics else { return None };
-        let stat = lower.iter().find_map(|root| root.lstat(path).ok())?;
-        (FileType::from_raw_mode(stat.st_mode) == FileType::Directory).then_some(stat)
-    }
-
     fn finish(mut self) -> Result<Stats, Error> {
-        if self.root_is_opaque {
-            self.white_out_root().map_err(Error::entry("apply the whiteout", whiteout::OPAQUE))?;
-        }
         for late in &self.late {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             let fd = match self.root.open_with(&late.path, flags, Mode::empty()) {
@@ -411,23 +440,6 @@ impl Unpacker<'_> {
             late.metadata.set_times(fd.as_fd()).map_err(Error::entry("set the time of", &late.path))?;
         }
         Ok(self.stats)
-    }
-
-    /// Hides each name that the roots of the layers below have and this one doesn't.
-    fn white_out_root(&self) -> std::io::Result<()> {
-        let Semantics::Layer { lower } = self.options.semantics else { return Ok(()) };
-        for root in lower {
-            for entry in root.read_dir("")? {
-                match crate::write::lstat(self.root.as_fd(), &entry.name) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        crate::write::white_out(self.root.as_fd(), &entry.name)?;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(())
     }
 }
 

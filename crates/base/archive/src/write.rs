@@ -156,16 +156,13 @@ impl Metadata {
         Metadata { mode: 0o755, uid, gid, time: None, xattrs: Vec::new(), skip_owner: false, skip_mode: false }
     }
 
-    /// Takes mode, owner and time from an existing object.
-    pub(crate) fn copy(&mut self, stat: &Stat) {
-        self.mode = stat.st_mode & 0o7777;
-        (self.uid, self.gid) = (stat.st_uid, stat.st_gid);
-        self.time = Some(Time { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 });
-    }
-
-    /// Whether there is a time to set.
-    pub(crate) fn has_time(&self) -> bool {
-        self.time.is_some()
+    /// Mode, owner and time of an existing object.
+    pub(crate) fn like(stat: &Stat) -> Metadata {
+        Metadata {
+            mode: stat.st_mode & 0o7777,
+            time: Some(Time { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 }),
+            ..Metadata::directory(stat.st_uid, stat.st_gid)
+        }
     }
 
     /// Sets all but the times on an open file; how many attributes were refused.
