@@ -146,7 +146,11 @@ pub enum Compressor<W: Write> {
 }
 
 /// Compresses into `sink` at `level` (the format's own scale; none is its default).
-pub fn compress<W: Write>(compression: Compression, level: Option<u32>, sink: W) -> io::Result<Compressor<W>> {
+pub fn compress<W: Write>(
+    compression: Compression,
+    level: Option<u32>,
+    sink: W,
+) -> io::Result<Compressor<W>> {
     Ok(match compression {
         Compression::None => Compressor::None(sink),
         Compression::Gzip => {
@@ -158,7 +162,9 @@ pub fn compress<W: Write>(compression: Compression, level: Option<u32>, sink: W)
             let level = level.unwrap_or(3).min(22) as i32;
             Compressor::Zstd(Box::new(zstd::stream::write::Encoder::new(sink, level)?))
         }
-        Compression::Xz => Compressor::Xz(Box::new(liblzma::write::XzEncoder::new(sink, level.unwrap_or(6).min(9)))),
+        Compression::Xz => {
+            Compressor::Xz(Box::new(liblzma::write::XzEncoder::new(sink, level.unwrap_or(6).min(9))))
+        }
         Compression::Bzip2 => {
             let level = bzip2::Compression::new(level.unwrap_or(9).clamp(1, 9));
             Compressor::Bzip2(Box::new(bzip2::write::BzEncoder::new(sink, level)))

@@ -53,10 +53,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn entry(
-        attempt: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Error {
+    pub(crate) fn entry(attempt: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::Entry { attempt, path, source }
     }

@@ -174,7 +174,8 @@ pub(crate) fn encode(entry: &Entry) -> ([u8; BLOCK], Misfit) {
 
 /// The block of an extended header with this many bytes of records.
 pub(crate) fn encode_extended(size: usize) -> [u8; BLOCK] {
-    let (mut block, _) = encode(&Entry { mtime: Time::default(), ..Entry::file("PaxHeaders", 0o644, size as u64) });
+    let (mut block, _) =
+        encode(&Entry { mtime: Time::default(), ..Entry::file("PaxHeaders", 0o644, size as u64) });
     block[156] = b'x';
     seal(&mut block);
     block
@@ -231,7 +232,10 @@ mod tests {
         assert_eq!(number(b"0000648\0"), None);
         assert_eq!(number(&[0x80, 0, 0, 0, 0, 0, 1, 0]), Some(256));
         assert_eq!(number(&[0xff; 12]), Some(-1));
-        assert_eq!(number(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]), Some(-256));
+        assert_eq!(
+            number(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]),
+            Some(-256)
+        );
         assert_eq!(number(&[0x80, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), None);
     }
 

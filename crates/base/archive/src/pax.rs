@@ -100,18 +100,30 @@ mod tests {
 
     #[test]
     fn lies_are_refused() {
-        for bytes in
-            ["5 a=b\n", "7 a=b\n", "6 a=b ", "99999999999999999999 a=b\n", "x a=b\n", "4 =\n", "3 \n", "-6 a=b\n", "6 a-b\n"]
-        {
+        for bytes in [
+            "5 a=b\n",
+            "7 a=b\n",
+            "6 a=b ",
+            "99999999999999999999 a=b\n",
+            "x a=b\n",
+            "4 =\n",
+            "3 \n",
+            "-6 a=b\n",
+            "6 a-b\n",
+        ] {
             assert!(parse(bytes.as_bytes()).is_none(), "{bytes:?}");
         }
     }
 
     #[test]
     fn times() {
-        for (text, seconds, nanoseconds) in
-            [("0", 0, 0), ("1.5", 1, 500_000_000), ("-1.5", -2, 500_000_000), ("-0.25", -1, 750_000_000), ("7.1234567899", 7, 123_456_789)]
-        {
+        for (text, seconds, nanoseconds) in [
+            ("0", 0, 0),
+            ("1.5", 1, 500_000_000),
+            ("-1.5", -2, 500_000_000),
+            ("-0.25", -1, 750_000_000),
+            ("7.1234567899", 7, 123_456_789),
+        ] {
             assert_eq!(time(text.as_bytes()), Some(Time { seconds, nanoseconds }), "{text}");
         }
         for text in ["", "1.x", ".5", "1e5"] {

@@ -59,7 +59,8 @@ impl<R: BufRead> Reader<R> {
             match header.type_flag() {
                 b'x' | b'X' => {
                     let bytes = self.extended(&header)?;
-                    let records = pax::parse(&bytes).ok_or_else(|| self.damaged("an extended header lies about lengths"))?;
+                    let records = pax::parse(&bytes)
+                        .ok_or_else(|| self.damaged("an extended header lies about lengths"))?;
                     pending.records = records;
                 }
                 // Go and Docker read no global records either: git puts its commit there.
@@ -166,7 +167,9 @@ impl<R: BufRead> Reader<R> {
             // The end mark is two zero blocks; one is enough at the end of the stream.
             self.ended = true;
             return match self.block()? {
-                Some(second) if !Header(&second).is_zero() => Err(self.damaged("data behind half an end mark")),
+                Some(second) if !Header(&second).is_zero() => {
+                    Err(self.damaged("data behind half an end mark"))
+                }
                 _ => Ok(None),
             };
         }
@@ -211,8 +214,9 @@ impl<R: BufRead> Reader<R> {
         if path.contains(&0) || link.contains(&0) {
             return Err(Error::refused(OsString::from_vec(path), "its name has a NUL"));
         }
-        let kind = kind(header.type_flag(), &path)
-            .ok_or_else(|| Error::refused(OsStr::from_bytes(&path), "is of a kind that cannot be unpacked"))?;
+        let kind = kind(header.type_flag(), &path).ok_or_else(|| {
+            Error::refused(OsStr::from_bytes(&path), "is of a kind that cannot be unpacked")
+        })?;
         let mut entry = fields.entry(path, link, kind)?;
         // Only files have data, whatever the size of anything else says; so Go has it.
         self.data_follows(entry.size);
@@ -413,7 +417,10 @@ impl<R: BufRead> Read for Data<'_, R> {
         }
         let available = self.reader.source.fill_buf()?;
         if available.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, Error::Truncated("the data of an entry")));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                Error::Truncated("the data of an entry"),
+            ));
         }
         let count = (available.len().min(buffer.len()) as u64).min(self.reader.data) as usize;
         buffer[..count].copy_from_slice(&available[..count]);

@@ -31,17 +31,13 @@ pub struct Tree<'a> {
 pub fn pack_tree<W: Write>(packer: &mut Packer<W>, tree: Tree<'_>) -> Result<u64, Error> {
     let mut walk = Walk { packer, layer: tree.layer, links: HashMap::new(), bytes: 0 };
     let flags = OFlags::PATH | OFlags::NOFOLLOW;
-    let top = tree
-        .root
-        .open_with(tree.path, flags, Mode::empty())
-        .map_err(Error::entry("open", tree.path))?;
+    let top =
+        tree.root.open_with(tree.path, flags, Mode::empty()).map_err(Error::entry("open", tree.path))?;
     let stat = rustix::fs::fstat(&top).map_err(|error| Error::entry("look at", tree.path)(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let fd = tree
-            .root
-            .open_with(tree.path, flags, Mode::empty())
-            .map_err(Error::entry("open", tree.path))?;
+        let fd =
+            tree.root.open_with(tree.path, flags, Mode::empty()).map_err(Error::entry("open", tree.path))?;
         if !tree.name.as_os_str().is_empty() {
             walk.directory_entry(fd.as_fd(), tree.name, &stat)?;
         }
@@ -93,7 +89,8 @@ impl<W: Write> Walk<'_, W> {
                 self.directory_entry(fd.as_fd(), &path, &stat)?;
                 levels.push(self.level(fd, path)?);
             } else {
-                let file = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file =
+                    OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let open = || Ok(rustix::fs::openat(&level.fd, &child, file, Mode::empty())?);
                 self.object(level.fd.as_fd(), &child, &path, &stat, open)?;
             }
@@ -154,7 +151,8 @@ impl<W: Write> Walk<'_, W> {
                     other => File::from(other.map_err(Error::entry("open", path))?),
                 };
                 // It may be another one by now, and must be a file: reading a pipe would wait for ever.
-                let stat = rustix::fs::fstat(&file).map_err(|error| Error::entry("look at", path)(error.into()))?;
+                let stat =
+                    rustix::fs::fstat(&file).map_err(|error| Error::entry("look at", path)(error.into()))?;
                 if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                     return Ok(());
                 }

@@ -138,11 +138,7 @@ pub fn unpack(source: impl Read, root: &Root, options: &Options) -> Result<Stats
 }
 
 /// [`unpack`] from a stream that has a buffer; what follows the end mark stays in the stream.
-pub fn unpack_buffered(
-    source: &mut impl BufRead,
-    root: &Root,
-    options: &Options,
-) -> Result<Stats, Error> {
+pub fn unpack_buffered(source: &mut impl BufRead, root: &Root, options: &Options) -> Result<Stats, Error> {
     let mut reader = Reader::new(source);
     let mut unpacker = Unpacker {
         root,
@@ -230,7 +226,8 @@ impl Unpacker<'_> {
         entry: &Entry,
         reader: &mut Reader<R>,
     ) -> Result<(), Error> {
-        let setgid = self.parents.get(path.parent().unwrap_or(Path::new(""))).is_none_or(|parent| parent.setgid);
+        let setgid =
+            self.parents.get(path.parent().unwrap_or(Path::new(""))).is_none_or(|parent| parent.setgid);
         // In a new tree nothing but a set-group-id directory gives an object another owner than ours.
         let ours = self.is_layer() && !setgid && rustix::process::geteuid().is_root();
         metadata.skip_owner = ours && metadata.uid == 0 && metadata.gid == 0;
@@ -242,7 +239,8 @@ impl Unpacker<'_> {
             Made::Nothing => {}
             Made::File(file) => {
                 crate::write::content(&file, entry, reader)?;
-                self.stats.xattrs_skipped += metadata.set(file.as_fd()).map_err(failed("set owner and mode of"))?;
+                self.stats.xattrs_skipped +=
+                    metadata.set(file.as_fd()).map_err(failed("set owner and mode of"))?;
                 metadata.set_times(file.as_fd()).map_err(failed("set the time of"))?;
             }
             Made::Directory(fd) => {
@@ -252,7 +250,8 @@ impl Unpacker<'_> {
                 self.late.push(Late { path: path.to_path_buf(), metadata });
             }
             Made::Other(fd) => {
-                self.stats.xattrs_skipped += metadata.set_by_path(&fd).map_err(failed("set owner and mode of"))?;
+                self.stats.xattrs_skipped +=
+                    metadata.set_by_path(&fd).map_err(failed("set owner and mode of"))?;
             }
         }
         Ok(())
@@ -271,7 +270,9 @@ impl Unpacker<'_> {
             .root
             .open_with("", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
             .map_err(Error::entry("open", &entry.path))?;
-        metadata.set_owner_and_mode(fd.as_fd()).map_err(Error::entry("set owner and mode of", &entry.path))?;
+        metadata
+            .set_owner_and_mode(fd.as_fd())
+            .map_err(Error::entry("set owner and mode of", &entry.path))?;
         self.late.push(Late { path: PathBuf::new(), metadata });
         Ok(())
     }
@@ -294,7 +295,8 @@ impl Unpacker<'_> {
         // What is removed may be made again by somebody who races with us, but not for ever.
         for _ in 0..16 {
             let root = self.root;
-            let parent = self.parent(directory).map_err(Error::entry("open the directory of", &entry.path))?;
+            let parent =
+                self.parent(directory).map_err(Error::entry("open the directory of", &entry.path))?;
             let attempt = match &target {
                 Some(target) => crate::write::make_link(root, target, parent, name),
                 None => crate::write::make(parent, name, entry),
@@ -430,13 +432,17 @@ impl Unpacker<'_> {
             let fd = match self.root.open_with(&late.path, flags, Mode::empty()) {
                 Ok(fd) => fd,
                 // A later entry has replaced it.
-                Err(error) if is_absent(&error) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                Err(error)
+                    if is_absent(&error) || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) =>
+                {
                     continue;
                 }
                 Err(error) => return Err(Error::entry("open", &late.path)(error)),
             };
-            self.stats.xattrs_skipped +=
-                late.metadata.set_xattrs(fd.as_fd()).map_err(Error::entry("set attributes of", &late.path))?;
+            self.stats.xattrs_skipped += late
+                .metadata
+                .set_xattrs(fd.as_fd())
+                .map_err(Error::entry("set attributes of", &late.path))?;
             late.metadata.set_times(fd.as_fd()).map_err(Error::entry("set the time of", &late.path))?;
         }
         Ok(self.stats)

@@ -54,7 +54,12 @@ pub(crate) fn make(parent: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> io::R
 
 /// Makes a second name for `target`, a path below the root; a link at its end is not followed. That the name
 /// exists and means the same object already is fine.
-pub(crate) fn make_link(root: &Root, target: &Path, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<Made> {
+pub(crate) fn make_link(
+    root: &Root,
+    target: &Path,
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+) -> io::Result<Made> {
     let from = root.slot(target)?;
     match rustix::fs::linkat(&from.parent, &from.name, parent, name, AtFlags::empty()) {
         Err(Errno::EXIST) => {
@@ -153,7 +158,15 @@ impl Metadata {
 
     /// A directory that no entry speaks about.
     pub(crate) fn directory(uid: u32, gid: u32) -> Metadata {
-        Metadata { mode: 0o755, uid, gid, time: None, xattrs: Vec::new(), skip_owner: false, skip_mode: false }
+        Metadata {
+            mode: 0o755,
+            uid,
+            gid,
+            time: None,
+            xattrs: Vec::new(),
+            skip_owner: false,
+            skip_mode: false,
+        }
     }
 
     /// Mode, owner and time of an existing object.

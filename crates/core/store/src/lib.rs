@@ -1,1 +1,126 @@
 //! Content-addressed blobs, layers, root file system descriptions, leases and garbage collection.
+//!
+//! Owns this tree, below the platform's root directory:
+//!
+//! ```text
+//! blobs/<algorithm>/<hex>    immutable, named by the digest of their bytes
+//! layers/<chain hex>/        one unpacked layer, immutable
+//!     diff/                      its files, in overlayfs' form
+//!     layer.json                 its diff id, parent and sizes
+//! ingest/<lease>-<n>         work in progress: files and directories that get a name above when they are whole
+//! leases/<lease>             a file whose lock its process holds
+//! ```
+//!
+//! What exists above is whole: it was written below `ingest`, made durable, then renamed. So a crash at any
+//! instruction leaves garbage below `ingest` and nothing else, and [`Store::gc`] removes it. Content lives as
+//! long as something refers to it: an image, a tag, a container, a build cache record (rows of the database) or a
+//! [`Lease`], which is how work in progress holds on to what it has made or found until a row refers to it.
+//!
+//! Many processes use one store. Publishing pins and renames inside a write transaction of the database and collecting
+//! decides and removes inside one, so neither sees the other halfway.
+//!
+//! Digests are checked when content is written, and when a document is read; [`Store::check`] checks all of it.
+//! Knows digests, layers and mounts; knows no container and no registry.
+
+mod blobs;
+mod changes;
+mod check;
+mod error;
+mod gc;
+mod images;
+mod layers;
+mod lease;
+mod usage;
+
+pub use blobs::BlobWriter;
+pub use changes::{Change, ChangeKind};
+pub use check::Finding;
+pub use error::Error;
+pub use gc::Collected;
+pub use images::{Image, NewImage, Put};
+pub use layers::{Layer, Unpacked};
+pub use lease::Lease;
+pub use usage::Usage;
+
+use oci::Digest;
+use state::Db;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The content store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    root: PathBuf,
+    db: Db,
+}
+
+const DIRECTORIES: [&str; 5] = ["blobs/sha256", "blobs/sha512", "layers", "ingest", "leases"];
+
+impl Store {
+    /// Opens the store below `root` and makes its directories if they are missing.
+    pub fn open(root: impl AsRef<Path>, db: &Db) -> Result<Store, Error> {
+        let root = root.as_ref().to_path_buf();
+        for directory in DIRECTORIES {
+            let path = root.join(directory);
+            if !path.is_dir() {
+                // Layers hold other people's set-user-id programs: nobody else may come near them.
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&path)
+                    .map_err(Error::io("make", &path))?;
+            }
+        }
+        Ok(Store { shared: Arc::new(Shared { root, db: db.clone() }) })
+    }
+
+    /// The platform's root directory.
+    pub fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
+    /// The database that has the references.
+    pub fn db(&self) -> &Db {
+        &self.shared.db
+    }
+
+    fn ingest_dir(&self) -> PathBuf {
+        self.shared.root.join("ingest")
+    }
+
+    fn leases_dir(&self) -> PathBuf {
+        self.shared.root.join("leases")
+    }
+
+    fn layers_dir(&self) -> PathBuf {
+        self.shared.root.join("layers")
+    }
+
+    fn blob_dir(&self, algorithm: &str) -> PathBuf {
+        self.shared.root.join("blobs").join(algorithm)
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blob_dir(digest.algorithm()).join(digest.hex())
+    }
+}
+
+/// Makes a rename into or out of this directory durable.
+fn sync_dir(path: &Path) -> Result<(), Error> {
+    let failed = || Error::io("sync", path);
+    std::fs::File::open(path).map_err(failed())?.sync_all().map_err(failed())
+}
+
+/// Now, as the documents write it.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Blobs: bytes by digest.
+
+use crate::{Error, Lease, Store, sync_dir};
+use archive::HashingReader;
+use oci::Digest;
+use sha2::{Digest as _, Sha256, Sha512};
+use state::leases;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// A blob that is being written. Dropping it before [`BlobWriter::commit`] throws it away.
+pub struct BlobWriter<'l> {
+    lease: &'l Lease,
+    store: Store,
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+    length: u64,
+    committed: bool,
+}
+
+impl Store {
+    /// Starts a blob.
+    pub fn ingest<'l>(&self, lease: &'l Lease) -> Result<BlobWriter<'l>, Error> {
+        let path = lease.scratch();
+        let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
+        let file = options.open(&path).map_err(Error::io("make", &path))?;
+        let store = self.clone();
+        Ok(BlobWriter { lease, store, path, file, hash: Sha256::new(), length: 0, committed: false })
+    }
+
+    /// Keeps these bytes.
+    pub fn put_blob(&self, lease: &Lease, bytes: &[u8]) -> Result<Digest, Error> {
+        let digest = Digest::sha256(bytes);
+        if self.use_blob(lease, &digest)?.is_some() {
+            return Ok(digest);
+        }
+        let mut writer = self.ingest(lease)?;
+        writer.write_all(bytes).map_err(Error::io("write", &writer.path))?;
+        Ok(writer.commit(Some(&digest))?.0)
+    }
+
+    /// The length of a blob, none if it isn't here.
+    pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        let path = self.blob_path(digest);
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("look at", path)(error)),
+        }
+    }
+
+    /// The length of a blob that from now on stays as long as the lease; none if it isn't here.
+    pub fn use_blob(&self, lease: &Lease, digest: &Digest) -> Result<Option<u64>, Error> {
+        // Pinned first, under the lock of the collector: what is here then stays here.
+        lease.pin(digest)?;
+        self.blob_size(digest)
+    }
+
+    /// Opens a blob to read. Its bytes are not checked: use [`Store::read_blob`] for documents.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, Error> {
+        let path = self.blob_path(digest);
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoBlob(digest.clone())),
+            other => other.map_err(Error::io("open", path)),
+        }
+    }
+
+    /// The bytes of a blob of at most `limit` bytes, checked against its digest.
+    pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let file = self.open_blob(digest)?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("read", self.blob_path(digest)))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::TooLarge { digest: digest.clone(), limit });
+        }
+        if !digest.matches(&bytes) {
+            return Err(Error::DamagedBlob(digest.clone()));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether the bytes of a blob are those that its name says.
+    pub(crate) fn blob_is_sound(&self, digest: &Digest) -> Result<bool, Error> {
+        let file = self.open_blob(digest)?;
+        Ok(digest_of(file, digest.algorithm()).map_err(Error::io("read", self.blob_path(digest)))? == *digest)
+    }
+
+    /// All blobs that are here, with their lengths. Files that are no blobs are left out.
+    pub fn blobs(&self) -> Result<Vec<(Digest, u64)>, Error> {
+        let mut blobs = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            let directory = self.blob_dir(algorithm);
+            let failed = || Error::io("list", &directory);
+            for entry in std::fs::read_dir(&directory).map_err(failed())? {
+                let entry = entry.map_err(failed())?;
+                let name = entry.file_name();
+                let Ok(digest) = format!("{algorithm}:{}", name.to_string_lossy()).parse::<Digest>() else {
+                    continue;
+                };
+                match entry.metadata() {
+                    Ok(metadata) => blobs.push((digest, metadata.len())),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(failed()(error)),
+                }
+            }
+        }
+        blobs.sort();
+        Ok(blobs)
+    }
+}
+
+impl BlobWriter<'_> {
+    /// How many bytes were written.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Makes the bytes a blob, pinned by the lease, durable and visible to all; its digest and length. If they
+    /// aren't what was expected, nothing is kept.
+    pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), Error> {
+        let digest = match expected {
+            Some(expected) if expected.algorithm() == "sha512" => {
+                let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+                digest_of(file, "sha512").map_err(Error::io("read", &self.path))?
+            }
+            _ => Digest::from_sha256(self.hash.finalize_reset().into()),
+        };
+        if let Some(expected) = expected
+            && *expected != digest
+        {
+            return Err(Error::Mismatch { what: "content", expected: expected.clone(), found: digest });
+        }
+        self.file.sync_all().map_err(Error::io("sync", &self.path))?;
+        let target = self.store.blob_path(&digest);
+        self.store.db().write_fleeting(|tx| {
+            leases::pin(tx, self.lease.id(), &digest)?;
+            // Another process may have been first; its bytes are the same.
+            std::fs::rename(&self.path, &target).map_err(Error::io("rename to", &target))
+        })?;
+        self.committed = true;
+        sync_dir(&self.store.blob_dir(digest.algorithm()))?;
+        Ok((digest, self.length))
+    }
+}
+
+impl Write for BlobWriter<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.length += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for BlobWriter<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// The digest of a stream by one of the two algorithms.
+fn digest_of(source: impl Read, algorithm: &str) -> io::Result<Digest> {
+    let mut buffer = vec![0; 256 << 10];
+    if algorithm == "sha256" {
+        let mut reader = HashingReader::new(source);
+        while reader.read(&mut buffer)? > 0 {}
+        return Ok(Digest::from_sha256(reader.finish().0));
+    }
+    let mut source = source;
+    let mut hash = Sha512::new();
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(Digest::from_sha512(hash.finalize().into())),
+            count => hash.update(&buffer[..count]),
+        }
+    }
+}

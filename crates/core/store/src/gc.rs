@@ -1,0 +1,185 @@
+//! Garbage collection: what nothing refers to goes.
+//!
+//! References are tags, images, containers, build cache records and the pins of leases whose process lives. The
+//! decision and the removal from sight happen inside one write transaction, so nothing is published or pinned in
+//! between; the slow part, deleting the files of layers, comes after it.
+
+use crate::lease::{is_alive, remove};
+use crate::{Error, Store};
+use oci::image::Document;
+use oci::{ChainId, Digest};
+use state::{Tx, cache, containers, images, leases, tags};
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+/// What a collection removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs.
+    pub blobs: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Bytes of blobs and of the files of layers.
+    pub bytes: u64,
+}
+
+/// What is referred to.
+#[derive(Default)]
+pub(crate) struct Live {
+    pub blobs: HashSet<Digest>,
+    pub chains: HashSet<ChainId>,
+}
+
+impl Store {
+    /// Removes what nothing refers to, and what dead processes left behind. Safe at any time.
+    pub fn gc(&self) -> Result<Collected, Error> {
+        let mut collected = Collected::default();
+        let trash = self.db().write(|tx| {
+            self.bury_leases(tx)?;
+            let live = self.live(tx)?;
+            self.collect_blobs(&live, &mut collected)?;
+            self.hide_layers(&live, &mut collected)
+        })?;
+        for path in trash {
+            remove(&path)?;
+        }
+        for path in self.leftovers()? {
+            remove(&path)?;
+        }
+        Ok(collected)
+    }
+
+    /// Forgets the leases whose process is dead.
+    fn bury_leases(&self, tx: &Tx<'_>) -> Result<(), Error> {
+        for id in leases::ids(tx)? {
+            if !is_alive(&self.leases_dir().join(&id))? {
+                leases::remove(tx, &id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that is referred to. An image whose documents are damaged refers to nothing but them: nobody can
+    /// reach its layers through it. Documents that can't be read just now are an error, as nothing may go then.
+    pub(crate) fn live(&self, tx: &Tx<'_>) -> Result<Live, Error> {
+        let mut live = Live::default();
+        for tag in tags::all(tx)? {
+            live.blobs.insert(tag.target);
+        }
+        for record in images::all(tx)? {
+            live.blobs.extend([record.digest.clone(), record.id.clone()]);
+            let image = match self.load(record) {
+                Err(
+                    Error::NoBlob(_)
+                    | Error::DamagedBlob(_)
+                    | Error::Document { .. }
+                    | Error::TooLarge { .. },
+                ) => {
+                    continue;
+                }
+                other => other?,
+            };
+            live.blobs.extend(image.manifest.layers.into_iter().map(|layer| layer.digest));
+            live.chains.extend(ChainId::all(&image.config.rootfs.diff_ids));
+        }
+        let mut tops = containers::layers(tx)?;
+        tops.extend(cache::chains(tx)?);
+        for target in leases::pinned(tx)? {
+            tops.push(ChainId(target.clone()));
+            live.blobs.insert(target);
+        }
+        for top in tops {
+            self.mark_chain(top, &mut live.chains)?;
+        }
+        Ok(live)
+    }
+
+    /// Marks a layer and all below it; what isn't here (any more) can't be collected either.
+    fn mark_chain(&self, top: ChainId, chains: &mut HashSet<ChainId>) -> Result<(), Error> {
+        let mut next = Some(top);
+        while let Some(chain) = next {
+            next = match self.layer(&chain) {
+                Ok(layer) => layer.and_then(|layer| layer.parent),
+                Err(Error::DamagedLayer { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            if !chains.insert(chain) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_blobs(&self, live: &Live, collected: &mut Collected) -> Result<(), Error> {
+        for (digest, length) in self.blobs()? {
+            if !live.blobs.contains(&digest) {
+                let path = self.blob_path(&digest);
+                std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                collected.blobs += 1;
+                collected.bytes += length;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames the layers that nothing refers to out of sight.
+    fn hide_layers(&self, live: &Live, collected: &mut Collected) -> Result<Vec<PathBuf>, Error> {
+        let mut trash = Vec::new();
+        for (chain, layer) in self.layers()? {
+            if live.chains.contains(&chain) {
+                continue;
+            }
+            let target = self.ingest_dir().join(format!("trash-{:016x}", fastrand::u64(..)));
+            let directory = self.layer_dir(&chain);
+            std::fs::rename(&directory, &target).map_err(Error::io("move away", &directory))?;
+            collected.layers += 1;
+            collected.bytes += layer.map(|layer| layer.size).unwrap_or(0);
+            trash.push(target);
+        }
+        Ok(trash)
+    }
+
+    /// What lies below `ingest` and `leases` and belongs to no living process.
+    pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut leftovers = Vec::new();
+        let ingest = self.ingest_dir();
+        for name in names(&ingest)? {
+            let lease = name.split('-').next().unwrap_or_default();
+            if !is_alive(&self.leases_dir().join(lease))? {
+                leftovers.push(ingest.join(name));
+            }
+        }
+        let known: HashSet<String> = self.db().read(leases::ids)?.into_iter().collect();
+        for name in names(&self.leases_dir())? {
+            // A lease that is being made has its file before its row; then the file is locked.
+            let path = self.leases_dir().join(&name);
+            if !known.contains(&name) && !is_alive(&path)? {
+                leftovers.push(path);
+            }
+        }
+        Ok(leftovers)
+    }
+
+    /// Whether a tag's target still has an image behind it.
+    pub(crate) fn target_is_sound(&self, tx: &Tx<'_>, target: &Digest) -> Result<bool, Error> {
+        if images::get(tx, target)?.is_some() {
+            return Ok(true);
+        }
+        let Ok(Document::Index(index)) = self.document(target) else { return Ok(false) };
+        for member in &index.manifests {
+            if images::get(tx, &member.digest)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn names(directory: &std::path::Path) -> Result<Vec<String>, Error> {
+    let failed = || Error::io("list", directory);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed())? {
+        names.push(entry.map_err(failed())?.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}

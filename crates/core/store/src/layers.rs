@@ -1,0 +1,352 @@
+//! Layers: unpacked, immutable, named by their chain.
+//!
+//! A layer is unpacked below `ingest`, where it needs to know nothing of the layers below it, so the layers of an
+//! image unpack side by side; publishing, lowest first, settles what depends on those below and gives it its name.
+
+use crate::{Error, Lease, Store, sync_dir};
+use archive::{HashingReader, HashingWriter, Options, Packer, Tree, Unsettled};
+use oci::{ChainId, Digest};
+use rustix::fs::RenameFlags;
+use serde::{Deserialize, Serialize};
+use state::leases;
+use std::fs::{DirBuilder, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use sys::mount::Overlay;
+use sys::root::Root;
+
+/// A layer that is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name: itself and all below it.
+    pub chain_id: ChainId,
+    /// Digest of its uncompressed archive.
+    pub diff_id: Digest,
+    /// The layer below.
+    pub parent: Option<ChainId>,
+    /// Bytes of its files.
+    pub size: u64,
+    /// Length of the archive that packing it gives, if that is known to have `diff_id` as its digest: so it is for
+    /// layers that were made here. Others came as an archive of somebody else's making.
+    pub archive_size: Option<u64>,
+}
+
+/// `layer.json`.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    diff_id: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<ChainId>,
+    size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    archive_size: Option<u64>,
+}
+
+/// A layer that is unpacked and has no name yet. Dropping it leaves its files to the lease.
+#[derive(Debug)]
+pub struct Unpacked {
+    directory: PathBuf,
+    /// Digest of the uncompressed archive.
+    pub diff_id: Digest,
+    /// Bytes of its files.
+    pub size: u64,
+    archive_size: Option<u64>,
+    unsettled: Unsettled,
+}
+
+impl Store {
+    /// The layer of this chain, none if it isn't here.
+    pub fn layer(&self, chain: &ChainId) -> Result<Option<Layer>, Error> {
+        let path = self.layer_dir(chain).join("layer.json");
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(Error::io("read", &path))?,
+        };
+        let description: Description = serde_json::from_slice(&bytes)
+            .map_err(|source| Error::DamagedLayer { chain: chain.clone(), source })?;
+        Ok(Some(Layer {
+            chain_id: chain.clone(),
+            diff_id: description.diff_id,
+            parent: description.parent,
+            size: description.size,
+            archive_size: description.archive_size,
+        }))
+    }
+
+    /// The layer of this chain, which from now on stays as long as the lease; none if it isn't here.
+    pub fn use_layer(&self, lease: &Lease, chain: &ChainId) -> Result<Option<Layer>, Error> {
+        lease.pin(&chain.0)?;
+        self.layer(chain)
+    }
+
+    /// Unpacks a layer (compressed or not) below `ingest`. Reads `diff` to its end.
+    pub fn unpack(&self, lease: &Lease, diff: impl Read + Send) -> Result<Unpacked, Error> {
+        let directory = lease.scratch();
+        let files = directory.join("diff");
+        make_dir(&directory, 0o700)?;
+        make_dir(&files, 0o755)?;
+        let root = Root::open(&files).map_err(Error::io("open", &files))?;
+        let failed = Error::archive("unpack");
+        let diff = archive::decompress(diff).map_err(archive::Error::Read).map_err(failed)?;
+        let (stats, sum) = archive::read_ahead(diff, |ahead| {
+            let mut hashing = HashingReader::new(ahead);
+            let stats = archive::unpack_buffered(&mut hashing, &root, &Options::layer())?;
+            // The digest is of all of the stream, also of what follows the end mark.
+            archive::drain(&mut hashing).map_err(archive::Error::Read)?;
+            Ok((stats, hashing.finish().0))
+        })
+        .map_err(Error::archive("unpack"))?;
+        Ok(Unpacked {
+            directory,
+            diff_id: Digest::from_sha256(sum),
+            size: stats.bytes,
+            archive_size: None,
+            unsettled: stats.unsettled,
+        })
+    }
+
+    /// Gives an unpacked layer its name on top of `parent`, durable and pinned by the lease.
+    pub fn publish(
+        &self,
+        lease: &Lease,
+        parent: Option<&ChainId>,
+        unpacked: Unpacked,
+    ) -> Result<Layer, Error> {
+        let chain_id = ChainId::on(parent, &unpacked.diff_id);
+        if let Some(layer) = self.use_layer(lease, &chain_id)? {
+            crate::lease::remove(&unpacked.directory)?;
+            return Ok(layer);
+        }
+        let files = unpacked.directory.join("diff");
+        if unpacked.unsettled != Unsettled::default() {
+            let root = Root::open(&files).map_err(Error::io("open", &files))?;
+            let lower = self.roots(parent)?;
+            archive::settle(&root, &unpacked.unsettled, &lower).map_err(Error::archive("unpack"))?;
+        }
+        let layer = Layer {
+            chain_id,
+            diff_id: unpacked.diff_id,
+            parent: parent.cloned(),
+            size: unpacked.size,
+            archive_size: unpacked.archive_size,
+        };
+        self.describe(&unpacked.directory, &layer)?;
+        self.name_layer(lease, &unpacked.directory, &layer)?;
+        Ok(layer)
+    }
+
+    /// Unpacks and publishes a layer (compressed or not); with `expected`, its diff id has to be that.
+    pub fn apply_layer(
+        &self,
+        lease: &Lease,
+        parent: Option<&ChainId>,
+        diff: impl Read + Send,
+        expected: Option<&Digest>,
+    ) -> Result<Layer, Error> {
+        let unpacked = self.unpack(lease, diff)?;
+        unpacked.expect(expected)?;
+        self.publish(lease, parent, unpacked)
+    }
+
+    /// Makes the upper directory of an overlay a layer: takes it over by a rename, without copying. It has to be
+    /// on the store's file system, and not mounted any more.
+    pub fn layer_from_dir(
+        &self,
+        lease: &Lease,
+        parent: Option<&ChainId>,
+        upper: &Path,
+    ) -> Result<Layer, Error> {
+        let directory = lease.scratch();
+        let files = directory.join("diff");
+        make_dir(&directory, 0o700)?;
+        std::fs::rename(upper, &files).map_err(Error::io("take over", upper))?;
+        std::fs::set_permissions(&files, PermissionsExt::from_mode(0o755))
+            .map_err(Error::io("set mode of", &files))?;
+        let mut sink = HashingWriter::new(io::sink());
+        let size = pack(&files, &mut sink)?;
+        let (_, sum, length) = sink.finish();
+        let unpacked = Unpacked {
+            directory,
+            diff_id: Digest::from_sha256(sum),
+            size,
+            archive_size: Some(length),
+            unsettled: Unsettled::default(),
+        };
+        self.publish(lease, parent, unpacked)
+    }
+
+    /// Makes a copy of the upper directory of an overlay a layer; it may be in use.
+    pub fn layer_from_copy(
+        &self,
+        lease: &Lease,
+        parent: Option<&ChainId>,
+        upper: &Path,
+    ) -> Result<Layer, Error> {
+        let (reader, writer) = io::pipe().map_err(Error::io("make a pipe for", upper))?;
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(move || {
+                let mut sink = HashingWriter::new(BufWriter::with_capacity(1 << 20, writer));
+                pack(upper, &mut sink)?;
+                sink.flush().map_err(Error::io("pack", upper))?;
+                Ok::<u64, Error>(sink.length())
+            });
+            let unpacked = self.unpack(lease, reader);
+            // If packing failed, unpacking has seen a cut archive: the first reason is the better one.
+            let length = match packing.join() {
+                Ok(length) => length?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            let unpacked = Unpacked { archive_size: Some(length), ..unpacked? };
+            self.publish(lease, parent, unpacked)
+        })
+    }
+
+    /// Writes a layer's archive, uncompressed, as packing its files gives it. Only for a layer that was made here
+    /// are those the bytes that its diff id names; for others use the blob that they came in.
+    pub fn layer_tar(&self, layer: &Layer, sink: impl Write) -> Result<(), Error> {
+        let mut sink = HashingWriter::new(sink);
+        pack(&self.layer_dir(&layer.chain_id).join("diff"), &mut sink)?;
+        let found = Digest::from_sha256(sink.finish().1);
+        if found != layer.diff_id {
+            return Err(Error::Mismatch { what: "layer", expected: layer.diff_id.clone(), found });
+        }
+        Ok(())
+    }
+
+    /// A layer and all below it, topmost first.
+    pub fn chain(&self, chain: Option<&ChainId>) -> Result<Vec<Layer>, Error> {
+        let mut layers = Vec::new();
+        let mut next = chain.cloned();
+        while let Some(chain) = next.take() {
+            let layer = self.layer(&chain)?.ok_or_else(|| Error::NoLayer(chain.clone()))?;
+            // A chain id covers those below it, so this ends; a damaged description could say otherwise.
+            if ChainId::on(layer.parent.as_ref(), &layer.diff_id) != chain {
+                return Err(Error::NoLayer(chain));
+            }
+            next.clone_from(&layer.parent);
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    /// The directories of a chain, topmost first.
+    pub fn layer_dirs(&self, chain: &ChainId) -> Result<Vec<PathBuf>, Error> {
+        let layers = self.chain(Some(chain))?;
+        Ok(layers.iter().map(|layer| self.layer_dir(&layer.chain_id).join("diff")).collect())
+    }
+
+    /// The root file system of a chain (none: empty), writable if there are `upper` and `work`.
+    pub fn overlay(
+        &self,
+        chain: Option<&ChainId>,
+        upper: Option<&Path>,
+        work: Option<&Path>,
+    ) -> Result<Overlay, Error> {
+        let lower = match chain {
+            Some(chain) => self.layer_dirs(chain)?,
+            None => Vec::new(),
+        };
+        Ok(Overlay {
+            lower,
+            upper: upper.map(Path::to_path_buf),
+            work: work.map(Path::to_path_buf),
+            ..Overlay::default()
+        })
+    }
+
+    /// All layers that are here; those whose description can't be read with the reason.
+    pub fn layers(&self) -> Result<Vec<(ChainId, Result<Layer, Error>)>, Error> {
+        let directory = self.layers_dir();
+        let failed = || Error::io("list", &directory);
+        let mut layers = Vec::new();
+        for entry in std::fs::read_dir(&directory).map_err(failed())? {
+            let name = entry.map_err(failed())?.file_name();
+            let Ok(digest) = Digest::from_hex(&name.to_string_lossy()) else { continue };
+            let chain = ChainId(digest);
+            let layer = match self.layer(&chain) {
+                Ok(Some(layer)) => Ok(layer),
+                Ok(None) => Err(Error::NoLayer(chain.clone())),
+                Err(error) => Err(error),
+            };
+            layers.push((chain, layer));
+        }
+        layers.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(layers)
+    }
+
+    pub(crate) fn layer_dir(&self, chain: &ChainId) -> PathBuf {
+        self.layers_dir().join(chain.0.hex())
+    }
+
+    /// The roots of a chain, topmost first.
+    pub(crate) fn roots(&self, chain: Option<&ChainId>) -> Result<Vec<Root>, Error> {
+        let Some(chain) = chain else { return Ok(Vec::new()) };
+        let directories = self.layer_dirs(chain)?;
+        directories.iter().map(|path| Root::open(path).map_err(Error::io("open", path))).collect()
+    }
+
+    fn describe(&self, directory: &Path, layer: &Layer) -> Result<(), Error> {
+        let path = directory.join("layer.json");
+        let description = Description {
+            diff_id: layer.diff_id.clone(),
+            parent: layer.parent.clone(),
+            size: layer.size,
+            archive_size: layer.archive_size,
+        };
+        let bytes = serde_json::to_vec(&description)
+            .map_err(|source| Error::DamagedLayer { chain: layer.chain_id.clone(), source })?;
+        std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
+        // One call for all files of the layer instead of one for each.
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        rustix::fs::syncfs(&file).map_err(|error| Error::io("sync", &path)(error.into()))
+    }
+
+    fn name_layer(&self, lease: &Lease, directory: &Path, layer: &Layer) -> Result<(), Error> {
+        let target = self.layer_dir(&layer.chain_id);
+        let here = rustix::fs::CWD;
+        let taken = self.db().write_fleeting(|tx| {
+            leases::pin(tx, lease.id(), &layer.chain_id.0)?;
+            match rustix::fs::renameat_with(here, directory, here, &target, RenameFlags::NOREPLACE) {
+                Ok(()) => Ok(true),
+                // Another process was first with the same files.
+                Err(rustix::io::Errno::EXIST) => Ok(false),
+                Err(error) => Err(Error::io("rename to", &target)(error.into())),
+            }
+        })?;
+        if !taken {
+            return crate::lease::remove(directory);
+        }
+        sync_dir(&self.layers_dir())
+    }
+}
+
+impl Unpacked {
+    /// Whether it is what was expected.
+    pub fn expect(&self, diff_id: Option<&Digest>) -> Result<(), Error> {
+        match diff_id {
+            Some(expected) if *expected != self.diff_id => Err(Error::Mismatch {
+                what: "layer",
+                expected: expected.clone(),
+                found: self.diff_id.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Packs the files of a layer; the sum of their sizes.
+fn pack(files: &Path, sink: &mut impl Write) -> Result<u64, Error> {
+    let root = Root::open(files).map_err(Error::io("open", files))?;
+    let mut packer = Packer::new(sink);
+    let tree = Tree { root: &root, path: Path::new(""), name: Path::new(""), layer: true };
+    let size = archive::pack_tree(&mut packer, tree).map_err(Error::archive("pack"))?;
+    packer.finish().map_err(Error::archive("pack"))?;
+    Ok(size)
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+    DirBuilder::new().mode(mode).create(path).map_err(Error::io("make", path))?;
+    // The process's mask may have taken bits away.
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(Error::io("set mode of", path))
+}

@@ -1,0 +1,102 @@
+//! Leases: holding on to content while nothing else refers to it yet.
+//!
+//! A lease is a row, so that the collector sees its pins, and a file whose exclusive lock the process holds, so
+//! that the collector sees whether the process still lives. The kernel drops the lock with the process, however
+//! that ends. Life: `lease()` → pins and ingests → drop (row, file and unfinished ingests go), or → the process
+//! dies → the next collection takes all of it away.
+
+use crate::{Error, Store};
+use oci::Digest;
+use rustix::fs::FlockOperation;
+use state::leases;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Keeps what it pins from being collected until it is dropped.
+pub struct Lease {
+    store: Store,
+    id: String,
+    next: AtomicU64,
+    _lock: File,
+}
+
+impl Store {
+    /// Takes a lease; `purpose` is for people who look.
+    pub fn lease(&self, purpose: &str) -> Result<Lease, Error> {
+        loop {
+            let id = format!("{:016x}", fastrand::u64(..));
+            let path = self.leases_dir().join(&id);
+            let failed = || Error::io("make lease", &path);
+            let options = OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
+            let file = match options.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.map_err(failed())?,
+            };
+            // A collector may have come between: then the file that we hold has no name any more.
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => continue,
+                Err(error) => return Err(failed()(error.into())),
+            }
+            if file.metadata().map_err(failed())?.nlink() == 0 {
+                continue;
+            }
+            self.db().write_fleeting(|tx| leases::add(tx, &id, purpose))?;
+            return Ok(Lease { store: self.clone(), id, next: AtomicU64::new(0), _lock: file });
+        }
+    }
+}
+
+impl Lease {
+    /// Its id, with which its work in progress begins.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Holds on to this blob, manifest or chain id, whether it is there or not.
+    pub fn pin(&self, target: &Digest) -> Result<(), Error> {
+        Ok(self.store.db().write_fleeting(|tx| leases::pin(tx, &self.id, target))?)
+    }
+
+    /// A new name below `ingest`: what is made there goes with the lease.
+    pub fn scratch(&self) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.store.ingest_dir().join(format!("{}-{number}", self.id))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Whatever goes wrong here is what the collector is for. The file goes last: while it is locked nobody
+        // else takes the lease for dead.
+        for number in 0..self.next.load(Ordering::Relaxed) {
+            remove(&self.store.ingest_dir().join(format!("{}-{number}", self.id))).ok();
+        }
+        self.store.db().write_fleeting(|tx| leases::remove(tx, &self.id)).ok();
+        std::fs::remove_file(self.store.leases_dir().join(&self.id)).ok();
+    }
+}
+
+/// Whether the process that holds this lease lives.
+pub(crate) fn is_alive(path: &Path) -> Result<bool, Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(Error::io("open lease", path))?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(Error::io("lock lease", path)(error.into())),
+    }
+}
+
+/// Removes a file or a tree of any depth; what is absent is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    let failed = || Error::io("remove", path);
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let root = sys::root::Root::open(parent).map_err(failed())?;
+    root.remove_all(name).map_err(failed())
+}
