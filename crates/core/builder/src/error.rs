@@ -1,0 +1,175 @@
+//! Why a build failed, with the Dockerfile lines that say so.
+
+use dockerfile::Span;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// An error of something that the caller plugged in.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A place in the Dockerfile, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Place {
+    /// The Dockerfile's name.
+    pub file: String,
+    /// Where in it.
+    pub span: Span,
+    /// The lines around, rendered.
+    pub excerpt: String,
+}
+
+/// A failed step.
+#[derive(Debug)]
+pub struct StepError {
+    /// The instruction.
+    pub place: Place,
+    /// The instruction's text.
+    pub instruction: String,
+    /// What went wrong, in BuildKit's words where it has them.
+    pub message: String,
+    /// Exit code of a process.
+    pub exit_code: Option<i32>,
+    /// The last lines of its output.
+    pub output: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The cause below.
+    pub source: Option<BoxError>,
+}
+
+/// A failed build.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Dockerfile is wrong.
+    #[error("dockerfile parse error on line {}: {message}", place.span.line)]
+    Dockerfile {
+        /// What is wrong.
+        message: String,
+        /// Where.
+        place: Place,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// There is no Dockerfile.
+    #[error("failed to read dockerfile: open {name}: no such file or directory")]
+    NoDockerfile {
+        /// Its path in the context.
+        name: String,
+    },
+    /// `--target` names nothing.
+    #[error("target stage {name:?} could not be found")]
+    NoTarget {
+        /// The name.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+    /// The ignore file is wrong.
+    #[error("read {name}")]
+    Ignore {
+        /// Its path in the context.
+        name: String,
+        /// Why.
+        source: dockerfile::ignore::Error,
+    },
+    /// A base image could not be had.
+    #[error("failed to resolve source metadata for {reference}")]
+    Image {
+        /// The reference.
+        reference: String,
+        /// The `FROM` or `--from`.
+        place: Place,
+        /// Why.
+        source: BoxError,
+    },
+    /// A step failed.
+    #[error("{}", .0.message)]
+    Step(#[source] Box<StepError>),
+    /// A file operation of the builder itself.
+    #[error("{attempt} {}", path.display())]
+    Io {
+        /// What was tried.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The context archive is bad.
+    #[error("unpack build context")]
+    Context(#[source] BoxError),
+    /// The store refused.
+    #[error("{attempt}")]
+    Store {
+        /// What was tried.
+        attempt: &'static str,
+        /// Why it failed.
+        source: BoxError,
+    },
+    /// The database refused.
+    #[error("build cache")]
+    State(#[from] state::Error),
+    /// The caller cancelled.
+    #[error("build canceled")]
+    Cancelled,
+}
+
+impl std::fmt::Display for StepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StepError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl Error {
+    /// The place in the Dockerfile, where there is one.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Error::Dockerfile { place, .. } | Error::Image { place, .. } => Some(place),
+            Error::Step(step) => Some(&step.place),
+            _ => None,
+        }
+    }
+
+    /// What the user may do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Dockerfile { help, .. } => help.clone(),
+            Error::Step(step) => step.hint.clone(),
+            Error::NoTarget { known, .. } if !known.is_empty() => {
+                Some(format!("stages are: {}", known.join(", ")))
+            }
+            Error::NoDockerfile { .. } => Some("name it with --file".into()),
+            _ => None,
+        }
+    }
+
+    /// The error as a chain of one line: `attempt: cause: cause`.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            let line = cause.to_string();
+            if !text.ends_with(&line) {
+                let _ = write!(text, ": {line}");
+            }
+            source = cause.source();
+        }
+        text
+    }
+
+    /// The whole story for a terminal: the lines of the Dockerfile, the message, the hint.
+    pub fn report(&self) -> String {
+        let mut text = self.place().map(|p| p.excerpt.clone()).unwrap_or_default();
+        let _ = writeln!(text, "{}", self.chain());
+        if let Some(hint) = self.hint() {
+            let _ = writeln!(text, "help: {hint}");
+        }
+        text
+    }
+}

@@ -1,0 +1,298 @@
+//! The graph of a build: values only, made by [`crate::lower`], executed by [`crate::solve`].
+//!
+//! An operation has one file system below it ([`Fs`]) and may read others. Everything that an operation does stands in
+//! its value, so that its cache key is a digest of that value and of the content it reads.
+
+use dockerfile::Span;
+use oci::Platform;
+use oci::image::ImageConfig;
+use serde::Serialize;
+
+/// Index of an operation in [`Graph::ops`]; an operation only refers to smaller ones.
+pub type OpId = usize;
+
+/// A file system state.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Fs {
+    /// Empty.
+    Scratch,
+    /// An image: index in [`Graph::images`].
+    Image(usize),
+    /// The result of an operation.
+    Op(OpId),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// The base images.
+    pub images: Vec<ImageUse>,
+    /// Operations in an order in which they could run one by one.
+    pub ops: Vec<Op>,
+    /// The file system of the target stage.
+    pub result: Fs,
+    /// The configuration of the target stage; layers are filled in at the end.
+    pub config: ImageConfig,
+    /// How the target stage was made.
+    pub history: Vec<HistoryItem>,
+    /// Suspicious things found on the way.
+    pub warnings: Vec<dockerfile::Warning>,
+}
+
+/// A base image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageUse {
+    /// The reference as the Dockerfile has it, expanded.
+    pub reference: String,
+    /// For which platform.
+    pub platform: Platform,
+    /// `[build 1/4] FROM docker.io/library/alpine:3`.
+    pub name: String,
+    /// The stage it belongs to.
+    pub stage: String,
+    /// Where it is named.
+    pub span: Span,
+}
+
+/// One line of the image's history.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HistoryItem {
+    /// A line of the base image.
+    Base(oci::image::History),
+    /// A line of this build.
+    New {
+        /// The text.
+        created_by: String,
+        /// The operation whose layer belongs to it, if any.
+        op: Option<OpId>,
+        /// `MAINTAINER`.
+        author: String,
+    },
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Op {
+    /// What it works on.
+    pub base: Fs,
+    /// What it does.
+    pub kind: OpKind,
+    /// What BuildKit would print: `[build 2/4] RUN go build`.
+    pub name: String,
+    /// The stage's name or index.
+    pub stage: String,
+    /// The instruction as it stands in the Dockerfile.
+    pub instruction: String,
+    /// Where it stands.
+    pub span: Span,
+    /// Nothing may come from the cache.
+    pub no_cache: bool,
+    /// Platform of the stage.
+    pub platform: Platform,
+}
+
+impl Op {
+    /// The file systems that must be there first.
+    pub fn needs(&self) -> Vec<&Fs> {
+        let mut needs = vec![&self.base];
+        match &self.kind {
+            OpKind::Run(run) => needs.extend(run.mounts.iter().filter_map(|m| match &m.from {
+                Origin::Fs(fs) => Some(fs),
+                Origin::Context(_) => None,
+            })),
+            OpKind::Copy(copy) => needs.extend(match &copy.from {
+                Origin::Fs(fs) => Some(fs),
+                Origin::Context(_) => None,
+            }),
+            OpKind::Mkdir(_) => {}
+        }
+        needs
+    }
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OpKind {
+    /// Run a process.
+    Run(Box<Run>),
+    /// Bring files in.
+    Copy(Box<Copy>),
+    /// Make a directory (`WORKDIR`).
+    Mkdir(Mkdir),
+}
+
+/// `RUN`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// The whole command line, the shell included.
+    pub argv: Vec<String>,
+    /// `NAME=value`, build arguments included.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// `user[:group]`, to be looked up in the file system.
+    pub user: String,
+    /// `--network`; `None` is the build's.
+    pub network: Option<NetKind>,
+    /// `--security=insecure`.
+    pub insecure: bool,
+    /// `--mount`s in order.
+    pub mounts: Vec<Mount>,
+    /// A script that the process finds at a path of its own (`RUN <<EOF` with `#!`).
+    pub script: Option<Script>,
+    /// Proxy variables: given to the process, never part of a key.
+    #[serde(skip)]
+    pub proxies: Vec<String>,
+}
+
+/// `RUN --network` where it says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum NetKind {
+    /// Loopback only.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// An executable here-document.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Script {
+    /// File name.
+    pub name: String,
+    /// Content.
+    pub content: String,
+}
+
+/// Where files are read from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Origin {
+    /// A context: the main one, or one by name.
+    Context(Option<String>),
+    /// A stage or an image.
+    Fs(Fs),
+}
+
+/// A `RUN --mount`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Mount {
+    /// What it holds.
+    pub kind: MountKind,
+    /// Where the files of a bind or the first content of a cache come from.
+    pub from: Origin,
+    /// Path in `from`.
+    pub source: String,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Read-only.
+    pub readonly: bool,
+    /// Where it stands.
+    #[serde(skip)]
+    pub span: Span,
+}
+
+/// What a mount holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum MountKind {
+    /// Files of a context, a stage or an image.
+    Bind,
+    /// A directory that stays between builds.
+    Cache {
+        /// Which.
+        id: String,
+        /// How it is shared.
+        sharing: Sharing,
+        /// Mode, owner and group of a new one.
+        mode: u32,
+        /// See `mode`.
+        uid: u32,
+        /// See `mode`.
+        gid: u32,
+        /// A directory of `from` is its first content.
+        seeded: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Bytes; 0 is no limit.
+        size: u64,
+    },
+    /// A secret.
+    Secret {
+        /// Which.
+        id: String,
+        /// Fail without it.
+        required: bool,
+        /// Mode, owner and group.
+        mode: u32,
+        /// See `mode`.
+        uid: u32,
+        /// See `mode`.
+        gid: u32,
+        /// Give it in this variable; with an empty target, only there.
+        env: Option<String>,
+    },
+}
+
+/// How steps share a cache mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Sharing {
+    /// At once.
+    Shared,
+    /// Each its own.
+    Private,
+    /// One after the other.
+    Locked,
+}
+
+/// `COPY` and `ADD`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Copy {
+    /// `ADD` and not `COPY`.
+    pub is_add: bool,
+    /// Where path sources are.
+    pub from: Origin,
+    /// The sources in order.
+    pub sources: Vec<CopySource>,
+    /// Absolute path; a slash at the end says that it is a directory.
+    pub dest: String,
+    /// `--chown`.
+    pub chown: Option<String>,
+    /// `--chmod`.
+    pub chmod: Option<String>,
+    /// `--parents`.
+    pub parents: bool,
+    /// `--exclude`.
+    pub exclude: Vec<String>,
+    /// Unpack archives: local ones always (`ADD`), or as `--unpack` says.
+    pub unpack: Option<bool>,
+    /// The words of a trailing comment: they are sources if the context has a file called like the first.
+    #[serde(skip)]
+    pub comment: Vec<String>,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum CopySource {
+    /// A path or pattern in the origin.
+    Path(String),
+    /// An inline file.
+    Inline {
+        /// Its name.
+        name: String,
+        /// Its content.
+        content: String,
+    },
+    /// A URL (`ADD`).
+    Url {
+        /// The URL.
+        url: String,
+        /// `--checksum`.
+        checksum: Option<String>,
+    },
+}
+
+/// `WORKDIR`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mkdir {
+    /// Absolute path.
+    pub path: String,
+}

@@ -1,0 +1,232 @@
+//! Instructions that describe the image and change no file.
+
+use super::stage::StageState;
+use super::{Error, Lowering, history, path};
+use dockerfile::Span;
+use dockerfile::ast::{Command, Healthcheck, Instruction, Kind, Word};
+use oci::image;
+
+pub(super) fn apply(l: &mut Lowering<'_>, s: &mut StageState, i: &Instruction) -> Result<(), Error> {
+    match &i.kind {
+        Kind::Arg(args) => arg(l, s, args),
+        Kind::Env(pairs) => env(l, s, pairs),
+        Kind::Label(pairs) => label(l, s, pairs),
+        Kind::Cmd(command) => {
+            let argv = argv(s, command);
+            s.note(format!("CMD {}", history::quoted_list(&argv)));
+            s.config.config.args_escaped = false;
+            s.config.config.cmd = Some(argv);
+            s.cmd_set = true;
+            Ok(())
+        }
+        Kind::Entrypoint(command) => {
+            let argv = argv(s, command);
+            s.note(format!("ENTRYPOINT {}", history::quoted_list(&argv)));
+            s.config.config.entrypoint = Some(argv);
+            if !s.cmd_set {
+                s.config.config.cmd = None;
+            }
+            Ok(())
+        }
+        Kind::Expose(words) => expose(l, s, words),
+        Kind::Volume(words) => volume(l, s, words),
+        Kind::User(word) => {
+            let user = l.expand(s, &word.text, word.span)?;
+            s.note(format!("USER {user}"));
+            s.config.config.user = user;
+            Ok(())
+        }
+        Kind::Stopsignal(word) => stopsignal(l, s, word),
+        Kind::Shell(shell) => {
+            s.note(format!("SHELL [{}]", shell.join(" ")));
+            s.config.config.shell = Some(shell.clone());
+            Ok(())
+        }
+        Kind::Maintainer(who) => {
+            s.config.author = who.clone();
+            s.note(format!("MAINTAINER {who}"));
+            Ok(())
+        }
+        Kind::Onbuild(onbuild) => {
+            s.note(format!("ONBUILD {}", onbuild.expression));
+            s.config.config.on_build.push(onbuild.expression.clone());
+            Ok(())
+        }
+        Kind::Healthcheck(check) => healthcheck(s, check, i.span),
+        _ => Ok(()),
+    }
+}
+
+/// A command line, with the shell in front of the shell form.
+fn argv(s: &StageState, command: &Command) -> Vec<String> {
+    match command {
+        Command::Exec(argv) => argv.clone(),
+        Command::Shell(line) if line.is_empty() => Vec::new(),
+        Command::Shell(line) => {
+            let mut argv = s.shell();
+            argv.push(line.clone());
+            argv
+        }
+    }
+}
+
+fn arg(l: &mut Lowering<'_>, s: &mut StageState, args: &[dockerfile::ast::ArgDecl]) -> Result<(), Error> {
+    let mut notes = Vec::new();
+    for arg in args {
+        let value = {
+            let get = |name: &str| s.variable(name);
+            l.globals.declared(arg, l.inputs.file.directives.escape, &get)?
+        };
+        notes.push(match &value {
+            Some(value) => format!("{}={value}", arg.name),
+            None => arg.name.clone(),
+        });
+        s.args.retain(|(name, _)| *name != arg.name);
+        s.args.push((arg.name.clone(), value));
+    }
+    s.note(format!("ARG {}", notes.join(" ")));
+    Ok(())
+}
+
+fn env(l: &mut Lowering<'_>, s: &mut StageState, pairs: &[dockerfile::ast::KeyValue]) -> Result<(), Error> {
+    // All values see the variables from before the instruction.
+    let mut set = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let key = l.expand(s, &pair.key, pair.span)?;
+        let value = l.expand(s, &pair.value, pair.span)?;
+        if key.is_empty() {
+            return Err(Error::at("ENV names can not be blank", pair.span));
+        }
+        if key.contains('\0') || value.contains('\0') {
+            return Err(Error::at("ENV values cannot hold NUL", pair.span));
+        }
+        set.push((key, value));
+    }
+    let note: Vec<String> = set.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    for (key, value) in &set {
+        s.set_env(key, value);
+    }
+    s.note(format!("ENV {}", note.join(" ")));
+    Ok(())
+}
+
+fn label(l: &mut Lowering<'_>, s: &mut StageState, pairs: &[dockerfile::ast::KeyValue]) -> Result<(), Error> {
+    let mut note = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let key = l.expand(s, &pair.key, pair.span)?;
+        let value = l.expand(s, &pair.value, pair.span)?;
+        note.push(format!("{key}={value}"));
+        s.config.config.labels.insert(key, value);
+    }
+    s.note(format!("LABEL {}", note.join(" ")));
+    Ok(())
+}
+
+fn expose(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<(), Error> {
+    let mut ports = Vec::new();
+    for word in words {
+        for text in l.expand_words(s, word)? {
+            ports.extend(port_spec(&text, word.span)?);
+        }
+    }
+    let shown: Vec<String> = ports.iter().map(|p| format!("{p}:{{}}")).collect();
+    s.note(format!("EXPOSE map[{}]", shown.join(" ")));
+    s.config.config.exposed_ports.extend(ports);
+    Ok(())
+}
+
+/// `80`, `80/udp`, `8000-8010/tcp`; of `[address:][host:]container` only the container's side.
+fn port_spec(text: &str, span: Span) -> Result<Vec<String>, Error> {
+    let (ports, proto) = text.split_once('/').unwrap_or((text, "tcp"));
+    let proto = proto.to_ascii_lowercase();
+    if !["tcp", "udp", "sctp"].contains(&proto.as_str()) {
+        return Err(Error::at(format!("invalid proto: {proto}"), span).help("one of tcp, udp, sctp"));
+    }
+    let ports = ports.rsplit(':').next().unwrap_or(ports);
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let invalid = || Error::at(format!("invalid containerPort: {ports}"), span);
+    let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n > 0);
+    let (first, last) = (number(first).ok_or_else(invalid)?, number(last).ok_or_else(invalid)?);
+    if first > last {
+        return Err(invalid());
+    }
+    Ok((first..=last).map(|port| format!("{port}/{proto}")).collect())
+}
+
+fn volume(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<(), Error> {
+    let mut volumes = Vec::new();
+    for word in words {
+        let volume = l.expand(s, &word.text, word.span)?;
+        if volume.is_empty() {
+            return Err(Error::at("VOLUME specified can not be an empty string", word.span));
+        }
+        volumes.push(path::directory("/", &volume));
+    }
+    s.note(format!("VOLUME [{}]", volumes.join(" ")));
+    s.config.config.volumes.extend(volumes);
+    Ok(())
+}
+
+fn stopsignal(l: &mut Lowering<'_>, s: &mut StageState, word: &Word) -> Result<(), Error> {
+    let signal = l.expand(s, &word.text, word.span)?;
+    let name = signal.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let number = signal.parse::<u32>().is_ok_and(|n| (1..=64).contains(&n));
+    let realtime = name.starts_with("RTMIN") || name.starts_with("RTMAX");
+    if !number && !realtime && !SIGNALS.contains(&name) {
+        return Err(Error::at(format!("invalid signal: {signal}"), word.span));
+    }
+    s.note(format!("STOPSIGNAL {signal}"));
+    s.config.config.stop_signal = signal;
+    Ok(())
+}
+
+const SIGNALS: [&str; 34] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
+    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU",
+    "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+];
+
+fn healthcheck(s: &mut StageState, check: &Healthcheck, span: Span) -> Result<(), Error> {
+    let Healthcheck::Test { command, interval, timeout, start_period, start_interval, retries } = check
+    else {
+        let test = vec!["NONE".to_string()];
+        s.note(history::healthcheck(&test, check));
+        s.config.config.healthcheck = Some(image::Healthcheck { test, ..Default::default() });
+        return Ok(());
+    };
+    let nanos = |d: &Option<std::time::Duration>| {
+        i64::try_from(d.unwrap_or_default().as_nanos()).map_err(|_| Error::at("duration is too long", span))
+    };
+    let test = match command {
+        Command::Shell(line) => vec!["CMD-SHELL".to_string(), line.clone()],
+        Command::Exec(argv) => std::iter::once("CMD".to_string()).chain(argv.iter().cloned()).collect(),
+    };
+    s.note(history::healthcheck(&test, check));
+    s.config.config.healthcheck = Some(image::Healthcheck {
+        test,
+        interval: nanos(interval)?,
+        timeout: nanos(timeout)?,
+        start_period: nanos(start_period)?,
+        start_interval: nanos(start_interval)?,
+        retries: i64::from(retries.unwrap_or(0)),
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports() {
+        let ports = |text: &str| port_spec(text, Span::default()).ok();
+        assert_eq!(ports("80"), Some(vec!["80/tcp".into()]));
+        assert_eq!(ports("53/UDP"), Some(vec!["53/udp".into()]));
+        assert_eq!(ports("1-3").map(|p| p.len()), Some(3));
+        assert_eq!(ports("127.0.0.1:8080:80"), Some(vec!["80/tcp".into()]));
+        for bad in ["", "#", "80/icmp", "0", "70000", "3-1"] {
+            assert_eq!(ports(bad), None, "{bad}");
+        }
+    }
+}

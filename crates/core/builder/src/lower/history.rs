@@ -1,0 +1,129 @@
+//! The `created_by` texts of an image's history, as BuildKit writes them.
+
+use crate::graph::{Copy, CopySource};
+use dockerfile::ast::Healthcheck;
+use std::time::Duration;
+
+/// A string as Go's `%q` prints it.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A list as Go's `%q` prints it.
+pub(super) fn quoted_list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|i| quoted(i)).collect();
+    format!("[{}]", items.join(" "))
+}
+
+/// `RUN |1 A=b /bin/sh -c … # buildkit`.
+pub(super) fn run(argv: &[String], args: &[(String, String)]) -> String {
+    let mut words = Vec::new();
+    if !args.is_empty() {
+        words.push(format!("|{}", args.len()));
+        words.extend(args.iter().map(|(name, value)| format!("{name}={value}")));
+    }
+    words.extend_from_slice(argv);
+    format!("RUN {} # buildkit", words.join(" "))
+}
+
+/// `COPY --chown=a:b src dst # buildkit`; `dest` as the Dockerfile has it.
+pub(super) fn copy(copy: &Copy, dest: &str) -> String {
+    let mut text = String::from(if copy.is_add { "ADD" } else { "COPY" });
+    if let Some(chown) = &copy.chown {
+        text += &format!(" --chown={chown}");
+    }
+    if let Some(chmod) = &copy.chmod {
+        text += &format!(" --chmod={chmod}");
+    }
+    for source in &copy.sources {
+        text.push(' ');
+        match source {
+            CopySource::Path(path) => text += path,
+            CopySource::Inline { name, .. } => text += &format!("<<{name}"),
+            CopySource::Url { url, .. } => text += url,
+        }
+    }
+    format!("{text} {dest} # buildkit")
+}
+
+/// `HEALTHCHECK &{["CMD-SHELL" "…"] "30s" "0s" "0s" "0s" '\x03'}`.
+pub(super) fn healthcheck(test: &[String], check: &Healthcheck) -> String {
+    let time = |d: &Option<Duration>| go_duration(d.unwrap_or_default());
+    let Healthcheck::Test { interval, timeout, start_period, start_interval, retries, .. } = check else {
+        return format!("HEALTHCHECK &{{{} \"0s\" \"0s\" \"0s\" \"0s\" '\\x00'}}", quoted_list(test));
+    };
+    format!(
+        "HEALTHCHECK &{{{} {:?} {:?} {:?} {:?} '\\x{:02x}'}}",
+        quoted_list(test),
+        time(interval),
+        time(timeout),
+        time(start_period),
+        time(start_interval),
+        retries.unwrap_or(0)
+    )
+}
+
+/// Go's `time.Duration.String`.
+fn go_duration(d: Duration) -> String {
+    let nanos = d.as_nanos();
+    if nanos == 0 {
+        return "0s".into();
+    }
+    if nanos < 1_000_000_000 {
+        let (unit, scale) = if nanos < 1_000 {
+            ("ns", 1)
+        } else if nanos < 1_000_000 {
+            ("µs", 1_000)
+        } else {
+            ("ms", 1_000_000)
+        };
+        return format!("{}{unit}", decimal(nanos, scale));
+    }
+    let total = d.as_secs();
+    let seconds = decimal(nanos - u128::from(total / 60 * 60) * 1_000_000_000, 1_000_000_000);
+    match (total / 3600, total / 60 % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, m) => format!("{m}m{seconds}s"),
+        (h, m) => format!("{h}h{m}m{seconds}s"),
+    }
+}
+
+fn decimal(value: u128, scale: u128) -> String {
+    let (whole, part) = (value / scale, value % scale);
+    if part == 0 {
+        return whole.to_string();
+    }
+    let digits = (scale as f64).log10() as usize;
+    format!("{whole}.{}", format!("{part:0digits$}").trim_end_matches('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_texts() {
+        assert_eq!(go_duration(Duration::from_secs(30)), "30s");
+        assert_eq!(go_duration(Duration::from_secs(90)), "1m30s");
+        assert_eq!(go_duration(Duration::from_secs(3600)), "1h0m0s");
+        assert_eq!(go_duration(Duration::from_millis(1500)), "1.5s");
+        assert_eq!(go_duration(Duration::from_millis(100)), "100ms");
+        assert_eq!(quoted_list(&["a".into(), "b \"c\"".into()]), r#"["a" "b \"c\""]"#);
+        let argv = vec!["/bin/sh".to_string(), "-c".into(), "x".into()];
+        assert_eq!(run(&argv, &[]), "RUN /bin/sh -c x # buildkit");
+        assert_eq!(run(&argv, &[("A".into(), "b".into())]), "RUN |1 A=b /bin/sh -c x # buildkit");
+    }
+}

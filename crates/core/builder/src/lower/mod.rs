@@ -1,0 +1,270 @@
+//! Lowering: syntax tree, arguments and image configurations in, graph out. Pure.
+//!
+//! Base images are asked for, not fetched: while a configuration is missing, [`lower`] answers with what it needs
+//! ([`Lowered::Needs`]) and is called again with that in [`Inputs::images`]. Stages that the target does not need are
+//! never looked at. Instructions that only describe the image (`ENV`, `CMD`, …) make no operation.
+
+mod config;
+mod files;
+mod history;
+mod path;
+mod run;
+mod stage;
+
+use crate::graph::{Fs, Graph, ImageUse, Op};
+use dockerfile::ast::Dockerfile;
+use dockerfile::scope::{Globals, platform_args};
+use dockerfile::{Span, Warning};
+use oci::Platform;
+use oci::image::ImageConfig;
+use stage::StageState;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What lowering works from.
+pub struct Inputs<'a> {
+    /// The file.
+    pub file: &'a Dockerfile,
+    /// `--build-arg`.
+    pub build_args: &'a BTreeMap<String, String>,
+    /// The stage to build.
+    pub target: Option<&'a str>,
+    /// What to build for.
+    pub platform: &'a Platform,
+    /// What the build runs on.
+    pub build_platform: &'a Platform,
+    /// Configurations of base images.
+    pub images: &'a BTreeMap<ImageKey, ImageConfig>,
+    /// Contexts besides the main one: the image that a name stands for, or a directory.
+    pub contexts: &'a BTreeMap<String, Option<String>>,
+    /// `--label`.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Nothing from the cache.
+    pub no_cache: bool,
+    /// Nothing from the cache in these stages.
+    pub no_cache_filter: &'a [String],
+    /// `RUN --security=insecure` is allowed.
+    pub allow_insecure: bool,
+}
+
+/// A base image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageKey {
+    /// The reference, expanded.
+    pub reference: String,
+    /// For which platform.
+    pub platform: Platform,
+}
+
+/// The answer of [`lower`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lowered {
+    /// Done.
+    Graph(Box<Graph>),
+    /// These configurations are missing; the span is where the image is named.
+    Needs(BTreeMap<ImageKey, Span>),
+}
+
+/// A Dockerfile that cannot be lowered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// Wrong at a place.
+    At {
+        /// What is wrong.
+        message: String,
+        /// Where.
+        span: Span,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// `--target` names nothing.
+    NoTarget {
+        /// The name.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+}
+
+impl Error {
+    pub(crate) fn at(message: impl Into<String>, span: Span) -> Self {
+        Error::At { message: message.into(), span, help: None }
+    }
+
+    pub(crate) fn help(self, text: impl Into<String>) -> Self {
+        match self {
+            Error::At { message, span, .. } => Error::At { message, span, help: Some(text.into()) },
+            other => other,
+        }
+    }
+}
+
+impl From<dockerfile::Error> for Error {
+    fn from(e: dockerfile::Error) -> Self {
+        Error::At { message: e.message, span: e.span, help: e.help }
+    }
+}
+
+/// Makes the graph of the target stage.
+pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
+    let target = target(inputs)?;
+    let name = inputs.target.unwrap_or_default();
+    let platform = platform_args(inputs.build_platform, inputs.platform, name);
+    let globals = Globals::evaluate(inputs.file, inputs.build_args, platform)?;
+    let stages = inputs.file.stages.len();
+    let mut lowering = Lowering {
+        inputs,
+        globals,
+        ops: Vec::new(),
+        images: Vec::new(),
+        warnings: Vec::new(),
+        done: (0..stages).map(|_| None).collect(),
+        open: BTreeSet::new(),
+        needs: BTreeMap::new(),
+    };
+    let state = lowering.stage(target)?;
+    if !lowering.needs.is_empty() {
+        return Ok(Lowered::Needs(lowering.needs));
+    }
+    Ok(Lowered::Graph(Box::new(lowering.finish(state))))
+}
+
+/// Index of the target stage.
+fn target(inputs: &Inputs<'_>) -> Result<usize, Error> {
+    let stages = &inputs.file.stages;
+    let Some(wanted) = inputs.target.filter(|t| !t.is_empty()) else { return Ok(stages.len() - 1) };
+    let lower = wanted.to_lowercase();
+    let named = stages.iter().rposition(|s| s.from.name.as_ref().is_some_and(|n| n.text == lower));
+    let index = || wanted.parse::<usize>().ok().filter(|i| *i < stages.len());
+    named.or_else(index).ok_or_else(|| Error::NoTarget {
+        name: wanted.to_string(),
+        known: stages.iter().filter_map(|s| s.from.name.as_ref()).map(|n| n.text.clone()).collect(),
+    })
+}
+
+struct Lowering<'a> {
+    inputs: &'a Inputs<'a>,
+    globals: Globals,
+    ops: Vec<Op>,
+    images: Vec<ImageUse>,
+    warnings: Vec<Warning>,
+    done: Vec<Option<StageState>>,
+    /// Stages being lowered: meeting one again is a circle.
+    open: BTreeSet<usize>,
+    needs: BTreeMap<ImageKey, Span>,
+}
+
+/// What a name in `FROM`, `COPY --from` or `--mount from=` stands for.
+enum Named {
+    Scratch,
+    Stage(usize),
+    Context(String),
+    Image(String),
+}
+
+impl<'a> Lowering<'a> {
+    /// Lowers a stage once.
+    fn stage(&mut self, index: usize) -> Result<StageState, Error> {
+        if let Some(state) = &self.done[index] {
+            return Ok(state.clone());
+        }
+        let stage = &self.inputs.file.stages[index];
+        if !self.open.insert(index) {
+            let message = format!("circular dependency detected on stage: {}", self.stage_name(index));
+            return Err(Error::at(message, stage.from.image.span));
+        }
+        let state = stage::lower(self, index)?;
+        self.open.remove(&index);
+        self.done[index] = Some(state.clone());
+        Ok(state)
+    }
+
+    /// A stage's name, or its number.
+    fn stage_name(&self, index: usize) -> String {
+        match &self.inputs.file.stages[index].from.name {
+            Some(name) => name.text.clone(),
+            None => format!("stage-{index}"),
+        }
+    }
+
+    /// The stage that `name` stands for: for `FROM` an earlier one, else any, the nearest above first.
+    fn find_stage(&self, name: &str, current: usize, only_earlier: bool) -> Option<usize> {
+        let lower = name.to_lowercase();
+        let stages = &self.inputs.file.stages;
+        let is = |i: &usize| stages[*i].from.name.as_ref().is_some_and(|n| n.text == lower);
+        let earlier = (0..current).rev().find(is);
+        if only_earlier { earlier } else { earlier.or_else(|| (current..stages.len()).find(is)) }
+    }
+
+    /// What `COPY --from` and mounts mean.
+    fn named(&self, name: &str, current: usize, span: Span) -> Result<Named, Error> {
+        if let Some(index) = self.find_stage(name, current, false) {
+            return Ok(Named::Stage(index));
+        }
+        if let Ok(index) = name.parse::<usize>() {
+            if index >= self.inputs.file.stages.len() {
+                let error = Error::at(format!("invalid stage index {index}"), span);
+                return Err(error.help("stages are counted from 0"));
+            }
+            return Ok(Named::Stage(index));
+        }
+        self.outside(name, span)
+    }
+
+    /// A name that is no stage.
+    fn outside(&self, name: &str, span: Span) -> Result<Named, Error> {
+        match self.inputs.contexts.get(name) {
+            Some(Some(image)) => return Ok(Named::Image(image.clone())),
+            Some(None) => return Ok(Named::Context(name.to_string())),
+            None => {}
+        }
+        if name == "scratch" {
+            return Ok(Named::Scratch);
+        }
+        if let Err(e) = oci::Reference::parse(name) {
+            let message = format!("failed to parse stage name {name:?}: {e}");
+            return Err(Error::at(message, span));
+        }
+        Ok(Named::Image(name.to_string()))
+    }
+
+    /// The configuration of an image, or a note that it is missing.
+    fn image_config(&mut self, reference: &str, platform: &Platform, span: Span) -> Option<ImageConfig> {
+        let key = ImageKey { reference: reference.to_string(), platform: platform.clone() };
+        if let Some(config) = self.inputs.images.get(&key) {
+            return Some(config.clone());
+        }
+        self.needs.entry(key).or_insert(span);
+        None
+    }
+
+    /// An image as a file system.
+    fn image_fs(&mut self, image: ImageUse) -> Fs {
+        let same = |i: &ImageUse| i.reference == image.reference && i.platform == image.platform;
+        match self.images.iter().position(same) {
+            Some(index) => Fs::Image(index),
+            None => {
+                self.images.push(image);
+                Fs::Image(self.images.len() - 1)
+            }
+        }
+    }
+
+    fn finish(mut self, state: StageState) -> Graph {
+        let mut config = state.config;
+        config.config.labels.extend(self.inputs.labels.clone());
+        for name in self.globals.unconsumed(self.inputs.file) {
+            let message = format!("One or more build-args [{name}] were not consumed");
+            let help = Some(format!("declare it with `ARG {name}`"));
+            let span = self.inputs.file.stages[0].from.image.span;
+            self.warnings.push(Warning { rule: "UnusedBuildArg".into(), message, span, help });
+        }
+        Graph {
+            images: self.images,
+            ops: self.ops,
+            result: state.fs,
+            config,
+            history: state.history,
+            warnings: self.warnings,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `RUN` to an operation.
+
+use super::stage::{DEFAULT_PATH, StageState};
+use super::{Error, Lowering, history, path};
+use crate::graph::{Fs, Mount, MountKind, NetKind, OpKind, Origin, Run, Script, Sharing};
+use dockerfile::ast::{self, Command, Instruction, Network, Security};
+
+pub(super) fn run(
+    l: &mut Lowering<'_>,
+    index: usize,
+    s: &mut StageState,
+    i: &Instruction,
+    run: &ast::Run,
+) -> Result<(), Error> {
+    if let Some(device) = run.devices.iter().find(|d| d.required) {
+        let message = format!("device {:?} is not available: builds have no CDI devices", device.name);
+        return Err(Error::at(message, device.span));
+    }
+    let insecure = run.security == Security::Insecure;
+    if insecure && !l.inputs.allow_insecure {
+        let error = Error::at("security.insecure is not allowed", i.span);
+        return Err(error.help("allow it with --allow security.insecure"));
+    }
+    let mut mounts = Vec::with_capacity(run.mounts.len());
+    for mount in &run.mounts {
+        mounts.push(lower_mount(l, index, s, mount)?);
+    }
+    let (argv, script) = command_line(s, run);
+    let args = visible_args(s);
+    let created_by = history::run(&argv, &args);
+    let op = Run {
+        argv,
+        script,
+        env: environment(s, &args),
+        cwd: if s.config.config.working_dir.is_empty() {
+            "/".into()
+        } else {
+            s.config.config.working_dir.clone()
+        },
+        user: s.config.config.user.clone(),
+        network: match run.network {
+            Network::Default => None,
+            Network::None => Some(NetKind::None),
+            Network::Host => Some(NetKind::Host),
+        },
+        insecure,
+        mounts,
+        proxies: l.globals.proxies().map(|(name, value)| format!("{name}={value}")).collect(),
+    };
+    l.push(s, OpKind::Run(Box::new(op)), i, created_by);
+    Ok(())
+}
+
+/// The command line; a here-document that names its interpreter becomes a file.
+fn command_line(s: &StageState, run: &ast::Run) -> (Vec<String>, Option<Script>) {
+    if let Command::Exec(argv) = &run.command {
+        return (argv.clone(), None);
+    }
+    if let Some(doc) = run.script()
+        && doc.content().starts_with("#!")
+    {
+        let script = Script { name: doc.name.clone(), content: doc.content() };
+        return (vec![format!("/dev/pipes/{}", doc.name)], Some(script));
+    }
+    let mut argv = s.shell();
+    argv.push(run.shell_line().unwrap_or_default());
+    (argv, None)
+}
+
+/// Declared build arguments with the values that a process sees: `ENV` wins.
+fn visible_args(s: &StageState) -> Vec<(String, String)> {
+    let known = s.args.iter().filter(|(_, value)| value.is_some());
+    known.map(|(name, _)| (name.clone(), s.variable(name).unwrap_or_default())).collect()
+}
+
+fn environment(s: &StageState, args: &[(String, String)]) -> Vec<String> {
+    let image = &s.config.config.env;
+    let has = |name: &str| image.iter().any(|e| e.split('=').next() == Some(name));
+    let mut env = Vec::with_capacity(image.len() + args.len() + 1);
+    if !has("PATH") && !args.iter().any(|(name, _)| name == "PATH") {
+        env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    env.extend(image.iter().cloned());
+    env.extend(args.iter().filter(|(name, _)| !has(name)).map(|(name, value)| format!("{name}={value}")));
+    env
+}
+
+fn lower_mount(l: &mut Lowering<'_>, index: usize, s: &StageState, m: &ast::Mount) -> Result<Mount, Error> {
+    let mut expand = |text: &Option<String>| text.as_ref().map(|t| l.expand(s, t, m.span)).transpose();
+    let (from, source) = (expand(&m.from)?, expand(&m.source)?);
+    let (target, id) = (expand(&m.target)?, expand(&m.id)?);
+    let workdir = &s.config.config.working_dir;
+    let at = |t: &str| path::directory(workdir, t);
+    let mut mount = Mount {
+        kind: MountKind::Bind,
+        from: Origin::Context(None),
+        source: path::directory("/", source.as_deref().unwrap_or("/")),
+        target: at(target.as_deref().unwrap_or(".")),
+        readonly: m.readonly.unwrap_or(false),
+        span: m.span,
+    };
+    match m.kind {
+        ast::MountKind::Bind => {
+            mount.readonly = m.readonly.unwrap_or(true);
+            if let Some(from) = from {
+                mount.from = l.origin(&from, index, s, m.span)?;
+            }
+        }
+        ast::MountKind::Cache => {
+            let seeded = from.is_some();
+            mount.from = match from {
+                Some(from) => l.origin(&from, index, s, m.span)?,
+                None => Origin::Fs(Fs::Scratch),
+            };
+            mount.kind = MountKind::Cache {
+                id: id.filter(|i| !i.is_empty()).unwrap_or_else(|| mount.target.clone()),
+                sharing: match m.sharing {
+                    ast::Sharing::Shared => Sharing::Shared,
+                    ast::Sharing::Private => Sharing::Private,
+                    ast::Sharing::Locked => Sharing::Locked,
+                },
+                mode: m.mode.unwrap_or(0o755),
+                uid: m.uid.unwrap_or(0),
+                gid: m.gid.unwrap_or(0),
+                seeded,
+            };
+        }
+        ast::MountKind::Tmpfs => {
+            mount.from = Origin::Fs(Fs::Scratch);
+            mount.kind = MountKind::Tmpfs { size: m.size.unwrap_or(0) };
+        }
+        ast::MountKind::Secret => secret(&mut mount, m, id.or(source), target, at),
+        ast::MountKind::Ssh => {
+            let error = Error::at("ssh mounts are not available: the build was given no agent", m.span);
+            if m.required {
+                return Err(error);
+            }
+            return Err(error.help("use a secret with a deploy key, or fetch before the build"));
+        }
+    }
+    if mount.target == "/" {
+        return Err(Error::at(format!("invalid mount target {:?}", mount.target), m.span));
+    }
+    Ok(mount)
+}
+
+fn secret(
+    mount: &mut Mount,
+    m: &ast::Mount,
+    id: Option<String>,
+    target: Option<String>,
+    at: impl Fn(&str) -> String,
+) {
+    let from_target = || target.as_deref().and_then(|t| t.rsplit('/').next()).unwrap_or_default().to_string();
+    let id = id.unwrap_or_else(from_target);
+    let default = (m.env.is_none()).then(|| format!("/run/secrets/{}", id.rsplit('/').next().unwrap_or(&id)));
+    mount.target = target.or(default).map(|t| at(&t)).unwrap_or_default();
+    mount.from = Origin::Fs(Fs::Scratch);
+    mount.source = String::new();
+    mount.readonly = true;
+    mount.kind = MountKind::Secret {
+        id,
+        required: m.required,
+        mode: m.mode.unwrap_or(0o400),
+        uid: m.uid.unwrap_or(0),
+        gid: m.gid.unwrap_or(0),
+        env: m.env.clone(),
+    };
+}

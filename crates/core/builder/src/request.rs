@@ -1,0 +1,248 @@
+//! What a build needs: the surroundings ([`Env`]) and the order ([`Request`]).
+
+use crate::error::BoxError;
+use oci::image::{ImageConfig, Manifest};
+use oci::{Digest, Platform, Reference};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The surroundings of builds. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// Layers and blobs.
+    pub store: (),
+    /// The build cache.
+    pub db: state::Db,
+    /// Directories of cache mounts (`R/cache-mounts`).
+    pub cache_mounts: PathBuf,
+    /// Gives a `RUN` its network.
+    pub network: Networks,
+    /// Finds the image of a `FROM`, pulling it if that is wanted.
+    pub images: Images,
+    /// Fetches the URL of an `ADD`; without it such an `ADD` is an error.
+    pub fetch: Option<Fetch>,
+    /// Control group that `RUN` processes live below; empty for none.
+    pub cgroup_parent: String,
+    /// How many steps run at once; 0 takes the number of processors.
+    pub workers: usize,
+}
+
+/// Gives a network of the wanted kind.
+pub type Networks = Arc<dyn Fn(&NetMode) -> Result<NetHandle, BoxError> + Send + Sync>;
+/// Finds an image.
+pub type Images = Arc<dyn Fn(&ImageRequest) -> Result<Image, BoxError> + Send + Sync>;
+/// Fetches a URL.
+pub type Fetch = Arc<dyn Fn(&str) -> Result<Fetched, BoxError> + Send + Sync>;
+
+/// The network of a `RUN`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetMode {
+    /// The bridge that builds are attached to.
+    Bridge,
+    /// Loopback only.
+    None,
+    /// The host's.
+    Host,
+    /// A network by name or id.
+    Named(String),
+}
+
+/// A network as given. Dropping `keep` takes it down.
+pub struct NetHandle {
+    /// The namespace; without one the process shares the host's.
+    pub netns: Option<OwnedFd>,
+    /// Content of `/etc/resolv.conf`.
+    pub resolv_conf: String,
+    /// Lines for `/etc/hosts` besides those of localhost.
+    pub hosts: Vec<(String, String)>,
+    /// Whatever must live as long as the network is used.
+    pub keep: Box<dyn Any + Send>,
+}
+
+/// Which image is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageRequest {
+    /// The reference as the Dockerfile has it, expanded.
+    pub reference: String,
+    /// For which platform.
+    pub platform: Platform,
+    /// Ask the registry even if the image is here.
+    pub pull: bool,
+}
+
+/// A base image whose layers are in the store.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Its manifest: the layers' descriptors go to the new manifest.
+    pub manifest: Manifest,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// A URL's content.
+pub struct Fetched {
+    /// The bytes.
+    pub body: Box<dyn Read + Send>,
+    /// File name that the server proposes (`Content-Disposition`).
+    pub file_name: Option<String>,
+    /// `Last-Modified`, in seconds since 1970.
+    pub modified: Option<i64>,
+}
+
+/// Where the files come from.
+pub enum Context {
+    /// A directory of this machine.
+    Dir(PathBuf),
+    /// A tar archive, compressed or not.
+    Tar(Box<dyn Read + Send>),
+    /// Nothing: a Dockerfile alone.
+    Empty,
+}
+
+/// A context besides the main one, for `FROM` and `--from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory of this machine.
+    Dir(PathBuf),
+    /// An image.
+    Image(String),
+}
+
+/// The Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// A path in the context; `None` is `Dockerfile`.
+    InContext(Option<String>),
+    /// Its text.
+    Text {
+        /// What to call it in messages.
+        name: String,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Resource limits of `RUN` processes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// For the control group.
+    pub resources: Option<oci::runtime::Resources>,
+    /// For the processes.
+    pub rlimits: Vec<oci::runtime::Rlimit>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+}
+
+/// One build.
+pub struct Request {
+    /// The files.
+    pub context: Context,
+    /// Further contexts by name.
+    pub named_contexts: BTreeMap<String, NamedContext>,
+    /// The recipe.
+    pub dockerfile: DockerfileSource,
+    /// The stage to build; the last one without.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// What to build for; this machine without.
+    pub platform: Option<Platform>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// Names of the result.
+    pub tags: Vec<Reference>,
+    /// Take nothing from the cache.
+    pub no_cache: bool,
+    /// Take nothing from the cache in these stages.
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registry for newer base images.
+    pub pull: bool,
+    /// Network of `RUN`s that do not say otherwise.
+    pub network: NetMode,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// `--add-host`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Limits of `RUN` processes.
+    pub limits: Limits,
+    /// Merge the layers that the build adds into one.
+    pub squash: bool,
+    /// Seconds since 1970 that stand for "now" in what is written.
+    pub source_date_epoch: Option<i64>,
+    /// With `source_date_epoch`: no file of a new layer is newer than that.
+    pub rewrite_timestamp: bool,
+    /// `RUN --security=insecure` is allowed.
+    pub allow_insecure: bool,
+    /// Read trailing `# …` as Docker does.
+    pub strict: bool,
+    /// Set it to stop the build.
+    pub cancel: CancelToken,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            context: Context::Empty,
+            named_contexts: BTreeMap::new(),
+            dockerfile: DockerfileSource::InContext(None),
+            target: None,
+            build_args: BTreeMap::new(),
+            platform: None,
+            labels: BTreeMap::new(),
+            tags: Vec::new(),
+            no_cache: false,
+            no_cache_filter: Vec::new(),
+            pull: false,
+            network: NetMode::Bridge,
+            secrets: BTreeMap::new(),
+            extra_hosts: Vec::new(),
+            limits: Limits::default(),
+            squash: false,
+            source_date_epoch: None,
+            rewrite_timestamp: false,
+            allow_insecure: false,
+            strict: false,
+            cancel: CancelToken::default(),
+        }
+    }
+}
+
+/// Tells a build to stop. Clones share the flag.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Stops the build soon: running processes are killed.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`CancelToken::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A finished build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// Digest of the image configuration: the image id.
+    pub image_id: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// For which platform.
+    pub platform: Platform,
+    /// The names that it got.
+    pub tags: Vec<Reference>,
+    /// Steps that ran, and steps that were taken from the cache.
+    pub ran: u64,
+    /// See `ran`.
+    pub cached: u64,
+}
