@@ -62,7 +62,7 @@ struct Monitor {
     /// Set while the init runs.
     running: Option<Running>,
     execs: BTreeMap<String, Exec>,
-    waiters: Vec<(u32, Condition)>,
+    waiters: Vec<Waiter>,
     /// Connections that wait for the container to stop.
     stoppers: Vec<u32>,
     restarts: Restarts,
@@ -91,6 +91,14 @@ struct Running {
     cgroup: Option<Cgroup>,
     oom: Option<OomEvents>,
     since: Instant,
+}
+
+/// Who waits, and for what.
+struct Waiter {
+    connection: u32,
+    condition: Condition,
+    /// It came when the container did not run: the end of the clean-up of the last run is not the exit it means.
+    early: bool,
 }
 
 /// A further process.

@@ -114,10 +114,13 @@ impl Monitor {
     pub(super) fn answer_waiters(&mut self) {
         self.timers.cancel(Timer::Cleanup);
         let exit = Exit { exit_code: self.status.exit_code, error: None };
-        for (id, condition) in std::mem::take(&mut self.waiters) {
-            match condition {
-                Condition::NotRunning | Condition::NextExit => self.answer(id, &Reply::Exit(exit.clone())),
-                Condition::Removed => self.waiters.push((id, condition)),
+        for waiter in std::mem::take(&mut self.waiters) {
+            match waiter.condition {
+                Condition::NotRunning => self.answer(waiter.connection, &Reply::Exit(exit.clone())),
+                Condition::NextExit if !waiter.early => {
+                    self.answer(waiter.connection, &Reply::Exit(exit.clone()))
+                }
+                Condition::NextExit | Condition::Removed => self.waiters.push(waiter),
             }
         }
         for id in std::mem::take(&mut self.stoppers) {
@@ -128,8 +131,8 @@ impl Monitor {
     /// Answers everybody who waits: after the removal nothing else can happen.
     pub(super) fn answer_removed(&mut self, error: Option<&str>) {
         let exit = Exit { exit_code: self.status.exit_code, error: error.map(str::to_owned) };
-        for (id, _) in std::mem::take(&mut self.waiters) {
-            self.answer(id, &Reply::Exit(exit.clone()));
+        for waiter in std::mem::take(&mut self.waiters) {
+            self.answer(waiter.connection, &Reply::Exit(exit.clone()));
         }
     }
 
@@ -170,7 +173,7 @@ impl Monitor {
     pub(super) fn drop_connection(&mut self, id: u32) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.poll.delete(&connection);
-        self.waiters.retain(|&(waiter, _)| waiter != id);
+        self.waiters.retain(|waiter| waiter.connection != id);
         self.stoppers.retain(|&stopper| stopper != id);
         if let Role::Stream(subscriber) = &connection.role {
             let (session, fed) = (subscriber.session, subscriber.stdin);
@@ -191,7 +194,7 @@ impl Monitor {
             .clients
             .iter()
             .filter_map(|id| self.connections.get(id))
-            .any(|c| !c.stalled && c.backlog() >= limit)
+            .any(|c| !c.stalled && !c.closing && c.backlog() >= limit)
     }
 
     fn release_throttled(&mut self) {

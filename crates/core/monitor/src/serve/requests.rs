@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::connection::{Role, Subscriber};
 use super::notices::complain;
-use super::{INIT, Monitor};
+use super::{INIT, Monitor, Waiter};
 use crate::config::RestartPolicy;
 use crate::detach::{Matcher, parse_detach_keys};
 use crate::protocol::{Attach, Condition, Exit, Failure, FailureKind, Reply, Request};
@@ -110,7 +110,7 @@ impl Monitor {
             return Ok(Some(Reply::Exit(exit)));
         }
         connection.role = Role::Pending;
-        self.waiters.push((id, condition));
+        self.waiters.push(Waiter { connection: id, condition, early: !self.status.state.is_live() });
         Ok(None)
     }
 

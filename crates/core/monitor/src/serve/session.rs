@@ -95,6 +95,11 @@ impl Session {
         self.pidfd.is_some() && self.queue.len() < INPUT
     }
 
+    /// Whether what a client types is kept. Before the start nobody knows, so it is.
+    pub fn keeps_input(&self) -> bool {
+        self.pidfd.is_none() || (self.accepts_input && self.input.is_some())
+    }
+
     /// Whether all output has been read.
     pub fn is_drained(&self) -> bool {
         self.outputs.iter().all(Option::is_none)

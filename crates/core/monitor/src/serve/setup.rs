@@ -119,8 +119,7 @@ fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
     let lock = lock(&directory, &launch)?;
     redirect_errors(&directory).map_err(|source| Error::Open { path: path.join(place::ERRORS), source })?;
     let status = Status::read(&launch.container_dir)?.unwrap_or_default();
-    // We hold the lock, so whoever wrote "running" is dead.
-    let status = if status.state.is_live() { status.lost() } else { status };
+    let status = if status.state.is_live() { bury(&status, &launch)? } else { status };
     match rustix::fs::unlinkat(&directory, place::SOCKET, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(e) => return Err(Error::Open { path: path.join(place::SOCKET), source: e.into() }),
@@ -129,6 +128,8 @@ fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let listener =
         place::listen(&directory).map_err(|source| Error::Open { path: path.join(place::SOCKET), source })?;
+    // What the container and the clean-up inherit.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     listener.set_nonblocking(true).map_err(call("set up the socket"))?;
     let poll = Poll::new().map_err(call("create an epoll instance"))?;
     poll.add(&listener, Token::Listener, EventFlags::IN).map_err(call("watch the socket"))?;
@@ -152,6 +153,14 @@ fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
         buffer: vec![0; BUFFER].into_boxed_slice(),
     };
     Ok((monitor, lock))
+}
+
+/// We hold the lock, so whoever wrote that the container lives is dead, and the container with it. From now on a monitor is
+/// there again, so the file must not say so any more.
+fn bury(status: &Status, launch: &Launch) -> Result<Status, StatusError> {
+    let status = status.lost();
+    status.write(&launch.container_dir, true)?;
+    Ok(status)
 }
 
 fn make_directory(path: &Path) -> io::Result<OwnedFd> {

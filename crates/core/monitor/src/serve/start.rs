@@ -113,6 +113,7 @@ impl Monitor {
             Ok(_) => {
                 self.record(false);
                 self.event("start", &[]);
+                self.waiters.iter_mut().for_each(|waiter| waiter.early = false);
                 self.schedule_probe();
                 sys::daemon::trim_memory();
             }
@@ -154,6 +155,7 @@ impl Monitor {
         session.tty = config.tty;
         session.accepts_input = config.open_stdin;
         session.input_once = config.stdin_once;
+        session.input_ends &= config.stdin_once && !config.tty;
         (session.input, session.outputs) = (input, outputs);
         session.pidfd = Some(running.pidfd);
         session.exit_code = None;

@@ -18,6 +18,9 @@ use crate::stdcopy::Stream;
 
 /// How many times in a row one output is read before others get their turn.
 const TURN: usize = 16;
+/// How many times what an exited process has left behind is read: a full pipe several times over, though not for ever if
+/// somebody else still writes.
+const LEFT_BEHIND: usize = 256;
 
 impl Monitor {
     /// Watches a session's descriptors.
@@ -192,7 +195,7 @@ impl Monitor {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let mut forward = Vec::with_capacity(bytes.len());
         let detached = subscriber.keys.feed(bytes, &mut forward);
-        if session.accepts_input && session.input.is_some() {
+        if session.keeps_input() {
             session.queue.extend(forward);
         }
         if detached {
@@ -217,7 +220,7 @@ impl Monitor {
         subscriber.stdin = false;
         let held = subscriber.keys.finish().to_vec();
         let Some(state) = self.sessions.get_mut(&session) else { return };
-        if state.accepts_input && state.input.is_some() {
+        if state.keeps_input() {
             state.queue.extend(held);
         }
         // As in Docker: who ends his input, but not that of the process, has no further business with it.
@@ -229,12 +232,9 @@ impl Monitor {
 
     /// A client feeds a session no more; if that ends the process' input, so be it.
     pub(super) fn client_input_ended(&mut self, id: u32) {
-        if let Some(session) = self.sessions.get_mut(&id)
-            && session.input_once
-            && !session.tty
-            && session.pidfd.is_some()
-        {
-            session.input_ends = true;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            // Before the start nobody knows what that means; the start decides.
+            session.input_ends |= session.pidfd.is_none() || (session.input_once && !session.tty);
         }
         self.feed(id);
     }
@@ -242,7 +242,7 @@ impl Monitor {
     /// After the exit: reads all that is left, and gives up the rest of what others keep open.
     pub(super) fn drain(&mut self, id: u32) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            self.pump_output(id, stream, usize::MAX);
+            self.pump_output(id, stream, LEFT_BEHIND);
         }
     }
 

@@ -54,7 +54,6 @@ impl Monitor {
         }
         let signal = signal.unwrap_or(config.stop_signal);
         let timeout = timeout.unwrap_or(config.stop_timeout);
-        self.status.manually_stopped = true;
         if self.running.is_some() {
             self.signal(signal)?;
             if self.status.state == State::Paused {
@@ -64,6 +63,7 @@ impl Monitor {
                 self.timers.set_at_most(Timer::Kill, Duration::from_secs(seconds));
             }
         }
+        self.status.manually_stopped = true;
         self.stoppers.push(id);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.role = Role::Pending;
