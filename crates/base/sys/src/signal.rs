@@ -96,3 +96,30 @@ impl Blocked {
         unsafe { command.pre_exec(prepare) }.spawn()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, PidfdFlags};
+    use std::os::fd::AsFd;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_signal_reaches_the_process_behind_the_descriptor() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        // SIGRTMIN + 3, whose default action is to end the process.
+        send(pidfd.as_fd(), 37).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(37));
+        assert_eq!(send(pidfd.as_fd(), 9).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    }
+
+    #[test]
+    fn a_disregarded_signal_has_no_effect_here_but_on_what_is_executed() {
+        disregard(&[libc::SIGUSR2]).unwrap();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR2).unwrap();
+        let status = Command::new("sh").args(["-c", "kill -USR2 $$"]).status().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGUSR2));
+    }
+}

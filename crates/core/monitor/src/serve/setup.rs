@@ -1,8 +1,9 @@
 //! From `dhow monitor` to a serving process.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -164,7 +165,7 @@ fn bury(status: &Status, launch: &Launch) -> Result<Status, StatusError> {
 }
 
 fn make_directory(path: &Path) -> io::Result<OwnedFd> {
-    std::fs::create_dir_all(path)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     place::open(path)
 }
 
