@@ -1,0 +1,118 @@
+//! Builds: the classic `POST /build` with a tar context, or a directory that client and server share.
+
+mod classic;
+mod options;
+
+use std::path::PathBuf;
+
+use api::JsonMessage;
+use api::build::{BuildOptions, CachePruneOptions, NATIVE_PROGRESS_ID};
+use engine::builds::{self, Built, ContextSource, Event};
+use http::StatusCode;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::answer::{self, Result};
+use crate::call::Call;
+use crate::error::Failure;
+use crate::progress;
+use classic::Classic;
+
+/// Events that may wait for a slow client before the build waits too.
+const BACKLOG: usize = 256;
+
+pub async fn build(call: Call) -> Result {
+    let options = options::options(&call)?;
+    let credentials = api::auth::decode_all(call.header(api::common::REGISTRY_CONFIG_HEADER))
+        .map_err(|e| Failure::bad_request(format!("X-Registry-Config: {e}")))?;
+    let engine = call.engine.clone();
+    let context = match options.context_dir.as_str() {
+        "" => ContextSource::Tar(Box::pin(call.take_body())),
+        dir => ContextSource::Dir(PathBuf::from(dir)),
+    };
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let encode = encoder(&options);
+    let quiet = options.quiet;
+    let work = async move {
+        let built = builds::build(&engine, options, context, credentials, sender).await?;
+        Ok(last_messages(&built, quiet))
+    };
+    progress::answer(receiver, encode, work, failed).await
+}
+
+/// How events are shown to this client.
+fn encoder(options: &BuildOptions) -> Box<dyn FnMut(Event) -> Vec<JsonMessage> + Send> {
+    if options.native_progress {
+        return Box::new(|event| vec![native(&event)]);
+    }
+    if options.quiet {
+        return Box::new(|_| Vec::new());
+    }
+    let mut classic = Classic::default();
+    Box::new(move |event| classic.text(event))
+}
+
+fn native(event: &Event) -> JsonMessage {
+    JsonMessage {
+        id: NATIVE_PROGRESS_ID.to_owned(),
+        aux: serde_json::to_value(event).ok(),
+        ..JsonMessage::default()
+    }
+}
+
+fn last_messages(built: &Built, quiet: bool) -> Vec<JsonMessage> {
+    let id = built.image_id.to_string();
+    if quiet {
+        return vec![JsonMessage::aux(json!({ "ID": id })), JsonMessage::stream(format!("{id}\n"))];
+    }
+    let tagged =
+        built.tags.iter().map(|tag| JsonMessage::stream(format!("Successfully tagged {}\n", tag.familiar())));
+    let mut messages = vec![
+        JsonMessage::aux(json!({ "ID": id })),
+        JsonMessage::stream(format!("Successfully built {}\n", built.image_id.short())),
+    ];
+    messages.extend(tagged);
+    messages
+}
+
+/// A failed process passes its exit code on: docker's command line exits with it.
+fn failed(error: engine::Error) -> JsonMessage {
+    let code = error.message.rsplit_once("exit code: ").and_then(|(_, code)| code.trim().parse().ok());
+    JsonMessage::error(code.unwrap_or(1), error.message)
+}
+
+pub async fn prune(call: Call) -> Result {
+    let reserved = call.query.number("reserved-space")?.or(call.query.number("keep-storage")?);
+    let options = CachePruneOptions {
+        all: call.query.flag("all"),
+        reserved_space: reserved.unwrap_or(0),
+        max_used_space: call.query.number("max-used-space")?.unwrap_or(0),
+        min_free_space: call.query.number("min-free-space")?.unwrap_or(0),
+        filters: call.query.filters()?,
+    };
+    answer::ok(&builds::prune(&call.engine, options).await?)
+}
+
+/// A build ends with its client, so there is nothing to cancel by name.
+pub async fn cancel(_call: Call) -> Result {
+    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "a build is cancelled by closing its connection"))
+}
+
+pub async fn buildkit(_call: Call) -> Result {
+    Err(Failure::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "BuildKit sessions are not supported, set DOCKER_BUILDKIT=0",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_pass_through() {
+        let code = |message: &str| failed(engine::Error::system(message)).error_detail.unwrap().code;
+        assert_eq!(code("process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3"), 3);
+        assert_eq!(code("pull failed"), 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! The query parameters of a build.
+
+use std::path::Path;
+
+use api::build::{BuildExtras, BuildOptions, EXTRAS_HEADER};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+
+use crate::answer::Result;
+use crate::call::Call;
+use crate::error::Failure;
+
+/// Reads the parameters, and refuses what this server or this peer may not do.
+pub fn options(call: &Call) -> Result<BuildOptions> {
+    let query = &call.query;
+    let number = |name| Ok::<i64, Failure>(query.number(name)?.unwrap_or(0));
+    let options = BuildOptions {
+        dockerfile: query.text("dockerfile").to_owned(),
+        tags: query.all("t"),
+        extra_hosts: extra_hosts(call),
+        remote: query.text("remote").to_owned(),
+        quiet: query.flag("q"),
+        no_cache: query.flag("nocache"),
+        cache_from: json(call, "cachefrom")?,
+        pull: query.flag("pull"),
+        rm: query.flag_or("rm", true),
+        force_rm: query.flag("forcerm"),
+        memory: number("memory")?,
+        memory_swap: number("memswap")?,
+        cpu_shares: number("cpushares")?,
+        cpu_period: number("cpuperiod")?,
+        cpu_quota: number("cpuquota")?,
+        cpuset_cpus: query.text("cpusetcpus").to_owned(),
+        cpuset_mems: query.text("cpusetmems").to_owned(),
+        cgroup_parent: query.text("cgroupparent").to_owned(),
+        ulimits: json(call, "ulimits")?,
+        shm_size: number("shmsize")?,
+        build_args: json(call, "buildargs")?,
+        labels: json(call, "labels")?,
+        squash: query.flag("squash"),
+        network_mode: query.text("networkmode").to_owned(),
+        platform: query.text("platform").to_owned(),
+        target: query.text("target").to_owned(),
+        security_opt: json(call, "securityopt")?,
+        context_dir: query.text("dhow-context").to_owned(),
+        native_progress: query.text("progress") == "dhow",
+        extras: extras(call)?,
+    };
+    check(call, &options)?;
+    Ok(options)
+}
+
+fn check(call: &Call, options: &BuildOptions) -> Result<()> {
+    if !matches!(options.remote.as_str(), "" | "client-session") {
+        return Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "building from a remote context is not supported, send the context in the request",
+        ));
+    }
+    if call.query.text("version") == "2" || options.remote == "client-session" {
+        return Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "builds through a BuildKit session are not supported, set DOCKER_BUILDKIT=0",
+        ));
+    }
+    let named = options.extras.contexts.values().filter(|source| source.starts_with('/'));
+    for dir in
+        named.map(String::as_str).chain(Some(options.context_dir.as_str()).filter(|dir| !dir.is_empty()))
+    {
+        if !call.peer.shares_files() {
+            return Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                "a directory of the server cannot be named from here",
+            ));
+        }
+        if !Path::new(dir).is_absolute() {
+            return Err(Failure::bad_request(format!("build context {dir:?} is not an absolute path")));
+        }
+    }
+    Ok(())
+}
+
+/// Repeated in newer API versions, joined by commas in older ones.
+fn extra_hosts(call: &Call) -> Vec<String> {
+    let values = call.query.all("extrahosts");
+    values
+        .iter()
+        .flat_map(|value| value.split(','))
+        .filter(|host| !host.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A parameter that is a JSON document.
+fn json<T: DeserializeOwned + Default>(call: &Call, name: &str) -> Result<T> {
+    match call.query.text(name) {
+        "" => Ok(T::default()),
+        text => {
+            let document: Option<T> = serde_json::from_str(text)
+                .map_err(|e| Failure::bad_request(format!("error reading {name}: {e}")))?;
+            Ok(document.unwrap_or_default())
+        }
+    }
+}
+
+fn extras(call: &Call) -> Result<BuildExtras> {
+    BuildExtras::decode(call.header(EXTRAS_HEADER))
+        .map_err(|e| Failure::bad_request(format!("{EXTRAS_HEADER}: {e}")))
+}

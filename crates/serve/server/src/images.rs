@@ -1,0 +1,179 @@
+//! Images.
+
+use api::JsonMessage;
+use api::containers::{CommitOptions, Config};
+use api::images::{ImportOptions, ListOptions, PullOptions, RemoveOptions, Summary};
+use engine::images;
+use http::StatusCode;
+use tokio::sync::mpsc;
+
+use crate::answer::{self, Result};
+use crate::call::Call;
+use crate::error::Failure;
+use crate::progress;
+
+/// Messages that may wait for a slow client before the work waits too.
+const BACKLOG: usize = 64;
+
+pub async fn list(call: Call) -> Result {
+    let options = ListOptions {
+        all: call.query.flag("all"),
+        digests: call.query.flag("digests"),
+        shared_size: call.query.flag("shared-size"),
+        filters: call.query.filters()?,
+    };
+    let mut images = images::list(&call.engine, options).await?;
+    for image in &mut images {
+        if !call.version.at_least(44) {
+            image.virtual_size = image.size;
+        }
+        if !call.version.at_least(43) {
+            name_the_nameless(image);
+        }
+    }
+    answer::ok(&images)
+}
+
+/// Before API 1.43 an image without a name had this one.
+fn name_the_nameless(image: &mut Summary) {
+    if image.repo_tags.is_empty() && image.repo_digests.is_empty() {
+        image.repo_tags = vec!["<none>:<none>".to_owned()];
+        image.repo_digests = vec!["<none>@<none>".to_owned()];
+    }
+}
+
+pub async fn inspect(call: Call) -> Result {
+    let mut image = images::inspect(&call.engine, &call.name).await?;
+    if !call.version.at_least(44) {
+        image.virtual_size = image.size;
+    }
+    answer::ok(&image)
+}
+
+pub async fn history(call: Call) -> Result {
+    answer::ok(&images::history(&call.engine, &call.name).await?)
+}
+
+pub async fn tag(call: Call) -> Result {
+    images::tag(&call.engine, &call.name, call.query.text("repo"), call.query.text("tag")).await?;
+    Ok(answer::empty(StatusCode::CREATED))
+}
+
+pub async fn remove(call: Call) -> Result {
+    if call.name.trim().is_empty() {
+        return Err(Failure::bad_request("image name cannot be blank"));
+    }
+    let options = RemoveOptions {
+        force: call.query.flag("force"),
+        no_prune: call.query.flag("noprune"),
+        platforms: call.query.all("platforms"),
+    };
+    answer::ok(&images::remove(&call.engine, &call.name, options).await?)
+}
+
+pub async fn prune(call: Call) -> Result {
+    answer::ok(&images::prune(&call.engine, call.query.filters()?).await?)
+}
+
+/// `fromImage` pulls, `fromSrc` imports.
+pub async fn create(call: Call) -> Result {
+    match (call.query.text("fromImage"), call.query.text("fromSrc")) {
+        ("", "") => Err(Failure::bad_request("one of fromImage and fromSrc is needed")),
+        ("", _) => import(call).await,
+        _ => pull(call).await,
+    }
+}
+
+async fn pull(call: Call) -> Result {
+    let options = PullOptions {
+        from_image: call.query.text("fromImage").trim().to_owned(),
+        tag: call.query.text("tag").to_owned(),
+        platform: call.query.text("platform").to_owned(),
+    };
+    let credentials = call.registry_auth()?;
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let engine = call.engine.clone();
+    let work = async move { images::pull(&engine, options, credentials, sender).await.map(|_| Vec::new()) };
+    progress::answer(receiver, |message| vec![message], work, failed).await
+}
+
+async fn import(call: Call) -> Result {
+    let query = &call.query;
+    let options = ImportOptions {
+        from_src: query.text("fromSrc").to_owned(),
+        repo: query.text("repo").to_owned(),
+        tag: query.text("tag").to_owned(),
+        message: query.text("message").to_owned(),
+        changes: query.all("changes"),
+        platform: query.text("platform").to_owned(),
+    };
+    if options.from_src != "-" {
+        return Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "importing from a URL is not supported, send the archive in the request",
+        ));
+    }
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let engine = call.engine.clone();
+    let body = call.take_body();
+    let work = async move { images::import(&engine, options, body, sender).await.map(|_| Vec::new()) };
+    progress::answer(receiver, |message| vec![message], work, failed).await
+}
+
+pub async fn load(call: Call) -> Result {
+    let quiet = call.query.flag_or("quiet", true);
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let engine = call.engine.clone();
+    let body = call.take_body();
+    let work = async move { images::load(&engine, body, quiet, sender).await.map(|_| Vec::new()) };
+    progress::answer(receiver, |message| vec![message], work, failed).await
+}
+
+pub async fn push(call: Call) -> Result {
+    let credentials = call.registry_auth()?;
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let (engine, name, tag) = (call.engine.clone(), call.name.clone(), call.query.text("tag").to_owned());
+    let work =
+        async move { images::push(&engine, &name, &tag, credentials, sender).await.map(|_| Vec::new()) };
+    progress::answer(receiver, |message| vec![message], work, failed).await
+}
+
+fn failed(error: engine::Error) -> JsonMessage {
+    JsonMessage::error(0, error.message)
+}
+
+pub async fn save(call: Call) -> Result {
+    let names = if call.name.is_empty() { call.query.all("names") } else { vec![call.name.clone()] };
+    if names.is_empty() {
+        return Err(Failure::bad_request("no image to save"));
+    }
+    let tar = images::save(&call.engine, names).await?;
+    Ok(answer::bytes("application/x-tar", tar))
+}
+
+pub async fn commit(mut call: Call) -> Result {
+    let config: Option<Config> = call.json_or_none::<Option<Config>>().await?.flatten();
+    let query = &call.query;
+    let options = CommitOptions {
+        container: query.text("container").to_owned(),
+        repo: query.text("repo").to_owned(),
+        tag: query.text("tag").to_owned(),
+        comment: query.text("comment").to_owned(),
+        author: query.text("author").to_owned(),
+        pause: query.flag_or("pause", true),
+        changes: query.all("changes"),
+        config,
+    };
+    answer::json(StatusCode::CREATED, &images::commit(&call.engine, options).await?)
+}
+
+pub async fn search(_call: Call) -> Result {
+    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "searching registries is not supported by this engine"))
+}
+
+pub async fn distribution(_call: Call) -> Result {
+    Err(Failure::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "looking at images in registries without pulling them is not supported by this engine",
+    ))
+}

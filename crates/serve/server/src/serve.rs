@@ -1,0 +1,116 @@
+//! Accepting connections and answering on them until the server is told to stop.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Engine;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::dispatch::dispatch;
+use crate::listen::{Access, Listener, Peer, Stream};
+
+/// The longest head of a request.
+const HEAD_MAX: usize = 256 << 10;
+/// How many headers a request may have.
+const HEADERS_MAX: usize = 128;
+/// How long a client may take to send a head, and how long an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long connections may take to finish when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long accepting pauses when this process has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves all listeners until `shutdown` ends; requests under way get a few seconds to finish.
+///
+/// `hosts` are names of this server that TCP clients may use besides addresses and the machine's own name.
+pub async fn serve(
+    engine: Engine,
+    listeners: Vec<Listener>,
+    hosts: Vec<String>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let hosts: Arc<[String]> = hosts.into();
+    let (stop, stopped) = watch::channel(false);
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(engine.clone(), listener, hosts.clone(), stopped.clone()));
+    }
+    drop(stopped);
+    shutdown.await;
+    // Fails only when nobody listens any more.
+    let _ = stop.send(true);
+    while accepting.join_next().await.is_some() {}
+}
+
+async fn accept(engine: Engine, listener: Listener, hosts: Arc<[String]>, mut stop: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let access = Access { peer, hosts: hosts.clone() };
+                connections.spawn(connection(engine.clone(), stream, access, Some(stop.clone())));
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "accept connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::debug!("connections were cut at the server's end");
+    }
+}
+
+/// Serves one half of a socket pair in this process and gives the other half to the client.
+pub fn embedded(engine: Engine) -> io::Result<UnixStream> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let access = Access { peer: Peer::InProcess, hosts: Arc::from([]) };
+    tokio::spawn(connection(engine, Stream::Unix(ours), access, None));
+    Ok(theirs)
+}
+
+/// Answers requests on one connection until its end.
+pub async fn connection(engine: Engine, stream: Stream, access: Access, stop: Option<watch::Receiver<bool>>) {
+    let service = service_fn(move |request| {
+        let (engine, access) = (engine.clone(), access.clone());
+        async move { Ok::<_, Infallible>(dispatch(engine, access, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let stopping = async {
+        match stop {
+            // An error means that the server is gone, which is the same.
+            Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(error = %e, "connection ended");
+    }
+}

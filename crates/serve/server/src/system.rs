@@ -1,0 +1,51 @@
+//! The server and its machine.
+
+use api::auth::AuthConfig;
+use api::events::EventsOptions;
+use engine::system;
+use http::{HeaderValue, header};
+
+use crate::answer::{self, Result};
+use crate::call::Call;
+
+/// `Builder-Version: 1` makes docker's command line send a tar context to `/build`; 2 would be BuildKit's session.
+pub async fn ping(call: Call) -> Result {
+    let mut answer = answer::text(if call.is_head { "" } else { "OK" });
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert("Builder-Version", HeaderValue::from_static("1"));
+    headers.insert("Swarm", HeaderValue::from_static("inactive"));
+    Ok(answer)
+}
+
+pub async fn version(call: Call) -> Result {
+    answer::ok(&system::version(&call.engine).await?)
+}
+
+pub async fn info(call: Call) -> Result {
+    answer::ok(&system::info(&call.engine).await?)
+}
+
+pub async fn events(call: Call) -> Result {
+    let options = EventsOptions {
+        since: call.query.text("since").to_owned(),
+        until: call.query.text("until").to_owned(),
+        filters: call.query.filters()?,
+    };
+    Ok(answer::documents(system::events(&call.engine, options).await?))
+}
+
+pub async fn df(call: Call) -> Result {
+    answer::ok(&system::df(&call.engine, &call.query.all("type")).await?)
+}
+
+/// What is on disk and in the kernel against what is known; ours, not Docker's.
+pub async fn check(call: Call) -> Result {
+    answer::ok(&system::check(&call.engine, call.query.flag("repair")).await?)
+}
+
+pub async fn auth(mut call: Call) -> Result {
+    let credentials: AuthConfig = call.json().await?;
+    answer::ok(&system::auth(&call.engine, credentials).await?)
+}
