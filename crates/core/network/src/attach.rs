@@ -6,9 +6,10 @@ use crate::error::Error;
 use crate::firewall;
 use crate::link::{self, Pair, PortFlags};
 use crate::model::{Endpoint, Network};
+use crate::sysctl;
 use rustix::io::Errno;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use sys::netlink::{Message, Socket};
 use sys::netns;
 
@@ -26,8 +27,9 @@ pub fn create_namespace() -> Result<OwnedFd, Error> {
 }
 
 fn raise_loopback() -> Result<(), Error> {
-    write_sysctl("/proc/sys/net/ipv6/conf/default/accept_ra", "0")?;
-    write_sysctl("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
+    let future = sysctl::of_interface6("default");
+    sysctl::set(future.join("accept_ra"), "0")?;
+    sysctl::set(future.join("disable_ipv6"), "1")?;
     let error = |source| Error::Link { attempt: "raise", ifname: "lo".into(), source };
     route_socket()?.execute(vec![link::up(LOOPBACK)]).map_err(error)
 }
@@ -103,17 +105,16 @@ fn pair_plan(
 /// (Isolated ports do not reach each other that way: with br_netfilter a network without icc has no
 /// connections through published ports between its own endpoints.)
 fn frames_are_filtered() -> bool {
-    let value = std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables");
-    value.is_ok_and(|value| value.trim() != "0")
+    sysctl::is(Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables"), "1")
 }
 
 /// Addresses, routes and sysctls inside of the namespace.
 fn configure(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error> {
     let work = || {
         let ipv6 = endpoint.addresses.iter().any(|net| net.addr().is_ipv6());
-        let settings = PathBuf::from("/proc/sys/net/ipv6/conf").join(&endpoint.ifname);
-        write_sysctl(settings.join("accept_ra"), "0")?;
-        write_sysctl(settings.join("disable_ipv6"), if ipv6 { "0" } else { "1" })?;
+        let settings = sysctl::of_interface6(&endpoint.ifname);
+        sysctl::set(settings.join("accept_ra"), "0")?;
+        sysctl::set(settings.join("disable_ipv6"), if ipv6 { "0" } else { "1" })?;
         let mut socket = route_socket()?;
         let link = bridge::find(&mut socket, &endpoint.ifname)?;
         let index = link.ok_or_else(|| Error::NoInterface(endpoint.ifname.clone()))?.index;
@@ -127,20 +128,6 @@ fn configure(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error
     netns::within(namespace, work).map_err(|source| Error::Namespace { attempt: "enter", source })?
 }
 
-/// A kernel without IPv6 has none of these files, and nothing to turn off.
-fn write_sysctl(path: impl Into<PathBuf>, value: &'static str) -> Result<(), Error> {
-    let path = path.into();
-    if std::fs::read_to_string(&path).is_ok_and(|found| found.trim() == value) {
-        return Ok(());
-    }
-    match std::fs::write(&path, value) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::Sysctl { path, value, source })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Leads the endpoint's published ports to it. [`attach`] does it; alone it restores them after another
 /// program flushed the firewall.
 pub fn publish(network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
@@ -148,17 +135,32 @@ pub fn publish(network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
     conntrack::forget(endpoint)
 }
 
-/// Stops leading ports to the endpoint and lets the kernel forget its connectionless traffic. The interface
-/// stays; it goes with its namespace.
+/// Cuts the endpoint off and frees its ports and addresses for others, at once: nothing leads to it any
+/// more and the bridge passes nothing that it sends. What is left of the interface goes with its namespace.
+/// All steps are taken also behind a failed one; what is gone already is no error.
 pub fn withdraw(endpoint: &Endpoint) -> Result<(), Error> {
-    firewall::withdraw(endpoint)?;
-    conntrack::forget(endpoint)
+    let withdrawn = firewall::withdraw(endpoint);
+    let forgotten = conntrack::forget(endpoint);
+    silence(&port_name(&endpoint.id))?;
+    withdrawn.and(forgotten)
 }
 
-/// Takes the endpoint off the network. All steps are taken also behind a failed one; what is gone already
-/// is no error.
+fn silence(ifname: &str) -> Result<(), Error> {
+    let mut socket = route_socket()?;
+    let Some(link) = bridge::find(&mut socket, ifname)? else { return Ok(()) };
+    match socket.execute(vec![link::disabled_port(link.index)]) {
+        Err(source) if source.refusal() != Some(Errno::NODEV) => {
+            Err(Error::Link { attempt: "disable interface", ifname: ifname.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes the endpoint off the network and its interface out of a namespace that lives on. Takes some ten
+/// milliseconds; for a container that ends, [`withdraw`] is enough.
 pub fn detach(endpoint: &Endpoint) -> Result<(), Error> {
-    let withdrawn = withdraw(endpoint);
+    let withdrawn = firewall::withdraw(endpoint);
+    let forgotten = conntrack::forget(endpoint);
     bridge::delete_link(&mut route_socket()?, "remove interface", &port_name(&endpoint.id))?;
-    withdrawn
+    withdrawn.and(forgotten)
 }

@@ -5,6 +5,7 @@ use crate::firewall;
 use crate::forwarding;
 use crate::link::{self, Link};
 use crate::model::{Bridge, Mac, Network};
+use crate::sysctl;
 use ipnet::IpNet;
 use rustix::io::Errno;
 use std::net::IpAddr;
@@ -59,9 +60,17 @@ fn ensure_bridge(socket: &mut Socket, network: &Network) -> Result<(), Error> {
     }
     let ipv6 = wanted.iter().any(|net| net.addr().is_ipv6());
     if existing.alias.as_deref() != Some(alias.as_str()) || !batch.is_empty() {
+        close_to_advertisements(&bridge.ifname, ipv6)?;
         batch.insert(0, link::bridge_settings(&bridge.ifname, &alias, ipv6));
     }
     if batch.is_empty() { Ok(()) } else { socket.execute(batch).map_err(error) }
+}
+
+/// A container must not tell this machine where its routers are (CVE-2020-13401 in the other direction).
+fn close_to_advertisements(ifname: &str, ipv6: bool) -> Result<(), Error> {
+    let settings = sysctl::of_interface6(ifname);
+    sysctl::set(settings.join("accept_ra"), "0")?;
+    sysctl::set(settings.join("disable_ipv6"), if ipv6 { "0" } else { "1" })
 }
 
 fn create(socket: &mut Socket, bridge: &Bridge) -> Result<Link, Error> {

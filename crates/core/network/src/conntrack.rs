@@ -6,6 +6,7 @@
 
 use crate::bridge::route_socket;
 use crate::error::Error;
+use crate::firewall;
 use crate::link;
 use crate::model::{Endpoint, PortMap, Protocol};
 use rustix::io::Errno;
@@ -31,19 +32,20 @@ pub(crate) fn forget(endpoint: &Endpoint) -> Result<(), Error> {
     }
     let local = local_addresses()?;
     let mut socket = Socket::open(netlink::Protocol::Netfilter).map_err(Error::Socket)?;
-    for ipv4 in [true, false] {
-        let family = if ipv4 { 2 } else { 10 };
-        if !ports.iter().any(|map| map.host_ip.is_ipv4() == ipv4) {
-            continue;
-        }
+    let outcome = forget_flows(&mut socket, |flow| flow.concerns(endpoint, &ports, &local));
+    firewall::close_later(socket);
+    outcome
+}
+
+fn forget_flows(socket: &mut Socket, doomed: impl Fn(&Flow) -> bool) -> Result<(), Error> {
+    for family in [2, 10] {
         let flows = match socket.dump(&Message::new(GET, 0, &[family, 0, 0, 0])) {
             Ok(flows) => flows,
             Err(netlink::Error::Refused { .. }) => return Ok(()),
             Err(source) => return Err(Error::List("connections", source)),
         };
-        let ours =
-            |flow: &&Received| Flow::of(flow).is_some_and(|flow| flow.concerns(endpoint, &ports, &local));
-        for flow in flows.iter().filter(ours) {
+        let doomed = |flow: &&Received| Flow::of(flow).is_some_and(|flow| doomed(&flow));
+        for flow in flows.iter().filter(doomed) {
             match socket.execute(vec![deletion(family, flow)]) {
                 Err(error) if error.refusal() == Some(Errno::NOENT) => {}
                 outcome => outcome.map_err(|source| Error::Firewall { attempt: "forget flow", source })?,

@@ -21,6 +21,7 @@ mod owner;
 pub mod ports;
 pub mod resolv;
 mod survey;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 

@@ -129,14 +129,23 @@ fn forget(
     whose: impl Fn(&Element) -> bool,
 ) -> Result<(), Error> {
     let mut socket = open()?;
-    change(&mut socket, attempt, |socket| {
+    let outcome = change(&mut socket, attempt, |socket| {
         let mut messages = Vec::new();
         for family in Family::ALL {
             let present = listing::entries(socket, family, sets)?;
             messages.extend(difference(&present, &[], family, |entry| whose(&entry.2)));
         }
         Ok(messages)
-    })
+    });
+    close_later(socket);
+    outcome
+}
+
+/// Closes a netfilter socket off the caller's path: after a removal the kernel makes `close` wait until
+/// what was removed is freed, which takes more than ten milliseconds.
+pub(crate) fn close_later(socket: Socket) {
+    // When no thread can be had the closure is dropped here, and the socket with it.
+    let _ = std::thread::Builder::new().name("close".into()).stack_size(64 * 1024).spawn(|| drop(socket));
 }
 
 /// What turns the present elements of `scope` into the wanted ones.

@@ -250,6 +250,7 @@ pub(crate) fn set(family: Family, set: &Set, number: u32) -> Message {
     const DATA_LENGTH: u16 = 7;
     const DESCRIPTION: u16 = 9;
     const ID: u16 = 10;
+    const USERDATA: u16 = 13;
     let (key_type, key_length) = concatenation(set.key, family);
     let mut message = Message::new(NEW_SET, CREATE, &header(family))
         .text(SET_TABLE, TABLE)
@@ -258,6 +259,9 @@ pub(crate) fn set(family: Family, set: &Set, number: u32) -> Message {
         .be32(KEY_TYPE, key_type)
         .be32(KEY_LENGTH, key_length)
         .be32(ID, number);
+    if set.key == [Part::Interface] {
+        message = message.bytes(USERDATA, &text_key());
+    }
     if set.ranges {
         let widths = set.key.iter().map(|part| part.width(family));
         message = message.nest(DESCRIPTION, |description| {
@@ -270,6 +274,14 @@ pub(crate) fn set(family: Family, set: &Set, number: u32) -> Message {
     }
     let (data_type, data_length) = concatenation(set.data, family);
     message.be32(DATA_TYPE, data_type).be32(DATA_LENGTH, data_length)
+}
+
+/// Tells the `nft` program that the bytes of a key stand in the order of a text.
+fn text_key() -> [u8; 6] {
+    const KEY_BYTE_ORDER: u8 = 0;
+    const HOST: u32 = 1;
+    let [a, b, c, d] = HOST.to_ne_bytes();
+    [KEY_BYTE_ORDER, 4, a, b, c, d]
 }
 
 /// An element of a set or a map.

@@ -1,7 +1,7 @@
 //! Endpoints come, reach what they may, and leave nothing.
 
 use super::{Host, NEIGHBOUR, Space, UPLINK, endpoint, ip, network};
-use crate::{attach, create_namespace, link, remove_network, remove_orphan, survey};
+use crate::{attach, create_namespace, link, remove_network, remove_orphan, survey, withdraw};
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
@@ -40,14 +40,10 @@ fn the_interface_is_as_described() {
     };
     assert_eq!(read("/proc/sys/net/ipv6/conf/eth0/disable_ipv6"), "1");
     assert_eq!(read("/proc/sys/net/ipv6/conf/eth0/accept_ra"), "0");
-    let links = web.space.run(|| {
-        let mut socket = crate::bridge::route_socket().unwrap();
-        crate::bridge::find(&mut socket, "eth0").unwrap().unwrap()
-    });
-    assert_eq!(links.kind, "veth");
-    // /sys is another namespace's here; the neighbour table of a peer is not: ask the socket API.
-    let table = web.space.run(|| std::fs::read_to_string("/proc/thread-self/net/dev")).unwrap();
-    assert!(table.contains("eth0"), "{table}");
+    let find = || crate::bridge::find(&mut crate::bridge::route_socket().unwrap(), "eth0");
+    let link = web.space.run(find).unwrap().unwrap();
+    assert_eq!(link.kind, "veth");
+    assert_eq!(link.alias, None, "the container does not see our names");
 }
 
 #[test]
@@ -175,4 +171,25 @@ fn two_engines_at_once() {
 fn links(space: &Space) -> BTreeSet<String> {
     let listed = space.run(|| crate::bridge::route_socket().unwrap().dump(&link::all_links()).unwrap());
     listed.iter().filter_map(link::parse_link).map(|link| link.name).collect()
+}
+
+#[test]
+fn a_withdrawn_endpoint_is_silent_at_once() {
+    let host = Host::new();
+    let net = network("dhow0", &["172.17.0.0/16"]);
+    let (web, other) = host.with_two(&net);
+    let _web = web.space.serve(80);
+    other.space.ask("172.17.0.2:80").unwrap();
+    host.space.run(|| withdraw(&web.endpoint)).unwrap();
+    assert!(other.space.is_cut_off_from("172.17.0.2:80"));
+    assert!(web.space.is_cut_off_from("172.17.0.1:8080"));
+    assert!(host.space.run(survey).unwrap().published.is_empty());
+    let mut heir = endpoint(&net, 2, &["0.0.0.0:8080:80"]);
+    heir.id = "ffffffffffff".into();
+    let heir = host.attach(&net, heir);
+    let _heir = heir.space.serve(80);
+    other.space.ask("172.17.0.2:80").unwrap();
+    host.neighbour.ask(&format!("{UPLINK}:8080")).unwrap();
+    host.space.run(|| withdraw(&web.endpoint)).unwrap();
+    drop(web);
 }

@@ -20,6 +20,11 @@ fn an_ipv6_network_works_like_the_other() {
     host.space.ask("127.0.0.1:8080").unwrap();
     assert_eq!(other.space.ask("[2001:db8::2]:9000").unwrap().ip(), ip("2001:db8::1"));
     assert!(host.neighbour.is_cut_off_from("[fd00:17::2]:81"));
+    let accepts = |ifname: &str| {
+        let path = crate::sysctl::of_interface6(ifname).join("accept_ra");
+        host.space.run(|| std::fs::read_to_string(path)).unwrap().trim().to_owned()
+    };
+    assert_eq!((accepts("up0").as_str(), accepts("dhow0").as_str()), ("2", "0"));
     host.detach(&web);
     assert!(host.neighbour.is_cut_off_from("[2001:db8::1]:8080"));
 }

@@ -1,17 +1,14 @@
 //! UDP has no connections, but the kernel remembers flows.
 
-use super::{Host, PATIENCE, SHORT, Space, UPLINK, endpoint, network};
-use crate::Endpoint;
+use super::{Host, PATIENCE, Space, UPLINK, endpoint, network};
 use std::net::UdpSocket;
-use std::time::Instant;
 
 fn bound(space: &Space, address: &str) -> UdpSocket {
     let socket = space.run(|| UdpSocket::bind(address)).unwrap();
-    socket.set_read_timeout(Some(SHORT)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-/// Sends until something arrives.
 fn reaches(from: &UdpSocket, to: &str, at: &UdpSocket) -> bool {
     from.send_to(b"ping", to).unwrap();
     let mut buffer = [0; 16];
@@ -39,20 +36,17 @@ fn answers_come_from_the_published_address() {
     let host = Host::new();
     let net = network("dhow0", &["172.17.0.0/16"]);
     host.ensure(&net);
-    let ports: Endpoint = endpoint(&net, 2, &["0.0.0.0:5353:53/udp"]);
-    let dns = host.attach(&net, ports);
+    let dns = host.attach(&net, endpoint(&net, 2, &["0.0.0.0:5353:53/udp"]));
     let server = bound(&dns.space, "0.0.0.0:53");
     for (space, address) in
         [(&host.neighbour, format!("{UPLINK}:5353")), (&host.space, "127.0.0.1:5353".into())]
     {
         let client = bound(space, "0.0.0.0:0");
-        let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 16];
         client.send_to(b"ping", &address).unwrap();
         let (_, peer) = server.recv_from(&mut buffer).unwrap();
         server.send_to(b"pong", peer).unwrap();
         let (_, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!(from.to_string(), address);
-        assert!(Instant::now() < deadline);
     }
 }
