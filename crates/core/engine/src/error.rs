@@ -104,6 +104,49 @@ impl Error {
     }
 }
 
+impl From<state::Error> for Error {
+    fn from(error: state::Error) -> Error {
+        Error::from_chain(&error)
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        let kind = match &error {
+            store::Error::NoImage(_) | store::Error::Platform { .. } => Kind::NotFound,
+            store::Error::Reference(_) | store::Error::Ambiguous(_) => Kind::InvalidParameter,
+            _ => Kind::System,
+        };
+        Error::new(kind, chain(&error))
+    }
+}
+
+impl From<api::filters::Error> for Error {
+    fn from(error: api::filters::Error) -> Error {
+        Error::invalid(error.to_string())
+    }
+}
+
+impl From<monitor::client::Error> for Error {
+    fn from(error: monitor::client::Error) -> Error {
+        use monitor::protocol::FailureKind;
+        let kind = match &error {
+            monitor::client::Error::Failed(failure) => match failure.kind {
+                FailureKind::NotRunning
+                | FailureKind::Paused
+                | FailureKind::Busy
+                | FailureKind::ExecConflict => Kind::Conflict,
+                FailureKind::AlreadyRunning => Kind::NotModified,
+                FailureKind::NoSuchExec => Kind::NotFound,
+                FailureKind::Invalid | FailureKind::Start => Kind::InvalidParameter,
+                FailureKind::System => Kind::System,
+            },
+            _ => Kind::System,
+        };
+        Error::new(kind, chain(&error))
+    }
+}
+
 /// `error` and all its sources in one line, joined by `: `.
 ///
 /// A source whose text the message before it already ends with is left out: some foreign error types repeat it.

@@ -8,7 +8,18 @@
 //! Work that touches the kernel, files or the database is synchronous and runs on the blocking pool; dropping a
 //! returned future or receiver ends streaming work.
 
+pub mod containers;
 pub mod error;
+mod events;
+mod ids;
+mod lock;
+mod machine;
+pub mod networks;
+mod prune;
+pub mod spec;
+mod undo;
+pub mod volumes;
+mod watch;
 
 pub use error::{Error, Kind, Result};
 
@@ -75,7 +86,9 @@ impl Engine {
         }
         let db = state::Db::open(&config.root.join("state.db")).during("open the database")?;
         let store = store::Store::open(&config.root, &db).during("open the store")?;
-        Ok(Engine { inner: Arc::new(Inner { config, db, store }) })
+        let engine = Engine { inner: Arc::new(Inner { config, db, store }) };
+        networks::ensure_predefined(&engine)?;
+        Ok(engine)
     }
 
     /// Where this engine lives.

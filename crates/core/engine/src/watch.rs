@@ -3,18 +3,18 @@
 //! Logs, events and status are files that other processes append to or replace. A follower reads to the end, then
 //! awaits [`Watch::changed`]. The watch must be made *before* reading, else a write between the two is missed.
 
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rustix::fs::inotify;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 
 use crate::error::{Context, Result};
 
 /// An inotify watch on one or more directories.
 pub struct Watch {
-    fd: AsyncFd<OwnedFd>,
+    // To the runtime an inotify instance is what a pipe is: something that becomes readable.
+    queue: Receiver,
 }
 
 impl Watch {
@@ -31,30 +31,46 @@ impl Watch {
         for dir in dirs {
             inotify::add_watch(&fd, *dir, flags).during(format_args!("watch {}", dir.display()))?;
         }
-        Ok(Watch { fd: AsyncFd::new(fd).during("watch an inotify instance")? })
+        let queue = Receiver::from_owned_fd_unchecked(fd).during("watch an inotify instance")?;
+        Ok(Watch { queue })
     }
 
     /// Returns when something has changed since the watch was made or since the last return.
     ///
     /// Cancel safe. Spurious returns are possible: the caller looks again.
     pub async fn changed(&self) -> Result<()> {
+        let mut events = [0; 4096];
         loop {
-            let mut ready = self.fd.readable().await.during("wait for a file change")?;
-            let mut buffer = [MaybeUninit::uninit(); 4096];
+            self.queue.readable().await.during("wait for a file change")?;
             let mut any = false;
-            let mut reader = inotify::Reader::new(self.fd.get_ref(), &mut buffer);
             loop {
-                match reader.next() {
+                match self.queue.try_read(&mut events) {
                     Ok(_) => any = true,
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(rustix::io::Errno::AGAIN) => break,
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                     Err(e) => return Err(e).during("read file changes"),
                 }
             }
-            ready.clear_ready();
             if any {
                 return Ok(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let watch = Watch::new(&[dir.path()]).unwrap();
+        std::fs::write(dir.path().join("a"), "x").unwrap();
+        watch.changed().await.unwrap();
+        let mut second = std::pin::pin!(watch.changed());
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        std::fs::write(dir.path().join("a"), "y").unwrap();
+        second.await.unwrap();
     }
 }

@@ -1,9 +1,9 @@
 //! Containers: the definitions. What happens to a container at run time is its monitor's and stands in files.
 
 use oci::{ChainId, Digest};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
-use crate::Error;
+use crate::{Error, Tx};
 
 /// Tables of this noun.
 pub const SCHEMA: &str = "
@@ -67,7 +67,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Container> {
 /// Adds a container and notes which volumes it uses (they must exist).
 ///
 /// The caller looks for the name first, in the same write transaction; the constraint is the backstop.
-pub fn insert(tx: &Connection, container: &Container, volumes: &[String]) -> Result<(), Error> {
+pub fn insert(tx: &Tx<'_>, container: &Container, volumes: &[String]) -> Result<(), Error> {
     tx.prepare_cached(
         "INSERT INTO containers (id, name, created, image, image_id, layer, document) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?
@@ -89,32 +89,32 @@ pub fn insert(tx: &Connection, container: &Container, volumes: &[String]) -> Res
 }
 
 /// The container of exactly this id.
-pub fn get(tx: &Connection, id: &str) -> Result<Option<Container>, Error> {
+pub fn get(tx: &Tx<'_>, id: &str) -> Result<Option<Container>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM containers WHERE id = ?");
     Ok(tx.prepare_cached(&sql)?.query_row([id], from_row).optional()?)
 }
 
 /// The container of exactly this name.
-pub fn by_name(tx: &Connection, name: &str) -> Result<Option<Container>, Error> {
+pub fn by_name(tx: &Tx<'_>, name: &str) -> Result<Option<Container>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM containers WHERE name = ?");
     Ok(tx.prepare_cached(&sql)?.query_row([name], from_row).optional()?)
 }
 
 /// At most two containers whose id starts with `prefix`, which must be hexadecimal: enough to see ambiguity.
-pub fn by_id_prefix(tx: &Connection, prefix: &str) -> Result<Vec<Container>, Error> {
+pub fn by_id_prefix(tx: &Tx<'_>, prefix: &str) -> Result<Vec<Container>, Error> {
     // 'g' sorts after every hexadecimal digit, so this is a range scan of the primary key.
     let sql = format!("SELECT {COLUMNS} FROM containers WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2");
     Ok(tx.prepare_cached(&sql)?.query_map([prefix], from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// All containers, newest first.
-pub fn list(tx: &Connection) -> Result<Vec<Container>, Error> {
+pub fn list(tx: &Tx<'_>) -> Result<Vec<Container>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM containers ORDER BY created DESC, id");
     Ok(tx.prepare_cached(&sql)?.query_map([], from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// All container ids.
-pub fn ids(tx: &Connection) -> Result<Vec<String>, Error> {
+pub fn ids(tx: &Tx<'_>) -> Result<Vec<String>, Error> {
     Ok(tx
         .prepare_cached("SELECT id FROM containers")?
         .query_map([], |r| r.get(0))?
@@ -122,7 +122,7 @@ pub fn ids(tx: &Connection) -> Result<Vec<String>, Error> {
 }
 
 /// Id and name of each container that was made from this image.
-pub fn of_image(tx: &Connection, image_id: &Digest) -> Result<Vec<(String, String)>, Error> {
+pub fn of_image(tx: &Tx<'_>, image_id: &Digest) -> Result<Vec<(String, String)>, Error> {
     Ok(tx
         .prepare_cached("SELECT id, name FROM containers WHERE image_id = ? ORDER BY created DESC")?
         .query_map([image_id.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))?
@@ -130,7 +130,7 @@ pub fn of_image(tx: &Connection, image_id: &Digest) -> Result<Vec<(String, Strin
 }
 
 /// The topmost layers that containers stand on: roots for garbage collection.
-pub fn layers(tx: &Connection) -> Result<Vec<ChainId>, Error> {
+pub fn layers(tx: &Tx<'_>) -> Result<Vec<ChainId>, Error> {
     let mut select = tx.prepare_cached("SELECT DISTINCT layer FROM containers WHERE layer IS NOT NULL")?;
     let texts = select.query_map([], |r| r.get::<_, String>(0))?;
     let mut layers = Vec::new();
@@ -143,18 +143,18 @@ pub fn layers(tx: &Connection) -> Result<Vec<ChainId>, Error> {
 }
 
 /// Gives a container another name.
-pub fn rename(tx: &Connection, id: &str, name: &str) -> Result<(), Error> {
+pub fn rename(tx: &Tx<'_>, id: &str, name: &str) -> Result<(), Error> {
     tx.prepare_cached("UPDATE containers SET name = ?2 WHERE id = ?1")?.execute([id, name])?;
     Ok(())
 }
 
 /// Replaces the engine's document.
-pub fn set_document(tx: &Connection, id: &str, document: &str) -> Result<(), Error> {
+pub fn set_document(tx: &Tx<'_>, id: &str, document: &str) -> Result<(), Error> {
     tx.prepare_cached("UPDATE containers SET document = ?2 WHERE id = ?1")?.execute([id, document])?;
     Ok(())
 }
 
 /// Removes a container with its endpoints and volume uses; whether there was one.
-pub fn delete(tx: &Connection, id: &str) -> Result<bool, Error> {
+pub fn delete(tx: &Tx<'_>, id: &str) -> Result<bool, Error> {
     Ok(tx.prepare_cached("DELETE FROM containers WHERE id = ?")?.execute([id])? > 0)
 }

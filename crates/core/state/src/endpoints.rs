@@ -2,9 +2,9 @@
 //!
 //! A row appears when a container starts or is connected, and goes when its network namespace is taken down.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 
-use crate::Error;
+use crate::{Error, Tx};
 
 /// Tables of this noun.
 pub const SCHEMA: &str = "
@@ -53,7 +53,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Endpoint> {
 }
 
 /// Adds an endpoint; a taken address or a second endpoint of the same container is a constraint error.
-pub fn insert(tx: &Connection, e: &Endpoint) -> Result<(), Error> {
+pub fn insert(tx: &Tx<'_>, e: &Endpoint) -> Result<(), Error> {
     tx.prepare_cached(
         "INSERT INTO endpoints (id, network, container, ipv4, ipv6, document) VALUES (?, ?, ?, ?, ?, ?)",
     )?
@@ -62,35 +62,35 @@ pub fn insert(tx: &Connection, e: &Endpoint) -> Result<(), Error> {
 }
 
 /// The endpoints of a network.
-pub fn of_network(tx: &Connection, network: &str) -> Result<Vec<Endpoint>, Error> {
+pub fn of_network(tx: &Tx<'_>, network: &str) -> Result<Vec<Endpoint>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM endpoints WHERE network = ? ORDER BY id");
     Ok(tx.prepare_cached(&sql)?.query_map([network], from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// The endpoints of a container.
-pub fn of_container(tx: &Connection, container: &str) -> Result<Vec<Endpoint>, Error> {
+pub fn of_container(tx: &Tx<'_>, container: &str) -> Result<Vec<Endpoint>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM endpoints WHERE container = ? ORDER BY id");
     Ok(tx.prepare_cached(&sql)?.query_map([container], from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// All endpoints.
-pub fn list(tx: &Connection) -> Result<Vec<Endpoint>, Error> {
+pub fn list(tx: &Tx<'_>) -> Result<Vec<Endpoint>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM endpoints ORDER BY id");
     Ok(tx.prepare_cached(&sql)?.query_map([], from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// Replaces the engine's document.
-pub fn set_document(tx: &Connection, id: &str, document: &str) -> Result<(), Error> {
+pub fn set_document(tx: &Tx<'_>, id: &str, document: &str) -> Result<(), Error> {
     tx.prepare_cached("UPDATE endpoints SET document = ?2 WHERE id = ?1")?.execute([id, document])?;
     Ok(())
 }
 
 /// Removes one endpoint; whether there was one.
-pub fn delete(tx: &Connection, id: &str) -> Result<bool, Error> {
+pub fn delete(tx: &Tx<'_>, id: &str) -> Result<bool, Error> {
     Ok(tx.prepare_cached("DELETE FROM endpoints WHERE id = ?")?.execute([id])? > 0)
 }
 
 /// Removes all endpoints of a container; how many there were.
-pub fn delete_of_container(tx: &Connection, container: &str) -> Result<usize, Error> {
+pub fn delete_of_container(tx: &Tx<'_>, container: &str) -> Result<usize, Error> {
     Ok(tx.prepare_cached("DELETE FROM endpoints WHERE container = ?")?.execute([container])?)
 }

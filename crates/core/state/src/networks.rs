@@ -1,8 +1,8 @@
 //! Networks: names and definitions. What the kernel has is told by the kernel.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
-use crate::Error;
+use crate::{Error, Tx};
 
 /// Tables of this noun.
 pub const SCHEMA: &str = "
@@ -34,7 +34,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Network> {
 }
 
 /// Adds a network unless one of this name exists; whether it was added.
-pub fn insert(tx: &Connection, network: &Network) -> Result<bool, Error> {
+pub fn insert(tx: &Tx<'_>, network: &Network) -> Result<bool, Error> {
     let added = tx
         .prepare_cached(
             "INSERT INTO networks (id, name, created, document) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
@@ -44,36 +44,36 @@ pub fn insert(tx: &Connection, network: &Network) -> Result<bool, Error> {
 }
 
 /// The network of exactly this id.
-pub fn get(tx: &Connection, id: &str) -> Result<Option<Network>, Error> {
+pub fn get(tx: &Tx<'_>, id: &str) -> Result<Option<Network>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM networks WHERE id = ?");
     Ok(tx.prepare_cached(&sql)?.query_row([id], from_row).optional()?)
 }
 
 /// The network of exactly this name.
-pub fn by_name(tx: &Connection, name: &str) -> Result<Option<Network>, Error> {
+pub fn by_name(tx: &Tx<'_>, name: &str) -> Result<Option<Network>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM networks WHERE name = ?");
     Ok(tx.prepare_cached(&sql)?.query_row([name], from_row).optional()?)
 }
 
 /// At most two networks whose id starts with `prefix`, which must be hexadecimal.
-pub fn by_id_prefix(tx: &Connection, prefix: &str) -> Result<Vec<Network>, Error> {
+pub fn by_id_prefix(tx: &Tx<'_>, prefix: &str) -> Result<Vec<Network>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM networks WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2");
     Ok(tx.prepare_cached(&sql)?.query_map([prefix], from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// All networks, oldest first.
-pub fn list(tx: &Connection) -> Result<Vec<Network>, Error> {
+pub fn list(tx: &Tx<'_>) -> Result<Vec<Network>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM networks ORDER BY created, name");
     Ok(tx.prepare_cached(&sql)?.query_map([], from_row)?.collect::<Result<_, _>>()?)
 }
 
 /// Replaces the engine's document.
-pub fn set_document(tx: &Connection, id: &str, document: &str) -> Result<(), Error> {
+pub fn set_document(tx: &Tx<'_>, id: &str, document: &str) -> Result<(), Error> {
     tx.prepare_cached("UPDATE networks SET document = ?2 WHERE id = ?1")?.execute([id, document])?;
     Ok(())
 }
 
 /// Removes a network that has no endpoints; whether there was one. One with endpoints is a constraint error.
-pub fn delete(tx: &Connection, id: &str) -> Result<bool, Error> {
+pub fn delete(tx: &Tx<'_>, id: &str) -> Result<bool, Error> {
     Ok(tx.prepare_cached("DELETE FROM networks WHERE id = ?")?.execute([id])? > 0)
 }

@@ -1,8 +1,8 @@
 //! Volumes: names, labels and who uses them. The data is a directory of the engine's root.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
-use crate::Error;
+use crate::{Error, Tx};
 
 /// Tables of this noun.
 pub const SCHEMA: &str = "
@@ -32,7 +32,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Volume> {
 }
 
 /// Adds a volume unless one of this name exists; whether it was added.
-pub fn insert(tx: &Connection, volume: &Volume) -> Result<bool, Error> {
+pub fn insert(tx: &Tx<'_>, volume: &Volume) -> Result<bool, Error> {
     let added = tx
         .prepare_cached(
             "INSERT OR IGNORE INTO volumes (name, created, anonymous, document) VALUES (?, ?, ?, ?)",
@@ -42,7 +42,7 @@ pub fn insert(tx: &Connection, volume: &Volume) -> Result<bool, Error> {
 }
 
 /// The volume of this name.
-pub fn get(tx: &Connection, name: &str) -> Result<Option<Volume>, Error> {
+pub fn get(tx: &Tx<'_>, name: &str) -> Result<Option<Volume>, Error> {
     Ok(tx
         .prepare_cached("SELECT name, created, anonymous, document FROM volumes WHERE name = ?")?
         .query_row([name], from_row)
@@ -50,7 +50,7 @@ pub fn get(tx: &Connection, name: &str) -> Result<Option<Volume>, Error> {
 }
 
 /// All volumes by name.
-pub fn list(tx: &Connection) -> Result<Vec<Volume>, Error> {
+pub fn list(tx: &Tx<'_>) -> Result<Vec<Volume>, Error> {
     Ok(tx
         .prepare_cached("SELECT name, created, anonymous, document FROM volumes ORDER BY name")?
         .query_map([], from_row)?
@@ -58,7 +58,7 @@ pub fn list(tx: &Connection) -> Result<Vec<Volume>, Error> {
 }
 
 /// Ids of the containers that use a volume, oldest first.
-pub fn users(tx: &Connection, name: &str) -> Result<Vec<String>, Error> {
+pub fn users(tx: &Tx<'_>, name: &str) -> Result<Vec<String>, Error> {
     Ok(tx
         .prepare_cached(
             "SELECT id FROM container_volumes JOIN containers ON containers.id = container \
@@ -69,6 +69,6 @@ pub fn users(tx: &Connection, name: &str) -> Result<Vec<String>, Error> {
 }
 
 /// Removes a volume that nothing uses; whether there was one. A used one is a constraint error.
-pub fn delete(tx: &Connection, name: &str) -> Result<bool, Error> {
+pub fn delete(tx: &Tx<'_>, name: &str) -> Result<bool, Error> {
     Ok(tx.prepare_cached("DELETE FROM volumes WHERE name = ?")?.execute([name])? > 0)
 }

@@ -1,0 +1,247 @@
+//! From what a request says about mounts to what the container is defined to mount.
+//!
+//! Sources are volumes of other containers (`--volumes-from`), `-v`, `--mount` and the image's `VOLUME`s, in this
+//! order; a later one replaces an earlier one at the same place, two of `-v` and `--mount` there are an error.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use api::containers::{Config, HostConfig};
+use api::mounts::Mount as Asked;
+
+use super::bind;
+use super::record::{self, Mount, MountKind};
+use crate::error::{Error, Result};
+use crate::undo::Undo;
+use crate::{Engine, ids, volumes};
+
+/// A resolved mount, and whether its volume wants the image's content if it is empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub mount: Mount,
+    pub copy_up: bool,
+}
+
+/// Resolves all mounts of a container to be created; makes volumes that are missing.
+pub(crate) fn resolve(
+    engine: &Engine,
+    config: &Config,
+    host: &HostConfig,
+    undo: &mut Undo,
+) -> Result<Vec<Resolved>> {
+    let mut all: Vec<Resolved> = Vec::new();
+    for from in &host.volumes_from {
+        for mount in inherited(engine, from)? {
+            replace(&mut all, Resolved { mount, copy_up: false });
+        }
+    }
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for destination in host.tmpfs.keys() {
+        claim(&mut taken, &bind::destination_path(destination)?)?;
+    }
+    for raw in &host.binds {
+        let parsed = bind::parse(raw)?;
+        claim(&mut taken, &parsed.destination)?;
+        let resolved = of_bind(engine, parsed, undo)?;
+        replace(&mut all, resolved);
+    }
+    for asked in &host.mounts {
+        let destination = bind::destination_path(&asked.target)
+            .map_err(|e| e.within(format_args!("invalid mount config for type {:?}", asked.typ)))?;
+        claim(&mut taken, &destination)?;
+        let resolved = of_mount(engine, asked, destination, undo)?;
+        replace(&mut all, resolved);
+    }
+    for destination in config.volumes.iter() {
+        let destination = bind::destination_path(destination)?;
+        if taken.contains(&destination) || all.iter().any(|r| r.mount.destination == destination) {
+            continue;
+        }
+        let resolved = of_volume(engine, "", destination, VolumeRequest::default(), undo)?;
+        all.push(resolved);
+    }
+    Ok(all)
+}
+
+fn claim(taken: &mut BTreeSet<String>, destination: &str) -> Result<()> {
+    if taken.insert(destination.to_owned()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("Duplicate mount point: {destination}")))
+}
+
+fn replace(all: &mut Vec<Resolved>, resolved: Resolved) {
+    all.retain(|r| r.mount.destination != resolved.mount.destination);
+    all.push(resolved);
+}
+
+/// `--volumes-from name[:ro|rw]`.
+fn inherited(engine: &Engine, spec: &str) -> Result<Vec<Mount>> {
+    let (name, mode) = spec.split_once(':').unwrap_or((spec, "rw"));
+    if !matches!(mode, "ro" | "rw" | "z" | "Z") || name.is_empty() {
+        return Err(Error::invalid(format!("invalid volumes-from specification: {spec}")));
+    }
+    let other = record::find(engine, name)?;
+    Ok(other
+        .document
+        .mounts
+        .into_iter()
+        .filter(|m| m.kind != MountKind::Tmpfs)
+        .map(|m| Mount { rw: m.rw && mode != "ro", anonymous: false, ..m })
+        .collect())
+}
+
+fn of_bind(engine: &Engine, parsed: bind::Bind, undo: &mut Undo) -> Result<Resolved> {
+    let source = parsed.source.unwrap_or_default();
+    if source.starts_with('/') {
+        let mount = Mount {
+            kind: MountKind::Bind,
+            source: bind::clean(&source).into(),
+            destination: parsed.destination,
+            mode: parsed.mode,
+            rw: parsed.read_write,
+            propagation: parsed.propagation,
+            create_source: true,
+            ..Mount::default()
+        };
+        return Ok(Resolved { mount, copy_up: false });
+    }
+    let request = VolumeRequest { copy_up: parsed.copy_up, ..VolumeRequest::default() };
+    let mut resolved = of_volume(engine, &source, parsed.destination, request, undo)?;
+    resolved.mount.mode = if parsed.mode.is_empty() { "z".to_owned() } else { parsed.mode };
+    resolved.mount.rw = parsed.read_write;
+    Ok(resolved)
+}
+
+#[derive(Debug, Clone)]
+struct VolumeRequest {
+    copy_up: bool,
+    document: volumes::Document,
+}
+
+impl Default for VolumeRequest {
+    fn default() -> VolumeRequest {
+        VolumeRequest { copy_up: true, document: volumes::Document::default() }
+    }
+}
+
+/// A volume at `destination`, made if it is missing; without a name a new anonymous one.
+fn of_volume(
+    engine: &Engine,
+    name: &str,
+    destination: String,
+    request: VolumeRequest,
+    undo: &mut Undo,
+) -> Result<Resolved> {
+    let anonymous = name.is_empty();
+    let name = if anonymous { ids::new()? } else { name.to_owned() };
+    let (volume, made) = volumes::ensure(engine, &name, anonymous, request.document)?;
+    if made && anonymous {
+        let (engine, volume) = (engine.clone(), volume.clone());
+        undo.push(move || {
+            if let Err(e) = volumes::remove_unused(&engine, &volume) {
+                tracing::warn!(error = %e, volume = volume.name, "volume not removed");
+            }
+        });
+    }
+    let mount = Mount {
+        kind: MountKind::Volume,
+        source: volume.data(engine),
+        name,
+        destination,
+        rw: true,
+        anonymous,
+        ..Mount::default()
+    };
+    Ok(Resolved { mount, copy_up: request.copy_up })
+}
+
+fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo) -> Result<Resolved> {
+    let fail = |text: String| {
+        Err(Error::invalid(format!("invalid mount config for type {:?}: {text}", asked.typ)))
+    };
+    match asked.typ.as_str() {
+        "bind" => {
+            let options = asked.bind_options.clone().unwrap_or_default();
+            if !asked.source.starts_with('/') {
+                return fail(format!("invalid mount path: '{}' mount path must be absolute", asked.source));
+            }
+            if !options.propagation.is_empty() && !bind::is_propagation(&options.propagation) {
+                return fail(format!("invalid propagation: {}", options.propagation));
+            }
+            if !options.create_mountpoint && !Path::new(&asked.source).exists() {
+                return fail(format!("bind source path does not exist: {}", asked.source));
+            }
+            let mount = Mount {
+                kind: MountKind::Bind,
+                source: bind::clean(&asked.source).into(),
+                destination,
+                rw: !asked.read_only,
+                propagation: options.propagation,
+                non_recursive: options.non_recursive,
+                create_source: options.create_mountpoint,
+                ..Mount::default()
+            };
+            Ok(Resolved { mount, copy_up: false })
+        }
+        "volume" => {
+            let options = asked.volume_options.clone().unwrap_or_default();
+            let driver = options.driver_config.unwrap_or_default();
+            if !matches!(driver.name.as_str(), "" | "local") {
+                return Err(Error::not_found(format!(
+                    "error looking up volume plugin {0}: plugin \"{0}\" not found",
+                    driver.name
+                )));
+            }
+            if options.subpath.starts_with('/') || Path::new(&options.subpath).components().any(|c| c.as_os_str() == "..") {
+                return fail("subpath must be a relative path within the volume".to_owned());
+            }
+            let request = VolumeRequest {
+                copy_up: !options.no_copy && options.subpath.is_empty(),
+                document: volumes::Document { labels: options.labels, options: driver.options },
+            };
+            let mut resolved = of_volume(engine, &asked.source, destination, request, undo)?;
+            resolved.mount.rw = !asked.read_only;
+            resolved.mount.mode = "z".to_owned();
+            resolved.mount.subpath = options.subpath;
+            Ok(resolved)
+        }
+        "tmpfs" => of_tmpfs(asked, destination),
+        "image" => fail("image mounts are not supported".to_owned()),
+        "npipe" | "cluster" => fail("not supported on this platform".to_owned()),
+        _ => Err(Error::invalid(format!("mount type unknown: {:?}", asked.typ))),
+    }
+}
+
+fn of_tmpfs(asked: &Asked, destination: String) -> Result<Resolved> {
+    if !asked.source.is_empty() {
+        return Err(Error::invalid("invalid mount config for type \"tmpfs\": field Source must not be specified"));
+    }
+    let given = asked.tmpfs_options.clone().unwrap_or_default();
+    let mut options = Vec::new();
+    if given.size_bytes < 0 {
+        return Err(Error::invalid("invalid mount config for type \"tmpfs\": field SizeBytes must not be negative"));
+    }
+    if given.size_bytes > 0 {
+        options.push(format!("size={}", given.size_bytes));
+    }
+    if given.mode != 0 {
+        options.push(format!("mode={:o}", given.mode & 0o7777));
+    }
+    options.extend(given.options.iter().map(|pair| pair.join("=")));
+    let mount =
+        Mount { kind: MountKind::Tmpfs, destination, rw: !asked.read_only, options, ..Mount::default() };
+    Ok(Resolved { mount, copy_up: false })
+}
+
+/// Puts the image's content at each volume's place into the volume, if the volume is empty.
+///
+/// `image` is the image's root file system. Reading is confined to it, writing to the volume.
+pub(crate) fn copy_up(engine: &Engine, image: &sys::root::Root, resolved: &[Resolved]) -> Result<()> {
+    for Resolved { mount, .. } in resolved.iter().filter(|r| r.copy_up && r.mount.kind == MountKind::Volume) {
+        let volume = volumes::find(engine, &mount.name)?;
+        volumes::copy_up(&volume.data(engine), image, &mount.destination)
+            .map_err(|e| e.within(format_args!("copy the image's {} to volume {}", mount.destination, mount.name)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,367 @@
+//! A container's place in networks: taken when it starts or is connected, given back when it ends.
+//!
+//! Addresses are allocated and recorded in one transaction; host ports are bound by sockets that the monitor holds;
+//! then the kernel is brought into the recorded state. Kernel objects are named from the endpoint's id, so that giving
+//! back needs only the record.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use api::networks::EndpointSettings;
+use ipnet::IpNet;
+use network::hosts::Entry;
+use network::{Mac, ipam, ports as host_ports};
+
+use super::record::{self, Record};
+use super::{etc, ports};
+use crate::error::{Context, Error, Result, chain};
+use crate::networks::{self, EndpointDocument, EndpointRecord};
+use crate::undo::Undo;
+use crate::{Engine, ids, spec};
+
+/// What a start needs to know about the network, and what it must hold.
+pub(crate) struct Connected {
+    /// Which network namespace.
+    pub network: spec::Network,
+    /// Its descriptor; `None` for the machine's.
+    pub namespace: Option<OwnedFd>,
+    /// Bound sockets of published ports.
+    pub held: Vec<OwnedFd>,
+    /// The container whose `/etc` files apply.
+    pub names_of: String,
+}
+
+/// Brings up the network of a container that is about to start, and writes its `/etc` files.
+pub(crate) fn connect(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<Connected> {
+    let mode = record.document.host_config.network_mode.as_str();
+    let own = |network, namespace| Connected {
+        network,
+        namespace,
+        held: Vec::new(),
+        names_of: record.id.clone(),
+    };
+    if let Some(other) = mode.strip_prefix("container:") {
+        return join(engine, other);
+    }
+    if mode == "host" {
+        write_names_of_host(engine, record)?;
+        return Ok(own(spec::Network::Host, None));
+    }
+    forget_endpoints(engine, &record.id)?;
+    let planned = allocate(engine, record)?;
+    let (engine_again, id) = (engine.clone(), record.id.clone());
+    undo.push(move || disconnect_all(&engine_again, &id));
+    let (planned, held) = publish(engine, record, planned)?;
+    let namespace = network::create_namespace().system()?;
+    for (network, document) in &planned {
+        attach(network, document, namespace.as_fd())?;
+    }
+    write_names(engine, record)?;
+    for (network, document) in &planned {
+        announce(engine, network, &record.id, "connect");
+        tracing::debug!(network = network.name, endpoint = ids::short(&document.endpoint.id), "connected");
+    }
+    Ok(Connected { held, ..own(spec::Network::Own, Some(namespace)) })
+}
+
+/// Reports an endpoint's coming or going.
+pub(crate) fn announce(engine: &Engine, network: &network::Network, container: &str, action: &str) {
+    let attributes = BTreeMap::from([
+        ("container".to_owned(), container.to_owned()),
+        ("name".to_owned(), network.name.clone()),
+        ("type".to_owned(), "bridge".to_owned()),
+    ]);
+    crate::events::emit(engine, "network", action, &network.id, &attributes);
+}
+
+/// The namespace of another container, which must run.
+fn join(engine: &Engine, other: &str) -> Result<Connected> {
+    let other = record::find(engine, other)?;
+    let status = record::observe(engine, &other.id)?.status;
+    if status.pid == 0 {
+        return Err(Error::conflict(format!("cannot join network of a non running container: {}", other.id)));
+    }
+    let host = other.document.host_config.network_mode == "host";
+    let path = format!("/proc/{}/ns/net", status.pid);
+    let namespace = std::fs::File::open(&path).during(format_args!("open {path}"))?;
+    Ok(Connected {
+        network: if host { spec::Network::Host } else { spec::Network::Joined },
+        namespace: (!host).then(|| namespace.into()),
+        held: Vec::new(),
+        names_of: other.id,
+    })
+}
+
+/// The networks of a container in the order of its interfaces: the one of its network mode first, then by name.
+fn ordered(record: &Record) -> Vec<(&String, &EndpointSettings)> {
+    let first = &record.document.host_config.network_mode;
+    let mut list: Vec<_> = record.document.networks.iter().collect();
+    list.sort_by_key(|(name, _)| (*name != first, name.as_str()));
+    list
+}
+
+type Planned = Vec<(network::Network, EndpointDocument)>;
+
+/// Chooses and records addresses in all networks of a container, in one transaction.
+fn allocate(engine: &Engine, record: &Record) -> Result<Planned> {
+    let mut networks = Vec::new();
+    for (name, settings) in ordered(record) {
+        if let Some(plan) = networks::find(engine, name)?.plan() {
+            networks.push((plan, settings.clone()));
+        }
+    }
+    let default_route = networks
+        .iter()
+        .enumerate()
+        .filter(|(_, (network, _))| !network.bridge.internal)
+        .max_by_key(|(index, (_, settings))| (settings.gw_priority, std::cmp::Reverse(*index)))
+        .map(|(index, _)| index);
+    engine.db().write(|tx| -> Result<Planned> {
+        let mut planned = Vec::new();
+        for (index, (network, settings)) in networks.iter().enumerate() {
+            let ifname = format!("eth{index}");
+            let document =
+                allocate_one(tx, &record.id, network, settings, ifname, default_route == Some(index))?;
+            planned.push((network.clone(), document));
+        }
+        Ok(planned)
+    })
+}
+
+/// Chooses and records the addresses of one endpoint.
+pub(crate) fn allocate_one(
+    tx: &state::Tx<'_>,
+    container: &str,
+    network: &network::Network,
+    settings: &EndpointSettings,
+    ifname: String,
+    default_route: bool,
+) -> Result<EndpointDocument> {
+    let used = networks::used(tx, &network.id)?;
+    let asked = settings.ipam_config.clone().unwrap_or_default();
+    let (mut addresses, mut gateways) = (Vec::new(), Vec::new());
+    for subnet in &network.bridge.subnets {
+        let text = if subnet.net.addr().is_ipv4() { &asked.ipv4_address } else { &asked.ipv6_address };
+        let wanted = match text.as_str() {
+            "" => None,
+            text => Some(
+                text.parse::<IpAddr>().map_err(|_| Error::invalid(format!("invalid IP address: {text}")))?,
+            ),
+        };
+        let ip = ipam::allocate(subnet, &used, wanted).map_err(|e| Error::forbidden(e.to_string()))?;
+        let net = IpNet::new(ip, subnet.net.prefix_len()).system()?;
+        addresses.push(net);
+        if default_route {
+            gateways.push(subnet.gateway);
+        }
+    }
+    let first = addresses.first().map(IpNet::addr);
+    let mac = match settings.mac_address.as_str() {
+        "" => first.map(Mac::of_ip).ok_or_else(|| Error::system(format!("network {} has no subnet", network.name)))?,
+        text => text
+            .parse::<Mac>()
+            .ok()
+            .filter(|mac| mac.is_unicast())
+            .ok_or_else(|| Error::invalid(format!("invalid MAC address: {text}")))?,
+    };
+    let endpoint =
+        network::Endpoint { id: ids::new()?, ifname, addresses, mac, gateways, ports: Vec::new() };
+    let document = EndpointDocument { endpoint, settings: settings.clone() };
+    let ip = |v6| networks::address(&document.endpoint, v6).map(|a| a.addr().to_string());
+    let row = state::endpoints::Endpoint {
+        id: document.endpoint.id.clone(),
+        network: network.id.clone(),
+        container: container.to_owned(),
+        ipv4: ip(false),
+        ipv6: ip(true),
+        document: encode(&document)?,
+    };
+    state::endpoints::insert(tx, &row)?;
+    Ok(document)
+}
+
+fn encode(document: &EndpointDocument) -> Result<String> {
+    serde_json::to_string(document).during("write an endpoint's record")
+}
+
+/// Binds the published ports and records them with the endpoint that has the default route (or the first one).
+fn publish(engine: &Engine, record: &Record, mut planned: Planned) -> Result<(Planned, Vec<OwnedFd>)> {
+    let host = &record.document.host_config;
+    let Some(index) = planned
+        .iter()
+        .position(|(_, d)| !d.endpoint.gateways.is_empty())
+        .or_else(|| (!planned.is_empty()).then_some(0))
+    else {
+        return Ok((planned, Vec::new()));
+    };
+    let (network, document) = &mut planned[index];
+    let ipv6 = networks::address(&document.endpoint, true).is_some();
+    let config = &record.document.config;
+    let requests = ports::requests(&host.port_bindings, &config.exposed_ports, host.publish_all_ports, ipv6)?;
+    if requests.is_empty() || network.bridge.internal {
+        return Ok((planned, Vec::new()));
+    }
+    let failed = |e: host_ports::Error| {
+        let error = Error::system(format!(
+            "driver failed programming external connectivity on endpoint {} ({}): {}",
+            record.name,
+            document.endpoint.id,
+            chain(&e)
+        ));
+        match e.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    };
+    let mut held = Vec::new();
+    let mut maps = Vec::new();
+    for request in &requests {
+        let reservation = host_ports::reserve(&both_families(request, &maps)).map_err(failed)?;
+        maps.push(reservation.map);
+        held.push(reservation.socket);
+    }
+    document.endpoint.ports = maps;
+    let (id, text) = (document.endpoint.id.clone(), encode(document)?);
+    engine.db().write(|tx| state::endpoints::set_document(tx, &id, &text))?;
+    Ok((planned, held))
+}
+
+/// A port that the kernel chose for IPv4 is asked for by number for IPv6, so that one number serves both.
+fn both_families(request: &host_ports::Request, done: &[network::PortMap]) -> host_ports::Request {
+    let twin = done.iter().find(|map| {
+        map.container_port == request.container_port
+            && map.protocol == request.protocol
+            && map.host_ip.is_unspecified()
+            && map.host_ip.is_ipv4()
+    });
+    match twin {
+        Some(map) if request.host_ip.is_unspecified() && request.host_ip.is_ipv6() => host_ports::Request {
+            host_ports: map.host_port..=map.host_port,
+            ..request.clone()
+        },
+        _ => request.clone(),
+    }
+}
+
+/// Brings one recorded endpoint into the kernel.
+pub(crate) fn attach(
+    network: &network::Network,
+    document: &EndpointDocument,
+    namespace: BorrowedFd<'_>,
+) -> Result<()> {
+    let failed = |e: network::Error| {
+        let error = Error::from_chain(&e).within(format_args!("connect to network {}", network.name));
+        match e.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    };
+    network::ensure_network(network).map_err(failed)?;
+    network::attach(network, &document.endpoint, namespace).map_err(failed)
+}
+
+/// Takes a container off all its networks. Every step is taken, also behind a failed one, and logged if it fails.
+pub(crate) fn disconnect_all(engine: &Engine, container: &str) {
+    let endpoints = match networks::endpoints_of(engine, container) {
+        Ok(endpoints) => endpoints,
+        Err(e) => {
+            tracing::warn!(error = %e, container, "endpoints not read");
+            Vec::new()
+        }
+    };
+    for record in &endpoints {
+        detach(record);
+        if let Ok(network) = networks::find(engine, &record.network)
+            && let Some(plan) = network.plan()
+        {
+            announce(engine, &plan, container, "disconnect");
+        }
+    }
+    if let Err(e) = engine.db().write(|tx| state::endpoints::delete_of_container(tx, container)) {
+        tracing::warn!(error = %chain(&e), container, "endpoints not forgotten");
+    }
+}
+
+/// Takes one endpoint out of the kernel.
+pub(crate) fn detach(record: &EndpointRecord) {
+    if let Err(e) = network::detach(&record.document.endpoint) {
+        tracing::warn!(error = %chain(&e), endpoint = record.document.endpoint.id, "endpoint not detached");
+    }
+}
+
+/// Endpoints that a crash left behind.
+fn forget_endpoints(engine: &Engine, container: &str) -> Result<()> {
+    if !networks::endpoints_of(engine, container)?.is_empty() {
+        disconnect_all(engine, container);
+    }
+    Ok(())
+}
+
+/// Writes `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container with its own network.
+pub(crate) fn write_names(engine: &Engine, record: &Record) -> Result<()> {
+    let dir = engine.container_dir(&record.id);
+    let host = &record.document.host_config;
+    let endpoints = networks::endpoints_of(engine, &record.id)?;
+    let gateway = default_gateway(engine)?;
+    let mut extra = etc::extra_hosts(&host.extra_hosts, gateway)?;
+    extra.extend(links(engine, record)?);
+    let name = record.hostname();
+    let domain = &record.document.config.domainname;
+    let names = if domain.is_empty() {
+        vec![name.to_owned()]
+    } else {
+        vec![format!("{name}.{domain}"), name.to_owned()]
+    };
+    let own: Vec<Entry> = endpoints
+        .iter()
+        .flat_map(|e| &e.document.endpoint.addresses)
+        .map(|a| Entry { address: a.addr(), names: names.clone() })
+        .collect();
+    etc::write(&dir, "hosts", &network::hosts::hosts(&extra, &own))?;
+    etc::write(&dir, "hostname", &format!("{name}\n"))?;
+    etc::write(&dir, "resolv.conf", &etc::resolv_conf(host, true)?)
+}
+
+fn write_names_of_host(engine: &Engine, record: &Record) -> Result<()> {
+    let dir = engine.container_dir(&record.id);
+    let host = &record.document.host_config;
+    let extra = etc::extra_hosts(&host.extra_hosts, Some(IpAddr::from([127, 0, 0, 1])))?;
+    let own = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    etc::write(&dir, "hosts", &etc::hosts_of_host(&own, &extra))?;
+    etc::write(&dir, "hostname", &format!("{}\n", record.hostname()))?;
+    etc::write(&dir, "resolv.conf", &etc::resolv_conf(host, false)?)
+}
+
+/// What `host-gateway` stands for: the default network's gateway.
+fn default_gateway(engine: &Engine) -> Result<Option<IpAddr>> {
+    let network = networks::find(engine, networks::DEFAULT)?;
+    Ok(network.document.bridge.and_then(|b| b.subnets.first().map(|s| s.gateway)))
+}
+
+/// `--link name:alias`: the other container's address under its alias, name and host name.
+fn links(engine: &Engine, record: &Record) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let of_endpoints = record.document.networks.values().flat_map(|s| &s.links);
+    for link in record.document.host_config.links.iter().chain(of_endpoints) {
+        let (name, alias) = link.split_once(':').unwrap_or((link, link));
+        let alias = alias.rsplit('/').next().unwrap_or(alias);
+        let other = record::find(engine, name)
+            .map_err(|e| e.within(format_args!("could not get container for {name}")))?;
+        let endpoints = networks::endpoints_of(engine, &other.id)?;
+        let Some(address) = endpoints.iter().flat_map(|e| &e.document.endpoint.addresses).next() else {
+            return Err(Error::invalid(format!(
+                "Cannot link to a non running container: /{} AS /{}/{alias}",
+                other.name, record.name
+            )));
+        };
+        let mut names = vec![alias.to_owned()];
+        for name in [other.hostname(), &other.name] {
+            if !names.iter().any(|n| n == name) {
+                names.push(name.to_owned());
+            }
+        }
+        entries.push(Entry { address: address.addr(), names });
+    }
+    Ok(entries)
+}

@@ -1,0 +1,118 @@
+//! `docker rm`.
+
+use api::containers::{RemoveOptions, StopOptions};
+use monitor::State;
+
+use super::record::{self, Record};
+use super::{networking, stop};
+use crate::error::{Error, Kind, Result};
+use crate::{Engine, events, volumes};
+
+/// Removes a container: one that runs only with `force`, which kills it.
+pub async fn remove(engine: &Engine, reference: &str, options: RemoveOptions) -> Result<()> {
+    let reference = reference.to_owned();
+    engine
+        .blocking(move |engine| {
+            if options.link {
+                return Err(Error::invalid("removing a link alone is not supported: links are part of a container"));
+            }
+            let record = record::find(engine, &reference)?;
+            remove_now(engine, &record, &options)
+        })
+        .await
+}
+
+/// Removes the container; the killing is done without its lock.
+pub(crate) fn remove_now(engine: &Engine, record: &Record, options: &RemoveOptions) -> Result<()> {
+    loop {
+        if options.force {
+            let kill = StopOptions { signal: "KILL".to_owned(), timeout: None };
+            match stop::stop_now(engine, record, &kill) {
+                Err(e) if e.kind != Kind::NotModified => return Err(e),
+                _ => {}
+            }
+        }
+        let (_lock, locked) = match record::locked(engine, &record.id) {
+            // Its own clean-up or another engine was faster.
+            Err(e) if e.kind == Kind::NotFound && options.force => return Ok(()),
+            other => other?,
+        };
+        match check_stopped(engine, &locked) {
+            // It was started again in between.
+            Err(_) if options.force => continue,
+            Err(e) => return Err(e),
+            Ok(()) => return remove_locked(engine, &locked, options.volumes),
+        }
+    }
+}
+
+fn check_stopped(engine: &Engine, record: &Record) -> Result<()> {
+    let (what, advice) = match record::observe(engine, &record.id)?.status.state {
+        State::Created | State::Exited | State::Dead => return Ok(()),
+        State::Paused => ("paused", "container is paused and must be unpaused first"),
+        State::Restarting => ("restarting", "stop the container before removing or force remove"),
+        State::Running => ("running", "stop the container before removing or force remove"),
+    };
+    let message = match what {
+        "paused" => format!("cannot remove container \"/{}\": {advice}", record.name),
+        _ => format!("cannot remove container \"/{}\": container is {what}: {advice}", record.name),
+    };
+    Err(Error::conflict(message))
+}
+
+/// Removes a container that does not run, under its lock; with `anonymous` the volumes that were made for it too.
+///
+/// The definition goes first: from then on the container does not exist, and what a crash leaves behind is garbage
+/// that `system check` finds.
+pub(crate) fn remove_locked(engine: &Engine, record: &Record, anonymous: bool) -> Result<()> {
+    networking::disconnect_all(engine, &record.id);
+    delete_cgroup(record);
+    engine.db().write(|tx| state::containers::delete(tx, &record.id))?;
+    if anonymous {
+        remove_volumes(engine, record);
+    }
+    let gone = std::fs::remove_dir_all(engine.container_dir(&record.id));
+    events::emit_container(engine, "destroy", record, &[]);
+    // Before its directory goes: the monitor is found by the socket in it.
+    match monitor::client::connect(&engine.config().run, &record.id) {
+        Ok(Some(mut monitor)) => {
+            if let Err(e) = monitor.removed() {
+                tracing::debug!(error = %e, container = record.id, "monitor not told of the removal");
+            }
+        }
+        Ok(None) => {}
+        Err(e) => tracing::debug!(error = %e, container = record.id, "monitor not reached"),
+    }
+    let _ = std::fs::remove_dir_all(engine.container_run_dir(&record.id));
+    match gone {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::system(format!("delete the files of container {}: {e}", record.id))
+                .with_hint("run `dhow system check --repair` to delete what is left"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A control group that a killed monitor left behind; usually there is none.
+fn delete_cgroup(record: &Record) {
+    let path = super::launch::cgroup_path(record);
+    let deleted = runtime::cgroup::Cgroup::new(&path).and_then(|group| {
+        group.kill_all()?;
+        group.delete(std::time::Duration::from_secs(2))
+    });
+    if let Err(e) = deleted {
+        tracing::debug!(error = %crate::error::chain(&e), container = record.id, "control group not deleted");
+    }
+}
+
+fn remove_volumes(engine: &Engine, record: &Record) {
+    for mount in record.document.mounts.iter().filter(|m| m.anonymous) {
+        let removed = volumes::find(engine, &mount.name).and_then(|v| volumes::remove_unused(engine, &v));
+        match removed {
+            Err(e) if !matches!(e.kind, Kind::NotFound | Kind::Conflict) => {
+                tracing::warn!(error = %e, volume = mount.name, "volume not removed");
+            }
+            _ => {}
+        }
+    }
+}

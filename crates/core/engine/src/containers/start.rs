@@ -1,0 +1,149 @@
+//! `docker start`, the second half of `docker run`.
+//!
+//! Under the container's lock: network, root file system and document are made ready, then the monitor runs it. What
+//! was made is undone in reverse order if a later step fails.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use monitor::State;
+use monitor::client::{self, Connection};
+use monitor::protocol::{Failure, FailureKind, Launch};
+
+use super::record::{self, Record};
+use super::{launch, networking, remove};
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::undo::Undo;
+
+/// How long the clean-up of a container's last run may take before starting it anew gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Starts a container. One that runs already is [`crate::Kind::NotModified`].
+pub async fn start(engine: &Engine, reference: &str, detach_keys: &str) -> Result<()> {
+    let (reference, detach_keys) = (reference.to_owned(), detach_keys.to_owned());
+    engine
+        .blocking(move |engine| {
+            if !detach_keys.is_empty() {
+                monitor::parse_detach_keys(&detach_keys).map_err(|e| Error::invalid(e.to_string()))?;
+            }
+            let record = record::find(engine, &reference)?;
+            start_now(engine, &record.id)
+        })
+        .await
+}
+
+/// Starts the container of this id.
+pub(crate) fn start_now(engine: &Engine, id: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // The clean-up of the last run may be waiting for the lock: it is given up between attempts.
+        let attempt = {
+            let (_lock, record) = record::locked(engine, id)?;
+            start_locked(engine, &record)
+        };
+        match attempt {
+            Attempt::Done(result) => return result,
+            Attempt::Busy if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Attempt::Busy => {
+                return Err(Error::unavailable(format!(
+                    "container {id} cannot be started: the clean-up of its last run goes on"
+                )));
+            }
+        }
+    }
+}
+
+enum Attempt {
+    Done(Result<()>),
+    Busy,
+}
+
+fn start_locked(engine: &Engine, record: &Record) -> Attempt {
+    let done = |error| Attempt::Done(Err(error));
+    let state = match record::observe(engine, &record.id) {
+        Ok(observed) => observed.status.state,
+        Err(e) => return done(e),
+    };
+    match state {
+        State::Running | State::Restarting => return done(Error::not_modified("container is already running")),
+        State::Paused => return done(Error::conflict("cannot start a paused container, try unpause instead")),
+        State::Dead => {
+            return done(Error::conflict("container is marked for removal and cannot be started"));
+        }
+        State::Created | State::Exited => {}
+    }
+    let mut undo = Undo::default();
+    match run(engine, record, &mut undo) {
+        Ok(()) => {
+            undo.keep();
+            Attempt::Done(Ok(()))
+        }
+        Err(Failed::Busy) => Attempt::Busy,
+        Err(Failed::Error(e)) => {
+            drop(undo);
+            if record.document.host_config.auto_remove
+                && let Err(e) = remove::remove_locked(engine, record, true)
+            {
+                tracing::warn!(error = %e, container = record.id, "container not removed");
+            }
+            done(e)
+        }
+    }
+}
+
+enum Failed {
+    Busy,
+    Error(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed::Error(error)
+    }
+}
+
+fn run(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<(), Failed> {
+    let mut monitor = monitor(engine, &record.id)?;
+    let connected = networking::connect(engine, record, undo)
+        .map_err(|e| e.within("failed to set up container networking"))?;
+    let config = launch::config(engine, record, &connected)?;
+    let held: Vec<BorrowedFd<'_>> = connected.held.iter().map(AsFd::as_fd).collect();
+    match monitor.start(&config, connected.namespace.as_ref().map(OwnedFd::as_fd), &held) {
+        Ok(_) => Ok(()),
+        Err(client::Error::Failed(Failure { kind: FailureKind::Busy, .. })) => Err(Failed::Busy),
+        Err(client::Error::Failed(failure)) if failure.kind == FailureKind::Start => {
+            // A program that cannot be run is the user's to mend, anything else is not.
+            let kind = match failure.exit_code {
+                Some(126 | 127) => crate::Kind::InvalidParameter,
+                _ => crate::Kind::System,
+            };
+            let message = format!("failed to create task for container: {}: unknown", failure.message);
+            Err(Error::new(kind, message).into())
+        }
+        Err(e) => Err(Error::from(e).into()),
+    }
+}
+
+/// A connection to the container's monitor, which is spawned if there is none.
+pub(crate) fn monitor(engine: &Engine, id: &str) -> Result<Connection> {
+    let config = engine.config();
+    record::make_private_dir(&engine.container_run_dir(id))?;
+    let launch = Launch {
+        id: id.to_owned(),
+        container_dir: engine.container_dir(id),
+        run_dir: config.run.clone(),
+    };
+    Ok(client::ensure(&config.exe, &launch)?)
+}
+
+/// A connection to the monitor of a container that must be running; the error says so otherwise.
+pub(crate) fn running(engine: &Engine, record: &Record) -> Result<Connection> {
+    let not_running = || Error::conflict(format!("container {} is not running", record.id));
+    let observed = record::observe(engine, &record.id)?;
+    if !observed.status.state.is_live() {
+        return Err(not_running());
+    }
+    client::connect(&engine.config().run, &record.id)?.ok_or_else(not_running)
+}

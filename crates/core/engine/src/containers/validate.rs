@@ -1,0 +1,380 @@
+//! What a create request may say. Errors are Docker's; nothing is looked up on the machine but its facts in
+//! [`Machine`]. Options that this engine does not serve are errors here, never silence.
+
+use api::containers::{Config, HealthConfig, HostConfig, Resources, RestartPolicy};
+
+use super::{ports, signal};
+use crate::error::{Error, Result};
+use crate::spec::capabilities;
+
+/// Facts about the machine that limits are checked against.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// Processors that can be given.
+    pub cpus: u32,
+    /// Whether cgroup v2 is the only hierarchy.
+    pub cgroup2: bool,
+}
+
+const LINUX_MIN_MEMORY: i64 = 6 << 20;
+const MIN_HEALTH: i64 = 1_000_000;
+
+fn fail<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::invalid(message))
+}
+
+/// Checks both halves of a merged request.
+pub fn check(config: &Config, host: &HostConfig, machine: Machine) -> Result<()> {
+    check_config(config)?;
+    check_host(host)?;
+    check_modes(config, host)?;
+    check_resources(&host.resources, machine)?;
+    check_restart(&host.restart_policy, host.auto_remove)?;
+    ports::exposed(&config.exposed_ports)?;
+    ports::requests(&host.port_bindings, &config.exposed_ports, host.publish_all_ports, false)?;
+    capabilities::set(host.cap_add.as_slice(), host.cap_drop.as_slice(), host.privileged, &[])?;
+    Ok(())
+}
+
+fn check_config(config: &Config) -> Result<()> {
+    if config.entrypoint.is_empty() && config.cmd.is_empty() {
+        return fail("no command specified");
+    }
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return fail(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        ));
+    }
+    for line in &config.env {
+        if line.is_empty() || line.starts_with('=') || line.contains('\0') {
+            return fail(format!("invalid environment variable: {line}"));
+        }
+    }
+    if !config.stop_signal.is_empty() {
+        signal::parse(&config.stop_signal)?;
+    }
+    let name_is_bad = |n: &str| n.len() > 64 || n.bytes().any(|b| b.is_ascii_control() || b == b' ');
+    if name_is_bad(&config.hostname) || name_is_bad(&config.domainname) {
+        return fail(format!("invalid hostname format: {}", config.hostname));
+    }
+    config.healthcheck.as_ref().map_or(Ok(()), check_health)
+}
+
+fn check_health(health: &HealthConfig) -> Result<()> {
+    for (value, name) in [
+        (health.interval, "Interval"),
+        (health.timeout, "Timeout"),
+        (health.start_period, "StartPeriod"),
+        (health.start_interval, "StartInterval"),
+    ] {
+        if value != 0 && value < MIN_HEALTH {
+            return fail(format!("{name} in Healthcheck cannot be less than 1ms"));
+        }
+    }
+    if health.retries < 0 {
+        return fail("Retries in Healthcheck cannot be negative");
+    }
+    match health.test.first().map(String::as_str) {
+        None | Some("NONE" | "CMD" | "CMD-SHELL") => Ok(()),
+        Some(other) => fail(format!("unknown type {other:?} in healthcheck (try 'CMD')")),
+    }
+}
+
+fn check_host(host: &HostConfig) -> Result<()> {
+    if host.shm_size < 0 {
+        return fail("SHM size can not be less than 0");
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return fail(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        ));
+    }
+    if !host.storage_opt.is_empty() {
+        return fail("--storage-opt is not supported: writable layers have no size limit");
+    }
+    if !matches!(host.userns_mode.as_str(), "" | "host") {
+        return fail(format!("invalid user namespace mode: {}", host.userns_mode));
+    }
+    if !matches!(host.runtime.as_str(), "" | "runc" | "dhow" | "io.containerd.runc.v2") {
+        return fail(format!("unknown or invalid runtime name: {}", host.runtime));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return fail(format!("invalid isolation '{}' on linux", host.isolation));
+    }
+    if !host.volume_driver.is_empty() && host.volume_driver != "local" {
+        return Err(Error::not_found(format!(
+            "error looking up volume plugin {0}: plugin \"{0}\" not found",
+            host.volume_driver
+        )));
+    }
+    if let Some(request) = host.resources.device_requests.first() {
+        let wanted = format!("[{}]", request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect::<Vec<_>>().join(" "));
+        return fail(format!(
+            "could not select device driver {:?} with capabilities: {wanted}",
+            request.driver
+        ));
+    }
+    check_log(host)
+}
+
+fn check_log(host: &HostConfig) -> Result<()> {
+    let known: &[&str] = match host.log_config.typ.as_str() {
+        "" | "json-file" => &["max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size", "compress"],
+        "none" => return Ok(()),
+        other => return fail(format!("logger: no log driver named '{other}' is registered")),
+    };
+    for name in host.log_config.config.keys() {
+        if !known.contains(&name.as_str()) {
+            return fail(format!("unknown log opt '{name}' for json-file log driver"));
+        }
+    }
+    super::logging::log_config(host, &Config::default()).map(|_| ())
+}
+
+fn check_modes(config: &Config, host: &HostConfig) -> Result<()> {
+    let mode = host.network_mode.as_str();
+    if mode.strip_prefix("container:").is_some() {
+        if mode == "container:" {
+            return fail("Invalid network mode: invalid container format container:<name|id>");
+        }
+        if !config.hostname.is_empty() {
+            return fail("conflicting options: hostname and the network mode");
+        }
+        if !host.links.is_empty() {
+            return fail("conflicting options: container type network can't be used with links. This would result in undefined behavior");
+        }
+        if !host.dns.is_empty() {
+            return fail("conflicting options: dns and the network mode");
+        }
+        if !host.extra_hosts.is_empty() {
+            return fail("conflicting options: custom host-to-IP mapping and the network mode");
+        }
+        if !host.port_bindings.is_empty() || host.publish_all_ports {
+            return fail("conflicting options: port publishing and the container type network mode");
+        }
+        if !config.exposed_ports.is_empty() {
+            return fail("conflicting options: port exposing and the container type network mode");
+        }
+    }
+    if mode == "host" && !host.links.is_empty() {
+        return fail("conflicting options: host type networking can't be used with links. This would result in undefined behavior");
+    }
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return fail("conflicting options: hostname and the UTS mode");
+    }
+    check_namespace("PID", &host.pid_mode, &["", "host"])?;
+    check_namespace("IPC", &host.ipc_mode, &["", "private", "shareable", "host", "none"])?;
+    check_plain("UTS", &host.uts_mode, &["", "host"])?;
+    check_plain("cgroup namespace", &host.cgroupns_mode, &["", "host", "private"])?;
+    if mode == "host"
+        && let Some(name) = host.sysctls.keys().find(|k| k.starts_with("net."))
+    {
+        return fail(format!("sysctl '{name}' not allowed in host network namespace"));
+    }
+    Ok(())
+}
+
+fn check_namespace(what: &str, mode: &str, plain: &[&str]) -> Result<()> {
+    match mode.strip_prefix("container:") {
+        Some("") => fail(format!("invalid {what} mode: {mode}")),
+        Some(_) => Ok(()),
+        None => check_plain(what, mode, plain),
+    }
+}
+
+fn check_plain(what: &str, mode: &str, allowed: &[&str]) -> Result<()> {
+    if allowed.contains(&mode) { Ok(()) } else { fail(format!("invalid {what} mode: {mode}")) }
+}
+
+/// Checks limits; also those of an update.
+pub fn check_resources(r: &Resources, machine: Machine) -> Result<()> {
+    check_memory(r)?;
+    check_cpu(r, machine)?;
+    if r.oom_kill_disable == Some(true) && machine.cgroup2 {
+        return fail("disabling the OOM killer is not supported with cgroup v2");
+    }
+    if r.blkio_weight > 0 && !(10..=1000).contains(&r.blkio_weight) {
+        return fail("Range of blkio weight is from 10 to 1000");
+    }
+    for limit in &r.ulimits {
+        if limit.hard != -1 && (limit.soft > limit.hard || limit.soft == -1) {
+            return fail(format!(
+                "ulimit soft limit must be less than or equal to hard limit: {} > {}",
+                limit.soft, limit.hard
+            ));
+        }
+        if !crate::spec::RLIMITS.contains(&limit.name.as_str()) {
+            return fail(format!("invalid ulimit type: {}", limit.name));
+        }
+    }
+    Ok(())
+}
+
+fn check_memory(r: &Resources) -> Result<()> {
+    if r.memory != 0 && r.memory < LINUX_MIN_MEMORY {
+        return fail("Minimum memory limit allowed is 6MB");
+    }
+    if r.memory > 0 && r.memory_swap > 0 && r.memory_swap < r.memory {
+        return fail("Minimum memoryswap limit should be larger than memory limit, see usage");
+    }
+    if r.memory == 0 && r.memory_swap > 0 {
+        return fail("You should always set the Memory limit when using Memoryswap limit, see usage");
+    }
+    if let Some(swappiness) = r.memory_swappiness
+        && !(-1..=100).contains(&swappiness)
+    {
+        return fail(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100"));
+    }
+    if r.memory_reservation != 0 && r.memory_reservation < LINUX_MIN_MEMORY {
+        return fail("Minimum memory reservation allowed is 6MB");
+    }
+    if r.memory > 0 && r.memory_reservation > 0 && r.memory < r.memory_reservation {
+        return fail("Minimum memory limit can not be less than memory reservation limit, see usage");
+    }
+    Ok(())
+}
+
+fn check_cpu(r: &Resources, machine: Machine) -> Result<()> {
+    if r.nano_cpus > 0 && r.cpu_period > 0 {
+        return fail("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+    }
+    if r.nano_cpus > 0 && r.cpu_quota > 0 {
+        return fail("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
+    }
+    if r.nano_cpus < 0 || r.nano_cpus > i64::from(machine.cpus) * 1_000_000_000 {
+        return fail(format!(
+            "range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available",
+            machine.cpus
+        ));
+    }
+    if r.cpu_shares < 0 {
+        return fail(format!("invalid CPU shares ({}): value must be a positive integer", r.cpu_shares));
+    }
+    if r.cpu_period != 0 && !(1000..=1_000_000).contains(&r.cpu_period) {
+        return fail("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+    }
+    if r.cpu_quota > 0 && r.cpu_quota < 1000 {
+        return fail("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    if !is_cpu_list(&r.cpuset_cpus) {
+        return fail(format!("Invalid value {} for cpuset cpus", r.cpuset_cpus));
+    }
+    if !is_cpu_list(&r.cpuset_mems) {
+        return fail(format!("Invalid value {} for cpuset mems", r.cpuset_mems));
+    }
+    if cpu_numbers(&r.cpuset_cpus).any(|cpu| cpu >= machine.cpus) {
+        let (last, asked) = (machine.cpus.saturating_sub(1), &r.cpuset_cpus);
+        return fail(format!("Requested CPUs are not available - requested {asked}, available: 0-{last}"));
+    }
+    Ok(())
+}
+
+fn is_cpu_list(text: &str) -> bool {
+    text.is_empty()
+        || text.split(',').all(|part| {
+            let number = |t: &str| !t.is_empty() && t.len() <= 6 && t.bytes().all(|b| b.is_ascii_digit());
+            part.split_once('-').map_or_else(|| number(part), |(a, b)| number(a) && number(b))
+        })
+}
+
+fn cpu_numbers(text: &str) -> impl Iterator<Item = u32> {
+    text.split([',', '-']).filter_map(|n| n.parse().ok())
+}
+
+/// Checks a restart policy; also that of an update.
+pub fn check_restart(policy: &RestartPolicy, auto_remove: bool) -> Result<()> {
+    if policy.maximum_retry_count < 0 {
+        return fail("invalid restart policy: maximum retry count cannot be negative");
+    }
+    match policy.name.as_str() {
+        "always" | "unless-stopped" | "no" if policy.maximum_retry_count != 0 => {
+            fail("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+        }
+        "" | "no" => Ok(()),
+        "always" | "unless-stopped" | "on-failure" if auto_remove => {
+            fail("can't create 'AutoRemove' container with restart policy")
+        }
+        "always" | "unless-stopped" | "on-failure" => Ok(()),
+        other => fail(format!(
+            "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::containers::Ulimit;
+
+    const MACHINE: Machine = Machine { cpus: 2, cgroup2: false };
+
+    fn resources(change: impl FnOnce(&mut Resources)) -> String {
+        let mut r = Resources::default();
+        change(&mut r);
+        check_resources(&r, MACHINE).map_or_else(|e| e.message, |()| "ok".into())
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(resources(|r| r.memory = 512 << 20), "ok");
+        assert_eq!(resources(|r| r.memory = 4), "Minimum memory limit allowed is 6MB");
+        assert_eq!(
+            resources(|r| (r.memory, r.memory_swap) = (64 << 20, 32 << 20)),
+            "Minimum memoryswap limit should be larger than memory limit, see usage"
+        );
+        assert_eq!(resources(|r| r.nano_cpus = 1_500_000_000), "ok");
+        assert_eq!(
+            resources(|r| r.nano_cpus = 3_000_000_000),
+            "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"
+        );
+        assert_eq!(
+            resources(|r| r.cpuset_cpus = "0-2".into()),
+            "Requested CPUs are not available - requested 0-2, available: 0-1"
+        );
+        assert_eq!(resources(|r| r.cpuset_cpus = "x".into()), "Invalid value x for cpuset cpus");
+        let ulimit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
+        assert_eq!(resources(|r| r.ulimits = vec![ulimit("nofile", 1024, -1)]), "ok");
+        assert_eq!(
+            resources(|r| r.ulimits = vec![ulimit("nofile", 20, 10)]),
+            "ulimit soft limit must be less than or equal to hard limit: 20 > 10"
+        );
+        assert_eq!(resources(|r| r.ulimits = vec![ulimit("x", 1, 1)]), "invalid ulimit type: x");
+    }
+
+    #[test]
+    fn restart_policies() {
+        let policy = |name: &str, count| RestartPolicy { name: name.into(), maximum_retry_count: count };
+        assert!(check_restart(&policy("on-failure", 5), false).is_ok());
+        assert!(check_restart(&policy("", 0), true).is_ok());
+        assert_eq!(
+            check_restart(&policy("always", 0), true).unwrap_err().message,
+            "can't create 'AutoRemove' container with restart policy"
+        );
+        assert!(check_restart(&policy("always", 3), false).is_err());
+        assert!(check_restart(&policy("sometimes", 0), false).is_err());
+    }
+
+    #[test]
+    fn requests() {
+        let config = Config { cmd: vec!["sh".to_owned()].into(), ..Config::default() };
+        let text = |c: &Config, h: &HostConfig| check(c, h, MACHINE).map_or_else(|e| e.message, |()| "ok".into());
+        let host = HostConfig::default();
+        assert_eq!(text(&config, &host), "ok");
+        assert_eq!(text(&Config::default(), &host), "no command specified");
+        let relative = Config { working_dir: "x".into(), ..config.clone() };
+        assert_eq!(
+            text(&relative, &host),
+            "the working directory 'x' is invalid, it needs to be an absolute path"
+        );
+        let mut syslog = host.clone();
+        syslog.log_config.typ = "syslog".into();
+        assert_eq!(text(&config, &syslog), "logger: no log driver named 'syslog' is registered");
+        let named = Config { hostname: "h".into(), ..config.clone() };
+        let joined = HostConfig { network_mode: "container:x".into(), ..host.clone() };
+        assert_eq!(text(&named, &joined), "conflicting options: hostname and the network mode");
+        let pid = HostConfig { pid_mode: "other".into(), ..host };
+        assert_eq!(text(&config, &pid), "invalid PID mode: other");
+    }
+}

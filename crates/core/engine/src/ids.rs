@@ -1,0 +1,43 @@
+//! Identities: 64 lower case hexadecimal digits from the kernel's random source.
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::error::{Context, Result};
+
+/// A new identity. The first twelve digits are never all decimal, so that a short id is not taken for a number.
+pub fn new() -> Result<String> {
+    loop {
+        let mut bytes = [0_u8; 32];
+        let got = getrandom(&mut bytes, GetRandomFlags::empty()).during("read random bytes")?;
+        if got < bytes.len() {
+            continue;
+        }
+        let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        if !text.as_bytes()[..12].iter().all(u8::is_ascii_digit) {
+            return Ok(text);
+        }
+    }
+}
+
+/// Whether `text` could be an identity or the start of one.
+pub fn is_prefix(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// The twelve digits that people read.
+pub fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_long_and_distinct() {
+        let (a, b) = (new().unwrap(), new().unwrap());
+        assert_ne!(a, b);
+        assert!(a.len() == 64 && is_prefix(&a) && is_prefix(short(&a)));
+        assert!(!is_prefix("") && !is_prefix("A") && !is_prefix("g") && !is_prefix("a/b"));
+    }
+}
