@@ -79,10 +79,10 @@ pub fn stream(
 pub fn channel<T: Send + 'static>(
     kind: &'static str,
     mut receiver: mpsc::Receiver<T>,
-    mut portion: impl FnMut(T) -> std::io::Result<Bytes> + Send + 'static,
+    portion: impl FnMut(T) -> std::io::Result<Bytes> + Send + 'static,
 ) -> Answer {
     let items = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    stream(kind, items.map(move |item| portion(item)))
+    stream(kind, items.map(portion))
 }
 
 /// Bytes that the engine sends; its failure cuts the answer.

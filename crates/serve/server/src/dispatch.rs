@@ -4,6 +4,7 @@ use api::version::{self, ApiVersion};
 use engine::Engine;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
+use tracing::Instrument as _;
 
 use crate::answer::{self, Answer, Result};
 use crate::call::Call;
@@ -16,7 +17,8 @@ use crate::routes;
 pub async fn dispatch(engine: Engine, access: Access, request: Request<Incoming>) -> Answer {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let result = serve(engine.clone(), &access, request).await;
+    let span = tracing::info_span!("request", %method, path);
+    let result = serve(engine.clone(), &access, request).instrument(span).await;
     let mut answer = result.unwrap_or_else(|failure| {
         tracing::debug!(%method, path, status = failure.status.as_u16(), message = failure.message, "request failed");
         failure.answer()
@@ -46,7 +48,7 @@ async fn serve(engine: Engine, access: &Access, mut request: Request<Incoming>) 
         return work.await;
     }
     // The connection's task is dropped when the client leaves; a task of its own is not.
-    match tokio::spawn(work).await {
+    match tokio::spawn(work.in_current_span()).await {
         Ok(result) => result,
         Err(e) => {
             Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("request did not finish: {e}")))
