@@ -16,6 +16,7 @@ use crate::query::{Query, path};
 use crate::request::{call, get, post, whole};
 use crate::stream::{ByteStream, JsonLines, Payload, document};
 
+/// Lists containers.
 pub async fn list(client: &Client, options: &ListOptions) -> Result<Vec<Summary>> {
     let query = Query::new()
         .flag("all", options.all)
@@ -36,6 +37,7 @@ pub async fn create(
     post("/containers/create").query(query).json(request)?.fetch(client).await
 }
 
+/// Everything about one container; `size` also measures its layers.
 pub async fn inspect(client: &Client, id: &str, size: bool) -> Result<Inspect> {
     get(path("/containers/", id, "/json")).query(Query::new().flag("size", size)).fetch(client).await
 }
@@ -57,6 +59,7 @@ pub async fn stop(client: &Client, id: &str, options: &StopOptions) -> Result<bo
     Ok(call.send(client).await?.status() != StatusCode::NOT_MODIFIED)
 }
 
+/// Stops and starts.
 pub async fn restart(client: &Client, id: &str, options: &StopOptions) -> Result<()> {
     post(path("/containers/", id, "/restart")).query(stop_query(options)).done(client).await
 }
@@ -74,24 +77,29 @@ pub async fn kill(client: &Client, id: &str, signal: &str) -> Result<()> {
     post(path("/containers/", id, "/kill")).query(Query::new().text("signal", signal)).done(client).await
 }
 
+/// Removes.
 pub async fn remove(client: &Client, id: &str, options: &RemoveOptions) -> Result<()> {
     let query =
         Query::new().flag("force", options.force).flag("v", options.volumes).flag("link", options.link);
     call(Method::DELETE, path("/containers/", id, "")).query(query).done(client).await
 }
 
+/// Freezes all processes.
 pub async fn pause(client: &Client, id: &str) -> Result<()> {
     post(path("/containers/", id, "/pause")).done(client).await
 }
 
+/// Thaws all processes.
 pub async fn unpause(client: &Client, id: &str) -> Result<()> {
     post(path("/containers/", id, "/unpause")).done(client).await
 }
 
+/// Gives another name.
 pub async fn rename(client: &Client, id: &str, name: &str) -> Result<()> {
     post(path("/containers/", id, "/rename")).query(Query::new().put("name", name)).done(client).await
 }
 
+/// Changes limits and restart policy.
 pub async fn update(client: &Client, id: &str, request: &UpdateRequest) -> Result<UpdateResponse> {
     post(path("/containers/", id, "/update")).json(request)?.fetch(client).await
 }
@@ -112,6 +120,7 @@ pub async fn wait(client: &Client, id: &str, condition: WaitCondition) -> Result
     post(path("/containers/", id, "/wait")).query(query).send(client).await.map(Wait)
 }
 
+/// Joins the streams of the main process.
 pub async fn attach(client: &Client, id: &str, options: &AttachOptions) -> Result<Hijacked> {
     let query = Query::new()
         .flag("stream", options.stream)
@@ -138,10 +147,12 @@ pub async fn logs(client: &Client, id: &str, options: &LogsOptions) -> Result<By
     Ok(ByteStream::new(response.into_body()))
 }
 
+/// Processes, as `ps` with these arguments shows them.
 pub async fn top(client: &Client, id: &str, ps_args: &str) -> Result<TopResponse> {
     get(path("/containers/", id, "/top")).query(Query::new().text("ps_args", ps_args)).fetch(client).await
 }
 
+/// Resource usage: one sample, or one a second.
 pub async fn stats(client: &Client, id: &str, options: &StatsOptions) -> Result<JsonLines<Stats>> {
     let query =
         Query::new().put("stream", if options.stream { "1" } else { "0" }).flag("one-shot", options.one_shot);
@@ -155,6 +166,7 @@ pub async fn changes(client: &Client, id: &str) -> Result<Vec<Change>> {
     Ok(changes.unwrap_or_default())
 }
 
+/// Sets the size of the terminal.
 pub async fn resize(client: &Client, id: &str, height: u32, width: u32) -> Result<()> {
     let query = Query::new().put("h", &height.to_string()).put("w", &width.to_string());
     post(path("/containers/", id, "/resize")).query(query).done(client).await
@@ -199,6 +211,7 @@ pub async fn archive_put(client: &Client, id: &str, options: &ArchivePutOptions,
         .await
 }
 
+/// Removes what does not run.
 pub async fn prune(client: &Client, filters: &Filters) -> Result<PruneReport> {
     post("/containers/prune").query(Query::new().text("filters", &filters.to_json())).fetch(client).await
 }

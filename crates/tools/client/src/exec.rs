@@ -25,11 +25,13 @@ pub async fn start_detached(client: &Client, id: &str, request: &StartRequest) -
     post(path("/exec/", id, "/start")).json(&request)?.done(client).await
 }
 
+/// Sets the size of the terminal.
 pub async fn resize(client: &Client, id: &str, height: u32, width: u32) -> Result<()> {
     let query = Query::new().put("h", &height.to_string()).put("w", &width.to_string());
     post(path("/exec/", id, "/resize")).query(query).done(client).await
 }
 
+/// Everything about one exec; the exit code is there.
 pub async fn inspect(client: &Client, id: &str) -> Result<Inspect> {
     get(path("/exec/", id, "/json")).fetch(client).await
 }

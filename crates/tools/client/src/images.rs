@@ -16,6 +16,7 @@ use crate::query::{Query, path};
 use crate::request::{call, get, post};
 use crate::stream::{ByteStream, JsonLines, Payload};
 
+/// Lists images.
 pub async fn list(client: &Client, options: &ListOptions) -> Result<Vec<Summary>> {
     let query = Query::new()
         .flag("all", options.all)
@@ -25,6 +26,7 @@ pub async fn list(client: &Client, options: &ListOptions) -> Result<Vec<Summary>
     get("/images/json").query(query).fetch(client).await
 }
 
+/// Everything about one image.
 pub async fn inspect(client: &Client, name: &str) -> Result<Inspect> {
     get(path("/images/", name, "/json")).fetch(client).await
 }
@@ -34,15 +36,18 @@ pub async fn inspect_raw(client: &Client, name: &str) -> Result<serde_json::Valu
     get(path("/images/", name, "/json")).fetch(client).await
 }
 
+/// How the image came about, newest first.
 pub async fn history(client: &Client, name: &str) -> Result<Vec<HistoryItem>> {
     get(path("/images/", name, "/history")).fetch(client).await
 }
 
+/// Gives another name.
 pub async fn tag(client: &Client, name: &str, repo: &str, tag: &str) -> Result<()> {
     let query = Query::new().put("repo", repo).text("tag", tag);
     post(path("/images/", name, "/tag")).query(query).done(client).await
 }
 
+/// Removes a name, and the image with its last one.
 pub async fn remove(client: &Client, name: &str, options: &RemoveOptions) -> Result<Vec<DeleteResponse>> {
     let query = Query::new()
         .flag("force", options.force)
@@ -51,6 +56,7 @@ pub async fn remove(client: &Client, name: &str, options: &RemoveOptions) -> Res
     call(Method::DELETE, path("/images/", name, "")).query(query).fetch(client).await
 }
 
+/// Removes what nothing uses.
 pub async fn prune(client: &Client, filters: &Filters) -> Result<PruneReport> {
     post("/images/prune").query(Query::new().text("filters", &filters.to_json())).fetch(client).await
 }

@@ -28,10 +28,12 @@ fn header(response: &Response<Incoming>, name: &str) -> String {
     response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
+/// Versions of the server and its parts.
 pub async fn version(client: &Client) -> Result<Version> {
     get("/version").fetch(client).await
 }
 
+/// The machine, what it can do and what it holds.
 pub async fn info(client: &Client) -> Result<Info> {
     get("/info").fetch(client).await
 }
