@@ -15,6 +15,7 @@ pub mod containers;
 mod db;
 pub mod endpoints;
 mod error;
+pub mod files;
 pub mod images;
 pub mod leases;
 pub mod networks;
@@ -31,6 +32,7 @@ const SCHEMAS: &[&str] = &[
     tags::SCHEMA,
     leases::SCHEMA,
     cache::SCHEMA,
+    files::SCHEMA,
     volumes::SCHEMA,
     containers::SCHEMA,
     networks::SCHEMA,
