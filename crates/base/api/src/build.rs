@@ -168,3 +168,32 @@ document! {
         pub space_reclaimed: u64,
     }
 }
+
+/// One event of a build in native progress, the `aux` of a message whose id is [`NATIVE_PROGRESS_ID`]. Steps run
+/// side by side, so everything about a step carries its number. Fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BuildEvent {
+    /// A step begins. `name` is for people (`[build 2/4] RUN make`), `instruction` is the Dockerfile's text.
+    StepStarted { id: u64, name: String, stage: String, instruction: String },
+    /// Its result was in the cache.
+    StepCached { id: u64 },
+    /// Why its result was not in the cache.
+    StepMissed { id: u64, reasons: Vec<String> },
+    /// It printed something.
+    StepLog { id: u64, stream: LogStream, text: String },
+    /// It ended well.
+    StepDone { id: u64, millis: u64 },
+    /// It failed, and the build with it.
+    StepError { id: u64, message: String },
+    /// Something that builds but is probably not meant so.
+    Warning { rule: String, message: String, file: String, line: u32, help: Option<String>, excerpt: String },
+}
+
+/// A stream of a step's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}

@@ -237,3 +237,17 @@ document! {
         pub status: String,
     }
 }
+
+document! {
+    /// One disagreement between what is known and what is on disk or in the kernel (`POST /system/check`, ours).
+    pub struct Finding {
+        /// What is wrong: `blob`, `layer`, `container`, `volume`, `network`, …
+        pub kind: String,
+        /// Which one.
+        pub object: String,
+        /// What is wrong with it.
+        pub message: String,
+        /// Whether the check has put it right.
+        pub repaired: bool,
+    }
+}

@@ -2,7 +2,7 @@
 
 use api::auth::AuthConfig;
 use api::events::{EventMessage, EventsOptions};
-use api::system::{AuthResponse, DiskUsage, Info, Ping, Version};
+use api::system::{AuthResponse, DiskUsage, Finding, Info, Ping, Version};
 use http::Response;
 use hyper::body::Incoming;
 
@@ -56,4 +56,9 @@ pub async fn events(client: &Client, options: &EventsOptions) -> Result<JsonLine
         .text("filters", &options.filters.to_json());
     let response = get("/events").query(query).send(client).await?;
     Ok(JsonLines::new(response.into_body()))
+}
+
+/// Compares what is known with disk and kernel; `repair` puts right what can be. Only Dhow's servers have this.
+pub async fn check(client: &Client, repair: bool) -> Result<Vec<Finding>> {
+    post("/system/check").query(Query::new().flag("repair", repair)).fetch(client).await
 }

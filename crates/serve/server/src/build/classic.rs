@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use api::JsonMessage;
-use engine::builds::Event;
+use api::build::BuildEvent;
 
 /// Turns events into text.
 #[derive(Default)]
@@ -21,22 +21,22 @@ struct Step {
 
 impl Classic {
     /// The text that an event brings to light.
-    pub fn text(&mut self, event: Event) -> Vec<JsonMessage> {
+    pub fn text(&mut self, event: BuildEvent) -> Vec<JsonMessage> {
         match event {
-            Event::StepStarted { id, name, instruction, .. } => {
-                let title = if instruction.is_empty() { name } else { instruction };
-                self.step(id).waiting.push_str(&format!("Step {id} : {}\n", title.replace('\n', " ")));
+            BuildEvent::StepStarted { id, name, instruction, .. } => {
+                let title = title(id, &name, &instruction);
+                self.step(id).waiting.push_str(&title);
             }
-            Event::StepCached { id } => {
+            BuildEvent::StepCached { id } => {
                 let step = self.step(id);
                 step.waiting.push_str(" ---> Using cache\n");
                 step.ended = true;
             }
-            Event::StepMissed { .. } => {}
-            Event::StepLog { id, text, .. } => self.step(id).waiting.push_str(&text),
-            Event::StepDone { id, .. } | Event::StepError { id, .. } => self.step(id).ended = true,
-            Event::Warning { message, file, span, .. } => {
-                return vec![JsonMessage::stream(format!("[Warning] {file}:{}: {message}\n", span.line))];
+            BuildEvent::StepMissed { .. } => {}
+            BuildEvent::StepLog { id, text, .. } => self.step(id).waiting.push_str(&text),
+            BuildEvent::StepDone { id, .. } | BuildEvent::StepError { id, .. } => self.step(id).ended = true,
+            BuildEvent::Warning { message, file, line, .. } => {
+                return vec![JsonMessage::stream(format!("[Warning] {file}:{line}: {message}\n"))];
             }
         }
         self.shown().into_iter().map(JsonMessage::stream).collect()
@@ -56,5 +56,54 @@ impl Classic {
             oldest.remove();
         }
         (!text.is_empty()).then_some(text)
+    }
+}
+
+/// `Step 2/4 : RUN make`, counted within the stage when the step's name says so.
+fn title(id: u64, name: &str, instruction: &str) -> String {
+    let label = name.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or("", |(label, _)| label);
+    let number = label.rsplit(' ').next().filter(|number| number.contains('/'));
+    let number = number.map_or_else(|| id.to_string(), str::to_owned);
+    let title = if instruction.is_empty() { name } else { instruction };
+    format!("Step {number} : {}\n", title.replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::build::LogStream;
+
+    fn started(id: u64, name: &str, instruction: &str) -> BuildEvent {
+        BuildEvent::StepStarted {
+            id,
+            name: name.into(),
+            stage: String::new(),
+            instruction: instruction.into(),
+        }
+    }
+
+    fn log(id: u64, text: &str) -> BuildEvent {
+        BuildEvent::StepLog { id, stream: LogStream::Stdout, text: text.into() }
+    }
+
+    #[test]
+    fn steps_side_by_side_come_out_in_order() {
+        let mut classic = Classic::default();
+        let events = [
+            started(1, "[build 1/2] FROM a", "FROM a"),
+            started(2, "[2/2] RUN b", "RUN b"),
+            log(2, "two\n"),
+            log(1, "one\n"),
+            BuildEvent::StepDone { id: 2, millis: 1 },
+            BuildEvent::StepDone { id: 1, millis: 1 },
+            started(3, "export", ""),
+            BuildEvent::StepCached { id: 3 },
+        ];
+        let text: String =
+            events.into_iter().flat_map(|event| classic.text(event)).map(|m| m.stream).collect();
+        assert_eq!(
+            text,
+            "Step 1/2 : FROM a\none\nStep 2/2 : RUN b\ntwo\nStep 3 : export\n ---> Using cache\n"
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! Builds: the classic `POST /build` with a tar context, or a directory that client and server share.
 
 mod classic;
+mod event;
 mod options;
 
 use std::path::PathBuf;
 
 use api::JsonMessage;
-use api::build::{BuildOptions, CachePruneOptions, NATIVE_PROGRESS_ID};
+use api::build::{BuildEvent, BuildOptions, CachePruneOptions, NATIVE_PROGRESS_ID};
 use engine::builds::{self, Built, ContextSource, Event};
 use http::StatusCode;
 use serde_json::json;
@@ -43,16 +44,16 @@ pub async fn build(call: Call) -> Result {
 /// How events are shown to this client.
 fn encoder(options: &BuildOptions) -> Box<dyn FnMut(Event) -> Vec<JsonMessage> + Send> {
     if options.native_progress {
-        return Box::new(|event| vec![native(&event)]);
+        return Box::new(|event| vec![native(&event::document(event))]);
     }
     if options.quiet {
         return Box::new(|_| Vec::new());
     }
     let mut classic = Classic::default();
-    Box::new(move |event| classic.text(event))
+    Box::new(move |event| classic.text(event::document(event)))
 }
 
-fn native(event: &Event) -> JsonMessage {
+fn native(event: &BuildEvent) -> JsonMessage {
     JsonMessage {
         id: NATIVE_PROGRESS_ID.to_owned(),
         aux: serde_json::to_value(event).ok(),
