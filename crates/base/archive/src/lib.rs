@@ -31,3 +31,6 @@ pub use packer::Packer;
 pub use reader::Reader;
 pub use tree::{Tree, pack_tree};
 pub use unpack::{Limits, Options, Semantics, Stats, Unsettled, settle, unpack, unpack_buffered};
+
+#[cfg(test)]
+mod tests;

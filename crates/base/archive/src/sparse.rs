@@ -43,7 +43,7 @@ pub(crate) fn declared(records: &Records) -> Option<Declared> {
             b"size" | b"realsize" => declared.size = Some(decimal(value)?),
             b"offset" | b"numbytes" => {
                 // They alternate, an offset first.
-                if (pairs.len() % 2 == 0) != (key == b"offset") {
+                if pairs.len().is_multiple_of(2) != (key == b"offset") {
                     return None;
                 }
                 pairs.push(decimal(value)?);
@@ -71,7 +71,7 @@ pub(crate) fn declared(records: &Records) -> Option<Declared> {
 
 /// Offsets and lengths, by turns, as runs.
 pub(crate) fn segments(pairs: &[u64]) -> Option<Vec<Segment>> {
-    if pairs.len() % 2 != 0 || pairs.len() / 2 > SEGMENTS_MAX {
+    if !pairs.len().is_multiple_of(2) || pairs.len() / 2 > SEGMENTS_MAX {
         return None;
     }
     Some(pairs.chunks_exact(2).map(|pair| Segment { offset: pair[0], length: pair[1] }).collect())

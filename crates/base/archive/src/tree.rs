@@ -194,12 +194,15 @@ fn with_slash(path: &Path) -> PathBuf {
 fn describe(entry: &mut Entry, stat: &Stat) {
     entry.mode = stat.st_mode & 0o7777;
     (entry.uid, entry.gid) = (stat.st_uid.into(), stat.st_gid.into());
-    entry.mtime = Time { seconds: stat.st_mtime as i64, nanoseconds: 0 };
+    entry.mtime = Time { seconds: stat.st_mtime, nanoseconds: 0 };
 }
+
+/// Names and values.
+type Xattrs = Vec<(OsString, Vec<u8>)>;
 
 /// The attributes that belong into an archive, sorted, and whether overlayfs' opaque mark is among the others.
 /// Labels of the machine's security module don't belong there, file capabilities and access lists do.
-fn xattrs(path: &str) -> io::Result<(Vec<(OsString, Vec<u8>)>, bool)> {
+fn xattrs(path: &str) -> io::Result<(Xattrs, bool)> {
     let mut names = match list_xattrs(path) {
         Err(Errno::NOTSUP) => return Ok((Vec::new(), false)),
         other => other?,
@@ -233,7 +236,7 @@ fn xattrs(path: &str) -> io::Result<(Vec<(OsString, Vec<u8>)>, bool)> {
 
 fn list_xattrs(path: &str) -> Result<Vec<OsString>, Errno> {
     loop {
-        let size = rustix::fs::listxattr(path, &mut [0u8; 0])?;
+        let size = rustix::fs::listxattr_query(path)?;
         if size == 0 {
             return Ok(Vec::new());
         }
@@ -251,7 +254,7 @@ fn list_xattrs(path: &str) -> Result<Vec<OsString>, Errno> {
 
 fn get_xattr(path: &str, name: &OsStr) -> Result<Vec<u8>, Errno> {
     loop {
-        let size = rustix::fs::getxattr(path, name, &mut [0u8; 0])?;
+        let size = rustix::fs::getxattr_query(path, name)?;
         let mut value = vec![0u8; size];
         match rustix::fs::getxattr(path, name, &mut value) {
             Err(Errno::RANGE) => {}

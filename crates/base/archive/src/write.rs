@@ -173,7 +173,7 @@ impl Metadata {
     pub(crate) fn like(stat: &Stat) -> Metadata {
         Metadata {
             mode: stat.st_mode & 0o7777,
-            time: Some(Time { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 }),
+            time: Some(Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }),
             ..Metadata::directory(stat.st_uid, stat.st_gid)
         }
     }

@@ -149,6 +149,15 @@ impl Store {
         self.publish(lease, parent, unpacked)
     }
 
+    /// Gives an unpacked layer the digest of the archive that packing it gives: for an archive of which nobody
+    /// knows the digest, so that it needn't be kept to name the layer.
+    pub fn repack(&self, unpacked: Unpacked) -> Result<Unpacked, Error> {
+        let mut sink = HashingWriter::new(io::sink());
+        let size = pack(&unpacked.directory.join("diff"), &mut sink)?;
+        let (_, sum, length) = sink.finish();
+        Ok(Unpacked { diff_id: Digest::from_sha256(sum), size, archive_size: Some(length), ..unpacked })
+    }
+
     /// Makes the upper directory of an overlay a layer: takes it over by a rename, without copying. It has to be
     /// on the store's file system, and not mounted any more.
     pub fn layer_from_dir(
@@ -163,17 +172,14 @@ impl Store {
         std::fs::rename(upper, &files).map_err(Error::io("take over", upper))?;
         std::fs::set_permissions(&files, PermissionsExt::from_mode(0o755))
             .map_err(Error::io("set mode of", &files))?;
-        let mut sink = HashingWriter::new(io::sink());
-        let size = pack(&files, &mut sink)?;
-        let (_, sum, length) = sink.finish();
         let unpacked = Unpacked {
             directory,
-            diff_id: Digest::from_sha256(sum),
-            size,
-            archive_size: Some(length),
+            diff_id: Digest::sha256(b""),
+            size: 0,
+            archive_size: None,
             unsettled: Unsettled::default(),
         };
-        self.publish(lease, parent, unpacked)
+        self.publish(lease, parent, self.repack(unpacked)?)
     }
 
     /// Makes a copy of the upper directory of an overlay a layer; it may be in use.
