@@ -96,7 +96,8 @@ impl Connector {
         &self.host
     }
 
-    pub(crate) async fn dial(&self) -> Result<Stream> {
+    /// A new connection.
+    pub async fn dial(&self) -> Result<Stream> {
         (self.dial)().await.map_err(|source| Error::Connect { host: self.host.to_string(), source })
     }
 }
