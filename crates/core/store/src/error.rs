@@ -100,7 +100,7 @@ pub enum Error {
         /// The image.
         name: String,
         /// The platform.
-        platform: oci::Platform,
+        platform: Box<oci::Platform>,
     },
 }
 

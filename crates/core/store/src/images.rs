@@ -3,7 +3,7 @@
 //! An image is a manifest whose documents and layers are here. Its id is the digest of its configuration. A tag names a
 //! manifest or an index; an index means the member that fits the platform.
 
-use crate::{Error, Layer, Lease, Store, now};
+use crate::{Error, Layer, Lease, Listed, Store, now};
 use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use state::{Tx, images, tags};
@@ -128,7 +128,7 @@ impl Store {
         let image = self.load(record)?;
         match platform {
             Some(platform) if !platform.matches(&image.config.platform()) => {
-                Err(Error::Platform { name: name.to_owned(), platform: platform.clone() })
+                Err(Error::Platform { name: name.to_owned(), platform: Box::new(platform.clone()) })
             }
             _ => Ok(image),
         }
@@ -210,7 +210,7 @@ impl Store {
         let chosen = best.or((platform.is_none() && !here.is_empty()).then_some(0));
         match chosen {
             Some(chosen) => Ok(here.swap_remove(chosen).1),
-            None => Err(Error::Platform { name: name.to_owned(), platform: wanted }),
+            None => Err(Error::Platform { name: name.to_owned(), platform: Box::new(wanted) }),
         }
     }
 
@@ -259,7 +259,7 @@ impl Store {
     }
 
     /// All images, oldest first; those whose documents can't be read with the reason.
-    pub fn images(&self) -> Result<Vec<(images::Image, Result<Image, Error>)>, Error> {
+    pub fn images(&self) -> Result<Vec<Listed<images::Image, Image>>, Error> {
         let records = self.db().read(images::all)?;
         Ok(records.into_iter().map(|record| (record.clone(), self.load(record))).collect())
     }

@@ -3,7 +3,7 @@
 //! A layer is unpacked below `ingest`, where it needs to know nothing of the layers below it, so the layers of an
 //! image unpack side by side; publishing, lowest first, settles what depends on those below and gives it its name.
 
-use crate::{Error, Lease, Store, sync_dir};
+use crate::{Error, Lease, Listed, Store, sync_dir};
 use archive::{HashingReader, HashingWriter, Options, Packer, Tree, Unsettled};
 use oci::{ChainId, Digest};
 use rustix::fs::RenameFlags;
@@ -262,7 +262,7 @@ impl Store {
     }
 
     /// All layers that are here; those whose description can't be read with the reason.
-    pub fn layers(&self) -> Result<Vec<(ChainId, Result<Layer, Error>)>, Error> {
+    pub fn layers(&self) -> Result<Vec<Listed<ChainId, Layer>>, Error> {
         let directory = self.layers_dir();
         let failed = || Error::io("list", &directory);
         let mut layers = Vec::new();

@@ -111,6 +111,9 @@ impl Store {
     }
 }
 
+/// One of a list: its name, and what it is or why that can't be read. One damaged object doesn't hide the others.
+pub type Listed<N, T> = (N, Result<T, Error>);
+
 /// Makes a rename into or out of this directory durable.
 fn sync_dir(path: &Path) -> Result<(), Error> {
     let failed = || Error::io("sync", path);
