@@ -3,7 +3,7 @@
 use api::common::{MULTIPLEXED_STREAM, PATH_STAT_HEADER, RAW_STREAM};
 use api::containers::{
     ArchivePutOptions, AttachOptions, CreateRequest, ListOptions, LogsOptions, PathStat, RemoveOptions,
-    StatsOptions, StopOptions, UpdateRequest,
+    StatsOptions, StopOptions, UpdateRequest, WaitError, WaitResponse,
 };
 use engine::containers;
 use futures_util::FutureExt as _;
@@ -97,7 +97,11 @@ pub async fn wait(call: Call) -> Result {
     let condition = call.query.text("condition").parse().map_err(Failure::bad_request)?;
     let exit = containers::wait(&call.engine, &call.name, condition).await?;
     let body = exit.map(|result| {
-        let response = result.map_err(std::io::Error::other)?;
+        // The head has gone out, so a failure is part of the document.
+        let response = result.unwrap_or_else(|e| WaitResponse {
+            status_code: -1,
+            error: Some(WaitError { message: e.message }),
+        });
         answer::line(&response, "\n").map_err(|failure| std::io::Error::other(failure.message))
     });
     Ok(answer::stream("application/json", body.into_stream()))

@@ -87,6 +87,23 @@ pub fn decode(text: &str, plus: bool) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,60}") {
+            if let Ok(query) = Query::parse(&text) {
+                let _ = (query.filters(), query.number::<i64>("a"), query.flag("a"));
+            }
+        }
+
+        #[test]
+        fn what_is_escaped_reads_back(name in "[a-z]{1,5}", value in "[^\0]{0,20}") {
+            let escaped: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let query = Query::parse(&format!("{name}={escaped}")).unwrap();
+            prop_assert_eq!(query.text(&name), value);
+        }
+    }
 
     #[test]
     fn reads_as_go_does() {
