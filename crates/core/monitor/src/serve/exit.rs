@@ -87,6 +87,9 @@ impl Monitor {
         }
         self.end_further_processes();
         let ran = running.since.elapsed();
+        // Before a restart too: Linux 6.15 to at least 6.18 kills at once what is cloned into a group that has had its
+        // cgroup.kill written, as it compares the group's count of kills with that of the parent's group.
+        delete_cgroup(running.cgroup.as_ref());
         let now = Timestamp::now();
         if let Some(container) = &mut self.container
             && let Some(log) = &mut container.log
@@ -111,10 +114,7 @@ impl Monitor {
                 self.timers.set(Timer::Restart, pause);
                 self.answer_waiters();
             }
-            None => {
-                delete_cgroup(running.cgroup.as_ref());
-                self.end_of_run();
-            }
+            None => self.end_of_run(),
         }
     }
 

@@ -214,7 +214,7 @@ fn spec(id: &str, rootfs: &Path, args: &[&str]) -> Spec {
         ],
         linux: Some(Linux {
             namespaces: [Pid, Network, Ipc, Uts, Mnt].map(namespace).into(),
-            cgroups_path: format!("/dhow-test/{id}"),
+            cgroups_path: format!("/{id}"),
             ..Linux::default()
         }),
         ..Spec::default()
