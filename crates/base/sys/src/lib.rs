@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod child;
 pub mod daemon;
 pub mod mount;

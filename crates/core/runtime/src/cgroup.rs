@@ -1,17 +1,35 @@
 //! Control groups, version 2, 1 and both side by side (hybrid).
 //!
 //! A container has one path (`/dhow/<id>`) in every hierarchy that the machine has mounted. Limits are applied where the
-//! controller lives; a controller that is missing is a warning if a limit was asked of it, as Docker warns and discards.
+//! controller lives. A controller or file that is missing is a warning if something was asked of it, as Docker warns and
+//! discards; a value that the kernel refuses is an error.
+//!
+//! Where version 2 is mounted, even without controllers, it freezes, kills and tells when the last process is gone; version 1 can do none
+//! of that well and has to be asked again and again.
 
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use oci::runtime::Resources;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 
+mod devices;
+mod events;
+mod layout;
+pub(crate) mod mount;
+mod read;
+mod settings;
 mod stats;
 
+pub use events::OomEvents;
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryStats, PidsStats, Stats};
+
+use layout::Layout;
+use settings::Setting;
 
 /// A refused control group operation.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +38,14 @@ pub enum Error {
     Call { attempt: String, source: io::Error },
     #[error("invalid control group path {path:?}")]
     Path { path: String },
+    #[error("invalid device rule {rule}")]
+    Device { rule: String },
+    #[error("no control groups are mounted")]
+    None,
+}
+
+fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    |source| Error::Call { attempt: attempt.into(), source }
 }
 
 /// The control group of one container: the same path in every hierarchy of the machine. Making the value touches nothing;
@@ -27,31 +53,33 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Cgroup {
     path: String,
+    layout: Layout,
 }
 
-/// Tells when a task of the group was killed for want of memory: poll it for reading, then call [`OomEvents::drain`].
-#[derive(Debug)]
-pub struct OomEvents {
-    fd: OwnedFd,
-}
+/// Between two looks where the kernel gives no event (version 1 alone).
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-impl AsFd for OomEvents {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
+/// How long a freezer may take.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 
-fn later<T>() -> Result<T, Error> {
-    Err(Error::Call { attempt: "control groups".to_owned(), source: io::ErrorKind::Unsupported.into() })
+fn layout() -> Result<Layout, Error> {
+    let text = fs::read_to_string("/proc/self/mountinfo").map_err(call("read /proc/self/mountinfo"))?;
+    Ok(Layout::parse(&text))
 }
 
 impl Cgroup {
     /// Looks at what the machine has mounted. `path` is absolute, below the root of each hierarchy.
     pub fn new(path: &str) -> Result<Cgroup, Error> {
-        if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        let parts = || path.split('/').skip(1);
+        let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+        if !path.starts_with('/') || parts().any(bad) {
             return Err(Error::Path { path: path.to_owned() });
         }
-        Ok(Cgroup { path: path.to_owned() })
+        let layout = layout()?;
+        if layout.v2.is_none() && layout.v1.is_empty() {
+            return Err(Error::None);
+        }
+        Ok(Cgroup { path: path.to_owned(), layout })
     }
 
     /// Its path below the root of each hierarchy.
@@ -59,62 +87,350 @@ impl Cgroup {
         &self.path
     }
 
+    fn below(&self, mountpoint: &Path) -> PathBuf {
+        mountpoint.join(self.path.trim_start_matches('/'))
+    }
+
+    fn v1_dir(&self, controller: &str) -> Option<PathBuf> {
+        self.layout.v1(controller).map(|mountpoint| self.below(mountpoint))
+    }
+
+    fn v2_dir(&self) -> Option<PathBuf> {
+        self.layout.v2.as_deref().map(|mountpoint| self.below(mountpoint))
+    }
+
+    fn v1_dirs(&self) -> impl Iterator<Item = PathBuf> {
+        self.layout.v1.iter().map(|hierarchy| self.below(&hierarchy.mountpoint))
+    }
+
+    /// All directories, version 2 first.
+    fn dirs(&self) -> impl Iterator<Item = PathBuf> {
+        self.v2_dir().into_iter().chain(self.v1_dirs())
+    }
+
+    pub fn exists(&self) -> bool {
+        self.dirs().next().is_some_and(|dir| dir.is_dir())
+    }
+
     /// Makes the directories; existing ones are taken over.
     pub fn create(&self) -> Result<(), Error> {
-        later()
+        for hierarchy in &self.layout.v1 {
+            let dir = self.below(&hierarchy.mountpoint);
+            fs::create_dir_all(&dir).map_err(call(format!("make {}", dir.display())))?;
+            if hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
+                self.inherit_cpuset(&hierarchy.mountpoint)?;
+            }
+        }
+        if let Some(mountpoint) = &self.layout.v2 {
+            self.create_v2(mountpoint)?;
+        }
+        Ok(())
+    }
+
+    /// A new version 1 cpuset is empty and takes no process.
+    fn inherit_cpuset(&self, mountpoint: &Path) -> Result<(), Error> {
+        let mut dir = mountpoint.to_owned();
+        for name in self.path.split('/').filter(|name| !name.is_empty()) {
+            let parent = dir.clone();
+            dir.push(name);
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let own = fs::read_to_string(dir.join(file)).unwrap_or_default();
+                if own.trim().is_empty() {
+                    let inherited = fs::read_to_string(parent.join(file))
+                        .map_err(call(format!("read {}", parent.join(file).display())))?;
+                    write(&dir.join(file), inherited.trim())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Controllers are given down level by level. One that can't be is missing later, when a limit asks for it.
+    fn create_v2(&self, mountpoint: &Path) -> Result<(), Error> {
+        let mut dir = mountpoint.to_owned();
+        for name in self.path.split('/').filter(|name| !name.is_empty()) {
+            let available = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+            let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+            for controller in available.split_whitespace() {
+                if !enabled.split_whitespace().any(|on| on == controller) {
+                    let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+                }
+            }
+            dir.push(name);
+            match fs::create_dir(&dir) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(call(format!("make {}", dir.display())))?,
+            }
+        }
+        Ok(())
     }
 
     /// Sets limits, also of a running container; `None` fields stay as they are. Gives warnings.
-    pub fn apply(&self, _resources: &Resources) -> Result<Vec<String>, Error> {
-        later()
+    pub fn apply(&self, resources: &Resources) -> Result<Vec<String>, Error> {
+        let mut warnings = Vec::new();
+        if !resources.devices.is_empty() {
+            match (self.v1_dir("devices"), self.v2_dir()) {
+                (Some(dir), _) => devices::apply_v1(&dir, &resources.devices)?,
+                (None, Some(dir)) => devices::apply_v2(&dir, &resources.devices)?,
+                (None, None) => warnings.push("the devices controller is not available here".to_owned()),
+            }
+        }
+        let v1 = settings::v1(resources);
+        let v2 = settings::v2(resources);
+        let available = self.v2_dir().map(|dir| fs::read_to_string(dir.join("cgroup.controllers")));
+        let available = available.and_then(Result::ok).unwrap_or_default();
+        let in_v1 = |s: &&Setting| self.layout.v1(s.controller).is_some();
+        let in_v2 = |s: &&Setting| available.split_whitespace().any(|c| c == s.controller);
+        // Version 1 calls its block device controller blkio, version 2 io.
+        let v1_io = self.layout.v1("blkio").is_some();
+        self.write_all(v1.iter().filter(in_v1), &mut warnings)?;
+        for setting in v2.iter().filter(|s| !in_v1(s) && !(s.controller == "io" && v1_io)) {
+            match (in_v2(&setting), self.v2_dir()) {
+                (true, Some(dir)) => set(&dir, setting, &mut warnings)?,
+                _ => discarded(setting, &mut warnings),
+            }
+        }
+        if let Some(dir) = self.v2_dir() {
+            for (file, value) in &resources.unified {
+                if file.contains('/') {
+                    return Err(Error::Path { path: file.clone() });
+                }
+                write(&dir.join(file), value)?;
+            }
+        } else if !resources.unified.is_empty() {
+            warnings.push("cgroup version 2 is not mounted: unified settings are discarded".to_owned());
+        }
+        Ok(warnings)
+    }
+
+    fn write_all<'s>(
+        &self,
+        settings: impl Iterator<Item = &'s Setting>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        // The kernel keeps pairs of limits in order (memory below memory and swap, quota within the parent's): what is
+        // refused at first may pass after the other has moved.
+        let mut again = Vec::new();
+        for setting in settings {
+            let Some(dir) = self.v1_dir(setting.controller) else { continue };
+            match set(&dir, setting, warnings) {
+                Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
+                    again.push((dir, setting));
+                }
+                other => other?,
+            }
+        }
+        again.into_iter().try_for_each(|(dir, setting)| set(&dir, setting, warnings))
     }
 
     /// Moves a process of this pid namespace into the group.
-    pub fn add(&self, _pid: i32) -> Result<(), Error> {
-        later()
+    pub fn add(&self, pid: i32) -> Result<(), Error> {
+        self.add_born(pid, false)
+    }
+
+    /// The version 2 directory, for a process to be born in.
+    pub(crate) fn birthplace(&self) -> Result<Option<OwnedFd>, Error> {
+        let Some(dir) = self.v2_dir() else { return Ok(None) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&dir, flags, Mode::empty())
+            .map_err(|e| call(format!("open {}", dir.display()))(e.into()))?;
+        Ok(Some(fd))
+    }
+
+    /// Moves a process; one that was born in the version 2 directory is there already.
+    pub(crate) fn add_born(&self, pid: i32, born: bool) -> Result<(), Error> {
+        let v2 = self.v2_dir().filter(|_| !born);
+        for dir in v2.into_iter().chain(self.v1_dirs()) {
+            write(&dir.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
     }
 
     /// The processes in the group and the groups below it, as this pid namespace numbers them.
     pub fn pids(&self) -> Result<Vec<i32>, Error> {
-        later()
+        let Some(dir) = self.dirs().next() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        collect_pids(&dir, &mut pids)?;
+        Ok(pids)
     }
 
     /// Sends SIGKILL to all processes of the group and those below; returns before they are gone.
     pub fn kill_all(&self) -> Result<(), Error> {
-        later()
+        if let Some(dir) = self.v2_dir() {
+            match fs::write(dir.join("cgroup.kill"), "1") {
+                Ok(()) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::Call { attempt: "kill the group".to_owned(), source }),
+            }
+        }
+        // Frozen processes don't die, and processes may fork while we count: until a look finds none that was not told.
+        let mut told = std::collections::BTreeSet::new();
+        loop {
+            let new: Vec<i32> = self.pids()?.into_iter().filter(|pid| told.insert(*pid)).collect();
+            for pid in new.iter().copied().filter_map(Pid::from_raw) {
+                // One that has ended meanwhile is what we want.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            if new.is_empty() {
+                return self.thaw();
+            }
+        }
     }
 
     /// Stops all tasks and waits until they have stopped.
     pub fn freeze(&self) -> Result<(), Error> {
-        later()
+        let deadline = Instant::now() + FREEZE_PATIENCE;
+        if let Some(dir) = self.v2_freezer() {
+            write(&dir.join("cgroup.freeze"), "1")?;
+            let frozen =
+                events::wait_for(&dir, "frozen", 1, deadline).map_err(call("wait for the freezer"))?;
+            return if frozen { Ok(()) } else { self.too_slow() };
+        }
+        let file = self.freezer_v1()?;
+        loop {
+            // A task that forks meanwhile makes the kernel start over: say it again.
+            write(&file, "FROZEN")?;
+            let state = fs::read_to_string(&file).map_err(call("read the freezer"))?;
+            if state.trim() == "FROZEN" {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return self.too_slow();
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
+    fn too_slow(&self) -> Result<(), Error> {
+        self.thaw()?;
+        Err(call("freeze the group")(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Lets all tasks run again. A group that is absent has none.
     pub fn thaw(&self) -> Result<(), Error> {
-        later()
+        if let Some(dir) = self.v2_freezer() {
+            return write(&dir.join("cgroup.freeze"), "0");
+        }
+        match self.v1_dir("freezer") {
+            Some(dir) if dir.exists() => write(&dir.join("freezer.state"), "THAWED"),
+            _ => Ok(()),
+        }
     }
 
     pub fn is_frozen(&self) -> Result<bool, Error> {
-        later()
+        if let Some(dir) = self.v2_freezer() {
+            let text = fs::read_to_string(dir.join("cgroup.events")).map_err(call("read cgroup.events"))?;
+            return Ok(read_key(&text, "frozen") == Some(1));
+        }
+        let text = fs::read_to_string(self.freezer_v1()?).map_err(call("read the freezer"))?;
+        Ok(text.trim() != "THAWED")
     }
 
+    /// Version 2 freezes from Linux 5.2 on.
+    fn v2_freezer(&self) -> Option<PathBuf> {
+        self.v2_dir().filter(|dir| dir.join("cgroup.freeze").exists())
+    }
+
+    fn freezer_v1(&self) -> Result<PathBuf, Error> {
+        let dir = self.v1_dir("freezer");
+        Ok(dir
+            .ok_or_else(|| call("freeze the group")(io::ErrorKind::Unsupported.into()))?
+            .join("freezer.state"))
+    }
+
+    /// What the group has used. A group that is absent has used nothing.
     pub fn stats(&self) -> Result<Stats, Error> {
-        later()
+        Ok(read::stats(self))
     }
 
+    /// How many tasks of the group were killed for want of memory in its life; zero where the kernel doesn't count.
+    pub fn oom_kills(&self) -> u64 {
+        let (dir, file) = match self.v1_dir("memory") {
+            Some(dir) => (Some(dir), "memory.oom_control"),
+            None => (self.v2_dir(), "memory.events"),
+        };
+        let text = dir.and_then(|dir| fs::read_to_string(dir.join(file)).ok()).unwrap_or_default();
+        read_key(&text, "oom_kill").unwrap_or_default()
+    }
+
+    /// A descriptor that tells of kills for want of memory.
     pub fn oom_events(&self) -> Result<OomEvents, Error> {
-        later()
+        OomEvents::new(self)
     }
 
     /// Removes the group and those below it, waiting until at most `patience` for the last process to go. A group that is
     /// absent is removed.
-    pub fn delete(&self, _patience: Duration) -> Result<(), Error> {
-        later()
+    pub fn delete(&self, patience: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + patience;
+        if let Some(dir) = self.v2_dir() {
+            let attempt = || format!("wait for the processes of {}", dir.display());
+            if !events::wait_for(&dir, "populated", 0, deadline).map_err(call(attempt()))? {
+                return Err(call(attempt())(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        self.dirs().try_for_each(|dir| remove(&dir, deadline))
     }
 }
 
-impl OomEvents {
-    /// Takes what has arrived; the number of kills since the last call. Never blocks.
-    pub fn drain(&mut self) -> io::Result<u64> {
-        Ok(0)
+fn set(dir: &Path, setting: &Setting, warnings: &mut Vec<String>) -> Result<(), Error> {
+    match write(&dir.join(&setting.file), &setting.value) {
+        Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::NotFound && dir.is_dir() => {
+            discarded(setting, warnings);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn discarded(setting: &Setting, warnings: &mut Vec<String>) {
+    let text =
+        format!("the kernel does not support {} or its cgroup is not mounted: discarded", setting.what);
+    if !warnings.contains(&text) {
+        warnings.push(text);
+    }
+}
+
+/// Control files want one write, and existing.
+fn write(file: &Path, value: &str) -> Result<(), Error> {
+    use std::io::Write;
+    let written =
+        fs::OpenOptions::new().write(true).open(file).and_then(|mut f| f.write_all(value.as_bytes()));
+    written.map_err(call(format!("write {value:?} to {}", file.display())))
+}
+
+/// A number of a `key value` file.
+fn read_key(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir())).map(|entry| entry.path()).collect()
+}
+
+fn collect_pids(dir: &Path, pids: &mut Vec<i32>) -> Result<(), Error> {
+    let text = match fs::read_to_string(dir.join("cgroup.procs")) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => return Ok(()),
+        other => other.map_err(call(format!("read {}/cgroup.procs", dir.display())))?,
+    };
+    // Zero is a process of a pid namespace that ours doesn't see.
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    children(dir).iter().try_for_each(|child| collect_pids(child, pids))
+}
+
+/// Removes a directory with those below it. Version 1 tells nobody when its last task is gone.
+fn remove(dir: &Path, deadline: Instant) -> Result<(), Error> {
+    for child in children(dir) {
+        remove(&child, deadline)?;
+    }
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            Err(source) => return Err(Error::Call { attempt: format!("remove {}", dir.display()), source }),
+        }
     }
 }

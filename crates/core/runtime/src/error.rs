@@ -44,7 +44,7 @@ impl Error {
     /// executed, 125 for the rest.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::Exec { errno, .. } if *errno == libc::ENOENT || *errno == libc::ENOTDIR => 127,
+            Error::Exec { errno, .. } if *errno == libc::ENOENT => 127,
             Error::Exec { .. } => 126,
             _ => 125,
         }

@@ -11,16 +11,33 @@
 //! This crate knows bundles: no images, no networks, no names. Sizes are bytes. Nothing here waits without a bound but for hooks that
 //! have no timeout.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub mod capabilities;
 pub mod cgroup;
+mod create;
+mod devices;
 mod error;
+mod exec;
+mod home;
+mod hooks;
+mod launch;
+mod mounts;
+mod namespaces;
+mod options;
+mod plan;
+mod process;
 pub mod seccomp;
+mod sysctl;
+mod userns;
 
+pub use create::create;
 pub use error::Error;
+pub use exec::exec;
+pub use hooks::poststop;
 
 /// What [`create`] needs. The specification is validated, not trusted.
 #[derive(Debug)]
@@ -79,12 +96,23 @@ pub struct Created {
     pub cgroup: Option<cgroup::Cgroup>,
     /// What could not be granted and did not stop us, one sentence each.
     pub warnings: Vec<String>,
+    waiting: launch::Waiting,
+    poststart: Vec<oci::runtime::Hook>,
+    subject: hooks::Subject,
 }
 
 impl Created {
-    /// Runs the program. `Err(Error::Exec{..})` when the program can't be executed: see [`Error::exit_code`].
+    /// Runs the program. `Err(Error::Exec{..})` when the program can't be executed: see [`Error::exit_code`]. After an error
+    /// the process is gone and reaped.
     pub fn start(self) -> Result<Running, Error> {
-        Err(Error::Unsupported { what: "start".to_owned() })
+        let Created { pid, pidfd, master, mut warnings, waiting, poststart, subject, .. } = self;
+        let (_, more) = waiting.start()?;
+        warnings.extend(more);
+        if let Err(error) = subject.run("poststart", &poststart, "running", Some(pid)) {
+            sys::child::kill_and_reap(pidfd.as_fd());
+            return Err(error);
+        }
+        Ok(Running { pid, pidfd, master, warnings })
     }
 }
 
@@ -110,14 +138,4 @@ pub struct Exec<'a> {
     pub preserve_fds: u32,
     /// As [`Create::die_with_parent`].
     pub die_with_parent: bool,
-}
-
-/// Sets a container up, blocked just before its program.
-pub fn create(_request: Create<'_>) -> Result<Created, Error> {
-    Err(Error::Unsupported { what: "create".to_owned() })
-}
-
-/// Runs a process in a running container.
-pub fn exec(_request: Exec<'_>) -> Result<Running, Error> {
-    Err(Error::Unsupported { what: "exec".to_owned() })
 }

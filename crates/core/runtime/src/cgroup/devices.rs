@@ -1,0 +1,161 @@
+//! The device controller: rules to lines of version 1, and to a BPF program of version 2.
+
+use std::path::Path;
+
+use oci::runtime::DeviceRule;
+use sys::bpf::{self, Instruction};
+
+use super::Error;
+
+/// What every container may use, whatever the rules say before: making nodes, the default devices, terminals.
+const DEFAULTS: [(char, Option<i64>, Option<i64>, &str); 11] = [
+    ('c', None, None, "m"),
+    ('b', None, None, "m"),
+    ('c', Some(1), Some(3), "rwm"),
+    ('c', Some(1), Some(5), "rwm"),
+    ('c', Some(1), Some(7), "rwm"),
+    ('c', Some(1), Some(8), "rwm"),
+    ('c', Some(1), Some(9), "rwm"),
+    ('c', Some(5), Some(0), "rwm"),
+    ('c', Some(5), Some(1), "rwm"),
+    ('c', Some(5), Some(2), "rwm"),
+    ('c', Some(136), None, "rwm"),
+];
+
+/// A rule with its wildcards resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rule {
+    allow: bool,
+    /// `None` is both.
+    typ: Option<char>,
+    major: Option<u32>,
+    minor: Option<u32>,
+    /// Bits: 1 make, 2 read, 4 write, as the BPF program gets them.
+    access: u32,
+}
+
+const ALL: u32 = 7;
+
+fn rules(given: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
+    let mut list = given.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+    for (typ, major, minor, access) in DEFAULTS {
+        let default =
+            DeviceRule { allow: true, typ: Some(typ.into()), major, minor, access: access.to_owned() };
+        list.push(rule(&default)?);
+    }
+    Ok(list)
+}
+
+fn rule(rule: &DeviceRule) -> Result<Rule, Error> {
+    let bad = || Error::Device { rule: format!("{rule:?}") };
+    let typ = match rule.typ.as_deref() {
+        None | Some("" | "a") => None,
+        Some("c" | "u") => Some('c'),
+        Some("b") => Some('b'),
+        Some(_) => return Err(bad()),
+    };
+    let number = |n: Option<i64>| match n {
+        None | Some(-1) => Ok(None),
+        Some(n) => u32::try_from(n).map(Some).map_err(|_| bad()),
+    };
+    let mut access = 0;
+    for letter in rule.access.chars() {
+        access |= match letter {
+            'm' => 1,
+            'r' => 2,
+            'w' => 4,
+            _ => return Err(bad()),
+        };
+    }
+    let access = if rule.access.is_empty() { ALL } else { access };
+    Ok(Rule { allow: rule.allow, typ, major: number(rule.major)?, minor: number(rule.minor)?, access })
+}
+
+/// Writes the rules one by one, in order: a first rule that denies all leaves no moment in which more is open than before.
+pub(super) fn apply_v1(directory: &Path, given: &[DeviceRule]) -> Result<(), Error> {
+    for rule in rules(given)? {
+        let file = directory.join(if rule.allow { "devices.allow" } else { "devices.deny" });
+        super::write(&file, &line(&rule))?;
+    }
+    Ok(())
+}
+
+fn line(rule: &Rule) -> String {
+    // The kernel takes `a` as everything, whatever follows.
+    let whole = rule.typ.is_none() && rule.major.is_none() && rule.minor.is_none() && rule.access == ALL;
+    if whole {
+        return "a".to_owned();
+    }
+    let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
+    let letters: String = [(2, 'r'), (4, 'w'), (1, 'm')]
+        .iter()
+        .filter(|(bit, _)| rule.access & bit != 0)
+        .map(|(_, c)| c)
+        .collect();
+    format!("{} {}:{} {letters}", rule.typ.unwrap_or('a'), number(rule.major), number(rule.minor))
+}
+
+/// Loads the program and puts it in the place of the one before.
+pub(super) fn apply_v2(directory: &Path, given: &[DeviceRule]) -> Result<(), Error> {
+    let attempt = |what: &str| format!("{what} the device filter of {}", directory.display());
+    let program = bpf::load_device_filter(&program(&rules(given)?))
+        .map_err(|source| Error::Call { attempt: attempt("load"), source })?;
+    let cgroup =
+        std::fs::File::open(directory).map_err(|source| Error::Call { attempt: attempt("open"), source })?;
+    bpf::replace_device_filter(&cgroup, &program)
+        .map_err(|source| Error::Call { attempt: attempt("attach"), source })
+}
+
+// Registers of the program; 1 is the context, 0 the answer.
+const TYPE: u8 = 2;
+const ACCESS: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+const SCRATCH: u8 = 6;
+
+/// The last rule that matches decides, so they are asked from the last to the first; what none matches is denied.
+fn program(rules: &[Rule]) -> Vec<Instruction> {
+    use bpf::{and, equal_or_skip, exit, load_context, mov, mov_register, shift_right, zero_or_skip};
+    let mut code = vec![
+        load_context(TYPE, 0),
+        mov_register(ACCESS, TYPE),
+        shift_right(ACCESS, 16),
+        and(TYPE, 0xffff),
+        load_context(MAJOR, 4),
+        load_context(MINOR, 8),
+    ];
+    for rule in rules.iter().rev() {
+        let mut block: Vec<Box<dyn Fn(i16) -> Instruction>> = Vec::new();
+        let mut prefix = Vec::new();
+        if rule.access != ALL {
+            prefix.push(mov_register(SCRATCH, ACCESS));
+            // To be allowed all that is asked must be in the rule; to be denied, any.
+            let mask = if rule.allow { ALL & !rule.access } else { rule.access };
+            prefix.push(and(SCRATCH, mask as i32));
+            let allow = rule.allow;
+            block.push(Box::new(move |skip| {
+                if allow { zero_or_skip(SCRATCH, skip) } else { bpf::nonzero_or_skip(SCRATCH, skip) }
+            }));
+        }
+        if let Some(typ) = rule.typ {
+            let number = if typ == 'b' { 1 } else { 2 };
+            block.push(Box::new(move |skip| equal_or_skip(TYPE, number, skip)));
+        }
+        if let Some(major) = rule.major {
+            block.push(Box::new(move |skip| equal_or_skip(MAJOR, major as i32, skip)));
+        }
+        if let Some(minor) = rule.minor {
+            block.push(Box::new(move |skip| equal_or_skip(MINOR, minor as i32, skip)));
+        }
+        code.extend(prefix);
+        let tests = block.len();
+        code.extend(block.iter().enumerate().map(|(at, test)| test((tests - at - 1 + 2) as i16)));
+        code.extend([mov(0, i32::from(rule.allow)), exit()]);
+        if tests == 0 {
+            // It decides for all the rest, and the verifier refuses what can't be reached.
+            return code;
+        }
+    }
+    code.extend([mov(0, 0), exit()]);
+    code
+}

@@ -1,0 +1,231 @@
+//! `create`: the whole container as one plan.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use oci::runtime::{Hooks, Linux, NamespaceType, Process, Spec};
+use rustix::mount::MountAttrFlags;
+use sys::child::{Step, Target};
+use sys::root::Root;
+
+use crate::cgroup::Cgroup;
+use crate::hooks::{self, Subject};
+use crate::launch::{Parent, launch};
+use crate::mounts::{self, Scene};
+use crate::namespaces::Namespaces;
+use crate::plan::{Label, Plan, c_string};
+use crate::process::{self, Request};
+use crate::{Create, Created, Error, Stdio, home, sysctl};
+
+/// Sets a container up, blocked just before its program.
+pub fn create(request: Create<'_>) -> Result<Created, Error> {
+    let (process, linux) = check(request.spec)?;
+    let mut warnings = Vec::new();
+    let cgroup = make_cgroup(linux, &mut warnings)?;
+    match assemble(request, process, linux, cgroup.as_ref(), warnings) {
+        Ok(mut created) => {
+            created.cgroup = cgroup;
+            Ok(created)
+        }
+        Err(error) => {
+            if let Some(cgroup) = cgroup {
+                // The error that stopped us is the one to tell.
+                let _ = cgroup.delete(Duration::from_secs(5));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The parts that no container can do without.
+fn check(spec: &Spec) -> Result<(&Process, &Linux), Error> {
+    let bad = |reason: &str| Error::Spec { reason: reason.to_owned() };
+    let process = spec.process.as_ref().ok_or_else(|| bad("there is no process"))?;
+    let linux = spec.linux.as_ref().ok_or_else(|| bad("there is no linux part"))?;
+    process::check(process)?;
+    match linux.namespaces.iter().find(|n| n.typ == NamespaceType::Mount) {
+        None => return Err(bad("a root file system needs a mount namespace")),
+        Some(namespace) if namespace.path.is_some() => {
+            return Err(Error::Unsupported { what: "joining a mount namespace".to_owned() });
+        }
+        Some(_) => {}
+    }
+    let has = |typ| linux.namespaces.iter().any(|n| n.typ == typ);
+    if !(spec.hostname.is_empty() && spec.domainname.is_empty()) && !has(NamespaceType::Uts) {
+        return Err(bad("unable to set hostname without a private UTS namespace"));
+    }
+    sysctl::check(linux)?;
+    Ok((process, linux))
+}
+
+fn make_cgroup(linux: &Linux, warnings: &mut Vec<String>) -> Result<Option<Cgroup>, Error> {
+    if linux.cgroups_path.is_empty() {
+        return Ok(None);
+    }
+    let fail = |source| Error::Cgroup { path: linux.cgroups_path.clone(), source };
+    let cgroup = Cgroup::new(&linux.cgroups_path).map_err(fail)?;
+    let applied = cgroup.create().and_then(|()| match &linux.resources {
+        Some(resources) => cgroup.apply(resources),
+        None => Ok(Vec::new()),
+    });
+    match applied {
+        Ok(found) => warnings.extend(found),
+        Err(e) => {
+            let _ = cgroup.delete(Duration::ZERO);
+            return Err(fail(e));
+        }
+    }
+    Ok(Some(cgroup))
+}
+
+fn assemble(
+    request: Create<'_>,
+    process: &Process,
+    linux: &Linux,
+    cgroup: Option<&Cgroup>,
+    warnings: Vec<String>,
+) -> Result<Created, Error> {
+    let spec = request.spec;
+    let subject = hooks::subject(request.id, spec, request.bundle);
+    let no_hooks = Hooks::default();
+    let hooks = spec.hooks.as_ref().unwrap_or(&no_hooks);
+    let mut plan = Plan { warnings, ..Plan::default() };
+    let mut namespaces = Namespaces::plan(linux, request.netns)?;
+    let makes_user = namespaces.clone & libc::CLONE_NEWUSER as u64 != 0;
+    let tree = mounts::rootfs(&request.rootfs)?;
+    let root = tree.try_clone().and_then(Root::from_fd);
+    let root =
+        root.map_err(|source| Error::Call { attempt: "open the root file system".to_owned(), source })?;
+    let bundle = request.bundle.unwrap_or(Path::new("/"));
+    let scene = Scene { spec, bundle, root: &root, cgroup };
+    let process_request = Request {
+        process,
+        seccomp: linux.seccomp.as_ref(),
+        preserve_fds: request.preserve_fds,
+        die_with_parent: request.die_with_parent,
+        home: home::of(&root, process.user.uid),
+        user_namespace: namespaces.user,
+    };
+    process::begin(&mut plan);
+    namespaces.steps(&mut plan);
+    process::session(&mut plan);
+    time_offsets(linux, &mut plan)?;
+    file_systems(&scene, hooks, &subject, tree, request.stdio, process, &mut plan)?;
+    kernel_settings(spec, linux, process, &mut plan)?;
+    process::finish(&process_request, &mut plan, |plan| {
+        subject.plan("startContainer", &hooks.start_container, "created", plan)
+    })?;
+    let maps = makes_user.then_some((linux.uid_mappings.as_slice(), linux.gid_mappings.as_slice()));
+    let parent = Parent { cgroup, maps, oom_score_adj: process.oom_score_adj };
+    let mut waiting = launch(&namespaces, plan, &parent, |pid| {
+        subject.run("prestart", &hooks.prestart, "creating", Some(pid))?;
+        subject.run("createRuntime", &hooks.create_runtime, "creating", Some(pid))
+    })?;
+    resize(process, waiting.master.as_ref());
+    let pidfd = waiting.pidfd().map(|fd| fd.try_clone_to_owned()).transpose();
+    let pidfd = pidfd.map_err(|source| Error::Call { attempt: "duplicate the pidfd".to_owned(), source })?;
+    Ok(Created {
+        pid: waiting.pid(),
+        pidfd: pidfd.ok_or_else(|| Error::Died { how: "gone".to_owned() })?,
+        master: waiting.master.take(),
+        cgroup: None,
+        warnings: std::mem::take(&mut waiting.warnings),
+        waiting,
+        poststart: hooks.poststart.clone(),
+        subject,
+    })
+}
+
+/// A size that the terminal refuses is not worth a container.
+pub(crate) fn resize(process: &Process, master: Option<&OwnedFd>) {
+    if let (Some(size), Some(master)) = (process.console_size, master) {
+        let size =
+            rustix::termios::Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
+        let _ = rustix::termios::tcsetwinsize(master.as_fd(), size);
+    }
+}
+
+fn time_offsets(linux: &Linux, plan: &mut Plan) -> Result<(), Error> {
+    for (clock, offset) in &linux.time_offsets {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(Error::Spec { reason: format!("unknown clock {clock:?}") });
+        }
+        let content = format!("{clock} {} {}\n", offset.secs, offset.nanosecs).into_bytes();
+        let path = c"/proc/self/timens_offsets".to_owned();
+        plan.push(format!("set the offset of {clock}"), Step::WriteFile { path, content });
+    }
+    Ok(())
+}
+
+/// Root, mounts, devices, terminal, masks; last the pivot, until which the machine's tree is at hand.
+fn file_systems(
+    scene: &Scene<'_>,
+    hooks: &Hooks,
+    subject: &Subject,
+    tree: OwnedFd,
+    stdio: Stdio,
+    process: &Process,
+    plan: &mut Plan,
+) -> Result<(), Error> {
+    let (spec, no_linux) = (scene.spec, Linux::default());
+    let linux = spec.linux.as_ref().unwrap_or(&no_linux);
+    plan.push("leave the machine's mounts", Step::SlaveMounts);
+    plan.push("attach the root file system", Step::AttachRoot { tree });
+    let late = mounts::plan(scene, plan)?;
+    crate::devices::plan(spec, plan)?;
+    let cwd = process::cwd(process);
+    let bad = |_| Error::Spec { reason: format!("bad cwd {cwd:?}") };
+    let target = Target::new(&mounts::clean(Path::new(cwd))?, false).map_err(bad)?;
+    plan.labeled(Label::Chdir(cwd.to_owned()), Step::MakeDir { target });
+    if !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty()) {
+        plan.push("wait for hooks", Step::Sync);
+    }
+    subject.plan("createContainer", &hooks.create_container, "creating", plan)?;
+    process::streams(plan, stdio, process.user.uid, mounts::makes_dev(spec))?;
+    for path in &linux.readonly_paths {
+        let step = Step::ReadonlyPath { path: c_string(path.as_str(), "a readonly path")? };
+        plan.push(format!("make {path} read-only"), step);
+    }
+    for path in &linux.masked_paths {
+        plan.push(format!("mask {path}"), Step::Mask { path: c_string(path.as_str(), "a masked path")? });
+    }
+    late.close(plan);
+    if let Some((propagation, recursive)) = mounts::root_propagation(&linux.rootfs_propagation)? {
+        let step = Step::SetAttr { slot: None, set: 0, propagation, recursive };
+        plan.push("set the root's propagation", step);
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        let set = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
+        let step = Step::SetAttr { slot: None, set, propagation: 0, recursive: false };
+        plan.push("make the root file system read-only", step);
+    }
+    Ok(())
+}
+
+/// Names, sysctls, labels, personality; then the pivot.
+fn kernel_settings(spec: &Spec, linux: &Linux, process: &Process, plan: &mut Plan) -> Result<(), Error> {
+    if !spec.hostname.is_empty() {
+        plan.push("set hostname", Step::Hostname(spec.hostname.clone().into_bytes()));
+    }
+    if !spec.domainname.is_empty() {
+        plan.push("set domainname", Step::Domainname(spec.domainname.clone().into_bytes()));
+    }
+    let labelled = !process.apparmor_profile.is_empty() || !process.selinux_label.is_empty();
+    if !linux.sysctl.is_empty() || labelled {
+        plan.push("mount a private procfs", Step::OpenProc);
+        sysctl::plan(linux, plan)?;
+        process::labels(process, plan)?;
+    }
+    const PER_LINUX32: u64 = 0x0008;
+    if let Some(personality) = &linux.personality {
+        let domain = match personality.domain.as_str() {
+            "LINUX" => 0,
+            "LINUX32" => PER_LINUX32,
+            other => return Err(Error::Spec { reason: format!("unknown personality {other:?}") }),
+        };
+        plan.push("set personality", Step::Personality { domain });
+    }
+    plan.push("pivot_root", Step::Pivot);
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! `exec`: one more process in a running container, hardened as its init is.
+
+use sys::child::Step;
+use sys::root::Root;
+
+use crate::create::resize;
+use crate::launch::{Parent, launch};
+use crate::namespaces::Namespaces;
+use crate::plan::Plan;
+use crate::process::{self, Request};
+use crate::{Error, Exec, Running, home};
+
+/// Runs a process in a running container.
+pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
+    let process = request.process;
+    process::check(process)?;
+    let mut plan = Plan::default();
+    let mut namespaces = Namespaces::of_process(request.pid, request.pidfd)?;
+    let root = Root::of_process(request.pid)
+        .map_err(|source| Error::Call { attempt: "open the container's root".to_owned(), source })?;
+    let process_request = Request {
+        process,
+        seccomp: request.seccomp,
+        preserve_fds: request.preserve_fds,
+        die_with_parent: request.die_with_parent,
+        home: home::of(&root, process.user.uid),
+        user_namespace: namespaces.user,
+    };
+    process::begin(&mut plan);
+    // The container's processes see this one as soon as it lives in their pid namespace. Until it executes its program
+    // nobody there may trace it or look at its descriptors.
+    plan.push("hide from tracers", Step::Dumpable(false));
+    namespaces.steps(&mut plan);
+    process::session(&mut plan);
+    plan.push("open the root directory", Step::OpenRoot);
+    process::streams(&mut plan, request.stdio, process.user.uid, false)?;
+    if !process.apparmor_profile.is_empty() || !process.selinux_label.is_empty() {
+        plan.push("mount a private procfs", Step::OpenProc);
+        process::labels(process, &mut plan)?;
+    }
+    process::finish(&process_request, &mut plan, |_| Ok(()))?;
+    let parent = Parent { cgroup: Some(request.cgroup), maps: None, oom_score_adj: process.oom_score_adj };
+    let mut waiting = launch(&namespaces, plan, &parent, |_| Ok(()))?;
+    resize(process, waiting.master.as_ref());
+    let (pid, master) = (waiting.pid(), waiting.master.take());
+    let (pidfd, warnings) = waiting.start()?;
+    Ok(Running { pid, pidfd, master, warnings })
+}

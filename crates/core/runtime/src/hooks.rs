@@ -1,0 +1,145 @@
+//! Hooks of the specification: programs with the container's state on their standard input and no environment but their own.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use oci::runtime::{Hook, Spec, State};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+use sys::child::{Argv, HookStep, Step};
+
+use crate::Error;
+use crate::plan::{Label, Plan, c_string, said};
+
+/// What hooks are told.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub id: String,
+    pub bundle: std::path::PathBuf,
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Subject {
+    fn state(&self, status: &str, pid: Option<i32>) -> Result<String, Error> {
+        let state = State {
+            oci_version: oci::runtime::VERSION.to_owned(),
+            id: self.id.clone(),
+            status: status.to_owned(),
+            pid,
+            bundle: self.bundle.clone(),
+            annotations: self.annotations.clone(),
+        };
+        serde_json::to_string(&state)
+            .map_err(|e| Error::Call { attempt: "write the state for hooks".to_owned(), source: e.into() })
+    }
+
+    /// Runs hooks in the machine's namespaces, one after the other; the first failure ends it.
+    pub fn run(
+        &self,
+        kind: &'static str,
+        hooks: &[Hook],
+        status: &str,
+        pid: Option<i32>,
+    ) -> Result<(), Error> {
+        for hook in hooks {
+            let state = self.state(status, pid)?;
+            run(hook, &state).map_err(|reason| Error::Hook { kind, path: hook.path.clone(), reason })?;
+        }
+        Ok(())
+    }
+
+    /// Plans hooks that the new process itself runs.
+    pub fn plan(
+        &self,
+        kind: &'static str,
+        hooks: &[Hook],
+        status: &str,
+        plan: &mut Plan,
+    ) -> Result<(), Error> {
+        const MARK: i32 = 1_234_567_891;
+        for hook in hooks {
+            let state = self.state(status, Some(MARK))?;
+            let pid_at = state.rfind(&MARK.to_string()).unwrap_or_default();
+            let bad = |_| Error::Spec { reason: format!("{kind} hook contains a NUL byte") };
+            let argv = if hook.args.is_empty() {
+                Argv::new([hook.path.as_os_str().as_encoded_bytes()])
+            } else {
+                Argv::new(hook.args.iter().map(String::as_bytes))
+            };
+            let step = HookStep {
+                path: c_string(hook.path.as_os_str().as_encoded_bytes(), "a hook")?,
+                argv: argv.map_err(bad)?,
+                envp: Argv::new(hook.env.iter().map(String::as_str)).map_err(bad)?,
+                state: state.into_bytes(),
+                pid_at,
+                timeout_ms: hook
+                    .timeout
+                    .map_or(-1, |s| i32::try_from(s).unwrap_or(i32::MAX).saturating_mul(1000)),
+                null: crate::process::null()?,
+            };
+            plan.labeled(Label::Hook { kind, path: hook.path.clone() }, Step::Hook(Box::new(step)));
+        }
+        Ok(())
+    }
+}
+
+/// Runs the `poststop` hooks, which is the caller's to do after the container is gone. Failures of one don't hold up the
+/// next; they come back.
+pub fn poststop(id: &str, spec: &Spec, bundle: Option<&Path>) -> Vec<Error> {
+    let subject = subject(id, spec, bundle);
+    let hooks = spec.hooks.as_ref().map(|hooks| hooks.poststop.as_slice()).unwrap_or_default();
+    let one = |hook: &Hook| subject.run("poststop", std::slice::from_ref(hook), "stopped", None).err();
+    hooks.iter().filter_map(one).collect()
+}
+
+pub(crate) fn subject(id: &str, spec: &Spec, bundle: Option<&Path>) -> Subject {
+    Subject {
+        id: id.to_owned(),
+        bundle: bundle.unwrap_or(Path::new("/")).to_owned(),
+        annotations: spec.annotations.clone(),
+    }
+}
+
+fn run(hook: &Hook, state: &str) -> Result<(), String> {
+    let text = |e: std::io::Error| e.raw_os_error().map_or_else(|| e.to_string(), said);
+    let mut command = Command::new(&hook.path);
+    if let Some((name, rest)) = hook.args.split_first() {
+        command.arg0(name).args(rest);
+    }
+    command.env_clear().envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(text)?;
+    if let Some(mut input) = child.stdin.take() {
+        // A hook that doesn't read its input is in its right.
+        let _ = input.write_all(state.as_bytes());
+    }
+    if let Some(seconds) = hook.timeout {
+        let pid = Pid::from_raw(child.id() as i32).ok_or("has no process id")?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| text(e.into()))?;
+        let limit = Timespec { tv_sec: seconds.into(), tv_nsec: 0 };
+        if !ended(pidfd.as_fd(), &limit) {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("timed out after {seconds} s"));
+        }
+    }
+    let output = child.wait_with_output().map_err(text)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{}{}{}", output.status, if said.trim().is_empty() { "" } else { ": " }, said.trim()))
+}
+
+fn ended(pidfd: std::os::fd::BorrowedFd<'_>, limit: &Timespec) -> bool {
+    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    loop {
+        match rustix::event::poll(&mut polled, Some(limit)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => return other.is_ok_and(|n| n > 0),
+        }
+    }
+}

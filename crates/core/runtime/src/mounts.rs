@@ -1,0 +1,299 @@
+//! The mounts of a specification as steps. Sources on the machine are cloned before the process exists; kernel file systems
+//! are made by the process, in its namespaces.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use oci::runtime::{Mount, NamespaceType, Spec};
+use rustix::fs::FileType;
+use rustix::mount::MountAttrFlags;
+use sys::child::{MountSource, MountStep, SLOTS, Step, Target};
+use sys::mount::{Propagation, SetAttr};
+use sys::root::Root;
+
+use crate::Error;
+use crate::cgroup::Cgroup;
+use crate::options::Options;
+use crate::plan::{Label, Plan, c_string, mount_error, said};
+use crate::userns;
+
+/// What lies in /proc and may be mounted over, as with lxcfs.
+const OVER_PROC: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/net/dev",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// What the mounts of a container are made against.
+pub(crate) struct Scene<'a> {
+    pub spec: &'a Spec,
+    /// Where relative sources start.
+    pub bundle: &'a Path,
+    /// The root file system, before anything is mounted in it.
+    pub root: &'a Root,
+    pub cgroup: Option<&'a Cgroup>,
+}
+
+/// Read-only file systems that the runtime has to fill first: the remembered mounts to be closed at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    slots: usize,
+}
+
+impl Late {
+    pub fn slot(&mut self) -> Option<usize> {
+        let slot = self.slots;
+        (slot < SLOTS).then(|| {
+            self.slots += 1;
+            slot
+        })
+    }
+
+    /// Makes the remembered mounts read-only.
+    pub fn close(&self, plan: &mut Plan) {
+        for slot in 0..self.slots {
+            let set = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
+            plan.push(
+                "make a mount read-only",
+                Step::SetAttr { slot: Some(slot), set, propagation: 0, recursive: false },
+            );
+        }
+    }
+}
+
+/// Plans all mounts, in their order.
+pub(crate) fn plan(scene: &Scene<'_>, plan: &mut Plan) -> Result<Late, Error> {
+    let mut late = Late::default();
+    for mount in &scene.spec.mounts {
+        let destination = clean(&mount.destination)?;
+        let options = Options::parse(&mount.options);
+        if options.value("tmpcopyup").is_some() || options.data.iter().any(|(key, _)| key == "tmpcopyup") {
+            return Err(Error::Unsupported { what: "mount option tmpcopyup".to_owned() });
+        }
+        if options.bind || mount.typ == "bind" {
+            bind(scene, plan, mount, destination, &options)?;
+        } else if mount.typ == "cgroup" || mount.typ == "cgroup2" {
+            crate::cgroup::mount::plan(scene, plan, &mut late, destination, &options)?;
+        } else {
+            file_system(scene, plan, &mut late, mount, destination, &options)?;
+        }
+    }
+    Ok(late)
+}
+
+/// The path without `.` and `..`, as text; it has to be absolute.
+pub(crate) fn clean(path: &Path) -> Result<PathBuf, Error> {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    if path.is_absolute() {
+        Ok(clean)
+    } else {
+        Err(Error::Spec { reason: format!("mount destination {} is not absolute", path.display()) })
+    }
+}
+
+/// Where kernel file systems go no component may be a symbolic link: the image could lead a mount elsewhere.
+pub(crate) fn target(path: &Path) -> Result<Target, Error> {
+    let plain = ["/proc", "/sys", "/dev"].iter().any(|dir| path.starts_with(dir));
+    Target::new(path, plain).map_err(|_| Error::Spec { reason: format!("bad path {}", path.display()) })
+}
+
+fn bind(
+    scene: &Scene<'_>,
+    plan: &mut Plan,
+    mount: &Mount,
+    destination: PathBuf,
+    options: &Options,
+) -> Result<(), Error> {
+    let source = scene.bundle.join(&mount.source);
+    let fail = |e: io::Error| mount_error(source.clone(), destination.clone(), errno(&e), "");
+    let tree = match sys::mount::clone_tree(&source, options.recursive) {
+        Ok(tree) => tree,
+        Err(sys::mount::Error::Clone { source: e, .. }) => return Err(fail(e)),
+        Err(e) => return Err(Error::Rootfs { source: e }),
+    };
+    let stat = rustix::fs::fstat(&tree).map_err(|e| fail(e.into()))?;
+    if destination == Path::new("/proc") && !is_proc(&tree) {
+        let text = "cannot be mounted because it is not of type proc";
+        return Err(mount_error(source, destination, libc::EPERM, text));
+    }
+    prepare(scene, plan, &tree, mount, options, &source, &destination)?;
+    let step = MountStep {
+        directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+        over_proc: over_proc(&destination),
+        target: target(&destination)?,
+        source: MountSource::Tree(tree),
+        attrs: 0,
+        propagation: 0,
+        recursive: false,
+        slot: None,
+    };
+    plan.labeled(Label::Mount { source, destination }, Step::Mount(Box::new(step)));
+    Ok(())
+}
+
+/// Sets attributes of a cloned tree while nobody sees it.
+fn prepare(
+    scene: &Scene<'_>,
+    plan: &mut Plan,
+    tree: &OwnedFd,
+    mount: &Mount,
+    options: &Options,
+    source: &Path,
+    destination: &Path,
+) -> Result<(), Error> {
+    let fail = |e: io::Error| mount_error(source.to_owned(), destination.to_owned(), errno(&e), "");
+    if options.idmap.is_some() || !mount.uid_mappings.is_empty() {
+        let linux = scene.spec.linux.as_ref();
+        let (uids, gids) = match (mount.uid_mappings.is_empty(), linux) {
+            (true, Some(linux)) => (&linux.uid_mappings, &linux.gid_mappings),
+            _ => (&mount.uid_mappings, &mount.gid_mappings),
+        };
+        let namespace = userns::with_maps(uids, gids)?;
+        sys::mount::idmap(tree, namespace, options.idmap.unwrap_or(false)).map_err(fail)?;
+    }
+    // A clone of a shared mount is its peer: without this the container's mounts would show on the machine.
+    let (propagation, recursive) = match options.propagation {
+        Some((libc::MS_PRIVATE, recursive)) => (Propagation::Private, recursive),
+        Some((libc::MS_SHARED, recursive)) => (Propagation::Shared, recursive),
+        Some((libc::MS_UNBINDABLE, recursive)) => (Propagation::Unbindable, recursive),
+        Some((_, recursive)) => (Propagation::Slave, recursive),
+        None => (Propagation::Slave, true),
+    };
+    let change = SetAttr { propagation: Some(propagation), recursive, ..SetAttr::default() };
+    sys::mount::set_attr(tree, &change).map_err(fail)?;
+    for (change, recursive) in [(options.attrs, false), (options.recursive_attrs, true)] {
+        if !change.is_none() {
+            let change = SetAttr { set: change.set, clear: change.clear, propagation: None, recursive };
+            sys::mount::set_attr(tree, &change).map_err(fail)?;
+        }
+    }
+    for (key, _) in &options.data {
+        plan.warnings.push(format!("mount option {key:?} of {} is ignored", destination.display()));
+    }
+    Ok(())
+}
+
+fn file_system(
+    scene: &Scene<'_>,
+    plan: &mut Plan,
+    late: &mut Late,
+    mount: &Mount,
+    destination: PathBuf,
+    options: &Options,
+) -> Result<(), Error> {
+    let name =
+        if mount.source.as_os_str().is_empty() { mount.typ.as_str().into() } else { mount.source.clone() };
+    let inside = destination.starts_with("/proc") && destination != Path::new("/proc");
+    if inside && !over_proc(&destination) {
+        let text = format!("{destination:?} cannot be mounted because it is inside /proc");
+        return Err(mount_error(name, destination, libc::EPERM, &text));
+    }
+    if mount.typ.is_empty() {
+        return Err(Error::Spec { reason: format!("mount at {} has no type", destination.display()) });
+    }
+    let mut data = Vec::new();
+    if mount.typ == "tmpfs" && options.value("mode").is_none() {
+        // As runc: it looks like the directory that it covers.
+        if let Ok(stat) = scene.root.stat(&destination) {
+            data.push((c"mode".to_owned(), Some(c_string(format!("{:o}", stat.st_mode & 0o7777), "mode")?)));
+        }
+    }
+    for (key, value) in &options.data {
+        let value = value.as_deref().map(|value| c_string(value, "a mount option")).transpose()?;
+        data.push((c_string(key.as_str(), "a mount option")?, value));
+    }
+    let mut attrs = options.attrs.set;
+    // What is mounted below needs its mount point made first.
+    let slot = if mount.typ == "tmpfs" && options.readonly() { late.slot() } else { None };
+    if slot.is_some() {
+        attrs.remove(MountAttrFlags::MOUNT_ATTR_RDONLY);
+    }
+    let (propagation, recursive) = options.propagation.unwrap_or((0, false));
+    let step = MountStep {
+        source: MountSource::Fs {
+            fs_type: c_string(mount.typ.as_str(), "a mount type")?,
+            source: c_string(name.as_os_str().as_encoded_bytes(), "a mount source")?,
+            options: data,
+        },
+        target: target(&destination)?,
+        directory: true,
+        attrs: attrs.bits().into(),
+        propagation,
+        recursive,
+        over_proc: over_proc(&destination),
+        slot,
+    };
+    plan.labeled(Label::Mount { source: name, destination }, Step::Mount(Box::new(step)));
+    Ok(())
+}
+
+fn over_proc(destination: &Path) -> bool {
+    OVER_PROC.iter().any(|path| destination == Path::new(path))
+}
+
+fn is_proc(tree: &OwnedFd) -> bool {
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    rustix::fs::fstatfs(tree.as_fd()).is_ok_and(|fs| fs.f_type as u64 == PROC_SUPER_MAGIC)
+}
+
+pub(crate) fn errno(e: &io::Error) -> i32 {
+    e.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// The root file system as a detached mount.
+pub(crate) fn rootfs(rootfs: &crate::Rootfs) -> Result<OwnedFd, Error> {
+    match rootfs {
+        crate::Rootfs::Overlay(overlay) => overlay.mount().map_err(|source| Error::Rootfs { source }),
+        crate::Rootfs::Path(path) => {
+            let tree = sys::mount::clone_tree(path, true).map_err(|source| Error::Rootfs { source })?;
+            let change =
+                SetAttr { propagation: Some(Propagation::Private), recursive: true, ..SetAttr::default() };
+            sys::mount::set_attr(&tree, &change).map_err(|source| Error::Call {
+                attempt: format!("make the mount of {} private", path.display()),
+                source,
+            })?;
+            Ok(tree)
+        }
+    }
+}
+
+/// `linux.rootfsPropagation` as bits, and whether for all below.
+pub(crate) fn root_propagation(word: &str) -> Result<Option<(u64, bool)>, Error> {
+    if word.is_empty() {
+        return Ok(None);
+    }
+    match Options::parse(&[word.to_owned()]).propagation {
+        Some(propagation) => Ok(Some(propagation)),
+        None => Err(Error::Spec { reason: format!("rootfsPropagation {word:?}: {}", said(libc::EINVAL)) }),
+    }
+}
+
+/// Whether the runtime fills /dev: not where the specification binds one.
+pub(crate) fn makes_dev(spec: &Spec) -> bool {
+    !spec.mounts.iter().any(|mount| {
+        let bind = mount.typ == "bind" || Options::parse(&mount.options).bind;
+        bind && clean(&mount.destination).is_ok_and(|path| path == Path::new("/dev"))
+    })
+}
+
+/// Whether the process has a control group namespace, new or joined.
+pub(crate) fn has_cgroup_namespace(spec: &Spec) -> bool {
+    let linux = spec.linux.as_ref();
+    linux.is_some_and(|linux| linux.namespaces.iter().any(|n| n.typ == NamespaceType::Cgroup))
+}

@@ -1,0 +1,223 @@
+//! Which namespaces a process gets: made by the clone, made or joined by the process itself, or joined by our thread around
+//! the clone where only a parent can give them (pid namespaces; and, for a process with a user namespace of its own, those
+//! of the machine, in which it has no rights).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use oci::runtime::{Linux, NamespaceType};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use sys::child::Step;
+
+use crate::Error;
+use crate::plan::Plan;
+
+/// How the namespaces come about.
+#[derive(Debug, Default)]
+pub(crate) struct Namespaces {
+    /// `CLONE_NEW*` for the clone.
+    pub clone: u64,
+    /// Whether the process lives in a user namespace that is not ours.
+    pub user: bool,
+    /// For our thread, around the clone.
+    around: Vec<(NamespaceType, OwnedFd)>,
+    /// For the process: `CLONE_NEW*` and a namespace of that kind, or a pidfd for several.
+    join: Vec<(u32, OwnedFd)>,
+    /// `CLONE_NEW*` that the process makes after it has joined others.
+    unshare: u32,
+}
+
+/// In the order in which error texts list them.
+const KINDS: [(NamespaceType, u32, &str); 8] = [
+    (NamespaceType::User, libc::CLONE_NEWUSER as u32, "user"),
+    (NamespaceType::Mount, libc::CLONE_NEWNS as u32, "mnt"),
+    (NamespaceType::Uts, libc::CLONE_NEWUTS as u32, "uts"),
+    (NamespaceType::Ipc, libc::CLONE_NEWIPC as u32, "ipc"),
+    (NamespaceType::Network, libc::CLONE_NEWNET as u32, "net"),
+    (NamespaceType::Pid, libc::CLONE_NEWPID as u32, "pid"),
+    (NamespaceType::Cgroup, libc::CLONE_NEWCGROUP as u32, "cgroup"),
+    (NamespaceType::Time, libc::CLONE_NEWTIME as u32, "time"),
+];
+
+/// The `CLONE_NEW*` of a kind.
+pub(crate) fn flag(typ: NamespaceType) -> u32 {
+    KINDS.iter().find(|(t, ..)| *t == typ).map_or(0, |(_, flag, _)| *flag)
+}
+
+impl Namespaces {
+    /// Opens what is joined. `netns` takes the place of what the document says about the network.
+    pub fn plan(linux: &Linux, netns: Option<BorrowedFd<'_>>) -> Result<Namespaces, Error> {
+        let mut plan = Namespaces::default();
+        let user = linux.namespaces.iter().find(|n| n.typ == NamespaceType::User);
+        let (makes_user, joins_user) =
+            (user.is_some_and(|n| n.path.is_none()), user.is_some_and(|n| n.path.is_some()));
+        plan.user = user.is_some();
+        if let Some(fd) = netns {
+            let fd = fd.try_clone_to_owned().map_err(call("duplicate the network namespace"))?;
+            plan.joined(NamespaceType::Network, fd, makes_user);
+        }
+        let mut seen = 0;
+        for namespace in &linux.namespaces {
+            let (typ, bit) = (namespace.typ, flag(namespace.typ));
+            if seen & bit != 0 {
+                return Err(Error::Spec { reason: format!("namespace {typ:?} is given twice") });
+            }
+            seen |= bit;
+            match &namespace.path {
+                _ if typ == NamespaceType::Network && netns.is_some() => {}
+                Some(path) => plan.joined(typ, open(path)?, makes_user),
+                // A process takes the control group that it is in as the root of the namespace: it has to be in it. And
+                // the offsets of clocks must be written before anybody lives in their namespace.
+                None if matches!(typ, NamespaceType::Cgroup | NamespaceType::Time) => plan.unshare |= bit,
+                None if joins_user && typ != NamespaceType::Pid => plan.unshare |= bit,
+                None => plan.clone |= u64::from(bit),
+            }
+        }
+        // Rights in a user namespace are rights over the namespaces that it owns: it comes first.
+        plan.join.sort_by_key(|(kinds, _)| *kinds != libc::CLONE_NEWUSER as u32);
+        Ok(plan)
+    }
+
+    /// All namespaces of a running process that are not this process' own.
+    pub fn of_process(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Namespaces, Error> {
+        let mut plan = Namespaces::default();
+        let mut kinds = 0;
+        for (typ, bit, name) in KINDS {
+            // Not every kernel has every kind.
+            let Ok(own) = std::fs::read_link(format!("/proc/thread-self/ns/{name}")) else { continue };
+            let path = format!("/proc/{pid}/ns/{name}");
+            let theirs = std::fs::read_link(&path).map_err(call(format!("read {path}")))?;
+            match typ {
+                _ if own == theirs => {}
+                NamespaceType::Pid => plan.around.push((typ, open(Path::new(&path))?)),
+                _ => kinds |= bit,
+            }
+        }
+        plan.user = kinds & libc::CLONE_NEWUSER as u32 != 0;
+        if kinds != 0 {
+            let fd = pidfd.try_clone_to_owned().map_err(call("duplicate the pidfd"))?;
+            plan.join.push((kinds, fd));
+        }
+        Ok(plan)
+    }
+
+    fn joined(&mut self, typ: NamespaceType, fd: OwnedFd, makes_user: bool) {
+        if typ == NamespaceType::Pid || makes_user {
+            self.around.push((typ, fd));
+        } else {
+            self.join.push((flag(typ), fd));
+        }
+    }
+
+    /// The steps of the process itself, once it is in its control group.
+    pub fn steps(&mut self, plan: &mut Plan) {
+        for (kinds, fd) in self.join.drain(..) {
+            plan.push("join namespaces", Step::Setns { fd, kinds });
+        }
+        if self.user {
+            plan.push("become root of the user namespace", Step::BecomeRoot);
+        }
+        if self.unshare != 0 {
+            plan.push("make namespaces", Step::Unshare { kinds: self.unshare });
+        }
+    }
+
+    /// Runs `clone` while this thread lives in the namespaces that only a parent can give.
+    pub fn around<T>(&self, clone: impl FnOnce() -> io::Result<T>) -> Result<T, Error> {
+        let mut home = Home { back: Vec::new() };
+        for (typ, fd) in &self.around {
+            home.leave(*typ, fd.as_fd())?;
+        }
+        let result = clone();
+        home.return_all()?;
+        result.map_err(call("clone the process"))
+    }
+}
+
+/// The way back into this thread's own namespaces.
+struct Home {
+    back: Vec<OwnedFd>,
+}
+
+impl Home {
+    fn leave(&mut self, typ: NamespaceType, fd: BorrowedFd<'_>) -> Result<(), Error> {
+        let Some((.., name)) = KINDS.iter().find(|(t, ..)| *t == typ) else { return Ok(()) };
+        // The namespace of children, not of the thread itself: that one a setns doesn't change.
+        let own = if typ == NamespaceType::Pid { "pid_for_children" } else { name };
+        self.back.push(open(Path::new(&format!("/proc/thread-self/ns/{own}")))?);
+        enter(fd).map_err(call(format!("join the {name} namespace")))
+    }
+
+    fn return_all(&mut self) -> Result<(), Error> {
+        while let Some(fd) = self.back.pop() {
+            enter(fd.as_fd()).map_err(call("return to our own namespaces"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        while let Some(fd) = self.back.pop() {
+            // The error that made us leave early is the one that is told.
+            let _ = enter(fd.as_fd());
+        }
+    }
+}
+
+fn enter(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let kind: Option<LinkNameSpaceType> = None;
+    Ok(move_into_link_name_space(fd, kind)?)
+}
+
+fn open(path: &Path) -> Result<OwnedFd, Error> {
+    Ok(File::open(path).map_err(call(format!("open namespace {}", path.display())))?.into())
+}
+
+fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    |source| Error::Call { attempt: attempt.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci::runtime::Namespace;
+
+    use super::*;
+
+    fn plan(list: &[(NamespaceType, Option<&str>)]) -> Result<Namespaces, Error> {
+        let namespaces =
+            list.iter().map(|(typ, path)| Namespace { typ: *typ, path: path.map(Into::into) }).collect();
+        Namespaces::plan(&Linux { namespaces, ..Linux::default() }, None)
+    }
+
+    #[test]
+    fn new_ones_are_made_by_the_clone_but_for_cgroup_and_time() {
+        let plan = plan(&[
+            (NamespaceType::Mount, None),
+            (NamespaceType::Pid, None),
+            (NamespaceType::Cgroup, None),
+            (NamespaceType::Time, None),
+        ]);
+        let plan = plan.unwrap();
+        assert_eq!(plan.clone, (libc::CLONE_NEWNS | libc::CLONE_NEWPID) as u64);
+        assert_eq!(plan.unshare, (libc::CLONE_NEWCGROUP | libc::CLONE_NEWTIME) as u32);
+    }
+
+    #[test]
+    fn a_joined_pid_namespace_and_those_of_the_machine_are_the_parents_work() {
+        let own = Some("/proc/self/ns/net");
+        let pid = Some("/proc/self/ns/pid");
+        let joined = plan(&[(NamespaceType::Network, own), (NamespaceType::Pid, pid)]).unwrap();
+        assert_eq!((joined.around.len(), joined.join.len()), (1, 1));
+        let mapped = plan(&[(NamespaceType::Network, own), (NamespaceType::User, None)]).unwrap();
+        assert_eq!((mapped.around.len(), mapped.join.len()), (1, 0));
+    }
+
+    #[test]
+    fn twice_is_refused() {
+        let twice = plan(&[(NamespaceType::Uts, None), (NamespaceType::Uts, None)]);
+        assert!(matches!(twice, Err(Error::Spec { .. })));
+    }
+}

@@ -1,0 +1,161 @@
+//! The option lists of mounts: which words are flags of the mount, which of the file system, and what is data.
+
+use rustix::mount::MountAttrFlags;
+
+/// An option list, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub bind: bool,
+    /// With `bind`: the mounts below come along.
+    pub recursive: bool,
+    pub attrs: Change,
+    /// For the mounts below as well (`rro`, `rnosuid`, …).
+    pub recursive_attrs: Change,
+    /// `MS_PRIVATE` and the like, and whether for the mounts below as well.
+    pub propagation: Option<(u64, bool)>,
+    /// Whether ids are mapped, and whether in the mounts below as well.
+    pub idmap: Option<bool>,
+    /// For the file system, in order; without a value it is a flag.
+    pub data: Vec<(String, Option<String>)>,
+}
+
+/// Attributes to set and to clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub set: MountAttrFlags,
+    pub clear: MountAttrFlags,
+}
+
+impl Change {
+    pub const NONE: Change = Change { set: MountAttrFlags::empty(), clear: MountAttrFlags::empty() };
+
+    pub fn is_none(self) -> bool {
+        self == Change::NONE
+    }
+
+    fn apply(&mut self, set: bool, flag: MountAttrFlags) {
+        let (to, from) =
+            if set { (&mut self.set, &mut self.clear) } else { (&mut self.clear, &mut self.set) };
+        to.insert(flag);
+        from.remove(flag);
+    }
+}
+
+impl Options {
+    /// Last word wins where words contradict.
+    pub fn parse(words: &[String]) -> Options {
+        let mut options = Options {
+            bind: false,
+            recursive: false,
+            attrs: Change::NONE,
+            recursive_attrs: Change::NONE,
+            propagation: None,
+            idmap: None,
+            data: Vec::new(),
+        };
+        for word in words {
+            options.word(word);
+        }
+        options
+    }
+
+    fn word(&mut self, word: &str) {
+        if let Some((set, flag)) = attribute(word) {
+            self.attrs.apply(set, flag);
+            return;
+        }
+        if let Some((set, flag)) = word.strip_prefix('r').and_then(attribute) {
+            self.recursive_attrs.apply(set, flag);
+            return;
+        }
+        match word {
+            "bind" => self.bind = true,
+            "rbind" => (self.bind, self.recursive) = (true, true),
+            "private" => self.propagation = Some((libc::MS_PRIVATE, false)),
+            "rprivate" => self.propagation = Some((libc::MS_PRIVATE, true)),
+            "slave" => self.propagation = Some((libc::MS_SLAVE, false)),
+            "rslave" => self.propagation = Some((libc::MS_SLAVE, true)),
+            "shared" => self.propagation = Some((libc::MS_SHARED, false)),
+            "rshared" => self.propagation = Some((libc::MS_SHARED, true)),
+            "unbindable" => self.propagation = Some((libc::MS_UNBINDABLE, false)),
+            "runbindable" => self.propagation = Some((libc::MS_UNBINDABLE, true)),
+            "idmap" => self.idmap = Some(false),
+            "ridmap" => self.idmap = Some(true),
+            "defaults" | "remount" | "silent" | "loud" | "" => {}
+            "async" => self.data.retain(|(key, _)| key != "sync"),
+            "nomand" => self.data.retain(|(key, _)| key != "mand"),
+            "nolazytime" => self.data.retain(|(key, _)| key != "lazytime"),
+            _ => self.data.push(match word.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (word.to_owned(), None),
+            }),
+        }
+    }
+
+    pub fn readonly(&self) -> bool {
+        self.attrs.set.contains(MountAttrFlags::MOUNT_ATTR_RDONLY)
+    }
+
+    /// The value of a data option.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.data.iter().rev().find(|(k, _)| k == key).and_then(|(_, value)| value.as_deref())
+    }
+}
+
+/// A word for a mount attribute, and whether it sets or clears it.
+fn attribute(word: &str) -> Option<(bool, MountAttrFlags)> {
+    Some(match word {
+        "ro" => (true, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        "rw" => (false, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        "nosuid" => (true, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        "suid" => (false, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        "nodev" => (true, MountAttrFlags::MOUNT_ATTR_NODEV),
+        "dev" => (false, MountAttrFlags::MOUNT_ATTR_NODEV),
+        "noexec" => (true, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+        "exec" => (false, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+        "nosymfollow" => (true, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
+        "symfollow" => (false, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
+        "nodiratime" => (true, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+        "diratime" => (false, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+        "noatime" => (true, MountAttrFlags::MOUNT_ATTR_NOATIME),
+        "strictatime" => (true, MountAttrFlags::MOUNT_ATTR_STRICTATIME),
+        // Relative access times are the kernel's default and the zero of that field.
+        "relatime" | "atime" | "norelatime" | "nostrictatime" => (false, MountAttrFlags::MOUNT_ATTR__ATIME),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Options {
+        Options::parse(&words.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn flags_and_data_are_told_apart() {
+        let options = parse("nosuid noexec nodev ro size=65536k mode=1777 newinstance");
+        assert!(options.readonly());
+        assert_eq!(options.value("size"), Some("65536k"));
+        assert_eq!(options.data.last(), Some(&("newinstance".to_owned(), None)));
+        assert!(options.attrs.set.contains(MountAttrFlags::MOUNT_ATTR_NOEXEC));
+    }
+
+    #[test]
+    fn the_last_word_wins() {
+        assert!(!parse("ro rw").readonly());
+        assert!(parse("rw ro").readonly());
+        assert_eq!(parse("rprivate rslave").propagation, Some((libc::MS_SLAVE, true)));
+        assert!(parse("sync async").data.is_empty());
+    }
+
+    #[test]
+    fn recursive_words_are_no_data() {
+        let options = parse("rbind rro rnosuid relatime");
+        assert!(options.bind && options.recursive && options.data.is_empty());
+        assert!(!options.readonly());
+        let both = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID;
+        assert_eq!(options.recursive_attrs.set, both);
+    }
+}
