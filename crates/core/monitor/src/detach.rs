@@ -3,29 +3,29 @@
 /// What Docker looks for unless told otherwise.
 pub const DEFAULT_DETACH_KEYS: &str = "ctrl-p,ctrl-q";
 
-/// A sequence that cannot be read.
+/// A sequence that cannot be read, in Docker's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid detach keys: unknown character: '{0}'")]
+#[error("Invalid detach keys ({0}) provided")]
 pub struct DetachKeysError(pub String);
 
 /// The bytes of a sequence such as `ctrl-p,ctrl-q` or `a,ctrl-x`. The empty text is the default.
 pub fn parse_detach_keys(text: &str) -> Result<Vec<u8>, DetachKeysError> {
     let text = if text.is_empty() { DEFAULT_DETACH_KEYS } else { text };
-    text.split(',').map(key).collect()
+    let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
+    keys.ok_or_else(|| DetachKeysError(text.to_owned()))
 }
 
-fn key(text: &str) -> Result<u8, DetachKeysError> {
-    let unknown = || DetachKeysError(text.to_owned());
-    let last = |text: &str| match text.as_bytes() {
+fn key(text: &str) -> Option<u8> {
+    let only = |text: &str| match text.as_bytes() {
         [byte] if byte.is_ascii() => Some(*byte),
         _ => None,
     };
     match text.strip_prefix("ctrl-") {
-        None => last(text).ok_or_else(unknown),
-        Some(letter) => match last(letter).ok_or_else(unknown)? {
-            byte @ b'a'..=b'z' => Ok(byte - b'a' + 1),
-            byte @ b'@'..=b'_' if !byte.is_ascii_alphabetic() => Ok(byte - b'@'),
-            _ => Err(unknown()),
+        None => only(text),
+        Some(letter) => match only(letter)? {
+            byte @ b'a'..=b'z' => Some(byte - b'a' + 1),
+            byte @ b'@'..=b'_' if !byte.is_ascii_alphabetic() => Some(byte - b'@'),
+            _ => None,
         },
     }
 }
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(parse_detach_keys("ctrl-a,x,ctrl-@,ctrl-_,ctrl-["), Ok(vec![1, b'x', 0, 31, 27]));
         assert_eq!(parse_detach_keys("ctrl-A"), Err(DetachKeysError("ctrl-A".into())));
         assert_eq!(parse_detach_keys("shift-x"), Err(DetachKeysError("shift-x".into())));
-        assert_eq!(parse_detach_keys("a,"), Err(DetachKeysError(String::new())));
+        assert_eq!(parse_detach_keys("a,"), Err(DetachKeysError("a,".into())));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::notices::complain;
 use super::poll::{Timer, Token};
 use super::session::Owner;
 use super::start::delete_cgroup;
-use super::{Cleanup, INIT, Monitor, Stage};
+use super::{Cleanup, Container, INIT, Monitor, Stage};
 use crate::status::{HealthStatus, State};
 
 /// How long output that somebody outside of the container holds open is still read.
@@ -90,6 +90,10 @@ impl Monitor {
         // Before a restart too: Linux 6.15 to at least 6.18 kills at once what is cloned into a group that has had its
         // cgroup.kill written, as it compares the group's count of kills with that of the parent's group.
         delete_cgroup(running.cgroup.as_ref());
+        if let Some(Container { config, .. }) = &self.container {
+            let failed = runtime::poststop(&config.id, &config.spec, Some(&self.launch.container_dir));
+            failed.iter().for_each(|e| complain(e));
+        }
         let now = Timestamp::now();
         if let Some(container) = &mut self.container
             && let Some(log) = &mut container.log

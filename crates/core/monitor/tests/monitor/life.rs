@@ -275,3 +275,16 @@ fn a_stopped_container_with_a_health_check_is_not_healthy() {
     fixture.run(&config);
     assert_eq!(fixture.status().health.unwrap().status, HealthStatus::Unhealthy);
 }
+
+#[test]
+fn an_idle_monitor_is_small() {
+    let fixture = Fixture::new();
+    fixture.start(&fixture.shell("echo ready; sleep 1000"));
+    fixture.wait_for_output("ready");
+    let rollup = format!("/proc/{}/smaps_rollup", fixture.monitor_pid().as_raw_nonzero());
+    let rollup = std::fs::read_to_string(rollup).unwrap();
+    // What is not backed by the binary, which all monitors share: the price of one more container.
+    let anonymous = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).unwrap();
+    let kibibytes: u32 = anonymous.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kibibytes < 400, "{rollup}");
+}

@@ -40,6 +40,7 @@ fn always_ends_with_stop() {
     let mut config = fixture.shell("echo run; sleep 1000");
     config.restart = policy(RestartName::Always, 0);
     let pid = fixture.start(&config).pid;
+    fixture.wait_for_output("run");
     // A death from within is not a wish to stop.
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(pid).unwrap(),
