@@ -1,1 +1,33 @@
-//! Distribution client: resolve, authenticate and fetch.
+//! Client of image registries (OCI distribution-spec 1.1, Docker's token authentication).
+//!
+//! Reads only: resolve a reference, fetch manifests and blobs, list tags, check credentials. A registry is
+//! hostile until its bytes match a digest: documents are bounded, blobs are verified, credentials go to the
+//! registry itself and to the token server that it names, over HTTPS, and nowhere else.
+//!
+//! ```no_run
+//! # async fn pull() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = registry::Client::new(registry::Config::default());
+//! let repository = client.repository(&oci::Reference::parse("nginx")?, None);
+//! let (descriptor, manifest) = repository.resolve().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Proxies are taken from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`) by the HTTP library.
+//! Names are resolved without libc, so `/etc/nsswitch.conf` has no say.
+
+mod blob;
+mod challenge;
+mod client;
+mod credentials;
+mod error;
+mod exchange;
+mod redirect;
+mod repository;
+mod token;
+mod transport;
+
+pub use blob::Blob;
+pub use client::{Client, Config};
+pub use credentials::{Credentials, InvalidCredentials};
+pub use error::{Error, Kind};
+pub use repository::Repository;

@@ -1,0 +1,188 @@
+//! One repository of a registry: its manifests and tags.
+
+use crate::blob::Blob;
+use crate::error::{Error, Problem};
+use crate::exchange::{self, ERROR_LIMIT, Get, Session};
+use bytes::Bytes;
+use oci::image::{Descriptor, Document, MANIFEST_MAX};
+use oci::media_types::{self, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use oci::{Digest, Reference};
+use reqwest::header::{CONTENT_TYPE, LINK};
+use reqwest::{Response, StatusCode, Url};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// What is asked for in a repository.
+#[derive(Clone)]
+pub struct Repository {
+    session: Arc<Session>,
+    reference: Reference,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+/// What a reference without tag and digest means.
+const DEFAULT_TAG: &str = "latest";
+
+/// Pages of a tag list that are read, and tags a page.
+const TAG_PAGES: usize = 20;
+const TAGS_A_PAGE: usize = 1000;
+
+impl Repository {
+    pub(crate) fn new(session: Session, reference: Reference) -> Repository {
+        Repository { session: Arc::new(session), reference }
+    }
+
+    /// What the reference stands for: the manifest or index by its digest or, without one, by its tag.
+    pub async fn resolve(&self) -> Result<(Descriptor, Bytes), Error> {
+        match (&self.reference.digest, &self.reference.tag) {
+            (Some(digest), _) => self.manifest(digest).await,
+            (None, tag) => self.fetch(tag.as_deref().unwrap_or(DEFAULT_TAG), None).await,
+        }
+    }
+
+    /// The manifest or index with this digest.
+    pub async fn manifest(&self, digest: &Digest) -> Result<(Descriptor, Bytes), Error> {
+        self.fetch(digest.as_str(), Some(digest)).await
+    }
+
+    /// The content that a descriptor names. Nothing is requested before its first bytes are wanted.
+    pub fn blob(&self, descriptor: &Descriptor) -> Blob {
+        Blob::new(self.session.clone(), self.reference.clone(), descriptor.digest.clone(), descriptor.size)
+    }
+
+    /// The repository's tags, in the registry's order; the first some thousand when there are more.
+    pub async fn tags(&self) -> Result<Vec<String>, Error> {
+        let mut url = self.url("tags/list").await?;
+        url.set_query(Some(&format!("n={TAGS_A_PAGE}")));
+        let mut found = Vec::new();
+        for _ in 0..TAG_PAGES {
+            let response = self.session.get(&url, &Get::default()).await?;
+            let next = exchange::header(response.headers(), LINK.as_str()).and_then(next_page);
+            let next =
+                next.and_then(|link| url.join(&link).ok()).filter(|next| next.origin() == url.origin());
+            let body =
+                self.success(response, MANIFEST_MAX, &|reason| self.repository_unknown(reason)).await?;
+            let bad = |_| Error::Protocol { url: url.to_string(), problem: Problem::BadDocument };
+            let page: Tags = serde_json::from_slice(&body).map_err(bad)?;
+            found.extend(page.tags.unwrap_or_default());
+            match next {
+                Some(next) => url = next,
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    async fn fetch(&self, name: &str, expected: Option<&Digest>) -> Result<(Descriptor, Bytes), Error> {
+        let url = self.url(&format!("manifests/{name}")).await?;
+        let accept = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST].join(", ");
+        let response = self.session.get(&url, &Get { accept: Some(&accept), from: 0 }).await?;
+        let content_type = exchange::header(response.headers(), CONTENT_TYPE.as_str());
+        let content_type =
+            content_type.and_then(|text| text.split(';').next()).map(|text| text.trim().to_owned());
+        let announced = exchange::header(response.headers(), "docker-content-digest")
+            .and_then(|digest| digest.parse::<Digest>().ok());
+        let unknown = |reason| Error::ManifestUnknown { reference: self.reference.familiar(), reason };
+        let body = self.success(response, MANIFEST_MAX, &unknown).await?;
+        // What a tag stands for is what the registry says it is: both must agree.
+        let found = expected.or(announced.as_ref());
+        if let Some(expected) = found.filter(|digest| !digest.matches(&body)) {
+            return Err(Error::WrongDigest { expected: expected.clone(), found: Digest::sha256(&body) });
+        }
+        let digest = found.cloned().unwrap_or_else(|| Digest::sha256(&body));
+        let document = Document::parse(&body)
+            .map_err(|source| Error::Manifest { reference: self.reference.familiar(), source })?;
+        let media_type = fitting_type(&document, content_type.as_deref())
+            .map_err(|problem| Error::Protocol { url: url.to_string(), problem })?;
+        Ok((Descriptor::new(&media_type, digest, body.len() as u64), body))
+    }
+
+    pub(crate) async fn url(&self, rest: &str) -> Result<Url, Error> {
+        url_in(&self.session, &self.reference, rest).await
+    }
+
+    async fn success(
+        &self,
+        response: Response,
+        limit: u64,
+        unknown: &dyn Fn(String) -> Error,
+    ) -> Result<Bytes, Error> {
+        let shown = response.url().to_string();
+        if response.status().is_success() {
+            return exchange::body(response, &shown, limit).await;
+        }
+        Err(refusal(response, &self.reference, unknown).await)
+    }
+
+    fn repository_unknown(&self, reason: String) -> Error {
+        Error::RepositoryUnknown { name: self.reference.familiar_name(), reason }
+    }
+}
+
+/// An address below the repository.
+pub(crate) async fn url_in(session: &Session, reference: &Reference, rest: &str) -> Result<Url, Error> {
+    let root = session.root().await?;
+    let path = format!("{}/{rest}", reference.path);
+    root.join(&path)
+        .map_err(|_| Error::Protocol { url: format!("{root}{path}"), problem: Problem::BadRedirect })
+}
+
+/// What an answer means that is no success, with Docker's words.
+pub(crate) async fn refusal(
+    response: Response,
+    reference: &Reference,
+    unknown: &dyn Fn(String) -> Error,
+) -> Error {
+    let (status, shown) = (response.status(), response.url().to_string());
+    let body = match exchange::body(response, &shown, ERROR_LIMIT).await {
+        Ok(body) => body,
+        Err(error) => return error,
+    };
+    let reason = exchange::reason(&body);
+    let name = || reference.familiar_name();
+    match (status, exchange::code(&body).as_deref()) {
+        (StatusCode::NOT_FOUND, Some("NAME_UNKNOWN")) => {
+            Error::RepositoryUnknown { name: name(), reason: reason.unwrap_or_default() }
+        }
+        (StatusCode::NOT_FOUND, _) => unknown(reason.unwrap_or("not found".into())),
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
+            let reason = reason.unwrap_or("denied: requested access to the resource is denied".into());
+            Error::Denied { name: name(), reason }
+        }
+        _ => exchange::unexpected(&shown, status, &body),
+    }
+}
+
+/// The document's type. Header and document must not contradict each other (CVE-2021-41190); a header that
+/// knows nothing of manifests is no contradiction.
+fn fitting_type(document: &Document, header: Option<&str>) -> Result<String, Problem> {
+    let own = document.media_type();
+    let is_index = matches!(document, Document::Index(_));
+    let Some(header) = header else { return Ok(own.to_owned()) };
+    if !media_types::is_index(header) && !media_types::is_manifest(header) {
+        return Ok(own.to_owned());
+    }
+    if media_types::is_index(header) != is_index {
+        return Err(Problem::WrongType(header.to_owned()));
+    }
+    let silent = match document {
+        Document::Manifest(manifest) => manifest.media_type.is_empty(),
+        Document::Index(index) => index.media_type.is_empty(),
+    };
+    match silent {
+        true => Ok(header.to_owned()),
+        false if own == header => Ok(own.to_owned()),
+        false => Err(Problem::WrongType(header.to_owned())),
+    }
+}
+
+/// The address in `<…>; rel="next"` (RFC 8288).
+fn next_page(link: &str) -> Option<String> {
+    let (address, relation) = link.trim().strip_prefix('<')?.split_once('>')?;
+    relation.contains("next").then(|| address.to_owned())
+}
