@@ -2,6 +2,7 @@
 
 use crate::client::Config;
 use crate::error::Error;
+use crate::redirect::is_internal;
 use ipnet::IpNet;
 use reqwest::{Url, redirect};
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::time::Duration;
 const HUB: &str = "docker.io";
 const HUB_HOST: &str = "registry-1.docker.io";
 
-const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent.
 const READ_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,27 +26,40 @@ pub(crate) struct Transport {
     strict: OnceLock<reqwest::Client>,
     /// Does not.
     lax: OnceLock<reqwest::Client>,
+    /// Neither does this one, and it goes past any proxy: the registry is on this machine.
+    local: OnceLock<reqwest::Client>,
     /// The root of each host's API, once known.
     roots: Mutex<HashMap<String, Url>>,
 }
 
 impl Transport {
     pub(crate) fn new(config: Config) -> Transport {
-        Transport { config, strict: OnceLock::new(), lax: OnceLock::new(), roots: Mutex::default() }
+        let (strict, lax, local) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Transport { config, strict, lax, local, roots: Mutex::default() }
     }
 
     /// The library client for a request to `url`.
     pub(crate) fn http(&self, url: &Url) -> Result<&reqwest::Client, Error> {
         let insecure = url.host_str().is_some_and(|host| self.is_insecure(host, url.port()));
-        let slot = if url.scheme() == "http" || insecure { &self.lax } else { &self.strict };
+        let slot = match (is_internal(url), url.scheme() == "http" || insecure) {
+            (true, _) => &self.local,
+            (false, true) => &self.lax,
+            (false, false) => &self.strict,
+        };
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let client = self.build(std::ptr::eq(slot, &self.lax)).map_err(Error::Tls)?;
+        let builder = self.builder();
+        let builder = match slot {
+            slot if std::ptr::eq(slot, &self.local) => builder.tls_danger_accept_invalid_certs(true).no_proxy(),
+            slot if std::ptr::eq(slot, &self.lax) => builder.tls_danger_accept_invalid_certs(true),
+            _ => builder,
+        };
+        let client = builder.build().map_err(Error::Tls)?;
         Ok(slot.get_or_init(|| client))
     }
 
-    fn build(&self, lax: bool) -> Result<reqwest::Client, reqwest::Error> {
+    fn builder(&self) -> reqwest::ClientBuilder {
         // Fails when the process has a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         reqwest::Client::builder()
@@ -54,8 +68,6 @@ impl Transport {
             .referer(false)
             .connect_timeout(CONNECT_PATIENCE)
             .read_timeout(READ_PATIENCE)
-            .tls_danger_accept_invalid_certs(lax)
-            .build()
     }
 
     /// The root of the host's API, e.g. `https://registry-1.docker.io/v2/`. A registry that may be insecure
