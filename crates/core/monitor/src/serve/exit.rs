@@ -69,7 +69,10 @@ impl Monitor {
                 self.init_exited(code);
             }
             Owner::Exec(exec) => {
-                self.close_session(id);
+                match session.is_drained() {
+                    true => self.close_session(id),
+                    false => self.abandon_session(id),
+                }
                 self.exec_exited(&exec, code);
             }
             Owner::Probe => {

@@ -46,6 +46,8 @@ impl Monitor {
             self.sessions.get(&id).is_some_and(|session| session.pidfd.is_none() && session.is_drained());
         if exited && self.timers.is_set(Timer::Drain(id)) {
             self.stop_draining(id);
+        } else if exited {
+            self.close_session(id);
         } else if self.is_held_up(id, FULL) {
             self.throttle(id);
         }
@@ -246,18 +248,25 @@ impl Monitor {
         }
     }
 
-    /// Closes a session's descriptors and lets its clients go when they have everything.
-    pub(super) fn close_session(&mut self, id: u32) {
+    /// Lets a session's clients go when they have everything. What still comes, from whoever the process has left behind with
+    /// its output, is read and thrown away: a daemon that somebody started by `exec` must not die of a broken pipe.
+    pub(super) fn abandon_session(&mut self, id: u32) {
         self.timers.cancel(Timer::Drain(id));
         self.close_input(id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        for fd in session.outputs.iter_mut().filter_map(Option::take) {
-            self.poll.delete(fd);
-        }
         for client in std::mem::take(&mut session.clients) {
             if let Some(connection) = self.connections.get_mut(&client) {
                 connection.closing = true;
             }
+        }
+    }
+
+    /// Closes a session's descriptors as well.
+    pub(super) fn close_session(&mut self, id: u32) {
+        self.abandon_session(id);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for fd in session.outputs.iter_mut().filter_map(Option::take) {
+            self.poll.delete(fd);
         }
         if id == INIT {
             self.sessions.insert(INIT, Session::new(Owner::Init));

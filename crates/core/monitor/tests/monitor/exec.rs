@@ -120,3 +120,16 @@ fn it_ends_with_the_container() {
     fixture.connect().stop(None, Some(0)).unwrap();
     read_frames(stream);
 }
+
+#[test]
+fn a_daemon_that_it_leaves_behind_neither_holds_it_up_nor_dies() {
+    let fixture = running();
+    let mut connection = fixture.connect();
+    // The daemon speaks when its parent's stream has been given up.
+    let script = "(while ! test -e /tmp/go; do sleep 0.01; done; echo late; echo more; touch /tmp/survived) & echo started";
+    connection.exec_create(fixture.exec("one", script)).unwrap();
+    let stream = connection.exec_attach("one", None).unwrap();
+    assert_eq!(read_frames(stream).0, "started\n");
+    std::fs::write(fixture.rootfs().join("tmp/go"), "").unwrap();
+    eventually("the daemon lives on", || fixture.rootfs().join("tmp/survived").exists());
+}
