@@ -33,11 +33,7 @@ impl Filters {
             let values = match values {
                 Value::Null => BTreeSet::new(),
                 Value::Array(list) => list.iter().map(string).collect::<Result<_, _>>()?,
-                Value::Object(set) => set
-                    .into_iter()
-                    .filter(|(_, on)| *on == Value::Bool(true))
-                    .map(|(value, _)| value)
-                    .collect(),
+                Value::Object(set) => switched_on(set)?,
                 _ => return Err(Error::Syntax),
             };
             filters.0.insert(key, values);
@@ -129,6 +125,17 @@ impl Filters {
     }
 }
 
+/// The names that are `true`.
+fn switched_on(set: Map<String, Value>) -> Result<BTreeSet<String>, Error> {
+    let mut values = BTreeSet::new();
+    for (value, on) in set {
+        if on.as_bool().ok_or(Error::Syntax)? {
+            values.insert(value);
+        }
+    }
+    Ok(values)
+}
+
 fn string(value: &Value) -> Result<String, Error> {
     value.as_str().map(Into::into).ok_or(Error::Syntax)
 }
@@ -146,7 +153,7 @@ mod tests {
         assert_eq!(new.to_json(), r#"{"dangling":{"true":true},"label":{"a=b":true,"c":true}}"#);
         assert_eq!(Filters::parse("").unwrap().to_json(), "");
         assert!(Filters::parse("null").unwrap().is_empty());
-        for bad in ["[", "[]", "1", r#"{"a":1}"#, r#"{"a":[1]}"#, "\u{0}"] {
+        for bad in ["[", "[]", "1", r#"{"a":1}"#, r#"{"a":[1]}"#, r#"{"a":{"b":1}}"#, "\u{0}"] {
             assert_eq!(Filters::parse(bad), Err(Error::Syntax), "{bad}");
         }
     }
