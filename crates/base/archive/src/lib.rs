@@ -30,7 +30,7 @@ pub use hashing::{HashingReader, HashingWriter, drain};
 pub use packer::Packer;
 pub use reader::Reader;
 pub use tree::{Tree, pack_tree};
-pub use unpack::{Limits, Options, Semantics, Stats, Unsettled, settle, unpack, unpack_buffered};
+pub use unpack::{Limits, Options, Semantics, Stats, Unpacker, Unsettled, settle, unpack, unpack_buffered};
 
 #[cfg(test)]
 mod tests;

@@ -140,16 +140,8 @@ pub fn unpack(source: impl Read, root: &Root, options: &Options) -> Result<Stats
 /// [`unpack`] from a stream that has a buffer; what follows the end mark stays in the stream.
 pub fn unpack_buffered(source: &mut impl BufRead, root: &Root, options: &Options) -> Result<Stats, Error> {
     let mut reader = Reader::new(source);
-    let mut unpacker = Unpacker {
-        root,
-        options,
-        parents: HashMap::new(),
-        late: Vec::new(),
-        umask: umask(),
-        stats: Stats::default(),
-    };
+    let mut unpacker = Unpacker::new(root, options);
     while let Some(entry) = reader.next_entry()? {
-        unpacker.count(&entry)?;
         unpacker.place(&entry, &mut reader)?;
     }
     unpacker.finish()
@@ -168,7 +160,8 @@ struct Late {
     metadata: Metadata,
 }
 
-struct Unpacker<'a> {
+/// Unpacks entry by entry, for who wants to see them or to do something else with some of them.
+pub struct Unpacker<'a> {
     root: &'a Root,
     options: &'a Options,
     /// Directories that were resolved; emptied whenever something is removed, as only that can change them.
@@ -181,7 +174,13 @@ struct Unpacker<'a> {
 /// Open directories that are kept.
 const PARENTS_MAX: usize = 64;
 
-impl Unpacker<'_> {
+impl<'a> Unpacker<'a> {
+    /// Starts below this root.
+    pub fn new(root: &'a Root, options: &'a Options) -> Unpacker<'a> {
+        let (parents, late, stats) = (HashMap::new(), Vec::new(), Stats::default());
+        Unpacker { root, options, parents, late, umask: umask(), stats }
+    }
+
     fn is_layer(&self) -> bool {
         self.options.semantics == Semantics::Layer
     }
@@ -199,7 +198,9 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn place<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), Error> {
+    /// Unpacks the reader's current entry.
+    pub fn place<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), Error> {
+        self.count(entry)?;
         let path = normal(&entry.path).ok_or_else(|| Error::refused(&entry.path, "leads out of the root"))?;
         let Some(name) = path.file_name() else { return self.place_root(entry) };
         let directory = path.parent().unwrap_or(Path::new(""));
@@ -426,7 +427,8 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Stats, Error> {
+    /// Sets what is set last: times and attributes of directories.
+    pub fn finish(mut self) -> Result<Stats, Error> {
         for late in &self.late {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             let fd = match self.root.open_with(&late.path, flags, Mode::empty()) {

@@ -16,7 +16,8 @@ pub struct BlobWriter<'l> {
     store: Store,
     path: PathBuf,
     file: File,
-    hash: Sha256,
+    /// None where whoever writes checks the digest himself.
+    hash: Option<Sha256>,
     length: u64,
     committed: bool,
 }
@@ -24,11 +25,21 @@ pub struct BlobWriter<'l> {
 impl Store {
     /// Starts a blob.
     pub fn ingest<'l>(&self, lease: &'l Lease) -> Result<BlobWriter<'l>, Error> {
+        self.start_blob(lease, Some(Sha256::new()))
+    }
+
+    /// Starts a blob whose digest the writer checks before it commits it, with the digest that it is to have: it
+    /// isn't computed a second time.
+    pub fn ingest_checked<'l>(&self, lease: &'l Lease) -> Result<BlobWriter<'l>, Error> {
+        self.start_blob(lease, None)
+    }
+
+    fn start_blob<'l>(&self, lease: &'l Lease, hash: Option<Sha256>) -> Result<BlobWriter<'l>, Error> {
         let path = lease.scratch();
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
         let file = options.open(&path).map_err(Error::io("make", &path))?;
         let store = self.clone();
-        Ok(BlobWriter { lease, store, path, file, hash: Sha256::new(), length: 0, committed: false })
+        Ok(BlobWriter { lease, store, path, file, hash, length: 0, committed: false })
     }
 
     /// Keeps these bytes.
@@ -121,12 +132,11 @@ impl BlobWriter<'_> {
     /// Makes the bytes a blob, pinned by the lease, durable and visible to all; its digest and length. If they
     /// aren't what was expected, nothing is kept.
     pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), Error> {
-        let digest = match expected {
-            Some(expected) if expected.algorithm() == "sha512" => {
-                let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-                digest_of(file, "sha512").map_err(Error::io("read", &self.path))?
-            }
-            _ => Digest::from_sha256(self.hash.finalize_reset().into()),
+        let digest = match (expected, self.hash.take()) {
+            (Some(expected), None) => expected.clone(),
+            (Some(expected), Some(_)) if expected.algorithm() == "sha512" => self.read_back("sha512")?,
+            (_, Some(hash)) => Digest::from_sha256(hash.finalize().into()),
+            (None, None) => self.read_back("sha256")?,
         };
         if let Some(expected) = expected
             && *expected != digest
@@ -146,10 +156,19 @@ impl BlobWriter<'_> {
     }
 }
 
+impl BlobWriter<'_> {
+    fn read_back(&self, algorithm: &str) -> Result<Digest, Error> {
+        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        digest_of(file, algorithm).map_err(Error::io("read", &self.path))
+    }
+}
+
 impl Write for BlobWriter<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.file.write(buffer)?;
-        self.hash.update(&buffer[..count]);
+        if let Some(hash) = &mut self.hash {
+            hash.update(&buffer[..count]);
+        }
         self.length += count as u64;
         Ok(count)
     }

@@ -6,7 +6,7 @@
 
 use crate::lease::{is_alive, remove};
 use crate::{Error, Store};
-use oci::image::Document;
+use oci::image::{Document, INDEX_DEPTH_MAX};
 use oci::{ChainId, Digest};
 use state::{Tx, cache, containers, images, leases, tags};
 use std::collections::HashSet;
@@ -64,7 +64,7 @@ impl Store {
     pub(crate) fn live(&self, tx: &Tx<'_>) -> Result<Live, Error> {
         let mut live = Live::default();
         for tag in tags::all(tx)? {
-            live.blobs.insert(tag.target);
+            self.mark_document(tag.target, INDEX_DEPTH_MAX, &mut live)?;
         }
         for record in images::all(tx)? {
             live.blobs.extend([record.digest.clone(), record.id.clone()]);
@@ -92,6 +92,30 @@ impl Store {
             self.mark_chain(top, &mut live.chains)?;
         }
         Ok(live)
+    }
+
+    /// Marks what a name points to with all that it names: an index also has members that are no images, such as
+    /// attestations, and those go with it.
+    fn mark_document(&self, digest: Digest, depth: u32, live: &mut Live) -> Result<(), Error> {
+        let document = match self.document(&digest) {
+            Err(Error::NoBlob(_)) => return Ok(()),
+            Err(Error::DamagedBlob(_) | Error::Document { .. } | Error::TooLarge { .. }) => None,
+            other => Some(other?),
+        };
+        live.blobs.insert(digest);
+        match document {
+            Some(Document::Manifest(manifest)) => {
+                live.blobs.insert(manifest.config.digest);
+                live.blobs.extend(manifest.layers.into_iter().map(|layer| layer.digest));
+            }
+            Some(Document::Index(index)) if depth > 0 => {
+                for member in index.manifests {
+                    self.mark_document(member.digest, depth - 1, live)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Marks a layer and all below it; what isn't here (any more) can't be collected either.
