@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Problem};
 use crate::exchange::{self, Get, Session};
-use crate::repository::{refusal, url_in};
+use crate::repository::{Wanted, refusal, url_in};
 use bytes::Bytes;
 use oci::{Digest, Reference};
 use reqwest::header::CONTENT_RANGE;
@@ -146,9 +146,7 @@ impl Blob {
                 range.and_then(range_start).unwrap_or(u64::MAX)
             }
             _ => {
-                let digest = self.digest.clone();
-                let unknown = |reason| Error::BlobUnknown { digest: digest.clone(), reason };
-                return Err(refusal(response, &self.reference, &unknown).await);
+                return Err(refusal(response, &self.reference, Wanted::Blob(&self.digest)).await);
             }
         };
         if start != 0 && start != self.received {

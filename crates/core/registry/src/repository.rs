@@ -65,8 +65,7 @@ impl Repository {
             let next = exchange::header(response.headers(), LINK.as_str()).and_then(next_page);
             let next =
                 next.and_then(|link| url.join(&link).ok()).filter(|next| next.origin() == url.origin());
-            let body =
-                self.success(response, MANIFEST_MAX, &|reason| self.repository_unknown(reason)).await?;
+            let body = self.success(response, Wanted::Tags).await?;
             let bad = |_| Error::Protocol { url: url.to_string(), problem: Problem::BadDocument };
             let page: Tags = serde_json::from_slice(&body).map_err(bad)?;
             found.extend(page.tags.unwrap_or_default());
@@ -87,8 +86,7 @@ impl Repository {
             content_type.and_then(|text| text.split(';').next()).map(|text| text.trim().to_owned());
         let announced = exchange::header(response.headers(), "docker-content-digest")
             .and_then(|digest| digest.parse::<Digest>().ok());
-        let unknown = |reason| Error::ManifestUnknown { reference: self.reference.familiar(), reason };
-        let body = self.success(response, MANIFEST_MAX, &unknown).await?;
+        let body = self.success(response, Wanted::Manifest).await?;
         // What a tag stands for is what the registry says it is: both must agree.
         let found = expected.or(announced.as_ref());
         if let Some(expected) = found.filter(|digest| !digest.matches(&body)) {
@@ -106,21 +104,30 @@ impl Repository {
         url_in(&self.session, &self.reference, rest).await
     }
 
-    async fn success(
-        &self,
-        response: Response,
-        limit: u64,
-        unknown: &dyn Fn(String) -> Error,
-    ) -> Result<Bytes, Error> {
-        let shown = response.url().to_string();
+    async fn success(&self, response: Response, wanted: Wanted<'_>) -> Result<Bytes, Error> {
         if response.status().is_success() {
-            return exchange::body(response, &shown, limit).await;
+            let shown = response.url().to_string();
+            return exchange::body(response, &shown, MANIFEST_MAX).await;
         }
-        Err(refusal(response, &self.reference, unknown).await)
+        Err(refusal(response, &self.reference, wanted).await)
     }
+}
 
-    fn repository_unknown(&self, reason: String) -> Error {
-        Error::RepositoryUnknown { name: self.reference.familiar_name(), reason }
+/// What a request was about, for the words of a refusal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted<'a> {
+    Manifest,
+    Blob(&'a Digest),
+    Tags,
+}
+
+impl Wanted<'_> {
+    fn unknown(self, reference: &Reference, reason: String) -> Error {
+        match self {
+            Wanted::Manifest => Error::ManifestUnknown { reference: reference.familiar(), reason },
+            Wanted::Blob(digest) => Error::BlobUnknown { digest: digest.clone(), reason },
+            Wanted::Tags => Error::RepositoryUnknown { name: reference.familiar_name(), reason },
+        }
     }
 }
 
@@ -133,11 +140,7 @@ pub(crate) async fn url_in(session: &Session, reference: &Reference, rest: &str)
 }
 
 /// What an answer means that is no success, with Docker's words.
-pub(crate) async fn refusal(
-    response: Response,
-    reference: &Reference,
-    unknown: &dyn Fn(String) -> Error,
-) -> Error {
+pub(crate) async fn refusal(response: Response, reference: &Reference, wanted: Wanted<'_>) -> Error {
     let (status, shown) = (response.status(), response.url().to_string());
     let body = match exchange::body(response, &shown, ERROR_LIMIT).await {
         Ok(body) => body,
@@ -149,7 +152,7 @@ pub(crate) async fn refusal(
         (StatusCode::NOT_FOUND, Some("NAME_UNKNOWN")) => {
             Error::RepositoryUnknown { name: name(), reason: reason.unwrap_or_default() }
         }
-        (StatusCode::NOT_FOUND, _) => unknown(reason.unwrap_or("not found".into())),
+        (StatusCode::NOT_FOUND, _) => wanted.unknown(reference, reason.unwrap_or("not found".into())),
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
             let reason = reason.unwrap_or("denied: requested access to the resource is denied".into());
             Error::Denied { name: name(), reason }

@@ -113,3 +113,33 @@ fn parameters(request: &Request<'_>, more: &[(&str, &str)]) -> String {
     }
     form.query().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusted(registry: &str, realm: &str) -> Result<Url, Error> {
+        let registry = Url::parse(registry).unwrap();
+        super::realm(&Request { registry: &registry, realm, service: None, scope: None, credentials: None })
+    }
+
+    #[test]
+    fn who_gets_credentials() {
+        assert!(trusted("https://registry-1.docker.io/v2/", "https://auth.docker.io/token").is_ok());
+        assert!(trusted("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5001/token").is_ok());
+        assert!(trusted("http://reg.lan/v2/", "http://auth.lan/token").is_ok());
+        let refused = |registry, realm| match trusted(registry, realm) {
+            Err(Error::Protocol { problem, .. }) => problem,
+            other => panic!("{other:?}"),
+        };
+        let registry = "https://r.example/v2/";
+        assert!(matches!(refused(registry, "http://r.example/token"), Problem::InsecureRealm(_)));
+        assert!(matches!(refused(registry, "ftp://r.example/token"), Problem::InsecureRealm(_)));
+        assert_eq!(refused(registry, "token"), Problem::BadChallenge);
+        for realm in
+            ["https://127.0.0.1/", "https://169.254.169.254/", "https://[::1]:8080/", "https://localhost/"]
+        {
+            assert!(matches!(refused(registry, realm), Problem::InternalTarget(_)), "{realm}");
+        }
+    }
+}

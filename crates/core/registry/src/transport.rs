@@ -18,56 +18,67 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent.
 const READ_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How far a host is trusted to be who it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Its certificate is verified.
+    Verified,
+    /// The administrator says that it need not be.
+    Unverified,
+    /// It is this machine: nothing is verified, and no proxy stands between.
+    Local,
+}
+
 #[derive(Debug)]
 pub(crate) struct Transport {
     config: Config,
-    /// Verifies certificates. Made when it is first needed: reading the root certificates takes time, and
-    /// a machine without any can still use its local registry.
-    strict: OnceLock<reqwest::Client>,
-    /// Does not.
-    lax: OnceLock<reqwest::Client>,
-    /// Neither does this one, and it goes past any proxy: the registry is on this machine.
-    local: OnceLock<reqwest::Client>,
+    /// One library client for each degree of trust, made when it is first needed: reading the root
+    /// certificates takes time, and a machine without any can still use its local registry.
+    clients: [OnceLock<reqwest::Client>; 3],
     /// The root of each host's API, once known.
     roots: Mutex<HashMap<String, Url>>,
 }
 
 impl Transport {
     pub(crate) fn new(config: Config) -> Transport {
-        let (strict, lax, local) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Transport { config, strict, lax, local, roots: Mutex::default() }
+        Transport { config, clients: Default::default(), roots: Mutex::default() }
     }
 
     /// The library client for a request to `url`.
     pub(crate) fn http(&self, url: &Url) -> Result<&reqwest::Client, Error> {
-        let insecure = url.host_str().is_some_and(|host| self.is_insecure(host, url.port()));
-        let slot = match (is_internal(url), url.scheme() == "http" || insecure) {
-            (true, _) => &self.local,
-            (false, true) => &self.lax,
-            (false, false) => &self.strict,
-        };
+        let trust = self.trust(url);
+        let slot = &self.clients[trust as usize];
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let builder = self.builder();
-        let builder = match slot {
-            slot if std::ptr::eq(slot, &self.local) => builder.tls_danger_accept_invalid_certs(true).no_proxy(),
-            slot if std::ptr::eq(slot, &self.lax) => builder.tls_danger_accept_invalid_certs(true),
-            _ => builder,
-        };
-        let client = builder.build().map_err(Error::Tls)?;
+        let client = self.build(trust).map_err(Error::Tls)?;
         Ok(slot.get_or_init(|| client))
     }
 
-    fn builder(&self) -> reqwest::ClientBuilder {
+    fn trust(&self, url: &Url) -> Trust {
+        let insecure = url.host_str().is_some_and(|host| self.is_insecure(host, url.port()));
+        match (is_internal(url), url.scheme() == "http" || insecure) {
+            (true, _) => Trust::Local,
+            (false, true) => Trust::Unverified,
+            (false, false) => Trust::Verified,
+        }
+    }
+
+    fn build(&self, trust: Trust) -> Result<reqwest::Client, reqwest::Error> {
         // Fails when the process has a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .user_agent(&self.config.user_agent)
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_PATIENCE)
-            .read_timeout(READ_PATIENCE)
+            .read_timeout(READ_PATIENCE);
+        match trust {
+            Trust::Verified => builder,
+            Trust::Unverified => builder.tls_danger_accept_invalid_certs(true),
+            Trust::Local => builder.tls_danger_accept_invalid_certs(true).no_proxy(),
+        }
+        .build()
     }
 
     /// The root of the host's API, e.g. `https://registry-1.docker.io/v2/`. A registry that may be insecure
