@@ -101,6 +101,16 @@ impl Listing {
     }
 }
 
+/// A row of a list: `row! { "Name": name, "ID": id }`.
+#[macro_export]
+macro_rules! row {
+    ($($field:tt : $value:expr),* $(,)?) => {{
+        let mut row = serde_json::Map::new();
+        $( row.insert($field.to_owned(), serde_json::json!($value)); )*
+        row
+    }};
+}
+
 struct Shape {
     template: String,
     table: bool,

@@ -3,6 +3,7 @@
 
 pub mod device;
 pub mod env;
+pub mod filter;
 pub mod keys;
 pub mod mount;
 pub mod network;

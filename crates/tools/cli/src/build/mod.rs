@@ -1,0 +1,6 @@
+//! Building images.
+
+pub mod context;
+pub mod prune;
+pub mod run;
+mod secrets;

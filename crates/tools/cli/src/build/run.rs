@@ -1,0 +1,617 @@
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use api::build::{BuildEvent, BuildExtras, BuildOptions, BuildResult, InlineDockerfile, NATIVE_PROGRESS_ID};
+use api::containers::Ulimit;
+use client::{JsonLines, Payload};
+use oci::Reference;
+
+use super::context::{Context, ignore};
+use super::secrets;
+use crate::context::Cli;
+use crate::error::Error;
+use crate::flags::integer;
+use crate::format::units::{ram_in_bytes, swap_bytes};
+use crate::options::volume::absolute;
+use crate::options::{env, ulimit};
+use crate::progress::build::Picture;
+use crate::registry::credentials;
+use crate::stream::channel::ChannelWriter;
+use crate::stream::terminal;
+use crate::verbs::Outcome;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Add a line to /etc/hosts of the steps, as name:address
+    #[arg(long)]
+    add_host: Vec<String>,
+    /// Allow what is off otherwise: network.host or security.insecure
+    #[arg(long, value_delimiter = ',')]
+    allow: Vec<String>,
+    /// Set a build argument; a name alone hands on your own variable
+    #[arg(long)]
+    build_arg: Vec<String>,
+    /// Another source of files, as name=directory or name=docker-image://reference
+    #[arg(long)]
+    build_context: Vec<String>,
+    /// Builder to use; there is one, "default"
+    #[arg(long)]
+    builder: Option<String>,
+    /// Images to take results from
+    #[arg(long)]
+    cache_from: Vec<String>,
+    /// Not supported: the cache is kept on the server
+    #[arg(long, hide = true)]
+    cache_to: Vec<String>,
+    /// Control group to put the steps below
+    #[arg(long)]
+    cgroup_parent: Option<String>,
+    /// Length of the CPU scheduler's period, in microseconds
+    #[arg(long, value_name = "int", value_parser = integer)]
+    cpu_period: Option<i64>,
+    /// CPU time in a period, in microseconds
+    #[arg(long, value_name = "int", value_parser = integer)]
+    cpu_quota: Option<i64>,
+    /// Share of the CPUs
+    #[arg(short, long, value_name = "int", value_parser = integer)]
+    cpu_shares: Option<i64>,
+    /// CPUs to run on, such as 0-3 or 0,1
+    #[arg(long)]
+    cpuset_cpus: Option<String>,
+    /// Memory nodes to use, such as 0-3 or 0,1
+    #[arg(long)]
+    cpuset_mems: Option<String>,
+    /// Accepted for old scripts; images are not signed
+    #[arg(long, default_value_t = true, hide = true)]
+    disable_content_trust: bool,
+    /// Name of the Dockerfile; - reads it from standard input
+    #[arg(short, long)]
+    file: Option<String>,
+    /// Accepted for old scripts; no step leaves a container behind
+    #[arg(long, hide = true)]
+    force_rm: bool,
+    /// Write the image's id to this file
+    #[arg(long)]
+    iidfile: Option<String>,
+    /// Set a label of the image
+    #[arg(long, value_parser = env::label)]
+    label: Vec<String>,
+    /// Keep the result as an image, as is always done
+    #[arg(long)]
+    load: bool,
+    /// Most memory of a step, such as 512m
+    #[arg(short, long, value_name = "bytes", value_parser = ram_in_bytes)]
+    memory: Option<i64>,
+    /// Most memory and swap of a step together; -1 does not limit swap
+    #[arg(long, value_name = "bytes", value_parser = swap_bytes)]
+    memory_swap: Option<i64>,
+    /// Write the result's ids and names to this file
+    #[arg(long)]
+    metadata_file: Option<String>,
+    /// Network of the steps: "default", "none", "host" or a network's name
+    #[arg(long)]
+    network: Option<String>,
+    /// Take nothing from the cache
+    #[arg(long)]
+    no_cache: bool,
+    /// Take nothing from the cache in these stages
+    #[arg(long, value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// Where the result goes to; only type=docker and type=image
+    #[arg(short, long)]
+    output: Vec<String>,
+    /// Platform to build for, such as linux/arm64
+    #[arg(long, value_delimiter = ',')]
+    platform: Vec<String>,
+    /// Kind of progress: "auto", "plain", "tty", "quiet" or "rawjson"
+    #[arg(long)]
+    progress: Option<String>,
+    /// Only "false": no attestation is made
+    #[arg(long, hide = true)]
+    provenance: Option<String>,
+    /// Look for newer base images
+    #[arg(long)]
+    pull: bool,
+    /// Send the result to its registry
+    #[arg(long)]
+    push: bool,
+    /// Print the image's id only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Accepted for old scripts; no step leaves a container behind
+    #[arg(long, default_value_t = true, hide = true)]
+    rm: bool,
+    /// Only "false": no attestation is made
+    #[arg(long, hide = true)]
+    sbom: Option<String>,
+    /// A secret for RUN --mount=type=secret, as id=name,src=file or id=name,env=VARIABLE
+    #[arg(long)]
+    secret: Vec<String>,
+    /// Security option
+    #[arg(long, value_delimiter = ',')]
+    security_opt: Vec<String>,
+    /// Size of /dev/shm of the steps
+    #[arg(long, value_name = "bytes", value_parser = ram_in_bytes)]
+    shm_size: Option<i64>,
+    /// Make one layer of the new ones
+    #[arg(long)]
+    squash: bool,
+    /// Not supported: agents are not handed on
+    #[arg(long, hide = true)]
+    ssh: Vec<String>,
+    /// Name of the image; may be repeated
+    #[arg(short, long)]
+    tag: Vec<String>,
+    /// Stage to build
+    #[arg(long)]
+    target: Option<String>,
+    /// Resource limit of the steps, as name=soft[:hard]
+    #[arg(long, value_name = "ulimit", value_parser = ulimit::parse)]
+    ulimit: Vec<Ulimit>,
+    args: Vec<String>,
+}
+
+pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    refuse(&args)?;
+    let shown = Shown::choose(cli, &args)?;
+    let mut options = options(cli, &args, shown)?;
+    let source = source(cli, &args)?;
+    let payload = source.payload(cli, &mut options).await?;
+    let credentials = credentials::all(cli)?;
+    let messages = client::builds::build(cli.client()?, &options, payload, &credentials).await?;
+    let result = show(cli, messages, shown).await;
+    let id = result?.ok_or_else(|| Error::new("server ended the build without an image"))?;
+    if shown == Shown::Quiet {
+        cli.println(&id)?;
+    }
+    if let Some(path) = &args.iidfile {
+        std::fs::write(cli.host.directory.join(path), &id)
+            .map_err(|error| Error::file("write", path, &error))?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let document =
+            serde_json::json!({"containerimage.config.digest": id, "image.name": options.tags.join(",")});
+        let text = crate::system::inspect::pretty(&document)?;
+        std::fs::write(cli.host.directory.join(path), text)
+            .map_err(|error| Error::file("write", path, &error))?;
+    }
+    if args.push {
+        push(cli, &options.tags).await?;
+    }
+    Ok(0)
+}
+
+/// What cannot be served is said, not ignored.
+fn refuse(args: &Args) -> Result<(), Error> {
+    let unsupported = |flag: &str, why: &str| Err(Error::new(format!("{flag} is not supported: {why}")));
+    if !args.ssh.is_empty() {
+        return unsupported("--ssh", "hand keys in with --secret");
+    }
+    if !args.cache_to.is_empty() {
+        return unsupported("--cache-to", "the server keeps the cache");
+    }
+    if let Some(output) = args.output.iter().find(|output| {
+        !output.split(',').next().is_some_and(|kind| matches!(kind, "type=docker" | "type=image"))
+            || output.contains("dest=")
+    }) {
+        return unsupported("--output", &format!("{output}; use save or cp on the image"));
+    }
+    for (flag, value) in [("--provenance", &args.provenance), ("--sbom", &args.sbom)] {
+        if value.as_deref().is_some_and(|value| value != "false") {
+            return unsupported(flag, "no attestations are made");
+        }
+    }
+    if let Some(builder) = args.builder.as_deref().filter(|name| !matches!(*name, "" | "default")) {
+        return Err(Error::new(format!(
+            "no builder {} found: there is one, \"default\"",
+            template::quote(builder)
+        )));
+    }
+    if args.push && args.tag.is_empty() {
+        return Err(Error::new("tag is needed when pushing to registry"));
+    }
+    Ok(())
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Terminal,
+    Plain,
+    Raw,
+    Quiet,
+    /// The text of Docker's builder before BuildKit.
+    Classic,
+}
+
+impl Shown {
+    fn choose(cli: &Cli, args: &Args) -> Result<Shown, Error> {
+        if args.quiet {
+            return Ok(Shown::Quiet);
+        }
+        let word = args.progress.clone().or_else(|| cli.variable("BUILDKIT_PROGRESS"));
+        let classic = matches!(cli.variable("DOCKER_BUILDKIT").as_deref(), Some("0" | "false"));
+        match word.as_deref().unwrap_or("auto") {
+            "" | "auto" if classic => Ok(Shown::Classic),
+            "" | "auto" if cli.stderr_is_terminal() => Ok(Shown::Terminal),
+            "" | "auto" | "plain" => Ok(Shown::Plain),
+            "tty" if cli.stderr_is_terminal() => Ok(Shown::Terminal),
+            "tty" => Err(Error::new("failed to get console: the output is no terminal")),
+            "quiet" | "none" => Ok(Shown::Quiet),
+            "rawjson" => Ok(Shown::Raw),
+            other => Err(Error::new(format!("invalid progress mode {other}"))),
+        }
+    }
+}
+
+fn options(cli: &Cli, args: &Args, shown: Shown) -> Result<BuildOptions, Error> {
+    let mut tags = Vec::new();
+    for tag in &args.tag {
+        Reference::parse(tag)
+            .map_err(|error| Error::new(format!("invalid tag {}: {error}", template::quote(tag))))?;
+        tags.push(tag.clone());
+    }
+    let build_args = args.build_arg.iter().map(|text| match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.clone(), cli.variable(text)),
+    });
+    let platform = match args.platform.is_empty() {
+        true => cli.variable("DOCKER_DEFAULT_PLATFORM").unwrap_or_default(),
+        false => args.platform.join(","),
+    };
+    let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
+    let number = |flag: Option<i64>| flag.unwrap_or_default();
+    Ok(BuildOptions {
+        tags,
+        extra_hosts: args.add_host.clone(),
+        quiet: shown == Shown::Quiet,
+        no_cache: args.no_cache,
+        cache_from: args.cache_from.clone(),
+        pull: args.pull,
+        rm: args.rm,
+        force_rm: args.force_rm,
+        memory: number(args.memory),
+        memory_swap: number(args.memory_swap),
+        cpu_shares: number(args.cpu_shares),
+        cpu_period: number(args.cpu_period),
+        cpu_quota: number(args.cpu_quota),
+        cpuset_cpus: text(&args.cpuset_cpus),
+        cpuset_mems: text(&args.cpuset_mems),
+        cgroup_parent: text(&args.cgroup_parent),
+        ulimits: args.ulimit.clone(),
+        shm_size: number(args.shm_size),
+        build_args: build_args.collect(),
+        labels: env::map(&args.label),
+        squash: args.squash,
+        network_mode: text(&args.network),
+        platform,
+        target: text(&args.target),
+        security_opt: args.security_opt.clone(),
+        native_progress: !matches!(shown, Shown::Quiet | Shown::Classic),
+        extras: extras(cli, args)?,
+        ..BuildOptions::default()
+    })
+}
+
+fn extras(cli: &Cli, args: &Args) -> Result<BuildExtras, Error> {
+    let secrets =
+        args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let mut contexts = BTreeMap::new();
+    for spec in &args.build_context {
+        let (name, source) = spec
+            .split_once('=')
+            .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
+        let source = match source.contains("://") {
+            true => source.to_owned(),
+            false => absolute(source, &cli.host.directory).display().to_string(),
+        };
+        contexts.insert(name.to_owned(), source);
+    }
+    let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+    let source_date_epoch = epoch
+        .map(|text| text.parse().map_err(|_| Error::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))))
+        .transpose()?;
+    Ok(BuildExtras {
+        secrets,
+        contexts,
+        no_cache_filter: args.no_cache_filter.clone(),
+        allow: args.allow.clone(),
+        source_date_epoch,
+        ..BuildExtras::default()
+    })
+}
+
+/// Where the files and the Dockerfile come from.
+enum Source {
+    /// A directory; the Dockerfile is in it (by its path in it), or was read from elsewhere.
+    Directory {
+        path: PathBuf,
+        dockerfile: Option<String>,
+        own: Option<PathBuf>,
+        inline: Option<InlineDockerfile>,
+    },
+    /// A tar on standard input, whose first bytes are read already.
+    Tar { first: Vec<u8>, dockerfile: String },
+    /// A Dockerfile and nothing else.
+    Dockerfile(InlineDockerfile),
+}
+
+fn stdin_text() -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    std::io::stdin().take(dockerfile::MAX_SIZE as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn inline(name: &str, text: Vec<u8>) -> Result<InlineDockerfile, Error> {
+    let text = String::from_utf8(text).map_err(|_| Error::new("the Dockerfile is not UTF-8 text"))?;
+    Ok(InlineDockerfile { name: name.to_owned(), text })
+}
+
+fn source(cli: &Cli, args: &Args) -> Result<Source, Error> {
+    let context = args.args[0].as_str();
+    let file = args.file.as_deref();
+    if context == "-" {
+        if file == Some("-") {
+            return Err(Error::new(
+                "invalid argument: can't use stdin for both build context and dockerfile",
+            ));
+        }
+        let mut first = vec![0; 512];
+        let mut filled = 0;
+        while filled < first.len() {
+            match std::io::stdin().read(&mut first[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        first.truncate(filled);
+        if is_archive(&first) {
+            return Ok(Source::Tar { first, dockerfile: file.unwrap_or_default().to_owned() });
+        }
+        if file.is_some() {
+            return Err(Error::new(
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
+            ));
+        }
+        first.extend(stdin_text()?);
+        return Ok(Source::Dockerfile(inline("Dockerfile", first)?));
+    }
+    if context.contains("://") || context.starts_with("git@") || context.starts_with("github.com/") {
+        return Err(Error::new(format!(
+            "unable to prepare context: remote context {} is not supported: fetch it and build the directory",
+            template::quote(context)
+        )));
+    }
+    let path = absolute(context, &cli.host.directory);
+    let path = path.canonicalize().map_err(|_| {
+        Error::new(format!("unable to prepare context: path {} not found", template::quote(context)))
+    })?;
+    if !path.is_dir() {
+        return Err(Error::new(format!(
+            "unable to prepare context: path {} is no directory",
+            template::quote(context)
+        )));
+    }
+    if file == Some("-") {
+        let inline = Some(inline("Dockerfile", stdin_text()?)?);
+        return Ok(Source::Directory { path, dockerfile: None, own: None, inline });
+    }
+    dockerfile_of(cli, path, file)
+}
+
+/// `-f` is relative to the working directory; a Dockerfile outside of the context is sent along.
+fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source, Error> {
+    let full = match file {
+        Some(file) => absolute(file, &cli.host.directory),
+        None => match path.join("Dockerfile") {
+            upper if upper.exists() => upper,
+            upper => Some(path.join("dockerfile")).filter(|lower| lower.exists()).unwrap_or(upper),
+        },
+    };
+    let shown = file.map_or_else(|| "Dockerfile".to_owned(), str::to_owned);
+    let metadata = std::fs::metadata(&full).map_err(|error| {
+        Error::new(format!("failed to read dockerfile: {}", Error::file("open", &shown, &error)))
+    })?;
+    if metadata.is_dir() {
+        return Err(Error::new(format!("failed to read dockerfile: {shown} is a directory")));
+    }
+    let real = full.canonicalize().unwrap_or_else(|_| full.clone());
+    // The name as it was given counts, unless a link leads out of the context.
+    let inside = |candidate: &Path| candidate.strip_prefix(&path).ok().map(|path| path.display().to_string());
+    let relative = inside(&real).and_then(|_| inside(&full).or_else(|| inside(&real)));
+    match relative {
+        Some(relative) => {
+            Ok(Source::Directory { path, dockerfile: Some(relative), own: Some(full), inline: None })
+        }
+        None => {
+            let text = std::fs::read(&full).map_err(|error| Error::file("read", &full, &error))?;
+            let inline = Some(inline(&shown, text)?);
+            Ok(Source::Directory { path, dockerfile: None, own: Some(full), inline })
+        }
+    }
+}
+
+/// A tar, plain or compressed.
+fn is_archive(first: &[u8]) -> bool {
+    archive::Compression::detect(first) != archive::Compression::None
+        || first.get(257..262) == Some(&b"ustar"[..])
+}
+
+impl Source {
+    /// The request's body, and what the parameters say about it.
+    async fn payload(self, cli: &Cli, options: &mut BuildOptions) -> Result<Payload, Error> {
+        match self {
+            Source::Tar { first, dockerfile } => {
+                options.dockerfile = dockerfile;
+                let rest = tokio::io::AsyncReadExt::chain(std::io::Cursor::new(first), tokio::io::stdin());
+                Ok(Payload::reader(rest))
+            }
+            Source::Dockerfile(inline) => {
+                options.dockerfile = "Dockerfile".to_owned();
+                let mut packer = archive::Packer::new(Vec::new());
+                let entry = archive::Entry::file("Dockerfile", 0o644, inline.text.len() as u64);
+                let tar = packer
+                    .append_bytes(&entry, inline.text.as_bytes())
+                    .and_then(|()| packer.finish())
+                    .map_err(|error| Error::new(error.to_string()))?;
+                Ok(Payload::bytes(tar))
+            }
+            Source::Directory { path, dockerfile, inline, .. } if cli.shares_files()? => {
+                options.context_dir = path.display().to_string();
+                options.dockerfile = dockerfile.unwrap_or_default();
+                options.extras.dockerfile = inline;
+                Ok(Payload::empty())
+            }
+            Source::Directory { path, dockerfile, own, inline } => {
+                let ignore = ignore(&path, own.as_deref())?;
+                let extra = inline.map(|inline| {
+                    let name = format!(".dockerfile.{:08x}", std::process::id());
+                    (name, inline.text.into_bytes())
+                });
+                options.dockerfile = match (&extra, dockerfile) {
+                    (Some((name, _)), _) => name.clone(),
+                    (None, dockerfile) => dockerfile.unwrap_or_default(),
+                };
+                let always = vec![".dockerignore".to_owned(), options.dockerfile.clone()];
+                let context = Context { directory: path, ignore, always, extra };
+                let (writer, receiver) = ChannelWriter::new();
+                tokio::task::spawn_blocking(move || {
+                    let mut buffered = std::io::BufWriter::with_capacity(64 << 10, writer);
+                    if let Err(error) = context.write(&mut buffered) {
+                        buffered.get_ref().fail(std::io::Error::other(error.message));
+                    }
+                });
+                Ok(Payload::channel(receiver))
+            }
+        }
+    }
+}
+
+/// Shows the build and returns the image's id.
+async fn show(
+    cli: &Cli,
+    messages: JsonLines<api::JsonMessage>,
+    shown: Shown,
+) -> Result<Option<String>, Error> {
+    let mut screen = Screen { shown, picture: Picture::default(), begun: Instant::now(), drawn: 0 };
+    let result = follow(cli, messages, &mut screen).await;
+    screen.finish()?;
+    result.map_err(|error| match shown {
+        Shown::Classic | Shown::Quiet => error,
+        _ => Error { message: format!("ERROR: {}", error.message), ..error },
+    })
+}
+
+async fn follow(
+    cli: &Cli,
+    mut messages: JsonLines<api::JsonMessage>,
+    screen: &mut Screen,
+) -> Result<Option<String>, Error> {
+    let mut id = None;
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let mut native = false;
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            _ = tick.tick(), if screen.shown == Shown::Terminal => {
+                screen.draw(false)?;
+                continue;
+            }
+        };
+        let Some(message) = message else { return Ok(id) };
+        let message = message?;
+        if let Some(error) = message.error_detail.filter(|error| !error.message.is_empty()) {
+            return Err(Error::new(error.message));
+        }
+        if !message.error.is_empty() {
+            return Err(Error::new(message.error));
+        }
+        match message.aux {
+            Some(aux) if message.id == NATIVE_PROGRESS_ID => {
+                native = true;
+                // An event of a newer server that we do not know tells us nothing.
+                if let Ok(event) = serde_json::from_value::<BuildEvent>(aux) {
+                    screen.event(&event)?;
+                }
+            }
+            Some(aux) => {
+                let result: Option<BuildResult> = serde_json::from_value(aux).ok();
+                id = result.map(|result| result.id).filter(|text| !text.is_empty()).or(id);
+            }
+            // The closing words of the classic text are said by the steps already.
+            None if native || screen.shown == Shown::Quiet => {}
+            None => {
+                let text =
+                    if message.stream.is_empty() { format!("{}\n", message.status) } else { message.stream };
+                cli.print(&text)?;
+            }
+        }
+    }
+}
+
+struct Screen {
+    shown: Shown,
+    picture: Picture,
+    begun: Instant,
+    /// Lines of the picture that stand on the terminal.
+    drawn: usize,
+}
+
+impl Screen {
+    fn event(&mut self, event: &BuildEvent) -> Result<(), Error> {
+        let now = self.begun.elapsed();
+        let mut out = std::io::stderr().lock();
+        match self.shown {
+            Shown::Terminal => drop(self.picture.take(event, now)),
+            Shown::Raw => {
+                let line = serde_json::to_string(event).map_err(|error| Error::new(error.to_string()))?;
+                writeln!(out, "{line}")?;
+            }
+            Shown::Plain => out.write_all(self.picture.plain(event, now).as_bytes())?,
+            Shown::Quiet | Shown::Classic => {}
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self, finished: bool) -> Result<(), Error> {
+        let (rows, columns) =
+            terminal::size().map_or((24, 80), |(rows, columns)| (rows.into(), columns.into()));
+        let lines = self.picture.draw(self.begun.elapsed(), rows, columns, finished);
+        let mut text = String::new();
+        if self.drawn > 0 {
+            text.push_str(&format!("\x1b[{}A\r", self.drawn));
+        }
+        for line in &lines {
+            text.push_str(&format!("{line}\x1b[K\n"));
+        }
+        text.push_str("\x1b[J");
+        self.drawn = lines.len();
+        let mut out = std::io::stderr().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        if self.shown == Shown::Terminal {
+            self.draw(true)?;
+        }
+        if matches!(self.shown, Shown::Terminal | Shown::Plain) {
+            std::io::stderr().write_all(self.picture.epilogue().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+async fn push(cli: &Cli, tags: &[String]) -> Result<(), Error> {
+    for tag in tags {
+        let name = Reference::parse(tag).map_err(|error| Error::new(error.to_string()))?;
+        let auth = credentials::lookup(cli, &name.domain)?.unwrap_or_default();
+        let word = name.tag.clone().unwrap_or_default();
+        let messages = client::images::push(cli.client()?, &name.familiar_name(), &word, "", &auth).await?;
+        let terminal = cli.stderr_is_terminal();
+        crate::progress::messages::show(messages, &mut std::io::stderr(), terminal, |_| {}).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,336 @@
+use std::collections::BTreeMap;
+
+use api::containers::{
+    Config, CreateRequest, HealthConfig, HostConfig, LogConfig, NameSet, Resources, RestartPolicy,
+};
+
+use super::Flags;
+use crate::container::exec::environment;
+use crate::context::Cli;
+use crate::error::{Error, plain_io};
+use crate::options::{env, mount, network, port, volume};
+
+/// The document that makes the container.
+#[derive(Debug)]
+pub struct Plan {
+    pub request: CreateRequest,
+}
+
+impl Plan {
+    pub fn auto_remove(&self) -> bool {
+        self.request.host_config.as_ref().is_some_and(|host| host.auto_remove)
+    }
+}
+
+/// Reads flags and the files that they name; `args` is the image and its command.
+pub fn plan(cli: &Cli, flags: &Flags, args: &[String], detach: bool) -> Result<Plan, Error> {
+    refuse(flags)?;
+    let mut config = config(cli, flags, args, detach)?;
+    let published = port::publish(&flags.publish)?;
+    config.exposed_ports = published.exposed.iter().cloned().chain(port::expose(&flags.expose)?).collect();
+    let mut host = host_config(cli, flags)?;
+    host.port_bindings = published.bindings;
+    let mut anonymous = Vec::new();
+    for spec in &flags.volume {
+        match volume::parse(spec, &cli.host.directory)? {
+            volume::Volume::Bind(bind) => host.binds.push(bind),
+            volume::Volume::Anonymous(path) => anonymous.push(path),
+        }
+    }
+    config.volumes = anonymous.into_iter().collect::<NameSet>();
+    let shared = network::Shared {
+        aliases: flags.network_alias.clone(),
+        ipv4: flags.ip.clone().unwrap_or_default(),
+        ipv6: flags.ip6.clone().unwrap_or_default(),
+        link_local: flags.link_local_ip.clone(),
+        mac: flags.mac_address.clone().unwrap_or_default(),
+    };
+    let (mode, networking) = network::config(flags.network.clone(), shared)?;
+    host.network_mode = mode;
+    let request = CreateRequest { config, host_config: Some(host), networking_config: Some(networking) };
+    Ok(Plan { request })
+}
+
+/// What cannot be served is said, not ignored.
+fn refuse(flags: &Flags) -> Result<(), Error> {
+    let unsupported = |flag: &str, why: &str| Err(Error::new(format!("{flag} is not supported: {why}")));
+    if !flags.link.is_empty() {
+        return unsupported(
+            "--link",
+            "connect both containers to a network, where they find each other by name",
+        );
+    }
+    if flags.gpus.is_some() {
+        return unsupported("--gpus", "give devices with --device");
+    }
+    if let Some(isolation) = flags.isolation.as_deref().filter(|kind| !matches!(*kind, "" | "default")) {
+        return Err(Error::new(format!(
+            "invalid isolation {}: only \"default\" exists on Linux",
+            template::quote(isolation)
+        )));
+    }
+    if !flags.storage_opt.is_empty() {
+        return unsupported("--storage-opt", "the storage has no options");
+    }
+    if let Some(stream) = flags
+        .attach
+        .iter()
+        .find(|name| !matches!(name.to_lowercase().as_str(), "stdin" | "stdout" | "stderr"))
+    {
+        let text = "valid streams are STDIN, STDOUT and STDERR";
+        return Err(Error::new(format!(
+            "invalid argument {} for \"-a, --attach\" flag: {text}",
+            template::quote(stream)
+        )));
+    }
+    let restarts = flags.restart.as_deref().is_some_and(|policy| !matches!(policy, "" | "no"));
+    if flags.rm && restarts {
+        return Err(Error::new("conflicting options: cannot specify both --restart and --rm"));
+    }
+    let swappiness = flags.memory_swappiness.unwrap_or(-1);
+    if swappiness != -1 && !(0..=100).contains(&swappiness) {
+        return Err(Error::new(format!(
+            "invalid value: {swappiness}. Valid memory swappiness range is 0-100"
+        )));
+    }
+    for (name, value, allowed) in [
+        ("PID mode", &flags.pid, &["host", "container:"][..]),
+        ("UTS mode", &flags.uts, &["host"][..]),
+        ("CGROUP mode", &flags.cgroupns, &["host", "private"][..]),
+        ("USER mode", &flags.userns, &["host"][..]),
+    ] {
+        let Some(value) = value.as_deref().filter(|value| !value.is_empty()) else { continue };
+        let good = allowed.iter().any(|word| match word.strip_suffix(':') {
+            Some(prefix) => {
+                value.split_once(':').is_some_and(|(kind, name)| kind == prefix && !name.is_empty())
+            }
+            None => value == *word,
+        });
+        if !good {
+            let flag = match name {
+                "PID mode" => "--pid",
+                "UTS mode" => "--uts",
+                "CGROUP mode" => "--cgroupns",
+                _ => "--userns",
+            };
+            return Err(Error::new(format!("{flag}: invalid {name}")));
+        }
+    }
+    Ok(())
+}
+
+fn config(cli: &Cli, flags: &Flags, args: &[String], detach: bool) -> Result<Config, Error> {
+    let streams = flags.attached();
+    let mut labels = BTreeMap::new();
+    for path in &flags.label_file {
+        labels.extend(
+            env::label_file(&cli.read(path)?).map_err(|error| Error::new(format!("{path}: {error}")))?,
+        );
+    }
+    labels.extend(env::map(&flags.label));
+    let (image, command) = args.split_first().ok_or_else(|| Error::new("an image is required"))?;
+    let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
+    let attach = !detach;
+    Ok(Config {
+        hostname: text(&flags.hostname),
+        domainname: text(&flags.domainname),
+        user: text(&flags.user),
+        attach_stdin: attach && streams.stdin,
+        attach_stdout: attach && streams.stdout,
+        attach_stderr: attach && streams.stderr,
+        tty: flags.tty,
+        open_stdin: flags.interactive,
+        stdin_once: attach && flags.interactive && streams.stdin,
+        env: environment(cli, &flags.env_file, &flags.env)?,
+        cmd: match command.is_empty() {
+            true => Default::default(),
+            false => command.to_vec().into(),
+        },
+        healthcheck: health(flags)?,
+        image: image.clone(),
+        working_dir: text(&flags.workdir),
+        // An empty entry point is one empty word: the server takes the image's away.
+        entrypoint: match &flags.entrypoint {
+            None => Default::default(),
+            Some(program) => vec![program.clone()].into(),
+        },
+        mac_address: text(&flags.mac_address),
+        labels,
+        stop_signal: text(&flags.stop_signal),
+        stop_timeout: flags.stop_timeout,
+        ..Config::default()
+    })
+}
+
+fn health(flags: &Flags) -> Result<Option<HealthConfig>, Error> {
+    let any = flags.health_cmd.is_some()
+        || flags.health_interval.is_some()
+        || flags.health_timeout.is_some()
+        || flags.health_retries.is_some()
+        || flags.health_start_period.is_some()
+        || flags.health_start_interval.is_some();
+    if flags.no_healthcheck {
+        return match any {
+            true => Err(Error::new("--no-healthcheck conflicts with --health-* options")),
+            false => Ok(Some(HealthConfig { test: vec!["NONE".to_owned()], ..HealthConfig::default() })),
+        };
+    }
+    if !any {
+        return Ok(None);
+    }
+    let test = match flags.health_cmd.as_deref().filter(|command| !command.is_empty()) {
+        Some(command) => vec!["CMD-SHELL".to_owned(), command.to_owned()],
+        None => Vec::new(),
+    };
+    let time = |flag: &str, value: Option<i64>| match value {
+        Some(nanos) if nanos < 0 => Err(Error::new(format!("{flag} cannot be negative"))),
+        value => Ok(value.unwrap_or_default()),
+    };
+    Ok(Some(HealthConfig {
+        test,
+        interval: time("--health-interval", flags.health_interval)?,
+        timeout: time("--health-timeout", flags.health_timeout)?,
+        start_period: time("--health-start-period", flags.health_start_period)?,
+        start_interval: time("--health-start-interval", flags.health_start_interval)?,
+        retries: time("--health-retries", flags.health_retries)?,
+    }))
+}
+
+fn host_config(cli: &Cli, flags: &Flags) -> Result<HostConfig, Error> {
+    let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
+    Ok(HostConfig {
+        log_config: LogConfig { typ: text(&flags.log_driver), config: log_options(flags)? },
+        restart_policy: restart_policy(flags.restart.as_deref().unwrap_or("no"))?,
+        auto_remove: flags.rm,
+        volume_driver: text(&flags.volume_driver),
+        volumes_from: flags.volumes_from.clone(),
+        annotations: env::map(&flags.annotation),
+        cap_add: optional(&flags.cap_add),
+        cap_drop: optional(&flags.cap_drop),
+        cgroupns_mode: text(&flags.cgroupns),
+        dns: checked(&flags.dns, |address| match address.parse::<std::net::IpAddr>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("{address} is not an ip address")),
+        })?,
+        dns_options: flags.dns_option.clone(),
+        dns_search: flags.dns_search.clone(),
+        extra_hosts: flags.add_host.iter().map(|host| extra_host(host)).collect::<Result<_, _>>()?,
+        group_add: flags.group_add.clone(),
+        ipc_mode: text(&flags.ipc),
+        oom_score_adj: flags.oom_score_adj.unwrap_or_default(),
+        pid_mode: text(&flags.pid),
+        privileged: flags.privileged,
+        publish_all_ports: flags.publish_all,
+        readonly_rootfs: flags.read_only,
+        security_opt: security(cli, &flags.security_opt)?,
+        tmpfs: flags.tmpfs.iter().map(|spec| mount::tmpfs(spec)).collect(),
+        uts_mode: text(&flags.uts),
+        userns_mode: text(&flags.userns),
+        shm_size: flags.shm_size.unwrap_or_default(),
+        sysctls: env::map(&flags.sysctl),
+        runtime: text(&flags.runtime),
+        isolation: text(&flags.isolation),
+        console_size: match crate::stream::terminal::size() {
+            Some((rows, columns)) if flags.tty => [rows.into(), columns.into()],
+            _ => [0, 0],
+        },
+        resources: resources(flags),
+        mounts: flags.mount.clone(),
+        init: flags.init,
+        ..HostConfig::default()
+    })
+}
+
+fn resources(flags: &Flags) -> Resources {
+    Resources {
+        cgroup_parent: flags.cgroup_parent.clone().unwrap_or_default(),
+        blkio_weight_device: flags.blkio_weight_device.clone(),
+        blkio_device_read_bps: flags.device_read_bps.clone(),
+        blkio_device_write_bps: flags.device_write_bps.clone(),
+        blkio_device_read_iops: flags.device_read_iops.clone(),
+        blkio_device_write_iops: flags.device_write_iops.clone(),
+        devices: flags.device.clone(),
+        device_cgroup_rules: flags.device_cgroup_rule.clone(),
+        memory_swappiness: flags.memory_swappiness.filter(|value| *value != -1),
+        oom_kill_disable: Some(flags.oom_kill_disable),
+        ulimits: flags.ulimit.clone(),
+        ..flags.limits.resources()
+    }
+}
+
+fn optional(list: &[String]) -> api::containers::StrSlice {
+    if list.is_empty() { Default::default() } else { list.to_vec().into() }
+}
+
+fn checked(list: &[String], check: impl Fn(&str) -> Result<(), String>) -> Result<Vec<String>, Error> {
+    list.iter().try_for_each(|text| check(text))?;
+    Ok(list.to_vec())
+}
+
+fn log_options(flags: &Flags) -> Result<BTreeMap<String, String>, Error> {
+    if flags.log_driver.as_deref() == Some("none") && !flags.log_opt.is_empty() {
+        return Err(Error::new("invalid logging opts for driver none"));
+    }
+    Ok(env::map(&flags.log_opt))
+}
+
+/// `name:address` or `name=address`; IPv6 addresses may be in brackets.
+fn extra_host(text: &str) -> Result<String, Error> {
+    let invalid = || Error::new(format!("bad format for add-host: {}", template::quote(text)));
+    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
+    if name.is_empty() || address.is_empty() {
+        return Err(invalid());
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(Error::new(format!("invalid IP address in add-host: {}", template::quote(address))));
+    }
+    Ok(format!("{name}:{bare}"))
+}
+
+/// `no`, `always`, `unless-stopped`, `on-failure[:n]`.
+pub fn restart_policy(text: &str) -> Result<RestartPolicy, Error> {
+    let (name, count) = text.split_once(':').unwrap_or((text, ""));
+    let invalid = |why: &str| Err(Error::new(format!("invalid restart policy format: {why}")));
+    if name.is_empty() && text.contains(':') {
+        return invalid("no policy provided before colon");
+    }
+    if count.contains(':') {
+        return invalid("too many colons");
+    }
+    let maximum_retry_count = match count {
+        "" => 0,
+        count => match count.parse() {
+            Ok(count) => count,
+            Err(_) => return invalid("maximum retry count must be an integer"),
+        },
+    };
+    Ok(RestartPolicy { name: name.to_owned(), maximum_retry_count })
+}
+
+/// A seccomp profile is a file of the client's: its content is sent.
+fn security(cli: &Cli, options: &[String]) -> Result<Vec<String>, Error> {
+    options
+        .iter()
+        .map(|option| {
+            let (name, value) =
+                option.split_once('=').or_else(|| option.split_once(':')).unwrap_or((option.as_str(), ""));
+            if value.is_empty() && name != "no-new-privileges" {
+                return Err(Error::new(format!("Invalid --security-opt: {}", template::quote(option))));
+            }
+            if name != "seccomp" || matches!(value, "unconfined" | "builtin") {
+                return Ok(option.clone());
+            }
+            let profile = std::fs::read(cli.host.directory.join(value)).map_err(|error| {
+                Error::new(format!(
+                    "opening seccomp profile ({value}) failed: open {value}: {}",
+                    plain_io(&error)
+                ))
+            })?;
+            let profile: serde_json::Value = serde_json::from_slice(&profile).map_err(|error| {
+                Error::new(format!("compacting json for seccomp profile ({value}) failed: {error}"))
+            })?;
+            Ok(format!("seccomp={profile}"))
+        })
+        .collect()
+}

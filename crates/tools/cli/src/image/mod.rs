@@ -1,0 +1,13 @@
+//! Images, one verb a file.
+
+pub mod history;
+pub mod import;
+pub mod inspect;
+pub mod load;
+pub mod ls;
+pub mod prune;
+pub mod pull;
+pub mod push;
+pub mod rm;
+pub mod save;
+pub mod tag;

@@ -1,0 +1,53 @@
+use oci::Reference;
+
+use crate::context::Cli;
+use crate::error::Error;
+use crate::progress::messages;
+use crate::registry::credentials;
+use crate::verbs::Outcome;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// All tags of the repository
+    #[arg(short, long)]
+    all_tags: bool,
+    /// Accepted for old scripts; images are not signed
+    #[arg(long, default_value_t = true, hide = true)]
+    disable_content_trust: bool,
+    /// Send this platform's image alone
+    #[arg(long)]
+    platform: Option<String>,
+    /// Print only the name
+    #[arg(short, long)]
+    quiet: bool,
+    args: Vec<String>,
+}
+
+pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    let name = Reference::parse_name(&args.args[0]).map_err(|error| Error::new(error.to_string()))?;
+    if args.all_tags && !name.is_name_only() {
+        return Err(Error::new("tag can't be used with --all-tags/-a"));
+    }
+    if name.digest.is_some() {
+        return Err(Error::new("cannot push a digest reference"));
+    }
+    let tag = match args.all_tags {
+        true => String::new(),
+        false => name.tag.clone().unwrap_or_else(|| "latest".to_owned()),
+    };
+    if name.tag.is_none() && !args.all_tags && !args.quiet {
+        cli.println("Using default tag: latest")?;
+    }
+    let auth = credentials::lookup(cli, &name.domain)?.unwrap_or_default();
+    let platform = args.platform.unwrap_or_default();
+    let progress = client::images::push(cli.client()?, &name.familiar_name(), &tag, &platform, &auth).await?;
+    match args.quiet {
+        true => {
+            messages::show(progress, &mut std::io::sink(), false, |_| {}).await?;
+            let suffix = if tag.is_empty() { String::new() } else { format!(":{tag}") };
+            cli.println(&format!("{}{suffix}", name.name()))?;
+        }
+        false => messages::show(progress, &mut std::io::stdout(), cli.stdout_is_terminal(), |_| {}).await?,
+    }
+    Ok(0)
+}

@@ -1,0 +1,4 @@
+//! Work in progress, on a terminal and in plain lines.
+
+pub mod build;
+pub mod messages;

@@ -1,0 +1,136 @@
+//! The whole command line on a screen: every spelling, its argument rule and the module that does it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
+
+use crate::context::Cli;
+use crate::error::Error;
+use crate::flags::Arity::{self, AtLeast, AtMost, Between, Exactly};
+use crate::{build, container, image, network, registry, system, volume};
+
+/// What a command does: the exit code, or what went wrong.
+pub type Outcome = Result<u8, Error>;
+
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+
+pub struct Verb {
+    /// All spellings; the first is the one in error texts of aliases.
+    pub names: &'static [&'static str],
+    pub arity: Arity,
+    pub usage: &'static str,
+    pub about: &'static str,
+    pub command: fn() -> Command,
+    pub run: for<'a> fn(&'a Cli, ArgMatches) -> Running<'a>,
+}
+
+macro_rules! verb {
+    ([$($name:literal),+], $($module:ident)::+, $arity:expr, $usage:literal, $about:literal) => {
+        Verb {
+            names: &[$($name),+],
+            arity: $arity,
+            usage: $usage,
+            about: $about,
+            command: || $($module)::+::Args::augment_args(Command::new("verb")),
+            run: |cli, matches| Box::pin(async move {
+                let args = $($module)::+::Args::from_arg_matches(&matches)
+                    .map_err(|error| Error::new(error.to_string()))?;
+                $($module)::+::run(cli, args).await
+            }),
+        }
+    };
+}
+
+/// Groups of verbs that are called with a word before.
+pub const GROUPS: &[(&str, &str)] = &[
+    ("builder", "Builds and their cache"),
+    ("buildx", "Builds, in the spelling of Docker's plugin"),
+    ("container", "Containers"),
+    ("context", "Connections to servers"),
+    ("image", "Images"),
+    ("network", "Networks between containers"),
+    ("system", "The server and its disk space"),
+    ("volume", "Volumes"),
+];
+
+#[rustfmt::skip]
+pub const VERBS: &[Verb] = &[
+    verb!(["attach", "container attach"], container::attach, Exactly(1), "[OPTIONS] CONTAINER", "Connect this terminal to a running container"),
+    verb!(["build", "image build", "builder build", "buildx build"], build::run, Exactly(1), "[OPTIONS] PATH | URL | -", "Make an image from a Dockerfile"),
+    verb!(["builder prune", "buildx prune"], build::prune, Arity::None, "[OPTIONS]", "Empty the build cache"),
+    verb!(["commit", "container commit"], container::commit, Between(1, 2), "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]", "Make an image of a container's changes"),
+    verb!(["container inspect"], container::inspect, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Show all about containers"),
+    verb!(["container prune"], container::prune, Arity::None, "[OPTIONS]", "Remove all stopped containers"),
+    verb!(["context ls", "context list"], system::context_ls, Arity::None, "[OPTIONS]", "List connections to servers"),
+    verb!(["context show"], system::context_show, Arity::None, "", "Print the name of the connection in use"),
+    verb!(["cp", "container cp"], container::cp, Exactly(2), "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tSRC_PATH|- CONTAINER:DEST_PATH", "Copy files between a container and this machine"),
+    verb!(["create", "container create"], container::create, AtLeast(1), "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Make a container without starting it"),
+    verb!(["diff", "container diff"], container::diff, Exactly(1), "CONTAINER", "List files that a container changed"),
+    verb!(["events", "system events"], system::events, Arity::None, "[OPTIONS]", "Watch what happens on the server"),
+    verb!(["exec", "container exec"], container::exec, AtLeast(2), "[OPTIONS] CONTAINER COMMAND [ARG...]", "Run a command in a running container"),
+    verb!(["export", "container export"], container::export, Exactly(1), "[OPTIONS] CONTAINER", "Write a container's file system as a tar"),
+    verb!(["history", "image history"], image::history, Exactly(1), "[OPTIONS] IMAGE", "Show how an image was made"),
+    verb!(["image inspect"], image::inspect, AtLeast(1), "[OPTIONS] IMAGE [IMAGE...]", "Show all about images"),
+    verb!(["image prune"], image::prune, Arity::None, "[OPTIONS]", "Remove unused images"),
+    verb!(["images", "image ls", "image list"], image::ls, AtMost(1), "[OPTIONS] [REPOSITORY[:TAG]]", "List images"),
+    verb!(["import", "image import"], image::import, Between(1, 2), "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", "Make an image from a tar of a file system"),
+    verb!(["info", "system info"], system::info, Arity::None, "[OPTIONS]", "Describe the server"),
+    verb!(["inspect"], system::inspect, AtLeast(1), "[OPTIONS] NAME|ID [NAME|ID...]", "Show all about containers, images, networks or volumes"),
+    verb!(["kill", "container kill"], container::kill, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Send a signal to containers, KILL unless told otherwise"),
+    verb!(["load", "image load"], image::load, Arity::None, "[OPTIONS]", "Read images from a tar"),
+    verb!(["login"], registry::login, AtMost(1), "[OPTIONS] [SERVER]", "Store credentials for a registry"),
+    verb!(["logout"], registry::logout, AtMost(1), "[SERVER]", "Forget the credentials for a registry"),
+    verb!(["logs", "container logs"], container::logs, Exactly(1), "[OPTIONS] CONTAINER", "Print what a container wrote"),
+    verb!(["network connect"], network::connect, Exactly(2), "[OPTIONS] NETWORK CONTAINER", "Connect a container to a network"),
+    verb!(["network create"], network::create, Exactly(1), "[OPTIONS] NETWORK", "Make a network"),
+    verb!(["network disconnect"], network::disconnect, Exactly(2), "[OPTIONS] NETWORK CONTAINER", "Disconnect a container from a network"),
+    verb!(["network inspect"], network::inspect, AtLeast(1), "[OPTIONS] NETWORK [NETWORK...]", "Show all about networks"),
+    verb!(["network ls", "network list"], network::ls, Arity::None, "[OPTIONS]", "List networks"),
+    verb!(["network prune"], network::prune, Arity::None, "[OPTIONS]", "Remove networks that no container uses"),
+    verb!(["network rm", "network remove"], network::rm, AtLeast(1), "NETWORK [NETWORK...]", "Remove networks"),
+    verb!(["pause", "container pause"], container::pause, AtLeast(1), "CONTAINER [CONTAINER...]", "Freeze all processes of containers"),
+    verb!(["port", "container port"], container::port, Between(1, 2), "CONTAINER [PRIVATE_PORT[/PROTO]]", "List a container's published ports"),
+    verb!(["ps", "container ls", "container list", "container ps"], container::ls, Arity::None, "[OPTIONS]", "List containers"),
+    verb!(["pull", "image pull"], image::pull, Exactly(1), "[OPTIONS] NAME[:TAG|@DIGEST]", "Fetch an image from a registry"),
+    verb!(["push", "image push"], image::push, Exactly(1), "[OPTIONS] NAME[:TAG]", "Send an image to a registry"),
+    verb!(["rename", "container rename"], container::rename, Exactly(2), "CONTAINER NEW_NAME", "Give a container another name"),
+    verb!(["restart", "container restart"], container::restart, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Stop containers and start them again"),
+    verb!(["rm", "container rm", "container remove"], container::rm, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Remove containers"),
+    verb!(["rmi", "image rm", "image remove"], image::rm, AtLeast(1), "[OPTIONS] IMAGE [IMAGE...]", "Remove images"),
+    verb!(["run", "container run"], container::run, AtLeast(1), "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Make a container from an image and run it"),
+    verb!(["save", "image save"], image::save, AtLeast(1), "[OPTIONS] IMAGE [IMAGE...]", "Write images as a tar"),
+    verb!(["search"], registry::search, Exactly(1), "[OPTIONS] TERM", "Search the default registry for images"),
+    verb!(["start", "container start"], container::start, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Start stopped containers"),
+    verb!(["stats", "container stats"], container::stats, AtLeast(0), "[OPTIONS] [CONTAINER...]", "Watch what containers use of the machine"),
+    verb!(["stop", "container stop"], container::stop, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Stop running containers"),
+    verb!(["system check"], system::check, Arity::None, "[OPTIONS]", "Compare what is on disk with what is known"),
+    verb!(["system df"], system::df, Arity::None, "[OPTIONS]", "Show the disk space in use"),
+    verb!(["system dial-stdio"], system::dial_stdio, Arity::None, "", "Join standard input and output with the server's connection"),
+    verb!(["system prune"], system::prune, Arity::None, "[OPTIONS]", "Remove what is not in use"),
+    verb!(["tag", "image tag"], image::tag, Exactly(2), "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", "Give an image another name"),
+    verb!(["top", "container top"], container::top, AtLeast(1), "CONTAINER [ps OPTIONS]", "List a container's processes"),
+    verb!(["unpause", "container unpause"], container::unpause, AtLeast(1), "CONTAINER [CONTAINER...]", "Thaw frozen containers"),
+    verb!(["update", "container update"], container::update, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Change limits of containers"),
+    verb!(["version"], system::version, Arity::None, "[OPTIONS]", "Show the versions of client and server"),
+    verb!(["volume create"], volume::create, AtMost(1), "[OPTIONS] [VOLUME]", "Make a volume"),
+    verb!(["volume inspect"], volume::inspect, AtLeast(1), "[OPTIONS] VOLUME [VOLUME...]", "Show all about volumes"),
+    verb!(["volume ls", "volume list"], volume::ls, Arity::None, "[OPTIONS]", "List volumes"),
+    verb!(["volume prune"], volume::prune, Arity::None, "[OPTIONS]", "Remove volumes that no container uses"),
+    verb!(["volume rm", "volume remove"], volume::rm, AtLeast(1), "[OPTIONS] VOLUME [VOLUME...]", "Remove volumes"),
+    verb!(["wait", "container wait"], container::wait, AtLeast(1), "CONTAINER [CONTAINER...]", "Wait until containers stop, then print their exit codes"),
+];
+
+/// The verb that a command line's first words name, and how many words that are.
+pub fn find(words: &[String]) -> Option<(&'static Verb, usize)> {
+    let first = words.first()?;
+    if let Some(second) = words.get(1)
+        && GROUPS.iter().any(|(group, _)| group == first)
+    {
+        let both = format!("{first} {second}");
+        let verb = VERBS.iter().find(|verb| verb.names.contains(&both.as_str()))?;
+        return Some((verb, 2));
+    }
+    let verb = VERBS.iter().find(|verb| verb.names.contains(&first.as_str()))?;
+    Some((verb, 1))
+}
