@@ -9,7 +9,7 @@ use crate::sysctl;
 use ipnet::IpNet;
 use rustix::io::Errno;
 use std::net::IpAddr;
-use sys::netlink::{Protocol, Socket};
+use sys::netlink::{Message, Protocol, Socket};
 
 /// Prefix of the alias of every link of ours; the id follows.
 pub(crate) const ALIAS: &str = "dhow:";
@@ -31,11 +31,14 @@ fn prefix(id: &str, length: usize) -> &str {
 
 /// Makes sure that the network works on this machine: its bridge with its addresses, packet forwarding, and
 /// the network's part of the firewall. Cheap when all is in place.
+///
+/// A bridge that somebody else made keeps its addresses and settings; it is used, and never removed.
 pub fn ensure_network(network: &Network) -> Result<(), Error> {
-    let mut socket = route_socket()?;
-    ensure_bridge(&mut socket, network)?;
-    let turned_on = forwarding::turn_on(&network.bridge)?;
-    firewall::ensure(network, &turned_on)
+    ensure_bridge(&mut route_socket()?, network)?;
+    // The firewall first: between the two the machine must not route what it did not route before.
+    let off = forwarding::switched_off(&network.bridge);
+    firewall::ensure(network, off)?;
+    forwarding::switch_on(off)
 }
 
 fn ensure_bridge(socket: &mut Socket, network: &Network) -> Result<(), Error> {
@@ -43,27 +46,36 @@ fn ensure_bridge(socket: &mut Socket, network: &Network) -> Result<(), Error> {
     let alias = format!("{ALIAS}{}", network.id);
     let existing = match find(socket, &bridge.ifname)? {
         Some(link) => link,
-        None => create(socket, bridge)?,
+        None => create(socket, bridge, &alias)?,
     };
     if existing.kind != "bridge" {
         return Err(Error::NotABridge(bridge.ifname.clone()));
     }
-    let error = |source| Error::Link { attempt: "set up bridge", ifname: bridge.ifname.clone(), source };
-    let mut batch = Vec::new();
+    let ours = is_ours(&existing);
     let wanted: Vec<IpNet> = bridge.subnets.iter().filter_map(gateway_net).collect();
     let present = addresses(socket, existing.index)?;
-    for net in present.iter().filter(|net| !wanted.contains(net)) {
-        batch.push(link::address_removal(existing.index, *net));
+    let stale = present.iter().filter(|net| ours && !wanted.contains(net));
+    let missing = wanted.iter().filter(|net| !present.contains(net));
+    let mut batch: Vec<Message> = stale.map(|net| link::address_removal(existing.index, *net)).collect();
+    batch.extend(missing.map(|net| link::address(existing.index, *net)));
+    let inherited = ours && existing.alias.as_ref() != Some(&alias);
+    if inherited || !existing.is_up || !batch.is_empty() {
+        let ipv6 = wanted.iter().any(|net| net.addr().is_ipv6());
+        if ours {
+            close_to_advertisements(&bridge.ifname, ipv6)?;
+            batch.insert(0, link::bridge_of_ours(&bridge.ifname, &alias, ipv6));
+        }
+        batch.insert(0, link::bridge_in_use(&bridge.ifname));
     }
-    for net in wanted.iter().filter(|net| !present.contains(net)) {
-        batch.push(link::address(existing.index, *net));
+    if batch.is_empty() {
+        return Ok(());
     }
-    let ipv6 = wanted.iter().any(|net| net.addr().is_ipv6());
-    if existing.alias.as_deref() != Some(alias.as_str()) || !batch.is_empty() {
-        close_to_advertisements(&bridge.ifname, ipv6)?;
-        batch.insert(0, link::bridge_settings(&bridge.ifname, &alias, ipv6));
-    }
-    if batch.is_empty() { Ok(()) } else { socket.execute(batch).map_err(error) }
+    let error = |source| Error::Link { attempt: "set up bridge", ifname: bridge.ifname.clone(), source };
+    socket.execute(batch).map_err(error)
+}
+
+fn is_ours(link: &Link) -> bool {
+    link.alias.as_deref().is_some_and(|alias| alias.starts_with(ALIAS))
 }
 
 /// A container must not tell this machine where its routers are (CVE-2020-13401 in the other direction).
@@ -73,17 +85,23 @@ fn close_to_advertisements(ifname: &str, ipv6: bool) -> Result<(), Error> {
     sysctl::set(settings.join("disable_ipv6"), if ipv6 { "0" } else { "1" })
 }
 
-fn create(socket: &mut Socket, bridge: &Bridge) -> Result<Link, Error> {
+/// The mark is set at once: a bridge without it is taken for somebody else's.
+fn create(socket: &mut Socket, bridge: &Bridge, alias: &str) -> Result<Link, Error> {
+    let ifname = &bridge.ifname;
     let gateway = bridge.subnets.first().map_or(IpAddr::from([0, 0, 0, 1]), |subnet| subnet.gateway);
-    let message = link::bridge(&bridge.ifname, Mac::of_ip(gateway), bridge.mtu);
-    let ifname = || bridge.ifname.clone();
-    match socket.execute(vec![message]) {
+    let batch = vec![
+        link::bridge(ifname, Mac::of_ip(gateway), bridge.mtu),
+        link::bridge_of_ours(ifname, alias, true),
+    ];
+    match socket.execute(batch) {
         Ok(()) => {}
         // Another engine was faster.
         Err(error) if error.refusal() == Some(Errno::EXIST) => {}
-        Err(source) => return Err(Error::Link { attempt: "create bridge", ifname: ifname(), source }),
+        Err(source) => {
+            return Err(Error::Link { attempt: "create bridge", ifname: ifname.clone(), source });
+        }
     }
-    find(socket, &bridge.ifname)?.ok_or_else(|| Error::NoBridge(ifname()))
+    find(socket, ifname)?.ok_or_else(|| Error::NoBridge(ifname.clone()))
 }
 
 fn gateway_net(subnet: &crate::Subnet) -> Option<IpNet> {
@@ -104,7 +122,10 @@ fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<IpNet>, Error> {
 /// Takes the network off this machine. Endpoints that are still attached lose their link.
 pub fn remove_network(network: &Network) -> Result<(), Error> {
     let outcome = firewall::remove(network);
-    delete_link(&mut route_socket()?, "remove bridge", &network.bridge.ifname)?;
+    let mut socket = route_socket()?;
+    if find(&mut socket, &network.bridge.ifname)?.is_some_and(|link| is_ours(&link)) {
+        delete_link(&mut socket, "remove bridge", &network.bridge.ifname)?;
+    }
     outcome
 }
 

@@ -58,10 +58,10 @@ pub(crate) struct Link {
     pub name: String,
     /// e.g. `bridge`, `veth`; empty for hardware.
     pub kind: String,
-    /// Index of the bridge that it is a port of.
-    pub master: Option<u32>,
     /// Free text; ours says which id the link belongs to.
     pub alias: Option<String>,
+    /// Whether the administrator wants it to work.
+    pub is_up: bool,
 }
 
 /// An address of an interface as the kernel lists it.
@@ -162,19 +162,21 @@ pub(crate) fn disabled_port(index: u32) -> Message {
     Message::new(SET_LINK, 0, &header).nest(PROTINFO, |port| port.bytes(STATE, &[DISABLED]).bytes(FLUSH, &[]))
 }
 
-/// Settings of a bridge, and up. `route_localnet` lets connections to 127.0.0.1 be led to containers; the
-/// firewall keeps containers from using it the other way. An IPv4 bridge has no IPv6 address.
-pub(crate) fn bridge_settings(name: &str, alias: &str, ipv6: bool) -> Message {
+/// Brings a bridge up and sets `route_localnet`, which lets connections to 127.0.0.1 be led to containers;
+/// the firewall keeps containers from using it the other way.
+pub(crate) fn bridge_in_use(name: &str) -> Message {
     const INET_CONF: u16 = 1;
     const ROUTE_LOCALNET: u16 = 26;
-    Message::new(SET_LINK, 0, &link_header(0, UP, UP)).text(IFLA_IFNAME, name).text(IFLA_IFALIAS, alias).nest(
-        IFLA_AF_SPEC,
-        |spec| {
-            let spec = spec
-                .nest(u16::from(AF_INET), |inet| inet.nest(INET_CONF, |conf| conf.u32(ROUTE_LOCALNET, 1)));
-            if ipv6 { spec } else { no_own_address6(spec) }
-        },
-    )
+    Message::new(SET_LINK, 0, &link_header(0, UP, UP)).text(IFLA_IFNAME, name).nest(IFLA_AF_SPEC, |spec| {
+        spec.nest(u16::from(AF_INET), |inet| inet.nest(INET_CONF, |conf| conf.u32(ROUTE_LOCALNET, 1)))
+    })
+}
+
+/// Marks a bridge as ours. One without IPv6 subnets gets no IPv6 address.
+pub(crate) fn bridge_of_ours(name: &str, alias: &str, ipv6: bool) -> Message {
+    let message =
+        Message::new(SET_LINK, 0, &link_header(0, 0, 0)).text(IFLA_IFNAME, name).text(IFLA_IFALIAS, alias);
+    if ipv6 { message } else { message.nest(IFLA_AF_SPEC, no_own_address6) }
 }
 
 fn no_own_address6(spec: Message) -> Message {
@@ -257,11 +259,11 @@ pub(crate) fn all_routes() -> Message {
 /// Reads a link.
 pub(crate) fn parse_link(received: &Received) -> Option<Link> {
     let index = number(received.payload.get(4..8)?)?;
-    let mut link = Link { index, name: String::new(), kind: String::new(), master: None, alias: None };
+    let is_up = number(received.payload.get(8..12)?)? & UP != 0;
+    let mut link = Link { index, name: String::new(), kind: String::new(), alias: None, is_up };
     for (kind, value) in received.attributes(LINK_HEADER) {
         match kind {
             IFLA_IFNAME => link.name = netlink::text(value),
-            IFLA_MASTER => link.master = number(value),
             IFLA_IFALIAS => link.alias = Some(netlink::text(value)),
             IFLA_LINKINFO => {
                 let kind = netlink::attributes(value).find_kind(INFO_KIND);

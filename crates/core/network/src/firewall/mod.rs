@@ -10,7 +10,7 @@ mod nft;
 mod ruleset;
 
 use crate::error::Error;
-use crate::forwarding::TurnedOn;
+use crate::forwarding::Switches;
 use crate::model::{Endpoint, Network, PortMap};
 use nft::{Element, Family};
 use ruleset::Entry;
@@ -24,8 +24,9 @@ pub use listing::{PublishedPort, published_ports};
 /// How often a change is computed anew before we give up. Each time somebody else got ahead.
 const TRIES: usize = 1000;
 
-/// Makes sure that the rules are there and know the network.
-pub(crate) fn ensure(network: &Network, turned_on: &TurnedOn) -> Result<(), Error> {
+/// Makes sure that the rules are there and know the network. Where forwarding is about to be switched on,
+/// they keep the machine from routing between strangers.
+pub(crate) fn ensure(network: &Network, switched_on: Switches) -> Result<(), Error> {
     let mut socket = open()?;
     change(&mut socket, "set up network", |socket| {
         let mut messages = Vec::new();
@@ -36,8 +37,8 @@ pub(crate) fn ensure(network: &Network, turned_on: &TurnedOn) -> Result<(), Erro
                 messages.extend(ruleset::table(family));
             }
             let closing = match family {
-                Family::V4 => turned_on.ipv4,
-                Family::V6 => turned_on.ipv6,
+                Family::V4 => switched_on.ipv4,
+                Family::V6 => switched_on.ipv6,
             };
             if closing {
                 messages.extend(ruleset::closing(family));
@@ -67,7 +68,7 @@ pub(crate) fn publish(network: &Network, endpoint: &Endpoint) -> Result<(), Erro
         Ok(()) => return Ok(()),
         // The table is gone: somebody flushed the whole rule set.
         Err(error) if error.refusal() == Some(Errno::NOENT) => {
-            ensure(network, &TurnedOn::default())?;
+            ensure(network, Switches::default())?;
         }
         // The port leads to an endpoint that was never withdrawn. It is ours to take: we hold its socket.
         Err(error) if matches!(error.refusal(), Some(Errno::EXIST | Errno::BUSY)) => {}

@@ -144,6 +144,32 @@ fn a_bridge_takes_over_new_subnets() {
 }
 
 #[test]
+fn a_bridge_of_somebody_else_is_used_and_left_alone() {
+    let host = Host::new();
+    host.space.netlink(vec![link::bridge("br0", crate::Mac([2, 0, 0, 0, 0, 1]), 1500)]);
+    host.space.address("br0", "192.0.2.1/24");
+    let net = network("br0", &["172.17.0.0/16"]);
+    let (web, other) = host.with_two(&net);
+    let _web = web.space.serve(80);
+    other.space.ask("172.17.0.2:80").unwrap();
+    host.space.ask("127.0.0.1:8080").unwrap();
+    host.space.run(|| remove_network(&net)).unwrap();
+    let routes = host.space.run(crate::host_routes).unwrap();
+    assert!(routes.contains(&"192.0.2.0/24".parse().unwrap()), "{routes:?}");
+}
+
+#[test]
+fn a_bridge_that_was_taken_down_comes_up_again() {
+    let host = Host::new();
+    let net = network("dhow0", &["172.17.0.0/16"]);
+    let (web, other) = host.with_two(&net);
+    let _web = web.space.serve(80);
+    host.space.netlink(vec![super::down(host.space.index("dhow0"))]);
+    host.ensure(&net);
+    other.space.ask("172.17.0.2:80").unwrap();
+}
+
+#[test]
 fn two_engines_at_once() {
     let host = Host::new();
     let networks = [network("dhow0", &["172.17.0.0/16"]), network("dhow-b", &["172.18.0.0/16"])];

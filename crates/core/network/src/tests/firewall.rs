@@ -1,8 +1,7 @@
 //! Who reaches whom, with real connections.
 
-use super::{Host, NEIGHBOUR, Space, UPLINK, endpoint, ip, network, veth};
+use super::{Host, NEIGHBOUR, Space, UPLINK, down, endpoint, ip, network, veth};
 use crate::{publish, remove_tables};
-use sys::netlink::Message;
 use sys::netns;
 
 #[test]
@@ -190,12 +189,4 @@ fn a_router_stays_one() {
     let _server = second.serve(80);
     host.ensure(&network("dhow0", &["172.17.0.0/16"]));
     assert_eq!(host.neighbour.ask("198.51.100.2:80").unwrap().ip(), ip(NEIGHBOUR));
-}
-
-/// Takes an interface down.
-fn down(index: u32) -> Message {
-    let mut header = [0; 16];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[12] = 1;
-    Message::new(19, 0, &header)
 }

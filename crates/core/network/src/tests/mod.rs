@@ -176,6 +176,14 @@ fn veth(name: &str, peer: &str, space: &Space) -> Message {
     })
 }
 
+/// Takes an interface down.
+pub(super) fn down(index: u32) -> Message {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[12] = 1;
+    Message::new(19, 0, &header)
+}
+
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
