@@ -271,7 +271,11 @@ pub(crate) fn disconnect_all(engine: &Engine, container: &str) {
         }
     };
     for record in &endpoints {
-        detach(record);
+        // The namespace ends with the container and takes the interface along, off this path.
+        let endpoint = &record.document.endpoint;
+        if let Err(e) = network::withdraw(endpoint) {
+            tracing::warn!(error = %chain(&e), endpoint = endpoint.id, "endpoint not withdrawn");
+        }
         if let Ok(network) = networks::find(engine, &record.network)
             && let Some(plan) = network.plan()
         {
