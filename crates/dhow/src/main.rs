@@ -1,1 +1,63 @@
-fn main() {}
+//! The binary: the composition root, and the only place that knows arguments, environment and log output.
+//!
+//! One program, told by its arguments what it is: `docker-init` inside of a container, `monitor` beside one,
+//! `cleanup` after one, `daemon`, and in all other cases the command line. The first three come before any thread,
+//! parser or logger exists: each runs once for every container.
+
+mod cleanup;
+mod connect;
+mod daemon;
+mod init;
+mod logging;
+mod monitor;
+mod surroundings;
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use surroundings::Surroundings;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    if Path::new(&program).file_name() == Some(OsStr::new("docker-init")) {
+        return init::main(std::env::args_os());
+    }
+    let first = arguments.next();
+    match first.as_deref().and_then(OsStr::to_str) {
+        Some("monitor") => monitor::main(),
+        Some("cleanup") => cleanup::main(arguments),
+        _ => command_line(),
+    }
+}
+
+/// The command line, and the daemon, which takes the same flags before its name.
+fn command_line() -> ExitCode {
+    let (surroundings, arguments) = match Surroundings::read() {
+        Ok(read) => read,
+        Err(text) => return fail(&cli::Error::with_code(text, 125)),
+    };
+    let globals = match cli::parse(&surroundings.program, &arguments) {
+        Ok(globals) => globals,
+        Err(error) => return fail(&error),
+    };
+    logging::start(&globals);
+    if globals.args.first().is_some_and(|word| word == "daemon") {
+        return daemon::main(&surroundings, globals);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let host = surroundings.host();
+    let code = runtime.block_on(cli::run(host, globals));
+    // A thread that still reads standard input must not keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+fn fail(error: &cli::Error) -> ExitCode {
+    cli::report(error);
+    ExitCode::from(error.code)
+}

@@ -13,8 +13,16 @@ use crate::globals::Globals;
 /// A way to a server, as the binary found it.
 pub struct Link {
     pub connector: Connector,
-    /// Server and client see the same files: a build may name its context directory instead of sending it.
-    pub shares_files: bool,
+    pub files: Files,
+}
+
+/// Whether server and client see the same files: then a build may name its directory instead of sending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    Shared,
+    /// The server is on this machine, and shares files if it is one of ours.
+    SharedWithDhow,
+    Apart,
 }
 
 /// Finds the server; called at a command's first request.
@@ -38,7 +46,7 @@ pub struct Cli {
     pub globals: Globals,
     /// `dhow container stop`, as it was called.
     pub path: String,
-    link: OnceCell<(Client, bool)>,
+    link: OnceCell<(Client, Files)>,
 }
 
 impl Cli {
@@ -52,16 +60,23 @@ impl Cli {
     }
 
     /// True when the server sees the same files as we do.
-    pub fn shares_files(&self) -> Result<bool, Error> {
-        Ok(self.link()?.1)
+    pub async fn shares_files(&self) -> Result<bool, Error> {
+        match self.link()?.1 {
+            Files::Shared => Ok(true),
+            Files::Apart => Ok(false),
+            Files::SharedWithDhow => {
+                let version = client::system::version(self.client()?).await?;
+                Ok(version.platform.name.starts_with("Dhow"))
+            }
+        }
     }
 
-    fn link(&self) -> Result<&(Client, bool), Error> {
+    fn link(&self) -> Result<&(Client, Files), Error> {
         if let Some(link) = self.link.get() {
             return Ok(link);
         }
         let link = (self.host.connect)(&self.globals)?;
-        Ok(self.link.get_or_init(|| (Client::new(link.connector), link.shares_files)))
+        Ok(self.link.get_or_init(|| (Client::new(link.connector), link.files)))
     }
 
     /// The name that the program was called by.

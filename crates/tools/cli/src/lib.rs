@@ -24,7 +24,7 @@ mod system;
 mod verbs;
 mod volume;
 
-pub use context::{Connect, Host, Link};
+pub use context::{Connect, Files, Host, Link};
 pub use error::Error;
 pub use globals::Globals;
 

@@ -442,6 +442,7 @@ fn is_archive(first: &[u8]) -> bool {
 impl Source {
     /// The request's body, and what the parameters say about it.
     async fn payload(self, cli: &Cli, options: &mut BuildOptions) -> Result<Payload, Error> {
+        let shared = cli.shares_files().await?;
         match self {
             Source::Tar { first, dockerfile } => {
                 options.dockerfile = dockerfile;
@@ -458,7 +459,7 @@ impl Source {
                     .map_err(|error| Error::new(error.to_string()))?;
                 Ok(Payload::bytes(tar))
             }
-            Source::Directory { path, dockerfile, inline, .. } if cli.shares_files()? => {
+            Source::Directory { path, dockerfile, inline, .. } if shared => {
                 options.context_dir = path.display().to_string();
                 options.dockerfile = dockerfile.unwrap_or_default();
                 options.extras.dockerfile = inline;

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::sync::oneshot;
 
 use super::copy::demultiplex;
+use super::signals;
 use super::terminal::Raw;
 use crate::error::Error;
 use crate::options::keys::{Seen, Watch};
@@ -35,6 +36,7 @@ impl Session {
     /// Copies in both directions until the output ends or the user leaves. The terminal is raw meanwhile.
     pub async fn run(self) -> Result<Ended, Error> {
         let raw = if self.tty && self.stdin { Raw::enter()? } else { None };
+        let _restore = if raw.is_some() { Some(signals::restore_terminal()?) } else { None };
         let (mut from, to) = self.stream.split();
         let (left, mut leaving) = oneshot::channel();
         let watch = raw.is_some().then(|| Watch::new(self.detach_keys));

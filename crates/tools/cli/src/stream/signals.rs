@@ -49,6 +49,21 @@ pub fn forward(client: &Client, id: &str) -> std::io::Result<Tasks> {
     Ok(Tasks(tasks))
 }
 
+/// Gives the terminal back before a signal ends this process, for as long as the returned value lives.
+pub fn restore_terminal() -> std::io::Result<Tasks> {
+    let mut tasks = Vec::new();
+    for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()] {
+        let mut incoming: Signal = signal(kind)?;
+        tasks.push(tokio::spawn(async move {
+            if incoming.recv().await.is_some() {
+                super::terminal::restore();
+                std::process::exit(128 + kind.as_raw_value());
+            }
+        }));
+    }
+    Ok(Tasks(tasks))
+}
+
 /// What has a terminal whose size follows ours.
 #[derive(Debug, Clone)]
 pub enum Screen {

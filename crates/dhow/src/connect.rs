@@ -1,0 +1,83 @@
+//! Which server a command talks to: the one that is named, else the daemon that runs here, else one inside of this
+//! very process.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use cli::{Error, Files, Globals, Link};
+use client::{Connector, Stream};
+use engine::Engine;
+use tokio::sync::OnceCell;
+
+use crate::surroundings::Surroundings;
+
+pub fn connect(globals: &Globals, surroundings: &Surroundings) -> Result<Link, Error> {
+    if let Some(host) = named(globals, surroundings)? {
+        return explicit(&host, surroundings);
+    }
+    let socket = surroundings.places.socket();
+    // A socket that nobody listens at is a daemon's that was killed.
+    if UnixStream::connect(&socket).is_ok() {
+        let files = if is_ours(&socket) { Files::Shared } else { Files::Apart };
+        return Ok(Link { connector: Connector::unix(socket), files });
+    }
+    Ok(Link { connector: embedded(surroundings), files: Files::Shared })
+}
+
+/// The server that flags or environment name.
+fn named(globals: &Globals, surroundings: &Surroundings) -> Result<Option<String>, Error> {
+    match globals.hosts.as_slice() {
+        [] => {}
+        [host] if host.is_empty() => return Ok(None),
+        [host] => return Ok(Some(host.clone())),
+        _ => return Err(Error::new("specify only one -H")),
+    }
+    let variable = surroundings.variable("DHOW_HOST").or_else(|| surroundings.variable("DOCKER_HOST"));
+    Ok(variable.map(str::to_owned))
+}
+
+fn explicit(host: &str, surroundings: &Surroundings) -> Result<Link, Error> {
+    // A bare path or host is meant as Docker's flag library completes it.
+    let host = match host {
+        path if path.starts_with('/') => format!("unix://{path}"),
+        host if !host.contains("://") => format!("tcp://{host}"),
+        host => host.to_owned(),
+    };
+    if host.starts_with("tcp://") && surroundings.variable("DOCKER_TLS_VERIFY").is_some() {
+        return Err(Error::new(format!(
+            "{host}: TLS connections are not supported, DOCKER_TLS_VERIFY is set"
+        )));
+    }
+    let connector = Connector::from_host(&host).map_err(Error::from)?;
+    let files = match host.strip_prefix("unix://") {
+        Some(path) if is_ours(Path::new(path)) => Files::SharedWithDhow,
+        _ => Files::Apart,
+    };
+    Ok(Link { connector, files })
+}
+
+/// A server shares files only with those who could read them anyway: root, or its own user.
+fn is_ours(socket: &Path) -> bool {
+    let uid = rustix::process::getuid().as_raw();
+    uid == 0 || std::fs::metadata(socket).is_ok_and(|metadata| metadata.uid() == uid)
+}
+
+/// A server in this process; the engine is opened by the first request.
+fn embedded(surroundings: &Surroundings) -> Connector {
+    let config = surroundings.places.engine();
+    let engine: Arc<OnceCell<Engine>> = Arc::default();
+    Connector::new("embedded", move || {
+        let (config, engine) = (config.clone(), engine.clone());
+        Box::pin(async move {
+            let engine = engine.get_or_try_init(|| open(config)).await?;
+            server::embedded(engine.clone()).map(Stream::Unix)
+        })
+    })
+}
+
+async fn open(config: engine::Config) -> io::Result<Engine> {
+    Engine::open(config).await.map_err(io::Error::other)
+}

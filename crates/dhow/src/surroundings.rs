@@ -1,0 +1,92 @@
+//! The environment, read once.
+//!
+//! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories. `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
+//! `DOCKER_CONFIG` the directory of the client's settings. Everything else is handed to the commands by name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::connect;
+
+/// The version that `--version` prints.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The name that the program was called by.
+    pub program: String,
+    pub variables: BTreeMap<String, String>,
+    pub directory: PathBuf,
+    pub places: Places,
+}
+
+/// Where an engine lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    pub root: PathBuf,
+    pub run: PathBuf,
+}
+
+impl Places {
+    /// From the variables, relative ones below `directory`.
+    pub fn read(directory: &Path) -> Places {
+        let place = |name: &str, default: &str| match std::env::var_os(name).filter(|value| !value.is_empty())
+        {
+            Some(value) => directory.join(value),
+            None => PathBuf::from(default),
+        };
+        Places { root: place("DHOW_ROOT", "/var/lib/dhow"), run: place("DHOW_RUN", "/run/dhow") }
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("api.sock")
+    }
+
+    /// How an engine is opened here.
+    pub fn engine(&self) -> engine::Config {
+        // The link of the process itself: it stays right when the file is replaced by a newer one.
+        let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+        engine::Config::new(&self.root, &self.run, exe)
+    }
+}
+
+impl Surroundings {
+    /// Reads arguments and environment; texts must be UTF-8, as they end up in JSON.
+    pub fn read() -> Result<(Surroundings, Vec<String>), String> {
+        let mut arguments = Vec::new();
+        for argument in std::env::args_os() {
+            arguments.push(argument.into_string().map_err(|text| format!("argument {text:?} is not UTF-8"))?);
+        }
+        let called = if arguments.is_empty() { String::new() } else { arguments.remove(0) };
+        let name = called.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("dhow").to_owned();
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let places = Places::read(&directory);
+        Ok((Surroundings { program: name, variables, directory, places }, arguments))
+    }
+
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// What commands get of all this.
+    pub fn host(&self) -> cli::Host {
+        let home = self.variable("HOME").unwrap_or("/");
+        let config_dir = match self.variable("DOCKER_CONFIG") {
+            Some(path) => self.directory.join(path),
+            None => Path::new(home).join(".docker"),
+        };
+        let surroundings = self.clone();
+        cli::Host {
+            program: self.program.clone(),
+            version: VERSION,
+            variables: self.variables.clone(),
+            directory: self.directory.clone(),
+            config_dir,
+            connect: Box::new(move |globals| connect::connect(globals, &surroundings)),
+        }
+    }
+}
