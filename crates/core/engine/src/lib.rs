@@ -8,15 +8,19 @@
 //! Work that touches the kernel, files or the database is synchronous and runs on the blocking pool; dropping a
 //! returned future or receiver ends streaming work.
 
+pub mod builds;
 pub mod containers;
 pub mod error;
 mod events;
+pub mod exec;
 mod ids;
 mod lock;
 mod machine;
 pub mod networks;
+mod pipe;
 mod prune;
 pub mod spec;
+pub mod system;
 mod undo;
 pub mod volumes;
 mod watch;
@@ -81,7 +85,7 @@ impl Engine {
         for name in ["containers", "volumes", "ingest"] {
             private_dir(&config.root.join(name), 0o711)?;
         }
-        for name in ["containers", "exec"] {
+        for name in ["containers", "exec", "builds"] {
             private_dir(&config.run.join(name), 0o700)?;
         }
         let db = state::Db::open(&config.root.join("state.db")).during("open the database")?;

@@ -156,5 +156,6 @@ pub fn set_document(tx: &Tx<'_>, id: &str, document: &str) -> Result<(), Error> 
 
 /// Removes a container with its endpoints and volume uses; whether there was one.
 pub fn delete(tx: &Tx<'_>, id: &str) -> Result<bool, Error> {
+    crate::endpoints::delete_of_container(tx, id)?;
     Ok(tx.prepare_cached("DELETE FROM containers WHERE id = ?")?.execute([id])? > 0)
 }

@@ -1,6 +1,7 @@
 //! Endpoints: a running container's place in a network. The constraints make addresses race-proof.
 //!
-//! A row appears when a container starts or is connected, and goes when its network namespace is taken down.
+//! A row appears when a container starts or is connected, and goes when its network namespace is taken down. A build's
+//! step has one too, under a name of its own: so the column `container` refers to no table.
 
 use rusqlite::{Row, params};
 
@@ -11,7 +12,7 @@ pub const SCHEMA: &str = "
 CREATE TABLE endpoints (
     id TEXT PRIMARY KEY,
     network TEXT NOT NULL REFERENCES networks (id),
-    container TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+    container TEXT NOT NULL,
     ipv4 TEXT,
     ipv6 TEXT,
     document TEXT NOT NULL,

@@ -3,7 +3,8 @@
 //! Files, all in the container's directory: `log` is written now, `log.1` is the one before, `log.2` older. Each
 //! line is one JSON object `{"log":"text\n","stream":"stdout","time":"RFC 3339 with nanoseconds"}`, as Docker's
 //! `json-file` driver writes it; `attrs` may follow. A line that does not parse (torn by a crash) is skipped. Only
-//! whole lines are read: the bytes after the last newline belong to a writer that has not finished.
+//! whole lines are read: the bytes after the last newline belong to a writer that has not finished. A file that is kept
+//! alone is truncated in place when it is full; a cursor that finds less than it has read begins anew.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,6 +41,8 @@ struct Open {
     reader: BufReader<File>,
     inode: u64,
     partial: Vec<u8>,
+    /// How far the file has been read.
+    offset: u64,
 }
 
 /// The existing log files of `dir`, oldest first.
@@ -132,14 +135,20 @@ impl Cursor {
 }
 
 impl Open {
-    fn new(file: File) -> std::io::Result<Open> {
+    fn new(mut file: File) -> std::io::Result<Open> {
         let inode = file.metadata()?.ino();
-        Ok(Open { reader: BufReader::with_capacity(64 << 10, file), inode, partial: Vec::new() })
+        let offset = file.stream_position()?;
+        Ok(Open { reader: BufReader::with_capacity(64 << 10, file), inode, partial: Vec::new(), offset })
     }
 
     /// The next whole line without its newline.
     fn line(&mut self) -> std::io::Result<Option<Vec<u8>>> {
-        self.reader.read_until(b'\n', &mut self.partial)?;
+        self.offset += self.reader.read_until(b'\n', &mut self.partial)? as u64;
+        if self.partial.last() != Some(&b'\n') && self.reader.get_ref().metadata()?.len() < self.offset {
+            self.partial.clear();
+            self.reader.seek(SeekFrom::Start(0))?;
+            self.offset = self.reader.read_until(b'\n', &mut self.partial)? as u64;
+        }
         if self.partial.last() != Some(&b'\n') {
             return Ok(None);
         }
@@ -234,6 +243,16 @@ mod tests {
         std::fs::rename(d.join("log"), d.join("log.1")).unwrap();
         write(d, "log", &["e"]);
         assert_eq!(all(&mut cursor), ["b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn a_truncated_file_is_read_from_its_new_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "log", &["a", "b"]);
+        let mut cursor = Cursor::new(dir.path(), None).unwrap();
+        assert_eq!(all(&mut cursor), ["a", "b"]);
+        std::fs::write(dir.path().join("log"), line("c")).unwrap();
+        assert_eq!(all(&mut cursor), ["c"]);
     }
 
     #[test]

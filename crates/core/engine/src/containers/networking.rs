@@ -261,7 +261,8 @@ pub(crate) fn attach(
     network::attach(network, &document.endpoint, namespace).map_err(failed)
 }
 
-/// Takes a container off all its networks. Every step is taken, also behind a failed one, and logged if it fails.
+/// Takes a container that has ended off all its networks; its interfaces go with their namespace. Every step is taken,
+/// also behind a failed one, and logged if it fails.
 pub(crate) fn disconnect_all(engine: &Engine, container: &str) {
     let endpoints = match networks::endpoints_of(engine, container) {
         Ok(endpoints) => endpoints,
@@ -287,7 +288,7 @@ pub(crate) fn disconnect_all(engine: &Engine, container: &str) {
     }
 }
 
-/// Takes one endpoint out of the kernel.
+/// Takes the interface of an endpoint out of a container that lives on.
 pub(crate) fn detach(record: &EndpointRecord) {
     if let Err(e) = network::detach(&record.document.endpoint) {
         tracing::warn!(error = %chain(&e), endpoint = record.document.endpoint.id, "endpoint not detached");

@@ -1,12 +1,14 @@
 //! `docker rm`.
 
+use std::time::Duration;
+
 use api::containers::{RemoveOptions, StopOptions};
 use monitor::State;
 
 use super::record::{self, Record};
 use super::{networking, stop};
 use crate::error::{Error, Kind, Result};
-use crate::{Engine, events, volumes};
+use crate::{Engine, events, exec, volumes};
 
 /// Removes a container: one that runs only with `force`, which kills it.
 pub async fn remove(engine: &Engine, reference: &str, options: RemoveOptions) -> Result<()> {
@@ -46,7 +48,7 @@ pub(crate) fn remove_now(engine: &Engine, record: &Record, options: &RemoveOptio
     }
 }
 
-fn check_stopped(engine: &Engine, record: &Record) -> Result<()> {
+pub(super) fn check_stopped(engine: &Engine, record: &Record) -> Result<()> {
     let (what, advice) = match record::observe(engine, &record.id)?.status.state {
         State::Created | State::Exited | State::Dead => return Ok(()),
         State::Paused => ("paused", "container is paused and must be unpaused first"),
@@ -66,7 +68,8 @@ fn check_stopped(engine: &Engine, record: &Record) -> Result<()> {
 /// that `system check` finds.
 pub(crate) fn remove_locked(engine: &Engine, record: &Record, anonymous: bool) -> Result<()> {
     networking::disconnect_all(engine, &record.id);
-    delete_cgroup(record);
+    exec::forget(engine, &record.id);
+    delete_cgroup(record, Duration::from_secs(2));
     engine.db().write(|tx| state::containers::delete(tx, &record.id))?;
     if anonymous {
         remove_volumes(engine, record);
@@ -94,11 +97,11 @@ pub(crate) fn remove_locked(engine: &Engine, record: &Record, anonymous: bool) -
 }
 
 /// A control group that a killed monitor left behind; usually there is none.
-fn delete_cgroup(record: &Record) {
+pub(super) fn delete_cgroup(record: &Record, patience: Duration) {
     let path = super::launch::cgroup_path(record);
     let deleted = runtime::cgroup::Cgroup::new(&path).and_then(|group| {
         group.kill_all()?;
-        group.delete(std::time::Duration::from_secs(2))
+        group.delete(patience)
     });
     if let Err(e) = deleted {
         tracing::debug!(error = %crate::error::chain(&e), container = record.id, "control group not deleted");

@@ -32,18 +32,20 @@ fn containers(engine: &Engine, record: &Record) -> Result<BTreeMap<String, Endpo
             .collect()
     })?;
     let text = |e: &network::Endpoint, v6| address(e, v6).map(|a| a.to_string()).unwrap_or_default();
-    rows.into_iter()
-        .map(|(name, row)| {
-            let endpoint = EndpointRecord::try_from(row)?;
-            let e = &endpoint.document.endpoint;
-            let resource = EndpointResource {
-                name: name.unwrap_or_default(),
-                endpoint_id: e.id.clone(),
-                mac_address: e.mac.to_string(),
-                ipv4_address: text(e, false),
-                ipv6_address: text(e, true),
-            };
-            Ok((endpoint.container, resource))
-        })
-        .collect()
+    let mut containers = BTreeMap::new();
+    for (name, row) in rows {
+        // The step of a build has an endpoint, too, but is no container.
+        let Some(name) = name else { continue };
+        let endpoint = EndpointRecord::try_from(row)?;
+        let e = &endpoint.document.endpoint;
+        let resource = EndpointResource {
+            name,
+            endpoint_id: e.id.clone(),
+            mac_address: e.mac.to_string(),
+            ipv4_address: text(e, false),
+            ipv6_address: text(e, true),
+        };
+        containers.insert(endpoint.container, resource);
+    }
+    Ok(containers)
 }

@@ -1,0 +1,17 @@
+//! Builds: the `builder` crate joined with images, networks and the client's context.
+//!
+//! ```text
+//! <run>/builds/<id>      a lock that a build holds while its steps have a network; the id names them as a container's
+//!                        would in the endpoints' table
+//! ```
+
+//BUILD mod build;
+mod cache;
+mod network;
+
+//BUILD pub use build::{ContextSource, build};
+pub(crate) use cache::records as cache_records;
+pub use cache::prune;
+pub(crate) use network::is_alive;
+
+pub use builder::{Built, Event, Stream};

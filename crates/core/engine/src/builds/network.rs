@@ -1,0 +1,80 @@
+//! The networks of `RUN` steps: an endpoint on the default (or a named) network for as long as a step needs it.
+
+use std::os::fd::AsFd;
+
+use api::containers::HostConfig;
+use api::networks::EndpointSettings;
+use builder::{BoxError, NetHandle, NetMode, Networks};
+
+use crate::containers::{networking, resolv_conf};
+use crate::error::{Context, Result};
+use crate::lock::Lock;
+use crate::{Engine, ids, lock, networks};
+
+const PREFIX: &str = "build-";
+
+/// Gives steps their networks.
+pub(super) fn provider(engine: &Engine) -> Networks {
+    let engine = engine.clone();
+    std::sync::Arc::new(move |mode| give(&engine, mode).map_err(|e| Box::new(e) as BoxError))
+}
+
+fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
+    let resolv_conf = resolv_conf(&HostConfig::default(), *mode != NetMode::Host)?;
+    let name = match mode {
+        NetMode::Host => {
+            return Ok(NetHandle { netns: None, resolv_conf, hosts: Vec::new(), keep: Box::new(()) });
+        }
+        NetMode::None => {
+            let netns = Some(network::create_namespace().system()?);
+            return Ok(NetHandle { netns, resolv_conf: String::new(), hosts: Vec::new(), keep: Box::new(()) });
+        }
+        NetMode::Bridge => networks::DEFAULT,
+        NetMode::Named(name) => name,
+    };
+    let record = networks::find(engine, name)?;
+    let Some(plan) = record.plan() else {
+        return give(engine, if record.name == "host" { &NetMode::Host } else { &NetMode::None });
+    };
+    let owner = format!("{PREFIX}{}", ids::new()?);
+    let keep = Keep { _lock: hold(engine, &owner)?, engine: engine.clone(), owner };
+    let route = !plan.bridge.internal;
+    let document = engine.db().write(|tx| {
+        let settings = EndpointSettings::default();
+        networking::allocate_one(tx, &keep.owner, &plan, &settings, "eth0".to_owned(), route)
+    })?;
+    let namespace = network::create_namespace().system()?;
+    networking::attach(&plan, &document, namespace.as_fd())?;
+    Ok(NetHandle { netns: Some(namespace), resolv_conf, hosts: Vec::new(), keep: Box::new(keep) })
+}
+
+/// What a step holds; dropping it gives the endpoint back.
+struct Keep {
+    engine: Engine,
+    owner: String,
+    _lock: Lock,
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        networking::disconnect_all(&self.engine, &self.owner);
+        let _ = std::fs::remove_file(path(&self.engine, &self.owner));
+    }
+}
+
+fn path(engine: &Engine, owner: &str) -> std::path::PathBuf {
+    engine.config().run.join("builds").join(owner)
+}
+
+fn hold(engine: &Engine, owner: &str) -> Result<Lock> {
+    crate::containers::record::make_private_dir(&engine.config().run.join("builds"))?;
+    lock::exclusive(&path(engine, owner))
+}
+
+/// Whether this owner of endpoints is a build step that goes on.
+pub(crate) fn is_alive(engine: &Engine, owner: &str) -> Result<bool> {
+    if !owner.starts_with(PREFIX) {
+        return Ok(false);
+    }
+    lock::is_held(&path(engine, owner))
+}

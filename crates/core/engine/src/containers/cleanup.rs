@@ -1,0 +1,96 @@
+//! What happens after a container's last exit, and what happens when a machine boots.
+
+use std::time::Duration;
+
+use monitor::{RestartName, State};
+
+use super::record::{self, Record};
+use super::{launch, networking, remove, start};
+use crate::error::{Kind, Result};
+use crate::{Engine, exec};
+
+/// Takes down what a container's run needed: its place in networks and published ports; removes the container if it
+/// was asked to be. Called by the monitor after the final exit, as `dhow cleanup <id>`; may be called at any time.
+pub async fn cleanup(engine: &Engine, id: &str) -> Result<()> {
+    let id = id.to_owned();
+    engine
+        .blocking(move |engine| match cleanup_now(engine, &id) {
+            // Removed meanwhile, with all that there was to clean up.
+            Err(e) if e.kind == Kind::NotFound => Ok(()),
+            result => result,
+        })
+        .await
+}
+
+fn cleanup_now(engine: &Engine, id: &str) -> Result<()> {
+    let (_lock, record) = record::locked(engine, id)?;
+    if record::observe(engine, id)?.status.state.is_live() {
+        // It was started anew: its network is in use.
+        return Ok(());
+    }
+    networking::disconnect_all(engine, id);
+    exec::forget(engine, id);
+    if record.document.host_config.auto_remove {
+        return remove::remove_locked(engine, &record, true);
+    }
+    Ok(())
+}
+
+/// Starts what the restart policies want to run after a boot, or after the monitors were killed. Called by the daemon
+/// when it starts. One container that cannot be started does not keep the others from it.
+pub async fn boot(engine: &Engine) -> Result<()> {
+    let records = engine.blocking(record::list).await?;
+    // Oldest first: later ones may join the networks of earlier ones.
+    for record in records.into_iter().rev() {
+        engine
+            .blocking(move |engine| {
+                if let Err(e) = revive(engine, &record) {
+                    tracing::warn!(error = %e, container = record.name, "container not brought up");
+                }
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+fn revive(engine: &Engine, record: &Record) -> Result<()> {
+    let observed = record::observe(engine, &record.id)?;
+    let status = &observed.status;
+    if observed.alive && status.state.is_live() {
+        return Ok(());
+    }
+    if observed.lost {
+        settle(engine, record, status)?;
+    }
+    if status.started_at.is_none() || status.state == State::Created {
+        return Ok(());
+    }
+    let policy = launch::restart_policy(&record.document.host_config.restart_policy);
+    let wanted = match policy.name {
+        RestartName::No => false,
+        RestartName::Always => true,
+        RestartName::UnlessStopped => !status.manually_stopped,
+        RestartName::OnFailure => status.exit_code != 0 && observed.lost,
+    };
+    if wanted {
+        return match start::start_now(engine, &record.id) {
+            Err(e) if e.kind == Kind::NotModified => Ok(()),
+            result => result,
+        };
+    }
+    Ok(())
+}
+
+/// Records the end of a container whose monitor was killed, and takes down what it left.
+pub(crate) fn settle(engine: &Engine, record: &Record, status: &monitor::Status) -> Result<()> {
+    {
+        let (_lock, record) = record::locked(engine, &record.id)?;
+        if !record::observe(engine, &record.id)?.lost {
+            return Ok(());
+        }
+        remove::delete_cgroup(&record, Duration::from_secs(2));
+        status.write(&engine.container_dir(&record.id), true).map_err(|e| crate::Error::from_chain(&e))?;
+    }
+    cleanup_now(engine, &record.id)
+}

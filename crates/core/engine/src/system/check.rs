@@ -1,0 +1,354 @@
+//! `dhow system check`: what is known against what is on disk and in the kernel.
+//!
+//! Everything that a crash can leave behind is found here, and with `repair` mended: a definition without its thing
+//! gets it back or is settled, a thing without its definition is deleted. What a live process may be working on (its
+//! lock is held) is left alone. Every check is made, also behind a failed one, which becomes a finding itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runtime::cgroup::Cgroup;
+
+pub use api::system::Finding;
+
+use crate::containers::record::{self, Record};
+use crate::containers::{cleanup, networking};
+use crate::error::{Context, Error, Result};
+use crate::networks::{self, EndpointRecord};
+use crate::{Engine, builds, exec, ids, lock, volumes};
+
+/// Looks at everything. Findings say what was repaired.
+pub async fn check(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
+    engine
+        .blocking(move |engine| {
+            let mut look = Look { engine, repair, findings: Vec::new() };
+            look.all();
+            Ok(look.findings)
+        })
+        .await
+}
+
+struct Look<'e> {
+    engine: &'e Engine,
+    repair: bool,
+    findings: Vec<Finding>,
+}
+
+impl Look<'_> {
+    fn all(&mut self) {
+        let parts: [(&str, fn(&mut Self) -> Result<()>); 9] = [
+            ("containers", Self::containers),
+            ("container directories", Self::container_dirs),
+            ("monitors", Self::run_dirs),
+            ("endpoints", Self::endpoints),
+            ("network objects", Self::network_objects),
+            ("control groups", Self::cgroups),
+            ("execs", Self::execs),
+            ("volumes", Self::volumes),
+            // Last: what the others let go is garbage of the store.
+            ("content", Self::content),
+        ];
+        for (what, part) in parts {
+            if let Err(e) = part(self) {
+                self.note("check", what, format!("could not be checked: {e}"), false);
+            }
+        }
+    }
+
+    fn note(&mut self, kind: &str, object: impl Into<String>, message: impl Into<String>, repaired: bool) {
+        let (kind, object, message) = (kind.to_owned(), object.into(), message.into());
+        self.findings.push(Finding { kind, object, message, repaired });
+    }
+
+    /// Notes a problem and mends it if that was asked for.
+    fn mend(&mut self, kind: &str, object: &str, message: &str, repair: impl FnOnce(&Engine) -> Result<()>) {
+        if !self.repair {
+            return self.note(kind, object, message, false);
+        }
+        match repair(self.engine) {
+            Ok(()) => self.note(kind, object, message, true),
+            Err(e) => self.note(kind, object, format!("{message}; not repaired: {e}"), false),
+        }
+    }
+
+    fn content(&mut self) -> Result<()> {
+        for finding in self.engine.store().check(self.repair)? {
+            let (kind, object) = finding.subject.split_once(' ').unwrap_or(("content", &finding.subject));
+            let (kind, object) = (kind.to_owned(), object.to_owned());
+            self.note(&kind, object, finding.problem, finding.repaired);
+        }
+        Ok(())
+    }
+
+    /// Definitions without their thing.
+    fn containers(&mut self) -> Result<()> {
+        for row in self.engine.db().read(state::containers::list)? {
+            let id = row.id.clone();
+            let record = match Record::try_from(row) {
+                Ok(record) => record,
+                Err(e) => {
+                    self.note("container", id, e.message, false);
+                    continue;
+                }
+            };
+            let dir = self.engine.container_dir(&record.id);
+            if !dir.join("upper").is_dir() || !dir.join("work").is_dir() {
+                self.mend("container", &record.id, "its directory is missing: its changes are lost", |_| {
+                    record::make_private_dir(&dir.join("work"))?;
+                    std::fs::create_dir_all(dir.join("upper")).during("make its directory")
+                });
+            }
+            if let Some(layer) = &record.layer
+                && self.engine.store().layer(layer)?.is_none()
+            {
+                self.note("container", &record.id, format!("its image layer {layer} is missing: remove it"), false);
+            }
+            match record::observe(self.engine, &record.id) {
+                Ok(seen) if seen.lost => {
+                    self.mend("container", &record.id, "its monitor was killed while it ran", |engine| {
+                        cleanup::settle(engine, &record, &seen.status)
+                    });
+                }
+                Ok(_) => {}
+                Err(e) => self.mend("container", &record.id, &format!("{e}: its last exit is not known"), |_| {
+                    monitor::Status::default().lost().write(&dir, true).during("write its status")
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    fn known_containers(&self) -> Result<BTreeSet<String>> {
+        Ok(self.engine.db().read(state::containers::ids)?.into_iter().collect())
+    }
+
+    /// Directories without a definition. One whose lock is held is being made or removed.
+    fn container_dirs(&mut self) -> Result<()> {
+        let known = self.known_containers()?;
+        for name in names(&self.engine.config().root.join("containers"))? {
+            let busy = lock::is_held(&self.engine.container_run_dir(&name).join("lock"))?;
+            if known.contains(&name) || busy || monitor::client::is_alive(&self.engine.config().run, &name) {
+                continue;
+            }
+            let dir = self.engine.container_dir(&name);
+            self.mend("container", &name, "its directory has no definition", |_| delete(&dir));
+        }
+        Ok(())
+    }
+
+    /// Monitors and run directories without a definition.
+    fn run_dirs(&mut self) -> Result<()> {
+        let known = self.known_containers()?;
+        let run = self.engine.config().run.clone();
+        for name in names(&run.join("containers"))? {
+            if known.contains(&name) {
+                continue;
+            }
+            let dir = self.engine.container_run_dir(&name);
+            if monitor::client::is_alive(&run, &name) {
+                self.mend("monitor", &name, "its container has no definition", |_| end_monitor(&run, &name));
+            } else if !lock::is_held(&dir.join("lock"))? {
+                self.mend("container", &name, "its run directory has no definition", |_| delete(&dir));
+            }
+        }
+        Ok(())
+    }
+
+    /// Endpoints whose container does not run, and running ones whose ports lead nowhere.
+    fn endpoints(&mut self) -> Result<()> {
+        let published: BTreeSet<String> =
+            network::published_ports().system()?.into_iter().map(|p| p.endpoint_id).collect();
+        let mut by_container: BTreeMap<String, Vec<EndpointRecord>> = BTreeMap::new();
+        for row in self.engine.db().read(state::endpoints::list)? {
+            let endpoint = EndpointRecord::try_from(row)?;
+            by_container.entry(endpoint.container.clone()).or_default().push(endpoint);
+        }
+        for (container, endpoints) in by_container {
+            if builds::is_alive(self.engine, &container)? {
+                continue;
+            }
+            let observed = record::observe(self.engine, &container)?;
+            let busy = lock::is_held(&self.engine.container_run_dir(&container).join("lock"))?;
+            // A monitor that lives runs the clean-up itself.
+            if !observed.status.state.is_live() && !observed.alive && !busy {
+                self.mend("endpoint", &container, "its container does not run", |engine| {
+                    networking::disconnect_all(engine, &container);
+                    Ok(())
+                });
+                continue;
+            }
+            for endpoint in endpoints {
+                let e = &endpoint.document.endpoint;
+                if observed.status.pid == 0 || e.ports.is_empty() || published.contains(&e.id) {
+                    continue;
+                }
+                self.mend("endpoint", &e.id, "its published ports are gone from the firewall", |engine| {
+                    republish(engine, &endpoint)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects in the kernel that no definition names.
+    fn network_objects(&mut self) -> Result<()> {
+        let survey = network::survey().system()?;
+        let networks: BTreeSet<String> = networks::all(self.engine)?.into_iter().map(|n| n.id).collect();
+        let endpoints: BTreeSet<String> =
+            self.engine.db().read(state::endpoints::list)?.into_iter().map(|e| e.id).collect();
+        let mut orphans: BTreeMap<String, String> = BTreeMap::new();
+        for bridge in survey.bridges.iter().filter(|b| !networks.contains(&b.id)) {
+            orphans.insert(bridge.id.clone(), format!("bridge {} belongs to no network", bridge.ifname));
+        }
+        for port in survey.ports.iter().filter(|p| !endpoints.contains(&p.id)) {
+            orphans.insert(port.id.clone(), format!("interface {} belongs to no endpoint", port.ifname));
+        }
+        for port in survey.published.iter().filter(|p| !endpoints.contains(&p.endpoint_id)) {
+            let message = format!("published port {} belongs to no endpoint", port.map.host_port);
+            orphans.entry(port.endpoint_id.clone()).or_insert(message);
+        }
+        for (bridge, id) in survey.firewall_networks.iter().filter(|(_, id)| !networks.contains(id)) {
+            orphans.entry(id.clone()).or_insert_with(|| format!("firewall rules of {bridge} belong to no network"));
+        }
+        for (id, message) in orphans {
+            self.mend("network", &id, &message, |_| network::remove_orphan(&id).system());
+        }
+        Ok(())
+    }
+
+    /// Control groups of containers that do not run.
+    fn cgroups(&mut self) -> Result<()> {
+        for name in cgroup_names()? {
+            let busy = lock::is_held(&self.engine.container_run_dir(&name).join("lock"))?;
+            if busy || monitor::client::is_alive(&self.engine.config().run, &name) {
+                continue;
+            }
+            // A group of another root's container: that root's check finds it.
+            let ours = record::get(self.engine, &name).is_ok() || !cgroup_has_processes(&name);
+            if ours {
+                self.mend("cgroup", &name, "its container does not run", |_| {
+                    let group = Cgroup::new(&format!("/dhow/{name}")).system()?;
+                    group.kill_all().system()?;
+                    group.delete(Duration::from_secs(5)).system()
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Execs whose container does not run.
+    fn execs(&mut self) -> Result<()> {
+        let dir = self.engine.config().run.join("exec");
+        for name in names(&dir)? {
+            let path = dir.join(&name);
+            let container = std::fs::read_to_string(&path).unwrap_or_default();
+            if !monitor::client::is_alive(&self.engine.config().run, container.trim()) {
+                self.mend("exec", &name, "its container does not run", |engine| {
+                    exec::forget(engine, container.trim());
+                    delete(&path)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn volumes(&mut self) -> Result<()> {
+        let known: BTreeSet<String> =
+            self.engine.db().read(state::volumes::list)?.into_iter().map(|v| v.name).collect();
+        for name in &known {
+            let data = volumes::find(self.engine, name)?.data(self.engine);
+            if !data.is_dir() {
+                self.mend("volume", name, "its directory is missing: its data is lost", |_| {
+                    std::fs::create_dir_all(&data).during("make its directory")
+                });
+            }
+        }
+        for name in names(&self.engine.config().root.join("volumes"))? {
+            let path = volumes::dir(self.engine, &name);
+            let data = path.join("_data");
+            if known.contains(&name) {
+                continue;
+            }
+            // Set aside by a removal that did not finish, or made by a creation that did not.
+            let is_rest = name.starts_with('.') || data.read_dir().map_or(true, |mut d| d.next().is_none());
+            if is_rest {
+                self.mend("volume", &name, "left behind by an unfinished operation", |_| delete(&path));
+            } else {
+                let message = format!("its data in {} has no definition: save or delete it", data.display());
+                self.note("volume", &name, message, false);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Leads an endpoint's ports to it again, after another program flushed the firewall.
+fn republish(engine: &Engine, endpoint: &EndpointRecord) -> Result<()> {
+    let Some(plan) = networks::find(engine, &endpoint.network)?.plan() else { return Ok(()) };
+    network::ensure_network(&plan).system()?;
+    network::publish(&plan, &endpoint.document.endpoint).system()
+}
+
+fn end_monitor(run: &Path, id: &str) -> Result<()> {
+    let Some(mut monitor) = monitor::client::connect(run, id)? else { return Ok(()) };
+    match monitor.stop(Some(9), Some(1)).map_err(Error::from) {
+        Err(e) if e.kind != crate::Kind::Conflict => return Err(e),
+        _ => {}
+    }
+    Ok(monitor.removed()?)
+}
+
+fn delete(path: &Path) -> Result<()> {
+    let deleted = match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match deleted {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).during(format_args!("delete {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names in a directory; none if it does not exist.
+fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).during(format_args!("list {}", dir.display())),
+    };
+    let mut names: Vec<String> =
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The `dhow` group of every hierarchy that is mounted.
+fn cgroup_roots() -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let typ = right.split_whitespace().next()?;
+            let point = left.split_whitespace().nth(4)?;
+            matches!(typ, "cgroup" | "cgroup2").then(|| Path::new(point).join("dhow"))
+        })
+        .collect()
+}
+
+/// The containers that have a control group in any hierarchy.
+fn cgroup_names() -> Result<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for root in cgroup_roots() {
+        all.extend(names(&root)?.into_iter().filter(|n| n.len() == 64 && ids::is_prefix(n)));
+    }
+    Ok(all)
+}
+
+fn cgroup_has_processes(name: &str) -> bool {
+    Cgroup::new(&format!("/dhow/{name}")).and_then(|g| g.pids()).is_ok_and(|pids| !pids.is_empty())
+}

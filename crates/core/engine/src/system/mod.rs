@@ -1,0 +1,13 @@
+//! The machine and the engine as a whole.
+
+mod auth;
+mod check;
+//DF mod df;
+mod events;
+mod info;
+
+pub use auth::auth;
+pub use check::{Finding, check};
+//DF pub use df::df;
+pub use events::events;
+pub use info::{info, version};
