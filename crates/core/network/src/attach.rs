@@ -43,7 +43,9 @@ const LOOPBACK: u32 = 1;
 pub fn attach(network: &Network, endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error> {
     let mut socket = route_socket()?;
     join(&mut socket, network, endpoint, namespace)?;
-    let outcome = configure(endpoint, namespace).and_then(|()| publish(network, endpoint));
+    let outcome = configure(endpoint, namespace)
+        .and_then(|()| activate(&mut socket, network, endpoint))
+        .and_then(|()| publish(network, endpoint));
     if outcome.is_err() {
         // The first error is the one to tell.
         let _ = detach(endpoint);
@@ -126,6 +128,15 @@ fn configure(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error
         socket.execute(batch).map_err(error)
     };
     netns::within(namespace, work).map_err(|source| Error::Namespace { attempt: "enter", source })?
+}
+
+/// Our end got its carrier when the other came up, and the bridge got its with its first port. But neither
+/// passes anything before a kernel thread has noticed, and on a busy machine that is late: the container's
+/// first packet is lost, and the next comes a second after. Asking for a link makes the kernel (6.8 and
+/// later) look at once.
+fn activate(socket: &mut Socket, network: &Network, endpoint: &Endpoint) -> Result<(), Error> {
+    bridge::find(socket, &port_name(&endpoint.id))?;
+    bridge::find(socket, &network.bridge.ifname).map(drop)
 }
 
 /// Leads the endpoint's published ports to it. [`attach`] does it; alone it restores them after another
