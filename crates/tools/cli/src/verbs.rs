@@ -134,3 +134,140 @@ pub fn find(words: &[String]) -> Option<(&'static Verb, usize)> {
     let verb = VERBS.iter().find(|verb| verb.names.contains(&first.as_str()))?;
     Some((verb, 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::flags::{self, Parsed, Shape};
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// What becomes of a command line: its positional arguments, `help`, or the error's first line and code.
+    fn outcome(line: &str) -> String {
+        let words = words(line);
+        let (verb, used) = find(&words).expect(line);
+        let path = format!("docker {}", words[..used].join(" "));
+        let shape = Shape { path, usage: verb.usage, arity: verb.arity };
+        match flags::parse((verb.command)(), &shape, &words[used..]) {
+            Ok(Parsed::Help) => "help".to_owned(),
+            Ok(Parsed::Matches(matches)) => {
+                let args = matches.try_get_many::<String>(flags::POSITIONAL).ok().flatten();
+                args.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("|")
+            }
+            Err(error) => format!("{}: {}", error.code, error.message.lines().next().unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn every_command_is_sound() {
+        let mut names = BTreeSet::new();
+        for verb in VERBS {
+            flags::docker_style((verb.command)()).debug_assert();
+            for name in verb.names {
+                assert!(names.insert(*name), "{name} twice");
+                assert_eq!(outcome(&format!("{name} --help")), "help", "{name}");
+            }
+            assert!(!crate::help::verb("docker", "docker x", verb).is_empty());
+        }
+    }
+
+    #[test]
+    fn command_lines() {
+        let cases: &[(&str, &str)] = &[
+            ("run --rm alpine ls -l --all", "alpine|ls|-l|--all"),
+            ("run -it --rm=false alpine sh -c x", "alpine|sh|-c|x"),
+            ("run -dit alpine", "alpine"),
+            ("run -itv /a:/b -p80:80 -p=81:81 --name x alpine -d", "alpine|-d"),
+            ("run -h host alpine -h", "alpine|-h"),
+            ("run --memory-swap -1 -m 512m alpine", "alpine"),
+            ("run -e -X=1 alpine", "alpine"),
+            ("run --net none --network-alias x alpine", "alpine"),
+            ("run --init alpine true", "alpine|true"),
+            ("run --name a --name b alpine", "alpine"),
+            ("exec -it web sh -c -- ls", "web|sh|-c|--|ls"),
+            ("rm a -f b", "a|b"),
+            ("rm -- -a", "-a"),
+            ("top web -eo pid", "web|-eo|pid"),
+            ("stop -t 0 --time 3 a", "a"),
+            ("container stop a b", "a|b"),
+            ("ps -aqf status=exited", ""),
+            ("cp a:/b -", "a:/b|-"),
+            ("network create --subnet 10.0.0.0/8,fd00::/64 x", "x"),
+            ("logs -fn 5 a", "a"),
+            ("stop -h", "help"),
+            ("stop", "1: docker: 'docker stop' requires at least 1 argument"),
+            ("rename a", "1: docker: 'docker rename' requires 2 arguments"),
+            ("ps x", "1: docker: 'docker ps' accepts no arguments"),
+            ("logs", "1: docker: 'docker logs' requires 1 argument"),
+            ("exec a", "1: docker: 'docker exec' requires at least 2 arguments"),
+            ("run --foo alpine", "125: unknown flag: --foo"),
+            ("run -Z alpine", "125: unknown shorthand flag: 'Z' in -Z"),
+            ("run --name", "125: flag needs an argument: --name"),
+            ("run -e", "125: flag needs an argument: 'e' in -e"),
+            (
+                "run --cpus=x alpine",
+                "125: invalid argument \"x\" for \"--cpus\" flag: failed to parse x as a rational number",
+            ),
+            (
+                "run --memory=zz alpine",
+                "125: invalid argument \"zz\" for \"-m, --memory\" flag: invalid size: 'zz'",
+            ),
+            (
+                "run --rm=maybe alpine",
+                "125: invalid argument \"maybe\" for \"--rm\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            ),
+            (
+                "run --health-interval=1x alpine",
+                "125: invalid argument \"1x\" for \"--health-interval\" flag: time: unknown unit \"x\" in duration \"1x\"",
+            ),
+            (
+                "run --ulimit x alpine",
+                "125: invalid argument \"x\" for \"--ulimit\" flag: invalid ulimit argument: x",
+            ),
+            (
+                "run -e = alpine",
+                "125: invalid argument \"=\" for \"-e, --env\" flag: invalid environment variable: =",
+            ),
+            (
+                "run --mount type=foo alpine",
+                "125: invalid argument \"type=foo\" for \"--mount\" flag: target is required",
+            ),
+            (
+                "run -l =x alpine",
+                "125: invalid argument \"=x\" for \"-l, --label\" flag: invalid label '=x': empty name",
+            ),
+            (
+                "stop -t x a",
+                "125: invalid argument \"x\" for \"-t, --timeout\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+        ];
+        for (line, want) in cases {
+            assert_eq!(outcome(line), *want, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_has_dockers_layout() {
+        let (verb, _) = find(&words("stop")).unwrap();
+        assert_eq!(
+            crate::help::verb("docker", "docker stop", verb),
+            "Usage:  docker stop [OPTIONS] CONTAINER [CONTAINER...]\n\n\
+             Stop running containers\n\n\
+             Aliases:\n  docker stop, docker container stop\n\n\
+             Options:\n  \
+             -s, --signal string   Signal to send instead of the container's own stop\n                        \
+             signal\n  \
+             -t, --timeout int     Seconds to wait before the container is killed; -1 waits\n                        \
+             for ever\n"
+        );
+        assert!(
+            crate::help::program("docker")
+                .contains("  run         Make a container from an image and run it\n")
+        );
+        assert!(crate::help::group("docker", "volume").contains("  ls          List volumes\n"));
+    }
+}

@@ -248,8 +248,8 @@ mod tests {
         let text = listing().render(None, false, &[row("x", Some(&stats), true)]).unwrap();
         assert_eq!(
             text,
-            "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O        BLOCK I/O     PIDS\n\
-             0123456789ab   web       20.00%    2MiB / 1GiB         0.20%     1kB / 2.5kB    4.1kB / 1B    3\n"
+            "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O       BLOCK I/O    PIDS\n\
+             0123456789ab   web       20.00%    2MiB / 1GiB         0.20%     1kB / 2.5kB   4.1kB / 1B   3\n"
         );
         assert_eq!(row("x", None, true)["MemUsage"], "-- / --");
     }
