@@ -81,28 +81,32 @@ pub(crate) fn call(name: &str, arguments: Vec<Value>, header: bool) -> Result<Va
         }
         "eq" => {
             at_least(2)?;
-            let mut found = false;
-            for other in &arguments[1..] {
-                found |= equal(&arguments[0], other)?;
-            }
-            found.into()
+            compare(name, &arguments)?.into()
         }
-        "ne" => {
+        "ne" | "lt" | "le" | "gt" | "ge" => {
             exactly(2)?;
-            (!equal(&arguments[0], &arguments[1])?).into()
-        }
-        "lt" | "le" | "gt" | "ge" => {
-            exactly(2)?;
-            let order = order(&arguments[0], &arguments[1])?;
-            match name {
-                "lt" => order.is_lt(),
-                "le" => order.is_le(),
-                "gt" => order.is_gt(),
-                _ => order.is_ge(),
-            }
-            .into()
+            compare(name, &arguments)?.into()
         }
         _ => return docker(name, &arguments, exactly),
+    })
+}
+
+/// The arguments are counted already.
+fn compare(name: &str, arguments: &[Value]) -> Result<bool, Failure> {
+    let (first, second) = (&arguments[0], &arguments[1]);
+    Ok(match name {
+        "eq" => {
+            let mut found = false;
+            for other in &arguments[1..] {
+                found |= equal(first, other)?;
+            }
+            found
+        }
+        "ne" => !equal(first, second)?,
+        "lt" => order(first, second)?.is_lt(),
+        "le" => order(first, second)?.is_le(),
+        "gt" => order(first, second)?.is_gt(),
+        _ => order(first, second)?.is_ge(),
     })
 }
 

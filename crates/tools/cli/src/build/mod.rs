@@ -4,3 +4,4 @@ pub mod context;
 pub mod prune;
 pub mod run;
 mod secrets;
+mod source;

@@ -46,82 +46,92 @@ fn client(cli: &Cli) -> Value {
     json!({"Debug": cli.globals.debug, "Context": "default", "Plugins": [], "Version": cli.host.version, "Warnings": null})
 }
 
+/// Lines of `name: value`; those without a value are left out.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, indent: usize, name: &str, value: impl std::fmt::Display) {
+        let value = value.to_string();
+        if !value.is_empty() {
+            self.0.push_str(&format!("{}{name}: {value}\n", " ".repeat(indent)));
+        }
+    }
+
+    fn title(&mut self, text: &str) {
+        self.0.push_str(text);
+        self.0.push('\n');
+    }
+}
+
 fn text(version: &str, info: &Info) -> String {
-    let mut out = format!("Client: Dhow\n Version:    {version}\n Context:    default\n\nServer:\n");
-    let mut line = |indent: usize, name: &str, value: &str| {
-        if !value.is_empty() {
-            out.push_str(&format!("{}{name}: {value}\n", " ".repeat(indent)));
-        }
-    };
-    line(1, "Containers", &info.containers.to_string());
-    line(2, "Running", &info.containers_running.to_string());
-    line(2, "Paused", &info.containers_paused.to_string());
-    line(2, "Stopped", &info.containers_stopped.to_string());
-    line(1, "Images", &info.images.to_string());
-    line(1, "Server Version", &info.server_version);
-    line(1, "Storage Driver", &info.driver);
+    let mut lines = Lines(format!("Client: Dhow\n Version:    {version}\n Context:    default\n\nServer:\n"));
+    objects(&mut lines, info);
+    execution(&mut lines, info);
+    machine(&mut lines, info);
+    lines.0
+}
+
+fn objects(lines: &mut Lines, info: &Info) {
+    lines.add(1, "Containers", info.containers);
+    lines.add(2, "Running", info.containers_running);
+    lines.add(2, "Paused", info.containers_paused);
+    lines.add(2, "Stopped", info.containers_stopped);
+    lines.add(1, "Images", info.images);
+    lines.add(1, "Server Version", &info.server_version);
+    lines.add(1, "Storage Driver", &info.driver);
     for [name, value] in &info.driver_status {
-        line(2, name, value);
+        lines.add(2, name, value);
     }
-    line(1, "Logging Driver", &info.logging_driver);
-    line(1, "Cgroup Driver", &info.cgroup_driver);
-    line(1, "Cgroup Version", &info.cgroup_version);
-    out.push_str(" Plugins:\n");
-    for (name, plugins) in
-        [("Volume", &info.plugins.volume), ("Network", &info.plugins.network), ("Log", &info.plugins.log)]
-    {
-        out.push_str(&format!("  {name}: {}\n", plugins.join(" ")));
-    }
+}
+
+fn execution(lines: &mut Lines, info: &Info) {
+    lines.add(1, "Logging Driver", &info.logging_driver);
+    lines.add(1, "Cgroup Driver", &info.cgroup_driver);
+    lines.add(1, "Cgroup Version", &info.cgroup_version);
+    lines.title(" Plugins:");
+    lines.add(2, "Volume", info.plugins.volume.join(" "));
+    lines.add(2, "Network", info.plugins.network.join(" "));
+    lines.add(2, "Log", info.plugins.log.join(" "));
+    lines.add(1, "Swarm", &info.swarm.local_node_state);
     let runtimes: Vec<&str> = info.runtimes.keys().map(String::as_str).collect();
-    let mut line = |indent: usize, name: &str, value: &str| {
-        if !value.is_empty() {
-            out.push_str(&format!("{}{name}: {value}\n", " ".repeat(indent)));
-        }
-    };
-    line(1, "Swarm", &info.swarm.local_node_state);
-    line(1, "Runtimes", &runtimes.join(" "));
-    line(1, "Default Runtime", &info.default_runtime);
-    line(1, "Init Binary", &info.init_binary);
+    lines.add(1, "Runtimes", runtimes.join(" "));
+    lines.add(1, "Default Runtime", &info.default_runtime);
+    lines.add(1, "Init Binary", &info.init_binary);
     if !info.security_options.is_empty() {
-        out.push_str(" Security Options:\n");
-        for option in &info.security_options {
-            let mut fields = option.split(',').map(|field| field.split_once('=').unwrap_or(("", field)));
-            if let Some((_, name)) = fields.next() {
-                out.push_str(&format!("  {name}\n"));
+        lines.title(" Security Options:");
+    }
+    for option in &info.security_options {
+        // `name=seccomp,profile=builtin`
+        for (index, field) in option.split(',').enumerate() {
+            let (name, value) = field.split_once('=').unwrap_or(("name", field));
+            match index {
+                0 => lines.title(&format!("  {value}")),
+                _ if name == "profile" => lines.add(3, "Profile", value),
+                _ => lines.add(3, name, value),
             }
-            for (name, value) in fields {
-                out.push_str(&format!("   {}: {value}\n", if name == "profile" { "Profile" } else { name }));
-            }
         }
     }
-    let mut line = |name: &str, value: &str| {
-        if !value.is_empty() {
-            out.push_str(&format!(" {name}: {value}\n"));
-        }
-    };
-    line("Kernel Version", &info.kernel_version);
-    line("Operating System", &info.operating_system);
-    line("OSType", &info.os_type);
-    line("Architecture", &info.architecture);
-    line("CPUs", &info.n_cpu.to_string());
-    line("Total Memory", &bytes_size(info.mem_total as f64));
-    line("Name", &info.name);
-    line("ID", &info.id);
-    line("Docker Root Dir", &info.docker_root_dir);
-    line("Debug Mode", &info.debug.to_string());
-    line("HTTP Proxy", &info.http_proxy);
-    line("HTTPS Proxy", &info.https_proxy);
-    line("No Proxy", &info.no_proxy);
-    line("Experimental", &info.experimental_build.to_string());
-    out.push_str(" Insecure Registries:\n");
-    for (name, index) in &info.registry_config.index_configs {
-        if !index.secure {
-            out.push_str(&format!("  {name}\n"));
-        }
+}
+
+fn machine(lines: &mut Lines, info: &Info) {
+    lines.add(1, "Kernel Version", &info.kernel_version);
+    lines.add(1, "Operating System", &info.operating_system);
+    lines.add(1, "OSType", &info.os_type);
+    lines.add(1, "Architecture", &info.architecture);
+    lines.add(1, "CPUs", info.n_cpu);
+    lines.add(1, "Total Memory", bytes_size(info.mem_total as f64));
+    lines.add(1, "Name", &info.name);
+    lines.add(1, "ID", &info.id);
+    lines.add(1, "Docker Root Dir", &info.docker_root_dir);
+    lines.add(1, "Debug Mode", info.debug);
+    lines.add(1, "HTTP Proxy", &info.http_proxy);
+    lines.add(1, "HTTPS Proxy", &info.https_proxy);
+    lines.add(1, "No Proxy", &info.no_proxy);
+    lines.add(1, "Experimental", info.experimental_build);
+    lines.title(" Insecure Registries:");
+    let insecure = info.registry_config.index_configs.iter().filter(|(_, index)| !index.secure);
+    for name in insecure.map(|(name, _)| name).chain(&info.registry_config.insecure_registry_cidrs) {
+        lines.title(&format!("  {name}"));
     }
-    for range in &info.registry_config.insecure_registry_cidrs {
-        out.push_str(&format!("  {range}\n"));
-    }
-    out.push_str(&format!(" Live Restore Enabled: {}\n", info.live_restore_enabled));
-    out
+    lines.add(1, "Live Restore Enabled", info.live_restore_enabled);
 }

@@ -93,11 +93,16 @@ fn refuse(flags: &Flags) -> Result<(), Error> {
             "invalid value: {swappiness}. Valid memory swappiness range is 0-100"
         )));
     }
-    for (name, value, allowed) in [
-        ("PID mode", &flags.pid, &["host", "container:"][..]),
-        ("UTS mode", &flags.uts, &["host"][..]),
-        ("CGROUP mode", &flags.cgroupns, &["host", "private"][..]),
-        ("USER mode", &flags.userns, &["host"][..]),
+    namespaces(flags)
+}
+
+/// The namespaces that can be shared.
+fn namespaces(flags: &Flags) -> Result<(), Error> {
+    for (flag, name, value, allowed) in [
+        ("--pid", "PID mode", &flags.pid, &["host", "container:"][..]),
+        ("--uts", "UTS mode", &flags.uts, &["host"][..]),
+        ("--cgroupns", "CGROUP mode", &flags.cgroupns, &["host", "private"][..]),
+        ("--userns", "USER mode", &flags.userns, &["host"][..]),
     ] {
         let Some(value) = value.as_deref().filter(|value| !value.is_empty()) else { continue };
         let good = allowed.iter().any(|word| match word.strip_suffix(':') {
@@ -107,12 +112,6 @@ fn refuse(flags: &Flags) -> Result<(), Error> {
             None => value == *word,
         });
         if !good {
-            let flag = match name {
-                "PID mode" => "--pid",
-                "UTS mode" => "--uts",
-                "CGROUP mode" => "--cgroupns",
-                _ => "--userns",
-            };
             return Err(Error::new(format!("{flag}: invalid {name}")));
         }
     }

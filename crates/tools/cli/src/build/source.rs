@@ -1,0 +1,179 @@
+//! Where a build's files and its Dockerfile come from.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use api::build::{BuildOptions, InlineDockerfile};
+use client::Payload;
+
+use super::context::{Context, ignore};
+use crate::context::Cli;
+use crate::error::Error;
+use crate::options::volume::absolute;
+use crate::stream::channel::ChannelWriter;
+
+/// Where the files and the Dockerfile come from.
+pub enum Source {
+    /// A directory; the Dockerfile is in it (by its path in it), or was read from elsewhere.
+    Directory {
+        path: PathBuf,
+        dockerfile: Option<String>,
+        own: Option<PathBuf>,
+        inline: Option<InlineDockerfile>,
+    },
+    /// A tar on standard input, whose first bytes are read already.
+    Tar { first: Vec<u8>, dockerfile: String },
+    /// A Dockerfile and nothing else.
+    Dockerfile(InlineDockerfile),
+}
+
+fn stdin_text() -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    std::io::stdin().take(dockerfile::MAX_SIZE as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn inline(name: &str, text: Vec<u8>) -> Result<InlineDockerfile, Error> {
+    let text = String::from_utf8(text).map_err(|_| Error::new("the Dockerfile is not UTF-8 text"))?;
+    Ok(InlineDockerfile { name: name.to_owned(), text })
+}
+
+/// Reads what is named: the context as it was given, and the value of `--file`.
+pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Error> {
+    if context == "-" {
+        if file == Some("-") {
+            return Err(Error::new(
+                "invalid argument: can't use stdin for both build context and dockerfile",
+            ));
+        }
+        let mut first = vec![0; 512];
+        let mut filled = 0;
+        while filled < first.len() {
+            match std::io::stdin().read(&mut first[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        first.truncate(filled);
+        if is_archive(&first) {
+            return Ok(Source::Tar { first, dockerfile: file.unwrap_or_default().to_owned() });
+        }
+        if file.is_some() {
+            return Err(Error::new(
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
+            ));
+        }
+        first.extend(stdin_text()?);
+        return Ok(Source::Dockerfile(inline("Dockerfile", first)?));
+    }
+    if context.contains("://") || context.starts_with("git@") || context.starts_with("github.com/") {
+        return Err(Error::new(format!(
+            "unable to prepare context: remote context {} is not supported: fetch it and build the directory",
+            template::quote(context)
+        )));
+    }
+    let path = absolute(context, &cli.host.directory);
+    let path = path.canonicalize().map_err(|_| {
+        Error::new(format!("unable to prepare context: path {} not found", template::quote(context)))
+    })?;
+    if !path.is_dir() {
+        return Err(Error::new(format!(
+            "unable to prepare context: path {} is no directory",
+            template::quote(context)
+        )));
+    }
+    if file == Some("-") {
+        let inline = Some(inline("Dockerfile", stdin_text()?)?);
+        return Ok(Source::Directory { path, dockerfile: None, own: None, inline });
+    }
+    dockerfile_of(cli, path, file)
+}
+
+/// `-f` is relative to the working directory; a Dockerfile outside of the context is sent along.
+fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source, Error> {
+    let full = match file {
+        Some(file) => absolute(file, &cli.host.directory),
+        None => match path.join("Dockerfile") {
+            upper if upper.exists() => upper,
+            upper => Some(path.join("dockerfile")).filter(|lower| lower.exists()).unwrap_or(upper),
+        },
+    };
+    let shown = file.map_or_else(|| "Dockerfile".to_owned(), str::to_owned);
+    let metadata = std::fs::metadata(&full).map_err(|error| {
+        Error::new(format!("failed to read dockerfile: {}", Error::file("open", &shown, &error)))
+    })?;
+    if metadata.is_dir() {
+        return Err(Error::new(format!("failed to read dockerfile: {shown} is a directory")));
+    }
+    let real = full.canonicalize().unwrap_or_else(|_| full.clone());
+    // The name as it was given counts, unless a link leads out of the context.
+    let inside = |candidate: &Path| candidate.strip_prefix(&path).ok().map(|path| path.display().to_string());
+    let relative = inside(&real).and_then(|_| inside(&full).or_else(|| inside(&real)));
+    match relative {
+        Some(relative) => {
+            Ok(Source::Directory { path, dockerfile: Some(relative), own: Some(full), inline: None })
+        }
+        None => {
+            let text = std::fs::read(&full).map_err(|error| Error::file("read", &full, &error))?;
+            let inline = Some(inline(&shown, text)?);
+            Ok(Source::Directory { path, dockerfile: None, own: Some(full), inline })
+        }
+    }
+}
+
+/// A tar, plain or compressed.
+fn is_archive(first: &[u8]) -> bool {
+    archive::Compression::detect(first) != archive::Compression::None
+        || first.get(257..262) == Some(&b"ustar"[..])
+}
+
+impl Source {
+    /// The request's body, and what the parameters say about it.
+    pub async fn payload(self, cli: &Cli, options: &mut BuildOptions) -> Result<Payload, Error> {
+        let shared = cli.shares_files().await?;
+        match self {
+            Source::Tar { first, dockerfile } => {
+                options.dockerfile = dockerfile;
+                let rest = tokio::io::AsyncReadExt::chain(std::io::Cursor::new(first), tokio::io::stdin());
+                Ok(Payload::reader(rest))
+            }
+            Source::Dockerfile(inline) => {
+                options.dockerfile = "Dockerfile".to_owned();
+                let mut packer = archive::Packer::new(Vec::new());
+                let entry = archive::Entry::file("Dockerfile", 0o644, inline.text.len() as u64);
+                let tar = packer
+                    .append_bytes(&entry, inline.text.as_bytes())
+                    .and_then(|()| packer.finish())
+                    .map_err(|error| Error::new(error.to_string()))?;
+                Ok(Payload::bytes(tar))
+            }
+            Source::Directory { path, dockerfile, inline, .. } if shared => {
+                options.context_dir = path.display().to_string();
+                options.dockerfile = dockerfile.unwrap_or_default();
+                options.extras.dockerfile = inline;
+                Ok(Payload::empty())
+            }
+            Source::Directory { path, dockerfile, own, inline } => {
+                let ignore = ignore(&path, own.as_deref())?;
+                let extra = inline.map(|inline| {
+                    let name = format!(".dockerfile.{:08x}", std::process::id());
+                    (name, inline.text.into_bytes())
+                });
+                options.dockerfile = match (&extra, dockerfile) {
+                    (Some((name, _)), _) => name.clone(),
+                    (None, dockerfile) => dockerfile.unwrap_or_default(),
+                };
+                let always = vec![".dockerignore".to_owned(), options.dockerfile.clone()];
+                let context = Context { directory: path, ignore, always, extra };
+                let (writer, receiver) = ChannelWriter::new();
+                tokio::task::spawn_blocking(move || {
+                    let mut buffered = std::io::BufWriter::with_capacity(64 << 10, writer);
+                    if let Err(error) = context.write(&mut buffered) {
+                        buffered.get_ref().fail(std::io::Error::other(error.message));
+                    }
+                });
+                Ok(Payload::channel(receiver))
+            }
+        }
+    }
+}
