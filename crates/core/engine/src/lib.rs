@@ -14,6 +14,7 @@ pub mod error;
 mod events;
 pub mod exec;
 mod ids;
+pub mod images;
 mod lock;
 mod machine;
 pub mod networks;

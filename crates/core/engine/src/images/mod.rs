@@ -1,0 +1,39 @@
+//! Images: one file a verb.
+//!
+//! Rules and texts are those of Docker's image service. An image is known by its id, the digest of its configuration;
+//! [`catalog`] is the view of all of them with their names that most verbs start from.
+
+mod catalog;
+mod changes;
+mod commit;
+mod download;
+mod history;
+mod import;
+mod inspect;
+mod layout;
+mod list;
+mod load;
+mod prune;
+mod pull;
+mod push;
+mod reference;
+mod remove;
+mod report;
+mod save;
+mod tag;
+
+pub use commit::commit;
+pub use history::history;
+pub use import::import;
+pub use inspect::inspect;
+pub use list::list;
+pub use load::load;
+pub use prune::prune;
+pub use pull::pull;
+pub use push::push;
+pub use remove::remove;
+pub use save::save;
+pub use tag::tag;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! `docker pull`: resolve → choose the platform → fetch, hash and unpack all layers side by side → one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::JsonMessage;
+use api::auth::AuthConfig;
+use api::images::PullOptions;
+use bytes::Bytes;
+use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Manifest};
+use oci::{Digest, Platform, Reference, media_types};
+use registry::{Client, Credentials, Repository};
+use store::{Image, Lease, NewImage};
+use tokio::sync::mpsc::Sender;
+
+use super::download;
+use super::report::Report;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::{Engine, events};
+
+/// Fetches an image, or with neither tag nor digest all tags of a repository; the (last) image.
+pub async fn pull(
+    engine: &Engine,
+    options: PullOptions,
+    credentials: AuthConfig,
+    progress: Sender<JsonMessage>,
+) -> Result<Image> {
+    let reference = reference(&options)?;
+    let platform = match options.platform.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|e: oci::PlatformError| Error::invalid(e.to_string()))?),
+    };
+    let config =
+        registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
+    let pull = Pull {
+        engine: engine.clone(),
+        client: Client::new(config),
+        credentials: credentials_of(credentials),
+        platform,
+        report: Report::new(progress),
+    };
+    if !reference.is_name_only() {
+        return pull.one(&reference).await;
+    }
+    let tags = pull.repository(&reference).tags().await.map_err(|e| failed(e, &reference))?;
+    let mut last = None;
+    for tag in tags {
+        let reference = reference.with_tag(&tag).map_err(|e| Error::system(e.to_string()))?;
+        last = Some(pull.one(&reference).await?);
+    }
+    last.ok_or_else(|| Error::not_found(format!("no tags in repository {}", reference.familiar_name())))
+}
+
+/// The reference that a request's two fields mean.
+fn reference(options: &PullOptions) -> Result<Reference> {
+    let invalid = |e: oci::ReferenceError| Error::invalid(e.to_string());
+    let reference = Reference::parse_name(&options.from_image).map_err(invalid)?;
+    match options.tag.as_str() {
+        "" => Ok(reference),
+        tag => match tag.parse::<Digest>() {
+            Ok(digest) => Ok(reference.with_digest(digest)),
+            Err(_) => reference.with_tag(tag).map_err(invalid),
+        },
+    }
+}
+
+fn credentials_of(auth: AuthConfig) -> Option<Credentials> {
+    let credentials = Credentials {
+        username: auth.username,
+        password: auth.password,
+        auth: auth.auth,
+        identitytoken: auth.identitytoken,
+        registrytoken: auth.registrytoken,
+        serveraddress: auth.serveraddress,
+    };
+    credentials.is_somebody().then_some(credentials)
+}
+
+/// A registry's error about a whole image as the engine's.
+fn failed(error: registry::Error, reference: &Reference) -> Error {
+    match error {
+        // Docker's words, which clients match on.
+        registry::Error::RepositoryUnknown { .. } => Error::not_found(format!(
+            "pull access denied for {}, repository does not exist or may require 'docker login'",
+            reference.familiar_name()
+        )),
+        error => registry_error(error),
+    }
+}
+
+/// A registry's error as the engine's. Docker says "not found" also where access is denied: it can't tell.
+pub(super) fn registry_error(error: registry::Error) -> Error {
+    let kind = match error.kind() {
+        registry::Kind::NotFound | registry::Kind::Denied => Kind::NotFound,
+        registry::Kind::Unauthorized => Kind::Unauthorized,
+        registry::Kind::RateLimited => Kind::Unavailable,
+        registry::Kind::Unavailable | registry::Kind::Protocol => Kind::System,
+    };
+    let engine = Error::new(kind, crate::error::chain(&error));
+    match error.hint() {
+        Some(hint) => engine.with_hint(hint),
+        None => engine,
+    }
+}
+
+struct Pull {
+    engine: Engine,
+    client: Client,
+    credentials: Option<Credentials>,
+    platform: Option<Platform>,
+    report: Report,
+}
+
+/// A manifest that was chosen, with where it came from.
+struct Chosen {
+    digest: Digest,
+    manifest: Manifest,
+}
+
+impl Pull {
+    fn repository(&self, reference: &Reference) -> Repository {
+        self.client.repository(reference, self.credentials.clone())
+    }
+
+    async fn one(&self, reference: &Reference) -> Result<Image> {
+        let repository = self.repository(reference);
+        let from = reference.path.clone();
+        let (target, bytes) = repository.resolve().await.map_err(|e| failed(e, reference))?;
+        let shown = reference.tag.clone().unwrap_or_else(|| target.digest.to_string());
+        let mut message = JsonMessage::status(format!("Pulling from {from}"));
+        message.id = shown;
+        self.report.send(message).await?;
+
+        let purpose = format!("pull {}", reference.familiar());
+        let lease = Arc::new(self.engine.blocking(move |engine| Ok(engine.store().lease(&purpose)?)).await?);
+        let chosen = self.choose(&lease, &repository, &target, bytes, reference).await?;
+        let config = self.config(&lease, &repository, &chosen.manifest, reference).await?;
+        self.check_platform(&config, reference)?;
+        self.layers(&lease, &repository, &chosen.manifest, &config).await?;
+        let (image, new) = self.record(&lease, reference, &target.digest, &chosen.digest).await?;
+
+        self.report.send(JsonMessage::status(format!("Digest: {}", target.digest))).await?;
+        let outcome = if new { "Downloaded newer image for" } else { "Image is up to date for" };
+        self.report.send(JsonMessage::status(format!("Status: {outcome} {}", reference.familiar()))).await?;
+        Ok(image)
+    }
+
+    /// Keeps the documents from the target down to the manifest for the platform.
+    async fn choose(
+        &self,
+        lease: &Arc<Lease>,
+        repository: &Repository,
+        target: &Descriptor,
+        bytes: Bytes,
+        reference: &Reference,
+    ) -> Result<Chosen> {
+        let mut digest = target.digest.clone();
+        let mut bytes = bytes;
+        for _ in 0..oci::image::INDEX_DEPTH_MAX {
+            let document = Document::parse(&bytes)
+                .during(format_args!("read the manifest of {}", reference.familiar()))?;
+            self.keep(lease, &digest, bytes).await?;
+            let index = match document {
+                Document::Manifest(manifest) => return Ok(Chosen { digest, manifest: *manifest }),
+                Document::Index(index) => index,
+            };
+            let wanted = self.platform.clone().unwrap_or_else(Platform::host);
+            let member = index.best(&wanted).ok_or_else(|| {
+                Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries"))
+            })?;
+            digest = member.digest.clone();
+            (_, bytes) = repository.manifest(&digest).await.map_err(|e| failed(e, reference))?;
+        }
+        Err(Error::system(format!(
+            "the manifest of {} is an index in an index in an index",
+            reference.familiar()
+        )))
+    }
+
+    /// The image's configuration, kept as a blob.
+    async fn config(
+        &self,
+        lease: &Arc<Lease>,
+        repository: &Repository,
+        manifest: &Manifest,
+        reference: &Reference,
+    ) -> Result<ImageConfig> {
+        let descriptor = &manifest.config;
+        if !media_types::is_config(&descriptor.media_type) {
+            return Err(Error::invalid(format!(
+                "{} is no image: its configuration is of type {:?}",
+                reference.familiar(),
+                descriptor.media_type
+            )));
+        }
+        if descriptor.size > CONFIG_MAX {
+            return Err(Error::system(format!(
+                "the configuration of {} is larger than {CONFIG_MAX} bytes",
+                reference.familiar()
+            )));
+        }
+        let (own, digest) = (lease.clone(), descriptor.digest.clone());
+        let known = self
+            .engine
+            .blocking(move |engine| {
+                let store = engine.store();
+                match store.use_blob(&own, &digest)? {
+                    Some(_) => Ok(store.read_blob(&digest, CONFIG_MAX).ok()),
+                    None => Ok(None),
+                }
+            })
+            .await?;
+        let bytes = match known {
+            Some(bytes) => Bytes::from(bytes),
+            None => {
+                let mut blob = repository.blob(descriptor);
+                let mut bytes = Vec::new();
+                while let Some(chunk) = blob.chunk().await.map_err(|e| failed(e, reference))? {
+                    bytes.extend_from_slice(&chunk);
+                }
+                let bytes = Bytes::from(bytes);
+                self.keep(lease, &descriptor.digest, bytes.clone()).await?;
+                bytes
+            }
+        };
+        let config: ImageConfig = serde_json::from_slice(&bytes)
+            .during(format_args!("read the configuration of {}", reference.familiar()))?;
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return Err(store::Error::LayerCount { layers, diff_ids }.into());
+        }
+        Ok(config)
+    }
+
+    fn check_platform(&self, config: &ImageConfig, reference: &Reference) -> Result<()> {
+        let own = config.platform();
+        match &self.platform {
+            Some(wanted) if !wanted.matches(&own) => Err(Error::not_found(format!(
+                "image with reference {} was found but its platform ({own}) does not match the specified platform ({wanted})",
+                reference.familiar()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches and unpacks what isn't here.
+    async fn layers(
+        &self,
+        lease: &Arc<Lease>,
+        repository: &Repository,
+        manifest: &Manifest,
+        config: &ImageConfig,
+    ) -> Result<()> {
+        if let Some(layer) = manifest.layers.iter().find(|layer| !media_types::is_layer(&layer.media_type)) {
+            return Err(Error::invalid(format!("layers of type {:?} are not supported", layer.media_type)));
+        }
+        let fetch = download::Layers { engine: &self.engine, lease, repository, report: &self.report };
+        fetch.run(&manifest.layers, &config.rootfs.diff_ids).await
+    }
+
+    async fn keep(&self, lease: &Arc<Lease>, digest: &Digest, bytes: Bytes) -> Result<()> {
+        let (lease, digest) = (lease.clone(), digest.clone());
+        self.engine
+            .blocking(move |engine| {
+                use std::io::Write as _;
+                let store = engine.store();
+                if store.use_blob(&lease, &digest)?.is_none() {
+                    let mut writer = store.ingest(&lease)?;
+                    writer.write_all(&bytes).during("keep a document")?;
+                    writer.commit(Some(&digest))?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Makes the image visible; whether anything is new about it.
+    async fn record(
+        &self,
+        lease: &Arc<Lease>,
+        reference: &Reference,
+        target: &Digest,
+        manifest: &Digest,
+    ) -> Result<(Image, bool)> {
+        let (lease, reference) = (lease.clone(), reference.clone());
+        let (target, manifest) = (target.clone(), manifest.clone());
+        self.engine
+            .blocking(move |engine| {
+                let store = engine.store();
+                let by_digest = reference.with_digest(target.clone());
+                let mut names = vec![by_digest];
+                if let Some(tag) = &reference.tag {
+                    names.push(reference.with_tag(tag).map_err(|e| Error::invalid(e.to_string()))?);
+                }
+                let known = engine.db().read(|tx| -> Result<bool> {
+                    for name in &names {
+                        if state::tags::get(tx, name)?.is_none_or(|tag| tag.target != target) {
+                            return Ok(false);
+                        }
+                    }
+                    Ok(true)
+                })?;
+                let new = NewImage { manifest: &manifest, parent: None, tags: &names, target: Some(&target) };
+                let put = store.put_image(&new)?;
+                drop(lease);
+                let id = reference.familiar();
+                events::emit(
+                    engine,
+                    "image",
+                    "pull",
+                    &id,
+                    &BTreeMap::from([("name".to_owned(), reference.familiar_name())]),
+                );
+                Ok((put.image, put.new || !known))
+            })
+            .await
+    }
+}

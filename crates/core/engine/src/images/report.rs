@@ -1,0 +1,43 @@
+//! Telling a client how far its operation is.
+
+use api::JsonMessage;
+use api::common::Progress;
+use tokio::sync::mpsc::Sender;
+
+use crate::error::{Error, Result};
+
+/// Where the lines of an operation go. A client that went away cancels the operation at its next line.
+#[derive(Clone)]
+pub(crate) struct Report {
+    sender: Sender<JsonMessage>,
+}
+
+impl Report {
+    pub fn new(sender: Sender<JsonMessage>) -> Report {
+        Report { sender }
+    }
+
+    /// Sends a line from synchronous work.
+    pub fn line(&self, message: JsonMessage) -> Result<()> {
+        self.sender.blocking_send(message).map_err(|_| cancelled())
+    }
+
+    /// Sends a line from asynchronous work.
+    pub async fn send(&self, message: JsonMessage) -> Result<()> {
+        self.sender.send(message).await.map_err(|_| cancelled())
+    }
+
+    /// Sends a line if the client keeps up: there will be a newer one.
+    pub fn hint(&self, message: JsonMessage) {
+        self.sender.try_send(message).ok();
+    }
+}
+
+/// `current` of `total` bytes.
+pub(crate) fn bytes(current: u64, total: u64) -> Progress {
+    Progress { current: current as i64, total: total as i64, ..Progress::default() }
+}
+
+fn cancelled() -> Error {
+    Error::cancelled("the client went away")
+}

@@ -1,0 +1,289 @@
+//! `docker save`: an OCI layout that is a Docker archive too.
+//!
+//! Manifests, configurations and layers are written byte for byte as they came; a layer that was made here and has no
+//! archive yet is packed on the way, which always gives the same bytes. Names and order depend on the images only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use archive::{Entry, Packer};
+use bytes::Bytes;
+use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index};
+use oci::{ChainId, Digest, Reference, media_types};
+use store::{Image, Layer, Store};
+use tokio::sync::mpsc::Receiver;
+
+use super::layout::{self, Item, Repositories};
+use crate::error::{Context as _, Error, Result};
+use crate::{Engine, events, pipe};
+
+/// The archive of these images. A name without a tag stands for all tags of its repository.
+pub async fn save(engine: &Engine, names: Vec<String>) -> Result<Receiver<Result<Bytes>>> {
+    let plan = engine.blocking(move |engine| Plan::make(engine, &names)).await?;
+    let (writer, receiver) = pipe::writer();
+    let store = engine.store().clone();
+    tokio::task::spawn_blocking(move || {
+        let errors = writer.sender();
+        if let Err(error) = plan.write(&store, writer) {
+            errors.blocking_send(Err(error)).ok();
+        }
+    });
+    Ok(receiver)
+}
+
+/// All that goes into an archive, looked up before its first byte is sent.
+struct Plan {
+    /// Keeps the content until it is written.
+    _lease: store::Lease,
+    blobs: BTreeMap<Digest, Source>,
+    index: Vec<u8>,
+    manifest: Vec<u8>,
+    repositories: Vec<u8>,
+}
+
+/// Where the bytes of a blob come from.
+enum Source {
+    /// A file.
+    Blob(u64),
+    /// Packing a layer.
+    Layer(Layer, u64),
+}
+
+/// What the archive gets one entry in the index for.
+struct Target {
+    digest: Digest,
+    image: Image,
+    names: BTreeSet<Reference>,
+}
+
+impl Plan {
+    fn make(engine: &Engine, names: &[String]) -> Result<Plan> {
+        let store = engine.store();
+        let lease = store.lease("save")?;
+        let targets = targets(engine, names)?;
+        let mut plan = Plan {
+            _lease: lease,
+            blobs: BTreeMap::new(),
+            index: Vec::new(),
+            manifest: Vec::new(),
+            repositories: Vec::new(),
+        };
+        let mut items = Vec::new();
+        let mut repositories = Repositories::new();
+        let mut descriptors = Vec::new();
+        for target in &targets {
+            plan.add_document(store, &target.digest, INDEX_DEPTH_MAX)?;
+            descriptors.extend(plan.descriptors(store, target)?);
+            items.push(item(target));
+            list_names(target, &mut repositories);
+            let id = target.image.id.to_string();
+            events::emit(engine, "image", "save", &id, &BTreeMap::from([("name".to_owned(), id.clone())]));
+        }
+        let json = "write the archive's documents";
+        plan.index = serde_json::to_vec(&Index::new(descriptors)).during(json)?;
+        plan.manifest = serde_json::to_vec(&items).during(json)?;
+        plan.repositories = serde_json::to_vec(&repositories).during(json)?;
+        Ok(plan)
+    }
+
+    /// Adds a manifest or an index with everything below it that is here.
+    fn add_document(&mut self, store: &Store, digest: &Digest, depth: u32) -> Result<()> {
+        let document = store.document(digest)?;
+        self.add_blob(store, digest)?;
+        match document {
+            Document::Manifest(manifest) => {
+                self.add_blob(store, &manifest.config.digest)?;
+                let image = store.resolve(&digest.to_string(), None);
+                let chains = match &image {
+                    Ok(image) => ChainId::all(&image.config.rootfs.diff_ids).into_iter().map(Some).collect(),
+                    // No image, such as an attestation: only what is a file can be saved.
+                    Err(_) => vec![None; manifest.layers.len()],
+                };
+                for (layer, chain) in manifest.layers.iter().zip(chains) {
+                    self.add_layer(store, layer, chain.as_ref())?;
+                }
+            }
+            Document::Index(index) if depth > 0 => {
+                for member in &index.manifests {
+                    if store.blob_size(&member.digest)?.is_some() && self.is_whole(store, &member.digest)? {
+                        self.add_document(store, &member.digest, depth - 1)?;
+                    }
+                }
+            }
+            Document::Index(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a member of an index has all that it names here.
+    fn is_whole(&self, store: &Store, digest: &Digest) -> Result<bool> {
+        let Ok(Document::Manifest(manifest)) = store.document(digest) else { return Ok(true) };
+        let is_image = store.resolve(&digest.to_string(), None).is_ok();
+        let layers = manifest.layers.iter().map(|layer| &layer.digest);
+        for needed in layers.filter(|_| !is_image).chain([&manifest.config.digest]) {
+            if store.blob_size(needed)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn add_blob(&mut self, store: &Store, digest: &Digest) -> Result<()> {
+        let length =
+            store.use_blob(&self._lease, digest)?.ok_or_else(|| store::Error::NoBlob(digest.clone()))?;
+        self.blobs.insert(digest.clone(), Source::Blob(length));
+        Ok(())
+    }
+
+    fn add_layer(&mut self, store: &Store, descriptor: &Descriptor, chain: Option<&ChainId>) -> Result<()> {
+        if store.use_blob(&self._lease, &descriptor.digest)?.is_some() {
+            return self.add_blob(store, &descriptor.digest);
+        }
+        let layer = match chain {
+            Some(chain) => store.use_layer(&self._lease, chain)?,
+            None => None,
+        };
+        match layer {
+            Some(layer) if layer.diff_id == descriptor.digest && layer.archive_size.is_some() => {
+                let length = layer.archive_size.unwrap_or_default();
+                self.blobs.insert(descriptor.digest.clone(), Source::Layer(layer, length));
+                Ok(())
+            }
+            _ => Err(Error::from(store::Error::NoBlob(descriptor.digest.clone()))
+                .with_hint("pull or load the image again")),
+        }
+    }
+
+    /// The entries of the index for a target: one for each name.
+    fn descriptors(&self, store: &Store, target: &Target) -> Result<Vec<Descriptor>> {
+        let media_type = store.document(&target.digest)?.media_type().to_owned();
+        let length = store.blob_size(&target.digest)?.unwrap_or_default();
+        let mut plain = Descriptor::new(&media_type, target.digest.clone(), length);
+        if !media_types::is_index(&media_type) {
+            plain.platform = Some(target.image.config.platform());
+        }
+        if target.names.is_empty() {
+            return Ok(vec![plain]);
+        }
+        let named = target.names.iter().map(|name| {
+            let mut descriptor = plain.clone();
+            descriptor.annotations.insert(layout::IMAGE_NAME.to_owned(), name.to_string());
+            descriptor.annotations.insert(layout::REF_NAME.to_owned(), name.tag.clone().unwrap_or_default());
+            descriptor
+        });
+        Ok(named.collect())
+    }
+
+    fn write(&self, store: &Store, writer: pipe::Writer) -> Result<()> {
+        let failed = "write the archive";
+        let mut packer = Packer::new(writer);
+        packer.append(&Entry::directory("blobs/", 0o755)).during(failed)?;
+        packer.append(&Entry::directory("blobs/sha256/", 0o755)).during(failed)?;
+        for (digest, source) in &self.blobs {
+            match source {
+                Source::Blob(length) => {
+                    let file = store.open_blob(digest)?;
+                    packer
+                        .append_file(&Entry::file(layout::blob(digest), 0o644, *length), file)
+                        .during(failed)?;
+                }
+                Source::Layer(layer, length) => {
+                    let entry = Entry::file(layout::blob(digest), 0o644, *length);
+                    pack_layer(store, layer, &mut packer, &entry)?;
+                }
+            }
+        }
+        for (name, bytes) in [
+            (layout::INDEX, &self.index[..]),
+            (layout::MANIFEST, &self.manifest),
+            (layout::OCI_LAYOUT, layout::OCI_LAYOUT_CONTENT.as_bytes()),
+            (layout::REPOSITORIES, &self.repositories),
+        ] {
+            packer.append_bytes(&Entry::file(name, 0o644, 0), bytes).during(failed)?;
+        }
+        let mut writer = packer.finish().during(failed)?;
+        writer.flush().during(failed)
+    }
+}
+
+/// Packs a layer into the archive, on a second thread as packing writes and the archive reads.
+fn pack_layer(store: &Store, layer: &Layer, packer: &mut Packer<pipe::Writer>, entry: &Entry) -> Result<()> {
+    let (reader, writer) = io::pipe().during("make a pipe")?;
+    std::thread::scope(|scope| {
+        let packing =
+            scope.spawn(move || store.layer_tar(layer, io::BufWriter::with_capacity(1 << 20, writer)));
+        let written = packer.append_file(entry, reader).during("write the archive");
+        match packing.join() {
+            // The reader's reason comes first: a client that went away breaks the pipe for both.
+            Ok(packed) => written.and(packed.map_err(Error::from)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// What these names mean, each target once, in the order of the names.
+fn targets(engine: &Engine, names: &[String]) -> Result<Vec<Target>> {
+    let store = engine.store();
+    let mut targets: Vec<Target> = Vec::new();
+    for name in names {
+        for (digest, image, reference) in meanings(engine, name)? {
+            match targets.iter_mut().find(|target| target.digest == digest) {
+                Some(target) => target.names.extend(reference),
+                None => targets.push(Target { digest, image, names: reference.into_iter().collect() }),
+            }
+        }
+    }
+    if targets.is_empty() {
+        return Err(Error::invalid("no image to save"));
+    }
+    for target in &targets {
+        // A tag may be broken; better now than in the middle of the archive.
+        store.document(&target.digest)?;
+    }
+    Ok(targets)
+}
+
+type Meaning = (Digest, Image, Option<Reference>);
+
+fn meanings(engine: &Engine, name: &str) -> Result<Vec<Meaning>> {
+    let store = engine.store();
+    if let Ok(reference) = Reference::parse_name(name)
+        && reference.is_name_only()
+    {
+        let repository = reference.name();
+        let tags = engine.db().read(state::tags::all)?;
+        let tags: Vec<_> = tags
+            .into_iter()
+            .filter(|tag| tag.reference.name() == repository && tag.reference.digest.is_none())
+            .collect();
+        if !tags.is_empty() {
+            return tags
+                .into_iter()
+                .map(|tag| {
+                    Ok((tag.target, store.resolve(&tag.reference.familiar(), None)?, Some(tag.reference)))
+                })
+                .collect();
+        }
+    }
+    let (record, tag) = store.find(name, None)?;
+    let target = tag.as_ref().map_or_else(|| record.digest.clone(), |tag| tag.target.clone());
+    let reference = tag.map(|tag| tag.reference).filter(|reference| reference.digest.is_none());
+    Ok(vec![(target, store.load(record)?, reference)])
+}
+
+fn item(target: &Target) -> Item {
+    let image = &target.image;
+    Item {
+        config: layout::blob(&image.id),
+        repo_tags: (!target.names.is_empty()).then(|| target.names.iter().map(Reference::familiar).collect()),
+        layers: image.manifest.layers.iter().map(|layer| layout::blob(&layer.digest)).collect(),
+    }
+}
+
+fn list_names(target: &Target, repositories: &mut Repositories) {
+    let Some(top) = target.image.manifest.layers.last() else { return };
+    for name in &target.names {
+        let tag = name.tag.clone().unwrap_or_default();
+        repositories.entry(name.familiar_name()).or_default().insert(tag, top.digest.hex().to_owned());
+    }
+}

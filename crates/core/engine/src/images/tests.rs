@@ -1,0 +1,1 @@
+//! Images as a whole: import, save, load, tag, remove, prune, list.
