@@ -1,0 +1,9 @@
+//! Containers made for real, as root, from busybox. Every test has its own root file system in a temporary directory and its own
+//! control group, and leaves neither processes nor mounts nor groups behind.
+
+mod cgroups;
+mod exec;
+mod hardening;
+mod life;
+mod mounts;
+mod scene;
