@@ -177,7 +177,8 @@ pub enum Origin {
 pub struct Mount {
     /// What it holds.
     pub kind: MountKind,
-    /// Where the files of a bind or the first content of a cache come from.
+    /// Where the files of a bind or the first content of a cache come from. The key has the content instead.
+    #[serde(skip)]
     pub from: Origin,
     /// Path in `from`.
     pub source: String,
@@ -248,7 +249,8 @@ pub enum Sharing {
 pub struct Copy {
     /// `ADD` and not `COPY`.
     pub is_add: bool,
-    /// Where path sources are.
+    /// Where path sources are. The key has the content instead.
+    #[serde(skip)]
     pub from: Origin,
     /// The sources in order.
     pub sources: Vec<CopySource>,
@@ -264,9 +266,20 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// Unpack archives: local ones always (`ADD`), or as `--unpack` says.
     pub unpack: Option<bool>,
-    /// The words of a trailing comment: they are sources if the context has a file called like the first.
+    /// How Docker reads a line whose trailing `# …` was taken for a comment: meant if the context has such a file.
     #[serde(skip)]
-    pub comment: Vec<String>,
+    pub literal: Option<Literal>,
+}
+
+/// A `COPY` with the words of its trailing comment as sources.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Literal {
+    /// The first word of the comment, a file name that begins with `#`.
+    pub first: String,
+    /// All sources.
+    pub sources: Vec<CopySource>,
+    /// The last word, resolved.
+    pub dest: String,
 }
 
 /// One source.
@@ -295,4 +308,6 @@ pub enum CopySource {
 pub struct Mkdir {
     /// Absolute path.
     pub path: String,
+    /// Who gets what is made: `user[:group]`; empty is root.
+    pub user: String,
 }

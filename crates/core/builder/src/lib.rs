@@ -1,19 +1,31 @@
 //! Building images from Dockerfiles.
 //!
 //! A build is a graph: the syntax tree ([`dockerfile`]) is lowered to operations ([`lower`], pure), whose keys are digests
-//! of what an operation does and of the content it reads ([`key`]); a solver ([`solve`]) runs what is not in the cache, side by
-//! side; the result is written to the store as a manifest, never as a tar ([`export`]).
+//! of what an operation does and of the content it reads (`key`); a solver ([`solve`]) runs what is not in the cache, side by
+//! side; the result is written to the store as a manifest, never as a tar (`export`).
 //!
 //! Synchronous; steps run on threads. Knows layers and images, no containers, no HTTP. Networks, base images and URLs come
 //! through closures of [`Env`]. Nothing prints: progress goes to the caller as [`Event`]s.
 
+mod build;
 mod error;
 mod event;
+mod exec;
+mod export;
+mod files;
 pub mod graph;
+mod key;
 pub mod lower;
 mod mode;
+mod progress;
 mod request;
+mod session;
+pub mod solve;
+mod squash;
+mod step;
+mod users;
 
+pub use build::build;
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
 pub use request::{

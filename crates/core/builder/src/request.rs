@@ -15,11 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone)]
 pub struct Env {
     /// Layers and blobs.
-    pub store: (),
+    pub store: store::Store,
     /// The build cache.
     pub db: state::Db,
     /// Directories of cache mounts (`R/cache-mounts`).
     pub cache_mounts: PathBuf,
+    /// A directory in memory for what must not reach the disk (`RUN/build`); made if it is missing.
+    pub run: PathBuf,
     /// Gives a `RUN` its network.
     pub network: Networks,
     /// Finds the image of a `FROM`, pulling it if that is wanted.
@@ -140,10 +142,9 @@ pub struct Limits {
     pub shm_size: Option<u64>,
 }
 
-/// One build.
+/// One build; its context is given apart, because a stream can be read once.
+#[derive(Debug, Clone)]
 pub struct Request {
-    /// The files.
-    pub context: Context,
     /// Further contexts by name.
     pub named_contexts: BTreeMap<String, NamedContext>,
     /// The recipe.
@@ -189,7 +190,6 @@ pub struct Request {
 impl Default for Request {
     fn default() -> Self {
         Self {
-            context: Context::Empty,
             named_contexts: BTreeMap::new(),
             dockerfile: DockerfileSource::InContext(None),
             target: None,

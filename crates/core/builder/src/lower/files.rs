@@ -2,7 +2,7 @@
 
 use super::stage::StageState;
 use super::{Error, Lowering, history, path};
-use crate::graph::{Copy, CopySource, Mkdir, OpKind, Origin};
+use crate::graph::{Copy, CopySource, Literal, Mkdir, OpKind, Origin};
 use dockerfile::ast::{Heredoc, Instruction, Source, Transfer, Word};
 use dockerfile::expand::Expander;
 
@@ -43,6 +43,7 @@ pub(super) fn transfer(
     for word in &t.exclude {
         exclude.push(l.expand(s, &word.text, word.span)?);
     }
+    let literal = literal(l, s, t, &sources, &written)?;
     let copy = Copy {
         is_add,
         from,
@@ -53,11 +54,33 @@ pub(super) fn transfer(
         parents: t.parents,
         exclude,
         unpack: t.unpack,
-        comment: t.comment.iter().flat_map(|c| &c.words).map(|w| w.text.clone()).collect(),
+        literal,
     };
     let created_by = history::copy(&copy, &written);
     l.push(s, OpKind::Copy(Box::new(copy)), i, created_by);
     Ok(())
+}
+
+/// Docker's reading of a line with a trailing comment.
+fn literal(
+    l: &mut Lowering<'_>,
+    s: &StageState,
+    t: &Transfer,
+    sources: &[CopySource],
+    dest: &str,
+) -> Result<Option<Literal>, Error> {
+    let Some(comment) = &t.comment else { return Ok(None) };
+    let mut words = Vec::with_capacity(comment.words.len());
+    for word in &comment.words {
+        // What does not expand was a comment.
+        let Ok(text) = l.expand(s, &word.text, word.span) else { return Ok(None) };
+        words.push(text);
+    }
+    let Some(last) = words.pop() else { return Ok(None) };
+    let mut all = sources.to_vec();
+    all.extend(std::iter::once(dest.to_string()).chain(words).map(CopySource::Path));
+    let dest = path::resolve(&s.config.config.working_dir, &last);
+    Ok(Some(Literal { first: comment.words[0].text.clone(), sources: all, dest }))
 }
 
 fn optional(l: &mut Lowering<'_>, s: &StageState, word: &Option<Word>) -> Result<Option<String>, Error> {
@@ -137,6 +160,7 @@ pub(super) fn workdir(
         s.note(created_by);
         return Ok(());
     }
-    l.push(s, OpKind::Mkdir(Mkdir { path }), i, created_by);
+    let user = s.config.config.user.clone();
+    l.push(s, OpKind::Mkdir(Mkdir { path, user }), i, created_by);
     Ok(())
 }

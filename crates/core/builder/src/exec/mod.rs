@@ -1,0 +1,108 @@
+//! Doing operations: reading what they read (for the key), then making their layer.
+
+mod copy;
+mod mkdir;
+mod mounts;
+mod network;
+mod output;
+mod process;
+mod spec;
+mod stubs;
+
+use crate::error::Error;
+use crate::files::select::Match;
+use crate::graph::{Op, OpKind};
+use crate::progress::Step;
+use crate::session::{Scratch, Session, io_error};
+use crate::step::Inputs;
+use oci::ChainId;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use sys::mount::Overlay;
+use sys::root::Root;
+
+/// What was read for the key, and serves the work.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    /// What every path source matched, by its number.
+    matches: BTreeMap<usize, Vec<Match>>,
+    /// What was fetched, by the source's number.
+    fetched: BTreeMap<usize, copy::Spooled>,
+    /// The stage or image that files come from.
+    view: Option<Root>,
+    /// Docker's reading of the line holds.
+    literal: bool,
+    /// Something changed while it was read: the result must not be remembered.
+    pub unsteady: bool,
+    scratch: Option<Scratch>,
+}
+
+/// Reads what the operation reads; the digests go into its key.
+pub(crate) fn read(
+    session: &Session<'_>,
+    op: &Op,
+    inputs: &Inputs,
+    prepared: &mut Prepared,
+) -> Result<BTreeMap<String, String>, Error> {
+    match &op.kind {
+        OpKind::Copy(c) => copy::read(session, op, c, inputs, prepared),
+        OpKind::Run(run) => mounts::read(session, op, run, inputs),
+        OpKind::Mkdir(_) => Ok(BTreeMap::new()),
+    }
+}
+
+/// Makes the operation's layer; the layer stack with it.
+pub(crate) fn run(
+    session: &Session<'_>,
+    op: &Op,
+    inputs: &Inputs,
+    parent: Option<&ChainId>,
+    prepared: &mut Prepared,
+    step: &Step<'_, '_>,
+) -> Result<Option<ChainId>, Error> {
+    match &op.kind {
+        OpKind::Copy(c) => copy::run(session, op, c, parent, prepared),
+        OpKind::Run(run) => process::run(session, op, run, inputs, parent, step),
+        OpKind::Mkdir(dir) => mkdir::run(session, op, dir, parent),
+    }
+}
+
+/// A writable file system on top of a layer stack.
+struct Workspace {
+    scratch: Scratch,
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+impl Workspace {
+    fn new(session: &Session<'_>) -> Result<Self, Error> {
+        let scratch = session.scratch()?;
+        let (upper, work) = (scratch.dir("upper")?, scratch.dir("work")?);
+        Ok(Self { scratch, upper, work })
+    }
+
+    /// The file system: writes go to `upper`. Syncing is the store's when the layer is published.
+    fn overlay(&self, session: &Session<'_>, parent: Option<&ChainId>) -> Result<Overlay, Error> {
+        let overlay = session.env.store.overlay(parent, Some(&self.upper), Some(&self.work));
+        let mut overlay = overlay.map_err(|e| Error::Store { attempt: "find layers", source: e.into() })?;
+        overlay.volatile = true;
+        Ok(overlay)
+    }
+
+    fn mount(&self, session: &Session<'_>, parent: Option<&ChainId>) -> Result<Root, Error> {
+        let mount = self.overlay(session, parent)?.mount();
+        let mount = mount.map_err(|e| Error::Store { attempt: "mount layers", source: e.into() })?;
+        Root::from_fd(mount).map_err(io_error("open", &self.upper))
+    }
+
+    /// Makes what was written a layer.
+    fn commit(self, session: &Session<'_>, parent: Option<&ChainId>) -> Result<ChainId, Error> {
+        if let (Some(seconds), true) = (session.request.source_date_epoch, session.request.rewrite_timestamp)
+        {
+            crate::files::copy::clamp_times(&self.upper, seconds)
+                .map_err(|e| Error::Store { attempt: "set times of the layer", source: e.into() })?;
+        }
+        let layer = session.env.store.layer_from_dir(session.lease, parent, &self.upper);
+        layer.map(|l| l.chain_id).map_err(|e| Error::Store { attempt: "make layer", source: e.into() })
+    }
+}

@@ -1,0 +1,325 @@
+//! `RUN --mount`: what each kind of mount is bound from.
+//!
+//! Sources that an image or a context chooses are opened below their root and bound by descriptor, so no link and no race
+//! leads out (CVE-2024-23651). What is mounted writable from a context or a stage is thrown away afterwards.
+
+use super::spec::{bind, kernel};
+use crate::error::Error;
+use crate::files::copy::Writer;
+use crate::files::{digest, select};
+use crate::graph::{Mount, MountKind, Op, Origin, Run, Sharing};
+use crate::session::{Scratch, Session, io_error, make_private, tree};
+use crate::step::{Inputs, file_error};
+use dockerfile::ignore::Ignore;
+use oci::Digest;
+use rustix::fs::FlockOperation;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use sys::mount::Overlay;
+use sys::root::Root;
+
+/// How often a waiting step looks again at a locked cache.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// Mounts that are ready, and what must live as long as they are used.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub mounts: Vec<oci::runtime::Mount>,
+    /// Secrets that are given as variables.
+    pub env: Vec<String>,
+    fds: Vec<OwnedFd>,
+    locks: Vec<File>,
+    scratch: Vec<Scratch>,
+    secrets: Option<Scratch>,
+}
+
+/// Digests of what bind mounts show; a stage is known by its layers.
+pub(crate) fn read(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    inputs: &Inputs,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut read = BTreeMap::new();
+    for mount in run.mounts.iter().filter(|m| m.kind == MountKind::Bind) {
+        match (&mount.from, session.context_of(&mount.from)) {
+            (Origin::Fs(fs), _) => {
+                let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".into(), |c| c.to_string());
+                read.insert(format!("of mount {}", mount.target), chain);
+            }
+            (_, Some(context)) => {
+                let cancelled = || session.stopped();
+                let from = tree(&context.root, Some(context), &cancelled);
+                let fail = |e| mount_error(session, op, mount, e);
+                let found = select::select(&from, &mount.source, &Ignore::default()).map_err(fail)?;
+                for found in &found {
+                    let fail = |e| mount_error(session, op, mount, e);
+                    read.extend(digest::entries(&from, &found.items, &session.env.db).map_err(fail)?);
+                }
+            }
+            (Origin::Context(_), None) => {}
+        }
+    }
+    Ok(digest::summarise(read, 2000))
+}
+
+/// An error that points at the mount and not only at the instruction.
+fn mount_error(session: &Session<'_>, op: &Op, mount: &Mount, error: crate::files::Error) -> Error {
+    let mut at = op.clone();
+    at.span = mount.span;
+    file_error(session, &at, error)
+}
+
+/// Prepares all mounts of a `RUN`.
+pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Result<Held, Error> {
+    let mut held = Held::default();
+    for mount in &run.mounts {
+        match &mount.kind {
+            MountKind::Bind => held.bind(session, op, mount, inputs)?,
+            MountKind::Cache { .. } => held.cache(session, op, mount, inputs)?,
+            MountKind::Tmpfs { size } => held.tmpfs(mount, *size),
+            MountKind::Secret { .. } => held.secret(session, op, mount)?,
+        }
+    }
+    if let Some(script) = &run.script {
+        let scratch = session.scratch()?;
+        let dir = scratch.dir("pipes")?;
+        scratch.file(
+            &format!("pipes/{}", script.name.replace('/', "_")),
+            script.content.as_bytes(),
+            0o755,
+        )?;
+        held.mounts.push(bind(&dir, "/dev/pipes", true));
+        held.scratch.push(scratch);
+    }
+    Ok(held)
+}
+
+impl Held {
+    /// Adds a bind of whatever the descriptor is open on.
+    fn by_fd(&mut self, fd: OwnedFd, mount: &Mount, readonly: bool) {
+        let source = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        self.mounts.push(bind(&source, &mount.target, readonly));
+        self.fds.push(fd);
+    }
+
+    fn tmpfs(&mut self, mount: &Mount, size: u64) {
+        let size = (size > 0).then(|| format!("size={size}"));
+        let mut options = vec!["nosuid", "nodev", "mode=1777"];
+        options.extend(size.as_deref());
+        self.mounts.push(kernel("tmpfs", &mount.target, &options));
+    }
+
+    fn bind(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
+        let Origin::Fs(fs) = &mount.from else {
+            let snapshot = self.snapshot(session, op, mount)?;
+            if mount.readonly {
+                self.mounts.push(bind(&snapshot, &mount.target, true));
+                return Ok(());
+            }
+            return self.throw_away(session, mount, vec![snapshot], Path::new(""));
+        };
+        let chain = inputs.chain(session, op, fs);
+        let lower = match &chain {
+            Some(chain) => session.env.store.layer_dirs(chain),
+            None => Ok(Vec::new()),
+        };
+        let mut lower = lower.map_err(|e| Error::Store { attempt: "find layers", source: e.into() })?;
+        if lower.is_empty() {
+            let scratch = session.scratch()?;
+            lower.push(scratch.dir("empty")?);
+            self.scratch.push(scratch);
+        }
+        if !mount.readonly {
+            return self.throw_away(session, mount, lower, Path::new(&mount.source));
+        }
+        let overlay = Overlay { lower, ..Overlay::default() };
+        let fd =
+            open_mounted(&overlay, Path::new(&mount.source)).map_err(|e| not_there(session, op, mount, e))?;
+        self.by_fd(fd, mount, true);
+        Ok(())
+    }
+
+    /// Mounts directories writable; what is written is lost.
+    fn throw_away(
+        &mut self,
+        session: &Session<'_>,
+        mount: &Mount,
+        lower: Vec<PathBuf>,
+        source: &Path,
+    ) -> Result<(), Error> {
+        let scratch = session.scratch()?;
+        let overlay = Overlay {
+            lower,
+            upper: Some(scratch.dir("upper")?),
+            work: Some(scratch.dir("work")?),
+            volatile: true,
+        };
+        let fd = open_mounted(&overlay, source).map_err(io_error("mount", source))?;
+        self.by_fd(fd, mount, false);
+        self.scratch.push(scratch);
+        Ok(())
+    }
+
+    /// The files of a context as the ignore file leaves them, copied once per build.
+    fn snapshot(&self, session: &Session<'_>, op: &Op, mount: &Mount) -> Result<PathBuf, Error> {
+        let Some(context) = session.context_of(&mount.from) else {
+            return Err(Error::Step(session.step_error(op, "unknown context")));
+        };
+        let key = format!("{:?} {}", mount.from, mount.source);
+        let (path, _) = session.snapshots.get(key, || {
+            let path = session.lease.scratch();
+            make_private(&path)?;
+            let cancelled = || session.stopped();
+            let from = tree(&context.root, Some(context), &cancelled);
+            copy_into(&from, &mount.source, &path).map_err(|e| mount_error(session, op, mount, e))
+        })?;
+        Ok(path)
+    }
+
+    fn cache(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
+        let MountKind::Cache { id, sharing, mode, uid, gid, seeded } = &mount.kind else { return Ok(()) };
+        let base = &session.env.cache_mounts;
+        std::fs::create_dir_all(base).map_err(io_error("make", base))?;
+        std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
+            .map_err(io_error("set mode of", base))?;
+        let name = Digest::sha256(id.as_bytes()).hex().to_string();
+        let (lock, name) = lock(session, base, &name, *sharing)?;
+        self.locks.push(lock);
+        let dir = base.join(&name);
+        match std::fs::create_dir(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(io_error("make", &dir)(e)),
+            Ok(()) => {
+                chown(&dir, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &dir))?;
+                let mode = PermissionsExt::from_mode(*mode);
+                std::fs::set_permissions(&dir, mode).map_err(io_error("set mode of", &dir))?;
+                if *seeded {
+                    seed(session, op, mount, inputs, &dir)?;
+                }
+            }
+        }
+        let root = Root::open(&dir).map_err(io_error("open", &dir))?;
+        let fd = root.as_fd().try_clone_to_owned().map_err(io_error("open", &dir))?;
+        self.by_fd(fd, mount, mount.readonly);
+        Ok(())
+    }
+
+    fn secret(&mut self, session: &Session<'_>, op: &Op, mount: &Mount) -> Result<(), Error> {
+        let MountKind::Secret { id, required, mode, uid, gid, env } = &mount.kind else { return Ok(()) };
+        let Some(secret) = session.request.secrets.get(id) else {
+            if !*required {
+                return Ok(());
+            }
+            let mut error = session.step_error(op, format!("secret {id}: not found"));
+            error.place = session.file.place(mount.span);
+            error.hint = Some(format!("give it with --secret id={id},src=file"));
+            return Err(Error::Step(error));
+        };
+        if let Some(name) = env {
+            let text = String::from_utf8_lossy(secret);
+            self.env.push(format!("{name}={}", text.trim_end_matches('\0')));
+        }
+        if mount.target.is_empty() {
+            return Ok(());
+        }
+        if self.secrets.is_none() {
+            let run = &session.env.run;
+            std::fs::create_dir_all(run).map_err(io_error("make", run))?;
+            let path = run.join(format!("build-{:016x}", fastrand::u64(..)));
+            make_private(&path)?;
+            self.secrets = Some(Scratch { path });
+        }
+        let Some(dir) = &self.secrets else { return Ok(()) };
+        let path = dir.file(&format!("{}", self.mounts.len()), secret, *mode)?;
+        chown(&path, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &path))?;
+        self.mounts.push(bind(&path, &mount.target, true));
+        Ok(())
+    }
+}
+
+/// A path in an overlay that is mounted nowhere. Before Linux 6.15 such a mount cannot be bound from.
+fn open_mounted(overlay: &Overlay, source: &Path) -> std::io::Result<OwnedFd> {
+    let mounted = overlay.mount().map_err(std::io::Error::other)?;
+    let root = Root::from_fd(mounted)?;
+    let fd = root.resolve(source)?;
+    sys::mount::open_tree_clone(fd.as_fd(), Path::new(""), true).map(drop)?;
+    Ok(fd)
+}
+
+fn not_there(session: &Session<'_>, op: &Op, mount: &Mount, error: std::io::Error) -> Error {
+    let mut step = session.step_error(op, format!("mount {} of {}", mount.source, mount.target));
+    if error.kind() == std::io::ErrorKind::NotFound {
+        step.message = format!("failed to calculate checksum of ref: {:?}: not found", mount.source);
+    } else {
+        step.source = Some(error.into());
+    }
+    step.place = session.file.place(mount.span);
+    Error::Step(step)
+}
+
+/// Copies what `source` means into `dir`; the path of the copy.
+fn copy_into(
+    from: &crate::files::walk::Tree<'_>,
+    source: &str,
+    dir: &Path,
+) -> Result<PathBuf, crate::files::Error> {
+    let found = select::select(from, source, &Ignore::default())?;
+    let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
+    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
+    for found in &found {
+        writer.copy(from, found, "/content", false)?;
+    }
+    Ok(dir.join("content"))
+}
+
+/// Fills a new cache directory.
+fn seed(session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs, dir: &Path) -> Result<(), Error> {
+    let context = session.context_of(&mount.from);
+    let view = match &mount.from {
+        Origin::Fs(fs) => session.view(inputs.chain(session, op, fs).as_ref())?,
+        Origin::Context(_) => None,
+    };
+    let Some(root) = context.map(|c| &c.root).or(view.as_ref()) else { return Ok(()) };
+    let cancelled = || session.stopped();
+    let from = tree(root, context, &cancelled);
+    let fail = |e| mount_error(session, op, mount, e);
+    let found = select::select(&from, &mount.source, &Ignore::default()).map_err(fail)?;
+    let root = Root::open(dir).map_err(io_error("open", dir))?;
+    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
+    for found in &found {
+        writer.copy(&from, found, "/", false).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Locks a cache as its sharing says; the name of the directory to use.
+fn lock(session: &Session<'_>, base: &Path, name: &str, sharing: Sharing) -> Result<(File, String), Error> {
+    for number in 0u32.. {
+        let name = if number == 0 { name.to_string() } else { format!("{name}-{number}") };
+        let path = base.join(format!("{name}.lock"));
+        let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
+        let file = options.open(&path).map_err(io_error("open", &path))?;
+        let how = match sharing {
+            Sharing::Shared => FlockOperation::NonBlockingLockShared,
+            Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
+        };
+        loop {
+            match rustix::fs::flock(&file, how) {
+                Ok(()) => return Ok((file, name)),
+                Err(rustix::io::Errno::WOULDBLOCK) if sharing == Sharing::Private => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(e) => return Err(io_error("lock", &path)(e.into())),
+            }
+            if session.stopped() {
+                return Err(Error::Cancelled);
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+    Err(Error::Cancelled)
+}

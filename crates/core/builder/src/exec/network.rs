@@ -1,0 +1,45 @@
+//! The network of a `RUN`, and the files that tell a process about it.
+
+use crate::error::Error;
+use crate::graph::{NetKind, Op, Run};
+use crate::request::{NetHandle, NetMode};
+use crate::session::{Scratch, Session};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Name of the machine that a `RUN` sees.
+pub(crate) const HOSTNAME: &str = "buildkitsandbox";
+
+/// A network and its files.
+pub(crate) struct Net {
+    pub handle: NetHandle,
+    pub hosts: PathBuf,
+    pub resolv_conf: PathBuf,
+}
+
+/// Sets up what the `RUN`, or else the build, asks for.
+pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, scratch: &Scratch) -> Result<Net, Error> {
+    let mode = match run.network {
+        None => session.request.network.clone(),
+        Some(NetKind::None) => NetMode::None,
+        Some(NetKind::Host) => NetMode::Host,
+    };
+    let handle = (session.env.network)(&mode).map_err(|source| {
+        let mut error = session.step_error(op, "set up the network of the step");
+        error.source = Some(source);
+        Error::Step(error)
+    })?;
+    let hosts = scratch.file("hosts", hosts(&handle, &session.request.extra_hosts).as_bytes(), 0o644)?;
+    let resolv_conf = scratch.file("resolv.conf", handle.resolv_conf.as_bytes(), 0o644)?;
+    Ok(Net { handle, hosts, resolv_conf })
+}
+
+fn hosts(handle: &NetHandle, extra: &[(String, String)]) -> String {
+    let mut text = format!(
+        "127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+    );
+    for (name, address) in handle.hosts.iter().chain(extra) {
+        let _ = writeln!(text, "{address}\t{name}");
+    }
+    text
+}

@@ -1,0 +1,245 @@
+//! `RUN`: a process in a container of its own, whose writes become the layer.
+
+use super::output::{Decoder, Tail, hint};
+use super::{Workspace, mounts, network, spec, stubs};
+use crate::error::{Error, StepError};
+use crate::event::Stream;
+use crate::graph::{Op, Run};
+use crate::progress::Step;
+use crate::session::{Session, io_error};
+use crate::step::Inputs;
+use crate::users::Users;
+use oci::ChainId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often a running process looks whether the build was cancelled.
+const CANCEL_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// How long the last processes of a killed group may take to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the process and makes the layer.
+pub(crate) fn run(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    inputs: &Inputs,
+    parent: Option<&ChainId>,
+    step: &Step<'_, '_>,
+) -> Result<Option<ChainId>, Error> {
+    let workspace = Workspace::new(session)?;
+    let held = mounts::set_up(session, op, run, inputs)?;
+    let net = network::set_up(session, op, run, &workspace.scratch)?;
+    let view = session.view(parent)?;
+    let failed = |message: String| Error::Step(session.step_error(op, message));
+    let who = Users::read(view.as_ref()).process(&run.user).map_err(failed)?;
+    let has = |name: &str| run.env.iter().any(|e| e.split('=').next() == Some(name));
+    let proxies = run.proxies.iter().filter(|p| !has(p.split('=').next().unwrap_or_default()));
+    let spec = spec::spec(spec::Inputs {
+        run,
+        who,
+        env: proxies.chain(&held.env).cloned().collect(),
+        hosts: &net.hosts,
+        resolv_conf: &net.resolv_conf,
+        mounts: held.mounts.clone(),
+        host_network: net.handle.netns.is_none(),
+        all_capabilities: runtime::capabilities::all().collect(),
+        limits: &session.request.limits,
+        cgroup: cgroup_path(session),
+    });
+    let stubs: Vec<stubs::Stub> =
+        spec::mount_points(&spec).into_iter().map(|(path, is_dir)| stubs::Stub { path, is_dir }).collect();
+    let stubs = stubs::make(&workspace.scratch, view.as_ref(), &stubs)?;
+    drop(view);
+    let mut overlay = workspace.overlay(session, parent)?;
+    overlay.lower.push(stubs);
+    let rootfs = runtime::Rootfs::Overlay(overlay);
+    let ended = execute(session, &spec, rootfs, net.handle.netns.as_ref(), step)?;
+    // Before the layer is made: nothing of the step may be in use any more.
+    drop((held, net));
+    match ended {
+        Ended::Cancelled => Err(Error::Cancelled),
+        Ended::Exited { code: 0, .. } => workspace.commit(session, parent).map(Some),
+        Ended::Exited { code, output, reason } => Err(exited(session, op, run, code, output, reason)),
+        Ended::NotStarted(error) => Err(Error::Step(Box::new(StepError {
+            source: Some(error.into()),
+            ..*session.step_error(op, "start the process of the step")
+        }))),
+    }
+}
+
+fn cgroup_path(session: &Session<'_>) -> String {
+    match session.env.cgroup_parent.as_str() {
+        "" => String::new(),
+        parent => format!("{}/build-{:016x}", parent.trim_end_matches('/'), fastrand::u64(..)),
+    }
+}
+
+/// How a process ended.
+enum Ended {
+    Exited { code: i32, output: String, reason: Option<String> },
+    NotStarted(runtime::Error),
+    Cancelled,
+}
+
+/// BuildKit's sentence, with the output and what may help.
+fn exited(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    code: i32,
+    output: String,
+    reason: Option<String>,
+) -> Error {
+    let command = run.argv.join(" ");
+    let mut error = session
+        .step_error(op, format!("process {command:?} did not complete successfully: exit code: {code}"));
+    if let Some(reason) = &reason {
+        error.message = format!("{}: {reason}", error.message);
+    }
+    let foreign = op.platform.architecture != oci::Platform::host().architecture;
+    error.hint = match &reason {
+        Some(reason) if reason.contains("exec format error") || foreign => Some(format!(
+            "the step is for {}, this machine is {}: it needs an emulator (binfmt_misc) or a cross build with --platform=$BUILDPLATFORM",
+            op.platform,
+            oci::Platform::host()
+        )),
+        Some(_) => hint(code, &format!("{}: not found", run.argv.first().map_or("", String::as_str))),
+        None => hint(code, &output),
+    };
+    error.exit_code = Some(code);
+    error.output = output;
+    Error::Step(error)
+}
+
+/// Starts the process and stays with it until its end.
+fn execute(
+    session: &Session<'_>,
+    spec: &oci::runtime::Spec,
+    rootfs: runtime::Rootfs,
+    netns: Option<&OwnedFd>,
+    step: &Step<'_, '_>,
+) -> Result<Ended, Error> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    let failed = |e: rustix::io::Errno| io_error("make a pipe for", Path::new("the step's output"))(e.into());
+    let (out, stdout) = pipe().map_err(failed)?;
+    let (err, stderr) = pipe().map_err(failed)?;
+    let null = File::open("/dev/null").map_err(io_error("open", Path::new("/dev/null")))?;
+    let id = format!("build-{:016x}", fastrand::u64(..));
+    let created = runtime::create(runtime::Create {
+        id: &id,
+        spec,
+        rootfs,
+        bundle: None,
+        stdio: runtime::Stdio::Fds { stdin: null.into(), stdout, stderr },
+        netns: netns.map(AsFd::as_fd),
+        preserve_fds: 0,
+        die_with_parent: true,
+    });
+    let mut created = match created {
+        Ok(created) => created,
+        Err(error) => return Ok(Ended::NotStarted(error)),
+    };
+    for warning in &created.warnings {
+        step.log(Stream::Stderr, format!("warning: {warning}\n"));
+    }
+    let cgroup = created.cgroup.take();
+    let ended = match created.start() {
+        Ok(running) => follow(session, running.pidfd.as_fd(), out, err, step),
+        Err(error @ runtime::Error::Exec { .. }) => {
+            let reason = Some(error.to_string());
+            Ok(Ended::Exited { code: error.exit_code(), output: String::new(), reason })
+        }
+        Err(error) => Ok(Ended::NotStarted(error)),
+    };
+    if let Some(cgroup) = cgroup {
+        // The process is reaped; a group that does not go is found by `system check`.
+        let _ = cgroup.kill_all();
+        let _ = cgroup.delete(PATIENCE);
+    }
+    ended
+}
+
+/// Passes output on until the process has ended and said everything.
+fn follow(
+    session: &Session<'_>,
+    pidfd: std::os::fd::BorrowedFd<'_>,
+    out: OwnedFd,
+    err: OwnedFd,
+    step: &Step<'_, '_>,
+) -> Result<Ended, Error> {
+    let mut streams = [Reader::new(out, Stream::Stdout), Reader::new(err, Stream::Stderr)];
+    let mut tail = Tail::default();
+    let mut killed = None;
+    while streams.iter().any(|s| s.file.is_some()) {
+        if killed.is_none() && session.stopped() {
+            // The process is the init of its pid namespace: all others go with it, and their pipe ends.
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+            killed = Some(Instant::now());
+        }
+        if killed.is_some_and(|at| at.elapsed() > PATIENCE) {
+            break;
+        }
+        wait_for_output(&streams)?;
+        for stream in &mut streams {
+            let text = stream.read();
+            if !text.is_empty() {
+                tail.push(&text);
+                step.log(stream.name, text);
+            }
+        }
+    }
+    let exit = sys::child::wait(pidfd).map_err(io_error("wait for", Path::new("the step's process")))?;
+    if killed.is_some() {
+        return Ok(Ended::Cancelled);
+    }
+    Ok(Ended::Exited { code: exit.code(), output: tail.lines(), reason: None })
+}
+
+/// Waits until there is output, or it is time to look whether to stop.
+fn wait_for_output(streams: &[Reader]) -> Result<(), Error> {
+    let mut fds: Vec<PollFd<'_>> =
+        streams.iter().filter_map(|s| s.file.as_ref()).map(|f| PollFd::new(f, PollFlags::IN)).collect();
+    match poll(&mut fds, Some(&CANCEL_POLL)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(io_error("wait for", Path::new("the step's output"))(e.into())),
+    }
+}
+
+/// One output stream; reading never blocks.
+struct Reader {
+    file: Option<File>,
+    name: Stream,
+    decoder: Decoder,
+}
+
+impl Reader {
+    fn new(fd: OwnedFd, name: Stream) -> Self {
+        // Without O_NONBLOCK one silent stream would hold up the other.
+        let _ = rustix::io::ioctl_fionbio(&fd, true);
+        Self { file: Some(fd.into()), name, decoder: Decoder::default() }
+    }
+
+    /// What is there now; at the end the file is closed.
+    fn read(&mut self) -> String {
+        let Some(file) = &mut self.file else { return String::new() };
+        let mut buffer = [0; 16 << 10];
+        match file.read(&mut buffer) {
+            Ok(n) if n > 0 => self.decoder.push(&buffer[..n]),
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) =>
+            {
+                String::new()
+            }
+            _ => {
+                self.file = None;
+                self.decoder.finish()
+            }
+        }
+    }
+}

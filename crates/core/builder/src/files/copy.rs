@@ -1,0 +1,337 @@
+//! Writing what a `COPY` selected into a file system, as BuildKit does it.
+//!
+//! * A directory's content is merged into the destination; a top directory that exists keeps its own mode, owner and time.
+//! * A file replaces whatever has its name, but a directory. A link at the very destination is followed inside the root.
+//! * Files of a context belong to root unless `--chown` says otherwise; files of a stage keep their owner.
+//! * Times, set-id bits, extended attributes and hard links within one source are kept.
+
+use super::select::Match;
+use super::walk::{Item, Tree};
+use super::{Error, digest, io, real};
+use crate::mode::Change;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use sys::root::Root;
+
+/// The destination and what is done to everything that arrives there.
+pub struct Writer<'a> {
+    /// The file system being written.
+    pub root: &'a Root,
+    /// `--chown`.
+    pub owner: Option<(u32, u32)>,
+    /// `--chmod`.
+    pub mode: Option<Change>,
+    /// A source changed while it was copied: the result must not be remembered.
+    pub unsteady: bool,
+}
+
+/// Mode and owner and time that a new entry gets.
+#[derive(Clone, Copy)]
+struct Meta {
+    mode: u32,
+    owner: (u32, u32),
+    times: Option<(Timespec, Timespec)>,
+}
+
+impl Writer<'_> {
+    /// The real path of a destination; links in it are resolved inside the root.
+    pub fn resolve(&self, dest: &str) -> Result<PathBuf, Error> {
+        real::path(self.root, Path::new(dest))
+    }
+
+    /// Copies one match to `dest` (with a slash at the end it is a directory); `many` says that other sources go there too.
+    pub fn copy(&mut self, tree: &Tree<'_>, found: &Match, dest: &str, many: bool) -> Result<(), Error> {
+        let to = self.resolve(dest)?;
+        if found.is_dir {
+            let created = self.make_dirs(&to)?;
+            return self.copy_items(tree, &found.items, &to, created);
+        }
+        let to = self.file_target(&to, &found.name, dest.ends_with('/'), many)?;
+        self.copy_items(tree, &found.items, &to, true)
+    }
+
+    /// As [`Writer::copy`], keeping the source's directories (from the `/./` in it on).
+    pub fn copy_parents(
+        &mut self,
+        tree: &Tree<'_>,
+        found: &Match,
+        skip: usize,
+        dest: &str,
+    ) -> Result<(), Error> {
+        let to = self.resolve(dest)?;
+        self.make_dirs(&to)?;
+        let mut at = to;
+        let mut source = PathBuf::new();
+        let components: Vec<_> = found.path.components().collect();
+        let last = components.len().saturating_sub(1);
+        for (i, component) in components.iter().enumerate() {
+            source.push(component);
+            if i < skip {
+                continue;
+            }
+            at.push(component);
+            if i < last && self.make_dir(&at)? {
+                let real = real::path(tree.root, &source)?;
+                let stat = tree.root.lstat(&real).map_err(io("stat", &real))?;
+                let meta = self.meta(tree, FileType::Directory, &stat);
+                self.apply(&at, &meta)?;
+            }
+        }
+        if found.is_dir {
+            let created = self.make_dirs(&at)?;
+            return self.copy_items(tree, &found.items, &at, created);
+        }
+        self.copy_items(tree, &found.items, &at, true)
+    }
+
+    /// Where a file goes: into a directory under its own name, or to the very path.
+    pub fn file_target(&self, to: &Path, name: &OsStr, slash: bool, many: bool) -> Result<PathBuf, Error> {
+        let is_dir = match self.root.lstat(to) {
+            Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+            Err(e) => return Err(io("stat", to)(e)),
+        };
+        match is_dir {
+            Some(true) => Ok(to.join(name)),
+            _ if slash => {
+                self.make_dirs(to)?;
+                Ok(to.join(name))
+            }
+            _ if many => Err(Error::Conflict {
+                message:
+                    "When using COPY with more than one source file, the destination must be a directory and end with a /"
+                        .into(),
+            }),
+            _ => {
+                self.make_dirs(to.parent().unwrap_or(Path::new("")))?;
+                Ok(to.to_path_buf())
+            }
+        }
+    }
+
+    /// Makes a directory and its parents (a path without links); whether the last one is new.
+    pub fn make_dirs(&self, path: &Path) -> Result<bool, Error> {
+        let mut at = PathBuf::new();
+        let mut created = false;
+        for component in path.components() {
+            at.push(component);
+            created = self.make_dir(&at)?;
+        }
+        Ok(created)
+    }
+
+    fn make_dir(&self, path: &Path) -> Result<bool, Error> {
+        match self.root.mkdir(path, 0o755) {
+            Ok(()) => {
+                let owner = self.owner.unwrap_or((0, 0));
+                self.apply(path, &Meta { mode: 0o755, owner, times: None })?;
+                Ok(true)
+            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                let stat = self.root.lstat(path).map_err(io("stat", path))?;
+                match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Directory => Ok(false),
+                    _ => Err(Error::Conflict {
+                        message: format!("cannot copy to non-directory: /{}", path.display()),
+                    }),
+                }
+            }
+            Err(e) => Err(io("make directory", path)(e)),
+        }
+    }
+
+    /// Writes a new file with this content.
+    pub fn write(
+        &mut self,
+        to: &Path,
+        mut content: impl std::io::Read,
+        mode: u32,
+        time: Option<i64>,
+    ) -> Result<(), Error> {
+        self.clear(to)?;
+        let mut file = self.root.create_file(to, 0o600).map_err(io("create", to))?;
+        std::io::copy(&mut content, &mut file).map_err(io("write", to))?;
+        let time = time.map(|seconds| Timespec { tv_sec: seconds, tv_nsec: 0 });
+        let mode = self.mode.as_ref().map_or(mode, |m| m.apply(mode, false));
+        let owner = self.owner.unwrap_or((0, 0));
+        self.apply(to, &Meta { mode, owner, times: time.map(|t| (t, t)) })
+    }
+
+    /// Copies entries to the very places that they have in the tree.
+    pub fn copy_exact(&mut self, tree: &Tree<'_>, items: &[Item]) -> Result<(), Error> {
+        self.copy_items(tree, items, Path::new(""), false)
+    }
+
+    fn copy_items(
+        &mut self,
+        tree: &Tree<'_>,
+        items: &[Item],
+        to: &Path,
+        top_is_new: bool,
+    ) -> Result<(), Error> {
+        let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
+        let mut directories: Vec<(&Item, PathBuf, Meta)> = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            if i % 64 == 0 && (tree.cancelled)() {
+                return Err(Error::Cancelled);
+            }
+            let target =
+                if item.relative.as_os_str().is_empty() { to.into() } else { to.join(&item.relative) };
+            let meta = self.meta(tree, item.kind, &item.stat);
+            match item.kind {
+                FileType::Directory => {
+                    // Files were selected without some of their directories where --exclude took those out.
+                    self.make_dirs(&target)?;
+                    if top_is_new || !item.relative.as_os_str().is_empty() {
+                        directories.push((item, target, meta));
+                    }
+                }
+                FileType::Socket => {}
+                _ => self.copy_one(tree, item, &target, &meta, &mut links)?,
+            }
+        }
+        // Deepest first, and after their content: writing into a directory moves its time.
+        for (item, path, meta) in directories.iter().rev() {
+            self.apply(path, meta)?;
+            copy_xattrs(tree, &item.path, self.root, path);
+        }
+        Ok(())
+    }
+
+    fn copy_one(
+        &mut self,
+        tree: &Tree<'_>,
+        item: &Item,
+        target: &Path,
+        meta: &Meta,
+        links: &mut HashMap<(u64, u64), PathBuf>,
+    ) -> Result<(), Error> {
+        if let Some(parent) = target.parent() {
+            self.make_dirs(parent)?;
+        }
+        self.clear(target)?;
+        let inode = (item.stat.st_dev, item.stat.st_ino);
+        let is_linked = item.stat.st_nlink > 1 && item.kind == FileType::RegularFile;
+        if is_linked && let Some(first) = links.get(&inode) {
+            return self.root.hardlink(first, target).map_err(io("link", target));
+        }
+        match item.kind {
+            FileType::RegularFile => self.copy_content(tree, item, target)?,
+            FileType::Symlink => {
+                let says = item.target.as_deref().unwrap_or(Path::new(""));
+                self.root.symlink(says, target).map_err(io("make link", target))?;
+            }
+            kind => {
+                let made = self.root.mknod(target, kind, 0o600, item.stat.st_rdev);
+                made.map_err(io("make node", target))?;
+            }
+        }
+        self.apply_to(target, meta, item.kind)?;
+        copy_xattrs(tree, &item.path, self.root, target);
+        if is_linked {
+            links.insert(inode, target.to_path_buf());
+        }
+        Ok(())
+    }
+
+    fn copy_content(&mut self, tree: &Tree<'_>, item: &Item, target: &Path) -> Result<(), Error> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = tree.root.open_with(&item.path, flags, Mode::empty());
+        let mut from = opened.map(File::from).map_err(io("open", &item.path))?;
+        let mut into = self.root.create_file(target, 0o600).map_err(io("create", target))?;
+        // Sharing the blocks costs nothing where the file system can do it; else the kernel copies.
+        if rustix::fs::ioctl_ficlone(&into, &from).is_err() {
+            std::io::copy(&mut from, &mut into).map_err(io("copy", &item.path))?;
+        }
+        let now = rustix::fs::fstat(&from).map_err(|e| io("stat", &item.path)(e.into()))?;
+        if digest::stamp_of(&now) != digest::stamp_of(&item.stat) {
+            self.unsteady = true;
+        }
+        Ok(())
+    }
+
+    /// Makes room for a new entry.
+    fn clear(&self, target: &Path) -> Result<(), Error> {
+        match self.root.unlink(target) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() == ErrorKind::IsADirectory => Err(Error::Conflict {
+                message: format!("cannot replace directory /{} with a file", target.display()),
+            }),
+            Err(e) => Err(io("replace", target)(e)),
+        }
+    }
+
+    fn meta(&self, tree: &Tree<'_>, kind: FileType, stat: &Stat) -> Meta {
+        let own = if tree.is_context { (0, 0) } else { (stat.st_uid, stat.st_gid) };
+        let mode = stat.st_mode & 0o7777;
+        let mode = match &self.mode {
+            Some(change) => change.apply(mode, kind == FileType::Directory),
+            None => mode,
+        };
+        let times = times_of(stat).map(|t| (t.last_access, t.last_modification));
+        Meta { mode, owner: self.owner.unwrap_or(own), times }
+    }
+
+    fn apply(&self, path: &Path, meta: &Meta) -> Result<(), Error> {
+        self.apply_to(path, meta, FileType::Directory)
+    }
+
+    /// Owner first: giving a file away takes its set-id bits.
+    fn apply_to(&self, path: &Path, meta: &Meta, kind: FileType) -> Result<(), Error> {
+        let (uid, gid) = meta.owner;
+        self.root.chown(path, uid, gid).map_err(io("change owner of", path))?;
+        if kind != FileType::Symlink {
+            self.root.chmod(path, meta.mode).map_err(io("change mode of", path))?;
+        }
+        if let Some((last_access, last_modification)) = meta.times {
+            let times = Timestamps { last_access, last_modification };
+            self.root.utimes(path, &times).map_err(io("set times of", path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The modification time; the access time is nobody's business.
+fn times_of(stat: &Stat) -> Option<Timestamps> {
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
+    Some(Timestamps { last_access: omit, last_modification: modified })
+}
+
+/// Copies capabilities and user attributes. What the destination refuses is left out, as BuildKit does.
+fn copy_xattrs(tree: &Tree<'_>, from: &Path, root: &Root, to: &Path) {
+    for name in tree.root.xattr_names(from).unwrap_or_default() {
+        let bytes = name.as_bytes();
+        let wanted = bytes == b"security.capability" || bytes.starts_with(b"user.");
+        if wanted && let Ok(Some(value)) = tree.root.xattr(from, &name) {
+            let _ = root.set_xattr(to, &name, &value);
+        }
+    }
+}
+
+/// Sets the time of every entry below `dir` that is newer than `seconds` to that.
+pub fn clamp_times(dir: &Path, seconds: i64) -> Result<(), Error> {
+    let root = Root::open(dir).map_err(io("open", dir))?;
+    let tree = Tree { root: &root, ignore: None, is_context: false, cancelled: &|| false };
+    let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let times = Timestamps { last_access: limit, last_modification: limit };
+    for item in tree.walk(Path::new(""))?.iter().rev() {
+        let newer = (item.stat.st_mtime, item.stat.st_mtime_nsec as i64) > (seconds, 0);
+        if !newer {
+            continue;
+        }
+        if item.path.as_os_str().is_empty() {
+            let done = rustix::fs::utimensat(CWD, dir, &times, AtFlags::empty());
+            done.map_err(|e| io("set times of", dir)(e.into()))?;
+        } else {
+            root.utimes(&item.path, &times).map_err(io("set times of", &item.path))?;
+        }
+    }
+    Ok(())
+}

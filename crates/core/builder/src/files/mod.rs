@@ -1,0 +1,69 @@
+//! Files of contexts, stages and images: finding them, digesting them, copying them.
+//!
+//! Every path goes through [`sys::root::Root`], on the reading side and on the writing side: neither a link in the
+//! context nor one in the image leads out of it.
+
+pub mod copy;
+pub mod digest;
+pub mod real;
+pub mod select;
+pub mod walk;
+
+use std::io;
+use std::path::PathBuf;
+
+/// A file operation that failed, with the path in the tree that it was about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused something.
+    #[error("{attempt} {}", path.display())]
+    Io {
+        /// What was tried.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A source that is not there.
+    #[error("{path:?}: not found")]
+    NotFound {
+        /// As the Dockerfile names it.
+        path: String,
+        /// It is there, but the ignore file hides it (by this line of it).
+        ignored: Option<u32>,
+    },
+    /// A pattern that means nothing.
+    #[error("{pattern:?}: syntax error in pattern")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A pattern of `--exclude` that means nothing.
+    #[error("--exclude")]
+    Exclude(#[from] dockerfile::ignore::Error),
+    /// What is there is in the way.
+    #[error("{message}")]
+    Conflict {
+        /// BuildKit's words.
+        message: String,
+    },
+    /// More links than any honest path has.
+    #[error("too many symbolic links in {}", path.display())]
+    Links {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The database refused.
+    #[error("file digests")]
+    State(#[from] state::Error),
+    /// The build was cancelled.
+    #[error("build canceled")]
+    Cancelled,
+}
+
+/// Adds attempt and path to an error of the system.
+pub(crate) fn io(attempt: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+    let path = path.into();
+    move |source| Error::Io { attempt, path, source }
+}

@@ -1,0 +1,358 @@
+//! Dockerfiles in, graphs out, as text.
+
+use super::*;
+use crate::graph::{CopySource, HistoryItem, OpKind, Origin};
+use oci::image::ContainerConfig;
+use std::fmt::Write as _;
+
+struct Case<'a> {
+    file: &'a str,
+    args: &'a [(&'a str, &'a str)],
+    target: Option<&'a str>,
+    images: &'a [(&'a str, ContainerConfig)],
+}
+
+fn case(file: &str) -> Case<'_> {
+    Case { file, args: &[], target: None, images: &[] }
+}
+
+fn run(case: &Case<'_>) -> Result<Graph, Error> {
+    let file = dockerfile::parse(case.file, Default::default()).unwrap();
+    let build_args = case.args.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let platform = Platform::new("linux", "amd64", None);
+    let mut images = BTreeMap::new();
+    let none = BTreeMap::new();
+    let labels = BTreeMap::new();
+    loop {
+        let inputs = Inputs {
+            file: &file,
+            build_args: &build_args,
+            target: case.target,
+            platform: &platform,
+            build_platform: &platform,
+            images: &images,
+            contexts: &none,
+            labels: &labels,
+            no_cache: false,
+            no_cache_filter: &[],
+            allow_insecure: false,
+        };
+        match lower(&inputs)? {
+            Lowered::Graph(graph) => return Ok(*graph),
+            Lowered::Needs(needs) => {
+                for key in needs.into_keys() {
+                    let mut config = ImageConfig::new(&key.platform);
+                    if let Some((_, c)) = case.images.iter().find(|(n, _)| *n == key.reference) {
+                        config.config = c.clone();
+                    }
+                    images.insert(key, config);
+                }
+            }
+        }
+    }
+}
+
+fn fs(graph: &Graph, fs: &Fs) -> String {
+    match fs {
+        Fs::Scratch => "scratch".into(),
+        Fs::Image(i) => graph.images[*i].reference.clone(),
+        Fs::Op(i) => format!("#{i}"),
+    }
+}
+
+fn origin(graph: &Graph, from: &Origin) -> String {
+    match from {
+        Origin::Context(None) => "context".into(),
+        Origin::Context(Some(name)) => format!("context {name}"),
+        Origin::Fs(f) => fs(graph, f),
+    }
+}
+
+/// One line an operation.
+fn ops(graph: &Graph) -> String {
+    let mut out = String::new();
+    for (i, op) in graph.ops.iter().enumerate() {
+        let base = fs(graph, &op.base);
+        let _ = match &op.kind {
+            OpKind::Run(r) => writeln!(out, "#{i} on {base}: run {:?} in {} as {:?}", r.argv, r.cwd, r.user),
+            OpKind::Mkdir(m) => writeln!(out, "#{i} on {base}: mkdir {}", m.path),
+            OpKind::Copy(c) => {
+                let sources: Vec<String> = c
+                    .sources
+                    .iter()
+                    .map(|s| match s {
+                        CopySource::Path(p) => p.clone(),
+                        CopySource::Inline { name, content } => format!("<<{name} {content:?}"),
+                        CopySource::Url { url, .. } => url.clone(),
+                    })
+                    .collect();
+                let from = origin(graph, &c.from);
+                writeln!(out, "#{i} on {base}: copy {} from {from} to {}", sources.join(" "), c.dest)
+            }
+        };
+    }
+    out
+}
+
+fn names(graph: &Graph) -> Vec<&str> {
+    graph.images.iter().map(|i| i.name.as_str()).chain(graph.ops.iter().map(|o| o.name.as_str())).collect()
+}
+
+fn history(graph: &Graph) -> Vec<&str> {
+    graph
+        .history
+        .iter()
+        .map(|h| match h {
+            HistoryItem::Base(h) => h.created_by.as_str(),
+            HistoryItem::New { created_by, .. } => created_by.as_str(),
+        })
+        .collect()
+}
+
+#[test]
+fn multi_stage_runs_only_what_the_target_needs() {
+    let file = "\
+FROM golang:1.22 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go build -o /out/app
+FROM build AS test
+RUN go test
+FROM alpine
+COPY --from=build /out/app /usr/bin/
+CMD [\"app\"]
+";
+    let graph = run(&case(file)).unwrap();
+    assert_eq!(
+        ops(&graph),
+        "\
+#0 on golang:1.22: mkdir /src
+#1 on #0: copy go.mod go.sum from context to /src/
+#2 on #1: run [\"/bin/sh\", \"-c\", \"go build -o /out/app\"] in /src as \"\"
+#3 on alpine: copy /out/app from #2 to /usr/bin/
+"
+    );
+    assert_eq!(
+        names(&graph),
+        [
+            "[stage-2 1/2] FROM docker.io/library/alpine:latest",
+            "[build 1/4] FROM docker.io/library/golang:1.22",
+            "[build 2/4] WORKDIR /src",
+            "[build 3/4] COPY go.mod go.sum ./",
+            "[build 4/4] RUN go build -o /out/app",
+            "[stage-2 2/2] COPY --from=build /out/app /usr/bin/",
+        ]
+    );
+    let test = run(&Case { target: Some("test"), ..case(file) }).unwrap();
+    assert_eq!(test.images.len(), 1);
+    assert!(ops(&test).ends_with("#3 on #2: run [\"/bin/sh\", \"-c\", \"go test\"] in /src as \"\"\n"));
+    let error = run(&Case { target: Some("nope"), ..case(file) }).unwrap_err();
+    assert_eq!(error, Error::NoTarget { name: "nope".into(), known: vec!["build".into(), "test".into()] });
+}
+
+#[test]
+fn metadata_only_touches_the_configuration() {
+    let file = "\
+FROM scratch
+ENV A=1 B=\"x y\"
+ENV PATH=/opt/bin:$PATH
+LABEL v=\"$A-${B}\"
+EXPOSE 80 53/udp $A
+VOLUME [\"/data\"]
+USER app:app
+STOPSIGNAL SIGINT
+SHELL [\"/bin/bash\", \"-c\"]
+HEALTHCHECK --interval=30s --retries=3 CMD curl -f x || exit 1
+ENTRYPOINT [\"/main\"]
+CMD serve $A
+ONBUILD RUN x
+MAINTAINER me
+";
+    let graph = run(&case(file)).unwrap();
+    assert!(graph.ops.is_empty());
+    let json = serde_json::to_string(&graph.config).unwrap();
+    assert_eq!(
+        json,
+        r#"{"author":"me","architecture":"amd64","os":"linux","config":{"User":"app:app","ExposedPorts":{"1/tcp":{},"53/udp":{},"80/tcp":{}},"Env":["PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","A=1","B=x y"],"Entrypoint":["/main"],"Cmd":["/bin/bash","-c","serve $A"],"Healthcheck":{"Test":["CMD-SHELL","curl -f x || exit 1"],"Interval":30000000000,"Retries":3},"Volumes":{"/data":{}},"WorkingDir":"/","OnBuild":["RUN x"],"Labels":{"v":"1-x y"},"StopSignal":"SIGINT","Shell":["/bin/bash","-c"]},"rootfs":{"type":"layers","diff_ids":[]}}"#
+    );
+    assert_eq!(
+        history(&graph),
+        [
+            "ENV A=1 B=x y",
+            "ENV PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LABEL v=1-x y",
+            "EXPOSE map[80/tcp:{} 53/udp:{} 1/tcp:{}]",
+            "VOLUME [/data]",
+            "USER app:app",
+            "STOPSIGNAL SIGINT",
+            "SHELL [/bin/bash -c]",
+            "HEALTHCHECK &{[\"CMD-SHELL\" \"curl -f x || exit 1\"] \"30s\" \"0s\" \"0s\" \"0s\" '\\x03'}",
+            "ENTRYPOINT [\"/main\"]",
+            "CMD [\"/bin/bash\" \"-c\" \"serve $A\"]",
+            "ONBUILD RUN x",
+            "MAINTAINER me",
+        ]
+    );
+}
+
+#[test]
+fn arguments_have_scopes() {
+    let file = "\
+ARG V=3.18
+ARG UNUSED=u
+FROM alpine:${V} AS one
+ARG V
+ARG NAME=$V-x
+ARG EMPTY
+RUN echo $NAME
+FROM one
+RUN second
+";
+    let graph = run(&Case { args: &[("V", "edge")], ..case(file) }).unwrap();
+    assert_eq!(graph.images[0].reference, "alpine:edge");
+    let OpKind::Run(first) = &graph.ops[0].kind else { panic!() };
+    assert_eq!(first.env[1..], ["V=edge", "NAME=edge-x"]);
+    let OpKind::Run(second) = &graph.ops[1].kind else { panic!() };
+    assert_eq!(second.env, first.env, "a stage inherits the arguments of the stage it is from");
+    assert_eq!(history(&graph)[3], "RUN |2 V=edge NAME=edge-x /bin/sh -c echo $NAME # buildkit");
+}
+
+#[test]
+fn undeclared_arguments_do_not_reach_a_run() {
+    let file = "ARG V=1\nFROM alpine\nRUN echo $V\n";
+    let args = [("V", "2"), ("OTHER", "x"), ("http_proxy", "http://p")];
+    let graph = run(&Case { args: &args, ..case(file) }).unwrap();
+    let OpKind::Run(run) = &graph.ops[0].kind else { panic!() };
+    assert_eq!(run.env, ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
+    assert_eq!(run.proxies, ["http_proxy=http://p"]);
+    let warnings: Vec<_> = graph.warnings.iter().map(|w| w.message.as_str()).collect();
+    assert_eq!(warnings, ["One or more build-args [OTHER] were not consumed"]);
+}
+
+#[test]
+fn platform_arguments() {
+    let file =
+        "FROM --platform=$BUILDPLATFORM alpine AS a\nARG TARGETARCH TARGETOS\nENV T=$TARGETOS/$TARGETARCH\n";
+    let graph = run(&case(file)).unwrap();
+    assert!(graph.config.config.env.contains(&"T=linux/amd64".to_string()));
+}
+
+#[test]
+fn workdirs_chain() {
+    let file = "FROM alpine\nENV H=/home\nWORKDIR /a\nWORKDIR b   # Now in /a/b\nWORKDIR c/\nCOPY x .\nWORKDIR $H\nWORKDIR /\n";
+    let graph = run(&case(file)).unwrap();
+    assert_eq!(
+        ops(&graph),
+        "\
+#0 on alpine: mkdir /a
+#1 on #0: mkdir /a/b
+#2 on #1: mkdir /a/b/c
+#3 on #2: copy x from context to /a/b/c/
+#4 on #3: mkdir /home
+"
+    );
+    assert_eq!(graph.config.config.working_dir, "/");
+}
+
+#[test]
+fn triggers_of_the_base_run_first() {
+    let base = ContainerConfig {
+        on_build: vec!["COPY . /app".into(), "RUN make".into()],
+        env: vec!["PATH=/bin".into()],
+        working_dir: "/srv".into(),
+        ..Default::default()
+    };
+    let file = "FROM base\nRUN last\n";
+    let graph = run(&Case { images: &[("base", base)], ..case(file) }).unwrap();
+    assert_eq!(
+        ops(&graph),
+        "\
+#0 on base: copy . from context to /app
+#1 on #0: run [\"/bin/sh\", \"-c\", \"make\"] in /srv as \"\"
+#2 on #1: run [\"/bin/sh\", \"-c\", \"last\"] in /srv as \"\"
+"
+    );
+    assert!(graph.config.config.on_build.is_empty());
+}
+
+#[test]
+fn heredocs() {
+    let file = "FROM alpine\nENV X=1\nCOPY <<a <<'b' /d/\n$X\na\n$X\nb\nRUN <<EOF\necho $X\nEOF\nRUN <<EOF\n#!/usr/bin/env python3\nprint(1)\nEOF\n";
+    let graph = run(&case(file)).unwrap();
+    assert_eq!(
+        ops(&graph),
+        "\
+#0 on alpine: copy <<a \"1\\n\" <<b \"$X\\n\" from context to /d/
+#1 on #0: run [\"/bin/sh\", \"-c\", \"echo $X\\n\"] in / as \"\"
+#2 on #1: run [\"/dev/pipes/EOF\"] in / as \"\"
+"
+    );
+}
+
+#[test]
+fn copies_from_many_places() {
+    let file = "FROM alpine AS a\nRUN x\nFROM scratch\nCOPY --from=0 /x /\nCOPY --from=busybox:1 /y /\nCOPY --from=A /z /\nARG S=a\nCOPY --from=$S /w /\n";
+    let graph = run(&case(file)).unwrap();
+    assert_eq!(
+        ops(&graph),
+        "\
+#0 on alpine: run [\"/bin/sh\", \"-c\", \"x\"] in / as \"\"
+#1 on scratch: copy /x from #0 to /
+#2 on #1: copy /y from busybox:1 to /
+#3 on #2: copy /z from #0 to /
+#4 on #3: copy /w from #0 to /
+"
+    );
+}
+
+#[test]
+fn entrypoint_resets_an_inherited_command() {
+    let base = ContainerConfig { cmd: Some(vec!["old".into()]), ..Default::default() };
+    let images = [("base", base)];
+    let graph = run(&Case { images: &images, ..case("FROM base\nENTRYPOINT [\"x\"]\n") }).unwrap();
+    assert_eq!(graph.config.config.cmd, None);
+    let graph =
+        run(&Case { images: &images, ..case("FROM base\nCMD [\"c\"]\nENTRYPOINT [\"x\"]\n") }).unwrap();
+    assert_eq!(graph.config.config.cmd, Some(vec!["c".into()]));
+}
+
+#[test]
+fn mistakes_point_at_their_line() {
+    for (file, line, message) in [
+        ("ARG V\nFROM $V\n", 2, "base name ($V) should not be blank"),
+        (
+            "FROM a AS x\nCOPY --from=y /b /\nFROM a AS y\nCOPY --from=x /b /\n",
+            3,
+            "circular dependency detected on stage: y",
+        ),
+        ("FROM a AS x\nCOPY --from=x /b /\n", 1, "circular dependency detected on stage: x"),
+        ("FROM a\nCOPY --from=7 /b /\n", 2, "invalid stage index 7"),
+        ("FROM a\nEXPOSE web\n", 2, "invalid containerPort: web"),
+        ("FROM a\nCOPY http://x/y /\n", 2, "source can't be a URL for COPY"),
+        ("FROM a\nRUN --security=insecure x\n", 2, "security.insecure is not allowed"),
+        ("FROM a\nENV x=${y?need y}\n", 2, "y: need y"),
+        (
+            "FROM a\nCOPY --chmod=9 a b\n",
+            2,
+            "invalid chmod parameter: '9'. it should be octal string and between 0 and 07777",
+        ),
+        ("FROM --platform=$NONE a\n", 1, "empty platform value from expression $NONE"),
+        ("FROM a\nSTOPSIGNAL SIGNOPE\n", 2, "invalid signal: SIGNOPE"),
+        (
+            "FROM UPPER\n",
+            1,
+            "failed to parse stage name \"UPPER\": invalid reference format: repository name (library/UPPER) must be lowercase",
+        ),
+    ] {
+        let Error::At { message: got, span, .. } = run(&case(file)).unwrap_err() else { panic!("{file}") };
+        assert_eq!((span.line, got.as_str()), (line, message), "{file}");
+    }
+}
+
+#[test]
+fn undefined_variables_warn() {
+    let graph = run(&case("ARG G=1\nFROM a\nENV x=$nope y=$G z=${ok:-d}\n")).unwrap();
+    let warnings: Vec<_> = graph.warnings.iter().map(|w| w.message.as_str()).collect();
+    assert_eq!(warnings, ["Usage of undefined variable '$nope'", "Usage of undefined variable '$G'"]);
+    assert!(graph.warnings[1].help.as_ref().unwrap().contains("ARG G"));
+}

@@ -1,0 +1,67 @@
+//! Handing events to the caller from many threads, and what a step tells about itself.
+
+use crate::event::{Event, Stream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// The caller's sink. A slow caller slows the steps down, which bounds memory.
+pub(crate) struct Progress<'a> {
+    sink: Mutex<&'a mut (dyn FnMut(Event) + Send)>,
+    next: AtomicU64,
+}
+
+impl<'a> Progress<'a> {
+    pub fn new(sink: &'a mut (dyn FnMut(Event) + Send)) -> Self {
+        Self { sink: Mutex::new(sink), next: AtomicU64::new(1) }
+    }
+
+    pub fn send(&self, event: Event) {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        (*sink)(event);
+    }
+
+    /// Begins a step.
+    pub fn step(&self, name: &str, stage: &str, instruction: &str) -> Step<'_, 'a> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.send(Event::StepStarted {
+            id,
+            name: name.into(),
+            stage: stage.into(),
+            instruction: instruction.into(),
+        });
+        Step { progress: self, id, began: Instant::now() }
+    }
+}
+
+/// A step that has begun.
+pub(crate) struct Step<'p, 'a> {
+    progress: &'p Progress<'a>,
+    pub id: u64,
+    began: Instant,
+}
+
+impl Step<'_, '_> {
+    pub fn cached(&self) {
+        self.progress.send(Event::StepCached { id: self.id });
+    }
+
+    pub fn missed(&self, reasons: Vec<String>) {
+        if !reasons.is_empty() {
+            self.progress.send(Event::StepMissed { id: self.id, reasons });
+        }
+    }
+
+    pub fn log(&self, stream: Stream, text: String) {
+        self.progress.send(Event::StepLog { id: self.id, stream, text });
+    }
+
+    pub fn done(&self) {
+        let millis = self.began.elapsed().as_millis() as u64;
+        self.progress.send(Event::StepDone { id: self.id, millis });
+    }
+
+    pub fn failed(&self, message: String) {
+        self.progress.send(Event::StepError { id: self.id, message });
+    }
+}

@@ -1,0 +1,181 @@
+//! One build at work: what its steps share.
+
+use crate::error::{Error, Place, StepError};
+use crate::files::walk::Tree;
+use crate::graph::{Fs, Graph, Op, Origin};
+use crate::progress::Progress;
+use crate::request::{Env, Image, Request};
+use crate::solve::Once;
+use dockerfile::Span;
+use dockerfile::ignore::Ignore;
+use oci::{ChainId, Digest};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use store::Lease;
+use sys::root::Root;
+
+/// The Dockerfile as text, to point at.
+pub(crate) struct SourceFile {
+    pub name: String,
+    pub text: String,
+}
+
+impl SourceFile {
+    /// A place in it, rendered.
+    pub fn place(&self, span: Span) -> Place {
+        let excerpt = dockerfile::render::excerpt(&self.name, &self.text, span);
+        Place { file: self.name.clone(), span, excerpt }
+    }
+}
+
+/// A context that files are taken from.
+pub(crate) struct ContextTree {
+    pub root: Root,
+    pub ignore: Ignore,
+}
+
+/// What a node of the graph gave.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    /// The layer stack; none is empty.
+    pub chain: Option<ChainId>,
+    /// The operation added a layer.
+    pub layer: bool,
+    /// When, RFC 3339.
+    pub created: String,
+}
+
+/// What the steps share.
+pub(crate) struct Session<'a> {
+    pub env: &'a Env,
+    pub request: &'a Request,
+    pub lease: &'a Lease,
+    pub graph: &'a Graph,
+    pub images: &'a [Image],
+    pub context: &'a ContextTree,
+    pub named: &'a BTreeMap<String, ContextTree>,
+    pub progress: &'a Progress<'a>,
+    pub file: &'a SourceFile,
+    pub once: Once<Digest, Output>,
+    /// Snapshots of directories for bind mounts.
+    pub snapshots: Once<String, PathBuf>,
+    /// Another step has failed: stop.
+    pub aborted: AtomicBool,
+    pub ran: AtomicU64,
+    pub cached: AtomicU64,
+}
+
+impl<'a> Session<'a> {
+    /// Whether work should stop.
+    pub fn stopped(&self) -> bool {
+        self.request.cancel.is_cancelled() || self.aborted.load(Ordering::SeqCst)
+    }
+
+    /// The node number of a file system; none for scratch.
+    pub fn node(&self, fs: &Fs) -> Option<usize> {
+        match fs {
+            Fs::Scratch => None,
+            Fs::Image(i) => Some(*i),
+            Fs::Op(i) => Some(self.graph.images.len() + i),
+        }
+    }
+
+    /// A step's error.
+    pub fn step_error(&self, op: &Op, message: impl Into<String>) -> Box<StepError> {
+        Box::new(StepError {
+            place: self.file.place(op.span),
+            instruction: op.instruction.clone(),
+            message: message.into(),
+            exit_code: None,
+            output: String::new(),
+            hint: None,
+            source: None,
+        })
+    }
+
+    /// The context that an origin means.
+    pub fn context_of(&self, origin: &Origin) -> Option<&'a ContextTree> {
+        match origin {
+            Origin::Context(None) => Some(self.context),
+            Origin::Context(Some(name)) => self.named.get(name),
+            Origin::Fs(_) => None,
+        }
+    }
+
+    /// A layer stack mounted read-only; none for an empty one.
+    pub fn view(&self, chain: Option<&ChainId>) -> Result<Option<Root>, Error> {
+        let Some(chain) = chain else { return Ok(None) };
+        let store = |source| Error::Store { attempt: "find layers", source };
+        let overlay = self.env.store.overlay(Some(chain), None, None).map_err(|e| store(e.into()))?;
+        let mount =
+            overlay.mount().map_err(|e| Error::Store { attempt: "mount layers", source: e.into() })?;
+        let root = Root::from_fd(mount);
+        root.map(Some).map_err(|source| Error::Io { attempt: "open", path: "layers".into(), source })
+    }
+
+    /// A new directory for work in progress; it goes with the lease at the latest.
+    pub fn scratch(&self) -> Result<Scratch, Error> {
+        let path = self.lease.scratch();
+        make_private(&path)?;
+        Ok(Scratch { path })
+    }
+}
+
+/// A tree as a step sees it.
+pub(crate) fn tree<'t>(
+    root: &'t Root,
+    context: Option<&'t ContextTree>,
+    cancelled: &'t (dyn Fn() -> bool + Sync),
+) -> Tree<'t> {
+    Tree { root, ignore: context.map(|c| &c.ignore), is_context: context.is_some(), cancelled }
+}
+
+/// A directory that is removed when it is no longer needed.
+pub(crate) struct Scratch {
+    pub path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes a directory in it.
+    pub fn dir(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.path.join(name);
+        std::fs::create_dir(&path).map_err(io_error("make", &path))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).map_err(io_error("set mode of", &path))?;
+        Ok(path)
+    }
+
+    /// Writes a file in it.
+    pub fn file(&self, name: &str, content: &[u8], mode: u32) -> Result<PathBuf, Error> {
+        let path = self.path.join(name);
+        std::fs::write(&path, content).map_err(io_error("write", &path))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&path, mode).map_err(io_error("set mode of", &path))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays behind is removed with the lease.
+        let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else { return };
+        if let Ok(root) = Root::open(parent) {
+            let _ = root.remove_all(name);
+        }
+    }
+}
+
+/// Makes a directory that nobody else can enter.
+pub(crate) fn make_private(path: &Path) -> Result<(), Error> {
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(io_error("make", path))
+}
+
+/// Adds attempt and path to an error of the system.
+pub(crate) fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Io { attempt, path, source }
+}

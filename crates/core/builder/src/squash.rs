@@ -1,0 +1,100 @@
+//! `--squash`: the layers that a build added become one on top of the base image.
+//!
+//! Layers are applied lowest first in overlayfs' own form: a whiteout (character device 0:0) takes a name away and stays as
+//! a mark for the layers below, an opaque directory hides what is below it.
+
+use crate::error::Error;
+use crate::files::copy::Writer;
+use crate::files::walk::{Item, Tree};
+use crate::files::{self};
+use crate::session::{Session, io_error};
+use oci::ChainId;
+use oci::image::History;
+use rustix::fs::FileType;
+use std::ffi::OsStr;
+use std::path::Path;
+use sys::root::Root;
+
+const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// Merges `new` (lowest first, the topmost is `chain`) into one layer on `parent`.
+pub(crate) fn squash(
+    session: &Session<'_>,
+    parent: Option<&ChainId>,
+    new: &[store::Layer],
+    chain: Option<&ChainId>,
+) -> Result<store::Layer, Error> {
+    let store = |attempt| move |e: store::Error| Error::Store { attempt, source: e.into() };
+    let Some(chain) = chain else {
+        return Err(Error::Store { attempt: "squash", source: "there are no layers".into() });
+    };
+    let dirs = session.env.store.layer_dirs(chain).map_err(store("find layers to squash"))?;
+    let scratch = session.scratch()?;
+    let upper = scratch.dir("upper")?;
+    let root = Root::open(&upper).map_err(io_error("open", &upper))?;
+    let below = session.view(parent)?;
+    for dir in dirs[..new.len()].iter().rev() {
+        let merged = merge(session, dir, &root, below.as_ref());
+        merged.map_err(|e| Error::Store { attempt: "squash layers", source: e.into() })?;
+    }
+    drop(root);
+    session.env.store.layer_from_dir(session.lease, parent, &upper).map_err(store("make squashed layer"))
+}
+
+fn merge(session: &Session<'_>, dir: &Path, upper: &Root, below: Option<&Root>) -> Result<(), files::Error> {
+    let layer = Root::open(dir).map_err(files::io("open", dir))?;
+    let cancelled = || session.stopped();
+    let tree = Tree { root: &layer, ignore: None, is_context: false, cancelled: &cancelled };
+    let mut writer = Writer { root: upper, owner: None, mode: None, unsteady: false };
+    let items = tree.walk(Path::new(""))?;
+    for item in items.iter().filter(|i| !i.path.as_os_str().is_empty()) {
+        if is_whiteout(item) {
+            upper.remove_all(&item.path).map_err(files::io("remove", &item.path))?;
+            if below.is_some_and(|b| b.lstat(&item.path).is_ok()) {
+                mark(upper, &item.path)?;
+            }
+        } else if item.kind == FileType::Directory {
+            directory(&layer, upper, item)?;
+        } else {
+            upper.remove_all(&item.path).map_err(files::io("replace", &item.path))?;
+        }
+    }
+    let kept: Vec<Item> = items.into_iter().filter(|i| !is_whiteout(i)).collect();
+    writer.copy_exact(&tree, &kept)
+}
+
+fn is_whiteout(item: &Item) -> bool {
+    item.kind == FileType::CharacterDevice && item.stat.st_rdev == 0
+}
+
+fn mark(upper: &Root, path: &Path) -> Result<(), files::Error> {
+    let made = upper.mknod(path, FileType::CharacterDevice, 0, 0);
+    made.map_err(files::io("make whiteout", path))
+}
+
+/// Makes room for a directory. It hides what is below where the layer says so, and where it takes the place of something
+/// that was there or was taken away.
+fn directory(layer: &Root, upper: &Root, item: &Item) -> Result<(), files::Error> {
+    let path = &item.path;
+    let opaque = matches!(layer.xattr(path, OsStr::new(OPAQUE)), Ok(Some(value)) if value == b"y");
+    let before = upper.lstat(path).ok().map(|s| FileType::from_raw_mode(s.st_mode));
+    let replaces = before.is_some_and(|kind| kind != FileType::Directory);
+    if opaque || replaces {
+        upper.remove_all(path).map_err(files::io("replace", path))?;
+    }
+    if opaque || replaces || before.is_none() {
+        upper.mkdir(path, 0o755).map_err(files::io("make", path))?;
+    }
+    if opaque || replaces {
+        upper.set_xattr(path, OsStr::new(OPAQUE), b"y").map_err(files::io("mark", path))?;
+    }
+    Ok(())
+}
+
+/// The history of a squashed image: the steps stay, the one layer belongs to a line of its own.
+pub(crate) fn history(lines: &mut Vec<History>, base_lines: usize) {
+    let count = lines[base_lines..].iter().filter(|l| !l.empty_layer).count();
+    let created = lines.last().and_then(|l| l.created.clone());
+    lines[base_lines..].iter_mut().for_each(|l| l.empty_layer = true);
+    lines.push(History { created, comment: format!("merge {count} layers"), ..History::default() });
+}

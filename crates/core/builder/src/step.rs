@@ -1,0 +1,230 @@
+//! One node of the graph: key, cache, work.
+
+use crate::error::{Error, StepError};
+use crate::exec;
+use crate::files;
+use crate::graph::{CopySource, MountKind, Op, OpKind, Origin};
+use crate::key::Record;
+use crate::progress::Step;
+use crate::session::{Output, Session};
+use oci::ChainId;
+use state::cache;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// What a step reads besides the layers below it.
+pub(crate) struct Inputs {
+    /// The stacks of everything that the operation needs, in the order of [`Op::needs`].
+    outputs: Vec<Output>,
+}
+
+impl Inputs {
+    /// The stack of a file system that the operation reads.
+    pub fn chain(&self, session: &Session<'_>, op: &Op, fs: &crate::graph::Fs) -> Option<ChainId> {
+        let wanted = session.node(fs)?;
+        let nodes = needs(session, op);
+        let at = nodes.iter().position(|n| *n == wanted)?;
+        self.outputs.get(at).and_then(|o| o.chain.clone())
+    }
+}
+
+/// The nodes that an operation waits for.
+pub(crate) fn needs(session: &Session<'_>, op: &Op) -> Vec<usize> {
+    op.needs().into_iter().filter_map(|fs| session.node(fs)).collect()
+}
+
+/// A base image: its layers must be here, and stay.
+pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error> {
+    let used = &session.graph.images[index];
+    let step = session.progress.step(&used.name, &used.stage, "");
+    let image = &session.images[index];
+    let mut chain = None;
+    for id in ChainId::all(&image.config.rootfs.diff_ids) {
+        let found = session.env.store.use_layer(session.lease, &id);
+        let found =
+            found.map_err(|e| Error::Store { attempt: "find layers of the base image", source: e.into() })?;
+        if found.is_none() {
+            let source = store::Error::NoLayer(id).into();
+            return Err(Error::Image {
+                reference: used.reference.clone(),
+                place: session.file.place(used.span),
+                source,
+            });
+        }
+        chain = Some(id);
+    }
+    step.cached();
+    Ok(Output { chain, layer: false, created: image.config.created.clone().unwrap_or_default() })
+}
+
+/// An operation.
+pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result<Output, Error> {
+    let step = session.progress.step(&op.name, &op.stage, &op.instruction);
+    let inputs = Inputs { outputs };
+    let result = attempt(session, op, &inputs, &step);
+    match &result {
+        Ok(_) => {}
+        Err(Error::Cancelled) => step.failed("canceled".into()),
+        Err(error) => step.failed(error.chain()),
+    }
+    result
+}
+
+fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>) -> Result<Output, Error> {
+    if session.stopped() {
+        return Err(Error::Cancelled);
+    }
+    let parent = inputs.chain(session, op, &op.base);
+    let scope = format!("{} {} {}", op.platform, op.stage, op.instruction);
+    // The layer stacks that it reads are a key that costs nothing; their content is the key that says more.
+    let quick = quick(session, op, inputs, parent.as_ref());
+    if let Some(record) = &quick
+        && let Some(output) = lookup(session, op, record)?
+    {
+        return Ok(hit(session, step, output));
+    }
+    let mut prepared = exec::Prepared::default();
+    let read = exec::read(session, op, inputs, &mut prepared)?;
+    let record = Record::new(op, parent.as_ref(), read);
+    if let Some(output) = lookup(session, op, &record)? {
+        if let Some(quick) = &quick {
+            remember(session, quick, &scope, &output)?;
+        }
+        return Ok(hit(session, step, output));
+    }
+    let (output, made_here) = session.once.get(record.key(), || {
+        step.missed(explain(session, op, &scope, &record)?);
+        let made = exec::run(session, op, inputs, parent.as_ref(), &mut prepared, step)?;
+        session.ran.fetch_add(1, Ordering::Relaxed);
+        let output = Output { layer: made != parent, chain: made, created: now(session) };
+        if !prepared.unsteady {
+            for record in quick.iter().chain([&record]) {
+                remember(session, record, &scope, &output)?;
+            }
+        }
+        step.done();
+        Ok::<_, Error>(output)
+    })?;
+    Ok(if made_here { output } else { hit(session, step, output) })
+}
+
+fn hit(session: &Session<'_>, step: &Step<'_, '_>, output: Output) -> Output {
+    session.cached.fetch_add(1, Ordering::Relaxed);
+    step.cached();
+    output
+}
+
+/// The record with layer stacks in place of the content read from them; none if something else is read.
+fn quick(session: &Session<'_>, op: &Op, inputs: &Inputs, parent: Option<&ChainId>) -> Option<Record> {
+    let OpKind::Copy(copy) = &op.kind else { return None };
+    let Origin::Fs(fs) = &copy.from else { return None };
+    if copy.sources.iter().any(|s| matches!(s, CopySource::Url { .. })) {
+        return None;
+    }
+    let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".to_string(), |c| c.to_string());
+    Some(Record::new(op, parent, BTreeMap::from([("layers".to_string(), chain)])))
+}
+
+/// The result of an earlier run, if its layers are still here.
+fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Output>, Error> {
+    if op.no_cache {
+        return Ok(None);
+    }
+    let key = record.key();
+    let Some(entry) = session.env.db.read(|tx| cache::get(tx, &key))? else { return Ok(None) };
+    if let Some(chain) = &entry.chain {
+        let store = |e: store::Error| Error::Store { attempt: "find cached layers", source: e.into() };
+        if session.env.store.use_layer(session.lease, chain).map_err(store)?.is_none()
+            || session.env.store.chain(Some(chain)).is_err()
+        {
+            return Ok(None);
+        }
+    }
+    session.env.db.write_fleeting(|tx| cache::touch(tx, &key, &timestamp()))?;
+    let layer = entry.chain != record.parent().cloned();
+    Ok(Some(Output { chain: entry.chain, layer, created: entry.created }))
+}
+
+fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output) -> Result<(), Error> {
+    let entry = cache::Entry {
+        key: record.key(),
+        chain: output.chain.clone(),
+        scope: scope.to_string(),
+        record: record.text(),
+        created: output.created.clone(),
+        used: timestamp(),
+        uses: 0,
+    };
+    // A record that a power failure takes away costs one run of the step.
+    Ok(session.env.db.write_fleeting(|tx| cache::put(tx, &entry))?)
+}
+
+/// Why the step has to run, compared with its last run.
+fn explain(session: &Session<'_>, op: &Op, scope: &str, record: &Record) -> Result<Vec<String>, Error> {
+    if op.no_cache {
+        return Ok(vec!["the cache is switched off".into()]);
+    }
+    let Some(last) = session.env.db.read(|tx| cache::latest(tx, scope))? else { return Ok(Vec::new()) };
+    let Ok(old) = serde_json::from_str::<Record>(&last.record) else { return Ok(Vec::new()) };
+    let reasons = record.differences(&old);
+    Ok(if reasons.is_empty() { vec!["its layers were removed".into()] } else { reasons })
+}
+
+/// The time that is written for what this build makes.
+pub(crate) fn now(session: &Session<'_>) -> String {
+    match session.request.source_date_epoch {
+        Some(seconds) => epoch(seconds),
+        None => timestamp(),
+    }
+}
+
+fn timestamp() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// Seconds since 1970 as RFC 3339; what is out of range is 1970.
+pub(crate) fn epoch(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
+
+/// A file error as an error of the step.
+pub(crate) fn file_error(session: &Session<'_>, op: &Op, error: files::Error) -> Error {
+    if matches!(error, files::Error::Cancelled) {
+        return Error::Cancelled;
+    }
+    let hint = match &error {
+        files::Error::NotFound { ignored: Some(line), .. } => {
+            Some(format!("the file exists, but line {line} of the ignore file hides it"))
+        }
+        files::Error::NotFound { .. } if reads_context(op) => {
+            Some("paths are relative to the build context, and nothing outside of it can be copied".into())
+        }
+        _ => None,
+    };
+    let StepError { place, instruction, .. } = *session.step_error(op, "");
+    let message = match &error {
+        files::Error::NotFound { .. } => format!("failed to calculate checksum of ref: {error}"),
+        _ => error.to_string(),
+    };
+    let source = std::error::Error::source(&error).is_some().then(|| error.into());
+    let source = source.filter(|_| !message.is_empty());
+    Error::Step(Box::new(StepError {
+        place,
+        instruction,
+        message,
+        exit_code: None,
+        output: String::new(),
+        hint,
+        source,
+    }))
+}
+
+fn reads_context(op: &Op) -> bool {
+    match &op.kind {
+        OpKind::Copy(copy) => matches!(copy.from, Origin::Context(_)),
+        OpKind::Run(run) => {
+            run.mounts.iter().any(|m| m.kind == MountKind::Bind && matches!(m.from, Origin::Context(_)))
+        }
+        OpKind::Mkdir(_) => false,
+    }
+}
