@@ -76,7 +76,15 @@ impl Cli {
             return Ok(link);
         }
         let link = (self.host.connect)(&self.globals)?;
-        Ok(self.link.get_or_init(|| (Client::new(link.connector), link.files)))
+        let client = match self.variable("DOCKER_API_VERSION").filter(|version| !version.is_empty()) {
+            None => Client::new(link.connector),
+            Some(version) => {
+                let version = version.trim_start_matches('v').parse::<api::version::ApiVersion>();
+                let version = version.map_err(|error| Error::new(format!("DOCKER_API_VERSION: {error}")))?;
+                Client::with_version(link.connector, version)
+            }
+        };
+        Ok(self.link.get_or_init(|| (client, link.files)))
     }
 
     /// The name that the program was called by.
@@ -143,11 +151,14 @@ impl From<client::Error> for Error {
             client::Error::Api { message, .. } => format!("Error response from daemon: {message}"),
             other => {
                 let mut text = other.to_string();
-                // The connect error's text is complete; what lies below the others tells the cause.
-                let mut source = match other {
-                    client::Error::Connect { .. } => None,
-                    other => std::error::Error::source(other),
-                };
+                // A daemon that does not answer is told in Docker's words; all else tells its cause.
+                let mut source = std::error::Error::source(other);
+                if let client::Error::Connect { host, .. } = other {
+                    match host.contains("://") {
+                        true => source = None,
+                        false => text = format!("open the {host} server"),
+                    }
+                }
                 while let Some(cause) = source {
                     text.push_str(&format!(": {cause}"));
                     source = cause.source();

@@ -19,6 +19,7 @@ mod image;
 mod network;
 mod progress;
 mod registry;
+mod settings;
 mod stream;
 mod system;
 mod verbs;

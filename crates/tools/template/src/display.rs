@@ -26,7 +26,7 @@ fn write(out: &mut String, value: &Value) {
             out.push(']');
         }
         Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
+            let mut keys: Vec<&String> = map.keys().filter(|key| !is_hidden(key)).collect();
             keys.sort();
             out.push_str("map[");
             for (index, key) in keys.into_iter().enumerate() {
@@ -40,6 +40,11 @@ fn write(out: &mut String, value: &Value) {
             out.push(']');
         }
     }
+}
+
+/// A field for methods only: its name begins with NUL, and it is never printed.
+pub(crate) fn is_hidden(key: &str) -> bool {
+    key.starts_with('\0')
 }
 
 pub(crate) fn display_number(number: &Number) -> String {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::display::{display, type_name};
+use crate::display::{display, is_hidden, type_name};
 use crate::printf;
 
 pub(crate) enum Failure {
@@ -122,9 +122,7 @@ fn docker(
         _ => exactly(3)?,
     }
     Ok(match name {
-        "json" => {
-            serde_json::to_string(&arguments[0]).map_err(|error| Failure::Call(error.to_string()))?.into()
-        }
+        "json" => json(&arguments[0])?.into(),
         "lower" => text(0)?.to_lowercase().into(),
         "upper" => text(0)?.to_uppercase().into(),
         "title" => title(&text(0)?).into(),
@@ -154,6 +152,20 @@ fn docker(
             }
         }
     })
+}
+
+/// Without the hidden fields of the document itself.
+fn json(value: &Value) -> Result<String, Failure> {
+    let shown;
+    let value = match value {
+        Value::Object(map) if map.keys().any(|key| is_hidden(key)) => {
+            let fields = map.iter().filter(|(key, _)| !is_hidden(key));
+            shown = Value::Object(fields.map(|(key, value)| (key.clone(), value.clone())).collect());
+            &shown
+        }
+        value => value,
+    };
+    serde_json::to_string(value).map_err(|error| Failure::Call(error.to_string()))
 }
 
 /// Go would refuse any other type than string; JSON's nil stands for an empty string.

@@ -8,7 +8,7 @@
 //! Data is a [`serde_json::Value`], so Go's distinction of structs and maps is gone: an object prints as Go
 //! prints a map. A field whose name starts with an upper-case letter is found without regard to case when
 //! there is no exact match (`.ID` finds `Id`), because Docker's documents spell Go's field names differently
-//! in JSON and users write both. Errors read as Go's: `template: :1:2: executing "" at <.Foo>: …`.
+//! in JSON and users write both. A field whose name begins with NUL is for methods and is never printed. Errors read as Go's: `template: :1:2: executing "" at <.Foo>: …`.
 
 mod display;
 mod exec;

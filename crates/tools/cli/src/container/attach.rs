@@ -3,6 +3,7 @@ use api::containers::{AttachOptions, WaitCondition};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::options::keys;
+use crate::settings;
 use crate::stream::signals::{Screen, follow_size, forward};
 use crate::stream::{Ended, Session};
 use crate::verbs::Outcome;
@@ -37,7 +38,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let tty = inspect.config.tty;
     let stdin = !args.no_stdin && inspect.config.open_stdin;
     require_terminal(cli, stdin, tty)?;
-    let detach_keys = detach_keys(args.detach_keys.as_deref())?;
+    let detach_keys = detach_keys(cli, args.detach_keys.as_deref())?;
     let options = AttachOptions {
         stream: true,
         stdin,
@@ -68,12 +69,16 @@ pub fn require_terminal(cli: &Cli, stdin: bool, tty: bool) -> Result<(), Error> 
     }
 }
 
-/// The detach keys of a flag, or Docker's own.
-pub fn detach_keys(flag: Option<&str>) -> Result<Vec<u8>, Error> {
-    match flag.filter(|text| !text.is_empty()) {
+/// The detach keys of a flag, of the settings, or Docker's own.
+pub fn detach_keys(cli: &Cli, flag: Option<&str>) -> Result<Vec<u8>, Error> {
+    let text = match flag.filter(|text| !text.is_empty()) {
+        Some(text) => Some(text.to_owned()),
+        None => settings::text(cli, "detachKeys")?,
+    };
+    match text {
         None => Ok(keys::DEFAULT.to_vec()),
         Some(text) => {
-            keys::parse(text).map_err(|error| Error::new(format!("invalid detach keys ({text}): {error}")))
+            keys::parse(&text).map_err(|error| Error::new(format!("invalid detach keys ({text}): {error}")))
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct Args {
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let client = cli.client()?;
     let (container, command) = (&args.args[0], &args.args[1..]);
-    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let keys = detach_keys(cli, args.detach_keys.as_deref())?;
     let environment = environment(cli, &args.env_file, &args.env)?;
     let attach = !args.detach;
     if attach {

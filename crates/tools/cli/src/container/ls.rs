@@ -10,6 +10,7 @@ use crate::format::text::{ellipsis, pairs, short_id};
 use crate::format::units::human_size_with;
 use crate::format::{Listing, time};
 use crate::options::filter;
+use crate::settings;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -42,14 +43,15 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let size = args.size || args.format.as_deref().is_some_and(|format| format.contains(".Size"));
+    let format = settings::format(cli, args.format, args.quiet, "psFormat")?;
+    let size = args.size || format.as_deref().is_some_and(|format| format.contains(".Size"));
     let limit = if args.latest { 1 } else { args.last.unwrap_or(-1).max(0) };
     let options =
         ListOptions { all: args.all || limit > 0, limit, size, filters: filter::parse(&args.filter)? };
     let containers = client::containers::list(cli.client()?, &options).await?;
     let now = Timestamp::now();
     let rows: Vec<_> = containers.iter().map(|container| row(container, !args.no_trunc, now)).collect();
-    cli.print(&listing(args.size).render(args.format.as_deref(), args.quiet, &rows)?)?;
+    cli.print(&listing(args.size).render(format.as_deref(), args.quiet, &rows)?)?;
     Ok(0)
 }
 

@@ -37,7 +37,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if attached.is_some_and(|streams| streams.stdin) {
         require_terminal(cli, true, args.flags.tty())?;
     }
-    let keys = detach_keys(args.detach_keys.as_deref()).map_err(|error| usage(cli, error))?;
+    let keys = detach_keys(cli, args.detach_keys.as_deref()).map_err(|error| usage(cli, error))?;
     let plan = config::plan(cli, &args.flags, &args.args, args.detach).map_err(|error| usage(cli, error))?;
     let (tty, auto_remove) = (plan.request.config.tty, plan.auto_remove());
     let detach_keys = args.detach_keys.clone().unwrap_or_default();

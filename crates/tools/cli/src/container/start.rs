@@ -53,7 +53,7 @@ async fn attached(cli: &Cli, args: &Args) -> Outcome {
     let tty = config.tty;
     let stdin = args.interactive && config.open_stdin;
     require_terminal(cli, stdin, tty)?;
-    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let keys = detach_keys(cli, args.detach_keys.as_deref())?;
     let detach_keys = args.detach_keys.clone().unwrap_or_default();
     let options = AttachOptions {
         stream: true,

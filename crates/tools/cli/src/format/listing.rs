@@ -57,10 +57,7 @@ impl Listing {
             out.push_str(&self.heading(&shape.template)?);
         }
         for row in rows {
-            let line = match shape.json {
-                true => json_line(row)?,
-                false => template.execute(&Value::Object(row.clone())).map_err(Error::template)?,
-            };
+            let line = template.execute(&sorted(row)).map_err(Error::template)?;
             out.push_str(&line);
             out.push('\n');
         }
@@ -69,15 +66,15 @@ impl Listing {
 
     fn shape(&self, format: Option<&str>, quiet: bool) -> Shape {
         let format = format.unwrap_or("table");
-        let plain = |template: &str| Shape { template: unescape(template), table: false, json: false };
+        let plain = |template: &str| Shape { template: unescape(template), table: false };
         match format {
             "table" if quiet => plain(self.quiet),
-            "table" => Shape { template: unescape(&self.table), table: true, json: false },
+            "table" => Shape { template: unescape(&self.table), table: true },
             "raw" if quiet => plain(self.quiet),
             "raw" if !self.raw.is_empty() => plain(self.raw),
-            "json" => Shape { template: String::new(), table: false, json: true },
+            "json" => plain("{{json .}}"),
             format => match format.strip_prefix("table ") {
-                Some(template) => Shape { template: unescape(template.trim()), table: true, json: false },
+                Some(template) => Shape { template: unescape(template.trim()), table: true },
                 None => plain(format),
             },
         }
@@ -114,7 +111,6 @@ macro_rules! row {
 struct Shape {
     template: String,
     table: bool,
-    json: bool,
 }
 
 /// In a shell's quotes `\t` and `\n` arrive as two characters.
@@ -126,12 +122,11 @@ fn parse(text: &str, options: Options) -> Result<Template, Error> {
     Template::parse_with(text, options).map_err(Error::template)
 }
 
-/// Docker marshals a Go map here, so the keys are sorted.
-fn json_line(row: &Map<String, Value>) -> Result<String, Error> {
-    let mut keys: Vec<&String> = row.keys().filter(|key| *key != LABELS).collect();
-    keys.sort();
-    let sorted: Map<String, Value> = keys.into_iter().map(|key| (key.clone(), row[key].clone())).collect();
-    serde_json::to_string(&sorted).map_err(|error| Error::new(error.to_string()))
+/// Docker marshals a Go map, whose keys are sorted.
+fn sorted(row: &Map<String, Value>) -> Value {
+    let mut fields: Vec<(&String, &Value)> = row.iter().collect();
+    fields.sort_by_key(|(name, _)| *name);
+    Value::Object(fields.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 #[cfg(test)]
@@ -181,6 +176,7 @@ mod tests {
             run(Some("json"), false).lines().next(),
             Some(r#"{"Driver":"bridge","ID":"0123456789ab","Name":"bridge"}"#)
         );
+        assert_eq!(run(Some("{{json .}}"), false), run(Some("json"), false));
         assert_eq!(run(Some("table {{.Label \"com.example.some-key\"}}"), false), "some key\nx\ny\n");
         assert_eq!(
             run(Some("raw"), false),

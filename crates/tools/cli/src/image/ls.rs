@@ -11,6 +11,7 @@ use crate::format::text::short_id;
 use crate::format::units::human_size_with;
 use crate::format::{Listing, time};
 use crate::options::filter;
+use crate::settings;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -49,10 +50,11 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     }
     let options = ListOptions { all: args.all, digests: args.digests, shared_size: false, filters };
     let images = client::images::list(cli.client()?, &options).await?;
-    let digests = args.digests || args.format.as_deref().is_some_and(|format| format.contains(".Digest"));
+    let format = settings::format(cli, args.format, args.quiet, "imagesFormat")?;
+    let digests = args.digests || format.as_deref().is_some_and(|format| format.contains(".Digest"));
     let now = Timestamp::now();
     let rows: Vec<_> = images.iter().flat_map(|image| rows(image, digests, !args.no_trunc, now)).collect();
-    cli.print(&listing(args.digests).render(args.format.as_deref(), args.quiet, &rows)?)?;
+    cli.print(&listing(args.digests).render(format.as_deref(), args.quiet, &rows)?)?;
     Ok(0)
 }
 

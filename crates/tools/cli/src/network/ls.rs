@@ -3,6 +3,7 @@ use crate::format::listing::LABELS;
 use crate::format::text::{pairs, short_id};
 use crate::format::{Listing, time};
 use crate::options::filter;
+use crate::settings;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -24,6 +25,7 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let filters = filter::parse(&args.filter)?;
+    let format = settings::format(cli, args.format, args.quiet, "networksFormat")?;
     let mut networks = client::networks::list(cli.client()?, &filters).await?;
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     let rows: Vec<_> = networks
@@ -61,6 +63,6 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         ],
         labels: true,
     };
-    cli.print(&listing.render(args.format.as_deref(), args.quiet, &rows)?)?;
+    cli.print(&listing.render(format.as_deref(), args.quiet, &rows)?)?;
     Ok(0)
 }

@@ -4,7 +4,6 @@
 //! docker-credential-helpers (`docker-credential-NAME get`, a server on standard input, JSON on standard output).
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use api::auth::AuthConfig;
@@ -14,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::Cli;
 use crate::error::{Error, plain_io};
+use crate::settings::{load, save};
 
 /// The name under which Docker Hub's credentials are kept.
 pub const HUB: &str = "https://index.docker.io/v1/";
@@ -24,39 +24,6 @@ pub fn key(domain: &str) -> &str {
         "" | "docker.io" | "index.docker.io" | "registry-1.docker.io" => HUB,
         other => other,
     }
-}
-
-fn file(cli: &Cli) -> PathBuf {
-    cli.host.config_dir.join("config.json")
-}
-
-fn load(cli: &Cli) -> Result<Map<String, Value>, Error> {
-    let path = file(cli);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => return Err(Error::file("open", &path, &error)),
-    };
-    if text.trim_ascii().is_empty() {
-        return Ok(Map::new());
-    }
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::new(format!("loading config file: {}: {error}", path.display())))
-}
-
-/// Replaces the file, readable by its owner only; other settings in it stay.
-fn save(cli: &Cli, config: &Map<String, Value>) -> Result<(), Error> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let path = file(cli);
-    let fail = |error: std::io::Error| Error::file("write", &path, &error);
-    std::fs::create_dir_all(&cli.host.config_dir).map_err(fail)?;
-    let new = path.with_extension(format!("json.{}", std::process::id()));
-    let text = serde_json::to_vec_pretty(config).map_err(|error| Error::new(error.to_string()))?;
-    let mut out =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(fail)?;
-    let written =
-        out.write_all(&text).and_then(|()| out.sync_all()).and_then(|()| std::fs::rename(&new, &path));
-    written.inspect_err(|_| drop(std::fs::remove_file(&new))).map_err(fail)
 }
 
 /// The credentials for a registry, if there are any.

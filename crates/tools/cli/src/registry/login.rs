@@ -60,7 +60,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         auth.identitytoken = answer.identity_token;
     }
     if credentials::store(cli, &auth)? {
-        let path = cli.host.config_dir.join("config.json");
+        let path = crate::settings::path(cli);
         cli.complain(&format!(
             "WARNING! Your credentials are stored unencrypted in '{}'; a credential helper keeps them safer",
             path.display()

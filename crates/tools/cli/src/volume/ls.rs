@@ -8,6 +8,7 @@ use crate::format::listing::LABELS;
 use crate::format::text::pairs;
 use crate::format::units::human_size;
 use crate::options::filter;
+use crate::settings;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -32,10 +33,11 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         return Err(Error::new("--cluster is not supported: there is no cluster"));
     }
     let filters = filter::parse(&args.filter)?;
+    let format = settings::format(cli, args.format, args.quiet, "volumesFormat")?;
     let mut volumes = client::volumes::list(cli.client()?, &filters).await?.volumes;
     volumes.sort_by(|a, b| a.name.cmp(&b.name));
     let rows: Vec<_> = volumes.iter().map(row).collect();
-    cli.print(&listing().render(args.format.as_deref(), args.quiet, &rows)?)?;
+    cli.print(&listing().render(format.as_deref(), args.quiet, &rows)?)?;
     Ok(0)
 }
 
