@@ -19,6 +19,32 @@ pub fn new() -> Result<String> {
     }
 }
 
+/// How many digits of an identity say whose it is.
+const MARK: usize = 8;
+
+/// The mark of a root: several roots may live on one machine, where they share bridges' namespaces and control groups.
+pub fn mark(root: &std::path::Path) -> String {
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    oci::Digest::sha256(root.as_os_str().as_encoded_bytes()).hex()[..MARK].to_owned()
+}
+
+/// A new identity that ends with a root's mark: what it names in the kernel is that root's.
+pub fn marked(mark: &str) -> Result<String> {
+    let mut id = new()?;
+    id.replace_range(64 - MARK.., mark);
+    Ok(id)
+}
+
+/// A new identity of the same root.
+pub fn kin(id: &str) -> Result<String> {
+    marked(&id[id.len() - MARK..])
+}
+
+/// Whether an identity is one of the root with this mark.
+pub fn has_mark(id: &str, mark: &str) -> bool {
+    id.len() == 64 && id.ends_with(mark)
+}
+
 /// Whether `text` could be an identity or the start of one.
 pub fn is_prefix(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -38,6 +64,8 @@ mod tests {
         let (a, b) = (new().unwrap(), new().unwrap());
         assert_ne!(a, b);
         assert!(a.len() == 64 && is_prefix(&a) && is_prefix(short(&a)));
+        let (c, mark) = (marked("01234567").unwrap(), mark(std::path::Path::new("/")));
+        assert!(has_mark(&c, "01234567") && has_mark(&kin(&c).unwrap(), "01234567") && !has_mark(&c, &mark));
         assert!(!is_prefix("") && !is_prefix("A") && !is_prefix("g") && !is_prefix("a/b"));
     }
 }

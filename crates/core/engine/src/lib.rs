@@ -33,6 +33,9 @@ use std::sync::Arc;
 
 use error::Context as _;
 
+/// The root of an engine that nobody told otherwise.
+pub const DEFAULT_ROOT: &str = "/var/lib/dhow";
+
 /// Where an engine lives and what it may call.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -71,6 +74,7 @@ struct Inner {
     config: Config,
     db: state::Db,
     store: store::Store,
+    mark: String,
 }
 
 impl Engine {
@@ -91,7 +95,8 @@ impl Engine {
         }
         let db = state::Db::open(&config.root.join("state.db")).during("open the database")?;
         let store = store::Store::open(&config.root, &db).during("open the store")?;
-        let engine = Engine { inner: Arc::new(Inner { config, db, store }) };
+        let mark = ids::mark(&config.root);
+        let engine = Engine { inner: Arc::new(Inner { config, db, store, mark }) };
         networks::ensure_predefined(&engine)?;
         Ok(engine)
     }
@@ -99,6 +104,16 @@ impl Engine {
     /// Where this engine lives.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// A new identity for what this root makes in the kernel.
+    pub(crate) fn new_id(&self) -> Result<String> {
+        ids::marked(&self.inner.mark)
+    }
+
+    /// Whether an identity found in the kernel is this root's.
+    pub(crate) fn is_ours(&self, id: &str) -> bool {
+        ids::has_mark(id, &self.inner.mark)
     }
 
     /// The database.

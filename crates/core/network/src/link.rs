@@ -62,6 +62,8 @@ pub(crate) struct Link {
     pub alias: Option<String>,
     /// Whether the administrator wants it to work.
     pub is_up: bool,
+    /// Bytes a packet may have.
+    pub mtu: u32,
 }
 
 /// An address of an interface as the kernel lists it.
@@ -260,10 +262,11 @@ pub(crate) fn all_routes() -> Message {
 pub(crate) fn parse_link(received: &Received) -> Option<Link> {
     let index = number(received.payload.get(4..8)?)?;
     let is_up = number(received.payload.get(8..12)?)? & UP != 0;
-    let mut link = Link { index, name: String::new(), kind: String::new(), alias: None, is_up };
+    let mut link = Link { index, name: String::new(), kind: String::new(), alias: None, is_up, mtu: 0 };
     for (kind, value) in received.attributes(LINK_HEADER) {
         match kind {
             IFLA_IFNAME => link.name = netlink::text(value),
+            IFLA_MTU => link.mtu = number(value).unwrap_or_default(),
             IFLA_IFALIAS => link.alias = Some(netlink::text(value)),
             IFLA_LINKINFO => {
                 let kind = netlink::attributes(value).find_kind(INFO_KIND);
@@ -295,6 +298,15 @@ pub(crate) fn parse_route(received: &Received) -> Option<IpNet> {
     }
     let value = received.attributes(ROUTE_HEADER).find_kind(RTA_DST)?;
     IpNet::new(address_of(value)?, prefix).ok()
+}
+
+/// Reads the interface of an IPv4 default route in the main table.
+pub(crate) fn parse_default_route(received: &Received) -> Option<u32> {
+    const MAIN: u8 = 254;
+    let header = &received.payload;
+    let is_default = header.first() == Some(&AF_INET) && header.get(1) == Some(&0) && header.get(4) == Some(&MAIN);
+    let attributes = received.attributes(ROUTE_HEADER);
+    attributes.find_kind(RTA_OIF).filter(|_| is_default).and_then(number)
 }
 
 fn family(address: IpAddr) -> u8 {

@@ -52,6 +52,15 @@ pub fn remove_orphan(id: &str) -> Result<(), Error> {
     firewall::forget_owner(id)
 }
 
+/// The MTU of the interface that this machine's default route leaves by; `None` when it has none.
+pub fn uplink_mtu() -> Result<Option<u32>, Error> {
+    let mut socket = route_socket()?;
+    let routes = socket.dump(&link::all_routes()).map_err(|source| Error::List("routes", source))?;
+    let Some(index) = routes.iter().find_map(link::parse_default_route) else { return Ok(None) };
+    let links = socket.dump(&link::all_links()).map_err(|source| Error::List("links", source))?;
+    Ok(links.iter().filter_map(link::parse_link).find(|link| link.index == index).map(|link| link.mtu))
+}
+
 /// Where this machine's routes lead to, without the default route: what a new subnet must not overlap.
 pub fn host_routes() -> Result<Vec<IpNet>, Error> {
     let listed = route_socket()?.dump(&link::all_routes()).map_err(|source| Error::List("routes", source))?;

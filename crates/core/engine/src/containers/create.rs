@@ -46,7 +46,7 @@ fn create_now(
     let machine = machine::facts();
     validate::check(&config, &host, machine.limits())?;
     let warnings = fill_defaults(&config, &mut host, &machine);
-    let id = ids::new()?;
+    let id = engine.new_id()?;
     let networks = wanted_networks(&mut config, &host, request.networking_config.unwrap_or_default())?;
     fill_config(&mut config, &host, &id)?;
 

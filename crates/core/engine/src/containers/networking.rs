@@ -166,7 +166,7 @@ pub(crate) fn allocate_one(
             .ok_or_else(|| Error::invalid(format!("invalid MAC address: {text}")))?,
     };
     let endpoint =
-        network::Endpoint { id: ids::new()?, ifname, addresses, mac, gateways, ports: Vec::new() };
+        network::Endpoint { id: ids::kin(&network.id)?, ifname, addresses, mac, gateways, ports: Vec::new() };
     let document = EndpointDocument { endpoint, settings: settings.clone() };
     let ip = |v6| networks::address(&document.endpoint, v6).map(|a| a.addr().to_string());
     let row = state::endpoints::Endpoint {

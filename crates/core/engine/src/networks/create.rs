@@ -6,10 +6,10 @@ use api::networks::{CreateRequest, CreateResponse, Ipam, IpamConfig};
 use ipnet::IpNet;
 use network::{Bridge, Subnet, ipam};
 
-use super::{Document, MTU, PREDEFINED, Record, ipam_config, now, own_subnets, taken_subnets};
+use super::{Document, PREDEFINED, Record, ipam_config, now, own_subnets, taken_subnets};
 use crate::containers::name::is_restricted_name;
 use crate::error::{Error, Result};
-use crate::{Engine, events, ids};
+use crate::{Engine, events};
 
 /// Creates a network of driver `bridge`.
 pub async fn create(engine: &Engine, request: CreateRequest) -> Result<CreateResponse> {
@@ -19,7 +19,7 @@ pub async fn create(engine: &Engine, request: CreateRequest) -> Result<CreateRes
 fn create_now(engine: &Engine, request: CreateRequest) -> Result<CreateResponse> {
     check(&request)?;
     let settings = Settings::parse(&request.options)?;
-    let id = ids::new()?;
+    let id = engine.new_id()?;
     let record = engine.db().write(|tx| -> Result<Record> {
         if state::networks::by_name(tx, &request.name)?.is_some() {
             return Err(Error::conflict(format!("network with name {} already exists", request.name)));
@@ -107,7 +107,7 @@ struct Settings {
 
 impl Settings {
     fn parse(options: &BTreeMap<String, String>) -> Result<Settings> {
-        let mut settings = Settings { ifname: None, mtu: MTU, icc: true, masquerade: true };
+        let mut settings = Settings { ifname: None, mtu: super::uplink_mtu(), icc: true, masquerade: true };
         for (key, value) in options {
             let invalid = || Error::invalid(format!("invalid value {value:?} of network option {key}"));
             let boolean = || value.parse::<bool>().map_err(|_| invalid());

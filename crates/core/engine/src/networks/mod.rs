@@ -38,6 +38,12 @@ pub(crate) const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
 const DEFAULT_INTERFACE: &str = "dhow0";
 const MTU: u32 = 1500;
 
+/// What a packet may have on its way out of this machine: larger ones from containers would be lost where the answer
+/// that says so is filtered.
+fn uplink_mtu() -> u32 {
+    network::uplink_mtu().ok().flatten().map_or(MTU, |mtu| mtu.min(MTU))
+}
+
 /// The part of a network's definition that is one JSON text in the database.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -196,9 +202,9 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
             if state::networks::by_name(tx, name)?.is_some() {
                 continue;
             }
-            let id = ids::new()?;
+            let id = engine.new_id()?;
             let bridge = match driver {
-                "bridge" => Some(default_bridge(tx, &id)?),
+                "bridge" => Some(default_bridge(engine, tx, &id)?),
                 _ => None,
             };
             let mut ipam = Ipam { driver: "default".to_owned(), ..Ipam::default() };
@@ -214,7 +220,7 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
                 ] {
                     options.insert(format!("com.docker.network.bridge.{key}"), value.to_owned());
                 }
-                options.insert("com.docker.network.driver.mtu".to_owned(), MTU.to_string());
+                options.insert("com.docker.network.driver.mtu".to_owned(), bridge.mtu.to_string());
             }
             let document = Document { driver: driver.to_owned(), bridge, ipam, options, ..Document::default() };
             let record = Record { id, name: name.to_owned(), created: now(), document };
@@ -224,15 +230,15 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
     })
 }
 
-/// Another engine's default bridge may be on this machine: then ours gets a name from its id.
-fn default_bridge(tx: &state::Tx<'_>, id: &str) -> Result<Bridge> {
-    let taken = std::path::Path::new("/sys/class/net").join(DEFAULT_INTERFACE).exists();
-    let ifname = if taken { network::bridge_name(id) } else { DEFAULT_INTERFACE.to_owned() };
+/// Only the usual root's default bridge has the name that people know: others may live on the same machine.
+fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Bridge> {
+    let usual = engine.config().root == std::path::Path::new(crate::DEFAULT_ROOT);
+    let ifname = if usual { DEFAULT_INTERFACE.to_owned() } else { network::bridge_name(id) };
     let net = ipam::pick_subnet(&taken_subnets(tx)?).map_err(|e| Error::unavailable(e.to_string()))?;
     Ok(Bridge {
         ifname,
         subnets: vec![Subnet { net, gateway: ipam::default_gateway(net), range: None }],
-        mtu: MTU,
+        mtu: uplink_mtu(),
         internal: false,
         icc: true,
         masquerade: true,

@@ -197,18 +197,22 @@ impl Look<'_> {
         let networks: BTreeSet<String> = networks::all(self.engine)?.into_iter().map(|n| n.id).collect();
         let endpoints: BTreeSet<String> =
             self.engine.db().read(state::endpoints::list)?.into_iter().map(|e| e.id).collect();
+        let ours = |id: &str| self.engine.is_ours(id);
         let mut orphans: BTreeMap<String, String> = BTreeMap::new();
-        for bridge in survey.bridges.iter().filter(|b| !networks.contains(&b.id)) {
+        for bridge in survey.bridges.iter().filter(|b| ours(&b.id) && !networks.contains(&b.id)) {
             orphans.insert(bridge.id.clone(), format!("bridge {} belongs to no network", bridge.ifname));
         }
-        for port in survey.ports.iter().filter(|p| !endpoints.contains(&p.id)) {
+        for port in survey.ports.iter().filter(|p| ours(&p.id) && !endpoints.contains(&p.id)) {
             orphans.insert(port.id.clone(), format!("interface {} belongs to no endpoint", port.ifname));
         }
-        for port in survey.published.iter().filter(|p| !endpoints.contains(&p.endpoint_id)) {
+        for port in &survey.published {
+            if !ours(&port.endpoint_id) || endpoints.contains(&port.endpoint_id) {
+                continue;
+            }
             let message = format!("published port {} belongs to no endpoint", port.map.host_port);
             orphans.entry(port.endpoint_id.clone()).or_insert(message);
         }
-        for (bridge, id) in survey.firewall_networks.iter().filter(|(_, id)| !networks.contains(id)) {
+        for (bridge, id) in survey.firewall_networks.iter().filter(|(_, id)| ours(id) && !networks.contains(id)) {
             orphans.entry(id.clone()).or_insert_with(|| format!("firewall rules of {bridge} belong to no network"));
         }
         for (id, message) in orphans {
@@ -221,18 +225,16 @@ impl Look<'_> {
     fn cgroups(&mut self) -> Result<()> {
         for name in cgroup_names()? {
             let busy = lock::is_held(&self.engine.container_run_dir(&name).join("lock"))?;
-            if busy || monitor::client::is_alive(&self.engine.config().run, &name) {
+            let alive = monitor::client::is_alive(&self.engine.config().run, &name);
+            // A group of another root's container is that root's to check.
+            if !self.engine.is_ours(&name) || busy || alive {
                 continue;
             }
-            // A group of another root's container: that root's check finds it.
-            let ours = record::get(self.engine, &name).is_ok() || !cgroup_has_processes(&name);
-            if ours {
-                self.mend("cgroup", &name, "its container does not run", |_| {
-                    let group = Cgroup::new(&format!("/dhow/{name}")).system()?;
-                    group.kill_all().system()?;
-                    group.delete(Duration::from_secs(5)).system()
-                });
-            }
+            self.mend("cgroup", &name, "its container does not run", |_| {
+                let group = Cgroup::new(&format!("/dhow/{name}")).system()?;
+                group.kill_all().system()?;
+                group.delete(Duration::from_secs(5)).system()
+            });
         }
         Ok(())
     }
@@ -347,8 +349,4 @@ fn cgroup_names() -> Result<BTreeSet<String>> {
         all.extend(names(&root)?.into_iter().filter(|n| n.len() == 64 && ids::is_prefix(n)));
     }
     Ok(all)
-}
-
-fn cgroup_has_processes(name: &str) -> bool {
-    Cgroup::new(&format!("/dhow/{name}")).and_then(|g| g.pids()).is_ok_and(|pids| !pids.is_empty())
 }
