@@ -330,7 +330,7 @@ fn mistakes_point_at_their_line() {
         ("FROM a\nEXPOSE web\n", 2, "invalid containerPort: web"),
         ("FROM a\nCOPY http://x/y /\n", 2, "source can't be a URL for COPY"),
         ("FROM a\nRUN --security=insecure x\n", 2, "security.insecure is not allowed"),
-        ("FROM a\nENV x=${y?need y}\n", 2, "y: need y"),
+        ("FROM a\nENV x=\"${y?need y}\"\n", 2, "y: need y"),
         (
             "FROM a\nCOPY --chmod=9 a b\n",
             2,

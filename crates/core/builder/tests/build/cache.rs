@@ -1,0 +1,119 @@
+//! What is taken from the cache, and what is not.
+
+use crate::fixture::Fixture;
+use std::os::unix::fs::PermissionsExt;
+
+const FILE: &str =
+    "FROM base\nWORKDIR /app\nCOPY package.json .\nRUN echo install\nCOPY . .\nRUN echo build\n";
+
+#[test]
+fn an_unchanged_tree_runs_nothing() {
+    let f = Fixture::new();
+    f.file("package.json", "{}").file("src/main.js", "1");
+    let first = f.build(FILE);
+    assert_eq!((first.ok().ran, first.ok().cached), (5, 0));
+    // Another engine, another process: only the disk is the same.
+    let second = f.build(FILE);
+    assert_eq!((second.ok().ran, second.ok().cached), (0, 5));
+    assert_eq!(first.ok().image_id, second.ok().image_id);
+    assert_eq!(second.log(), "");
+}
+
+#[test]
+fn layers_before_the_change_stay() {
+    let f = Fixture::new();
+    f.file("package.json", "{}").file("src/main.js", "1");
+    f.build(FILE).ok();
+    f.file("src/main.js", "2");
+    let outcome = f.build(FILE);
+    assert_eq!((outcome.ok().ran, outcome.ok().cached), (2, 3));
+    assert_eq!(outcome.reasons(), ["file /src/main.js changed", "the step before changed"]);
+}
+
+#[test]
+fn times_do_not_count_but_modes_do() {
+    let f = Fixture::new();
+    f.file("a", "1");
+    let file = "FROM base\nCOPY a /\n";
+    f.build(file).ok();
+    let now = std::time::SystemTime::now() + std::time::Duration::from_secs(100);
+    std::fs::File::options().write(true).open(f.context().join("a")).unwrap().set_modified(now).unwrap();
+    assert_eq!(f.build(file).ok().ran, 0);
+    std::fs::set_permissions(f.context().join("a"), PermissionsExt::from_mode(0o700)).unwrap();
+    assert_eq!(f.build(file).ok().ran, 1);
+}
+
+#[test]
+fn ignored_files_do_not_count() {
+    let f = Fixture::new();
+    f.file("a", "1").file("node_modules/x", "1").file(".dockerignore", "node_modules\nDockerfile\n*.log\n");
+    let file = "FROM base\nCOPY . /app\n";
+    f.build(file).ok();
+    f.file("node_modules/x", "2").file("x.log", "new");
+    assert_eq!(f.build(file).ok().ran, 0);
+}
+
+#[test]
+fn arguments_count_where_they_are_declared() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN echo one\nARG V\nRUN echo two\n";
+    let build = |v: &str| {
+        f.build_with(file, |r| {
+            r.build_args.insert("V".into(), v.into());
+        })
+    };
+    build("1").ok();
+    let changed = build("2");
+    assert_eq!((changed.ok().ran, changed.ok().cached), (1, 1));
+    assert_eq!(changed.reasons(), ["variable V changed"]);
+}
+
+#[test]
+fn no_cache_runs_everything() {
+    let f = Fixture::new();
+    let file = "FROM base AS a\nRUN echo a\nFROM a AS b\nRUN echo b\n";
+    f.build(file).ok();
+    assert_eq!(f.build_with(file, |r| r.no_cache = true).ok().ran, 2);
+    assert_eq!(f.build_with(file, |r| r.no_cache_filter = vec!["b".into()]).ok().ran, 1);
+}
+
+#[test]
+fn failures_are_not_remembered() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN --mount=type=cache,target=/c if test -e /c/x; then true; else touch /c/x; exit 1; fi\n";
+    assert!(f.build(file).built.is_err());
+    assert_eq!(f.build(file).ok().ran, 1);
+}
+
+#[test]
+fn files_of_a_stage_count_and_not_how_they_were_made() {
+    let f = Fixture::new();
+    let file = |n: u32| {
+        format!(
+            "FROM base AS build\nRUN echo {n} > /noise && echo same > /out\nFROM base\nCOPY --from=build /out /\nRUN echo after\n"
+        )
+    };
+    f.build(&file(1)).ok();
+    let outcome = f.build(&file(2));
+    assert_eq!((outcome.ok().ran, outcome.ok().cached), (1, 2), "{:?}", outcome.reasons());
+}
+
+#[test]
+fn identical_stages_run_once() {
+    let f = Fixture::new();
+    let file = "FROM base AS a\nRUN echo same > /x\nFROM base AS b\nRUN echo same > /x\nFROM scratch\nCOPY --from=a /x /a\nCOPY --from=b /x /b\n";
+    assert_eq!(f.build(file).ok().ran, 3);
+}
+
+#[test]
+fn a_collected_layer_is_made_again() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN echo x > /x\n";
+    let first = f.build_with(file, |r| r.tags.clear());
+    first.ok();
+    let store = f.store();
+    for entry in store.db().read(state::cache::all).unwrap() {
+        store.db().write(|tx| state::cache::remove(tx, &entry.key)).unwrap();
+    }
+    assert_eq!(f.build(file).ok().ran, 1);
+}

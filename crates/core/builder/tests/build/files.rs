@@ -1,0 +1,267 @@
+//! `COPY`, `ADD` and contexts.
+
+use crate::fixture::{Fixture, text};
+use builder::{Context, Error, Fetched};
+use std::io::Cursor;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
+
+#[test]
+fn destinations() {
+    let f = Fixture::new();
+    f.file("a", "a").file("b", "b").file("dir/x", "x").file("dir/y/z", "z");
+    let file = "\
+FROM scratch
+COPY a /file
+COPY a /into/
+COPY a b /many/
+COPY dir /contents
+COPY dir /contents2/
+COPY dir/y /contents/
+COPY *[ab] /glob/
+COPY nothing* /glob/
+WORKDIR /w
+COPY a .
+COPY a sub/
+COPY --parents dir/y/z dir/./x /p/
+COPY --exclude=y dir /ex/
+";
+    let outcome = f.build(file);
+    let root = f.rootfs(outcome.ok());
+    for (path, want) in [
+        ("/file", "a"),
+        ("/into/a", "a"),
+        ("/many/b", "b"),
+        ("/contents/x", "x"),
+        ("/contents/y/z", "z"),
+        ("/contents/z", "z"),
+        ("/contents2/x", "x"),
+        ("/glob/a", "a"),
+        ("/w/a", "a"),
+        ("/w/sub/a", "a"),
+        ("/p/dir/y/z", "z"),
+        ("/p/x", "x"),
+        ("/ex/x", "x"),
+    ] {
+        assert_eq!(text(&root, path), want, "{path}");
+    }
+    assert!(root.lstat("/ex/y").is_err());
+}
+
+#[test]
+fn owners_modes_and_times() {
+    let f = Fixture::new();
+    f.file("d/run.sh", "#!/bin/sh").file("d/sub/data", "x");
+    std::fs::set_permissions(f.context().join("d/run.sh"), PermissionsExt::from_mode(0o750)).unwrap();
+    std::os::unix::fs::chown(f.context().join("d/run.sh"), Some(4242), Some(4242)).unwrap();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_500_000_000);
+    std::fs::File::open(f.context().join("d/run.sh")).unwrap().set_modified(old).unwrap();
+    symlink("run.sh", f.context().join("d/link")).unwrap();
+    let file = "FROM base AS one\nCOPY d /plain\nCOPY --chown=app:staff d /owned\nCOPY --chown=7 --chmod=u=rwX,go= d /mode\n\
+                COPY --chmod=0644 d/run.sh /octal\nFROM base\nCOPY --from=one /owned /again\n";
+    let outcome = f.build(file);
+    let again = f.rootfs(outcome.ok());
+    let stat = |root: &sys::root::Root, path: &str| {
+        let s = root.lstat(path).unwrap();
+        (s.st_uid, s.st_gid, s.st_mode & 0o7777)
+    };
+    assert_eq!(stat(&again, "/again/run.sh"), (1000, 50, 0o750), "files of a stage keep their owner");
+    let one = f.build_with(file, |r| r.target = Some("one".into()));
+    let root = f.rootfs(one.ok());
+    assert_eq!(stat(&root, "/plain/run.sh"), (0, 0, 0o750), "files of a context are root's");
+    assert_eq!(root.lstat("/plain/run.sh").unwrap().st_mtime, 1_500_000_000);
+    assert_eq!(stat(&root, "/owned"), (1000, 50, 0o755));
+    assert_eq!(stat(&root, "/mode/sub"), (7, 7, 0o700));
+    assert_eq!(stat(&root, "/mode/sub/data"), (7, 7, 0o600));
+    assert_eq!(stat(&root, "/octal"), (0, 0, 0o644));
+    assert_eq!(root.readlink("/plain/link").unwrap().to_str(), Some("run.sh"));
+}
+
+#[test]
+fn archives_are_unpacked_by_add_alone() {
+    let f = Fixture::new();
+    f.file("in/a.txt", "packed");
+    for (flag, name) in [("-cf", "x.tar"), ("-czf", "x.tar.gz"), ("-cjf", "x.tar.bz2"), ("-cJf", "x.tar.xz")]
+    {
+        let status = std::process::Command::new("tar")
+            .args([flag, name, "-C", "in", "a.txt"])
+            .current_dir(f.context())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+    f.file("notes.tar", "this is no archive").file("empty", "");
+    let file = "FROM scratch\nADD x.tar /tar/\nADD x.tar.gz /gz\nADD --chown=7:8 x.tar.bz2 /bz2/\nADD x.tar.xz /xz/\n\
+                COPY x.tar /copy/\nADD notes.tar empty /plain/\nADD --unpack=false x.tar /kept/\n";
+    let outcome = f.build(file);
+    let root = f.rootfs(outcome.ok());
+    for dir in ["tar", "gz", "bz2", "xz"] {
+        assert_eq!(text(&root, &format!("/{dir}/a.txt")), "packed", "{dir}");
+    }
+    assert_eq!(root.lstat("/bz2/a.txt").unwrap().st_uid, 7);
+    for file in ["/copy/x.tar", "/plain/notes.tar", "/plain/empty", "/kept/x.tar"] {
+        assert!(root.lstat(file).is_ok(), "{file}");
+    }
+}
+
+#[test]
+fn links_lead_nowhere_outside() {
+    let f = Fixture::new();
+    let secret = f.dir.path().join("secret");
+    std::fs::write(&secret, "canary").unwrap();
+    f.file("real/x", "x");
+    symlink(&secret, f.context().join("abs")).unwrap();
+    symlink("../secret", f.context().join("up")).unwrap();
+    symlink("real", f.context().join("inside")).unwrap();
+    for source in ["abs", "up", "../secret", "/../secret"] {
+        let outcome = f.build(&format!("FROM base\nCOPY {source} /x\n"));
+        assert!(outcome.err().to_string().contains("not found"), "{source}");
+    }
+    // A link in the image leads to the image's file of that name.
+    let out = f.dir.path().join("outside");
+    let file = format!(
+        "FROM base\nRUN ln -s {} /escape && mkdir /target && ln -s /target /link\nCOPY real /escape/\nCOPY inside/x /link/\n",
+        out.display()
+    );
+    let outcome = f.build(&file);
+    let root = f.rootfs(outcome.ok());
+    assert!(!out.exists());
+    assert_eq!(text(&root, "/target/x"), "x");
+    assert_eq!(text(&root, out.join("x").to_str().unwrap()), "x");
+}
+
+#[test]
+fn a_missing_file_says_why() {
+    let f = Fixture::new();
+    f.file("there", "x").file(".dockerignore", "# c\nthere\n");
+    let outcome = f.build("FROM base\nRUN true\nCOPY there /\n");
+    let error = outcome.err();
+    assert_eq!(error.to_string(), "failed to calculate checksum of ref: \"/there\": not found");
+    assert_eq!(error.place().unwrap().span.line, 3);
+    assert!(error.hint().unwrap().contains("line 2 of the ignore file"));
+    let outcome = f.build("FROM base\nCOPY nope /\n");
+    assert!(outcome.err().hint().unwrap().contains("build context"));
+}
+
+#[test]
+fn trailing_comments_are_believed_unless_such_files_exist() {
+    let f = Fixture::new();
+    f.file("a", "a");
+    let file =
+        "FROM base  # the base\nWORKDIR /x   # here\nCOPY a ./  # Copies to /app/\nCMD [\"a\"]  # runs\n";
+    let outcome = f.build(file);
+    let built = outcome.ok();
+    assert_eq!(text(&f.rootfs(built), "/x/a"), "a");
+    assert_eq!(f.config(built).config.working_dir, "/x");
+    assert_eq!(f.config(built).config.cmd, Some(vec!["a".into()]));
+    assert_eq!(outcome.warnings(), ["TrailingComment"; 4]);
+    f.file("#", "hash").file("./", "");
+    let outcome = f.build("FROM base\nCOPY a # /y/\n");
+    let root = f.rootfs(outcome.ok());
+    assert_eq!((text(&root, "/y/a"), text(&root, "/y/#")), ("a".into(), "hash".into()));
+}
+
+#[test]
+fn a_context_as_archive() {
+    let f = Fixture::new();
+    f.file("a", "a")
+        .file("skip.log", "x")
+        .file(".dockerignore", "*.log\n")
+        .file("Dockerfile", "FROM scratch\nCOPY . /\n");
+    let archive = f.dir.path().join("context.tar.gz");
+    let status = std::process::Command::new("tar")
+        .arg("-czf")
+        .arg(&archive)
+        .args(["-C", f.context().to_str().unwrap(), "."])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let stream = std::fs::File::open(&archive).unwrap();
+    let request = builder::Request::default();
+    let built = builder::build(&f.env(), Context::Tar(Box::new(stream)), &request, &mut |_| {}).unwrap();
+    let root = f.rootfs(&built);
+    assert_eq!(text(&root, "/a"), "a");
+    assert!(root.lstat("/skip.log").is_err());
+    assert_eq!(std::fs::read_dir(f.root().join("ingest")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_dockerfile_has_an_ignore_file_of_its_own() {
+    let f = Fixture::new();
+    f.file("a", "a").file("b", "b").file(".dockerignore", "a\n").file("sub/X.dockerignore", "b\n");
+    f.file("sub/X", "FROM scratch\nCOPY . /\n");
+    let outcome = f.build_with("FROM scratch\n", |r| {
+        r.dockerfile = builder::DockerfileSource::InContext(Some("sub/X".into()));
+    });
+    let root = f.rootfs(outcome.ok());
+    assert!(root.lstat("/a").is_ok() && root.lstat("/b").is_err());
+    let outcome = f.build_with("FROM scratch\n", |r| {
+        r.dockerfile = builder::DockerfileSource::InContext(Some("../../etc/passwd".into()));
+    });
+    assert!(matches!(outcome.err(), Error::NoDockerfile { .. }));
+}
+
+#[test]
+fn urls() {
+    let f = Fixture::new();
+    let file = "FROM scratch\nADD https://example.test/dir/tool.bin /opt/\n";
+    let outcome = f.build(file);
+    assert!(outcome.err().to_string().contains("no access to the network"));
+    let mut env = f.env();
+    env.fetch = Some(Arc::new(|url: &str| {
+        assert_eq!(url, "https://example.test/dir/tool.bin");
+        let body = Box::new(Cursor::new(b"tool".to_vec()));
+        Ok(Fetched { body, file_name: None, modified: Some(1_000_000_000) })
+    }));
+    let outcome = f.build_in(&env, file, |_| {});
+    let root = f.rootfs(outcome.ok());
+    let stat = root.lstat("/opt/tool.bin").unwrap();
+    assert_eq!((stat.st_mode & 0o7777, stat.st_mtime), (0o600, 1_000_000_000));
+    assert_eq!(f.build_in(&env, file, |_| {}).ok().ran, 0);
+    let bad = format!(
+        "FROM scratch\nADD --checksum=sha256:{} https://example.test/dir/tool.bin /\n",
+        "0".repeat(64)
+    );
+    assert!(f.build_in(&env, &bad, |_| {}).err().to_string().starts_with("digest mismatch"));
+}
+
+#[test]
+fn other_contexts() {
+    let f = Fixture::new();
+    let other = f.dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("o"), "other").unwrap();
+    let file = "FROM img\nCOPY --from=extra o /o\n";
+    let outcome = f.build_with(file, |r| {
+        r.named_contexts.insert("extra".into(), builder::NamedContext::Dir(other.clone()));
+        r.named_contexts.insert("img".into(), builder::NamedContext::Image("base".into()));
+    });
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/o"), "other");
+}
+
+#[test]
+fn a_base_image_that_is_not_there() {
+    let f = Fixture::new();
+    let outcome = f.build("FROM base\nCOPY --from=nope:1 /x /\n");
+    let Error::Image { reference, place, .. } = outcome.err() else { panic!() };
+    assert_eq!((reference.as_str(), place.span.line), ("nope:1", 2));
+}
+
+#[test]
+fn hard_links_and_replacing() {
+    let f = Fixture::new();
+    f.file("d/one", "1");
+    std::fs::hard_link(f.context().join("d/one"), f.context().join("d/two")).unwrap();
+    f.file("file", "new");
+    let file = "FROM base\nCOPY d /d\nRUN mkdir /dir && ln -s /d/one /l && echo old > /f\nCOPY file /f\nCOPY file /l\nCOPY file /dir\n";
+    let outcome = f.build(file);
+    let root = f.rootfs(outcome.ok());
+    assert_eq!(root.lstat("/d/two").unwrap().st_ino, root.lstat("/d/two").unwrap().st_ino);
+    assert_eq!(
+        (text(&root, "/f"), text(&root, "/d/one"), text(&root, "/dir/file")),
+        ("new".into(), "new".into(), "new".into())
+    );
+    f.file("bin/sh", "x");
+    let outcome = f.build("FROM base\nCOPY file /etc/passwd/x\n");
+    assert_eq!(outcome.err().to_string(), "cannot copy to non-directory: /etc/passwd");
+}

@@ -1,0 +1,6 @@
+//! Builds with real layers and real processes. Needs root and a static busybox.
+
+mod cache;
+mod files;
+mod fixture;
+mod run;

@@ -1,0 +1,277 @@
+//! `RUN`, and the image that comes out.
+
+use crate::fixture::{Fixture, text};
+use builder::{Error, Event, NetMode};
+
+#[test]
+fn a_build_from_end_to_end() {
+    let f = Fixture::new();
+    f.file("hello.txt", "hello\n");
+    let file = "\
+FROM base AS build
+WORKDIR /src
+COPY hello.txt .
+RUN cat hello.txt > out && echo built
+FROM base AS unused
+RUN exit 1
+FROM base
+ENV A=b
+COPY --from=build /src/out /usr/share/
+CMD [\"cat\", \"/usr/share/out\"]
+";
+    let outcome = f.build(file);
+    let built = outcome.ok();
+    assert_eq!(text(&f.rootfs(built), "/usr/share/out"), "hello\n");
+    assert_eq!(outcome.log(), "built\n");
+    let config = f.config(built);
+    assert_eq!(config.config.cmd, Some(vec!["cat".into(), "/usr/share/out".into()]));
+    assert_eq!(config.config.env, ["PATH=/bin", "A=b"]);
+    assert_eq!(config.rootfs.diff_ids.len(), 2);
+    let history: Vec<_> = config.history.iter().map(|h| (h.created_by.as_str(), h.empty_layer)).collect();
+    assert_eq!(
+        history,
+        [
+            ("busybox", false),
+            ("ENV A=b", true),
+            ("COPY /src/out /usr/share/ # buildkit", false),
+            ("CMD [\"cat\" \"/usr/share/out\"]", true),
+        ]
+    );
+    assert_eq!(f.store().resolve("result", None).unwrap().id, built.image_id);
+    assert_eq!(f.store().check(false).unwrap(), []);
+}
+
+#[test]
+fn a_failing_run_points_at_its_line() {
+    let f = Fixture::new();
+    let outcome = f.build("FROM base\n\nRUN echo before && \\\n    uv add x\n");
+    let Error::Step(step) = outcome.err() else { panic!("{:?}", outcome.built) };
+    assert_eq!(step.exit_code, Some(127));
+    assert_eq!((step.place.span.line, step.place.span.end_line), (3, 4));
+    assert!(step.output.contains("before") && step.output.contains("uv: not found"), "{}", step.output);
+    assert!(step.hint.as_ref().unwrap().starts_with("uv: not found"));
+    let report = outcome.err().report();
+    let want = "\
+Dockerfile:3
+--------------------
+   1 |     FROM base
+   2 |     
+   3 | >>> RUN echo before && \\
+   4 | >>>     uv add x
+--------------------
+process \"/bin/sh -c echo before &&     uv add x\" did not complete successfully: exit code: 127
+";
+    assert!(report.starts_with(want), "{report}");
+    assert!(matches!(outcome.events.last(), Some(Event::StepError { .. })));
+}
+
+#[test]
+fn a_program_that_is_not_there() {
+    let f = Fixture::new();
+    let outcome = f.build("FROM base\nRUN [\"uv\", \"x\"]\n");
+    let Error::Step(step) = outcome.err() else { panic!() };
+    assert_eq!(step.exit_code, Some(127));
+    assert!(step.hint.as_ref().unwrap().starts_with("uv: not found"));
+}
+
+#[test]
+fn nothing_of_the_sandbox_stays_in_the_layer() {
+    let f = Fixture::new();
+    let outcome =
+        f.build("FROM base\nRUN cat /etc/resolv.conf && hostname && ls / > /listing && test -c /dev/null\n");
+    let built = outcome.ok();
+    assert!(outcome.log().contains("192.0.2.1"));
+    assert_eq!(f.top_layer(built), ["listing"]);
+}
+
+#[test]
+fn a_run_in_an_empty_image_leaves_nothing_but_its_files() {
+    let f = Fixture::new();
+    std::fs::copy("/usr/bin/busybox", f.context().join("busybox")).unwrap();
+    let outcome = f.build("FROM scratch\nCOPY busybox /bb\nRUN [\"/bb\", \"touch\", \"/made\"]\n");
+    assert_eq!(f.top_layer(outcome.ok()), ["made"]);
+}
+
+#[test]
+fn user_workdir_env_and_shell() {
+    let f = Fixture::new();
+    let file = "\
+FROM base
+ARG WHO=world
+ENV GREETING=\"hello $WHO\"
+USER app
+WORKDIR /home/app/sub
+SHELL [\"/bin/sh\", \"-e\", \"-c\"]
+RUN echo \"$GREETING\" && id && pwd && touch mine && stat -c '%u:%g' . mine
+";
+    let outcome = f.build(file);
+    outcome.ok();
+    let log = outcome.log();
+    assert!(log.contains("hello world\n"), "{log}");
+    assert!(
+        log.contains("uid=1000(app) gid=1001(app) groups=50(staff),1001(app)")
+            || log.contains("uid=1000(app) gid=1001(app)"),
+        "{log}"
+    );
+    assert!(log.contains("/home/app/sub\n1000:1001\n1000:1001\n"), "{log}");
+}
+
+#[test]
+fn unknown_user() {
+    let f = Fixture::new();
+    let outcome = f.build("FROM base\nUSER nobody-here\nRUN true\n");
+    let Error::Step(step) = outcome.err() else { panic!() };
+    assert_eq!(step.message, "unable to find user nobody-here: no matching entries in passwd file");
+}
+
+#[test]
+fn scripts_in_heredocs() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN <<EOF\necho one\necho two > /two\nEOF\nRUN <<EOF\n#!/bin/sh\necho \"I am $0\"\nEOF\n\
+                COPY <<EOF /etc/conf\nvalue=$HOME-x\nEOF\n";
+    let outcome = f.build(file);
+    let built = outcome.ok();
+    assert_eq!(outcome.log(), "one\nI am /dev/pipes/EOF\n");
+    assert_eq!(text(&f.rootfs(built), "/two"), "two\n");
+    assert_eq!(text(&f.rootfs(built), "/etc/conf"), "value=-x\n");
+}
+
+#[test]
+fn networks_of_a_run() {
+    let f = Fixture::new();
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut env = f.env();
+    let (inner, seen) = (env.network.clone(), asked.clone());
+    env.network = std::sync::Arc::new(move |mode: &NetMode| {
+        seen.lock().unwrap().push(mode.clone());
+        inner(mode)
+    });
+    let file = "FROM base\nRUN true\nRUN --network=none true 1\nRUN --network=host true 2\n";
+    f.build_in(&env, file, |r| r.network = NetMode::Bridge).ok();
+    assert_eq!(*asked.lock().unwrap(), [NetMode::Bridge, NetMode::None, NetMode::Host]);
+}
+
+#[test]
+fn cancelling_kills_the_process() {
+    let f = Fixture::new();
+    f.file("Dockerfile", "FROM base\nRUN echo started && sleep 1000\n");
+    let mut request = builder::Request { network: NetMode::None, ..Default::default() };
+    request.tags = Vec::new();
+    let cancel = request.cancel.clone();
+    let began = std::time::Instant::now();
+    let built = builder::build(&f.env(), builder::Context::Dir(f.context()), &request, &mut |e| {
+        if matches!(&e, Event::StepLog { text, .. } if text.contains("started")) {
+            cancel.cancel();
+        }
+    });
+    assert!(matches!(built, Err(Error::Cancelled)), "{built:?}");
+    assert!(began.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn a_failure_stops_the_other_stages() {
+    let f = Fixture::new();
+    let file = "FROM base AS slow\nRUN sleep 1000\nFROM base AS bad\nRUN exit 3\nFROM scratch\nCOPY --from=slow /tmp /a\n\
+                COPY --from=bad /tmp /b\n";
+    let outcome = f.build(file);
+    let Error::Step(step) = outcome.err() else { panic!("{:?}", outcome.built) };
+    assert_eq!(step.exit_code, Some(3));
+}
+
+#[test]
+fn mounts_of_a_run() {
+    let f = Fixture::new();
+    f.file("in/a.txt", "a").file("in/b.md", "b").file(".dockerignore", "**/*.md\n");
+    let file = "\
+FROM base AS other
+RUN mkdir /out && echo other > /out/x
+FROM base
+RUN --mount=type=bind,source=in,target=/in ls /in > /seen && ! touch /in/new
+RUN --mount=type=bind,source=in,target=/in,rw touch /in/new
+RUN --mount=type=bind,from=other,source=/out,target=/o cat /o/x > /from-other
+RUN --mount=type=cache,target=/cache,mode=0700 echo kept >> /cache/log && wc -l /cache/log
+RUN --mount=type=tmpfs,target=/t touch /t/x && stat -f -c %T /t
+RUN --mount=type=secret,id=token cat /run/secrets/token && stat -c %a /run/secrets/token
+RUN --mount=type=secret,id=token,env=TOKEN test \"$TOKEN\" = s3cret
+";
+    let secret = |r: &mut builder::Request| {
+        r.secrets.insert("token".into(), b"s3cret".to_vec());
+    };
+    let outcome = f.build_with(file, secret);
+    let built = outcome.ok();
+    let root = f.rootfs(built);
+    assert_eq!(text(&root, "/seen"), "a.txt\n");
+    assert_eq!(text(&root, "/from-other"), "other\n");
+    for gone in ["/in", "/o", "/cache", "/t", "/run"] {
+        assert!(root.lstat(gone).is_err(), "{gone} is in the image");
+    }
+    let log = outcome.log();
+    assert!(log.contains("1 /cache/log") && log.contains("tmpfs") && log.contains("s3cret400"), "{log}");
+    assert!(!f.context().join("in/new").exists());
+    // The cache mount outlives the build.
+    let again = f.build_with(file, |r| {
+        secret(r);
+        r.no_cache = true;
+    });
+    again.ok();
+    assert!(again.log().contains("2 /cache/log"), "{}", again.log());
+    assert_eq!(std::fs::read_dir(f.dir.path().join("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_required_secret() {
+    let f = Fixture::new();
+    let outcome = f.build("FROM base\nRUN --mount=type=secret,id=x,required cat /run/secrets/x\n");
+    assert_eq!(outcome.err().to_string(), "secret x: not found");
+}
+
+#[test]
+fn squash_makes_one_layer() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN mkdir /d && echo 1 > /d/a && echo 2 > /d/b\nRUN rm /d/a /bin/wc && rm -r /home\n\
+                RUN mkdir -p /home/new && echo 3 > /d/c\nCMD [\"x\"]\n";
+    let outcome = f.build_with(file, |r| r.squash = true);
+    let built = outcome.ok();
+    let config = f.config(built);
+    assert_eq!(config.rootfs.diff_ids.len(), 2);
+    let root = f.rootfs(built);
+    assert_eq!((text(&root, "/d/b"), text(&root, "/d/c")), ("2\n".into(), "3\n".into()));
+    for gone in ["/d/a", "/bin/wc", "/home/app"] {
+        assert!(root.lstat(gone).is_err(), "{gone}");
+    }
+    assert!(root.lstat("/home/new").is_ok());
+    let layers = config.history.iter().filter(|h| !h.empty_layer).count();
+    assert_eq!((layers, config.history.last().unwrap().comment.as_str()), (2, "merge 3 layers"));
+}
+
+#[test]
+fn source_date_epoch() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN echo x > /x\nENV A=b\n";
+    let set = |r: &mut builder::Request| {
+        r.source_date_epoch = Some(1_600_000_000);
+        r.rewrite_timestamp = true;
+        r.no_cache = true;
+    };
+    let first = f.build_with(file, set);
+    let second = f.build_with(file, set);
+    assert_eq!(first.ok().image_id, second.ok().image_id);
+    let config = f.config(first.ok());
+    assert_eq!(config.created.as_deref(), Some("2020-09-13T12:26:40Z"));
+    assert_eq!(f.rootfs(first.ok()).lstat("/x").unwrap().st_mtime, 1_600_000_000);
+}
+
+#[test]
+fn no_escape_through_mount_points() {
+    let f = Fixture::new();
+    let canary = f.dir.path().join("canary");
+    std::fs::create_dir(&canary).unwrap();
+    // The step replaces the parent of a mount point with a link out of the container.
+    let file = format!(
+        "FROM base\nRUN --mount=type=tmpfs,target=/a/b/c rm -rf /x; mkdir /x; ln -s {} /x/y; mv /a /old 2>/dev/null; ln -s {} /a 2>/dev/null; true\n",
+        canary.display(),
+        f.dir.path().display()
+    );
+    f.build(&file).ok();
+    assert!(canary.exists());
+}
