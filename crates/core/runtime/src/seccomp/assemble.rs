@@ -1,0 +1,263 @@
+//! From a profile to instructions.
+
+use std::collections::BTreeMap;
+
+use oci::runtime::{Seccomp, SeccompAction, SeccompArg, SeccompOp};
+
+use super::{Abi, X32_BIT, answer};
+
+const LOAD: u16 = 0x20;
+const AND: u16 = 0x54;
+const JUMP: u16 = 0x05;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_GREATER: u16 = 0x25;
+const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
+const RETURN: u16 = 0x06;
+
+/// Offsets into `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENTS: u32 = 16;
+
+const KILL_PROCESS: u32 = 0x8000_0000;
+
+/// An instruction: code, jump if true, jump if false, operand, as `struct sock_filter` has them in memory.
+fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> u64 {
+    let [c0, c1] = code.to_ne_bytes();
+    let [k0, k1, k2, k3] = k.to_ne_bytes();
+    u64::from_ne_bytes([c0, c1, jt, jf, k0, k1, k2, k3])
+}
+
+fn ret(answer: u32) -> u64 {
+    instruction(RETURN, 0, 0, answer)
+}
+
+/// What becomes of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    Answer(u32),
+    /// The first set of comparisons that all hold gives its answer.
+    Rules(Vec<(Vec<SeccompArg>, u32)>),
+}
+
+/// The whole program. Where a section is not for the call at hand it is jumped over.
+pub(super) fn program(profile: &Seccomp, abis: &[Abi]) -> Vec<u64> {
+    let mut code = vec![instruction(LOAD, 0, 0, ARCHITECTURE)];
+    let mut audits: Vec<u32> = Vec::new();
+    for abi in abis {
+        if !audits.contains(&abi.audit()) {
+            audits.push(abi.audit());
+        }
+    }
+    for audit in audits {
+        let own: Vec<Abi> = abis.iter().copied().filter(|abi| abi.audit() == audit).collect();
+        let mut section = vec![instruction(LOAD, 0, 0, NUMBER)];
+        section.extend(calls(profile, &own));
+        // Conditional jumps reach 255 instructions, plain ones any.
+        code.push(instruction(JUMP_EQUAL, 1, 0, audit));
+        code.push(instruction(JUMP, 0, 0, section.len() as u32));
+        code.extend(section);
+    }
+    code.push(ret(KILL_PROCESS));
+    code
+}
+
+/// The calls of the tables that share an architecture.
+fn calls(profile: &Seccomp, abis: &[Abi]) -> Vec<u64> {
+    let mut ranges: Vec<(u32, Outcome)> = Vec::new();
+    for abi in abis {
+        table(profile, *abi, &mut ranges);
+    }
+    let x86_64 = abis.contains(&Abi::X86_64);
+    if x86_64 && !abis.contains(&Abi::X32) {
+        ranges.push((X32_BIT, Outcome::Answer(KILL_PROCESS)));
+    }
+    if !x86_64 && abis.contains(&Abi::X32) {
+        ranges.insert(0, (0, Outcome::Answer(KILL_PROCESS)));
+    }
+    // Neighbours of the same outcome are one range.
+    ranges.sort_by_key(|(start, _)| *start);
+    ranges.dedup_by(|next, last| next.1 == last.1);
+    let narrow = abis.iter().all(|abi| abi.narrow());
+    let default = answer(profile.default_action, profile.default_errno_ret);
+    search(&ranges, default, narrow)
+}
+
+/// Appends the ranges of one table, each by its first number.
+fn table(profile: &Seccomp, abi: Abi, ranges: &mut Vec<(u32, Outcome)>) {
+    let default = Outcome::Answer(answer(profile.default_action, profile.default_errno_ret));
+    let outcomes = outcomes(profile, abi);
+    let mut next = if abi == Abi::X32 { X32_BIT } else { 0 };
+    ranges.push((next, default.clone()));
+    for (number, outcome) in outcomes {
+        if number > next {
+            ranges.push((next, default.clone()));
+        }
+        ranges.push((number, outcome));
+        next = number + 1;
+    }
+    let lenient = matches!(profile.default_action, SeccompAction::Allow | SeccompAction::Log);
+    let newest =
+        profile.syscalls.iter().flat_map(|rule| &rule.names).filter_map(|name| abi.number(name)).max();
+    match newest {
+        Some(newest) if !lenient => {
+            if next <= newest {
+                ranges.push((next, default));
+            }
+            let unknown = answer(SeccompAction::Errno, Some(libc::ENOSYS as u32));
+            ranges.push((newest + 1, Outcome::Answer(unknown)));
+        }
+        _ => ranges.push((next, default)),
+    }
+    // A range that begins where another does is overruled by the later one.
+    let mut seen = BTreeMap::new();
+    for (start, outcome) in ranges.drain(..) {
+        seen.insert(start, outcome);
+    }
+    ranges.extend(seen);
+}
+
+/// The calls with rules, by number.
+fn outcomes(profile: &Seccomp, abi: Abi) -> BTreeMap<u32, Outcome> {
+    let default = answer(profile.default_action, profile.default_errno_ret);
+    let mut calls: BTreeMap<u32, Outcome> = BTreeMap::new();
+    for rule in &profile.syscalls {
+        let rule_answer = answer(rule.action, rule.errno_ret);
+        // It says nothing, and must not hide a rule that says something.
+        if rule_answer == default {
+            continue;
+        }
+        for number in rule.names.iter().filter_map(|name| abi.number(name)) {
+            if rule.args.is_empty() {
+                match calls.get(&number) {
+                    Some(Outcome::Answer(_)) => {}
+                    _ => drop(calls.insert(number, Outcome::Answer(rule_answer))),
+                }
+                continue;
+            }
+            let entry = calls.entry(number).or_insert_with(|| Outcome::Rules(Vec::new()));
+            if let Outcome::Rules(rules) = entry {
+                rules.extend(alternatives(&rule.args).into_iter().map(|args| (args, rule_answer)));
+            }
+        }
+    }
+    calls
+}
+
+/// Comparisons of different arguments must all hold. Where one argument is compared twice any of them will do: that is how
+/// libseccomp's users have always taken such rules.
+fn alternatives(args: &[SeccompArg]) -> Vec<Vec<SeccompArg>> {
+    let twice =
+        args.iter().enumerate().any(|(at, arg)| args[..at].iter().any(|other| other.index == arg.index));
+    if twice { args.iter().map(|arg| vec![*arg]).collect() } else { vec![args.to_vec()] }
+}
+
+/// A binary search, the number being loaded.
+fn search(ranges: &[(u32, Outcome)], default: u32, narrow: bool) -> Vec<u64> {
+    match ranges {
+        [] => vec![ret(default)],
+        [(_, Outcome::Answer(answer))] => vec![ret(*answer)],
+        [(_, Outcome::Rules(rules))] => arguments(rules, default, narrow),
+        _ => {
+            let (low, high) = ranges.split_at(ranges.len() / 2);
+            let left = search(low, default, narrow);
+            let pivot = high[0].0;
+            let mut code = match u8::try_from(left.len()) {
+                Ok(length) => vec![instruction(JUMP_GREATER_OR_EQUAL, length, 0, pivot)],
+                Err(_) => vec![
+                    instruction(JUMP_GREATER_OR_EQUAL, 0, 1, pivot),
+                    instruction(JUMP, 0, 0, left.len() as u32),
+                ],
+            };
+            code.extend(left);
+            code.extend(search(high, default, narrow));
+            code
+        }
+    }
+}
+
+/// Where a comparison goes on.
+#[derive(Clone, Copy)]
+enum Goal {
+    Next,
+    Holds,
+    Fails,
+}
+
+/// One instruction with open ends.
+type Open = (u16, Goal, Goal, u32);
+
+fn arguments(rules: &[(Vec<SeccompArg>, u32)], default: u32, narrow: bool) -> Vec<u64> {
+    let mut code = Vec::new();
+    for (args, answer) in rules {
+        let parts: Vec<Vec<Open>> = args.iter().map(|arg| comparison(arg, narrow)).collect();
+        let length: usize = parts.iter().map(Vec::len).sum();
+        let mut at = 0;
+        for part in parts {
+            let end = at + part.len();
+            for (code_word, jt, jf, k) in part {
+                at += 1;
+                let distance = |goal| match goal {
+                    Goal::Next => 0,
+                    Goal::Holds => (end - at) as u8,
+                    // Past the answer, to the next rule.
+                    Goal::Fails => (length - at + 1) as u8,
+                };
+                code.push(instruction(code_word, distance(jt), distance(jf), k));
+            }
+        }
+        code.push(ret(*answer));
+    }
+    code.push(ret(default));
+    code
+}
+
+/// Compares 64 bits by halves, or only the lower one where arguments have 32 bits.
+fn comparison(arg: &SeccompArg, narrow: bool) -> Vec<Open> {
+    use Goal::{Fails, Holds, Next};
+    let (high, low) = ((arg.value >> 32) as u32, arg.value as u32);
+    let little = u32::from(cfg!(target_endian = "little"));
+    let offset = ARGUMENTS + 8 * arg.index;
+    let load_high = (LOAD, Next, Next, offset + 4 * little);
+    let load_low = (LOAD, Next, Next, offset + 4 * (1 - little));
+    let wide = |upper: &[Open], lower: &[Open]| {
+        let mut code = Vec::new();
+        if !narrow {
+            code.push(load_high);
+            code.extend_from_slice(upper);
+        }
+        code.push(load_low);
+        code.extend_from_slice(lower);
+        code
+    };
+    let same_high = (JUMP_EQUAL, Next, Fails, high);
+    match arg.op {
+        SeccompOp::Equal => wide(&[same_high], &[(JUMP_EQUAL, Holds, Fails, low)]),
+        SeccompOp::NotEqual => wide(&[(JUMP_EQUAL, Next, Holds, high)], &[(JUMP_EQUAL, Fails, Holds, low)]),
+        SeccompOp::Greater => {
+            wide(&[(JUMP_GREATER, Holds, Next, high), same_high], &[(JUMP_GREATER, Holds, Fails, low)])
+        }
+        SeccompOp::GreaterOrEqual => wide(
+            &[(JUMP_GREATER, Holds, Next, high), same_high],
+            &[(JUMP_GREATER_OR_EQUAL, Holds, Fails, low)],
+        ),
+        SeccompOp::Less => wide(
+            &[(JUMP_GREATER, Fails, Next, high), (JUMP_EQUAL, Next, Holds, high)],
+            &[(JUMP_GREATER_OR_EQUAL, Fails, Holds, low)],
+        ),
+        SeccompOp::LessOrEqual => wide(
+            &[(JUMP_GREATER, Fails, Next, high), (JUMP_EQUAL, Next, Holds, high)],
+            &[(JUMP_GREATER, Fails, Holds, low)],
+        ),
+        SeccompOp::MaskedEqual => {
+            let (high_value, low_value) = ((arg.value_two >> 32) as u32, arg.value_two as u32);
+            let mut code = Vec::new();
+            if !narrow && (high != 0 || high_value != 0) {
+                let tests = [load_high, (AND, Next, Next, high), (JUMP_EQUAL, Next, Fails, high_value)];
+                code.extend(tests);
+            }
+            code.extend([load_low, (AND, Next, Next, low), (JUMP_EQUAL, Holds, Fails, low_value)]);
+            code
+        }
+    }
+}
