@@ -149,7 +149,7 @@ fn health(config: &ContainerConfig, check: &Healthcheck) -> image::Healthcheck {
         Command::Shell(line) => {
             // With a shell of its own the image says which; without, it is left to the runtime.
             match config.shell.as_ref().filter(|shell| !shell.is_empty()) {
-                Some(shell) => [&["CMD".to_owned()], shell.as_slice(), &[line.clone()]].concat(),
+                Some(shell) => [&["CMD".to_owned()], shell.as_slice(), std::slice::from_ref(line)].concat(),
                 None => vec!["CMD-SHELL".to_owned(), line.clone()],
             }
         }

@@ -65,5 +65,5 @@ fn driver(engine: &Engine, image: &store::Image) -> Result<GraphDriver> {
             data.insert("LowerDir".to_owned(), lower.join(":"));
         }
     }
-    Ok(GraphDriver { name: "overlay2".to_owned(), data, ..GraphDriver::default() })
+    Ok(GraphDriver { name: "overlay2".to_owned(), data })
 }

@@ -124,7 +124,7 @@ impl Sizes {
         }
         if shared {
             let mut containers: BTreeMap<String, i64> = BTreeMap::new();
-            for container in engine.db().read(|tx| state::containers::list(tx)).map_err(Error::from)? {
+            for container in engine.db().read(state::containers::list).map_err(Error::from)? {
                 if let Some(id) = container.image_id {
                     *containers.entry(id.to_string()).or_default() += 1;
                 }

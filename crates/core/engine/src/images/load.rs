@@ -153,11 +153,14 @@ impl Load<'_> {
                 )));
             }
         };
-        let mut names: BTreeMap<&Digest, Vec<Reference>> = BTreeMap::new();
+        let mut targets: Vec<(&Digest, Vec<Reference>)> = Vec::new();
         for descriptor in &index.manifests {
-            names.entry(&descriptor.digest).or_default().extend(name_of(descriptor)?);
+            match targets.iter_mut().find(|(digest, _)| **digest == descriptor.digest) {
+                Some((_, names)) => names.extend(name_of(descriptor)?),
+                None => targets.push((&descriptor.digest, name_of(descriptor)?.into_iter().collect())),
+            }
         }
-        for (digest, mut names) in names {
+        for (digest, mut names) in targets {
             let images = self.target(digest, INDEX_DEPTH_MAX)?;
             let Some(first) = images.first() else {
                 return Err(Error::invalid(format!("invalid archive: it has no image for {digest}")));

@@ -177,7 +177,8 @@ impl Removal<'_> {
         loop {
             let mask = Mask { names: !force, stopped: !force };
             if let Some(obstacle) = self.obstacle(&id, mask)? {
-                let dangling = self.names(&id)?.is_empty();
+                let catalog = self.catalog()?;
+                let dangling = catalog.get(&id).is_some_and(|item| item.is_nameless() && item.children == 0);
                 if quiet && (!dangling || obstacle.used) {
                     return Ok(());
                 }
