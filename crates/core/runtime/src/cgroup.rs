@@ -182,9 +182,9 @@ impl Cgroup {
         let in_v1 = |s: &&Setting| self.layout.v1(s.controller).is_some();
         let in_v2 = |s: &&Setting| available.split_whitespace().any(|c| c == s.controller);
         // Version 1 calls its block device controller blkio, version 2 io.
-        let v1_io = self.layout.v1("blkio").is_some();
+        let served = |s: &&Setting| in_v1(s) || (s.controller == "io" && self.layout.v1("blkio").is_some());
         self.write_all(v1.iter().filter(in_v1), &mut warnings)?;
-        for setting in v2.iter().filter(|s| !in_v1(s) && !(s.controller == "io" && v1_io)) {
+        for setting in v2.iter().filter(|s| !served(s)) {
             match (in_v2(&setting), self.v2_dir()) {
                 (true, Some(dir)) => set(&dir, setting, &mut warnings)?,
                 _ => discarded(setting, &mut warnings),

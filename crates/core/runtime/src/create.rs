@@ -52,7 +52,8 @@ fn check(spec: &Spec) -> Result<(&Process, &Linux), Error> {
         Some(_) => {}
     }
     let has = |typ| linux.namespaces.iter().any(|n| n.typ == typ);
-    if !(spec.hostname.is_empty() && spec.domainname.is_empty()) && !has(NamespaceType::Uts) {
+    let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
+    if named && !has(NamespaceType::Uts) {
         return Err(bad("unable to set hostname without a private UTS namespace"));
     }
     sysctl::check(linux)?;

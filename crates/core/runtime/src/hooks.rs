@@ -51,7 +51,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Plans hooks that the new process itself runs.
+    /// Plans hooks that the new process itself runs. Before the pivot they get the machine's null device.
     pub fn plan(
         &self,
         kind: &'static str,
@@ -60,6 +60,7 @@ impl Subject {
         plan: &mut Plan,
     ) -> Result<(), Error> {
         const MARK: i32 = 1_234_567_891;
+        let null = kind == "createContainer";
         for hook in hooks {
             let state = self.state(status, Some(MARK))?;
             let pid_at = state.rfind(&MARK.to_string()).unwrap_or_default();
@@ -78,7 +79,7 @@ impl Subject {
                 timeout_ms: hook
                     .timeout
                     .map_or(-1, |s| i32::try_from(s).unwrap_or(i32::MAX).saturating_mul(1000)),
-                null: crate::process::null()?,
+                null: null.then(crate::process::null).transpose()?,
             };
             plan.labeled(Label::Hook { kind, path: hook.path.clone() }, Step::Hook(Box::new(step)));
         }

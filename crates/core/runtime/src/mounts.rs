@@ -121,6 +121,7 @@ fn bind(
     options: &Options,
 ) -> Result<(), Error> {
     let source = scene.bundle.join(&mount.source);
+    outside_proc(&source, &destination)?;
     let fail = |e: io::Error| mount_error(source.clone(), destination.clone(), errno(&e), "");
     let tree = match sys::mount::clone_tree(&source, options.recursive) {
         Ok(tree) => tree,
@@ -199,11 +200,7 @@ fn file_system(
 ) -> Result<(), Error> {
     let name =
         if mount.source.as_os_str().is_empty() { mount.typ.as_str().into() } else { mount.source.clone() };
-    let inside = destination.starts_with("/proc") && destination != Path::new("/proc");
-    if inside && !over_proc(&destination) {
-        let text = format!("{destination:?} cannot be mounted because it is inside /proc");
-        return Err(mount_error(name, destination, libc::EPERM, &text));
-    }
+    outside_proc(&name, &destination)?;
     if mount.typ.is_empty() {
         return Err(Error::Spec { reason: format!("mount at {} has no type", destination.display()) });
     }
@@ -240,6 +237,16 @@ fn file_system(
         slot,
     };
     plan.labeled(Label::Mount { source: name, destination }, Step::Mount(Box::new(step)));
+    Ok(())
+}
+
+/// Refuses by the path alone; what a link makes of it is the process' to check.
+fn outside_proc(source: &Path, destination: &Path) -> Result<(), Error> {
+    let inside = destination.starts_with("/proc") && destination != Path::new("/proc");
+    if inside && !over_proc(destination) {
+        let text = format!("{destination:?} cannot be mounted because it is inside /proc");
+        return Err(mount_error(source.to_owned(), destination.to_owned(), libc::EPERM, &text));
+    }
     Ok(())
 }
 

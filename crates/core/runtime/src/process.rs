@@ -119,7 +119,7 @@ pub(crate) fn finish(
     };
     let needs_user = process.user.uid != 0;
     chdir(plan, needs_user)?;
-    let filter = request.seccomp.map(|profile| filter(profile)).transpose()?.flatten();
+    let filter = request.seccomp.map(filter).transpose()?.flatten();
     // Without no_new_privs loading a filter takes CAP_SYS_ADMIN, which is given up next.
     let (early, late) = if process.no_new_privileges { (None, filter) } else { (filter, None) };
     if process.no_new_privileges {

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
@@ -30,7 +31,7 @@ pub(super) fn run(step: &HookStep, pid: i32) -> Result<(), Failure> {
         }
     }
     drop(output);
-    rustix::fs::fcntl_setfl(&input, rustix::fs::OFlags::empty())?;
+    rustix::fs::fcntl_setfl(&input, OFlags::empty())?;
     let pidfd = start(step, input.as_raw_fd())?;
     let timeout = rustix::event::Timespec {
         tv_sec: (step.timeout_ms / 1000).into(),
@@ -67,8 +68,16 @@ fn start(step: &HookStep, input: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: the new process has its own copy of memory and stack, makes system calls on what exists, and never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<super::CloneArgs>()) };
     if pid == 0 {
-        let null = step.null.as_raw_fd();
-        if terminal::stdio([input, null, null]).is_ok() {
+        let own = match &step.null {
+            Some(_) => None,
+            None => rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok(),
+        };
+        // Without any, the streams of the process have to do.
+        let (out, err) = match step.null.as_ref().or(own.as_ref()) {
+            Some(null) => (null.as_raw_fd(), null.as_raw_fd()),
+            None => (1, 2),
+        };
+        if terminal::stdio([input, out, err]).is_ok() {
             // SAFETY: a C string and two null-terminated vectors of C strings, all alive; numbers for close_range.
             unsafe {
                 libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);

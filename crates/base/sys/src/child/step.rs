@@ -254,8 +254,8 @@ pub struct HookStep {
     pub state: Vec<u8>,
     pub pid_at: usize,
     pub timeout_ms: i32,
-    /// `/dev/null`, its output.
-    pub null: OwnedFd,
+    /// Its output. `None` is the `/dev/null` of the root directory at that time.
+    pub null: Option<OwnedFd>,
 }
 
 /// The kernel's `struct sched_attr` (version 0).

@@ -42,7 +42,7 @@ fn memory_is_limited_and_the_kill_is_told() {
 
 #[test]
 fn a_running_container_is_updated_frozen_listed_and_killed() {
-    let scene = Scene::script("sleep 1000 & sleep 1000");
+    let scene = Scene::script("sleep 1000 & sleep 1000 & wait");
     let created = scene.create(Stdio::Null).unwrap();
     let cgroup = created.cgroup.clone().unwrap();
     let running = created.start().unwrap();
@@ -74,12 +74,12 @@ fn a_running_container_is_updated_frozen_listed_and_killed() {
 #[test]
 fn devices_outside_the_rules_are_refused() {
     let scene = Scene::script(
-        "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg; head -c 1 /dev/zero | wc -c; cat /dev/pts/ptmx",
+        "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg; head -c 1 /dev/zero | wc -c; true < /dev/pts/ptmx && echo ptmx",
     )
     .resources(Resources { devices: vec![deny_all()], ..Resources::default() });
     let outcome = scene.run().unwrap();
     assert!(outcome.output.contains("kmsg: Operation not permitted"), "{outcome:?}");
-    assert!(outcome.output.contains("1\n"), "{outcome:?}");
+    assert!(outcome.output.ends_with("1\nptmx\n"), "{outcome:?}");
     let allowed = DeviceRule {
         allow: true,
         typ: Some("c".to_owned()),
@@ -101,13 +101,14 @@ fn devices_outside_the_rules_are_refused() {
 
 #[test]
 fn what_the_machine_does_not_have_is_a_warning() {
-    let huge = oci::runtime::HugepageLimit { page_size: "2MB".to_owned(), limit: 0 };
-    let unknown = Resources { hugepage_limits: vec![huge], ..Resources::default() };
+    let io = oci::runtime::BlockIo { weight: Some(500), ..Default::default() };
     let cgroup = Cgroup::new(&format!("/dhow-test-warn-{}", std::process::id())).unwrap();
     cgroup.create().unwrap();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let warnings = cgroup.apply(&unknown).unwrap();
-    assert_eq!(warnings.is_empty(), mounts.contains("hugetlb"), "{warnings:?}");
+    let warnings = cgroup.apply(&Resources { block_io: Some(io), ..Resources::default() }).unwrap();
+    let files = ["blkio/blkio.weight", "blkio/blkio.bfq.weight"];
+    let known = files.iter().any(|file| std::path::Path::new("/sys/fs/cgroup").join(file).exists());
+    let version_2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    assert!(known || version_2 || warnings.iter().any(|w| w.contains("block I/O weight")), "{warnings:?}");
     cgroup.delete(Duration::from_secs(1)).unwrap();
 }
 

@@ -33,7 +33,7 @@ fn a_created_container_waits_and_a_dropped_one_is_gone() {
 #[test]
 fn namespaces_are_its_own() {
     Scene::script("echo $$; hostname; ls /sys/class/net; ps | grep -c '[0-9]'; readlink /proc/self/ns/ipc | grep -c ipc")
-        .prints("1\nbox\nlo\n4\n1");
+        .prints("1\nbox\nlo\n3\n1");
     let mut scene = Scene::script("readlink /proc/self/ns/uts").without(NamespaceType::Uts);
     scene.spec.hostname.clear();
     let own = std::fs::read_link("/proc/self/ns/uts").unwrap();
@@ -261,12 +261,13 @@ fn clocks_of_its_own() {
 
 #[test]
 fn a_network_namespace_is_joined_by_descriptor() {
-    let netns = std::thread::spawn(|| {
-        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
-        std::fs::File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    let netns = netns.join().unwrap();
+    let other = Scene::new(&["sleep", "1000"]);
+    let other = other.create(Stdio::Null).unwrap();
+    let netns = std::fs::File::open(format!("/proc/{}/ns/net", other.pid)).unwrap();
     let inode = std::os::unix::fs::MetadataExt::ino(&netns.metadata().unwrap());
+    let group = other.cgroup.clone();
+    drop(other);
+    cleanup(group.as_ref());
     let scene = Scene::new(&["readlink", "/proc/self/ns/net"]);
     let (reader, stdio) = pipes();
     let created = runtime::create(runtime::Create {

@@ -167,8 +167,26 @@ pub fn pipes() -> (OwnedFd, Stdio) {
 }
 
 pub fn finish(running: &Running, reader: OwnedFd) -> Outcome {
-    let mut output = String::new();
-    File::from(reader).read_to_string(&mut output).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut output = Vec::new();
+    let mut reader = File::from(reader);
+    loop {
+        let limit = rustix::event::Timespec {
+            tv_sec: deadline.saturating_duration_since(Instant::now()).as_secs() as i64,
+            tv_nsec: 0,
+        };
+        let mut polled = [rustix::event::PollFd::new(&reader, rustix::event::PollFlags::IN)];
+        if rustix::event::poll(&mut polled, Some(&limit)).unwrap() == 0 {
+            sys::child::kill_and_reap(running.pidfd.as_fd());
+            panic!("no end of the output: {}", String::from_utf8_lossy(&output));
+        }
+        let mut buffer = [0u8; 4096];
+        match reader.read(&mut buffer).unwrap() {
+            0 => break,
+            n => output.extend_from_slice(&buffer[..n]),
+        }
+    }
+    let output = String::from_utf8(output).unwrap();
     let exit = sys::child::wait(running.pidfd.as_fd()).unwrap();
     Outcome { code: exit.code(), output }
 }
