@@ -190,11 +190,11 @@ fn expose(port: &str, span: Span, found: &mut Vec<Warning>) {
     if port.contains('$') {
         return;
     }
-    if let Some((_, proto)) = port.split_once('/') {
-        if proto != proto.to_ascii_lowercase() {
-            let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
-            found.push(warning("ExposeProtoCasing", message, span, None));
-        }
+    if let Some((_, proto)) = port.split_once('/')
+        && proto != proto.to_ascii_lowercase()
+    {
+        let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+        found.push(warning("ExposeProtoCasing", message, span, None));
     }
     if port.contains(':') {
         let message = format!(

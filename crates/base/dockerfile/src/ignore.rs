@@ -180,10 +180,10 @@ fn how(pattern: &str) -> Result<How, crate::glob::BadPattern> {
             // moby reads `**x` as "ends in x": a quirk that ignore files may rely on.
             return Ok(How::Suffix(rest.to_string()));
         }
-    } else if let Some(prefix) = pattern.strip_suffix("**") {
-        if !special(prefix) {
-            return Ok(How::Prefix(prefix.to_string()));
-        }
+    } else if let Some(prefix) = pattern.strip_suffix("**")
+        && !special(prefix)
+    {
+        return Ok(How::Prefix(prefix.to_string()));
     }
     Glob::new(pattern, Dialect::Path).map(How::Glob)
 }

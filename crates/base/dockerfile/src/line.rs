@@ -152,7 +152,7 @@ impl<'a> Line<'a> {
             }
             let value = match (takes, value) {
                 (Takes::Bool, None) => "true".to_string(),
-                (Takes::Bool, Some(v)) if v.is_empty() => {
+                (Takes::Bool, Some("")) => {
                     return Err(fail(format!("missing a value on flag: --{name}")));
                 }
                 (Takes::Bool, Some(v)) => match v.to_ascii_lowercase().as_str() {

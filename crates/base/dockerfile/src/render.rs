@@ -32,10 +32,11 @@ pub fn excerpt(file: &str, source: &str, span: Span) -> String {
         let marked = (first..=last).contains(&number);
         let prefix = if marked { ">>>" } else { "   " };
         let _ = writeln!(out, " {number:>3} | {prefix} {}", clipped(line));
-        if number == first && first == span.end_line.max(first) {
-            if let Some(caret) = caret(line, span) {
-                let _ = writeln!(out, "     |     {caret}");
-            }
+        if number == first
+            && first == span.end_line.max(first)
+            && let Some(caret) = caret(line, span)
+        {
+            let _ = writeln!(out, "     |     {caret}");
         }
     }
     out.push_str("--------------------\n");

@@ -300,11 +300,10 @@ fn big_inputs_are_quick() {
 proptest::proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
-        if let Ok(text) = crate::decode(&bytes) {
-            if let Err(error) = parse(&text, Options::default()) {
+        if let Ok(text) = crate::decode(&bytes)
+            && let Err(error) = parse(&text, Options::default()) {
                 let _ = crate::render::report("Dockerfile", &text, error.span, &error.message, None);
             }
-        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A whole build: read, lower, solve, export.
 
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Stream};
 use crate::graph::Graph;
 use crate::lower::{self, ImageKey, Inputs, Lowered};
 use crate::progress::Progress;
-use crate::request::{Built, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, Request};
+use crate::request::{
+    Built, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
+};
 use crate::session::{ContextTree, Output, Session, SourceFile, io_error, make_private};
 use crate::solve::{self, Once};
 use crate::{export, step};
@@ -57,6 +59,10 @@ pub fn build(
     let outputs = solve_all(&session)?;
     let step = progress.step("exporting to image", "", "");
     let put = export::export(&session, &outputs).inspect_err(|e| step.failed(e.chain()))?;
+    step.log(Stream::Stderr, format!("writing image {}\n", put.image.id));
+    for tag in &request.tags {
+        step.log(Stream::Stderr, format!("naming to {tag}\n"));
+    }
     step.done();
     Ok(Built {
         image_id: put.image.id.clone(),
@@ -134,7 +140,7 @@ fn base_name(path: &str) -> &str {
 }
 
 fn parse_error(file: &SourceFile, error: dockerfile::Error) -> Error {
-    Error::Dockerfile { message: error.message, place: file.place(error.span), help: error.help }
+    Error::Dockerfile { message: error.message, place: Box::new(file.place(error.span)), help: error.help }
 }
 
 /// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore`.
@@ -204,6 +210,7 @@ fn lower_all(
             no_cache: request.no_cache,
             no_cache_filter: &request.no_cache_filter,
             allow_insecure: request.allow_insecure,
+            allow_host_network: request.allow_host_network || request.network == NetMode::Host,
         });
         match lowered.map_err(|e| lower_error(file, e))? {
             Lowered::Needs(needs) => images.extend(fetch_images(env, request, file, needs)?),
@@ -233,8 +240,9 @@ fn fetch_images(
             pull: request.pull,
         };
         (env.images)(&wanted).map_err(|source| Error::Image {
-            reference: key.reference.clone(),
-            place: file.place(span),
+            reference: oci::Reference::parse(&key.reference)
+                .map_or_else(|_| key.reference.clone(), |r| r.to_string()),
+            place: Box::new(file.place(span)),
             source,
         })
     };
@@ -254,7 +262,7 @@ fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
     match error {
         lower::Error::NoTarget { name, known } => Error::NoTarget { name, known },
         lower::Error::At { message, span, help } => {
-            Error::Dockerfile { message, place: file.place(span), help }
+            Error::Dockerfile { message, place: Box::new(file.place(span)), help }
         }
     }
 }
@@ -272,7 +280,7 @@ fn tell_warnings(
         let place = file.place(warning.span);
         if check.error {
             let message = format!("lint violation found for rule {}: {}", warning.rule, warning.message);
-            return Err(Error::Dockerfile { message, place, help: warning.help.clone() });
+            return Err(Error::Dockerfile { message, place: Box::new(place), help: warning.help.clone() });
         }
         progress.send(Event::Warning {
             rule: warning.rule.clone(),

@@ -46,7 +46,7 @@ pub enum Error {
         /// What is wrong.
         message: String,
         /// Where.
-        place: Place,
+        place: Box<Place>,
         /// What to do.
         help: Option<String>,
     },
@@ -78,7 +78,7 @@ pub enum Error {
         /// The reference.
         reference: String,
         /// The `FROM` or `--from`.
-        place: Place,
+        place: Box<Place>,
         /// Why.
         source: BoxError,
     },

@@ -23,6 +23,7 @@ mod session;
 pub mod solve;
 mod squash;
 mod step;
+mod usage;
 mod users;
 
 pub use build::build;
@@ -32,3 +33,4 @@ pub use request::{
     Built, CancelToken, Context, DockerfileSource, Env, Fetch, Fetched, Image, ImageRequest, Images, Limits,
     NamedContext, NetHandle, NetMode, Networks, Request,
 };
+pub use usage::{CacheEntry, CacheKind, Prune, entries, prune};

@@ -181,6 +181,8 @@ pub struct Request {
     pub rewrite_timestamp: bool,
     /// `RUN --security=insecure` is allowed.
     pub allow_insecure: bool,
+    /// `RUN --network=host` is allowed; it also is if `network` is the host's.
+    pub allow_host_network: bool,
     /// Read trailing `# …` as Docker does.
     pub strict: bool,
     /// Set it to stop the build.
@@ -208,6 +210,7 @@ impl Default for Request {
             source_date_epoch: None,
             rewrite_timestamp: false,
             allow_insecure: false,
+            allow_host_network: false,
             strict: false,
             cancel: CancelToken::default(),
         }

@@ -47,7 +47,7 @@ pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error
             let source = store::Error::NoLayer(id).into();
             return Err(Error::Image {
                 reference: used.reference.clone(),
-                place: session.file.place(used.span),
+                place: Box::new(session.file.place(used.span)),
                 source,
             });
         }

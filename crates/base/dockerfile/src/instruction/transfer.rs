@@ -30,10 +30,10 @@ pub(crate) fn parse(line: &mut Line<'_>) -> Result<Transfer, Error> {
     }
     let dest = words.pop().unwrap_or_default();
     let docs = &line.logical.heredocs;
-    if let Some(doc) = crate::heredoc::parse(&dest.text) {
-        if docs.iter().any(|d| d.name == doc.name) {
-            return Err(Error::new(format!("{name} cannot accept a heredoc as a destination"), dest.span));
-        }
+    if let Some(doc) = crate::heredoc::parse(&dest.text)
+        && docs.iter().any(|d| d.name == doc.name)
+    {
+        return Err(Error::new(format!("{name} cannot accept a heredoc as a destination"), dest.span));
     }
     let sources = words.into_iter().map(|word| source(line, word)).collect::<Result<_, _>>()?;
     let mut transfer = Transfer {

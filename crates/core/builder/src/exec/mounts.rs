@@ -4,7 +4,7 @@
 //! leads out (CVE-2024-23651). What is mounted writable from a context or a stage is thrown away afterwards.
 
 use super::spec::{bind, kernel};
-use crate::error::Error;
+use crate::error::{BoxError, Error};
 use crate::files::copy::Writer;
 use crate::files::{digest, select};
 use crate::graph::{Mount, MountKind, Op, Origin, Run, Sharing};
@@ -15,6 +15,7 @@ use oci::Digest;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -121,7 +122,9 @@ impl Held {
                 self.mounts.push(bind(&snapshot, &mount.target, true));
                 return Ok(());
             }
-            return self.throw_away(session, mount, vec![snapshot], Path::new(""));
+            // What was copied is the source itself.
+            let whole = Mount { source: String::new(), ..mount.clone() };
+            return self.throw_away(session, op, &whole, vec![snapshot]);
         };
         let chain = inputs.chain(session, op, fs);
         let lower = match &chain {
@@ -135,12 +138,28 @@ impl Held {
             self.scratch.push(scratch);
         }
         if !mount.readonly {
-            return self.throw_away(session, mount, lower, Path::new(&mount.source));
+            return self.throw_away(session, op, mount, lower);
         }
         let overlay = Overlay { lower, ..Overlay::default() };
-        let fd =
-            open_mounted(&overlay, Path::new(&mount.source)).map_err(|e| not_there(session, op, mount, e))?;
-        self.by_fd(fd, mount, true);
+        match open_mounted(&overlay, Path::new(&mount.source)) {
+            Ok(fd) => self.by_fd(fd, mount, true),
+            Err(e) if e.kind() == ErrorKind::InvalidInput => self.by_copy(session, mount, &overlay)?,
+            Err(e) => return Err(not_there(session, op, mount, e)),
+        }
+        Ok(())
+    }
+
+    /// For kernels that can't bind from what is mounted nowhere: a copy, which may be written to.
+    fn by_copy(&mut self, session: &Session<'_>, mount: &Mount, overlay: &Overlay) -> Result<(), Error> {
+        let failed = |source: BoxError| Error::Store { attempt: "copy the files of a mount", source };
+        let view = Overlay { lower: overlay.lower.clone(), ..Overlay::default() };
+        let root = view.mount().map_err(|e| failed(e.into()))?;
+        let root = Root::from_fd(root).map_err(|e| failed(e.into()))?;
+        let scratch = session.scratch()?;
+        let cancelled = || session.stopped();
+        let copy = copy_into(&tree(&root, None, &cancelled), &mount.source, &scratch.path);
+        self.mounts.push(bind(&copy.map_err(|e| failed(e.into()))?, &mount.target, mount.readonly));
+        self.scratch.push(scratch);
         Ok(())
     }
 
@@ -148,19 +167,18 @@ impl Held {
     fn throw_away(
         &mut self,
         session: &Session<'_>,
+        op: &Op,
         mount: &Mount,
         lower: Vec<PathBuf>,
-        source: &Path,
     ) -> Result<(), Error> {
         let scratch = session.scratch()?;
-        let overlay = Overlay {
-            lower,
-            upper: Some(scratch.dir("upper")?),
-            work: Some(scratch.dir("work")?),
-            volatile: true,
-        };
-        let fd = open_mounted(&overlay, source).map_err(io_error("mount", source))?;
-        self.by_fd(fd, mount, false);
+        let (upper, work) = (Some(scratch.dir("upper")?), Some(scratch.dir("work")?));
+        let overlay = Overlay { lower, upper, work, volatile: true };
+        match open_mounted(&overlay, Path::new(&mount.source)) {
+            Ok(fd) => self.by_fd(fd, mount, false),
+            Err(e) if e.kind() == ErrorKind::InvalidInput => self.by_copy(session, mount, &overlay)?,
+            Err(e) => return Err(not_there(session, op, mount, e)),
+        }
         self.scratch.push(scratch);
         Ok(())
     }
@@ -192,7 +210,7 @@ impl Held {
         self.locks.push(lock);
         let dir = base.join(&name);
         match std::fs::create_dir(&dir) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             Err(e) => return Err(io_error("make", &dir)(e)),
             Ok(()) => {
                 chown(&dir, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &dir))?;
@@ -242,18 +260,18 @@ impl Held {
     }
 }
 
-/// A path in an overlay that is mounted nowhere. Before Linux 6.15 such a mount cannot be bound from.
+/// A path in an overlay, as a mount of its own that lives with its descriptor. Needs Linux 6.15: before, what is mounted
+/// nowhere can't be cloned.
 fn open_mounted(overlay: &Overlay, source: &Path) -> std::io::Result<OwnedFd> {
     let mounted = overlay.mount().map_err(std::io::Error::other)?;
     let root = Root::from_fd(mounted)?;
     let fd = root.resolve(source)?;
-    sys::mount::open_tree_clone(fd.as_fd(), Path::new(""), true).map(drop)?;
-    Ok(fd)
+    sys::mount::open_tree_clone(fd.as_fd(), Path::new(""), true)
 }
 
 fn not_there(session: &Session<'_>, op: &Op, mount: &Mount, error: std::io::Error) -> Error {
     let mut step = session.step_error(op, format!("mount {} of {}", mount.source, mount.target));
-    if error.kind() == std::io::ErrorKind::NotFound {
+    if error.kind() == ErrorKind::NotFound {
         step.message = format!("failed to calculate checksum of ref: {:?}: not found", mount.source);
     } else {
         step.source = Some(error.into());

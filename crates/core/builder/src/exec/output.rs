@@ -88,9 +88,9 @@ pub(crate) fn hint(code: i32, output: &str) -> Option<String> {
 
 /// The command of a shell's `sh: 1: uv: not found` or `bash: line 1: uv: command not found`.
 fn missing_command(output: &str) -> Option<&str> {
-    let line = output.lines().rev().find(|l| l.ends_with("not found"))?;
-    let line =
-        line.trim_end_matches("not found").trim_end_matches("command ").trim_end().trim_end_matches(':');
+    let ends = |l: &'_ str| l.ends_with(": not found") || l.ends_with(": command not found");
+    let line = output.lines().rev().find(|l| ends(l))?;
+    let line = line.trim_end_matches(" not found").trim_end_matches(" command").trim_end_matches(':');
     let name = line.rsplit(": ").next()?.trim();
     (!name.is_empty() && !name.contains(char::is_whitespace)).then_some(name)
 }
@@ -132,6 +132,7 @@ mod tests {
             let hint = hint(127, output).unwrap();
             assert!(hint.starts_with("uv: not found"), "{hint}");
         }
+        assert_eq!(missing_command("bb: applet not found"), None);
         assert!(hint(127, "").is_some() && hint(1, "uv: not found").is_none());
     }
 }

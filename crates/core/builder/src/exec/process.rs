@@ -143,7 +143,7 @@ fn execute(
     });
     let mut created = match created {
         Ok(created) => created,
-        Err(error) => return Ok(Ended::NotStarted(error)),
+        Err(error) => return Ok(not_started(error)),
     };
     for warning in &created.warnings {
         step.log(Stream::Stderr, format!("warning: {warning}\n"));
@@ -151,11 +151,7 @@ fn execute(
     let cgroup = created.cgroup.take();
     let ended = match created.start() {
         Ok(running) => follow(session, running.pidfd.as_fd(), out, err, step),
-        Err(error @ runtime::Error::Exec { .. }) => {
-            let reason = Some(error.to_string());
-            Ok(Ended::Exited { code: error.exit_code(), output: String::new(), reason })
-        }
-        Err(error) => Ok(Ended::NotStarted(error)),
+        Err(error) => Ok(not_started(error)),
     };
     if let Some(cgroup) = cgroup {
         // The process is reaped; a group that does not go is found by `system check`.
@@ -163,6 +159,16 @@ fn execute(
         let _ = cgroup.delete(PATIENCE);
     }
     ended
+}
+
+/// A program that cannot be executed is an exit code, as a shell has it.
+fn not_started(error: runtime::Error) -> Ended {
+    match &error {
+        runtime::Error::Exec { .. } => {
+            Ended::Exited { code: error.exit_code(), output: String::new(), reason: Some(error.to_string()) }
+        }
+        _ => Ended::NotStarted(error),
+    }
 }
 
 /// Passes output on until the process has ended and said everything.

@@ -44,6 +44,8 @@ pub struct Inputs<'a> {
     pub no_cache_filter: &'a [String],
     /// `RUN --security=insecure` is allowed.
     pub allow_insecure: bool,
+    /// `RUN --network=host` is allowed.
+    pub allow_host_network: bool,
 }
 
 /// A base image.

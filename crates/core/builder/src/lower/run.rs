@@ -21,6 +21,10 @@ pub(super) fn run(
         let error = Error::at("security.insecure is not allowed", i.span);
         return Err(error.help("allow it with --allow security.insecure"));
     }
+    if run.network == Network::Host && !l.inputs.allow_host_network {
+        let error = Error::at("network.host is not allowed", i.span);
+        return Err(error.help("allow it with --allow network.host"));
+    }
     let mut mounts = Vec::with_capacity(run.mounts.len());
     for mount in &run.mounts {
         mounts.push(lower_mount(l, index, s, mount)?);

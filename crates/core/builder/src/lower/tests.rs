@@ -36,6 +36,7 @@ fn run(case: &Case<'_>) -> Result<Graph, Error> {
             no_cache: false,
             no_cache_filter: &[],
             allow_insecure: false,
+            allow_host_network: false,
         };
         match lower(&inputs)? {
             Lowered::Graph(graph) => return Ok(*graph),
@@ -330,6 +331,7 @@ fn mistakes_point_at_their_line() {
         ("FROM a\nEXPOSE web\n", 2, "invalid containerPort: web"),
         ("FROM a\nCOPY http://x/y /\n", 2, "source can't be a URL for COPY"),
         ("FROM a\nRUN --security=insecure x\n", 2, "security.insecure is not allowed"),
+        ("FROM a\nRUN --network=host x\n", 2, "network.host is not allowed"),
         ("FROM a\nENV x=\"${y?need y}\"\n", 2, "y: need y"),
         (
             "FROM a\nCOPY --chmod=9 a b\n",

@@ -22,7 +22,7 @@ CMD [\"cat\", \"/usr/share/out\"]
     let outcome = f.build(file);
     let built = outcome.ok();
     assert_eq!(text(&f.rootfs(built), "/usr/share/out"), "hello\n");
-    assert_eq!(outcome.log(), "built\n");
+    assert!(outcome.log().starts_with("built\nwriting image sha256:"), "{}", outcome.log());
     let config = f.config(built);
     assert_eq!(config.config.cmd, Some(vec!["cat".into(), "/usr/share/out".into()]));
     assert_eq!(config.config.env, ["PATH=/bin", "A=b"]);
@@ -88,7 +88,7 @@ fn nothing_of_the_sandbox_stays_in_the_layer() {
 fn a_run_in_an_empty_image_leaves_nothing_but_its_files() {
     let f = Fixture::new();
     std::fs::copy("/usr/bin/busybox", f.context().join("busybox")).unwrap();
-    let outcome = f.build("FROM scratch\nCOPY busybox /bb\nRUN [\"/bb\", \"touch\", \"/made\"]\n");
+    let outcome = f.build("FROM scratch\nCOPY busybox /\nRUN [\"/busybox\", \"touch\", \"/made\"]\n");
     assert_eq!(f.top_layer(outcome.ok()), ["made"]);
 }
 
@@ -131,7 +131,7 @@ fn scripts_in_heredocs() {
                 COPY <<EOF /etc/conf\nvalue=$HOME-x\nEOF\n";
     let outcome = f.build(file);
     let built = outcome.ok();
-    assert_eq!(outcome.log(), "one\nI am /dev/pipes/EOF\n");
+    assert!(outcome.log().starts_with("one\nI am /dev/pipes/EOF\n"));
     assert_eq!(text(&f.rootfs(built), "/two"), "two\n");
     assert_eq!(text(&f.rootfs(built), "/etc/conf"), "value=-x\n");
 }
@@ -147,7 +147,11 @@ fn networks_of_a_run() {
         inner(mode)
     });
     let file = "FROM base\nRUN true\nRUN --network=none true 1\nRUN --network=host true 2\n";
-    f.build_in(&env, file, |r| r.network = NetMode::Bridge).ok();
+    f.build_in(&env, file, |r| {
+        r.network = NetMode::Bridge;
+        r.allow_host_network = true;
+    })
+    .ok();
     assert_eq!(*asked.lock().unwrap(), [NetMode::Bridge, NetMode::None, NetMode::Host]);
 }
 
@@ -216,6 +220,27 @@ RUN --mount=type=secret,id=token,env=TOKEN test \"$TOKEN\" = s3cret
     again.ok();
     assert!(again.log().contains("2 /cache/log"), "{}", again.log());
     assert_eq!(std::fs::read_dir(f.dir.path().join("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn secrets_leave_no_trace() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN --mount=type=secret,id=t,env=T --mount=type=secret,id=t,target=/x test -n \"$T\" && test -s /x\n";
+    let canary = b"canary-6f1d2c";
+    let outcome = f.build_with(file, |r| {
+        r.secrets.insert("t".into(), canary.to_vec());
+    });
+    outcome.ok();
+    let told = format!("{:?}", outcome.events);
+    assert!(!told.contains("canary-6f1d2c"));
+    let found =
+        std::process::Command::new("grep").args(["-rl", "canary-6f1d2c"]).arg(f.dir.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    // Another secret is no reason to run again.
+    let again = f.build_with(file, |r| {
+        r.secrets.insert("t".into(), b"other".to_vec());
+    });
+    assert_eq!(again.ok().ran, 0);
 }
 
 #[test]

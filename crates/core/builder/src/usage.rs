@@ -1,0 +1,191 @@
+//! What the build cache holds, and taking it away.
+//!
+//! Removing a record lets go of its layers; [`store::Store::gc`] then frees what nothing else uses.
+
+use crate::error::Error;
+use crate::request::Env;
+use oci::{ChainId, Digest};
+use rustix::fs::FlockOperation;
+use state::cache;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::SystemTime;
+use sys::root::Root;
+
+/// What a cache entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheKind {
+    /// The layer of a step.
+    Regular,
+    /// A directory of `RUN --mount=type=cache`.
+    Mount,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// Key of the step, or name of the mount's directory.
+    pub id: String,
+    /// What it is.
+    pub kind: CacheKind,
+    /// The instruction.
+    pub description: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// When it was last used, RFC 3339.
+    pub used: String,
+    /// How often it was used since.
+    pub uses: u64,
+    /// A build uses it now (mounts).
+    pub in_use: bool,
+    /// Its layer also belongs to an image.
+    pub shared: bool,
+    /// All records that stand for this result: a copy is known by the layers and by the content that it read.
+    keys: Vec<Digest>,
+}
+
+/// What to remove.
+#[derive(Debug, Clone, Default)]
+pub struct Prune {
+    /// Also what shares its layer with an image.
+    pub all: bool,
+    /// Only what was not used since, RFC 3339.
+    pub unused_since: Option<String>,
+    /// Keep this many bytes: what was used longest ago goes first.
+    pub keep: Option<u64>,
+}
+
+/// Every entry, what was used longest ago first.
+pub fn entries(env: &Env) -> Result<Vec<CacheEntry>, Error> {
+    let store = |e: store::Error| Error::Store { attempt: "look through layers", source: e.into() };
+    let mut of_images: BTreeSet<ChainId> = BTreeSet::new();
+    for (_, image) in env.store.images().map_err(store)? {
+        if let Ok(image) = image {
+            of_images.extend(ChainId::all(&image.config.rootfs.diff_ids));
+        }
+    }
+    let mut entries: Vec<CacheEntry> = Vec::new();
+    let mut seen: BTreeMap<(String, Option<ChainId>), usize> = BTreeMap::new();
+    for entry in env.db.read(cache::all)? {
+        let result = (entry.scope.clone(), entry.chain.clone());
+        if let Some(at) = seen.get(&result) {
+            entries[*at].keys.push(entry.key);
+            entries[*at].used = entry.used;
+            entries[*at].uses += entry.uses;
+            continue;
+        }
+        seen.insert(result, entries.len());
+        let layer = match &entry.chain {
+            Some(chain) => env.store.layer(chain).map_err(store)?,
+            None => None,
+        };
+        entries.push(CacheEntry {
+            id: entry.key.to_string(),
+            kind: CacheKind::Regular,
+            description: entry.scope,
+            size: layer.map_or(0, |l| l.size),
+            created: entry.created,
+            used: entry.used,
+            uses: entry.uses,
+            in_use: false,
+            shared: entry.chain.is_some_and(|c| of_images.contains(&c)),
+            keys: vec![entry.key],
+        });
+    }
+    entries.extend(mounts(&env.cache_mounts)?);
+    entries.sort_by(|a, b| (&a.used, &a.id).cmp(&(&b.used, &b.id)));
+    Ok(entries)
+}
+
+/// Removes entries; gives those that are gone.
+pub fn prune(env: &Env, wanted: &Prune) -> Result<Vec<CacheEntry>, Error> {
+    let all = entries(env)?;
+    let mut left: u64 = all.iter().map(|e| e.size).sum();
+    let mut gone = Vec::new();
+    for entry in all {
+        let young = wanted.unused_since.as_ref().is_some_and(|since| entry.used.as_str() >= since.as_str());
+        let kept = wanted.keep.is_some_and(|keep| left <= keep);
+        if young || kept || entry.in_use || (entry.shared && !wanted.all) {
+            continue;
+        }
+        if remove(env, &entry)? {
+            left = left.saturating_sub(entry.size);
+            gone.push(entry);
+        }
+    }
+    if wanted.all {
+        let now = jiff::Timestamp::now().to_string();
+        env.db.write_fleeting(|tx| state::files::forget_before(tx, &now))?;
+    }
+    Ok(gone)
+}
+
+fn remove(env: &Env, entry: &CacheEntry) -> Result<bool, Error> {
+    match entry.kind {
+        CacheKind::Regular => {
+            let gone = env.db.write(|tx| {
+                entry
+                    .keys
+                    .iter()
+                    .try_fold(false, |gone, key| Ok::<_, state::Error>(cache::remove(tx, key)? || gone))
+            })?;
+            Ok(gone)
+        }
+        CacheKind::Mount => {
+            let base = &env.cache_mounts;
+            // Held while the directory goes, so that no step begins to use it.
+            let Some(_lock) = exclusive(base, &entry.id) else { return Ok(false) };
+            let failed = |e| crate::session::io_error("remove", &base.join(&entry.id))(e);
+            Root::open(base).and_then(|root| root.remove_all(&entry.id)).map_err(failed)?;
+            Ok(true)
+        }
+    }
+}
+
+fn exclusive(base: &Path, name: &str) -> Option<std::fs::File> {
+    let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
+    let file = options.open(base.join(format!("{name}.lock"))).ok()?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
+}
+
+fn mounts(base: &Path) -> Result<Vec<CacheEntry>, Error> {
+    let listed = match std::fs::read_dir(base) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(crate::session::io_error("list", base))?,
+    };
+    let mut found = Vec::new();
+    for entry in listed.flatten() {
+        let Ok(status) = entry.metadata() else { continue };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !status.is_dir() {
+            continue;
+        }
+        let used = status.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let used = jiff::Timestamp::try_from(used).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
+        found.push(CacheEntry {
+            in_use: exclusive(base, &name).is_none(),
+            size: size(&entry.path()),
+            kind: CacheKind::Mount,
+            description: "cache mount".into(),
+            created: used.clone(),
+            used,
+            uses: 0,
+            shared: false,
+            keys: Vec::new(),
+            id: name,
+        });
+    }
+    Ok(found)
+}
+
+/// Bytes of the files below; what vanishes meanwhile does not count.
+fn size(dir: &Path) -> u64 {
+    let Ok(root) = Root::open(dir) else { return 0 };
+    let tree =
+        crate::files::walk::Tree { root: &root, ignore: None, is_context: false, cancelled: &|| false };
+    let items = tree.walk(Path::new("")).unwrap_or_default();
+    items.iter().map(|i| i.stat.st_size.max(0) as u64).sum()
+}
