@@ -225,7 +225,7 @@ impl Cgroup {
 
     /// Moves a process of this pid namespace into the group.
     pub fn add(&self, pid: i32) -> Result<(), Error> {
-        self.add_born(pid, false)
+        self.dirs().try_for_each(|dir| write(&dir.join("cgroup.procs"), &pid.to_string()))
     }
 
     /// The version 2 directory, for a process to be born in.
@@ -237,13 +237,14 @@ impl Cgroup {
         Ok(Some(fd))
     }
 
-    /// Moves a process; one that was born in the version 2 directory is there already.
-    pub(crate) fn add_born(&self, pid: i32, born: bool) -> Result<(), Error> {
-        let v2 = self.v2_dir().filter(|_| !born);
-        for dir in v2.into_iter().chain(self.v1_dirs()) {
-            write(&dir.join("cgroup.procs"), &pid.to_string())?;
-        }
-        Ok(())
+    /// The version 1 `tasks` files, for a process to join by itself.
+    pub(crate) fn tasks(&self) -> Result<Vec<OwnedFd>, Error> {
+        let open = |dir: PathBuf| {
+            let file = dir.join("tasks");
+            let opened = fs::OpenOptions::new().write(true).open(&file);
+            Ok(opened.map_err(call(format!("open {}", file.display())))?.into())
+        };
+        self.v1_dirs().map(open).collect()
     }
 
     /// The processes in the group and the groups below it, as this pid namespace numbers them.

@@ -108,7 +108,7 @@ fn assemble(
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
     };
-    process::begin(&mut plan);
+    process::begin(cgroup, &mut plan)?;
     namespaces.steps(&mut plan);
     process::session(&mut plan);
     time_offsets(linux, &mut plan)?;

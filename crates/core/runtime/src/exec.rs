@@ -26,7 +26,7 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
     };
-    process::begin(&mut plan);
+    process::begin(Some(request.cgroup), &mut plan)?;
     // The container's processes see this one as soon as it lives in their pid namespace. Until it executes its program
     // nobody there may trace it or look at its descriptors.
     plan.push("hide from tracers", Step::Dumpable(false));

@@ -49,9 +49,6 @@ pub(crate) fn launch(
     if let Some((uids, gids)) = parent.maps {
         crate::userns::write_maps(pid, uids, gids)?;
     }
-    if let Some(cgroup) = parent.cgroup {
-        cgroup.add_born(pid, directory.is_some()).map_err(cgroup_error(parent))?;
-    }
     if let Some(score) = parent.oom_score_adj {
         adjust_oom_score(pid, score, &mut waiting.warnings)?;
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use oci::runtime::{IoPriority, Process, Rlimit, Scheduler, Seccomp};
 use sys::child::{Argv, Credentials, SchedAttr, Step, Target};
 
+use crate::cgroup::Cgroup;
 use crate::plan::{Label, Plan, c_string};
 use crate::{Error, Stdio, capabilities, seccomp};
 
@@ -40,11 +41,17 @@ pub(crate) fn cwd(process: &Process) -> &str {
     if process.cwd.is_empty() { "/" } else { &process.cwd }
 }
 
-/// First of all: nothing of ours may outlive us, be traced, or be in the way.
-pub(crate) fn begin(plan: &mut Plan) {
+/// First of all: into the control group, and nothing of ours may outlive us or be in the way.
+pub(crate) fn begin(cgroup: Option<&Cgroup>, plan: &mut Plan) -> Result<(), Error> {
+    if let Some(cgroup) = cgroup {
+        let tasks = cgroup.tasks();
+        let tasks = tasks.map_err(|source| Error::Cgroup { path: cgroup.path().to_owned(), source })?;
+        plan.push("join the control group", Step::JoinGroups { tasks });
+    }
     plan.push("follow the parent's death", Step::ParentDeathSignal(true));
     plan.push("reset signals", Step::ResetSignals);
     plan.push("set umask", Step::Umask(0));
+    Ok(())
 }
 
 /// A session and keys of its own.

@@ -18,6 +18,11 @@ pub enum Step {
     Unshare {
         kinds: u32,
     },
+    /// Joins version 1 control groups through their open `tasks` files. Only a thread that moves itself is spared the
+    /// machine-wide lock of a migration, which costs milliseconds.
+    JoinGroups {
+        tasks: Vec<OwnedFd>,
+    },
     /// Writes to a file of the machine, by its path before the pivot.
     WriteFile {
         path: CString,

@@ -4,6 +4,7 @@
 mod cgroups;
 mod exec;
 mod hardening;
+mod latency;
 mod life;
 mod mounts;
 mod scene;
