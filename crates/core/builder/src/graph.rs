@@ -231,6 +231,13 @@ pub enum MountKind {
         /// Give it in this variable; with an empty target, only there.
         env: Option<String>,
     },
+    /// The socket of an ssh agent.
+    Ssh {
+        /// Which.
+        id: String,
+        /// Fail without it.
+        required: bool,
+    },
 }
 
 /// How steps share a cache mount.

@@ -169,6 +169,8 @@ pub struct Request {
     pub network: NetMode,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Sockets of ssh agents by id (`default`, …).
+    pub ssh: BTreeMap<String, PathBuf>,
     /// `--add-host`: name and address.
     pub extra_hosts: Vec<(String, String)>,
     /// Limits of `RUN` processes.
@@ -204,6 +206,7 @@ impl Default for Request {
             pull: false,
             network: NetMode::Bridge,
             secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
             extra_hosts: Vec::new(),
             limits: Limits::default(),
             squash: false,

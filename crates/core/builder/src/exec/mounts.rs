@@ -30,7 +30,7 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(crate) struct Held {
     pub mounts: Vec<oci::runtime::Mount>,
-    /// Secrets that are given as variables.
+    /// Secrets that are given as variables, and where the agent's socket is.
     pub env: Vec<String>,
     fds: Vec<OwnedFd>,
     locks: Vec<File>,
@@ -84,6 +84,7 @@ pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs)
             MountKind::Cache { .. } => held.cache(session, op, mount, inputs)?,
             MountKind::Tmpfs { size } => held.tmpfs(mount, *size),
             MountKind::Secret { .. } => held.secret(session, op, mount)?,
+            MountKind::Ssh { id, required } => held.ssh(session, op, mount, id, *required)?,
         }
     }
     if let Some(script) = &run.script {
@@ -224,6 +225,30 @@ impl Held {
         let root = Root::open(&dir).map_err(io_error("open", &dir))?;
         let fd = root.as_fd().try_clone_to_owned().map_err(io_error("open", &dir))?;
         self.by_fd(fd, mount, mount.readonly);
+        Ok(())
+    }
+
+    fn ssh(
+        &mut self,
+        session: &Session<'_>,
+        op: &Op,
+        mount: &Mount,
+        id: &str,
+        required: bool,
+    ) -> Result<(), Error> {
+        let Some(socket) = session.request.ssh.get(id) else {
+            if !required {
+                return Ok(());
+            }
+            let mut error = session.step_error(op, format!("no SSH key {id:?} forwarded from the client"));
+            error.place = session.file.place(mount.span);
+            error.hint = Some(format!("forward an agent with --ssh {id}"));
+            return Err(Error::Step(error));
+        };
+        if !self.env.iter().any(|e| e.starts_with("SSH_AUTH_SOCK=")) {
+            self.env.push(format!("SSH_AUTH_SOCK={}", mount.target));
+        }
+        self.mounts.push(bind(socket, &mount.target, false));
         Ok(())
     }
 

@@ -222,7 +222,9 @@ impl<'a> Lowering<'a> {
         if name == "scratch" {
             return Ok(Named::Scratch);
         }
-        if let Err(e) = oci::Reference::parse(name) {
+        // A whole image id is no reference, but images are also known by it.
+        let is_id = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_id && let Err(e) = oci::Reference::parse(name) {
             let message = format!("failed to parse stage name {name:?}: {e}");
             return Err(Error::at(message, span));
         }

@@ -1,6 +1,6 @@
 //! `RUN` to an operation.
 
-use super::stage::{DEFAULT_PATH, StageState};
+use super::stage::StageState;
 use super::{Error, Lowering, history, path};
 use crate::graph::{Fs, Mount, MountKind, NetKind, OpKind, Origin, Run, Script, Sharing};
 use dockerfile::ast::{self, Command, Instruction, Network, Security};
@@ -80,11 +80,7 @@ fn visible_args(s: &StageState) -> Vec<(String, String)> {
 fn environment(s: &StageState, args: &[(String, String)]) -> Vec<String> {
     let image = &s.config.config.env;
     let has = |name: &str| image.iter().any(|e| e.split('=').next() == Some(name));
-    let mut env = Vec::with_capacity(image.len() + args.len() + 1);
-    if !has("PATH") && !args.iter().any(|(name, _)| name == "PATH") {
-        env.push(format!("PATH={DEFAULT_PATH}"));
-    }
-    env.extend(image.iter().cloned());
+    let mut env = image.clone();
     env.extend(args.iter().filter(|(name, _)| !has(name)).map(|(name, value)| format!("{name}={value}")));
     env
 }
@@ -135,11 +131,11 @@ fn lower_mount(l: &mut Lowering<'_>, index: usize, s: &StageState, m: &ast::Moun
         }
         ast::MountKind::Secret => secret(&mut mount, m, id.or(source), target, at),
         ast::MountKind::Ssh => {
-            let error = Error::at("ssh mounts are not available: the build was given no agent", m.span);
-            if m.required {
-                return Err(error);
-            }
-            return Err(error.help("use a secret with a deploy key, or fetch before the build"));
+            mount.from = Origin::Fs(Fs::Scratch);
+            mount.source = String::new();
+            mount.target = target.map(|t| at(&t)).unwrap_or_else(|| "/run/buildkit/ssh_agent.0".into());
+            let id = id.filter(|i| !i.is_empty()).unwrap_or_else(|| "default".into());
+            mount.kind = MountKind::Ssh { id, required: m.required };
         }
     }
     if mount.target == "/" {

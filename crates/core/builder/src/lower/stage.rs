@@ -9,7 +9,7 @@ use oci::Platform;
 use oci::image::ImageConfig;
 
 /// Where programs are looked for if nothing says otherwise.
-pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// More instructions than this are not a Dockerfile.
 const MAX_HISTORY: usize = 10_000;
 
@@ -140,7 +140,10 @@ fn base(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
         Named::Stage(_) => return Err(Error::at("stage used before it is defined", from.image.span)),
         Named::Image(reference) => {
             let config = l.image_config(&reference, &platform, from.image.span);
-            let config = config.unwrap_or_else(|| empty(&platform));
+            let mut config = config.unwrap_or_else(|| empty(&platform));
+            if !config.config.env.iter().any(|e| e.starts_with("PATH=")) {
+                config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+            }
             let used = ImageUse {
                 name: String::new(),
                 stage: name.clone(),

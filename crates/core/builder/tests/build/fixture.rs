@@ -148,6 +148,15 @@ impl Fixture {
         self.store().resolve(&built.image_id.to_string(), None).unwrap().config
     }
 
+    /// A file of a layer, counted from the lowest.
+    pub fn layer_file(&self, built: &Built, layer: usize, path: &str) -> std::fs::Metadata {
+        let store = self.store();
+        let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+        let mut dirs = store.layer_dirs(&image.chain().unwrap()).unwrap();
+        dirs.reverse();
+        std::fs::symlink_metadata(dirs[layer].join(path)).unwrap()
+    }
+
     /// The files of the topmost layer, sorted.
     pub fn top_layer(&self, built: &Built) -> Vec<String> {
         let store = self.store();

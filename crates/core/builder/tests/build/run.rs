@@ -244,6 +244,42 @@ fn secrets_leave_no_trace() {
 }
 
 #[test]
+fn the_socket_of_an_ssh_agent() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\"\n";
+    let socket = f.dir.path().join("agent");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    f.build_with(file, |r| {
+        r.ssh.insert("default".into(), socket.clone());
+    })
+    .ok();
+    f.build("FROM base\nRUN --mount=type=ssh test -z \"$SSH_AUTH_SOCK\"\n").ok();
+    let outcome = f.build("FROM base\nRUN --mount=type=ssh,required true\n");
+    assert_eq!(outcome.err().to_string(), "no SSH key \"default\" forwarded from the client");
+}
+
+#[test]
+fn steps_have_control_groups_that_go_with_them() {
+    let f = Fixture::new();
+    let mut env = f.env();
+    let parent = format!("/dhow-builder-test-{}", std::process::id());
+    env.cgroup_parent = parent.clone();
+    let outcome = f.build_in(&env, "FROM base\nRUN cat /proc/self/cgroup && sleep 0 &\n", |_| {});
+    outcome.ok();
+    let group = runtime::cgroup::Cgroup::new(&parent).unwrap();
+    assert!(group.pids().unwrap().is_empty());
+    let left = |dir: &std::path::Path| {
+        let entries =
+            std::fs::read_dir(dir.join(parent.trim_start_matches('/'))).into_iter().flatten().flatten();
+        entries.filter(|e| e.file_name().to_string_lossy().starts_with("build-")).count()
+    };
+    for dir in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        assert_eq!(left(&dir.path()), 0, "{}", dir.path().display());
+    }
+    group.delete(std::time::Duration::from_secs(5)).unwrap();
+}
+
+#[test]
 fn a_required_secret() {
     let f = Fixture::new();
     let outcome = f.build("FROM base\nRUN --mount=type=secret,id=x,required cat /run/secrets/x\n");
