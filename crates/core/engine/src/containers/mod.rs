@@ -31,6 +31,7 @@ mod rename;
 mod resize;
 mod restart;
 pub(crate) mod signal;
+pub(crate) mod skeleton;
 pub(crate) mod start;
 mod stats;
 mod status;
