@@ -31,6 +31,7 @@ use rustix::net::{
 mod credentials;
 mod files;
 mod hook;
+mod look_path;
 mod run;
 mod step;
 mod terminal;

@@ -40,8 +40,6 @@ pub enum Error {
     Path { path: String },
     #[error("invalid device rule {rule}")]
     Device { rule: String },
-    #[error("no control groups are mounted")]
-    None,
 }
 
 fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
@@ -75,11 +73,7 @@ impl Cgroup {
         if !path.starts_with('/') || parts().any(bad) {
             return Err(Error::Path { path: path.to_owned() });
         }
-        let layout = layout()?;
-        if layout.v2.is_none() && layout.v1.is_empty() {
-            return Err(Error::None);
-        }
-        Ok(Cgroup { path: path.to_owned(), layout })
+        Ok(Cgroup { path: path.to_owned(), layout: layout()? })
     }
 
     /// Its path below the root of each hierarchy.
@@ -106,6 +100,11 @@ impl Cgroup {
     /// All directories, version 2 first.
     fn dirs(&self) -> impl Iterator<Item = PathBuf> {
         self.v2_dir().into_iter().chain(self.v1_dirs())
+    }
+
+    /// Whether this machine has control groups at all. Without, a group is a value that does nothing.
+    pub fn is_mounted(&self) -> bool {
+        self.dirs().next().is_some()
     }
 
     pub fn exists(&self) -> bool {

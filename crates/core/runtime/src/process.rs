@@ -1,6 +1,7 @@
 //! The steps that `create` and `exec` share: streams, limits, filters, credentials, the program.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use oci::runtime::{IoPriority, Process, Rlimit, Scheduler, Seccomp};
@@ -269,7 +270,9 @@ fn program(
     }
     let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
     let (candidates, search) = candidates(&name, path)?;
-    plan.labeled(Label::LookPath { program: name.clone(), search }, Step::LookPath { candidates, search });
+    let own = std::fs::metadata("/proc/self/exe").ok().map(|own| (own.dev(), own.ino()));
+    let step = Step::LookPath { candidates, search, own };
+    plan.labeled(Label::LookPath { program: name.clone(), search }, step);
     plan.push("wait for the start", Step::Ready);
     before_program(plan)?;
     let vector = |strings: &[String], what: &str| {
