@@ -442,6 +442,7 @@ fn changes_compare_an_upper_directory_with_the_layers() {
         ("/d", ChangeKind::Modified),
         ("/d/one", ChangeKind::Deleted),
         ("/d/two", ChangeKind::Modified),
+        ("/etc", ChangeKind::Modified),
         ("/etc/conf", ChangeKind::Modified),
         ("/etc/new", ChangeKind::Added),
         ("/gone", ChangeKind::Deleted),
