@@ -40,8 +40,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// What a client of `docker run` gives as its exit code: 127 for what is not there, 126 for what may not be executed
-    /// or entered, 125 for the rest. Docker's client decides by the words of the message; this is the same by errno.
+    /// What a client of `docker run` gives as its exit code: 127 for what is not there, 126 for what may not
+    /// be executed or entered, 125 for the rest. Docker's client decides by the words of the message; this is
+    /// the same by errno.
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::Exec { errno: libc::ENOENT, .. } => 127,

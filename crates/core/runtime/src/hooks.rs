@@ -1,4 +1,5 @@
-//! Hooks of the specification: programs with the container's state on their standard input and no environment but their own.
+//! Hooks of the specification: programs with the container's state on their standard input and no environment
+//! but their own.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -87,8 +88,8 @@ impl Subject {
     }
 }
 
-/// Runs the `poststop` hooks, which is the caller's to do after the container is gone. Failures of one don't hold up the
-/// next; they come back.
+/// Runs the `poststop` hooks, which is the caller's to do after the container is gone. Failures of one don't
+/// hold up the next; they come back.
 pub fn poststop(id: &str, spec: &Spec, bundle: Option<&Path>) -> Vec<Error> {
     let subject = subject(id, spec, bundle);
     let hooks = spec.hooks.as_ref().map(|hooks| hooks.poststop.as_slice()).unwrap_or_default();

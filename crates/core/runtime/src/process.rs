@@ -110,7 +110,8 @@ fn write_attribute(plan: &mut Plan, path: &str, content: String, label: &str) ->
     Ok(())
 }
 
-/// The last part: from limits to the program. What `before_program` plans comes between the parent's word and `execve`.
+/// The last part: from limits to the program. What `before_program` plans comes between the parent's word and
+/// `execve`.
 pub(crate) fn finish(
     request: &Request<'_>,
     plan: &mut Plan,

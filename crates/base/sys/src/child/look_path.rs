@@ -35,8 +35,8 @@ fn executable(path: &CStr) -> Result<(), Errno> {
 /// How many interpreters of interpreters the kernel follows.
 const MAX_INTERPRETERS: usize = 5;
 
-/// Up to `execve`, `/proc/self/exe` is the machine's own program: an image whose program or interpreter leads there would
-/// run it inside, where it can be opened and later overwritten (CVE-2019-5736).
+/// Up to `execve`, `/proc/self/exe` is the machine's own program: an image whose program or interpreter leads
+/// there would run it inside, where it can be opened and later overwritten (CVE-2019-5736).
 pub(super) fn refuse_own(program: &CStr, own: (u64, u64)) -> Result<(), Failure> {
     let mut line = [0u8; 257];
     let mut name = [0u8; 257];

@@ -115,8 +115,8 @@ pub(super) fn exit() -> ! {
 
 /// The child's whole life before its program.
 pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
-    // SAFETY: this is the child's copy of a descriptor; the parent's `OwnedFd` lives in the parent alone, and the child
-    // never drops its copy of that value. With it open the child would not see the parent go.
+    // SAFETY: this is the child's copy of a descriptor; the parent's `OwnedFd` lives in the parent alone, and
+    // the child never drops its copy of that value. With it open the child would not see the parent go.
     unsafe { rustix::io::close(parent_end) };
     let mut state = State {
         control,
@@ -230,7 +230,8 @@ fn isolate(step: &Step) -> Result<(), Errno> {
         }
     };
     match (step, check(result)) {
-        // Kernels without keyrings, and users over their quota of keys, go on with the parent's, as runc does.
+        // Kernels without keyrings, and users over their quota of keys, go on with the parent's, as runc
+        // does.
         (Step::SessionKeyring, Err(Errno::NOSYS | Errno::DQUOT)) => Ok(()),
         (_, result) => result.map(drop),
     }
@@ -280,8 +281,8 @@ fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
-/// Changes the directory and makes sure that it is one of this mount namespace: a directory reached through a leaked
-/// descriptor has no path here (CVE-2024-21626).
+/// Changes the directory and makes sure that it is one of this mount namespace: a directory reached through a
+/// leaked descriptor has no path here (CVE-2024-21626).
 fn chdir(path: &CStr, ignore_denied: bool) -> Result<(), Failure> {
     match rustix::process::chdir(path) {
         Err(Errno::ACCESS) if ignore_denied => return Ok(()),

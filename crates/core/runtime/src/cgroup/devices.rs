@@ -71,7 +71,8 @@ fn rule(rule: &DeviceRule) -> Result<Rule, Error> {
     Ok(Rule { allow: rule.allow, typ, major: number(rule.major)?, minor: number(rule.minor)?, access })
 }
 
-/// Writes the rules one by one, in order: a first rule that denies all leaves no moment in which more is open than before.
+/// Writes the rules one by one, in order: a first rule that denies all leaves no moment in which more is open
+/// than before.
 pub(super) fn apply_v1(directory: &Path, given: &[DeviceRule]) -> Result<(), Error> {
     for rule in rules(given)? {
         let file = directory.join(if rule.allow { "devices.allow" } else { "devices.deny" });
@@ -113,7 +114,8 @@ const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
 
-/// The last rule that matches decides, so they are asked from the last to the first; what none matches is denied.
+/// The last rule that matches decides, so they are asked from the last to the first; what none matches is
+/// denied.
 fn program(rules: &[Rule]) -> Vec<Instruction> {
     use bpf::{and, equal_or_skip, exit, load_context, mov, mov_register, shift_right, zero_or_skip};
     let mut code = vec![
