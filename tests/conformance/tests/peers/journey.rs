@@ -93,7 +93,8 @@ fn exec_and_copy(client: &impl Client) {
         ),
         "1000 /tmp b"
     );
-    assert_eq!(client.client(&["exec", "web", "no-such"]).run().code, 127);
+    // Older engines say 126.
+    assert!([126, 127].contains(&client.client(&["exec", "web", "no-such"]).run().code));
     run(client, &["cp", "web:/etc/passwd", "copied"]);
     run(client, &["cp", "copied", "web:/tmp/back"]);
     assert!(run(client, &["exec", "web", "cat", "/tmp/back"]).starts_with("root:"));
