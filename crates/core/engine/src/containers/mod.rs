@@ -7,7 +7,7 @@ pub(crate) mod cleanup;
 mod cp;
 mod create;
 mod devices;
-mod etc;
+pub(crate) mod etc;
 mod export;
 mod filter;
 mod inspect;
