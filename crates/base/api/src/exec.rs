@@ -16,6 +16,8 @@ document! {
         pub attach_stdin: bool,
         pub attach_stderr: bool,
         pub attach_stdout: bool,
+        /// The library for Python spells it so.
+        #[serde(alias = "detachKeys")]
         pub detach_keys: String,
         pub env: Vec<String>,
         pub working_dir: String,

@@ -295,9 +295,15 @@ impl Connection {
         self.done(&Request::ExecCreate(Box::new(create)))
     }
 
-    /// Runs a prepared process and becomes the stream to its stdio; raw if it has a terminal.
-    pub fn exec_attach(mut self, id: &str, size: Option<(u16, u16)>) -> Result<UnixStream, Error> {
-        match self.call(&Request::ExecStart(ExecStart { id: id.to_owned(), detach: false, size }))? {
+    /// Runs a prepared process and becomes the stream to its stdio; without `raw` as is usual, which is unframed if it
+    /// has a terminal.
+    pub fn exec_attach(
+        mut self,
+        id: &str,
+        size: Option<(u16, u16)>,
+        raw: Option<bool>,
+    ) -> Result<UnixStream, Error> {
+        match self.call(&Request::ExecStart(ExecStart { id: id.to_owned(), detach: false, size, raw }))? {
             Reply::Attached { .. } => Ok(self.stream),
             other => Err(unexpected(&other)),
         }
@@ -305,7 +311,8 @@ impl Connection {
 
     /// Runs a prepared process without a stream.
     pub fn exec_detached(&mut self, id: &str) -> Result<Started, Error> {
-        match self.call(&Request::ExecStart(ExecStart { id: id.to_owned(), detach: true, size: None }))? {
+        let start = ExecStart { id: id.to_owned(), detach: true, size: None, raw: None };
+        match self.call(&Request::ExecStart(start))? {
             Reply::Started { pid, warnings } => Ok(Started { pid, warnings }),
             other => Err(unexpected(&other)),
         }

@@ -197,6 +197,9 @@ pub struct ExecStart {
     /// First size of its terminal, (rows, columns).
     #[serde(default)]
     pub size: Option<(u16, u16)>,
+    /// Whether its output comes without frames; `None` is as its terminal says.
+    #[serde(default)]
+    pub raw: Option<bool>,
 }
 
 /// A further process as it is.
@@ -362,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_message_survives_the_way() {
-        let request = Request::ExecStart(ExecStart { id: "abc".into(), detach: true, size: Some((24, 80)) });
+        let request = Request::ExecStart(ExecStart { id: "abc".into(), detach: true, size: Some((24, 80)), raw: None });
         let frame = encode(&request).unwrap();
         let back: Request = read(&mut frame.as_slice()).unwrap();
         assert_eq!(format!("{back:?}"), format!("{request:?}"));

@@ -50,7 +50,7 @@ fn check(subnet: &Subnet, used: &BTreeSet<IpAddr>, address: IpAddr) -> Result<()
     if address == subnet.gateway || is_edge(&subnet.net, address) {
         return Err(Error::Reserved(address));
     }
-    if used.contains(&address) {
+    if used.contains(&address) || subnet.auxiliary.values().any(|other| *other == address) {
         return Err(Error::Taken(address));
     }
     Ok(())
@@ -117,7 +117,7 @@ mod tests {
 
     fn subnet(net: &str) -> Subnet {
         let net: IpNet = net.parse().unwrap();
-        Subnet { net, gateway: default_gateway(net), range: None }
+        Subnet::whole(net)
     }
 
     fn ip(text: &str) -> IpAddr {

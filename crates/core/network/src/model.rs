@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -42,6 +43,16 @@ pub struct Subnet {
     /// The part of `net` from which addresses are handed out; all of it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<IpNet>,
+    /// Addresses by name that are somebody else's: never handed out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub auxiliary: BTreeMap<String, IpAddr>,
+}
+
+impl Subnet {
+    /// All of `net`, with the usual gateway.
+    pub fn whole(net: IpNet) -> Subnet {
+        Subnet { net, gateway: crate::ipam::default_gateway(net), range: None, auxiliary: BTreeMap::new() }
+    }
 }
 
 /// A network interface of a container: one end of a pair whose other end is a port of the bridge.

@@ -196,10 +196,6 @@ fn file_systems(
         plan.push(format!("mask {path}"), Step::Mask { path: c_string(path.as_str(), "a masked path")? });
     }
     late.close(plan);
-    if let Some((propagation, recursive)) = mounts::root_propagation(&linux.rootfs_propagation)? {
-        let step = Step::SetAttr { slot: None, set: 0, propagation, recursive };
-        plan.push("set the root's propagation", step);
-    }
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         let set = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
         let step = Step::SetAttr { slot: None, set, propagation: 0, recursive: false };
@@ -232,5 +228,10 @@ fn kernel_settings(spec: &Spec, linux: &Linux, process: &Process, plan: &mut Pla
         plan.push("set personality", Step::Personality { domain });
     }
     plan.push("pivot_root", Step::Pivot);
+    // Only now: a shared mount can be no one's new root.
+    if let Some((propagation, recursive)) = mounts::root_propagation(&linux.rootfs_propagation)? {
+        let step = Step::SetAttr { slot: None, set: 0, propagation, recursive };
+        plan.push("set the root's propagation", step);
+    }
     Ok(())
 }

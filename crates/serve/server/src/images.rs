@@ -120,12 +120,18 @@ async fn import(call: Call) -> Result {
     progress::answer(receiver, |message| vec![message], work, failed).await
 }
 
+/// A failure is a message like any other, also the first: clients look for it there, as Docker's engine answers.
 pub async fn load(call: Call) -> Result {
     let quiet = call.query.flag_or("quiet", true);
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let engine = call.engine.clone();
     let body = call.take_body();
-    let work = async move { images::load(&engine, body, quiet, sender).await.map(|_| Vec::new()) };
+    let work = async move {
+        Ok(match images::load(&engine, body, quiet, sender).await {
+            Ok(_) => Vec::new(),
+            Err(error) => vec![failed(error)],
+        })
+    };
     progress::answer(receiver, |message| vec![message], work, failed).await
 }
 

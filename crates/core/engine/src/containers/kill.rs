@@ -31,7 +31,9 @@ pub async fn kill(engine: &Engine, reference: &str, signal_name: &str) -> Result
             let mut connection = start::running(engine, &record).map_err(not_running)?;
             connection.signal(number).map_err(Error::from).map_err(not_running)?;
             match number {
-                SIGKILL => Ok(connection.wait(Condition::NotRunning).ok().map(monitor::client::Waiting::into_stream)),
+                SIGKILL => {
+                    Ok(connection.wait(Condition::NotRunning).ok().map(monitor::client::Waiting::into_stream))
+                }
                 _ => Ok(None),
             }
         })

@@ -42,6 +42,9 @@ pub(crate) fn resolve(
     for raw in &host.binds {
         let parsed = bind::parse(raw)?;
         claim(&mut taken, &parsed.destination)?;
+        if !parsed.source.as_deref().is_some_and(|source| source.starts_with('/')) {
+            local(parsed.source.as_deref().unwrap_or_default(), &host.volume_driver)?;
+        }
         let resolved = of_bind(engine, parsed, undo)?;
         replace(&mut all, resolved);
     }
@@ -57,10 +60,20 @@ pub(crate) fn resolve(
         if taken.contains(&destination) || all.iter().any(|r| r.mount.destination == destination) {
             continue;
         }
+        local("", &host.volume_driver)?;
         let resolved = of_volume(engine, "", destination, VolumeRequest::default(), undo)?;
         all.push(resolved);
     }
     Ok(all)
+}
+
+/// Only the driver `local` is there; naming another one matters where a volume is to be made by it.
+fn local(volume: &str, driver: &str) -> Result<()> {
+    if matches!(driver, "" | "local") {
+        return Ok(());
+    }
+    let of = if volume.is_empty() { String::new() } else { format!("create {volume}: ") };
+    Err(Error::not_found(format!("{of}error looking up volume plugin {driver}: plugin \"{driver}\" not found")))
 }
 
 fn claim(taken: &mut BTreeSet<String>, destination: &str) -> Result<()> {
@@ -186,12 +199,7 @@ fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo
         "volume" => {
             let options = asked.volume_options.clone().unwrap_or_default();
             let driver = options.driver_config.unwrap_or_default();
-            if !matches!(driver.name.as_str(), "" | "local") {
-                return Err(Error::not_found(format!(
-                    "error looking up volume plugin {0}: plugin \"{0}\" not found",
-                    driver.name
-                )));
-            }
+            local(&asked.source, &driver.name)?;
             if options.subpath.starts_with('/')
                 || Path::new(&options.subpath).components().any(|c| c.as_os_str() == "..")
             {

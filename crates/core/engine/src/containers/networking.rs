@@ -370,29 +370,33 @@ fn default_gateway(engine: &Engine) -> Result<Option<IpAddr>> {
     Ok(network.document.bridge.and_then(|b| b.subnets.first().map(|s| s.gateway)))
 }
 
-/// `--link name:alias`: the other container's address under its alias, name and host name.
+/// `--link name:alias`: the other container's address under its alias, name and host name. Links of an endpoint may
+/// name a container that is yet to come; those of the container itself may not.
 fn links(engine: &Engine, record: &Record) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
+    let own = record.document.host_config.links.iter().map(|link| linked(engine, record, link));
+    let mut entries = own.collect::<Result<Vec<Entry>>>()?;
     let of_endpoints = record.document.networks.values().flat_map(|s| &s.links);
-    for link in record.document.host_config.links.iter().chain(of_endpoints) {
-        let (name, alias) = link.split_once(':').unwrap_or((link, link));
-        let alias = alias.rsplit('/').next().unwrap_or(alias);
-        let other = record::find(engine, name)
-            .map_err(|e| e.within(format_args!("could not get container for {name}")))?;
-        let endpoints = networks::endpoints_of(engine, &other.id)?;
-        let Some(address) = endpoints.iter().flat_map(|e| &e.document.endpoint.addresses).next() else {
-            return Err(Error::invalid(format!(
-                "Cannot link to a non running container: /{} AS /{}/{alias}",
-                other.name, record.name
-            )));
-        };
-        let mut names = vec![alias.to_owned()];
-        for name in [other.hostname(), &other.name] {
-            if !names.iter().any(|n| n == name) {
-                names.push(name.to_owned());
-            }
-        }
-        entries.push(Entry { address: address.addr(), names });
-    }
+    entries.extend(of_endpoints.filter_map(|link| linked(engine, record, link).ok()));
     Ok(entries)
+}
+
+fn linked(engine: &Engine, record: &Record, link: &str) -> Result<Entry> {
+    let (name, alias) = link.split_once(':').unwrap_or((link, link));
+    let alias = alias.rsplit('/').next().unwrap_or(alias);
+    let other = record::find(engine, name)
+        .map_err(|e| e.within(format_args!("could not get container for {name}")))?;
+    let endpoints = networks::endpoints_of(engine, &other.id)?;
+    let Some(address) = endpoints.iter().flat_map(|e| &e.document.endpoint.addresses).next() else {
+        return Err(Error::invalid(format!(
+            "Cannot link to a non running container: /{} AS /{}/{alias}",
+            other.name, record.name
+        )));
+    };
+    let mut names = vec![alias.to_owned()];
+    for name in [other.hostname(), &other.name] {
+        if !names.iter().any(|n| n == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(Entry { address: address.addr(), names })
 }

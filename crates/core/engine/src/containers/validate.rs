@@ -103,12 +103,6 @@ fn check_host(host: &HostConfig) -> Result<()> {
     if !matches!(host.isolation.as_str(), "" | "default") {
         return fail(format!("invalid isolation '{}' on linux", host.isolation));
     }
-    if !host.volume_driver.is_empty() && host.volume_driver != "local" {
-        return Err(Error::not_found(format!(
-            "error looking up volume plugin {0}: plugin \"{0}\" not found",
-            host.volume_driver
-        )));
-    }
     if let Some(request) = host.resources.device_requests.first() {
         let wanted = format!(
             "[{}]",

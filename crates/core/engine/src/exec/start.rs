@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Kind, Result};
 
 /// A running process and its standard streams.
 pub struct Started {
-    /// Whether it has a terminal: then the bytes are raw, else framed.
+    /// Whether the bytes are raw, as of a terminal, else framed.
     pub tty: bool,
     /// Both directions.
     pub stream: UnixStream,
@@ -21,17 +21,19 @@ pub struct Started {
 
 /// Runs a prepared process and attaches to it. One that can't be run says so on its standard error, and its exit code
 /// tells the rest: that is how Docker answers, and clients read the code from `exec inspect`.
+///
+/// Whether the stream is framed is this request's to say, not the prepared process': clients that forget about its
+/// terminal here expect frames.
 pub async fn start(engine: &Engine, id: &str, request: StartRequest) -> Result<Started> {
     let id = id.to_owned();
-    let (stream, tty) = engine
+    let tty = request.tty;
+    let stream = engine
         .blocking(move |engine| {
-            let (mut connection, _) = monitor(engine, &id)?;
-            let state = connection.exec_inspect(&id)?;
-            let tty = state.create.tty;
-            match connection.exec_attach(&id, size(&request)) {
-                Ok(stream) => Ok((stream, tty)),
+            let (connection, _) = monitor(engine, &id)?;
+            match connection.exec_attach(&id, size(&request), Some(tty)) {
+                Ok(stream) => Ok(stream),
                 Err(client::Error::Failed(failure)) if failure.kind == FailureKind::Start => {
-                    Ok((last_words(&message(&failure.message), tty)?, tty))
+                    last_words(&message(&failure.message), tty)
                 }
                 Err(other) => Err(other.into()),
             }

@@ -10,7 +10,7 @@ use store::{Lease, Store};
 
 use super::{changes, reference};
 use crate::containers::record::{self, Record};
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Kind, Result};
 use crate::{Engine, containers, events};
 
 /// Makes an image of what a container has changed. A running container is paused meanwhile, if that is asked for.
@@ -34,7 +34,12 @@ async fn pause(engine: &Engine, id: &str) -> Result<bool> {
     if state != monitor::State::Running {
         return Ok(false);
     }
-    containers::pause(engine, id).await.map(|()| true)
+    match containers::pause(engine, id).await {
+        Ok(()) => Ok(true),
+        // It has ended since, or somebody else has paused it.
+        Err(e) if e.kind == Kind::Conflict => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 fn commit_blocking(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<IdResponse> {

@@ -7,7 +7,6 @@ use ipnet::IpNet;
 use network::{Bridge, Subnet, ipam};
 
 use super::{Document, PREDEFINED, Record, ipam_config, now, own_subnets, taken_subnets};
-use crate::containers::name::is_restricted_name;
 use crate::error::{Error, Result};
 use crate::{Engine, events};
 
@@ -60,10 +59,9 @@ fn create_now(engine: &Engine, request: CreateRequest) -> Result<CreateResponse>
 
 fn check(request: &CreateRequest) -> Result<()> {
     let name = request.name.as_str();
-    if !is_restricted_name(name, 1) {
-        return Err(Error::invalid(format!(
-            "invalid network name ({name}): only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-        )));
+    // Docker takes anything but blanks; what would break lines of output is refused here.
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("invalid name: {name}")));
     }
     if PREDEFINED.contains(&name) || name == "default" || name == "container" {
         return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network")));
@@ -160,12 +158,12 @@ fn subnets(tx: &state::Tx<'_>, id: &str, asked: &[IpamConfig], ipv6: bool) -> Re
     }
     if !subnets.iter().any(|s| s.net.addr().is_ipv4()) {
         let net = ipam::pick_subnet(&taken_subnets(tx)?).map_err(|e| Error::unavailable(e.to_string()))?;
-        subnets.insert(0, Subnet { net, gateway: ipam::default_gateway(net), range: None });
+        subnets.insert(0, Subnet::whole(net));
     }
     let has6 = subnets.iter().any(|s| s.net.addr().is_ipv6());
     if ipv6 && !has6 {
         let net = ipam::local_subnet6(id);
-        subnets.push(Subnet { net, gateway: ipam::default_gateway(net), range: None });
+        subnets.push(Subnet::whole(net));
     }
     if !ipv6 && has6 {
         return Err(Error::invalid("an IPv6 subnet needs a network with IPv6 enabled"));
@@ -197,12 +195,17 @@ fn subnet(config: &IpamConfig) -> Result<Subnet> {
                 .ok_or_else(|| Error::invalid(format!("invalid ip-range {text}: parent subnet is {net}")))?,
         ),
     };
-    if !config.auxiliary_addresses.is_empty() {
-        return Err(Error::invalid(
-            "auxiliary addresses are not supported: use an ip-range that leaves them out",
-        ));
-    }
-    Ok(Subnet { net, gateway, range })
+    let auxiliary = config
+        .auxiliary_addresses
+        .iter()
+        .map(|(name, text)| {
+            let address = text.parse().ok().filter(|ip| net.contains(ip)).ok_or_else(|| {
+                Error::invalid(format!("invalid auxiliary address {text}: parent subnet is {net}"))
+            })?;
+            Ok((name.clone(), address))
+        })
+        .collect::<Result<_>>()?;
+    Ok(Subnet { net, gateway, range, auxiliary })
 }
 
 #[cfg(test)]

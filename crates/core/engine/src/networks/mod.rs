@@ -238,7 +238,7 @@ fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Bridg
     let net = ipam::pick_subnet(&taken_subnets(tx)?).map_err(|e| Error::unavailable(e.to_string()))?;
     Ok(Bridge {
         ifname,
-        subnets: vec![Subnet { net, gateway: ipam::default_gateway(net), range: None }],
+        subnets: vec![Subnet::whole(net)],
         mtu: uplink_mtu(),
         internal: false,
         icc: true,
@@ -269,7 +269,11 @@ pub(crate) fn ipam_config(subnet: &Subnet) -> IpamConfig {
         subnet: subnet.net.to_string(),
         ip_range: subnet.range.map(|r| r.to_string()).unwrap_or_default(),
         gateway: subnet.gateway.to_string(),
-        ..IpamConfig::default()
+        auxiliary_addresses: subnet
+            .auxiliary
+            .iter()
+            .map(|(name, address)| (name.clone(), address.to_string()))
+            .collect(),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Subscriber {
     pub stderr: bool,
     /// Looks for the detach keys, if there is a terminal.
     pub keys: Matcher,
+    /// Whether its output is unframed; `None` is as the session's terminal says.
+    pub raw: Option<bool>,
 }
 
 /// A client's connection.
@@ -190,8 +192,12 @@ impl Connection {
         }
     }
 
-    /// Queues output of a session, framed unless it is raw.
-    pub fn queue_output(&mut self, stream: Stream, bytes: &[u8], raw: bool) {
+    /// Queues output of a session, framed unless it is raw: by the client's wish or the session's terminal.
+    pub fn queue_output(&mut self, stream: Stream, bytes: &[u8], tty: bool) {
+        let raw = match &self.role {
+            Role::Stream(subscriber) => subscriber.raw.unwrap_or(tty),
+            _ => tty,
+        };
         match u32::try_from(bytes.len()) {
             Ok(length) if !raw => self.queue(&[&stdcopy::header(stream, length), bytes]),
             _ => self.queue(&[bytes]),

@@ -7,6 +7,7 @@ use super::requests::{Answer, failure, system};
 use super::session::{self, Owner, Plumbing, Session};
 use super::{Exec, Monitor, Stage};
 use crate::detach::{Matcher, parse_detach_keys};
+use crate::place;
 use crate::protocol::{ExecCreate, ExecStart, ExecState, Failure, FailureKind, Reply};
 use crate::status::State;
 
@@ -55,6 +56,7 @@ impl Monitor {
         let surplus = (finished.len() + 1).saturating_sub(REMEMBERED);
         for (_, id) in finished.drain(..surplus) {
             self.execs.remove(&id);
+            let _ = std::fs::remove_file(place::exec(&self.launch.run_dir, &id));
         }
     }
 
@@ -99,11 +101,11 @@ impl Monitor {
         if start.detach {
             return Ok(Some(Reply::Started { pid: spawned.pid, warnings: spawned.warnings }));
         }
-        self.follow(connection, spawned.session, &create)
+        self.follow(connection, spawned.session, &create, start.raw)
     }
 
     /// Makes the connection the stream of a further process.
-    fn follow(&mut self, connection: u32, number: u32, create: &ExecCreate) -> Answer {
+    fn follow(&mut self, connection: u32, number: u32, create: &ExecCreate, raw: Option<bool>) -> Answer {
         if let Some(session) = self.sessions.get_mut(&number) {
             session.accepts_input = create.stdin;
             session.input_once = true;
@@ -115,8 +117,9 @@ impl Monitor {
             stdout: create.stdout || create.tty,
             stderr: create.stderr,
             keys: Matcher::new(if create.tty { keys } else { Vec::new() }),
+            raw,
         };
-        self.subscribe(connection, subscriber, Some(create.tty));
+        self.subscribe(connection, subscriber, Some(raw.unwrap_or(create.tty)));
         Ok(None)
     }
 

@@ -73,6 +73,7 @@ impl Monitor {
             stdout: attach.stdout,
             stderr: attach.stderr,
             keys: Matcher::new(if tty == Some(false) { Vec::new() } else { keys }),
+            raw: None,
         };
         self.subscribe(id, subscriber, tty);
         Ok(None)

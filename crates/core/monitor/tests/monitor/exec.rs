@@ -20,7 +20,7 @@ fn output_and_exit_code_come_back() {
     connection.exec_create(fixture.exec("one", "echo out; echo err >&2; exit 3")).unwrap();
     let state = connection.exec_inspect("one").unwrap();
     assert_eq!((state.running, state.exit_code), (false, None));
-    let stream = connection.exec_attach("one", None).unwrap();
+    let stream = connection.exec_attach("one", None, None).unwrap();
     assert_eq!(read_frames(stream), ("out\n".to_owned(), "err\n".to_owned()));
     let state = fixture.connect().exec_inspect("one").unwrap();
     assert_eq!((state.running, state.exit_code), (false, Some(3)));
@@ -43,7 +43,7 @@ fn input_goes_in_and_its_end_too() {
     let mut create = fixture.exec("one", "cat; echo end");
     create.stdin = true;
     connection.exec_create(create).unwrap();
-    let mut stream = connection.exec_attach("one", None).unwrap();
+    let mut stream = connection.exec_attach("one", None, None).unwrap();
     type_in(&mut stream, b"hello\n");
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_frames(stream).0, "hello\nend\n");
@@ -56,7 +56,7 @@ fn a_terminal_has_a_size_from_the_start() {
     let mut create = fixture.exec("one", "read line; stty size; read line; stty size");
     (create.tty, create.stdin, create.process.terminal) = (true, true, true);
     connection.exec_create(create).unwrap();
-    let mut stream = connection.exec_attach("one", Some((30, 90))).unwrap();
+    let mut stream = connection.exec_attach("one", Some((30, 90)), None).unwrap();
     type_in(&mut stream, b"\n");
     read_until(&mut stream, "30 90\r\n");
     fixture.connect().exec_resize("one", 10, 20).unwrap();
@@ -85,7 +85,7 @@ fn a_missing_command_is_127() {
     let mut create = fixture.exec("one", "");
     create.process.args = vec!["no-such-program".into()];
     connection.exec_create(create).unwrap();
-    match fixture.connect().exec_attach("one", None).unwrap_err() {
+    match fixture.connect().exec_attach("one", None, None).unwrap_err() {
         Error::Failed(failure) => {
             assert_eq!((failure.kind, failure.exit_code), (FailureKind::Start, Some(127)))
         }
@@ -116,7 +116,7 @@ fn it_ends_with_the_container() {
     let fixture = running();
     let mut connection = fixture.connect();
     connection.exec_create(fixture.exec("one", "echo here; sleep 1000")).unwrap();
-    let stream = connection.exec_attach("one", None).unwrap();
+    let stream = connection.exec_attach("one", None, None).unwrap();
     fixture.connect().stop(None, Some(0)).unwrap();
     read_frames(stream);
 }
@@ -128,7 +128,7 @@ fn a_daemon_that_it_leaves_behind_neither_holds_it_up_nor_dies() {
     // The daemon speaks when its parent's stream has been given up.
     let script = "(while ! test -e /tmp/go; do sleep 0.01; done; echo late; echo more; touch /tmp/survived) & echo started";
     connection.exec_create(fixture.exec("one", script)).unwrap();
-    let stream = connection.exec_attach("one", None).unwrap();
+    let stream = connection.exec_attach("one", None, None).unwrap();
     assert_eq!(read_frames(stream).0, "started\n");
     std::fs::write(fixture.rootfs().join("tmp/go"), "").unwrap();
     eventually("the daemon lives on", || fixture.rootfs().join("tmp/survived").exists());

@@ -9,7 +9,7 @@ mod speed;
 mod udp;
 
 use crate::model::{Bridge, Endpoint, Mac, Network, PortMap, Protocol, Subnet};
-use crate::{attach, create_namespace, detach, ensure_network, ipam, link, ports as host_ports};
+use crate::{attach, create_namespace, detach, ensure_network, link, ports as host_ports};
 use ipnet::IpNet;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -192,7 +192,7 @@ pub(super) fn ip(text: &str) -> IpAddr {
 pub(super) fn network(ifname: &str, subnets: &[&str]) -> Network {
     let subnets = subnets.iter().map(|net| {
         let net: IpNet = net.parse().unwrap();
-        Subnet { net, gateway: ipam::default_gateway(net), range: None }
+        Subnet::whole(net)
     });
     Network {
         id: format!("{ifname}-network"),

@@ -2,11 +2,16 @@
 //!
 //! Classic output is in order: the oldest unfinished step is shown as it happens, what later steps say waits.
 //! Steps of no instruction (reading the context, looking base images up) have no title; what they print is shown.
+//! Each portion of a command's output is a message of its own, red when it comes from standard error: that is how
+//! Docker's builder marks it, for all clients.
 
 use std::collections::BTreeMap;
 
 use api::JsonMessage;
-use api::build::BuildEvent;
+use api::build::{BuildEvent, LogStream};
+
+const RED: &str = "\x1b[91m";
+const PLAIN: &str = "\x1b[0m";
 
 /// Turns events into text.
 #[derive(Default)]
@@ -16,7 +21,7 @@ pub struct Classic {
 
 #[derive(Default)]
 struct Step {
-    waiting: String,
+    waiting: Vec<String>,
     shows_cache: bool,
     is_export: bool,
     ended: bool,
@@ -30,7 +35,7 @@ impl Classic {
                 let step = self.step(id);
                 step.is_export = name.starts_with("exporting");
                 if !instruction.is_empty() {
-                    step.waiting.push_str(&title(id, &name, &instruction));
+                    step.waiting.push(title(id, &name, &instruction));
                     // A base image is there, or it is not: nothing was done before.
                     step.shows_cache =
                         !instruction.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("from "));
@@ -39,16 +44,19 @@ impl Classic {
             BuildEvent::StepCached { id } => {
                 let step = self.step(id);
                 if step.shows_cache {
-                    step.waiting.push_str(" ---> Using cache\n");
+                    step.waiting.push(" ---> Using cache\n".to_owned());
                 }
                 step.ended = true;
             }
             BuildEvent::StepMissed { .. } => {}
-            BuildEvent::StepLog { id, text, .. } => {
+            BuildEvent::StepLog { id, stream, text } => {
                 // The last lines of the answer name the image and its tags.
                 let step = self.step(id);
                 if !step.is_export {
-                    step.waiting.push_str(&text);
+                    step.waiting.push(match stream {
+                        LogStream::Stdout => text,
+                        LogStream::Stderr => format!("{RED}{text}{PLAIN}"),
+                    });
                 }
             }
             BuildEvent::StepDone { id, .. } | BuildEvent::StepError { id, .. } => self.step(id).ended = true,
@@ -63,16 +71,16 @@ impl Classic {
         self.steps.entry(id).or_default()
     }
 
-    fn shown(&mut self) -> Option<String> {
-        let mut text = String::new();
+    fn shown(&mut self) -> Vec<String> {
+        let mut text = Vec::new();
         while let Some(mut oldest) = self.steps.first_entry() {
-            text.push_str(&std::mem::take(&mut oldest.get_mut().waiting));
+            text.append(&mut oldest.get_mut().waiting);
             if !oldest.get().ended {
                 break;
             }
             oldest.remove();
         }
-        (!text.is_empty()).then_some(text)
+        text
     }
 }
 
@@ -87,7 +95,6 @@ fn title(id: u64, name: &str, instruction: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::build::LogStream;
 
     fn started(id: u64, name: &str, instruction: &str) -> BuildEvent {
         BuildEvent::StepStarted {
@@ -109,7 +116,7 @@ mod tests {
             started(1, "[build 1/2] FROM a", "FROM a"),
             started(2, "[2/2] RUN b", "RUN b"),
             log(2, "two\n"),
-            log(1, "one\n"),
+            BuildEvent::StepLog { id: 1, stream: LogStream::Stderr, text: "one\n".into() },
             BuildEvent::StepDone { id: 2, millis: 1 },
             BuildEvent::StepCached { id: 1 },
             started(3, "[internal] load metadata", ""),
@@ -124,7 +131,7 @@ mod tests {
             events.into_iter().flat_map(|event| classic.text(event)).map(|m| m.stream).collect();
         assert_eq!(
             text,
-            "Step 1/2 : FROM a\none\nStep 2/2 : RUN b\ntwo\npulling\nStep 2/2 : RUN c\n ---> Using cache\n"
+            "Step 1/2 : FROM a\n\x1b[91mone\n\x1b[0mStep 2/2 : RUN b\ntwo\npulling\nStep 2/2 : RUN c\n ---> Using cache\n"
         );
     }
 }

@@ -34,6 +34,7 @@ pub async fn build(call: Call) -> Result {
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let encode = encoder(&options);
     let quiet = options.quiet;
+    let failed = if options.native_progress { failed } else { failed_classic };
     let work = async move {
         let built = builds::build(&engine, options, context, credentials, sender).await?;
         Ok(last_messages(&built, quiet))
@@ -78,8 +79,30 @@ fn last_messages(built: &Built, quiet: bool) -> Vec<JsonMessage> {
 
 /// A failed process passes its exit code on: docker's command line exits with it.
 fn failed(error: engine::Error) -> JsonMessage {
-    let code = error.message.rsplit_once("exit code: ").and_then(|(_, code)| code.trim().parse().ok());
-    JsonMessage::error(code.unwrap_or(1), error.message)
+    JsonMessage::error(failed_code(&error.message), error.message)
+}
+
+/// The same in the words of Docker's builder, for which clients look.
+fn failed_classic(error: engine::Error) -> JsonMessage {
+    let code = failed_code(&error.message);
+    JsonMessage::error(code, classic_words(&error.message))
+}
+
+fn classic_words(message: &str) -> String {
+    let parts = message.rsplit_once("process \"").and_then(|(before, rest)| {
+        let (command, code) = rest.rsplit_once("\" did not complete successfully: exit code: ")?;
+        Some((before, command.replace("\\\"", "\"").replace("\\\\", "\\"), code))
+    });
+    match parts {
+        Some((before, command, code)) => {
+            format!("{before}The command '{command}' returned a non-zero code: {code}")
+        }
+        None => message.to_owned(),
+    }
+}
+
+fn failed_code(message: &str) -> i64 {
+    message.rsplit_once("exit code: ").and_then(|(_, code)| code.trim().parse().ok()).unwrap_or(1)
 }
 
 pub async fn prune(call: Call) -> Result {
@@ -115,5 +138,16 @@ mod tests {
         let code = |message: &str| failed(engine::Error::system(message)).error_detail.unwrap().code;
         assert_eq!(code("process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3"), 3);
         assert_eq!(code("pull failed"), 1);
+    }
+
+    #[test]
+    fn classic_clients_get_classic_words() {
+        assert_eq!(
+            classic_words(
+                "Dockerfile:2\nprocess \"/bin/sh -c echo \\\"a\\\"; exit 3\" did not complete successfully: exit code: 3"
+            ),
+            "Dockerfile:2\nThe command '/bin/sh -c echo \"a\"; exit 3' returned a non-zero code: 3"
+        );
+        assert_eq!(classic_words("pull failed"), "pull failed");
     }
 }
