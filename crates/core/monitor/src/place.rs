@@ -19,6 +19,11 @@ pub fn directory(run_dir: &Path, id: &str) -> PathBuf {
     run_dir.join("containers").join(id)
 }
 
+/// The engine's file that says whose further process this is. It goes when the process is forgotten.
+pub fn exec(run_dir: &Path, id: &str) -> PathBuf {
+    run_dir.join("exec").join(id)
+}
+
 /// Connects to the monitor in a directory. The address goes through `/proc/self/fd`, as the path of a socket may have only
 /// 107 bytes and an id alone has 64.
 pub fn connect(directory: &Path) -> io::Result<UnixStream> {

@@ -5,10 +5,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Status`] that this crate writes.
@@ -16,6 +18,9 @@ pub const STATUS_VERSION: u32 = 1;
 
 const FILE: &str = "status.json";
 const TEMPORARY: &str = ".status.json.new";
+/// Disk space for the status at the end of a container that has filled the disk.
+const RESERVE: &str = ".status.json.reserve";
+const RESERVED: u64 = 16 << 10;
 
 /// The exit code of a container whose end nobody saw: it was killed with its monitor.
 const LOST_EXIT_CODE: i32 = 137;
@@ -205,15 +210,34 @@ impl Status {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(&directory, TEMPORARY, flags, Mode::RUSR | Mode::WUSR)?);
-        file.write_all(&serde_json::to_vec(self)?)?;
+        match self.put(directory.as_fd(), TEMPORARY, durable) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                // What little of it was written must not take the space of what is next.
+                let _ = rustix::fs::unlinkat(&directory, TEMPORARY, AtFlags::empty());
+                self.put(directory.as_fd(), RESERVE, durable)?;
+            }
+            result => result?,
+        }
+        if self.state.is_live() {
+            // Without it all goes well until the disk is full.
+            let _ = reserve(directory.as_fd());
+        }
+        Ok(())
+    }
+
+    /// Writes the status into the file `name`, which becomes the status' file.
+    fn put(&self, directory: BorrowedFd<'_>, name: &str, durable: bool) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(&text)?;
+        file.set_len(text.len() as u64)?;
         if durable {
             file.sync_data()?;
         }
-        rustix::fs::renameat(&directory, TEMPORARY, &directory, FILE)?;
+        rustix::fs::renameat(directory, name, directory, FILE)?;
         if durable {
-            rustix::fs::fsync(&directory)?;
+            rustix::fs::fsync(directory)?;
         }
         Ok(())
     }
@@ -234,9 +258,33 @@ impl Status {
     }
 }
 
+/// Takes disk space for one more status: how a container ended must not be lost because it has filled the disk.
+fn reserve(directory: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, RESERVE, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, RESERVED)?),
+        Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_live_status_has_space_for_the_next_one() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let live = Status { state: State::Running, ..Status::default() };
+        live.write(dir.path(), false).unwrap();
+        let reserved = std::fs::metadata(dir.path().join(RESERVE)).unwrap();
+        assert_eq!(reserved.blocks() * 512, RESERVED);
+        let ended = Status { state: State::Exited, exit_code: 3, ..Status::default() };
+        let handle = File::open(dir.path()).unwrap();
+        ended.put(handle.as_fd(), RESERVE, true).unwrap();
+        assert_eq!(Status::read(dir.path()).unwrap(), Some(ended));
+    }
 
     #[test]
     fn a_status_is_read_back_as_written() {

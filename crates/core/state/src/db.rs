@@ -3,13 +3,18 @@
 use crate::{Error, MIGRATIONS, SCHEMAS};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rustix::fs::FallocateFlags;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a transaction waits for another process's.
 const BUSY: Duration = Duration::from_secs(60);
+/// Disk space that the log keeps: what it grows to until SQLite begins at its start again (1000 pages), and somewhat more.
+/// With it things can still be removed when the disk is full.
+const LOG_SPACE: u64 = 9 << 19;
 /// Idle connections that are kept.
 const IDLE_MAX: usize = 4;
 
@@ -45,6 +50,8 @@ impl Db {
         let db = Db { shared: Arc::new(Shared { path, idle: Mutex::new(Vec::new()) }) };
         let mut connection = db.connect()?;
         db.migrate(&mut connection)?;
+        // Without it all goes well until the disk is full.
+        let _ = db.reserve_log();
         db.give_back(connection);
         Ok(db)
     }
@@ -139,6 +146,17 @@ impl Db {
         }
     }
 
+    /// Takes the log's disk space ahead. Its contents and its length stay as they are; SQLite locks other files.
+    fn reserve_log(&self) -> std::io::Result<()> {
+        let mut log = self.shared.path.clone().into_os_string();
+        log.push("-wal");
+        if std::fs::metadata(&log)?.blocks() * 512 < LOG_SPACE {
+            let log = std::fs::File::options().write(true).open(&log)?;
+            rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, 0, LOG_SPACE)?;
+        }
+        Ok(())
+    }
+
     fn migrate(&self, connection: &mut Connection) -> Result<(), Error> {
         let known = MIGRATIONS.len() as u32 + 1;
         let found = version(connection).map_err(|source| self.open_error(source))?;
@@ -229,6 +247,15 @@ mod tests {
         });
         assert!(matches!(result, Err(Error::Conflict { .. })));
         assert!(db.read(leases::ids).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_log_has_disk_space_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        Db::open(&path).unwrap();
+        let log = std::fs::metadata(dir.path().join("state.db-wal")).unwrap();
+        assert!(log.blocks() * 512 >= LOG_SPACE && log.len() < LOG_SPACE);
     }
 
     #[test]

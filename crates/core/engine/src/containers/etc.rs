@@ -11,8 +11,21 @@ use std::path::Path;
 use api::containers::HostConfig;
 use network::hosts::Entry;
 use network::resolv::{self, Mode, Options};
+use sys::root::Root;
 
 use crate::error::{Context, Error, Result};
+
+/// Puts plain files where an image has links, which may lead to files of programs that don't run here, or nowhere.
+/// Nothing can be mounted on a link. Everything else is the runtime's to make.
+pub fn make_mount_points(root: &Root) -> Result<()> {
+    for name in ["etc/hosts", "etc/hostname", "etc/resolv.conf"] {
+        if root.readlink(name).is_ok() {
+            let replaced = root.unlink(name).and_then(|()| root.create_file(name, 0o644));
+            replaced.during(format_args!("replace the link /{name} of the image"))?;
+        }
+    }
+    Ok(())
+}
 
 /// Splits `--add-host` arguments `name:address` or `name=address`; `host-gateway` becomes `gateway`.
 ///

@@ -11,7 +11,7 @@ use sys::root::Root;
 use super::networking::Connected;
 use super::record::{self, Mount, MountKind, Record, make_private_dir};
 use super::user::{self, MAX_FILE, Resolved};
-use super::{devices, logging, signal, skeleton};
+use super::{devices, etc, logging, signal, skeleton};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, Joined};
 use crate::{Engine, machine};
@@ -132,6 +132,7 @@ fn health(asked: &HealthConfig, shell: &[String]) -> Option<Health> {
 fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<Resolved> {
     let root = overlay.mount().during("mount the container's root file system")?;
     let root = Root::from_fd(root).during("open the container's root file system")?;
+    etc::make_mount_points(&root)?;
     let user = resolve_user(&root, &record.document.config.user, &record.document.host_config.group_add)?;
     let dir = record.document.config.working_dir.trim_start_matches('/');
     // Below a mount it would be hidden, and the mount's own content counts.

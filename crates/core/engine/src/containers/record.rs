@@ -135,7 +135,13 @@ impl TryFrom<state::containers::Container> for Record {
     fn try_from(row: state::containers::Container) -> Result<Record> {
         let document = serde_json::from_str(&row.document)
             .during(format_args!("read the stored definition of container {}", row.id))?;
-        Ok(Record {
+        Ok(Record::with(row, document))
+    }
+}
+
+impl Record {
+    fn with(row: state::containers::Container, document: Document) -> Record {
+        Record {
             id: row.id,
             name: row.name,
             created: row.created,
@@ -143,11 +149,15 @@ impl TryFrom<state::containers::Container> for Record {
             image_id: row.image_id,
             layer: row.layer,
             document,
-        })
+        }
     }
-}
 
-impl Record {
+    /// A damaged document counts as an empty one: what it said is lost, the container can be removed all the same.
+    fn to_remove(row: state::containers::Container) -> Record {
+        let document = serde_json::from_str(&row.document).unwrap_or_default();
+        Record::with(row, document)
+    }
+
     /// The command line: entrypoint and command.
     pub fn command(&self) -> Vec<String> {
         let config = &self.document.config;
@@ -198,6 +208,11 @@ pub fn find(engine: &Engine, reference: &str) -> Result<Record> {
     find_row(engine, reference)?.try_into()
 }
 
+/// As [`find`], for removing it: also one whose stored definition is damaged.
+pub fn find_to_remove(engine: &Engine, reference: &str) -> Result<Record> {
+    find_row(engine, reference).map(Record::to_remove)
+}
+
 fn find_row(engine: &Engine, reference: &str) -> Result<state::containers::Container> {
     use state::containers as table;
     let name = reference.strip_prefix('/').unwrap_or(reference);
@@ -228,8 +243,12 @@ fn find_row(engine: &Engine, reference: &str) -> Result<state::containers::Conta
 
 /// The container of exactly this id.
 pub fn get(engine: &Engine, id: &str) -> Result<Record> {
+    get_row(engine, id)?.try_into()
+}
+
+fn get_row(engine: &Engine, id: &str) -> Result<state::containers::Container> {
     let row = engine.db().read(|tx| state::containers::get(tx, id))?;
-    row.ok_or_else(|| Error::not_found(format!("No such container: {id}")))?.try_into()
+    row.ok_or_else(|| Error::not_found(format!("No such container: {id}")))
 }
 
 /// All containers, newest first. One whose stored definition is damaged is left out: it must not hide the others.
@@ -252,8 +271,15 @@ pub fn save(engine: &Engine, record: &Record) -> Result<()> {
 
 /// How the container is now, by its monitor's record.
 pub fn observe(engine: &Engine, id: &str) -> Result<Observed> {
-    let observed = monitor::client::observe(&engine.container_dir(id), &engine.config().run, id)
-        .during(format_args!("read the status of container {}", ids::short(id)))?;
+    let run = &engine.config().run;
+    let observed = match monitor::client::observe(&engine.container_dir(id), run, id) {
+        // Of a damaged file its writer knows better.
+        Err(e) => match monitor::client::connect(run, id)? {
+            Some(mut monitor) => Some(Observed { status: monitor.status()?, alive: true, lost: false }),
+            None => return Err(e).during(format_args!("read the status of container {}", ids::short(id))),
+        },
+        Ok(observed) => observed,
+    };
     Ok(observed.unwrap_or_else(|| Observed {
         status: monitor::Status::default(),
         alive: monitor::client::is_alive(&engine.config().run, id),
@@ -263,13 +289,24 @@ pub fn observe(engine: &Engine, id: &str) -> Result<Observed> {
 
 /// Takes the container's lock and reads its definition anew: it may have gone while we waited.
 pub fn locked(engine: &Engine, id: &str) -> Result<(lock::Lock, Record)> {
+    let (lock, row) = locked_row(engine, id)?;
+    Ok((lock, row.try_into()?))
+}
+
+/// As [`locked`], for removing it: also one whose stored definition is damaged.
+pub fn locked_to_remove(engine: &Engine, id: &str) -> Result<(lock::Lock, Record)> {
+    let (lock, row) = locked_row(engine, id)?;
+    Ok((lock, Record::to_remove(row)))
+}
+
+fn locked_row(engine: &Engine, id: &str) -> Result<(lock::Lock, state::containers::Container)> {
     let dir = engine.container_run_dir(id);
     // After a reboot the run directory is gone; for a container that does not exist it must not come back.
-    get(engine, id)?;
+    get_row(engine, id)?;
     make_private_dir(&dir)?;
     let lock = lock::exclusive(&dir.join("lock"))?;
-    let record = get(engine, id)?;
-    Ok((lock, record))
+    let row = get_row(engine, id)?;
+    Ok((lock, row))
 }
 
 /// Makes a directory that only its owner can enter.

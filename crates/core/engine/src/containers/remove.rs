@@ -20,7 +20,7 @@ pub async fn remove(engine: &Engine, reference: &str, options: RemoveOptions) ->
                     "removing a link alone is not supported: links are part of a container",
                 ));
             }
-            let record = record::find(engine, &reference)?;
+            let record = record::find_to_remove(engine, &reference)?;
             remove_now(engine, &record, &options)
         })
         .await
@@ -32,11 +32,12 @@ pub(crate) fn remove_now(engine: &Engine, record: &Record, options: &RemoveOptio
         if options.force {
             let kill = StopOptions { signal: "KILL".to_owned(), timeout: None };
             match stop::stop_now(engine, record, &kill) {
-                Err(e) if e.kind != Kind::NotModified => return Err(e),
+                // Without a monitor nothing runs, whatever a damaged status says.
+                Err(e) if e.kind != Kind::NotModified && is_alive(engine, record) => return Err(e),
                 _ => {}
             }
         }
-        let (_lock, locked) = match record::locked(engine, &record.id) {
+        let (_lock, locked) = match record::locked_to_remove(engine, &record.id) {
             // Its own clean-up or another engine was faster.
             Err(e) if e.kind == Kind::NotFound && options.force => return Ok(()),
             other => other?,
@@ -50,8 +51,16 @@ pub(crate) fn remove_now(engine: &Engine, record: &Record, options: &RemoveOptio
     }
 }
 
+fn is_alive(engine: &Engine, record: &Record) -> bool {
+    monitor::client::is_alive(&engine.config().run, &record.id)
+}
+
 pub(super) fn check_stopped(engine: &Engine, record: &Record) -> Result<()> {
-    let (what, advice) = match record::observe(engine, &record.id)?.status.state {
+    let state = match record::observe(engine, &record.id) {
+        Err(_) if !is_alive(engine, record) => return Ok(()),
+        observed => observed?.status.state,
+    };
+    let (what, advice) = match state {
         State::Created | State::Exited | State::Dead => return Ok(()),
         State::Paused => ("paused", "container is paused and must be unpaused first"),
         State::Restarting => ("restarting", "stop the container before removing or force remove"),

@@ -4,7 +4,8 @@
 //! <run>/exec/<exec id>      a file that holds the container's id
 //! ```
 //!
-//! The process itself belongs to the container's monitor; the file only says which one to ask.
+//! The process itself belongs to the container's monitor; the file only says which one to ask. The monitor removes it
+//! when it forgets the process, the clean-up of the container's run removes what is left.
 
 mod create;
 mod inspect;

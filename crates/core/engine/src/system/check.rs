@@ -125,7 +125,7 @@ impl<'e> Look<'e> {
             let record = match Record::try_from(row) {
                 Ok(record) => record,
                 Err(e) => {
-                    self.note("container", id, e.message, false);
+                    self.note("container", id, format!("{}: remove it", e.message), false);
                     continue;
                 }
             };
