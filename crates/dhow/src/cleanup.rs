@@ -22,7 +22,7 @@ fn run(mut arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     let (Some(id), None) = (arguments.next().and_then(|id| id.into_string().ok()), arguments.next()) else {
         anyhow::bail!("usage: dhow cleanup CONTAINER-ID");
     };
-    let places = Places::read(&std::env::current_dir().unwrap_or_else(|_| "/".into()));
+    let places = Places::read().map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let engine = Engine::open(places.engine()).await?;

@@ -81,3 +81,44 @@ fn embedded(surroundings: &Surroundings) -> Connector {
 async fn open(config: engine::Config) -> io::Result<Engine> {
     Engine::open(config).await.map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::surroundings::Places;
+
+    fn host(flag: Option<&str>, variables: &[(&str, &str)]) -> String {
+        let surroundings = Surroundings {
+            program: "dhow".to_owned(),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            directory: "/".into(),
+            places: Places { root: "/no/such/root".into(), run: "/no/such/run".into() },
+        };
+        let globals = Globals { hosts: flag.map(str::to_owned).into_iter().collect(), ..Globals::default() };
+        match connect(&globals, &surroundings) {
+            Ok(link) => link.connector.host().to_owned(),
+            Err(error) => error.message,
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_nothing_named_is_embedded() {
+        assert_eq!(host(None, &[]), "embedded");
+        assert_eq!(host(None, &[("DOCKER_HOST", "unix:///a.sock")]), "unix:///a.sock");
+        assert_eq!(
+            host(None, &[("DOCKER_HOST", "unix:///a.sock"), ("DHOW_HOST", "unix:///b.sock")]),
+            "unix:///b.sock"
+        );
+        assert_eq!(
+            host(Some("tcp://127.0.0.1:1"), &[("DOCKER_HOST", "unix:///a.sock")]),
+            "tcp://127.0.0.1:1"
+        );
+        assert_eq!(host(Some("/c.sock"), &[]), "unix:///c.sock");
+        assert_eq!(host(Some("nope://x"), &[]), "unable to parse docker host \"nope://x\"");
+        let verify = [("DOCKER_TLS_VERIFY", "1")];
+        assert!(host(Some("tcp://127.0.0.1:1"), &verify).contains("TLS connections are not supported"));
+    }
+}

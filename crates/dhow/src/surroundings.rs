@@ -28,14 +28,15 @@ pub struct Places {
 }
 
 impl Places {
-    /// From the variables, relative ones below `directory`.
-    pub fn read(directory: &Path) -> Places {
-        let place = |name: &str, default: &str| match std::env::var_os(name).filter(|value| !value.is_empty())
-        {
-            Some(value) => directory.join(value),
-            None => PathBuf::from(default),
+    /// From the variables. They are handed on to monitors and clean-ups, which run elsewhere, so they must be
+    /// absolute.
+    pub fn read() -> Result<Places, String> {
+        let place = |name: &str, default: &str| match std::env::var_os(name).filter(|value| !value.is_empty()) {
+            None => Ok(PathBuf::from(default)),
+            Some(value) if Path::new(&value).is_absolute() => Ok(PathBuf::from(value)),
+            Some(value) => Err(format!("{name} must be an absolute path: {}", value.to_string_lossy())),
         };
-        Places { root: place("DHOW_ROOT", "/var/lib/dhow"), run: place("DHOW_RUN", "/run/dhow") }
+        Ok(Places { root: place("DHOW_ROOT", "/var/lib/dhow")?, run: place("DHOW_RUN", "/run/dhow")? })
     }
 
     /// The daemon's socket.
@@ -64,7 +65,7 @@ impl Surroundings {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let places = Places::read(&directory);
+        let places = Places::read()?;
         Ok((Surroundings { program: name, variables, directory, places }, arguments))
     }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -38,14 +39,11 @@ impl Host {
     /// # Panics
     /// When that is impossible here: tests run as root.
     pub fn new(mode: Mode) -> Self {
-        let network = network::NetNs::new().expect("make a network namespace: tests run as root");
-        let fd = network.into_fd();
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&fd), Some(LinkNameSpaceType::Network))
+        let network = network::create_namespace().expect("make a network namespace: tests run as root");
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
             .expect("enter the namespace");
-        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("run ip");
-        assert!(up.success(), "bring the loopback interface up");
         let home = tempfile::Builder::new().prefix("dhow-test-").tempdir().expect("make a folder");
-        let mut host = Self { home, daemons: Vec::new(), turn: Cell::new(0), _network: fd };
+        let mut host = Self { home, daemons: Vec::new(), turn: Cell::new(0), _network: network };
         let daemons = match mode {
             Mode::Embedded => 0,
             Mode::Daemon => 1,

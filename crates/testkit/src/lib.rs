@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use command::{Output, Typed};
 pub use host::{Host, Mode};
+pub use images::busybox;
 pub use terminal::Terminal;
 
 /// How long anything may take before a test says that it hangs. Generous: the machine may be slow, and a test that

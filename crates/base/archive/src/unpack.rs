@@ -168,6 +168,7 @@ pub struct Unpacker<'a> {
     parents: HashMap<PathBuf, Parent>,
     late: Vec<Late>,
     umask: u32,
+    is_root: bool,
     stats: Stats,
 }
 
@@ -178,7 +179,8 @@ impl<'a> Unpacker<'a> {
     /// Starts below this root.
     pub fn new(root: &'a Root, options: &'a Options) -> Unpacker<'a> {
         let (parents, late, stats) = (HashMap::new(), Vec::new(), Stats::default());
-        Unpacker { root, options, parents, late, umask: umask(), stats }
+        let is_root = rustix::process::geteuid().is_root();
+        Unpacker { root, options, parents, late, umask: umask(), is_root, stats }
     }
 
     fn is_layer(&self) -> bool {
@@ -230,7 +232,7 @@ impl<'a> Unpacker<'a> {
         let setgid =
             self.parents.get(path.parent().unwrap_or(Path::new(""))).is_none_or(|parent| parent.setgid);
         // In a new tree nothing but a set-group-id directory gives an object another owner than ours.
-        let ours = self.is_layer() && !setgid && rustix::process::geteuid().is_root();
+        let ours = self.is_layer() && !setgid && self.is_root;
         metadata.skip_owner = ours && metadata.uid == 0 && metadata.gid == 0;
         // Made with this mode, unless the mask took bits away or a new owner takes the set-id ones.
         let mode_kept = metadata.mode & (self.umask | 0o6000) == 0;

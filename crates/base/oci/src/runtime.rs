@@ -1,8 +1,9 @@
 //! The OCI runtime specification's `config.json` (runtime-spec 1.2) as plain documents.
 //!
-//! Field names are the specification's in snake case; JSON is camelCase. Empty and absent are the same thing and are left
-//! out when written. Sizes are bytes, times microseconds unless a field says otherwise. Unknown fields are ignored, as the
-//! specification asks of a runtime. No policy lives here: what an absent field means is decided by the runtime.
+//! Field names are the specification's in snake case; JSON is camelCase. Empty and absent are the same thing
+//! and are left out when written. Sizes are bytes, times microseconds unless a field says otherwise. Unknown
+//! fields are ignored, as the specification asks of a runtime. No policy lives here: what an absent field
+//! means is decided by the runtime.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -158,8 +159,8 @@ pub struct IoPriority {
     pub priority: i32,
 }
 
-/// One mount, in the order of the list. The options `bind`, `rbind`, `ro`, `rro`, `nosuid`, `private`, … are flags; what
-/// is none of them is data for the file system.
+/// One mount, in the order of the list. The options `bind`, `rbind`, `ro`, `rro`, `nosuid`, `private`, … are
+/// flags; what is none of them is data for the file system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Mount {

@@ -1,7 +1,8 @@
 //! BPF programs of control groups: the device filter of cgroup v2.
 //!
-//! Instructions are the kernel's `struct bpf_insn`. The filter gets `struct bpf_cgroup_dev_ctx` in register 1 (three 32-bit
-//! words: access in the upper and type in the lower half, major, minor) and allows by returning 1.
+//! Instructions are the kernel's `struct bpf_insn`. The filter gets `struct bpf_cgroup_dev_ctx` in register 1
+//! (three 32-bit words: access in the upper and type in the lower half, major, minor) and allows by returning
+//! 1.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -112,7 +113,8 @@ struct Query {
 }
 
 fn bpf<T>(command: u32, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: callers pass the struct of the command; the kernel takes fields past its size as zero and writes inside it.
+    // SAFETY: callers pass the struct of the command; the kernel takes fields past its size as zero and
+    // writes inside it.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr as *mut T, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

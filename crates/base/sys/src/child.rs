@@ -1,8 +1,8 @@
 //! A process made by one `clone3`, which walks a plan of [`Step`]s up to `execve`.
 //!
-//! Between clone and exec the child is a copy of a process that may have threads, so it may not allocate, lock or panic: it
-//! runs [`Step`]s that hold all their memory already. Parent and child share one SOCK_SEQPACKET pair, both ends
-//! close-on-exec:
+//! Between clone and exec the child is a copy of a process that may have threads, so it may not allocate,
+//! lock or panic: it runs [`Step`]s that hold all their memory already. Parent and child share one
+//! SOCK_SEQPACKET pair, both ends close-on-exec:
 //!
 //! ```text
 //! parent                              child
@@ -17,7 +17,8 @@
 //!   | Continue ----------------------> | execve
 //!   | <------------------ end of file  |   done
 //! ```
-//! At any place the child may send `Failed{step, errno, text}` instead and exit. When the parent is gone it exits too.
+//! At any place the child may send `Failed{step, errno, text}` instead and exit. When the parent is gone it
+//! exits too.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -31,6 +32,7 @@ use rustix::net::{
 mod credentials;
 mod files;
 mod hook;
+mod look_path;
 mod run;
 mod step;
 mod terminal;
@@ -76,7 +78,8 @@ pub struct Spawn<'a> {
     pub steps: &'a [Step],
 }
 
-/// A process on its way to `execve`. Dropping it kills and reaps the process, unless [`Child::release`] was called.
+/// A process on its way to `execve`. Dropping it kills and reaps the process, unless [`Child::release`] was
+/// called.
 #[derive(Debug)]
 pub struct Child {
     pid: i32,
@@ -120,8 +123,8 @@ pub fn spawn(request: &Spawn<'_>) -> io::Result<Child> {
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     let blocked = BlockedSignals::all()?;
-    // SAFETY: without CLONE_VM the child has its own copy of the memory and this stack. It calls `run::child` only, which
-    // makes system calls on memory that exists already and never returns.
+    // SAFETY: without CLONE_VM the child has its own copy of the memory and this stack. It calls `run::child`
+    // only, which makes system calls on memory that exists already and never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == 0 {
         run::child(theirs.as_raw_fd(), ours.as_raw_fd(), request.steps);
@@ -269,7 +272,8 @@ impl BlockedSignals {
     fn all() -> io::Result<BlockedSignals> {
         let mut all = MaybeUninit::<libc::sigset_t>::uninit();
         let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset initialises `all`; pthread_sigmask reads it and initialises `before` when it succeeds.
+        // SAFETY: sigfillset initialises `all`; pthread_sigmask reads it and initialises `before` when it
+        // succeeds.
         unsafe {
             libc::sigfillset(all.as_mut_ptr());
             match libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) {

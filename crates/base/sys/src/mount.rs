@@ -1,8 +1,8 @@
 //! Mounts as descriptors: the new mount API (Linux 5.2, `mount_setattr` 5.12).
 //!
-//! A detached mount belongs to no mount namespace, nobody else sees it, and it vanishes with its last descriptor unless it
-//! has been moved into a namespace. So nothing here leaves anything behind on the machine. [`Root::from_fd`] gives access to
-//! the files of a detached mount.
+//! A detached mount belongs to no mount namespace, nobody else sees it, and it vanishes with its last
+//! descriptor unless it has been moved into a namespace. So nothing here leaves anything behind on the
+//! machine. [`Root::from_fd`] gives access to the files of a detached mount.
 //!
 //! [`Root::from_fd`]: crate::root::Root::from_fd
 
@@ -50,8 +50,8 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Makes the detached mount. One directory alone needs no overlay and is bind-mounted; its writes, if it is `upper`, go
-    /// straight to it.
+    /// Makes the detached mount. One directory alone needs no overlay and is bind-mounted; its writes, if it
+    /// is `upper`, go straight to it.
     pub fn mount(&self) -> Result<OwnedFd, Error> {
         match (&self.upper, self.lower.as_slice()) {
             (None, []) => Err(Error::NoLayers),
@@ -68,7 +68,8 @@ impl Overlay {
 
     fn mount_layers(&self) -> Result<OwnedFd, Error> {
         let mut fs = Context::open("overlay")?;
-        // The directories are named through descriptors when their paths are too long for fsconfig (255 bytes).
+        // The directories are named through descriptors when their paths are too long for fsconfig (255
+        // bytes).
         let mut held = Vec::new();
         let lower = self.lower.iter().map(|p| short(p, &mut held)).collect::<Result<Vec<_>, _>>()?;
         if !self.append_lower(&mut fs, &lower)? {
@@ -190,8 +191,8 @@ impl Context {
     }
 }
 
-/// Clones the mount at a path of the machine into a detached one; links in the path are followed. `recursive` takes the
-/// mounts below it along.
+/// Clones the mount at a path of the machine into a detached one; links in the path are followed. `recursive`
+/// takes the mounts below it along.
 pub fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd, Error> {
     open_tree_clone(CWD, path, recursive).map_err(|source| Error::Clone { path: path.to_owned(), source })
 }
@@ -206,6 +207,20 @@ pub fn open_tree_clone(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io:
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     Ok(rustix::mount::open_tree(dir, path, flags)?)
+}
+
+/// This program's file through a detached read-only mount, to be executed by `/proc/self/fd/<n>`. A process
+/// that runs so has a `/proc/<pid>/exe` that nobody can open for writing (CVE-2019-5736), at no cost in
+/// memory. Its path is `/`: what it needs to know of its own place it must be told.
+pub fn readonly_exe() -> io::Result<OwnedFd> {
+    let tree = open_tree_clone(CWD, Path::new("/proc/self/exe"), false)?;
+    let change = SetAttr {
+        set: MountAttrFlags::MOUNT_ATTR_RDONLY,
+        propagation: Some(Propagation::Private),
+        ..SetAttr::default()
+    };
+    set_attr(&tree, &change)?;
+    Ok(tree)
 }
 
 /// Attaches a mount on the file or directory that `target` is open on.

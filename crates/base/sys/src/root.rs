@@ -1,10 +1,11 @@
 //! Paths below a root directory, resolved by the kernel so that they cannot leave it.
 //!
-//! Everything that touches a path which an image, a container or a build context has chosen goes through [`Root`]. Each
-//! path, absolute or relative, is looked up by `openat2` with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`: `..` stops at the
-//! root, absolute symbolic links start at it, `/proc/self/fd/N` style links are refused (CVE-2018-15664,
-//! CVE-2024-45310). Operations on a name resolve its parent and act on the last component by `*at` calls, so a symbolic link there is
-//! never followed unless a function says so.
+//! Everything that touches a path which an image, a container or a build context has chosen goes through
+//! [`Root`]. Each path, absolute or relative, is looked up by `openat2` with `RESOLVE_IN_ROOT |
+//! RESOLVE_NO_MAGICLINKS`: `..` stops at the root, absolute symbolic links start at it, `/proc/self/fd/N`
+//! style links are refused (CVE-2018-15664, CVE-2024-45310). Operations on a name resolve its parent and act
+//! on the last component by `*at` calls, so a symbolic link there is never followed unless a function says
+//! so.
 //!
 //! Errors are plain `io::Error`s of the failing call; the caller knows the path and adds it. Needs Linux 5.6.
 
@@ -94,7 +95,8 @@ impl Root {
             .map(File::from)
     }
 
-    /// As [`Root::open_file`], but gives the content, refuses what is no regular file or is larger than `limit` bytes.
+    /// As [`Root::open_file`], but gives the content, refuses what is no regular file or is larger than
+    /// `limit` bytes.
     pub fn read_file(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
         use std::io::Read;
         let file = self.open_file(path)?;
@@ -128,7 +130,8 @@ impl Root {
         Ok(Slot { parent, name: name.to_owned() })
     }
 
-    /// Creates a new regular file for writing. Fails with `AlreadyExists` on anything of that name, also a dangling link.
+    /// Creates a new regular file for writing. Fails with `AlreadyExists` on anything of that name, also a
+    /// dangling link.
     pub fn create_file(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<File> {
         let slot = self.slot(path)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -141,8 +144,8 @@ impl Root {
         Ok(rustix::fs::mkdirat(&slot.parent, &slot.name, Mode::from_raw_mode(mode))?)
     }
 
-    /// Makes a directory and what lacks of its parents, and gives an `O_PATH` handle on it. Links to directories inside the
-    /// root are followed; a dangling link is an error.
+    /// Makes a directory and what lacks of its parents, and gives an `O_PATH` handle on it. Links to
+    /// directories inside the root are followed; a dangling link is an error.
     pub fn mkdir_p(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<OwnedFd> {
         let path = below(path.as_ref());
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -308,7 +311,8 @@ impl Root {
         Ok(rustix::fs::chownat(&fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     }
 
-    /// Sets the permission bits, with set-id and sticky ones. A symbolic link has none: that is `Unsupported`.
+    /// Sets the permission bits, with set-id and sticky ones. A symbolic link has none: that is
+    /// `Unsupported`.
     pub fn chmod(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
         let link = Link::new(self, path)?;
         Ok(rustix::fs::chmod(&link.path, Mode::from_raw_mode(mode))?)
@@ -327,8 +331,8 @@ impl AsFd for Root {
     }
 }
 
-/// A name for an `O_PATH` descriptor, for the calls that take no descriptor. The kernel jumps to the very object, so a
-/// symbolic link is meant itself.
+/// A name for an `O_PATH` descriptor, for the calls that take no descriptor. The kernel jumps to the very
+/// object, so a symbolic link is meant itself.
 struct Link {
     path: String,
     _fd: OwnedFd,

@@ -31,14 +31,14 @@ pub fn build(
     let progress = Progress::new(progress);
     let lease =
         env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let root = open_context(&lease, context)?;
+    let root = open_context(&lease, context, &progress)?;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
     let options = dockerfile::Options { strict: request.strict };
     let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
     let ignore = read_ignore(&root, &request.dockerfile, &progress)?;
     let context = ContextTree { root, ignore };
     let named = open_named(request)?;
-    let (graph, images) = lower_all(env, request, &parsed, &file)?;
+    let (graph, images) = lower_all(env, request, &parsed, &file, &progress)?;
     tell_warnings(&progress, &file, &parsed, &graph)?;
     let session = Session {
         env,
@@ -75,7 +75,7 @@ pub fn build(
 }
 
 /// The context as a directory; an archive is unpacked below the lease.
-fn open_context(lease: &Lease, context: Context) -> Result<Root, Error> {
+fn open_context(lease: &Lease, context: Context, progress: &Progress<'_>) -> Result<Root, Error> {
     match context {
         Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
         Context::Empty => {
@@ -84,12 +84,14 @@ fn open_context(lease: &Lease, context: Context) -> Result<Root, Error> {
             Root::open(&path).map_err(io_error("open", &path))
         }
         Context::Tar(stream) => {
+            let step = progress.step("[internal] load build context", "", "");
             let path = lease.scratch();
             make_private(&path)?;
             let root = Root::open(&path).map_err(io_error("open", &path))?;
             let stream = archive::decompress(stream).map_err(|e| Error::Context(e.into()))?;
             archive::unpack(stream, &root, &archive::Options::plain())
                 .map_err(|e| Error::Context(e.into()))?;
+            step.done();
             Ok(root)
         }
     }
@@ -181,6 +183,7 @@ fn lower_all(
     request: &Request,
     parsed: &Dockerfile,
     file: &SourceFile,
+    progress: &Progress<'_>,
 ) -> Result<(Graph, Vec<Image>), Error> {
     let build_platform = Platform::host();
     let platform = request.platform.clone().unwrap_or_else(Platform::host).normalized();
@@ -213,7 +216,7 @@ fn lower_all(
             allow_host_network: request.allow_host_network || request.network == NetMode::Host,
         });
         match lowered.map_err(|e| lower_error(file, e))? {
-            Lowered::Needs(needs) => images.extend(fetch_images(env, request, file, needs)?),
+            Lowered::Needs(needs) => images.extend(fetch_images(env, request, file, needs, progress)?),
             Lowered::Graph(graph) => {
                 let of = |u: &crate::graph::ImageUse| ImageKey {
                     reference: u.reference.clone(),
@@ -232,6 +235,7 @@ fn fetch_images(
     request: &Request,
     file: &SourceFile,
     needs: BTreeMap<ImageKey, Span>,
+    progress: &Progress<'_>,
 ) -> Result<Vec<(ImageKey, Image)>, Error> {
     let fetch = |key: &ImageKey, span: Span| {
         let wanted = ImageRequest {
@@ -239,12 +243,18 @@ fn fetch_images(
             platform: key.platform.clone(),
             pull: request.pull,
         };
-        (env.images)(&wanted).map_err(|source| Error::Image {
-            reference: oci::Reference::parse(&key.reference)
-                .map_or_else(|_| key.reference.clone(), |r| r.to_string()),
-            place: Box::new(file.place(span)),
-            source,
-        })
+        let parsed = oci::Reference::parse(&key.reference);
+        let reference = parsed.map_or_else(|_| key.reference.clone(), |r| r.to_string());
+        let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
+        let found = (env.images)(&wanted).map_err(|source| {
+            let place = Box::new(file.place(span));
+            Error::Image { reference, place, source }
+        });
+        match &found {
+            Ok(_) => step.done(),
+            Err(error) => step.failed(error.chain()),
+        }
+        found
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = needs

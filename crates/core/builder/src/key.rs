@@ -61,8 +61,8 @@ impl Record {
         if self.platform != old.platform {
             reasons.push(format!("platform {} was {}", self.platform, old.platform));
         }
-        changes(&old.what, &self.what, "", &mut reasons);
-        changes(&old.inputs, &self.inputs, "file ", &mut reasons);
+        changes(&old.what, &self.what, &mut reasons);
+        changes(&old.inputs, &self.inputs, &mut reasons);
         if self.version != old.version {
             reasons.push("the cache is of another version".to_string());
         }
@@ -75,20 +75,20 @@ impl Record {
     }
 }
 
-fn changes(
-    old: &BTreeMap<String, String>,
-    new: &BTreeMap<String, String>,
-    what: &str,
-    out: &mut Vec<String>,
-) {
+fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>, out: &mut Vec<String>) {
     for (name, value) in new {
         match old.get(name) {
-            None => out.push(format!("{what}{name} is new")),
-            Some(before) if before != value => out.push(format!("{what}{name} changed")),
+            None => out.push(format!("{} is new", called(name))),
+            Some(before) if before != value => out.push(format!("{} changed", called(name))),
             Some(_) => {}
         }
     }
-    out.extend(old.keys().filter(|n| !new.contains_key(*n)).map(|n| format!("{what}{n} is gone")));
+    out.extend(old.keys().filter(|n| !new.contains_key(*n)).map(|n| format!("{} is gone", called(n))));
+}
+
+/// Paths are files; all else is called what it is.
+fn called(name: &str) -> String {
+    if name.starts_with('/') { format!("file {name}") } else { name.to_string() }
 }
 
 fn run_parts(run: &Run) -> BTreeMap<String, String> {

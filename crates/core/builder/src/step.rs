@@ -6,6 +6,7 @@ use crate::files;
 use crate::graph::{CopySource, MountKind, Op, OpKind, Origin};
 use crate::key::Record;
 use crate::progress::Step;
+use crate::request::NetMode;
 use crate::session::{Output, Session};
 use oci::ChainId;
 use state::cache;
@@ -84,7 +85,8 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         return Ok(hit(session, step, output));
     }
     let mut prepared = exec::Prepared::default();
-    let read = exec::read(session, op, inputs, &mut prepared)?;
+    let mut read = exec::read(session, op, inputs, &mut prepared)?;
+    read.extend(settings(session, op));
     let record = Record::new(op, parent.as_ref(), read);
     if let Some(output) = lookup(session, op, &record)? {
         if let Some(quick) = &quick {
@@ -122,7 +124,27 @@ fn quick(session: &Session<'_>, op: &Op, inputs: &Inputs, parent: Option<&ChainI
         return None;
     }
     let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".to_string(), |c| c.to_string());
-    Some(Record::new(op, parent, BTreeMap::from([("layers".to_string(), chain)])))
+    let mut read = settings(session, op);
+    read.insert("layers".to_string(), chain);
+    Some(Record::new(op, parent, read))
+}
+
+/// Settings of the build that change what the operation gives.
+fn settings(session: &Session<'_>, op: &Op) -> BTreeMap<String, String> {
+    let request = session.request;
+    let mut settings = BTreeMap::new();
+    if let (Some(seconds), true) = (request.source_date_epoch, request.rewrite_timestamp) {
+        settings.insert("times up to".to_string(), seconds.to_string());
+    }
+    if let OpKind::Run(run) = &op.kind {
+        if !request.extra_hosts.is_empty() {
+            settings.insert("hosts".to_string(), format!("{:?}", request.extra_hosts));
+        }
+        if run.network.is_none() && request.network != NetMode::Bridge {
+            settings.insert("network".to_string(), format!("{:?}", request.network));
+        }
+    }
+    settings
 }
 
 /// The result of an earlier run, if its layers are still here.

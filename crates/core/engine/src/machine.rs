@@ -67,7 +67,8 @@ pub fn hostname() -> String {
 /// Bytes of memory, from `/proc/meminfo`.
 pub fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")).and_then(|v| v.split_whitespace().next());
+    let kib =
+        text.lines().find_map(|l| l.strip_prefix("MemTotal:")).and_then(|v| v.split_whitespace().next());
     kib.and_then(|v| v.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 

@@ -74,7 +74,8 @@ pub(crate) fn available() -> u64 {
     rustix::thread::capabilities(None).map_or(u64::MAX, |sets| sets.permitted.bits())
 }
 
-/// The masks of the sets, cut to `available`; and the names that were cut or are unknown. Without a document all sets are empty.
+/// The masks of the sets, cut to `available`; and the names that were cut or are unknown. Without a document
+/// all sets are empty.
 pub(crate) fn masks(sets: Option<&Capabilities>, available: u64) -> (CapabilityMasks, Vec<String>) {
     let mut refused = Vec::new();
     let Some(sets) = sets else { return (CapabilityMasks::default(), refused) };

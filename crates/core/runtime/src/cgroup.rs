@@ -1,11 +1,11 @@
 //! Control groups, version 2, 1 and both side by side (hybrid).
 //!
-//! A container has one path (`/dhow/<id>`) in every hierarchy that the machine has mounted. Limits are applied where the
-//! controller lives. A controller or file that is missing is a warning if something was asked of it, as Docker warns and
-//! discards; a value that the kernel refuses is an error.
+//! A container has one path (`/dhow/<id>`) in every hierarchy that the machine has mounted. Limits are
+//! applied where the controller lives. A controller or file that is missing is a warning if something was
+//! asked of it, as Docker warns and discards; a value that the kernel refuses is an error.
 //!
-//! Where version 2 is mounted, even without controllers, it freezes, kills and tells when the last process is gone; version 1 can do none
-//! of that well and has to be asked again and again.
+//! Where version 2 is mounted, even without controllers, it freezes, kills and tells when the last process is
+//! gone; version 1 can do none of that well and has to be asked again and again.
 
 use std::fs;
 use std::io;
@@ -40,16 +40,14 @@ pub enum Error {
     Path { path: String },
     #[error("invalid device rule {rule}")]
     Device { rule: String },
-    #[error("no control groups are mounted")]
-    None,
 }
 
 fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     |source| Error::Call { attempt: attempt.into(), source }
 }
 
-/// The control group of one container: the same path in every hierarchy of the machine. Making the value touches nothing;
-/// it can be made again from its path in any process.
+/// The control group of one container: the same path in every hierarchy of the machine. Making the value
+/// touches nothing; it can be made again from its path in any process.
 #[derive(Clone, Debug)]
 pub struct Cgroup {
     path: String,
@@ -75,11 +73,7 @@ impl Cgroup {
         if !path.starts_with('/') || parts().any(bad) {
             return Err(Error::Path { path: path.to_owned() });
         }
-        let layout = layout()?;
-        if layout.v2.is_none() && layout.v1.is_empty() {
-            return Err(Error::None);
-        }
-        Ok(Cgroup { path: path.to_owned(), layout })
+        Ok(Cgroup { path: path.to_owned(), layout: layout()? })
     }
 
     /// Its path below the root of each hierarchy.
@@ -106,6 +100,11 @@ impl Cgroup {
     /// All directories, version 2 first.
     fn dirs(&self) -> impl Iterator<Item = PathBuf> {
         self.v2_dir().into_iter().chain(self.v1_dirs())
+    }
+
+    /// Whether this machine has control groups at all. Without, a group is a value that does nothing.
+    pub fn is_mounted(&self) -> bool {
+        self.dirs().next().is_some()
     }
 
     pub fn exists(&self) -> bool {
@@ -145,7 +144,8 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Controllers are given down level by level. One that can't be is missing later, when a limit asks for it.
+    /// Controllers are given down level by level. One that can't be is missing later, when a limit asks for
+    /// it.
     fn create_v2(&self, mountpoint: &Path) -> Result<(), Error> {
         let mut dir = mountpoint.to_owned();
         for name in self.path.split('/').filter(|name| !name.is_empty()) {
@@ -208,8 +208,8 @@ impl Cgroup {
         settings: impl Iterator<Item = &'s Setting>,
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
-        // The kernel keeps pairs of limits in order (memory below memory and swap, quota within the parent's): what is
-        // refused at first may pass after the other has moved.
+        // The kernel keeps pairs of limits in order (memory below memory and swap, quota within the
+        // parent's): what is refused at first may pass after the other has moved.
         let mut again = Vec::new();
         for setting in settings {
             let Some(dir) = self.v1_dir(setting.controller) else { continue };
@@ -264,7 +264,8 @@ impl Cgroup {
                 Err(source) => return Err(Error::Call { attempt: "kill the group".to_owned(), source }),
             }
         }
-        // Frozen processes don't die, and processes may fork while we count: until a look finds none that was not told.
+        // Frozen processes don't die, and processes may fork while we count: until a look finds none that was
+        // not told.
         let mut told = std::collections::BTreeSet::new();
         loop {
             let new: Vec<i32> = self.pids()?.into_iter().filter(|pid| told.insert(*pid)).collect();
@@ -344,7 +345,8 @@ impl Cgroup {
         Ok(read::stats(self))
     }
 
-    /// How many tasks of the group were killed for want of memory in its life; zero where the kernel doesn't count.
+    /// How many tasks of the group were killed for want of memory in its life; zero where the kernel doesn't
+    /// count.
     pub fn oom_kills(&self) -> u64 {
         let (dir, file) = match self.v1_dir("memory") {
             Some(dir) => (Some(dir), "memory.oom_control"),
@@ -359,8 +361,8 @@ impl Cgroup {
         OomEvents::new(self)
     }
 
-    /// Removes the group and those below it, waiting until at most `patience` for the last process to go. A group that is
-    /// absent is removed.
+    /// Removes the group and those below it, waiting until at most `patience` for the last process to go. A
+    /// group that is absent is removed.
     pub fn delete(&self, patience: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + patience;
         if let Some(dir) = self.v2_dir() {

@@ -66,6 +66,10 @@ fn make_cgroup(linux: &Linux, warnings: &mut Vec<String>) -> Result<Option<Cgrou
     }
     let fail = |source| Error::Cgroup { path: linux.cgroups_path.clone(), source };
     let cgroup = Cgroup::new(&linux.cgroups_path).map_err(fail)?;
+    if !cgroup.is_mounted() {
+        warnings.push("no control groups are mounted here: limits are discarded".to_owned());
+        return Ok(None);
+    }
     let applied = cgroup.create().and_then(|()| match &linux.resources {
         Some(resources) => cgroup.apply(resources),
         None => Ok(Vec::new()),

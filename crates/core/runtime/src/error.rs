@@ -40,12 +40,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// What a client of `docker run` sees as the exit code: 127 for a program that is not there, 126 for one that can't be
-    /// executed, 125 for the rest.
+    /// What a client of `docker run` gives as its exit code: 127 for what is not there, 126 for what may not
+    /// be executed or entered, 125 for the rest. Docker's client decides by the words of the message; this is
+    /// the same by errno.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::Exec { errno, .. } if *errno == libc::ENOENT => 127,
+            Error::Exec { errno: libc::ENOENT, .. } => 127,
             Error::Exec { .. } => 126,
+            Error::Step { errno, .. } | Error::Mount { errno, .. } => match *errno {
+                libc::ENOENT => 127,
+                libc::EACCES | libc::EISDIR => 126,
+                _ => 125,
+            },
             _ => 125,
         }
     }

@@ -26,10 +26,10 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
     };
-    process::begin(Some(request.cgroup), &mut plan)?;
-    // The container's processes see this one as soon as it lives in their pid namespace. Until it executes its program
-    // nobody there may trace it or look at its descriptors.
+    // The container's processes see this one as soon as it lives in their pid namespace. Until it executes
+    // its program nobody there may trace it or look at its descriptors.
     plan.push("hide from tracers", Step::Dumpable(false));
+    process::begin(Some(request.cgroup), &mut plan)?;
     namespaces.steps(&mut plan);
     process::session(&mut plan);
     plan.push("open the root directory", Step::OpenRoot);

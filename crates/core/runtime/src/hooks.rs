@@ -1,4 +1,5 @@
-//! Hooks of the specification: programs with the container's state on their standard input and no environment but their own.
+//! Hooks of the specification: programs with the container's state on their standard input and no environment
+//! but their own.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -8,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use oci::runtime::{Hook, Spec, State};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 use sys::child::{Argv, HookStep, Step};
 
 use crate::Error;
@@ -87,8 +88,8 @@ impl Subject {
     }
 }
 
-/// Runs the `poststop` hooks, which is the caller's to do after the container is gone. Failures of one don't hold up the
-/// next; they come back.
+/// Runs the `poststop` hooks, which is the caller's to do after the container is gone. Failures of one don't
+/// hold up the next; they come back.
 pub fn poststop(id: &str, spec: &Spec, bundle: Option<&Path>) -> Vec<Error> {
     let subject = subject(id, spec, bundle);
     let hooks = spec.hooks.as_ref().map(|hooks| hooks.poststop.as_slice()).unwrap_or_default();
@@ -111,6 +112,8 @@ fn run(hook: &Hook, state: &str) -> Result<(), String> {
         command.arg0(name).args(rest);
     }
     command.env_clear().envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
+    // A group of its own: what a hook has started ends with it when its time is up.
+    command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(text)?;
     if let Some(mut input) = child.stdin.take() {
@@ -122,7 +125,8 @@ fn run(hook: &Hook, state: &str) -> Result<(), String> {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| text(e.into()))?;
         let limit = Timespec { tv_sec: seconds.into(), tv_nsec: 0 };
         if !ended(pidfd.as_fd(), &limit) {
-            let _ = child.kill();
+            // Both fail only when it has ended in this very moment.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = child.wait();
             return Err(format!("timed out after {seconds} s"));
         }

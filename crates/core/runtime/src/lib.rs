@@ -1,15 +1,16 @@
 //! OCI runtime: from a specification to a process.
 //!
 //! [`create`] makes namespaces, control group, mounts and credentials and stops just before `execve`; [`Created::start`]
-//! lets it go; [`exec`] runs one more process in a running container. The caller is the parent of every process started
-//! here and reaps it by `waitid` on the pidfd.
+//! lets it go; [`exec`] runs one more process in a running container. The caller is the parent of every
+//! process started here and reaps it by `waitid` on the pidfd.
 //!
-//! One `clone3` per process. The parent resolves everything first into a flat plan of C strings and open descriptors; the
-//! child walks through it without allocating, and reports the first failure as (step, errno) over one socket. A detached
-//! mount is the root file system, and the child pivots into it: nothing is ever mounted where the machine could see it.
+//! One `clone3` per process. The parent resolves everything first into a flat plan of C strings and open
+//! descriptors; the child walks through it without allocating, and reports the first failure as (step, errno)
+//! over one socket. A detached mount is the root file system, and the child pivots into it: nothing is ever
+//! mounted where the machine could see it.
 //!
-//! This crate knows bundles: no images, no networks, no names. Sizes are bytes. Nothing here waits without a bound but for hooks that
-//! have no timeout.
+//! This crate knows bundles: no images, no networks, no names. Sizes are bytes. Nothing here waits without a
+//! bound but for hooks that have no timeout.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -91,8 +92,8 @@ pub struct Created {
     pub pid: i32,
     pub pidfd: OwnedFd,
     pub master: Option<OwnedFd>,
-    /// Where the specification has a `cgroupsPath`. It stays after the process has ended: [`cgroup::Cgroup::delete`] is
-    /// the caller's.
+    /// Where the specification has a `cgroupsPath`. It stays after the process has ended:
+    /// [`cgroup::Cgroup::delete`] is the caller's.
     pub cgroup: Option<cgroup::Cgroup>,
     /// What could not be granted and did not stop us, one sentence each.
     pub warnings: Vec<String>,
@@ -102,8 +103,8 @@ pub struct Created {
 }
 
 impl Created {
-    /// Runs the program. `Err(Error::Exec{..})` when the program can't be executed: see [`Error::exit_code`]. After an error
-    /// the process is gone and reaped.
+    /// Runs the program. `Err(Error::Exec{..})` when the program can't be executed: see [`Error::exit_code`].
+    /// After an error the process is gone and reaped.
     pub fn start(self) -> Result<Running, Error> {
         let Created { pid, pidfd, master, mut warnings, waiting, poststart, subject, .. } = self;
         let (_, more) = waiting.start()?;

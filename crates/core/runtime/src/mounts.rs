@@ -1,5 +1,5 @@
-//! The mounts of a specification as steps. Sources on the machine are cloned before the process exists; kernel file systems
-//! are made by the process, in its namespaces.
+//! The mounts of a specification as steps. Sources on the machine are cloned before the process exists;
+//! kernel file systems are made by the process, in its namespaces.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

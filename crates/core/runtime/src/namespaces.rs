@@ -1,6 +1,6 @@
-//! Which namespaces a process gets: made by the clone, made or joined by the process itself, or joined by our thread around
-//! the clone where only a parent can give them (pid namespaces; and, for a process with a user namespace of its own, those
-//! of the machine, in which it has no rights).
+//! Which namespaces a process gets: made by the clone, made or joined by the process itself, or joined by our
+//! thread around the clone where only a parent can give them (pid namespaces; and, for a process with a user
+//! namespace of its own, those of the machine, in which it has no rights).
 
 use std::fs::File;
 use std::io;
@@ -68,8 +68,8 @@ impl Namespaces {
             match &namespace.path {
                 _ if typ == NamespaceType::Network && netns.is_some() => {}
                 Some(path) => plan.joined(typ, open(path)?, makes_user),
-                // A process takes the control group that it is in as the root of the namespace: it has to be in it. And
-                // the offsets of clocks must be written before anybody lives in their namespace.
+                // A process takes the control group that it is in as the root of the namespace: it has to be
+                // in it. And the offsets of clocks must be written before anybody lives in their namespace.
                 None if matches!(typ, NamespaceType::Cgroup | NamespaceType::Time) => plan.unshare |= bit,
                 None if joins_user && typ != NamespaceType::Pid => plan.unshare |= bit,
                 None => plan.clone |= u64::from(bit),

@@ -1,4 +1,5 @@
-//! The option lists of mounts: which words are flags of the mount, which of the file system, and what is data.
+//! The option lists of mounts: which words are flags of the mount, which of the file system, and what is
+//! data.
 
 use rustix::mount::MountAttrFlags;
 

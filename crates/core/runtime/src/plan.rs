@@ -67,7 +67,7 @@ impl Label {
             }
             Label::LookPath { program, search } => {
                 let reason = match (search, errno) {
-                    (true, _) => "executable file not found in $PATH".to_owned(),
+                    (true, libc::ENOENT) => "executable file not found in $PATH".to_owned(),
                     (false, libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) => {
                         format!("stat {program}: {reason}")
                     }

@@ -1,6 +1,7 @@
 //! The steps that `create` and `exec` share: streams, limits, filters, credentials, the program.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use oci::runtime::{IoPriority, Process, Rlimit, Scheduler, Seccomp};
@@ -109,7 +110,8 @@ fn write_attribute(plan: &mut Plan, path: &str, content: String, label: &str) ->
     Ok(())
 }
 
-/// The last part: from limits to the program. What `before_program` plans comes between the parent's word and `execve`.
+/// The last part: from limits to the program. What `before_program` plans comes between the parent's word and
+/// `execve`.
 pub(crate) fn finish(
     request: &Request<'_>,
     plan: &mut Plan,
@@ -269,7 +271,9 @@ fn program(
     }
     let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
     let (candidates, search) = candidates(&name, path)?;
-    plan.labeled(Label::LookPath { program: name.clone(), search }, Step::LookPath { candidates, search });
+    let own = std::fs::metadata("/proc/self/exe").ok().map(|own| (own.dev(), own.ino()));
+    let step = Step::LookPath { candidates, search, own };
+    plan.labeled(Label::LookPath { program: name.clone(), search }, step);
     plan.push("wait for the start", Step::Ready);
     before_program(plan)?;
     let vector = |strings: &[String], what: &str| {

@@ -1,9 +1,10 @@
 //! System call filters: OCI profile to classic BPF, and Docker's default profile.
 //!
-//! The program looks at the architecture first, then finds the call by binary search over ranges of numbers with the same
-//! outcome, then looks at arguments where rules have some. Of the rules of one call, one without arguments decides; else the
-//! first that holds; else the default. Calls newer than the newest that the profile names are ENOSYS rather than denied, so that programs
-//! fall back (as runc does). A foreign architecture kills the process.
+//! The program looks at the architecture first, then finds the call by binary search over ranges of numbers
+//! with the same outcome, then looks at arguments where rules have some. Of the rules of one call, one
+//! without arguments decides; else the first that holds; else the default. Calls newer than the newest that
+//! the profile names are ENOSYS rather than denied, so that programs fall back (as runc does). A foreign
+//! architecture kills the process.
 
 use oci::runtime::{Seccomp, SeccompAction};
 
@@ -86,7 +87,8 @@ const X32_BIT: u32 = 0x4000_0000;
 /// A filter as the kernel loads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
-    /// `struct sock_filter`, eight bytes each. Empty means that everything is allowed and nothing is to be loaded.
+    /// `struct sock_filter`, eight bytes each. Empty means that everything is allowed and nothing is to be
+    /// loaded.
     pub instructions: Vec<u64>,
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u32,
@@ -95,7 +97,8 @@ pub struct Program {
 /// The kernel's limit.
 const MAX_INSTRUCTIONS: usize = 4096;
 
-/// Compiles a profile. Names that no table knows are ignored, as libseccomp's users do: they are newer or of other machines.
+/// Compiles a profile. Names that no table knows are ignored, as libseccomp's users do: they are newer or of
+/// other machines.
 pub fn compile(profile: &Seccomp, arch: Arch) -> Result<Program, Error> {
     let bad = |reason: String| Error::Seccomp { reason };
     let notifies = profile.syscalls.iter().any(|rule| rule.action == SeccompAction::Notify);

@@ -1,4 +1,5 @@
-//! Kernel parameters: only those that belong to a namespace of the container, written through a private procfs.
+//! Kernel parameters: only those that belong to a namespace of the container, written through a private
+//! procfs.
 
 use oci::runtime::{Linux, NamespaceType};
 use sys::child::Step;

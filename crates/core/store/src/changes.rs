@@ -72,8 +72,10 @@ impl Below {
             return Ok(below.map(|_| ChangeKind::Deleted));
         }
         let Some((root, below)) = below else { return Ok(Some(ChangeKind::Added)) };
-        // Overlayfs copies directories up for the sake of what is in them.
-        if is_directory(stat) && is_directory(&below) && same(stat, &below) && !is_opaque(upper, path) {
+        // Overlayfs copies directories up for the sake of what is in them, with their times; a name that was added or
+        // removed makes the time a new one, and Docker counts that as a change.
+        let both_directories = is_directory(stat) && is_directory(&below);
+        if both_directories && same(stat, &below) && same_time(stat, &below) && !is_opaque(upper, path) {
             return Ok(None);
         }
         // A file that was opened to be written and wasn't is copied up too.

@@ -28,7 +28,7 @@ impl Store {
         self.check_tags(repair, &mut findings)?;
         for path in self.leftovers()? {
             if repair {
-                remove(&path)?;
+                self.remove_leftover(&path)?;
             }
             let subject = format!("leftover {}", path.display());
             findings.push(Finding { subject, problem: "its process is gone".to_owned(), repaired: repair });

@@ -4,13 +4,13 @@
 //! decision and the removal from sight happen inside one write transaction, so nothing is published or pinned in
 //! between; the slow part, deleting the files of layers, comes after it.
 
-use crate::lease::{is_alive, remove};
+use crate::lease::{bury, is_alive, remove};
 use crate::{Error, Store};
 use oci::image::{Document, INDEX_DEPTH_MAX};
 use oci::{ChainId, Digest};
 use state::{Tx, cache, containers, images, leases, tags};
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a collection removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Store {
             remove(&path)?;
         }
         for path in self.leftovers()? {
-            remove(&path)?;
+            self.remove_leftover(&path)?;
         }
         Ok(collected)
     }
@@ -184,6 +184,11 @@ impl Store {
         Ok(leftovers)
     }
 
+    /// Removes what [`Store::leftovers`] found.
+    pub(crate) fn remove_leftover(&self, path: &Path) -> Result<(), Error> {
+        if path.starts_with(self.leases_dir()) { bury(path) } else { remove(path) }
+    }
+
     /// Whether a tag's target still has an image behind it.
     pub(crate) fn target_is_sound(&self, tx: &Tx<'_>, target: &Digest) -> Result<bool, Error> {
         if images::get(tx, target)?.is_some() {
@@ -199,7 +204,7 @@ impl Store {
     }
 }
 
-fn names(directory: &std::path::Path) -> Result<Vec<String>, Error> {
+fn names(directory: &Path) -> Result<Vec<String>, Error> {
     let failed = || Error::io("list", directory);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed())? {

@@ -114,8 +114,18 @@ impl Store {
         unpacked: Unpacked,
     ) -> Result<Layer, Error> {
         let chain_id = ChainId::on(parent, &unpacked.diff_id);
-        if let Some(layer) = self.use_layer(lease, &chain_id)? {
+        if let Some(mut layer) = self.use_layer(lease, &chain_id)? {
             crate::lease::remove(&unpacked.directory)?;
+            if layer.archive_size.is_none() && unpacked.archive_size.is_some() {
+                // It came from elsewhere and turned out to be what packing gives.
+                layer.archive_size = unpacked.archive_size;
+                let scratch = lease.scratch();
+                make_dir(&scratch, 0o700)?;
+                self.describe(&scratch, &layer)?;
+                let target = self.layer_dir(&layer.chain_id).join("layer.json");
+                std::fs::rename(scratch.join("layer.json"), &target)
+                    .map_err(Error::io("rename to", &target))?;
+            }
             return Ok(layer);
         }
         let files = unpacked.directory.join("diff");

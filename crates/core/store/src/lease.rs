@@ -93,6 +93,20 @@ pub(crate) fn is_alive(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Removes the file of a lease if its process is dead. The lock is held meanwhile: somebody who is making a lease with
+/// this file then sees that he has lost it.
+pub(crate) fn bury(path: &Path) -> Result<(), Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(Error::io("open lease", path))?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => remove(path),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
+        Err(error) => Err(Error::io("lock lease", path)(error.into())),
+    }
+}
+
 /// Removes a file or a tree of any depth; what is absent is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     let failed = || Error::io("remove", path);

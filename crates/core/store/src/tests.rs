@@ -129,6 +129,23 @@ fn layer_again(store: &Store, lease: &Lease, bytes: &[u8]) -> Layer {
 }
 
 #[test]
+fn a_layer_that_came_from_elsewhere_can_be_made_here_too() {
+    let (_dir, store) = store();
+    let lease = store.lease("test").unwrap();
+    let first = store.repack(store.unpack(&lease, &tar(&["a"])[..]).unwrap()).unwrap();
+    let mut packed = Vec::new();
+    let made = store.publish(&lease, None, first).unwrap();
+    store.layer_tar(&made, &mut packed).unwrap();
+    fs::remove_dir_all(store.root().join("layers").join(made.chain_id.0.hex())).unwrap();
+
+    let came = store.apply_layer(&lease, None, &packed[..], Some(&made.diff_id)).unwrap();
+    assert_eq!(came.archive_size, None);
+    let again = store.repack(store.unpack(&lease, &tar(&["a"])[..]).unwrap()).unwrap();
+    assert_eq!(store.publish(&lease, None, again).unwrap(), made);
+    assert_eq!(store.layer(&made.chain_id).unwrap(), Some(made));
+}
+
+#[test]
 fn images_are_found_by_every_name() {
     let (_dir, store) = store();
     let lease = store.lease("test").unwrap();
@@ -425,6 +442,7 @@ fn changes_compare_an_upper_directory_with_the_layers() {
         ("/d", ChangeKind::Modified),
         ("/d/one", ChangeKind::Deleted),
         ("/d/two", ChangeKind::Modified),
+        ("/etc", ChangeKind::Modified),
         ("/etc/conf", ChangeKind::Modified),
         ("/etc/new", ChangeKind::Added),
         ("/gone", ChangeKind::Deleted),
@@ -447,4 +465,75 @@ fn usage_counts_shared_layers_once() {
     assert_eq!(usage.images[&small.digest], (5, 5));
     assert_eq!(usage.images[&large.digest], (8, 5));
     assert_eq!(usage.cache_only.values().sum::<u64>(), 16);
+}
+
+/// Names the root that a process of [`a_kill_at_any_moment_leaves_garbage_only`] works on.
+const CRASH_ROOT: &str = "DHOW_TEST_STORE_ROOT";
+
+/// No test of its own: what the process that is going to be killed does.
+#[test]
+fn works_until_killed() {
+    let Some(root) = std::env::var_os(CRASH_ROOT) else { return };
+    let store = open(Path::new(&root));
+    let known = image_names(&store);
+    for round in known.. {
+        let lease = store.lease("crash").unwrap();
+        let name = format!("file{round}");
+        let unpacked = store.repack(store.unpack(&lease, &tar(&["base"])[..]).unwrap()).unwrap();
+        let bottom = store.publish(&lease, None, unpacked).unwrap();
+        let upper = lease.scratch();
+        fs::create_dir(&upper).unwrap();
+        fs::write(upper.join(&name), &name).unwrap();
+        let top = store.layer_from_dir(&lease, Some(&bottom.chain_id), &upper).unwrap();
+        image(&store, &lease, &[&bottom, &top], "linux/amd64", &[&format!("app:{round}")]);
+        drop(lease);
+        if round % 3 == 2 {
+            let tag = Reference::parse(&format!("app:{}", round - 1)).unwrap();
+            store
+                .db()
+                .write(|tx| {
+                    let target = tags::get(tx, &tag)?.map(|tag| tag.target);
+                    tags::remove(tx, &tag)?;
+                    target.map_or(Ok(false), |target| images::remove(tx, &target))
+                })
+                .unwrap();
+            store.gc().unwrap();
+        }
+    }
+}
+
+fn image_names(store: &Store) -> usize {
+    store
+        .db()
+        .read(tags::all)
+        .unwrap()
+        .iter()
+        .filter_map(|tag| tag.reference.tag.as_ref()?.parse::<usize>().ok())
+        .max()
+        .map_or(0, |last| last + 1)
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_garbage_only() {
+    let (dir, store) = store();
+    for round in 0..20u64 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::works_until_killed"])
+            .env(CRASH_ROOT, dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Waits for nothing: this is when the process dies.
+        std::thread::sleep(std::time::Duration::from_millis(5 + round * 7 % 60));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Whatever is recorded is whole, at once and after cleaning up.
+        for (record, image) in store.images().unwrap() {
+            let image = image.unwrap_or_else(|error| panic!("{record:?}: {error}"));
+            store.chain(image.chain().as_ref()).unwrap();
+        }
+        store.gc().unwrap();
+        assert_eq!(store.check(false).unwrap(), vec![]);
+    }
+    assert!(image_names(&store) > 0, "the processes got somewhere");
 }

@@ -64,11 +64,14 @@ impl Cli {
         match self.link()?.1 {
             Files::Shared => Ok(true),
             Files::Apart => Ok(false),
-            Files::SharedWithDhow => {
-                let version = client::system::version(self.client()?).await?;
-                Ok(version.platform.name.starts_with("Dhow"))
-            }
+            Files::SharedWithDhow => self.is_dhow().await,
         }
+    }
+
+    /// True when the server is one of ours and understands what Docker's does not.
+    pub async fn is_dhow(&self) -> Result<bool, Error> {
+        let version = client::system::version(self.client()?).await?;
+        Ok(version.platform.name.starts_with("Dhow"))
     }
 
     fn link(&self) -> Result<&(Client, Files), Error> {

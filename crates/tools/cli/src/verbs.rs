@@ -74,7 +74,7 @@ pub const VERBS: &[Verb] = &[
     verb!(["image inspect"], image::inspect, AtLeast(1), "[OPTIONS] IMAGE [IMAGE...]", "Show all about images"),
     verb!(["image prune"], image::prune, Arity::None, "[OPTIONS]", "Remove unused images"),
     verb!(["images", "image ls", "image list"], image::ls, AtMost(1), "[OPTIONS] [REPOSITORY[:TAG]]", "List images"),
-    verb!(["import", "image import"], image::import, Between(1, 2), "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", "Make an image from a tar of a file system"),
+    verb!(["import", "image import"], image::import, AtLeast(1), "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]", "Make an image from a tar of a file system"),
     verb!(["info", "system info"], system::info, Arity::None, "[OPTIONS]", "Describe the server"),
     verb!(["inspect"], system::inspect, AtLeast(1), "[OPTIONS] NAME|ID [NAME|ID...]", "Show all about containers, images, networks or volumes"),
     verb!(["kill", "container kill"], container::kill, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Send a signal to containers, KILL unless told otherwise"),
@@ -235,6 +235,22 @@ mod tests {
             (
                 "run --mount type=foo alpine",
                 "125: invalid argument \"type=foo\" for \"--mount\" flag: target is required",
+            ),
+            (
+                "run -a foo alpine",
+                "125: invalid argument \"foo\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",
+            ),
+            (
+                "run --dns x alpine",
+                "125: invalid argument \"x\" for \"--dns\" flag: IP address is not correctly formatted: x",
+            ),
+            (
+                "run --add-host x alpine",
+                "125: invalid argument \"x\" for \"--add-host\" flag: bad format for add-host: \"x\"",
+            ),
+            (
+                "ps -f foo",
+                "125: invalid argument \"foo\" for \"-f, --filter\" flag: bad format of filter (expected name=value)",
             ),
             (
                 "run -l =x alpine",

@@ -93,7 +93,8 @@ fn exec_and_copy(client: &impl Client) {
         ),
         "1000 /tmp b"
     );
-    assert_eq!(client.client(&["exec", "web", "no-such"]).run().code, 127);
+    // Older engines say 126.
+    assert!([126, 127].contains(&client.client(&["exec", "web", "no-such"]).run().code));
     run(client, &["cp", "web:/etc/passwd", "copied"]);
     run(client, &["cp", "copied", "web:/tmp/back"]);
     assert!(run(client, &["exec", "web", "cat", "/tmp/back"]).starts_with("root:"));
@@ -165,9 +166,9 @@ fn streams(client: &impl Client) {
     assert_eq!(run(client, &["logs", "--tail", "1", "talk"]), "line 3");
     assert_eq!(run(client, &["start", "-a", "talk"]), "line 1\nline 2\nline 3");
     let since = "2001-01-01T00:00:00Z";
-    let events = run(
-        client,
-        &[
+    // Clients send whole seconds: what happened in this one is told in the next.
+    testkit::eventually("the events are told", || {
+        let asked = [
             "events",
             "--since",
             since,
@@ -177,13 +178,16 @@ fn streams(client: &impl Client) {
             "container=talk",
             "--format",
             "{{.Action}}",
-        ],
-    );
-    assert!(events.contains("start") && events.contains("die"), "{events}");
+        ];
+        let events = run(client, &asked);
+        events.contains("start") && events.contains("die")
+    });
 }
 
 fn clean(client: &impl Client) {
     run(client, &["rm", "-f", "web", "talk"]);
+    // Older engines keep the container of a failed build step.
+    run(client, &["container", "prune", "-f"]);
     assert_eq!(run(client, &["ps", "-aq"]), "");
     assert!(run(client, &["system", "df"]).contains("Images"));
     run(client, &["image", "prune", "-f"]);

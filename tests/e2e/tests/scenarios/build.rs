@@ -80,7 +80,7 @@ fn every_instruction_counts(host: &Host) {
     assert_eq!(host.type_in("run --rm all other").ok(), "other");
     assert_eq!(
         host.dhow(&["run", "--rm", "--entrypoint", "cat", "all", "/said"]).ok(),
-        "1-2 1-style value-by"
+        "1-2 -style value-by"
     );
     let config: serde_json::Value =
         serde_json::from_str(&host.dhow(&["inspect", "-f", "{{json .Config}}", "all"]).ok()).unwrap();
@@ -163,7 +163,7 @@ fn errors_name_the_line(host: &Host) {
     let error = host.dhow(&["build", "-"]).input("RUN true\n").fails(1);
     assert!(error.to_lowercase().contains("no build stage in current context"), "{error}");
     let error = host.dhow(&["build", "-"]).input("").fails(1);
-    assert!(error.to_lowercase().contains("empty"), "{error}");
+    assert!(error.contains("no instructions"), "{error}");
     let error = host.dhow(&["build", "-"]).input("FROM no-such-image-here\n").fails(1);
     assert!(error.contains("no-such-image-here"), "{error}");
 }

@@ -99,7 +99,8 @@ fn load_filter(instructions: &[u64], flags: u32) -> Result<(), Errno> {
         len: instructions.len() as u16,
         filter: instructions.as_ptr() as *mut libc::sock_filter,
     };
-    // SAFETY: `sock_filter` is eight bytes without padding; the kernel copies `len` of them and changes nothing.
+    // SAFETY: `sock_filter` is eight bytes without padding; the kernel copies `len` of them and changes
+    // nothing.
     check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
         .map(drop)
 }

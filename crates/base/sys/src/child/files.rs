@@ -1,5 +1,5 @@
-//! Steps about the root file system. Paths below the root are resolved by `openat2` in the root; what happens next happens
-//! to the descriptor that came out, never to the path again.
+//! Steps about the root file system. Paths below the root are resolved by `openat2` in the root; what happens
+//! next happens to the descriptor that came out, never to the path again.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -238,8 +238,8 @@ pub(super) fn symlink(state: &State<'_>, to: &CStr, at: &Target, replace: bool) 
     }
 }
 
-/// Mask sources are the machine's own null device, verified, and a tmpfs of ours: never what the image has at /dev/null
-/// (CVE-2025-31133). They are read-only, so that nobody changes the device's mode through them.
+/// Mask sources are the machine's own null device, verified, and a tmpfs of ours: never what the image has at
+/// /dev/null (CVE-2025-31133). They are read-only, so that nobody changes the device's mode through them.
 pub(super) fn mask(state: &mut State<'_>, path: &CStr) -> Result<(), Failure> {
     let target = match open(state.root()?, path, OFlags::PATH, IN_ROOT) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
@@ -298,8 +298,8 @@ pub(super) fn open_proc(state: &mut State<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The private procfs has nothing mounted over it, and links in it are refused: a write can't be led elsewhere
-/// (CVE-2025-52881).
+/// The private procfs has nothing mounted over it, and links in it are refused: a write can't be led
+/// elsewhere (CVE-2025-52881).
 pub(super) fn write_proc(
     state: &State<'_>,
     path: &CStr,

@@ -65,7 +65,8 @@ fn start(step: &HookStep, input: RawFd) -> Result<OwnedFd, Errno> {
         exit_signal: libc::SIGCHLD as u64,
         ..super::CloneArgs::default()
     };
-    // SAFETY: the new process has its own copy of memory and stack, makes system calls on what exists, and never returns.
+    // SAFETY: the new process has its own copy of memory and stack, makes system calls on what exists, and
+    // never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<super::CloneArgs>()) };
     if pid == 0 {
         let own = match &step.null {
@@ -78,7 +79,8 @@ fn start(step: &HookStep, input: RawFd) -> Result<OwnedFd, Errno> {
             None => (1, 2),
         };
         if terminal::stdio([input, out, err]).is_ok() {
-            // SAFETY: a C string and two null-terminated vectors of C strings, all alive; numbers for close_range.
+            // SAFETY: a C string and two null-terminated vectors of C strings, all alive; numbers for
+            // close_range.
             unsafe {
                 libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
                 libc::syscall(libc::SYS_execve, step.path.as_ptr(), step.argv.as_ptr(), step.envp.as_ptr());

@@ -4,12 +4,12 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::step::{Argv, SLOTS, Step};
-use super::{FAILED, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, terminal};
+use super::{FAILED, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal};
 
 /// Why a step failed.
 pub(super) struct Failure {
@@ -115,8 +115,8 @@ pub(super) fn exit() -> ! {
 
 /// The child's whole life before its program.
 pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
-    // SAFETY: this is the child's copy of a descriptor; the parent's `OwnedFd` lives in the parent alone, and the child
-    // never drops its copy of that value. With it open the child would not see the parent go.
+    // SAFETY: this is the child's copy of a descriptor; the parent's `OwnedFd` lives in the parent alone, and
+    // the child never drops its copy of that value. With it open the child would not see the parent go.
     unsafe { rustix::io::close(parent_end) };
     let mut state = State {
         control,
@@ -198,8 +198,12 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
         Step::Hook(step) => hook::run(step, state.pid)?,
         Step::CloseFds { first } => close_fds(*first, state.control)?,
         Step::Chdir { path, ignore_denied } => chdir(path, *ignore_denied)?,
-        Step::LookPath { candidates, search } => {
-            state.program = Some(look_path(candidates, *search)?);
+        Step::LookPath { candidates, search, own } => {
+            let program = look_path::find(candidates, *search)?;
+            if let Some(own) = own {
+                look_path::refuse_own(program, *own)?;
+            }
+            state.program = Some(program);
         }
         Step::Ready => {
             state.say(READY, 0, &[])?;
@@ -226,7 +230,8 @@ fn isolate(step: &Step) -> Result<(), Errno> {
         }
     };
     match (step, check(result)) {
-        // Kernels without keyrings, and users over their quota of keys, go on with the parent's, as runc does.
+        // Kernels without keyrings, and users over their quota of keys, go on with the parent's, as runc
+        // does.
         (Step::SessionKeyring, Err(Errno::NOSYS | Errno::DQUOT)) => Ok(()),
         (_, result) => result.map(drop),
     }
@@ -276,8 +281,8 @@ fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
-/// Changes the directory and makes sure that it is one of this mount namespace: a directory reached through a leaked
-/// descriptor has no path here (CVE-2024-21626).
+/// Changes the directory and makes sure that it is one of this mount namespace: a directory reached through a
+/// leaked descriptor has no path here (CVE-2024-21626).
 fn chdir(path: &CStr, ignore_denied: bool) -> Result<(), Failure> {
     match rustix::process::chdir(path) {
         Err(Errno::ACCESS) if ignore_denied => return Ok(()),
@@ -292,31 +297,6 @@ fn chdir(path: &CStr, ignore_denied: bool) -> Result<(), Failure> {
             Errno::NOENT,
             b"current working directory is outside of container mount namespace root",
         )),
-    }
-}
-
-/// As a shell finds a program; errno as `stat` and `access` give it, EISDIR for a directory.
-fn look_path(candidates: &[std::ffi::CString], search: bool) -> Result<&CStr, Errno> {
-    let mut failure = Errno::NOENT;
-    for candidate in candidates {
-        match executable(candidate) {
-            Ok(()) => return Ok(candidate),
-            Err(e) => failure = e,
-        }
-    }
-    Err(if search { Errno::NOENT } else { failure })
-}
-
-fn executable(path: &CStr) -> Result<(), Errno> {
-    let stat = rustix::fs::stat(path)?;
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
-        return Err(Errno::ISDIR);
-    }
-    match rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::empty()) {
-        // A filter may forbid access(2): the mode must do then.
-        Err(Errno::NOSYS | Errno::PERM) if stat.st_mode & 0o111 != 0 => Ok(()),
-        Err(Errno::NOSYS | Errno::PERM) => Err(Errno::ACCESS),
-        other => other,
     }
 }
 

@@ -18,8 +18,8 @@ pub enum Step {
     Unshare {
         kinds: u32,
     },
-    /// Joins version 1 control groups through their open `tasks` files. Only a thread that moves itself is spared the
-    /// machine-wide lock of a migration, which costs milliseconds.
+    /// Joins version 1 control groups through their open `tasks` files. Only a thread that moves itself is
+    /// spared the machine-wide lock of a migration, which costs milliseconds.
     JoinGroups {
         tasks: Vec<OwnedFd>,
     },
@@ -80,8 +80,9 @@ pub enum Step {
     },
     Hostname(Vec<u8>),
     Domainname(Vec<u8>),
-    /// A pseudo terminal of the devpts at `/dev/pts` below the root: the master goes to the parent, the other end becomes
-    /// the controlling terminal and the standard streams, and is bound to `/dev/console` if asked.
+    /// A pseudo terminal of the devpts at `/dev/pts` below the root: the master goes to the parent, the other
+    /// end becomes the controlling terminal and the standard streams, and is bound to `/dev/console` if
+    /// asked.
     Console {
         uid: u32,
         console: Option<Target>,
@@ -131,10 +132,12 @@ pub enum Step {
     Credentials(Box<Credentials>),
     /// Whether to be killed when the parent thread ends. A change of user clears it.
     ParentDeathSignal(bool),
-    /// Chooses the first of the candidates that can be executed. With `search` the result is "not found" whatever hinders.
+    /// Chooses the first of the candidates that can be executed. With `search` the result is "not found"
+    /// whatever hinders. What would run the file with `own` device and inode numbers, ours, is refused.
     LookPath {
         candidates: Vec<CString>,
         search: bool,
+        own: Option<(u64, u64)>,
     },
     /// Tells the parent that all is prepared and waits for its word.
     Ready,
@@ -218,7 +221,8 @@ pub struct MountStep {
     /// `MS_PRIVATE` and the like, zero to leave it.
     pub propagation: u64,
     pub recursive: bool,
-    /// The mount point may lie in a procfs. Otherwise one that does is refused: it could hide what a check relies on.
+    /// The mount point may lie in a procfs. Otherwise one that does is refused: it could hide what a check
+    /// relies on.
     pub over_proc: bool,
     /// Where [`Step::SetAttr`] finds the mount again; below [`SLOTS`].
     pub slot: Option<usize>,

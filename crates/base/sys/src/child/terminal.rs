@@ -11,8 +11,8 @@ use super::step::Target;
 
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
-/// Opens a pseudo terminal of the container's devpts. Nothing trusts a path here: the master must be the ptmx device of a
-/// devpts, and the other end comes from the master (CVE-2025-52565).
+/// Opens a pseudo terminal of the container's devpts. Nothing trusts a path here: the master must be the ptmx
+/// device of a devpts, and the other end comes from the master (CVE-2025-52565).
 pub(super) fn console(state: &State<'_>, uid: u32, console: Option<&Target>) -> Result<(), Failure> {
     let master = open_master(state.root()?)?;
     let unlock: libc::c_int = 0;

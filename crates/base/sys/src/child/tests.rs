@@ -17,7 +17,7 @@ fn run(steps: &[Step]) -> (Child, Message) {
 fn shell(script: &str) -> Vec<Step> {
     vec![
         Step::ResetSignals,
-        Step::LookPath { candidates: vec![c("/nowhere/sh"), c("/bin/sh")], search: true },
+        Step::LookPath { candidates: vec![c("/nowhere/sh"), c("/bin/sh")], search: true, own: None },
         Step::Exec { argv: Argv::new(["sh", "-c", script]).unwrap(), envp: Argv::new([""; 0]).unwrap() },
     ]
 }

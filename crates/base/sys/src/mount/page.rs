@@ -1,7 +1,9 @@
-//! Overlays of many layers on kernels before 6.5: their `fsconfig` takes no value over 255 bytes, and they lack `lowerdir+`.
+//! Overlays of many layers on kernels before 6.5: their `fsconfig` takes no value over 255 bytes, and they
+//! lack `lowerdir+`.
 //!
-//! `mount(2)` takes a page of options, but mounts somewhere. So a thread of its own mounts in a mount namespace of its own and
-//! hands out a detached clone; the namespace ends with the thread, and nobody else ever saw the mount.
+//! `mount(2)` takes a page of options, but mounts somewhere. So a thread of its own mounts in a mount
+//! namespace of its own and hands out a detached clone; the namespace ends with the thread, and nobody else
+//! ever saw the mount.
 
 use std::ffi::CString;
 use std::io;

@@ -1,4 +1,5 @@
-//! Removal of a tree that an attacker has shaped: any depth, no recursion, a bounded number of open directories.
+//! Removal of a tree that an attacker has shaped: any depth, no recursion, a bounded number of open
+//! directories.
 
 use std::ffi::OsStr;
 use std::io;

@@ -9,7 +9,7 @@ use super::select::Match;
 use super::walk::{Item, Tree};
 use super::{Error, digest, io, real};
 use crate::mode::Change;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -153,13 +153,13 @@ impl Writer<'_> {
         mode: u32,
         time: Option<i64>,
     ) -> Result<(), Error> {
-        self.clear(to)?;
-        let mut file = self.root.create_file(to, 0o600).map_err(io("create", to))?;
+        let mut file = self.create(to)?;
         std::io::copy(&mut content, &mut file).map_err(io("write", to))?;
         let time = time.map(|seconds| Timespec { tv_sec: seconds, tv_nsec: 0 });
         let mode = self.mode.as_ref().map_or(mode, |m| m.apply(mode, false));
         let owner = self.owner.unwrap_or((0, 0));
-        self.apply(to, &Meta { mode, owner, times: time.map(|t| (t, t)) })
+        let meta = Meta { mode, owner, times: time.map(|t| (t, t)) };
+        set(&file, &meta).map_err(|e| io("set owner, mode and times of", to)(e.into()))
     }
 
     /// Copies entries to the very places that they have in the tree.
@@ -176,6 +176,7 @@ impl Writer<'_> {
     ) -> Result<(), Error> {
         let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
         let mut directories: Vec<(&Item, PathBuf, Meta)> = Vec::new();
+        let mut made: Option<PathBuf> = None;
         for (i, item) in items.iter().enumerate() {
             if i % 64 == 0 && (tree.cancelled)() {
                 return Err(Error::Cancelled);
@@ -185,14 +186,21 @@ impl Writer<'_> {
             let meta = self.meta(tree, item.kind, &item.stat);
             match item.kind {
                 FileType::Directory => {
-                    // Files were selected without some of their directories where --exclude took those out.
                     self.make_dirs(&target)?;
                     if top_is_new || !item.relative.as_os_str().is_empty() {
                         directories.push((item, target, meta));
                     }
                 }
                 FileType::Socket => {}
-                _ => self.copy_one(tree, item, &target, &meta, &mut links)?,
+                _ => {
+                    // Files were selected without some of their directories where --exclude took those out.
+                    let parent = target.parent().unwrap_or(Path::new(""));
+                    if made.as_deref() != Some(parent) {
+                        self.make_dirs(parent)?;
+                        made = Some(parent.to_path_buf());
+                    }
+                    self.copy_one(tree, item, &target, &meta, &mut links)?;
+                }
             }
         }
         // Deepest first, and after their content: writing into a directory moves its time.
@@ -211,17 +219,22 @@ impl Writer<'_> {
         meta: &Meta,
         links: &mut HashMap<(u64, u64), PathBuf>,
     ) -> Result<(), Error> {
-        if let Some(parent) = target.parent() {
-            self.make_dirs(parent)?;
-        }
-        self.clear(target)?;
         let inode = (item.stat.st_dev, item.stat.st_ino);
         let is_linked = item.stat.st_nlink > 1 && item.kind == FileType::RegularFile;
         if is_linked && let Some(first) = links.get(&inode) {
+            self.clear(target)?;
             return self.root.hardlink(first, target).map_err(io("link", target));
         }
+        if item.kind == FileType::RegularFile {
+            self.copy_content(tree, item, target, meta)?;
+            copy_xattrs(tree, &item.path, self.root, target);
+            if is_linked {
+                links.insert(inode, target.to_path_buf());
+            }
+            return Ok(());
+        }
+        self.clear(target)?;
         match item.kind {
-            FileType::RegularFile => self.copy_content(tree, item, target)?,
             FileType::Symlink => {
                 let says = item.target.as_deref().unwrap_or(Path::new(""));
                 self.root.symlink(says, target).map_err(io("make link", target))?;
@@ -231,19 +244,31 @@ impl Writer<'_> {
                 made.map_err(io("make node", target))?;
             }
         }
-        self.apply_to(target, meta, item.kind)?;
-        copy_xattrs(tree, &item.path, self.root, target);
-        if is_linked {
-            links.insert(inode, target.to_path_buf());
-        }
-        Ok(())
+        self.apply_to(target, meta, item.kind)
     }
 
-    fn copy_content(&mut self, tree: &Tree<'_>, item: &Item, target: &Path) -> Result<(), Error> {
+    /// A new file, whatever had its name before.
+    fn create(&self, target: &Path) -> Result<File, Error> {
+        match self.root.create_file(target, 0o600) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                self.clear(target)?;
+                self.root.create_file(target, 0o600).map_err(io("create", target))
+            }
+            other => other.map_err(io("create", target)),
+        }
+    }
+
+    fn copy_content(
+        &mut self,
+        tree: &Tree<'_>,
+        item: &Item,
+        target: &Path,
+        meta: &Meta,
+    ) -> Result<(), Error> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let opened = tree.root.open_with(&item.path, flags, Mode::empty());
         let mut from = opened.map(File::from).map_err(io("open", &item.path))?;
-        let mut into = self.root.create_file(target, 0o600).map_err(io("create", target))?;
+        let mut into = self.create(target)?;
         // Sharing the blocks costs nothing where the file system can do it; else the kernel copies.
         if rustix::fs::ioctl_ficlone(&into, &from).is_err() {
             std::io::copy(&mut from, &mut into).map_err(io("copy", &item.path))?;
@@ -252,7 +277,7 @@ impl Writer<'_> {
         if digest::stamp_of(&now) != digest::stamp_of(&item.stat) {
             self.unsteady = true;
         }
-        Ok(())
+        set(&into, meta).map_err(|e| io("set owner, mode and times of", target)(e.into()))
     }
 
     /// Makes room for a new entry.
@@ -294,6 +319,19 @@ impl Writer<'_> {
             self.root.utimes(path, &times).map_err(io("set times of", path))?;
         }
         Ok(())
+    }
+}
+
+/// Sets what a regular file gets; owner first: giving a file away takes its set-id bits.
+fn set(file: &File, meta: &Meta) -> rustix::io::Result<()> {
+    let (uid, gid) = meta.owner;
+    rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
+    match meta.times {
+        Some((last_access, last_modification)) => {
+            rustix::fs::futimens(file, &Timestamps { last_access, last_modification })
+        }
+        None => Ok(()),
     }
 }
 

@@ -106,6 +106,22 @@ fn identical_stages_run_once() {
 }
 
 #[test]
+fn settings_of_the_build_that_count() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN echo x > /x\nCOPY Dockerfile /\n";
+    f.build(file).ok();
+    let hosts = f.build_with(file, |r| r.extra_hosts.push(("db".into(), "192.0.2.7".into())));
+    assert_eq!(hosts.reasons()[0], "hosts is new");
+    let times = f.build_with(file, |r| {
+        r.source_date_epoch = Some(1_000_000_000);
+        r.rewrite_timestamp = true;
+    });
+    assert_eq!(times.ok().ran, 2);
+    assert_eq!(f.rootfs(times.ok()).lstat("/x").unwrap().st_mtime, 1_000_000_000);
+    assert_eq!(f.build(file).ok().ran, 0);
+}
+
+#[test]
 fn pruning_lets_layers_go() {
     let f = Fixture::new();
     let file = "FROM base AS build\nRUN --mount=type=cache,target=/c echo x > /x && echo y > /c/y && touch /z\nFROM base\nCOPY --from=build /x /\n";

@@ -5,13 +5,13 @@
 //!                        would in the endpoints' table
 //! ```
 
-//BUILD mod build;
+mod build;
 mod cache;
 mod network;
 
-//BUILD pub use build::{ContextSource, build};
-pub(crate) use cache::records as cache_records;
+pub use build::{ContextSource, build};
 pub use cache::prune;
+pub(crate) use cache::records as cache_records;
 pub(crate) use network::is_alive;
 
 pub use builder::{Built, Event, Stream};

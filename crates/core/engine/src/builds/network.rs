@@ -27,7 +27,12 @@ fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
         }
         NetMode::None => {
             let netns = Some(network::create_namespace().system()?);
-            return Ok(NetHandle { netns, resolv_conf: String::new(), hosts: Vec::new(), keep: Box::new(()) });
+            return Ok(NetHandle {
+                netns,
+                resolv_conf: String::new(),
+                hosts: Vec::new(),
+                keep: Box::new(()),
+            });
         }
         NetMode::Bridge => networks::DEFAULT,
         NetMode::Named(name) => name,

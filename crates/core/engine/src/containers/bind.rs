@@ -47,7 +47,8 @@ pub fn parse(raw: &str) -> Result<Bind> {
     };
     let mut bind = Bind {
         source: source.map(str::to_owned),
-        destination: destination_path(destination).map_err(|e| e.within(format_args!("invalid volume specification: '{raw}'")))?,
+        destination: destination_path(destination)
+            .map_err(|e| e.within(format_args!("invalid volume specification: '{raw}'")))?,
         mode: mode.to_owned(),
         read_write: true,
         copy_up: true,
@@ -124,10 +125,16 @@ mod tests {
     #[test]
     fn forms_of_the_tutorials() {
         let b = parse("pgdata:/var/lib/postgresql/data").unwrap();
-        assert_eq!((b.source.as_deref(), b.destination.as_str()), (Some("pgdata"), "/var/lib/postgresql/data"));
+        assert_eq!(
+            (b.source.as_deref(), b.destination.as_str()),
+            (Some("pgdata"), "/var/lib/postgresql/data")
+        );
         assert!(b.read_write && b.copy_up);
         let b = parse("/host/../h:/ctr/./x/:ro").unwrap();
-        assert_eq!((b.source.as_deref(), b.destination.as_str(), b.read_write), (Some("/host/../h"), "/ctr/x", false));
+        assert_eq!(
+            (b.source.as_deref(), b.destination.as_str(), b.read_write),
+            (Some("/host/../h"), "/ctr/x", false)
+        );
         let b = parse("/app/node_modules").unwrap();
         assert_eq!((b.source, b.destination.as_str()), (None, "/app/node_modules"));
         let b = parse("/a:/b:ro,Z,rslave").unwrap();

@@ -159,7 +159,8 @@ fn place(engine: &Engine, record: &Record, path: &str) -> Result<Place> {
         None => rootfs_read_only,
     };
     let pid = record::observe(engine, &record.id)?.status.pid;
-    let below = |prefix: &str| PathBuf::from(clean.strip_prefix(prefix).unwrap_or_default().trim_start_matches('/'));
+    let below =
+        |prefix: &str| PathBuf::from(clean.strip_prefix(prefix).unwrap_or_default().trim_start_matches('/'));
     if pid != 0 {
         let root = Root::of_process(pid).during("open the container's root file system")?;
         return Ok(Place { root, path: below("/"), name, read_only, follow });
@@ -179,9 +180,8 @@ fn place(engine: &Engine, record: &Record, path: &str) -> Result<Place> {
             Ok(Place { root, path, name, read_only, follow })
         }
         None => {
-            let mount = launch::overlay(engine, record)?
-                .mount()
-                .during("mount the container's root file system")?;
+            let mount =
+                launch::overlay(engine, record)?.mount().during("mount the container's root file system")?;
             let root = Root::from_fd(mount).during("open the container's root file system")?;
             Ok(Place { root, path: below("/"), name, read_only, follow })
         }
@@ -189,7 +189,8 @@ fn place(engine: &Engine, record: &Record, path: &str) -> Result<Place> {
 }
 
 fn stat(place: &Place) -> std::io::Result<PathStat> {
-    let found: Stat = if place.follow { place.root.stat(&place.path)? } else { place.root.lstat(&place.path)? };
+    let found: Stat =
+        if place.follow { place.root.stat(&place.path)? } else { place.root.lstat(&place.path)? };
     let is_link = FileType::from_raw_mode(found.st_mode) == FileType::Symlink;
     // Where the link leads in the container, as far as it can be told.
     let link_target = if is_link { target(place) } else { String::new() };

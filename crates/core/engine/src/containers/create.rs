@@ -232,7 +232,9 @@ fn wanted_networks(
         .collect();
     if mode.starts_with("container:") {
         if !networks.is_empty() {
-            return Err(Error::invalid("conflicting options: container type network can't be used with other networks"));
+            return Err(Error::invalid(
+                "conflicting options: container type network can't be used with other networks",
+            ));
         }
         return Ok(networks);
     }

@@ -27,7 +27,9 @@ pub(crate) fn of(host: &HostConfig) -> Result<Vec<HostDevice>> {
 fn one(mapping: &DeviceMapping) -> Result<Vec<HostDevice>> {
     let source = Path::new(&mapping.path_on_host);
     let failed = |reason: &dyn std::fmt::Display| {
-        Error::invalid(format!("error gathering device information while adding custom device {source:?}: {reason}"))
+        Error::invalid(format!(
+            "error gathering device information while adding custom device {source:?}: {reason}"
+        ))
     };
     let access = if mapping.cgroup_permissions.is_empty() { "rwm" } else { &mapping.cgroup_permissions };
     if !is_access(access) {
@@ -107,7 +109,8 @@ pub(crate) fn block_numbers(r: &Resources) -> Result<BTreeMap<String, (i64, i64)
         &r.blkio_device_read_iops,
         &r.blkio_device_write_iops,
     ];
-    let paths = throttled.into_iter().flatten().map(|d| &d.path).chain(r.blkio_weight_device.iter().map(|d| &d.path));
+    let paths =
+        throttled.into_iter().flatten().map(|d| &d.path).chain(r.blkio_weight_device.iter().map(|d| &d.path));
     paths
         .map(|path| {
             let meta = fs::metadata(path).map_err(|e| Error::invalid(format!("{path}: {e}")))?;
@@ -136,7 +139,10 @@ mod tests {
     #[test]
     fn devices_are_found_or_refused() {
         let found = one(&mapping("/dev/null", "r")).unwrap();
-        assert_eq!((found[0].typ, found[0].major, found[0].minor, found[0].access.as_str()), ('c', 1, 3, "r"));
+        assert_eq!(
+            (found[0].typ, found[0].major, found[0].minor, found[0].access.as_str()),
+            ('c', 1, 3, "r")
+        );
         assert_eq!(
             one(&mapping("/dev/nope", "")).unwrap_err().message,
             "error gathering device information while adding custom device \"/dev/nope\": no such file or directory"

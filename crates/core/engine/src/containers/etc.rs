@@ -55,7 +55,9 @@ pub fn resolv_conf(host: &HostConfig, own_network: bool) -> Result<String> {
     let servers = host
         .dns
         .iter()
-        .map(|s| s.parse().map_err(|_| Error::invalid(format!("bad nameserver address {s}: invalid IP address"))))
+        .map(|s| {
+            s.parse().map_err(|_| Error::invalid(format!("bad nameserver address {s}: invalid IP address")))
+        })
         .collect::<Result<Vec<IpAddr>>>()?;
     let asked = Options { servers, search: host.dns_search.clone(), options: host.dns_options.clone() };
     let mode = if own_network { Mode::Bridged } else { Mode::Host };

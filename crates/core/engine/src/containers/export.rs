@@ -39,6 +39,7 @@ pub async fn export(engine: &Engine, reference: &str) -> Result<mpsc::Receiver<R
 /// disturb a container that runs; what it writes meanwhile may or may not be seen.
 pub(crate) fn merged(engine: &Engine, record: &Record) -> Result<Root> {
     let mut overlay = engine.store().overlay(record.layer.as_ref(), None, None)?;
+    overlay.lower.push(super::skeleton::dir(engine));
     overlay.lower.insert(0, engine.container_dir(&record.id).join("upper"));
     let mount = overlay.mount().during("mount the container's root file system")?;
     Root::from_fd(mount).during("open the container's root file system")

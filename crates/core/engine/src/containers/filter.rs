@@ -15,8 +15,22 @@ use crate::error::{Error, Result};
 use crate::{Engine, networks};
 
 const KNOWN: [&str; 16] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "since", "status", "volume", "label!",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "label!",
 ];
 const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 
@@ -116,7 +130,8 @@ impl Filter {
         let slashed = format!("/{}", record.name);
         let named = |r: &Regex| r.is_match(&record.name) || r.is_match(&slashed);
         let image = self.images.as_ref().is_none_or(|images| {
-            record.image_id.as_ref().is_some_and(|id| images.contains(id)) || self.image_names.contains(&record.image)
+            record.image_id.as_ref().is_some_and(|id| images.contains(id))
+                || self.image_names.contains(&record.image)
         });
         (!self.filters.contains("name") || self.names.iter().any(named))
             && (!self.filters.contains("id") || self.ids.iter().any(|r| r.is_match(&record.id)))
@@ -137,7 +152,9 @@ impl Filter {
         wanted.is_empty()
             || seen.record.document.mounts.iter().any(|m| {
                 let by_name = m.kind == MountKind::Volume && wanted.contains(&m.name.as_str());
-                by_name || wanted.contains(&m.destination.as_str()) || wanted.iter().any(|w| m.source.as_os_str() == *w)
+                by_name
+                    || wanted.contains(&m.destination.as_str())
+                    || wanted.iter().any(|w| m.source.as_os_str() == *w)
             })
     }
 

@@ -20,7 +20,8 @@ pub async fn inspect(engine: &Engine, reference: &str, size: bool) -> Result<Ins
             let status = record::observe(engine, &record.id)?.status;
             let endpoints = networks::endpoints_of(engine, &record.id)?;
             let mut document = document(engine, &record, &status, &endpoints)?;
-            document.exec_ids = if status.pid != 0 { exec::of_container(engine, &record.id) } else { Vec::new() };
+            document.exec_ids =
+                if status.pid != 0 { exec::of_container(engine, &record.id) } else { Vec::new() };
             if size {
                 let (own, all) = summary::sizes(engine, &record);
                 (document.size_rw, document.size_root_fs) = (Some(own), Some(all));
@@ -52,7 +53,11 @@ fn document(
         resolv_conf_path: etc("resolv.conf"),
         hostname_path: etc("hostname"),
         hosts_path: etc("hosts"),
-        log_path: if started && d.host_config.log_config.typ == "json-file" { file("log") } else { String::new() },
+        log_path: if started && d.host_config.log_config.typ == "json-file" {
+            file("log")
+        } else {
+            String::new()
+        },
         name: format!("/{}", record.name),
         restart_count: i64::from(status.restart_count),
         driver: "overlay2".to_owned(),

@@ -11,7 +11,7 @@ use sys::root::Root;
 use super::networking::Connected;
 use super::record::{self, Mount, MountKind, Record, make_private_dir};
 use super::user::{self, MAX_FILE, Resolved};
-use super::{devices, logging, signal};
+use super::{devices, logging, signal, skeleton};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, Joined};
 use crate::{Engine, machine};
@@ -73,7 +73,9 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
 pub(crate) fn overlay(engine: &Engine, record: &Record) -> Result<sys::mount::Overlay> {
     let dir = engine.container_dir(&record.id);
     let (upper, work) = (dir.join("upper"), dir.join("work"));
-    Ok(engine.store().overlay(record.layer.as_ref(), Some(&upper), Some(&work))?)
+    let mut overlay = engine.store().overlay(record.layer.as_ref(), Some(&upper), Some(&work))?;
+    overlay.lower.push(skeleton::dir(engine));
+    Ok(overlay)
 }
 
 /// What the monitor runs at the final exit.
@@ -189,10 +191,13 @@ fn bind_source(mount: &Mount) -> Result<()> {
 /// A part of a volume, resolved below it.
 fn subpath(volume: &Path, part: &str) -> Result<PathBuf> {
     use std::os::fd::AsRawFd;
-    let missing = |e: std::io::Error| Error::invalid(format!("cannot access path {}: {e}", volume.join(part).display()));
+    let missing = |e: std::io::Error| {
+        Error::invalid(format!("cannot access path {}: {e}", volume.join(part).display()))
+    };
     let root = Root::open(volume).map_err(missing)?;
     let found = root.resolve(part).map_err(missing)?;
-    std::fs::read_link(format!("/proc/thread-self/fd/{}", found.as_raw_fd())).during("find the part of the volume")
+    std::fs::read_link(format!("/proc/thread-self/fd/{}", found.as_raw_fd()))
+        .during("find the part of the volume")
 }
 
 /// The directory behind `/dev/shm` of containers that share it.

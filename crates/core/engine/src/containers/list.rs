@@ -9,9 +9,9 @@ use monitor::Status;
 use super::filter::Filter;
 use super::record::{self, Record};
 use super::{status, summary};
+use crate::Engine;
 use crate::error::Result;
 use crate::networks::{self, EndpointRecord};
-use crate::Engine;
 
 /// What lists and filters look at: a container, how it is, and its endpoints.
 pub(crate) struct Seen {
@@ -27,7 +27,8 @@ pub async fn list(engine: &Engine, options: ListOptions) -> Result<Vec<Summary>>
 
 fn list_now(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
     let filter = Filter::new(engine, &options.filters)?;
-    let all = options.all || options.limit > 0 || options.filters.contains("status") || filter.wants_stopped();
+    let all =
+        options.all || options.limit > 0 || options.filters.contains("status") || filter.wants_stopped();
     let seen = everything(engine)?;
     let filter = filter.with_positions(&seen);
     let chosen = seen.into_iter().filter(|s| (all || s.status.state.is_live()) && filter.matches(s));
@@ -59,14 +60,21 @@ pub(crate) fn everything(engine: &Engine) -> Result<Vec<Seen>> {
         .into_iter()
         .filter_map(|record| {
             let observed = record::observe(engine, &record.id);
-            let observed = observed.inspect_err(|e| tracing::warn!(id = record.id, error = %e, "skip container")).ok()?;
+            let observed = observed
+                .inspect_err(|e| tracing::warn!(id = record.id, error = %e, "skip container"))
+                .ok()?;
             let endpoints = by_container.remove(&record.id).unwrap_or_default();
             Some(Seen { record, status: observed.status, endpoints })
         })
         .collect())
 }
 
-fn line(seen: &Seen, by_name: &BTreeMap<String, String>, images: &mut ImageNames<'_>, now: Timestamp) -> Summary {
+fn line(
+    seen: &Seen,
+    by_name: &BTreeMap<String, String>,
+    images: &mut ImageNames<'_>,
+    now: Timestamp,
+) -> Summary {
     let record = &seen.record;
     let d = &record.document;
     Summary {
@@ -112,10 +120,9 @@ impl<'e> ImageNames<'e> {
     fn shown(&mut self, record: &Record) -> String {
         let Some(id) = record.image_id.as_ref().map(ToString::to_string) else { return record.image.clone() };
         let engine = self.engine;
-        let meaning = self
-            .meanings
-            .entry(record.image.clone())
-            .or_insert_with(|| engine.store().find(&record.image, None).ok().map(|(image, _)| image.id.to_string()));
+        let meaning = self.meanings.entry(record.image.clone()).or_insert_with(|| {
+            engine.store().find(&record.image, None).ok().map(|(image, _)| image.id.to_string())
+        });
         match meaning {
             Some(current) if *current != id => id,
             None => id,

@@ -189,7 +189,9 @@ mod tests {
     use std::io::Write;
 
     fn line(text: &str) -> String {
-        format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.000000006Z\"}}\n")
+        format!(
+            "{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.000000006Z\"}}\n"
+        )
     }
 
     fn all(cursor: &mut Cursor) -> Vec<String> {

@@ -38,7 +38,8 @@ pub fn log_config(host: &HostConfig, config: &Config) -> Result<LogConfig> {
 
 /// What the options `labels`, `env` and `tag` add to each record.
 fn attributes(options: &BTreeMap<String, String>, config: &Config) -> BTreeMap<String, String> {
-    let names = |key: &str| options.get(key).map(String::as_str).unwrap_or("").split(',').filter(|n| !n.is_empty());
+    let names =
+        |key: &str| options.get(key).map(String::as_str).unwrap_or("").split(',').filter(|n| !n.is_empty());
     let mut all = BTreeMap::new();
     for name in names("labels") {
         if let Some(value) = config.labels.get(name) {

@@ -122,7 +122,8 @@ async fn pump(
         loop {
             let (again, portion) = {
                 let wanted = wanted.clone();
-                blocking(move || portion(&mut cursor, &wanted).during("read the log").map(|p| (cursor, p))).await?
+                blocking(move || portion(&mut cursor, &wanted).during("read the log").map(|p| (cursor, p)))
+                    .await?
             };
             cursor = again;
             if !portion.bytes.is_empty() && sender.send(Ok(portion.bytes)).await.is_err() {
@@ -238,10 +239,7 @@ mod tests {
             read(|w| (w.timestamps, w.details, w.tail) = (true, true, Some(1))),
             "2026-01-01T00:00:03.000000000Z a=b line 3\n"
         );
-        assert_eq!(
-            read(|w| (w.tty, w.tail) = (false, Some(1))),
-            "\u{1}\0\0\0\0\0\0\u{7}line 3\n"
-        );
+        assert_eq!(read(|w| (w.tty, w.tail) = (false, Some(1))), "\u{1}\0\0\0\0\0\0\u{7}line 3\n");
     }
 
     #[test]

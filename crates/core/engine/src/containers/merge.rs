@@ -121,7 +121,11 @@ mod tests {
             cmd: Some(words(&["serve"])),
             working_dir: "/srv".into(),
             labels: BTreeMap::from([("a".into(), "image".into()), ("b".into(), "image".into())]),
-            healthcheck: Some(HealthConfig { test: words(&["CMD", "true"]), interval: 5, ..Default::default() }),
+            healthcheck: Some(HealthConfig {
+                test: words(&["CMD", "true"]),
+                interval: 5,
+                ..Default::default()
+            }),
             ..ContainerConfig::default()
         }
     }

@@ -157,9 +157,8 @@ fn of_volume(
 }
 
 fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo) -> Result<Resolved> {
-    let fail = |text: String| {
-        Err(Error::invalid(format!("invalid mount config for type {:?}: {text}", asked.typ)))
-    };
+    let fail =
+        |text: String| Err(Error::invalid(format!("invalid mount config for type {:?}: {text}", asked.typ)));
     match asked.typ.as_str() {
         "bind" => {
             let options = asked.bind_options.clone().unwrap_or_default();
@@ -193,7 +192,9 @@ fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo
                     driver.name
                 )));
             }
-            if options.subpath.starts_with('/') || Path::new(&options.subpath).components().any(|c| c.as_os_str() == "..") {
+            if options.subpath.starts_with('/')
+                || Path::new(&options.subpath).components().any(|c| c.as_os_str() == "..")
+            {
                 return fail("subpath must be a relative path within the volume".to_owned());
             }
             let request = VolumeRequest {
@@ -215,12 +216,16 @@ fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo
 
 fn of_tmpfs(asked: &Asked, destination: String) -> Result<Resolved> {
     if !asked.source.is_empty() {
-        return Err(Error::invalid("invalid mount config for type \"tmpfs\": field Source must not be specified"));
+        return Err(Error::invalid(
+            "invalid mount config for type \"tmpfs\": field Source must not be specified",
+        ));
     }
     let given = asked.tmpfs_options.clone().unwrap_or_default();
     let mut options = Vec::new();
     if given.size_bytes < 0 {
-        return Err(Error::invalid("invalid mount config for type \"tmpfs\": field SizeBytes must not be negative"));
+        return Err(Error::invalid(
+            "invalid mount config for type \"tmpfs\": field SizeBytes must not be negative",
+        ));
     }
     if given.size_bytes > 0 {
         options.push(format!("size={}", given.size_bytes));
@@ -240,8 +245,9 @@ fn of_tmpfs(asked: &Asked, destination: String) -> Result<Resolved> {
 pub(crate) fn copy_up(engine: &Engine, image: &sys::root::Root, resolved: &[Resolved]) -> Result<()> {
     for Resolved { mount, .. } in resolved.iter().filter(|r| r.copy_up && r.mount.kind == MountKind::Volume) {
         let volume = volumes::find(engine, &mount.name)?;
-        volumes::copy_up(&volume.data(engine), image, &mount.destination)
-            .map_err(|e| e.within(format_args!("copy the image's {} to volume {}", mount.destination, mount.name)))?;
+        volumes::copy_up(&volume.data(engine), image, &mount.destination).map_err(|e| {
+            e.within(format_args!("copy the image's {} to volume {}", mount.destination, mount.name))
+        })?;
     }
     Ok(())
 }

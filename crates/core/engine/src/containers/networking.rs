@@ -35,12 +35,8 @@ pub(crate) struct Connected {
 /// Brings up the network of a container that is about to start, and writes its `/etc` files.
 pub(crate) fn connect(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<Connected> {
     let mode = record.document.host_config.network_mode.as_str();
-    let own = |network, namespace| Connected {
-        network,
-        namespace,
-        held: Vec::new(),
-        names_of: record.id.clone(),
-    };
+    let own =
+        |network, namespace| Connected { network, namespace, held: Vec::new(), names_of: record.id.clone() };
     if let Some(other) = mode.strip_prefix("container:") {
         return join(engine, other);
     }
@@ -158,7 +154,9 @@ pub(crate) fn allocate_one(
     }
     let first = addresses.first().map(IpNet::addr);
     let mac = match settings.mac_address.as_str() {
-        "" => first.map(Mac::of_ip).ok_or_else(|| Error::system(format!("network {} has no subnet", network.name)))?,
+        "" => first
+            .map(Mac::of_ip)
+            .ok_or_else(|| Error::system(format!("network {} has no subnet", network.name)))?,
         text => text
             .parse::<Mac>()
             .ok()
@@ -236,10 +234,9 @@ fn both_families(request: &host_ports::Request, done: &[network::PortMap]) -> ho
             && map.host_ip.is_ipv4()
     });
     match twin {
-        Some(map) if request.host_ip.is_unspecified() && request.host_ip.is_ipv6() => host_ports::Request {
-            host_ports: map.host_port..=map.host_port,
-            ..request.clone()
-        },
+        Some(map) if request.host_ip.is_unspecified() && request.host_ip.is_ipv6() => {
+            host_ports::Request { host_ports: map.host_port..=map.host_port, ..request.clone() }
+        }
         _ => request.clone(),
     }
 }

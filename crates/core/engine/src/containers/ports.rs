@@ -66,7 +66,8 @@ pub fn requests(bindings: &PortMap, exposed_names: &NameSet, all: bool, ipv6: bo
         for port in parse(key)? {
             let list = list.as_deref().unwrap_or_default();
             for binding in list {
-                let invalid = || Error::invalid(format!("invalid port specification: {:?}", binding.host_port));
+                let invalid =
+                    || Error::invalid(format!("invalid port specification: {:?}", binding.host_port));
                 let host_ports = match binding.host_port.as_str() {
                     "" => 0..=0,
                     text => range(text).ok_or_else(invalid)?,

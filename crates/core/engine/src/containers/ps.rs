@@ -95,12 +95,27 @@ pub fn headings(ps_args: &str) -> Result<Vec<Heading>> {
         list.iter().map(|(column, title)| Heading { column: *column, title: (*title).to_owned() }).collect()
     };
     let full = [
-        (User, "UID"), (Pid, "PID"), (Ppid, "PPID"), (C, "C"), (Stime, "STIME"), (Tty, "TTY"), (Time, "TIME"),
+        (User, "UID"),
+        (Pid, "PID"),
+        (Ppid, "PPID"),
+        (C, "C"),
+        (Stime, "STIME"),
+        (Tty, "TTY"),
+        (Time, "TIME"),
         (Args, "CMD"),
     ];
     let bsd = [
-        (User, "USER"), (Pid, "PID"), (Pcpu, "%CPU"), (Pmem, "%MEM"), (Vsz, "VSZ"), (Rss, "RSS"), (Tty, "TTY"),
-        (Stat, "STAT"), (Stime, "START"), (Time, "TIME"), (Args, "COMMAND"),
+        (User, "USER"),
+        (Pid, "PID"),
+        (Pcpu, "%CPU"),
+        (Pmem, "%MEM"),
+        (Vsz, "VSZ"),
+        (Rss, "RSS"),
+        (Tty, "TTY"),
+        (Stat, "STAT"),
+        (Stime, "START"),
+        (Time, "TIME"),
+        (Args, "COMMAND"),
     ];
     if let Some(list) = custom(&words) {
         let headings = list.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
@@ -315,7 +330,8 @@ fn parse_stat(text: &str) -> Option<Process> {
 mod tests {
     use super::*;
 
-    const STAT: &str = "42 (a) b) (c) S 1 42 42 34816 42 4194560 1 0 0 0 250 50 0 0 20 0 3 0 9000 8192000 100 1";
+    const STAT: &str =
+        "42 (a) b) (c) S 1 42 42 34816 42 4194560 1 0 0 0 250 50 0 0 20 0 3 0 9000 8192000 100 1";
 
     fn machine() -> Machine {
         Machine {

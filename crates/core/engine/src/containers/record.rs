@@ -218,7 +218,9 @@ fn find_row(engine: &Engine, reference: &str) -> Result<state::containers::Conta
         let mut rows = table::by_id_prefix(tx, name)?;
         match (rows.pop(), rows.is_empty()) {
             (Some(row), true) => Ok(row),
-            (Some(_), false) => Err(Error::invalid(format!("multiple IDs found with provided prefix: {name}"))),
+            (Some(_), false) => {
+                Err(Error::invalid(format!("multiple IDs found with provided prefix: {name}")))
+            }
             (None, _) => Err(missing()),
         }
     })

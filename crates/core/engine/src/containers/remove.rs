@@ -16,7 +16,9 @@ pub async fn remove(engine: &Engine, reference: &str, options: RemoveOptions) ->
     engine
         .blocking(move |engine| {
             if options.link {
-                return Err(Error::invalid("removing a link alone is not supported: links are part of a container"));
+                return Err(Error::invalid(
+                    "removing a link alone is not supported: links are part of a container",
+                ));
             }
             let record = record::find(engine, &reference)?;
             remove_now(engine, &record, &options)

@@ -67,8 +67,12 @@ fn start_locked(engine: &Engine, record: &Record) -> Attempt {
         Err(e) => return done(e),
     };
     match state {
-        State::Running | State::Restarting => return done(Error::not_modified("container is already running")),
-        State::Paused => return done(Error::conflict("cannot start a paused container, try unpause instead")),
+        State::Running | State::Restarting => {
+            return done(Error::not_modified("container is already running"));
+        }
+        State::Paused => {
+            return done(Error::conflict("cannot start a paused container, try unpause instead"));
+        }
         State::Dead => {
             return done(Error::conflict("container is marked for removal and cannot be started"));
         }
@@ -130,11 +134,8 @@ fn run(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<(), Failed> 
 pub(crate) fn monitor(engine: &Engine, id: &str) -> Result<Connection> {
     let config = engine.config();
     record::make_private_dir(&engine.container_run_dir(id))?;
-    let launch = Launch {
-        id: id.to_owned(),
-        container_dir: engine.container_dir(id),
-        run_dir: config.run.clone(),
-    };
+    let launch =
+        Launch { id: id.to_owned(), container_dir: engine.container_dir(id), run_dir: config.run.clone() };
     Ok(client::ensure(&config.exe, &launch)?)
 }
 

@@ -11,8 +11,8 @@ use api::time;
 use runtime::cgroup::{self, Cgroup};
 use tokio::sync::mpsc;
 
-use super::record::{self, Record};
 use super::launch;
+use super::record::{self, Record};
 use crate::error::{Context, Result};
 use crate::{Engine, machine};
 

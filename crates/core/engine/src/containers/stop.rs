@@ -4,8 +4,8 @@ use api::containers::StopOptions;
 
 use super::record::{self, Record};
 use super::{signal, start};
-use crate::error::{Error, Kind, Result};
 use crate::Engine;
+use crate::error::{Error, Kind, Result};
 
 /// Asks a container to stop and kills it when it does not. One that does not run is [`Kind::NotModified`].
 pub async fn stop(engine: &Engine, reference: &str, options: StopOptions) -> Result<()> {

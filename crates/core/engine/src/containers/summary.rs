@@ -39,10 +39,7 @@ fn settings(
     settings.dns_names = vec![record.name.clone()];
     settings.dns_names.extend(configured.aliases.iter().cloned());
     settings.dns_names.push(ids::short(&record.id).to_owned());
-    settings.ipam_config = configured
-        .ipam_config
-        .clone()
-        .filter(|c| *c != EndpointIpamConfig::default());
+    settings.ipam_config = configured.ipam_config.clone().filter(|c| *c != EndpointIpamConfig::default());
     let Some(endpoint) = endpoint.map(|e| &e.document.endpoint) else { return settings };
     settings.endpoint_id.clone_from(&endpoint.id);
     settings.mac_address = endpoint.mac.to_string();

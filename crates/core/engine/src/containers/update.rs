@@ -29,9 +29,9 @@ pub async fn update(engine: &Engine, reference: &str, request: UpdateRequest) ->
             let limits = spec::resources(&host.resources, &devices::block_numbers(&host.resources)?)?;
             let policy = launch::restart_policy(&host.restart_policy);
             if let Some(mut monitor) = monitor::client::connect(&engine.config().run, &record.id)? {
-                monitor
-                    .update(Some(limits), new_policy.then_some(policy))
-                    .map_err(|e| Error::from(e).within(format_args!("Cannot update container {}", record.id)))?;
+                monitor.update(Some(limits), new_policy.then_some(policy)).map_err(|e| {
+                    Error::from(e).within(format_args!("Cannot update container {}", record.id))
+                })?;
             }
             record::save(engine, &record)?;
             events::emit_container(engine, "update", &record, &[]);
@@ -66,9 +66,7 @@ fn merge(own: &mut Resources, new: &Resources) -> Result<()> {
     } else if new.cpu_period != 0 || new.cpu_quota != 0 {
         own.nano_cpus = 0;
     }
-    for (own, new) in
-        [(&mut own.cpuset_cpus, &new.cpuset_cpus), (&mut own.cpuset_mems, &new.cpuset_mems)]
-    {
+    for (own, new) in [(&mut own.cpuset_cpus, &new.cpuset_cpus), (&mut own.cpuset_mems, &new.cpuset_mems)] {
         if !new.is_empty() {
             own.clone_from(new);
         }
@@ -88,10 +86,18 @@ mod tests {
 
     #[test]
     fn zero_says_nothing() {
-        let mut own =
-            Resources { memory: 100, memory_swap: 200, cpu_quota: 5000, pids_limit: Some(9), ..Resources::default() };
-        merge(&mut own, &Resources { nano_cpus: 2_000_000_000, pids_limit: Some(-1), ..Resources::default() })
-            .unwrap();
+        let mut own = Resources {
+            memory: 100,
+            memory_swap: 200,
+            cpu_quota: 5000,
+            pids_limit: Some(9),
+            ..Resources::default()
+        };
+        merge(
+            &mut own,
+            &Resources { nano_cpus: 2_000_000_000, pids_limit: Some(-1), ..Resources::default() },
+        )
+        .unwrap();
         assert_eq!((own.memory, own.cpu_quota, own.nano_cpus, own.pids_limit), (100, 0, 2_000_000_000, None));
         let e = merge(&mut own, &Resources { memory: 300, ..Resources::default() }).unwrap_err();
         assert!(e.message.starts_with("Memory limit should be smaller"));

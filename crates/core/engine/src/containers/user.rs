@@ -112,7 +112,8 @@ fn group_lines(group: &[u8]) -> impl Iterator<Item = Group<'_>> {
         let mut fields = line.split(':');
         let name = fields.next()?;
         let gid = id(fields.nth(1)?)?;
-        let members = fields.next().unwrap_or("").split(',').map(str::trim).filter(|m| !m.is_empty()).collect();
+        let members =
+            fields.next().unwrap_or("").split(',').map(str::trim).filter(|m| !m.is_empty()).collect();
         Some(Group { name, gid, members })
     })
 }

@@ -110,7 +110,10 @@ fn check_host(host: &HostConfig) -> Result<()> {
         )));
     }
     if let Some(request) = host.resources.device_requests.first() {
-        let wanted = format!("[{}]", request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect::<Vec<_>>().join(" "));
+        let wanted = format!(
+            "[{}]",
+            request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect::<Vec<_>>().join(" ")
+        );
         return fail(format!(
             "could not select device driver {:?} with capabilities: {wanted}",
             request.driver
@@ -121,7 +124,18 @@ fn check_host(host: &HostConfig) -> Result<()> {
 
 fn check_log(host: &HostConfig) -> Result<()> {
     let known: &[&str] = match host.log_config.typ.as_str() {
-        "" | "json-file" => &["max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size", "compress"],
+        "" | "json-file" => &[
+            "max-size",
+            "max-file",
+            "labels",
+            "labels-regex",
+            "env",
+            "env-regex",
+            "tag",
+            "mode",
+            "max-buffer-size",
+            "compress",
+        ],
         "none" => return Ok(()),
         other => return fail(format!("logger: no log driver named '{other}' is registered")),
     };
@@ -143,7 +157,9 @@ fn check_modes(config: &Config, host: &HostConfig) -> Result<()> {
             return fail("conflicting options: hostname and the network mode");
         }
         if !host.links.is_empty() {
-            return fail("conflicting options: container type network can't be used with links. This would result in undefined behavior");
+            return fail(
+                "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+            );
         }
         if !host.dns.is_empty() {
             return fail("conflicting options: dns and the network mode");
@@ -159,7 +175,9 @@ fn check_modes(config: &Config, host: &HostConfig) -> Result<()> {
         }
     }
     if mode == "host" && !host.links.is_empty() {
-        return fail("conflicting options: host type networking can't be used with links. This would result in undefined behavior");
+        return fail(
+            "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+        );
     }
     if host.uts_mode == "host" && !config.hostname.is_empty() {
         return fail("conflicting options: hostname and the UTS mode");
@@ -359,7 +377,8 @@ mod tests {
     #[test]
     fn requests() {
         let config = Config { cmd: vec!["sh".to_owned()].into(), ..Config::default() };
-        let text = |c: &Config, h: &HostConfig| check(c, h, MACHINE).map_or_else(|e| e.message, |()| "ok".into());
+        let text =
+            |c: &Config, h: &HostConfig| check(c, h, MACHINE).map_or_else(|e| e.message, |()| "ok".into());
         let host = HostConfig::default();
         assert_eq!(text(&config, &host), "ok");
         assert_eq!(text(&Config::default(), &host), "no command specified");

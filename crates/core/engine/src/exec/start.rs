@@ -1,8 +1,10 @@
 //! The second half of `docker exec`.
 
 use api::exec::StartRequest;
-use monitor::client;
-use monitor::protocol::{Failure, FailureKind};
+use std::io::Write as _;
+
+use monitor::protocol::FailureKind;
+use monitor::{client, stdcopy};
 use tokio::net::UnixStream;
 
 use super::monitor;
@@ -17,15 +19,22 @@ pub struct Started {
     pub stream: UnixStream,
 }
 
-/// Runs a prepared process and attaches to it.
+/// Runs a prepared process and attaches to it. One that can't be run says so on its standard error, and its exit code
+/// tells the rest: that is how Docker answers, and clients read the code from `exec inspect`.
 pub async fn start(engine: &Engine, id: &str, request: StartRequest) -> Result<Started> {
     let id = id.to_owned();
     let (stream, tty) = engine
         .blocking(move |engine| {
             let (mut connection, _) = monitor(engine, &id)?;
             let state = connection.exec_inspect(&id)?;
-            let stream = connection.exec_attach(&id, size(&request)).map_err(failed)?;
-            Ok((stream, state.create.tty))
+            let tty = state.create.tty;
+            match connection.exec_attach(&id, size(&request)) {
+                Ok(stream) => Ok((stream, tty)),
+                Err(client::Error::Failed(failure)) if failure.kind == FailureKind::Start => {
+                    Ok((last_words(&message(&failure.message), tty)?, tty))
+                }
+                Err(other) => Err(other.into()),
+            }
         })
         .await?;
     stream.set_nonblocking(true).during("prepare the monitor's connection")?;
@@ -55,12 +64,26 @@ fn size(request: &StartRequest) -> Option<(u16, u16)> {
 
 fn failed(error: client::Error) -> Error {
     match error {
-        client::Error::Failed(Failure { kind: FailureKind::Start, message, .. }) => Error::new(
-            Kind::InvalidParameter,
-            format!(
-                "OCI runtime exec failed: exec failed: unable to start container process: {message}: unknown"
-            ),
-        ),
+        client::Error::Failed(failure) if failure.kind == FailureKind::Start => {
+            Error::new(Kind::InvalidParameter, message(&failure.message))
+        }
         other => other.into(),
     }
+}
+
+fn message(failure: &str) -> String {
+    format!("OCI runtime exec failed: exec failed: unable to start container process: {failure}: unknown")
+}
+
+/// A stream that says this and ends.
+fn last_words(message: &str, tty: bool) -> Result<std::os::unix::net::UnixStream> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().during("make a connection")?;
+    let text = format!("{message}\r\n");
+    let mut bytes = Vec::new();
+    if !tty {
+        bytes.extend(stdcopy::header(stdcopy::Stream::Stderr, u32::try_from(text.len()).unwrap_or(u32::MAX)));
+    }
+    bytes.extend(text.as_bytes());
+    (&ours).write_all(&bytes).during("answer")?;
+    Ok(theirs)
 }

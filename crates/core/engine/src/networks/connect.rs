@@ -30,13 +30,19 @@ fn connect_locked(
 ) -> Result<()> {
     let mode = record.document.host_config.network_mode.clone();
     if mode.starts_with("container:") {
-        return Err(Error::forbidden("container sharing network namespace with another container or host cannot be connected to any other network"));
+        return Err(Error::forbidden(
+            "container sharing network namespace with another container or host cannot be connected to any other network",
+        ));
     }
     if mode == "host" || network.name == "host" {
-        return Err(Error::forbidden("container cannot be connected to host network or disconnected from it"));
+        return Err(Error::forbidden(
+            "container cannot be connected to host network or disconnected from it",
+        ));
     }
     if network.name == "none" {
-        return Err(Error::forbidden("container cannot be connected to multiple networks with one of the networks in private (none) mode"));
+        return Err(Error::forbidden(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+        ));
     }
     if record.document.networks.contains_key(&network.name) {
         return Err(Error::forbidden(format!(

@@ -66,14 +66,15 @@ fn check(request: &CreateRequest) -> Result<()> {
         )));
     }
     if PREDEFINED.contains(&name) || name == "default" || name == "container" {
-        return Err(Error::forbidden(format!(
-            "operation is not permitted on predefined {name} network"
-        )));
+        return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network")));
     }
     match request.driver.as_str() {
         "" | "bridge" | "default" => {}
         "host" | "null" => {
-            return Err(Error::forbidden(format!("only one instance of \"{}\" network is allowed", request.driver)));
+            return Err(Error::forbidden(format!(
+                "only one instance of \"{}\" network is allowed",
+                request.driver
+            )));
         }
         other => {
             return Err(Error::not_found(format!(
@@ -82,8 +83,13 @@ fn check(request: &CreateRequest) -> Result<()> {
             .with_hint("the network driver of this engine is bridge"));
         }
     }
-    if request.ingress || request.config_only || request.config_from.as_ref().is_some_and(|c| !c.network.is_empty()) {
-        return Err(Error::invalid("ingress and configuration-only networks belong to Swarm and are not supported"));
+    if request.ingress
+        || request.config_only
+        || request.config_from.as_ref().is_some_and(|c| !c.network.is_empty())
+    {
+        return Err(Error::invalid(
+            "ingress and configuration-only networks belong to Swarm and are not supported",
+        ));
     }
     if request.scope == "swarm" {
         return Err(Error::invalid("networks of scope swarm are not supported"));
@@ -114,7 +120,9 @@ impl Settings {
             match key.as_str() {
                 "com.docker.network.bridge.name" => {
                     let good = (1..=15).contains(&value.len())
-                        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+                        && value
+                            .bytes()
+                            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
                         && !value.starts_with('.');
                     settings.ifname = Some(value.clone()).filter(|_| good);
                     if !good {
@@ -122,7 +130,8 @@ impl Settings {
                     }
                 }
                 "com.docker.network.driver.mtu" | "mtu" => {
-                    settings.mtu = value.parse().ok().filter(|n| (68..=65_535).contains(n)).ok_or_else(invalid)?;
+                    settings.mtu =
+                        value.parse().ok().filter(|n| (68..=65_535).contains(n)).ok_or_else(invalid)?;
                 }
                 "com.docker.network.bridge.enable_icc" => settings.icc = boolean()?,
                 "com.docker.network.bridge.enable_ip_masquerade" => settings.masquerade = boolean()?,
@@ -165,10 +174,9 @@ fn subnets(tx: &state::Tx<'_>, id: &str, asked: &[IpamConfig], ipv6: bool) -> Re
 }
 
 fn subnet(config: &IpamConfig) -> Result<Subnet> {
-    let net: IpNet = config
-        .subnet
-        .parse::<IpNet>()
-        .map_err(|_| Error::invalid(format!("invalid subnet {}: invalid CIDR block notation", config.subnet)))?;
+    let net: IpNet = config.subnet.parse::<IpNet>().map_err(|_| {
+        Error::invalid(format!("invalid subnet {}: invalid CIDR block notation", config.subnet))
+    })?;
     if net.addr() != net.network() {
         return Err(Error::invalid(format!("invalid subnet {net}: it should be {}", net.trunc())));
     }
@@ -190,7 +198,9 @@ fn subnet(config: &IpamConfig) -> Result<Subnet> {
         ),
     };
     if !config.auxiliary_addresses.is_empty() {
-        return Err(Error::invalid("auxiliary addresses are not supported: use an ip-range that leaves them out"));
+        return Err(Error::invalid(
+            "auxiliary addresses are not supported: use an ip-range that leaves them out",
+        ));
     }
     Ok(Subnet { net, gateway, range })
 }
@@ -211,7 +221,10 @@ mod tests {
     #[test]
     fn subnets_are_checked() {
         let s = subnet(&config("172.20.0.0/16", "172.20.5.0/24", "")).unwrap();
-        assert_eq!((s.gateway.to_string(), s.range.unwrap().to_string()), ("172.20.0.1".into(), "172.20.5.0/24".into()));
+        assert_eq!(
+            (s.gateway.to_string(), s.range.unwrap().to_string()),
+            ("172.20.0.1".into(), "172.20.5.0/24".into())
+        );
         for (net, range, gateway) in [
             ("x", "", ""),
             ("172.20.0.1/16", "", ""),

@@ -170,9 +170,9 @@ pub(crate) fn find(engine: &Engine, reference: &str) -> Result<Record> {
         let mut rows = table::by_id_prefix(tx, reference)?;
         match (rows.pop(), rows.is_empty()) {
             (Some(row), true) => Ok(row),
-            (Some(_), false) => {
-                Err(Error::invalid(format!("network {reference} is ambiguous (2 matches found based on ID prefix)")))
-            }
+            (Some(_), false) => Err(Error::invalid(format!(
+                "network {reference} is ambiguous (2 matches found based on ID prefix)"
+            ))),
             (None, _) => Err(missing()),
         }
     })?;
@@ -222,7 +222,8 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
                 }
                 options.insert("com.docker.network.driver.mtu".to_owned(), bridge.mtu.to_string());
             }
-            let document = Document { driver: driver.to_owned(), bridge, ipam, options, ..Document::default() };
+            let document =
+                Document { driver: driver.to_owned(), bridge, ipam, options, ..Document::default() };
             let record = Record { id, name: name.to_owned(), created: now(), document };
             state::networks::insert(tx, &record.row()?)?;
         }

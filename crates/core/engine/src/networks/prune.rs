@@ -23,7 +23,8 @@ pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
             for record in all(engine)? {
                 let named = wanted.iter().any(|w| *w == record.name || *w == record.id);
                 let recent = until.is_some_and(|until| i128::from(record.created) >= until.as_nanosecond());
-                if record.is_predefined() || named || recent || !filters.prune_labels(&record.document.labels) {
+                if record.is_predefined() || named || recent || !filters.prune_labels(&record.document.labels)
+                {
                     continue;
                 }
                 match remove::remove_record(engine, &record) {

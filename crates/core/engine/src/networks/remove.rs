@@ -13,7 +13,10 @@ pub async fn remove(engine: &Engine, reference: &str) -> Result<()> {
         .blocking(move |engine| {
             let record = find(engine, &reference)?;
             if record.is_predefined() {
-                return Err(Error::forbidden(format!("{} is a pre-defined network and cannot be removed", record.name)));
+                return Err(Error::forbidden(format!(
+                    "{} is a pre-defined network and cannot be removed",
+                    record.name
+                )));
             }
             remove_record(engine, &record)
         })

@@ -6,7 +6,7 @@
 pub mod capabilities;
 mod mounts;
 mod paths;
-mod resources;
+pub(crate) mod resources;
 mod seccomp;
 mod security;
 
@@ -30,8 +30,21 @@ pub use security::SecurityOptions;
 
 /// The limits of `--ulimit`, by Docker's names.
 pub const RLIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// What this machine offers.
@@ -149,7 +162,8 @@ pub fn user(user: &Resolved) -> User {
 
 /// The capability sets of a process: none inheritable or ambient (CVE-2022-24769); without uid 0 only the bound.
 pub fn capability_sets(host: &HostConfig, uid: u32, available: &[&str]) -> Result<Capabilities> {
-    let set = capabilities::set(host.cap_add.as_slice(), host.cap_drop.as_slice(), host.privileged, available)?;
+    let set =
+        capabilities::set(host.cap_add.as_slice(), host.cap_drop.as_slice(), host.privileged, available)?;
     let active = if uid == 0 { set.clone() } else { Vec::new() };
     Ok(Capabilities {
         bounding: set,
@@ -160,7 +174,7 @@ pub fn capability_sets(host: &HostConfig, uid: u32, available: &[&str]) -> Resul
     })
 }
 
-fn rlimits(limits: &[Ulimit]) -> Vec<Rlimit> {
+pub(crate) fn rlimits(limits: &[Ulimit]) -> Vec<Rlimit> {
     let value = |n: i64| if n == -1 { u64::MAX } else { n.max(0) as u64 };
     limits
         .iter()
@@ -180,7 +194,8 @@ fn linux(inputs: &Inputs<'_>, options: &SecurityOptions) -> Result<Linux> {
         Some(own) => own.clone(),
         None => default.iter().map(|p| (*p).to_owned()).collect(),
     };
-    let (devices, rules) = resources::devices(inputs.devices, &host.resources.device_cgroup_rules, host.privileged)?;
+    let (devices, rules) =
+        resources::devices(inputs.devices, &host.resources.device_cgroup_rules, host.privileged)?;
     let mut limits = resources::resources(&host.resources, inputs.block)?;
     limits.devices = rules;
     let capabilities = capability_sets(host, 0, &inputs.machine.capabilities)?;

@@ -16,7 +16,12 @@ pub const INIT_PATH: &str = "/sbin/docker-init";
 pub fn mounts(inputs: &Inputs<'_>, options: &SecurityOptions) -> Result<Vec<Mount>> {
     let mut asked = tmpfs(inputs)?;
     asked.extend(inputs.mounts.iter().map(user_mount));
-    asked.extend(etc(inputs).into_iter().filter(|m| !asked.iter().any(|a| a.destination == m.destination)).collect::<Vec<_>>());
+    asked.extend(
+        etc(inputs)
+            .into_iter()
+            .filter(|m| !asked.iter().any(|a| a.destination == m.destination))
+            .collect::<Vec<_>>(),
+    );
     if let Some(init) = inputs.init {
         asked.retain(|m| m.destination != Path::new(INIT_PATH));
         asked.push(bind_mount(init, INIT_PATH, &["bind", "ro", "rprivate"]));
@@ -30,7 +35,8 @@ pub fn mounts(inputs: &Inputs<'_>, options: &SecurityOptions) -> Result<Vec<Moun
                 || (m.destination == Path::new("/sys") && destination.starts_with("/sys"))
         })
     };
-    let mut all: Vec<Mount> = kernel(inputs, options).into_iter().filter(|m| !hidden(&m.destination)).collect();
+    let mut all: Vec<Mount> =
+        kernel(inputs, options).into_iter().filter(|m| !hidden(&m.destination)).collect();
     all.extend(asked);
     Ok(all)
 }
@@ -62,7 +68,11 @@ fn kernel(inputs: &Inputs<'_>, options: &SecurityOptions) -> Vec<Mount> {
     let mut list = vec![
         mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
         mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
         mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
         mount(
             "cgroup",
@@ -71,13 +81,19 @@ fn kernel(inputs: &Inputs<'_>, options: &SecurityOptions) -> Vec<Mount> {
         ),
     ];
     if host.ipc_mode == "host" {
-        list.push(bind_mount(Path::new("/dev/mqueue"), "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
+        list.push(bind_mount(
+            Path::new("/dev/mqueue"),
+            "/dev/mqueue",
+            &["rbind", "nosuid", "noexec", "nodev"],
+        ));
         list.push(bind_mount(Path::new("/dev/shm"), "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
         return list;
     }
     list.push(mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]));
     match &inputs.shm {
-        Some(source) => list.push(bind_mount(source, "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])),
+        Some(source) => {
+            list.push(bind_mount(source, "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"]))
+        }
         None if host.ipc_mode == "none" => {}
         None => {
             let size = format!("size={}", host.shm_size);
@@ -89,7 +105,8 @@ fn kernel(inputs: &Inputs<'_>, options: &SecurityOptions) -> Vec<Mount> {
 
 /// The three files that say who and where the container is.
 fn etc(inputs: &Inputs<'_>) -> Vec<Mount> {
-    let access: &[&str] = if inputs.host.readonly_rootfs { &["bind", "rprivate", "ro"] } else { &["bind", "rprivate"] };
+    let access: &[&str] =
+        if inputs.host.readonly_rootfs { &["bind", "rprivate", "ro"] } else { &["bind", "rprivate"] };
     [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")]
         .iter()
         .map(|(file, destination)| bind_mount(&inputs.etc.join(file), destination, access))

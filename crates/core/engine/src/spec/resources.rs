@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use api::containers::{Resources as Asked, ThrottleDevice};
-use oci::runtime::{BlockIo, Cpu, Device, DeviceRule, Memory, Pids, Resources, ThrottleDevice as Throttle, WeightDevice};
+use oci::runtime::{
+    BlockIo, Cpu, Device, DeviceRule, Memory, Pids, Resources, ThrottleDevice as Throttle, WeightDevice,
+};
 
 use crate::error::{Error, Result};
 
@@ -168,7 +170,9 @@ pub fn rule(text: &str) -> Result<DeviceRule> {
     let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
     let number = |t: &str| match t {
         "*" => Ok(None),
-        digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map(Some).map_err(|_| invalid()),
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse().map(Some).map_err(|_| invalid())
+        }
         _ => Err(invalid()),
     };
     Ok(DeviceRule {
@@ -184,9 +188,7 @@ pub fn rule(text: &str) -> Result<DeviceRule> {
 pub fn is_access(text: &str) -> bool {
     let mut seen = [false; 3];
     !text.is_empty()
-        && text.chars().all(|c| {
-            "rwm".find(c).is_some_and(|i| !std::mem::replace(&mut seen[i], true))
-        })
+        && text.chars().all(|c| "rwm".find(c).is_some_and(|i| !std::mem::replace(&mut seen[i], true)))
 }
 
 #[cfg(test)]
@@ -195,7 +197,8 @@ mod tests {
 
     #[test]
     fn cpus_become_a_quota() {
-        let asked = Asked { nano_cpus: 1_500_000_000, memory: 1 << 29, memory_swap: 1 << 29, ..Asked::default() };
+        let asked =
+            Asked { nano_cpus: 1_500_000_000, memory: 1 << 29, memory_swap: 1 << 29, ..Asked::default() };
         let limits = resources(&asked, &BTreeMap::new()).unwrap();
         let cpu = limits.cpu.unwrap();
         assert_eq!((cpu.quota, cpu.period), (Some(150_000), Some(100_000)));

@@ -66,9 +66,8 @@ const ARCH: (&str, &str) = if cfg!(target_arch = "aarch64") {
 
 /// A profile for a container with these capabilities on this machine.
 pub fn parse(text: &str, capabilities: &[String], kernel: (u32, u32)) -> Result<Seccomp> {
-    let bad = |reason: &dyn std::fmt::Display| {
-        Error::invalid(format!("Decoding seccomp profile failed: {reason}"))
-    };
+    let bad =
+        |reason: &dyn std::fmt::Display| Error::invalid(format!("Decoding seccomp profile failed: {reason}"));
     let profile: Profile = serde_json::from_str(text).map_err(|e| bad(&e))?;
     let mut syscalls = Vec::new();
     for rule in profile.syscalls.unwrap_or_default() {
@@ -79,18 +78,21 @@ pub fn parse(text: &str, capabilities: &[String], kernel: (u32, u32)) -> Result<
             (Some(name), _) if !name.is_empty() => vec![name],
             (_, names) => names,
         };
-        let included = rule.includes.unwrap_or_default().includes(capabilities, kernel).map_err(|e| bad(&e))?;
-        let excluded = rule.excludes.unwrap_or_default().excludes(capabilities, kernel).map_err(|e| bad(&e))?;
+        let included =
+            rule.includes.unwrap_or_default().includes(capabilities, kernel).map_err(|e| bad(&e))?;
+        let excluded =
+            rule.excludes.unwrap_or_default().excludes(capabilities, kernel).map_err(|e| bad(&e))?;
         if included && !excluded {
             let args = rule.args.unwrap_or_default();
             syscalls.push(SeccompRule { names, action: rule.action, errno_ret: rule.errno_ret, args });
         }
     }
-    let mapped = profile.arch_map.unwrap_or_default().into_iter().find(|a| a.architecture == ARCH.1).map(|a| {
-        let mut all = vec![a.architecture];
-        all.extend(a.sub_architectures.unwrap_or_default());
-        all
-    });
+    let mapped =
+        profile.arch_map.unwrap_or_default().into_iter().find(|a| a.architecture == ARCH.1).map(|a| {
+            let mut all = vec![a.architecture];
+            all.extend(a.sub_architectures.unwrap_or_default());
+            all
+        });
     Ok(Seccomp {
         default_action: profile.default_action,
         default_errno_ret: profile.default_errno_ret,

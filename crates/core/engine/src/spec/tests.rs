@@ -51,7 +51,8 @@ impl Default for Case {
 
 impl Case {
     fn spec(&self) -> Result<Spec> {
-        let user = Resolved { uid: self.uid, gid: self.uid, groups: vec![self.uid], home: Some("/root".into()) };
+        let user =
+            Resolved { uid: self.uid, gid: self.uid, groups: vec![self.uid], home: Some("/root".into()) };
         let machine = Machine {
             cgroup2: false,
             capabilities: capabilities::ALL.to_vec(),

@@ -9,7 +9,8 @@ use crate::error::{Error, Kind, Result, chain};
 
 /// Checks credentials with their registry. Nothing is kept: clients keep their own.
 pub async fn auth(engine: &Engine, credentials: AuthConfig) -> Result<AuthResponse> {
-    let client = Client::new(Config { insecure: engine.config().insecure_registries.clone(), ..Config::default() });
+    let client =
+        Client::new(Config { insecure: engine.config().insecure_registries.clone(), ..Config::default() });
     let server = match credentials.serveraddress.as_str() {
         "" => "https://index.docker.io/v1/".to_owned(),
         server => server.to_owned(),

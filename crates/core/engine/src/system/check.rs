@@ -18,6 +18,9 @@ use crate::error::{Context, Error, Result};
 use crate::networks::{self, EndpointRecord};
 use crate::{Engine, builds, exec, ids, lock, volumes};
 
+/// How long the kernel may take to take a network namespace down.
+const NAMESPACE_GONE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Looks at everything. Findings say what was repaired.
 pub async fn check(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
     engine
@@ -102,7 +105,12 @@ impl Look<'_> {
             if let Some(layer) = &record.layer
                 && self.engine.store().layer(layer)?.is_none()
             {
-                self.note("container", &record.id, format!("its image layer {layer} is missing: remove it"), false);
+                self.note(
+                    "container",
+                    &record.id,
+                    format!("its image layer {layer} is missing: remove it"),
+                    false,
+                );
             }
             match record::observe(self.engine, &record.id) {
                 Ok(seen) if seen.lost => {
@@ -111,9 +119,11 @@ impl Look<'_> {
                     });
                 }
                 Ok(_) => {}
-                Err(e) => self.mend("container", &record.id, &format!("{e}: its last exit is not known"), |_| {
-                    monitor::Status::default().lost().write(&dir, true).during("write its status")
-                }),
+                Err(e) => {
+                    self.mend("container", &record.id, &format!("{e}: its last exit is not known"), |_| {
+                        monitor::Status::default().lost().write(&dir, true).during("write its status")
+                    })
+                }
             }
         }
         Ok(())
@@ -191,9 +201,26 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// What is in the kernel, after what is on its way out is gone: the kernel takes a network namespace down some time
+    /// after its last process, and the interfaces in it with it.
+    fn settled_survey(&self) -> Result<network::Survey> {
+        let started = std::time::Instant::now();
+        loop {
+            let survey = network::survey().system()?;
+            let known: BTreeSet<String> =
+                self.engine.db().read(state::endpoints::list)?.into_iter().map(|e| e.id).collect();
+            let leaving =
+                survey.ports.iter().any(|port| self.engine.is_ours(&port.id) && !known.contains(&port.id));
+            if !leaving || started.elapsed() > NAMESPACE_GONE_WITHIN {
+                return Ok(survey);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Objects in the kernel that no definition names.
     fn network_objects(&mut self) -> Result<()> {
-        let survey = network::survey().system()?;
+        let survey = self.settled_survey()?;
         let networks: BTreeSet<String> = networks::all(self.engine)?.into_iter().map(|n| n.id).collect();
         let endpoints: BTreeSet<String> =
             self.engine.db().read(state::endpoints::list)?.into_iter().map(|e| e.id).collect();
@@ -212,8 +239,12 @@ impl Look<'_> {
             let message = format!("published port {} belongs to no endpoint", port.map.host_port);
             orphans.entry(port.endpoint_id.clone()).or_insert(message);
         }
-        for (bridge, id) in survey.firewall_networks.iter().filter(|(_, id)| ours(id) && !networks.contains(id)) {
-            orphans.entry(id.clone()).or_insert_with(|| format!("firewall rules of {bridge} belong to no network"));
+        for (bridge, id) in
+            survey.firewall_networks.iter().filter(|(_, id)| ours(id) && !networks.contains(id))
+        {
+            orphans
+                .entry(id.clone())
+                .or_insert_with(|| format!("firewall rules of {bridge} belong to no network"));
         }
         for (id, message) in orphans {
             self.mend("network", &id, &message, |_| network::remove_orphan(&id).system());

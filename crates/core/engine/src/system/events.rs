@@ -18,8 +18,22 @@ use crate::watch::Watch;
 
 const BACKLOG: usize = 64;
 const KNOWN: [&str; 16] = [
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
-    "service", "type", "volume", "builder", "id",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
+    "builder",
+    "id",
 ];
 
 /// What is to be sent.
@@ -40,7 +54,8 @@ pub async fn events(engine: &Engine, options: EventsOptions) -> Result<mpsc::Rec
             .map(Some)
             .map_err(|e| Error::invalid(e.to_string())),
     };
-    let wanted = Wanted { since: instant(&options.since)?, until: instant(&options.until)?, filters: options.filters };
+    let wanted =
+        Wanted { since: instant(&options.since)?, until: instant(&options.until)?, filters: options.filters };
     if let (Some(since), Some(until)) = (wanted.since, wanted.until)
         && until < since
     {
@@ -186,9 +201,20 @@ fn passes(event: &EventMessage, filters: &Filters) -> bool {
         && filters.exact("scope", &event.scope)
         && filters.exact("id", &event.actor.id)
         && filters.labels("label", attributes)
-        && ["container", "network", "volume", "daemon", "plugin", "node", "service", "secret", "config", "builder"]
-            .iter()
-            .all(|typ| object(typ))
+        && [
+            "container",
+            "network",
+            "volume",
+            "daemon",
+            "plugin",
+            "node",
+            "service",
+            "secret",
+            "config",
+            "builder",
+        ]
+        .iter()
+        .all(|typ| object(typ))
         && image()
 }
 

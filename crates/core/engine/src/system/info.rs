@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use api::system::{
-    Commit, ComponentVersion, FirewallInfo, IndexInfo, Info, PlatformName, PluginsInfo, RegistryConfig, Runtime,
-    SwarmInfo, Version,
+    Commit, ComponentVersion, FirewallInfo, IndexInfo, Info, PlatformName, PluginsInfo, RegistryConfig,
+    Runtime, SwarmInfo, Version,
 };
 use api::{time, version as versions};
 use monitor::State;

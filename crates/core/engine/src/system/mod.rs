@@ -2,12 +2,12 @@
 
 mod auth;
 mod check;
-//DF mod df;
+mod df;
 mod events;
 mod info;
 
 pub use auth::auth;
 pub use check::{Finding, check};
-//DF pub use df::df;
+pub use df::df;
 pub use events::events;
 pub use info::{info, version};

@@ -93,7 +93,8 @@ fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<()> {
     }
     let get = |key: &str| options.get(key).map_or("", String::as_str);
     let (typ, flags, device) = (get("type"), get("o"), get("device"));
-    let is_bind = matches!(typ, "none" | "bind" | "") && flags.split(',').any(|f| f == "bind" || f == "rbind");
+    let is_bind =
+        matches!(typ, "none" | "bind" | "") && flags.split(',').any(|f| f == "bind" || f == "rbind");
     if !is_bind {
         return fail(format!(
             "volumes of type {typ:?} with options {flags:?} are not supported: only type=none,o=bind,device=<directory>; \

@@ -71,7 +71,8 @@ fn rule(rule: &DeviceRule) -> Result<Rule, Error> {
     Ok(Rule { allow: rule.allow, typ, major: number(rule.major)?, minor: number(rule.minor)?, access })
 }
 
-/// Writes the rules one by one, in order: a first rule that denies all leaves no moment in which more is open than before.
+/// Writes the rules one by one, in order: a first rule that denies all leaves no moment in which more is open
+/// than before.
 pub(super) fn apply_v1(directory: &Path, given: &[DeviceRule]) -> Result<(), Error> {
     for rule in rules(given)? {
         let file = directory.join(if rule.allow { "devices.allow" } else { "devices.deny" });
@@ -113,7 +114,8 @@ const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
 
-/// The last rule that matches decides, so they are asked from the last to the first; what none matches is denied.
+/// The last rule that matches decides, so they are asked from the last to the first; what none matches is
+/// denied.
 fn program(rules: &[Rule]) -> Vec<Instruction> {
     use bpf::{and, equal_or_skip, exit, load_context, mov, mov_register, shift_right, zero_or_skip};
     let mut code = vec![
@@ -158,4 +160,62 @@ fn program(rules: &[Rule]) -> Vec<Instruction> {
     }
     code.extend([mov(0, 0), exit()]);
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use sys::child::{Message, Spawn, Step, spawn};
+
+    use super::*;
+
+    fn rule(allow: bool, typ: &str, major: i64, minor: i64, access: &str) -> DeviceRule {
+        let typ = Some(typ.to_owned());
+        DeviceRule { allow, typ, major: Some(major), minor: Some(minor), access: access.to_owned() }
+    }
+
+    fn deny_all() -> DeviceRule {
+        DeviceRule { allow: false, access: "rwm".to_owned(), ..DeviceRule::default() }
+    }
+
+    #[test]
+    fn lines_of_version_1() {
+        let given = [deny_all(), rule(true, "c", 10, 229, "rw"), rule(true, "b", 8, -1, "m")];
+        let lines: Vec<String> = rules(&given).unwrap().iter().take(3).map(line).collect();
+        assert_eq!(lines, ["a", "c 10:229 rw", "b 8:* m"]);
+        assert!(rules(&[rule(true, "x", 1, 1, "r")]).is_err());
+        assert!(rules(&[rule(true, "c", 1, 1, "rx")]).is_err());
+    }
+
+    /// Whether a process in the group may open a device for writing.
+    fn may_write(group: &Path, device: &std::ffi::CStr) -> bool {
+        let steps = [Step::WriteFile { path: device.to_owned(), content: b"x".to_vec() }, Step::Ready];
+        let directory = std::fs::File::open(group).unwrap();
+        let child = spawn(&Spawn { namespaces: 0, cgroup: Some(directory.as_fd()), steps: &steps }).unwrap();
+        child.go().unwrap();
+        match child.receive().unwrap() {
+            Message::Ready => true,
+            Message::Failed { errno: libc::EPERM, .. } => false,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_filter_of_version_2_is_loaded_obeyed_and_replaced() {
+        let Some(mountpoint) = super::super::layout().unwrap().v2 else { return };
+        let group = mountpoint.join(format!("dhow-test-devices-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        assert!(may_write(&group, c"/dev/kmsg"));
+        apply_v2(&group, &[deny_all()]).unwrap();
+        assert!(!may_write(&group, c"/dev/kmsg"));
+        assert!(may_write(&group, c"/dev/null"));
+        apply_v2(&group, &[deny_all(), rule(true, "c", 1, 11, "r")]).unwrap();
+        assert!(!may_write(&group, c"/dev/kmsg"));
+        apply_v2(&group, &[deny_all(), rule(true, "c", 1, 11, "w")]).unwrap();
+        assert!(may_write(&group, c"/dev/kmsg"));
+        apply_v2(&group, &[rule(true, "a", -1, -1, ""), rule(false, "c", 1, 11, "w")]).unwrap();
+        assert!(!may_write(&group, c"/dev/kmsg"));
+        std::fs::remove_dir(&group).unwrap();
+    }
 }

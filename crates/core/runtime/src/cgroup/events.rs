@@ -12,7 +12,8 @@ use rustix::io::Errno;
 
 use super::{Cgroup, Error, call, read_key};
 
-/// Tells when a task of the group is killed for want of memory. Poll it for reading, then call [`OomEvents::drain`].
+/// Tells when a task of the group is killed for want of memory. Poll it for reading, then call
+/// [`OomEvents::drain`].
 ///
 /// On version 1 the kernel tells before it kills, so at the notice the count may still be the old one: ask
 /// [`Cgroup::oom_kills`] when the container has ended.
@@ -80,8 +81,8 @@ fn v2(group: &Cgroup) -> Result<OwnedFd, Error> {
     Ok(watch)
 }
 
-/// Waits until a key of a version 2 `cgroup.events` has a value; whether it did before the deadline. A file that is gone is
-/// a group without processes.
+/// Waits until a key of a version 2 `cgroup.events` has a value; whether it did before the deadline. A file
+/// that is gone is a group without processes.
 pub(super) fn wait_for(dir: &Path, key: &str, value: u64, deadline: Instant) -> io::Result<bool> {
     let mut file = match File::open(dir.join("cgroup.events")) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),

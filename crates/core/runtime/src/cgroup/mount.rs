@@ -11,8 +11,8 @@ use crate::mounts::{Late, Scene, errno, has_cgroup_namespace, target};
 use crate::options::Options;
 use crate::plan::{Label, Plan, c_string, mount_error};
 
-/// Version 2: the file system itself. Version 1: a tmpfs with one mount for each hierarchy. With a control group namespace
-/// they show the container's own group as root; without one its directory is bound.
+/// Version 2: the file system itself. Version 1: a tmpfs with one mount for each hierarchy. With a control
+/// group namespace they show the container's own group as root; without one its directory is bound.
 pub(crate) fn plan(
     scene: &Scene<'_>,
     plan: &mut Plan,

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::stats::{BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryStats, PidsStats, Stats};
 use super::{Cgroup, read_key};
 
-/// Version 1 reports clock ticks (USER_HZ) for user and system time: a hundredth of a second on every architecture of ours.
+/// Version 1 reports clock ticks (USER_HZ) for user and system time: a hundredth of a second on every
+/// architecture of ours.
 const TICK: u64 = 10_000_000;
 
 pub(super) fn stats(group: &Cgroup) -> Stats {

@@ -210,8 +210,8 @@ fn max(value: i64, unlimited: i64) -> String {
     if value == unlimited || value < 0 { "max".to_owned() } else { value.to_string() }
 }
 
-/// Shares 2, 1024, 262144 are weights 1, 100, 10000: the curve that runc's library has used since 2025, by which the two
-/// defaults are the same.
+/// Shares 2, 1024, 262144 are weights 1, 100, 10000: the curve that runc's library has used since 2025, by
+/// which the two defaults are the same.
 fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,

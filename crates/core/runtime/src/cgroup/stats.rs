@@ -1,4 +1,5 @@
-//! What a control group has used. Times are nanoseconds, sizes bytes; a controller that is missing leaves zeros.
+//! What a control group has used. Times are nanoseconds, sizes bytes; a controller that is missing leaves
+//! zeros.
 
 use std::collections::BTreeMap;
 

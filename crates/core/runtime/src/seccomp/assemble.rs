@@ -144,8 +144,8 @@ fn outcomes(profile: &Seccomp, abi: Abi) -> BTreeMap<u32, Outcome> {
     calls
 }
 
-/// Comparisons of different arguments must all hold. Where one argument is compared twice any of them will do: that is how
-/// libseccomp's users have always taken such rules.
+/// Comparisons of different arguments must all hold. Where one argument is compared twice any of them will
+/// do: that is how libseccomp's users have always taken such rules.
 fn alternatives(args: &[SeccompArg]) -> Vec<Vec<SeccompArg>> {
     let twice =
         args.iter().enumerate().any(|(at, arg)| args[..at].iter().any(|other| other.index == arg.index));

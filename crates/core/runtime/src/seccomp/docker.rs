@@ -1,7 +1,8 @@
 //! Docker's default profile, from the facts of moby's `profiles/seccomp/default.json` (2026-10).
 //!
-//! It allows what programs need and denies the rest with EPERM; some calls come back with the capability that they are about.
-//! `clone3` is ENOSYS, so that the C library falls back to `clone`, whose flags a filter can see.
+//! It allows what programs need and denies the rest with EPERM; some calls come back with the capability that
+//! they are about. `clone3` is ENOSYS, so that the C library falls back to `clone`, whose flags a filter can
+//! see.
 
 use oci::runtime::{Seccomp, SeccompAction, SeccompArg, SeccompOp, SeccompRule};
 
@@ -80,9 +81,9 @@ const NAMESPACES: u64 = 0x7e02_0000;
 /// Personalities that change nothing dangerous: Linux, 32 bit names, and the query.
 const PERSONALITIES: [u64; 5] = [0x0, 0x0008, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-/// Address families but AF_ALG (38) and AF_VSOCK (40), as masks and values that together cover 0 to 63. The kernel looks at
-/// the lower half of the argument only, so the upper half must not be compared: with moby's plain comparisons a set upper half gets
-/// past them.
+/// Address families but AF_ALG (38) and AF_VSOCK (40), as masks and values that together cover 0 to 63. The
+/// kernel looks at the lower half of the argument only, so the upper half must not be compared: with moby's
+/// plain comparisons a set upper half gets past them.
 const FAMILIES: [(u64, u64); 8] = [
     (0xffff_ffe0, 0),
     (0xffff_fffc, 32),

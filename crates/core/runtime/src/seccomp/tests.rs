@@ -1,4 +1,5 @@
-//! Compiled programs are run by an interpreter of the BPF subset that seccomp allows, and compared with the profile's meaning.
+//! Compiled programs are run by an interpreter of the BPF subset that seccomp allows, and compared with the
+//! profile's meaning.
 
 use oci::runtime::{Seccomp, SeccompAction, SeccompArg, SeccompOp, SeccompRule};
 

@@ -10,8 +10,8 @@ use dockerfile::ignore::{Ignore, Inherited};
 
 use crate::error::Error;
 
-/// The ignore file that goes with a Dockerfile: its own, or the context's.
-pub fn ignore(directory: &Path, dockerfile: Option<&Path>) -> Result<Ignore, Error> {
+/// The text of the ignore file that goes with a Dockerfile: its own, or the context's.
+pub fn ignore_text(directory: &Path, dockerfile: Option<&Path>) -> Result<String, Error> {
     let own = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_owned();
         name.push(".dockerignore");
@@ -19,15 +19,17 @@ pub fn ignore(directory: &Path, dockerfile: Option<&Path>) -> Result<Ignore, Err
     });
     for path in own.into_iter().chain([directory.join(".dockerignore")]) {
         match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                return Ignore::parse(&text)
-                    .map_err(|error| Error::new(format!("{}: {error}", path.display())));
-            }
+            Ok(text) => return Ok(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("read", &path, &error)),
         }
     }
-    Ok(Ignore::default())
+    Ok(String::new())
+}
+
+/// What such a text means.
+pub fn ignore(text: &str) -> Result<Ignore, Error> {
+    Ignore::parse(text).map_err(|error| Error::new(format!(".dockerignore: {error}")))
 }
 
 /// What to send.
@@ -36,8 +38,8 @@ pub struct Context {
     pub ignore: Ignore,
     /// Paths that are sent although they are ignored: the Dockerfile and the ignore file.
     pub always: Vec<String>,
-    /// A file that is not in the directory: name and content.
-    pub extra: Option<(String, Vec<u8>)>,
+    /// Files that are not in the directory, or not so: name and content.
+    pub extra: Vec<(String, Vec<u8>)>,
 }
 
 impl Context {
@@ -45,7 +47,7 @@ impl Context {
     pub fn write(&self, sink: impl Write) -> Result<(), Error> {
         let mut packer = Packer::new(sink);
         let fail = |error: archive::Error| Error::new(format!("send build context: {error}"));
-        if let Some((name, content)) = &self.extra {
+        for (name, content) in &self.extra {
             packer
                 .append_bytes(&Entry::file(name.as_str(), 0o600, content.len() as u64), content)
                 .map_err(fail)?;
@@ -88,7 +90,8 @@ impl Context {
         let metadata =
             std::fs::symlink_metadata(&full).map_err(|error| Error::file("lstat", &full, &error))?;
         let (ignored, matched) = self.ignore.check(path, inherited);
-        let wanted = !ignored || self.always.iter().any(|name| name == path);
+        let replaced = self.extra.iter().any(|(name, _)| name == path);
+        let wanted = !replaced && (!ignored || self.always.iter().any(|name| name == path));
         if metadata.is_dir() {
             let prefix = format!("{path}/");
             let holds_wanted = self.always.iter().any(|name| name.starts_with(&prefix));
@@ -151,9 +154,9 @@ mod tests {
         std::os::unix::fs::symlink("a.txt", dir.path().join("link")).unwrap();
         let context = Context {
             directory: dir.path().to_owned(),
-            ignore: ignore(dir.path(), None).unwrap(),
+            ignore: ignore(&ignore_text(dir.path(), None).unwrap()).unwrap(),
             always: vec!["Dockerfile".into(), ".dockerignore".into()],
-            extra: Some((".dockerfile.x".into(), b"FROM a".to_vec())),
+            extra: vec![(".dockerfile.x".into(), b"FROM a".to_vec()), ("a.txt".into(), b"other".to_vec())],
         };
         let mut tar = Vec::new();
         context.write(&mut tar).unwrap();
@@ -163,6 +166,6 @@ mod tests {
             assert_eq!((entry.uid, entry.gid), (0, 0));
             names.push(entry.path.display().to_string());
         }
-        assert_eq!(names, [".dockerfile.x", ".dockerignore", "Dockerfile", "a.txt", "docs/keep.md", "link"]);
+        assert_eq!(names, [".dockerfile.x", "a.txt", ".dockerignore", "Dockerfile", "docs/keep.md", "link"]);
     }
 }

@@ -11,7 +11,7 @@ pub struct Args {
     #[arg(short, long)]
     all: bool,
     /// Only what matches, such as "until=24h"
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -36,7 +36,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         reserved_space: args.keep_storage.unwrap_or_default(),
         max_used_space: args.max_used_space.unwrap_or_default(),
         min_free_space: args.min_free_space.unwrap_or_default(),
-        filters: filter::parse(&args.filter)?,
+        filters: filter::parse(&args.filter),
     };
     if !args.force && !cli.confirm(&question)? {
         return Ok(0);

@@ -332,8 +332,20 @@ async fn show(
     screen.finish()?;
     result.map_err(|error| match shown {
         Shown::Classic | Shown::Quiet => error,
-        _ => Error { message: format!("ERROR: {}", error.message), ..error },
+        _ => Error { message: headed(&error.message), ..error },
     })
+}
+
+/// The excerpt of the Dockerfile comes first, the error itself last, where it is looked for.
+fn headed(message: &str) -> String {
+    const RULE: &str = "--------------------\n";
+    match message.rfind(RULE) {
+        Some(at) => {
+            let (excerpt, rest) = message.split_at(at + RULE.len());
+            format!("{excerpt}ERROR: {rest}")
+        }
+        None => format!("ERROR: {message}"),
+    }
 }
 
 async fn follow(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use api::build::{BuildOptions, InlineDockerfile};
 use client::Payload;
 
-use super::context::{Context, ignore};
+use super::context::{Context, ignore, ignore_text};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::options::volume::absolute;
@@ -154,17 +154,20 @@ impl Source {
                 Ok(Payload::empty())
             }
             Source::Directory { path, dockerfile, own, inline } => {
-                let ignore = ignore(&path, own.as_deref())?;
-                let extra = inline.map(|inline| {
-                    let name = format!(".dockerfile.{:08x}", std::process::id());
-                    (name, inline.text.into_bytes())
-                });
-                options.dockerfile = match (&extra, dockerfile) {
-                    (Some((name, _)), _) => name.clone(),
-                    (None, dockerfile) => dockerfile.unwrap_or_default(),
+                let text = ignore_text(&path, own.as_deref())?;
+                let mut context = Context {
+                    directory: path,
+                    ignore: ignore(&text)?,
+                    always: Vec::new(),
+                    extra: Vec::new(),
                 };
-                let always = vec![".dockerignore".to_owned(), options.dockerfile.clone()];
-                let context = Context { directory: path, ignore, always, extra };
+                options.dockerfile = dockerfile.unwrap_or_default();
+                match inline {
+                    Some(inline) if cli.is_dhow().await? => options.extras.dockerfile = Some(inline),
+                    Some(inline) => options.dockerfile = hide(&mut context, inline, text),
+                    None => {}
+                }
+                context.always = vec![".dockerignore".to_owned(), options.dockerfile.clone()];
                 let (writer, receiver) = ChannelWriter::new();
                 tokio::task::spawn_blocking(move || {
                     let mut buffered = std::io::BufWriter::with_capacity(64 << 10, writer);
@@ -176,4 +179,13 @@ impl Source {
             }
         }
     }
+}
+
+/// Sends a Dockerfile that is not in the context under a name of its own, which the steps do not get to see.
+fn hide(context: &mut Context, inline: InlineDockerfile, mut ignored: String) -> String {
+    let name = format!(".dockerfile.{:08x}", std::process::id());
+    ignored.push_str(&format!("\n{name}\n"));
+    context.extra =
+        vec![(name.clone(), inline.text.into_bytes()), (".dockerignore".to_owned(), ignored.into_bytes())];
+    name
 }

@@ -97,7 +97,7 @@ async fn from_container(cli: &Cli, args: &Args, container: &str, path: &str, tar
     let client = cli.client()?;
     let mut path = path.to_owned();
     if args.follow_link {
-        path = followed(client, container, &path).await?;
+        path = followed(client, container, &path).await;
     }
     if target == "-" {
         if cli.stdout_is_terminal() {
@@ -125,13 +125,12 @@ async fn from_container(cli: &Cli, args: &Args, container: &str, path: &str, tar
     Ok(0)
 }
 
-/// The path that a link at the end of `path` points to.
-async fn followed(client: &Client, container: &str, path: &str) -> Result<String, Error> {
-    let stat = client::containers::archive_head(client, container, path).await?;
-    Ok(match stat.is_symlink() {
-        true => link_target(path, &stat.link_target),
-        false => path.to_owned(),
-    })
+/// The path that a link at the end of `path` points to. Why a path cannot be looked at is told when it is fetched.
+async fn followed(client: &Client, container: &str, path: &str) -> String {
+    match client::containers::archive_head(client, container, path).await {
+        Ok(stat) if stat.is_symlink() => link_target(path, &stat.link_target),
+        _ => path.to_owned(),
+    }
 }
 
 fn link_target(path: &str, link: &str) -> String {

@@ -93,10 +93,16 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     Ok((code & 0xff) as u8)
 }
 
-/// A command that cannot be run has a shell's exit codes.
+/// A command that cannot be run has a shell's exit codes, and the runtime's own words.
 fn start_error(error: Error) -> Error {
-    let code = super::run::start_code(&error.message).unwrap_or(error.code);
-    Error { code: if code == 125 { 1 } else { code }, ..error }
+    match super::run::start_code(&error.message) {
+        None => error,
+        Some(code) => {
+            let message =
+                error.message.strip_prefix("Error response from daemon: ").unwrap_or(&error.message);
+            Error { message: message.to_owned(), code, ..error }
+        }
+    }
 }
 
 /// The variables of `--env-file` and `-e`, in this order.

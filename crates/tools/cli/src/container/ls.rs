@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(short, long)]
     all: bool,
     /// Only what matches, such as "status=exited", "name=web" or "ancestor=nginx"
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Print by a Go template, "table", "table TEMPLATE" or "json"
     #[arg(long)]
@@ -47,7 +47,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let size = args.size || format.as_deref().is_some_and(|format| format.contains(".Size"));
     let limit = if args.latest { 1 } else { args.last.unwrap_or(-1).max(0) };
     let options =
-        ListOptions { all: args.all || limit > 0, limit, size, filters: filter::parse(&args.filter)? };
+        ListOptions { all: args.all || limit > 0, limit, size, filters: filter::parse(&args.filter) };
     let containers = client::containers::list(cli.client()?, &options).await?;
     let now = Timestamp::now();
     let rows: Vec<_> = containers.iter().map(|container| row(container, !args.no_trunc, now)).collect();

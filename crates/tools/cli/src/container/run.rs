@@ -31,7 +31,7 @@ pub struct Args {
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let attached = if args.detach { None } else { Some(args.flags.attached()) };
     if args.detach && args.flags.attaches() {
-        return Err(usage(cli, Error::new("conflicting options: cannot specify both --attach and --detach")));
+        return Err(Error::new("conflicting options: cannot specify both --attach and --detach"));
     }
     // Before anything is made: a terminal that is not there cannot be given.
     if attached.is_some_and(|streams| streams.stdin) {

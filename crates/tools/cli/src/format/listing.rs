@@ -57,7 +57,7 @@ impl Listing {
             out.push_str(&self.heading(&shape.template)?);
         }
         for row in rows {
-            let line = template.execute(&sorted(row)).map_err(Error::template)?;
+            let line = template.execute(&sorted(row)).map_err(failed)?;
             out.push_str(&line);
             out.push('\n');
         }
@@ -92,7 +92,7 @@ impl Listing {
             .iter()
             .map(|(field, heading)| ((*field).to_owned(), Value::from(*heading)))
             .collect();
-        let mut line = parse(text, options)?.execute(&Value::Object(names)).map_err(Error::template)?;
+        let mut line = parse(text, options)?.execute(&Value::Object(names)).map_err(failed)?;
         line.push('\n');
         Ok(line)
     }
@@ -119,7 +119,12 @@ fn unescape(template: &str) -> String {
 }
 
 fn parse(text: &str, options: Options) -> Result<Template, Error> {
-    Template::parse_with(text, options).map_err(Error::template)
+    Template::parse_with(text, options)
+        .map_err(|error| Error::new(format!("failed to parse template: {error}")))
+}
+
+fn failed(error: template::Error) -> Error {
+    Error::new(format!("failed to execute template: {error}"))
 }
 
 /// Docker marshals a Go map, whose keys are sorted.
@@ -188,11 +193,11 @@ mod tests {
     fn errors_say_what_is_wrong() {
         let error = listing().render(Some("{{.Nope}}"), false, &rows()).unwrap_err();
         assert!(
-            error.message.starts_with("template parsing error: template: :1:2: executing"),
+            error.message.starts_with("failed to execute template: template: :1:2: executing"),
             "{}",
             error.message
         );
         let error = listing().render(Some("{{.ID"), false, &rows()).unwrap_err();
-        assert_eq!(error.message, "template parsing error: template: :1: unclosed action");
+        assert_eq!(error.message, "failed to parse template: template: :1: unclosed action");
     }
 }

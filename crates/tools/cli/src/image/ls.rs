@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     digests: bool,
     /// Only what matches, such as "dangling=true" or "label=key"
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Print by a Go template, "table", "table TEMPLATE" or "json"
     #[arg(long)]
@@ -44,7 +44,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if args.tree {
         return Err(Error::new("--tree is not supported: images are listed one a line"));
     }
-    let mut filters = filter::parse(&args.filter)?;
+    let mut filters = filter::parse(&args.filter);
     if let Some(name) = args.args.first() {
         filters.add("reference", name.as_str());
     }

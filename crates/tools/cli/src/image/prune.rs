@@ -10,7 +10,7 @@ pub struct Args {
     #[arg(short, long)]
     all: bool,
     /// Only what matches, such as "until=24h" or "label=key"
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -24,7 +24,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         false => "all dangling images",
     };
     let question = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
-    let filters = filter::parse(&args.filter)?;
+    let filters = filter::parse(&args.filter);
     if !args.force && !cli.confirm(&question)? {
         return Ok(0);
     }

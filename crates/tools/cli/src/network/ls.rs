@@ -9,7 +9,7 @@ use crate::verbs::Outcome;
 #[derive(clap::Args)]
 pub struct Args {
     /// Only what matches, such as "driver=bridge" or "label=key"
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Print by a Go template, "table", "table TEMPLATE" or "json"
     #[arg(long)]
@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let filters = filter::parse(&args.filter)?;
+    let filters = filter::parse(&args.filter);
     let format = settings::format(cli, args.format, args.quiet, "networksFormat")?;
     let mut networks = client::networks::list(cli.client()?, &filters).await?;
     networks.sort_by(|a, b| a.name.cmp(&b.name));

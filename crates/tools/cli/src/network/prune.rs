@@ -5,7 +5,7 @@ use crate::verbs::Outcome;
 #[derive(clap::Args)]
 pub struct Args {
     /// Only what matches, such as "until=24h" or "label=key"
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -14,7 +14,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let filters = filter::parse(&args.filter)?;
+    let filters = filter::parse(&args.filter);
     let question = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure \
                     you want to continue?";
     if !args.force && !cli.confirm(question)? {

@@ -26,7 +26,9 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if args.password.is_some() {
         cli.complain("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
         if args.password_stdin {
-            return Err(Error::new("--password and --password-stdin are mutually exclusive"));
+            return Err(Error::new(
+                "conflicting options: cannot specify both --password and --password-stdin",
+            ));
         }
     }
     let server = credentials::key(args.args.first().map_or("", String::as_str)).to_owned();

@@ -8,7 +8,7 @@ use crate::verbs::Outcome;
 #[derive(clap::Args)]
 pub struct Args {
     /// Only what matches, such as "is-official=true" or "stars=3"
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Print by a Go template, "table", "table TEMPLATE" or "json"
     #[arg(long)]
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let filters = filter::parse(&args.filter)?;
+    let filters = filter::parse(&args.filter);
     let found =
         client::images::search(cli.client()?, &args.args[0], args.limit.unwrap_or(0), &filters).await?;
     let rows: Vec<_> = found

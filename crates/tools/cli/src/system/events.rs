@@ -12,7 +12,7 @@ use crate::verbs::Outcome;
 #[derive(clap::Args)]
 pub struct Args {
     /// Only what matches, such as "type=container" or "event=die"
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Print by a Go template, or "json"
     #[arg(long)]
@@ -44,7 +44,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let options = EventsOptions {
         since: time(args.since)?,
         until: time(args.until)?,
-        filters: filter::parse(&args.filter)?,
+        filters: filter::parse(&args.filter),
     };
     let mut events = client::system::events(cli.client()?, &options).await?;
     while let Some(event) = events.next().await {

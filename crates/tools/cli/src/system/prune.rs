@@ -12,7 +12,7 @@ pub struct Args {
     #[arg(short, long)]
     all: bool,
     /// Only what matches, such as "until=24h" or "label=key"
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let filters = filter::parse(&args.filter)?;
+    let filters = filter::parse(&args.filter);
     if args.volumes && filters.contains("until") {
         return Err(Error::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }

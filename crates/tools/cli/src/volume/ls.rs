@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long, hide = true)]
     cluster: bool,
     /// Only what matches, such as "dangling=true" or "label=key"
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Print by a Go template, "table", "table TEMPLATE" or "json"
     #[arg(long)]
@@ -32,7 +32,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if args.cluster {
         return Err(Error::new("--cluster is not supported: there is no cluster"));
     }
-    let filters = filter::parse(&args.filter)?;
+    let filters = filter::parse(&args.filter);
     let format = settings::format(cli, args.format, args.quiet, "volumesFormat")?;
     let mut volumes = client::volumes::list(cli.client()?, &filters).await?.volumes;
     volumes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -10,7 +10,7 @@ pub struct Args {
     #[arg(short, long)]
     all: bool,
     /// Only what matches, such as "label=key"
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let mut filters = filter::parse(&args.filter)?;
+    let mut filters = filter::parse(&args.filter);
     if args.all {
         if filters.contains("all") {
             return Err(Error::new("conflicting options: cannot specify both --all and --filter all=1"));

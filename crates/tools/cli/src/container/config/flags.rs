@@ -12,13 +12,13 @@ pub struct Flags {
     #[command(flatten)]
     pub limits: Limits,
     /// Add a line to /etc/hosts, as name:address or name=address
-    #[arg(long)]
+    #[arg(long, value_parser = extra_host)]
     pub add_host: Vec<String>,
     /// Add an annotation for the runtime
     #[arg(long, value_name = "map")]
     pub annotation: Vec<String>,
     /// Connect to stdin, stdout or stderr only
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = stream)]
     pub attach: Vec<String>,
     /// Share of input and output on one device, as path:weight
     #[arg(long, value_parser = device::weight)]
@@ -57,7 +57,7 @@ pub struct Flags {
     #[arg(long, default_value_t = true, hide = true)]
     pub disable_content_trust: bool,
     /// Name server to use
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     pub dns: Vec<String>,
     /// Option of the resolver
     #[arg(long, alias = "dns-opt")]
@@ -245,6 +245,34 @@ fn variable(text: &str) -> Result<String, String> {
     env::variable(text, &|_| None).map(|_| text.to_owned())
 }
 
+fn stream(text: &str) -> Result<String, String> {
+    match text.to_lowercase().as_str() {
+        "stdin" | "stdout" | "stderr" => Ok(text.to_lowercase()),
+        _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    match text.trim().parse::<std::net::IpAddr>() {
+        Ok(_) => Ok(text.trim().to_owned()),
+        Err(_) => Err(format!("IP address is not correctly formatted: {text}")),
+    }
+}
+
+/// `name:address` or `name=address`; IPv6 addresses may be in brackets.
+pub fn extra_host(text: &str) -> Result<String, String> {
+    let invalid = || format!("bad format for add-host: {}", template::quote(text));
+    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
+    if name.is_empty() || address.is_empty() {
+        return Err(invalid());
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(format!("invalid IP address in add-host: {}", template::quote(address)));
+    }
+    Ok(format!("{name}:{bare}"))
+}
+
 fn duration(text: &str) -> Result<i64, String> {
     api::duration::parse(text).map_err(|error| error.to_string())
 }
@@ -278,7 +306,7 @@ impl Flags {
         if self.attach.is_empty() {
             return Streams { stdin: self.interactive, stdout: true, stderr: true };
         }
-        let has = |name: &str| self.attach.iter().any(|stream| stream.eq_ignore_ascii_case(name));
+        let has = |name: &str| self.attach.iter().any(|stream| stream == name);
         Streams { stdin: has("stdin"), stdout: has("stdout"), stderr: has("stderr") }
     }
 }

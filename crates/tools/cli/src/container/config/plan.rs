@@ -72,17 +72,6 @@ fn refuse(flags: &Flags) -> Result<(), Error> {
     if !flags.storage_opt.is_empty() {
         return unsupported("--storage-opt", "the storage has no options");
     }
-    if let Some(stream) = flags
-        .attach
-        .iter()
-        .find(|name| !matches!(name.to_lowercase().as_str(), "stdin" | "stdout" | "stderr"))
-    {
-        let text = "valid streams are STDIN, STDOUT and STDERR";
-        return Err(Error::new(format!(
-            "invalid argument {} for \"-a, --attach\" flag: {text}",
-            template::quote(stream)
-        )));
-    }
     let restarts = flags.restart.as_deref().is_some_and(|policy| !matches!(policy, "" | "no"));
     if flags.rm && restarts {
         return Err(Error::new("conflicting options: cannot specify both --restart and --rm"));
@@ -207,13 +196,10 @@ fn host_config(cli: &Cli, flags: &Flags) -> Result<HostConfig, Error> {
         cap_add: optional(&flags.cap_add),
         cap_drop: optional(&flags.cap_drop),
         cgroupns_mode: text(&flags.cgroupns),
-        dns: checked(&flags.dns, |address| match address.parse::<std::net::IpAddr>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!("{address} is not an ip address")),
-        })?,
+        dns: flags.dns.clone(),
         dns_options: flags.dns_option.clone(),
         dns_search: flags.dns_search.clone(),
-        extra_hosts: flags.add_host.iter().map(|host| extra_host(host)).collect::<Result<_, _>>()?,
+        extra_hosts: flags.add_host.clone(),
         group_add: flags.group_add.clone(),
         ipc_mode: text(&flags.ipc),
         oom_score_adj: flags.oom_score_adj.unwrap_or_default(),
@@ -261,30 +247,11 @@ fn optional(list: &[String]) -> api::containers::StrSlice {
     if list.is_empty() { Default::default() } else { list.to_vec().into() }
 }
 
-fn checked(list: &[String], check: impl Fn(&str) -> Result<(), String>) -> Result<Vec<String>, Error> {
-    list.iter().try_for_each(|text| check(text))?;
-    Ok(list.to_vec())
-}
-
 fn log_options(flags: &Flags) -> Result<BTreeMap<String, String>, Error> {
     if flags.log_driver.as_deref() == Some("none") && !flags.log_opt.is_empty() {
         return Err(Error::new("invalid logging opts for driver none"));
     }
     Ok(env::map(&flags.log_opt))
-}
-
-/// `name:address` or `name=address`; IPv6 addresses may be in brackets.
-fn extra_host(text: &str) -> Result<String, Error> {
-    let invalid = || Error::new(format!("bad format for add-host: {}", template::quote(text)));
-    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
-    if name.is_empty() || address.is_empty() {
-        return Err(invalid());
-    }
-    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
-        return Err(Error::new(format!("invalid IP address in add-host: {}", template::quote(address))));
-    }
-    Ok(format!("{name}:{bare}"))
 }
 
 /// `no`, `always`, `unless-stopped`, `on-failure[:n]`.
@@ -293,9 +260,6 @@ pub fn restart_policy(text: &str) -> Result<RestartPolicy, Error> {
     let invalid = |why: &str| Err(Error::new(format!("invalid restart policy format: {why}")));
     if name.is_empty() && text.contains(':') {
         return invalid("no policy provided before colon");
-    }
-    if count.contains(':') {
-        return invalid("too many colons");
     }
     let maximum_retry_count = match count {
         "" => 0,
@@ -332,4 +296,147 @@ fn security(cli: &Cli, options: &[String]) -> Result<Vec<String>, Error> {
             Ok(format!("seccomp={profile}"))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::context::Host;
+    use crate::flags::{self, Arity, Parsed, Shape};
+    use crate::globals::Globals;
+
+    #[derive(clap::Args)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+        #[arg(trailing_var_arg = true)]
+        args: Vec<String>,
+    }
+
+    /// The document of a command line, as the server reads it.
+    fn document(line: &[&str]) -> Result<Value, String> {
+        let host = Host {
+            program: "docker".to_owned(),
+            version: "0",
+            variables: [("HOME".to_owned(), "/root".to_owned())].into(),
+            directory: "/work".into(),
+            config_dir: "/nowhere".into(),
+            connect: Box::new(|_| Err(Error::new("no server here"))),
+        };
+        let cli = Cli::new(host, Globals::default(), "docker run".to_owned());
+        let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
+        let command = Line::augment_args(clap::Command::new("run"));
+        let shape = Shape { path: "docker run".to_owned(), usage: "", arity: Arity::AtLeast(1) };
+        let Ok(Parsed::Matches(matches)) = flags::parse(command, &shape, &words) else { panic!("{line:?}") };
+        let line = Line::from_arg_matches(&matches).unwrap();
+        let plan = plan(&cli, &line.flags, &line.args, false).map_err(|error| error.message)?;
+        Ok(serde_json::to_value(plan.request).unwrap())
+    }
+
+    #[test]
+    fn documents() {
+        let cases: &[(&[&str], &str, Value)] = &[
+            (&["alpine"], "/Image", json!("alpine")),
+            (&["alpine"], "/Cmd", json!(null)),
+            (&["alpine", "echo", "a b"], "/Cmd", json!(["echo", "a b"])),
+            (&["alpine"], "/HostConfig/NetworkMode", json!("default")),
+            (&["alpine"], "/HostConfig/RestartPolicy/Name", json!("no")),
+            (&["--entrypoint", "", "alpine"], "/Entrypoint", json!([""])),
+            (&["-e", "A=1", "-e", "HOME", "-e", "NOPE", "alpine"], "/Env", json!(["A=1", "HOME=/root"])),
+            (&["-i", "alpine"], "/StdinOnce", json!(true)),
+            (&["-i", "-a", "stdout", "alpine"], "/AttachStdin", json!(false)),
+            (&["-p", "8080:80", "alpine"], "/ExposedPorts", json!({"80/tcp": {}})),
+            (
+                &["-p", "127.0.0.1:8080:80", "alpine"],
+                "/HostConfig/PortBindings/80~1tcp",
+                json!([{"HostIp": "127.0.0.1", "HostPort": "8080"}]),
+            ),
+            (&["-v", "./a:/b", "-v", "/anon", "alpine"], "/HostConfig/Binds", json!(["/work/a:/b"])),
+            (&["-v", "./a:/b", "-v", "/anon", "alpine"], "/Volumes", json!({"/anon": {}})),
+            (&["--tmpfs", "/tmp:size=1m", "alpine"], "/HostConfig/Tmpfs", json!({"/tmp": "size=1m"})),
+            (&["-m", "512m", "alpine"], "/HostConfig/Memory", json!(536870912)),
+            (&["--cpus", "1.5", "alpine"], "/HostConfig/NanoCpus", json!(1500000000)),
+            (&["--memory-swap", "-1", "alpine"], "/HostConfig/MemorySwap", json!(-1)),
+            (
+                &["--restart", "on-failure:3", "alpine"],
+                "/HostConfig/RestartPolicy/MaximumRetryCount",
+                json!(3),
+            ),
+            (
+                &["--add-host", "a:10.0.0.1", "--add-host", "b=[::1]", "alpine"],
+                "/HostConfig/ExtraHosts",
+                json!(["a:10.0.0.1", "b:::1"]),
+            ),
+            (
+                &["--health-cmd", "true", "--health-interval", "5s", "alpine"],
+                "/Healthcheck",
+                json!({"Test": ["CMD-SHELL", "true"], "Interval": 5000000000_i64}),
+            ),
+            (&["--no-healthcheck", "alpine"], "/Healthcheck/Test", json!(["NONE"])),
+            (&["--init", "alpine"], "/HostConfig/Init", json!(true)),
+            (
+                &["--network", "front", "--network-alias", "db", "alpine"],
+                "/NetworkingConfig/EndpointsConfig/front/Aliases",
+                json!(["db"]),
+            ),
+            (
+                &["--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE", "alpine"],
+                "/HostConfig/CapDrop",
+                json!(["ALL"]),
+            ),
+            (
+                &["--ulimit", "nofile=1:2", "alpine"],
+                "/HostConfig/Ulimits/0",
+                json!({"Name": "nofile", "Hard": 2, "Soft": 1}),
+            ),
+            (
+                &["--security-opt", "no-new-privileges", "alpine"],
+                "/HostConfig/SecurityOpt",
+                json!(["no-new-privileges"]),
+            ),
+            (&["-l", "a=b", "-l", "c", "alpine"], "/Labels", json!({"a": "b", "c": ""})),
+            (&["--stop-timeout", "3", "alpine"], "/StopTimeout", json!(3)),
+        ];
+        for (line, pointer, want) in cases {
+            let document = document(line).unwrap();
+            assert_eq!(document.pointer(pointer), Some(want), "{line:?} {pointer}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let cases: &[(&[&str], &str)] = &[
+            (
+                &["--restart", "always", "--rm", "a"],
+                "conflicting options: cannot specify both --restart and --rm",
+            ),
+            (
+                &["--restart", "on-failure:x", "a"],
+                "invalid restart policy format: maximum retry count must be an integer",
+            ),
+            (&["--pid", "container:", "a"], "--pid: invalid PID mode"),
+            (&["--uts", "x", "a"], "--uts: invalid UTS mode"),
+            (
+                &["--health-cmd", "x", "--no-healthcheck", "a"],
+                "--no-healthcheck conflicts with --health-* options",
+            ),
+            (
+                &["--memory-swappiness", "101", "a"],
+                "invalid value: 101. Valid memory swappiness range is 0-100",
+            ),
+            (
+                &["--link", "a", "a"],
+                "--link is not supported: connect both containers to a network, where they find each other by name",
+            ),
+            (&["--gpus", "all", "a"], "--gpus is not supported: give devices with --device"),
+            (&["--env-file", "/no/such/file", "a"], "open /no/such/file: no such file or directory"),
+            (&["-p", "abc:80", "a"], "invalid hostPort: abc"),
+        ];
+        for (line, want) in cases {
+            assert_eq!(document(line).unwrap_err(), *want, "{line:?}");
+        }
+    }
 }

@@ -1,0 +1,275 @@
+//! `docker build`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use api::auth::AuthConfig;
+use api::build::{BuildExtras, BuildOptions};
+use api::containers::Resources;
+use api::images::PullOptions;
+use base64::Engine as _;
+use builder::{
+    BoxError, Built, CancelToken, Context as Files, DockerfileSource, Env, Event, Image, ImageRequest,
+    Images, Limits, NamedContext, NetMode, Request,
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use oci::Reference;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, Sender};
+
+use super::network;
+use crate::error::{Error, Kind, Result};
+use crate::{Engine, containers, events, images, networks, pipe, spec};
+
+/// Where a build's files come from.
+pub enum ContextSource {
+    /// The body of the request: a tar archive, compressed or not.
+    Tar(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
+    /// A directory that client and engine share.
+    Dir(PathBuf),
+}
+
+/// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
+///
+/// `credentials` are for base images, by registry.
+pub async fn build(
+    engine: &Engine,
+    options: BuildOptions,
+    context: ContextSource,
+    credentials: BTreeMap<String, AuthConfig>,
+    progress: Sender<Event>,
+) -> Result<Built> {
+    let request = request(&options)?;
+    let files = match context {
+        ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
+        ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
+    };
+    let env = environment(engine, &options, credentials);
+    let cancel = CancelOnDrop(request.cancel.clone());
+    let built = engine
+        .blocking(move |_| {
+            let mut tell = |event| {
+                if progress.blocking_send(event).is_err() {
+                    request.cancel.cancel();
+                }
+            };
+            builder::build(&env, files, &request, &mut tell).map_err(failed)
+        })
+        .await?;
+    drop(cancel);
+    for tag in &built.tags {
+        let attributes = BTreeMap::from([("name".to_owned(), tag.familiar())]);
+        events::emit(engine, "image", "tag", built.image_id.as_str(), &attributes);
+    }
+    Ok(built)
+}
+
+/// Stops the build's threads when nobody waits for them any more.
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// The builder's surroundings on this engine.
+pub(super) fn environment(
+    engine: &Engine,
+    options: &BuildOptions,
+    credentials: BTreeMap<String, AuthConfig>,
+) -> Env {
+    let parent = options.cgroup_parent.trim_matches('/');
+    Env {
+        store: engine.store().clone(),
+        db: engine.db().clone(),
+        cache_mounts: engine.config().root.join("cache-mounts"),
+        run: engine.config().run.join("build"),
+        network: network::provider(engine),
+        images: base_images(engine, credentials),
+        fetch: None,
+        cgroup_parent: if parent.is_empty() { "/dhow".to_owned() } else { format!("/{parent}") },
+        workers: 0,
+    }
+}
+
+/// Finds base images: here, or else in their registry.
+fn base_images(engine: &Engine, credentials: BTreeMap<String, AuthConfig>) -> Images {
+    let (engine, runtime) = (engine.clone(), Handle::current());
+    Arc::new(move |wanted| {
+        base_image(&engine, &runtime, &credentials, wanted).map_err(|e| Box::new(e) as BoxError)
+    })
+}
+
+fn base_image(
+    engine: &Engine,
+    runtime: &Handle,
+    credentials: &BTreeMap<String, AuthConfig>,
+    wanted: &ImageRequest,
+) -> Result<Image> {
+    if !wanted.pull {
+        match engine.store().resolve(&wanted.reference, Some(&wanted.platform)).map_err(Error::from) {
+            Err(e) if e.kind == Kind::NotFound => {}
+            found => return found.map(image),
+        }
+    }
+    let reference = Reference::parse(&wanted.reference).map_err(|e| Error::invalid(e.to_string()))?;
+    let options = PullOptions {
+        from_image: reference.to_string(),
+        platform: wanted.platform.to_string(),
+        ..PullOptions::default()
+    };
+    let auth = credentials.get(&reference.domain).cloned().unwrap_or_default();
+    // The builder tells how long this takes; the bytes of each layer are nobody's here.
+    let (sender, mut receiver) = mpsc::channel(16);
+    runtime.spawn(async move { while receiver.recv().await.is_some() {} });
+    runtime.block_on(images::pull(engine, options, auth, sender)).map(image)
+}
+
+fn image(found: store::Image) -> Image {
+    Image { digest: found.digest, manifest: found.manifest, config: found.config }
+}
+
+/// What the API's parameters ask of the builder.
+fn request(options: &BuildOptions) -> Result<Request> {
+    if !options.remote.is_empty() {
+        let message = format!("building from {} is not supported: send the files", options.remote);
+        return Err(Error::not_implemented(message));
+    }
+    if let Some(option) = options.security_opt.first() {
+        return Err(Error::invalid(format!("security option {option} is not supported in a build")));
+    }
+    let extras = &options.extras;
+    let tag = |text: &String| {
+        Reference::parse(text).map_err(|e| Error::invalid(format!("invalid tag {text:?}: {e}")))
+    };
+    let platform = match options.platform.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|e: oci::PlatformError| Error::invalid(e.to_string()))?),
+    };
+    let args = options.build_args.iter();
+    Ok(Request {
+        named_contexts: named_contexts(extras)?,
+        dockerfile: dockerfile(options),
+        target: Some(options.target.clone()).filter(|target| !target.is_empty()),
+        build_args: args.filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect(),
+        platform,
+        labels: options.labels.clone(),
+        tags: options.tags.iter().map(tag).collect::<Result<_>>()?,
+        no_cache: options.no_cache,
+        no_cache_filter: extras.no_cache_filter.clone(),
+        pull: options.pull,
+        network: network_mode(&options.network_mode)?,
+        secrets: secrets(extras)?,
+        extra_hosts: extra_hosts(&options.extra_hosts)?,
+        limits: limits(options)?,
+        squash: options.squash,
+        source_date_epoch: extras.source_date_epoch,
+        rewrite_timestamp: extras.rewrite_timestamp,
+        allow_insecure: extras.allow.iter().any(|allowed| allowed == "security.insecure"),
+        allow_host_network: extras.allow.iter().any(|allowed| allowed == "network.host"),
+        strict: extras.strict,
+        ..Request::default()
+    })
+}
+
+fn dockerfile(options: &BuildOptions) -> DockerfileSource {
+    match &options.extras.dockerfile {
+        Some(inline) => {
+            DockerfileSource::Text { name: inline.name.clone(), bytes: inline.text.clone().into_bytes() }
+        }
+        None => DockerfileSource::InContext(Some(options.dockerfile.clone()).filter(|path| !path.is_empty())),
+    }
+}
+
+fn named_contexts(extras: &BuildExtras) -> Result<BTreeMap<String, NamedContext>> {
+    let context = |(name, value): (&String, &String)| {
+        let context = match value.strip_prefix("docker-image://") {
+            Some(reference) => NamedContext::Image(reference.to_owned()),
+            None => NamedContext::Dir(directory(name, Path::new(value))?),
+        };
+        Ok((name.clone(), context))
+    };
+    extras.contexts.iter().map(context).collect()
+}
+
+/// A context's directory, which must be one, by its whole path.
+fn directory(name: &str, path: &Path) -> Result<PathBuf> {
+    if !path.is_absolute() {
+        return Err(Error::invalid(format!("build context {name}: path {} is not absolute", path.display())));
+    }
+    if !path.is_dir() {
+        return Err(Error::invalid(format!("build context {name}: {} is not a directory", path.display())));
+    }
+    Ok(path.to_owned())
+}
+
+fn network_mode(text: &str) -> Result<NetMode> {
+    Ok(match text {
+        "" | "default" | networks::DEFAULT => NetMode::Bridge,
+        "none" => NetMode::None,
+        "host" => NetMode::Host,
+        container if container.starts_with("container:") => {
+            return Err(Error::invalid("a build can't share a container's network"));
+        }
+        name => NetMode::Named(name.to_owned()),
+    })
+}
+
+fn secrets(extras: &BuildExtras) -> Result<BTreeMap<String, Vec<u8>>> {
+    let decode = |(id, text): (&String, &String)| {
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map_err(|e| Error::invalid(format!("secret {id} is not base64: {e}")))?;
+        Ok((id.clone(), bytes))
+    };
+    extras.secrets.iter().map(decode).collect()
+}
+
+fn extra_hosts(specs: &[String]) -> Result<Vec<(String, String)>> {
+    let entries = containers::etc::extra_hosts(specs, None)?;
+    let lines = entries.into_iter().flat_map(|entry| {
+        let address = entry.address.to_string();
+        entry.names.into_iter().map(move |name| (name, address.clone()))
+    });
+    Ok(lines.collect())
+}
+
+fn limits(options: &BuildOptions) -> Result<Limits> {
+    let resources = Resources {
+        memory: options.memory,
+        memory_swap: options.memory_swap,
+        cpu_shares: options.cpu_shares,
+        cpu_period: options.cpu_period,
+        cpu_quota: options.cpu_quota,
+        cpuset_cpus: options.cpuset_cpus.clone(),
+        cpuset_mems: options.cpuset_mems.clone(),
+        ..Resources::default()
+    };
+    Ok(Limits {
+        resources: Some(spec::resources::resources(&resources, &BTreeMap::new())?),
+        rlimits: spec::rlimits(&options.ulimits),
+        shm_size: u64::try_from(options.shm_size).ok().filter(|bytes| *bytes > 0),
+    })
+}
+
+/// The builder's error with the Dockerfile's lines before it.
+fn failed(error: builder::Error) -> Error {
+    let kind = match &error {
+        builder::Error::Dockerfile { .. }
+        | builder::Error::NoDockerfile { .. }
+        | builder::Error::NoTarget { .. }
+        | builder::Error::Ignore { .. }
+        | builder::Error::Context(_) => Kind::InvalidParameter,
+        builder::Error::Cancelled => Kind::Cancelled,
+        _ => Kind::System,
+    };
+    let excerpt = error.place().map(|place| place.excerpt.clone()).unwrap_or_default();
+    let mut failed = Error::new(kind, format!("{excerpt}{}", error.chain()));
+    failed.hint = error.hint();
+    failed
+}
