@@ -102,8 +102,8 @@ pub fn read(path: &Path) -> Result<Option<Network>, Error> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::File { attempt: "read", path: path.to_owned(), source }),
     };
-    let network: Network = serde_json::from_slice(&bytes)
-        .map_err(|source| Error::Document { path: path.to_owned(), source })?;
+    let network: Network =
+        serde_json::from_slice(&bytes).map_err(|source| Error::Document { path: path.to_owned(), source })?;
     match network.version {
         VERSION => Ok(Some(network)),
         version => Err(Error::Version { path: path.to_owned(), version }),
@@ -123,8 +123,8 @@ pub fn write(dir: &Path, network: &str, contents: Option<&Network>) -> Result<()
             _ => Ok(()),
         };
     };
-    let text = serde_json::to_vec(contents)
-        .map_err(|source| Error::Document { path: path.clone(), source })?;
+    let text =
+        serde_json::to_vec(contents).map_err(|source| Error::Document { path: path.clone(), source })?;
     let new = path.with_extension("new");
     std::fs::write(&new, text).map_err(file("write"))?;
     std::fs::rename(&new, &path).map_err(file("replace"))

@@ -71,7 +71,12 @@ pub enum Progress {
 
 impl Exchange {
     /// A sound question for these servers. Nothing is sent yet: [`Exchange::advance`] does.
-    pub fn new(packet: &[u8], transport: Transport, upstreams: &[Upstream], now: Instant) -> Option<Exchange> {
+    pub fn new(
+        packet: &[u8],
+        transport: Transport,
+        upstreams: &[Upstream],
+        now: Instant,
+    ) -> Option<Exchange> {
         let end = wire::question_end(packet)?;
         let mut query = packet.to_vec();
         let id = [query[0], query[1]];

@@ -73,7 +73,10 @@ mod tests {
     fn networks() -> Vec<Network> {
         vec![
             network("back.office", &[("db", "10.2.0.2"), ("v6 db.two", "fd00::9")]),
-            network("front", &[("Web www", "10.1.0.2 fd00::2"), ("two www", "10.1.0.3"), ("db", "10.1.0.4 fd00::4")]),
+            network(
+                "front",
+                &[("Web www", "10.1.0.2 fd00::2"), ("two www", "10.1.0.3"), ("db", "10.1.0.4 fd00::4")],
+            ),
         ]
     }
 

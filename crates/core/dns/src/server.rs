@@ -282,7 +282,9 @@ impl Server {
     }
 
     fn times_up(&mut self, now: Instant) {
-        let late = |(number, (exchange, _)): (&u64, &(Exchange, Asker))| (exchange.deadline <= now).then_some(*number);
+        let late = |(number, (exchange, _)): (&u64, &(Exchange, Asker))| {
+            (exchange.deadline <= now).then_some(*number)
+        };
         for number in self.exchanges.iter().filter_map(late).collect::<Vec<_>>() {
             let netns = self.netns.as_ref().map(AsFd::as_fd);
             if let Some((exchange, _)) = self.exchanges.get_mut(&number) {
@@ -290,7 +292,8 @@ impl Server {
                 self.progressed(number, progress, now);
             }
         }
-        let idle = |(number, client): (&u64, &Client)| (!client.busy && client.deadline <= now).then_some(*number);
+        let idle =
+            |(number, client): (&u64, &Client)| (!client.busy && client.deadline <= now).then_some(*number);
         for number in self.clients.iter().filter_map(idle).collect::<Vec<_>>() {
             self.forget(number);
         }

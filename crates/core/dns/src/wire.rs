@@ -203,7 +203,6 @@ impl Query {
         }
     }
 
-
     fn records(&self, data: impl Iterator<Item = RData>) -> Vec<Record> {
         let name = self.message.queries.first().map(|question| question.name().clone()).unwrap_or_default();
         data.map(|data| Record::from_rdata(name.clone(), TTL, data)).collect()

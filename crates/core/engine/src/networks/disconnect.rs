@@ -2,7 +2,7 @@
 
 use api::networks::DisconnectRequest;
 
-use super::{endpoints_of, find};
+use super::{endpoints_of, find, names};
 use crate::Engine;
 use crate::containers::{networking, record};
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ pub async fn disconnect(engine: &Engine, reference: &str, request: DisconnectReq
                 networking::detach(&endpoint);
                 engine.db().write(|tx| state::endpoints::delete(tx, &endpoint.document.endpoint.id))?;
                 networking::write_names(engine, &record)?;
+                names::publish_of(engine, &record.id, &[endpoint])?;
                 if let Some(plan) = network.plan() {
                     networking::announce(engine, &plan, &record.id, "disconnect");
                 }

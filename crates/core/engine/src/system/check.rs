@@ -40,11 +40,12 @@ struct Look<'e> {
 
 impl Look<'_> {
     fn all(&mut self) {
-        let parts: [(&str, fn(&mut Self) -> Result<()>); 9] = [
+        let parts: [(&str, fn(&mut Self) -> Result<()>); 10] = [
             ("containers", Self::containers),
             ("container directories", Self::container_dirs),
             ("monitors", Self::run_dirs),
             ("endpoints", Self::endpoints),
+            ("names", Self::names),
             ("network objects", Self::network_objects),
             ("control groups", Self::cgroups),
             ("execs", Self::execs),
@@ -216,6 +217,16 @@ impl Look<'_> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Files of names that do not say what the definitions say.
+    fn names(&mut self) -> Result<()> {
+        for id in networks::names::stale(self.engine)? {
+            self.mend("network", &id, "the published names of its containers are not up to date", |engine| {
+                networks::names::publish(engine, &BTreeSet::from([id.clone()]))
+            });
+        }
+        Ok(())
     }
 
     /// Objects in the kernel that no definition names.

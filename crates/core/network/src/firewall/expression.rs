@@ -112,9 +112,7 @@ fn destination_kind(item: Message, to: Register) -> Message {
 }
 
 fn load(item: Message, to: Register, value: &[u8]) -> Message {
-    named(item, "immediate", |data| {
-        data.be32(1, to.number()).nest(2, |nested| nested.bytes(1, value))
-    })
+    named(item, "immediate", |data| data.be32(1, to.number()).nest(2, |nested| nested.bytes(1, value)))
 }
 
 fn bitwise(item: Message, register: Register, mask: &[u8]) -> Message {

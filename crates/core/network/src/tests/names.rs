@@ -12,11 +12,13 @@ const SERVER: &str = "127.0.0.11:53";
 fn questions_find_the_newest_sockets() {
     let container = Space(create_namespace().unwrap());
     // What serves names in the container itself has port 53, before and after.
-    let own = container.run(|| (UdpSocket::bind("0.0.0.0:53").unwrap(), TcpListener::bind("0.0.0.0:53").unwrap()));
+    let own =
+        container.run(|| (UdpSocket::bind("0.0.0.0:53").unwrap(), TcpListener::bind("0.0.0.0:53").unwrap()));
     let old = names::listen(container.0.as_fd()).unwrap();
     let new = names::listen(container.0.as_fd()).unwrap();
     drop((own, old));
-    let own = container.run(|| (UdpSocket::bind("0.0.0.0:53").unwrap(), TcpListener::bind("0.0.0.0:53").unwrap()));
+    let own =
+        container.run(|| (UdpSocket::bind("0.0.0.0:53").unwrap(), TcpListener::bind("0.0.0.0:53").unwrap()));
     let (udp, tcp) = (UdpSocket::from(new.udp), TcpListener::from(new.tcp));
 
     let client = container.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
