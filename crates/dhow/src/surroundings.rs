@@ -31,7 +31,8 @@ impl Places {
     /// From the variables. They are handed on to monitors and clean-ups, which run elsewhere, so they must be
     /// absolute.
     pub fn read() -> Result<Places, String> {
-        let place = |name: &str, default: &str| match std::env::var_os(name).filter(|value| !value.is_empty()) {
+        let place = |name: &str, default: &str| match std::env::var_os(name).filter(|value| !value.is_empty())
+        {
             None => Ok(PathBuf::from(default)),
             Some(value) if Path::new(&value).is_absolute() => Ok(PathBuf::from(value)),
             Some(value) => Err(format!("{name} must be an absolute path: {}", value.to_string_lossy())),

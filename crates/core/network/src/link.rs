@@ -304,7 +304,8 @@ pub(crate) fn parse_route(received: &Received) -> Option<IpNet> {
 pub(crate) fn parse_default_route(received: &Received) -> Option<u32> {
     const MAIN: u8 = 254;
     let header = &received.payload;
-    let is_default = header.first() == Some(&AF_INET) && header.get(1) == Some(&0) && header.get(4) == Some(&MAIN);
+    let is_default =
+        header.first() == Some(&AF_INET) && header.get(1) == Some(&0) && header.get(4) == Some(&MAIN);
     let attributes = received.attributes(ROUTE_HEADER);
     attributes.find_kind(RTA_OIF).filter(|_| is_default).and_then(number)
 }

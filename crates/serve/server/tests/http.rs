@@ -95,16 +95,25 @@ async fn versions_out_of_range_are_refused_with_dockers_words() {
     let world = world().await;
     let old = world.get("/v1.12/info").await;
     assert_eq!(old.status, 400);
-    assert!(old.body.contains("client version 1.12 is too old. Minimum supported API version is 1.24"), "{}", old.body);
+    assert!(
+        old.body.contains("client version 1.12 is too old. Minimum supported API version is 1.24"),
+        "{}",
+        old.body
+    );
     let new = world.get("/v1.99/info").await;
     assert_eq!(new.status, 400);
-    assert!(new.body.contains("client version 1.99 is too new. Maximum supported API version is 1.51"), "{}", new.body);
+    assert!(
+        new.body.contains("client version 1.99 is too new. Maximum supported API version is 1.51"),
+        "{}",
+        new.body
+    );
 }
 
 #[tokio::test]
 async fn unknown_pages() {
     let world = world().await;
-    for target in ["/nope", "/", "/v1.41/../info", "/v1.41", "/containers//json", "/v1.41//info", "/_ping/x"] {
+    for target in ["/nope", "/", "/v1.41/../info", "/v1.41", "/containers//json", "/v1.41//info", "/_ping/x"]
+    {
         let answer = world.get(target).await;
         assert_eq!((answer.status, answer.body.trim()), (404, r#"{"message":"page not found"}"#), "{target}");
     }
@@ -144,7 +153,16 @@ async fn swarm_is_refused_as_docker_does() {
 async fn bad_bodies_are_bad_requests() {
     let world = world().await;
     let deep = format!(r#"{{"Image":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    for body in ["{", "[]", "nul", r#"{"Image":1}"#, "{} {}", "\u{1}", r#"{"HostConfig":{"Memory":1e99}}"#, deep.as_str()] {
+    for body in [
+        "{",
+        "[]",
+        "nul",
+        r#"{"Image":1}"#,
+        "{} {}",
+        "\u{1}",
+        r#"{"HostConfig":{"Memory":1e99}}"#,
+        deep.as_str(),
+    ] {
         let answer = world.post("/containers/create", body).await;
         assert_eq!(answer.status, 400, "{body:.40}: {}", answer.body);
         assert!(answer.body.starts_with(r#"{"message":""#), "{}", answer.body);
@@ -180,7 +198,9 @@ async fn bad_queries_are_bad_requests() {
         let answer = world.get(target).await;
         assert_eq!(answer.status, 400, "{target}: {}", answer.body);
     }
-    for target in ["/containers/x/resize?h=-1&w=1", "/containers/x/resize", "/containers/x/stop?t=x", "/images/create"] {
+    for target in
+        ["/containers/x/resize?h=-1&w=1", "/containers/x/resize", "/containers/x/stop?t=x", "/images/create"]
+    {
         assert_eq!(world.post(target, "").await.status, 400, "{target}");
     }
 }
