@@ -39,8 +39,13 @@ pub(crate) struct Connected {
 /// Brings up the network of a container that is about to start, and writes its `/etc` files.
 pub(crate) fn connect(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<Connected> {
     let mode = record.document.host_config.network_mode.as_str();
-    let own =
-        |network, namespace| Connected { network, namespace, dns: None, held: Vec::new(), names_of: record.id.clone() };
+    let own = |network, namespace| Connected {
+        network,
+        namespace,
+        dns: None,
+        held: Vec::new(),
+        names_of: record.id.clone(),
+    };
     if let Some(other) = mode.strip_prefix("container:") {
         return join(engine, other);
     }

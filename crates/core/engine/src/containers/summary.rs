@@ -7,8 +7,8 @@ use api::networks::{EndpointIpamConfig, EndpointSettings};
 
 use super::ports;
 use super::record::Record;
-use crate::networks::{EndpointRecord, address, names};
 use crate::Engine;
+use crate::networks::{EndpointRecord, address, names};
 
 /// The settings of each network that a container is defined to join, with what an endpoint has if it runs.
 pub(crate) fn networks(

@@ -107,7 +107,8 @@ fn contents(tx: &state::Tx<'_>, id: &str) -> Result<Option<Network>> {
 /// The networks whose file does not say what the database says.
 pub(crate) fn stale(engine: &Engine) -> Result<BTreeSet<String>> {
     let dir = dir(engine);
-    let mut networks: BTreeSet<String> = endpoints::list(&dir).during("list published names")?.into_iter().collect();
+    let mut networks: BTreeSet<String> =
+        endpoints::list(&dir).during("list published names")?.into_iter().collect();
     networks.extend(engine.db().read(state::networks::list)?.into_iter().map(|row| row.id));
     let mut stale = BTreeSet::new();
     for id in networks {
