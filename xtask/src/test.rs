@@ -21,7 +21,9 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
     let services =
         setup::debian("services", &["nginx-light", "postgresql", "redis-server", "python3-minimal"])?;
     let mut tests = cargo(&["test", "--workspace"]);
-    tests.args(filter.iter().flat_map(|word| ["--".as_ref(), word.as_str()]));
+    if !filter.is_empty() {
+        tests.arg("--").args(filter);
+    }
     tests.env("DHOW_TEST_BINARY", &binary).env("DHOW_TEST_SERVICES", &services);
     shell::run(&mut tests)?;
     before.compare(&Snapshot::take()?)

@@ -35,6 +35,9 @@ struct Args {
     /// Allow TCP addresses that other machines reach: whoever reaches them owns this machine
     #[arg(long)]
     allow_remote: bool,
+    /// Name by which TCP clients may address this server, besides its host name; may be repeated
+    #[arg(long, value_name = "name")]
+    server_name: Vec<String>,
     args: Vec<String>,
 }
 
@@ -68,6 +71,7 @@ pub fn main(surroundings: &Surroundings, globals: Globals) -> ExitCode {
 }
 
 fn run(surroundings: &Surroundings, globals: &Globals, mut args: Args) -> anyhow::Result<()> {
+    super::logging::start(&Globals { debug: globals.debug || args.debug, ..globals.clone() });
     args.hosts.extend(globals.hosts.iter().cloned());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(surroundings, args));
@@ -96,7 +100,7 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
             tracing::error!(%error, "start containers by their restart policies");
         }
     });
-    server::serve(engine, listeners, Vec::new(), shutdown).await;
+    server::serve(engine, listeners, args.server_name, shutdown).await;
     Ok(())
 }
 

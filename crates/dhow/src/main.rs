@@ -42,10 +42,10 @@ fn command_line() -> ExitCode {
         Ok(globals) => globals,
         Err(error) => return fail(&error),
     };
-    logging::start(&globals);
     if globals.args.first().is_some_and(|word| word == "daemon") {
         return daemon::main(&surroundings, globals);
     }
+    logging::start(&globals);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),

@@ -67,22 +67,18 @@ impl Overlay {
     }
 
     fn mount_layers(&self) -> Result<OwnedFd, Error> {
+        if !takes_layers_one_by_one() {
+            return page::mount(self).map_err(|source| Error::Mount {
+                fs_type: "overlay".to_owned(),
+                log: format!("{} layers", self.lower.len()),
+                source,
+            });
+        }
         let mut fs = Context::open("overlay")?;
-        // The directories are named through descriptors when their paths are too long for fsconfig (255
-        // bytes).
+        // The directories are named through descriptors when their paths are too long for fsconfig.
         let mut held = Vec::new();
-        let lower = self.lower.iter().map(|p| short(p, &mut held)).collect::<Result<Vec<_>, _>>()?;
-        if !self.append_lower(&mut fs, &lower)? {
-            let joined = lower.join(":");
-            if joined.len() > page::FSCONFIG_MAX {
-                return page::mount(self).map_err(|source| Error::Mount {
-                    fs_type: "overlay".to_owned(),
-                    log: format!("{} layers", lower.len()),
-                    source,
-                });
-            }
-            fs = Context::open("overlay")?;
-            fs.set("lowerdir", &joined)?;
+        for layer in &self.lower {
+            fs.set("lowerdir+", &short(layer, &mut held)?)?;
         }
         if let Some(upper) = &self.upper {
             fs.set("upperdir", &short(upper, &mut held)?)?;
@@ -98,21 +94,15 @@ impl Overlay {
         fs.create()?;
         fs.mount(MountAttrFlags::empty())
     }
+}
 
-    /// Adds the layers one by one; `false` when the kernel (before 6.5) doesn't know how.
-    fn append_lower(&self, fs: &mut Context, lower: &[String]) -> Result<bool, Error> {
-        for (at, dir) in lower.iter().enumerate() {
-            match fs.set("lowerdir+", dir) {
-                Err(Error::Option { source, .. })
-                    if at == 0 && source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
-                {
-                    return Ok(false);
-                }
-                other => other?,
-            }
-        }
-        Ok(true)
-    }
+/// Whether overlayfs knows `lowerdir+` (Linux 6.5). Asking it costs a line in the kernel's log where it doesn't, because
+/// older ones look at their options only when all are there.
+fn takes_layers_one_by_one() -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0_u32));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 5)
 }
 
 /// A name for a directory that fits into an fsconfig string and holds no separator.

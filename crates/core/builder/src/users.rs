@@ -5,6 +5,9 @@ use sys::root::Root;
 /// Files larger than this are no user database.
 const LIMIT: u64 = 4 << 20;
 
+/// A larger number is none that the kernel would take for what it says: -1 changes nothing (CVE-2024-40635).
+const MAX_ID: u32 = i32::MAX as u32;
+
 /// The image's databases.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
@@ -30,7 +33,8 @@ impl Users {
         Self { passwd: text("/etc/passwd"), group: text("/etc/group") }
     }
 
-    /// `USER`: a number without an entry has group 0; without a group of its own the user's groups come along.
+    /// `USER`: a number without an entry has group 0; without a group of its own the user's groups come along. The primary
+    /// group is always among the supplementary ones (CVE-2022-36109).
     pub fn process(&self, spec: &str) -> Result<Identity, String> {
         if spec.is_empty() {
             return self.process("0");
@@ -44,11 +48,17 @@ impl Users {
                 return Err(format!("unable to find user {user}: no matching entries in passwd file"));
             }
         };
-        if let Some(group) = group {
-            return Ok(Identity { uid, gid: self.gid(group)?, groups: Vec::new() });
+        let (gid, mut groups) = match (group, entry) {
+            (Some(group), _) => (self.gid(group)?, Vec::new()),
+            (None, Some((name, _, gid))) => (gid, self.groups_of(name)),
+            (None, None) => (0, Vec::new()),
+        };
+        if [uid, gid].into_iter().any(|id| id > MAX_ID) {
+            return Err(format!("uids and gids must be in range 0-{MAX_ID}: {spec}"));
         }
-        let gid = entry.map_or(0, |(_, _, gid)| gid);
-        let groups = entry.map(|(name, _, _)| self.groups_of(name)).unwrap_or_default();
+        if !groups.contains(&gid) {
+            groups.insert(0, gid);
+        }
         Ok(Identity { uid, gid, groups })
     }
 
@@ -133,12 +143,12 @@ mod tests {
     fn processes() {
         let who = |uid, gid, groups: &[u32]| Ok(Identity { uid, gid, groups: groups.to_vec() });
         let users = users();
-        assert_eq!(users.process(""), who(0, 0, &[]));
-        assert_eq!(users.process("app"), who(1000, 1001, &[50]));
-        assert_eq!(users.process("1000"), who(1000, 1001, &[50]));
-        assert_eq!(users.process("app:staff"), who(1000, 50, &[]));
-        assert_eq!(users.process("77"), who(77, 0, &[]));
-        assert_eq!(users.process("77:88"), who(77, 88, &[]));
+        assert_eq!(users.process(""), who(0, 0, &[0]));
+        assert_eq!(users.process("app"), who(1000, 1001, &[1001, 50]));
+        assert_eq!(users.process("1000"), who(1000, 1001, &[1001, 50]));
+        assert_eq!(users.process("app:staff"), who(1000, 50, &[50]));
+        assert_eq!(users.process("77"), who(77, 0, &[0]));
+        assert_eq!(users.process("77:88"), who(77, 88, &[88]));
         assert_eq!(
             users.process("nope").unwrap_err(),
             "unable to find user nope: no matching entries in passwd file"
@@ -147,7 +157,8 @@ mod tests {
             users.process("0:nope").unwrap_err(),
             "unable to find group nope: no matching entries in group file"
         );
-        assert_eq!(Users::default().process("0"), who(0, 0, &[]));
+        assert!(users.process("4294967295").is_err() && users.process("0:4294967295").is_err());
+        assert_eq!(Users::default().process("0"), who(0, 0, &[0]));
     }
 
     #[test]

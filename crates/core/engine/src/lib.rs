@@ -94,7 +94,7 @@ impl Engine {
             private_dir(&config.run.join(name), 0o700)?;
         }
         containers::skeleton::ensure(&config.root)?;
-        let db = state::Db::open(&config.root.join("state.db")).during("open the database")?;
+        let db = state::Db::open(config.root.join("state.db")).during("open the database")?;
         let store = store::Store::open(&config.root, &db).during("open the store")?;
         let mark = ids::mark(&config.root);
         let engine = Engine { inner: Arc::new(Inner { config, db, store, mark }) };

@@ -16,9 +16,6 @@ use rustix::thread::UnshareFlags;
 
 use super::Overlay;
 
-/// The longest value that `fsconfig` takes.
-pub(super) const FSCONFIG_MAX: usize = 255;
-
 /// Mounts `overlay`, detached.
 pub(super) fn mount(overlay: &Overlay) -> io::Result<OwnedFd> {
     std::thread::scope(|scope| {

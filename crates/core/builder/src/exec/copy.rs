@@ -73,7 +73,7 @@ pub(crate) fn read(
                 let from = tree(root, context, &cancelled);
                 let matches = select::select(&from, path, &exclude).map_err(fail)?;
                 for found in &matches {
-                    read.extend(digest::entries(&from, &found.items, &session.env.db).map_err(fail)?);
+                    read_match(session, copy, &from, found, &mut read).map_err(fail)?;
                 }
                 prepared.matches.insert(i, matches);
             }
@@ -81,6 +81,35 @@ pub(crate) fn read(
     }
     prepared.view = view;
     Ok(digest::summarise(read, LISTED))
+}
+
+/// Digests of one match: its entries, and of what is around them what shows in the result.
+fn read_match(
+    session: &Session<'_>,
+    copy: &Copy,
+    from: &Tree<'_>,
+    found: &Match,
+    read: &mut BTreeMap<String, String>,
+) -> Result<(), crate::files::Error> {
+    let real = &found.items[0].path;
+    if &found.path != real {
+        // The name of a link that a pattern found is the name of the copy.
+        read.insert(format!("link /{}", found.path.display()), format!("/{}", real.display()));
+    }
+    let mut entries = digest::entries(from, &found.items, &session.env.db)?;
+    if copy.parents {
+        for parent in found.path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
+            let own = from.entry(parent)?;
+            entries.extend(digest::entries(from, &[own], &session.env.db)?);
+        }
+    } else if found.is_dir
+        && let Some(_) = entries.remove(&format!("/{}", real.display()))
+    {
+        // A top directory lends its content alone: mode and owner of the new one are the destination's.
+        read.entry(format!("/{}", real.display())).or_insert_with(|| "top".into());
+    }
+    read.extend(entries);
+    Ok(())
 }
 
 /// Sources and destination, after the decision about a trailing comment.

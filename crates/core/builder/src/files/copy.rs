@@ -1,6 +1,7 @@
 //! Writing what a `COPY` selected into a file system, as BuildKit does it.
 //!
-//! * A directory's content is merged into the destination; a top directory that exists keeps its own mode, owner and time.
+//! * A directory's content is merged into the destination. The top directory is the destination's own: one that exists stays
+//!   as it is, a new one belongs to root (or `--chown`) with mode 0755 (or `--chmod`), whatever the source's is.
 //! * A file replaces whatever has its name, but a directory. A link at the very destination is followed inside the root.
 //! * Files of a context belong to root unless `--chown` says otherwise; files of a stage keep their owner.
 //! * Times, set-id bits, extended attributes and hard links within one source are kept.
@@ -11,7 +12,7 @@ use super::{Error, digest, io, real};
 use crate::mode::Change;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -49,10 +50,18 @@ impl Writer<'_> {
         let to = self.resolve(dest)?;
         if found.is_dir {
             let created = self.make_dirs(&to)?;
-            return self.copy_items(tree, &found.items, &to, created);
+            self.copy_items(tree, &found.items, &to, false)?;
+            return if created { self.own_top(&to, &found.items[0]) } else { Ok(()) };
         }
         let to = self.file_target(&to, &found.name, dest.ends_with('/'), many)?;
         self.copy_items(tree, &found.items, &to, true)
+    }
+
+    /// Gives a top directory that was made its mode, owner and the source's time.
+    fn own_top(&self, to: &Path, source: &Item) -> Result<(), Error> {
+        let mode = self.mode.as_ref().map_or(0o755, |change| change.apply(0o755, true));
+        let times = times_of(&source.stat).map(|t| (t.last_access, t.last_modification));
+        self.apply(to, &Meta { mode, owner: self.owner.unwrap_or((0, 0)), times })
     }
 
     /// As [`Writer::copy`], keeping the source's directories (from the `/./` in it on).
@@ -342,14 +351,19 @@ fn times_of(stat: &Stat) -> Option<Timestamps> {
     Some(Timestamps { last_access: omit, last_modification: modified })
 }
 
+/// The attributes that a copy carries over: capabilities and the user's.
+pub(super) fn carried_xattrs(tree: &Tree<'_>, path: &Path) -> Vec<(OsString, Vec<u8>)> {
+    let mut names = tree.root.xattr_names(path).unwrap_or_default();
+    names.retain(|n| n.as_bytes() == b"security.capability" || n.as_bytes().starts_with(b"user."));
+    names.sort();
+    let value = |name: OsString| Some((tree.root.xattr(path, &name).ok()??, name));
+    names.into_iter().filter_map(value).map(|(value, name)| (name, value)).collect()
+}
+
 /// Copies capabilities and user attributes. What the destination refuses is left out, as BuildKit does.
 fn copy_xattrs(tree: &Tree<'_>, from: &Path, root: &Root, to: &Path) {
-    for name in tree.root.xattr_names(from).unwrap_or_default() {
-        let bytes = name.as_bytes();
-        let wanted = bytes == b"security.capability" || bytes.starts_with(b"user.");
-        if wanted && let Ok(Some(value)) = tree.root.xattr(from, &name) {
-            let _ = root.set_xattr(to, &name, &value);
-        }
+    for (name, value) in carried_xattrs(tree, from) {
+        let _ = root.set_xattr(to, &name, &value);
     }
 }
 

@@ -1,6 +1,7 @@
-//! Digests of what a `COPY` reads: names, types, modes, owners and contents, but no times, so that a fresh checkout of
-//! the same files is the same thing.
+//! Digests of what a `COPY` reads: names, types, modes, owners, contents and the extended attributes that are carried over,
+//! but no times, so that a fresh checkout of the same files is the same thing.
 
+use super::copy::carried_xattrs;
 use super::walk::{Item, Tree};
 use super::{Error, io};
 use oci::Digest;
@@ -30,7 +31,7 @@ pub fn entries(tree: &Tree<'_>, items: &[Item], db: &Db) -> Result<BTreeMap<Stri
             (None, _) => None,
             (Some(_), Some(digest)) => Some(digest),
             (Some(stamp), None) => {
-                let digest = content(tree, &item.path)?;
+                let digest = with_xattrs(tree, &item.path, content(tree, &item.path)?);
                 fresh.push((*stamp, digest.clone()));
                 Some(digest)
             }
@@ -87,6 +88,23 @@ fn content(tree: &Tree<'_>, path: &Path) -> Result<Digest, Error> {
     }
 }
 
+/// A digest of the content and of the attributes; the content's own where there are none, which is nearly always. Setting
+/// an attribute moves the time of change, so a stamp stands for both.
+fn with_xattrs(tree: &Tree<'_>, path: &Path, content: Digest) -> Digest {
+    let attributes = carried_xattrs(tree, path);
+    if attributes.is_empty() {
+        return content;
+    }
+    let mut hash = Sha256::new_with_prefix(content.to_string());
+    for (name, value) in attributes {
+        for part in [name.as_bytes(), &value] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    Digest::from_sha256(hash.finalize().into())
+}
+
 /// One entry as text, everything that COPY carries over in it.
 fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Digest>) -> String {
     let stat = &item.stat;
@@ -96,7 +114,13 @@ fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Digest>) -> String {
         FileType::RegularFile => {
             format!("file {mode:o}{owner} {}", content.map_or_else(String::new, ToString::to_string))
         }
-        FileType::Directory => format!("dir {mode:o}{owner}"),
+        FileType::Directory => {
+            let empty = Digest::sha256(b"");
+            match with_xattrs(tree, &item.path, empty.clone()) {
+                same if same == empty => format!("dir {mode:o}{owner}"),
+                attributes => format!("dir {mode:o}{owner} {attributes}"),
+            }
+        }
         FileType::Symlink => {
             let target = item.target.as_deref().unwrap_or(Path::new(""));
             format!("link{owner} {}", Digest::sha256(target.as_os_str().as_bytes()))

@@ -48,6 +48,14 @@ impl Tree<'_> {
         Ok(items)
     }
 
+    /// One entry alone, links in its path resolved.
+    pub fn entry(&self, path: &Path) -> Result<Item, Error> {
+        let path = super::real::path(self.root, path)?;
+        let stat = self.root.lstat(&path).map_err(io("stat", &path))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        Ok(Item { path, relative: PathBuf::new(), kind, stat, target: None })
+    }
+
     /// Whether `path` is ignored, and what its children inherit.
     fn inherited(&self, path: &Path) -> (bool, Inherited) {
         let Some(ignore) = self.ignore else { return (false, Inherited::default()) };

@@ -1,7 +1,7 @@
 //! What is taken from the cache, and what is not.
 
 use crate::fixture::Fixture;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 const FILE: &str =
     "FROM base\nWORKDIR /app\nCOPY package.json .\nRUN echo install\nCOPY . .\nRUN echo build\n";
@@ -41,6 +41,25 @@ fn times_do_not_count_but_modes_do() {
     assert_eq!(f.build(file).ok().ran, 0);
     std::fs::set_permissions(f.context().join("a"), PermissionsExt::from_mode(0o700)).unwrap();
     assert_eq!(f.build(file).ok().ran, 1);
+}
+
+#[test]
+fn attributes_names_of_links_and_directories_around_count() {
+    let f = Fixture::new();
+    f.file("a", "1").file("p/q/x", "x");
+    let context = f.context();
+    symlink("a", context.join("link-one")).unwrap();
+    let file = "FROM base\nCOPY a /\nCOPY link-* /links/\nCOPY --parents p/q/x /parents/\n";
+    f.build(file).ok();
+    std::fs::rename(context.join("link-one"), context.join("link-two")).unwrap();
+    let renamed = f.build(file);
+    assert!(f.rootfs(renamed.ok()).lstat("/links/link-two").is_ok());
+    std::fs::set_permissions(context.join("p"), PermissionsExt::from_mode(0o711)).unwrap();
+    assert_eq!(f.build(file).ok().ran, 1);
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(context.join("a"), "user.note", b"n", flags).unwrap();
+    assert_eq!(f.build(file).ok().ran, 3);
+    assert_eq!(f.build(file).ok().ran, 0);
 }
 
 #[test]

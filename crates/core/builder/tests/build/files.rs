@@ -78,6 +78,34 @@ fn owners_modes_and_times() {
 }
 
 #[test]
+fn a_new_top_directory_is_the_destinations_own() {
+    let f = Fixture::new();
+    f.file("d/in/x", "x");
+    for dir in ["d", "d/in", ""] {
+        std::fs::set_permissions(f.context().join(dir), PermissionsExt::from_mode(0o700)).unwrap();
+    }
+    let file = "FROM base AS one\nRUN mkdir -p /h/in && touch /h/in/x && chown -R 7:8 /h && chmod -R 700 /h\nFROM base\n\
+                COPY d /d\nCOPY . /all\nCOPY --chown=5 --chmod=711 d /own\nCOPY --from=one /h /stage\n\
+                COPY --from=one /h /tmp\n";
+    let outcome = f.build(file);
+    let root = f.rootfs(outcome.ok());
+    let stat = |path: &str| {
+        let s = root.lstat(path).unwrap();
+        (s.st_uid, s.st_gid, s.st_mode & 0o7777)
+    };
+    assert_eq!(stat("/d"), (0, 0, 0o755));
+    assert_eq!(stat("/d/in"), (0, 0, 0o700));
+    assert_eq!(stat("/all"), (0, 0, 0o755));
+    assert_eq!(stat("/own"), (5, 5, 0o711));
+    assert_eq!(stat("/stage"), (0, 0, 0o755));
+    assert_eq!(stat("/stage/in"), (7, 8, 0o700));
+    assert_eq!(stat("/tmp"), (0, 0, 0o1777));
+    // The mode of the context's own folder is nobody's business: it is another one where it was sent over the wire.
+    std::fs::set_permissions(f.context(), PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(f.build(file).ok().ran, 0);
+}
+
+#[test]
 fn archives_are_unpacked_by_add_alone() {
     let f = Fixture::new();
     f.file("in/a.txt", "packed");

@@ -194,7 +194,7 @@ fn stat(place: &Place) -> std::io::Result<PathStat> {
     let is_link = FileType::from_raw_mode(found.st_mode) == FileType::Symlink;
     // Where the link leads in the container, as far as it can be told.
     let link_target = if is_link { target(place) } else { String::new() };
-    let seconds = jiff::Timestamp::new(found.st_mtime as i64, found.st_mtime_nsec as i32).unwrap_or_default();
+    let seconds = jiff::Timestamp::new(found.st_mtime, found.st_mtime_nsec as i32).unwrap_or_default();
     Ok(PathStat {
         name: place.name.clone(),
         size: found.st_size,

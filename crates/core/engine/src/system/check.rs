@@ -38,9 +38,12 @@ struct Look<'e> {
     findings: Vec<Finding>,
 }
 
-impl Look<'_> {
+/// A check of one kind of thing.
+type Part<'e> = fn(&mut Look<'e>) -> Result<()>;
+
+impl<'e> Look<'e> {
     fn all(&mut self) {
-        let parts: [(&str, fn(&mut Self) -> Result<()>); 10] = [
+        let parts: [(&str, Part<'e>); 10] = [
             ("containers", Self::containers),
             ("container directories", Self::container_dirs),
             ("monitors", Self::run_dirs),

@@ -268,7 +268,7 @@ mod tests {
         let mut file = File::create(&path).unwrap();
         write!(file, "garbage\n{{\"Type\":\"container\",\"Action\":\"die\"}}\n{{\"Type\":\"im").unwrap();
         assert_eq!(tail.batch().unwrap().len(), 1);
-        write!(file, "age\",\"Action\":\"pull\"}}\n").unwrap();
+        writeln!(file, "age\",\"Action\":\"pull\"}}").unwrap();
         assert_eq!(tail.batch().unwrap()[0].typ, "image");
     }
 }

@@ -164,7 +164,7 @@ fn backing(engine: &Engine) -> String {
     const BTRFS: i64 = 0x9123_683e;
     const TMPFS: i64 = 0x0102_1994;
     const OVERLAY: i64 = 0x794c_7630;
-    let magic = rustix::fs::statfs(&engine.config().root).map_or(0, |s| s.f_type as i64);
+    let magic = rustix::fs::statfs(&engine.config().root).map_or(0, |s| s.f_type);
     match magic {
         EXT4 => "extfs",
         XFS => "xfs",

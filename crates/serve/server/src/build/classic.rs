@@ -1,6 +1,7 @@
 //! The classic builder's text from the events of a build that runs steps side by side.
 //!
 //! Classic output is in order: the oldest unfinished step is shown as it happens, what later steps say waits.
+//! Steps of no instruction (reading the context, looking base images up) have no title; what they print is shown.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ pub struct Classic {
 #[derive(Default)]
 struct Step {
     waiting: String,
+    shows_cache: bool,
+    is_export: bool,
     ended: bool,
 }
 
@@ -24,16 +27,30 @@ impl Classic {
     pub fn text(&mut self, event: BuildEvent) -> Vec<JsonMessage> {
         match event {
             BuildEvent::StepStarted { id, name, instruction, .. } => {
-                let title = title(id, &name, &instruction);
-                self.step(id).waiting.push_str(&title);
+                let step = self.step(id);
+                step.is_export = name.starts_with("exporting");
+                if !instruction.is_empty() {
+                    step.waiting.push_str(&title(id, &name, &instruction));
+                    // A base image is there, or it is not: nothing was done before.
+                    step.shows_cache =
+                        !instruction.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("from "));
+                }
             }
             BuildEvent::StepCached { id } => {
                 let step = self.step(id);
-                step.waiting.push_str(" ---> Using cache\n");
+                if step.shows_cache {
+                    step.waiting.push_str(" ---> Using cache\n");
+                }
                 step.ended = true;
             }
             BuildEvent::StepMissed { .. } => {}
-            BuildEvent::StepLog { id, text, .. } => self.step(id).waiting.push_str(&text),
+            BuildEvent::StepLog { id, text, .. } => {
+                // The last lines of the answer name the image and its tags.
+                let step = self.step(id);
+                if !step.is_export {
+                    step.waiting.push_str(&text);
+                }
+            }
             BuildEvent::StepDone { id, .. } | BuildEvent::StepError { id, .. } => self.step(id).ended = true,
             BuildEvent::Warning { message, file, line, .. } => {
                 return vec![JsonMessage::stream(format!("[Warning] {file}:{line}: {message}\n"))];
@@ -64,8 +81,7 @@ fn title(id: u64, name: &str, instruction: &str) -> String {
     let label = name.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or("", |(label, _)| label);
     let number = label.rsplit(' ').next().filter(|number| number.contains('/'));
     let number = number.map_or_else(|| id.to_string(), str::to_owned);
-    let title = if instruction.is_empty() { name } else { instruction };
-    format!("Step {number} : {}\n", title.replace('\n', " "))
+    format!("Step {number} : {}\n", instruction.replace('\n', " "))
 }
 
 #[cfg(test)]
@@ -95,15 +111,20 @@ mod tests {
             log(2, "two\n"),
             log(1, "one\n"),
             BuildEvent::StepDone { id: 2, millis: 1 },
-            BuildEvent::StepDone { id: 1, millis: 1 },
-            started(3, "export", ""),
-            BuildEvent::StepCached { id: 3 },
+            BuildEvent::StepCached { id: 1 },
+            started(3, "[internal] load metadata", ""),
+            log(3, "pulling\n"),
+            BuildEvent::StepDone { id: 3, millis: 1 },
+            started(4, "[2/2] RUN c", "RUN c"),
+            BuildEvent::StepCached { id: 4 },
+            started(5, "exporting to image", ""),
+            log(5, "writing\n"),
         ];
         let text: String =
             events.into_iter().flat_map(|event| classic.text(event)).map(|m| m.stream).collect();
         assert_eq!(
             text,
-            "Step 1/2 : FROM a\none\nStep 2/2 : RUN b\ntwo\nStep 3 : export\n ---> Using cache\n"
+            "Step 1/2 : FROM a\none\nStep 2/2 : RUN b\ntwo\npulling\nStep 2/2 : RUN c\n ---> Using cache\n"
         );
     }
 }
