@@ -175,22 +175,20 @@ impl Query {
                 reply.answers = self.records(name.map(|name| RData::PTR(PTR(name))).into_iter());
             }
         }
-        let most = limit / self.record_size();
-        if reply.answers.len() > most {
-            reply.metadata.truncation = true;
-            reply.answers.truncate(most);
-        }
+        let mut most = limit / self.record_size();
         loop {
-            match reply.to_vec() {
-                Ok(packet) if packet.len() <= limit || reply.answers.is_empty() => return packet,
-                Err(_) if reply.answers.is_empty() => {
-                    return refusal(reply.metadata.id.to_be_bytes(), 0, ResponseCode::ServFail);
-                }
-                _ => {
-                    reply.metadata.truncation = true;
-                    reply.answers.pop();
-                }
+            if reply.answers.len() > most {
+                reply.metadata.truncation = true;
+                reply.answers.truncate(most);
             }
+            let count = reply.answers.len();
+            most = match reply.to_vec() {
+                Ok(packet) if packet.len() <= limit || count == 0 => return packet,
+                Ok(packet) => (count * limit / packet.len()).min(count - 1),
+                // The bound of the protocol. Not all names are compressed, so it is met early.
+                Err(_) if count > 0 => count - count.div_ceil(16),
+                Err(_) => return refusal(reply.metadata.id.to_be_bytes(), 0, ResponseCode::ServFail),
+            };
         }
     }
 
