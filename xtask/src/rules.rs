@@ -39,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
-    ("server", &["api", "engine"]),
+    ("server", &["api", "engine", "sys"]),
     ("client", &["api", "oci"]),
     ("template", &[]),
     ("cli", &["api", "archive", "client", "dockerfile", "oci", "sys", "template"]),

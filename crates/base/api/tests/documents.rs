@@ -166,6 +166,7 @@ fn create_request_of_a_lenient_client() {
     let request: CreateRequest = serde_json::from_str(
         r#"{"Image":"a","Cmd":"sh","Entrypoint":["x"],"Env":null,"Labels":null,"Volumes":{"/v":{},"/w":null},
             "ExposedPorts":{"80/tcp":{}},"Unknown":1,
+            "Healthcheck":{"Test":["CMD","true"],"Interval":5,"Timeout":null,"Retries":null,"StartPeriod":null},
             "HostConfig":{"Memory":5,"PortBindings":{"80/tcp":[{"HostPort":"8080"}],"81/tcp":null},
                           "Init":true,"MaskedPaths":[],"Ulimits":[{"Name":"nofile","Soft":1,"Hard":2}]},
             "NetworkingConfig":{"EndpointsConfig":{"net":null}}}"#,
@@ -174,6 +175,8 @@ fn create_request_of_a_lenient_client() {
     assert_eq!(request.config.cmd.as_slice(), ["sh"]);
     assert_eq!(request.config.entrypoint.as_slice(), ["x"]);
     assert!(request.config.volumes.contains("/v") && request.config.volumes.contains("/w"));
+    let health = request.config.healthcheck.unwrap();
+    assert_eq!((health.interval, health.timeout, health.retries), (5, 0, 0));
     let host = request.host_config.unwrap();
     assert_eq!(host.resources.memory, 5);
     assert_eq!(host.port_bindings["80/tcp"].as_ref().unwrap()[0].host_port, "8080");

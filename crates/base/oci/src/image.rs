@@ -395,19 +395,19 @@ pub struct Healthcheck {
     #[serde(deserialize_with = "nullable::default", skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<String>,
     /// Time between two probes.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "nullable::default", skip_serializing_if = "is_zero")]
     pub interval: i64,
     /// How long a probe may take.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "nullable::default", skip_serializing_if = "is_zero")]
     pub timeout: i64,
     /// How long failures don't count after the start.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "nullable::default", skip_serializing_if = "is_zero")]
     pub start_period: i64,
     /// Time between two probes during the start period.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "nullable::default", skip_serializing_if = "is_zero")]
     pub start_interval: i64,
     /// How many failures in a row make the container unhealthy.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(deserialize_with = "nullable::default", skip_serializing_if = "is_zero")]
     pub retries: i64,
 }
 

@@ -20,7 +20,8 @@ pub struct Env {
     pub db: state::Db,
     /// Directories of cache mounts (`R/cache-mounts`).
     pub cache_mounts: PathBuf,
-    /// A directory in memory for what must not reach the disk (`RUN/build`); made if it is missing.
+    /// A directory in memory for what must not reach the disk (`RUN/build`); made if it is missing. What lies in it
+    /// begins with the id of its build's lease.
     pub run: PathBuf,
     /// Gives a `RUN` its network.
     pub network: Networks,
@@ -28,8 +29,9 @@ pub struct Env {
     pub images: Images,
     /// Fetches the URL of an `ADD`; without it such an `ADD` is an error.
     pub fetch: Option<Fetch>,
-    /// Control group that `RUN` processes live below; empty for none.
-    pub cgroup_parent: String,
+    /// What the paths of the control groups of `RUN` processes begin with; the id of the build's lease follows. Empty
+    /// for none.
+    pub cgroup_prefix: String,
     /// How many steps run at once; 0 takes the number of processors.
     pub workers: usize,
 }

@@ -112,6 +112,11 @@ impl Engine {
         ids::marked(&self.inner.mark)
     }
 
+    /// What identities of this root end with.
+    pub(crate) fn mark(&self) -> &str {
+        &self.inner.mark
+    }
+
     /// Whether an identity found in the kernel is this root's.
     pub(crate) fn is_ours(&self, id: &str) -> bool {
         ids::has_mark(id, &self.inner.mark)

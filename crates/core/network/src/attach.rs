@@ -130,6 +130,20 @@ fn configure(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error
     netns::within(namespace, work).map_err(|source| Error::Namespace { attempt: "enter", source })?
 }
 
+/// Gives the namespace the endpoint's default routes: for one that takes the place of an endpoint that had them and was
+/// detached.
+pub fn route_out(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), Error> {
+    let work = || {
+        let mut socket = route_socket()?;
+        let link = bridge::find(&mut socket, &endpoint.ifname)?;
+        let index = link.ok_or_else(|| Error::NoInterface(endpoint.ifname.clone()))?.index;
+        let routes = endpoint.gateways.iter().map(|gateway| link::default_route(index, *gateway));
+        let error = |source| Error::Link { attempt: "route through", ifname: endpoint.ifname.clone(), source };
+        socket.execute(routes.collect()).map_err(error)
+    };
+    netns::within(namespace, work).map_err(|source| Error::Namespace { attempt: "enter", source })?
+}
+
 /// Our end got its carrier when the other came up, and the bridge got its with its first port. But neither
 /// passes anything before a kernel thread has noticed, and on a busy machine that is late: the container's
 /// first packet is lost, and the next comes a second after. Asking for a link makes the kernel (6.8 and

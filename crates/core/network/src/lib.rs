@@ -26,7 +26,7 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{attach, create_namespace, detach, publish, withdraw};
+pub use attach::{attach, create_namespace, detach, publish, route_out, withdraw};
 pub use bridge::{bridge_name, ensure_network, port_name, remove_network};
 pub use error::Error;
 pub use firewall::{PublishedPort, published_ports, remove_tables};

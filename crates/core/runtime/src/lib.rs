@@ -39,6 +39,7 @@ pub use create::create;
 pub use error::Error;
 pub use exec::exec;
 pub use hooks::poststop;
+pub use mounts::SUBPATH;
 
 /// What [`create`] needs. The specification is validated, not trusted.
 #[derive(Debug)]

@@ -18,6 +18,10 @@ use crate::options::Options;
 use crate::plan::{Label, Plan, c_string, mount_error, said};
 use crate::userns;
 
+/// Mount option `dhow.subpath=<relative path>` of a bind: mount only that part of the source, whatever links there are
+/// on the way to it. Beyond the runtime specification: a source path alone cannot say where trust ends.
+pub const SUBPATH: &str = "dhow.subpath";
+
 /// What lies in /proc and may be mounted over, as with lxcfs.
 const OVER_PROC: [&str; 11] = [
     "/proc/cpuinfo",
@@ -123,7 +127,11 @@ fn bind(
     let source = scene.bundle.join(&mount.source);
     outside_proc(&source, &destination)?;
     let fail = |e: io::Error| mount_error(source.clone(), destination.clone(), errno(&e), "");
-    let tree = match sys::mount::clone_tree(&source, options.recursive) {
+    let cloned = match options.value(SUBPATH) {
+        Some(part) => clone_part(&source, part, options.recursive),
+        None => sys::mount::clone_tree(&source, options.recursive),
+    };
+    let tree = match cloned {
         Ok(tree) => tree,
         Err(sys::mount::Error::Clone { source: e, .. }) => return Err(fail(e)),
         Err(e) => return Err(Error::Rootfs { source: e }),
@@ -146,6 +154,15 @@ fn bind(
     };
     plan.labeled(Label::Mount { source, destination }, Step::Mount(Box::new(step)));
     Ok(())
+}
+
+/// Clones a part of `source`. The kernel resolves it below the source, where another container may be swapping
+/// directories for links meanwhile.
+fn clone_part(source: &Path, part: &str, recursive: bool) -> Result<OwnedFd, sys::mount::Error> {
+    let cloned = Root::open(source)
+        .and_then(|root| root.resolve(part))
+        .and_then(|found| sys::mount::open_tree_clone(found.as_fd(), Path::new(""), recursive));
+    cloned.map_err(|e| sys::mount::Error::Clone { path: source.join(part), source: e })
 }
 
 /// Sets attributes of a cloned tree while nobody sees it.
@@ -184,7 +201,7 @@ fn prepare(
             sys::mount::set_attr(tree, &change).map_err(fail)?;
         }
     }
-    for (key, _) in &options.data {
+    for (key, _) in options.data.iter().filter(|(key, _)| key != SUBPATH) {
         plan.warnings.push(format!("mount option {key:?} of {} is ignored", destination.display()));
     }
     Ok(())

@@ -67,7 +67,12 @@ impl Store {
                 Ok(layer) if ChainId::on(layer.parent.as_ref(), &layer.diff_id) != chain => {
                     "its description belongs to another layer".to_owned()
                 }
-                Ok(layer) if layer.parent.as_ref().is_some_and(|parent| !here.contains(parent)) => {
+                // Looked at again: one that was made while we listed may not have been listed.
+                Ok(layer)
+                    if layer.parent.as_ref().is_some_and(|parent| {
+                        !here.contains(parent) && !matches!(self.layer(parent), Ok(Some(_)))
+                    }) =>
+                {
                     "the layer below it is missing".to_owned()
                 }
                 Ok(layer) if !self.layer_dir(&chain).join("diff").is_dir() => {

@@ -4,7 +4,7 @@
 //! decision and the removal from sight happen inside one write transaction, so nothing is published or pinned in
 //! between; the slow part, deleting the files of layers, comes after it.
 
-use crate::lease::{bury, is_alive, remove};
+use crate::lease::{Lease, bury, is_alive, remove};
 use crate::{Error, Store};
 use oci::image::{Document, INDEX_DEPTH_MAX};
 use oci::{ChainId, Digest};
@@ -34,11 +34,13 @@ impl Store {
     /// Removes what nothing refers to, and what dead processes left behind. Safe at any time.
     pub fn gc(&self) -> Result<Collected, Error> {
         let mut collected = Collected::default();
+        // What is moved away belongs to a process that lives until it is deleted.
+        let lease = self.lease("collect garbage")?;
         let trash = self.db().write(|tx| {
             self.bury_leases(tx)?;
             let live = self.live(tx)?;
             self.collect_blobs(&live, &mut collected)?;
-            self.hide_layers(&live, &mut collected)
+            self.hide_layers(&live, &lease, &mut collected)
         })?;
         for path in trash {
             remove(&path)?;
@@ -147,13 +149,18 @@ impl Store {
     }
 
     /// Renames the layers that nothing refers to out of sight.
-    fn hide_layers(&self, live: &Live, collected: &mut Collected) -> Result<Vec<PathBuf>, Error> {
+    fn hide_layers(
+        &self,
+        live: &Live,
+        lease: &Lease,
+        collected: &mut Collected,
+    ) -> Result<Vec<PathBuf>, Error> {
         let mut trash = Vec::new();
         for (chain, layer) in self.layers()? {
             if live.chains.contains(&chain) {
                 continue;
             }
-            let target = self.ingest_dir().join(format!("trash-{:016x}", fastrand::u64(..)));
+            let target = lease.scratch();
             let directory = self.layer_dir(&chain);
             std::fs::rename(&directory, &target).map_err(Error::io("move away", &directory))?;
             collected.layers += 1;

@@ -24,6 +24,11 @@ pub struct Lease {
 }
 
 impl Store {
+    /// Whether the process that took the lease of this id lives: what it named after the lease is in use.
+    pub fn lease_is_alive(&self, id: &str) -> Result<bool, Error> {
+        is_alive(&self.leases_dir().join(id))
+    }
+
     /// Takes a lease; `purpose` is for people who look.
     pub fn lease(&self, purpose: &str) -> Result<Lease, Error> {
         loop {
@@ -35,12 +40,10 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.map_err(failed())?,
             };
-            // A collector may have come between: then the file that we hold has no name any more.
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => continue,
-                Err(error) => return Err(failed()(error.into())),
-            }
+            // A collector may have come between, which holds the lock for a moment: then the file that we hold has no
+            // name any more.
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
+                .map_err(|error| failed()(error.into()))?;
             if file.metadata().map_err(failed())?.nlink() == 0 {
                 continue;
             }
@@ -80,13 +83,14 @@ impl Drop for Lease {
     }
 }
 
-/// Whether the process that holds this lease lives.
+/// Whether the process that holds this lease lives. The lock is tried as a shared one: two who look at once must not
+/// take each other for it.
 pub(crate) fn is_alive(path: &Path) -> Result<bool, Error> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => other.map_err(Error::io("open lease", path))?,
     };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(false),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
         Err(error) => Err(Error::io("lock lease", path)(error.into())),

@@ -23,6 +23,12 @@ use crate::listen::{Stream, WriteHalf};
 const BUFFER: usize = 32 << 10;
 /// How often a client that sends nothing more is looked at for having gone.
 const GONE_CHECK: Duration = Duration::from_secs(1);
+/// How long the answer's head may lie unread before output follows it.
+const HEAD_PATIENCE: Duration = Duration::from_millis(250);
+/// Between two looks at whether the head was read, once the first looks in quick succession were in vain.
+const HEAD_CHECK: Duration = Duration::from_millis(1);
+/// How many looks are in quick succession.
+const HEAD_QUICK: u32 = 50;
 
 /// What the far side gives: what came before, then a stream in both directions.
 pub struct Session {
@@ -106,6 +112,7 @@ async fn upload(mut client: impl AsyncRead + Unpin, mut far: OwnedWriteHalf) -> 
 }
 
 async fn download(mut far: OwnedReadHalf, replay: Option<mpsc::Receiver<Bytes>>, mut client: WriteHalf) {
+    head_taken(&client).await;
     if let Some(mut replay) = replay {
         while let Some(bytes) = replay.recv().await {
             if client.write_all(&bytes).await.is_err() {
@@ -129,6 +136,24 @@ async fn download(mut far: OwnedReadHalf, replay: Option<mpsc::Receiver<Bytes>>,
     let _ = client.shutdown().await;
 }
 
+/// Waits until the client has read the answer's head. Clients that parse HTTP through a buffer and then take the
+/// bare socket from below it (Docker's own library for Python) lose what comes in one portion with the head. An
+/// engine that is slower than theirs at starting processes never shows them that.
+async fn head_taken(client: &WriteHalf) {
+    let wait = async {
+        let mut looks = 0;
+        while !client.is_taken() {
+            looks += 1;
+            match looks < HEAD_QUICK {
+                true => tokio::task::yield_now().await,
+                false => tokio::time::sleep(HEAD_CHECK).await,
+            }
+        }
+    };
+    // A client that reads nothing yet gets its output all the same.
+    let _ = tokio::time::timeout(HEAD_PATIENCE, wait).await;
+}
+
 /// Ends when the client has closed its connection altogether, which an end of input alone does not tell.
 async fn gone(client: &WriteHalf) {
     loop {
@@ -150,4 +175,28 @@ fn bodies(call: Call, kind: &'static str, session: Session) -> Answer {
         Some((Ok(bytes), Some(replay)))
     });
     answer::stream(kind, replay.chain(ReaderStream::with_capacity(far_in, BUFFER)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn output_never_comes_in_one_portion_with_the_head() {
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        let (far, mut process) = UnixStream::pair().unwrap();
+        process.write_all(b"output").await.unwrap();
+        drop(process);
+        let (_, mut out) = Stream::Unix(ours).into_split();
+        out.write_all(b"head").await.unwrap();
+        let relay = tokio::spawn(download(far.into_split().0, None, out));
+        tokio::time::sleep(HEAD_CHECK).await;
+        let mut buffer = [0; 64];
+        let count = client.read(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..count], b"head");
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"output");
+        relay.await.unwrap();
+    }
 }

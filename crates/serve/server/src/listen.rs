@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -242,6 +243,15 @@ impl Stream {
 }
 
 impl WriteHalf {
+    /// True when the peer has read all that was written; unknown is true as well.
+    pub fn is_taken(&self) -> bool {
+        let socket = match self {
+            Self::Unix(half) => half.as_ref().as_fd(),
+            Self::Tcp(half) => half.as_ref().as_fd(),
+        };
+        sys::socket::untaken(socket).map_or(true, |amount| amount == 0)
+    }
+
     /// True when the peer has closed both directions.
     pub async fn peer_is_gone(&self) -> bool {
         let ready = match self {

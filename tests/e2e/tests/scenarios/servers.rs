@@ -37,7 +37,7 @@ fn postgresql_keeps_its_data_over_rm() {
     host.file(
         "ctx/Dockerfile",
         "FROM services\nENV PATH=/usr/lib/postgresql/15/bin:$PATH\n\
-         RUN mkdir -p /data && chown postgres:postgres /data /run/postgresql\nUSER postgres\nVOLUME /data\n\
+         RUN mkdir -p /data /run/postgresql && chown postgres:postgres /data /run/postgresql\nUSER postgres\nVOLUME /data\n\
          CMD [\"sh\", \"-c\", \"test -s /data/PG_VERSION || initdb -D /data -A trust >/dev/null; exec postgres -D /data -c listen_addresses=\"]\n",
     );
     let dockerfile = std::fs::read_to_string(host.home().join("ctx/Dockerfile")).unwrap();

@@ -273,7 +273,7 @@ impl Held {
         if self.secrets.is_none() {
             let run = &session.env.run;
             std::fs::create_dir_all(run).map_err(io_error("make", run))?;
-            let path = run.join(format!("build-{:016x}", fastrand::u64(..)));
+            let path = run.join(format!("{}-{:016x}", session.lease.id(), fastrand::u64(..)));
             make_private(&path)?;
             self.secrets = Some(Scratch { path });
         }

@@ -74,9 +74,9 @@ pub(crate) fn run(
 }
 
 fn cgroup_path(session: &Session<'_>) -> String {
-    match session.env.cgroup_parent.as_str() {
+    match session.env.cgroup_prefix.as_str() {
         "" => String::new(),
-        parent => format!("{}/build-{:016x}", parent.trim_end_matches('/'), fastrand::u64(..)),
+        prefix => format!("{prefix}{}-{:016x}", session.lease.id(), fastrand::u64(..)),
     }
 }
 

@@ -112,7 +112,7 @@ impl Fixture {
                 Ok(Image { digest: image.digest, manifest: image.manifest, config: image.config })
             }),
             fetch: None,
-            cgroup_parent: String::new(),
+            cgroup_prefix: String::new(),
             workers: 4,
         }
     }

@@ -263,7 +263,7 @@ fn steps_have_control_groups_that_go_with_them() {
     let f = Fixture::new();
     let mut env = f.env();
     let parent = format!("/dhow-builder-test-{}", std::process::id());
-    env.cgroup_parent = parent.clone();
+    env.cgroup_prefix = format!("{parent}/build-");
     let outcome = f.build_in(&env, "FROM base\nRUN cat /proc/self/cgroup && sleep 0 &\n", |_| {});
     outcome.ok();
     let group = runtime::cgroup::Cgroup::new(&parent).unwrap();

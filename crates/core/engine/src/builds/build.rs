@@ -21,7 +21,7 @@ use oci::Reference;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Sender};
 
-use super::network;
+use super::{leftovers, network};
 use crate::error::{Error, Kind, Result};
 use crate::{Engine, containers, events, images, networks, pipe, spec};
 
@@ -88,11 +88,15 @@ pub(super) fn environment(
         store: engine.store().clone(),
         db: engine.db().clone(),
         cache_mounts: engine.config().root.join("cache-mounts"),
-        run: engine.config().run.join("build"),
+        run: leftovers::secrets(engine),
         network: network::provider(engine),
         images: base_images(engine, credentials),
         fetch: None,
-        cgroup_parent: if parent.is_empty() { "/dhow".to_owned() } else { format!("/{parent}") },
+        cgroup_prefix: format!(
+            "/{}/{}",
+            if parent.is_empty() { "dhow" } else { parent },
+            leftovers::cgroup_prefix(engine)
+        ),
         workers: 0,
     }
 }

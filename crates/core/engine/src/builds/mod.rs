@@ -1,12 +1,14 @@
 //! Builds: the `builder` crate joined with images, networks and the client's context.
 //!
 //! ```text
-//! <run>/builds/<id>      a lock that a build holds while its steps have a network; the id names them as a container's
-//!                        would in the endpoints' table
+//! <run>/builds/<id>          a lock that a build holds while its steps have a network; the id names them as a container's
+//!                            would in the endpoints' table
+//! <run>/build/<lease>-<n>/   secrets of a step that runs
 //! ```
 
 mod build;
 mod cache;
+pub(crate) mod leftovers;
 mod network;
 
 pub use build::{ContextSource, build};

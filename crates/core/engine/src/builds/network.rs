@@ -69,12 +69,17 @@ impl Drop for Keep {
     }
 }
 
+/// Where the locks are.
+pub(super) fn locks(engine: &Engine) -> std::path::PathBuf {
+    engine.config().run.join("builds")
+}
+
 fn path(engine: &Engine, owner: &str) -> std::path::PathBuf {
-    engine.config().run.join("builds").join(owner)
+    locks(engine).join(owner)
 }
 
 fn hold(engine: &Engine, owner: &str) -> Result<Lock> {
-    crate::containers::record::make_private_dir(&engine.config().run.join("builds"))?;
+    crate::containers::record::make_private_dir(&locks(engine))?;
     lock::exclusive(&path(engine, owner))
 }
 

@@ -7,8 +7,9 @@ use oci::Platform;
 use super::record::{self, Document, Record, make_private_dir};
 use super::{bind, merge, mounts, name, ports, validate};
 use crate::error::{Context, Error, Kind, Result};
+use crate::lock::Lock;
 use crate::undo::Undo;
-use crate::{Engine, events, ids, machine, networks};
+use crate::{Engine, events, ids, lock, machine, networks};
 
 /// Defines a container. Nothing runs yet; the image must be here (`No such image: …` makes a client pull it).
 pub async fn create(
@@ -58,7 +59,7 @@ fn create_now(
         let root = sys::root::Root::from_fd(lower).during("open the image's root")?;
         mounts::copy_up(engine, &root, &resolved)?;
     }
-    make_directories(engine, &id, &mut undo)?;
+    let _lock = make_directories(engine, &id, &mut undo)?;
     let record = Record {
         id: id.clone(),
         name: wanted_name.unwrap_or_default().to_owned(),
@@ -134,7 +135,9 @@ fn free_name(tx: &state::Tx<'_>) -> Result<String> {
     Err(Error::unavailable("no free container name found"))
 }
 
-fn make_directories(engine: &Engine, id: &str, undo: &mut Undo) -> Result<()> {
+/// Makes the container's directories. Until the lock is given up they are nobody's leftovers, although no definition
+/// names them.
+fn make_directories(engine: &Engine, id: &str, undo: &mut Undo) -> Result<Lock> {
     let (dir, run) = (engine.container_dir(id), engine.container_run_dir(id));
     let (undo_dir, undo_run) = (dir.clone(), run.clone());
     undo.push(move || {
@@ -142,6 +145,8 @@ fn make_directories(engine: &Engine, id: &str, undo: &mut Undo) -> Result<()> {
             let _ = std::fs::remove_dir_all(path);
         }
     });
+    make_private_dir(&run)?;
+    let lock = lock::exclusive(&run.join("lock"))?;
     make_private_dir(&dir)?;
     for name in ["upper", "work"] {
         make_private_dir(&dir.join(name))?;
@@ -150,7 +155,7 @@ fn make_directories(engine: &Engine, id: &str, undo: &mut Undo) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir.join("upper"), std::fs::Permissions::from_mode(0o755))
         .during("set the mode of the container's root directory")?;
-    make_private_dir(&run)
+    Ok(lock)
 }
 
 /// Fills in what Docker fills in, so that `inspect` shows what applies. Returns warnings for the user.

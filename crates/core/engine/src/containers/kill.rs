@@ -1,15 +1,25 @@
 //! `docker kill`.
 
-use super::{record, signal, start};
-use crate::Engine;
-use crate::error::{Error, Kind, Result};
+use std::time::Duration;
 
-/// Sends a signal to a container's init; SIGKILL if none is named.
+use monitor::protocol::Condition;
+use tokio::net::UnixStream;
+
+use super::{record, signal, start, wait};
+use crate::Engine;
+use crate::error::{Context, Error, Kind, Result};
+
+const SIGKILL: i32 = 9;
+/// How long a killed container may take to be gone before the answer goes out.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sends a signal to a container's init; SIGKILL if none is named, which returns when the container has ended: clients
+/// inspect or remove it next.
 pub async fn kill(engine: &Engine, reference: &str, signal_name: &str) -> Result<()> {
     let (reference, signal_name) = (reference.to_owned(), signal_name.to_owned());
-    engine
+    let end = engine
         .blocking(move |engine| {
-            let number = if signal_name.is_empty() { 9 } else { signal::parse(&signal_name)? };
+            let number = if signal_name.is_empty() { SIGKILL } else { signal::parse(&signal_name)? };
             let record = record::find(engine, &reference)?;
             let not_running = |e: Error| match e.kind {
                 Kind::Conflict => Error::conflict(format!(
@@ -18,8 +28,20 @@ pub async fn kill(engine: &Engine, reference: &str, signal_name: &str) -> Result
                 )),
                 _ => e,
             };
-            let mut monitor = start::running(engine, &record).map_err(not_running)?;
-            monitor.signal(number).map_err(Error::from).map_err(not_running)
+            let mut connection = start::running(engine, &record).map_err(not_running)?;
+            connection.signal(number).map_err(Error::from).map_err(not_running)?;
+            match number {
+                SIGKILL => Ok(connection.wait(Condition::NotRunning).ok().map(monitor::client::Waiting::into_stream)),
+                _ => Ok(None),
+            }
         })
-        .await
+        .await?;
+    if let Some(stream) = end {
+        stream.set_nonblocking(true).during("prepare the monitor's connection")?;
+        let stream = UnixStream::from_std(stream).during("prepare the monitor's connection")?;
+        // The signal was sent: a container that the kernel keeps is as Docker leaves it, and a monitor that has gone has
+        // taken the container with it.
+        let _ = tokio::time::timeout(PATIENCE, wait::exit(stream)).await;
+    }
+    Ok(())
 }

@@ -26,7 +26,7 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
     let overlay = overlay(engine, record)?;
     let user = prepare_rootfs(record, &overlay)?;
     let facts = machine::facts();
-    let mounts = sources(record)?;
+    check_sources(&document.mounts)?;
     let init = host.init.unwrap_or(false).then(|| engine.config().exe.clone());
     let cgroup = cgroup_path(record);
     let given = devices::of(host)?;
@@ -36,7 +36,7 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
         host,
         hostname: record.hostname(),
         user: &user,
-        mounts: &mounts,
+        mounts: &document.mounts,
         etc: &engine.container_dir(&connected.names_of),
         init: init.as_deref(),
         shm: shm(engine, record)?,
@@ -155,11 +155,9 @@ pub(crate) fn resolve_user(root: &Root, spec: &str, extra: &[String]) -> Result<
     user::resolve(spec, extra, &passwd, &group).map_err(|e| Error::invalid(e.to_string()))
 }
 
-/// The mounts with sources that exist: directories of `-v` are made, volumes that lost theirs get it back, parts of
-/// volumes are found.
-fn sources(record: &Record) -> Result<Vec<Mount>> {
-    let mut mounts = record.document.mounts.clone();
-    for mount in &mut mounts {
+/// Sees to it that the sources of mounts exist: directories of `-v` are made, volumes that lost theirs get it back.
+fn check_sources(mounts: &[Mount]) -> Result<()> {
+    for mount in mounts {
         match mount.kind {
             MountKind::Tmpfs => {}
             MountKind::Bind => bind_source(mount)?,
@@ -167,12 +165,12 @@ fn sources(record: &Record) -> Result<Vec<Mount>> {
                 std::fs::create_dir_all(&mount.source)
                     .during(format_args!("create the directory of volume {}", mount.name))?;
                 if !mount.subpath.is_empty() {
-                    mount.source = subpath(&mount.source, &mount.subpath)?;
+                    check_subpath(&mount.source, &mount.subpath)?;
                 }
             }
         }
     }
-    Ok(mounts)
+    Ok(())
 }
 
 fn bind_source(mount: &Mount) -> Result<()> {
@@ -189,16 +187,13 @@ fn bind_source(mount: &Mount) -> Result<()> {
         .map_err(|e| Error::system(format!("error while creating mount source path '{path}': {e}")))
 }
 
-/// A part of a volume, resolved below it.
-fn subpath(volume: &Path, part: &str) -> Result<PathBuf> {
-    use std::os::fd::AsRawFd;
-    let missing = |e: std::io::Error| {
-        Error::invalid(format!("cannot access path {}: {e}", volume.join(part).display()))
-    };
-    let root = Root::open(volume).map_err(missing)?;
-    let found = root.resolve(part).map_err(missing)?;
-    std::fs::read_link(format!("/proc/thread-self/fd/{}", found.as_raw_fd()))
-        .during("find the part of the volume")
+/// Whether a part of a volume is there. The runtime finds it anew, below the volume: another container may be swapping
+/// directories for links meanwhile.
+fn check_subpath(volume: &Path, part: &str) -> Result<()> {
+    Root::open(volume)
+        .and_then(|root| root.resolve(part))
+        .map(drop)
+        .map_err(|e| Error::invalid(format!("cannot access path {}: {e}", volume.join(part).display())))
 }
 
 /// The directory behind `/dev/shm` of containers that share it.

@@ -312,6 +312,35 @@ pub(crate) fn detach(record: &EndpointRecord) {
     }
 }
 
+/// Gives a running container that lost its way out another one: through the network of the highest priority, of those
+/// that are not internal the one with the first interface.
+pub(crate) fn reroute(engine: &Engine, container: &str) -> Result<()> {
+    let mut candidates = Vec::new();
+    for endpoint in networks::endpoints_of(engine, container)? {
+        let network = networks::find(engine, &endpoint.network)?;
+        if let Some(plan) = network.plan().filter(|plan| !plan.bridge.internal) {
+            candidates.push((endpoint.document, plan));
+        }
+    }
+    let order = |d: &EndpointDocument| {
+        let number: u32 = d.endpoint.ifname.trim_start_matches("eth").parse().unwrap_or(u32::MAX);
+        (d.settings.gw_priority, std::cmp::Reverse(number))
+    };
+    let Some((mut document, plan)) = candidates.into_iter().max_by_key(|(d, _)| order(d)) else {
+        return Ok(());
+    };
+    let pid = record::observe(engine, container)?.status.pid;
+    if pid == 0 || !document.endpoint.gateways.is_empty() {
+        return Ok(());
+    }
+    document.endpoint.gateways = plan.bridge.subnets.iter().map(|s| s.gateway).collect();
+    let path = format!("/proc/{pid}/ns/net");
+    let namespace = std::fs::File::open(&path).during(format_args!("open {path}"))?;
+    network::route_out(&document.endpoint, namespace.as_fd()).system()?;
+    let text = encode(&document)?;
+    Ok(engine.db().write(|tx| state::endpoints::set_document(tx, &document.endpoint.id, &text))?)
+}
+
 /// Endpoints that a crash left behind.
 fn forget_endpoints(engine: &Engine, container: &str) -> Result<()> {
     if !networks::endpoints_of(engine, container)?.is_empty() {

@@ -69,7 +69,7 @@ fn register(engine: &Engine, reference: &str, condition: WaitCondition) -> Resul
 }
 
 /// Reads the one message that ends a wait.
-async fn exit(mut stream: UnixStream) -> Result<Exit> {
+pub(super) async fn exit(mut stream: UnixStream) -> Result<Exit> {
     let mut header = [0; 4];
     stream.read_exact(&mut header).await.during("wait for the container")?;
     let mut body = vec![0; protocol::body_length(header).system()?];

@@ -39,6 +39,9 @@ pub async fn disconnect(engine: &Engine, reference: &str, request: DisconnectReq
             if let Some(endpoint) = endpoint {
                 networking::detach(&endpoint);
                 engine.db().write(|tx| state::endpoints::delete(tx, &endpoint.document.endpoint.id))?;
+                if !endpoint.document.endpoint.gateways.is_empty() {
+                    networking::reroute(engine, &record.id)?;
+                }
                 networking::write_names(engine, &record)?;
                 names::publish_of(engine, &record.id, &[endpoint])?;
                 if let Some(plan) = network.plan() {

@@ -160,6 +160,9 @@ fn user_mount(asked: &Asked) -> Mount {
     }
     let propagation = if asked.propagation.is_empty() { "rprivate" } else { &asked.propagation };
     options.push(propagation.to_owned());
+    if !asked.subpath.is_empty() {
+        options.push(format!("{}={}", runtime::SUBPATH, asked.subpath));
+    }
     let source = asked.source.clone();
     Mount { destination, typ: "bind".to_owned(), source, options, ..Mount::default() }
 }

@@ -1,8 +1,13 @@
 //! `dhow system check`: what is known against what is on disk and in the kernel.
 //!
 //! Everything that a crash can leave behind is found here, and with `repair` mended: a definition without its thing
-//! gets it back or is settled, a thing without its definition is deleted. What a live process may be working on (its
-//! lock is held) is left alone. Every check is made, also behind a failed one, which becomes a finding itself.
+//! gets it back or is settled, a thing without its definition is deleted. Every check is made, also behind a failed one,
+//! which becomes a finding itself.
+//!
+//! Other processes work on the same root meanwhile. What one of them has in hand is left alone: its lock is held, or it
+//! is between two states only within a write transaction. A thing is listed first, then its lock tried, then its
+//! definition looked for: whoever makes a thing holds the lock until the definition is there. And as a process may be
+//! seen between two steps all the same, a finding counts when a second look confirms it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,10 +19,12 @@ pub use api::system::Finding;
 
 use crate::containers::record::{self, Record};
 use crate::containers::{cleanup, networking};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result, chain};
 use crate::networks::{self, EndpointRecord};
 use crate::{Engine, builds, exec, ids, lock, volumes};
 
+/// Between two looks: for a process to go on with what it has in hand.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// How long the kernel may take to take a network namespace down.
 const NAMESPACE_GONE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -25,8 +32,17 @@ const NAMESPACE_GONE_WITHIN: Duration = Duration::from_secs(2);
 pub async fn check(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
     engine
         .blocking(move |engine| {
-            let mut look = Look { engine, repair, findings: Vec::new() };
-            look.all();
+            let mut first = Look { engine, repair: false, suspects: None, findings: Vec::new() };
+            first.things();
+            let suspects: BTreeSet<String> = first.findings.into_iter().map(|f| f.object).collect();
+            let any = !suspects.is_empty();
+            let mut look = Look { engine, repair, suspects: Some(suspects), findings: Vec::new() };
+            if any {
+                std::thread::sleep(SECOND_LOOK);
+                look.things();
+            }
+            // Last: what the others let go is garbage of the store.
+            look.content();
             Ok(look.findings)
         })
         .await
@@ -35,6 +51,8 @@ pub async fn check(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
 struct Look<'e> {
     engine: &'e Engine,
     repair: bool,
+    /// What an earlier look found something about; nothing else counts. `None` at the first.
+    suspects: Option<BTreeSet<String>>,
     findings: Vec<Finding>,
 }
 
@@ -42,19 +60,18 @@ struct Look<'e> {
 type Part<'e> = fn(&mut Look<'e>) -> Result<()>;
 
 impl<'e> Look<'e> {
-    fn all(&mut self) {
+    fn things(&mut self) {
         let parts: [(&str, Part<'e>); 10] = [
             ("containers", Self::containers),
-            ("container directories", Self::container_dirs),
             ("monitors", Self::run_dirs),
+            ("container directories", Self::container_dirs),
             ("endpoints", Self::endpoints),
             ("names", Self::names),
             ("network objects", Self::network_objects),
             ("control groups", Self::cgroups),
             ("execs", Self::execs),
+            ("builds", Self::builds),
             ("volumes", Self::volumes),
-            // Last: what the others let go is garbage of the store.
-            ("content", Self::content),
         ];
         for (what, part) in parts {
             if let Err(e) = part(self) {
@@ -63,14 +80,20 @@ impl<'e> Look<'e> {
         }
     }
 
+    fn counts(&self, object: &str) -> bool {
+        self.suspects.as_ref().is_none_or(|suspects| suspects.contains(object))
+    }
+
     fn note(&mut self, kind: &str, object: impl Into<String>, message: impl Into<String>, repaired: bool) {
         let (kind, object, message) = (kind.to_owned(), object.into(), message.into());
-        self.findings.push(Finding { kind, object, message, repaired });
+        if self.counts(&object) {
+            self.findings.push(Finding { kind, object, message, repaired });
+        }
     }
 
     /// Notes a problem and mends it if that was asked for.
     fn mend(&mut self, kind: &str, object: &str, message: &str, repair: impl FnOnce(&Engine) -> Result<()>) {
-        if !self.repair {
+        if !self.repair || !self.counts(object) {
             return self.note(kind, object, message, false);
         }
         match repair(self.engine) {
@@ -79,13 +102,21 @@ impl<'e> Look<'e> {
         }
     }
 
-    fn content(&mut self) -> Result<()> {
-        for finding in self.engine.store().check(self.repair)? {
-            let (kind, object) = finding.subject.split_once(' ').unwrap_or(("content", &finding.subject));
+    /// The store knows by its leases what is in work: one look is enough.
+    fn content(&mut self) {
+        let findings = match self.engine.store().check(self.repair) {
+            Ok(findings) => findings,
+            Err(e) => {
+                let message = format!("could not be checked: {}", chain(&e));
+                let (kind, object) = ("check".to_owned(), "content".to_owned());
+                return self.findings.push(Finding { kind, object, message, repaired: false });
+            }
+        };
+        self.findings.extend(findings.into_iter().map(|found| {
+            let (kind, object) = found.subject.split_once(' ').unwrap_or(("content", &found.subject));
             let (kind, object) = (kind.to_owned(), object.to_owned());
-            self.note(&kind, object, finding.problem, finding.repaired);
-        }
-        Ok(())
+            Finding { kind, object, message: found.problem, repaired: found.repaired }
+        }));
     }
 
     /// Definitions without their thing.
@@ -101,10 +132,20 @@ impl<'e> Look<'e> {
             };
             let dir = self.engine.container_dir(&record.id);
             if !dir.join("upper").is_dir() || !dir.join("work").is_dir() {
-                self.mend("container", &record.id, "its directory is missing: its changes are lost", |_| {
-                    record::make_private_dir(&dir.join("work"))?;
-                    std::fs::create_dir_all(dir.join("upper")).during("make its directory")
-                });
+                self.mend(
+                    "container",
+                    &record.id,
+                    "its directory is missing: its changes are lost",
+                    |engine| {
+                        let _lock = match record::locked(engine, &record.id) {
+                            // Removed meanwhile.
+                            Err(e) if e.kind == Kind::NotFound => return Ok(()),
+                            locked => locked?,
+                        };
+                        record::make_private_dir(&dir.join("work"))?;
+                        std::fs::create_dir_all(dir.join("upper")).during("make its directory")
+                    },
+                );
             }
             if let Some(layer) = &record.layer
                 && self.engine.store().layer(layer)?.is_none()
@@ -133,16 +174,24 @@ impl<'e> Look<'e> {
         Ok(())
     }
 
-    fn known_containers(&self) -> Result<BTreeSet<String>> {
-        Ok(self.engine.db().read(state::containers::ids)?.into_iter().collect())
+    /// Of these containers the ones that no definition names and nobody makes or removes just now.
+    fn unknown(&self, names: Vec<String>) -> Result<Vec<String>> {
+        let mut idle = Vec::new();
+        for name in names {
+            if !lock::is_held(&self.engine.container_run_dir(&name).join("lock"))? {
+                idle.push(name);
+            }
+        }
+        let known: BTreeSet<String> = self.engine.db().read(state::containers::ids)?.into_iter().collect();
+        idle.retain(|name| !known.contains(name));
+        Ok(idle)
     }
 
-    /// Directories without a definition. One whose lock is held is being made or removed.
+    /// Directories without a definition.
     fn container_dirs(&mut self) -> Result<()> {
-        let known = self.known_containers()?;
-        for name in names(&self.engine.config().root.join("containers"))? {
-            let busy = lock::is_held(&self.engine.container_run_dir(&name).join("lock"))?;
-            if known.contains(&name) || busy || monitor::client::is_alive(&self.engine.config().run, &name) {
+        for name in self.unknown(names(&self.engine.config().root.join("containers"))?)? {
+            // The monitor, which writes into it, goes first.
+            if monitor::client::is_alive(&self.engine.config().run, &name) {
                 continue;
             }
             let dir = self.engine.container_dir(&name);
@@ -153,16 +202,15 @@ impl<'e> Look<'e> {
 
     /// Monitors and run directories without a definition.
     fn run_dirs(&mut self) -> Result<()> {
-        let known = self.known_containers()?;
         let run = self.engine.config().run.clone();
-        for name in names(&run.join("containers"))? {
-            if known.contains(&name) {
-                continue;
-            }
+        for name in self.unknown(names(&run.join("containers"))?)? {
             let dir = self.engine.container_run_dir(&name);
             if monitor::client::is_alive(&run, &name) {
-                self.mend("monitor", &name, "its container has no definition", |_| end_monitor(&run, &name));
-            } else if !lock::is_held(&dir.join("lock"))? {
+                self.mend("monitor", &name, "its container has no definition", |_| {
+                    end_monitor(&run, &name)?;
+                    delete(&dir)
+                });
+            } else {
                 self.mend("container", &name, "its run directory has no definition", |_| delete(&dir));
             }
         }
@@ -266,20 +314,30 @@ impl<'e> Look<'e> {
         Ok(())
     }
 
-    /// Control groups of containers that do not run.
+    /// Control groups of containers that do not run, and of builds that have ended.
     fn cgroups(&mut self) -> Result<()> {
         for name in cgroup_names()? {
             let busy = lock::is_held(&self.engine.container_run_dir(&name).join("lock"))?;
             let alive = monitor::client::is_alive(&self.engine.config().run, &name);
             // A group of another root's container is that root's to check.
-            if !self.engine.is_ours(&name) || busy || alive {
-                continue;
-            }
-            self.mend("cgroup", &name, "its container does not run", |_| {
+            let message = match self.engine.is_ours(&name) {
+                true if !busy && !alive => "its container does not run",
+                false if builds::leftovers::is_dead_cgroup(self.engine, &name)? => "its build has ended",
+                _ => continue,
+            };
+            self.mend("cgroup", &name, message, |_| {
                 let group = Cgroup::new(&format!("/dhow/{name}")).system()?;
                 group.kill_all().system()?;
                 group.delete(Duration::from_secs(5)).system()
             });
+        }
+        Ok(())
+    }
+
+    /// What killed builds left in the run directory.
+    fn builds(&mut self) -> Result<()> {
+        for path in builds::leftovers::files(self.engine)? {
+            self.mend("build", &path.to_string_lossy(), "its process is gone", |_| delete(&path));
         }
         Ok(())
     }
@@ -300,27 +358,41 @@ impl<'e> Look<'e> {
         Ok(())
     }
 
+    /// Volumes and their directories, alone among all processes: directories come and go within write transactions.
     fn volumes(&mut self) -> Result<()> {
-        let known: BTreeSet<String> =
-            self.engine.db().read(state::volumes::list)?.into_iter().map(|v| v.name).collect();
-        for name in &known {
-            let data = volumes::find(self.engine, name)?.data(self.engine);
+        let engine = self.engine;
+        engine.db().write(|tx| self.volumes_alone(state::volumes::list(tx)?))?;
+        for name in
+            names(&engine.config().root.join("volumes"))?.into_iter().filter(|name| name.starts_with('.'))
+        {
+            let path = volumes::dir(engine, &name);
+            self.mend("volume", &name, "left behind by an unfinished removal", |_| delete(&path));
+        }
+        Ok(())
+    }
+
+    fn volumes_alone(&mut self, rows: Vec<state::volumes::Volume>) -> Result<()> {
+        let engine = self.engine;
+        let mut known = BTreeSet::new();
+        for row in rows {
+            let volume = volumes::Record::try_from(row)?;
+            let data = volume.data(engine);
             if !data.is_dir() {
-                self.mend("volume", name, "its directory is missing: its data is lost", |_| {
+                self.mend("volume", &volume.name, "its directory is missing: its data is lost", |_| {
                     std::fs::create_dir_all(&data).during("make its directory")
                 });
             }
+            known.insert(volume.name);
         }
-        for name in names(&self.engine.config().root.join("volumes"))? {
-            let path = volumes::dir(self.engine, &name);
+        for name in names(&engine.config().root.join("volumes"))? {
+            let path = volumes::dir(engine, &name);
             let data = path.join("_data");
-            if known.contains(&name) {
+            // With a dot it was set aside by a removal.
+            if known.contains(&name) || name.starts_with('.') {
                 continue;
             }
-            // Set aside by a removal that did not finish, or made by a creation that did not.
-            let is_rest = name.starts_with('.') || data.read_dir().map_or(true, |mut d| d.next().is_none());
-            if is_rest {
-                self.mend("volume", &name, "left behind by an unfinished operation", |_| delete(&path));
+            if data.read_dir().map_or(true, |mut d| d.next().is_none()) {
+                self.mend("volume", &name, "left behind by an unfinished creation", |_| delete(&path));
             } else {
                 let message = format!("its data in {} has no definition: save or delete it", data.display());
                 self.note("volume", &name, message, false);
@@ -340,7 +412,7 @@ fn republish(engine: &Engine, endpoint: &EndpointRecord) -> Result<()> {
 fn end_monitor(run: &Path, id: &str) -> Result<()> {
     let Some(mut monitor) = monitor::client::connect(run, id)? else { return Ok(()) };
     match monitor.stop(Some(9), Some(1)).map_err(Error::from) {
-        Err(e) if e.kind != crate::Kind::Conflict => return Err(e),
+        Err(e) if e.kind != Kind::Conflict => return Err(e),
         _ => {}
     }
     Ok(monitor.removed()?)
@@ -387,11 +459,12 @@ fn cgroup_roots() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The containers that have a control group in any hierarchy.
+/// The containers and steps of builds that have a control group in any hierarchy.
 fn cgroup_names() -> Result<BTreeSet<String>> {
+    let is_group = |name: &String| name.starts_with("build-") || (name.len() == 64 && ids::is_prefix(name));
     let mut all = BTreeSet::new();
     for root in cgroup_roots() {
-        all.extend(names(&root)?.into_iter().filter(|n| n.len() == 64 && ids::is_prefix(n)));
+        all.extend(names(&root)?.into_iter().filter(is_group));
     }
     Ok(all)
 }

@@ -37,6 +37,11 @@ pub(crate) fn ensure(
     anonymous: bool,
     document: Document,
 ) -> Result<(Record, bool)> {
+    if name.len() == 1 {
+        return Err(Error::invalid(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )));
+    }
     if !is_restricted_name(name, 2) {
         return Err(Error::invalid(format!(
             "create {name}: {name:?} includes invalid characters for a local volume name, only \

@@ -42,6 +42,24 @@ fn binds_with_their_options() {
 }
 
 #[test]
+fn a_part_of_a_source_is_found_below_it_whatever_links_say() {
+    let (volume, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(volume.path().join("in")).unwrap();
+    std::fs::write(volume.path().join("in/file"), "mine").unwrap();
+    std::fs::write(outside.path().join("file"), "secret").unwrap();
+    std::os::unix::fs::symlink("/in", volume.path().join("good")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), volume.path().join("evil")).unwrap();
+    let part = |name: &str| {
+        let option = format!("{}={name}", runtime::SUBPATH);
+        Scene::script("cat /v/file").mount("bind", volume.path(), "/v", &["rbind", &option]).run()
+    };
+    for name in ["in", "good", "../in"] {
+        assert_eq!(part(name).unwrap().output, "mine", "{name}");
+    }
+    assert!(part("evil").is_err());
+}
+
+#[test]
 fn a_bind_source_that_is_missing_is_named() {
     let error =
         Scene::new(&["true"]).mount("bind", Path::new("/no/such"), "/x", &["rbind"]).run().unwrap_err();

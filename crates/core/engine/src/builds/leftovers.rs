@@ -1,0 +1,57 @@
+//! What a killed build leaves outside of the store: control groups and secrets, named after its lease, and the locks of
+//! its steps' networks.
+
+use std::path::{Path, PathBuf};
+
+use super::network;
+use crate::error::{Context, Result};
+use crate::{Engine, lock};
+
+/// What the names of the control groups of this root's builds begin with; the id of the build's lease follows.
+pub(super) fn cgroup_prefix(engine: &Engine) -> String {
+    format!("build-{}-", engine.mark())
+}
+
+/// Secrets of builds that run, below a directory in memory.
+pub(super) fn secrets(engine: &Engine) -> PathBuf {
+    engine.config().run.join("build")
+}
+
+/// Whether the control group of this name is a build's of this root whose process is dead.
+pub(crate) fn is_dead_cgroup(engine: &Engine, name: &str) -> Result<bool> {
+    match name.strip_prefix(&cgroup_prefix(engine)) {
+        Some(rest) => Ok(!is_alive(engine, rest)?),
+        None => Ok(false),
+    }
+}
+
+/// Files and directories of dead builds.
+pub(crate) fn files(engine: &Engine) -> Result<Vec<PathBuf>> {
+    let mut dead = Vec::new();
+    for path in entries(&network::locks(engine))? {
+        if !lock::is_held(&path)? {
+            dead.push(path);
+        }
+    }
+    for path in entries(&secrets(engine))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !is_alive(engine, &name)? {
+            dead.push(path);
+        }
+    }
+    Ok(dead)
+}
+
+/// Whether the build is alive that named something after its lease.
+fn is_alive(engine: &Engine, name: &str) -> Result<bool> {
+    let lease = name.split('-').next().unwrap_or_default();
+    Ok(!lease.is_empty() && engine.store().lease_is_alive(lease)?)
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e).during(format_args!("list {}", dir.display())),
+    }
+}
