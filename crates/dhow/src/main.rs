@@ -15,8 +15,12 @@ mod surroundings;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use surroundings::Surroundings;
+
+/// How long a cancelled build may clear up before the process ends all the same.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -51,10 +55,22 @@ fn command_line() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let host = surroundings.host();
-    let code = runtime.block_on(cli::run(host, globals));
+    let code = runtime.block_on(async {
+        let code = cli::run(host, globals).await;
+        settle().await;
+        code
+    });
     // A thread that still reads standard input must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// A build that the user cancelled clears up behind the command's back.
+async fn settle() {
+    let begun = Instant::now();
+    while engine::builds::are_under_way() && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn fail(error: &cli::Error) -> ExitCode {

@@ -155,3 +155,6 @@ fn private_dir(path: &Path, mode: u32) -> Result<()> {
         .create(path)
         .during(format_args!("create directory {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

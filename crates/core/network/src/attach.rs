@@ -138,7 +138,8 @@ pub fn route_out(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<(), E
         let link = bridge::find(&mut socket, &endpoint.ifname)?;
         let index = link.ok_or_else(|| Error::NoInterface(endpoint.ifname.clone()))?.index;
         let routes = endpoint.gateways.iter().map(|gateway| link::default_route(index, *gateway));
-        let error = |source| Error::Link { attempt: "route through", ifname: endpoint.ifname.clone(), source };
+        let error =
+            |source| Error::Link { attempt: "route through", ifname: endpoint.ifname.clone(), source };
         socket.execute(routes.collect()).map_err(error)
     };
     netns::within(namespace, work).map_err(|source| Error::Namespace { attempt: "enter", source })?

@@ -56,7 +56,7 @@ impl Run<'_> {
                 let value = self.pipe(pipe, dot)?;
                 if pipe.variables.is_empty() {
                     match value {
-                        Value::Null => self.out.push_str("<no value>"),
+                        Value::Null => self.out.push_str(self.null(pipe)),
                         value => self.out.push_str(&display(&value)),
                     }
                 }
@@ -69,6 +69,19 @@ impl Run<'_> {
             Node::Continue => return Ok(Flow::Continue),
         }
         Ok(Flow::Next)
+    }
+
+    /// What nothing prints as, by the name of the field that it is the value of.
+    fn null(&self, pipe: &Pipe) -> &'static str {
+        let field = match pipe.commands.as_slice() {
+            [Command { operands }] => match operands.as_slice() {
+                [Operand { what: What::Field(names), .. }] => names.last(),
+                _ => None,
+            },
+            _ => None,
+        };
+        let known = |name: &String| self.template.options.null.and_then(|null| null(name));
+        field.and_then(known).unwrap_or("<no value>")
     }
 
     fn branch(&mut self, branch: &Branch, dot: &Value, with: bool) -> Result<Flow, Error> {

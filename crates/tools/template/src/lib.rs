@@ -38,6 +38,9 @@ pub struct Options {
     pub methods: &'static [(&'static str, Method)],
     /// The value of a field that the document leaves out; `None` for a field that the type does not have.
     pub zero: Option<fn(field: &str) -> Option<Value>>,
+    /// What a field without a value prints, where its type is known: `[]` of a list, `<nil>` of a pointer. All others
+    /// print `<no value>`.
+    pub null: Option<fn(field: &str) -> Option<&'static str>>,
     /// Unknown fields print `<no value>` instead of ending the template with an error.
     pub lenient: bool,
     /// Functions that change their argument hand it through unchanged: how table headers are made.

@@ -12,6 +12,25 @@ in_every_mode! {
     archives_are_unpacked
     trailing_comments_work
     errors_name_the_line
+    an_interrupted_build_leaves_nothing
+}
+
+fn an_interrupted_build_leaves_nothing(host: &Host) {
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN echo going; exec >&- 2>&-; sleep 1000\n");
+    let mut command = host.command();
+    command.args(["build", "-t", "never", "ctx"]);
+    let mut terminal = testkit::Terminal::new(&command);
+    terminal.shows("going");
+    terminal.types("\u{3}");
+    let (code, screen) = terminal.ends();
+    assert_eq!(code, 130, "{screen}");
+    assert!(
+        screen.contains("CANCELED [2/2] RUN echo going") && screen.contains("build canceled"),
+        "{screen}"
+    );
+    // A daemon learns of it a moment later.
+    testkit::eventually("nothing is left", || host.type_in("system check").run().code == 0);
 }
 
 fn a_multi_stage_build(host: &Host) {

@@ -182,7 +182,8 @@ fn follow(
     let mut streams = [Reader::new(out, Stream::Stdout), Reader::new(err, Stream::Stderr)];
     let mut tail = Tail::default();
     let mut killed = None;
-    while streams.iter().any(|s| s.file.is_some()) {
+    // A process that has closed its output may run on, and is to be stopped all the same.
+    while streams.iter().any(|s| s.file.is_some()) || !has_exited(pidfd)? {
         if killed.is_none() && session.stopped() {
             // The process is the init of its pid namespace: all others go with it, and their pipe ends.
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
@@ -191,7 +192,7 @@ fn follow(
         if killed.is_some_and(|at| at.elapsed() > PATIENCE) {
             break;
         }
-        wait_for_output(&streams)?;
+        wait_for_news(&streams, pidfd)?;
         for stream in &mut streams {
             let text = stream.read();
             if !text.is_empty() {
@@ -207,10 +208,21 @@ fn follow(
     Ok(Ended::Exited { code: exit.code(), output: tail.lines(), reason: None })
 }
 
-/// Waits until there is output, or it is time to look whether to stop.
-fn wait_for_output(streams: &[Reader]) -> Result<(), Error> {
+/// Whether the process has ended.
+fn has_exited(pidfd: std::os::fd::BorrowedFd<'_>) -> Result<bool, Error> {
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let ready = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    ready.map(|n| n > 0).map_err(|e| io_error("look at", Path::new("the step's process"))(e.into()))
+}
+
+/// Waits until there is output (or, when there is none to come, the process has ended), or it is time to look whether to
+/// stop.
+fn wait_for_news(streams: &[Reader], pidfd: std::os::fd::BorrowedFd<'_>) -> Result<(), Error> {
     let mut fds: Vec<PollFd<'_>> =
         streams.iter().filter_map(|s| s.file.as_ref()).map(|f| PollFd::new(f, PollFlags::IN)).collect();
+    if fds.is_empty() {
+        fds.push(PollFd::from_borrowed_fd(pidfd, PollFlags::IN));
+    }
     match poll(&mut fds, Some(&CANCEL_POLL)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(e) => Err(io_error("wait for", Path::new("the step's output"))(e.into())),

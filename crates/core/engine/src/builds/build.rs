@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::auth::AuthConfig;
 use api::build::{BuildExtras, BuildOptions};
@@ -21,9 +22,13 @@ use oci::Reference;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Sender};
 
+use super::under_way::UnderWay;
 use super::{leftovers, network};
 use crate::error::{Error, Kind, Result};
 use crate::{Engine, containers, events, images, networks, pipe, spec};
+
+/// How often a download looks whether its build was cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
 
 /// Where a build's files come from.
 pub enum ContextSource {
@@ -48,10 +53,12 @@ pub async fn build(
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
         ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
     };
-    let env = environment(engine, &options, credentials);
+    let env = environment(engine, &options, credentials, &request.cancel);
     let cancel = CancelOnDrop(request.cancel.clone());
+    let under_way = UnderWay::begin();
     let built = engine
         .blocking(move |_| {
+            let _under_way = under_way;
             let mut tell = |event| {
                 if progress.blocking_send(event).is_err() {
                     request.cancel.cancel();
@@ -82,6 +89,7 @@ pub(super) fn environment(
     engine: &Engine,
     options: &BuildOptions,
     credentials: BTreeMap<String, AuthConfig>,
+    cancel: &CancelToken,
 ) -> Env {
     let parent = options.cgroup_parent.trim_matches('/');
     Env {
@@ -90,7 +98,7 @@ pub(super) fn environment(
         cache_mounts: engine.config().root.join("cache-mounts"),
         run: leftovers::secrets(engine),
         network: network::provider(engine),
-        images: base_images(engine, credentials),
+        images: base_images(engine, credentials, cancel),
         fetch: None,
         cgroup_prefix: format!(
             "/{}/{}",
@@ -102,10 +110,10 @@ pub(super) fn environment(
 }
 
 /// Finds base images: here, or else in their registry.
-fn base_images(engine: &Engine, credentials: BTreeMap<String, AuthConfig>) -> Images {
-    let (engine, runtime) = (engine.clone(), Handle::current());
+fn base_images(engine: &Engine, credentials: BTreeMap<String, AuthConfig>, cancel: &CancelToken) -> Images {
+    let (engine, runtime, cancel) = (engine.clone(), Handle::current(), cancel.clone());
     Arc::new(move |wanted| {
-        base_image(&engine, &runtime, &credentials, wanted).map_err(|e| Box::new(e) as BoxError)
+        base_image(&engine, &runtime, &credentials, &cancel, wanted).map_err(|e| Box::new(e) as BoxError)
     })
 }
 
@@ -113,6 +121,7 @@ fn base_image(
     engine: &Engine,
     runtime: &Handle,
     credentials: &BTreeMap<String, AuthConfig>,
+    cancel: &CancelToken,
     wanted: &ImageRequest,
 ) -> Result<Image> {
     if !wanted.pull {
@@ -131,7 +140,19 @@ fn base_image(
     // The builder tells how long this takes; the bytes of each layer are nobody's here.
     let (sender, mut receiver) = mpsc::channel(16);
     runtime.spawn(async move { while receiver.recv().await.is_some() {} });
-    runtime.block_on(images::pull(engine, options, auth, sender)).map(image)
+    runtime.block_on(async {
+        tokio::select! {
+            pulled = images::pull(engine, options, auth, sender) => pulled.map(image),
+            () = cancelled(cancel) => Err(failed(builder::Error::Cancelled)),
+        }
+    })
+}
+
+/// Ends when the build is cancelled.
+async fn cancelled(cancel: &CancelToken) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(CANCEL_POLL).await;
+    }
 }
 
 fn image(found: store::Image) -> Image {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::build::{BuildOptions, CachePruneOptions, CachePruneReport, CacheRecord};
-use builder::{CacheEntry, CacheKind, Env, Prune};
+use builder::{CacheEntry, CacheKind, CancelToken, Env, Prune};
 
 use super::build::environment;
 use crate::error::{Context, Result};
@@ -17,7 +17,7 @@ pub(crate) async fn records(engine: &Engine) -> Result<Vec<CacheRecord>> {
 }
 
 fn env(engine: &Engine) -> Env {
-    environment(engine, &BuildOptions::default(), BTreeMap::new())
+    environment(engine, &BuildOptions::default(), BTreeMap::new(), &CancelToken::default())
 }
 
 fn record(entry: CacheEntry) -> CacheRecord {

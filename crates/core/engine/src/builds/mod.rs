@@ -10,10 +10,12 @@ mod build;
 mod cache;
 pub(crate) mod leftovers;
 mod network;
+mod under_way;
 
 pub use build::{ContextSource, build};
 pub use cache::prune;
 pub(crate) use cache::records as cache_records;
 pub(crate) use network::is_alive;
+pub use under_way::are_under_way;
 
 pub use builder::{Built, Event, Stream};

@@ -15,6 +15,7 @@ use rustix::fs::{FileType, Stat};
 use sys::root::Root;
 use tokio::sync::mpsc;
 
+use super::export::merged;
 use super::record::{self, MountKind, Record};
 use super::{bind, launch};
 use crate::error::{Context, Error, Result};
@@ -37,7 +38,7 @@ pub async fn archive_head(engine: &Engine, reference: &str, path: &str) -> Resul
     engine
         .blocking(move |engine| {
             let record = record::find(engine, &reference)?;
-            let place = place(engine, &record, &path)?;
+            let place = place(engine, &record, &path, Access::Read)?;
             stat(&place).map_err(|e| not_found(e, &path, &reference))
         })
         .await
@@ -53,7 +54,7 @@ pub async fn archive_get(
     let (place, stat, record) = engine
         .blocking(move |engine| {
             let record = record::find(engine, &reference)?;
-            let place = place(engine, &record, &path)?;
+            let place = place(engine, &record, &path, Access::Read)?;
             let stat = stat(&place).map_err(|e| not_found(e, &path, &reference))?;
             Ok((place, stat, record))
         })
@@ -95,9 +96,11 @@ pub async fn archive_put(
     engine
         .blocking(move |engine| {
             let found = record::find(engine, &reference)?;
-            // A stopped container's layers are mounted here: a start meanwhile would mount them a second time.
-            let (_lock, record) = record::locked(engine, &found.id)?;
-            let mut place = place(engine, &record, &options.path)?;
+            // A stopped container's layers are mounted here: a start meanwhile would mount them a second time. One
+            // that runs must be able to end while a client sends slowly.
+            let (lock, record) = record::locked(engine, &found.id)?;
+            let _lock = (record::observe(engine, &record.id)?.status.pid == 0).then_some(lock);
+            let mut place = place(engine, &record, &options.path, Access::Write)?;
             if let Some(why) = place.read_only {
                 return Err(Error::forbidden(why));
             }
@@ -136,7 +139,14 @@ fn not_found(e: std::io::Error, path: &str, container: &str) -> Error {
     }
 }
 
-fn place(engine: &Engine, record: &Record, path: &str) -> Result<Place> {
+/// What a place is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+fn place(engine: &Engine, record: &Record, path: &str, access: Access) -> Result<Place> {
     let clean = bind::clean(path);
     let follow = path.ends_with('/') || path.ends_with("/.") || path == "." || clean == "/";
     let name = match () {
@@ -180,9 +190,14 @@ fn place(engine: &Engine, record: &Record, path: &str) -> Result<Place> {
             Ok(Place { root, path, name, read_only, follow })
         }
         None => {
-            let mount =
-                launch::overlay(engine, record)?.mount().during("mount the container's root file system")?;
-            let root = Root::from_fd(mount).during("open the container's root file system")?;
+            let root = match access {
+                Access::Read => merged(engine, record)?,
+                Access::Write => {
+                    let mount = launch::overlay(engine, record)?.mount();
+                    let mount = mount.during("mount the container's root file system")?;
+                    Root::from_fd(mount).during("open the container's root file system")?
+                }
+            };
             Ok(Place { root, path: below("/"), name, read_only, follow })
         }
     }

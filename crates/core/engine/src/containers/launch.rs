@@ -202,7 +202,13 @@ fn shm(engine: &Engine, record: &Record) -> Result<Option<PathBuf>> {
     match record.document.host_config.ipc_mode.as_str() {
         "shareable" => {
             let dir = engine.container_run_dir(&record.id).join("shm");
-            make_private_dir(&dir)?;
+            // What the last run left is gone with it, as memory would be.
+            match std::fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).during("empty the shared memory");
+                }
+                _ => make_private_dir(&dir)?,
+            }
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o1777))
                 .during("set the mode of the shared memory")?;
             Ok(Some(dir))

@@ -28,7 +28,8 @@ pub async fn update(engine: &Engine, reference: &str, request: UpdateRequest) ->
             validate::check_resources(&host.resources, machine::facts().limits())?;
             let limits = spec::resources(&host.resources, &devices::block_numbers(&host.resources)?)?;
             let policy = launch::restart_policy(&host.restart_policy);
-            if let Some(mut monitor) = monitor::client::connect(&engine.config().run, &record.id)? {
+            let live = record::observe(engine, &record.id)?.status.state.is_live();
+            if live && let Some(mut monitor) = monitor::client::connect(&engine.config().run, &record.id)? {
                 monitor.update(Some(limits), new_policy.then_some(policy)).map_err(|e| {
                     Error::from(e).within(format_args!("Cannot update container {}", record.id))
                 })?;

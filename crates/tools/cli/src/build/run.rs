@@ -17,6 +17,7 @@ use crate::options::volume::absolute;
 use crate::options::{env, ulimit};
 use crate::progress::build::Picture;
 use crate::registry::credentials;
+use crate::stream::signals::interruptible;
 use crate::stream::terminal;
 use crate::verbs::Outcome;
 
@@ -158,7 +159,8 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let source = source(cli, &args.args[0], args.file.as_deref())?;
     let payload = source.payload(cli, &mut options).await?;
     let credentials = credentials::all(cli)?;
-    let messages = client::builds::build(cli.client()?, &options, payload, &credentials).await?;
+    let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
+    let messages = interruptible(answer).await?;
     let result = show(cli, messages, shown).await;
     let id = result?.ok_or_else(|| Error::new("server ended the build without an image"))?;
     if shown == Shown::Quiet {
@@ -328,7 +330,11 @@ async fn show(
     shown: Shown,
 ) -> Result<Option<String>, Error> {
     let mut screen = Screen { shown, picture: Picture::default(), begun: Instant::now(), drawn: 0 };
-    let result = follow(cli, messages, &mut screen).await;
+    let result = interruptible(follow(cli, messages, &mut screen)).await;
+    let result = result.map_err(|error| match error.message.is_empty() {
+        true => screen.cancel(error),
+        false => error,
+    });
     screen.finish()?;
     result.map_err(|error| match shown {
         Shown::Classic | Shown::Quiet => error,
@@ -404,6 +410,16 @@ struct Screen {
 }
 
 impl Screen {
+    /// A signal ended the build: what ran is shown as cancelled, and `error` gets words.
+    fn cancel(&mut self, error: Error) -> Error {
+        let text = self.picture.cancel(self.begun.elapsed());
+        if self.shown == Shown::Plain {
+            // The error that follows says the same where nobody reads this.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+        Error { message: "build canceled".to_owned(), ..error }
+    }
+
     fn event(&mut self, event: &BuildEvent) -> Result<(), Error> {
         let now = self.begun.elapsed();
         let mut out = std::io::stderr().lock();

@@ -86,6 +86,7 @@ impl Listing {
             header: true,
             lenient: true,
             zero: None,
+            null: None,
         };
         let names: Map<String, Value> = self
             .columns

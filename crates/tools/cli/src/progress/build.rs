@@ -20,6 +20,7 @@ enum State {
     Cached,
     Done,
     Failed,
+    Cancelled,
 }
 
 struct Step {
@@ -155,6 +156,21 @@ impl Picture {
         Vec::new()
     }
 
+    /// Nothing runs any more; the answer is the plain lines about it.
+    pub fn cancel(&mut self, now: Duration) -> String {
+        let running: Vec<u64> =
+            self.steps.iter().filter(|(_, step)| step.state == State::Running).map(|(id, _)| *id).collect();
+        let mut out = String::new();
+        for id in running {
+            let started = self.steps.get(&id).map_or(now, |step| step.started);
+            self.settle(id, State::Cancelled, now.saturating_sub(started));
+            self.switch(id, false, &mut out);
+            out.push_str(&format!("#{id} CANCELED\n"));
+            self.end(&mut out);
+        }
+        out
+    }
+
     fn settle(&mut self, id: u64, state: State, took: Duration) {
         if let Some(step) = self.steps.get_mut(&id) {
             (step.state, step.took) = (state, took);
@@ -198,6 +214,7 @@ impl Picture {
             let prefix = match step.state {
                 State::Cached => " => CACHED ",
                 State::Failed => " => ERROR ",
+                State::Cancelled => " => CANCELED ",
                 _ => " => ",
             };
             let time = format!("{:.1}s", took.as_secs_f64());
@@ -305,6 +322,9 @@ mod tests {
              #3 ERROR: exit code: 1\n\n"
         );
         assert_eq!(picture.epilogue(), "------\n > [build 2/3] RUN make:\n0.100 two\n1.200 three\n------\n");
+        assert_eq!(picture.cancel(Duration::from_secs(2)), "#4 ...\n#4 CANCELED\n\n");
+        let drawn = picture.draw(Duration::from_secs(3), 24, 48, true);
+        assert_eq!(drawn[4], " => CANCELED [other 1/1] RUN x              1.7s");
     }
 
     #[test]

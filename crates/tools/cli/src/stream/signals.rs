@@ -5,6 +5,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::error::Error;
+
 /// Those that a person or a supervisor sends. Job control stays with this process.
 const FORWARDED: &[(SignalKind, &str)] = &[
     (SignalKind::hangup(), "HUP"),
@@ -62,6 +64,21 @@ pub fn restore_terminal() -> std::io::Result<Tasks> {
         }));
     }
     Ok(Tasks(tasks))
+}
+
+/// Does `work` until its end, or until a signal asks this process to end: then the work is dropped, which closes its
+/// connection and so cancels it at the server, and the answer is an error without words and with the signal's exit code.
+pub async fn interruptible<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let kind = tokio::select! {
+        done = work => return done,
+        _ = hangup.recv() => SignalKind::hangup(),
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+    };
+    Err(Error::silent(u8::try_from(128 + kind.as_raw_value()).unwrap_or(1)))
 }
 
 /// What has a terminal whose size follows ours.

@@ -54,7 +54,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
 /// Prints the documents of these objects, of the first kind that has one of the name. What is missing is said at
 /// the end and keeps nothing else back.
 pub async fn show(cli: &Cli, kinds: &[Kind], names: &[String], format: Option<&str>, size: bool) -> Outcome {
-    let options = Options { zero: Some(zero), ..Options::default() };
+    let options = Options { zero: Some(zero), null: Some(null), ..Options::default() };
     let template = match format.filter(|format| !format.is_empty()) {
         None => None,
         Some("json") => Some(Template::parse("{{json .}}").map_err(Error::template)?),
@@ -110,10 +110,27 @@ fn zero(field: &str) -> Option<Value> {
     Some(match field {
         "Health" | "Healthcheck" | "Config" | "Mounts" | "UsageData" | "Status" | "Annotations" | "Tmpfs"
         | "StorageOpt" | "Sysctls" | "Init" | "Shell" | "OnBuild" | "ExposedPorts" | "SizeRw"
-        | "SizeRootFs" | "StopTimeout" => Value::Null,
+        | "SizeRootFs" | "StopTimeout" | "Cmd" | "Entrypoint" | "Env" | "Volumes" | "Labels" => Value::Null,
         "StopSignal" | "Runtime" | "Variant" | "OsVersion" | "Created" | "Name" | "Driver" | "CreatedAt"
-        | "Propagation" | "Comment" | "Author" | "MacAddress" => Value::from(""),
+        | "Propagation" | "Comment" | "Author" | "MacAddress" | "User" | "WorkingDir" | "Hostname"
+        | "Domainname" | "Container" => Value::from(""),
         "ArgsEscaped" | "NetworkDisabled" => Value::from(false),
+        _ => return None,
+    })
+}
+
+/// What Go prints of fields without a value: lists and maps are empty ones, pointers are nil.
+fn null(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "Cmd" | "Entrypoint" | "Env" | "OnBuild" | "Shell" | "ExecIDs" | "Binds" | "CapAdd" | "CapDrop"
+        | "Dns" | "DnsOptions" | "DnsSearch" | "ExtraHosts" | "GroupAdd" | "Links" | "SecurityOpt"
+        | "VolumesFrom" | "Devices" | "DeviceRequests" | "DeviceCgroupRules" | "Ulimits" | "MaskedPaths"
+        | "ReadonlyPaths" | "Args" | "Mounts" | "RepoTags" | "RepoDigests" | "Aliases" | "DNSNames"
+        | "BlkioWeightDevice" => "[]",
+        "Labels" | "Volumes" | "ExposedPorts" | "PortBindings" | "Ports" | "Sysctls" | "Tmpfs"
+        | "StorageOpt" | "Annotations" | "Options" | "DriverOpts" => "map[]",
+        "Health" | "Healthcheck" | "Init" | "StopTimeout" | "PidsLimit" | "MemorySwappiness"
+        | "OomKillDisable" | "SizeRw" | "SizeRootFs" | "IPAMConfig" | "UsageData" => "<nil>",
         _ => return None,
     })
 }
@@ -144,10 +161,15 @@ mod tests {
     #[test]
     fn left_out_fields_are_empty_and_unknown_ones_errors() {
         let run = |text: &str| {
-            let options = Options { zero: Some(zero), ..Options::default() };
+            let options = Options { zero: Some(zero), null: Some(null), ..Options::default() };
             Template::parse_with(text, options).unwrap().execute(&serde_json::json!({"State": {"Pid": 1}}))
         };
         assert_eq!(run("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}").unwrap(), "none");
         assert!(run("{{.State.Helth}}").is_err());
+        assert_eq!(
+            run("{{.State.Cmd}}{{json .State.Cmd}} {{.State.Labels}} {{.State.Health}} {{.State.Config}}")
+                .unwrap(),
+            "[]null map[] <nil> <no value>"
+        );
     }
 }

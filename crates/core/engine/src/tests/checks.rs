@@ -1,0 +1,80 @@
+use std::fs;
+
+use super::*;
+use crate::system;
+
+async fn found(f: &Fixture, repair: bool) -> Vec<String> {
+    let findings = system::check(&f.engine, repair).await.unwrap();
+    findings.into_iter().map(|f| format!("{} {}", f.kind, f.message)).collect()
+}
+
+#[test]
+fn leftovers_are_found_and_mended() {
+    alone(async |f| {
+        let id = f.create("web", |_, host| host.binds = vec!["vol:/v".into()]).await;
+        assert_eq!(found(&f, false).await, Vec::<String>::new());
+        let (root, run) = (f.dir.path().join("root"), f.dir.path().join("run"));
+        let orphan = "ab".repeat(32);
+        fs::create_dir_all(root.join("containers").join(&orphan).join("upper")).unwrap();
+        fs::create_dir(run.join("containers").join(&orphan)).unwrap();
+        fs::write(run.join("exec").join(&orphan), &id).unwrap();
+        fs::remove_dir_all(root.join("volumes/vol/_data")).unwrap();
+        fs::create_dir_all(root.join("volumes/unfinished/_data")).unwrap();
+        fs::create_dir(root.join("volumes/.aside")).unwrap();
+        fs::remove_dir_all(root.join("containers").join(&id).join("upper")).unwrap();
+        let first = found(&f, false).await;
+        assert_eq!(first.len(), 7, "{first:?}");
+        let mut repaired = found(&f, true).await;
+        repaired.sort();
+        let mut expected = first;
+        expected.sort();
+        assert_eq!(repaired, expected);
+        assert_eq!(found(&f, false).await, Vec::<String>::new());
+        assert!(!root.join("containers").join(&orphan).exists());
+        assert!(root.join("volumes/vol/_data").is_dir());
+    });
+}
+
+#[test]
+fn data_without_a_definition_is_told_and_kept() {
+    alone(async |f| {
+        let data = f.dir.path().join("root/volumes/lost/_data");
+        fs::create_dir_all(&data).unwrap();
+        fs::write(data.join("precious"), "x").unwrap();
+        let findings = system::check(&f.engine, true).await.unwrap();
+        assert_eq!((findings.len(), findings[0].repaired), (1, false));
+        assert!(data.join("precious").exists());
+    });
+}
+
+#[test]
+fn a_container_whose_monitor_was_killed_is_settled() {
+    alone(async |f| {
+        let id = f.create("web", |_, _| {}).await;
+        let running = monitor::Status {
+            state: monitor::State::Running,
+            pid: 1,
+            started_at: Some(jiff::Timestamp::now()),
+            ..monitor::Status::default()
+        };
+        running.write(&f.dir.path().join("root/containers").join(&id), true).unwrap();
+        let state = f.inspect("web").await.state;
+        assert_eq!((state.status.as_str(), state.exit_code, state.pid), ("exited", 137, 0));
+        assert_eq!(found(&f, true).await, ["container its monitor was killed while it ran"]);
+        assert_eq!(found(&f, false).await, Vec::<String>::new());
+        assert_eq!(f.inspect("web").await.state.exit_code, 137);
+    });
+}
+
+#[test]
+fn damaged_records_do_not_hide_the_others() {
+    alone(async |f| {
+        let damaged = f.create("damaged", |_, _| {}).await;
+        f.create("sound", |_, _| {}).await;
+        f.engine.db().write(|tx| state::containers::set_document(tx, &damaged, "{")).unwrap();
+        assert_eq!(f.listed(0, &[]).await, ["sound"]);
+        let findings = found(&f, false).await;
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].starts_with("container read the stored definition"), "{findings:?}");
+    });
+}
