@@ -18,7 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("registry", &["oci"]),
     ("runtime", &["oci", "sys"]),
     ("network", &["sys"]),
-    ("monitor", &["oci", "sys", "runtime"]),
+    ("dns", &["sys"]),
+    ("monitor", &["dns", "oci", "sys", "runtime"]),
     ("builder", &["oci", "sys", "archive", "state", "store", "runtime", "dockerfile"]),
     (
         "engine",
@@ -26,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "api",
             "archive",
             "builder",
+            "dns",
             "dockerfile",
             "monitor",
             "network",

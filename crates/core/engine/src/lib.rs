@@ -90,7 +90,7 @@ impl Engine {
         for name in ["containers", "volumes", "ingest"] {
             private_dir(&config.root.join(name), 0o711)?;
         }
-        for name in ["containers", "exec", "builds"] {
+        for name in ["containers", "exec", "builds", "networks"] {
             private_dir(&config.run.join(name), 0o700)?;
         }
         containers::skeleton::ensure(&config.root)?;

@@ -203,7 +203,8 @@ fn unexpected(reply: &Reply) -> Error {
 }
 
 impl Connection {
-    /// Runs the container in `netns` (its own spec's namespaces if `None`); `held` stay open until its final exit.
+    /// Runs the container in `netns` (its own spec's namespaces if `None`); `held` stay open until its final exit. The
+    /// first two of these are the UDP and the TCP socket of [`Config::dns`], if it is there.
     ///
     /// On [`FailureKind::Busy`] give up the container's lock, await [`Condition::NotRunning`], and try again.
     pub fn start(
@@ -270,6 +271,16 @@ impl Connection {
         restart: Option<RestartPolicy>,
     ) -> Result<(), Error> {
         self.done(&Request::Update { resources: resources.map(Box::new), restart })
+    }
+
+    /// Has the container's questions for names answered that come to a UDP and a listening TCP socket.
+    pub fn names(&mut self, config: &dns::Config, sockets: [BorrowedFd<'_>; 2]) -> Result<(), Error> {
+        let request = Request::Names { config: config.clone() };
+        send_with(&mut self.stream, &protocol::encode(&request)?, &sockets).map_err(FrameError::Io)?;
+        match self.receive()? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Tells the container's new name.

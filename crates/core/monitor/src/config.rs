@@ -57,6 +57,9 @@ pub struct Config {
     pub stop_signal: i32,
     /// Seconds between the stop signal and SIGKILL; -1 waits for ever.
     pub stop_timeout: i64,
+    /// Answers the container's questions for names, on two sockets that come with this; `None` does not.
+    #[serde(default)]
+    pub dns: Option<dns::Config>,
     /// The file to which events are appended; `None` writes none.
     #[serde(default)]
     pub events: Option<PathBuf>,

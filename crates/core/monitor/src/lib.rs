@@ -1,9 +1,9 @@
 //! The per-container process, its protocol and the client side of that protocol.
 //!
 //! One `dhow monitor` process owns one container's life: it creates and reaps the container's processes, carries their
-//! stdio, writes the log, probes the health, applies the restart policy and records the exit. No daemon stands above
-//! it; engines come and go as clients of its socket. It must not know images, networks, the database or HTTP: it is
-//! handed a finished [`Config`] and open descriptors.
+//! stdio, writes the log, answers its questions for names, probes the health, applies the restart policy and records the
+//! exit. No daemon stands above it; engines come and go as clients of its socket. It must not know images, networks, the
+//! database or HTTP: it is handed a finished [`Config`] and open descriptors.
 //!
 //! # Life
 //!

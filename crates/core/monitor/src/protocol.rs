@@ -24,8 +24,9 @@
 //! A client that reads slowly slows the container down, as a pipe would: nothing is lost. One that has taken no byte at all
 //! for 30 seconds does no longer hold the container up; from then on 8 MiB are kept for it, and with more it is cut off.
 //!
-//! Descriptors (SCM_RIGHTS) come with the first byte of `Start`: the network namespace first if `netns` says so, then
-//! sockets that are only held open until the final exit (the reservations of published ports).
+//! Descriptors (SCM_RIGHTS) come with the first byte of `Start`: the network namespace first if `netns` says so, then the
+//! UDP and the listening TCP socket of [`Config::dns`] if it is there, then sockets that are only held open until the final
+//! exit (the reservations of published ports). The same two sockets come with `Names`.
 
 use std::io::{self, Read, Write};
 
@@ -118,6 +119,12 @@ pub enum Request {
         resources: Option<Box<Resources>>,
         /// New policy.
         restart: Option<RestartPolicy>,
+    },
+    /// Answer the container's questions for names from now on, on the two sockets that come with this: it was connected to
+    /// the first network that has names.
+    Names {
+        /// From what.
+        config: dns::Config,
     },
     /// The container has a new name (an attribute of events).
     Rename {

@@ -4,13 +4,14 @@
 //! of the code. Nothing blocks in it but the runtime (milliseconds), the disk, and the removal of a control group.
 //!
 //! [`Monitor`] holds all state. Its methods are spread over files by topic: `requests` decides what a client may do,
-//! `start` and `exit` move the container through its life, `stop`, `exec`, `probe` are what their names say, `stdio` moves
+//! `start` and `exit` move the container through its life, `stop`, `exec`, `probe`, `names` are what their names say, `stdio` moves
 //! bytes, `clients` accepts and answers.
 
 mod clients;
 mod connection;
 mod exec;
 mod exit;
+mod names;
 mod notices;
 mod poll;
 mod probe;
@@ -80,6 +81,8 @@ struct Container {
     netns: Option<OwnedFd>,
     /// Held open until the final exit.
     held: Vec<OwnedFd>,
+    /// Answers questions for names.
+    names: Option<dns::Server>,
     log: Option<Log>,
     /// The log could not be written; said once.
     log_failed: bool,
@@ -148,6 +151,7 @@ impl Monitor {
             Token::Process(id) => self.process_exited(id),
             Token::Cleanup => self.cleanup_ended(),
             Token::Oom => self.take_oom_events(),
+            Token::Names => self.answer_questions(),
         }
         Ok(())
     }

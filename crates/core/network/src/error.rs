@@ -40,6 +40,11 @@ pub enum Error {
         #[source]
         source: Errno,
     },
+    #[error("listen for questions for names")]
+    Names {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("write {value} to {}", .path.display())]
     Sysctl {
         path: PathBuf,

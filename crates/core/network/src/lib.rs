@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod ipam;
 mod link;
 mod model;
+pub mod names;
 mod owner;
 pub mod ports;
 pub mod resolv;

@@ -26,7 +26,7 @@ pub enum Mode {
     Bridged,
     /// To the same servers as the host's.
     Host,
-    /// To this server inside of the container's network namespace, which asks [`Resolv::upstreams`].
+    /// To this server inside of the container's network namespace, which asks [`Resolv::upstreams`] from the host's.
     Embedded(IpAddr),
 }
 
@@ -40,13 +40,14 @@ pub struct Resolv {
 }
 
 /// The host's configuration: what is behind systemd-resolved's stub when `/etc/resolv.conf` names nothing
-/// else. A host without the file has an empty one.
-pub fn host_resolv_conf() -> String {
+/// else, unless the stub can be asked. A host without the file has an empty one.
+pub fn host_resolv_conf(mode: Mode) -> String {
     let contents = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let host = parse(&contents);
     let only_stub = host.servers == [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53))];
+    let is_asked = matches!(mode, Mode::Embedded(_));
     match std::fs::read_to_string(BEHIND_STUB) {
-        Ok(behind) if only_stub => behind,
+        Ok(behind) if only_stub && !is_asked => behind,
         _ => contents,
     }
 }
@@ -74,8 +75,11 @@ fn upstreams(host: Vec<IpAddr>, asked: &[IpAddr], mode: Mode) -> Vec<IpAddr> {
     if !asked.is_empty() {
         return asked.to_vec();
     }
-    let reachable =
-        |server: &IpAddr| mode == Mode::Host || !(server.is_loopback() || server.is_unspecified());
+    let reachable = |server: &IpAddr| match mode {
+        Mode::Host => true,
+        Mode::Embedded(_) => !server.is_unspecified(),
+        Mode::Bridged => !server.is_loopback() && !server.is_unspecified(),
+    };
     let servers: Vec<IpAddr> = host.into_iter().filter(reachable).collect();
     match (servers.is_empty(), mode) {
         (true, Mode::Bridged | Mode::Embedded(_)) => FALLBACK.map(IpAddr::V4).to_vec(),
@@ -159,6 +163,7 @@ mod tests {
             resolv.contents,
             "nameserver 127.0.0.11\nsearch corp.example lan\noptions edns0 trust-ad ndots:0\n"
         );
-        assert_eq!(resolv.upstreams, ["10.0.0.2".parse::<IpAddr>().unwrap()]);
+        let host: [IpAddr; 2] = ["127.0.0.53", "10.0.0.2"].map(|server| server.parse().unwrap());
+        assert_eq!(resolv.upstreams, host, "it asks from the host");
     }
 }

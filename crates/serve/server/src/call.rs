@@ -1,16 +1,20 @@
 //! One request on its way to its handler.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use api::version::ApiVersion;
 use bytes::Bytes;
 use engine::Engine;
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, BodyStream, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 
 use crate::answer::Result;
 use crate::error::Failure;
@@ -85,7 +89,7 @@ impl Call {
 
     /// The body as it comes.
     pub fn take_body(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        BodyStream::new(self.body)
+        Upload { body: Some(BodyStream::new(self.body)), runtime: Handle::current() }
             .try_filter_map(|frame| std::future::ready(Ok(frame.into_data().ok())))
             .map_err(io::Error::other)
     }
@@ -99,5 +103,40 @@ impl Call {
     pub fn registry_auth(&self) -> Result<api::auth::AuthConfig> {
         let header = self.header(api::common::REGISTRY_AUTH_HEADER);
         api::auth::decode(header).map_err(|e| Failure::bad_request(format!("X-Registry-Auth: {e}")))
+    }
+}
+
+/// How long what nobody wants of a body is read.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A body that is read to its end even when nobody wants the rest: Docker's client writes all of it before it reads the
+/// answer, and would report a broken pipe in place of what went wrong.
+struct Upload {
+    body: Option<BodyStream<Incoming>>,
+    runtime: Handle,
+}
+
+impl Stream for Upload {
+    type Item = std::result::Result<Frame<Bytes>, hyper::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_next(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(mut body) = self.body.take() {
+            self.runtime.spawn(async move {
+                let rest = async { while let Some(Ok(_)) = body.next().await {} };
+                // After this long the client may well see a broken pipe.
+                let _ = tokio::time::timeout(DRAIN, rest).await;
+            });
+        }
     }
 }

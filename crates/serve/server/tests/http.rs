@@ -280,3 +280,29 @@ async fn what_a_build_cannot_do_is_a_clear_error() {
         assert_eq!(answer.status, status, "{target}: {}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn a_body_that_nobody_wants_is_read_to_its_end() {
+    let world = world().await;
+    let (mut read, mut write) = world.connect().into_split();
+    let body = vec![b'x'; 4 << 20];
+    let head = format!(
+        "POST /images/create?fromSrc=-&repo=a&changes=RUN+x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    // Docker's client sends everything before it reads the answer.
+    let sent = async {
+        write.write_all(head.as_bytes()).await?;
+        write.write_all(&body).await
+    };
+    tokio::time::timeout(Duration::from_secs(20), sent)
+        .await
+        .expect("all is taken in time")
+        .expect("all is taken");
+    let mut bytes = Vec::new();
+    read.read_to_end(&mut bytes).await.unwrap();
+    let answer = parse(&bytes);
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("run is not a valid change command"), "{}", answer.body);
+}

@@ -29,6 +29,7 @@ mod events;
 mod exec;
 mod files;
 mod images;
+mod names;
 mod network;
 mod restart;
 mod security;

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use api::containers::HostConfig;
 use api::networks::EndpointSettings;
 use builder::{BoxError, NetHandle, NetMode, Networks};
+use network::resolv::Mode;
 
 use crate::containers::{networking, resolv_conf};
 use crate::error::{Context, Result};
@@ -20,7 +21,8 @@ pub(super) fn provider(engine: &Engine) -> Networks {
 }
 
 fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
-    let resolv_conf = resolv_conf(&HostConfig::default(), *mode != NetMode::Host)?;
+    let servers = if *mode == NetMode::Host { Mode::Host } else { Mode::Bridged };
+    let resolv_conf = resolv_conf(&HostConfig::default(), servers)?.contents;
     let name = match mode {
         NetMode::Host => {
             return Ok(NetHandle { netns: None, resolv_conf, hosts: Vec::new(), keep: Box::new(()) });

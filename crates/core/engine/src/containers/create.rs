@@ -255,6 +255,13 @@ fn wanted_networks(
              user defined networks only",
         ));
     }
+    let has_aliases = |name: &&str| networks.get(*name).is_some_and(|settings| !settings.aliases.is_empty());
+    if let Some(name) = networks::PREDEFINED.iter().find(|name| has_aliases(name)) {
+        return Err(Error::invalid(format!(
+            "invalid config for network {name}: invalid endpoint settings:\nnetwork-scoped aliases are only supported for \
+             user-defined networks"
+        )));
+    }
     if networks.len() > 1 && matches!(mode, "host" | "none") {
         return Err(Error::invalid(format!(
             "conflicting options: a container in network mode {mode} can't join other networks"

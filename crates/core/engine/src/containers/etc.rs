@@ -10,7 +10,7 @@ use std::path::Path;
 
 use api::containers::HostConfig;
 use network::hosts::Entry;
-use network::resolv::{self, Mode, Options};
+use network::resolv::{self, Mode, Options, Resolv};
 use sys::root::Root;
 
 use crate::error::{Context, Error, Result};
@@ -63,8 +63,8 @@ pub fn hosts_of_host(own: &str, extra: &[Entry]) -> String {
     text
 }
 
-/// `/etc/resolv.conf` for the options of a container.
-pub fn resolv_conf(host: &HostConfig, own_network: bool) -> Result<String> {
+/// `/etc/resolv.conf` for the options of a container, and the servers outside of it.
+pub fn resolv_conf(host: &HostConfig, mode: Mode) -> Result<Resolv> {
     let servers = host
         .dns
         .iter()
@@ -73,8 +73,7 @@ pub fn resolv_conf(host: &HostConfig, own_network: bool) -> Result<String> {
         })
         .collect::<Result<Vec<IpAddr>>>()?;
     let asked = Options { servers, search: host.dns_search.clone(), options: host.dns_options.clone() };
-    let mode = if own_network { Mode::Bridged } else { Mode::Host };
-    Ok(resolv::resolv_conf(&resolv::host_resolv_conf(), &asked, mode).contents)
+    Ok(resolv::resolv_conf(&resolv::host_resolv_conf(mode), &asked, mode))
 }
 
 /// Writes one of the files, readable for all, keeping its inode.

@@ -64,6 +64,7 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
         stop_signal: stop_signal(record)?,
         stop_timeout: asked.stop_timeout.unwrap_or(STOP_TIMEOUT),
         auto_remove: host.auto_remove,
+        dns: connected.dns.clone(),
         events: Some(engine.events_path()),
         cleanup: cleanup(engine, &record.id),
     })

@@ -11,12 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use api::networks::EndpointSettings;
 use ipnet::IpNet;
 use network::hosts::Entry;
+use network::names::ADDRESS;
+use network::resolv::Mode;
 use network::{Mac, ipam, ports as host_ports};
 
 use super::record::{self, Record};
 use super::{etc, ports};
 use crate::error::{Context, Error, Result, chain};
-use crate::networks::{self, EndpointDocument, EndpointRecord};
+use crate::networks::{self, EndpointDocument, EndpointRecord, names};
 use crate::undo::Undo;
 use crate::{Engine, ids, spec};
 
@@ -26,7 +28,9 @@ pub(crate) struct Connected {
     pub network: spec::Network,
     /// Its descriptor; `None` for the machine's.
     pub namespace: Option<OwnedFd>,
-    /// Bound sockets of published ports.
+    /// How the monitor answers questions for names, if there is a network that has them.
+    pub dns: Option<dns::Config>,
+    /// The two sockets of `dns`, then bound sockets of published ports.
     pub held: Vec<OwnedFd>,
     /// The container whose `/etc` files apply.
     pub names_of: String,
@@ -35,8 +39,13 @@ pub(crate) struct Connected {
 /// Brings up the network of a container that is about to start, and writes its `/etc` files.
 pub(crate) fn connect(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<Connected> {
     let mode = record.document.host_config.network_mode.as_str();
-    let own =
-        |network, namespace| Connected { network, namespace, held: Vec::new(), names_of: record.id.clone() };
+    let own = |network, namespace| Connected {
+        network,
+        namespace,
+        dns: None,
+        held: Vec::new(),
+        names_of: record.id.clone(),
+    };
     if let Some(other) = mode.strip_prefix("container:") {
         return join(engine, other);
     }
@@ -48,17 +57,24 @@ pub(crate) fn connect(engine: &Engine, record: &Record, undo: &mut Undo) -> Resu
     let planned = allocate(engine, record)?;
     let (engine_again, id) = (engine.clone(), record.id.clone());
     undo.push(move || disconnect_all(&engine_again, &id));
-    let (planned, held) = publish(engine, record, planned)?;
+    let (planned, reserved) = publish(engine, record, planned)?;
     let namespace = network::create_namespace().system()?;
     for (network, document) in &planned {
         attach(network, document, namespace.as_fd())?;
     }
-    write_names(engine, record)?;
+    let mut held = Vec::new();
+    let dns = write_names(engine, record)?;
+    if dns.is_some() {
+        let sockets = network::names::listen(namespace.as_fd()).system()?;
+        held.extend([sockets.udp, sockets.tcp]);
+        names::publish_of(engine, &record.id, &[])?;
+    }
+    held.extend(reserved);
     for (network, document) in &planned {
         announce(engine, network, &record.id, "connect");
         tracing::debug!(network = network.name, endpoint = ids::short(&document.endpoint.id), "connected");
     }
-    Ok(Connected { held, ..own(spec::Network::Own, Some(namespace)) })
+    Ok(Connected { dns, held, ..own(spec::Network::Own, Some(namespace)) })
 }
 
 /// Reports an endpoint's coming or going.
@@ -84,6 +100,7 @@ fn join(engine: &Engine, other: &str) -> Result<Connected> {
     Ok(Connected {
         network: if host { spec::Network::Host } else { spec::Network::Joined },
         namespace: (!host).then(|| namespace.into()),
+        dns: None,
         held: Vec::new(),
         names_of: other.id,
     })
@@ -283,6 +300,9 @@ pub(crate) fn disconnect_all(engine: &Engine, container: &str) {
     if let Err(e) = engine.db().write(|tx| state::endpoints::delete_of_container(tx, container)) {
         tracing::warn!(error = %chain(&e), container, "endpoints not forgotten");
     }
+    if let Err(e) = names::publish_of(engine, container, &endpoints) {
+        tracing::warn!(error = %e, container, "names not withdrawn");
+    }
 }
 
 /// Takes the interface of an endpoint out of a container that lives on.
@@ -329,8 +349,9 @@ fn forget_endpoints(engine: &Engine, container: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container with its own network.
-pub(crate) fn write_names(engine: &Engine, record: &Record) -> Result<()> {
+/// Writes `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a container with its own network. Gives how the monitor
+/// is to answer for names, if the last of these says that it does.
+pub(crate) fn write_names(engine: &Engine, record: &Record) -> Result<Option<dns::Config>> {
     let dir = engine.container_dir(&record.id);
     let host = &record.document.host_config;
     let endpoints = networks::endpoints_of(engine, &record.id)?;
@@ -351,7 +372,26 @@ pub(crate) fn write_names(engine: &Engine, record: &Record) -> Result<()> {
         .collect();
     etc::write(&dir, "hosts", &network::hosts::hosts(&extra, &own))?;
     etc::write(&dir, "hostname", &format!("{name}\n"))?;
-    etc::write(&dir, "resolv.conf", &etc::resolv_conf(host, true)?)
+    let embedded = names::are_resolved(engine, &endpoints)?;
+    let mode = if embedded { Mode::Embedded(ADDRESS.into()) } else { Mode::Bridged };
+    let resolv = etc::resolv_conf(host, mode)?;
+    etc::write(&dir, "resolv.conf", &resolv.contents)?;
+    Ok(embedded.then(|| dns::Config {
+        dir: names::dir(engine),
+        container: record.id.clone(),
+        upstreams: upstreams(&resolv.upstreams, !host.dns.is_empty()),
+    }))
+}
+
+/// Who is asked about names that are no container's. A loopback address that the user `asked` for means the container's own.
+fn upstreams(servers: &[IpAddr], asked: bool) -> Vec<dns::Upstream> {
+    const PORT: u16 = 53;
+    let reachable = servers.iter().filter(|server| !asked || **server != IpAddr::V4(ADDRESS));
+    let upstream = |server: &IpAddr| dns::Upstream {
+        address: (*server, PORT).into(),
+        inside: asked && server.is_loopback(),
+    };
+    reachable.map(upstream).collect()
 }
 
 fn write_names_of_host(engine: &Engine, record: &Record) -> Result<()> {
@@ -361,7 +401,7 @@ fn write_names_of_host(engine: &Engine, record: &Record) -> Result<()> {
     let own = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     etc::write(&dir, "hosts", &etc::hosts_of_host(&own, &extra))?;
     etc::write(&dir, "hostname", &format!("{}\n", record.hostname()))?;
-    etc::write(&dir, "resolv.conf", &etc::resolv_conf(host, false)?)
+    etc::write(&dir, "resolv.conf", &etc::resolv_conf(host, Mode::Host)?.contents)
 }
 
 /// What `host-gateway` stands for: the default network's gateway.

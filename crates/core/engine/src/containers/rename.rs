@@ -2,7 +2,7 @@
 
 use super::{create, name, record};
 use crate::error::{Error, Result};
-use crate::{Engine, events};
+use crate::{Engine, events, networks};
 
 /// Gives a container another name.
 pub async fn rename(engine: &Engine, reference: &str, new: &str) -> Result<()> {
@@ -22,6 +22,7 @@ pub async fn rename(engine: &Engine, reference: &str, new: &str) -> Result<()> {
                 create::name_is_free(tx, new)?;
                 Ok(state::containers::rename(tx, &record.id, new)?)
             })?;
+            networks::names::publish_of(engine, &record.id, &[])?;
             if let Some(mut monitor) = monitor::client::connect(&engine.config().run, &record.id)? {
                 monitor.rename(new)?;
             }

@@ -7,8 +7,8 @@ use api::networks::{EndpointIpamConfig, EndpointSettings};
 
 use super::ports;
 use super::record::Record;
-use crate::networks::{EndpointRecord, address};
-use crate::{Engine, ids};
+use crate::Engine;
+use crate::networks::{EndpointRecord, address, names};
 
 /// The settings of each network that a container is defined to join, with what an endpoint has if it runs.
 pub(crate) fn networks(
@@ -36,9 +36,7 @@ fn settings(
     endpoint: Option<&EndpointRecord>,
 ) -> EndpointSettings {
     let mut settings = EndpointSettings { network_id, ..configured.clone() };
-    settings.dns_names = vec![record.name.clone()];
-    settings.dns_names.extend(configured.aliases.iter().cloned());
-    settings.dns_names.push(ids::short(&record.id).to_owned());
+    settings.dns_names = names::of_container(record, &configured.aliases);
     settings.ipam_config = configured.ipam_config.clone().filter(|c| *c != EndpointIpamConfig::default());
     let Some(endpoint) = endpoint.map(|e| &e.document.endpoint) else { return settings };
     settings.endpoint_id.clone_from(&endpoint.id);

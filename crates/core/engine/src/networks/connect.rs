@@ -4,9 +4,9 @@ use std::os::fd::AsFd;
 
 use api::networks::{ConnectRequest, EndpointSettings};
 
-use super::{Record, endpoints_of, find};
+use super::{Record, endpoints_of, find, names};
 use crate::Engine;
-use crate::containers::{networking, record};
+use crate::containers::{networking, record, start};
 use crate::error::{Context, Error, Result};
 
 /// Adds a network to a container's definition and, if it runs, an interface to it.
@@ -50,6 +50,12 @@ fn connect_locked(
             record.name, network.name
         )));
     }
+    if network.is_predefined() && !settings.aliases.is_empty() {
+        return Err(Error::invalid(format!(
+            "invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks: {}",
+            network.name
+        )));
+    }
     // What only reports must not be taken as asked for.
     settings.network_id = network.id.clone();
     settings.endpoint_id.clear();
@@ -60,12 +66,16 @@ fn connect_locked(
     }
     record.document.networks.insert(network.name.clone(), settings.clone());
     let status = record::observe(engine, &record.id)?.status;
+    let asks_already = names::are_resolved(engine, &endpoints_of(engine, &record.id)?)?;
     if status.pid != 0 {
         attach_running(engine, network, &record, &settings, status.pid)?;
     }
     record::save(engine, &record)?;
     if status.pid != 0 {
-        networking::write_names(engine, &record)?;
+        names::publish_of(engine, &record.id, &[])?;
+        if let Some(dns) = networking::write_names(engine, &record)?.filter(|_| !asks_already) {
+            serve_names(engine, &record, &dns, status.pid)?;
+        }
         if let Some(plan) = network.plan() {
             networking::announce(engine, &plan, &record.id, "connect");
         }
@@ -81,8 +91,7 @@ fn attach_running(
     pid: i32,
 ) -> Result<()> {
     let Some(plan) = network.plan() else { return Ok(()) };
-    let path = format!("/proc/{pid}/ns/net");
-    let namespace = std::fs::File::open(&path).during(format_args!("open {path}"))?;
+    let namespace = namespace(pid)?;
     let present = endpoints_of(engine, &record.id)?;
     let free = |n: &usize| present.iter().all(|e| e.document.endpoint.ifname != format!("eth{n}"));
     let ifname = format!("eth{}", (0..).find(free).unwrap_or(0));
@@ -95,4 +104,16 @@ fn attach_running(
             tracing::warn!(error = %crate::error::chain(&e), "endpoint not forgotten");
         }
     })
+}
+
+/// Has the monitor answer, now that the container is in the first network that has names.
+fn serve_names(engine: &Engine, record: &record::Record, dns: &dns::Config, pid: i32) -> Result<()> {
+    let sockets = network::names::listen(namespace(pid)?.as_fd()).system()?;
+    start::running(engine, record)?.names(dns, [sockets.udp.as_fd(), sockets.tcp.as_fd()])?;
+    Ok(())
+}
+
+fn namespace(pid: i32) -> Result<std::fs::File> {
+    let path = format!("/proc/{pid}/ns/net");
+    std::fs::File::open(&path).during(format_args!("open {path}"))
 }

@@ -2,7 +2,7 @@
 
 use api::networks::DisconnectRequest;
 
-use super::{endpoints_of, find};
+use super::{endpoints_of, find, names};
 use crate::Engine;
 use crate::containers::{networking, record};
 use crate::error::{Error, Result};
@@ -43,6 +43,7 @@ pub async fn disconnect(engine: &Engine, reference: &str, request: DisconnectReq
                     networking::reroute(engine, &record.id)?;
                 }
                 networking::write_names(engine, &record)?;
+                names::publish_of(engine, &record.id, &[endpoint])?;
                 if let Some(plan) = network.plan() {
                     networking::announce(engine, &plan, &record.id, "disconnect");
                 }

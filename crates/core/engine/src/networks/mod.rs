@@ -1,13 +1,14 @@
 //! Networks: definitions in the database, what works from them in the kernel (the `network` crate).
 //!
 //! Three exist from the first opening on: `bridge` (interface `dhow0`), `host` and `none`. User-defined ones have the
-//! driver `bridge`. Containers find each other by address; names of other containers are not resolved.
+//! driver `bridge`. Containers find each other by name on these ([`names`]), by address on all.
 
 mod connect;
 mod create;
 mod disconnect;
 mod inspect;
 mod list;
+pub(crate) mod names;
 mod prune;
 mod remove;
 

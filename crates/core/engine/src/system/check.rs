@@ -61,11 +61,12 @@ type Part<'e> = fn(&mut Look<'e>) -> Result<()>;
 
 impl<'e> Look<'e> {
     fn things(&mut self) {
-        let parts: [(&str, Part<'e>); 9] = [
+        let parts: [(&str, Part<'e>); 10] = [
             ("containers", Self::containers),
             ("monitors", Self::run_dirs),
             ("container directories", Self::container_dirs),
             ("endpoints", Self::endpoints),
+            ("names", Self::names),
             ("network objects", Self::network_objects),
             ("control groups", Self::cgroups),
             ("execs", Self::execs),
@@ -267,6 +268,16 @@ impl<'e> Look<'e> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Files of names that do not say what the definitions say.
+    fn names(&mut self) -> Result<()> {
+        for id in networks::names::stale(self.engine)? {
+            self.mend("network", &id, "the published names of its containers are not up to date", |engine| {
+                networks::names::publish(engine, &BTreeSet::from([id.clone()]))
+            });
+        }
+        Ok(())
     }
 
     /// Objects in the kernel that no definition names.

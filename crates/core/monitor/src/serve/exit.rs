@@ -148,6 +148,7 @@ impl Monitor {
         let Some(container) = &mut self.container else { return };
         container.netns = None;
         container.held = Vec::new();
+        container.names = None;
         container.log = None;
         match spawn_cleanup(&container.config.cleanup) {
             Ok(None) => self.run_is_over(None),

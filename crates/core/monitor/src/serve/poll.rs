@@ -31,6 +31,8 @@ pub enum Token {
     Cleanup,
     /// The control group's memory events.
     Oom,
+    /// The container asks for a name, or an answer comes.
+    Names,
 }
 
 impl Token {
@@ -44,6 +46,7 @@ impl Token {
             Token::Process(n) => (5, n),
             Token::Cleanup => (6, 0),
             Token::Oom => (7, 0),
+            Token::Names => (8, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -59,6 +62,7 @@ impl Token {
             5 => Token::Process(number),
             6 => Token::Cleanup,
             7 => Token::Oom,
+            8 => Token::Names,
             _ => return None,
         })
     }

@@ -47,6 +47,12 @@ impl Monitor {
             Request::ExecResize { id, height, width } => self.exec_resize(&id, height, width),
             Request::ExecInspect { id } => self.exec_inspect(&id),
             Request::Update { resources, restart } => self.update(resources.map(|r| *r), restart),
+            Request::Names { config } => {
+                let descriptors =
+                    self.connections.get_mut(&id).map(|c| c.take_descriptors()).unwrap_or_default();
+                self.expect_running()?;
+                self.serve_names(&config, descriptors).and(DONE)
+            }
             Request::Rename { name } => {
                 if let Some(container) = &mut self.container {
                     container.config.name = name;

@@ -72,8 +72,13 @@ impl Monitor {
             return refuse(FailureKind::Invalid, "the network namespace is missing");
         }
         let log = self.open_log(&config).map_err(|e| self.failed_start(&Error::Log(e)))?;
+        let dns = config.dns.clone();
+        let sockets = descriptors.drain(..descriptors.len().min(if dns.is_some() { 2 } else { 0 })).collect();
         let held = descriptors.into();
-        self.container = Some(Container { config, netns, held, log, log_failed: false });
+        self.container = Some(Container { config, netns, held, names: None, log, log_failed: false });
+        if let Some(dns) = dns {
+            self.serve_names(&dns, sockets).inspect_err(|_| self.container = None)?;
+        }
         self.restarts = Restarts::default();
         self.status.restart_count = 0;
         self.status.manually_stopped = false;

@@ -35,7 +35,7 @@ impl Fixture {
         std::fs::copy(BUSYBOX, root.join("bin/busybox")).expect("busybox-static is installed");
         for name in [
             "sh", "echo", "cat", "sleep", "stty", "kill", "touch", "true", "false", "dd", "test", "yes",
-            "head",
+            "head", "nslookup",
         ] {
             symlink("busybox", root.join("bin").join(name)).unwrap();
         }
@@ -96,6 +96,7 @@ impl Fixture {
             health: None,
             stop_signal: 15,
             stop_timeout: 10,
+            dns: None,
             events: Some(self.path("events.ndjson")),
             cleanup: Vec::new(),
         }

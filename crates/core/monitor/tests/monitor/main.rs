@@ -5,5 +5,6 @@ mod fixture;
 mod health;
 mod init;
 mod life;
+mod names;
 mod restart;
 mod stdio;

@@ -45,6 +45,8 @@ pub(crate) enum Expression {
     ConnectionStatus(Register),
     /// Kind of the destination address (`RTN_*`), e.g. [`LOCAL`].
     DestinationKind(Register),
+    /// Puts a value into registers.
+    Load(Register, Vec<u8>),
     And(Register, Vec<u8>),
     Equal(Register, Vec<u8>),
     NotEqual(Register, Vec<u8>),
@@ -72,6 +74,7 @@ impl Expression {
             E::ConnectionState(to) => connection(item, 0, *to),
             E::ConnectionStatus(to) => connection(item, 2, *to),
             E::DestinationKind(to) => destination_kind(item, *to),
+            E::Load(to, value) => load(item, *to, value),
             E::And(register, mask) => bitwise(item, *register, mask),
             E::Equal(register, value) => compare(item, 0, *register, value),
             E::NotEqual(register, value) => compare(item, 1, *register, value),
@@ -106,6 +109,10 @@ fn destination_kind(item: Message, to: Register) -> Message {
     const ADDRESS_TYPE: u32 = 3;
     const OF_DESTINATION: u32 = 2;
     named(item, "fib", |data| data.be32(1, to.number()).be32(2, ADDRESS_TYPE).be32(3, OF_DESTINATION))
+}
+
+fn load(item: Message, to: Register, value: &[u8]) -> Message {
+    named(item, "immediate", |data| data.be32(1, to.number()).nest(2, |nested| nested.bytes(1, value)))
 }
 
 fn bitwise(item: Message, register: Register, mask: &[u8]) -> Message {

@@ -15,7 +15,7 @@ use crate::model::{Endpoint, Network, PortMap};
 use nft::{Element, Family};
 use ruleset::Entry;
 use rustix::io::Errno;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use sys::netlink::{self, Message, Protocol, Socket};
 
 pub(crate) use listing::network_bridges;
@@ -97,6 +97,12 @@ pub(crate) fn withdraw(endpoint: &Endpoint) -> Result<(), Error> {
 pub(crate) fn forget_owner(owner: &str) -> Result<(), Error> {
     forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == owner)?;
     forget(&ruleset::NETWORK_SETS, "remove network", |element| element.owner == owner)
+}
+
+/// Leads questions for names within this thread's network namespace, a container's, to these ports of the address.
+pub(crate) fn lead_names(address: Ipv4Addr, ports: &[(crate::Protocol, u16)]) -> Result<(), Error> {
+    submit(&mut open()?, None, ruleset::names(address, ports))
+        .map_err(|source| Error::Firewall { attempt: "lead questions for names", source })
 }
 
 /// Takes the tables away with all that is in them.

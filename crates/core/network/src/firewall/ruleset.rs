@@ -53,9 +53,9 @@
 use super::expression::{Expression as E, LOCAL, Register, Verdict};
 use super::nft::{self, Element, Family, Hook, Part, Set};
 use crate::link::octets;
-use crate::model::{Endpoint, Network, PortMap};
+use crate::model::{Endpoint, Network, PortMap, Protocol};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use sys::netlink::{self, Message};
 
 /// Comment of every rule. Another rule set needs another version; a set whose type changes, another name.
@@ -343,6 +343,39 @@ pub(crate) fn port_key(map: &PortMap) -> (&'static str, Vec<u8>) {
     } else {
         (PUBLISHED, [octets(map.host_ip), tail].concat())
     }
+}
+
+/// What leads questions for names to where the server of names listens, within a container's namespace (IPv4 only):
+///
+/// ```text
+/// table ip dhow {
+///   chain names { type nat hook output priority dstnat
+///                 ip daddr <address> meta l4proto <protocol> th dport 53 dnat to <address>:<port>    # one for each protocol
+///   }
+/// }
+/// ```
+pub(crate) fn names(address: Ipv4Addr, ports: &[(Protocol, u16)]) -> Vec<Message> {
+    const CHAIN: &str = "names";
+    const QUESTIONS: u16 = 53;
+    let family = Family::V4;
+    let hook = Hook { kind: "nat", number: nft::OUTPUT, priority: -100 };
+    let address = address.octets().to_vec();
+    let rule = |(protocol, to): &(Protocol, u16)| {
+        let steps = vec![
+            E::Destination(family, FIRST),
+            E::Equal(FIRST, address.clone()),
+            E::TransportProtocol(FIRST),
+            E::Equal(FIRST, vec![protocol.number()]),
+            E::DestinationPort(FIRST),
+            E::Equal(FIRST, QUESTIONS.to_be_bytes().to_vec()),
+            E::Load(FIRST, address.clone()),
+            E::Load(Register(1), to.to_be_bytes().to_vec()),
+            E::DestinationNat(family, FIRST, Register(1)),
+        ];
+        nft::rule(family, CHAIN, VERSION, steps)
+    };
+    let chain = [nft::table(family), nft::chain(family, CHAIN, Some(hook)), nft::flush(family, CHAIN)];
+    chain.into_iter().chain(ports.iter().map(rule)).collect()
 }
 
 fn port(number: u16) -> Vec<u8> {

@@ -163,6 +163,8 @@ fn a_stale_port_is_taken_over_and_not_withdrawn_by_its_old_owner() {
 #[test]
 fn the_machine_does_not_become_a_router() {
     let host = Host::new();
+    // A new namespace takes this over from the machine, where it may be on.
+    host.space.sysctl("ipv4/ip_forward", "0");
     let second = Space(netns::create(|| Ok(())).unwrap());
     host.space.netlink(vec![veth("up1", "eth0", &second)]);
     host.space.address("up1", "198.51.100.1/24");

@@ -4,6 +4,7 @@
 mod endpoints;
 mod firewall;
 mod ipv6;
+mod names;
 mod ports;
 mod speed;
 mod udp;
