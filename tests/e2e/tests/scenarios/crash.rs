@@ -1,8 +1,14 @@
 //! What is killed, and what goes on.
 
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use testkit::{Host, Mode, eventually};
+
+in_every_mode! {
+    a_check_takes_nothing_from_processes_at_work
+    damaged_records_can_be_removed
+}
 
 fn kill(pid: u32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
@@ -51,4 +57,131 @@ fn a_killed_monitor_takes_its_container_along_and_leaks_nothing() {
     // Everything about it can be used again.
     host.type_in("start gone").ok();
     assert_eq!(host.type_in("inspect -f {{.State.Running}} gone").ok(), "true");
+}
+
+/// Each of these is killed early, in the middle and late; what it leaves is mended, and can be used again.
+#[test]
+fn killed_at_any_moment_nothing_stays_broken() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nARG N\nRUN echo $N > /n\n");
+    host.type_in("save -o image.tar busybox").ok();
+    let operations = [
+        "run -d --name box -p 8080:80 -v /anonymous busybox sleep 1000",
+        "stop -t 0 box",
+        "start box",
+        "rm -f -v box",
+        "run --rm --name box -p 8080:80 busybox true",
+        "build -t built --build-arg N=",
+        "load -i image.tar",
+        "import image.tar imported",
+    ];
+    for operation in operations {
+        let mut typical = Duration::from_millis(100);
+        for round in 0..4 {
+            // What the operation is done to.
+            let needs_box = operation.ends_with(" box");
+            if needs_box && host.type_in("container inspect box").run().code != 0 {
+                host.type_in("run -d --name box -p 8080:80 busybox sleep 1000").ok();
+            }
+            let line = match operation.starts_with("build") {
+                true => format!("{operation}{round} ctx"),
+                false => operation.to_owned(),
+            };
+            let started = Instant::now();
+            let mut client = host.type_in(&line).start();
+            match round {
+                // To its end, to learn how long it takes.
+                0 => typical = ended(&mut client, started),
+                _ => std::thread::sleep(typical * round / 4),
+            }
+            let _ = client.kill();
+            client.wait().expect("a child that was not waited for");
+            eventually("its detached helpers end", || host.type_in("system check --repair").run().code == 0);
+            host.type_in("system check").ok();
+            if !needs_box {
+                host.type_in("rm -f -v box").run();
+            }
+        }
+    }
+    host.type_in("run --rm busybox true").ok();
+}
+
+fn ended(client: &mut Child, started: Instant) -> Duration {
+    eventually("it ends", || client.try_wait().expect("our own child").is_some());
+    started.elapsed()
+}
+
+/// Processes work while others check and repair; nobody loses anything.
+fn a_check_takes_nothing_from_processes_at_work(host: &Host) {
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nARG N\nRUN echo $N > /n\n");
+    for round in 0..4 {
+        let mut at_work: Vec<Child> = Vec::new();
+        for number in 0..3 {
+            let name = format!("w{round}{number}");
+            let run =
+                format!("run --rm --name {name} -v {name}:/data -v /anonymous busybox touch /data/here");
+            at_work.push(host.type_in(&run).start());
+            at_work.push(host.type_in(&format!("build -q --build-arg N={name} ctx")).start());
+            at_work.push(host.type_in(&format!("create --name c{name} busybox true")).start());
+            at_work.push(host.type_in(&format!("volume create v{name}")).start());
+        }
+        while at_work.iter_mut().any(|child| child.try_wait().expect("our own child").is_none()) {
+            host.type_in("system check --repair").ok();
+        }
+        for child in at_work {
+            let output = child.wait_with_output().expect("a child that was not waited for");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        for number in 0..3 {
+            let name = format!("w{round}{number}");
+            host.type_in(&format!("run --rm -v {name}:/data busybox cat /data/here")).ok();
+            host.type_in(&format!("start -a c{name}")).ok();
+        }
+    }
+}
+
+#[test]
+fn a_killed_build_leaves_what_a_repair_finds() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("secret", "hush");
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN --mount=type=secret,id=s cat /run/secrets/s > /dev/null; echo going; sleep 1000\n",
+    );
+    let run = host.home().join("run");
+    let mut client = host.dhow(&["build", "--secret", "id=s,src=secret", "ctx"]).start();
+    let count = |name: &str| std::fs::read_dir(run.join(name)).map_or(0, Iterator::count);
+    eventually("the step has its secret and its network", || count("build") == 1 && count("builds") == 1);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert_eq!(host.type_in("system check").run().code, 1);
+    host.type_in("system check --repair").ok();
+    host.type_in("system check").ok();
+    assert_eq!((count("build"), count("builds")), (0, 0));
+}
+
+fn damaged_records_can_be_removed(host: &Host) {
+    host.busybox();
+    for begin in ["create", "run -d"] {
+        let id = host.type_in(&format!("{begin} --name broken -p 8080:80 busybox sleep 1000")).ok();
+        let status = host.root().join("containers").join(&id).join("status.json");
+        std::fs::write(status, "{torn").unwrap();
+        host.type_in("rm -f broken").ok();
+        host.type_in("system check").ok();
+    }
+}
+
+#[test]
+fn finished_execs_are_forgotten() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    host.type_in("run -d --name box busybox sleep 1000").ok();
+    for _ in 0..40 {
+        host.type_in("exec box true").ok();
+    }
+    let files = std::fs::read_dir(host.home().join("run/exec")).unwrap().count();
+    assert!(files <= 33, "{files}");
 }

@@ -8,6 +8,7 @@ in_every_mode! {
     the_kernel_is_out_of_reach
     privileged_is_privileged
     no_new_privileges
+    links_in_an_image_lead_nowhere
 }
 
 fn status(host: &Host, arguments: &[&str], field: &str) -> String {
@@ -82,4 +83,32 @@ fn no_new_privileges(host: &Host) {
     host.busybox();
     assert_eq!(status(host, &["--security-opt", "no-new-privileges"], "NoNewPrivs"), "1");
     assert_eq!(status(host, &[], "NoNewPrivs"), "0");
+}
+
+fn links_in_an_image_lead_nowhere(host: &Host) {
+    host.busybox();
+    let victim = host.file("victim", "untouched");
+    let link = |name: &str, target: &std::path::Path| {
+        let path = host.home().join("ctx").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+    };
+    // Distributions have such: what it leads to is not there, or is another's.
+    link("files/etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf".as_ref());
+    link("files/etc/hosts", &victim);
+    link("files/etc/hostname", "/proc/1/root/etc/hostname".as_ref());
+    link("files/.dockerenv", &victim);
+    host.file("ctx/Dockerfile", "FROM busybox\nCOPY files/ /\n");
+    host.type_in("build -t links ctx").ok();
+    let script = "cat /etc/resolv.conf >/dev/null && cat /etc/hostname && echo more >> /etc/hosts && grep -c more /etc/hosts";
+    assert_eq!(host.dhow(&["run", "--rm", "--hostname", "me", "links", "sh", "-c", script]).ok(), "me\n1");
+    for name in ["proc", "sys", "dev", "sbin"] {
+        let _ = std::fs::remove_dir_all(host.home().join("ctx"));
+        link(&format!("files/{name}"), host.home());
+        host.file("ctx/Dockerfile", "FROM scratch\nCOPY files/ /\nCOPY --from=busybox /bin /bin\n");
+        host.type_in("build -t links ctx").ok();
+        assert_eq!(host.type_in("run --rm --init links true").run().code, 125, "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(victim).unwrap(), "untouched");
+    assert!(!host.home().join("docker-init").exists());
 }
