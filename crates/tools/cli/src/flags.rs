@@ -91,12 +91,9 @@ pub fn parse(command: Command, shape: &Shape<'_>, arguments: &[String]) -> Resul
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Parsed::Help),
         Err(error) => {
             let message = flag_error(&command, &error, arguments);
-            let (path, usage) = (&shape.path, shape.usage);
-            let usage = format!("{path} {usage}");
-            let text = format!(
-                "{message}\n\nUsage:  {}\n\nRun '{path} --help' for more information",
-                usage.trim_end()
-            );
+            let path = &shape.path;
+            let usage = crate::help::usage(path, shape.usage);
+            let text = format!("{message}\n\n{usage}\nRun '{path} --help' for more information");
             return Err(Error::with_code(text, 125));
         }
     };
@@ -126,10 +123,9 @@ fn check(shape: &Shape<'_>, count: usize) -> Result<(), Error> {
     let path = &shape.path;
     let program = path.split(' ').next().unwrap_or_default();
     let see = if matches!(shape.arity, Arity::AtLeast(_)) { "See" } else { "Run" };
-    let usage = format!("{path} {}", shape.usage);
+    let usage = crate::help::usage(path, shape.usage);
     Err(Error::new(format!(
-        "{program}: '{path}' {rule}\n\nUsage:  {}\n\n{see} '{path} --help' for more information",
-        usage.trim_end()
+        "{program}: '{path}' {rule}\n\n{usage}\n{see} '{path} --help' for more information"
     )))
 }
 

@@ -25,7 +25,8 @@ pub fn verb(program: &str, path: &str, verb: &Verb) -> String {
     out
 }
 
-fn usage(path: &str, usage: &str) -> String {
+/// How a command is called, a line a way.
+pub fn usage(path: &str, usage: &str) -> String {
     let lines: Vec<String> = usage.split("\n\t").map(|line| format!("{path} {line}")).collect();
     format!("Usage:  {}\n", lines.join("\n\t").trim_end())
 }

@@ -27,17 +27,19 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let inspect = client::containers::inspect(client, &args.args[0], false).await?;
     let state = &inspect.state;
     if !state.running {
-        return Err(Error::new("cannot attach to a stopped container, start it first"));
+        return Err(Error::new("You cannot attach to a stopped container, start it first"));
     }
     if state.paused {
-        return Err(Error::new("cannot attach to a paused container, unpause it first"));
+        return Err(Error::new("You cannot attach to a paused container, unpause it first"));
     }
     if state.restarting {
-        return Err(Error::new("cannot attach to a restarting container, wait until it is running"));
+        return Err(Error::new("You cannot attach to a restarting container, wait until it is running"));
     }
     let tty = inspect.config.tty;
     let stdin = !args.no_stdin && inspect.config.open_stdin;
-    require_terminal(cli, stdin, tty)?;
+    // Asked of every container with a terminal, also one whose input nobody reads: as Docker does, and from a script it
+    // would wait for ever.
+    require_terminal(cli, !args.no_stdin, tty)?;
     let detach_keys = detach_keys(cli, args.detach_keys.as_deref())?;
     let options = AttachOptions {
         stream: true,

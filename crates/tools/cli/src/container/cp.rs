@@ -119,6 +119,10 @@ async fn from_container(cli: &Cli, args: &Args, container: &str, path: &str, tar
     // The last component's slash is lost in an absolute path, and it matters.
     let slash = if target.ends_with('/') && what != Target::Directory { "/" } else { "" };
     let place = place(&path, stat.is_dir(), &format!("{}{slash}", full.display()), what)?;
+    if !Path::new(&place.directory).is_dir() {
+        let directory = &place.directory;
+        return Err(Error::new(format!("invalid output path: directory {directory:?} does not exist")));
+    }
     let owners = args.archive;
     let size = unpack(tar, stat, place, owners).await?;
     tell(cli, args, size, target);

@@ -41,7 +41,7 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let plan = config::plan(cli, &args.flags, &args.args, false).map_err(|error| usage(cli, error))?;
-    let id = create(cli, &args.create, plan).await.map_err(|error| Error { code: 1, ..usage(cli, error) })?;
+    let id = create(cli, &args.create, plan).await?;
     cli.println(&id)?;
     Ok(0)
 }

@@ -117,7 +117,7 @@ pub fn environment(cli: &Cli, files: &[String], variables: &[String]) -> Result<
         );
     }
     for text in variables {
-        out.extend(env::variable(text, &lookup)?);
+        out.push(env::variable(text, &lookup)?);
     }
     Ok(out)
 }

@@ -20,9 +20,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         }
         let Some(Some(bindings)) = ports.get(&format!("{number}/{protocol}")) else {
             let container = &args.args[0];
-            return Err(Error::new(format!(
-                "Error: No public port '{number}/{protocol}' published for {container}"
-            )));
+            return Err(Error::new(format!("Error: No public port '{wanted}' published for {container}")));
         };
         for binding in bindings {
             cli.println(&shown(binding))?;

@@ -12,6 +12,11 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if old.is_empty() || new.is_empty() {
         return Err(Error::new("Error: Neither old nor new names may be empty"));
     }
-    client::containers::rename(cli.client()?, old, new).await?;
-    Ok(0)
+    match client::containers::rename(cli.client()?, old, new).await {
+        Ok(_) => Ok(0),
+        Err(error) => {
+            let reason = Error::from(error).message;
+            Err(Error::new(format!("{reason}\nError: failed to rename container named {old}")))
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     }
     match failed.is_empty() {
         true => Ok(0),
-        false => Err(Error::new(format!("failed to start containers: {}", failed.join(", ")))),
+        false => Err(Error::new(format!("Error: failed to start containers: {}", failed.join(", ")))),
     }
 }
 

@@ -173,7 +173,7 @@ fn listing() -> Listing {
 }
 
 fn row(name: &str, stats: Option<&Stats>, short: bool) -> Map<String, Value> {
-    let Some(stats) = stats.filter(|stats| !stats.read.starts_with("0001-01-01")) else {
+    let Some(stats) = stats else {
         return crate::row! {
             "Container": name, "ID": short_id(name), "Name": "--", "CPUPerc": "--", "MemUsage": "-- / --",
             "MemPerc": "--", "NetIO": "--", "BlockIO": "--", "PIDs": "--",
@@ -252,5 +252,10 @@ mod tests {
              0123456789ab   web       20.00%    2MiB / 1GiB         0.20%     1kB / 2.5kB   4.1kB / 1B   3\n"
         );
         assert_eq!(row("x", None, true)["MemUsage"], "-- / --");
+        let stopped: Stats =
+            serde_json::from_value(serde_json::json!({"name": "/web", "id": "0123456789abcdef"})).unwrap();
+        let row = row("x", Some(&stopped), true);
+        assert_eq!((&row["ID"], &row["Name"]), (&"0123456789ab".into(), &"web".into()));
+        assert_eq!((&row["MemUsage"], &row["PIDs"]), (&"0B / 0B".into(), &"0".into()));
     }
 }

@@ -74,7 +74,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         scope: args.scope.unwrap_or_default(),
         enable_ipv4: (!args.ipv4).then_some(false),
         enable_ipv6: args.ipv6.then_some(true),
-        ipam: Some(Ipam { driver: args.ipam_driver, options: env::map(&args.ipam_opt), config }),
+        ipam: Some(Ipam { driver: args.ipam_driver, options: Some(env::map(&args.ipam_opt)), config }),
         internal: args.internal,
         attachable: args.attachable,
         options: env::map(&args.opt),

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 /// The variables of the user's own environment, for `-e NAME`.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// One `-e`: `NAME=value`, or `NAME` to hand on the user's own value (nothing when it is not set).
-pub fn variable(text: &str, lookup: Lookup<'_>) -> Result<Option<String>, String> {
+/// One `-e`: `NAME=value`, or `NAME` to hand on the user's own value. A name alone that the user has not set is sent as
+/// it is: it takes the image's variable away.
+pub fn variable(text: &str, lookup: Lookup<'_>) -> Result<String, String> {
     match text.split_once('=') {
         Some(("", _)) => Err(format!("invalid environment variable: {text}")),
         None if text.is_empty() => Err("invalid environment variable: ".to_owned()),
-        Some(_) => Ok(Some(text.to_owned())),
-        None => Ok(lookup(text).map(|value| format!("{text}={value}"))),
+        Some(_) => Ok(text.to_owned()),
+        None => Ok(lookup(text).map_or_else(|| text.to_owned(), |value| format!("{text}={value}"))),
     }
 }
 
@@ -56,9 +57,9 @@ fn lines(content: &[u8]) -> Result<Vec<(String, Option<String>)>, String> {
     Ok(pairs)
 }
 
-/// The lines of a `--label-file`; a name alone has the empty value.
+/// The lines of a `--label-file`; a name without `=` says nothing.
 pub fn label_file(content: &[u8]) -> Result<Vec<(String, String)>, String> {
-    Ok(lines(content)?.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect())
+    Ok(lines(content)?.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
 }
 
 /// A `--label`, checked while flags are read.
@@ -90,11 +91,11 @@ mod tests {
 
     #[test]
     fn variables() {
-        assert_eq!(variable("A=1", &home), Ok(Some("A=1".to_owned())));
-        assert_eq!(variable("A=", &home), Ok(Some("A=".to_owned())));
-        assert_eq!(variable("A=b=c", &home), Ok(Some("A=b=c".to_owned())));
-        assert_eq!(variable("HOME", &home), Ok(Some("HOME=/root".to_owned())));
-        assert_eq!(variable("NOPE", &home), Ok(None));
+        assert_eq!(variable("A=1", &home), Ok("A=1".to_owned()));
+        assert_eq!(variable("A=", &home), Ok("A=".to_owned()));
+        assert_eq!(variable("A=b=c", &home), Ok("A=b=c".to_owned()));
+        assert_eq!(variable("HOME", &home), Ok("HOME=/root".to_owned()));
+        assert_eq!(variable("NOPE", &home), Ok("NOPE".to_owned()), "it unsets the variable");
         assert_eq!(variable("=", &home).unwrap_err(), "invalid environment variable: =");
         assert_eq!(variable("", &home).unwrap_err(), "invalid environment variable: ");
     }

@@ -57,7 +57,7 @@ pub async fn show(cli: &Cli, kinds: &[Kind], names: &[String], format: Option<&s
     let options = Options { zero: Some(zero), null: Some(null), ..Options::default() };
     let template = match format.filter(|format| !format.is_empty()) {
         None => None,
-        Some("json") => Some(Template::parse("{{json .}}").map_err(Error::template)?),
+        Some("json") => None,
         Some(text) => Some(
             Template::parse_with(text, options)
                 .map_err(|error| Error::with_code(format!("template parsing error: {error}"), 64))?,
@@ -82,6 +82,7 @@ pub async fn show(cli: &Cli, kinds: &[Kind], names: &[String], format: Option<&s
                 cli.println("")?;
             }
         }
+        None if format == Some("json") => cli.println(&Value::Array(found).to_string())?,
         None => cli.println(&pretty(&Value::Array(found))?)?,
     }
     joined(errors).map_or(Ok(0), Err)
@@ -89,6 +90,16 @@ pub async fn show(cli: &Cli, kinds: &[Kind], names: &[String], format: Option<&s
 
 async fn document(cli: &Cli, kinds: &[Kind], name: &str, size: bool) -> Result<Value, Error> {
     let client = cli.client()?;
+    if name.trim().is_empty() {
+        // An address without a name would be that of the list.
+        let what = match kinds.first() {
+            Some(Kind::Image) => "image",
+            Some(Kind::Network | Kind::NetworkVerbose) => "network",
+            Some(Kind::Volume) => "volume",
+            Some(Kind::Container) | None => "container",
+        };
+        return Err(Error::new(format!("invalid {what} name or ID: value is empty")));
+    }
     for kind in kinds {
         let answer = match kind {
             Kind::Container => client::containers::inspect_raw(client, name, size).await,

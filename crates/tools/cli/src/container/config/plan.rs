@@ -33,6 +33,8 @@ pub fn plan(cli: &Cli, flags: &Flags, args: &[String], detach: bool) -> Result<P
     let mut anonymous = Vec::new();
     for spec in &flags.volume {
         match volume::parse(spec, &cli.host.directory)? {
+            // The same words twice are meant once.
+            volume::Volume::Bind(bind) if host.binds.contains(&bind) => {}
             volume::Volume::Bind(bind) => host.binds.push(bind),
             volume::Volume::Anonymous(path) => anonymous.push(path),
         }
@@ -345,7 +347,11 @@ mod tests {
             (&["alpine"], "/HostConfig/NetworkMode", json!("default")),
             (&["alpine"], "/HostConfig/RestartPolicy/Name", json!("no")),
             (&["--entrypoint", "", "alpine"], "/Entrypoint", json!([""])),
-            (&["-e", "A=1", "-e", "HOME", "-e", "NOPE", "alpine"], "/Env", json!(["A=1", "HOME=/root"])),
+            (
+                &["-e", "A=1", "-e", "HOME", "-e", "NOPE", "alpine"],
+                "/Env",
+                json!(["A=1", "HOME=/root", "NOPE"]),
+            ),
             (&["-i", "alpine"], "/StdinOnce", json!(true)),
             (&["-i", "-a", "stdout", "alpine"], "/AttachStdin", json!(false)),
             (&["-p", "8080:80", "alpine"], "/ExposedPorts", json!({"80/tcp": {}})),
