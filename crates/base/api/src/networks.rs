@@ -95,7 +95,7 @@ document! {
 document! {
     pub struct Ipam {
         pub driver: String,
-        pub options: BTreeMap<String, String>,
+        pub options: Option<BTreeMap<String, String>>,
         pub config: Vec<IpamConfig>,
     }
 }

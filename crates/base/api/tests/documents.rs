@@ -56,7 +56,7 @@ fn network_documents() {
         json(&networks::Network::default()),
         concat!(
             r#"{"Name":"","Id":"","Created":"","Scope":"","Driver":"","EnableIPv4":false,"EnableIPv6":false,"#,
-            r#""IPAM":{"Driver":"","Options":{},"Config":[]},"Internal":false,"Attachable":false,"#,
+            r#""IPAM":{"Driver":"","Options":null,"Config":[]},"Internal":false,"Attachable":false,"#,
             r#""Ingress":false,"ConfigFrom":{"Network":""},"ConfigOnly":false,"Containers":{},"Options":{},"#,
             r#""Labels":{}}"#,
         )
