@@ -28,6 +28,9 @@ pub struct Tree<'a> {
 }
 
 /// Adds a tree to an archive. The sum of the sizes of its files.
+///
+/// File systems that show the kernel's state and are mounted inside are packed as empty directories: their files tell
+/// sizes that are not theirs.
 pub fn pack_tree<W: Write>(packer: &mut Packer<W>, tree: Tree<'_>) -> Result<u64, Error> {
     let mut walk = Walk { packer, layer: tree.layer, links: HashMap::new(), bytes: 0 };
     let flags = OFlags::PATH | OFlags::NOFOLLOW;
@@ -41,7 +44,7 @@ pub fn pack_tree<W: Write>(packer: &mut Packer<W>, tree: Tree<'_>) -> Result<u64
         if !tree.name.as_os_str().is_empty() {
             walk.directory_entry(fd.as_fd(), tree.name, &stat)?;
         }
-        walk.children(fd, tree.name)?;
+        walk.children(fd, tree.name, stat.st_dev)?;
     } else {
         let slot = tree.root.slot(tree.path).map_err(Error::entry("open", tree.path))?;
         let file = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
@@ -64,12 +67,13 @@ struct Level {
     fd: OwnedFd,
     name: PathBuf,
     left: Vec<OsString>,
+    device: u64,
 }
 
 impl<W: Write> Walk<'_, W> {
     /// What is in a directory, depth first. No recursion: a tree may be deeper than a stack.
-    fn children(&mut self, fd: OwnedFd, name: &Path) -> Result<(), Error> {
-        let mut levels = vec![self.level(fd, name.to_path_buf())?];
+    fn children(&mut self, fd: OwnedFd, name: &Path, device: u64) -> Result<(), Error> {
+        let mut levels = vec![self.level(fd, name.to_path_buf(), device)?];
         while let Some(level) = levels.last_mut() {
             let Some(child) = level.left.pop() else {
                 levels.pop();
@@ -87,7 +91,9 @@ impl<W: Write> Walk<'_, W> {
                     other => other.map_err(Error::entry("open", &path))?,
                 };
                 self.directory_entry(fd.as_fd(), &path, &stat)?;
-                levels.push(self.level(fd, path)?);
+                if stat.st_dev == level.device || !shows_the_kernel(fd.as_fd()) {
+                    levels.push(self.level(fd, path, stat.st_dev)?);
+                }
             } else {
                 let file =
                     OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -98,11 +104,11 @@ impl<W: Write> Walk<'_, W> {
         Ok(())
     }
 
-    fn level(&mut self, fd: OwnedFd, name: PathBuf) -> Result<Level, Error> {
+    fn level(&mut self, fd: OwnedFd, name: PathBuf, device: u64) -> Result<Level, Error> {
         let entries = sys::root::entries(&fd).map_err(Error::entry("list", &name))?;
         let mut left: Vec<OsString> = entries.into_iter().map(|entry| entry.name).collect();
         left.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(Level { fd, name, left })
+        Ok(Level { fd, name, left, device })
     }
 
     fn directory_entry(&mut self, fd: BorrowedFd<'_>, path: &Path, stat: &Stat) -> Result<(), Error> {
@@ -180,6 +186,12 @@ impl<W: Write> Walk<'_, W> {
         }
         self.packer.append(&entry)
     }
+}
+
+/// Whether what is mounted here is no storage: proc, sysfs, control groups, terminals, message queues.
+fn shows_the_kernel(directory: BorrowedFd<'_>) -> bool {
+    const MAGIC: [u64; 6] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x1cd1, 0x1980_0202];
+    rustix::fs::fstatfs(directory).is_ok_and(|fs| MAGIC.contains(&(fs.f_type as u64)))
 }
 
 fn with_slash(path: &Path) -> PathBuf {

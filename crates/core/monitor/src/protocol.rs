@@ -191,6 +191,9 @@ pub struct ExecCreate {
     /// Whether it was asked to be privileged, kept for `ExecInspect`.
     #[serde(default)]
     pub privileged: bool,
+    /// Why it can't be run, if the engine knows: starting it fails with this and leaves exit code 126.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// A prepared process to run.

@@ -47,8 +47,12 @@ pub fn parse(raw: &str) -> Result<Bind> {
     };
     let mut bind = Bind {
         source: source.map(str::to_owned),
-        destination: destination_path(destination)
-            .map_err(|e| e.within(format_args!("invalid volume specification: '{raw}'")))?,
+        destination: destination_path(destination).map_err(|e| {
+            let typ = if source.is_some_and(|s| s.starts_with('/')) { "bind" } else { "volume" };
+            e.within(format_args!(
+                "invalid volume specification: '{raw}': invalid mount config for type {typ:?}"
+            ))
+        })?,
         mode: mode.to_owned(),
         read_write: true,
         copy_up: true,

@@ -121,9 +121,9 @@ pub async fn archive_put(
         .await
 }
 
-/// With `copyUIDGID`, what is unpacked belongs to the container's user.
+/// With `copyUIDGID`, what is unpacked belongs to the container's user, if it names one.
 fn owner(root: &Root, record: &Record, wanted: bool) -> Result<Option<(u32, u32)>> {
-    if !wanted {
+    if !wanted || record.document.config.user.is_empty() {
         return Ok(None);
     }
     let user = launch::resolve_user(root, &record.document.config.user, &[])?;

@@ -42,6 +42,7 @@ fn create_now(
     if config.image.is_empty() {
         return Err(Error::invalid("config.Image is required: no image specified"));
     }
+    validate::check_request(&config, &host)?;
     let image = engine.store().resolve(&config.image, platform.as_ref())?;
     merge::merge(&mut config, &image.config.config);
     let machine = machine::facts();
@@ -181,6 +182,10 @@ fn fill_defaults(config: &Config, host: &mut HostConfig, machine: &machine::Fact
     let r = &mut host.resources;
     if r.memory > 0 && r.memory_swap == 0 {
         r.memory_swap = r.memory.saturating_mul(2);
+    }
+    // How Docker's client says that it asks for nothing.
+    if r.memory_swappiness == Some(-1) {
+        r.memory_swappiness = None;
     }
     if r.pids_limit.is_some_and(|n| n <= 0) {
         r.pids_limit = None;

@@ -73,7 +73,9 @@ fn local(volume: &str, driver: &str) -> Result<()> {
         return Ok(());
     }
     let of = if volume.is_empty() { String::new() } else { format!("create {volume}: ") };
-    Err(Error::not_found(format!("{of}error looking up volume plugin {driver}: plugin \"{driver}\" not found")))
+    Err(Error::not_found(format!(
+        "{of}error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+    )))
 }
 
 fn claim(taken: &mut BTreeSet<String>, destination: &str) -> Result<()> {
@@ -94,7 +96,8 @@ fn inherited(engine: &Engine, spec: &str) -> Result<Vec<Mount>> {
     if !matches!(mode, "ro" | "rw" | "z" | "Z") || name.is_empty() {
         return Err(Error::invalid(format!("invalid volumes-from specification: {spec}")));
     }
-    let other = record::find(engine, name)?;
+    // Not "not found": clients would take it for the image's absence, and pull.
+    let other = record::find(engine, name).map_err(|e| Error::invalid(e.message))?;
     Ok(other
         .document
         .mounts
@@ -175,6 +178,9 @@ fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo
     match asked.typ.as_str() {
         "bind" => {
             let options = asked.bind_options.clone().unwrap_or_default();
+            if asked.source.is_empty() {
+                return fail("field Source must not be empty".to_owned());
+            }
             if !asked.source.starts_with('/') {
                 return fail(format!("invalid mount path: '{}' mount path must be absolute", asked.source));
             }
@@ -218,7 +224,7 @@ fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo
         "tmpfs" => of_tmpfs(asked, destination),
         "image" => fail("image mounts are not supported".to_owned()),
         "npipe" | "cluster" => fail("not supported on this platform".to_owned()),
-        _ => Err(Error::invalid(format!("mount type unknown: {:?}", asked.typ))),
+        _ => fail("mount type unknown".to_owned()),
     }
 }
 

@@ -360,11 +360,9 @@ pub(crate) fn write_names(engine: &Engine, record: &Record) -> Result<Option<dns
     extra.extend(links(engine, record)?);
     let name = record.hostname();
     let domain = &record.document.config.domainname;
-    let names = if domain.is_empty() {
-        vec![name.to_owned()]
-    } else {
-        vec![format!("{name}.{domain}"), name.to_owned()]
-    };
+    let full = if domain.is_empty() { name.to_owned() } else { format!("{name}.{domain}") };
+    let first = full.split_once('.').map(|(first, _)| first.to_owned());
+    let names: Vec<String> = std::iter::once(full).chain(first).collect();
     let own: Vec<Entry> = endpoints
         .iter()
         .flat_map(|e| &e.document.endpoint.addresses)

@@ -23,11 +23,15 @@ fn fail<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::invalid(message))
 }
 
+/// Checks options that exclude each other, before the image is merged in: what an image exposes asks for nothing.
+pub fn check_request(config: &Config, host: &HostConfig) -> Result<()> {
+    check_modes(config, host)
+}
+
 /// Checks both halves of a merged request.
 pub fn check(config: &Config, host: &HostConfig, machine: Machine) -> Result<()> {
     check_config(config)?;
     check_host(host)?;
-    check_modes(config, host)?;
     check_resources(&host.resources, machine)?;
     check_restart(&host.restart_policy, host.auto_remove)?;
     ports::exposed(&config.exposed_ports)?;
@@ -113,7 +117,28 @@ fn check_host(host: &HostConfig) -> Result<()> {
             request.driver
         ));
     }
+    for options in host.tmpfs.values() {
+        check_tmpfs(options)?;
+    }
     check_log(host)
+}
+
+/// The options of `--tmpfs`: flags of mounts, and what tmpfs takes.
+fn check_tmpfs(options: &str) -> Result<()> {
+    const FLAGS: &str = "defaults ro rw suid nosuid dev nodev exec noexec sync async dirsync remount mand nomand atime \
+        noatime diratime nodiratime bind rbind unbindable runbindable private rprivate shared rshared slave rslave \
+        relatime norelatime strictatime nostrictatime";
+    const VALUES: [&str; 7] = ["mode", "uid", "gid", "size", "nr_blocks", "nr_inodes", "mpol"];
+    for option in options.split(',').filter(|o| !o.is_empty()) {
+        let known = match option.split_once('=') {
+            Some((key, _)) => VALUES.contains(&key),
+            None => FLAGS.split_whitespace().any(|flag| flag == option),
+        };
+        if !known {
+            return fail(format!("invalid tmpfs option [{option:?}]"));
+        }
+    }
+    Ok(())
 }
 
 fn check_log(host: &HostConfig) -> Result<()> {
@@ -356,6 +381,26 @@ mod tests {
     }
 
     #[test]
+    fn what_an_image_exposes_is_no_conflict_but_what_is_asked_for_is() {
+        let host = HostConfig { network_mode: "container:x".into(), ..HostConfig::default() };
+        assert!(check_request(&Config::default(), &host).is_ok());
+        let exposing =
+            Config { exposed_ports: ["80/tcp".to_owned()].into_iter().collect(), ..Config::default() };
+        assert_eq!(
+            check_request(&exposing, &host).unwrap_err().message,
+            "conflicting options: port exposing and the container type network mode"
+        );
+    }
+
+    #[test]
+    fn options_of_tmpfs() {
+        assert!(check_tmpfs("").is_ok());
+        assert!(check_tmpfs("rw,noexec,nosuid,size=65536k,mode=1777,uid=5").is_ok());
+        assert_eq!(check_tmpfs("ro,bogus").unwrap_err().message, "invalid tmpfs option [\"bogus\"]");
+        assert!(check_tmpfs("color=red").is_err());
+    }
+
+    #[test]
     fn restart_policies() {
         let policy = |name: &str, count| RestartPolicy { name: name.into(), maximum_retry_count: count };
         assert!(check_restart(&policy("on-failure", 5), false).is_ok());
@@ -371,8 +416,10 @@ mod tests {
     #[test]
     fn requests() {
         let config = Config { cmd: vec!["sh".to_owned()].into(), ..Config::default() };
-        let text =
-            |c: &Config, h: &HostConfig| check(c, h, MACHINE).map_or_else(|e| e.message, |()| "ok".into());
+        let text = |c: &Config, h: &HostConfig| {
+            let checked = check_request(c, h).and_then(|()| check(c, h, MACHINE));
+            checked.map_or_else(|e| e.message, |()| "ok".into())
+        };
         let host = HostConfig::default();
         assert_eq!(text(&config, &host), "ok");
         assert_eq!(text(&Config::default(), &host), "no command specified");

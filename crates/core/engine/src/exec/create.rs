@@ -9,6 +9,7 @@ use sys::root::Root;
 
 use super::dir;
 use crate::containers::record::{self, Record};
+use crate::containers::user::Resolved;
 use crate::containers::{bind, launch, merge, start};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, SecurityOptions, capabilities};
@@ -38,7 +39,7 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
                 _ => {}
             }
             let id = ids::new()?;
-            let process = process(&record, &request, status.pid)?;
+            let (process, refused) = process(&record, &request, status.pid)?;
             let create = ExecCreate {
                 id: id.clone(),
                 process,
@@ -49,6 +50,7 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
                 detach_keys: Some(request.detach_keys.clone()).filter(|k| !k.is_empty()),
                 user: request.user.clone(),
                 privileged: request.privileged,
+                refused,
             };
             let file = dir(engine).join(&id);
             record::make_private_dir(&dir(engine))?;
@@ -62,15 +64,22 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
         .await
 }
 
-fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<Process> {
+/// The process, and why it can't be run: a user that the container does not know is told at the start, as Docker does.
+fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<(Process, Option<String>)> {
     let (config, host) = (&record.document.config, &record.document.host_config);
     let root = Root::of_process(pid).during("open the container's root file system")?;
     let (user_spec, groups): (&str, &[String]) = match request.user.as_str() {
         "" => (&config.user, &host.group_add),
         user => (user, &host.group_add),
     };
-    let user = launch::resolve_user(&root, user_spec, groups)
-        .map_err(|e| e.within("unable to start container process"))?;
+    let (user, refused) = match launch::resolve_user(&root, user_spec, groups) {
+        Ok(user) => (user, None),
+        Err(e) => {
+            // Nothing runs as this one.
+            let nobody = Resolved { uid: 65534, gid: 65534, groups: Vec::new(), home: None };
+            (nobody, Some(e.message))
+        }
+    };
     let home = user.home.as_deref().unwrap_or("/");
     let asked = api::containers::Config { tty: request.tty, ..config.clone() };
     let env = merge::environment(&asked, record.hostname(), home);
@@ -85,7 +94,7 @@ fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<Process
     allowed.privileged |= request.privileged;
     let options = SecurityOptions::parse(&host.security_opt)?;
     let size = request.console_size.unwrap_or_default().map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-    Ok(Process {
+    let process = Process {
         terminal: request.tty,
         console_size: (request.tty && size != [0, 0])
             .then_some(ConsoleSize { height: size[0], width: size[1] }),
@@ -96,5 +105,6 @@ fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<Process
         capabilities: Some(spec::capability_sets(&allowed, user.uid, &available)?),
         no_new_privileges: options.no_new_privileges,
         ..Process::default()
-    })
+    };
+    Ok((process, refused))
 }

@@ -71,7 +71,7 @@ pub fn from_mask(mask: u64) -> Vec<&'static str> {
 }
 
 /// Docker's spelling rules: any case, `CAP_` optional, `ALL` means all.
-fn normalised(name: &str) -> Result<String> {
+fn normalised(list: &str, name: &str) -> Result<String> {
     let upper = name.trim().to_ascii_uppercase();
     if upper == "ALL" || upper == "CAP_ALL" {
         return Ok("ALL".to_owned());
@@ -80,13 +80,14 @@ fn normalised(name: &str) -> Result<String> {
     if ALL.contains(&full.as_str()) {
         return Ok(full);
     }
-    Err(Error::invalid(format!("invalid capability: {name:?}: unknown capability: {full:?}")))
+    Err(Error::invalid(format!("invalid {list}: unknown capability: {full:?}")))
 }
 
 /// The set of a container, in the kernel's order. `available` bounds what `ALL` and `privileged` mean.
 pub fn set(add: &[String], drop: &[String], privileged: bool, available: &[&str]) -> Result<Vec<String>> {
-    let normal = |names: &[String]| names.iter().map(|n| normalised(n)).collect::<Result<Vec<_>>>();
-    let (add, drop) = (normal(add)?, normal(drop)?);
+    let normal =
+        |list: &str, names: &[String]| names.iter().map(|n| normalised(list, n)).collect::<Result<Vec<_>>>();
+    let (add, drop) = (normal("CapAdd", add)?, normal("CapDrop", drop)?);
     let (add_all, drop_all) = (add.iter().any(|c| c == "ALL"), drop.iter().any(|c| c == "ALL"));
     let keep = |name: &str| {
         if privileged {
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn unknown_is_an_error() {
         let e = set(&["CAP_FOO".into()], &[], false, &ALL).unwrap_err();
-        assert_eq!(e.message, "invalid capability: \"CAP_FOO\": unknown capability: \"CAP_FOO\"");
+        assert_eq!(e.message, "invalid CapAdd: unknown capability: \"CAP_FOO\"");
     }
 
     #[test]

@@ -80,16 +80,12 @@ fn kernel(inputs: &Inputs<'_>, options: &SecurityOptions) -> Vec<Mount> {
             &[if options.writable_cgroups { "rw" } else { access }, "nosuid", "noexec", "nodev"],
         ),
     ];
+    // Message queues are those of the namespace that the mount is made in, the machine's included.
+    list.push(mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]));
     if host.ipc_mode == "host" {
-        list.push(bind_mount(
-            Path::new("/dev/mqueue"),
-            "/dev/mqueue",
-            &["rbind", "nosuid", "noexec", "nodev"],
-        ));
         list.push(bind_mount(Path::new("/dev/shm"), "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
         return list;
     }
-    list.push(mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]));
     match &inputs.shm {
         Some(source) => {
             list.push(bind_mount(source, "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"]))
@@ -97,7 +93,8 @@ fn kernel(inputs: &Inputs<'_>, options: &SecurityOptions) -> Vec<Mount> {
         None if host.ipc_mode == "none" => {}
         None => {
             let size = format!("size={}", host.shm_size);
-            list.push(mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
+            let shm = mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]);
+            list.push(Mount { source: PathBuf::from("shm"), ..shm });
         }
     }
     list

@@ -26,12 +26,13 @@ impl SecurityOptions {
     pub fn parse(list: &[String]) -> Result<SecurityOptions> {
         let mut options = SecurityOptions::default();
         for text in list {
-            let invalid = || Error::invalid(format!("invalid --security-opt: {text:?}"));
+            let invalid = || Error::invalid(format!("invalid --security-opt 2: {text:?}"));
+            let malformed = || Error::invalid(format!("invalid --security-opt 1: {text:?}"));
             // `:` is the old separator; a profile's JSON text contains colons, but never before the first `=`.
             let (key, value) = match text.split_once('=').or_else(|| text.split_once(':')) {
                 Some((key, value)) => (key, value),
                 None if text == "no-new-privileges" => (text.as_str(), "true"),
-                None => return Err(invalid()),
+                None => return Err(malformed()),
             };
             match key {
                 "no-new-privileges" => options.no_new_privileges = boolean(value).ok_or_else(invalid)?,
@@ -99,8 +100,11 @@ mod tests {
         assert_eq!(parse(&["seccomp={\"a\":1}"]).unwrap().seccomp.as_deref(), Some("{\"a\":1}"));
         assert_eq!(parse(&["apparmor:p"]).unwrap().apparmor.as_deref(), Some("p"));
         assert!(parse(&["label=disable", "systempaths=unconfined"]).unwrap().system_paths_unconfined);
-        for bad in ["", "x", "x=y", "no-new-privileges=maybe", "systempaths=x"] {
-            assert_eq!(parse(&[bad]).unwrap_err().message, format!("invalid --security-opt: {bad:?}"));
+        for bad in ["", "x"] {
+            assert_eq!(parse(&[bad]).unwrap_err().message, format!("invalid --security-opt 1: {bad:?}"));
+        }
+        for bad in ["x=y", "no-new-privileges=maybe", "systempaths=x"] {
+            assert_eq!(parse(&[bad]).unwrap_err().message, format!("invalid --security-opt 2: {bad:?}"));
         }
     }
 

@@ -83,7 +83,11 @@ impl Monitor {
                     .map_err(|e| system(&e))?
             }
         };
-        let spawned = match self.spawn(Owner::Exec(start.id.clone()), &create.process, plumbing, create.tty) {
+        let spawned = match create.refused.clone() {
+            Some(why) => Err(failure(FailureKind::Start, why)),
+            None => self.spawn(Owner::Exec(start.id.clone()), &create.process, plumbing, create.tty),
+        };
+        let spawned = match spawned {
             Ok(spawned) => spawned,
             Err(failure) => {
                 let exit_code = failure.exit_code.unwrap_or(126);

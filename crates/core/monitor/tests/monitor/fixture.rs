@@ -127,6 +127,7 @@ impl Fixture {
             detach_keys: None,
             user: String::new(),
             privileged: false,
+            refused: None,
         }
     }
 
