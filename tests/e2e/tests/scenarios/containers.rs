@@ -18,6 +18,36 @@ in_every_mode! {
     the_stop_signal_is_the_images
     init_reaps_and_passes_signals_on
     a_cidfile_holds_the_id
+    namespaces_of_others
+    what_stands_still_has_figures
+}
+
+fn namespaces_of_others(host: &Host) {
+    host.busybox();
+    // What an image exposes is no wish of the container's.
+    host.dhow(&["import", "--change", "EXPOSE 80", "-", "exposing"]).input(testkit::busybox()).ok();
+    host.type_in("run -d --name first -h first exposing sleep 1000").ok();
+    assert_eq!(host.type_in("run --rm --network container:first exposing cat /etc/hostname").ok(), "first");
+    let asked = host.type_in("run --rm --network container:first --expose 81 exposing true").fails(125);
+    assert!(asked.contains("port exposing and the container type network mode"), "{asked}");
+    assert!(host.type_in("run --rm --pid container:first exposing ps").ok().contains("sleep 1000"));
+    host.type_in("run --rm --ipc host --uts host --pid host --network host busybox ls /dev/mqueue").ok();
+    let missing = host.type_in("run --rm --volumes-from nobody busybox true").fails(125);
+    assert!(
+        missing.contains("No such container: nobody") && !missing.contains("Unable to find"),
+        "{missing}"
+    );
+}
+
+fn what_stands_still_has_figures(host: &Host) {
+    host.busybox();
+    let id = host.type_in("create --name still -e LEFT=x busybox").ok();
+    let line = host.type_in("stats --no-stream --format {{.ID}}|{{.Name}}|{{.PIDs}} still").ok();
+    assert_eq!(line, format!("{}|still|0", &id[..12]));
+    assert_eq!(host.type_in("inspect -f json still").ok().get(..2), Some("[{"));
+    let nothing = host.dhow(&["inspect", ""]).run();
+    assert_eq!((nothing.code, nothing.stdout.trim()), (1, "[]"));
+    assert!(nothing.stderr.contains("invalid container name or ID: value is empty"), "{}", nothing.stderr);
 }
 
 fn output_and_exit_code(host: &Host) {
@@ -112,6 +142,10 @@ fn list_filters_and_formats(host: &Host) {
 
 fn environment_user_and_folder(host: &Host) {
     host.busybox();
+    // A name that the user has not set takes the image's variable away.
+    host.dhow(&["import", "--change", "ENV GIVEN=1", "-", "giving"]).input(testkit::busybox()).ok();
+    let seen = host.dhow(&["run", "--rm", "-e", "GIVEN", "giving", "sh", "-c", "echo [$GIVEN]"]).ok();
+    assert_eq!(seen, "[]");
     let file = host.file("env", "# a comment\nFROM_FILE=yes\nINHERITED\n");
     let output = host
         .dhow(&[

@@ -16,6 +16,8 @@ fn output_input_and_exit_code(host: &Host) {
     assert_eq!(host.type_in("exec -i box cat").input("through").ok(), "through");
     let missing = host.type_in("exec box no-such-program").fails(127);
     assert!(missing.contains("executable file not found in $PATH"), "{missing}");
+    let nobody = host.type_in("exec -u nosuch box true").fails(126);
+    assert!(nobody.contains("unable to find user nosuch: no matching entries in passwd file"), "{nobody}");
     host.type_in("stop -t 0 box").ok();
     let stopped = host.type_in("exec box true").fails(1);
     assert!(stopped.contains("is not running"), "{stopped}");

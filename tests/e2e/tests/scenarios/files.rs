@@ -24,6 +24,16 @@ fn copy_in_and_out(host: &Host) {
     let out = host.home().join("out");
     host.dhow(&["cp", "box:/etc/passwd", out.to_str().unwrap()]).ok();
     assert!(std::fs::read_to_string(&out).unwrap().starts_with("root:"));
+    // All of what runs, without the kernel's file systems.
+    let whole = host.dhow(&["cp", "box:/", "-"]).run();
+    assert_eq!(whole.code, 0, "{}", whole.stderr);
+    let mut whole = tar::Archive::new(&whole.bytes[..]);
+    let paths: Vec<_> =
+        whole.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
+    assert!(paths.iter().any(|path| path.ends_with("etc/passwd")), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.ends_with("proc/1") || path.ends_with("sys/kernel")), "{paths:?}");
+    let nowhere = host.dhow(&["cp", "box:/etc/passwd", "no/such/folder/"]).fails(1);
+    assert!(nowhere.contains("invalid output path") || nowhere.contains("no such directory"), "{nowhere}");
     host.type_in("stop -t 0 box").ok();
     host.dhow(&["cp", "box:/tmp/folder", host.home().join("back").to_str().unwrap()]).ok();
     assert_eq!(std::fs::read_to_string(host.home().join("back/file")).unwrap(), "content");
