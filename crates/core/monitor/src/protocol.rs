@@ -375,7 +375,8 @@ mod tests {
 
     #[test]
     fn a_message_survives_the_way() {
-        let request = Request::ExecStart(ExecStart { id: "abc".into(), detach: true, size: Some((24, 80)), raw: None });
+        let request =
+            Request::ExecStart(ExecStart { id: "abc".into(), detach: true, size: Some((24, 80)), raw: None });
         let frame = encode(&request).unwrap();
         let back: Request = read(&mut frame.as_slice()).unwrap();
         assert_eq!(format!("{back:?}"), format!("{request:?}"));

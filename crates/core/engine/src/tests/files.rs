@@ -42,7 +42,10 @@ fn files_go_into_a_container_and_come_out() {
         f.create("box", |_, host| host.binds = vec!["vol:/data".into()]).await;
         put(&f, "/opt", &[("new", "1"), ("own", "longer")]).await.unwrap();
         assert_eq!(got(&f, "/opt/new").await, [pair("new", "1")]);
-        assert_eq!(got(&f, "opt/").await, [pair("opt/", ""), pair("opt/new", "1"), pair("opt/own", "longer")]);
+        assert_eq!(
+            got(&f, "opt/").await,
+            [pair("opt/", ""), pair("opt/new", "1"), pair("opt/own", "longer")]
+        );
         // Below a volume's place it is the volume that counts.
         put(&f, "/data", &[("file", "2")]).await.unwrap();
         let data = f.dir.path().join("root/volumes/vol/_data");
