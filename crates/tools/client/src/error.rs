@@ -18,6 +18,9 @@ pub enum Error {
     /// A progress stream ended with an error; `code` is a build step's exit code or zero.
     #[error("{message}")]
     Progress { code: i64, message: String },
+    /// Nothing was sent. The text is Docker's.
+    #[error("invalid {0} name or ID: value is empty")]
+    NoName(&'static str),
     #[error("send request to the server")]
     Http(#[source] hyper::Error),
     #[error("make request {path:?}")]

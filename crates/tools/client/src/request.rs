@@ -93,6 +93,9 @@ impl Call {
     }
 
     async fn into_request(self, client: &Client) -> Result<Request<UnsyncBoxBody<Bytes, std::io::Error>>> {
+        if let Some(noun) = nameless(&self.path) {
+            return Err(Error::NoName(noun));
+        }
         let mut target = match self.versioned {
             true => format!("/v{}{}", client.version().await?, self.path),
             false => self.path,
@@ -126,6 +129,22 @@ impl Call {
     }
 }
 
+/// The noun of a path that lacks the name behind it: it would mean another request.
+fn nameless(path: &str) -> Option<&'static str> {
+    let (noun, rest) = path.strip_prefix('/')?.split_once('/')?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    match noun {
+        "containers" => Some("container"),
+        "images" => Some("image"),
+        "networks" => Some("network"),
+        "volumes" => Some("volume"),
+        "exec" => Some("exec"),
+        _ => None,
+    }
+}
+
 pub(crate) async fn whole(body: Incoming, limit: usize) -> Result<Bytes> {
     let collected = Limited::new(body, limit).collect().await.map_err(|e| {
         if e.is::<LengthLimitError>() { Error::TooLong } else { Error::Read(std::io::Error::other(e)) }
@@ -152,5 +171,20 @@ fn plain(status: StatusCode, body: &[u8]) -> String {
     match text.trim() {
         "" => format!("request returned {status}"),
         text => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nameless;
+
+    #[test]
+    fn names_are_not_empty() {
+        assert_eq!(nameless("/containers//json"), Some("container"));
+        assert_eq!(nameless("/containers/"), Some("container"));
+        assert_eq!(nameless("/networks/"), Some("network"));
+        assert_eq!(nameless("/containers/json"), None);
+        assert_eq!(nameless("/images/a//b/json"), None);
+        assert_eq!(nameless("/_ping"), None);
     }
 }

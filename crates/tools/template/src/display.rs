@@ -28,6 +28,9 @@ fn write(out: &mut String, value: &Value) {
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().filter(|key| !is_hidden(key)).collect();
             keys.sort();
+            // Documents write sets so, such as of ports: Go has the empty struct there.
+            let is_empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+            let is_set = keys.iter().all(|key| is_empty(&map[*key]));
             out.push_str("map[");
             for (index, key) in keys.into_iter().enumerate() {
                 if index > 0 {
@@ -35,7 +38,10 @@ fn write(out: &mut String, value: &Value) {
                 }
                 out.push_str(key);
                 out.push(':');
-                write(out, &map[key]);
+                match is_set {
+                    true => out.push_str("{}"),
+                    false => write(out, &map[key]),
+                }
             }
             out.push(']');
         }

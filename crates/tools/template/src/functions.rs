@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use crate::display::{display, is_hidden, type_name};
-use crate::printf;
+use crate::{escape, printf};
 
 pub(crate) enum Failure {
     Arguments { want: String, got: usize },
@@ -20,7 +20,7 @@ impl From<String> for Failure {
 
 const NAMES: &[&str] = &[
     "and", "or", "not", "len", "index", "slice", "print", "printf", "println", "eq", "ne", "lt", "le", "gt",
-    "ge", "json", "join", "split", "lower", "upper", "title", "pad", "truncate",
+    "ge", "html", "js", "urlquery", "json", "join", "split", "lower", "upper", "title", "pad", "truncate",
 ];
 
 pub(crate) fn exists(name: &str) -> bool {
@@ -75,6 +75,9 @@ pub(crate) fn call(name: &str, arguments: Vec<Value>, header: bool) -> Result<Va
         }
         "print" => printf::print(&arguments).into(),
         "println" => printf::println(&arguments).into(),
+        "html" => escape::html(&printf::print(&arguments)).into(),
+        "js" => escape::js(&printf::print(&arguments)).into(),
+        "urlquery" => escape::urlquery(&printf::print(&arguments)).into(),
         "printf" => {
             at_least(1)?;
             printf::printf(&string(&arguments[0])?, &arguments[1..]).into()

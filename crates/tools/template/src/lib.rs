@@ -11,6 +11,7 @@
 //! in JSON and users write both. A field whose name begins with NUL is for methods and is never printed. Errors read as Go's: `template: :1:2: executing "" at <.Foo>: …`.
 
 mod display;
+mod escape;
 mod exec;
 mod functions;
 mod lex;

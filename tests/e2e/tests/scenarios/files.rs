@@ -32,6 +32,9 @@ fn copy_in_and_out(host: &Host) {
         whole.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
     assert!(paths.iter().any(|path| path.ends_with("etc/passwd")), "{paths:?}");
     assert!(!paths.iter().any(|path| path.ends_with("proc/1") || path.ends_with("sys/kernel")), "{paths:?}");
+    let all = host.home().join("all");
+    host.dhow(&["cp", "box:/", all.to_str().unwrap()]).ok();
+    assert!(all.join("etc/passwd").exists() && !host.home().join("etc").exists());
     let nowhere = host.dhow(&["cp", "box:/etc/passwd", "no/such/folder/"]).fails(1);
     assert!(nowhere.contains("invalid output path") || nowhere.contains("no such directory"), "{nowhere}");
     host.type_in("stop -t 0 box").ok();

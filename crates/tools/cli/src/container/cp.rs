@@ -198,9 +198,11 @@ fn rename(source: impl Read, sink: impl Write, from: &str, to: Option<&str>) -> 
 
 fn renamed(path: &Path, from: &str, to: Option<&str>) -> PathBuf {
     let Some(to) = to else { return path.to_owned() };
-    let clean = path.strip_prefix("./").unwrap_or(path);
+    // An archive of all begins with "/": joined as it is, that would lose the name it is to have.
+    let clean = path.strip_prefix("./").or_else(|_| path.strip_prefix("/")).unwrap_or(path);
     let mut parts = clean.components();
     match parts.next() {
+        None if from == "/" => PathBuf::from(to),
         Some(first) if first.as_os_str() == from || from == "/" || from == "." => {
             let rest = if from == "/" || from == "." { clean } else { parts.as_path() };
             match (to.is_empty(), rest.as_os_str().is_empty()) {
@@ -344,6 +346,9 @@ mod tests {
         assert_eq!(run("etc/passwd", "etc", Some("")), "passwd");
         assert_eq!(run("etc/passwd", "etc", None), "etc/passwd");
         assert_eq!(run("passwd", "passwd", Some("new")), "new");
+        assert_eq!(run("/", "/", Some("all")), "all");
+        assert_eq!(run("/etc/passwd", "/", Some("all")), "all/etc/passwd");
+        assert_eq!(run("/etc/", "/", Some("")), "etc");
         assert_eq!(base_name("/a/b/"), "b");
         assert_eq!(base_name("/a/b/."), "b");
         assert_eq!(base_name("/"), "/");
