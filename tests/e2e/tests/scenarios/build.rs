@@ -82,6 +82,9 @@ fn a_failing_step_is_shown(host: &Host) {
     assert!(error.contains("did not complete successfully: exit code: 9"), "{error}");
     assert!(error.contains("Dockerfile:3"), "{error}");
     assert_eq!(host.type_in("images -q broken").ok(), "");
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN uv add flask\n");
+    let error = host.dhow(&["build", "--progress", "plain", "ctx"]).fails(1);
+    assert!(error.contains("exit code: 127\nhint: ") && error.contains("uv"), "{error}");
 }
 
 fn every_instruction_counts(host: &Host) {

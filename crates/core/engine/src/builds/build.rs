@@ -172,6 +172,11 @@ fn request(options: &BuildOptions) -> Result<Request> {
     let tag = |text: &String| {
         Reference::parse(text).map_err(|e| Error::invalid(format!("invalid tag {text:?}: {e}")))
     };
+    if options.platform.contains(',') {
+        let message =
+            format!("building for several platforms at once ({}) is not supported", options.platform);
+        return Err(Error::not_implemented(message).with_hint("build once a platform, with a tag for each"));
+    }
     let platform = match options.platform.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|e: oci::PlatformError| Error::invalid(e.to_string()))?),

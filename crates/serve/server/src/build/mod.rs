@@ -79,7 +79,13 @@ fn last_messages(built: &Built, quiet: bool) -> Vec<JsonMessage> {
 
 /// A failed process passes its exit code on: docker's command line exits with it.
 fn failed(error: engine::Error) -> JsonMessage {
-    JsonMessage::error(failed_code(&error.message), error.message)
+    let code = failed_code(&error.message);
+    // Our own client prints the text as it stands.
+    let message = match &error.hint {
+        Some(hint) => format!("{}\nhint: {hint}", error.message),
+        None => error.message,
+    };
+    JsonMessage::error(code, message)
 }
 
 /// The same in the words of Docker's builder, for which clients look.
