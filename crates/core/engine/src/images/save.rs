@@ -24,7 +24,10 @@ pub async fn save(engine: &Engine, names: Vec<String>) -> Result<Receiver<Result
     let store = engine.store().clone();
     tokio::task::spawn_blocking(move || {
         let errors = writer.sender();
-        if let Err(error) = plan.write(&store, writer) {
+        let written = plan.write(&store, writer);
+        // Before the receiver sees the end: what it removes next is not in use any more.
+        drop(plan);
+        if let Err(error) = written {
             errors.blocking_send(Err(error)).ok();
         }
     });
