@@ -8,6 +8,7 @@ in_every_mode! {
     interrupt_is_the_containers
     detach_and_attach_again
     exec_at_a_terminal
+    interrupt_without_input_is_the_containers
 }
 
 fn on_terminal(host: &Host, arguments: &[&str]) -> Terminal {
@@ -49,6 +50,18 @@ fn interrupt_is_the_containers(host: &Host) {
     terminal.types("\u{3}");
     terminal.shows("caught");
     assert_eq!(terminal.ends().0, 11);
+}
+
+fn interrupt_without_input_is_the_containers(host: &Host) {
+    host.busybox();
+    let script = "trap 'echo caught; exit 12' INT; echo go; while :; do sleep 0.05; done";
+    for streams in ["-t", "--attach=stdout"] {
+        let mut terminal = on_terminal(host, &["run", streams, "--rm", "busybox", "sh", "-c", script]);
+        terminal.shows("go");
+        terminal.types("\u{3}");
+        terminal.shows("caught");
+        assert_eq!(terminal.ends().0, 12, "{streams}");
+    }
 }
 
 fn detach_and_attach_again(host: &Host) {

@@ -56,7 +56,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         true => Some(follow_size(client, Screen::Container(inspect.id.clone()))?),
         false => None,
     };
-    let session = Session { stream, tty, stdin, stdout: true, stderr: true, detach_keys };
+    let session = Session { stream, tty, stdin, stdout: true, stderr: true, proxied: false, detach_keys };
     match session.run().await? {
         Ended::Detached => Ok(0),
         Ended::Output => super::exit_code(wait.result().await?),

@@ -84,6 +84,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         stdin: args.interactive,
         stdout: true,
         stderr: true,
+        proxied: false,
         detach_keys: keys,
     };
     if session.run().await? == Ended::Detached {

@@ -50,7 +50,8 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         cli.println(&id)?;
         return Ok(0);
     };
-    let _signals = if args.sig_proxy && !tty { Some(forward(client, &id)?) } else { None };
+    // With a terminal too: one that nobody types at is not raw, and its Ctrl-C, as a closed window, comes as a signal.
+    let _signals = if args.sig_proxy { Some(forward(client, &id)?) } else { None };
     let options = AttachOptions {
         stream: true,
         stdin: streams.stdin,
@@ -78,7 +79,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         false => None,
     };
     let (stdin, stdout, stderr) = (streams.stdin, streams.stdout, streams.stderr);
-    let session = Session { stream, tty, stdin, stdout, stderr, detach_keys: keys };
+    let session = Session { stream, tty, stdin, stdout, stderr, proxied: args.sig_proxy, detach_keys: keys };
     match session.run().await? {
         Ended::Detached => Ok(0),
         Ended::Output => super::exit_code(wait.result().await?),

@@ -74,7 +74,8 @@ async fn attached(cli: &Cli, args: &Args) -> Outcome {
         true => Some(follow_size(client, Screen::Container(id.clone()))?),
         false => None,
     };
-    let session = Session { stream, tty, stdin, stdout: true, stderr: true, detach_keys: keys };
+    let session =
+        Session { stream, tty, stdin, stdout: true, stderr: true, proxied: false, detach_keys: keys };
     match session.run().await? {
         Ended::Detached => Ok(0),
         Ended::Output => super::exit_code(wait.result().await?),

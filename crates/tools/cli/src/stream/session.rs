@@ -28,6 +28,8 @@ pub struct Session {
     pub stdin: bool,
     pub stdout: bool,
     pub stderr: bool,
+    /// Signals go to the process, so that they do not end this one.
+    pub proxied: bool,
     /// Keys that end the session while the process lives on; only for a terminal.
     pub detach_keys: Vec<u8>,
 }
@@ -36,7 +38,7 @@ impl Session {
     /// Copies in both directions until the output ends or the user leaves. The terminal is raw meanwhile.
     pub async fn run(self) -> Result<Ended, Error> {
         let raw = if self.tty && self.stdin { Raw::enter()? } else { None };
-        let _restore = if raw.is_some() { Some(signals::restore_terminal()?) } else { None };
+        let _restore = if raw.is_some() && !self.proxied { Some(signals::restore_terminal()?) } else { None };
         let (mut from, to) = self.stream.split();
         let (left, mut leaving) = oneshot::channel();
         let watch = raw.is_some().then(|| Watch::new(self.detach_keys));
