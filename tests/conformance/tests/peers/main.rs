@@ -2,6 +2,7 @@
 
 mod dockerd;
 mod journey;
+mod python;
 mod skopeo;
 
 use std::path::Path;

@@ -60,6 +60,11 @@ fn binds_both_spellings(host: &Host) {
     let mount = format!("type=bind,source={folder},target=/in,readonly");
     let refused = host.dhow(&["run", "--rm", "--mount", &mount, "busybox", "touch", "/in/new"]).fails(1);
     assert!(refused.contains("Read-only file system"), "{refused}");
+    for propagation in ["rshared", "rslave", "rprivate"] {
+        let bind = format!("{folder}:/in:{propagation}");
+        let seen = host.dhow(&["run", "--rm", "-v", &bind, "busybox", "cat", "/in/file"]).ok();
+        assert_eq!(seen, "from the host", "{propagation}");
+    }
     let single = format!("{}:/etc/motd:ro", file.display());
     assert_eq!(
         host.dhow(&["run", "--rm", "-v", &single, "busybox", "cat", "/etc/motd"]).ok(),
