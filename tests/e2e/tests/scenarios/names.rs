@@ -13,6 +13,7 @@ in_every_mode! {
     internal_networks_ask_nobody
     a_server_of_names_in_a_container
     lost_names_are_found_again
+    steps_of_a_build_know_the_names_of_their_network
 }
 
 /// Runs a container that stays, with these further arguments.
@@ -209,4 +210,12 @@ fn lost_names_are_found_again(host: &Host) {
     assert_eq!(told(host, "web", "web"), [address(host, "web", "front")]);
     assert!(!folder.join("gone.endpoints").exists());
     assert!(!host.type_in("system check").run().stdout.contains("names"));
+}
+
+fn steps_of_a_build_know_the_names_of_their_network(host: &Host) {
+    host.busybox();
+    host.type_in("network create backend").ok();
+    stay(host, "mirror", &["--network", "backend", "--network-alias", "mirror.example"]);
+    host.file("context/Dockerfile", "FROM busybox\nRUN ping -c1 mirror && ping -c1 mirror.example\n");
+    host.type_in("build --network backend -t built context").ok();
 }

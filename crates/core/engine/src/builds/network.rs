@@ -52,7 +52,9 @@ fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
     })?;
     let namespace = network::create_namespace().system()?;
     networking::attach(&plan, &document, namespace.as_fd())?;
-    Ok(NetHandle { netns: Some(namespace), resolv_conf, hosts: Vec::new(), keep: Box::new(keep) })
+    // A step has no monitor to ask for names: it gets those of the moment.
+    let hosts = networks::names::hosts(engine, &record.id)?;
+    Ok(NetHandle { netns: Some(namespace), resolv_conf, hosts, keep: Box::new(keep) })
 }
 
 /// What a step holds; dropping it gives the endpoint back.

@@ -104,6 +104,18 @@ fn contents(tx: &state::Tx<'_>, id: &str) -> Result<Option<Network>> {
     Ok((!contents.endpoints.is_empty()).then_some(contents))
 }
 
+/// What a process that asks no monitor is to know of a network: names and addresses, as lines of `/etc/hosts`.
+pub(crate) fn hosts(engine: &Engine, network: &str) -> Result<Vec<(String, String)>> {
+    let contents = engine.db().read(|tx| contents(tx, network))?;
+    let lines = |endpoint: Endpoint| {
+        let Endpoint { names, addresses, .. } = endpoint;
+        names.into_iter().flat_map(move |name| {
+            addresses.iter().map(move |address| (name.clone(), address.to_string())).collect::<Vec<_>>()
+        })
+    };
+    Ok(contents.into_iter().flat_map(|network| network.endpoints).flat_map(lines).collect())
+}
+
 /// The networks whose file does not say what the database says.
 pub(crate) fn stale(engine: &Engine) -> Result<BTreeSet<String>> {
     let dir = dir(engine);
