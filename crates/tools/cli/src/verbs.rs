@@ -64,7 +64,7 @@ pub const VERBS: &[Verb] = &[
     verb!(["container prune"], container::prune, Arity::None, "[OPTIONS]", "Remove all stopped containers"),
     verb!(["context ls", "context list"], system::context_ls, Arity::None, "[OPTIONS]", "List connections to servers"),
     verb!(["context show"], system::context_show, Arity::None, "", "Print the name of the connection in use"),
-    verb!(["cp", "container cp"], container::cp, Exactly(2), "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tSRC_PATH|- CONTAINER:DEST_PATH", "Copy files between a container and this machine"),
+    verb!(["cp", "container cp"], container::cp, Exactly(2), "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\t[OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", "Copy files between a container and this machine"),
     verb!(["create", "container create"], container::create, AtLeast(1), "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Make a container without starting it"),
     verb!(["diff", "container diff"], container::diff, Exactly(1), "CONTAINER", "List files that a container changed"),
     verb!(["events", "system events"], system::events, Arity::None, "[OPTIONS]", "Watch what happens on the server"),
