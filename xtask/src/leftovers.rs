@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use crate::shell;
+
 /// The kernel objects of ours that exist at a moment.
 pub struct Snapshot(BTreeSet<String>);
 
@@ -35,10 +37,13 @@ impl Snapshot {
                 found.insert(format!("interface {interface}"));
             }
         }
+        // Only processes of binaries that were built here: the machine may have containers of its own.
         for pid in folders(Path::new("/proc")).iter().filter(|name| name.parse::<u32>().is_ok()) {
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let words: Vec<_> = command.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
-            if words.first().is_some_and(|program| program.ends_with("dhow")) && words.len() > 1 {
+            let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
+            let name = program.file_name().unwrap_or_default().to_string_lossy();
+            if program.starts_with(shell::target()) && name.starts_with("dhow") {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let words: Vec<_> = command.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
                 found.insert(format!("process {pid} {}", words.join(" ")));
             }
         }
