@@ -20,7 +20,9 @@ impl Dockerd {
         std::fs::create_dir_all(&home).expect("make a folder");
         let socket = home.join("docker.sock");
         let log = std::fs::File::create(home.join("log")).expect("make a file");
-        let mut command = Command::new("dockerd");
+        // In a mount namespace of its own: it mounts its folders onto themselves and leaves them so.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "dockerd"]);
         command.arg("--data-root").arg(home.join("data")).arg("--exec-root").arg(home.join("exec"));
         command
             .arg("--pidfile")
