@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub mod capabilities;
 pub mod cgroup;
 mod create;
+pub mod defaults;
 mod devices;
 mod error;
 mod exec;

@@ -7,42 +7,8 @@ use crate::users::Identity;
 use oci::runtime::{
     Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceType, Process, Resources, Spec, User,
 };
+use runtime::defaults;
 use std::path::{Path, PathBuf};
-
-/// What Docker gives a `RUN` by default.
-const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
-
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Default size of `/dev/shm`.
 const SHM: u64 = 64 << 20;
@@ -71,7 +37,7 @@ pub(crate) fn spec(inputs: Inputs<'_>) -> Spec {
     let run = inputs.run;
     let capabilities: Vec<String> = match run.insecure {
         true => inputs.all_capabilities.clone(),
-        false => CAPABILITIES.iter().map(ToString::to_string).collect(),
+        false => defaults::CAPABILITIES.iter().map(ToString::to_string).collect(),
     };
     // A process that is not root gets capabilities from set-id programs only.
     let own = if inputs.who.uid == 0 { capabilities.clone() } else { Vec::new() };
@@ -106,8 +72,8 @@ pub(crate) fn spec(inputs: Inputs<'_>) -> Spec {
         resources: resources(&inputs),
         cgroups_path: inputs.cgroup.clone(),
         seccomp,
-        masked_paths: paths(&MASKED),
-        readonly_paths: paths(&READONLY),
+        masked_paths: paths(&defaults::MASKED),
+        readonly_paths: paths(&defaults::READONLY),
         ..Linux::default()
     };
     Spec {

@@ -1,24 +1,8 @@
 //! Which capabilities a container gets: Docker's default set, `--cap-add`, `--cap-drop`, `--privileged`.
 
-use crate::error::{Error, Result};
+use runtime::defaults;
 
-/// What an unprivileged container has unless it asks otherwise (moby `oci/caps/defaults.go`).
-pub const DEFAULT: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
+use crate::error::{Error, Result};
 
 /// All capabilities by number (`linux/capability.h`).
 pub const ALL: [&str; 41] = [
@@ -99,7 +83,7 @@ pub fn set(add: &[String], drop: &[String], privileged: bool, available: &[&str]
             (true, false) => available.contains(&name) && !dropped,
             (true, true) => available.contains(&name),
             (false, true) => added,
-            (false, false) => added || (DEFAULT.contains(&name) && !dropped),
+            (false, false) => added || (defaults::CAPABILITIES.contains(&name) && !dropped),
         }
     };
     Ok(ALL.iter().filter(|name| keep(name)).map(|name| (*name).to_owned()).collect())

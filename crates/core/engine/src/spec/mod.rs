@@ -5,7 +5,6 @@
 
 pub mod capabilities;
 mod mounts;
-mod paths;
 pub(crate) mod resources;
 mod seccomp;
 mod security;
@@ -24,8 +23,8 @@ use crate::containers::user::Resolved;
 use crate::error::Result;
 
 pub use mounts::INIT_PATH;
-pub use paths::{MASKED, READONLY};
 pub use resources::{HostDevice, is_access, resources};
+pub use runtime::defaults::{MASKED, READONLY};
 pub use security::SecurityOptions;
 
 /// The limits of `--ulimit`, by Docker's names.
@@ -207,8 +206,8 @@ fn linux(inputs: &Inputs<'_>, options: &SecurityOptions) -> Result<Linux> {
         rootfs_propagation: propagation(inputs.mounts).to_owned(),
         seccomp: options.seccomp(host.privileged, &capabilities.bounding, inputs.machine.kernel)?,
         sysctl: sysctls(inputs),
-        masked_paths: paths(&host.masked_paths, &paths::MASKED),
-        readonly_paths: paths(&host.readonly_paths, &paths::READONLY),
+        masked_paths: paths(&host.masked_paths, &MASKED),
+        readonly_paths: paths(&host.readonly_paths, &READONLY),
         ..Linux::default()
     })
 }
