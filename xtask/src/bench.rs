@@ -75,10 +75,7 @@ fn measure(name: &str, command: impl Fn() -> Command) -> anyhow::Result<()> {
 /// A root file system that is busybox alone.
 fn busybox(home: &Path) -> anyhow::Result<std::path::PathBuf> {
     let archive = home.join("busybox.tar");
-    let folder = ["/bin", "/usr/bin"]
-        .into_iter()
-        .find(|folder| Path::new(folder).join("busybox").exists())
-        .context("busybox-static is not installed")?;
-    shell::quiet(Command::new("tar").arg("-cf").arg(&archive).args(["-C", folder, "busybox"]))?;
+    let folder = setup::busybox()?.parent().context("a program lies in a folder")?;
+    shell::quiet(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(folder).arg("busybox"))?;
     Ok(archive)
 }

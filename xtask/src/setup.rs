@@ -1,6 +1,6 @@
 //! What the other verbs need: Debian packages, the release binary, base file systems as tar archives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -43,6 +43,15 @@ pub fn packages(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
         shell::run(&mut apt(&install)).with_context(|| format!("install {}", missing.join(", ")))?;
     }
     Ok(())
+}
+
+/// Debian's static busybox, which [`packages`] has installed.
+pub fn busybox() -> anyhow::Result<&'static Path> {
+    ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| path.exists())
+        .context("busybox-static is not installed")
 }
 
 /// A Debian root file system with these packages as a tar archive, made once and kept below `target/`.

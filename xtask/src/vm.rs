@@ -111,11 +111,8 @@ fn ramfs(home: &Path, kernel: &Kernel, binary: &Path) -> anyhow::Result<PathBuf>
     for folder in ["bin", "etc", "scenario"] {
         fs::create_dir_all(tree.join(folder))?;
     }
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())
-        .context("busybox-static is not installed")?;
-    install(Path::new(busybox), &tree.join("bin/busybox"))?;
+    let busybox = setup::busybox()?;
+    install(busybox, &tree.join("bin/busybox"))?;
     install(binary, &tree.join("bin/dhow"))?;
     install(&root().join("tests/vm/init"), &tree.join("init"))?;
     install(&root().join("tests/vm/main"), &tree.join("scenario/main"))?;
@@ -137,7 +134,7 @@ fn install(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// The image that the scenario imports: busybox under its applets' names.
-fn busybox_archive(home: &Path, busybox: &str, archive: &Path) -> anyhow::Result<()> {
+fn busybox_archive(home: &Path, busybox: &Path, archive: &Path) -> anyhow::Result<()> {
     let tree = home.join("busybox");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -145,7 +142,7 @@ fn busybox_archive(home: &Path, busybox: &str, archive: &Path) -> anyhow::Result
     for folder in ["bin", "etc", "tmp", "var/www"] {
         fs::create_dir_all(tree.join(folder))?;
     }
-    install(Path::new(busybox), &tree.join("bin/busybox"))?;
+    install(busybox, &tree.join("bin/busybox"))?;
     fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
     for applet in
         output(Command::new(busybox).arg("--list"))?.split_whitespace().filter(|&name| name != "busybox")
