@@ -40,10 +40,12 @@ impl Snapshot {
         // Only processes of binaries that were built here: the machine may have containers of its own.
         for pid in folders(Path::new("/proc")).iter().filter(|name| name.parse::<u32>().is_ok()) {
             let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = command.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+            // A monitor runs from a mount of its own, in which it has no path; its first argument says whence.
+            let program = if program == Path::new("/") { Path::new(words[0].as_ref()) } else { &program };
             let name = program.file_name().unwrap_or_default().to_string_lossy();
             if program.starts_with(shell::target()) && name.starts_with("dhow") {
-                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let words: Vec<_> = command.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
                 found.insert(format!("process {pid} {}", words.join(" ")));
             }
         }

@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod child;
 pub mod daemon;
+pub mod exe;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

@@ -199,20 +199,6 @@ pub fn open_tree_clone(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io:
     Ok(rustix::mount::open_tree(dir, path, flags)?)
 }
 
-/// This program's file through a detached read-only mount, to be executed by `/proc/self/fd/<n>`. A process
-/// that runs so has a `/proc/<pid>/exe` that nobody can open for writing (CVE-2019-5736), at no cost in
-/// memory. Its path is `/`: what it needs to know of its own place it must be told.
-pub fn readonly_exe() -> io::Result<OwnedFd> {
-    let tree = open_tree_clone(CWD, Path::new("/proc/self/exe"), false)?;
-    let change = SetAttr {
-        set: MountAttrFlags::MOUNT_ATTR_RDONLY,
-        propagation: Some(Propagation::Private),
-        ..SetAttr::default()
-    };
-    set_attr(&tree, &change)?;
-    Ok(tree)
-}
-
 /// Attaches a mount on the file or directory that `target` is open on.
 pub fn move_mount_into(tree: impl AsFd, target: impl AsFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -10,6 +10,7 @@
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -166,7 +167,12 @@ pub fn connect(run_dir: &Path, id: &str) -> Result<Option<Connection>, Error> {
 pub fn spawn(exe: &Path, launch: &Launch) -> Result<Connection, Error> {
     let failed = |source| Error::Spawn { id: launch.id.clone(), source };
     let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
-    let mut child = Command::new(exe)
+    // The container's processes are copies of the monitor until they execute their program: it runs from a mount that
+    // none of them can write to (CVE-2019-5736).
+    let program = sys::exe::readonly(exe).map_err(failed)?;
+    let path = program.as_ref().map_or_else(|| exe.to_owned(), sys::exe::path_of);
+    let mut child = Command::new(path)
+        .arg0(exe)
         .arg("monitor")
         .arg(&launch.id)
         .current_dir("/")

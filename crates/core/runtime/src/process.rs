@@ -1,7 +1,6 @@
 //! The steps that `create` and `exec` share: streams, limits, filters, credentials, the program.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use oci::runtime::{IoPriority, Process, Rlimit, Scheduler, Seccomp};
@@ -271,7 +270,7 @@ fn program(
     }
     let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
     let (candidates, search) = candidates(&name, path)?;
-    let own = std::fs::metadata("/proc/self/exe").ok().map(|own| (own.dev(), own.ino()));
+    let own = sys::exe::Place::own().ok();
     let step = Step::LookPath { candidates, search, own };
     plan.labeled(Label::LookPath { program: name.clone(), search }, step);
     plan.push("wait for the start", Step::Ready);

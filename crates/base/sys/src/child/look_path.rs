@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, CString};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::run::Failure;
+use crate::exe::{Place, on_readonly_mount};
 
 /// As a shell finds a program; errno as `stat` and `access` give it, EISDIR for a directory.
 pub(super) fn find(candidates: &[CString], search: bool) -> Result<&CStr, Errno> {
@@ -36,16 +37,16 @@ fn executable(path: &CStr) -> Result<(), Errno> {
 const MAX_INTERPRETERS: usize = 5;
 
 /// Up to `execve`, `/proc/self/exe` is the machine's own program: an image whose program or interpreter leads
-/// there would run it inside, where it can be opened and later overwritten (CVE-2019-5736). Through a read-only mount, as
-/// `--init` brings it along, nobody can.
-pub(super) fn refuse_own(program: &CStr, own: (u64, u64)) -> Result<(), Failure> {
+/// there would run it inside, where it can be opened and later overwritten (CVE-2019-5736). By another, read-only mount, as
+/// `--init` brings it along, it may be run: nobody can write to it.
+pub(super) fn refuse_own(program: &CStr, own: Place) -> Result<(), Failure> {
     let mut line = [0u8; 257];
     let mut name = [0u8; 257];
     let mut path = program;
     for _ in 0..MAX_INTERPRETERS {
         // What can't be looked at is for execve to refuse.
-        let Ok(stat) = rustix::fs::stat(path) else { return Ok(()) };
-        if (stat.st_dev, stat.st_ino) == own && !on_readonly_mount(path) {
+        let Ok(place) = Place::of(path) else { return Ok(()) };
+        if place.is_file_of(own) && (place == own || !on_readonly_mount(path).unwrap_or(false)) {
             return Err(Failure::with_text(
                 Errno::ACCESS,
                 b"permission denied: the container runtime itself",
@@ -63,11 +64,6 @@ pub(super) fn refuse_own(program: &CStr, own: (u64, u64)) -> Result<(), Failure>
         path = next;
     }
     Ok(())
-}
-
-/// Whether what a path leads to is reached by a mount that nobody can write through.
-fn on_readonly_mount(path: &CStr) -> bool {
-    rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// The word after `#!`.

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::exe::Place;
+
 /// One step. Everything that needs memory is made before the clone.
 #[derive(Debug)]
 pub enum Step {
@@ -133,11 +135,11 @@ pub enum Step {
     /// Whether to be killed when the parent thread ends. A change of user clears it.
     ParentDeathSignal(bool),
     /// Chooses the first of the candidates that can be executed. With `search` the result is "not found"
-    /// whatever hinders. What would run the file with `own` device and inode numbers, ours, is refused.
+    /// whatever hinders. What would run the program at `own`, ours, is refused.
     LookPath {
         candidates: Vec<CString>,
         search: bool,
-        own: Option<(u64, u64)>,
+        own: Option<Place>,
     },
     /// Tells the parent that all is prepared and waits for its word.
     Ready,

@@ -88,17 +88,3 @@ fn older_kernels_stack_many_layers_too() {
     // The machine's own mount table never saw it.
     assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(paths[0].to_str().unwrap()));
 }
-
-#[test]
-fn our_program_runs_from_a_mount_that_nobody_can_write_to() {
-    use std::os::unix::process::CommandExt;
-    let exe = readonly_exe().unwrap();
-    rustix::io::fcntl_setfd(&exe, rustix::io::FdFlags::empty()).unwrap();
-    let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
-    // Opening it for writing is refused anyhow while it runs; any other change tells the mount.
-    let permissions = std::fs::metadata(&path).unwrap().permissions();
-    let error = std::fs::set_permissions(&path, permissions).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
-    let output = std::process::Command::new(&path).arg0("tests").arg("--list").output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains("mount::tests::"));
-}

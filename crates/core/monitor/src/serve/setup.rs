@@ -64,6 +64,8 @@ fn call(attempt: &'static str) -> impl Fn(io::Error) -> Error {
 /// called before the program has opened a descriptor or started a thread.
 pub fn run() -> ExitCode {
     sys::daemon::close_inherited();
+    // The kernel has named it by the descriptor that it was executed through.
+    let _ = rustix::thread::set_name(c"dhow");
     let Ok(mut spawner) = take_socket() else {
         eprintln!("dhow monitor: standard input is not a socket; this command is for the engine only");
         return ExitCode::from(2);
