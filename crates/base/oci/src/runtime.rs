@@ -1,4 +1,4 @@
-//! The OCI runtime specification's `config.json` (runtime-spec 1.2) as plain documents.
+//! The OCI runtime specification's `config.json` (runtime-spec 1.3) as plain documents.
 //!
 //! Field names are the specification's in snake case; JSON is camelCase. Empty and absent are the same thing
 //! and are left out when written. Sizes are bytes, times microseconds unless a field says otherwise. Unknown
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// The version of the specification that we write.
-pub const VERSION: &str = "1.2.0";
+pub const VERSION: &str = "1.3.0";
 
 fn is_false(value: &bool) -> bool {
     !value
@@ -84,6 +84,21 @@ pub struct Process {
     pub scheduler: Option<Scheduler>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_priority: Option<IoPriority>,
+    /// Only of processes that join a container.
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// Which processors a process may run on, as lists like `0-3,7`; empty is unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CpuAffinity {
+    /// Before it is in the container's control group.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub initial: String,
+    /// Once it is there.
+    #[serde(rename = "final", skip_serializing_if = "String::is_empty")]
+    pub finally: String,
 }
 
 /// A terminal's size in characters.
@@ -276,6 +291,34 @@ pub struct Linux {
     pub time_offsets: BTreeMap<String, TimeOffset>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<IntelRdt>,
+    /// Network devices of the machine to move into the container, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// What becomes of a network device that is moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name in the container; empty is the one it has. A `%d` at the end is for the kernel to number.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// From which memory nodes memory comes, as set_mempolicy(2) takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// `MPOL_…`.
+    pub mode: String,
+    /// A list like `0-3,7`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// `MPOL_F_…`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// A namespace to create, or with `path` to join.
@@ -335,6 +378,11 @@ pub struct Resources {
     pub block_io: Option<BlockIo>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hugepage_limits: Vec<HugepageLimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// By device.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rdma: BTreeMap<String, Rdma>,
     /// Files of cgroup v2 and what to write to them, as they are.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unified: BTreeMap<String, String>,
@@ -463,6 +511,34 @@ pub struct HugepageLimit {
     pub limit: u64,
 }
 
+/// How packets of the group are marked (version 1 alone).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    #[serde(rename = "classID", skip_serializing_if = "Option::is_none")]
+    pub class_id: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub priorities: Vec<InterfacePriority>,
+}
+
+/// The priority of packets that leave by one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InterfacePriority {
+    pub name: String,
+    pub priority: u32,
+}
+
+/// Limits of one RDMA device; absent is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rdma {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hca_handles: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hca_objects: Option<u32>,
+}
+
 /// The execution domain: `LINUX` or `LINUX32`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -491,6 +567,25 @@ pub struct IntelRdt {
     pub l3_cache_schema: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mem_bw_schema: String,
+    /// Lines for the schemata file, written after the two others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// A monitoring group of its own. The two older names of versions before 1.3 ask for the same.
+    #[serde(alias = "enableCMT", alias = "enableMBM", skip_serializing_if = "is_false")]
+    pub enable_monitoring: bool,
+}
+
+/// What a seccomp agent gets with the descriptor of a filter that notifies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerProcessState {
+    pub oci_version: String,
+    /// Names of the descriptors that come along, in their order.
+    pub fds: Vec<String>,
+    pub pid: i32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+    pub state: State,
 }
 
 /// A system call filter.

@@ -11,6 +11,8 @@
 //!   | Go{pid} -----------------------> | steps …
 //!   | <------------------ Warning{…} * |
 //!   | <------- Master + SCM_RIGHTS ? * |
+//!   | <------------------- Listener ?  | waits
+//!   | Continue ----------------------> |
 //!   | <----------------------- Sync ?  | waits
 //!   | Continue ----------------------> |
 //!   | <----------------------- Ready   | waits
@@ -24,6 +26,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
@@ -38,8 +41,8 @@ mod step;
 mod terminal;
 
 pub use step::{
-    Argv, CapabilityMasks, Credentials, HookStep, MountSource, MountStep, NodeStep, SLOTS, SchedAttr, Step,
-    Target,
+    Argv, CapabilityMasks, Credentials, HookStep, MountSource, MountStep, NodeStep, RemountStep,
+    SECCOMP_NEW_LISTENER, SLOTS, SchedAttr, Step, Target,
 };
 
 /// The longest text that a message carries.
@@ -54,6 +57,9 @@ pub enum Message {
     Warning { step: usize, errno: i32 },
     /// The master of the terminal.
     Master(OwnedFd),
+    /// The listener of a filter, which [`Child::take_fd`] gets by this number while the child waits. By number, because
+    /// the filter may already hold up the calls that descriptors are sent with.
+    Listener(i32),
     /// The child waits in [`Step::Sync`].
     Sync,
     /// The child waits in [`Step::Ready`].
@@ -67,6 +73,7 @@ const WARNING: u8 = 2;
 const MASTER: u8 = 3;
 const SYNC: u8 = 4;
 const READY: u8 = 5;
+const LISTENER: u8 = 6;
 
 /// A process to make.
 #[derive(Debug)]
@@ -175,25 +182,13 @@ impl Child {
                 other => break other?.bytes,
             }
         };
-        if received < 16 {
-            return Ok(Message::End);
-        }
-        let word = |at: usize| i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let (step, errno, length) = (word(4) as usize, word(8), (word(12).max(0) as usize).min(TEXT));
-        Ok(match bytes[0] {
-            FAILED => {
-                let text = String::from_utf8_lossy(&bytes[16..16 + length]).trim().to_owned();
-                Message::Failed { step, errno, text }
-            }
-            WARNING => Message::Warning { step, errno },
-            SYNC => Message::Sync,
-            READY => Message::Ready,
-            MASTER => match take_fd(&mut ancillary) {
-                Some(fd) => Message::Master(fd),
-                None => return Err(io::ErrorKind::InvalidData.into()),
-            },
-            _ => return Err(io::ErrorKind::InvalidData.into()),
-        })
+        parse(&bytes, received, || take_fd(&mut ancillary))
+    }
+
+    /// A copy of one of the child's descriptors (Linux 5.6).
+    pub fn take_fd(&self, number: i32) -> io::Result<OwnedFd> {
+        let pidfd = self.pidfd.as_ref().ok_or(Errno::SRCH)?;
+        Ok(rustix::process::pidfd_getfd(pidfd, number, rustix::process::PidfdGetfdFlags::empty())?)
     }
 
     /// Hands the running process over: from now on its life is the caller's business.
@@ -212,6 +207,51 @@ impl Drop for Child {
             kill_and_reap(pidfd.as_fd());
         }
     }
+}
+
+/// Waits for the next message of a process that has gone through its [`Step::Gate`], at the other end of `said`. The
+/// descriptor was opened while the process stood at the gate.
+pub fn receive_behind_gate(said: BorrowedFd<'_>) -> io::Result<Message> {
+    let mut bytes = [0u8; 16 + TEXT];
+    loop {
+        let mut polled = [PollFd::new(&said, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, None) {
+            Err(Errno::INTR) => continue,
+            other => drop(other?),
+        }
+        match rustix::io::read(said, &mut bytes) {
+            Err(Errno::INTR | Errno::AGAIN) => continue,
+            other => return parse(&bytes, other?, || None),
+        }
+    }
+}
+
+/// A message as the child writes it; fewer bytes are the end of what it says.
+fn parse(
+    bytes: &[u8; 16 + TEXT],
+    received: usize,
+    fd: impl FnOnce() -> Option<OwnedFd>,
+) -> io::Result<Message> {
+    if received < 16 {
+        return Ok(Message::End);
+    }
+    let word = |at: usize| i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let (step, errno, length) = (word(4) as usize, word(8), (word(12).max(0) as usize).min(TEXT));
+    Ok(match bytes[0] {
+        FAILED => {
+            let text = String::from_utf8_lossy(&bytes[16..16 + length]).trim().to_owned();
+            Message::Failed { step, errno, text }
+        }
+        WARNING => Message::Warning { step, errno },
+        SYNC => Message::Sync,
+        READY => Message::Ready,
+        LISTENER => Message::Listener(errno),
+        MASTER => match fd() {
+            Some(fd) => Message::Master(fd),
+            None => return Err(io::ErrorKind::InvalidData.into()),
+        },
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    })
 }
 
 /// Kills a child of this process and waits for it.

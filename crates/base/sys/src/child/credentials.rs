@@ -1,11 +1,12 @@
 //! Steps about what the process may do: ids, capabilities, limits, filters, signals.
 
 use std::mem::size_of;
+use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
 use super::run::{Failure, State, check, prctl};
-use super::step::{CapabilityMasks, Credentials, Step};
+use super::step::{CapabilityMasks, Credentials, SECCOMP_NEW_LISTENER, Step};
 
 pub(super) fn run(state: &State<'_>, step: &Step) -> Result<(), Failure> {
     match step {
@@ -27,7 +28,22 @@ pub(super) fn run(state: &State<'_>, step: &Step) -> Result<(), Failure> {
             check(unsafe { libc::syscall(libc::SYS_personality, *domain) })?;
         }
         Step::ResetSignals => reset_signals(),
-        Step::Seccomp { instructions, flags } => load_filter(instructions, *flags)?,
+        Step::Affinity { mask } => {
+            // SAFETY: a live array of the length that is passed.
+            check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&**mask), mask.as_ptr()) })?;
+        }
+        Step::MemoryPolicy { mode, nodes } => {
+            // The kernel takes one bit less than it is told.
+            let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+            // SAFETY: a live array of that many bits; with none the pointer is not looked at.
+            check(unsafe { libc::syscall(libc::SYS_set_mempolicy, *mode, nodes.as_ptr(), bits) })?;
+        }
+        Step::Seccomp { instructions, flags } => {
+            let listener = load_filter(instructions, *flags)?;
+            if flags & SECCOMP_NEW_LISTENER != 0 {
+                state.hand_over(listener)?;
+            }
+        }
         Step::Credentials(credentials) => become_user(credentials)?,
         Step::ParentDeathSignal(yes) => {
             let signal = if *yes { libc::SIGKILL as u64 } else { 0 };
@@ -93,7 +109,8 @@ fn reset_signals() {
     };
 }
 
-fn load_filter(instructions: &[u64], flags: u32) -> Result<(), Errno> {
+/// Gives the listener's descriptor where the flags ask for one.
+fn load_filter(instructions: &[u64], flags: u32) -> Result<RawFd, Errno> {
     const SECCOMP_SET_MODE_FILTER: u32 = 1;
     let program = libc::sock_fprog {
         len: instructions.len() as u16,
@@ -102,7 +119,7 @@ fn load_filter(instructions: &[u64], flags: u32) -> Result<(), Errno> {
     // SAFETY: `sock_filter` is eight bytes without padding; the kernel copies `len` of them and changes
     // nothing.
     check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
-        .map(drop)
+        .map(|listener| listener as RawFd)
 }
 
 /// Bounding set, groups, ids, then the other sets: each needs the rights that the next takes away.

@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags,
 };
 
 use super::run::{Failure, State, check};
-use super::step::{MountSource, MountStep, NodeStep, Target};
+use super::step::{MountSource, MountStep, NodeStep, RemountStep, Target};
 
 const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -126,6 +126,20 @@ pub(super) fn mount(state: &mut State<'_>, step: &MountStep) -> Result<(), Failu
     Ok(())
 }
 
+/// Changes the mount at a target, and its file system where options ask for that.
+pub(super) fn remount(state: &State<'_>, step: &RemountStep) -> Result<(), Failure> {
+    let resolve = if step.target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT };
+    let whole = step.target.prefixes.last().map_or(c".", |prefix| prefix.as_c_str());
+    let mount = open(state.root()?, whole, OFlags::PATH, resolve)?;
+    if !step.options.is_empty() {
+        let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+        let fs = rustix::mount::fspick(&mount, c"", flags)?;
+        configure(&fs, &step.options, |fs| rustix::mount::fsconfig_reconfigure(fs))?;
+    }
+    change(&mount, [step.set, step.clear, step.propagation], step.recursive)?;
+    Ok(())
+}
+
 fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(tree, c"", target, c"", flags)
@@ -138,23 +152,34 @@ fn new_fs(
     attrs: u64,
 ) -> Result<OwnedFd, Failure> {
     let fs = rustix::mount::fsopen(fs_type, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    if !source.is_empty() {
+        rustix::mount::fsconfig_set_string(&fs, c"source", source)?;
+    }
+    configure(&fs, options, |fs| {
+        rustix::mount::fsconfig_create(fs)?;
+        let attrs = MountAttrFlags::from_bits_retain(attrs as u32);
+        rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attrs)
+    })
+}
+
+/// Sets options and does what they are for; with the file system's own words if it refuses.
+fn configure<T>(
+    fs: &OwnedFd,
+    options: &[(std::ffi::CString, Option<std::ffi::CString>)],
+    finish: impl FnOnce(&OwnedFd) -> Result<T, Errno>,
+) -> Result<T, Failure> {
     let made = (|| {
-        if !source.is_empty() {
-            rustix::mount::fsconfig_set_string(&fs, c"source", source)?;
-        }
         for (key, value) in options {
             match value {
-                Some(value) => rustix::mount::fsconfig_set_string(&fs, key.as_c_str(), value.as_c_str())?,
-                None => rustix::mount::fsconfig_set_flag(&fs, key.as_c_str())?,
+                Some(value) => rustix::mount::fsconfig_set_string(fs, key.as_c_str(), value.as_c_str())?,
+                None => rustix::mount::fsconfig_set_flag(fs, key.as_c_str())?,
             }
         }
-        rustix::mount::fsconfig_create(&fs)?;
-        let attrs = MountAttrFlags::from_bits_retain(attrs as u32);
-        rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attrs)
+        finish(fs)
     })();
     made.map_err(|errno| {
         let mut said = [0u8; 100];
-        match rustix::io::read(&fs, &mut said) {
+        match rustix::io::read(fs, &mut said) {
             // The line starts with its kind and a blank.
             Ok(length) => Failure::with_text(errno, said.get(2..length).unwrap_or_default()),
             Err(_) => errno.into(),
@@ -162,9 +187,14 @@ fn new_fs(
     })
 }
 
-/// The kernel's `struct mount_attr`: set, clear, propagation, user namespace.
 pub(super) fn set_attr(mount: &OwnedFd, set: u64, propagation: u64, recursive: bool) -> Result<(), Errno> {
-    let attr: [u64; 4] = [set, 0, propagation, 0];
+    change(mount, [set, 0, propagation], recursive)
+}
+
+/// Attributes to set, to clear, and the propagation.
+fn change(mount: &OwnedFd, [set, clear, propagation]: [u64; 3], recursive: bool) -> Result<(), Errno> {
+    // The kernel's `struct mount_attr`; last comes a user namespace.
+    let attr: [u64; 4] = [set, clear, propagation, 0];
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: a C string and a live struct of the length that is passed.
     check(unsafe {
@@ -326,4 +356,23 @@ pub(super) fn pivot(state: &State<'_>) -> Result<(), Errno> {
     rustix::process::pivot_root(c".", c".")?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
+}
+
+/// What switch_root(8) does: the root file system covers `/` already, and has only to be entered.
+pub(super) fn chroot(state: &State<'_>) -> Result<(), Errno> {
+    rustix::process::fchdir(state.root()?)?;
+    rustix::process::chroot(c".")?;
+    rustix::process::chdir(c"/")
+}
+
+pub(super) fn hide(path: &CStr) -> Result<(), Errno> {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        // Gone, or below one that is gone.
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        // A mount that came from a more powerful namespace stays where it is.
+        Err(Errno::INVAL | Errno::PERM) => {
+            rustix::mount::mount(c"tmpfs", path, c"tmpfs", rustix::mount::MountFlags::empty(), None::<&CStr>)
+        }
+        Err(e) => Err(e),
+    }
 }

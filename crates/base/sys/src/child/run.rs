@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::step::{Argv, SLOTS, Step};
-use super::{FAILED, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal};
+use super::{FAILED, LISTENER, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal};
 
 /// Why a step failed.
 pub(super) struct Failure {
@@ -39,6 +39,8 @@ impl Failure {
 /// What the child remembers between steps. The descriptors stay open up to [`Step::CloseFds`].
 pub(super) struct State<'a> {
     control: RawFd,
+    /// What stays open up to execve: the control socket and the two descriptors of a gate, in ascending order.
+    spared: [RawFd; 3],
     /// As the parent's pid namespace numbers it.
     pub(super) pid: i32,
     pub(super) root: Option<OwnedFd>,
@@ -93,6 +95,15 @@ impl State<'_> {
         rustix::net::sendmsg(self.control(), &parts, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
     }
 
+    /// Tells the parent of a filter's listener, waits until the parent has taken it, and closes it.
+    pub(super) fn hand_over(&self, listener: RawFd) -> Result<(), Errno> {
+        self.say(LISTENER, listener, &[])?;
+        self.hear()?;
+        // SAFETY: the descriptor came from the kernel a moment ago; nobody else knows of it here.
+        unsafe { rustix::io::close(listener) };
+        Ok(())
+    }
+
     /// Waits for the parent; its end of file ends us.
     fn hear(&self) -> Result<[u8; 4], Errno> {
         let mut bytes = [0u8; 4];
@@ -120,6 +131,7 @@ pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
     unsafe { rustix::io::close(parent_end) };
     let mut state = State {
         control,
+        spared: spared(control, steps),
         pid: 0,
         root: None,
         proc: None,
@@ -142,6 +154,30 @@ pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
         }
     }
     exit()
+}
+
+/// The same descriptor several times where there is no gate.
+fn spared(control: RawFd, steps: &[Step]) -> [RawFd; 3] {
+    let mut spared = [control; 3];
+    for step in steps {
+        if let Step::Gate { go, said } = step {
+            spared = [control, go.as_raw_fd(), said.as_raw_fd()];
+        }
+    }
+    spared.sort_unstable();
+    spared
+}
+
+/// Waits for the word of a later process.
+fn gate(state: &mut State<'_>, go: &OwnedFd, said: &OwnedFd) -> Result<(), Errno> {
+    let mut byte = [0u8; 1];
+    while let Err(e) = rustix::io::read(go, &mut byte) {
+        if e != Errno::INTR {
+            return Err(e);
+        }
+    }
+    state.control = said.as_raw_fd();
+    Ok(())
 }
 
 fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
@@ -173,6 +209,7 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
             )?);
         }
         Step::Mount(step) => files::mount(state, step)?,
+        Step::Remount(step) => files::remount(state, step)?,
         Step::SetAttr { slot, set, propagation, recursive } => {
             let fd = match slot {
                 Some(slot) => state.slots.get(*slot).and_then(Option::as_ref).ok_or(Errno::BADF)?,
@@ -191,12 +228,14 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
         Step::Stdio { fds } => terminal::stdio([fds[0].as_raw_fd(), fds[1].as_raw_fd(), fds[2].as_raw_fd()])?,
         Step::ChownStdio { uid } => terminal::chown_stdio(*uid),
         Step::Pivot => files::pivot(state)?,
+        Step::Chroot => files::chroot(state)?,
+        Step::Hide { path } => files::hide(path)?,
         Step::Sync => {
             state.say(SYNC, 0, &[])?;
             state.hear()?;
         }
         Step::Hook(step) => hook::run(step, state.pid)?,
-        Step::CloseFds { first } => close_fds(*first, state.control)?,
+        Step::CloseFds { first } => close_fds(*first, state.spared)?,
         Step::Chdir { path, ignore_denied } => chdir(path, *ignore_denied)?,
         Step::LookPath { candidates, search, own } => {
             let program = look_path::find(candidates, *search)?;
@@ -209,6 +248,7 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
             state.say(READY, 0, &[])?;
             state.hear()?;
         }
+        Step::Gate { go, said } => gate(state, go, said)?,
         Step::Exec { argv, envp } => execute(state.program.ok_or(Errno::NOENT)?, argv, envp)?,
         step => credentials::run(state, step)?,
     }
@@ -251,21 +291,22 @@ pub(super) fn prctl(option: libc::c_int, a: u64, b: u64, c: u64) -> Result<libc:
     check(unsafe { libc::syscall(libc::SYS_prctl, option, a, b, c, 0u64) })
 }
 
-/// Closes all from `first` on but the control socket.
-fn close_fds(first: u32, control: RawFd) -> Result<(), Errno> {
-    let control = control as u32;
-    let closed = if first <= control {
-        let below = if first < control { close_range(first, control - 1) } else { Ok(()) };
-        below.and_then(|()| close_range(control + 1, u32::MAX))
-    } else {
-        close_range(first, u32::MAX)
-    };
-    match closed {
+/// Closes all from `first` on but those that are spared, which are in ascending order.
+fn close_fds(first: u32, spared: [RawFd; 3]) -> Result<(), Errno> {
+    let mut from = first;
+    let mut closed = Ok(());
+    for fd in spared.map(|fd| fd as u32) {
+        if from < fd {
+            closed = closed.and_then(|()| close_range(from, fd - 1));
+        }
+        from = from.max(fd + 1);
+    }
+    match closed.and_then(|()| close_range(from, u32::MAX)) {
         // Before Linux 5.9. The table has at most as many entries as the limit that it grew under.
         Err(Errno::NOSYS) => {
             let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
             for fd in first..limit.unwrap_or(1 << 20).min(1 << 20) as u32 {
-                if fd != control {
+                if !spared.contains(&(fd as RawFd)) {
                     // SAFETY: nothing uses these descriptors again: the plan is past them.
                     unsafe { libc::syscall(libc::SYS_close, fd) };
                 }

@@ -37,6 +37,15 @@ pub enum Step {
     /// A new session; the process has no terminal then.
     Setsid,
     Umask(u32),
+    /// The processors to run on, a bit each.
+    Affinity {
+        mask: Vec<u64>,
+    },
+    /// Where memory comes from: `MPOL_*`, and memory nodes, a bit each.
+    MemoryPolicy {
+        mode: i32,
+        nodes: Vec<u64>,
+    },
     Dumpable(bool),
     /// Cuts the new mount namespace off from the machine's: events still come in, none go out.
     SlaveMounts,
@@ -47,6 +56,8 @@ pub enum Step {
     /// Takes `/` as root file system, in a process that has joined a container.
     OpenRoot,
     Mount(Box<MountStep>),
+    /// Changes what is mounted at a place already.
+    Remount(Box<RemountStep>),
     /// Changes the mount that step `slot` has made; `None` is the root file system.
     SetAttr {
         slot: Option<usize>,
@@ -99,6 +110,13 @@ pub enum Step {
     },
     /// The root file system becomes `/`; the machine's is gone.
     Pivot,
+    /// The root file system becomes `/` without a pivot, which an initial ramfs does not allow: the machine's tree stays
+    /// below it, out of reach.
+    Chroot,
+    /// Takes away a mount of the machine by its path; one that stays is covered with an empty directory.
+    Hide {
+        path: CString,
+    },
     /// Tells the parent and waits for its answer.
     Sync,
     Hook(Box<HookStep>),
@@ -118,7 +136,7 @@ pub enum Step {
     },
     /// All handlers to their defaults, no signal blocked.
     ResetSignals,
-    /// Closes all descriptors from `first` on, but the control socket.
+    /// Closes all descriptors from `first` on, but the control socket and those of a gate.
     CloseFds {
         first: u32,
     },
@@ -126,7 +144,8 @@ pub enum Step {
         path: CString,
         ignore_denied: bool,
     },
-    /// Loads a filter: `struct sock_filter` instructions and `SECCOMP_FILTER_FLAG_*`.
+    /// Loads a filter: `struct sock_filter` instructions and `SECCOMP_FILTER_FLAG_*`. With
+    /// [`SECCOMP_NEW_LISTENER`] tells the parent of the descriptor and waits for its answer.
     Seccomp {
         instructions: Vec<u64>,
         flags: u32,
@@ -143,6 +162,13 @@ pub enum Step {
     },
     /// Tells the parent that all is prepared and waits for its word.
     Ready,
+    /// Waits for a byte in `go`, for as long as it takes: the parent may be gone. From here on the child says what it
+    /// has to say into `said`, one [`crate::child::Message`] a write. Both are fifos, open for reading and writing, so
+    /// that neither ever is at its end here; they are spared by [`Step::CloseFds`], and gone with `execve`.
+    Gate {
+        go: OwnedFd,
+        said: OwnedFd,
+    },
     /// Executes what [`Step::LookPath`] has chosen.
     Exec {
         argv: Argv,
@@ -232,6 +258,22 @@ pub struct MountStep {
 
 /// How many mounts can be remembered.
 pub const SLOTS: usize = 64;
+
+/// A mount that is changed where it is.
+#[derive(Debug)]
+pub struct RemountStep {
+    pub target: Target,
+    /// `MOUNT_ATTR_*`.
+    pub set: u64,
+    pub clear: u64,
+    /// For the file system itself, as in [`MountSource::Fs`]; empty leaves it alone.
+    pub options: Vec<(CString, Option<CString>)>,
+    pub propagation: u64,
+    pub recursive: bool,
+}
+
+/// The flag of a filter that hands calls over to a listener (`SECCOMP_FILTER_FLAG_NEW_LISTENER`).
+pub const SECCOMP_NEW_LISTENER: u32 = 8;
 
 /// What is mounted.
 #[derive(Debug)]
