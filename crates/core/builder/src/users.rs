@@ -1,18 +1,13 @@
-//! User and group names of an image, from its own `/etc/passwd` and `/etc/group`, as Docker reads them.
+//! User and group names of an image, from its own `/etc/passwd` and `/etc/group`.
 
+use oci::user;
 use sys::root::Root;
-
-/// Files larger than this are no user database.
-const LIMIT: u64 = 4 << 20;
-
-/// A larger number is none that the kernel would take for what it says: -1 changes nothing (CVE-2024-40635).
-const MAX_ID: u32 = i32::MAX as u32;
 
 /// The image's databases.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
-    passwd: String,
-    group: String,
+    passwd: Vec<u8>,
+    group: Vec<u8>,
 }
 
 /// Who a process is.
@@ -24,107 +19,35 @@ pub(crate) struct Identity {
 }
 
 impl Users {
-    /// Reads the databases of a file system; missing ones are empty.
-    pub fn read(root: Option<&Root>) -> Self {
-        let text = |path: &str| {
-            let bytes = root.and_then(|r| r.read_file(path, LIMIT).ok()).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
+    /// Reads the databases of a file system; missing ones are empty. What is no file of a sensible size is an error
+    /// (CVE-2024-9676).
+    pub fn read(root: Option<&Root>) -> Result<Self, String> {
+        let text = |path: &str| match root.map(|root| root.read_file(path, user::MAX_FILE)) {
+            None => Ok(Vec::new()),
+            Some(Ok(bytes)) => Ok(bytes),
+            Some(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Some(Err(e)) => Err(format!("read {path} of the image: {e}")),
         };
-        Self { passwd: text("/etc/passwd"), group: text("/etc/group") }
+        Ok(Self { passwd: text("/etc/passwd")?, group: text("/etc/group")? })
     }
 
-    /// `USER`: a number without an entry has group 0; without a group of its own the user's groups come along. The primary
-    /// group is always among the supplementary ones (CVE-2022-36109).
+    /// `USER`.
     pub fn process(&self, spec: &str) -> Result<Identity, String> {
-        if spec.is_empty() {
-            return self.process("0");
-        }
-        let (user, group) = parts(spec);
-        let entry = self.user(user);
-        let uid = match (entry, user.parse::<u32>()) {
-            (Some((_, uid, _)), _) => uid,
-            (None, Ok(uid)) => uid,
-            (None, Err(_)) => {
-                return Err(format!("unable to find user {user}: no matching entries in passwd file"));
-            }
-        };
-        let (gid, mut groups) = match (group, entry) {
-            (Some(group), _) => (self.gid(group)?, Vec::new()),
-            (None, Some((name, _, gid))) => (gid, self.groups_of(name)),
-            (None, None) => (0, Vec::new()),
-        };
-        if [uid, gid].into_iter().any(|id| id > MAX_ID) {
-            return Err(format!("uids and gids must be in range 0-{MAX_ID}: {spec}"));
-        }
-        if !groups.contains(&gid) {
-            groups.insert(0, gid);
-        }
-        Ok(Identity { uid, gid, groups })
+        let who = user::resolve(spec, &[], &self.passwd, &self.group).map_err(|e| e.to_string())?;
+        Ok(Identity { uid: who.uid, gid: who.gid, groups: who.groups })
     }
 
-    /// `--chown`: a number alone is also the group; a name alone brings its group.
+    /// `--chown`.
     pub fn owner(&self, spec: &str) -> Result<(u32, u32), String> {
-        let (user, group) = parts(spec);
-        let (uid, own) = match user.parse::<u32>() {
-            Ok(uid) => (uid, uid),
-            Err(_) => match self.user(user) {
-                Some((_, uid, gid)) => (uid, gid),
-                None => {
-                    return Err(format!(
-                        "unable to convert uid/gid chown string to host mapping: can't find uid for user {user}: no such user: {user}"
-                    ));
-                }
-            },
+        let reason = |e| match e {
+            user::Error::NoUser(user) => format!("can't find uid for user {user}: no such user: {user}"),
+            user::Error::NoGroup(group) => {
+                format!("can't find gid for group {group}: no such group: {group}")
+            }
+            other => other.to_string(),
         };
-        match group {
-            Some(group) => Ok((uid, self.gid(group).map_err(|_| {
-                format!("unable to convert uid/gid chown string to host mapping: can't find gid for group {group}: no such group: {group}")
-            })?)),
-            None => Ok((uid, own)),
-        }
-    }
-
-    /// Name, uid and gid of the entry with this name or number.
-    fn user(&self, user: &str) -> Option<(&str, u32, u32)> {
-        let number = user.parse::<u32>().ok();
-        let entries = || {
-            self.passwd.lines().filter_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                let uid = fields.nth(1)?.parse::<u32>().ok()?;
-                Some((name, uid, fields.next()?.parse::<u32>().ok()?))
-            })
-        };
-        entries().find(|e| e.0 == user).or_else(|| entries().find(|e| Some(e.1) == number))
-    }
-
-    fn gid(&self, group: &str) -> Result<u32, String> {
-        let named = self.groups().find(|(name, _, _)| *name == group).map(|(_, gid, _)| gid);
-        named
-            .or_else(|| group.parse().ok())
-            .ok_or_else(|| format!("unable to find group {group}: no matching entries in group file"))
-    }
-
-    fn groups_of(&self, user: &str) -> Vec<u32> {
-        let member = |list: &str| list.split(',').any(|m| m == user);
-        self.groups().filter(|(_, _, list)| member(list)).map(|(_, gid, _)| gid).collect()
-    }
-
-    fn groups(&self) -> impl Iterator<Item = (&str, u32, &str)> {
-        self.group.lines().filter_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            let gid = fields.nth(1)?.parse().ok()?;
-            Some((name, gid, fields.next().unwrap_or_default().trim()))
-        })
-    }
-}
-
-fn parts(spec: &str) -> (&str, Option<&str>) {
-    match spec.split_once(':') {
-        Some((user, "")) => (user, None),
-        Some((user, group)) => (user, Some(group)),
-        None => (spec, None),
+        user::owner(spec, &self.passwd, &self.group)
+            .map_err(|e| format!("unable to convert uid/gid chown string to host mapping: {}", reason(e)))
     }
 }
 
@@ -132,43 +55,42 @@ fn parts(spec: &str) -> (&str, Option<&str>) {
 mod tests {
     use super::*;
 
-    fn users() -> Users {
-        Users {
-            passwd: "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\nbad\n".into(),
-            group: "root:x:0:\napp:x:1001:\nstaff:x:50:app,other\n".into(),
-        }
+    fn users(passwd: &str) -> Users {
+        Users { passwd: passwd.into(), group: "root:x:0:\nstaff:x:50:app,other\n".into() }
     }
 
     #[test]
-    fn processes() {
-        let who = |uid, gid, groups: &[u32]| Ok(Identity { uid, gid, groups: groups.to_vec() });
-        let users = users();
-        assert_eq!(users.process(""), who(0, 0, &[0]));
-        assert_eq!(users.process("app"), who(1000, 1001, &[1001, 50]));
-        assert_eq!(users.process("1000"), who(1000, 1001, &[1001, 50]));
-        assert_eq!(users.process("app:staff"), who(1000, 50, &[50]));
-        assert_eq!(users.process("77"), who(77, 0, &[0]));
-        assert_eq!(users.process("77:88"), who(77, 88, &[88]));
+    fn messages_are_dockers() {
+        let users = users("app:x:1000:1001::/home/app:/bin/sh\n");
+        assert_eq!(users.process("app"), Ok(Identity { uid: 1000, gid: 1001, groups: vec![50, 1001] }));
         assert_eq!(
             users.process("nope").unwrap_err(),
             "unable to find user nope: no matching entries in passwd file"
         );
+        assert_eq!(users.owner("55:staff"), Ok((55, 50)));
         assert_eq!(
-            users.process("0:nope").unwrap_err(),
-            "unable to find group nope: no matching entries in group file"
+            users.owner("nope").unwrap_err(),
+            "unable to convert uid/gid chown string to host mapping: can't find uid for user nope: no such user: nope"
         );
-        assert!(users.process("4294967295").is_err() && users.process("0:4294967295").is_err());
-        assert_eq!(Users::default().process("0"), who(0, 0, &[0]));
     }
 
     #[test]
-    fn owners() {
-        let users = users();
-        assert_eq!(users.owner("app"), Ok((1000, 1001)));
-        assert_eq!(users.owner("app:app"), Ok((1000, 1001)));
-        assert_eq!(users.owner("55"), Ok((55, 55)));
-        assert_eq!(users.owner("55:staff"), Ok((55, 50)));
-        assert_eq!(users.owner("1:0"), Ok((1, 0)));
-        assert!(users.owner("nope").is_err() && users.owner("0:nope").is_err());
+    fn cve_2024_9676_databases_that_are_no_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        assert!(Users::read(Some(&root)).is_ok(), "none is fine");
+        let passwd = dir.path().join("etc/passwd");
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(outside.path(), "evil:x:0:0::/:/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink(outside.path(), &passwd).unwrap();
+        let users = Users::read(Some(&root)).unwrap();
+        assert!(users.process("evil").is_err(), "a link leads nowhere but below the root");
+        std::fs::remove_file(&passwd).unwrap();
+        std::fs::File::create(&passwd).unwrap().set_len(1 << 40).unwrap();
+        assert!(Users::read(Some(&root)).unwrap_err().contains("/etc/passwd"));
+        std::fs::remove_file(&passwd).unwrap();
+        root.mknod("etc/passwd", rustix::fs::FileType::Fifo, 0o644, 0).unwrap();
+        assert!(Users::read(Some(&root)).is_err(), "a pipe would block for ever");
     }
 }

@@ -188,7 +188,7 @@ pub(crate) fn run(
     let root = workspace.mount(session, parent)?;
     let failed = |message: String| Error::Step(session.step_error(op, message));
     let owner = match &copy.chown {
-        Some(spec) => Some(Users::read(Some(&root)).owner(spec).map_err(failed)?),
+        Some(spec) => Some(Users::read(Some(&root)).and_then(|users| users.owner(spec)).map_err(failed)?),
         None => None,
     };
     let mode = copy.chmod.as_deref().map(Change::parse).transpose().map_err(failed)?;

@@ -29,7 +29,7 @@ pub(crate) fn run(
             Err(_) => {}
         }
     }
-    let users = Users::read(view.as_ref());
+    let users = Users::read(view.as_ref()).map_err(failed)?;
     let owner = match dir.user.as_str() {
         "" => (0, 0),
         user => users.owner(user).map_err(failed)?,

@@ -37,7 +37,7 @@ pub(crate) fn run(
     let net = network::set_up(session, op, run, &workspace.scratch)?;
     let view = session.view(parent)?;
     let failed = |message: String| Error::Step(session.step_error(op, message));
-    let who = Users::read(view.as_ref()).process(&run.user).map_err(failed)?;
+    let who = Users::read(view.as_ref()).and_then(|users| users.process(&run.user)).map_err(failed)?;
     let has = |name: &str| run.env.iter().any(|e| e.split('=').next() == Some(name));
     let proxies = run.proxies.iter().filter(|p| !has(p.split('=').next().unwrap_or_default()));
     let spec = spec::spec(spec::Inputs {

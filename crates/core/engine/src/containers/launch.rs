@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use api::containers::{HealthConfig, RestartPolicy as AskedPolicy};
 use monitor::{CONFIG_VERSION, Config, Health, RestartName, RestartPolicy};
+use oci::user::{self, Resolved};
 use sys::root::Root;
 
 use super::networking::Connected;
 use super::record::{self, Mount, MountKind, Record, make_private_dir};
-use super::user::{self, MAX_FILE, Resolved};
 use super::{devices, etc, logging, signal, skeleton};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, Joined};
@@ -147,7 +147,7 @@ fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<Reso
 
 /// Who `spec` is in this root file system.
 pub(crate) fn resolve_user(root: &Root, spec: &str, extra: &[String]) -> Result<Resolved> {
-    let read = |path: &str| match root.read_file(path, MAX_FILE as u64) {
+    let read = |path: &str| match root.read_file(path, user::MAX_FILE) {
         Ok(bytes) => Ok(bytes),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(e).during(format_args!("read /{path} of the container")),

@@ -1,7 +1,7 @@
 //! Containers: one file a verb. See [`record`] for what is kept where and for the locks.
 
 mod attach;
-pub(crate) mod bind;
+pub mod bind;
 mod changes;
 pub(crate) mod cleanup;
 mod cp;
@@ -22,7 +22,7 @@ mod mounts;
 pub(crate) mod name;
 pub(crate) mod networking;
 mod pause;
-mod ports;
+pub mod ports;
 mod prune;
 mod ps;
 pub mod record;
@@ -39,7 +39,6 @@ mod stop;
 mod summary;
 mod top;
 mod update;
-pub mod user;
 pub(crate) mod validate;
 mod wait;
 pub mod words;

@@ -5,11 +5,11 @@ use api::exec::CreateRequest;
 use monitor::State;
 use monitor::protocol::ExecCreate;
 use oci::runtime::{ConsoleSize, Process};
+use oci::user::Resolved;
 use sys::root::Root;
 
 use super::dir;
 use crate::containers::record::{self, Record};
-use crate::containers::user::Resolved;
 use crate::containers::{bind, launch, merge, start};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, SecurityOptions, capabilities};

@@ -6,7 +6,7 @@
 pub mod capabilities;
 mod mounts;
 pub(crate) mod resources;
-mod seccomp;
+pub mod seccomp;
 mod security;
 
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use api::containers::{Config, HostConfig, Ulimit};
 use oci::runtime::{
     Capabilities, ConsoleSize, Linux, Namespace, NamespaceType, Process, Rlimit, Root, Spec, User, VERSION,
 };
+use oci::user::Resolved;
 
 use crate::containers::merge;
 use crate::containers::record::Mount;
-use crate::containers::user::Resolved;
 use crate::error::Result;
 
 pub use mounts::INIT_PATH;

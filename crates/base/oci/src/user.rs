@@ -1,4 +1,4 @@
-//! Which uid, gid and groups a container's process gets.
+//! Which uid, gid and groups a container's process gets (OCI image-spec, config.md, `User`), and whom `--chown` means.
 //!
 //! `user[:group]`, each a name from the image's `/etc/passwd` and `/etc/group` or a number, as Docker resolves it
 //! (its `user` package). The two files come from the image and are hostile: the caller reads them confined and
@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 /// Bytes of passwd or group that are read at most.
-pub const MAX_FILE: usize = 1 << 20;
+pub const MAX_FILE: u64 = 1 << 20;
 
 /// Who a process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,23 @@ pub fn resolve(spec: &str, extra: &[String], passwd: &[u8], group: &[u8]) -> Res
     groups.insert(gid);
     let home = entry.map(|e| e.home).filter(|h| !h.is_empty());
     Ok(Resolved { uid, gid, groups: groups.into_iter().collect(), home })
+}
+
+/// Whom `--chown` means: a number alone is also the group, a name alone brings its group.
+pub fn owner(spec: &str, passwd: &[u8], group: &[u8]) -> Result<(u32, u32), Error> {
+    let (user, group_name) = spec.split_once(':').unwrap_or((spec, ""));
+    if user.is_empty() {
+        return Err(Error::MissingUser(spec.to_owned()));
+    }
+    let (uid, own) = match number(user)? {
+        Some(uid) => (uid, uid),
+        None => {
+            let entry = find_user(user, passwd)?.ok_or_else(|| Error::NoUser(user.to_owned()))?;
+            (entry.uid, entry.gid)
+        }
+    };
+    let gid = if group_name.is_empty() { own } else { resolve_group(group_name, group)? };
+    Ok((uid, gid))
 }
 
 struct Passwd {
@@ -166,6 +183,33 @@ mod tests {
         assert_eq!(groups("1234", &["audio", "99"]).unwrap(), (1234, 0, vec![0, 63, 99]));
         assert_eq!(groups("1e3", &[]).unwrap(), (7, 7, vec![7]));
         assert_eq!(resolve("web", &[], PASSWD, GROUP).unwrap().home.as_deref(), Some("/srv"));
+    }
+
+    #[test]
+    fn owners() {
+        let owner = |spec| owner(spec, PASSWD, GROUP);
+        assert_eq!(owner("web"), Ok((1000, 1001)));
+        assert_eq!(owner("web:audio"), Ok((1000, 63)));
+        assert_eq!(owner("1000"), Ok((1000, 1000)));
+        assert_eq!(owner("1:0"), Ok((1, 0)));
+        assert_eq!(owner("nobody"), Err(Error::NoUser("nobody".into())));
+        assert_eq!(owner("0:nope"), Err(Error::NoGroup("nope".into())));
+        assert_eq!(owner(":0"), Err(Error::MissingUser(":0".into())));
+        // -1 is "leave it as it is" to chown(2).
+        for spec in ["4294967295", "0:4294967295", "-1"] {
+            assert!(matches!(owner(spec), Err(Error::Range(_))), "{spec}");
+        }
+    }
+
+    #[test]
+    fn cve_2016_3697_a_number_is_never_a_name() {
+        let passwd = b"1000:x:0:0::/:/bin/sh\n77:x:0:0::/:/bin/sh\nweb:x:77:77::/:/bin/sh\n";
+        let group = b"88:x:0:\n";
+        let who = |spec| resolve(spec, &[], passwd, group).map(|who| (who.uid, who.gid));
+        assert_eq!(who("1000"), Ok((1000, 0)));
+        assert_eq!(who("77"), Ok((77, 77)));
+        assert_eq!(who("1000:88"), Ok((1000, 88)));
+        assert_eq!(super::owner("1000:88", passwd, group), Ok((1000, 88)));
     }
 
     #[test]
