@@ -26,7 +26,7 @@ mod forward;
 mod names;
 mod server;
 mod view;
-mod wire;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,8 +2,10 @@
 
 /// What the registry asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Challenge {
+pub enum Challenge {
+    /// Name and password with each request.
     Basic,
+    /// A token from a server of the registry's.
     Bearer {
         /// The token server.
         realm: String,
@@ -13,7 +15,7 @@ pub(crate) enum Challenge {
 }
 
 /// The strongest challenge of the headers that we can answer.
-pub(crate) fn parse<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge> {
+pub fn parse<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge> {
     let challenges: Vec<Challenge> = headers.filter_map(parse_one).collect();
     let bearer = challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
     bearer.or(challenges.first()).cloned()

@@ -16,7 +16,7 @@
 //! Names are resolved without libc, so `/etc/nsswitch.conf` has no say.
 
 mod blob;
-mod challenge;
+pub mod challenge;
 mod client;
 mod credentials;
 mod error;
