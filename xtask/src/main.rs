@@ -6,6 +6,7 @@
 mod bench;
 mod conformance;
 mod demo;
+mod fuzz;
 mod install;
 mod leftovers;
 mod lint;
@@ -25,6 +26,7 @@ Usage: cargo xtask <verb>
   test          run every test that needs nothing but Debian's own packages
   conformance   run the tests against foreign clients and engines (docker, dockerd, skopeo)
   vm            run a scenario on Debian's kernel with cgroup v2, in software emulation
+  fuzz [NAME…]  run the fuzz targets for a moment each (--seconds N)
   lint          rustfmt, clippy, cargo-deny and the rules of this repository
   bench [NAME]  measure, beside the peers that are installed
   install       put the static binary at /usr/local/bin/dhow (--prefix DIR, --docker-alias)";
@@ -38,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         "test" => test::run(&rest),
         "conformance" => conformance::run(&rest),
         "vm" => vm::run(),
+        "fuzz" => fuzz::run(&rest),
         "lint" => lint::run(),
         "bench" => bench::run(&rest),
         "install" => install::run(&rest),

@@ -1,0 +1,91 @@
+//! Dockerfiles and what belongs to them.
+
+use std::collections::BTreeMap;
+
+use builder::lower::{Error, Inputs, Lowered, lower};
+use dockerfile::expand::Expander;
+use dockerfile::ignore::{Ignore, Inherited};
+use oci::Platform;
+use oci::image::ImageConfig;
+
+use crate::parts;
+
+/// Reads, lowers to a graph; an error points into the file.
+pub fn dockerfile(data: &[u8]) {
+    let Ok(text) = dockerfile::decode(data) else { return };
+    let file = match dockerfile::parse(&text, dockerfile::Options::default()) {
+        Ok(file) => file,
+        Err(error) => {
+            assert!(!error.message.is_empty(), "an error says what is wrong");
+            assert!(error.span.start <= error.span.end && error.span.end <= text.len(), "{error:?}");
+            return;
+        }
+    };
+    let platform = Platform::new("linux", "amd64", None);
+    let (build_args, contexts, labels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut images = BTreeMap::new();
+    loop {
+        let inputs = Inputs {
+            file: &file,
+            build_args: &build_args,
+            target: None,
+            platform: &platform,
+            build_platform: &platform,
+            images: &images,
+            contexts: &contexts,
+            labels: &labels,
+            no_cache: false,
+            no_cache_filter: &[],
+            allow_insecure: false,
+            allow_host_network: false,
+        };
+        match lower(&inputs) {
+            Ok(Lowered::Graph(_)) => return,
+            Ok(Lowered::Needs(needs)) => {
+                let before = images.len();
+                images.extend(needs.into_keys().map(|key| {
+                    let config = ImageConfig::new(&key.platform);
+                    (key, config)
+                }));
+                assert!(images.len() > before, "the same images are asked for again");
+            }
+            Err(Error::At { span, message, .. }) => {
+                assert!(span.start <= span.end && span.end <= text.len(), "{message}: {span:?}");
+                return;
+            }
+            Err(Error::NoTarget { .. }) => return,
+        }
+    }
+}
+
+/// An ignore file, and a path to ask it about. Asking about a path is asking about its directories, one by one.
+pub fn ignore(data: &[u8]) {
+    let Some([path, text]) = parts(data) else { return };
+    let Ok(ignore) = Ignore::parse(text) else { return };
+    let whole = ignore.is_ignored(path);
+    let mut inherited = Inherited::default();
+    let mut ignored = false;
+    for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+        (ignored, inherited) = ignore.check(&path[..end], &inherited);
+    }
+    assert_eq!(whole, ignored);
+    ignore.may_skip_below(path);
+}
+
+/// A word with variables, for instructions and for here-documents.
+pub fn expansion(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let lookup = |name: &str| match name {
+        "x" => Some("a b/c.tar.gz".to_owned()),
+        "empty" => Some(String::new()),
+        "star" => Some("*".repeat(30)),
+        _ => None,
+    };
+    for expander in [Expander::new('\\', &lookup), Expander::new('`', &lookup), Expander::heredoc(&lookup)] {
+        if let Ok(word) = expander.word(text) {
+            assert!(word.text.len() <= dockerfile::expand::MAX_OUTPUT);
+        }
+        // Whether a word can be split does not depend on what the word alone gave.
+        let _ = expander.words(text);
+    }
+}
