@@ -9,7 +9,7 @@ use super::{bind, merge, mounts, name, ports, validate};
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
 use crate::undo::Undo;
-use crate::{Engine, events, ids, lock, machine, networks};
+use crate::{Engine, events, ids, lock, machine, networks, volumes};
 
 /// Defines a container. Nothing runs yet; the image must be here (`No such image: …` makes a client pull it).
 pub async fn create(
@@ -52,15 +52,16 @@ fn create_now(
     let networks = wanted_networks(&mut config, &host, request.networking_config.unwrap_or_default())?;
     fill_config(&mut config, &host, &id)?;
 
-    let mut undo = Undo::default();
-    let resolved = mounts::resolve(engine, &config, &host, &mut undo)?;
+    let resolved = mounts::resolve(engine, &config, &host)?;
     let layer = image.chain();
+    let mut undo = Undo::default();
+    let _lock = make_directories(engine, &id, &mut undo)?;
+    let made = mounts::make_anonymous(engine, &id, &resolved)?;
     if resolved.iter().any(|r| r.copy_up) && layer.is_some() {
         let lower = engine.store().overlay(layer.as_ref(), None, None)?.mount().during("mount the image")?;
         let root = sys::root::Root::from_fd(lower).during("open the image's root")?;
-        mounts::copy_up(engine, &root, &resolved)?;
+        mounts::copy_up(&root, &resolved)?;
     }
-    let _lock = make_directories(engine, &id, &mut undo)?;
     let record = Record {
         id: id.clone(),
         name: wanted_name.unwrap_or_default().to_owned(),
@@ -75,8 +76,9 @@ fn create_now(
             mounts: resolved.into_iter().map(|r| r.mount).collect(),
         },
     };
-    let record = insert(engine, record, wanted_name.is_none())?;
+    let record = insert(engine, record, &made, wanted_name.is_none())?;
     undo.keep();
+    made.into_iter().for_each(volumes::Provisional::keep);
     events::emit_container(engine, "create", &record, &[]);
     Ok(CreateResponse { id, warnings })
 }
@@ -93,8 +95,13 @@ pub(super) fn name_is_free(tx: &state::Tx<'_>, name: &str) -> Result<()> {
     }
 }
 
-/// Records the container under its name, or under a made-up one that is free.
-fn insert(engine: &Engine, mut record: Record, made_up: bool) -> Result<Record> {
+/// Records the container under its name, or under a made-up one that is free, with the volumes made for it.
+fn insert(
+    engine: &Engine,
+    mut record: Record,
+    made: &[volumes::Provisional],
+    made_up: bool,
+) -> Result<Record> {
     let document = record::encode(&record.document)?;
     let volumes: Vec<String> =
         record.document.mounts.iter().filter(|m| !m.name.is_empty()).map(|m| m.name.clone()).collect();
@@ -119,6 +126,9 @@ fn insert(engine: &Engine, mut record: Record, made_up: bool) -> Result<Record> 
             layer: record.layer.clone(),
             document: document.clone(),
         };
+        for volume in made {
+            state::volumes::insert(tx, volume.row())?;
+        }
         Ok(state::containers::insert(tx, &row, &volumes)?)
     })?;
     Ok(record)

@@ -12,27 +12,25 @@ use api::mounts::Mount as Asked;
 use super::bind;
 use super::record::{self, Mount, MountKind};
 use crate::error::{Error, Result};
-use crate::undo::Undo;
-use crate::{Engine, ids, volumes};
+use crate::{Engine, volumes};
 
-/// A resolved mount, and whether its volume wants the image's content if it is empty.
+/// A resolved mount.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
     pub mount: Mount,
+    /// Whether its volume wants the image's content if it is empty.
     pub copy_up: bool,
+    /// The volume that is to be made for it.
+    pub draft: Option<volumes::Draft>,
 }
 
-/// Resolves all mounts of a container to be created; makes volumes that are missing.
-pub(crate) fn resolve(
-    engine: &Engine,
-    config: &Config,
-    host: &HostConfig,
-    undo: &mut Undo,
-) -> Result<Vec<Resolved>> {
+/// Resolves all mounts of a container to be created; makes named volumes that are missing. Anonymous ones are made with
+/// the container, by [`make_anonymous`].
+pub(crate) fn resolve(engine: &Engine, config: &Config, host: &HostConfig) -> Result<Vec<Resolved>> {
     let mut all: Vec<Resolved> = Vec::new();
     for from in &host.volumes_from {
         for mount in inherited(engine, from)? {
-            replace(&mut all, Resolved { mount, copy_up: false });
+            replace(&mut all, Resolved { mount, copy_up: false, draft: None });
         }
     }
     let mut taken: BTreeSet<String> = BTreeSet::new();
@@ -45,14 +43,14 @@ pub(crate) fn resolve(
         if !parsed.source.as_deref().is_some_and(|source| source.starts_with('/')) {
             local(parsed.source.as_deref().unwrap_or_default(), &host.volume_driver)?;
         }
-        let resolved = of_bind(engine, parsed, undo)?;
+        let resolved = of_bind(engine, parsed)?;
         replace(&mut all, resolved);
     }
     for asked in &host.mounts {
         let destination = bind::destination_path(&asked.target)
             .map_err(|e| e.within(format_args!("invalid mount config for type {:?}", asked.typ)))?;
         claim(&mut taken, &destination)?;
-        let resolved = of_mount(engine, asked, destination, undo)?;
+        let resolved = of_mount(engine, asked, destination)?;
         replace(&mut all, resolved);
     }
     for destination in config.volumes.iter() {
@@ -61,7 +59,7 @@ pub(crate) fn resolve(
             continue;
         }
         local("", &host.volume_driver)?;
-        let resolved = of_volume(engine, "", destination, VolumeRequest::default(), undo)?;
+        let resolved = of_volume(engine, "", destination, VolumeRequest::default())?;
         all.push(resolved);
     }
     Ok(all)
@@ -107,7 +105,7 @@ fn inherited(engine: &Engine, spec: &str) -> Result<Vec<Mount>> {
         .collect())
 }
 
-fn of_bind(engine: &Engine, parsed: bind::Bind, undo: &mut Undo) -> Result<Resolved> {
+fn of_bind(engine: &Engine, parsed: bind::Bind) -> Result<Resolved> {
     let source = parsed.source.unwrap_or_default();
     if source.starts_with('/') {
         let mount = Mount {
@@ -120,10 +118,10 @@ fn of_bind(engine: &Engine, parsed: bind::Bind, undo: &mut Undo) -> Result<Resol
             create_source: true,
             ..Mount::default()
         };
-        return Ok(Resolved { mount, copy_up: false });
+        return Ok(Resolved { mount, copy_up: false, draft: None });
     }
     let request = VolumeRequest { copy_up: parsed.copy_up, ..VolumeRequest::default() };
-    let mut resolved = of_volume(engine, &source, parsed.destination, request, undo)?;
+    let mut resolved = of_volume(engine, &source, parsed.destination, request)?;
     resolved.mount.mode = if parsed.mode.is_empty() { "z".to_owned() } else { parsed.mode };
     resolved.mount.rw = parsed.read_write;
     Ok(resolved)
@@ -141,38 +139,33 @@ impl Default for VolumeRequest {
     }
 }
 
-/// A volume at `destination`, made if it is missing; without a name a new anonymous one.
+/// A volume at `destination`, made if it is missing; without a name an anonymous one, which is not made yet.
 fn of_volume(
     engine: &Engine,
     name: &str,
     destination: String,
     request: VolumeRequest,
-    undo: &mut Undo,
 ) -> Result<Resolved> {
-    let anonymous = name.is_empty();
-    let name = if anonymous { ids::new()? } else { name.to_owned() };
-    let (volume, made) = volumes::ensure(engine, &name, anonymous, request.document)?;
-    if made && anonymous {
-        let (engine, volume) = (engine.clone(), volume.clone());
-        undo.push(move || {
-            if let Err(e) = volumes::remove_unused(&engine, &volume) {
-                tracing::warn!(error = %e, volume = volume.name, "volume not removed");
-            }
-        });
-    }
+    let (draft, volume) = if name.is_empty() {
+        let draft = volumes::Draft::new(request.document)?;
+        let volume = draft.record().clone();
+        (Some(draft), volume)
+    } else {
+        (None, volumes::ensure(engine, name, false, request.document)?.0)
+    };
     let mount = Mount {
         kind: MountKind::Volume,
         source: volume.data(engine),
-        name,
+        name: volume.name,
         destination,
         rw: true,
-        anonymous,
+        anonymous: draft.is_some(),
         ..Mount::default()
     };
-    Ok(Resolved { mount, copy_up: request.copy_up })
+    Ok(Resolved { mount, copy_up: request.copy_up, draft })
 }
 
-fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo) -> Result<Resolved> {
+fn of_mount(engine: &Engine, asked: &Asked, destination: String) -> Result<Resolved> {
     let fail =
         |text: String| Err(Error::invalid(format!("invalid mount config for type {:?}: {text}", asked.typ)));
     match asked.typ.as_str() {
@@ -200,7 +193,7 @@ fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo
                 create_source: options.create_mountpoint,
                 ..Mount::default()
             };
-            Ok(Resolved { mount, copy_up: false })
+            Ok(Resolved { mount, copy_up: false, draft: None })
         }
         "volume" => {
             let options = asked.volume_options.clone().unwrap_or_default();
@@ -215,7 +208,7 @@ fn of_mount(engine: &Engine, asked: &Asked, destination: String, undo: &mut Undo
                 copy_up: !options.no_copy && options.subpath.is_empty(),
                 document: volumes::Document { labels: options.labels, options: driver.options },
             };
-            let mut resolved = of_volume(engine, &asked.source, destination, request, undo)?;
+            let mut resolved = of_volume(engine, &asked.source, destination, request)?;
             resolved.mount.rw = !asked.read_only;
             resolved.mount.mode = "z".to_owned();
             resolved.mount.subpath = options.subpath;
@@ -250,18 +243,26 @@ fn of_tmpfs(asked: &Asked, destination: String) -> Result<Resolved> {
     options.extend(given.options.iter().map(|pair| pair.join("=")));
     let mount =
         Mount { kind: MountKind::Tmpfs, destination, rw: !asked.read_only, options, ..Mount::default() };
-    Ok(Resolved { mount, copy_up: false })
+    Ok(Resolved { mount, copy_up: false, draft: None })
 }
 
 /// Puts the image's content at each volume's place into the volume, if the volume is empty.
 ///
 /// `image` is the image's root file system. Reading is confined to it, writing to the volume.
-pub(crate) fn copy_up(engine: &Engine, image: &sys::root::Root, resolved: &[Resolved]) -> Result<()> {
+pub(crate) fn copy_up(image: &sys::root::Root, resolved: &[Resolved]) -> Result<()> {
     for Resolved { mount, .. } in resolved.iter().filter(|r| r.copy_up && r.mount.kind == MountKind::Volume) {
-        let volume = volumes::find(engine, &mount.name)?;
-        volumes::copy_up(&volume.data(engine), image, &mount.destination).map_err(|e| {
+        volumes::copy_up(&mount.source, image, &mount.destination).map_err(|e| {
             e.within(format_args!("copy the image's {} to volume {}", mount.destination, mount.name))
         })?;
     }
     Ok(())
+}
+
+/// Makes the anonymous volumes of the container `id`, whose lock is held; their definitions come with its own.
+pub(crate) fn make_anonymous(
+    engine: &Engine,
+    id: &str,
+    resolved: &[Resolved],
+) -> Result<Vec<volumes::Provisional>> {
+    resolved.iter().filter_map(|r| r.draft.as_ref()).map(|draft| draft.make(engine, id)).collect()
 }

@@ -8,6 +8,7 @@ use monitor::State;
 use super::record::{self, Record};
 use super::{networking, stop};
 use crate::error::{Error, Kind, Result};
+use crate::volumes::Forgotten;
 use crate::{Engine, events, exec, volumes};
 
 /// Removes a container: one that runs only with `force`, which kills it.
@@ -81,9 +82,14 @@ pub(crate) fn remove_locked(engine: &Engine, record: &Record, anonymous: bool) -
     networking::disconnect_all(engine, &record.id);
     exec::forget(engine, &record.id);
     delete_cgroup(record, Duration::from_secs(2));
-    engine.db().write(|tx| state::containers::delete(tx, &record.id))?;
-    if anonymous {
-        remove_volumes(engine, record);
+    let forgotten = engine.db().write(|tx| -> Result<Vec<Forgotten>> {
+        state::containers::delete(tx, &record.id)?;
+        if anonymous { forget_volumes(tx, engine, record) } else { Ok(Vec::new()) }
+    })?;
+    for volume in forgotten {
+        if let Err(e) = volume.delete(engine) {
+            tracing::warn!(error = %e, container = record.id, "data of an anonymous volume not deleted");
+        }
     }
     let gone = std::fs::remove_dir_all(engine.container_dir(&record.id));
     events::emit_container(engine, "destroy", record, &[]);
@@ -119,14 +125,13 @@ pub(super) fn delete_cgroup(record: &Record, patience: Duration) {
     }
 }
 
-fn remove_volumes(engine: &Engine, record: &Record) {
-    for mount in record.document.mounts.iter().filter(|m| m.anonymous) {
-        let removed = volumes::find(engine, &mount.name).and_then(|v| volumes::remove_unused(engine, &v));
-        match removed {
-            Err(e) if !matches!(e.kind, Kind::NotFound | Kind::Conflict) => {
-                tracing::warn!(error = %e, volume = mount.name, "volume not removed");
-            }
-            _ => {}
+/// Takes away the definitions of the volumes that were made for the container, unless others use them too.
+fn forget_volumes(tx: &state::Tx<'_>, engine: &Engine, record: &Record) -> Result<Vec<Forgotten>> {
+    let mut forgotten = Vec::new();
+    for mount in record.document.mounts.iter().filter(|mount| mount.anonymous) {
+        if state::volumes::get(tx, &mount.name)?.is_some() && state::volumes::users(tx, &mount.name)?.is_empty() {
+            forgotten.push(volumes::forget(tx, engine, &mount.name)?);
         }
     }
+    Ok(forgotten)
 }

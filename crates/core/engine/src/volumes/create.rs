@@ -7,7 +7,8 @@ use std::path::Path;
 use api::volumes::{CreateRequest, Volume};
 use jiff::Timestamp;
 
-use super::{Document, Record, dir, find};
+use super::remove::aside;
+use super::{Document, PROVISIONAL, Record, dir, find};
 use crate::containers::name::is_restricted_name;
 use crate::error::{Context, Error, Result};
 use crate::{Engine, events, ids};
@@ -65,6 +66,11 @@ pub(crate) fn ensure(
         let added = state::volumes::insert(tx, &row)?;
         if added {
             let path = dir(engine, name);
+            if path.join(PROVISIONAL).exists() {
+                // What an earlier volume of this name left is deleted by who removes it, or by the next check.
+                std::fs::rename(&path, aside(engine, name)?)
+                    .during(format_args!("set what is left of the last volume {name} aside"))?;
+            }
             make_dir(&path, 0o701)?;
             make_dir(&path.join("_data"), 0o755)?;
         }
@@ -73,9 +79,82 @@ pub(crate) fn ensure(
     if !added {
         return find(engine, name).map(|record| (record, false));
     }
+    tell(engine, name);
+    Ok((row.try_into()?, true))
+}
+
+/// An anonymous volume that a container is to have, and that is not made yet: draft → provisional → defined, the last in
+/// one transaction with the container, so that there is never one without the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    record: Record,
+}
+
+impl Draft {
+    /// A volume of a new name.
+    pub fn new(document: Document) -> Result<Draft> {
+        let name = ids::new()?;
+        check_options(&name, &document.options)?;
+        let created = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        Ok(Draft { record: Record { name, created, anonymous: true, document } })
+    }
+
+    /// The volume as it will be.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Makes its directory, for the container `id`, whose lock is held.
+    pub fn make(&self, engine: &Engine, id: &str) -> Result<Provisional> {
+        let Record { name, created, anonymous, document } = self.record.clone();
+        let document = serde_json::to_string(&document).during("write a volume's definition")?;
+        let row = state::volumes::Volume { name, created, anonymous, document };
+        let path = dir(engine, &row.name);
+        let provisional = Provisional { engine: engine.clone(), row, defined: false };
+        make_dir(&path, 0o701)?;
+        std::fs::write(path.join(PROVISIONAL), id)
+            .during(format_args!("make the volume {}", path.display()))?;
+        make_dir(&path.join("_data"), 0o755)?;
+        Ok(provisional)
+    }
+}
+
+/// A volume on disk without a definition. Dropped, it is deleted.
+pub(crate) struct Provisional {
+    engine: Engine,
+    row: state::volumes::Volume,
+    defined: bool,
+}
+
+impl Provisional {
+    /// Its definition.
+    pub fn row(&self) -> &state::volumes::Volume {
+        &self.row
+    }
+
+    /// It has its definition.
+    pub fn keep(mut self) {
+        self.defined = true;
+        // Left there it changes nothing as long as there is the definition.
+        let _ = std::fs::remove_file(dir(&self.engine, &self.row.name).join(PROVISIONAL));
+        tell(&self.engine, &self.row.name);
+    }
+}
+
+impl Drop for Provisional {
+    fn drop(&mut self) {
+        if self.defined {
+            return;
+        }
+        if let Err(e) = std::fs::remove_dir_all(dir(&self.engine, &self.row.name)) {
+            tracing::warn!(error = %e, volume = self.row.name, "volume not removed");
+        }
+    }
+}
+
+fn tell(engine: &Engine, name: &str) {
     let attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
     events::emit(engine, "volume", "create", name, &attributes);
-    Ok((row.try_into()?, true))
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {

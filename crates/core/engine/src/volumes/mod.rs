@@ -1,12 +1,14 @@
 //! Volumes: named directories that outlive containers.
 //!
 //! ```text
-//! <root>/volumes/<name>/_data/     what containers see
+//! <root>/volumes/<name>/_data/         what containers see
+//! <root>/volumes/<name>/provisional    without a definition this volume is garbage; which container is being made with it
 //! ```
 //!
 //! The only driver is `local`. Its options `type=none,o=bind,device=/path` make the volume stand for a directory of the
-//! host; any other option is an error. A volume is first made on disk and then known: a crash between leaves a
-//! directory that nothing names, which `system check` finds.
+//! host; any other option is an error. A volume is first made on disk and then known, first forgotten and then deleted: a crash
+//! between leaves a directory that nothing names, which `system check` finds. Data without a definition is deleted only
+//! where it says itself that it is provisional: anything else may be somebody's.
 
 mod copy_up;
 mod create;
@@ -22,17 +24,20 @@ use api::volumes::Volume;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::Engine;
 use crate::error::{Context, Error, Result};
+use crate::{Engine, lock};
 
 pub(crate) use copy_up::copy_up;
 pub use create::create;
-pub(crate) use create::ensure;
+pub(crate) use create::{Draft, Provisional, ensure};
 pub use inspect::inspect;
 pub use list::list;
 pub use prune::prune;
 pub use remove::remove;
-pub(crate) use remove::remove_unused;
+pub(crate) use remove::{Forgotten, forget, remove_unused};
+
+/// The file that says that a volume's directory is of no worth as long as no definition names it.
+const PROVISIONAL: &str = "provisional";
 
 /// The part of a volume's definition that is one JSON text in the database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +100,22 @@ pub(crate) fn dir(engine: &Engine, name: &str) -> PathBuf {
 pub(crate) fn find(engine: &Engine, name: &str) -> Result<Record> {
     let row = engine.db().read(|tx| state::volumes::get(tx, name))?;
     row.ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))?.try_into()
+}
+
+/// Whether a directory that no definition names may go: it was left by a creation or a removal that was broken off.
+/// Whoever makes it holds the lock of the container that it is for.
+pub(crate) fn is_abandoned(engine: &Engine, name: &str) -> Result<bool> {
+    let path = dir(engine, name);
+    match std::fs::read_to_string(path.join(PROVISIONAL)) {
+        Ok(maker) if maker.is_empty() => Ok(true),
+        Ok(maker) => Ok(!lock::is_held(&engine.container_run_dir(&maker).join("lock"))?),
+        Err(_) => Ok(path.join("_data").read_dir().map_or(true, |mut entries| entries.next().is_none())),
+    }
+}
+
+/// Whether it is just being made or removed.
+pub(crate) fn is_provisional(engine: &Engine, name: &str) -> bool {
+    dir(engine, name).join(PROVISIONAL).exists()
 }
 
 /// Bytes of all files below a directory, each inode once.
