@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -129,12 +130,16 @@ impl Host {
 
     fn start_daemon(&mut self, number: usize) {
         let socket = self.socket(number);
+        let before = inode(&socket);
         let log = fs::File::create(self.home().join(format!("daemon{number}.log"))).expect("make a file");
         let mut command = self.command();
         command.args(["daemon", "--host"]).arg(format!("unix://{}", socket.display()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.daemons.insert(number, command.spawn().expect("start the daemon"));
-        eventually("the daemon answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        eventually("the daemon answers", || {
+            // For a moment children of one that was killed answer at the old socket.
+            inode(&socket) != before && std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
     }
 
     /// Waits until the log of `container` has a line with `words`.
@@ -184,6 +189,10 @@ impl Host {
         }
         self.daemons.clear();
     }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 impl Drop for Host {
