@@ -128,7 +128,7 @@ fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
         Err(e) => return Err(Error::Open { path: path.join(place::SOCKET), source: e.into() }),
     }
     // Nobody may connect between bind and chmod either.
-    rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::umask(Mode::from_raw_mode(0o177));
     let listener =
         place::listen(&directory).map_err(|source| Error::Open { path: path.join(place::SOCKET), source })?;
     // What the container and the clean-up inherit.
