@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cli::Globals;
@@ -12,8 +13,14 @@ use cli::flags::{Arity, Parsed, Shape};
 use engine::Engine;
 use server::Listener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::surroundings::Surroundings;
+
+/// How long threads for blocking work stay when there is none.
+const THREAD_REST: Duration = Duration::from_secs(1);
+/// How long nobody must have asked for anything before memory is given back.
+const QUIET: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 struct Args {
@@ -73,9 +80,11 @@ pub fn main(surroundings: &Surroundings, globals: Globals) -> ExitCode {
 fn run(surroundings: &Surroundings, globals: &Globals, mut args: Args) -> anyhow::Result<()> {
     super::logging::start(&Globals { debug: globals.debug || args.debug, ..globals.clone() });
     args.hosts.extend(globals.hosts.iter().cloned());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    sys::daemon::share_pools();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().thread_keep_alive(THREAD_REST).enable_all().build()?;
     let result = runtime.block_on(serve(surroundings, args));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }
 
@@ -100,8 +109,27 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
             tracing::error!(%error, "start containers by their restart policies");
         }
     });
-    server::serve(engine, listeners, args.server_name, shutdown).await;
+    let (activity, seen) = watch::channel(());
+    tokio::spawn(give_back_when_quiet(seen));
+    server::serve(engine, listeners, args.server_name, activity, shutdown).await;
     Ok(())
+}
+
+/// Keeps an idle daemon small: after each burst of requests, and after the start, what it needed goes back to the
+/// machine. Sleeps as long as nobody asks for anything.
+async fn give_back_when_quiet(mut activity: watch::Receiver<()>) {
+    loop {
+        match tokio::time::timeout(QUIET, activity.changed()).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(_)) => return,
+            Err(_) => {}
+        }
+        sys::daemon::trim_memory();
+        sys::daemon::drop_code();
+        if activity.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn listeners(surroundings: &Surroundings, args: &Args) -> anyhow::Result<Vec<Listener>> {

@@ -14,6 +14,15 @@ pub fn close_inherited() {
     }
 }
 
+/// Marks every descriptor from 3 on to be closed by `execve`, in this process and what it spawns from now on (Linux 5.11).
+pub fn inherit_nothing() {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: close_range(2) takes three integers, and with this flag it closes nothing.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC);
+    }
+}
+
 /// Continues in a child with its own session, and ends the calling process with code 0 at once. The child's parent is
 /// whoever adopts orphans, so nobody is left with the duty to reap it. To be called while there is one thread only.
 pub fn detach() -> io::Result<()> {
@@ -28,6 +37,60 @@ pub fn detach() -> io::Result<()> {
         // SAFETY: _exit(2) runs no handler and flushes no buffer; all of that belongs to the child now.
         _ => unsafe { libc::_exit(0) },
     }
+}
+
+/// Lets all threads allocate from the same few pools. By default each busy thread gets one of its own, and what a burst
+/// of work has freed in it stays there. To be called before there is a second thread.
+pub fn share_pools() {
+    /// One for the main thread, one for all others.
+    #[cfg(target_env = "gnu")]
+    const POOLS: i32 = 2;
+    // SAFETY: mallopt takes two integers; by the contract above nobody allocates at the same time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, POOLS);
+    }
+}
+
+/// Gives the program's own code and constants back to the kernel: they come again from the page cache when they are
+/// next used. For long-lived idle processes, after a burst of work; a process that runs on right away only loses time.
+pub fn drop_code() {
+    // SAFETY: the C library calls back once an object with a pointer to a record that is valid for the call; a static
+    // program has one object.
+    unsafe {
+        libc::dl_iterate_phdr(Some(drop_segments), std::ptr::null_mut());
+    }
+}
+
+/// Drops the loaded segments of one object that nobody can write to.
+extern "C" fn drop_segments(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: see `drop_code`: the record is valid for this call, and so are the headers that it counts.
+    let (base, headers) = unsafe {
+        let info = &*info;
+        (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)))
+    };
+    // SAFETY: sysconf takes and gives an integer.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
+        if header.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        // Whole pages inside of the segment: the pages at its ends may belong to a neighbour that is written to.
+        let start = (base + header.p_vaddr).next_multiple_of(page);
+        let end = (base + header.p_vaddr + header.p_memsz) / page * page;
+        if start < end {
+            // SAFETY: these pages are mapped from the program's file and were never writable, so that what is read
+            // from them afterwards is what was there before: dropping them changes no value.
+            unsafe {
+                libc::madvise(start as *mut libc::c_void, (end - start) as usize, libc::MADV_DONTNEED);
+            }
+        }
+    }
+    0
 }
 
 /// Gives freed memory back to the kernel. For long-lived idle processes, after a burst of work.

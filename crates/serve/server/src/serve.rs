@@ -28,18 +28,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves all listeners until `shutdown` ends; requests under way get a few seconds to finish.
 ///
-/// `hosts` are names of this server that TCP clients may use besides addresses and the machine's own name.
+/// `hosts` are names of this server that TCP clients may use besides addresses and the machine's own name. `activity`
+/// changes whenever something has been done for a client.
 pub async fn serve(
     engine: Engine,
     listeners: Vec<Listener>,
     hosts: Vec<String>,
+    activity: watch::Sender<()>,
     shutdown: impl Future<Output = ()>,
 ) {
     let hosts: Arc<[String]> = hosts.into();
     let (stop, stopped) = watch::channel(false);
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(engine.clone(), listener, hosts.clone(), stopped.clone()));
+        let server = Server { stop: stopped.clone(), activity: activity.clone() };
+        accepting.spawn(accept(engine.clone(), listener, hosts.clone(), server));
     }
     drop(stopped);
     shutdown.await;
@@ -48,18 +51,27 @@ pub async fn serve(
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept(engine: Engine, listener: Listener, hosts: Arc<[String]>, mut stop: watch::Receiver<bool>) {
+/// What a connection has to do with the server that it came to.
+#[derive(Clone)]
+struct Server {
+    /// Turns true when connections are to end.
+    stop: watch::Receiver<bool>,
+    /// Hears of all that is done.
+    activity: watch::Sender<()>,
+}
+
+async fn accept(engine: Engine, listener: Listener, hosts: Arc<[String]>, mut server: Server) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = server.stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let access = Access { peer, hosts: hosts.clone() };
-                connections.spawn(connection(engine.clone(), stream, access, Some(stop.clone())));
+                connections.spawn(connection(engine.clone(), stream, access, Some(server.clone())));
             }
             Err(e) => {
                 tracing::warn!(error = %e, "accept connection");
@@ -83,10 +95,15 @@ pub fn embedded(engine: Engine) -> io::Result<UnixStream> {
 }
 
 /// Answers requests on one connection until its end.
-pub async fn connection(engine: Engine, stream: Stream, access: Access, stop: Option<watch::Receiver<bool>>) {
-    let service = service_fn(move |request| {
-        let (engine, access) = (engine.clone(), access.clone());
-        async move { Ok::<_, Infallible>(dispatch(engine, access, request).await) }
+async fn connection(engine: Engine, stream: Stream, access: Access, server: Option<Server>) {
+    let (stop, activity) = server.map(|server| (server.stop, server.activity)).unzip();
+    let service = service_fn(|request| {
+        let (engine, access, activity) = (engine.clone(), access.clone(), activity.clone());
+        async move {
+            let response = dispatch(engine, access, request).await;
+            note(activity.as_ref());
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,5 +129,13 @@ pub async fn connection(engine: Engine, stream: Stream, access: Access, stop: Op
     };
     if let Err(e) = ended {
         tracing::debug!(error = %e, "connection ended");
+    }
+    // The body of a long answer ends with its connection.
+    note(activity.as_ref());
+}
+
+fn note(activity: Option<&watch::Sender<()>>) {
+    if let Some(activity) = activity {
+        activity.send_replace(());
     }
 }

@@ -246,9 +246,12 @@ async fn a_tcp_client_may_name_no_directory() {
     let listener = server::Listener::tcp("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
     let address = listener.tcp_address().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(world.engine.clone(), vec![listener], Vec::new(), async {
+    let (activity, mut seen) = tokio::sync::watch::channel(());
+    let shutdown = async {
         let _ = stopped.await;
-    }));
+    };
+    let serving =
+        tokio::spawn(server::serve(world.engine.clone(), vec![listener], Vec::new(), activity, shutdown));
     for (request, status) in [
         ("POST /build?dhow-context=/etc HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n", 403),
         ("GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403),
@@ -260,6 +263,7 @@ async fn a_tcp_client_may_name_no_directory() {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(parse(&bytes).status, status, "{request}");
+        seen.changed().await.expect("the server says that it has done something");
     }
     drop(stop);
     tokio::time::timeout(Duration::from_secs(20), serving).await.expect("server ends").unwrap();
