@@ -26,6 +26,10 @@ impl Store {
         self.check_layers(repair, &mut findings)?;
         self.check_images(repair, &mut findings)?;
         self.check_tags(repair, &mut findings)?;
+        for path in self.dead_leases()? {
+            let problem = "its process is gone, and with it the use of what it made".to_owned();
+            findings.push(Finding { subject: format!("leftover {}", path.display()), problem, repaired: repair });
+        }
         for path in self.leftovers()? {
             if repair {
                 self.remove_leftover(&path)?;
@@ -33,7 +37,20 @@ impl Store {
             let subject = format!("leftover {}", path.display());
             findings.push(Finding { subject, problem: "its process is gone".to_owned(), repaired: repair });
         }
+        if repair {
+            self.collect_unused(&mut findings)?;
+        }
         Ok(findings)
+    }
+
+    /// What belongs to nothing is no problem, but room that a repair makes: a pull or build that failed leaves it.
+    fn collect_unused(&self, findings: &mut Vec<Finding>) -> Result<(), Error> {
+        let unused = self.gc()?;
+        if unused.blobs + unused.layers > 0 {
+            let problem = format!("{} blobs and {} layers belonged to nothing", unused.blobs, unused.layers);
+            findings.push(Finding { subject: "content unused".to_owned(), problem, repaired: true });
+        }
+        Ok(())
     }
 
     fn check_blobs(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {

@@ -191,6 +191,18 @@ impl Store {
         Ok(leftovers)
     }
 
+    /// The files of leases that still hold on to something although their process is dead.
+    pub(crate) fn dead_leases(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut dead = Vec::new();
+        for id in self.db().read(leases::ids)? {
+            let path = self.leases_dir().join(id);
+            if !is_alive(&path)? {
+                dead.push(path);
+            }
+        }
+        Ok(dead)
+    }
+
     /// Removes what [`Store::leftovers`] found.
     pub(crate) fn remove_leftover(&self, path: &Path) -> Result<(), Error> {
         if path.starts_with(self.leases_dir()) { bury(path) } else { remove(path) }

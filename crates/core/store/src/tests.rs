@@ -321,7 +321,7 @@ fn what_a_dead_process_leaves_is_collected() {
     }
     fs::create_dir_all(lease.scratch()).unwrap();
     let problems = store.check(false).unwrap();
-    assert_eq!(problems.len(), 5, "{problems:?}");
+    assert_eq!(problems.len(), 6, "{problems:?}");
     let mine = format!("{}-", lease.id());
 
     // Our own lease pins both too; it is only the dead one's that is to go.

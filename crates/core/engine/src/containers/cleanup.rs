@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use monitor::client::Observed;
 use monitor::{RestartName, State};
 
 use super::record::{self, Record};
 use super::{launch, networking, remove, start};
 use crate::error::{Kind, Result};
-use crate::{Engine, exec};
+use crate::{Engine, exec, lock};
 
 /// Takes down what a container's run needed: its place in networks and published ports; removes the container if it
 /// was asked to be. Called by the monitor after the final exit, as `dhow cleanup <id>`; may be called at any time.
@@ -63,6 +64,9 @@ fn revive(engine: &Engine, record: &Record) -> Result<()> {
     if observed.lost {
         settle(engine, record, status)?;
     }
+    if is_overdue(engine, record, &observed)? {
+        return remove_overdue(engine, &record.id);
+    }
     if status.started_at.is_none() || status.state == State::Created {
         return Ok(());
     }
@@ -80,6 +84,23 @@ fn revive(engine: &Engine, record: &Record) -> Result<()> {
         };
     }
     Ok(())
+}
+
+/// Whether the container has ended, was to be removed then, and nobody is about to do that: its clean-up failed or was
+/// killed.
+pub(crate) fn is_overdue(engine: &Engine, record: &Record, observed: &Observed) -> Result<bool> {
+    let ended =
+        matches!(observed.status.state, State::Exited | State::Dead) && !observed.alive && !observed.lost;
+    let removed = record.document.host_config.auto_remove;
+    Ok(ended && removed && !lock::is_held(&engine.container_run_dir(&record.id).join("lock"))?)
+}
+
+/// Does what the clean-up did not.
+pub(crate) fn remove_overdue(engine: &Engine, id: &str) -> Result<()> {
+    match cleanup_now(engine, id) {
+        Err(e) if e.kind == Kind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Records the end of a container whose monitor was killed, and takes down what it left.

@@ -140,12 +140,7 @@ impl Default for VolumeRequest {
 }
 
 /// A volume at `destination`, made if it is missing; without a name an anonymous one, which is not made yet.
-fn of_volume(
-    engine: &Engine,
-    name: &str,
-    destination: String,
-    request: VolumeRequest,
-) -> Result<Resolved> {
+fn of_volume(engine: &Engine, name: &str, destination: String, request: VolumeRequest) -> Result<Resolved> {
     let (draft, volume) = if name.is_empty() {
         let draft = volumes::Draft::new(request.document)?;
         let volume = draft.record().clone();

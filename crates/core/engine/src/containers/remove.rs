@@ -129,7 +129,9 @@ pub(super) fn delete_cgroup(record: &Record, patience: Duration) {
 fn forget_volumes(tx: &state::Tx<'_>, engine: &Engine, record: &Record) -> Result<Vec<Forgotten>> {
     let mut forgotten = Vec::new();
     for mount in record.document.mounts.iter().filter(|mount| mount.anonymous) {
-        if state::volumes::get(tx, &mount.name)?.is_some() && state::volumes::users(tx, &mount.name)?.is_empty() {
+        if state::volumes::get(tx, &mount.name)?.is_some()
+            && state::volumes::users(tx, &mount.name)?.is_empty()
+        {
             forgotten.push(volumes::forget(tx, engine, &mount.name)?);
         }
     }

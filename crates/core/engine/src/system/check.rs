@@ -163,6 +163,11 @@ impl<'e> Look<'e> {
                         cleanup::settle(engine, &record, &seen.status)
                     });
                 }
+                Ok(seen) if cleanup::is_overdue(self.engine, &record, &seen)? => {
+                    self.mend("container", &record.id, "it was to be removed at its end", |engine| {
+                        cleanup::remove_overdue(engine, &record.id)
+                    });
+                }
                 Ok(_) => {}
                 Err(e) => {
                     self.mend("container", &record.id, &format!("{e}: its last exit is not known"), |_| {
@@ -391,9 +396,10 @@ impl<'e> Look<'e> {
             if known.contains(&name) || name.starts_with('.') {
                 continue;
             }
-            if data.read_dir().map_or(true, |mut d| d.next().is_none()) {
-                self.mend("volume", &name, "left behind by an unfinished creation", |_| delete(&path));
-            } else {
+            if volumes::is_abandoned(engine, &name)? {
+                let message = "left behind by an unfinished creation or removal";
+                self.mend("volume", &name, message, |_| delete(&path));
+            } else if !volumes::is_provisional(engine, &name) {
                 let message = format!("its data in {} has no definition: save or delete it", data.display());
                 self.note("volume", &name, message, false);
             }

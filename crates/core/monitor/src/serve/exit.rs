@@ -4,8 +4,9 @@
 //! namespace, port reservations, control group) is given back and cleaned up before those who wait go on, because what they do next
 //! may need it.
 
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -171,7 +172,7 @@ impl Monitor {
         self.poll.delete(&cleanup.pidfd);
         let error = match cleanup.process.wait() {
             Ok(status) if status.success() => None,
-            Ok(status) => Some(format!("clean-up of the container ended with {status}")),
+            Ok(_) => Some(told(cleanup.process.stderr.take())),
             Err(e) => Some(format!("await clean-up: {e}")),
         };
         self.run_is_over(error);
@@ -223,9 +224,25 @@ impl Monitor {
     }
 }
 
+/// The last words of a clean-up that has failed, which also go where our own errors go.
+fn told(stderr: Option<ChildStderr>) -> String {
+    let mut text = String::new();
+    // It has ended: there is no more than what the pipe holds.
+    if let Some(stderr) = stderr {
+        let _ = stderr.take(64 << 10).read_to_string(&mut text);
+    }
+    eprint!("{text}");
+    match text.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(line) => line.to_owned(),
+        None => "clean up container: it was killed".to_owned(),
+    }
+}
+
 fn spawn_cleanup(argv: &[String]) -> std::io::Result<Option<Cleanup>> {
     let Some((program, arguments)) = argv.split_first() else { return Ok(None) };
-    let process = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let process = command.spawn()?;
     let pid =
         i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidData)?;
     let pidfd: OwnedFd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
