@@ -28,6 +28,8 @@ pub enum Error {
     Mount { fs_type: String, log: String, source: io::Error },
     #[error("clone the mount at {path}")]
     Clone { path: PathBuf, source: io::Error },
+    #[error("remove the mark {path} of a volatile overlay")]
+    Mark { path: PathBuf, source: io::Error },
     #[error("overlay without layers")]
     NoLayers,
 }
@@ -67,6 +69,9 @@ impl Overlay {
     }
 
     fn mount_layers(&self) -> Result<OwnedFd, Error> {
+        if self.volatile {
+            self.forget_volatile()?;
+        }
         if !takes_layers_one_by_one() {
             return page::mount(self).map_err(|source| Error::Mount {
                 fs_type: "overlay".to_owned(),
@@ -93,6 +98,23 @@ impl Overlay {
         }
         fs.create()?;
         fs.mount(MountAttrFlags::empty())
+    }
+}
+
+impl Overlay {
+    /// A volatile mount leaves a mark in its work directory, by which the kernel refuses every later mount: the machine may
+    /// have crashed in between. Who asks for a volatile mount doesn't mind.
+    fn forget_volatile(&self) -> Result<(), Error> {
+        let Some(work) = &self.work else { return Ok(()) };
+        let mark = work.join("work/incompat/volatile");
+        let gone = |removed: rustix::io::Result<()>| match removed {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(Error::Mark { path: mark.clone(), source: e.into() }),
+        };
+        gone(rustix::fs::unlink(mark.join("dirty")))?;
+        gone(rustix::fs::rmdir(&mark))?;
+        gone(rustix::fs::rmdir(work.join("work/incompat")))?;
+        Ok(())
     }
 }
 

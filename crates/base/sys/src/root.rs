@@ -67,6 +67,11 @@ impl Root {
         Root::open(format!("/proc/{pid}/root"))
     }
 
+    /// The directory itself.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// A second handle on the same directory.
     pub fn try_clone(&self) -> io::Result<Root> {
         Ok(Root { fd: self.fd.try_clone()? })

@@ -209,8 +209,9 @@ fn unexpected(reply: &Reply) -> Error {
 }
 
 impl Connection {
-    /// Runs the container in `netns` (its own spec's namespaces if `None`); `held` stay open until its final exit. The
-    /// first two of these are the UDP and the TCP socket of [`Config::dns`], if it is there.
+    /// Runs the container in `netns` (its own spec's namespaces if `None`), the first time on `mounted`, the mount of its
+    /// root file system (made from the configuration if `None`); `held` stay open until its final exit. The first two of
+    /// these are the UDP and the TCP socket of [`Config::dns`], if it is there.
     ///
     /// On [`FailureKind::Busy`] give up the container's lock, await [`Condition::NotRunning`], and try again.
     pub fn start(
@@ -218,9 +219,11 @@ impl Connection {
         config: &Config,
         netns: Option<BorrowedFd<'_>>,
         held: &[BorrowedFd<'_>],
+        mounted: Option<BorrowedFd<'_>>,
     ) -> Result<Started, Error> {
-        let descriptors: Vec<BorrowedFd<'_>> = netns.iter().chain(held).copied().collect();
-        let request = Request::Start { config: Box::new(config.clone()), netns: netns.is_some() };
+        let descriptors: Vec<BorrowedFd<'_>> = netns.iter().chain(held).chain(&mounted).copied().collect();
+        let (netns, mounted) = (netns.is_some(), mounted.is_some());
+        let request = Request::Start { config: Box::new(config.clone()), netns, mounted };
         send_with(&mut self.stream, &protocol::encode(&request)?, &descriptors).map_err(FrameError::Io)?;
         match self.receive()? {
             Reply::Started { pid, warnings } => Ok(Started { pid, warnings }),
@@ -237,8 +240,17 @@ impl Connection {
     }
 
     /// Registers a wait; returns as soon as it is noted.
-    pub fn wait(mut self, condition: Condition) -> Result<Waiting, Error> {
-        match self.call(&Request::Wait { condition })? {
+    pub fn wait(self, condition: Condition) -> Result<Waiting, Error> {
+        self.register(condition, false)
+    }
+
+    /// Registers a wait of somebody who also cleans up when asked to by [`Reply::CleanUp`].
+    pub fn wait_to_clean(self, condition: Condition) -> Result<Waiting, Error> {
+        self.register(condition, true)
+    }
+
+    fn register(mut self, condition: Condition, cleans: bool) -> Result<Waiting, Error> {
+        match self.call(&Request::Wait { condition, cleans })? {
             Reply::Registered => Ok(Waiting { stream: self.stream }),
             other => Err(unexpected(&other)),
         }
@@ -378,8 +390,9 @@ impl Waiting {
         }
     }
 
-    /// The socket, whose next message is [`Reply::Exit`]: for a caller that waits asynchronously, with
-    /// [`protocol::body_length`] and [`protocol::decode`]. End of file means that the monitor was killed.
+    /// The socket, whose next message is [`Reply::Exit`], or [`Reply::CleanUp`] to who offered it: for a caller that waits
+    /// asynchronously, with [`protocol::body_length`] and [`protocol::decode`]. End of file means that the monitor was
+    /// killed.
     pub fn into_stream(self) -> UnixStream {
         self.stream
     }

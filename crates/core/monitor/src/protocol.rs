@@ -26,7 +26,7 @@
 //!
 //! Descriptors (SCM_RIGHTS) come with the first byte of `Start`: the network namespace first if `netns` says so, then the
 //! UDP and the listening TCP socket of [`Config::dns`] if it is there, then sockets that are only held open until the final
-//! exit (the reservations of published ports). The same two sockets come with `Names`.
+//! exit (the reservations of published ports), last the detached mount of the root file system if `mounted` says so. The same two sockets come with `Names`.
 
 use std::io::{self, Read, Write};
 
@@ -63,6 +63,9 @@ pub enum Request {
         config: Box<Config>,
         /// The first descriptor is the network namespace to run in.
         netns: bool,
+        /// The last descriptor is the mount of the root file system.
+        #[serde(default)]
+        mounted: bool,
     },
     /// Become a stream to the container's stdio; also before it is started.
     Attach(Attach),
@@ -94,6 +97,15 @@ pub enum Request {
     Wait {
         /// For what.
         condition: Condition,
+        /// The client takes the clean-up upon itself if it is asked to by [`Reply::CleanUp`].
+        #[serde(default)]
+        cleans: bool,
+    },
+    /// The clean-up that [`Reply::CleanUp`] asked for is done. Answered by the [`Reply::Exit`] of the wait.
+    CleanedUp {
+        /// Why it could not be done, if it could not.
+        #[serde(default)]
+        error: Option<String>,
     },
     /// Prepare a further process in the running container.
     ExecCreate(Box<ExecCreate>),
@@ -251,6 +263,9 @@ pub enum Reply {
     },
     /// The wait is noted; [`Reply::Exit`] follows.
     Registered,
+    /// The container has ended: clean up after it, and say so with [`Request::CleanedUp`]. Comes before
+    /// [`Reply::Exit`] to at most one of those who offered it; when that client goes, a process does it.
+    CleanUp,
     /// What was waited for has happened.
     Exit(Exit),
     /// The answer to `ExecInspect`.

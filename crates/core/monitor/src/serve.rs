@@ -79,6 +79,8 @@ struct Monitor {
 struct Container {
     config: Config,
     netns: Option<OwnedFd>,
+    /// The root file system for the first run; a restart mounts it anew.
+    mounted: Option<OwnedFd>,
     /// Held open until the final exit.
     held: Vec<OwnedFd>,
     /// Answers questions for names.
@@ -102,6 +104,8 @@ struct Waiter {
     condition: Condition,
     /// It came when the container did not run: the end of the clean-up of the last run is not the exit it means.
     early: bool,
+    /// It can be asked to clean up.
+    cleans: bool,
 }
 
 /// A further process.
@@ -119,10 +123,12 @@ enum Stage {
     Exited { exit_code: i32, pid: i32 },
 }
 
-/// The clean-up process, and what is to be said when it has ended.
-struct Cleanup {
-    process: std::process::Child,
-    pidfd: OwnedFd,
+/// Who cleans up after the last run.
+enum Cleanup {
+    /// A process of its own.
+    Process { process: std::process::Child, pidfd: OwnedFd },
+    /// A client that waits. It spares the process; if it goes before it is done, there is one after all.
+    Client(u32),
 }
 
 impl Monitor {
@@ -164,7 +170,7 @@ impl Monitor {
             Timer::ProbeTimeout => self.probe_took_too_long(),
             Timer::Drain(session) => self.stop_draining(session),
             Timer::Stall => self.look_for_stalled_clients(),
-            Timer::Cleanup => self.answer_waiters(),
+            Timer::Cleanup => self.cleanup_takes_long(),
         }
     }
 

@@ -98,7 +98,10 @@ fn assemble(
     let mut plan = Plan { warnings, ..Plan::default() };
     let mut namespaces = Namespaces::plan(linux, request.netns)?;
     let makes_user = namespaces.clone & libc::CLONE_NEWUSER as u64 != 0;
-    let tree = mounts::rootfs(&request.rootfs)?;
+    let tree = match request.mounted {
+        Some(tree) => tree,
+        None => mounts::rootfs(&request.rootfs)?,
+    };
     let root = tree.try_clone().and_then(Root::from_fd);
     let root =
         root.map_err(|source| Error::Call { attempt: "open the root file system".to_owned(), source })?;

@@ -50,6 +50,8 @@ pub struct Create<'a> {
     pub spec: &'a oci::runtime::Spec,
     /// Takes the place of the specification's `root.path`.
     pub rootfs: Rootfs,
+    /// The detached mount of `rootfs`, if it has been made already.
+    pub mounted: Option<OwnedFd>,
     /// The directory that relative bind sources start at, and that hooks are told.
     pub bundle: Option<&'a Path>,
     pub stdio: Stdio,

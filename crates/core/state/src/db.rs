@@ -29,6 +29,15 @@ struct Shared {
     idle: Mutex<Vec<Connection>>,
 }
 
+/// How long a fact holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Beyond a power failure.
+    Lasting,
+    /// Not longer than the machine runs.
+    Fleeting,
+}
+
 /// A transaction; the functions of the nouns take one.
 pub struct Tx<'c> {
     pub(crate) sql: rusqlite::Transaction<'c>,
@@ -79,6 +88,15 @@ impl Db {
         work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         self.transact(TransactionBehavior::Immediate, false, work)
+    }
+
+    /// [`Db::write`] or [`Db::write_fleeting`].
+    pub fn write_for<T, E: From<Error>>(
+        &self,
+        life: Life,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.transact(TransactionBehavior::Immediate, life == Life::Lasting, work)
     }
 
     fn transact<T, E: From<Error>>(

@@ -23,7 +23,7 @@ mod rows;
 pub mod tags;
 pub mod volumes;
 
-pub use db::{Db, Tx};
+pub use db::{Db, Life, Tx};
 pub use error::Error;
 
 /// What a new database is made from, in order; one entry a noun.

@@ -88,3 +88,19 @@ fn older_kernels_stack_many_layers_too() {
     // The machine's own mount table never saw it.
     assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(paths[0].to_str().unwrap()));
 }
+
+#[test]
+fn a_volatile_overlay_can_be_mounted_again() {
+    let (_dir, paths) = dirs(&["lower", "upper", "work"]);
+    let overlay = Overlay {
+        lower: paths[..1].to_vec(),
+        upper: Some(paths[1].clone()),
+        work: Some(paths[2].clone()),
+        volatile: true,
+    };
+    drop(overlay.mount().unwrap());
+    assert!(paths[2].join("work/incompat/volatile").exists());
+    // Without asking for it again what may be lost must not be taken for whole.
+    assert!(Overlay { volatile: false, ..overlay.clone() }.mount().is_err());
+    overlay.mount().unwrap();
+}

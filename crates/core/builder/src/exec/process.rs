@@ -135,6 +135,7 @@ fn execute(
         id: &id,
         spec,
         rootfs,
+        mounted: None,
         bundle: None,
         stdio: runtime::Stdio::Fds { stdin: null.into(), stdout, stderr },
         netns: netns.map(AsFd::as_fd),

@@ -14,16 +14,29 @@ use crate::{Engine, exec, lock};
 /// was asked to be. Called by the monitor after the final exit, as `dhow cleanup <id>`; may be called at any time.
 pub async fn cleanup(engine: &Engine, id: &str) -> Result<()> {
     let id = id.to_owned();
-    engine
-        .blocking(move |engine| match cleanup_now(engine, &id) {
-            // Removed meanwhile, with all that there was to clean up.
-            Err(e) if e.kind == Kind::NotFound => Ok(()),
-            result => result,
-        })
-        .await
+    engine.blocking(move |engine| unless_removed(cleanup_now(engine, &id))).await
+}
+
+/// As [`cleanup`], for the monitor that asked this engine to: it learns of the end by the answer.
+pub(super) async fn cleanup_as_told(engine: &Engine, id: &str) -> Result<()> {
+    let id = id.to_owned();
+    engine.blocking(move |engine| unless_removed(clean_up(engine, &id, remove::remove_untold))).await
+}
+
+/// A container that was removed meanwhile is gone with all that there was to clean up.
+fn unless_removed(result: Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.kind == Kind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 fn cleanup_now(engine: &Engine, id: &str) -> Result<()> {
+    clean_up(engine, id, remove::remove_locked)
+}
+
+/// `remove` takes down a container that is removed at its end, with its anonymous volumes.
+fn clean_up(engine: &Engine, id: &str, remove: fn(&Engine, &Record, bool) -> Result<()>) -> Result<()> {
     let (_lock, record) = record::locked(engine, id)?;
     if record::observe(engine, id)?.status.state.is_live() {
         // It was started anew: its network is in use.
@@ -32,7 +45,7 @@ fn cleanup_now(engine: &Engine, id: &str) -> Result<()> {
     networking::disconnect_all(engine, id);
     exec::forget(engine, id);
     if record.document.host_config.auto_remove {
-        return remove::remove_locked(engine, &record, true);
+        return remove(engine, &record, true);
     }
     Ok(())
 }

@@ -105,7 +105,7 @@ fn insert(
     let document = record::encode(&record.document)?;
     let volumes: Vec<String> =
         record.document.mounts.iter().filter(|m| !m.name.is_empty()).map(|m| m.name.clone()).collect();
-    engine.db().write(|tx| -> Result<()> {
+    engine.db().write_for(record.life(), |tx| -> Result<()> {
         if made_up {
             record.name = free_name(tx)?;
         } else {

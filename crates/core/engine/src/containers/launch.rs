@@ -1,12 +1,14 @@
 //! From a definition to what a monitor needs for running it: everything is looked up, resolved and made here, then
 //! the pure [`crate::spec`] writes the document.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::containers::{HealthConfig, RestartPolicy as AskedPolicy};
 use monitor::{CONFIG_VERSION, Config, Health, RestartName, RestartPolicy};
 use oci::user::{self, Resolved};
+use state::Life;
 use sys::root::Root;
 
 use super::networking::Connected;
@@ -19,12 +21,12 @@ use crate::{Engine, machine};
 /// Seconds between the stop signal and SIGKILL unless the container says otherwise.
 pub(crate) const STOP_TIMEOUT: i64 = 10;
 
-/// What the monitor runs.
-pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) -> Result<Config> {
+/// What the monitor runs, and the mount of its root file system.
+pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) -> Result<(Config, OwnedFd)> {
     let document = &record.document;
     let (asked, host) = (&document.config, &document.host_config);
     let overlay = overlay(engine, record)?;
-    let user = prepare_rootfs(record, &overlay)?;
+    let (user, mounted) = prepare_rootfs(record, &overlay)?;
     let facts = machine::facts();
     check_sources(&document.mounts)?;
     let init = host.init.unwrap_or(false).then(|| engine.config().exe.clone());
@@ -47,7 +49,7 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
         cgroup: &cgroup,
         machine: &facts.spec(),
     })?;
-    Ok(Config {
+    let config = Config {
         version: CONFIG_VERSION,
         id: record.id.clone(),
         name: record.name.clone(),
@@ -67,7 +69,8 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
         dns: connected.dns.clone(),
         events: Some(engine.events_path()),
         cleanup: cleanup(engine, &record.id),
-    })
+    };
+    Ok((config, mounted))
 }
 
 /// The container's layers with its own on top.
@@ -76,6 +79,8 @@ pub(crate) fn overlay(engine: &Engine, record: &Record) -> Result<sys::mount::Ov
     let (upper, work) = (dir.join("upper"), dir.join("work"));
     let mut overlay = engine.store().overlay(record.layer.as_ref(), Some(&upper), Some(&work))?;
     overlay.lower.push(skeleton::dir(engine));
+    // Without it every unmount waits until all that anybody has written to the disk is there.
+    overlay.volatile = record.life() == Life::Fleeting;
     Ok(overlay)
 }
 
@@ -128,9 +133,8 @@ fn health(asked: &HealthConfig, shell: &[String]) -> Option<Health> {
     })
 }
 
-/// Looks up the user in the container's files and makes its working directory. The root file system is mounted
-/// detached for it and gone afterwards.
-fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<Resolved> {
+/// Mounts the root file system detached, looks up the user in the container's files and makes its working directory.
+fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<(Resolved, OwnedFd)> {
     let root = overlay.mount().during("mount the container's root file system")?;
     let root = Root::from_fd(root).during("open the container's root file system")?;
     etc::make_mount_points(&root)?;
@@ -142,7 +146,7 @@ fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<Reso
         root.mkdir_p(dir, 0o755)
             .map_err(|e| Error::invalid(format!("mkdir {}: {e}", record.document.config.working_dir)))?;
     }
-    Ok(user)
+    Ok((user, root.into_fd()))
 }
 
 /// Who `spec` is in this root file system.

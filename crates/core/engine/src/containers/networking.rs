@@ -1,7 +1,7 @@
 //! A container's place in networks: taken when it starts or is connected, given back when it ends.
 //!
 //! Addresses are allocated and recorded in one transaction; host ports are bound by sockets that the monitor holds;
-//! then the kernel is brought into the recorded state. Kernel objects are named from the endpoint's id, so that giving
+//! then the kernel is brought into the recorded state, which ends with the machine's uptime as the record may. Kernel objects are named from the endpoint's id, so that giving
 //! back needs only the record.
 
 use std::collections::BTreeMap;
@@ -124,13 +124,16 @@ fn allocate(engine: &Engine, record: &Record) -> Result<Planned> {
             networks.push((plan, settings.clone()));
         }
     }
+    if networks.is_empty() {
+        return Ok(Vec::new());
+    }
     let default_route = networks
         .iter()
         .enumerate()
         .filter(|(_, (network, _))| !network.bridge.internal)
         .max_by_key(|(index, (_, settings))| (settings.gw_priority, std::cmp::Reverse(*index)))
         .map(|(index, _)| index);
-    engine.db().write(|tx| -> Result<Planned> {
+    engine.db().write_fleeting(|tx| -> Result<Planned> {
         let mut planned = Vec::new();
         for (index, (network, settings)) in networks.iter().enumerate() {
             let ifname = format!("eth{index}");
@@ -238,7 +241,7 @@ fn publish(engine: &Engine, record: &Record, mut planned: Planned) -> Result<(Pl
     }
     document.endpoint.ports = maps;
     let (id, text) = (document.endpoint.id.clone(), encode(document)?);
-    engine.db().write(|tx| state::endpoints::set_document(tx, &id, &text))?;
+    engine.db().write_fleeting(|tx| state::endpoints::set_document(tx, &id, &text))?;
     Ok((planned, held))
 }
 
@@ -279,6 +282,7 @@ pub(crate) fn attach(
 /// also behind a failed one, and logged if it fails.
 pub(crate) fn disconnect_all(engine: &Engine, container: &str) {
     let endpoints = match networks::endpoints_of(engine, container) {
+        Ok(endpoints) if endpoints.is_empty() => return,
         Ok(endpoints) => endpoints,
         Err(e) => {
             tracing::warn!(error = %e, container, "endpoints not read");
@@ -297,7 +301,7 @@ pub(crate) fn disconnect_all(engine: &Engine, container: &str) {
             announce(engine, &plan, container, "disconnect");
         }
     }
-    if let Err(e) = engine.db().write(|tx| state::endpoints::delete_of_container(tx, container)) {
+    if let Err(e) = engine.db().write_fleeting(|tx| state::endpoints::delete_of_container(tx, container)) {
         tracing::warn!(error = %chain(&e), container, "endpoints not forgotten");
     }
     if let Err(e) = names::publish_of(engine, container, &endpoints) {
@@ -338,7 +342,7 @@ pub(crate) fn reroute(engine: &Engine, container: &str) -> Result<()> {
     let namespace = std::fs::File::open(&path).during(format_args!("open {path}"))?;
     network::route_out(&document.endpoint, namespace.as_fd()).system()?;
     let text = encode(&document)?;
-    Ok(engine.db().write(|tx| state::endpoints::set_document(tx, &document.endpoint.id, &text))?)
+    Ok(engine.db().write_fleeting(|tx| state::endpoints::set_document(tx, &document.endpoint.id, &text))?)
 }
 
 /// Endpoints that a crash left behind.

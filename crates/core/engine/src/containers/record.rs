@@ -19,6 +19,7 @@ use api::networks::EndpointSettings;
 use monitor::client::Observed;
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
+use state::Life;
 
 use crate::error::{Context, Error, Result};
 use crate::{Engine, ids, lock};
@@ -156,6 +157,12 @@ impl Record {
     fn to_remove(row: state::containers::Container) -> Record {
         let document = serde_json::from_str(&row.document).unwrap_or_default();
         Record::with(row, document)
+    }
+
+    /// How long the definition holds: a container that is removed at its end does not outlive the machine's uptime, so
+    /// nothing about it has to survive a power failure.
+    pub fn life(&self) -> Life {
+        if self.document.host_config.auto_remove { Life::Fleeting } else { Life::Lasting }
     }
 
     /// The command line: entrypoint and command.

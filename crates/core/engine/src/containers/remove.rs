@@ -79,10 +79,19 @@ pub(super) fn check_stopped(engine: &Engine, record: &Record) -> Result<()> {
 /// The definition goes first: from then on the container does not exist, and what a crash leaves behind is garbage
 /// that `system check` finds.
 pub(crate) fn remove_locked(engine: &Engine, record: &Record, anonymous: bool) -> Result<()> {
+    take_down(engine, record, anonymous, tell_monitor)
+}
+
+/// As [`remove_locked`], where the monitor learns of it otherwise.
+pub(super) fn remove_untold(engine: &Engine, record: &Record, anonymous: bool) -> Result<()> {
+    take_down(engine, record, anonymous, |_, _| ())
+}
+
+fn take_down(engine: &Engine, record: &Record, anonymous: bool, tell: fn(&Engine, &Record)) -> Result<()> {
     networking::disconnect_all(engine, &record.id);
     exec::forget(engine, &record.id);
     delete_cgroup(record, Duration::from_secs(2));
-    let forgotten = engine.db().write(|tx| -> Result<Vec<Forgotten>> {
+    let forgotten = engine.db().write_for(record.life(), |tx| -> Result<Vec<Forgotten>> {
         state::containers::delete(tx, &record.id)?;
         if anonymous { forget_volumes(tx, engine, record) } else { Ok(Vec::new()) }
     })?;
@@ -94,6 +103,18 @@ pub(crate) fn remove_locked(engine: &Engine, record: &Record, anonymous: bool) -
     let gone = std::fs::remove_dir_all(engine.container_dir(&record.id));
     events::emit_container(engine, "destroy", record, &[]);
     // Before its directory goes: the monitor is found by the socket in it.
+    tell(engine, record);
+    let _ = std::fs::remove_dir_all(engine.container_run_dir(&record.id));
+    match gone {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::system(format!("delete the files of container {}: {e}", record.id))
+                .with_hint("run `dhow system check --repair` to delete what is left"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn tell_monitor(engine: &Engine, record: &Record) {
     match monitor::client::connect(&engine.config().run, &record.id) {
         Ok(Some(mut monitor)) => {
             if let Err(e) = monitor.removed() {
@@ -102,14 +123,6 @@ pub(crate) fn remove_locked(engine: &Engine, record: &Record, anonymous: bool) -
         }
         Ok(None) => {}
         Err(e) => tracing::debug!(error = %e, container = record.id, "monitor not reached"),
-    }
-    let _ = std::fs::remove_dir_all(engine.container_run_dir(&record.id));
-    match gone {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::system(format!("delete the files of container {}: {e}", record.id))
-                .with_hint("run `dhow system check --repair` to delete what is left"))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -112,9 +112,10 @@ fn run(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<(), Failed> 
     let mut monitor = monitor(engine, &record.id)?;
     let connected = networking::connect(engine, record, undo)
         .map_err(|e| e.within("failed to set up container networking"))?;
-    let config = launch::config(engine, record, &connected)?;
+    let (config, mounted) = launch::config(engine, record, &connected)?;
     let held: Vec<BorrowedFd<'_>> = connected.held.iter().map(AsFd::as_fd).collect();
-    match monitor.start(&config, connected.namespace.as_ref().map(OwnedFd::as_fd), &held) {
+    let namespace = connected.namespace.as_ref().map(OwnedFd::as_fd);
+    match monitor.start(&config, namespace, &held, Some(mounted.as_fd())) {
         Ok(_) => Ok(()),
         Err(client::Error::Failed(Failure { kind: FailureKind::Busy, .. })) => Err(Failed::Busy),
         Err(client::Error::Failed(failure)) if failure.kind == FailureKind::Start => {

@@ -4,12 +4,12 @@ use std::future::Future;
 
 use api::containers::{WaitCondition, WaitError, WaitResponse};
 use monitor::client;
-use monitor::protocol::{self, Condition, Exit, Reply};
-use tokio::io::AsyncReadExt as _;
+use monitor::protocol::{self, Condition, Exit, Reply, Request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::record::{self, Record};
-use super::start;
+use super::{cleanup, start};
 use crate::Engine;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -28,7 +28,7 @@ pub async fn wait(
             Registered::Waiting { stream, record } => {
                 stream.set_nonblocking(true).during("prepare the monitor's connection")?;
                 let stream = UnixStream::from_std(stream).during("prepare the monitor's connection")?;
-                match exit(stream).await {
+                match ended(&engine, stream, &record.id).await {
                     Ok(exit) => Ok(response(exit.exit_code, exit.error)),
                     // The monitor was killed, and the container with it.
                     Err(_) => lost(&engine, &record).await,
@@ -64,21 +64,44 @@ fn register(engine: &Engine, reference: &str, condition: WaitCondition) -> Resul
     let Some(connection) = connection else {
         return Ok(Registered::Over(record::observe(engine, &record.id)?.status.exit_code));
     };
-    let stream = connection.wait(wire)?.into_stream();
+    let stream = connection.wait_to_clean(wire)?.into_stream();
     Ok(Registered::Waiting { stream, record: Box::new(record) })
+}
+
+/// Awaits the end of the wait; cleans up after the container if asked to, which spares the process that would do it.
+async fn ended(engine: &Engine, mut stream: UnixStream, id: &str) -> Result<Exit> {
+    loop {
+        match receive(&mut stream).await? {
+            Reply::CleanUp => {
+                let failed = cleanup::cleanup_as_told(engine, id).await.err();
+                let error = failed.map(|e| format!("clean up container: {e}"));
+                let done = protocol::encode(&Request::CleanedUp { error }).system()?;
+                stream.write_all(&done).await.during("report the clean-up")?;
+            }
+            reply => return exit_of(reply),
+        }
+    }
 }
 
 /// Reads the one message that ends a wait.
 pub(super) async fn exit(mut stream: UnixStream) -> Result<Exit> {
-    let mut header = [0; 4];
-    stream.read_exact(&mut header).await.during("wait for the container")?;
-    let mut body = vec![0; protocol::body_length(header).system()?];
-    stream.read_exact(&mut body).await.during("wait for the container")?;
-    match protocol::decode(&body).system()? {
+    exit_of(receive(&mut stream).await?)
+}
+
+fn exit_of(reply: Reply) -> Result<Exit> {
+    match reply {
         Reply::Exit(exit) => Ok(exit),
         Reply::Failed(failure) => Err(Error::system(failure.message)),
         other => Err(Error::system(format!("unexpected reply of monitor: {other:?}"))),
     }
+}
+
+async fn receive(stream: &mut UnixStream) -> Result<Reply> {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).await.during("wait for the container")?;
+    let mut body = vec![0; protocol::body_length(header).system()?];
+    stream.read_exact(&mut body).await.during("wait for the container")?;
+    protocol::decode(&body).system()
 }
 
 async fn lost(engine: &Engine, record: &Record) -> Result<WaitResponse> {

@@ -174,6 +174,7 @@ impl Monitor {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.poll.delete(&connection);
         self.waiters.retain(|waiter| waiter.connection != id);
+        self.cleaner_has_gone(id);
         self.stoppers.retain(|&stopper| stopper != id);
         if let Role::Stream(subscriber) = &connection.role {
             let (session, fed) = (subscriber.session, subscriber.stdin);

@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use super::poll::{Timer, Token};
 use super::session::Owner;
 use super::start::delete_cgroup;
 use super::{Cleanup, Container, INIT, Monitor, Stage};
+use crate::protocol::Reply;
 use crate::status::{HealthStatus, State};
 
 /// How long output that somebody outside of the container holds open is still read.
@@ -115,7 +116,7 @@ impl Monitor {
         let pause = self.restarts.next(policy, code, self.status.manually_stopped, ran);
         self.status.restart_count = self.restarts.count;
         self.status.state = if pause.is_some() { State::Restarting } else { State::Exited };
-        self.record(pause.is_none());
+        self.record(pause.is_none() && self.outlives_its_run());
         self.event("die", &[("exitCode", code.to_string()), ("execDuration", ran.as_secs().to_string())]);
         match pause {
             Some(pause) => {
@@ -151,28 +152,66 @@ impl Monitor {
         container.held = Vec::new();
         container.names = None;
         container.log = None;
+        if container.config.cleanup.is_empty() {
+            return self.run_is_over(None);
+        }
+        match self.waiters.iter().find(|waiter| waiter.cleans).map(|waiter| waiter.connection) {
+            Some(client) => {
+                self.answer(client, &Reply::CleanUp);
+                self.cleanup = Some(Cleanup::Client(client));
+                self.timers.set(Timer::Cleanup, CLEANUP);
+            }
+            None => self.clean_up_by_process(),
+        }
+    }
+
+    fn clean_up_by_process(&mut self) {
+        let Some(container) = &self.container else { return };
         match spawn_cleanup(&container.config.cleanup) {
-            Ok(None) => self.run_is_over(None),
-            Ok(Some(cleanup)) => {
-                if let Err(e) = self.poll.add(&cleanup.pidfd, Token::Cleanup, EventFlags::IN) {
+            Ok((process, pidfd)) => {
+                if let Err(e) = self.poll.add(&pidfd, Token::Cleanup, EventFlags::IN) {
                     complain(&e);
                 }
-                self.cleanup = Some(cleanup);
+                self.cleanup = Some(Cleanup::Process { process, pidfd });
                 self.timers.set(Timer::Cleanup, CLEANUP);
             }
             Err(e) => {
                 complain(&e);
+                self.cleanup = None;
                 self.run_is_over(Some(format!("spawn clean-up: {e}")));
             }
         }
     }
 
+    /// A client that was asked to clean up has done so. From one that was given up it comes too late.
+    pub(super) fn client_cleaned_up(&mut self, client: u32, error: Option<String>) {
+        if matches!(self.cleanup, Some(Cleanup::Client(asked)) if asked == client) {
+            self.cleanup = None;
+            self.run_is_over(error);
+        }
+    }
+
+    /// A client has gone; it may have left the clean-up undone.
+    pub(super) fn cleaner_has_gone(&mut self, client: u32) {
+        if matches!(self.cleanup, Some(Cleanup::Client(asked)) if asked == client) {
+            self.clean_up_by_process();
+        }
+    }
+
+    /// Nobody waits longer for a clean-up by a process; one by a client is not waited for at all: a process does it.
+    pub(super) fn cleanup_takes_long(&mut self) {
+        match self.cleanup {
+            Some(Cleanup::Client(_)) => self.clean_up_by_process(),
+            _ => self.answer_waiters(),
+        }
+    }
+
     pub(super) fn cleanup_ended(&mut self) {
-        let Some(mut cleanup) = self.cleanup.take() else { return };
-        self.poll.delete(&cleanup.pidfd);
-        let error = match cleanup.process.wait() {
+        let Some(Cleanup::Process { mut process, pidfd }) = self.cleanup.take() else { return };
+        self.poll.delete(&pidfd);
+        let error = match process.wait() {
             Ok(status) if status.success() => None,
-            Ok(_) => Some(told(cleanup.process.stderr.take())),
+            Ok(_) => Some(told(process.stderr.take())),
             Err(e) => Some(format!("await clean-up: {e}")),
         };
         self.run_is_over(error);
@@ -195,7 +234,7 @@ impl Monitor {
             self.status.state = State::Exited;
             self.status.error = crate::chain(&e);
             self.status.exit_code = e.exit_code();
-            self.record(true);
+            self.record(self.outlives_its_run());
             self.end_of_run();
         }
     }
@@ -238,13 +277,13 @@ fn told(stderr: Option<ChildStderr>) -> String {
     }
 }
 
-fn spawn_cleanup(argv: &[String]) -> std::io::Result<Option<Cleanup>> {
-    let Some((program, arguments)) = argv.split_first() else { return Ok(None) };
+fn spawn_cleanup(argv: &[String]) -> std::io::Result<(Child, OwnedFd)> {
+    let (program, arguments) = argv.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let process = command.spawn()?;
     let pid =
         i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidData)?;
     let pidfd: OwnedFd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Some(Cleanup { process, pidfd }))
+    Ok((process, pidfd))
 }

@@ -15,6 +15,11 @@ impl Monitor {
         }
     }
 
+    /// Whether how the container ended must survive a power failure: one that is removed at its end leaves nothing to tell.
+    pub(super) fn outlives_its_run(&self) -> bool {
+        self.container.as_ref().is_none_or(|container| !container.config.auto_remove)
+    }
+
     /// Appends an event with the container's attributes and some of its own.
     pub(super) fn event(&self, action: &str, own: &[(&'static str, String)]) {
         let Some(config) = self.container.as_ref().map(|container| &container.config) else { return };

@@ -30,10 +30,10 @@ const DONE: Answer = Ok(Some(Reply::Done));
 impl Monitor {
     pub(super) fn handle(&mut self, id: u32, request: Request) -> Answer {
         match request {
-            Request::Start { config, netns } => {
+            Request::Start { config, netns, mounted } => {
                 let descriptors =
                     self.connections.get_mut(&id).map(|c| c.take_descriptors()).unwrap_or_default();
-                self.start(*config, netns, descriptors).map(Some)
+                self.start(*config, netns, mounted, descriptors).map(Some)
             }
             Request::Attach(attach) => self.attach(id, &attach),
             Request::Resize { height, width } => self.resize(height, width),
@@ -41,7 +41,11 @@ impl Monitor {
             Request::Stop { signal, timeout } => self.stop(id, signal, timeout),
             Request::Pause => self.pause(),
             Request::Unpause => self.unpause(),
-            Request::Wait { condition } => self.wait(id, condition),
+            Request::Wait { condition, cleans } => self.wait(id, condition, cleans),
+            Request::CleanedUp { error } => {
+                self.client_cleaned_up(id, error);
+                Ok(None)
+            }
             Request::ExecCreate(create) => self.exec_create(*create),
             Request::ExecStart(start) => self.exec_start(id, &start),
             Request::ExecResize { id, height, width } => self.exec_resize(&id, height, width),
@@ -107,7 +111,7 @@ impl Monitor {
         DONE
     }
 
-    fn wait(&mut self, id: u32, condition: Condition) -> Answer {
+    fn wait(&mut self, id: u32, condition: Condition, cleans: bool) -> Answer {
         let over =
             condition == Condition::NotRunning && !self.status.state.is_live() && self.cleanup.is_none();
         let exit = Exit { exit_code: self.status.exit_code, error: None };
@@ -117,7 +121,8 @@ impl Monitor {
             return Ok(Some(Reply::Exit(exit)));
         }
         connection.role = Role::Pending;
-        self.waiters.push(Waiter { connection: id, condition, early: !self.status.state.is_live() });
+        let early = !self.status.state.is_live();
+        self.waiters.push(Waiter { connection: id, condition, early, cleans });
         Ok(None)
     }
 

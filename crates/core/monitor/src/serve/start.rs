@@ -54,6 +54,7 @@ impl Monitor {
         &mut self,
         config: Config,
         with_netns: bool,
+        mounted: bool,
         mut descriptors: VecDeque<OwnedFd>,
     ) -> Result<Reply, Failure> {
         let refuse =
@@ -71,11 +72,13 @@ impl Monitor {
         if with_netns && netns.is_none() {
             return refuse(FailureKind::Invalid, "the network namespace is missing");
         }
+        let mounted = if mounted { descriptors.pop_back() } else { None };
         let log = self.open_log(&config).map_err(|e| self.failed_start(&Error::Log(e)))?;
         let dns = config.dns.clone();
         let sockets = descriptors.drain(..descriptors.len().min(if dns.is_some() { 2 } else { 0 })).collect();
         let held = descriptors.into();
-        self.container = Some(Container { config, netns, held, names: None, log, log_failed: false });
+        self.container =
+            Some(Container { config, netns, mounted, held, names: None, log, log_failed: false });
         if let Some(dns) = dns {
             self.serve_names(&dns, sockets).inspect_err(|_| self.container = None)?;
         }
@@ -107,7 +110,7 @@ impl Monitor {
         let exit_code = error.exit_code();
         self.status.exit_code = exit_code;
         self.status.error = message.clone();
-        self.record(true);
+        self.record(self.outlives_its_run());
         Failure { kind: FailureKind::Start, message, exit_code: Some(exit_code) }
     }
 
@@ -129,7 +132,9 @@ impl Monitor {
     }
 
     fn launch_init(&mut self) -> Result<Vec<String>, Error> {
-        let Some(Container { config, netns, .. }) = &self.container else { return Ok(Vec::new()) };
+        let Some(Container { config, netns, mounted, .. }) = &mut self.container else {
+            return Ok(Vec::new());
+        };
         let plumbing = match config.tty {
             true => session::plumb_terminal(),
             false => session::plumb(config.open_stdin, true, true).map_err(Error::Stdio)?,
@@ -139,6 +144,7 @@ impl Monitor {
             id: &config.id,
             spec: &config.spec,
             rootfs: config.rootfs.clone(),
+            mounted: mounted.take(),
             bundle: Some(&self.launch.container_dir),
             stdio,
             netns: netns.as_ref().map(AsFd::as_fd),

@@ -68,7 +68,7 @@ impl Fixture {
     }
 
     pub fn start(&self, config: &Config) -> Started {
-        self.connect().start(config, None, &[]).unwrap()
+        self.connect().start(config, None, &[], None).unwrap()
     }
 
     /// Runs a container to its end.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use monitor::client::{self, Error};
-use monitor::protocol::{Attach, Condition, FailureKind};
+use monitor::protocol::{self, Attach, Condition, Exit, FailureKind, Reply, Request};
 use monitor::{HealthStatus, State};
 
 use crate::fixture::{Fixture, eventually};
@@ -47,7 +47,7 @@ fn a_container_can_be_run_again() {
 fn a_missing_command_is_127_and_leaves_the_container_created() {
     let fixture = Fixture::new();
     let mut connection = fixture.connect();
-    match connection.start(&fixture.config(&["no-such-program"]), None, &[]).unwrap_err() {
+    match connection.start(&fixture.config(&["no-such-program"]), None, &[], None).unwrap_err() {
         Error::Failed(failure) => {
             assert_eq!((failure.kind, failure.exit_code), (FailureKind::Start, Some(127)));
             assert!(failure.message.contains("no-such-program"), "{}", failure.message);
@@ -58,7 +58,7 @@ fn a_missing_command_is_127_and_leaves_the_container_created() {
     assert_eq!((status.state, status.exit_code), (State::Created, 127));
     assert!(status.error.contains("no-such-program"));
     // The same monitor and the clients that came early serve the next attempt.
-    connection.start(&fixture.config(&["true"]), None, &[]).unwrap();
+    connection.start(&fixture.config(&["true"]), None, &[], None).unwrap();
     eventually("it runs and exits", || {
         fixture.status().state == State::Exited && fixture.status().error.is_empty()
     });
@@ -68,7 +68,7 @@ fn a_missing_command_is_127_and_leaves_the_container_created() {
 fn a_program_that_is_not_executable_is_126() {
     let fixture = Fixture::new();
     std::fs::write(fixture.rootfs().join("etc/text"), "text").unwrap();
-    match fixture.connect().start(&fixture.config(&["/etc/text"]), None, &[]).unwrap_err() {
+    match fixture.connect().start(&fixture.config(&["/etc/text"]), None, &[], None).unwrap_err() {
         Error::Failed(failure) => assert_eq!(failure.exit_code, Some(126)),
         other => panic!("{other}"),
     }
@@ -79,7 +79,10 @@ fn a_running_container_is_not_started_twice() {
     let fixture = Fixture::new();
     let config = fixture.shell("sleep 100");
     fixture.start(&config);
-    assert_eq!(kind(fixture.connect().start(&config, None, &[]).unwrap_err()), FailureKind::AlreadyRunning);
+    assert_eq!(
+        kind(fixture.connect().start(&config, None, &[], None).unwrap_err()),
+        FailureKind::AlreadyRunning
+    );
 }
 
 #[test]
@@ -129,12 +132,55 @@ fn a_wait_before_the_start_is_answered_at_the_exit() {
 fn clean_up_comes_before_the_word_of_removal() {
     let fixture = Fixture::new();
     let removed = fixture.connect().wait(Condition::Removed).unwrap();
+    let (config, proof) = proving(&fixture);
+    fixture.start(&config);
+    assert_eq!(removed.join().unwrap().exit_code, 5);
+    assert!(proof.exists());
+}
+
+/// A container that removes itself, whose clean-up by a process leaves the file `proof`.
+fn proving(fixture: &Fixture) -> (monitor::Config, std::path::PathBuf) {
     let mut config = fixture.shell("exit 5");
     config.auto_remove = true;
     let proof = fixture.path("proof");
     config.cleanup = vec!["/bin/sh".into(), "-c".into(), format!("echo done > {}", proof.display())];
+    (config, proof)
+}
+
+#[test]
+fn a_client_that_offered_it_cleans_up_and_spares_the_process() {
+    let fixture = Fixture::new();
+    let other = fixture.connect().wait(Condition::Removed).unwrap();
+    let mut offered = fixture.connect().wait_to_clean(Condition::Removed).unwrap().into_stream();
+    let (config, proof) = proving(&fixture);
     fixture.start(&config);
-    assert_eq!(removed.join().unwrap().exit_code, 5);
+    assert!(matches!(protocol::read(&mut offered).unwrap(), Reply::CleanUp));
+    assert_eq!(kind(fixture.connect().start(&config, None, &[], None).unwrap_err()), FailureKind::Busy);
+    let error = Some("half of it".to_owned());
+    protocol::write(&mut offered, &Request::CleanedUp { error: error.clone() }).unwrap();
+    let exit = Exit { exit_code: 5, error };
+    match protocol::read(&mut offered).unwrap() {
+        Reply::Exit(told) => assert_eq!(told, exit),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(other.join().unwrap(), exit);
+    assert!(!proof.exists());
+}
+
+#[test]
+fn a_process_cleans_up_when_the_client_that_offered_it_has_gone() {
+    let fixture = Fixture::new();
+    let removed = fixture.connect().wait(Condition::Removed).unwrap();
+    let mut offered = fixture.connect().wait_to_clean(Condition::NotRunning).unwrap().into_stream();
+    // Answered at once, as nothing runs: what it offered it can take back.
+    assert!(matches!(protocol::read(&mut offered).unwrap(), Reply::Exit(_)));
+    let mut offered = fixture.connect().wait_to_clean(Condition::NextExit).unwrap().into_stream();
+    let (config, proof) = proving(&fixture);
+    fixture.start(&config);
+    assert!(matches!(protocol::read(&mut offered).unwrap(), Reply::CleanUp));
+    assert!(!proof.exists());
+    drop(offered);
+    assert_eq!(removed.join().unwrap(), Exit { exit_code: 5, error: None });
     assert!(proof.exists());
 }
 
@@ -170,7 +216,7 @@ fn no_start_while_the_clean_up_goes_on() {
     ];
     fixture.start(&config);
     fixture.wait_for_state(State::Exited);
-    assert_eq!(kind(fixture.connect().start(&config, None, &[]).unwrap_err()), FailureKind::Busy);
+    assert_eq!(kind(fixture.connect().start(&config, None, &[], None).unwrap_err()), FailureKind::Busy);
     let settled = fixture.connect().wait(Condition::NotRunning).unwrap();
     std::fs::write(&gate, "").unwrap();
     settled.join().unwrap();

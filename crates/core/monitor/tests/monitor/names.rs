@@ -57,7 +57,7 @@ impl Scene {
     fn start(&self, config: &monitor::Config) {
         let sockets = config.dns.is_some().then(|| self.sockets());
         let held: Vec<_> = sockets.iter().flat_map(|s| [s.udp.as_fd(), s.tcp.as_fd()]).collect();
-        self.fixture.connect().start(config, Some(self.namespace.as_fd()), &held).unwrap();
+        self.fixture.connect().start(config, Some(self.namespace.as_fd()), &held, None).unwrap();
     }
 
     fn run(&self, config: &monitor::Config) -> i32 {

@@ -274,6 +274,7 @@ fn a_network_namespace_is_joined_by_descriptor() {
         id: "test",
         spec: &scene.spec,
         rootfs: runtime::Rootfs::Path(scene.rootfs()),
+        mounted: None,
         bundle: None,
         stdio,
         netns: Some(netns.as_fd()),

@@ -166,6 +166,7 @@ fn layers_are_a_root_file_system_and_no_mount_shows_on_the_machine() {
         id: "test",
         spec: &scene.spec,
         rootfs: Rootfs::Overlay(overlay),
+        mounted: None,
         bundle: None,
         stdio,
         netns: None,

@@ -133,6 +133,7 @@ impl Scene {
             id: "test",
             spec: &self.spec,
             rootfs: Rootfs::Path(self.rootfs()),
+            mounted: None,
             bundle: Some(self.dir.path()),
             stdio,
             netns: None,
