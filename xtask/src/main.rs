@@ -5,6 +5,7 @@
 
 mod bench;
 mod conformance;
+mod crash;
 mod demo;
 mod fuzz;
 mod install;
@@ -25,6 +26,7 @@ Usage: cargo xtask <verb>
   demo          build dhow, build and run examples/guestbook, show it, clean up
   test          run every test that needs nothing but Debian's own packages
   conformance   run the tests against foreign clients and engines (docker, dockerd, skopeo)
+  crash         kill, break and damage everything at length (--kills N, --seed N, --every N)
   vm            run a scenario on Debian's kernel with cgroup v2, in software emulation
   fuzz [NAME…]  run the fuzz targets for a moment each (--seconds N)
   lint          rustfmt, clippy, cargo-deny and the rules of this repository
@@ -39,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         "demo" => demo::run(),
         "test" => test::run(&rest),
         "conformance" => conformance::run(&rest),
+        "crash" => crash::run(&rest),
         "vm" => vm::run(),
         "fuzz" => fuzz::run(&rest),
         "lint" => lint::run(),

@@ -66,6 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("xtask", &[]),
     ("e2e", &[]),
     ("conformance", &[]),
+    ("crash", &[]),
 ];
 
 #[test]

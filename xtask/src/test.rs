@@ -11,7 +11,12 @@ const LARGEST_BINARY: u64 = 35 << 20;
 
 /// Installs what is missing, builds the release binary, runs the workspace's tests.
 pub fn run(filter: &[String]) -> anyhow::Result<()> {
-    setup::packages(&[("busybox", "busybox-static"), ("mmdebstrap", "mmdebstrap"), ("cc", "gcc")])?;
+    setup::packages(&[
+        ("busybox", "busybox-static"),
+        ("mmdebstrap", "mmdebstrap"),
+        ("cc", "gcc"),
+        ("nft", "nftables"),
+    ])?;
     let before = Snapshot::take()?;
     let binary = setup::release_binary()?;
     let size = binary.metadata()?.len();

@@ -1,0 +1,137 @@
+//! Operations that are tried under all circumstances, and what may come of each.
+
+use testkit::Host;
+
+/// An operation and what may come of it.
+pub struct Operation {
+    /// What is typed before, each time.
+    pub before: &'static [&'static str],
+    pub line: &'static str,
+    /// What tells the states apart.
+    pub probe: &'static str,
+    /// What the probe says when the operation is done.
+    pub done: &'static str,
+    /// What else it may say when it was not.
+    pub undone: &'static [&'static str],
+    /// What need not reach the disk for the operation to be done: a part of the path of the file.
+    pub indifferent: &'static [&'static str],
+    /// Takes away everything that there may be, so that the machine is as it was before.
+    pub after: &'static [&'static str],
+}
+
+const STATE: &str = "container inspect -f {{.State.Status}} box";
+/// A status that a power cut takes back says that the container ran, which it does not any more: the same as its end.
+const STATUS: &[&str] = &["/containers/"];
+const CLEAR: &[&str] = &["rm -f -v box"];
+
+pub const CREATE: Operation = Operation {
+    before: &[],
+    line: "create --name box -v /anonymous -p 8080:80 busybox sleep 1000",
+    probe: STATE,
+    done: "created",
+    undone: &[""],
+    indifferent: &[],
+    after: CLEAR,
+};
+
+pub const START: Operation = Operation {
+    before: &["create --name box -v /anonymous -p 8080:80 busybox sleep 1000"],
+    line: "start box",
+    probe: STATE,
+    done: "running",
+    // Exited: its monitor was killed.
+    undone: &["created", "exited"],
+    indifferent: STATUS,
+    after: CLEAR,
+};
+
+pub const STOP: Operation = Operation {
+    before: &["run -d --name box -v /anonymous -p 8080:80 busybox sleep 1000"],
+    line: "stop -t 0 box",
+    probe: STATE,
+    done: "exited",
+    undone: &["running"],
+    indifferent: STATUS,
+    after: CLEAR,
+};
+
+pub const REMOVE: Operation = Operation {
+    before: &["run -d --name box -v /anonymous -p 8080:80 busybox sleep 1000"],
+    line: "rm -f -v box",
+    probe: STATE,
+    done: "",
+    undone: &["running", "exited"],
+    indifferent: STATUS,
+    after: CLEAR,
+};
+
+pub const RUN_AND_REMOVE: Operation = Operation {
+    before: &[],
+    line: "run --rm --name box -v /anonymous -p 8080:80 busybox true",
+    probe: STATE,
+    done: "",
+    // Created: the client was killed before it could start it.
+    undone: &["created"],
+    // The container is gone in the end; that the last of several transactions is durable says that all are.
+    indifferent: &["/containers/", "state.db-wal"],
+    after: CLEAR,
+};
+
+pub const BUILD: Operation = Operation {
+    before: &[],
+    line: "build -q -t built ctx",
+    probe: "run --pull never --rm --network none built cat /made /copied",
+    done: "made copied",
+    undone: &[""],
+    indifferent: &[],
+    after: &["rmi built", "builder prune -af"],
+};
+
+pub const COMMIT: Operation = Operation {
+    before: &["run -d --name box --network none busybox sleep 1000"],
+    line: "commit box committed",
+    probe: "run --pull never --rm --network none committed echo whole",
+    done: "whole",
+    undone: &[""],
+    indifferent: &[],
+    after: &["rm -f box", "rmi committed"],
+};
+
+pub const LOAD: Operation = Operation {
+    before: &[],
+    line: "load -i image.tar",
+    probe: "run --pull never --rm --network none loaded cat /made /copied",
+    done: "made copied",
+    undone: &[""],
+    indifferent: &[],
+    after: &["rmi loaded"],
+};
+
+/// What each of them is tried on.
+pub const ALL: [&Operation; 8] = [&CREATE, &START, &STOP, &REMOVE, &RUN_AND_REMOVE, &BUILD, &COMMIT, &LOAD];
+
+/// Makes the files that the operations need.
+pub fn prepare(host: &Host) {
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN echo made > /made\nCOPY copied /\n");
+    host.file("ctx/copied", "copied\n");
+    host.type_in("build -q -t loaded ctx").ok();
+    host.type_in("save -o image.tar loaded").ok();
+    // Its archive of busybox stays with busybox.
+    for line in ["rmi loaded", "builder prune -af", "load -i image.tar", "rmi loaded"] {
+        host.type_in(line).ok();
+    }
+}
+
+impl Operation {
+    /// What there is now, in the words of [`Operation::done`].
+    pub fn state(&self, host: &Host) -> String {
+        let output = host.type_in(self.probe).run();
+        let words: Vec<_> = output.stdout.split_whitespace().filter(|_| output.code == 0).collect();
+        words.join(" ")
+    }
+
+    /// Whether this state may be seen after the operation ended so; `disturbed` by something.
+    pub fn allows(&self, state: &str, code: i32, disturbed: bool) -> bool {
+        state == self.done || (disturbed && code != 0 && self.undone.contains(&state))
+    }
+}
