@@ -10,6 +10,8 @@ use std::sync::Arc;
 use cli::{Error, Files, Globals, Link};
 use client::{Connector, Stream};
 use engine::Engine;
+use rustix::fs::Access;
+use rustix::io::Errno;
 use tokio::sync::OnceCell;
 
 use crate::surroundings::Surroundings;
@@ -19,10 +21,21 @@ pub fn connect(globals: &Globals, surroundings: &Surroundings) -> Result<Link, E
         return explicit(&host, surroundings);
     }
     let socket = surroundings.places.socket();
-    // A socket that nobody listens at is a daemon's that was killed.
-    if UnixStream::connect(&socket).is_ok() {
-        let files = if is_ours(&socket) { Files::Shared } else { Files::Apart };
-        return Ok(Link { connector: Connector::unix(socket), files });
+    match UnixStream::connect(&socket) {
+        Ok(_) => {
+            let files = if is_ours(&socket) { Files::Shared } else { Files::Apart };
+            return Ok(Link { connector: Connector::unix(socket), files });
+        }
+        // Anybody may see that it is there; who may use it is up to its group.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && socket.exists() => {
+            return Err(Error::new(format!(
+                "permission denied while trying to connect to the daemon socket at unix://{}: run this as root, or as \
+                 a member of the group that `dhow daemon --group` gave the socket to",
+                socket.display()
+            )));
+        }
+        // A socket that nobody listens at is a daemon's that was killed.
+        Err(_) => {}
     }
     Ok(Link { connector: embedded(surroundings), files: Files::Shared })
 }
@@ -78,8 +91,28 @@ fn embedded(surroundings: &Surroundings) -> Connector {
     })
 }
 
-async fn open(config: engine::Config) -> io::Result<Engine> {
-    Engine::open(config).await.map_err(io::Error::other)
+/// Opens the engine; who may not hears what to do.
+pub async fn open(config: engine::Config) -> io::Result<Engine> {
+    let places = [config.root.clone(), config.run.clone()];
+    Engine::open(config).await.map_err(|error| match places.iter().find(|place| is_closed_to_us(place)) {
+        Some(place) => io::Error::other(closed(place)),
+        None => io::Error::other(error),
+    })
+}
+
+/// Whether a directory, or what it would be made in, belongs to somebody whose files we may not change.
+fn is_closed_to_us(place: &Path) -> bool {
+    // A parent that cannot be looked into hides what is below it.
+    let there = place.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK) == Err(Errno::ACCESS)
+}
+
+fn closed(place: &Path) -> String {
+    format!(
+        "permission denied at {}: run this as root, or name the socket of a daemon that runs as root with DOCKER_HOST, or \
+         keep images of your own below directories that DHOW_ROOT and DHOW_RUN name",
+        place.display()
+    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use cli::Globals;
 use cli::flags::{Arity, Parsed, Shape};
-use engine::Engine;
 use server::Listener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -99,7 +98,7 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     };
     let mut config = surroundings.places.engine();
     config.insecure_registries.clone_from(&args.insecure_registry);
-    let engine = Engine::open(config).await.context("open the engine")?;
+    let engine = crate::connect::open(config).await.context("open the engine")?;
     let listeners = listeners(surroundings, &args).await?;
     let _pidfile = args.pidfile.as_deref().map(PidFile::write).transpose()?;
     // Clients may come while containers of the last boot are still being started.

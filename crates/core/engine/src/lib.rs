@@ -19,6 +19,7 @@ mod lock;
 mod machine;
 pub mod networks;
 mod pipe;
+mod privileges;
 mod prune;
 pub mod spec;
 pub mod system;

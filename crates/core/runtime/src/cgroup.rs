@@ -17,6 +17,7 @@ use oci::runtime::Resources;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
+mod controllers;
 mod devices;
 mod events;
 mod layout;
@@ -25,6 +26,7 @@ mod read;
 mod settings;
 mod stats;
 
+pub use controllers::Controllers;
 pub use events::OomEvents;
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryStats, PidsStats, Stats};
 

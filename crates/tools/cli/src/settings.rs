@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::Once;
 
 use serde_json::{Map, Value};
 
@@ -20,10 +21,17 @@ pub fn path(cli: &Cli) -> PathBuf {
 
 /// The whole file; a missing one is empty.
 pub fn load(cli: &Cli) -> Result<Map<String, Value>, Error> {
+    static SAID: Once = Once::new();
     let path = path(cli);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
+        // Under another user's HOME, as after su and in containers: what needs no settings goes on without.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            let reason = Error::file("open", &path, &error);
+            SAID.call_once(|| cli.complain(&format!("WARNING: Error loading config file: {reason}")));
+            return Ok(Map::new());
+        }
         Err(error) => return Err(Error::file("open", &path, &error)),
     };
     if text.trim_ascii().is_empty() {

@@ -10,7 +10,7 @@ use network::resolv::Mode;
 use crate::containers::{networking, resolv_conf};
 use crate::error::{Context, Result};
 use crate::lock::Lock;
-use crate::{Engine, ids, lock, networks};
+use crate::{Engine, ids, lock, networks, privileges};
 
 const PREFIX: &str = "build-";
 
@@ -21,6 +21,11 @@ pub(super) fn provider(engine: &Engine) -> Networks {
 }
 
 fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
+    privileges::for_container(match mode {
+        NetMode::Host => privileges::Network::Shared,
+        NetMode::None => privileges::Network::Empty,
+        NetMode::Bridge | NetMode::Named(_) => privileges::Network::Connected,
+    })?;
     let servers = if *mode == NetMode::Host { Mode::Host } else { Mode::Bridged };
     let resolv_conf = resolv_conf(&HostConfig::default(), servers)?.contents;
     let name = match mode {

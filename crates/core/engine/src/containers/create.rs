@@ -5,7 +5,7 @@ use api::networks::{EndpointSettings, NetworkingConfig};
 use oci::Platform;
 
 use super::record::{self, Document, Record, make_private_dir};
-use super::{bind, merge, mounts, name, ports, validate};
+use super::{bind, limits, merge, mounts, name, ports, validate};
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
 use crate::undo::Undo;
@@ -47,7 +47,10 @@ fn create_now(
     merge::merge(&mut config, &image.config.config);
     let machine = machine::facts();
     validate::check(&config, &host, machine.limits())?;
-    let warnings = fill_defaults(&config, &mut host, &machine);
+    let mut warnings = fill_defaults(&config, &mut host, &machine);
+    if limits::are_asked(&host.resources) {
+        warnings.extend(limits::discard(&mut host.resources, &runtime::cgroup::Controllers::available())?);
+    }
     let id = engine.new_id()?;
     let networks = wanted_networks(&mut config, &host, request.networking_config.unwrap_or_default())?;
     fill_config(&mut config, &host, &id)?;

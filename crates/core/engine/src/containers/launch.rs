@@ -135,7 +135,8 @@ fn health(asked: &HealthConfig, shell: &[String]) -> Option<Health> {
 
 /// Mounts the root file system detached, looks up the user in the container's files and makes its working directory.
 fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<(Resolved, OwnedFd)> {
-    let root = overlay.mount().during("mount the container's root file system")?;
+    let root =
+        overlay.mount().during("mount the container's root file system").map_err(|e| unfit(overlay, e))?;
     let root = Root::from_fd(root).during("open the container's root file system")?;
     etc::make_mount_points(&root)?;
     let user = resolve_user(&root, &record.document.config.user, &record.document.host_config.group_add)?;
@@ -147,6 +148,21 @@ fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<(Res
             .map_err(|e| Error::invalid(format!("mkdir {}: {e}", record.document.config.working_dir)))?;
     }
     Ok((user, root.into_fd()))
+}
+
+/// A layer cannot be written on top of another overlay: the engine's root must lie elsewhere, which the kernel's words
+/// leave open.
+fn unfit(overlay: &sys::mount::Overlay, error: Error) -> Error {
+    const OVERLAY: i64 = 0x794c_7630;
+    let on_overlay = |dir: &PathBuf| rustix::fs::statfs(dir).is_ok_and(|found| found.f_type == OVERLAY);
+    match overlay.upper.as_ref().filter(|dir| on_overlay(dir)) {
+        None => error,
+        Some(_) => Error::system(format!(
+            "{}: overlays cannot be stacked here: let DHOW_ROOT name a directory on another file system, such as a \
+             volume when this runs inside of a container",
+            error.message
+        )),
+    }
 }
 
 /// Who `spec` is in this root file system.

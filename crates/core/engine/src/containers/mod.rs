@@ -13,6 +13,7 @@ mod filter;
 mod inspect;
 mod kill;
 pub(crate) mod launch;
+mod limits;
 pub(crate) mod list;
 mod logfile;
 mod logging;

@@ -12,9 +12,9 @@ use monitor::protocol::{Failure, FailureKind, Launch};
 
 use super::record::{self, Record};
 use super::{launch, networking, remove};
-use crate::Engine;
 use crate::error::{Error, Result};
 use crate::undo::Undo;
+use crate::{Engine, privileges};
 
 /// How long the clean-up of a container's last run may take before starting it anew gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,7 +92,7 @@ fn start_locked(engine: &Engine, record: &Record) -> Attempt {
             {
                 tracing::warn!(error = %e, container = record.id, "container not removed");
             }
-            done(e)
+            done(privileges::explained(e))
         }
     }
 }
@@ -109,6 +109,12 @@ impl From<Error> for Failed {
 }
 
 fn run(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<(), Failed> {
+    privileges::for_container(match record.document.host_config.network_mode.as_str() {
+        "none" => privileges::Network::Empty,
+        "host" => privileges::Network::Shared,
+        mode if mode.starts_with("container:") => privileges::Network::Shared,
+        _ => privileges::Network::Connected,
+    })?;
     let mut monitor = monitor(engine, &record.id)?;
     let connected = networking::connect(engine, record, undo)
         .map_err(|e| e.within("failed to set up container networking"))?;

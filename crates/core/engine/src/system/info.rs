@@ -85,6 +85,7 @@ fn info_now(engine: &Engine) -> Result<Info> {
     };
     (info.operating_system, info.os_version) = operating_system();
     limits(&mut info, facts.cgroup2);
+    info.warnings.extend(crate::privileges::warnings());
     for seen in list::everything(engine)? {
         info.containers += 1;
         match seen.status.state {
@@ -132,21 +133,27 @@ fn registries(engine: &Engine) -> RegistryConfig {
 
 /// Which limits the machine can enforce.
 fn limits(info: &mut Info, cgroup2: bool) {
-    let controllers = if cgroup2 {
-        std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default()
-    } else {
-        // Fourth column: whether the controller is enabled.
-        let table = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
-        let enabled = table.lines().filter(|l| l.split_whitespace().nth(3) == Some("1"));
-        enabled.filter_map(|l| l.split_whitespace().next()).collect::<Vec<_>>().join(" ")
-    };
-    let has = |name: &str| controllers.split_whitespace().any(|c| c == name);
+    let controllers = runtime::cgroup::Controllers::available();
+    let has = |name: &str| controllers.has(name);
     info.memory_limit = has("memory");
     info.swap_limit = has("memory");
     (info.cpu_cfs_period, info.cpu_cfs_quota, info.cpu_shares) = (has("cpu"), has("cpu"), has("cpu"));
     info.cpu_set = has("cpuset");
     info.pids_limit = has("pids");
     info.oom_kill_disable = !cgroup2 && has("memory");
+    for (there, what) in [
+        (info.memory_limit, "memory limit"),
+        (info.swap_limit, "swap limit"),
+        (info.pids_limit, "pids limit"),
+        (info.cpu_cfs_quota, "cpu cfs quota"),
+        (info.cpu_cfs_period, "cpu cfs period"),
+        (info.cpu_shares, "cpu shares"),
+        (info.cpu_set, "cpuset"),
+    ] {
+        if !there {
+            info.warnings.push(format!("WARNING: No {what} support"));
+        }
+    }
     let forwarding = std::fs::read("/proc/sys/net/ipv4/ip_forward");
     info.ipv4_forwarding = forwarding.is_ok_and(|b| b.starts_with(b"1"));
     if !info.ipv4_forwarding {

@@ -40,6 +40,10 @@ impl Layout {
             let Some((left, right)) = line.split_once(" - ") else { continue };
             let (Some(mountpoint), mut right) = (left.split(' ').nth(4), right.split(' ')) else { continue };
             let mountpoint = PathBuf::from(unescape(mountpoint));
+            // What cannot be written to makes no groups: it is as good as not mounted.
+            if left.split(' ').nth(5).is_some_and(|options| options.split(',').any(|o| o == "ro")) {
+                continue;
+            }
             match right.next() {
                 Some("cgroup2") if layout.v2.is_none() => layout.v2 = Some(mountpoint),
                 Some("cgroup") => {
@@ -82,6 +86,7 @@ mod tests {
              31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
              32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
              33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+             33 30 0:30 / /sys/fs/cgroup/memory ro,relatime - cgroup cgroup rw,memory\n\
              34 30 0:29 / /somewhere\\040else rw - cgroup cgroup rw,cpu,cpuacct\n",
         );
         assert_eq!(layout.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));

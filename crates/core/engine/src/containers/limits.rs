@@ -1,0 +1,102 @@
+//! Limits that this machine cannot enforce: they are dropped with one warning each, in Docker's words, instead of being
+//! promised.
+
+use api::containers::Resources;
+use runtime::cgroup::Controllers;
+
+use crate::error::{Error, Result};
+
+/// Whether anything is asked of a controller, so that a plain create needs not look at the machine.
+pub(super) fn are_asked(r: &Resources) -> bool {
+    let memory = r.memory > 0
+        || r.memory_reservation > 0
+        || r.memory_swappiness.is_some()
+        || r.oom_kill_disable.is_some();
+    let cpu = r.cpu_shares != 0 || r.cpu_period != 0 || r.cpu_quota != 0 || r.nano_cpus != 0;
+    let cpuset = !r.cpuset_cpus.is_empty() || !r.cpuset_mems.is_empty();
+    memory
+        || cpu
+        || cpuset
+        || r.pids_limit.is_some()
+        || r.blkio_weight != 0
+        || !r.blkio_weight_device.is_empty()
+}
+
+/// Drops what the machine has no controller for; gives the warnings.
+pub(super) fn discard(r: &mut Resources, machine: &Controllers) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let mut lacks = |what: &str, consequence: &str| {
+        warnings.push(format!(
+            "Your kernel does not support {what} or the cgroup is not mounted. {consequence}."
+        ));
+    };
+    if !machine.has("memory") {
+        if r.memory > 0 {
+            lacks("memory limit capabilities", "Limitation discarded");
+            (r.memory, r.memory_swap) = (0, 0);
+        }
+        if r.memory_reservation > 0 {
+            lacks("memory soft limit capabilities", "Limitation discarded");
+            r.memory_reservation = 0;
+        }
+        if r.memory_swappiness.take().is_some() {
+            lacks("memory swappiness capabilities", "Memory swappiness discarded");
+        }
+        if r.oom_kill_disable.take() == Some(true) {
+            lacks("OomKillDisable", "OomKillDisable discarded");
+        }
+    }
+    if !machine.has("pids") && r.pids_limit.take().is_some() {
+        lacks("PIDs limit capabilities", "PIDs limit discarded");
+    }
+    if !machine.has("cpu") {
+        if r.nano_cpus != 0 {
+            return Err(Error::invalid(
+                "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted",
+            ));
+        }
+        if r.cpu_shares != 0 {
+            lacks("CPU shares", "Shares discarded");
+            r.cpu_shares = 0;
+        }
+        if r.cpu_period != 0 || r.cpu_quota != 0 {
+            lacks("CPU CFS scheduler", "CPU period/quota discarded");
+            (r.cpu_period, r.cpu_quota) = (0, 0);
+        }
+    }
+    if !machine.has("cpuset") && !(r.cpuset_cpus.is_empty() && r.cpuset_mems.is_empty()) {
+        lacks("cpuset", "Cpuset discarded");
+        (r.cpuset_cpus, r.cpuset_mems) = Default::default();
+    }
+    if !machine.weighs_io() && (r.blkio_weight != 0 || !r.blkio_weight_device.is_empty()) {
+        lacks("Block I/O weight", "Weight discarded");
+        (r.blkio_weight, r.blkio_weight_device) = Default::default();
+    }
+    Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_controller_enforces_is_dropped_with_a_warning() {
+        let mut asked = Resources {
+            memory: 64 << 20,
+            memory_swap: 64 << 20,
+            pids_limit: Some(50),
+            cpu_shares: 512,
+            cpuset_cpus: "0".to_owned(),
+            blkio_weight: 100,
+            ..Resources::default()
+        };
+        assert!(are_asked(&asked) && !are_asked(&Resources::default()));
+        let warnings = discard(&mut asked, &Controllers::default()).unwrap();
+        assert_eq!(asked, Resources::default());
+        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        let memory = "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.";
+        assert_eq!(warnings[0], memory);
+        let mut asked = Resources { nano_cpus: 500_000_000, ..Resources::default() };
+        assert!(discard(&mut asked, &Controllers::default()).is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! What the kernel lets this process do, asked before anything is made: a refusal in the middle of a start would name a
+//! system call, where a person needs the name of the privilege and of who can give it.
+
+use std::sync::Once;
+
+use rustix::thread::CapabilitySet;
+
+use crate::error::{Error, Kind, Result};
+
+/// A capability without which something does not work.
+struct Need {
+    set: CapabilitySet,
+    name: &'static str,
+    purpose: &'static str,
+}
+
+/// For every container.
+const CONTAINERS: [Need; 4] = [
+    Need { set: CapabilitySet::SYS_ADMIN, name: "SYS_ADMIN", purpose: "namespaces and mounts" },
+    Need { set: CapabilitySet::DAC_OVERRIDE, name: "DAC_OVERRIDE", purpose: "root file systems" },
+    Need { set: CapabilitySet::SETGID, name: "SETGID", purpose: "a container's groups" },
+    Need { set: CapabilitySet::SETPCAP, name: "SETPCAP", purpose: "a container's capabilities" },
+];
+
+/// For containers and networks with interfaces.
+const NETWORKS: [Need; 1] = [Need {
+    set: CapabilitySet::NET_ADMIN,
+    name: "NET_ADMIN",
+    purpose: "networks; --network host or none need none",
+}];
+
+/// What a container needs of the network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Somebody else's, as it is.
+    Shared,
+    /// A namespace with nothing but its loopback.
+    Empty,
+    /// Interfaces on bridges.
+    Connected,
+}
+
+/// Refuses a container that cannot work here.
+pub(crate) fn for_container(network: Network) -> Result<()> {
+    static SAID: Once = Once::new();
+    let networks: &[Need] = if network == Network::Connected { &NETWORKS } else { &[] };
+    let held = held();
+    refuse(&missing(held, CONTAINERS.iter().chain(networks)))?;
+    if network == Network::Empty && !held.contains(CapabilitySet::NET_ADMIN) {
+        SAID.call_once(|| {
+            tracing::warn!("CAP_NET_ADMIN is missing: the loopback interface of containers with --network none stays down");
+        });
+    }
+    Ok(())
+}
+
+/// `error` of a container that did not start, with what the kernel does not say: in a user namespace the capabilities are
+/// all there, and worth nothing for what belongs to the machine.
+pub(crate) fn explained(error: Error) -> Error {
+    const ALL: &str = "0 0 4294967295";
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let outermost = map.split_whitespace().collect::<Vec<_>>().join(" ") == ALL;
+    if outermost || error.kind != Kind::System {
+        return error;
+    }
+    Error::system(format!(
+        "{}: this runs in a user namespace, whose root owns nothing of the machine: run this as the machine's own root, \
+         or give the namespace mounts and networks of its own (unshare --user --map-root-user --mount --net)",
+        error.message
+    ))
+}
+
+/// What a person should know of this machine before something fails, one line each.
+pub(crate) fn warnings() -> Vec<String> {
+    let missing = missing(held(), CONTAINERS.iter().chain(&NETWORKS));
+    missing
+        .iter()
+        .map(|need| format!("WARNING: CAP_{} is missing: it is needed for {}", need.name, need.purpose))
+        .collect()
+}
+
+/// The capabilities that this thread can use; all if the kernel does not say.
+fn held() -> CapabilitySet {
+    rustix::thread::capabilities(None).map_or(CapabilitySet::all(), |sets| sets.effective)
+}
+
+fn missing<'n>(held: CapabilitySet, needs: impl Iterator<Item = &'n Need>) -> Vec<&'n Need> {
+    needs.filter(|need| !held.contains(need.set)).collect()
+}
+
+fn refuse(missing: &[&Need]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = |word: &dyn Fn(&Need) -> String, between| {
+        missing.iter().map(|need| word(need)).collect::<Vec<_>>().join(between)
+    };
+    Err(Error::forbidden(format!(
+        "missing privileges: {}: run this as root, or name the socket of a daemon that runs as root with DOCKER_HOST; \
+         inside of a container, give that one --privileged or {}",
+        list(&|need| format!("CAP_{} (for {})", need.name, need.purpose), ", "),
+        list(&|need| format!("--cap-add {}", need.name), " "),
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_the_way_to_get_it() {
+        let told = |held: CapabilitySet| {
+            refuse(&missing(held, CONTAINERS.iter().chain(&NETWORKS))).map_err(|error| error.message)
+        };
+        assert_eq!(told(CapabilitySet::all()), Ok(()));
+        let error =
+            told(CapabilitySet::all() - CapabilitySet::SYS_ADMIN - CapabilitySet::NET_ADMIN).unwrap_err();
+        assert!(error.starts_with(
+            "missing privileges: CAP_SYS_ADMIN (for namespaces and mounts), CAP_NET_ADMIN (for "
+        ));
+        assert!(error.ends_with("--privileged or --cap-add SYS_ADMIN --cap-add NET_ADMIN"), "{error}");
+    }
+}
