@@ -11,6 +11,7 @@ mod ahead;
 mod compression;
 mod entry;
 mod error;
+mod guard;
 mod hashing;
 mod header;
 mod packer;
@@ -26,11 +27,14 @@ pub use ahead::{Ahead, read_ahead};
 pub use compression::{Compression, Compressor, Decompressor, compress, decompress};
 pub use entry::{Entry, Kind, Segment, Time};
 pub use error::Error;
+pub use guard::Guard;
 pub use hashing::{HashingReader, HashingWriter, drain};
 pub use packer::Packer;
 pub use reader::Reader;
 pub use tree::{Tree, pack_tree};
 pub use unpack::{Limits, Options, Semantics, Stats, Unpacker, Unsettled, settle, unpack, unpack_buffered};
 
+#[cfg(test)]
+mod attacks;
 #[cfg(test)]
 mod tests;

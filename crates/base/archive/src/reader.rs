@@ -217,9 +217,12 @@ impl<R: BufRead> Reader<R> {
         let kind = kind(header.type_flag(), &path).ok_or_else(|| {
             Error::refused(OsStr::from_bytes(&path), "is of a kind that cannot be unpacked")
         })?;
+        let stored = fields.size;
         let mut entry = fields.entry(path, link, kind)?;
-        // Only files have data, whatever the size of anything else says; so Go has it.
-        self.data_follows(entry.size);
+        // Only files have data, whatever the size of anything else says; so Go has it. A directory that is written as a
+        // file is one to both GNU tar and Go: who takes its data for the next header sees entries that they don't.
+        let written_as_file = matches!(header.type_flag(), b'0' | 0 | b'7');
+        self.data_follows(if written_as_file { stored } else { entry.size });
         if header.type_flag() == b'S' {
             self.old_sparse(block, &mut entry)?;
         } else if kind == Kind::File && declared.is_sparse() {

@@ -11,28 +11,36 @@ use sys::root::Root;
 use tempfile::TempDir;
 
 /// A directory with a root to unpack into and a file beside it that nothing may touch.
-struct Jail {
+pub(crate) struct Jail {
     dir: TempDir,
 }
 
 impl Jail {
-    fn new() -> Jail {
-        let dir = tempfile::tempdir().unwrap();
+    pub(crate) fn new() -> Jail {
+        Jail::below(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, for those who make thousands.
+    pub(crate) fn fleeting() -> Jail {
+        Jail::below(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn below(dir: TempDir) -> Jail {
         fs::create_dir(dir.path().join("root")).unwrap();
         fs::create_dir(dir.path().join("outside")).unwrap();
         fs::write(dir.path().join("outside/canary"), "alive").unwrap();
         Jail { dir }
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join("root").join(below)
     }
 
-    fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> Root {
         Root::open(self.path("")).unwrap()
     }
 
-    fn unpack(&self, archive: &[u8], options: &Options) -> Result<Stats, Error> {
+    pub(crate) fn unpack(&self, archive: &[u8], options: &Options) -> Result<Stats, Error> {
         unpack(archive, &self.root(), options)
     }
 
@@ -45,7 +53,7 @@ impl Jail {
     }
 
     /// Nothing but the canary is outside, and it is as it was.
-    fn assert_confined(&self, case: &str) {
+    pub(crate) fn assert_confined(&self, case: &str) {
         let outside = self.dir.path().join("outside");
         let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["canary"], "{case}");
@@ -56,9 +64,9 @@ impl Jail {
 }
 
 /// An entry and its content.
-type Member = (Entry, &'static str);
+pub(crate) type Member = (Entry, &'static str);
 
-fn archive(entries: &[Member]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[Member]) -> Vec<u8> {
     let mut packer = Packer::new(Vec::new());
     for (entry, content) in entries {
         match entry.kind {
@@ -69,23 +77,23 @@ fn archive(entries: &[Member]) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-fn file(path: &str) -> Member {
+pub(crate) fn file(path: &str) -> Member {
     (Entry::file(path, 0o644, 0), "content")
 }
 
-fn dir(path: &str) -> Member {
+pub(crate) fn dir(path: &str) -> Member {
     (Entry::directory(path, 0o755), "")
 }
 
-fn link(path: &str, target: &str) -> Member {
+pub(crate) fn link(path: &str, target: &str) -> Member {
     (Entry::symlink(path, target), "")
 }
 
-fn hard(path: &str, target: &str) -> Member {
+pub(crate) fn hard(path: &str, target: &str) -> Member {
     (Entry { link: target.into(), ..Entry::new(path, Kind::HardLink, 0o644) }, "")
 }
 
-fn node(path: &str, kind: Kind, device: (u32, u32)) -> Member {
+pub(crate) fn node(path: &str, kind: Kind, device: (u32, u32)) -> Member {
     (Entry { device, ..Entry::new(path, kind, 0o666) }, "")
 }
 
@@ -143,7 +151,7 @@ fn nothing_leaves_the_root() {
 }
 
 /// A block with any bytes in it, and the right sum.
-fn raw(change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
+pub(crate) fn raw(change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
     let mut block: [u8; 512] = archive(&[file("f")])[..512].try_into().unwrap();
     change(&mut block);
     block[148..156].fill(b' ');
@@ -153,7 +161,7 @@ fn raw(change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
 }
 
 /// An extended header with these records.
-fn extended(records: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn extended(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (key, value) in records {
         crate::pax::push(&mut bytes, key.as_bytes(), value);
@@ -279,13 +287,13 @@ fn the_pax_size_is_the_size() {
 fn limits_hold() {
     let bytes = archive(&[file("a"), file("b"), file("c")]);
     for (limits, fits) in [((21, 3), true), ((20, 3), false), ((21, 2), false)] {
-        let limits = crate::Limits { bytes: limits.0, entries: limits.1 };
+        let limits = crate::Limits { bytes: limits.0, entries: limits.1, ..crate::Limits::default() };
         let result = Jail::new().unpack(&bytes, &Options { limits, ..Options::plain() });
         assert_eq!(result.is_ok(), fits, "{result:?}");
     }
     let sparse =
         [extended(&[("GNU.sparse.map", b"0,7"), ("GNU.sparse.size", b"1099511627776")]), bytes].concat();
-    let limits = crate::Limits { bytes: 1 << 30, entries: 10 };
+    let limits = crate::Limits { bytes: 1 << 30, entries: 10, ..crate::Limits::default() };
     let result = Jail::new().unpack(&sparse, &Options { limits, ..Options::plain() });
     assert!(matches!(result, Err(Error::TooLarge { .. })), "{result:?}");
 }

@@ -9,14 +9,15 @@
 //! throw away. Later entries replace earlier ones of the same name, as Docker has it.
 
 use crate::write::{Made, Metadata};
-use crate::{Entry, Error, Kind, Reader, whiteout};
+use crate::{Entry, Error, Guard, Kind, Reader, whiteout};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use sys::root::Root;
+use sys::space::Room;
 
 /// How an archive is meant.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,11 +38,20 @@ pub struct Limits {
     pub bytes: u64,
     /// Entries.
     pub entries: u64,
+    /// Bytes that may be kept in mind until the end: names of directories.
+    pub memory: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { bytes: u64::MAX, entries: 20_000_000 }
+        Limits { bytes: 1 << 40, entries: 10_000_000, memory: 128 << 20 }
+    }
+}
+
+impl Limits {
+    /// How long the archive itself may be: the content and some headers for each entry.
+    pub fn stream(&self) -> u64 {
+        self.entries.saturating_mul(2048).saturating_add(self.bytes)
     }
 }
 
@@ -52,20 +62,22 @@ pub struct Options {
     pub semantics: Semantics,
     /// Whom everything belongs to, whatever the archive says.
     pub owner: Option<(u32, u32)>,
-    /// What it may cost.
+    /// Whether device nodes are made; else they are an error.
+    pub devices: bool,
+    /// What it may cost, besides never all of the disk (see [`sys::space`]).
     pub limits: Limits,
 }
 
 impl Options {
     /// A layer.
     pub fn layer() -> Options {
-        Options { semantics: Semantics::Layer, owner: None, limits: Limits::default() }
+        Options { semantics: Semantics::Layer, owner: None, devices: true, limits: Limits::default() }
     }
 
     /// Files and nothing else; kinds may replace each other.
     pub fn plain() -> Options {
         let semantics = Semantics::Plain { replace_kind: true };
-        Options { semantics, owner: None, limits: Limits::default() }
+        Options { semantics, owner: None, devices: true, limits: Limits::default() }
     }
 }
 
@@ -134,6 +146,7 @@ fn white_out_root(root: &Root, lower: &[Root]) -> std::io::Result<()> {
 /// Unpacks an archive (not compressed) below `root`. Reads up to the archive's end mark and no further than its
 /// buffer.
 pub fn unpack(source: impl Read, root: &Root, options: &Options) -> Result<Stats, Error> {
+    let source = Guard::new(source, options.limits.stream(), || false);
     unpack_buffered(&mut BufReader::with_capacity(256 << 10, source), root, options)
 }
 
@@ -154,19 +167,17 @@ struct Parent {
     setgid: bool,
 }
 
-/// What is set on a directory when nothing is put in it any more.
-struct Late {
-    path: PathBuf,
-    metadata: Metadata,
-}
-
 /// Unpacks entry by entry, for who wants to see them or to do something else with some of them.
 pub struct Unpacker<'a> {
     root: &'a Root,
     options: &'a Options,
     /// Directories that were resolved; emptied whenever something is removed, as only that can change them.
     parents: HashMap<PathBuf, Parent>,
-    late: Vec<Late>,
+    /// What is set on a directory when nothing is put in it any more.
+    late: BTreeMap<PathBuf, Metadata>,
+    /// Bytes of the names in `late` and of implied directories.
+    memory: u64,
+    room: Option<Room>,
     umask: u32,
     is_root: bool,
     stats: Stats,
@@ -178,9 +189,11 @@ const PARENTS_MAX: usize = 64;
 impl<'a> Unpacker<'a> {
     /// Starts below this root.
     pub fn new(root: &'a Root, options: &'a Options) -> Unpacker<'a> {
-        let (parents, late, stats) = (HashMap::new(), Vec::new(), Stats::default());
+        let (parents, late, stats) = (HashMap::new(), BTreeMap::new(), Stats::default());
         let is_root = rustix::process::geteuid().is_root();
-        Unpacker { root, options, parents, late, umask: umask(), is_root, stats }
+        // Without a look at the file system it says itself when it is full.
+        let room = Room::on(root.as_fd()).ok();
+        Unpacker { root, options, parents, late, memory: 0, room, umask: umask(), is_root, stats }
     }
 
     fn is_layer(&self) -> bool {
@@ -197,6 +210,31 @@ impl<'a> Unpacker<'a> {
         if self.stats.bytes > limits.bytes {
             return Err(Error::TooLarge { limit: limits.bytes, unit: "bytes" });
         }
+        if matches!(entry.kind, Kind::Char | Kind::Block) && !self.options.devices {
+            return Err(Error::refused(&entry.path, "is a device, which has no place in this archive"));
+        }
+        match self.room.as_mut().map(Room::take_name) {
+            Some(Err(error)) => Err(Error::entry("make", &entry.path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps a name of a directory in mind, within limits.
+    fn remember(&mut self, path: &Path) -> std::io::Result<()> {
+        self.memory += (path.as_os_str().len() + size_of::<Metadata>()) as u64;
+        if self.memory > self.options.limits.memory {
+            let text = format!("more than {} bytes of names of directories", self.options.limits.memory);
+            return Err(std::io::Error::new(std::io::ErrorKind::QuotaExceeded, text));
+        }
+        Ok(())
+    }
+
+    /// Sets a directory's time and access lists at the end; everything else is set.
+    fn later(&mut self, path: &Path, metadata: Metadata) -> std::io::Result<()> {
+        if !self.late.contains_key(path) {
+            self.remember(path)?;
+        }
+        self.late.insert(path.to_path_buf(), metadata);
         Ok(())
     }
 
@@ -241,16 +279,19 @@ impl<'a> Unpacker<'a> {
         match made {
             Made::Nothing => {}
             Made::File(file) => {
-                crate::write::content(&file, entry, reader)?;
+                crate::write::content(&file, entry, reader, &mut self.room)?;
                 self.stats.xattrs_skipped +=
                     metadata.set(file.as_fd()).map_err(failed("set owner and mode of"))?;
                 metadata.set_times(file.as_fd()).map_err(failed("set the time of"))?;
             }
             Made::Directory(fd) => {
-                // Attributes may be access lists that what is put inside would inherit; the time changes with it.
                 metadata.set_owner_and_mode(fd.as_fd()).map_err(failed("set owner and mode of"))?;
+                // Access lists would be inherited by what is put inside, and the time changes with it.
+                let late = metadata.split_late();
+                self.stats.xattrs_skipped +=
+                    metadata.set_xattrs(fd.as_fd()).map_err(failed("set attributes of"))?;
                 self.stats.unsettled.implied.remove(path);
-                self.late.push(Late { path: path.to_path_buf(), metadata });
+                self.later(path, late).map_err(failed("remember"))?;
             }
             Made::Other(fd) => {
                 self.stats.xattrs_skipped +=
@@ -268,7 +309,8 @@ impl<'a> Unpacker<'a> {
         if !self.is_layer() {
             return Ok(());
         }
-        let metadata = Metadata::of(entry, self.options.owner);
+        let mut metadata = Metadata::of(entry, self.options.owner);
+        let late = metadata.split_late();
         let fd = self
             .root
             .open_with("", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
@@ -276,8 +318,9 @@ impl<'a> Unpacker<'a> {
         metadata
             .set_owner_and_mode(fd.as_fd())
             .map_err(Error::entry("set owner and mode of", &entry.path))?;
-        self.late.push(Late { path: PathBuf::new(), metadata });
-        Ok(())
+        self.stats.xattrs_skipped +=
+            metadata.set_xattrs(fd.as_fd()).map_err(Error::entry("set attributes of", &entry.path))?;
+        self.later(Path::new(""), late).map_err(Error::entry("remember", &entry.path))
     }
 
     /// Makes the object, replacing what is in its place.
@@ -423,6 +466,7 @@ impl<'a> Unpacker<'a> {
             if gone {
                 crate::write::set_opaque(fd.as_fd())?;
             } else if self.is_layer() {
+                self.remember(&prefix)?;
                 self.stats.unsettled.implied.insert(prefix.clone());
             }
         }
@@ -431,9 +475,9 @@ impl<'a> Unpacker<'a> {
 
     /// Sets what is set last: times and attributes of directories.
     pub fn finish(mut self) -> Result<Stats, Error> {
-        for late in &self.late {
+        for (path, metadata) in &self.late {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-            let fd = match self.root.open_with(&late.path, flags, Mode::empty()) {
+            let fd = match self.root.open_with(path, flags, Mode::empty()) {
                 Ok(fd) => fd,
                 // A later entry has replaced it.
                 Err(error)
@@ -441,13 +485,11 @@ impl<'a> Unpacker<'a> {
                 {
                     continue;
                 }
-                Err(error) => return Err(Error::entry("open", &late.path)(error)),
+                Err(error) => return Err(Error::entry("open", path)(error)),
             };
-            self.stats.xattrs_skipped += late
-                .metadata
-                .set_xattrs(fd.as_fd())
-                .map_err(Error::entry("set attributes of", &late.path))?;
-            late.metadata.set_times(fd.as_fd()).map_err(Error::entry("set the time of", &late.path))?;
+            self.stats.xattrs_skipped +=
+                metadata.set_xattrs(fd.as_fd()).map_err(Error::entry("set attributes of", path))?;
+            metadata.set_times(fd.as_fd()).map_err(Error::entry("set the time of", path))?;
         }
         Ok(self.stats)
     }

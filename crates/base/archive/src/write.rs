@@ -12,6 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use sys::root::Root;
+use sys::space::Room;
+
+/// Attributes that are access lists.
+const ACCESS_LISTS: &[u8] = b"system.posix_acl_";
 
 /// What was made, open.
 pub(crate) enum Made {
@@ -108,17 +112,25 @@ pub(crate) fn set_opaque(directory: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Writes the data of the current entry into its file.
-pub(crate) fn content<R: BufRead>(file: &File, entry: &Entry, reader: &mut Reader<R>) -> Result<(), Error> {
+pub(crate) fn content<R: BufRead>(
+    file: &File,
+    entry: &Entry,
+    reader: &mut Reader<R>,
+    room: &mut Option<Room>,
+) -> Result<(), Error> {
     let failed = || Error::entry("write", &entry.path);
+    let mut take = |bytes: usize| room.as_mut().map_or(Ok(()), |room| room.take(bytes as u64));
     let Some(segments) = &entry.sparse else {
         let mut writer = file;
-        return reader.copy_data(u64::MAX, |piece| writer.write_all(piece).map_err(failed()));
+        return reader.copy_data(u64::MAX, |piece| {
+            take(piece.len()).and_then(|()| writer.write_all(piece)).map_err(failed())
+        });
     };
     file.set_len(entry.size).map_err(failed())?;
     for segment in segments {
         let mut offset = segment.offset;
         reader.copy_data(segment.length, |piece| {
-            file.write_all_at(piece, offset).map_err(failed())?;
+            take(piece.len()).and_then(|()| file.write_all_at(piece, offset)).map_err(failed())?;
             offset += piece.len() as u64;
             Ok(())
         })?;
@@ -176,6 +188,14 @@ impl Metadata {
             time: Some(Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }),
             ..Metadata::directory(stat.st_uid, stat.st_gid)
         }
+    }
+
+    /// Takes out what is set on a directory when nothing is put in it any more: the time and access lists.
+    pub(crate) fn split_late(&mut self) -> Metadata {
+        let is_list = |name: &OsStr| name.as_bytes().starts_with(ACCESS_LISTS);
+        let (late, now) = std::mem::take(&mut self.xattrs).into_iter().partition(|(name, _)| is_list(name));
+        self.xattrs = now;
+        Metadata { time: self.time, xattrs: late, ..Metadata::directory(self.uid, self.gid) }
     }
 
     /// Sets all but the times on an open file; how many attributes were refused.

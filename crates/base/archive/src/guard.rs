@@ -1,0 +1,34 @@
+//! A stream that ends with an error when it is longer than allowed or nobody wants it any more: a kilobyte can decompress to
+//! hours of zeros.
+
+use crate::Error;
+use std::io::{self, Read};
+
+/// Reads from another stream within limits. Whether it is still wanted is asked at each read.
+pub struct Guard<R, F> {
+    inner: R,
+    limit: u64,
+    left: u64,
+    is_over: F,
+}
+
+impl<R: Read, F: Fn() -> bool> Guard<R, F> {
+    /// At most `limit` bytes, as long as `is_over` says no.
+    pub fn new(inner: R, limit: u64, is_over: F) -> Guard<R, F> {
+        Guard { inner, limit, left: limit, is_over }
+    }
+}
+
+impl<R: Read, F: Fn() -> bool> Read for Guard<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.is_over)() {
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
+        let count = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(count as u64)
+            .ok_or_else(|| io::Error::other(Error::TooLarge { limit: self.limit, unit: "bytes" }))?;
+        Ok(count)
+    }
+}
