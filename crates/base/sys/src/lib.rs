@@ -14,3 +14,4 @@ pub mod netns;
 pub mod root;
 pub mod signal;
 pub mod socket;
+pub mod space;
