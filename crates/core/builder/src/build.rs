@@ -6,7 +6,7 @@ use crate::graph::Graph;
 use crate::lower::{self, ImageKey, Inputs, Lowered};
 use crate::progress::Progress;
 use crate::request::{
-    Built, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
+    Built, CancelToken, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
 };
 use crate::session::{ContextTree, Output, Session, SourceFile, io_error, make_private};
 use crate::solve::{self, Once};
@@ -31,7 +31,7 @@ pub fn build(
     let progress = Progress::new(progress);
     let lease =
         env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let root = open_context(&lease, context, &progress)?;
+    let root = open_context(&lease, context, &progress, &request.cancel)?;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
     let options = dockerfile::Options { strict: request.strict };
     let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
@@ -75,7 +75,12 @@ pub fn build(
 }
 
 /// The context as a directory; an archive is unpacked below the lease.
-fn open_context(lease: &Lease, context: Context, progress: &Progress<'_>) -> Result<Root, Error> {
+fn open_context(
+    lease: &Lease,
+    context: Context,
+    progress: &Progress<'_>,
+    cancel: &CancelToken,
+) -> Result<Root, Error> {
     match context {
         Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
         Context::Empty => {
@@ -89,8 +94,9 @@ fn open_context(lease: &Lease, context: Context, progress: &Progress<'_>) -> Res
             make_private(&path)?;
             let root = Root::open(&path).map_err(io_error("open", &path))?;
             let stream = archive::decompress(stream).map_err(|e| Error::Context(e.into()))?;
-            archive::unpack(stream, &root, &archive::Options::plain())
-                .map_err(|e| Error::Context(e.into()))?;
+            let options = archive::Options { devices: false, ..archive::Options::plain() };
+            let stream = archive::Guard::new(stream, options.limits.stream(), || cancel.is_cancelled());
+            archive::unpack(stream, &root, &options).map_err(|e| Error::Context(e.into()))?;
             step.done();
             Ok(root)
         }

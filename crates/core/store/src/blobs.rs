@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use sys::space::Room;
 
 /// A blob that is being written. Dropping it before [`BlobWriter::commit`] throws it away.
 pub struct BlobWriter<'l> {
@@ -19,6 +20,7 @@ pub struct BlobWriter<'l> {
     /// None where whoever writes checks the digest himself.
     hash: Option<Sha256>,
     length: u64,
+    room: Room,
     committed: bool,
 }
 
@@ -38,8 +40,9 @@ impl Store {
         let path = lease.scratch();
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
         let file = options.open(&path).map_err(Error::io("make", &path))?;
+        let room = Room::on(&file).map_err(Error::io("look at", &path))?;
         let store = self.clone();
-        Ok(BlobWriter { lease, store, path, file, hash, length: 0, committed: false })
+        Ok(BlobWriter { lease, store, path, file, hash, length: 0, room, committed: false })
     }
 
     /// Keeps these bytes.
@@ -165,6 +168,7 @@ impl BlobWriter<'_> {
 
 impl Write for BlobWriter<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.room.take(buffer.len() as u64)?;
         let count = self.file.write(buffer)?;
         if let Some(hash) = &mut self.hash {
             hash.update(&buffer[..count]);

@@ -89,9 +89,10 @@ impl Store {
         let root = Root::open(&files).map_err(Error::io("open", &files))?;
         let failed = Error::archive("unpack");
         let diff = archive::decompress(diff).map_err(archive::Error::Read).map_err(failed)?;
-        let (stats, sum) = archive::read_ahead(diff, |ahead| {
+        let options = Options { limits: self.limits(), ..Options::layer() };
+        let (stats, sum) = archive::read_ahead(lease.guard(diff), |ahead| {
             let mut hashing = HashingReader::new(ahead);
-            let stats = archive::unpack_buffered(&mut hashing, &root, &Options::layer())?;
+            let stats = archive::unpack_buffered(&mut hashing, &root, &options)?;
             // The digest is of all of the stream, also of what follows the end mark.
             archive::drain(&mut hashing).map_err(archive::Error::Read)?;
             Ok((stats, hashing.finish().0))

@@ -6,13 +6,15 @@
 //! dies → the next collection takes all of it away.
 
 use crate::{Error, Store};
+use archive::Guard;
 use oci::Digest;
 use rustix::fs::FlockOperation;
 use state::leases;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Keeps what it pins from being collected until it is dropped.
@@ -20,6 +22,8 @@ pub struct Lease {
     store: Store,
     id: String,
     next: AtomicU64,
+    /// Says that nobody waits for the work any more.
+    is_over: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     _lock: File,
 }
 
@@ -48,7 +52,13 @@ impl Store {
                 continue;
             }
             self.db().write_fleeting(|tx| leases::add(tx, &id, purpose))?;
-            return Ok(Lease { store: self.clone(), id, next: AtomicU64::new(0), _lock: file });
+            return Ok(Lease {
+                store: self.clone(),
+                id,
+                next: AtomicU64::new(0),
+                is_over: OnceLock::new(),
+                _lock: file,
+            });
         }
     }
 }
@@ -62,6 +72,17 @@ impl Lease {
     /// Holds on to this blob, manifest or chain id, whether it is there or not.
     pub fn pin(&self, target: &Digest) -> Result<(), Error> {
         Ok(self.store.db().write_fleeting(|tx| leases::pin(tx, &self.id, target))?)
+    }
+
+    /// Stops the unpacking for this lease as soon as `is_over` says so. The first call counts.
+    pub fn stop_when(&self, is_over: impl Fn() -> bool + Send + Sync + 'static) {
+        self.is_over.get_or_init(|| Box::new(is_over));
+    }
+
+    /// A decompressed archive that ends with an error when it is longer than a layer may be, or unwanted.
+    pub fn guard<R: Read>(&self, archive: R) -> Guard<R, impl Fn() -> bool + Send> {
+        let is_over = || self.is_over.get().is_some_and(|is_over| is_over());
+        Guard::new(archive, self.store.limits().stream(), is_over)
     }
 
     /// A new name below `ingest`: what is made there goes with the lease.

@@ -42,6 +42,7 @@ pub use layers::{Layer, Unpacked};
 pub use lease::Lease;
 pub use usage::Usage;
 
+use archive::Limits;
 use oci::Digest;
 use state::Db;
 use std::fs::DirBuilder;
@@ -58,6 +59,7 @@ pub struct Store {
 struct Shared {
     root: PathBuf,
     db: Db,
+    limits: Limits,
 }
 
 const DIRECTORIES: [&str; 5] = ["blobs/sha256", "blobs/sha512", "layers", "ingest", "leases"];
@@ -65,6 +67,11 @@ const DIRECTORIES: [&str; 5] = ["blobs/sha256", "blobs/sha512", "layers", "inges
 impl Store {
     /// Opens the store below `root` and makes its directories if they are missing.
     pub fn open(root: impl AsRef<Path>, db: &Db) -> Result<Store, Error> {
+        Store::open_limited(root, db, Limits::default())
+    }
+
+    /// Opens the store; a layer may cost so much.
+    pub fn open_limited(root: impl AsRef<Path>, db: &Db, limits: Limits) -> Result<Store, Error> {
         let root = root.as_ref().to_path_buf();
         for directory in DIRECTORIES {
             let path = root.join(directory);
@@ -77,12 +84,17 @@ impl Store {
                     .map_err(Error::io("make", &path))?;
             }
         }
-        Ok(Store { shared: Arc::new(Shared { root, db: db.clone() }) })
+        Ok(Store { shared: Arc::new(Shared { root, db: db.clone(), limits }) })
     }
 
     /// The platform's root directory.
     pub fn root(&self) -> &Path {
         &self.shared.root
+    }
+
+    /// What a layer may cost.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
     }
 
     /// The database that has the references.

@@ -306,6 +306,7 @@ impl Job<'_, '_> {
         };
         let stream = archive::decompress(file).map_err(|e| bad(e.into()))?;
         let options = archive::Options { owner: writer.owner, ..archive::Options::plain() };
+        let stream = archive::Guard::new(stream, options.limits.stream(), || self.session.stopped());
         archive::unpack(stream, &root, &options).map_err(|e| bad(e.into()))?;
         Ok(true)
     }

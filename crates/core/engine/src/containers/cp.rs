@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use api::containers::{ArchivePutOptions, PathStat, go_mode};
 use api::time;
-use archive::{Limits, Options, Packer, Semantics, Tree, pack_tree, unpack};
+use archive::{Options, Packer, Semantics, Tree, pack_tree, unpack};
 use bytes::Bytes;
 use futures_util::Stream;
 use rustix::fs::{FileType, Stat};
@@ -112,7 +112,7 @@ pub async fn archive_put(
             let target = place.root.open_root(&place.path).during("open the directory")?;
             let owner = owner(&place.root, &record, options.copy_uid_gid)?;
             let semantics = Semantics::Plain { replace_kind: !options.no_overwrite_dir_non_dir };
-            let unpacking = Options { semantics, owner, limits: Limits::default() };
+            let unpacking = Options { semantics, owner, ..Options::plain() };
             let source = archive::decompress(reader).during("read the archive")?;
             unpack(source, &target, &unpacking).map_err(|e| Error::invalid(crate::error::chain(&e)))?;
             events::emit_container(engine, "extract-to-dir", &record, &[]);

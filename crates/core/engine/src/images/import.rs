@@ -47,6 +47,7 @@ fn import_blocking(
 
     let store = engine.store();
     let lease = store.lease("import")?;
+    report.stops(&lease);
     // The archive's own bytes are not kept, so the layer gets the digest of the archive that packing it gives.
     let unpacked = store.repack(store.unpack(&lease, archive)?)?;
     let layer = store.publish(&lease, None, unpacked)?;

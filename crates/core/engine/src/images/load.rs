@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, Read};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use api::JsonMessage;
@@ -38,8 +39,9 @@ pub async fn load(
         .blocking(move |engine| {
             let store = engine.store();
             let lease = store.lease("load")?;
+            report.stops(&lease);
             let scratch = lease.scratch();
-            std::fs::create_dir(&scratch).during("make a scratch directory")?;
+            std::fs::DirBuilder::new().mode(0o700).create(&scratch).during("make a scratch directory")?;
             let root = Root::open(&scratch).during("open the scratch directory")?;
             spool(store, &lease, &root, reader)?;
             let load = Load { engine, store, lease: &lease, root, report: &report, quiet };
@@ -51,8 +53,9 @@ pub async fn load(
 /// Takes the archive apart: blobs of a layout go to the store, all else to the scratch directory.
 fn spool(store: &Store, lease: &Lease, root: &Root, source: impl Read + Send) -> Result<()> {
     let source = archive::decompress(source).during("read the archive")?;
-    archive::read_ahead(source, |ahead| {
-        let options = Options::plain();
+    archive::read_ahead(lease.guard(source), |ahead| {
+        // It has documents and archives: nobody ever asks for a device of it.
+        let options = Options { devices: false, limits: store.limits(), ..Options::plain() };
         let mut unpacker = Unpacker::new(root, &options);
         let mut reader = archive::Reader::new(&mut *ahead);
         while let Some(entry) = reader.next_entry().map_err(unreadable)? {

@@ -133,6 +133,7 @@ impl Pull {
 
         let purpose = format!("pull {}", reference.familiar());
         let lease = Arc::new(self.engine.blocking(move |engine| Ok(engine.store().lease(&purpose)?)).await?);
+        self.report.stops(&lease);
         let chosen = self.choose(&lease, &repository, &target, bytes, reference).await?;
         let config = self.config(&lease, &repository, &chosen.manifest, reference).await?;
         self.check_platform(&config, reference)?;

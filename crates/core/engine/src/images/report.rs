@@ -2,6 +2,7 @@
 
 use api::JsonMessage;
 use api::common::Progress;
+use store::Lease;
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{Error, Result};
@@ -15,6 +16,12 @@ pub(crate) struct Report {
 impl Report {
     pub fn new(sender: Sender<JsonMessage>) -> Report {
         Report { sender }
+    }
+
+    /// Unpacking for this lease ends when the client goes away.
+    pub fn stops(&self, lease: &Lease) {
+        let sender = self.sender.clone();
+        lease.stop_when(move || sender.is_closed());
     }
 
     /// Sends a line from synchronous work.
