@@ -1,6 +1,8 @@
-//! `cargo xtask bench [start]`: figures to quote, with the peers that are installed beside us in the same run.
+//! `cargo xtask bench [start|memory]`: figures to quote, with the peers that are installed beside us in the same run.
 //!
 //! Timing decides no test; it is printed.
+
+mod memory;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,8 +18,10 @@ const RUNS: usize = 30;
 /// Measures what is asked for, or everything.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match arguments.first().map(String::as_str) {
-        None | Some("start") => start(),
-        Some(other) => bail!("unknown benchmark {other:?}; known is start"),
+        None => start().and_then(|()| memory::run()),
+        Some("start") => start(),
+        Some("memory") => memory::run(),
+        Some(other) => bail!("unknown benchmark {other:?}; known are start and memory"),
     }
 }
 
