@@ -24,7 +24,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -80,6 +80,9 @@ const LISTENER: u8 = 6;
 pub struct Spawn<'a> {
     /// Namespaces to make, of `CLONE_NEW*`.
     pub namespaces: u64,
+    /// A user namespace to be born in: it will own the namespaces that are made. A process of its own enters it first,
+    /// clones for us, and is gone.
+    pub user: Option<BorrowedFd<'a>>,
     /// A cgroup v2 directory to be born in (Linux 5.7).
     pub cgroup: Option<BorrowedFd<'a>>,
     pub steps: &'a [Step],
@@ -130,6 +133,13 @@ pub fn spawn(request: &Spawn<'_>) -> io::Result<Child> {
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     let blocked = BlockedSignals::all()?;
+    if let Some(user) = request.user {
+        args.flags |= libc::CLONE_PARENT as u64;
+        args.exit_signal = 0;
+        let ends = [theirs.as_raw_fd(), ours.as_raw_fd()];
+        let (pid, pidfd) = within(user, &mut args, &mut pidfd, ends, request.steps)?;
+        return Ok(Child { pid, pidfd: Some(pidfd), control: ours });
+    }
     // SAFETY: without CLONE_VM the child has its own copy of the memory and this stack. It calls `run::child`
     // only, which makes system calls on memory that exists already and never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
@@ -144,6 +154,62 @@ pub fn spawn(request: &Spawn<'_>) -> io::Result<Child> {
     // SAFETY: CLONE_PIDFD has stored a new descriptor here, which nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child { pid: pid as i32, pidfd: Some(pidfd), control: ours })
+}
+
+/// Clones from within a user namespace. The process in between shares our table of descriptors, which is how the pidfd gets
+/// to us; the child is ours by CLONE_PARENT.
+fn within(
+    user: BorrowedFd<'_>,
+    args: &mut CloneArgs,
+    pidfd: &mut libc::c_int,
+    [theirs, ours]: [RawFd; 2],
+    steps: &[Step],
+) -> io::Result<(i32, OwnedFd)> {
+    let (answer, said) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let mut between: libc::c_int = -1;
+    let first = CloneArgs {
+        flags: (libc::CLONE_PIDFD | libc::CLONE_FILES) as u64,
+        pidfd: &raw mut between as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: as in `spawn`: copies of memory and stack, and system calls on what exists already.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const first, size_of::<CloneArgs>()) };
+    if pid == 0 {
+        let result = (|| {
+            // SAFETY: numbers only.
+            run::check(unsafe { libc::syscall(libc::SYS_setns, user.as_raw_fd(), libc::CLONE_NEWUSER) })?;
+            // SAFETY: as above, for the child itself.
+            match run::check(unsafe {
+                libc::syscall(libc::SYS_clone3, &raw const *args, size_of::<CloneArgs>())
+            })? {
+                0 => run::child(theirs, ours, steps),
+                pid => Ok([pid as i32, *pidfd]),
+            }
+        })();
+        let words = result.unwrap_or_else(|errno: Errno| [-errno.raw_os_error(), -1]);
+        let [[a, b, c, d], [e, f, g, h]] = words.map(i32::to_ne_bytes);
+        let _ = rustix::io::write(&said, &[a, b, c, d, e, f, g, h]);
+        run::exit();
+    }
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: CLONE_PIDFD has stored a new descriptor here, which nobody else owns.
+    let between = unsafe { OwnedFd::from_raw_fd(between) };
+    wait(between.as_fd())?;
+    let mut bytes = [0u8; 8];
+    rustix::fs::fcntl_setfl(&answer, rustix::fs::OFlags::NONBLOCK)?;
+    if rustix::io::read(&answer, &mut bytes)? != bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let [a, b, c, d, e, f, g, h] = bytes;
+    let (pid, pidfd) = (i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]));
+    if pid < 0 {
+        return Err(io::Error::from_raw_os_error(-pid));
+    }
+    // SAFETY: the kernel has put this descriptor into our table, and nobody else knows of it.
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
 impl Child {

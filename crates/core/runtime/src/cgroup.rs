@@ -31,6 +31,7 @@ pub use events::OomEvents;
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryStats, PidsStats, Stats};
 
 use layout::Layout;
+pub(crate) use layout::unescape;
 use settings::Setting;
 
 /// A refused control group operation.
@@ -42,6 +43,8 @@ pub enum Error {
     Path { path: String },
     #[error("invalid device rule {rule}")]
     Device { rule: String },
+    #[error("invalid limits: {reason}")]
+    Limits { reason: String },
 }
 
 fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
@@ -170,6 +173,8 @@ impl Cgroup {
     /// Sets limits, also of a running container; `None` fields stay as they are. Gives warnings.
     pub fn apply(&self, resources: &Resources) -> Result<Vec<String>, Error> {
         let mut warnings = Vec::new();
+        settings::check(resources).map_err(|reason| Error::Limits { reason })?;
+        self.check_usage(resources)?;
         if !resources.devices.is_empty() {
             match (self.v1_dir("devices"), self.v2_dir()) {
                 (Some(dir), _) => devices::apply_v1(&dir, &resources.devices)?,
@@ -183,12 +188,14 @@ impl Cgroup {
         let available = available.and_then(Result::ok).unwrap_or_default();
         let in_v1 = |s: &&Setting| self.layout.v1(s.controller).is_some();
         let in_v2 = |s: &&Setting| available.split_whitespace().any(|c| c == s.controller);
-        // Version 1 calls its block device controller blkio, version 2 io.
+        // Version 1 calls its block device controller blkio, version 2 io; and what version 2 has no word for is not
+        // missing where version 1 has.
         let served = |s: &&Setting| in_v1(s) || (s.controller == "io" && self.layout.v1("blkio").is_some());
         self.write_all(v1.iter().filter(in_v1), &mut warnings)?;
         for setting in v2.iter().filter(|s| !served(s)) {
             match (in_v2(&setting), self.v2_dir()) {
                 (true, Some(dir)) => set(&dir, setting, &mut warnings)?,
+                _ if setting.extra => {}
                 _ => discarded(setting, &mut warnings),
             }
         }
@@ -203,6 +210,32 @@ impl Cgroup {
             warnings.push("cgroup version 2 is not mounted: unified settings are discarded".to_owned());
         }
         Ok(warnings)
+    }
+
+    /// Where it is asked for (`checkBeforeUpdate`), a memory limit below what is in use is refused: the kernel would take
+    /// it and kill.
+    fn check_usage(&self, resources: &Resources) -> Result<(), Error> {
+        let Some(memory) =
+            resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true))
+        else {
+            return Ok(());
+        };
+        let (dir, used, swapped) = match self.v1_dir("memory") {
+            Some(dir) => (Some(dir), "memory.usage_in_bytes", None),
+            None => (self.v2_dir(), "memory.current", Some("memory.swap.current")),
+        };
+        let Some(dir) = dir else { return Ok(()) };
+        let number =
+            |file: &str| -> Option<i64> { fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok() };
+        let usage = number(used).unwrap_or_default();
+        let all = usage + swapped.and_then(number).unwrap_or_default();
+        for (limit, usage, what) in [(memory.limit, usage, "memory"), (memory.swap, all, "memory+swap")] {
+            if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit < usage) {
+                let reason = format!("rejecting {what} limit {limit} because of usage {usage}");
+                return Err(Error::Limits { reason });
+            }
+        }
+        Ok(())
     }
 
     fn write_all<'s>(
@@ -378,13 +411,31 @@ impl Cgroup {
 }
 
 fn set(dir: &Path, setting: &Setting, warnings: &mut Vec<String>) -> Result<(), Error> {
-    match write(&dir.join(&setting.file), &setting.value) {
-        Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::NotFound && dir.is_dir() => {
-            discarded(setting, warnings);
+    if setting.file.is_empty() {
+        discarded(setting, warnings);
+        return Ok(());
+    }
+    let missing = |e: &Error| matches!(e, Error::Call { source, .. } if lacks(source)) && dir.is_dir();
+    let mut written = write(&dir.join(&setting.file), &setting.value);
+    if let (Err(e), Some((file, value))) = (&written, &setting.instead)
+        && missing(e)
+    {
+        written = write(&dir.join(file), value);
+    }
+    match written {
+        Err(e) if missing(&e) => {
+            if !setting.extra {
+                discarded(setting, warnings);
+            }
             Ok(())
         }
         other => other,
     }
+}
+
+/// No such file, or one that is a relic.
+fn lacks(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::EOPNOTSUPP)
 }
 
 fn discarded(setting: &Setting, warnings: &mut Vec<String>) {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use oci::runtime::{Hooks, Linux, NamespaceType, Process, Spec};
+use oci::runtime::{DeviceRule, Hooks, Linux, Process};
 use rustix::mount::MountAttrFlags;
 use sys::child::{Step, Target};
 use sys::root::Root;
@@ -16,14 +16,27 @@ use crate::mounts::{self, Scene};
 use crate::namespaces::Namespaces;
 use crate::plan::{Label, Plan, c_string};
 use crate::process::{self, Request};
-use crate::{Create, Created, Error, Stdio, home, sysctl};
+use crate::seccomp::agent::Agent;
+use crate::{Create, Created, Error, Stdio, home, memory_policy, net_devices, resctrl, sysctl, validate};
+
+/// Where a container stands that is started by another process than the one that has created it.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub go: OwnedFd,
+    pub said: OwnedFd,
+}
 
 /// Sets a container up, blocked just before its program.
 pub fn create(request: Create<'_>) -> Result<Created, Error> {
-    let (process, linux) = check(request.spec)?;
+    set_up(request, None)
+}
+
+/// As [`create`]; with a gate, [`Created::leave`] takes the place of [`Created::start`].
+pub(crate) fn set_up(request: Create<'_>, gate: Option<Gate>) -> Result<Created, Error> {
+    let (process, linux) = validate::check(request.spec)?;
     let mut warnings = Vec::new();
     let cgroup = make_cgroup(linux, &mut warnings)?;
-    match assemble(request, process, linux, cgroup.as_ref(), warnings) {
+    match assemble(request, gate, process, linux, cgroup.as_ref(), warnings) {
         Ok(mut created) => {
             created.cgroup = cgroup;
             Ok(created)
@@ -38,28 +51,6 @@ pub fn create(request: Create<'_>) -> Result<Created, Error> {
     }
 }
 
-/// The parts that no container can do without.
-fn check(spec: &Spec) -> Result<(&Process, &Linux), Error> {
-    let bad = |reason: &str| Error::Spec { reason: reason.to_owned() };
-    let process = spec.process.as_ref().ok_or_else(|| bad("there is no process"))?;
-    let linux = spec.linux.as_ref().ok_or_else(|| bad("there is no linux part"))?;
-    process::check(process)?;
-    match linux.namespaces.iter().find(|n| n.typ == NamespaceType::Mount) {
-        None => return Err(bad("a root file system needs a mount namespace")),
-        Some(namespace) if namespace.path.is_some() => {
-            return Err(Error::Unsupported { what: "joining a mount namespace".to_owned() });
-        }
-        Some(_) => {}
-    }
-    let has = |typ| linux.namespaces.iter().any(|n| n.typ == typ);
-    let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
-    if named && !has(NamespaceType::Uts) {
-        return Err(bad("unable to set hostname without a private UTS namespace"));
-    }
-    sysctl::check(linux)?;
-    Ok((process, linux))
-}
-
 fn make_cgroup(linux: &Linux, warnings: &mut Vec<String>) -> Result<Option<Cgroup>, Error> {
     if linux.cgroups_path.is_empty() {
         return Ok(None);
@@ -70,9 +61,13 @@ fn make_cgroup(linux: &Linux, warnings: &mut Vec<String>) -> Result<Option<Cgrou
         warnings.push("no control groups are mounted here: limits are discarded".to_owned());
         return Ok(None);
     }
-    let applied = cgroup.create().and_then(|()| match &linux.resources {
-        Some(resources) => cgroup.apply(resources),
-        None => Ok(Vec::new()),
+    let applied = cgroup.create().and_then(|()| {
+        let mut resources = linux.resources.clone().unwrap_or_default();
+        // Without rules a container has the devices that every container has, and not all of the machine's.
+        if resources.devices.is_empty() {
+            resources.devices.push(DeviceRule { access: "rwm".to_owned(), ..DeviceRule::default() });
+        }
+        cgroup.apply(&resources)
     });
     match applied {
         Ok(found) => warnings.extend(found),
@@ -85,20 +80,22 @@ fn make_cgroup(linux: &Linux, warnings: &mut Vec<String>) -> Result<Option<Cgrou
 }
 
 fn assemble(
-    request: Create<'_>,
+    mut request: Create<'_>,
+    gate: Option<Gate>,
     process: &Process,
     linux: &Linux,
     cgroup: Option<&Cgroup>,
     warnings: Vec<String>,
 ) -> Result<Created, Error> {
     let spec = request.spec;
+    let stdio = std::mem::replace(&mut request.stdio, Stdio::Null);
     let subject = hooks::subject(request.id, spec, request.bundle);
     let no_hooks = Hooks::default();
     let hooks = spec.hooks.as_ref().unwrap_or(&no_hooks);
     let mut plan = Plan { warnings, ..Plan::default() };
     let mut namespaces = Namespaces::plan(linux, request.netns)?;
     let makes_user = namespaces.clone & libc::CLONE_NEWUSER as u64 != 0;
-    let tree = match request.mounted {
+    let tree = match request.mounted.take() {
         Some(tree) => tree,
         None => mounts::rootfs(&request.rootfs)?,
     };
@@ -115,18 +112,34 @@ fn assemble(
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
     };
+    if namespaces.shares_pids() {
+        process::hide(&mut plan);
+    }
     process::begin(cgroup, &mut plan)?;
     namespaces.steps(&mut plan);
+    let early = linux.intel_rdt.is_some() || !linux.net_devices.is_empty();
+    if early {
+        plan.push("wait for what only the parent can do", Step::Sync);
+    }
     process::session(&mut plan);
     time_offsets(linux, &mut plan)?;
-    file_systems(&scene, hooks, &subject, tree, request.stdio, process, &mut plan)?;
-    kernel_settings(spec, linux, process, &mut plan)?;
+    file_systems(&scene, hooks, &subject, tree, stdio, process, &mut plan)?;
+    kernel_settings(&request, linux, process, &mut plan)?;
     process::finish(&process_request, &mut plan, |plan| {
+        if let Some(Gate { go, said }) = gate {
+            plan.labeled(Label::Gate, Step::Gate { go, said });
+        }
         subject.plan("startContainer", &hooks.start_container, "created", plan)
     })?;
     let maps = makes_user.then_some((linux.uid_mappings.as_slice(), linux.gid_mappings.as_slice()));
-    let parent = Parent { cgroup, maps, oom_score_adj: process.oom_score_adj };
+    let agent = linux.seccomp.as_ref().map(|profile| Agent::new(profile, subject.document("creating", None)));
+    let parent = Parent { cgroup, maps, oom_score_adj: process.oom_score_adj, agent };
+    let mut first = early;
     let mut waiting = launch(&namespaces, plan, &parent, |pid| {
+        if std::mem::take(&mut first) {
+            linux.intel_rdt.as_ref().map_or(Ok(()), |rdt| resctrl::join(rdt, request.id, pid))?;
+            return net_devices::give(linux, pid);
+        }
         subject.run("prestart", &hooks.prestart, "creating", Some(pid))?;
         subject.run("createRuntime", &hooks.create_runtime, "creating", Some(pid))
     })?;
@@ -208,7 +221,13 @@ fn file_systems(
 }
 
 /// Names, sysctls, labels, personality; then the pivot.
-fn kernel_settings(spec: &Spec, linux: &Linux, process: &Process, plan: &mut Plan) -> Result<(), Error> {
+fn kernel_settings(
+    request: &Create<'_>,
+    linux: &Linux,
+    process: &Process,
+    plan: &mut Plan,
+) -> Result<(), Error> {
+    let spec = request.spec;
     if !spec.hostname.is_empty() {
         plan.push("set hostname", Step::Hostname(spec.hostname.clone().into_bytes()));
     }
@@ -230,11 +249,31 @@ fn kernel_settings(spec: &Spec, linux: &Linux, process: &Process, plan: &mut Pla
         };
         plan.push("set personality", Step::Personality { domain });
     }
-    plan.push("pivot_root", Step::Pivot);
+    if let Some(policy) = &linux.memory_policy {
+        memory_policy::plan(policy, plan)?;
+    }
+    if request.no_pivot {
+        enter(plan)?;
+    } else {
+        plan.push("pivot_root", Step::Pivot);
+    }
     // Only now: a shared mount can be no one's new root.
     if let Some((propagation, recursive)) = mounts::root_propagation(&linux.rootfs_propagation)? {
         let step = Step::SetAttr { slot: None, set: 0, propagation, recursive };
         plan.push("set the root's propagation", step);
     }
+    Ok(())
+}
+
+/// Enters the root file system without a pivot. A procfs or sysfs of the machine that stayed reachable would let a user
+/// namespace in the container mount a whole one of its own.
+fn enter(plan: &mut Plan) -> Result<(), Error> {
+    let attempt = "read /proc/self/mountinfo";
+    let text = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|source| Error::Call { attempt: attempt.to_owned(), source })?;
+    for path in mounts::full_of_knobs(&text) {
+        plan.push(format!("hide {path}"), Step::Hide { path: c_string(path, "a mount point")? });
+    }
+    plan.push("enter the root file system", Step::Chroot);
     Ok(())
 }

@@ -17,6 +17,9 @@ pub enum Error {
     /// Something that this machine or this runtime does not offer.
     #[error("{what} is not supported")]
     Unsupported { what: String },
+    /// A label of a security module that is not there.
+    #[error("unable to apply {what}: {reason}")]
+    Label { what: String, reason: String },
     /// A mount of the specification.
     #[error("error mounting {source_path:?} to rootfs at {destination:?}: {reason}")]
     Mount { source_path: PathBuf, destination: PathBuf, reason: String, errno: i32 },
@@ -26,6 +29,9 @@ pub enum Error {
     /// A call of this process.
     #[error("{attempt}")]
     Call { attempt: String, source: io::Error },
+    /// A network device of the machine that could not be moved.
+    #[error("move network device {device:?} into the container")]
+    NetDevice { device: String, source: sys::netlink::Error },
     #[error("mount the root file system")]
     Rootfs { source: sys::mount::Error },
     #[error("control group {path}")]

@@ -1,5 +1,6 @@
 //! `exec`: one more process in a running container, hardened as its init is.
 
+use oci::runtime::CpuAffinity;
 use sys::child::Step;
 use sys::root::Root;
 
@@ -8,6 +9,7 @@ use crate::launch::{Parent, launch};
 use crate::namespaces::Namespaces;
 use crate::plan::Plan;
 use crate::process::{self, Request};
+use crate::seccomp::agent::Agent;
 use crate::{Error, Exec, Running, home};
 
 /// Runs a process in a running container.
@@ -26,10 +28,12 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
     };
-    // The container's processes see this one as soon as it lives in their pid namespace. Until it executes
-    // its program nobody there may trace it or look at its descriptors.
-    plan.push("hide from tracers", Step::Dumpable(false));
-    process::begin(Some(request.cgroup), &mut plan)?;
+    process::hide(&mut plan);
+    let no_affinity = CpuAffinity::default();
+    let affinity = process.exec_cpu_affinity.as_ref().unwrap_or(&no_affinity);
+    process::affinity(&affinity.initial, &mut plan)?;
+    process::begin(request.cgroup, &mut plan)?;
+    process::affinity(&affinity.finally, &mut plan)?;
     namespaces.steps(&mut plan);
     process::session(&mut plan);
     plan.push("open the root directory", Step::OpenRoot);
@@ -39,7 +43,9 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
         process::labels(process, &mut plan)?;
     }
     process::finish(&process_request, &mut plan, |_| Ok(()))?;
-    let parent = Parent { cgroup: Some(request.cgroup), maps: None, oom_score_adj: process.oom_score_adj };
+    let agent = request.seccomp.zip(request.container);
+    let agent = agent.map(|(profile, container)| Agent::new(profile, container.clone()));
+    let parent = Parent { cgroup: request.cgroup, maps: None, oom_score_adj: process.oom_score_adj, agent };
     let mut waiting = launch(&namespaces, plan, &parent, |_| Ok(()))?;
     resize(process, waiting.master.as_ref());
     let (pid, master) = (waiting.pid(), waiting.master.take());

@@ -24,16 +24,19 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    fn state(&self, status: &str, pid: Option<i32>) -> Result<String, Error> {
-        let state = State {
+    pub fn document(&self, status: &str, pid: Option<i32>) -> State {
+        State {
             oci_version: oci::runtime::VERSION.to_owned(),
             id: self.id.clone(),
             status: status.to_owned(),
             pid,
             bundle: self.bundle.clone(),
             annotations: self.annotations.clone(),
-        };
-        serde_json::to_string(&state)
+        }
+    }
+
+    fn state(&self, status: &str, pid: Option<i32>) -> Result<String, Error> {
+        serde_json::to_string(&self.document(status, pid))
             .map_err(|e| Error::Call { attempt: "write the state for hooks".to_owned(), source: e.into() })
     }
 
@@ -115,6 +118,8 @@ fn run(hook: &Hook, state: &str) -> Result<(), String> {
     // A group of its own: what a hook has started ends with it when its time is up.
     command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // What somebody has left open in this process is not for hooks (CVE-2016-9962).
+    sys::daemon::inherit_nothing();
     let mut child = command.spawn().map_err(text)?;
     if let Some(mut input) = child.stdin.take() {
         // A hook that doesn't read its input is in its right.

@@ -10,6 +10,7 @@ use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::namespaces::Namespaces;
 use crate::plan::{Label, Plan, said};
+use crate::seccomp::agent::Agent;
 
 /// What the parent does to the new process before its first step.
 pub(crate) struct Parent<'a> {
@@ -17,6 +18,8 @@ pub(crate) struct Parent<'a> {
     /// Of a new user namespace.
     pub maps: Option<(&'a [IdMapping], &'a [IdMapping])>,
     pub oom_score_adj: Option<i32>,
+    /// Of a filter that notifies.
+    pub agent: Option<Agent>,
 }
 
 /// A process that stands before its program. Dropping it kills and reaps the process.
@@ -39,7 +42,12 @@ pub(crate) fn launch(
         parent.cgroup.map(Cgroup::birthplace).transpose().map_err(cgroup_error(parent))?.flatten();
     let child = namespaces.around(|| {
         let cgroup = directory.as_ref().map(std::os::fd::AsFd::as_fd);
-        spawn(&Spawn { namespaces: namespaces.clone, cgroup, steps: &plan.steps })
+        spawn(&Spawn {
+            namespaces: namespaces.clone,
+            user: namespaces.birthplace(),
+            cgroup,
+            steps: &plan.steps,
+        })
     })?;
     // The child has its copies: a pipe's end kept here would hide the end of file.
     let Plan { steps, labels, warnings } = plan;
@@ -57,6 +65,13 @@ pub(crate) fn launch(
         match waiting.hear()? {
             Message::Sync => {
                 at_sync(pid)?;
+                waiting.child.proceed().map_err(talk)?;
+            }
+            Message::Listener(number) => {
+                let call = |source| Error::Call { attempt: "take the seccomp listener".to_owned(), source };
+                let listener = waiting.child.take_fd(number).map_err(call)?;
+                let agent = parent.agent.as_ref();
+                agent.ok_or_else(|| call(io::ErrorKind::NotConnected.into()))?.send(&listener, pid)?;
                 waiting.child.proceed().map_err(talk)?;
             }
             Message::Ready => return Ok(waiting),
@@ -122,6 +137,18 @@ impl Waiting {
             _ => "gone".to_owned(),
         };
         Error::Died { how }
+    }
+
+    pub fn behind_gate(&self) -> (usize, &[Label]) {
+        let gate = self.labels.iter().position(|label| matches!(label, Label::Gate));
+        let first = gate.map_or(self.labels.len(), |gate| gate + 1);
+        (first, self.labels.get(first..).unwrap_or_default())
+    }
+
+    /// Lets the process go up to its gate, and gives it up.
+    pub fn leave(self) -> Result<OwnedFd, Error> {
+        self.child.proceed().map_err(talk)?;
+        self.child.release().ok_or_else(|| Error::Died { how: "gone".to_owned() })
     }
 
     /// Runs the program, and gives the pidfd of the running process.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod bits;
 pub mod capabilities;
 pub mod cgroup;
 mod create;
@@ -27,14 +28,18 @@ mod exec;
 mod home;
 mod hooks;
 mod launch;
+mod memory_policy;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod options;
 mod plan;
 mod process;
+pub mod resctrl;
 pub mod seccomp;
 mod sysctl;
 mod userns;
+mod validate;
 
 pub use create::create;
 pub use error::Error;
@@ -61,6 +66,8 @@ pub struct Create<'a> {
     pub preserve_fds: u32,
     /// Kill the container (SIGKILL to its init) when the *thread* that called [`create`] ends.
     pub die_with_parent: bool,
+    /// Enter the root file system without pivot_root(2), which an initial ramfs does not allow.
+    pub no_pivot: bool,
 }
 
 /// The root file system.
@@ -121,6 +128,18 @@ impl Created {
     }
 }
 
+impl Created {
+    /// What the steps behind the gate are about, with the number of the first one.
+    pub(crate) fn behind_gate(&self) -> (usize, &[plan::Label]) {
+        self.waiting.behind_gate()
+    }
+
+    /// Leaves the container at its gate, where it outlives this process.
+    pub(crate) fn leave(self) -> Result<OwnedFd, Error> {
+        self.waiting.leave()
+    }
+}
+
 /// A process that has begun.
 #[derive(Debug)]
 pub struct Running {
@@ -137,10 +156,13 @@ pub struct Exec<'a> {
     pub pid: i32,
     pub pidfd: BorrowedFd<'a>,
     pub process: &'a oci::runtime::Process,
-    pub cgroup: &'a cgroup::Cgroup,
+    /// Joined, if the container has one.
+    pub cgroup: Option<&'a cgroup::Cgroup>,
     pub seccomp: Option<&'a oci::runtime::Seccomp>,
     pub stdio: Stdio,
     pub preserve_fds: u32,
     /// As [`Create::die_with_parent`].
     pub die_with_parent: bool,
+    /// What the agent of a filter that notifies is told of the container. Without, such a filter is refused.
+    pub container: Option<&'a oci::runtime::State>,
 }

@@ -1,6 +1,7 @@
 //! The mounts of a specification as steps. Sources on the machine are cloned before the process exists;
 //! kernel file systems are made by the process, in its namespaces.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use oci::runtime::{Mount, NamespaceType, Spec};
 use rustix::fs::FileType;
 use rustix::mount::MountAttrFlags;
-use sys::child::{MountSource, MountStep, SLOTS, Step, Target};
+use sys::child::{MountSource, MountStep, RemountStep, SLOTS, Step, Target};
 use sys::mount::{Propagation, SetAttr};
 use sys::root::Root;
 
@@ -17,6 +18,8 @@ use crate::cgroup::Cgroup;
 use crate::options::Options;
 use crate::plan::{Label, Plan, c_string, mount_error, said};
 use crate::userns;
+
+mod copy_up;
 
 /// Mount option `dhow.subpath=<relative path>` of a bind: mount only that part of the source, whatever links there are
 /// on the way to it. Beyond the runtime specification: a source path alone cannot say where trust ends.
@@ -80,13 +83,21 @@ pub(crate) fn plan(scene: &Scene<'_>, plan: &mut Plan) -> Result<Late, Error> {
     for mount in &scene.spec.mounts {
         let destination = clean(&mount.destination)?;
         let options = Options::parse(&mount.options);
-        if options.value("tmpcopyup").is_some() || options.data.iter().any(|(key, _)| key == "tmpcopyup") {
-            return Err(Error::Unsupported { what: "mount option tmpcopyup".to_owned() });
+        let bind_mount = options.bind || mount.typ == "bind";
+        if options.remount {
+            remount(plan, mount, destination, &options)?;
+            continue;
         }
-        if options.bind || mount.typ == "bind" {
+        if !bind_mount
+            && (options.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty())
+        {
+            let what = format!("mapping the ids of the {} mount at {}", mount.typ, destination.display());
+            return Err(Error::Unsupported { what: format!("{what}, which is no bind mount,") });
+        }
+        if bind_mount {
             bind(scene, plan, mount, destination, &options)?;
         } else if mount.typ == "cgroup" || mount.typ == "cgroup2" {
-            crate::cgroup::mount::plan(scene, plan, &mut late, destination, &options)?;
+            crate::cgroup::mount::plan(scene, plan, &mut late, &mount.typ, destination, &options)?;
         } else {
             file_system(scene, plan, &mut late, mount, destination, &options)?;
         }
@@ -94,7 +105,8 @@ pub(crate) fn plan(scene: &Scene<'_>, plan: &mut Plan) -> Result<Late, Error> {
     Ok(late)
 }
 
-/// The path without `.` and `..`, as text; it has to be absolute.
+/// The path without `.` and `..`, as text. One that is not absolute starts at the root as well: the specification asks
+/// for that for the sake of old ones.
 pub(crate) fn clean(path: &Path) -> Result<PathBuf, Error> {
     let mut clean = PathBuf::from("/");
     for component in path.components() {
@@ -104,11 +116,10 @@ pub(crate) fn clean(path: &Path) -> Result<PathBuf, Error> {
             _ => {}
         }
     }
-    if path.is_absolute() {
-        Ok(clean)
-    } else {
-        Err(Error::Spec { reason: format!("mount destination {} is not absolute", path.display()) })
+    if path.as_os_str().is_empty() {
+        return Err(Error::Spec { reason: "a mount without destination".to_owned() });
     }
+    Ok(clean)
 }
 
 /// Where kernel file systems go no component may be a symbolic link: the image could lead a mount elsewhere.
@@ -165,6 +176,18 @@ fn clone_part(source: &Path, part: &str, recursive: bool) -> Result<OwnedFd, sys
     cloned.map_err(|e| sys::mount::Error::Clone { path: source.join(part), source: e })
 }
 
+/// The user namespace whose maps a mount takes: its own, or else the container's.
+fn mapping(scene: &Scene<'_>, mount: &Mount) -> Result<OwnedFd, Error> {
+    let (Some(linux), true) = (scene.spec.linux.as_ref(), mount.uid_mappings.is_empty()) else {
+        return userns::with_maps(&mount.uid_mappings, &mount.gid_mappings);
+    };
+    let joined = linux.namespaces.iter().find(|namespace| namespace.typ == NamespaceType::User);
+    match joined.and_then(|namespace| namespace.path.as_deref()) {
+        Some(path) => crate::namespaces::open(path),
+        None => userns::with_maps(&linux.uid_mappings, &linux.gid_mappings),
+    }
+}
+
 /// Sets attributes of a cloned tree while nobody sees it.
 fn prepare(
     scene: &Scene<'_>,
@@ -177,12 +200,7 @@ fn prepare(
 ) -> Result<(), Error> {
     let fail = |e: io::Error| mount_error(source.to_owned(), destination.to_owned(), errno(&e), "");
     if options.idmap.is_some() || !mount.uid_mappings.is_empty() {
-        let linux = scene.spec.linux.as_ref();
-        let (uids, gids) = match (mount.uid_mappings.is_empty(), linux) {
-            (true, Some(linux)) => (&linux.uid_mappings, &linux.gid_mappings),
-            _ => (&mount.uid_mappings, &mount.gid_mappings),
-        };
-        let namespace = userns::with_maps(uids, gids)?;
+        let namespace = mapping(scene, mount)?;
         sys::mount::idmap(tree, namespace, options.idmap.unwrap_or(false)).map_err(fail)?;
     }
     // A clone of a shared mount is its peer: without this the container's mounts would show on the machine.
@@ -221,30 +239,48 @@ fn file_system(
     if mount.typ.is_empty() {
         return Err(Error::Spec { reason: format!("mount at {} has no type", destination.display()) });
     }
-    let mut data = Vec::new();
+    let mut words = Vec::new();
     if mount.typ == "tmpfs" && options.value("mode").is_none() {
         // As runc: it looks like the directory that it covers.
         if let Ok(stat) = scene.root.stat(&destination) {
-            data.push((c"mode".to_owned(), Some(c_string(format!("{:o}", stat.st_mode & 0o7777), "mode")?)));
+            words.push((c"mode".to_owned(), Some(c_string(format!("{:o}", stat.st_mode & 0o7777), "mode")?)));
         }
     }
-    for (key, value) in &options.data {
-        let value = value.as_deref().map(|value| c_string(value, "a mount option")).transpose()?;
-        data.push((c_string(key.as_str(), "a mount option")?, value));
+    words.extend(data(options)?);
+    let label = scene.spec.linux.as_ref().map(|linux| linux.mount_label.as_str()).unwrap_or_default();
+    let unlabelled = ["proc", "sysfs", "mqueue", "devpts"].contains(&mount.typ.as_str());
+    if !label.is_empty() && !unlabelled && options.value("context").is_none() && crate::process::selinux() {
+        words.push((c"context".to_owned(), Some(c_string(label, "mountLabel")?)));
     }
-    let mut attrs = options.attrs.set;
+    let mut attrs = options.attrs.and(options.recursive_attrs).set;
+    if attrs.contains(MountAttrFlags::MOUNT_ATTR_RDONLY) && is_block_device(&name) {
+        // A device that is read-only itself takes no other.
+        words.push((c"ro".to_owned(), None));
+    }
     // What is mounted below needs its mount point made first.
-    let slot = if mount.typ == "tmpfs" && options.readonly() { late.slot() } else { None };
+    let readonly = attrs.contains(MountAttrFlags::MOUNT_ATTR_RDONLY);
+    let slot = if mount.typ == "tmpfs" && readonly { late.slot() } else { None };
     if slot.is_some() {
         attrs.remove(MountAttrFlags::MOUNT_ATTR_RDONLY);
     }
     let (propagation, recursive) = options.propagation.unwrap_or((0, false));
-    let step = MountStep {
-        source: MountSource::Fs {
+    let source = if options.copy_up {
+        if mount.typ != "tmpfs" {
+            return Err(Error::Unsupported { what: format!("mount option tmpcopyup of type {}", mount.typ) });
+        }
+        let fail = |e: io::Error| mount_error(name.clone(), destination.clone(), errno(&e), "tmpcopyup");
+        let tree = copy_up::tmpfs(scene.root, &destination, words, attrs).map_err(fail)?;
+        attrs = MountAttrFlags::empty();
+        MountSource::Tree(tree)
+    } else {
+        MountSource::Fs {
             fs_type: c_string(mount.typ.as_str(), "a mount type")?,
             source: c_string(name.as_os_str().as_encoded_bytes(), "a mount source")?,
-            options: data,
-        },
+            options: words,
+        }
+    };
+    let step = MountStep {
+        source,
         target: target(&destination)?,
         directory: true,
         attrs: attrs.bits().into(),
@@ -257,6 +293,59 @@ fn file_system(
     Ok(())
 }
 
+/// Changes what is mounted at a destination already. With `bind` that is the mount alone, else its file system too.
+fn remount(plan: &mut Plan, mount: &Mount, destination: PathBuf, options: &Options) -> Result<(), Error> {
+    let bind = options.bind || mount.typ == "bind";
+    let mut words = Vec::new();
+    if !bind {
+        let readonly = if options.readonly() { c"ro" } else { c"rw" };
+        words.push((readonly.to_owned(), None));
+        words.extend(data(options)?);
+    } else if let Some((key, _)) = options.data.first() {
+        plan.warnings.push(format!("mount option {key:?} of {} is ignored", destination.display()));
+    }
+    let change = options.attrs.and(options.recursive_attrs);
+    let atime = MountAttrFlags::MOUNT_ATTR__ATIME;
+    let mut clear = change.clear;
+    if change.set.intersects(atime) || clear.intersects(atime) {
+        clear.insert(atime);
+    }
+    let (propagation, recursive) = options.propagation.unwrap_or((0, false));
+    let step = RemountStep {
+        target: target(&destination)?,
+        set: change.set.bits().into(),
+        clear: clear.bits().into(),
+        options: words,
+        propagation,
+        recursive: recursive || !options.recursive_attrs.is_none(),
+    };
+    plan.labeled(Label::Mount { source: mount.source.clone(), destination }, Step::Remount(Box::new(step)));
+    Ok(())
+}
+
+/// The options of a file system.
+fn data(options: &Options) -> Result<Vec<(CString, Option<CString>)>, Error> {
+    let option = |(key, value): &(String, Option<String>)| {
+        let value = value.as_deref().map(|value| c_string(value, "a mount option")).transpose()?;
+        Ok((c_string(key.as_str(), "a mount option")?, value))
+    };
+    options.data.iter().map(option).collect()
+}
+
+/// Where a new mount of the machine's procfs or sysfs can be seen: what pivot_root(2) takes away as a matter of course.
+pub(crate) fn full_of_knobs(mountinfo: &str) -> Vec<String> {
+    let parse = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let kind = right.split(' ').next()?;
+        matches!(kind, "proc" | "sysfs")
+            .then(|| crate::cgroup::unescape(left.split(' ').nth(4).unwrap_or("/")))
+    };
+    let mut paths: Vec<String> = mountinfo.lines().filter_map(parse).collect();
+    // What lies deeper goes first.
+    paths.reverse();
+    paths
+}
+
 /// Refuses by the path alone; what a link makes of it is the process' to check.
 fn outside_proc(source: &Path, destination: &Path) -> Result<(), Error> {
     let inside = destination.starts_with("/proc") && destination != Path::new("/proc");
@@ -265,6 +354,11 @@ fn outside_proc(source: &Path, destination: &Path) -> Result<(), Error> {
         return Err(mount_error(source.to_owned(), destination.to_owned(), libc::EPERM, &text));
     }
     Ok(())
+}
+
+fn is_block_device(source: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    source.is_absolute() && std::fs::metadata(source).is_ok_and(|found| found.file_type().is_block_device())
 }
 
 fn over_proc(destination: &Path) -> bool {

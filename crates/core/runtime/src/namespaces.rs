@@ -21,12 +21,24 @@ pub(crate) struct Namespaces {
     pub clone: u64,
     /// Whether the process lives in a user namespace that is not ours.
     pub user: bool,
+    /// The user namespace that the process is born in, so that its pid namespace belongs to it: only then a procfs can be
+    /// mounted there.
+    birthplace: Option<OwnedFd>,
     /// For our thread, around the clone.
     around: Vec<(NamespaceType, OwnedFd)>,
     /// For the process: `CLONE_NEW*` and a namespace of that kind, or a pidfd for several.
-    join: Vec<(u32, OwnedFd)>,
+    join: Vec<Join>,
     /// `CLONE_NEW*` that the process makes after it has joined others.
     unshare: u32,
+}
+
+/// What a process joins.
+#[derive(Debug)]
+struct Join {
+    kinds: u32,
+    fd: OwnedFd,
+    /// For errors.
+    what: String,
 }
 
 /// In the order in which error texts list them.
@@ -40,6 +52,19 @@ const KINDS: [(NamespaceType, u32, &str); 8] = [
     (NamespaceType::Cgroup, libc::CLONE_NEWCGROUP as u32, "cgroup"),
     (NamespaceType::Time, libc::CLONE_NEWTIME as u32, "time"),
 ];
+
+/// As `/proc/<pid>/ns` calls a kind.
+fn word(typ: NamespaceType) -> &'static str {
+    KINDS.iter().find(|(t, ..)| *t == typ).map_or("", |(.., name)| *name)
+}
+
+/// Whether a path leads to the namespace of a kind that this process is in itself.
+pub(crate) fn is_own(typ: NamespaceType, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let own = place(Path::new(&format!("/proc/thread-self/ns/{}", word(typ))));
+    own.is_some() && own == place(path)
+}
 
 /// The `CLONE_NEW*` of a kind.
 pub(crate) fn flag(typ: NamespaceType) -> u32 {
@@ -56,7 +81,7 @@ impl Namespaces {
         plan.user = user.is_some();
         if let Some(fd) = netns {
             let fd = fd.try_clone_to_owned().map_err(call("duplicate the network namespace"))?;
-            plan.joined(NamespaceType::Network, fd, makes_user);
+            plan.joined(NamespaceType::Network, fd, "the network namespace".to_owned(), makes_user);
         }
         let mut seen = 0;
         for namespace in &linux.namespaces {
@@ -67,7 +92,10 @@ impl Namespaces {
             seen |= bit;
             match &namespace.path {
                 _ if typ == NamespaceType::Network && netns.is_some() => {}
-                Some(path) => plan.joined(typ, open(path)?, makes_user),
+                Some(path) => {
+                    let what = format!("the {} namespace {}", word(typ), path.display());
+                    plan.joined(typ, open(path)?, what, makes_user);
+                }
                 // A process takes the control group that it is in as the root of the namespace: it has to be
                 // in it. And the offsets of clocks must be written before anybody lives in their namespace.
                 None if matches!(typ, NamespaceType::Cgroup | NamespaceType::Time) => plan.unshare |= bit,
@@ -75,8 +103,14 @@ impl Namespaces {
                 None => plan.clone |= u64::from(bit),
             }
         }
+        let user_flag = libc::CLONE_NEWUSER as u32;
+        if plan.clone & u64::from(flag(NamespaceType::Pid)) != 0
+            && let Some(at) = plan.join.iter().position(|join| join.kinds == user_flag)
+        {
+            plan.birthplace = Some(plan.join.remove(at).fd);
+        }
         // Rights in a user namespace are rights over the namespaces that it owns: it comes first.
-        plan.join.sort_by_key(|(kinds, _)| *kinds != libc::CLONE_NEWUSER as u32);
+        plan.join.sort_by_key(|join| join.kinds != user_flag);
         Ok(plan)
     }
 
@@ -98,23 +132,27 @@ impl Namespaces {
         plan.user = kinds & libc::CLONE_NEWUSER as u32 != 0;
         if kinds != 0 {
             let fd = pidfd.try_clone_to_owned().map_err(call("duplicate the pidfd"))?;
-            plan.join.push((kinds, fd));
+            plan.join.push(Join { kinds, fd, what: "the container's namespaces".to_owned() });
         }
         Ok(plan)
     }
 
-    fn joined(&mut self, typ: NamespaceType, fd: OwnedFd, makes_user: bool) {
+    fn joined(&mut self, typ: NamespaceType, fd: OwnedFd, what: String, makes_user: bool) {
         if typ == NamespaceType::Pid || makes_user {
             self.around.push((typ, fd));
         } else {
-            self.join.push((flag(typ), fd));
+            self.join.push(Join { kinds: flag(typ), fd, what });
         }
+    }
+
+    pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.birthplace.as_ref().map(AsFd::as_fd)
     }
 
     /// The steps of the process itself, once it is in its control group.
     pub fn steps(&mut self, plan: &mut Plan) {
-        for (kinds, fd) in self.join.drain(..) {
-            plan.push("join namespaces", Step::Setns { fd, kinds });
+        for Join { kinds, fd, what } in self.join.drain(..) {
+            plan.push(format!("join {what}"), Step::Setns { fd, kinds });
         }
         if self.user {
             plan.push("become root of the user namespace", Step::BecomeRoot);
@@ -122,6 +160,11 @@ impl Namespaces {
         if self.unshare != 0 {
             plan.push("make namespaces", Step::Unshare { kinds: self.unshare });
         }
+    }
+
+    /// Whether other containers, or the machine, see the process by its number before it executes its program.
+    pub fn shares_pids(&self) -> bool {
+        self.clone & libc::CLONE_NEWPID as u64 == 0
     }
 
     /// Runs `clone` while this thread lives in the namespaces that only a parent can give.
@@ -172,7 +215,7 @@ fn enter(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(move_into_link_name_space(fd, kind)?)
 }
 
-fn open(path: &Path) -> Result<OwnedFd, Error> {
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, Error> {
     Ok(File::open(path).map_err(call(format!("open namespace {}", path.display())))?.into())
 }
 

@@ -14,6 +14,10 @@ pub(crate) struct Options {
     pub recursive_attrs: Change,
     /// `MS_PRIVATE` and the like, and whether for the mounts below as well.
     pub propagation: Option<(u64, bool)>,
+    /// Not a new mount, but a change of the one that is there.
+    pub remount: bool,
+    /// A tmpfs starts with what lies below it.
+    pub copy_up: bool,
     /// Whether ids are mapped, and whether in the mounts below as well.
     pub idmap: Option<bool>,
     /// For the file system, in order; without a value it is a flag.
@@ -34,7 +38,20 @@ impl Change {
         self == Change::NONE
     }
 
+    /// Both changes.
+    pub fn and(self, other: Change) -> Change {
+        Change {
+            set: self.set | other.set,
+            clear: (self.clear | other.clear).difference(self.set | other.set),
+        }
+    }
+
     fn apply(&mut self, set: bool, flag: MountAttrFlags) {
+        // Access times are one field, not a bit each.
+        if MountAttrFlags::MOUNT_ATTR__ATIME.contains(flag) {
+            self.set.remove(MountAttrFlags::MOUNT_ATTR__ATIME);
+            self.clear.remove(MountAttrFlags::MOUNT_ATTR__ATIME);
+        }
         let (to, from) =
             if set { (&mut self.set, &mut self.clear) } else { (&mut self.clear, &mut self.set) };
         to.insert(flag);
@@ -51,6 +68,8 @@ impl Options {
             attrs: Change::NONE,
             recursive_attrs: Change::NONE,
             propagation: None,
+            remount: false,
+            copy_up: false,
             idmap: None,
             data: Vec::new(),
         };
@@ -82,9 +101,13 @@ impl Options {
             "runbindable" => self.propagation = Some((libc::MS_UNBINDABLE, true)),
             "idmap" => self.idmap = Some(false),
             "ridmap" => self.idmap = Some(true),
-            "defaults" | "remount" | "silent" | "loud" | "" => {}
+            "remount" => self.remount = true,
+            "tmpcopyup" => self.copy_up = true,
+            // They say what is so anyway, or how much the kernel is to complain.
+            "defaults" | "silent" | "loud" | "" => {}
             "async" => self.data.retain(|(key, _)| key != "sync"),
             "nomand" => self.data.retain(|(key, _)| key != "mand"),
+            "noiversion" => self.data.retain(|(key, _)| key != "iversion"),
             "nolazytime" => self.data.retain(|(key, _)| key != "lazytime"),
             _ => self.data.push(match word.split_once('=') {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -149,6 +172,8 @@ mod tests {
         assert!(parse("rw ro").readonly());
         assert_eq!(parse("rprivate rslave").propagation, Some((libc::MS_SLAVE, true)));
         assert!(parse("sync async").data.is_empty());
+        assert_eq!(parse("noatime strictatime").attrs.set, MountAttrFlags::MOUNT_ATTR_STRICTATIME);
+        assert!(parse("noatime relatime").attrs.set.is_empty());
     }
 
     #[test]
@@ -158,5 +183,19 @@ mod tests {
         assert!(!options.readonly());
         let both = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID;
         assert_eq!(options.recursive_attrs.set, both);
+    }
+
+    /// The whole list of the specification.
+    #[test]
+    fn every_word_of_the_specification_is_known() {
+        let words = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime \
+            noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev \
+            rdiratime relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro \
+            rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave \
+            strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap";
+        let options = parse(&words.split_whitespace().collect::<Vec<_>>().join(" "));
+        // Flags of the file system itself, which the kernel takes by these names.
+        let data: Vec<&str> = options.data.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(data, ["dirsync", "sync"]);
     }
 }

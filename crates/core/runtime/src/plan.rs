@@ -27,6 +27,8 @@ pub(crate) enum Label {
     },
     /// The directory of the process.
     Chdir(String),
+    /// Where the process waits for another one's word.
+    Gate,
     /// Finding the program; and whether in `$PATH`.
     LookPath {
         program: String,
@@ -58,6 +60,7 @@ impl Label {
         let reason = if text.is_empty() { said(errno) } else { text.to_owned() };
         match self {
             Label::Step(step) => Error::Step { step: step.clone(), reason, errno },
+            Label::Gate => Error::Step { step: "wait for the start".to_owned(), reason, errno },
             Label::Mount { source, destination } => {
                 mount_error(source.clone(), destination.clone(), errno, text)
             }

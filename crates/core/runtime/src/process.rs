@@ -3,12 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use oci::runtime::{IoPriority, Process, Rlimit, Scheduler, Seccomp};
+use oci::runtime::{IoPriority, Process, Rlimit, Scheduler, Seccomp, User};
 use sys::child::{Argv, Credentials, SchedAttr, Step, Target};
 
 use crate::cgroup::Cgroup;
 use crate::plan::{Label, Plan, c_string};
-use crate::{Error, Stdio, capabilities, seccomp};
+use crate::{Error, Stdio, bits, capabilities, seccomp};
 
 /// A process to be, as both entries see it.
 pub(crate) struct Request<'a> {
@@ -30,8 +30,18 @@ pub(crate) fn check(process: &Process) -> Result<(), Error> {
         Some(program) if program.is_empty() => return bad("process has an empty program name"),
         Some(_) => {}
     }
+    // To the kernel this number says "leave it as it is", and what it is is root (CVE-2024-40635).
+    let User { uid, gid, additional_gids, .. } = &process.user;
+    if [uid, gid].into_iter().chain(additional_gids).any(|id| *id == u32::MAX) {
+        return bad("4294967295 is no user and no group");
+    }
     if !process.cwd.is_empty() && !process.cwd.starts_with('/') {
         return bad(&format!("cwd {:?} is not an absolute path", process.cwd));
+    }
+    for (at, limit) in process.rlimits.iter().enumerate() {
+        if process.rlimits[..at].iter().any(|other| other.typ == limit.typ) {
+            return bad(&format!("rlimit {} is given twice", limit.typ));
+        }
     }
     Ok(())
 }
@@ -39,6 +49,12 @@ pub(crate) fn check(process: &Process) -> Result<(), Error> {
 /// The directory of a process; empty is the root.
 pub(crate) fn cwd(process: &Process) -> &str {
     if process.cwd.is_empty() { "/" } else { &process.cwd }
+}
+
+/// Those who see a process may trace it and look at its descriptors, memory and program if they have its rights, which
+/// some have once it has given up most. Until it executes its program nobody may.
+pub(crate) fn hide(plan: &mut Plan) {
+    plan.push("hide from tracers", Step::Dumpable(false));
 }
 
 /// First of all: into the control group, and nothing of ours may outlive us or be in the way.
@@ -51,6 +67,15 @@ pub(crate) fn begin(cgroup: Option<&Cgroup>, plan: &mut Plan) -> Result<(), Erro
     plan.push("follow the parent's death", Step::ParentDeathSignal(true));
     plan.push("reset signals", Step::ResetSignals);
     plan.push("set umask", Step::Umask(0));
+    Ok(())
+}
+
+/// The processors to run on from here; empty leaves it.
+pub(crate) fn affinity(cpus: &str, plan: &mut Plan) -> Result<(), Error> {
+    if !cpus.is_empty() {
+        let mask = bits::parse(cpus, "execCPUAffinity")?;
+        plan.push(format!("set CPU affinity {cpus:?}"), Step::Affinity { mask });
+    }
     Ok(())
 }
 
@@ -91,16 +116,27 @@ pub(crate) fn labels(process: &Process, plan: &mut Plan) -> Result<(), Error> {
     if !profile.is_empty() && profile != "unconfined" {
         let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
         if !enabled.starts_with('Y') {
-            return Err(Error::Unsupported { what: format!("AppArmor profile {profile:?} on this kernel") });
+            let reason = "apparmor: config provided but apparmor not supported".to_owned();
+            return Err(Error::Label { what: format!("AppArmor profile {profile:?}"), reason });
         }
         let own = Path::new("/proc/self/attr/apparmor/exec").exists();
         let path = if own { "thread-self/attr/apparmor/exec" } else { "thread-self/attr/exec" };
-        write_attribute(plan, path, format!("exec {profile}"), "apply AppArmor profile")?;
+        write_attribute(plan, path, format!("exec {profile}"), "apparmor failed to apply profile")?;
     }
-    if !process.selinux_label.is_empty() && Path::new("/sys/fs/selinux/enforce").exists() {
+    if !process.selinux_label.is_empty() {
+        if !selinux() {
+            let reason =
+                "selinux label is specified in config, but selinux is disabled or not supported".to_owned();
+            return Err(Error::Label { what: format!("SELinux label {:?}", process.selinux_label), reason });
+        }
         write_attribute(plan, "thread-self/attr/exec", process.selinux_label.clone(), "apply SELinux label")?;
     }
     Ok(())
+}
+
+/// Whether this kernel labels by SELinux.
+pub(crate) fn selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 fn write_attribute(plan: &mut Plan, path: &str, content: String, label: &str) -> Result<(), Error> {
@@ -117,6 +153,7 @@ pub(crate) fn finish(
     before_program: impl FnOnce(&mut Plan) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let process = request.process;
+    plan.push("open the container's /dev/null", Step::OwnNull);
     limits(process, plan)?;
     plan.push("close descriptors", Step::CloseFds { first: 3 + request.preserve_fds });
     // As root the directory may be entered where the user may not; if root may not, the user may (NFS).
@@ -145,6 +182,12 @@ pub(crate) fn finish(
 
 fn filter(profile: &Seccomp) -> Result<Option<Step>, Error> {
     let program = seccomp::compile(profile, seccomp::Arch::HOST)?;
+    // Those that every kernel that we run on knows need no question.
+    const OLD: u32 = 0b111;
+    if program.flags & !OLD != 0 && !sys::seccomp::knows_flags(program.flags) {
+        let what = format!("seccomp: {:?} with this profile on this kernel", profile.flags);
+        return Err(Error::Unsupported { what });
+    }
     // A profile that allows everything needs no filter.
     Ok((!program.instructions.is_empty())
         .then_some(Step::Seccomp { instructions: program.instructions, flags: program.flags }))
@@ -204,6 +247,7 @@ fn schedule(scheduler: &Scheduler) -> Result<SchedAttr, Error> {
         "SCHED_DEADLINE" => 6,
         other => return Err(bad(other)),
     };
+    consistent(scheduler)?;
     let mut flags = 0;
     for flag in &scheduler.flags {
         flags |= match flag.as_str() {
@@ -222,11 +266,29 @@ fn schedule(scheduler: &Scheduler) -> Result<SchedAttr, Error> {
         policy,
         flags,
         nice: scheduler.nice.unwrap_or(0),
-        priority: scheduler.priority.unwrap_or(0).max(0) as u32,
+        priority: scheduler.priority.unwrap_or(0) as u32,
         runtime: scheduler.runtime.unwrap_or(0),
         deadline: scheduler.deadline.unwrap_or(0),
         period: scheduler.period.unwrap_or(0),
     })
+}
+
+/// What the kernel would take no notice of, or answer with no more than "invalid argument".
+fn consistent(scheduler: &Scheduler) -> Result<(), Error> {
+    let bad = |text: &str| Err(Error::Spec { reason: format!("scheduler: {text}") });
+    let policy = scheduler.policy.as_str();
+    let (priority, nice) = (scheduler.priority.unwrap_or(0), scheduler.nice.unwrap_or(0));
+    if !(-20..=19).contains(&nice) {
+        return bad(&format!("nice {nice} is not between -20 and 19"));
+    }
+    if priority < 0 || (priority != 0 && !matches!(policy, "SCHED_FIFO" | "SCHED_RR")) {
+        return bad("priority can only be specified for SCHED_FIFO or SCHED_RR, from 1 to 99");
+    }
+    let times = [scheduler.runtime, scheduler.deadline, scheduler.period];
+    if times.iter().flatten().any(|time| *time != 0) && policy != "SCHED_DEADLINE" {
+        return bad("runtime, deadline and period can only be specified for SCHED_DEADLINE");
+    }
+    Ok(())
 }
 
 fn io_priority(priority: &IoPriority) -> Result<i32, Error> {
@@ -236,7 +298,10 @@ fn io_priority(priority: &IoPriority) -> Result<i32, Error> {
         "IOPRIO_CLASS_IDLE" => 3,
         other => return Err(Error::Spec { reason: format!("unknown I/O priority class {other:?}") }),
     };
-    Ok(class << 13 | (priority.priority & 0x1fff))
+    if !(0..=7).contains(&priority.priority) {
+        return Err(Error::Spec { reason: format!("invalid ioPriority.Priority: {}", priority.priority) });
+    }
+    Ok(class << 13 | priority.priority)
 }
 
 fn credentials(request: &Request<'_>, plan: &mut Plan) {

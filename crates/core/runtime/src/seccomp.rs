@@ -8,10 +8,15 @@
 
 use oci::runtime::{Seccomp, SeccompAction};
 
+use sys::child::SECCOMP_NEW_LISTENER;
+
 use crate::Error;
 
+pub(crate) mod agent;
 mod assemble;
 mod docker;
+#[cfg(test)]
+mod golden;
 mod numbers;
 #[cfg(test)]
 mod tests;
@@ -70,9 +75,9 @@ impl Abi {
         }
     }
 
-    /// Arguments have 32 bits.
+    /// Arguments have 32 bits; for x32 that is what libseccomp says.
     fn narrow(self) -> bool {
-        matches!(self, Abi::X86 | Abi::Arm)
+        matches!(self, Abi::X86 | Abi::X32 | Abi::Arm)
     }
 
     fn number(self, name: &str) -> Option<u32> {
@@ -94,29 +99,57 @@ pub struct Program {
     pub flags: u32,
 }
 
+impl Program {
+    /// Whether loading it gives a listener, for the agent at the profile's `listenerPath`.
+    pub fn notifies(&self) -> bool {
+        self.flags & SECCOMP_NEW_LISTENER != 0
+    }
+}
+
 /// The kernel's limit.
 const MAX_INSTRUCTIONS: usize = 4096;
 
+/// Every name of an architecture that a profile may hold. Those that this machine can't run need no instructions: no call
+/// will ever come from them.
+const ARCHITECTURES: [&str; 24] = [
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
+    "SCMP_ARCH_NATIVE",
+];
+
 /// Compiles a profile. Names that no table knows are ignored, as libseccomp's users do: they are newer or of
-/// other machines.
+/// other machines. The machine's own architecture is always among those that the filter is for.
 pub fn compile(profile: &Seccomp, arch: Arch) -> Result<Program, Error> {
-    let bad = |reason: String| Error::Seccomp { reason };
+    check(profile)?;
     let notifies = profile.syscalls.iter().any(|rule| rule.action == SeccompAction::Notify);
-    if notifies || profile.default_action == SeccompAction::Notify || !profile.listener_path.is_empty() {
-        return Err(Error::Unsupported { what: "seccomp notification (SCMP_ACT_NOTIFY)".to_owned() });
-    }
-    if let Some(arg) = profile.syscalls.iter().flat_map(|rule| &rule.args).find(|arg| arg.index > 5) {
-        return Err(bad(format!("there is no argument {}", arg.index)));
-    }
-    let flags = flags(&profile.flags)?;
+    let flags = flags(&profile.flags, notifies)?;
     if profile.syscalls.is_empty() && profile.default_action == SeccompAction::Allow {
         return Ok(Program { instructions: Vec::new(), flags });
     }
-    let listed = |abi: &&Abi| profile.architectures.iter().any(|name| name == abi.name());
-    let mut abis: Vec<Abi> = arch.abis().iter().filter(listed).copied().collect();
-    if abis.is_empty() {
-        abis.extend(arch.abis().first());
-    }
+    let mut abis: Vec<Abi> = arch.abis().to_vec();
+    let native = abis.first().copied();
+    abis.retain(|abi| Some(*abi) == native || profile.architectures.iter().any(|name| name == abi.name()));
     let instructions = assemble::program(profile, &abis);
     if instructions.len() > MAX_INSTRUCTIONS {
         return Err(bad(format!("{} instructions are more than the kernel takes", instructions.len())));
@@ -124,19 +157,68 @@ pub fn compile(profile: &Seccomp, arch: Arch) -> Result<Program, Error> {
     Ok(Program { instructions, flags })
 }
 
-fn flags(names: &[String]) -> Result<u32, Error> {
+fn bad(reason: impl Into<String>) -> Error {
+    Error::Seccomp { reason: reason.into() }
+}
+
+fn check(profile: &Seccomp) -> Result<(), Error> {
+    if let Some(name) = profile.architectures.iter().find(|name| !ARCHITECTURES.contains(&name.as_str())) {
+        return Err(bad(format!("unknown architecture {name:?}")));
+    }
+    if profile.listener_path.is_empty() && !profile.listener_metadata.is_empty() {
+        return Err(bad("listenerMetadata without listenerPath"));
+    }
+    if profile.default_action == SeccompAction::Notify {
+        return Err(bad("SCMP_ACT_NOTIFY cannot be used as default action"));
+    }
+    let takes_errno = |action| matches!(action, SeccompAction::Errno | SeccompAction::Trace);
+    if profile.default_errno_ret.is_some() && !takes_errno(profile.default_action) {
+        return Err(bad(format!("defaultErrnoRet does nothing with {:?}", profile.default_action)));
+    }
+    for rule in &profile.syscalls {
+        if rule.names.is_empty() {
+            return Err(bad("a rule without names"));
+        }
+        if rule.errno_ret.is_some() && !takes_errno(rule.action) {
+            return Err(bad(format!("errnoRet of {:?} does nothing with {:?}", rule.names[0], rule.action)));
+        }
+        if let Some(arg) = rule.args.iter().find(|arg| arg.index > 5) {
+            return Err(bad(format!("there is no argument {}", arg.index)));
+        }
+        if rule.action == SeccompAction::Notify {
+            // With it the process tells us of the listener: nobody would be there yet to let the call go.
+            if rule.names.iter().any(|name| name == "write") {
+                return Err(bad("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
+            }
+            if profile.listener_path.is_empty() {
+                return Err(bad("SCMP_ACT_NOTIFY without listenerPath"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn flags(names: &[String], notifies: bool) -> Result<u32, Error> {
+    const TSYNC: u32 = 1;
+    const LOG: u32 = 2;
     const SPEC_ALLOW: u32 = 4;
+    /// Without it the kernel refuses TSYNC beside a listener: both want to be the result.
+    const TSYNC_ESRCH: u32 = 16;
+    const WAIT_KILLABLE_RECV: u32 = 32;
+    let listener = if notifies { SECCOMP_NEW_LISTENER } else { 0 };
     if names.is_empty() {
         // As runc, where the kernel would slow the process down otherwise.
-        return Ok(SPEC_ALLOW);
+        return Ok(listener | SPEC_ALLOW);
     }
-    names.iter().try_fold(0, |flags, name| match name.as_str() {
-        "SECCOMP_FILTER_FLAG_TSYNC" => Ok(flags | 1),
-        "SECCOMP_FILTER_FLAG_LOG" => Ok(flags | 2),
+    names.iter().try_fold(listener, |flags, name| match name.as_str() {
+        "SECCOMP_FILTER_FLAG_TSYNC" if notifies => Ok(flags | TSYNC | TSYNC_ESRCH),
+        "SECCOMP_FILTER_FLAG_TSYNC" => Ok(flags | TSYNC),
+        "SECCOMP_FILTER_FLAG_LOG" => Ok(flags | LOG),
         "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => Ok(flags | SPEC_ALLOW),
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" if notifies => Ok(flags | WAIT_KILLABLE_RECV),
         // About notifications, which there are none of.
         "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => Ok(flags),
-        other => Err(Error::Seccomp { reason: format!("unknown flag {other:?}") }),
+        other => Err(bad(format!("unknown flag {other:?}"))),
     })
 }
 

@@ -5,6 +5,7 @@ use oci::runtime::{Linux, NamespaceType};
 use sys::child::Step;
 
 use crate::Error;
+use crate::namespaces::is_own;
 use crate::plan::{Plan, c_string};
 
 /// Parameters of IPC namespaces besides `fs.mqueue.*`.
@@ -21,18 +22,38 @@ const IPC: [&str; 8] = [
 
 /// Refuses a parameter that would change the machine.
 pub(crate) fn check(linux: &Linux) -> Result<(), Error> {
-    for name in linux.sysctl.keys() {
+    for (name, value) in &linux.sysctl {
+        // The kernel reads up to the first line's end, whatever the rest was meant to be.
+        if value.trim_end_matches('\n').contains(|c: char| c.is_control() && c != '\t') {
+            return Err(Error::Spec { reason: format!("sysctl {name:?} has more than one line: {value:?}") });
+        }
         let dotted = name.replace('/', ".");
+        if dotted == "kernel.hostname" {
+            let reason =
+                format!("sysctl {name:?} is not allowed as it conflicts with the OCI \"hostname\" field");
+            return Err(Error::Spec { reason });
+        }
         let typ = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
             Some(NamespaceType::Ipc)
         } else if dotted.starts_with("net.") {
             Some(NamespaceType::Network)
-        } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
+        } else if dotted == "kernel.domainname" {
             Some(NamespaceType::Uts)
         } else {
             None
         };
-        let own = typ.is_some_and(|typ| linux.namespaces.iter().any(|n| n.typ == typ));
+        let namespace = typ.and_then(|typ| linux.namespaces.iter().find(|n| n.typ == typ));
+        if let Some(path) = namespace.and_then(|namespace| namespace.path.as_deref())
+            && typ.is_some_and(|typ| is_own(typ, path))
+        {
+            return Err(Error::Spec {
+                reason: format!(
+                    "sysctl {name:?} not allowed in the machine's own namespace {}",
+                    path.display()
+                ),
+            });
+        }
+        let own = namespace.is_some();
         if !own || name.split(['/', '.']).any(str::is_empty) {
             return Err(Error::Spec {
                 reason: format!("sysctl {name:?} is not in a separate kernel namespace"),
@@ -69,6 +90,17 @@ mod tests {
             ..Linux::default()
         };
         check(&linux).is_ok()
+    }
+
+    #[test]
+    fn a_namespace_of_the_machine_is_not_the_containers() {
+        let path = Some("/proc/self/ns/net".into());
+        let linux = Linux {
+            sysctl: [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into(),
+            namespaces: vec![Namespace { typ: NamespaceType::Network, path }],
+            ..Linux::default()
+        };
+        assert!(check(&linux).unwrap_err().to_string().contains("machine's own namespace"));
     }
 
     #[test]

@@ -37,8 +37,9 @@ pub(crate) fn with_maps(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedF
         move |source: io::Error| Error::Call { attempt, source }
     };
     let steps = [Step::Ready];
-    let child = spawn(&Spawn { namespaces: libc::CLONE_NEWUSER as u64, cgroup: None, steps: &steps })
-        .map_err(call("make a user namespace"))?;
+    let child =
+        spawn(&Spawn { namespaces: libc::CLONE_NEWUSER as u64, user: None, cgroup: None, steps: &steps })
+            .map_err(call("make a user namespace"))?;
     write_maps(child.pid(), uids, gids)?;
     child.go().map_err(call("make a user namespace"))?;
     match child.receive().map_err(call("make a user namespace"))? {

@@ -30,7 +30,9 @@ pub(super) fn run(state: &State<'_>, step: &Step) -> Result<(), Failure> {
         Step::ResetSignals => reset_signals(),
         Step::Affinity { mask } => {
             // SAFETY: a live array of the length that is passed.
-            check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&**mask), mask.as_ptr()) })?;
+            check(unsafe {
+                libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&**mask), mask.as_ptr())
+            })?;
         }
         Step::MemoryPolicy { mode, nodes } => {
             // The kernel takes one bit less than it is told.

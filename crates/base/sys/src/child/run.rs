@@ -9,7 +9,9 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::step::{Argv, SLOTS, Step};
-use super::{FAILED, LISTENER, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal};
+use super::{
+    FAILED, LISTENER, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal,
+};
 
 /// Why a step failed.
 pub(super) struct Failure {
@@ -226,6 +228,7 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
         Step::WriteProc { path, content, optional } => files::write_proc(state, path, content, *optional)?,
         Step::Console { uid, console } => terminal::console(state, *uid, console.as_ref())?,
         Step::Stdio { fds } => terminal::stdio([fds[0].as_raw_fd(), fds[1].as_raw_fd(), fds[2].as_raw_fd()])?,
+        Step::OwnNull => terminal::own_null()?,
         Step::ChownStdio { uid } => terminal::chown_stdio(*uid),
         Step::Pivot => files::pivot(state)?,
         Step::Chroot => files::chroot(state)?,

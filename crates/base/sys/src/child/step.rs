@@ -104,6 +104,9 @@ pub enum Step {
     Stdio {
         fds: [OwnedFd; 3],
     },
+    /// Standard streams that are the machine's null device become the one at `/dev/null`: root in a container could
+    /// change the mode of the other.
+    OwnNull,
     /// Gives the standard streams to the user of the process, where they are no null device.
     ChownStdio {
         uid: u32,

@@ -64,15 +64,51 @@ pub(super) fn stdio(fds: [RawFd; 3]) -> Result<(), Errno> {
     Ok(())
 }
 
+fn is_null(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(1, 3))
+}
+
+/// What lies at the path may be the container's doing: it is opened so that it can't hold us up, and looked at.
+fn open_null() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
+    if !is_null(null.as_fd())? {
+        return Err(Errno::NODEV);
+    }
+    rustix::fs::fcntl_setfl(&null, OFlags::RDWR)?;
+    Ok(null)
+}
+
+pub(super) fn own_null() -> Result<(), Failure> {
+    let mut own: Option<OwnedFd> = None;
+    for fd in 0..3 {
+        // SAFETY: 0, 1 and 2 are open or the calls fail.
+        if !is_null(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap_or(false) {
+            continue;
+        }
+        if own.is_none() {
+            own = Some(match open_null() {
+                Ok(null) => null,
+                // Who has spoiled its own device gets an empty file instead.
+                Err(_) => rustix::fs::memfd_create(c"null", rustix::fs::MemfdFlags::CLOEXEC)?,
+            });
+        }
+        let null = own.as_ref().ok_or(Errno::BADF)?;
+        // SAFETY: numbers only; the machine's device at that number is not used again.
+        check(unsafe { libc::syscall(libc::SYS_dup3, null.as_raw_fd(), fd, 0) })?;
+    }
+    Ok(())
+}
+
 /// Best effort, as runc: a pipe that cannot be given away still works through its descriptor.
 pub(super) fn chown_stdio(uid: u32) {
     for fd in 0..3 {
         // SAFETY: 0, 1 and 2 are open or the calls fail.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let Ok(stat) = rustix::fs::fstat(fd) else { continue };
-        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if stat.st_uid != uid && !null {
+        if stat.st_uid != uid && is_null(fd) == Ok(false) {
             let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(stat.st_gid)));
         }
     }

@@ -8,7 +8,7 @@ fn c(text: &str) -> CString {
 }
 
 fn run(steps: &[Step]) -> (Child, Message) {
-    let child = spawn(&Spawn { namespaces: 0, cgroup: None, steps }).unwrap();
+    let child = spawn(&Spawn { namespaces: 0, user: None, cgroup: None, steps }).unwrap();
     child.go().unwrap();
     let message = child.receive().unwrap();
     (child, message)

@@ -141,6 +141,7 @@ fn execute(
         netns: netns.map(AsFd::as_fd),
         preserve_fds: 0,
         die_with_parent: true,
+            no_pivot: false,
     });
     let mut created = match created {
         Ok(created) => created,

@@ -144,15 +144,24 @@ impl Monitor {
             return Err(failure(FailureKind::NotRunning, "container is not running"));
         };
         let Plumbing { stdio, input, outputs } = plumbing;
+        let state = oci::runtime::State {
+            oci_version: oci::runtime::VERSION.to_owned(),
+            id: container.config.id.clone(),
+            status: "running".to_owned(),
+            pid: Some(running.pid),
+            bundle: self.launch.container_dir.clone(),
+            annotations: container.config.spec.annotations.clone(),
+        };
         let started = runtime::exec(runtime::Exec {
             pid: running.pid,
             pidfd: pidfd.as_fd(),
             process,
-            cgroup,
+            cgroup: Some(cgroup),
             seccomp: container.config.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
             stdio,
             preserve_fds: 0,
             die_with_parent: true,
+            container: Some(&state),
         })
         .map_err(|e| start_failure(&e))?;
         let number = self.number();

@@ -150,6 +150,7 @@ impl Monitor {
             netns: netns.as_ref().map(AsFd::as_fd),
             preserve_fds: 0,
             die_with_parent: true,
+            no_pivot: false,
         })?;
         let cgroup = created.cgroup.clone();
         // The counter must be running before the program can be killed.

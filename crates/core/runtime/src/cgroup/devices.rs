@@ -37,7 +37,9 @@ struct Rule {
 const ALL: u32 = 7;
 
 fn rules(given: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
-    let mut list = given.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+    // What no rule names is denied, also where the group above has everything.
+    let mut list = vec![Rule { allow: false, typ: None, major: None, minor: None, access: ALL }];
+    list.extend(given.iter().map(rule).collect::<Result<Vec<_>, _>>()?);
     for (typ, major, minor, access) in DEFAULTS {
         let default =
             DeviceRule { allow: true, typ: Some(typ.into()), major, minor, access: access.to_owned() };
@@ -181,7 +183,7 @@ mod tests {
 
     #[test]
     fn lines_of_version_1() {
-        let given = [deny_all(), rule(true, "c", 10, 229, "rw"), rule(true, "b", 8, -1, "m")];
+        let given = [rule(true, "c", 10, 229, "rw"), rule(true, "b", 8, -1, "m")];
         let lines: Vec<String> = rules(&given).unwrap().iter().take(3).map(line).collect();
         assert_eq!(lines, ["a", "c 10:229 rw", "b 8:* m"]);
         assert!(rules(&[rule(true, "x", 1, 1, "r")]).is_err());
@@ -192,7 +194,9 @@ mod tests {
     fn may_write(group: &Path, device: &std::ffi::CStr) -> bool {
         let steps = [Step::WriteFile { path: device.to_owned(), content: b"x".to_vec() }, Step::Ready];
         let directory = std::fs::File::open(group).unwrap();
-        let child = spawn(&Spawn { namespaces: 0, cgroup: Some(directory.as_fd()), steps: &steps }).unwrap();
+        let child =
+            spawn(&Spawn { namespaces: 0, user: None, cgroup: Some(directory.as_fd()), steps: &steps })
+                .unwrap();
         child.go().unwrap();
         match child.receive().unwrap() {
             Message::Ready => true,

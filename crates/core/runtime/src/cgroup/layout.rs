@@ -70,7 +70,7 @@ impl Layout {
 }
 
 /// Blanks and backslashes are octal in mountinfo.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     escapes.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }

@@ -17,12 +17,13 @@ pub(crate) fn plan(
     scene: &Scene<'_>,
     plan: &mut Plan,
     late: &mut Late,
+    typ: &str,
     destination: PathBuf,
     options: &Options,
 ) -> Result<(), Error> {
     let layout = super::layout().map_err(|source| Error::Cgroup { path: String::new(), source })?;
-    let attrs = options.attrs.set;
-    if layout.v1.is_empty() {
+    let attrs = options.attrs.and(options.recursive_attrs).set;
+    if layout.v1.is_empty() || (typ == "cgroup2" && layout.v2.is_some()) {
         if layout.v2.is_none() {
             plan.warnings.push("no control groups are mounted here: the container sees none".to_owned());
             return Ok(());

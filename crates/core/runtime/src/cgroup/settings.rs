@@ -10,7 +10,14 @@ pub(crate) struct Setting {
     pub value: String,
     /// What the user calls it, for warnings.
     pub what: &'static str,
+    /// Another file that does the same on other kernels, and what to write there.
+    pub instead: Option<(&'static str, String)>,
+    /// The kernel need not have it: something else has been written that matters more.
+    pub extra: bool,
 }
+
+/// Settings that no kernel of a version has: told of, never in silence.
+const NOWHERE: &str = "";
 
 fn set(
     controller: &'static str,
@@ -18,7 +25,38 @@ fn set(
     value: impl ToString,
     what: &'static str,
 ) -> Setting {
-    Setting { controller, file: file.into(), value: value.to_string(), what }
+    Setting { controller, file: file.into(), value: value.to_string(), what, instead: None, extra: false }
+}
+
+/// One for which there is no file.
+fn nowhere(controller: &'static str, what: &'static str) -> Setting {
+    set(controller, NOWHERE, "", what)
+}
+
+/// Limits that contradict each other, which the kernel would take without a word or refuse without one.
+pub(crate) fn check(resources: &Resources) -> Result<(), String> {
+    let memory = resources.memory.as_ref();
+    let limit = memory.and_then(|memory| memory.limit).filter(|limit| *limit != 0);
+    let swap = memory.and_then(|memory| memory.swap).filter(|swap| *swap > 0);
+    match (limit, swap) {
+        (Some(limit), Some(swap)) if limit > swap => {
+            return Err(format!("memory+swap limit {swap} is below the memory limit {limit}"));
+        }
+        (Some(limit), Some(_)) if limit < 0 => {
+            return Err("unable to set swap limit without memory limit".to_owned());
+        }
+        _ => {}
+    }
+    let name = |name: &str| !name.is_empty() && !name.contains(['/', '.', '\n', ' ']);
+    if let Some(huge) = resources.hugepage_limits.iter().find(|huge| !name(&huge.page_size)) {
+        return Err(format!("bad huge page size {:?}", huge.page_size));
+    }
+    if let Some(device) =
+        resources.rdma.keys().find(|device| device.is_empty() || device.contains([' ', '\n']))
+    {
+        return Err(format!("bad RDMA device {device:?}"));
+    }
+    Ok(())
 }
 
 /// For version 1 controllers, in the order in which they are to be written.
@@ -39,8 +77,33 @@ pub(crate) fn v1(resources: &Resources) -> Vec<Setting> {
     for huge in &resources.hugepage_limits {
         let file = format!("hugetlb.{}.limit_in_bytes", huge.page_size);
         list.push(set("hugetlb", file, huge.limit, "huge page limit"));
+        let file = format!("hugetlb.{}.rsvd.limit_in_bytes", huge.page_size);
+        list.push(Setting { extra: true, ..set("hugetlb", file, huge.limit, "huge page reservation limit") });
     }
+    if let Some(network) = &resources.network {
+        if let Some(id) = network.class_id {
+            list.push(set("net_cls", "net_cls.classid", id, "network class"));
+        }
+        for priority in &network.priorities {
+            let value = format!("{} {}", priority.name, priority.priority);
+            list.push(set("net_prio", "net_prio.ifpriomap", value, "network priority"));
+        }
+    }
+    rdma(resources, &mut list);
     list
+}
+
+/// The same in both versions.
+fn rdma(resources: &Resources, list: &mut Vec<Setting>) {
+    for (device, limits) in &resources.rdma {
+        let mut value = device.clone();
+        for (key, limit) in [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)] {
+            if let Some(limit) = limit {
+                value.push_str(&format!(" {key}={limit}"));
+            }
+        }
+        list.push(set("rdma", "rdma.max", value, "RDMA limit"));
+    }
 }
 
 fn v1_memory(memory: &Memory, list: &mut Vec<Setting>) {
@@ -61,6 +124,12 @@ fn v1_memory(memory: &Memory, list: &mut Vec<Setting>) {
     }
     if memory.disable_oom_killer == Some(true) {
         list.push(set("memory", "memory.oom_control", 1, "disabling the OOM killer"));
+    }
+    if memory.kernel.is_some_and(|kernel| kernel != 0) {
+        list.push(nowhere("memory", "a limit of kernel memory"));
+    }
+    if memory.use_hierarchy == Some(false) {
+        list.push(nowhere("memory", "memory without a hierarchy"));
     }
 }
 
@@ -100,12 +169,22 @@ fn cpuset(cpu: &Cpu, list: &mut Vec<Setting>) {
 
 fn v1_block_io(io: &BlockIo, list: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        list.push(set("blkio", "blkio.weight", weight, "block I/O weight"));
+        let instead = Some(("blkio.bfq.weight", weight.to_string()));
+        list.push(Setting { instead, ..set("blkio", "blkio.weight", weight, "block I/O weight") });
+    }
+    if let Some(weight) = io.leaf_weight.filter(|weight| *weight != 0) {
+        list.push(set("blkio", "blkio.leaf_weight", weight, "block I/O leaf weight"));
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight {
             let value = format!("{}:{} {weight}", device.major, device.minor);
-            list.push(set("blkio", "blkio.weight_device", value, "block I/O device weight"));
+            let instead = Some(("blkio.bfq.weight_device", value.clone()));
+            let what = "block I/O device weight";
+            list.push(Setting { instead, ..set("blkio", "blkio.weight_device", value, what) });
+        }
+        if let Some(weight) = device.leaf_weight {
+            let value = format!("{}:{} {weight}", device.major, device.minor);
+            list.push(set("blkio", "blkio.leaf_weight_device", value, "block I/O device leaf weight"));
         }
     }
     for (file, _, devices) in throttles(io) {
@@ -144,7 +223,18 @@ pub(crate) fn v2(resources: &Resources) -> Vec<Setting> {
     for huge in &resources.hugepage_limits {
         let file = format!("hugetlb.{}.max", huge.page_size);
         list.push(set("hugetlb", file, huge.limit, "huge page limit"));
+        let file = format!("hugetlb.{}.rsvd.max", huge.page_size);
+        list.push(Setting { extra: true, ..set("hugetlb", file, huge.limit, "huge page reservation limit") });
     }
+    if let Some(network) = &resources.network {
+        if network.class_id.is_some() {
+            list.push(nowhere("net_cls", "network class"));
+        }
+        if !network.priorities.is_empty() {
+            list.push(nowhere("net_prio", "network priority"));
+        }
+    }
+    rdma(resources, &mut list);
     list
 }
 
@@ -165,6 +255,14 @@ fn v2_memory(memory: &Memory, list: &mut Vec<Setting>) {
     if let Some(reservation) = memory.reservation.filter(|reservation| *reservation != 0) {
         list.push(set("memory", "memory.low", max(reservation, -1), "memory reservation"));
     }
+    let without = [
+        (memory.kernel.is_some_and(|kernel| kernel != 0), "a limit of kernel memory"),
+        (memory.kernel_tcp.is_some_and(|kernel| kernel != 0), "kernel TCP memory limit"),
+        (memory.swappiness.is_some(), "memory swappiness"),
+        (memory.disable_oom_killer == Some(true), "disabling the OOM killer"),
+        (memory.use_hierarchy == Some(false), "memory without a hierarchy"),
+    ];
+    list.extend(without.iter().filter(|(asked, _)| *asked).map(|(_, what)| nowhere("memory", what)));
 }
 
 fn v2_cpu(cpu: &Cpu, list: &mut Vec<Setting>) {
@@ -182,14 +280,26 @@ fn v2_cpu(cpu: &Cpu, list: &mut Vec<Setting>) {
     if let Some(idle) = cpu.idle {
         list.push(set("cpu", "cpu.idle", idle, "CPU idle"));
     }
+    if cpu.realtime_period.is_some_and(|period| period != 0) {
+        list.push(nowhere("cpu", "CPU real-time period"));
+    }
+    if cpu.realtime_runtime.is_some_and(|runtime| runtime != 0) {
+        list.push(nowhere("cpu", "CPU real-time runtime"));
+    }
     cpuset(cpu, list);
 }
 
 fn v2_io(io: &BlockIo, list: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        // 10..=1000 becomes 1..=10000.
-        let weight = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
-        list.push(set("io", "io.weight", format!("default {weight}"), "block I/O weight"));
+        // 10..=1000 becomes 1..=10000; the BFQ scheduler has a file of its own and takes it as it is.
+        let converted = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
+        let instead = Some(("io.bfq.weight", format!("default {weight}")));
+        let plain = set("io", "io.weight", format!("default {converted}"), "block I/O weight");
+        list.push(Setting { instead, ..plain });
+    }
+    let leaf = |device: &oci::runtime::WeightDevice| device.leaf_weight.is_some();
+    if io.leaf_weight.is_some_and(|weight| weight != 0) || io.weight_device.iter().any(leaf) {
+        list.push(nowhere("io", "block I/O leaf weight"));
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight {
@@ -297,5 +407,54 @@ mod tests {
         let resources = Resources { block_io: Some(io), ..Resources::default() };
         assert_eq!(lines(&v1(&resources)), ["blkio.weight=1000", "blkio.throttle.read_bps_device=8:0 1024"]);
         assert_eq!(lines(&v2(&resources)), ["io.weight=default 10000", "io.max=8:0 rbps=1024"]);
+    }
+
+    #[test]
+    fn every_field_is_written_or_told_of() {
+        let json = r#"{
+            "memory": {"kernel": 5, "kernelTCP": 6, "swappiness": 7, "disableOOMKiller": true, "useHierarchy": false},
+            "cpu": {"realtimeRuntime": 1, "realtimePeriod": 2, "idle": 1, "burst": 3},
+            "blockIO": {"leafWeight": 10, "weightDevice": [{"major": 8, "minor": 0, "weight": 20, "leafWeight": 30}]},
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 4}],
+            "network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 5}]},
+            "rdma": {"mlx5_0": {"hcaHandles": 3, "hcaObjects": 9}}
+        }"#;
+        let resources: Resources = serde_json::from_str(json).unwrap();
+        assert!(check(&resources).is_ok());
+        let names = |list: &[Setting]| list.iter().map(|s| s.what).collect::<std::collections::BTreeSet<_>>();
+        let both = [names(&v1(&resources)), names(&v2(&resources))];
+        for what in [
+            "a limit of kernel memory",
+            "kernel TCP memory limit",
+            "memory swappiness",
+            "disabling the OOM killer",
+            "memory without a hierarchy",
+            "CPU real-time runtime",
+            "CPU real-time period",
+            "CPU idle",
+            "CPU burst",
+            "block I/O leaf weight",
+            "block I/O device weight",
+            "huge page limit",
+            "huge page reservation limit",
+            "network class",
+            "network priority",
+            "RDMA limit",
+        ] {
+            assert!(both.iter().all(|names| names.contains(what)), "{what}: {both:?}");
+        }
+        assert!(lines(&v1(&resources)).contains(&"rdma.max=mlx5_0 hca_handle=3 hca_object=9".to_owned()));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let memory = |limit, swap| Resources {
+            memory: Some(Memory { limit: Some(limit), swap: Some(swap), ..Memory::default() }),
+            ..Resources::default()
+        };
+        assert!(check(&memory(64, 63)).is_err() && check(&memory(-1, 63)).is_err());
+        assert!(
+            check(&memory(64, 64)).is_ok() && check(&memory(64, -1)).is_ok() && check(&memory(0, 5)).is_ok()
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oci::runtime::{Seccomp, SeccompAction, SeccompArg, SeccompOp};
+use oci::runtime::{Seccomp, SeccompAction, SeccompArg, SeccompOp, SeccompRule};
 
 use super::{Abi, X32_BIT, answer};
 
@@ -37,7 +37,11 @@ fn ret(answer: u32) -> u64 {
 enum Outcome {
     Answer(u32),
     /// The first set of comparisons that all hold gives its answer.
-    Rules(Vec<(Vec<SeccompArg>, u32)>),
+    Rules {
+        rules: Vec<(Vec<SeccompArg>, u32)>,
+        /// Arguments have 32 bits.
+        narrow: bool,
+    },
 }
 
 /// The whole program. Where a section is not for the call at hand it is jumped over.
@@ -78,9 +82,7 @@ fn calls(profile: &Seccomp, abis: &[Abi]) -> Vec<u64> {
     // Neighbours of the same outcome are one range.
     ranges.sort_by_key(|(start, _)| *start);
     ranges.dedup_by(|next, last| next.1 == last.1);
-    let narrow = abis.iter().all(|abi| abi.narrow());
-    let default = answer(profile.default_action, profile.default_errno_ret);
-    search(&ranges, default, narrow)
+    search(&ranges, answer(profile.default_action, profile.default_errno_ret))
 }
 
 /// Appends the ranges of one table, each by its first number.
@@ -135,14 +137,90 @@ fn outcomes(profile: &Seccomp, abi: Abi) -> BTreeMap<u32, Outcome> {
                 }
                 continue;
             }
-            let entry = calls.entry(number).or_insert_with(|| Outcome::Rules(Vec::new()));
-            if let Outcome::Rules(rules) = entry {
-                rules.extend(alternatives(&rule.args).into_iter().map(|args| (args, rule_answer)));
-            }
+            let sets = alternatives(&rule.args);
+            conditional(&mut calls, abi, number, sets.into_iter().map(|args| (args, rule_answer)));
+        }
+        if abi == Abi::X86 {
+            multiplexed(rule, rule_answer, &mut calls);
         }
     }
     calls
 }
+
+/// Adds rules with arguments, unless one without has decided.
+fn conditional(
+    calls: &mut BTreeMap<u32, Outcome>,
+    abi: Abi,
+    number: u32,
+    more: impl Iterator<Item = (Vec<SeccompArg>, u32)>,
+) {
+    let new = || Outcome::Rules { rules: Vec::new(), narrow: abi.narrow() };
+    if let Outcome::Rules { rules, .. } = calls.entry(number).or_insert_with(new) {
+        rules.extend(more);
+    }
+}
+
+/// Calls of sockets by `socketcall` and of System V IPC by `ipc`, which 32-bit x86 has beside their own numbers: what is
+/// denied must not be had by the other door. Its arguments are behind a pointer or elsewhere, so a rule that looks at
+/// some and is to allow counts for the call's own number alone, and one that is to deny counts for all.
+fn multiplexed(rule: &SeccompRule, rule_answer: u32, calls: &mut BTreeMap<u32, Outcome>) {
+    if !rule.args.is_empty() && matches!(rule.action, SeccompAction::Allow | SeccompAction::Log) {
+        return;
+    }
+    for name in &rule.names {
+        // The kernel takes the upper half of ipc's number for a version.
+        for (door, table, mask) in
+            [("socketcall", &SOCKET_CALLS[..], u32::MAX), ("ipc", &IPC_CALLS[..], 0xffff)]
+        {
+            let code = table.iter().find(|(known, _)| known == name).map(|(_, code)| *code);
+            if let (Some(code), Some(number)) = (code, Abi::X86.number(door)) {
+                let arg =
+                    SeccompArg { index: 0, value: mask.into(), value_two: code, op: SeccompOp::MaskedEqual };
+                conditional(calls, Abi::X86, number, std::iter::once((vec![arg], rule_answer)));
+            }
+        }
+    }
+}
+
+/// `linux/net.h`
+const SOCKET_CALLS: [(&str, u64); 20] = [
+    ("socket", 1),
+    ("bind", 2),
+    ("connect", 3),
+    ("listen", 4),
+    ("accept", 5),
+    ("getsockname", 6),
+    ("getpeername", 7),
+    ("socketpair", 8),
+    ("send", 9),
+    ("recv", 10),
+    ("sendto", 11),
+    ("recvfrom", 12),
+    ("shutdown", 13),
+    ("setsockopt", 14),
+    ("getsockopt", 15),
+    ("sendmsg", 16),
+    ("recvmsg", 17),
+    ("accept4", 18),
+    ("recvmmsg", 19),
+    ("sendmmsg", 20),
+];
+
+/// `linux/ipc.h`
+const IPC_CALLS: [(&str, u64); 12] = [
+    ("semop", 1),
+    ("semget", 2),
+    ("semctl", 3),
+    ("semtimedop", 4),
+    ("msgsnd", 11),
+    ("msgrcv", 12),
+    ("msgget", 13),
+    ("msgctl", 14),
+    ("shmat", 21),
+    ("shmdt", 22),
+    ("shmget", 23),
+    ("shmctl", 24),
+];
 
 /// Comparisons of different arguments must all hold. Where one argument is compared twice any of them will
 /// do: that is how libseccomp's users have always taken such rules.
@@ -153,14 +231,14 @@ fn alternatives(args: &[SeccompArg]) -> Vec<Vec<SeccompArg>> {
 }
 
 /// A binary search, the number being loaded.
-fn search(ranges: &[(u32, Outcome)], default: u32, narrow: bool) -> Vec<u64> {
+fn search(ranges: &[(u32, Outcome)], default: u32) -> Vec<u64> {
     match ranges {
         [] => vec![ret(default)],
         [(_, Outcome::Answer(answer))] => vec![ret(*answer)],
-        [(_, Outcome::Rules(rules))] => arguments(rules, default, narrow),
+        [(_, Outcome::Rules { rules, narrow })] => arguments(rules, default, *narrow),
         _ => {
             let (low, high) = ranges.split_at(ranges.len() / 2);
-            let left = search(low, default, narrow);
+            let left = search(low, default);
             let pivot = high[0].0;
             let mut code = match u8::try_from(left.len()) {
                 Ok(length) => vec![instruction(JUMP_GREATER_OR_EQUAL, length, 0, pivot)],
@@ -170,7 +248,7 @@ fn search(ranges: &[(u32, Outcome)], default: u32, narrow: bool) -> Vec<u64> {
                 ],
             };
             code.extend(left);
-            code.extend(search(high, default, narrow));
+            code.extend(search(high, default));
             code
         }
     }

@@ -11,7 +11,7 @@ const ENOSYS: u32 = 0x0005_0026;
 const KILL: u32 = 0x8000_0000;
 
 /// What the kernel would do: the `RET` value.
-fn interpret(program: &Program, abi: u32, number: u32, args: [u64; 6]) -> u32 {
+pub(super) fn interpret(program: &Program, abi: u32, number: u32, args: [u64; 6]) -> u32 {
     let mut data = Vec::new();
     data.extend(number.to_ne_bytes());
     data.extend(abi.to_ne_bytes());

@@ -105,8 +105,9 @@ fn what_the_machine_does_not_have_is_a_warning() {
     let cgroup = Cgroup::new(&format!("/dhow-test-warn-{}", std::process::id())).unwrap();
     cgroup.create().unwrap();
     let warnings = cgroup.apply(&Resources { block_io: Some(io), ..Resources::default() }).unwrap();
-    let files = ["blkio/blkio.weight", "blkio/blkio.bfq.weight"];
-    let known = files.iter().any(|file| std::path::Path::new("/sys/fs/cgroup").join(file).exists());
+    let files = ["blkio.weight", "blkio.bfq.weight"];
+    let group = std::path::Path::new("/sys/fs/cgroup/blkio").join(cgroup.path().trim_start_matches('/'));
+    let known = files.iter().any(|file| group.join(file).exists());
     let version_2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     assert!(known || version_2 || warnings.iter().any(|w| w.contains("block I/O weight")), "{warnings:?}");
     cgroup.delete(Duration::from_secs(1)).unwrap();
@@ -126,4 +127,50 @@ fn a_group_that_can_not_be_had_leaves_nothing() {
     let path = scene.spec.linux.as_ref().unwrap().cgroups_path.clone();
     assert!(scene.run().is_err());
     assert!(!Cgroup::new(&path).unwrap().exists());
+}
+
+#[test]
+fn a_container_without_device_rules_has_not_those_of_the_machine() {
+    let outcome = Scene::script("mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg; head -c 1 /dev/zero | wc -c")
+        .run()
+        .unwrap();
+    assert!(
+        outcome.output.contains("kmsg: Operation not permitted") && outcome.output.ends_with("1\n"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_limit_below_what_is_in_use_is_refused_when_asked_for() {
+    let scene =
+        Scene::script("x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo > /tmp/full; sleep 1000; true");
+    let created = scene.create(Stdio::Null).unwrap();
+    let cgroup = created.cgroup.clone().unwrap();
+    let _running = created.start().unwrap();
+    let full = scene.rootfs().join("tmp/full");
+    eventually("memory in use", || full.exists());
+    let memory =
+        |check| Memory { limit: Some(1 << 20), check_before_update: Some(check), ..Memory::default() };
+    let refused = cgroup.apply(&Resources { memory: Some(memory(true)), ..Resources::default() });
+    assert!(refused.unwrap_err().to_string().contains("rejecting memory limit"));
+    cleanup(Some(&cgroup));
+}
+
+#[test]
+fn settings_that_this_machine_has_no_file_for_are_told_of() {
+    let json = r#"{"network": {"classID": 5, "priorities": [{"name": "lo", "priority": 5}]},
+        "rdma": {"no-such-device": {"hcaHandles": 3}}, "memory": {"kernel": 1048576}}"#;
+    let resources: Resources = serde_json::from_str(json).unwrap();
+    let cgroup = Cgroup::new(&format!("/dhow-test-told-{}", std::process::id())).unwrap();
+    cgroup.create().unwrap();
+    let applied = cgroup.apply(&resources);
+    cgroup.delete(Duration::from_secs(1)).unwrap();
+    // Where there is an rdma controller it knows of no such device.
+    if let Ok(warnings) = applied {
+        for what in ["network class", "network priority", "RDMA limit", "kernel memory"] {
+            let mounted =
+                std::path::Path::new("/sys/fs/cgroup/net_cls").exists() && what.starts_with("network");
+            assert!(mounted || warnings.iter().any(|warning| warning.contains(what)), "{what}: {warnings:?}");
+        }
+    }
 }

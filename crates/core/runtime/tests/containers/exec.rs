@@ -35,11 +35,12 @@ impl Container {
             pid: self.running.pid,
             pidfd: self.running.pidfd.as_fd(),
             process,
-            cgroup: &self.cgroup,
+            cgroup: Some(&self.cgroup),
             seccomp: self.scene.spec.linux.as_ref().unwrap().seccomp.as_ref(),
             stdio,
             preserve_fds: 0,
             die_with_parent: true,
+            container: None,
         })
     }
 

@@ -216,3 +216,30 @@ fn a_race_for_a_mount_point_is_not_won() {
     });
     assert_eq!(std::fs::read_dir(canary.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn the_machines_null_device_is_not_handed_out() {
+    use std::os::unix::fs::MetadataExt;
+    let changed = || {
+        std::fs::metadata("/dev/null")
+            .map(|null| (null.mode(), null.uid(), null.ctime(), null.ctime_nsec()))
+            .unwrap()
+    };
+    let before = changed();
+    let script = "chmod 600 /proc/self/fd/0; chown 5 /proc/self/fd/0; chmod 666 /proc/self/fd/0; stat -L -c '%t:%T %u' /proc/self/fd/0";
+    Scene::script(script).prints("1:3 5");
+    assert_eq!(changed(), before);
+    // A container may spoil its own device, and has an empty file then.
+    let mut scene = Scene::script("cat; stat -L -c %F /proc/self/fd/0").mount(
+        "bind",
+        Path::new("dev"),
+        "/dev",
+        &["rbind"],
+    );
+    scene.spec.mounts.retain(|m| !m.destination.starts_with("/dev") || m.typ == "bind");
+    std::fs::create_dir(scene.dir.path().join("dev")).unwrap();
+    std::fs::write(scene.dir.path().join("dev/null"), "no device").unwrap();
+    scene.linux().masked_paths.clear();
+    scene.prints("regular empty file");
+    assert_eq!(changed(), before);
+}

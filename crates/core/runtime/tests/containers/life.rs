@@ -280,6 +280,7 @@ fn a_network_namespace_is_joined_by_descriptor() {
         netns: Some(netns.as_fd()),
         preserve_fds: 0,
         die_with_parent: false,
+        no_pivot: false,
     });
     let created = created.unwrap();
     let cgroup = created.cgroup.clone();

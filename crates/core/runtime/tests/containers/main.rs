@@ -7,4 +7,6 @@ mod hardening;
 mod latency;
 mod life;
 mod mounts;
+mod namespaces;
 mod scene;
+mod specification;

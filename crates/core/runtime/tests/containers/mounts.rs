@@ -172,6 +172,7 @@ fn layers_are_a_root_file_system_and_no_mount_shows_on_the_machine() {
         netns: None,
         preserve_fds: 0,
         die_with_parent: true,
+        no_pivot: false,
     });
     let created = created.unwrap();
     let machine = std::fs::read_to_string("/proc/self/mounts").unwrap();
@@ -200,4 +201,94 @@ fn devices_of_the_specification() {
     ];
     scene.prints("character special file 1:1 640 5\nfifo 0:0 666 0");
     let _ = Stdio::Null;
+}
+
+#[test]
+fn what_is_mounted_is_changed_where_it_is() {
+    let script = "grep ' /data ' /proc/self/mounts | cut -d' ' -f4 | tr , '\\n' | grep -e ^ro -e ^noexec -e ^size | sort; touch /data/x";
+    let scene = Scene::script(script)
+        .mount("tmpfs", Path::new("tmpfs"), "/data", &["size=1m", "mode=755"])
+        .mount("tmpfs", Path::new("tmpfs"), "/data", &["remount", "ro", "size=2m"])
+        .mount("bind", Path::new(""), "/data", &["bind", "remount", "noexec", "ro"]);
+    let outcome = scene.run().unwrap();
+    assert!(outcome.output.starts_with("noexec\nro\nsize=2048k\n"), "{outcome:?}");
+    assert!(outcome.output.contains("Read-only"), "{outcome:?}");
+    let scene = Scene::new(&["true"]).mount("tmpfs", Path::new("tmpfs"), "/data", &["remount", "ro"]);
+    let error = scene.run().unwrap_err().to_string();
+    assert!(error.contains("\"/data\""), "{error}");
+}
+
+#[test]
+fn a_tmpfs_starts_with_what_it_covers() {
+    let script = "stat -c '%n %a %u:%g %F' /data/sub /data/sub/file /data/link; cat /data/sub/file; echo new > /data/sub/file; \
+        stat -c %a /data; readlink /data/link";
+    let scene = Scene::script(script).mount("tmpfs", Path::new("tmpfs"), "/data", &["tmpcopyup", "nosuid"]);
+    let data = scene.rootfs().join("data");
+    std::fs::create_dir_all(data.join("sub")).unwrap();
+    std::fs::write(data.join("sub/file"), "old\n").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", data.join("link")).unwrap();
+    std::os::unix::fs::chown(data.join("sub"), Some(5), Some(6)).unwrap();
+    for (path, mode) in [(data.clone(), 0o750), (data.join("sub"), 0o711), (data.join("sub/file"), 0o640)] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    scene.prints(
+        "/data/sub 711 5:6 directory\n/data/sub/file 640 0:0 regular file\n/data/link 777 0:0 symbolic link\nold\n750\n/etc/passwd",
+    );
+    assert_eq!(std::fs::read_to_string(data.join("sub/file")).unwrap(), "old\n");
+    let readonly =
+        Scene::script("touch /etc/x").mount("tmpfs", Path::new("tmpfs"), "/etc", &["tmpcopyup", "ro"]);
+    assert!(readonly.run().unwrap().output.contains("Read-only"));
+}
+
+#[test]
+fn words_for_all_below_count_for_new_file_systems_too() {
+    let scene =
+        Scene::script("touch /data/x; grep ' /data ' /proc/self/mounts | cut -d' ' -f4 | cut -d, -f1-3")
+            .mount("tmpfs", Path::new("tmpfs"), "data", &["rro", "rnosuid", "rnodev"]);
+    let outcome = scene.run().unwrap();
+    assert!(
+        outcome.output.contains("Read-only") && outcome.output.ends_with("ro,nosuid,nodev\n"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn ids_are_mapped_for_binds_alone() {
+    let mut scene = Scene::new(&["true"]).mount("tmpfs", Path::new("tmpfs"), "/data", &["idmap"]);
+    assert!(matches!(scene.run(), Err(runtime::Error::Unsupported { .. })));
+    let map = oci::runtime::IdMapping { container_id: 0, host_id: 5000, size: 1 };
+    let mount = scene.spec.mounts.last_mut().unwrap();
+    mount.options.clear();
+    (mount.uid_mappings, mount.gid_mappings) = (vec![map], vec![map]);
+    assert!(matches!(scene.run(), Err(runtime::Error::Unsupported { .. })));
+    let host = tempfile::tempdir().unwrap();
+    let scene = Scene::new(&["true"]).mount("bind", host.path(), "/data", &["rbind", "ridmap"]);
+    let error = scene.run().unwrap_err().to_string();
+    assert!(error.contains("mappings"), "{error}");
+}
+
+#[test]
+fn version_2_groups_are_mounted_alone_by_their_own_type() {
+    if !std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - cgroup2 ") {
+        return;
+    }
+    let mut scene = Scene::script("test -e /sys/fs/cgroup/cgroup.procs && echo procs");
+    scene.spec.mounts.iter_mut().filter(|m| m.typ == "cgroup").for_each(|m| m.typ = "cgroup2".to_owned());
+    scene.prints("procs");
+}
+
+#[test]
+fn the_root_is_as_private_or_shared_as_it_is_asked_to_be() {
+    let show = "grep -c -e ' / / .*shared:' /proc/self/mountinfo; grep ' / ' /proc/self/mountinfo | grep -c -e unbindable";
+    for (word, expected) in [("", "0\n0"), ("rprivate", "0\n0"), ("unbindable", "0\n1")] {
+        let mut scene = Scene::script(show);
+        scene.linux().rootfs_propagation = word.to_owned();
+        let outcome = scene.run().unwrap();
+        assert_eq!(outcome.output.trim(), expected, "{word}");
+    }
+    let mut scene = Scene::script("grep ' / ' /proc/self/mountinfo | grep -c shared:");
+    scene.linux().rootfs_propagation = "shared".to_owned();
+    scene.prints("1");
+    scene.linux().rootfs_propagation = "public".to_owned();
+    assert!(matches!(scene.run(), Err(runtime::Error::Spec { .. })));
 }

@@ -89,7 +89,7 @@ impl Scene {
             "sh", "cat", "ls", "echo", "id", "grep", "sleep", "stat", "mount", "touch", "test", "env", "pwd",
             "hostname", "unshare", "readlink", "stty", "tty", "kill", "ps", "mkdir", "chmod", "dd", "head",
             "tail", "yes", "nproc", "mknod", "wc", "true", "false", "umount", "date", "ip", "sort", "tr",
-            "find", "usleep", "xargs",
+            "find", "usleep", "xargs", "uname", "cut", "ionice",
         ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
@@ -139,6 +139,7 @@ impl Scene {
             netns: None,
             preserve_fds: 0,
             die_with_parent: true,
+            no_pivot: false,
         })
     }
 
