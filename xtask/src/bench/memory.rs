@@ -159,7 +159,11 @@ impl Engine {
     }
 
     fn quietly(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        shell::quiet(self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()))
+        let output = self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).output()?;
+        if !output.status.success() {
+            bail!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

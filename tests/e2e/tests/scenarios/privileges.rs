@@ -1,0 +1,188 @@
+//! What a machine or a user lacks: what needs none of it works, what can go on goes on with one warning, and the rest says
+//! what is missing and how to get it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use testkit::{Host, Mode, Typed};
+
+/// `dhow` with these words behind `program` and its words, which need no quotes.
+fn under(host: &Host, program: &str, line: &str) -> Typed {
+    under_copy(host, program, Path::new(host.command().get_program()), line)
+}
+
+/// The same with a copy of the binary.
+fn under_copy(host: &Host, program: &str, binary: &Path, line: &str) -> Typed {
+    let mut words = program.split_whitespace();
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words).arg(binary).args(line.split_whitespace());
+    with_surroundings(host, command)
+}
+
+/// `dhow` with these words after `script` has changed the mounts of a namespace of its own.
+fn remounted(host: &Host, script: &str, line: &str) -> Typed {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"]);
+    command.arg(host.command().get_program()).args(line.split_whitespace());
+    with_surroundings(host, command)
+}
+
+fn with_surroundings(host: &Host, mut command: Command) -> Typed {
+    for (name, value) in host.command().get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(host.home());
+    Typed::new(command)
+}
+
+#[test]
+fn capabilities_that_are_not_needed_are_not_missed() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    for name in
+        ["sys_resource", "mknod", "sys_chroot", "setfcap", "bpf", "chown", "fowner", "kill", "net_raw"]
+    {
+        let dropped = format!("setpriv --bounding-set -{name}");
+        assert_eq!(under(&host, &dropped, "run --rm busybox echo ok").ok(), "ok", "without {name}");
+    }
+}
+
+#[test]
+fn capabilities_that_are_missing_are_named_with_the_way_to_get_them() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN echo new > /new\n");
+    for name in ["sys_admin", "setpcap", "setgid", "dac_override"] {
+        let dropped = format!("setpriv --bounding-set -{name}");
+        let word = name.to_uppercase();
+        let told = under(&host, &dropped, "run --rm --network host busybox true").fails(125);
+        assert!(told.contains(&format!("missing privileges: CAP_{word} (for ")), "{told}");
+        assert!(told.contains(&format!("--privileged or --cap-add {word}")), "{told}");
+        // What is made of files alone needs no privilege.
+        under(&host, &dropped, &format!("volume create for-{name}")).ok();
+        under(&host, &dropped, "ps --all").ok();
+        let warned = under(&host, &dropped, "info").run().stderr;
+        assert!(warned.contains(&format!("WARNING: CAP_{word} is missing")), "{warned}");
+    }
+    let told = under(&host, "setpriv --bounding-set -sys_admin", "build -q ctx").fails(1);
+    assert!(told.contains("missing privileges: CAP_SYS_ADMIN"), "{told}");
+}
+
+#[test]
+fn without_the_right_to_make_networks_containers_without_one_work() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let dropped = "setpriv --bounding-set -net_admin";
+    let told = under(&host, dropped, "run --rm busybox true").fails(125);
+    assert!(
+        told.contains("missing privileges: CAP_NET_ADMIN (for networks; --network host or none"),
+        "{told}"
+    );
+    let shared = under(&host, dropped, "run --rm --network host busybox echo ok").run();
+    assert_eq!((shared.code, shared.stdout.as_str(), shared.stderr.as_str()), (0, "ok\n", ""));
+    let alone = under(&host, dropped, "run --rm --network none busybox echo ok").run();
+    assert_eq!((alone.code, alone.stdout.as_str()), (0, "ok\n"), "{}", alone.stderr);
+    assert_eq!(alone.stderr.matches("CAP_NET_ADMIN is missing").count(), 1, "{}", alone.stderr);
+}
+
+#[test]
+fn limits_without_a_controller_are_discarded_with_a_warning_each() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let limited = "run --rm --memory 64m --pids-limit 50 --cpu-shares 100 busybox echo ok";
+    let all = ["memory limit capabilities", "PIDs limit capabilities", "CPU shares"];
+    let read_only = "awk '$5 ~ /^.sys.fs.cgroup/ {print $5}' /proc/self/mountinfo | while read at; do
+        mount -o remount,bind,ro $at; done";
+    for script in ["umount --recursive /sys/fs/cgroup", read_only] {
+        let output = remounted(&host, script, limited).run();
+        assert_eq!((output.code, output.stdout.as_str()), (0, "ok\n"), "{}", output.stderr);
+        for what in all {
+            let warning = format!("Your kernel does not support {what} or the cgroup is not mounted. ");
+            assert_eq!(output.stderr.matches(&warning).count(), 1, "{script}: {}", output.stderr);
+        }
+        let told = remounted(&host, script, "run --rm --cpus 0.5 busybox true").fails(125);
+        assert!(told.contains("NanoCPUs can not be set"), "{told}");
+        let warned = remounted(&host, script, "info").run().stderr;
+        assert!(
+            warned.contains("WARNING: No memory limit support\nWARNING: No swap limit support"),
+            "{warned}"
+        );
+    }
+    // Each version 1 hierarchy can be missing by itself.
+    for (controller, what) in [("memory", all[0]), ("pids", all[1]), ("cpu", all[2])] {
+        let at = Path::new("/sys/fs/cgroup").join(controller);
+        if !at.is_dir() {
+            continue;
+        }
+        let output = remounted(&host, &format!("umount {}", at.display()), limited).run();
+        assert_eq!((output.code, output.stdout.as_str()), (0, "ok\n"), "{}", output.stderr);
+        assert_eq!(output.stderr.matches("Your kernel does not support").count(), 1, "{}", output.stderr);
+        assert!(output.stderr.contains(what), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_root_that_cannot_hold_containers_says_why() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.type_in("save -o image.tar busybox").ok();
+    let place = host.home().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let at = |script: &str, line: &str| {
+        let script = format!("mount -t tmpfs tmpfs {0}; cd {0}; {script}", place.display());
+        remounted(&host, &script, line)
+    };
+    let dhow = host.command().get_program().to_string_lossy().into_owned();
+    let load = format!("{dhow} load --quiet --input {}/image.tar > load.log", host.home().display());
+    let memory = at(&format!("export DHOW_ROOT=$PWD/root; {load}"), "run --rm busybox echo ok");
+    assert_eq!(memory.ok(), "ok");
+    let stacked =
+        "mkdir lower upper work top; mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none top";
+    let told =
+        at(&format!("{stacked}; export DHOW_ROOT=$PWD/top/root; {load}"), "run --rm busybox true").fails(125);
+    assert!(told.contains("let DHOW_ROOT name a directory on another file system"), "{told}");
+    let told = at("mount -o remount,ro $PWD; export DHOW_ROOT=$PWD/root", "ps").fails(1);
+    assert!(told.contains(&format!("{}/root: Read-only file system", place.display())), "{told}");
+}
+
+#[test]
+fn who_is_not_root_is_told_what_to_do() {
+    let host = Host::new(Mode::Embedded);
+    let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    // Where nobody may run the binary and look for sockets.
+    let copy = host.home().join("dhow");
+    std::fs::copy(host.command().get_program(), &copy).unwrap();
+    std::fs::set_permissions(host.home(), PermissionsExt::from_mode(0o755)).unwrap();
+    let line = |words: &str| under_copy(&host, nobody, &copy, words);
+    for words in ["--version", "help", "run --help", "context show", "logout"] {
+        line(words).ok();
+    }
+    for (words, code) in [
+        ("ps", 1),
+        ("images", 1),
+        ("run busybox true", 125),
+        ("create busybox", 1),
+        ("volume ls", 1),
+        ("network ls", 1),
+        ("system info", 1),
+        ("daemon", 1),
+    ] {
+        let told = line(words).fails(code);
+        assert!(told.contains("permission denied at ") && told.contains("DOCKER_HOST"), "{words}: {told}");
+        assert!(told.contains("DHOW_ROOT"), "{words}: {told}");
+    }
+}
+
+#[test]
+fn the_root_of_a_user_namespace_is_told_what_it_is() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let told =
+        under(&host, "unshare --user --map-root-user", "run --rm --network none busybox true").fails(125);
+    assert!(told.contains("this runs in a user namespace"), "{told}");
+    under(&host, "unshare --user --map-root-user", "ps").ok();
+}
