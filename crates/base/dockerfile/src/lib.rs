@@ -28,7 +28,7 @@ mod words;
 
 pub use ast::Dockerfile;
 pub use error::{Error, Warning};
-pub use parse::{MAX_SIZE, Options, decode, parse, parse_trigger};
+pub use parse::{MAX_SIZE, MAX_STAGES, Options, decode, parse, parse_trigger};
 pub use span::{LineIndex, Span};
 
 #[cfg(test)]

@@ -8,6 +8,10 @@ use crate::{checks, instruction, lines};
 /// A Dockerfile larger than this is refused.
 pub const MAX_SIZE: usize = 4 << 20;
 
+/// A Dockerfile with more stages than this is refused: they refer to each other, and each is worked out inside of the one that
+/// needs it.
+pub const MAX_STAGES: usize = 200;
+
 /// How to read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -71,7 +75,11 @@ fn stages(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Stage
     let mut stages: Vec<Stage> = Vec::new();
     for instruction in instructions {
         let Instruction { kind, span, source, keyword, comments } = instruction;
+        let is_full = stages.len() == MAX_STAGES;
         match (kind, stages.last_mut()) {
+            (Kind::From(_), _) if is_full => {
+                return Err(Error::new(format!("dockerfile has more than {MAX_STAGES} stages"), span));
+            }
             (Kind::From(from), _) => stages.push(new_stage(from, span, source, comments)),
             (kind @ Kind::Arg(_), None) => {
                 globals.push(Instruction { kind, span, source, keyword, comments });

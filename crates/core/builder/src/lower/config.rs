@@ -122,13 +122,20 @@ fn label(l: &mut Lowering<'_>, s: &mut StageState, pairs: &[dockerfile::ast::Key
     Ok(())
 }
 
+/// Every port of every protocol once; the history says each of them again.
+const MAX_PORTS: usize = 200_000;
+
 fn expose(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<(), Error> {
     let mut ports = Vec::new();
     for word in words {
         for text in l.expand_words(s, word)? {
             ports.extend(port_spec(&text, word.span)?);
         }
+        if s.exposed + ports.len() > MAX_PORTS {
+            return Err(Error::at(format!("EXPOSE names more than {MAX_PORTS} ports"), word.span));
+        }
     }
+    s.exposed += ports.len();
     let shown: Vec<String> = ports.iter().map(|p| format!("{p}:{{}}")).collect();
     s.note(format!("EXPOSE map[{}]", shown.join(" ")));
     s.config.config.exposed_ports.extend(ports);

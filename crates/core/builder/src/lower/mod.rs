@@ -106,8 +106,23 @@ impl From<dockerfile::Error> for Error {
     }
 }
 
+/// Stages are lowered inside of those that need them, [`dockerfile::MAX_STAGES`] at most: the stack for it.
+const STACK: usize = 32 << 20;
+
 /// Makes the graph of the target stage.
 pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || lower_here(inputs));
+        match thread.map(|thread| thread.join()) {
+            Ok(Ok(lowered)) => lowered,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            // A machine that has no thread for us may still have the stack.
+            Err(_) => lower_here(inputs),
+        }
+    })
+}
+
+fn lower_here(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     let target = target(inputs)?;
     let name = inputs.target.unwrap_or_default();
     let platform = platform_args(inputs.build_platform, inputs.platform, name);
@@ -273,5 +288,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
+#[cfg(test)]
+mod attacks;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,8 @@ pub(super) struct StageState {
     pub name: String,
     /// `CMD` was set in this stage: `ENTRYPOINT` leaves it alone.
     pub cmd_set: bool,
+    /// Ports that `EXPOSE` named.
+    pub exposed: usize,
     no_cache: bool,
     /// Operations of this stage, to number them.
     own: Vec<OpId>,
@@ -166,6 +168,7 @@ fn base(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
         platform,
         name,
         cmd_set: false,
+        exposed: 0,
         no_cache,
         own: Vec::new(),
         image,
