@@ -22,6 +22,7 @@ macro_rules! in_every_mode {
     )*};
 }
 
+mod attacks;
 mod build;
 mod containers;
 mod crash;
