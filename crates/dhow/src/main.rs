@@ -49,6 +49,7 @@ fn command_line() -> ExitCode {
     if globals.args.first().is_some_and(|word| word == "daemon") {
         return daemon::main(&surroundings, globals);
     }
+    sys::daemon::keep_memory();
     logging::start(&globals);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -93,6 +93,17 @@ extern "C" fn drop_segments(
     0
 }
 
+/// Takes memory from one place for all threads, in larger steps, and keeps it. For a short life: each page is got once.
+pub fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    for (what, value) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_TOP_PAD, 1 << 20), (libc::M_TRIM_THRESHOLD, 256 << 20)]
+    {
+        // SAFETY: mallopt takes two integers.
+        unsafe { libc::mallopt(what, value) };
+    }
+}
+
 /// Gives freed memory back to the kernel. For long-lived idle processes, after a burst of work.
 pub fn trim_memory() {
     // SAFETY: malloc_trim takes no pointer and touches free memory only.

@@ -7,8 +7,6 @@ use crate::spec::capabilities;
 /// What this machine offers.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Processors that we may use.
-    pub cpus: u32,
     /// cgroup v2 is the only hierarchy.
     pub cgroup2: bool,
     /// AppArmor is enabled.
@@ -22,7 +20,7 @@ pub struct Facts {
 impl Facts {
     /// What limits are checked against.
     pub fn limits(&self) -> validate::Machine {
-        validate::Machine { cpus: self.cpus, cgroup2: self.cgroup2 }
+        validate::Machine { cpus: cpus(), cgroup2: self.cgroup2 }
     }
 
     /// What the OCI document depends on.
@@ -36,10 +34,14 @@ impl Facts {
     }
 }
 
+/// Processors that we may use.
+pub fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
 /// Looks at the machine.
 pub fn facts() -> Facts {
     Facts {
-        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
         cgroup2: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
         apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|b| b.starts_with(b"Y")),
         capabilities: bounding_set().unwrap_or(0),
@@ -85,6 +87,6 @@ mod tests {
     fn versions() {
         assert_eq!(kernel_version("6.18.44-fc-v657"), (6, 18));
         assert_eq!(kernel_version("x"), (0, 0));
-        assert!(facts().cpus >= 1 && memory() > 0);
+        assert!(cpus() >= 1 && memory() > 0);
     }
 }

@@ -113,7 +113,7 @@ impl Cgroup {
     }
 
     pub fn exists(&self) -> bool {
-        self.dirs().next().is_some_and(|dir| dir.is_dir())
+        self.dirs().any(|dir| dir.is_dir())
     }
 
     /// Makes the directories; existing ones are taken over.
@@ -476,13 +476,16 @@ fn collect_pids(dir: &Path, pids: &mut Vec<i32>) -> Result<(), Error> {
 
 /// Removes a directory with those below it. Version 1 tells nobody when its last task is gone.
 fn remove(dir: &Path, deadline: Instant) -> Result<(), Error> {
-    for child in children(dir) {
-        remove(&child, deadline)?;
-    }
+    // Mostly there is nothing below it, so it is looked for only when the kernel says that the group is busy.
+    let mut looked = false;
     loop {
         match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy && !looked => {
+                looked = true;
+                children(dir).iter().try_for_each(|child| remove(child, deadline))?;
+            }
             Err(e) if e.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
                 std::thread::sleep(LOOK_AGAIN);
             }

@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 
 /// How long a transaction waits for another process's.
 const BUSY: Duration = Duration::from_secs(60);
-/// Disk space that the log keeps: what it grows to until SQLite begins at its start again (1000 pages), and somewhat more.
-/// With it things can still be removed when the disk is full.
+/// Pages that the log grows to before they are copied back. Whoever is first to open the database reads all of it, so most
+/// commands do: it must be short.
+const LOG_PAGES: u32 = 128;
+/// Disk space that the log keeps: far more than that, so that things can still be removed when the disk is full and nothing
+/// can be copied back.
 const LOG_SPACE: u64 = 9 << 19;
 /// Idle connections that are kept.
 const IDLE_MAX: usize = 4;
@@ -141,6 +144,7 @@ impl Db {
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         // A process that ends needn't copy the log back: the next writer's threshold does. It saves a
         // synchronous write at the end of every command.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -38,25 +38,22 @@ pub(super) fn directory(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd
 fn walk(root: BorrowedFd<'_>, target: &Target, depth: usize) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let resolve = if target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT };
-    let whole = match depth.checked_sub(1).and_then(|last| target.prefixes.get(last)) {
-        Some(prefix) => prefix.as_c_str(),
-        None => c".",
+    let at = |depth: usize| match depth.checked_sub(1).and_then(|last| target.prefixes.get(last)) {
+        Some(prefix) => open(root, prefix, flags, resolve),
+        None => open(root, c".", flags, resolve),
     };
-    match open(root, whole, flags, resolve) {
-        Err(Errno::NOENT) => {}
-        other => return other,
-    }
-    let mut current = open(root, c".", flags, resolve)?;
-    for (prefix, name) in target.prefixes.iter().zip(&target.names).take(depth) {
-        current = match open(root, prefix, flags, resolve) {
-            Err(Errno::NOENT) => {
-                match rustix::fs::mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => open(root, prefix, flags, resolve)?,
-                    Err(e) => return Err(e),
-                }
-            }
-            other => other?,
-        };
+    let mut found = depth;
+    let mut current = loop {
+        match at(found) {
+            Err(Errno::NOENT) if found > 0 => found -= 1,
+            other => break other?,
+        }
+    };
+    for (next, name) in target.names.iter().enumerate().take(depth).skip(found) {
+        match rustix::fs::mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => current = at(next + 1)?,
+            Err(e) => return Err(e),
+        }
     }
     Ok(current)
 }

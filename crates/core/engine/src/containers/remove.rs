@@ -130,8 +130,11 @@ fn tell_monitor(engine: &Engine, record: &Record) {
 pub(super) fn delete_cgroup(record: &Record, patience: Duration) {
     let path = super::launch::cgroup_path(record);
     let deleted = runtime::cgroup::Cgroup::new(&path).and_then(|group| {
-        group.kill_all()?;
-        group.delete(patience)
+        if group.exists() {
+            group.kill_all()?;
+            group.delete(patience)?;
+        }
+        Ok(())
     });
     if let Err(e) = deleted {
         tracing::debug!(error = %crate::error::chain(&e), container = record.id, "control group not deleted");

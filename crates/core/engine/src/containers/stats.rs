@@ -97,7 +97,7 @@ fn fill(stats: &mut Stats, used: &cgroup::Stats) {
             usage_in_usermode: used.cpu.user,
         },
         system_cpu_usage: system_cpu(&system),
-        online_cpus: machine::facts().cpus,
+        online_cpus: machine::cpus(),
         throttling_data: ThrottlingData {
             periods: used.cpu.periods,
             throttled_periods: used.cpu.throttled_periods,

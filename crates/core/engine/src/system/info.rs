@@ -67,7 +67,7 @@ fn info_now(engine: &Engine) -> Result<Info> {
         architecture: rustix::system::uname().machine().to_string_lossy().into_owned(),
         index_server_address: "https://index.docker.io/v1/".to_owned(),
         registry_config: registries(engine),
-        n_cpu: i64::from(facts.cpus),
+        n_cpu: i64::from(crate::machine::cpus()),
         mem_total: i64::try_from(machine::memory()).unwrap_or(i64::MAX),
         docker_root_dir: engine.config().root.to_string_lossy().into_owned(),
         name: machine::hostname(),

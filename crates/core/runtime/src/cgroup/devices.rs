@@ -1,5 +1,6 @@
 //! The device controller: rules to lines of version 1, and to a BPF program of version 2.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use oci::runtime::DeviceRule;
@@ -40,10 +41,15 @@ fn rules(given: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
     // What no rule names is denied, also where the group above has everything.
     let mut list = vec![Rule { allow: false, typ: None, major: None, minor: None, access: ALL }];
     list.extend(given.iter().map(rule).collect::<Result<Vec<_>, _>>()?);
+    // What was allowed after the last denial holds already.
+    let settled = list.iter().rposition(|rule| !rule.allow).map_or(0, |last| last + 1);
     for (typ, major, minor, access) in DEFAULTS {
         let default =
             DeviceRule { allow: true, typ: Some(typ.into()), major, minor, access: access.to_owned() };
-        list.push(rule(&default)?);
+        let default = rule(&default)?;
+        if !list[settled..].contains(&default) {
+            list.push(default);
+        }
     }
     Ok(list)
 }
@@ -76,9 +82,18 @@ fn rule(rule: &DeviceRule) -> Result<Rule, Error> {
 /// Writes the rules one by one, in order: a first rule that denies all leaves no moment in which more is open
 /// than before.
 pub(super) fn apply_v1(directory: &Path, given: &[DeviceRule]) -> Result<(), Error> {
+    let open = |name: &str| {
+        let file = directory.join(name);
+        let opened = std::fs::OpenOptions::new().write(true).open(&file);
+        opened.map_err(|source| Error::Call { attempt: format!("open {}", file.display()), source })
+    };
+    let (mut allow, mut deny) = (open("devices.allow")?, open("devices.deny")?);
     for rule in rules(given)? {
-        let file = directory.join(if rule.allow { "devices.allow" } else { "devices.deny" });
-        super::write(&file, &line(&rule))?;
+        let (file, line) = (if rule.allow { &mut allow } else { &mut deny }, line(&rule));
+        file.write_all(line.as_bytes()).map_err(|source| Error::Call {
+            attempt: format!("write device rule {line:?} of {}", directory.display()),
+            source,
+        })?;
     }
     Ok(())
 }
