@@ -95,7 +95,10 @@ impl Engine {
             private_dir(&config.run.join(name), 0o700)?;
         }
         containers::skeleton::ensure(&config.root)?;
-        let db = state::Db::open(config.root.join("state.db")).during("open the database")?;
+        // Looked at before the database: whoever makes these has made it first.
+        let used =
+            ["containers", "volumes", "layers"].iter().any(|name| has_entries(&config.root.join(name)));
+        let db = state::Db::open_beside(config.root.join("state.db"), used).during("open the database")?;
         let store = store::Store::open(&config.root, &db).during("open the store")?;
         let mark = ids::mark(&config.root);
         let engine = Engine { inner: Arc::new(Inner { config, db, store, mark }) };
@@ -145,6 +148,10 @@ impl Engine {
             Err(e) => Err(Error::system(format!("operation did not finish: {e}"))),
         }
     }
+}
+
+fn has_entries(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Makes a directory (and parents) that other users cannot list, whatever the umask; an existing one keeps its mode.

@@ -58,10 +58,16 @@ impl Db {
     /// Opens the file, creates it if it is missing, and brings its schema up to date. Several processes may do
     /// this at once.
     pub fn open(path: impl AsRef<Path>) -> Result<Db, Error> {
+        Db::open_beside(path, false)
+    }
+
+    /// As [`Db::open`]; where there was something already (`used`) that only the database can have brought about, an empty
+    /// one has lost what it knew, and is not taken for a new one: everything would be garbage.
+    pub fn open_beside(path: impl AsRef<Path>, used: bool) -> Result<Db, Error> {
         let path = path.as_ref().to_path_buf();
         let db = Db { shared: Arc::new(Shared { path, idle: Mutex::new(Vec::new()) }) };
         let mut connection = db.connect()?;
-        db.migrate(&mut connection)?;
+        db.migrate(&mut connection, used)?;
         // Without it all goes well until the disk is full.
         let _ = db.reserve_log();
         db.give_back(connection);
@@ -179,11 +185,14 @@ impl Db {
         Ok(())
     }
 
-    fn migrate(&self, connection: &mut Connection) -> Result<(), Error> {
+    fn migrate(&self, connection: &mut Connection, used: bool) -> Result<(), Error> {
         let known = MIGRATIONS.len() as u32 + 1;
         let found = version(connection).map_err(|source| self.open_error(source))?;
         if found == known {
             return Ok(());
+        }
+        if found == 0 && used {
+            return Err(Error::Emptied { path: self.shared.path.clone() });
         }
         if found > known {
             return Err(Error::Version { path: self.shared.path.clone(), found, known });
@@ -278,6 +287,15 @@ mod tests {
         Db::open(&path).unwrap();
         let log = std::fs::metadata(dir.path().join("state.db-wal")).unwrap();
         assert!(log.blocks() * 512 >= LOG_SPACE && log.len() < LOG_SPACE);
+    }
+
+    #[test]
+    fn an_emptied_database_is_not_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        assert!(matches!(Db::open_beside(&path, true), Err(Error::Emptied { .. })));
+        drop(Db::open(&path).unwrap());
+        Db::open_beside(&path, true).unwrap();
     }
 
     #[test]

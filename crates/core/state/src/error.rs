@@ -24,6 +24,14 @@ pub enum Error {
         /// Ours.
         known: u32,
     },
+    /// The file is empty or missing although there are things that it should know.
+    #[error(
+        "database {path} is empty, although there is what it should know of: put it back, or delete all that lies beside it to begin anew"
+    )]
+    Emptied {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something of that name exists already, or what it refers to doesn't.
     #[error("{what} conflicts with what is there")]
     Conflict {
