@@ -18,7 +18,7 @@ use crate::health;
 use crate::log::Log;
 use crate::protocol::{Failure, FailureKind, Reply};
 use crate::restart::Restarts;
-use crate::status::{HealthRecord, State};
+use crate::status::{HealthRecord, State, StatusError};
 
 /// Docker's exit code of a container that could not be started for other reasons than its command.
 const CANNOT_START: i32 = 128;
@@ -32,6 +32,8 @@ pub enum Error {
     Stdio(#[source] io::Error),
     #[error("watch the container's process")]
     Watch(#[source] io::Error),
+    #[error("record that the container runs")]
+    Record(#[source] StatusError),
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
 }
@@ -116,10 +118,13 @@ impl Monitor {
 
     /// Runs the container of the last `Start`. Gives warnings.
     pub(super) fn launch(&mut self) -> Result<Vec<String>, Error> {
-        let result = self.launch_init();
+        let result = self.launch_init().and_then(|warnings| {
+            // A container that runs while its status says otherwise would be started or removed beside itself.
+            self.status.write(&self.launch.container_dir, false).map_err(Error::Record)?;
+            Ok(warnings)
+        });
         match &result {
             Ok(_) => {
-                self.record(false);
                 self.event("start", &[]);
                 self.waiters.iter_mut().for_each(|waiter| waiter.early = false);
                 self.schedule_probe();
