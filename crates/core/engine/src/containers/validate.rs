@@ -44,6 +44,12 @@ fn check_config(config: &Config) -> Result<()> {
     if config.entrypoint.is_empty() && config.cmd.is_empty() {
         return fail("no command specified");
     }
+    // For the kernel an argument ends there.
+    if let Some(word) =
+        config.entrypoint.as_slice().iter().chain(config.cmd.as_slice()).find(|word| word.contains('\0'))
+    {
+        return fail(format!("invalid command: {word:?} contains a NUL byte"));
+    }
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
         return fail(format!(
             "the working directory '{}' is invalid, it needs to be an absolute path",
@@ -343,7 +349,7 @@ pub fn check_restart(policy: &RestartPolicy, auto_remove: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::containers::Ulimit;
+    use api::containers::{StrSlice, Ulimit};
 
     const MACHINE: Machine = Machine { cpus: 2, cgroup2: false };
 
@@ -351,6 +357,17 @@ mod tests {
         let mut r = Resources::default();
         change(&mut r);
         check_resources(&r, MACHINE).map_or_else(|e| e.message, |()| "ok".into())
+    }
+
+    #[test]
+    fn a_command_is_made_of_texts_that_the_kernel_takes() {
+        let told = |word: &str| {
+            let config =
+                Config { cmd: StrSlice(Some(vec!["echo".to_owned(), word.to_owned()])), ..Config::default() };
+            check_config(&config).map_err(|error| error.message)
+        };
+        assert_eq!(told("fine"), Ok(()));
+        assert_eq!(told("cut\0off"), Err("invalid command: \"cut\\0off\" contains a NUL byte".to_owned()));
     }
 
     #[test]
