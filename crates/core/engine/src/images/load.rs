@@ -3,11 +3,12 @@
 //! The archive is a stranger's: its blobs are kept only under their own digest, its other files are unpacked below a
 //! scratch directory and opened by the confined resolver, so no path in its documents leads anywhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api::JsonMessage;
 use archive::{Entry, Options, Unpacker};
@@ -44,7 +45,8 @@ pub async fn load(
             std::fs::DirBuilder::new().mode(0o700).create(&scratch).during("make a scratch directory")?;
             let root = Root::open(&scratch).during("open the scratch directory")?;
             spool(store, &lease, &root, reader)?;
-            let load = Load { engine, store, lease: &lease, root, report: &report, quiet };
+            let load =
+                Load { engine, store, lease: &lease, root, report: &report, quiet, seen: Mutex::default() };
             load.run()
         })
         .await
@@ -110,6 +112,8 @@ struct Load<'a> {
     root: Root,
     report: &'a Report,
     quiet: bool,
+    /// Members of indexes that were looked at for the name under way.
+    seen: Mutex<BTreeSet<Digest>>,
 }
 
 impl Load<'_> {
@@ -164,6 +168,7 @@ impl Load<'_> {
             }
         }
         for (digest, mut names) in targets {
+            self.seen().clear();
             let images = self.target(digest, INDEX_DEPTH_MAX)?;
             let Some(first) = images.first() else {
                 return Err(Error::invalid(format!("invalid archive: it has no image for {digest}")));
@@ -196,9 +201,18 @@ impl Load<'_> {
         }
     }
 
+    fn seen(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        // Whoever panicked with it was looking at another image.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn members(&self, index: &Index, depth: u32) -> Result<Vec<Image>> {
         let mut images = Vec::new();
         for member in &index.manifests {
+            // Indexes in an index may name the same ones again and again: thousands to the third power.
+            if !self.seen().insert(member.digest.clone()) {
+                continue;
+            }
             // An archive needn't have all platforms, and attestations are no images: they are kept as they are.
             let here = self.store.use_blob(self.lease, &member.digest)?.is_some();
             if !here || is_attestation(member) {

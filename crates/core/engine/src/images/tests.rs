@@ -17,6 +17,7 @@ use super::*;
 use crate::error::{Kind, Result};
 use crate::{Config, Engine};
 
+mod hostile;
 mod pull;
 
 async fn engine() -> (TempDir, Engine) {
