@@ -72,9 +72,14 @@ impl Call {
     }
 
     async fn whole(&mut self, limit: usize) -> Result<Bytes> {
+        let too_large = || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "request body is too large");
+        // Announced, it needn't come: who announces a gigabyte may send it a byte an hour.
+        if self.body.size_hint().lower() > limit as u64 {
+            return Err(too_large());
+        }
         let collected = Limited::new(&mut self.body, limit).collect().await.map_err(|e| {
             if e.is::<LengthLimitError>() {
-                Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "request body is too large")
+                too_large()
             } else {
                 Failure::bad_request(format!("read request body: {e}"))
             }

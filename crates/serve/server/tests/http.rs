@@ -1,5 +1,8 @@
 //! The server as bytes on a connection, over an engine on an empty directory.
 
+#[path = "http/hostile.rs"]
+mod hostile;
+
 use std::time::Duration;
 
 use engine::{Config, Engine};
