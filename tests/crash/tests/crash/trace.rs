@@ -143,6 +143,7 @@ impl<'a> Tracer<'a> {
         if let Some(folder) = command.get_current_dir() {
             shell.current_dir(folder);
         }
+        #[expect(clippy::zombie_processes, reason = "`follow` waits for it, as the tracer must")]
         let mut child = shell.spawn().expect("start a shell");
         let root = Pid::from_raw(child.id().try_into().expect("a pid"));
         let options = Options::PTRACE_O_TRACESYSGOOD
