@@ -131,6 +131,90 @@ fn only_state_knows_sql_and_only_the_binary_reads_the_environment() {
     }
 }
 
+/// What works on paths that an image, a container or a build context has chosen: files, or folders with all below.
+const INSIDE_ROOTS: &[&str] = &[
+    "crates/base/archive/src/tree.rs",
+    "crates/base/archive/src/unpack.rs",
+    "crates/base/archive/src/whiteout.rs",
+    "crates/core/builder/src/exec/copy.rs",
+    "crates/core/builder/src/exec/mkdir.rs",
+    "crates/core/builder/src/exec/stubs.rs",
+    "crates/core/builder/src/files",
+    "crates/core/builder/src/squash.rs",
+    "crates/core/builder/src/users.rs",
+    "crates/core/engine/src/containers/changes.rs",
+    "crates/core/engine/src/containers/cp.rs",
+    "crates/core/engine/src/containers/export.rs",
+    "crates/core/engine/src/images/changes.rs",
+    "crates/core/engine/src/images/commit.rs",
+    "crates/core/engine/src/volumes/copy_up.rs",
+    "crates/core/runtime/src/home.rs",
+    "crates/core/store/src/changes.rs",
+];
+
+/// Their calls by plain path, each with a path that is the engine's own.
+const OWN_PATHS: &[(&str, &str)] = &[
+    // A folder of the layer that a step makes, which no container sees yet.
+    ("crates/core/builder/src/files/copy.rs", "rustix::fs::utimensat(CWD, dir,"),
+    // Spooled downloads lie in a folder of the build.
+    ("crates/core/builder/src/exec/copy.rs", "File::create(&path)"),
+    ("crates/core/builder/src/exec/copy.rs", "File::open(&spooled.path)"),
+    // Whether a bound source is a file, which the person who bound it has named.
+    ("crates/core/engine/src/containers/cp.rs", "m.source.is_file()"),
+    // Whether a container's upper folder has anything in it.
+    ("crates/core/engine/src/images/commit.rs", "std::fs::read_dir(&upper)"),
+    // The folder of a volume itself.
+    ("crates/core/engine/src/volumes/copy_up.rs", "std::fs::set_permissions(data,"),
+    // What this process may do.
+    ("crates/base/archive/src/unpack.rs", "std::fs::read_to_string(\"/proc/thread-self/status\")"),
+];
+
+#[test]
+fn paths_inside_a_root_file_system_go_through_sys_root() {
+    let by_path = [
+        "std::fs::",
+        " fs::",
+        "(fs::",
+        "File::open(",
+        "File::create(",
+        "OpenOptions",
+        "rustix::fs::open(",
+        "CWD",
+        ".exists()",
+        ".is_dir()",
+        ".is_file()",
+        ".metadata()",
+        "canonicalize(",
+    ];
+    let mut seen = BTreeSet::new();
+    for (path, text) in sources() {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let ours = path.starts_with("crates") && !path.components().any(|part| part.as_os_str() == "tests");
+        let opens = product.lines().any(|line| line.contains("/proc/{") && line.contains("}/root"));
+        assert!(
+            !ours || !opens || path.starts_with("crates/base") || path.starts_with("crates/testkit"),
+            "{}: a process' root is opened by sys::root::Root::of_process alone",
+            path.display()
+        );
+        let Some(listed) = INSIDE_ROOTS.iter().find(|listed| path.starts_with(listed)) else { continue };
+        seen.insert(*listed);
+        for (number, line) in product.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let imported = code.trim_start().starts_with("use ");
+            let own = |(file, call): &(&str, &str)| path == Path::new(file) && code.contains(call);
+            let found = by_path.iter().any(|word| code.contains(word));
+            assert!(
+                imported || !found || OWN_PATHS.iter().any(own),
+                "{}:{}: {}: a path inside a root file system goes through sys::root",
+                path.display(),
+                number + 1,
+                line.trim()
+            );
+        }
+    }
+    assert_eq!(seen.len(), INSIDE_ROOTS.len(), "the rule names what is no longer there: {seen:?}");
+}
+
 #[test]
 fn the_map_names_every_crate() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
