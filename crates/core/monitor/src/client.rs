@@ -274,7 +274,12 @@ impl Connection {
 
     /// Freezes the container.
     pub fn pause(&mut self) -> Result<(), Error> {
-        self.done(&Request::Pause)
+        self.done(&Request::Pause { held: false })
+    }
+
+    /// Freezes the container for as long as this connection is open, so that the death of its owner thaws it.
+    pub fn pause_held(&mut self) -> Result<(), Error> {
+        self.done(&Request::Pause { held: true })
     }
 
     /// Thaws the container.

@@ -90,7 +90,11 @@ pub enum Request {
         timeout: Option<i64>,
     },
     /// Freeze all processes.
-    Pause,
+    Pause {
+        /// Thaw them as soon as this connection ends, however it does.
+        #[serde(default)]
+        held: bool,
+    },
     /// Thaw them.
     Unpause,
     /// Answer once with [`Reply::Registered`], then with [`Reply::Exit`].

@@ -66,6 +66,8 @@ struct Monitor {
     waiters: Vec<Waiter>,
     /// Connections that wait for the container to stop.
     stoppers: Vec<u32>,
+    /// The connection whose end thaws the paused container.
+    pause_holder: Option<u32>,
     restarts: Restarts,
     /// When the running health probe began.
     probe_began: Timestamp,

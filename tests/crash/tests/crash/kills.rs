@@ -362,15 +362,7 @@ impl Run {
             _ if was.is_empty() => ("tag", format!("tag busybox {name}"), image()),
             _ => ("rmi", format!("rmi -f {name}"), vec![absent()]),
         };
-        let mut touches = vec![Touch { object, done: done[0].clone(), between: done }];
-        if verb == "commit"
-            && let Some(name) = &container
-        {
-            // Paused meanwhile: who is killed does not let it go on.
-            let (object, was) = (format!("container {name}"), self.state(&format!("container {name}")));
-            let paused = Pattern::Is(was.replace("running", "paused"));
-            touches.push(Touch { object, done: Pattern::Is(was), between: vec![paused] });
-        }
+        let touches = vec![Touch { object, done: done[0].clone(), between: done }];
         Operation { verb, line, container, touches }
     }
 

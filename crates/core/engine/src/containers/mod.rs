@@ -55,6 +55,7 @@ pub use inspect::inspect;
 pub use kill::kill;
 pub use list::list;
 pub use logs::{LogStream, logs};
+pub(crate) use pause::hold_still;
 pub use pause::{pause, unpause};
 pub use prune::prune;
 pub use remove::remove;

@@ -1,10 +1,12 @@
 //! `docker pause` and `docker unpause`.
 
 use monitor::State;
+use monitor::client::Connection;
 
+use super::record::Record;
 use super::{record, start};
 use crate::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Freezes all processes of a container.
 pub async fn pause(engine: &Engine, reference: &str) -> Result<()> {
@@ -14,6 +16,35 @@ pub async fn pause(engine: &Engine, reference: &str) -> Result<()> {
 /// Thaws them.
 pub async fn unpause(engine: &Engine, reference: &str) -> Result<()> {
     freeze(engine, reference, false).await
+}
+
+/// A container that is paused for as long as this lives; the monitor lets it go on as well when this process is killed.
+#[derive(Debug)]
+pub(crate) struct Held {
+    monitor: Connection,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have ended by now.
+        let _ = self.monitor.unpause();
+    }
+}
+
+/// Pauses a container that runs; `None` if it doesn't.
+pub(crate) fn hold_still(engine: &Engine, record: &Record) -> Result<Option<Held>> {
+    if record::observe(engine, &record.id)?.status.state != State::Running {
+        return Ok(None);
+    }
+    let held = start::running(engine, record).and_then(|mut monitor| {
+        monitor.pause_held()?;
+        Ok(Held { monitor })
+    });
+    match held {
+        // It has ended since, or somebody else has paused it.
+        Err(e) if e.kind == Kind::Conflict => Ok(None),
+        held => held.map(Some),
+    }
 }
 
 async fn freeze(engine: &Engine, reference: &str, on: bool) -> Result<()> {

@@ -10,36 +10,19 @@ use store::{Lease, Store};
 
 use super::{changes, reference};
 use crate::containers::record::{self, Record};
-use crate::error::{Context as _, Kind, Result};
+use crate::error::{Context as _, Result};
 use crate::{Engine, containers, events};
 
 /// Makes an image of what a container has changed. A running container is paused meanwhile, if that is asked for.
 pub async fn commit(engine: &Engine, options: CommitOptions) -> Result<IdResponse> {
     let reference = options.container.clone();
     let record = engine.blocking(move |engine| record::find(engine, &reference)).await?;
-    let id = record.id.clone();
-    let paused = options.pause && pause(engine, &id).await?;
-    let made = engine.blocking(move |engine| commit_blocking(engine, &record, &options)).await;
-    if paused {
-        // It may have ended by now; that doesn't spoil the image.
-        containers::unpause(engine, &id).await.ok();
-    }
-    made
-}
-
-/// Pauses a container that runs; whether that was done.
-async fn pause(engine: &Engine, id: &str) -> Result<bool> {
-    let own = id.to_owned();
-    let state = engine.blocking(move |engine| Ok(record::observe(engine, &own)?.status.state)).await?;
-    if state != monitor::State::Running {
-        return Ok(false);
-    }
-    match containers::pause(engine, id).await {
-        Ok(()) => Ok(true),
-        // It has ended since, or somebody else has paused it.
-        Err(e) if e.kind == Kind::Conflict => Ok(false),
-        Err(e) => Err(e),
-    }
+    engine
+        .blocking(move |engine| {
+            let _paused = if options.pause { containers::hold_still(engine, &record)? } else { None };
+            commit_blocking(engine, &record, &options)
+        })
+        .await
 }
 
 fn commit_blocking(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<IdResponse> {

@@ -175,6 +175,7 @@ impl Monitor {
         self.poll.delete(&connection);
         self.waiters.retain(|waiter| waiter.connection != id);
         self.cleaner_has_gone(id);
+        self.pause_holder_has_gone(id);
         self.stoppers.retain(|&stopper| stopper != id);
         if let Role::Stream(subscriber) = &connection.role {
             let (session, fed) = (subscriber.session, subscriber.stdin);

@@ -268,14 +268,14 @@ mod tests {
     #[test]
     fn requests_arrive_in_pieces() {
         let (mut client, mut connection) = pair();
-        let frame = protocol::encode(&Request::Pause).unwrap();
+        let frame = protocol::encode(&Request::Pause { held: false }).unwrap();
         client.write_all(&frame[..5]).unwrap();
         connection.receive().unwrap();
         assert!(connection.next_request().unwrap().is_none());
         client.write_all(&frame[5..]).unwrap();
         client.write_all(b"rest").unwrap();
         connection.receive().unwrap();
-        assert!(matches!(connection.next_request().unwrap(), Some(Request::Pause)));
+        assert!(matches!(connection.next_request().unwrap(), Some(Request::Pause { held: false })));
         assert_eq!(connection.take_rest(), b"rest");
     }
 

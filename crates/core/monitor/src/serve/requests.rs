@@ -39,7 +39,7 @@ impl Monitor {
             Request::Resize { height, width } => self.resize(height, width),
             Request::Signal { signal } => self.signal(signal).and(DONE),
             Request::Stop { signal, timeout } => self.stop(id, signal, timeout),
-            Request::Pause => self.pause(),
+            Request::Pause { held } => self.pause(held.then_some(id)),
             Request::Unpause => self.unpause(),
             Request::Wait { condition, cleans } => self.wait(id, condition, cleans),
             Request::CleanedUp { error } => {
@@ -126,12 +126,13 @@ impl Monitor {
         Ok(None)
     }
 
-    fn pause(&mut self) -> Answer {
+    fn pause(&mut self, holder: Option<u32>) -> Answer {
         self.expect_running()?;
         if self.status.state == State::Paused {
             return Err(failure(FailureKind::Paused, "container is already paused"));
         }
         self.with_cgroup(|cgroup| cgroup.freeze())?;
+        self.pause_holder = holder;
         self.stop_probing();
         self.status.state = State::Paused;
         self.record(false);
@@ -151,11 +152,25 @@ impl Monitor {
     /// Lets a paused container go on.
     pub(super) fn thaw(&mut self) -> Result<(), Failure> {
         self.with_cgroup(|cgroup| cgroup.thaw())?;
+        self.pause_holder = None;
         self.status.state = State::Running;
         self.record(false);
         self.event("unpause", &[]);
         self.schedule_probe();
         Ok(())
+    }
+
+    /// A client has gone: if it is the one that the container is paused for, the container goes on.
+    pub(super) fn pause_holder_has_gone(&mut self, id: u32) {
+        if self.pause_holder != Some(id) {
+            return;
+        }
+        self.pause_holder = None;
+        if self.status.state == State::Paused
+            && let Err(failure) = self.thaw()
+        {
+            complain(&failure);
+        }
     }
 
     fn update(

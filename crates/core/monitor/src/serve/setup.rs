@@ -150,6 +150,7 @@ fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
         execs: Default::default(),
         waiters: Vec::new(),
         stoppers: Vec::new(),
+        pause_holder: None,
         restarts: Restarts::default(),
         probe_began: Timestamp::UNIX_EPOCH,
         cleanup: None,

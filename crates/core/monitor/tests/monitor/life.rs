@@ -301,6 +301,33 @@ fn pause_stops_time_and_unpause_goes_on() {
 }
 
 #[test]
+fn a_pause_that_is_held_ends_with_its_connection() {
+    let fixture = Fixture::new();
+    fixture.start(&fixture.shell("sleep 1000"));
+    let mut holder = fixture.connect();
+    holder.pause_held().unwrap();
+    fixture.connect().status().unwrap();
+    assert_eq!(fixture.status().state, State::Paused, "the end of another connection changes nothing");
+    drop(holder);
+    fixture.wait_for_state(State::Running);
+    eventually("it is told", || fixture.events() == ["start", "pause", "unpause"]);
+}
+
+#[test]
+fn a_pause_of_ones_own_outlives_the_connection_that_held_an_earlier_one() {
+    let fixture = Fixture::new();
+    fixture.start(&fixture.shell("sleep 1000"));
+    let (mut holder, mut other) = (fixture.connect(), fixture.connect());
+    holder.pause_held().unwrap();
+    other.unpause().unwrap();
+    other.pause().unwrap();
+    drop(holder);
+    // Two round trips: by the second answer the monitor has seen the end of the connection.
+    other.status().unwrap();
+    assert_eq!(other.status().unwrap().state, State::Paused);
+}
+
+#[test]
 fn too_much_memory_is_seen_as_such() {
     let fixture = Fixture::new();
     let mut config = fixture.shell("x=x; while :; do x=$x$x$x$x; done");
