@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -211,7 +211,7 @@ impl Monitor {
         self.poll.delete(&pidfd);
         let error = match process.wait() {
             Ok(status) if status.success() => None,
-            Ok(_) => Some(told(process.stderr.take())),
+            Ok(status) => Some(told(status, process.stderr.take())),
             Err(e) => Some(format!("await clean-up: {e}")),
         };
         self.run_is_over(error);
@@ -263,8 +263,8 @@ impl Monitor {
     }
 }
 
-/// The last words of a clean-up that has failed, which also go where our own errors go.
-fn told(stderr: Option<ChildStderr>) -> String {
+/// The last words of a clean-up that has failed, which also go where our own errors go; without any, how it ended.
+fn told(status: ExitStatus, stderr: Option<ChildStderr>) -> String {
     let mut text = String::new();
     // It has ended: there is no more than what the pipe holds.
     if let Some(stderr) = stderr {
@@ -273,7 +273,7 @@ fn told(stderr: Option<ChildStderr>) -> String {
     eprint!("{text}");
     match text.lines().rfind(|line| !line.trim().is_empty()) {
         Some(line) => line.to_owned(),
-        None => "clean up container: it was killed".to_owned(),
+        None => format!("clean up container: {status}"),
     }
 }
 
