@@ -1,8 +1,8 @@
 //! The binary: the composition root, and the only place that knows arguments, environment and log output.
 //!
 //! One program, told by its arguments what it is: `docker-init` inside of a container, `monitor` beside one,
-//! `cleanup` after one, `daemon`, and in all other cases the command line. The first three come before any thread,
-//! parser or logger exists: each runs once for every container.
+//! `cleanup` after one, `runtime` for engines that call an OCI runtime, `daemon`, and in all other cases the
+//! command line. The first four come before any thread or logger exists: each runs for every container.
 
 mod cleanup;
 mod connect;
@@ -10,6 +10,7 @@ mod daemon;
 mod init;
 mod logging;
 mod monitor;
+mod runtime;
 mod surroundings;
 
 use std::ffi::OsStr;
@@ -25,13 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
-    if Path::new(&program).file_name() == Some(OsStr::new("docker-init")) {
-        return init::main(std::env::args_os());
+    match Path::new(&program).file_name().and_then(OsStr::to_str) {
+        Some("docker-init") => return init::main(std::env::args_os()),
+        Some(name @ ("dhow-runtime" | "runc")) => return runtime::main(name, arguments),
+        _ => {}
     }
     let first = arguments.next();
     match first.as_deref().and_then(OsStr::to_str) {
         Some("monitor") => monitor::main(),
         Some("cleanup") => cleanup::main(arguments),
+        Some("runtime") => runtime::main("dhow runtime", arguments),
         _ => command_line(),
     }
 }

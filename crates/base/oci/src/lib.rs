@@ -12,6 +12,7 @@ mod nullable;
 mod platform;
 mod reference;
 pub mod runtime;
+pub mod signal;
 pub mod user;
 
 pub use chain::ChainId;

@@ -320,6 +320,29 @@ fn parse(
     })
 }
 
+/// Reaps the children of this process that have ended, up to the first that is `own`, which is its caller's.
+pub fn reap_others(own: i32) -> io::Result<()> {
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG;
+        // SAFETY: the buffer is one siginfo_t; with WNOWAIT nothing else changes.
+        let found = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options | libc::WNOWAIT) };
+        if found != 0 {
+            return match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ECHILD) => Ok(()),
+                error => Err(error),
+            };
+        }
+        // SAFETY: it was zeroed, and waitid has filled it in or left it, which means nobody.
+        let pid = unsafe { info.assume_init().si_pid() };
+        if pid == 0 || pid == own {
+            return Ok(());
+        }
+        // SAFETY: the buffer is one siginfo_t; the child has ended and is not the caller's.
+        unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), options) };
+    }
+}
+
 /// Kills a child of this process and waits for it.
 pub fn kill_and_reap(pidfd: BorrowedFd<'_>) {
     // Both fail only when somebody else has reaped it: then it is gone, which is what is wanted.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
@@ -74,6 +74,17 @@ impl Blocked {
         if signal >= 0 { Ok(signal) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// The same queue as a descriptor, to be polled beside others and read by [`Queue::take`].
+    pub fn queue(&self) -> io::Result<Queue> {
+        // SAFETY: the set is initialised; -1 asks for a new descriptor.
+        let fd = unsafe { libc::signalfd(-1, &raw const self.set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new, and nobody else owns it.
+        Ok(Queue { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
     /// Starts a command with the signals as they were before, in its own process group, which becomes the foreground
     /// one of the terminal on its standard input, if there is one.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
@@ -97,11 +108,35 @@ impl Blocked {
     }
 }
 
+/// Signals that have arrived while they were blocked.
+#[derive(Debug)]
+pub struct Queue {
+    fd: OwnedFd,
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Queue {
+    /// The next one, if one has arrived.
+    pub fn take(&self) -> io::Result<Option<i32>> {
+        let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+        match rustix::io::read(&self.fd, &mut info) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(e) => Err(e.into()),
+            // Its first word is the number.
+            Ok(_) => Ok(Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::process::{Pid, PidfdFlags};
-    use std::os::fd::AsFd;
     use std::os::unix::process::ExitStatusExt;
 
     #[test]

@@ -121,7 +121,7 @@ fn assemble(
     if early {
         plan.push("wait for what only the parent can do", Step::Sync);
     }
-    process::session(&mut plan);
+    process::session(request.inherit_keyring, &mut plan);
     time_offsets(linux, &mut plan)?;
     file_systems(&scene, hooks, &subject, tree, stdio, process, &mut plan)?;
     kernel_settings(&request, linux, process, &mut plan)?;

@@ -35,7 +35,7 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
     process::begin(request.cgroup, &mut plan)?;
     process::affinity(&affinity.finally, &mut plan)?;
     namespaces.steps(&mut plan);
-    process::session(&mut plan);
+    process::session(false, &mut plan);
     plan.push("open the root directory", Step::OpenRoot);
     process::streams(&mut plan, request.stdio, process.user.uid, false)?;
     if !process.apparmor_profile.is_empty() || !process.selinux_label.is_empty() {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 mod bits;
 pub mod capabilities;
 pub mod cgroup;
+pub mod containers;
 mod create;
 pub mod defaults;
 mod devices;
@@ -68,6 +69,8 @@ pub struct Create<'a> {
     pub die_with_parent: bool,
     /// Enter the root file system without pivot_root(2), which an initial ramfs does not allow.
     pub no_pivot: bool,
+    /// Keep the session keyring of the caller.
+    pub inherit_keyring: bool,
 }
 
 /// The root file system.

@@ -79,9 +79,11 @@ pub(crate) fn affinity(cpus: &str, plan: &mut Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// A session and keys of its own.
-pub(crate) fn session(plan: &mut Plan) {
-    plan.push("join a new session keyring", Step::SessionKeyring);
+/// A session of its own, and keys unless it inherits them.
+pub(crate) fn session(inherit_keyring: bool, plan: &mut Plan) {
+    if !inherit_keyring {
+        plan.push("join a new session keyring", Step::SessionKeyring);
+    }
     plan.push("setsid", Step::Setsid);
 }
 

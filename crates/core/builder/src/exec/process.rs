@@ -142,6 +142,7 @@ fn execute(
         preserve_fds: 0,
         die_with_parent: true,
             no_pivot: false,
+            inherit_keyring: false,
     });
     let mut created = match created {
         Ok(created) => created,

@@ -156,6 +156,7 @@ impl Monitor {
             preserve_fds: 0,
             die_with_parent: true,
             no_pivot: false,
+            inherit_keyring: false,
         })?;
         let cgroup = created.cgroup.clone();
         // The counter must be running before the program can be killed.

@@ -281,6 +281,7 @@ fn a_network_namespace_is_joined_by_descriptor() {
         preserve_fds: 0,
         die_with_parent: false,
         no_pivot: false,
+        inherit_keyring: false,
     });
     let created = created.unwrap();
     let cgroup = created.cgroup.clone();

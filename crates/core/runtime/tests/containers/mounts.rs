@@ -173,6 +173,7 @@ fn layers_are_a_root_file_system_and_no_mount_shows_on_the_machine() {
         preserve_fds: 0,
         die_with_parent: true,
         no_pivot: false,
+        inherit_keyring: false,
     });
     let created = created.unwrap();
     let machine = std::fs::read_to_string("/proc/self/mounts").unwrap();

@@ -140,6 +140,7 @@ impl Scene {
             preserve_fds: 0,
             die_with_parent: true,
             no_pivot: false,
+            inherit_keyring: false,
         })
     }
 

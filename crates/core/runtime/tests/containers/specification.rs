@@ -274,6 +274,7 @@ fn a_root_is_entered_without_a_pivot() {
         preserve_fds: 0,
         die_with_parent: true,
         no_pivot: true,
+        inherit_keyring: false,
     });
     let created = created.unwrap();
     let group = created.cgroup.clone();

@@ -57,6 +57,7 @@ fn not_even_a_preserved_descriptor_leads_out() {
             die_with_parent: true,
             mounted: None,
             no_pivot: false,
+            inherit_keyring: false,
         })
     };
     let error = create(&scene).unwrap_err().to_string();

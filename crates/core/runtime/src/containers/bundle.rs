@@ -1,0 +1,106 @@
+//! Reading a bundle's `config.json`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci::runtime::Spec;
+
+use super::Error;
+
+/// A bundle as it was read.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    /// Without symbolic links.
+    pub path: PathBuf,
+    /// The document as it is in the file.
+    pub text: Vec<u8>,
+    pub spec: Spec,
+    pub rootfs: PathBuf,
+}
+
+/// Reads the bundle in a directory.
+pub(super) fn read(path: &Path) -> Result<Bundle, Error> {
+    let absolute = path.canonicalize();
+    let path = absolute.map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let file = path.join("config.json");
+    let text = match std::fs::read(&file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Error::NoConfig { path: file }),
+        other => other.map_err(|source| Error::Read { path: file.clone(), source })?,
+    };
+    let spec = parse(&text, &file)?;
+    check(&spec, &file)?;
+    let root = spec.root.as_ref().map(|root| root.path.as_path()).unwrap_or(Path::new(""));
+    let rootfs = path.join(root);
+    if let Err(e) = std::fs::metadata(&rootfs) {
+        let reason = crate::plan::said(e.raw_os_error().unwrap_or_default());
+        return Err(Error::Rootfs { path: rootfs, reason });
+    }
+    Ok(Bundle { path, text, spec, rootfs })
+}
+
+/// A document; what is wrong in it is named.
+pub(super) fn parse(text: &[u8], file: &Path) -> Result<Spec, Error> {
+    serde_json::from_slice(text).map_err(|_| {
+        // Keeping track of the way costs: only what is wrong is read again for it.
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        match serde_path_to_error::deserialize::<_, Spec>(&mut reader) {
+            Err(e) => {
+                let way = e.path().to_string();
+                let field = if way == "." { String::new() } else { way };
+                Error::Config { path: file.to_owned(), field, reason: e.into_inner().to_string() }
+            }
+            Ok(_) => Error::Config {
+                path: file.to_owned(),
+                field: String::new(),
+                reason: "something follows the document".to_owned(),
+            },
+        }
+    })
+}
+
+fn check(spec: &Spec, file: &Path) -> Result<(), Error> {
+    let bad = |field: &str, reason: String| {
+        Err(Error::Config { path: file.to_owned(), field: field.to_owned(), reason })
+    };
+    if spec.oci_version.split('.').next() != Some("1") {
+        return bad("ociVersion", format!("version {:?} is not supported", spec.oci_version));
+    }
+    if spec.process.is_none() {
+        return bad("process", "process property must not be empty".to_owned());
+    }
+    if spec.root.is_none() {
+        return bad("root", "root must be specified".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(text.as_bytes(), Path::new("/b/config.json")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let text = error(r#"{"process": {"args": 5}}"#);
+        assert!(text.starts_with("/b/config.json: process.args: invalid type"), "{text}");
+        let text = error(r#"{"linux": {"namespaces": [{"type": "pid"}, {"type": "nix"}]}}"#);
+        assert!(text.starts_with("/b/config.json: linux.namespaces[1].type: unknown variant"), "{text}");
+        assert!(error("{").contains("EOF"));
+        assert!(error("{} x").contains("follows"));
+    }
+
+    #[test]
+    fn versions_to_come_are_refused() {
+        let file = Path::new("/b/config.json");
+        let spec = parse(br#"{"ociVersion": "2.0.0", "process": {}, "root": {}}"#, file).unwrap();
+        assert_eq!(
+            check(&spec, file).unwrap_err().to_string(),
+            r#"/b/config.json: ociVersion: version "2.0.0" is not supported"#
+        );
+        let spec = parse(br#"{"ociVersion": "1.0.2-dev", "process": {}, "root": {}}"#, file).unwrap();
+        assert!(check(&spec, file).is_ok());
+    }
+}

@@ -1,0 +1,84 @@
+//! What can be typed, as runc has it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::log::Format;
+use super::{create, delete, exec, kill, pause, resume, run, start, state};
+
+/// Engines read the first line for the program and its version, the second for the specification's.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
+
+/// Open Container Initiative runtime
+#[derive(Debug, Parser)]
+#[command(name = "dhow-runtime", version = VERSION, disable_version_flag = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// Log messages for those who look for an error
+    #[arg(long)]
+    pub debug: bool,
+    /// File to write log messages to, beside standard error
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Form of log messages
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
+    /// Directory of the containers' state, on a tmpfs [default: /run/dhow-runtime]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub criu: Option<OsString>,
+    /// Let systemd make control groups; cgroupsPath is of the form "slice:prefix:name"
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+    /// Whether to do without control groups where they may not be made
+    #[arg(long, value_enum, default_value_t = Rootless::Auto)]
+    pub rootless: Rootless,
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Rootless {
+    True,
+    False,
+    /// As the user is root or not.
+    Auto,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create a container, which waits for its start
+    Create(create::Args),
+    /// Remove a container that has stopped
+    Delete(delete::Args),
+    /// Execute one more process in a container
+    Exec(exec::Args),
+    /// Send a signal to a container's init
+    Kill(kill::Args),
+    /// Suspend all processes of a container
+    Pause(pause::Args),
+    /// Resume what was paused
+    Resume(resume::Args),
+    /// Create and start a container
+    Run(run::Args),
+    /// Execute the program of a created container
+    Start(start::Args),
+    /// Print the state of a container
+    State(state::Args),
+    #[command(hide = true)]
+    Checkpoint(Anything),
+    #[command(hide = true)]
+    Restore(Anything),
+}
+
+/// What is not looked at.
+#[derive(Debug, Args)]
+pub struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}

@@ -1,0 +1,24 @@
+//! `kill`.
+
+use runtime::containers::{self, Whom};
+
+use super::{Failure, Globals};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Send the signal to all processes of the container
+    #[arg(short, long)]
+    all: bool,
+    #[arg(value_name = "CONTAINER")]
+    id: String,
+    /// Name or number
+    #[arg(default_value = "SIGTERM")]
+    signal: String,
+}
+
+pub fn run(globals: &Globals, args: &Args) -> Result<(), Failure> {
+    let signal = oci::signal::number(&args.signal)
+        .ok_or_else(|| Failure::new(format!("unknown signal {:?}", args.signal)))?;
+    let container = globals.open(&args.id)?;
+    Ok(containers::kill(&container, signal, if args.all { Whom::All } else { Whom::Init })?)
+}

@@ -1,0 +1,182 @@
+//! `dhow runtime`: the OCI runtime as a program, with runc's words, flags, files and exit codes, so that engines which
+//! call runc can call this. A link to the program by the name of `dhow-runtime` or `runc` is the same without the word.
+//!
+//! It comes before any thread, logger or engine exists: engines call it several times for every container.
+//!
+//! A failure is one line in the log (`--log`), in the form that `--log-format` says, and on standard error; the exit code
+//! is 1, of a failed `exec` 255.
+
+mod arguments;
+mod create;
+mod delete;
+mod exec;
+mod foreground;
+mod kill;
+mod log;
+mod pause;
+mod pid_file;
+mod resume;
+mod run;
+mod setup;
+mod start;
+mod state;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use arguments::{Arguments, Rootless, Verb};
+use clap::Parser as _;
+use runtime::containers::{self, CgroupManager, Container};
+
+use log::Log;
+
+/// What every verb is told.
+#[derive(Debug)]
+pub struct Globals {
+    /// Where the containers' folders are.
+    pub root: PathBuf,
+    pub cgroups: CgroupManager,
+    /// Whether a container does without a control group where none may be made.
+    pub cgroup_optional: bool,
+    /// So many descriptors a service manager has handed to this process.
+    pub listen_fds: u32,
+    pub log: Log,
+}
+
+impl Globals {
+    pub fn open(&self, id: &str) -> Result<Container, Failure> {
+        Ok(Container::open(&self.root, id)?)
+    }
+
+    pub fn warn(&self, warnings: &[String]) {
+        warnings.iter().for_each(|text| self.log.warning(text));
+    }
+}
+
+/// Why a verb failed, in one line.
+#[derive(Debug)]
+pub struct Failure {
+    pub text: String,
+    pub code: u8,
+}
+
+impl Failure {
+    pub fn new(text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), code: 1 }
+    }
+
+    /// With the attempt in front.
+    pub fn of(attempt: &str, error: &dyn std::error::Error) -> Failure {
+        Failure::new(format!("{attempt}: {}", chain(error)))
+    }
+
+    fn during(self, verb: &str) -> Failure {
+        Failure { text: format!("{verb} failed: {}", self.text), ..self }
+    }
+}
+
+impl From<containers::Error> for Failure {
+    fn from(error: containers::Error) -> Failure {
+        Failure::new(chain(&error))
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Runs one verb. `arguments` are what follows the program's name, or the word `runtime`.
+pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = std::iter::once(OsString::from(name)).chain(arguments);
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody is left to be told that standard error is closed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 1 } else { 0 });
+        }
+    };
+    let log = match Log::open(arguments.log.as_deref(), arguments.log_format, arguments.debug) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("{}", error.text);
+            return ExitCode::FAILURE;
+        }
+    };
+    let globals = Globals {
+        root: arguments.root.unwrap_or_else(default_root),
+        cgroups: if arguments.systemd_cgroup { CgroupManager::Systemd } else { CgroupManager::Filesystem },
+        cgroup_optional: match arguments.rootless {
+            Rootless::True => true,
+            Rootless::False => false,
+            Rootless::Auto => !rustix::process::geteuid().is_root(),
+        },
+        listen_fds: listen_fds(),
+        log,
+    };
+    if arguments.criu.is_some() {
+        globals.log.warning("--criu is ignored: containers are not checkpointed");
+    }
+    globals.log.debug(&format!("{:?} below {}", arguments.verb, globals.root.display()));
+    match run(&globals, &arguments.verb) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            globals.log.error(&failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(globals: &Globals, verb: &Verb) -> Result<u8, Failure> {
+    let done = |result: Result<(), Failure>| result.map(|()| 0);
+    if matches!(verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
+        // A process on its way into a container must not hand out this program's file (CVE-2019-5736).
+        sys::exe::leave_writable(std::env::args_os())
+            .map_err(|error| Failure::of("run from a read-only mount of this program", &error))?;
+    }
+    match verb {
+        Verb::Create(args) => done(create::run(globals, args)),
+        Verb::Delete(args) => done(delete::run(globals, args)),
+        Verb::Exec(args) => exec::run(globals, args),
+        Verb::Kill(args) => done(kill::run(globals, args)),
+        Verb::Pause(args) => done(pause::run(globals, args)),
+        Verb::Resume(args) => done(resume::run(globals, args)),
+        Verb::Run(args) => run::run(globals, args),
+        Verb::Start(args) => done(start::run(globals, args)),
+        Verb::State(args) => done(state::run(globals, args)),
+        Verb::Checkpoint(_) | Verb::Restore(_) => Err(Failure::new(
+            "checkpoint and restore are not supported: stop the container and start it anew",
+        )),
+    }
+}
+
+/// As runc prints documents.
+pub fn print_json(document: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document).map_err(|error| Failure::of("write JSON", &error))?;
+    print(&format!("{text}\n"))
+}
+
+pub fn print(text: &str) -> Result<(), Failure> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Failure::of("write to standard output", &error))
+}
+
+/// Memory-backed, as all of it describes processes.
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+    own.map_or_else(|| Path::new("/run").to_owned(), PathBuf::from).join("dhow-runtime")
+}
+
+/// sd_listen_fds(3): descriptors from 3 on are for the container's program.
+fn listen_fds() -> u32 {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    number("LISTEN_FDS").unwrap_or(0)
+}
