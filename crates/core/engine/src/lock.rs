@@ -15,7 +15,10 @@ pub struct Lock {
 
 /// Waits for the exclusive lock on `path`. Blocks the thread. The file stays: removing it would race with waiters.
 pub fn exclusive(path: &Path) -> Result<Lock> {
-    let file = open(path)?;
+    wait(open(path)?, path)
+}
+
+fn wait(file: File, path: &Path) -> Result<Lock> {
     loop {
         match flock(&file, FlockOperation::LockExclusive) {
             Ok(()) => return Ok(Lock { _file: file }),
@@ -23,6 +26,11 @@ pub fn exclusive(path: &Path) -> Result<Lock> {
             Err(e) => return Err(e).during(format_args!("lock {}", path.display())),
         }
     }
+}
+
+/// Waits for the exclusive lock on a directory, which goes with it. Blocks the thread.
+pub fn directory(path: &Path) -> Result<Lock> {
+    wait(File::open(path).during(format_args!("open {}", path.display()))?, path)
 }
 
 /// Whether someone holds a lock on `path`; a missing file is held by nobody.

@@ -63,7 +63,7 @@ fn create_now(
     if resolved.iter().any(|r| r.copy_up) && layer.is_some() {
         let lower = engine.store().overlay(layer.as_ref(), None, None)?.mount().during("mount the image")?;
         let root = sys::root::Root::from_fd(lower).during("open the image's root")?;
-        mounts::copy_up(&root, &resolved)?;
+        mounts::copy_up(engine, &root, &resolved)?;
     }
     let record = Record {
         id: id.clone(),

@@ -146,7 +146,12 @@ fn of_volume(engine: &Engine, name: &str, destination: String, request: VolumeRe
         let volume = draft.record().clone();
         (Some(draft), volume)
     } else {
-        (None, volumes::ensure(engine, name, false, request.document)?.0)
+        let (volume, made) = volumes::ensure(engine, name, false, request.document)?;
+        if !made {
+            volumes::resume(&volumes::dir(engine, name))
+                .map_err(|e| e.within(format_args!("finish filling volume {name}")))?;
+        }
+        (None, volume)
     };
     let mount = Mount {
         kind: MountKind::Volume,
@@ -244,9 +249,10 @@ fn of_tmpfs(asked: &Asked, destination: String) -> Result<Resolved> {
 /// Puts the image's content at each volume's place into the volume, if the volume is empty.
 ///
 /// `image` is the image's root file system. Reading is confined to it, writing to the volume.
-pub(crate) fn copy_up(image: &sys::root::Root, resolved: &[Resolved]) -> Result<()> {
+pub(crate) fn copy_up(engine: &Engine, image: &sys::root::Root, resolved: &[Resolved]) -> Result<()> {
     for Resolved { mount, .. } in resolved.iter().filter(|r| r.copy_up && r.mount.kind == MountKind::Volume) {
-        volumes::copy_up(&mount.source, image, &mount.destination).map_err(|e| {
+        let volume = volumes::dir(engine, &mount.name);
+        volumes::copy_up(&volume, &mount.source, image, &mount.destination).map_err(|e| {
             e.within(format_args!("copy the image's {} to volume {}", mount.destination, mount.name))
         })?;
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/volumes/<name>/_data/         what containers see
 //! <root>/volumes/<name>/provisional    without a definition this volume is garbage; which container is being made with it
+//! <root>/volumes/<name>/fill…          the image's content on its way to `_data`, see `copy_up`
 //! ```
 //!
 //! The only driver is `local`. Its options `type=none,o=bind,device=/path` make the volume stand for a directory of the
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::{Engine, lock};
 
-pub(crate) use copy_up::copy_up;
+pub(crate) use copy_up::{copy_up, resume};
 pub use create::create;
 pub(crate) use create::{Draft, Provisional, ensure};
 pub use inspect::inspect;
