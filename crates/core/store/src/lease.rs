@@ -3,7 +3,7 @@
 //! A lease is a row, so that the collector sees its pins, and a file whose exclusive lock the process holds, so
 //! that the collector sees whether the process still lives. The kernel drops the lock with the process, however
 //! that ends. Life: `lease()` → pins and ingests → drop (row, file and unfinished ingests go), or → the process
-//! dies → the next collection takes all of it away.
+//! dies → whoever takes the next lease, or the next collection, takes all of it away.
 
 use crate::{Error, Store};
 use archive::Guard;
@@ -35,6 +35,7 @@ impl Store {
 
     /// Takes a lease; `purpose` is for people who look.
     pub fn lease(&self, purpose: &str) -> Result<Lease, Error> {
+        self.bury_dead();
         loop {
             let id = format!("{:016x}", fastrand::u64(..));
             let path = self.leases_dir().join(&id);
@@ -60,6 +61,28 @@ impl Store {
                 _lock: file,
             });
         }
+    }
+
+    /// Takes away what killed processes had in progress, usually nothing: one look at a directory. Whatever goes wrong
+    /// here is what the collector is for.
+    fn bury_dead(&self) {
+        let Ok(leases) = std::fs::read_dir(self.leases_dir()) else { return };
+        for lease in leases.flatten() {
+            let id = lease.file_name().to_string_lossy().into_owned();
+            bury_with(&lease.path(), || self.forget(&id)).ok();
+        }
+    }
+
+    /// Removes what a lease has in progress, then what it pins: on a full disk the first must not need the second.
+    fn forget(&self, id: &str) -> Result<(), Error> {
+        let ingest = self.ingest_dir();
+        for entry in std::fs::read_dir(&ingest).map_err(Error::io("list", &ingest))?.flatten() {
+            let name = entry.file_name();
+            if name.to_string_lossy().split('-').next() == Some(id) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(self.db().write_fleeting(|tx| leases::remove(tx, id))?)
     }
 }
 
@@ -121,12 +144,20 @@ pub(crate) fn is_alive(path: &Path) -> Result<bool, Error> {
 /// Removes the file of a lease if its process is dead. The lock is held meanwhile: somebody who is making a lease with
 /// this file then sees that he has lost it.
 pub(crate) fn bury(path: &Path) -> Result<(), Error> {
+    bury_with(path, || Ok(()))
+}
+
+/// The same, after something that only its process may do otherwise.
+fn bury_with(path: &Path, first: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(Error::io("open lease", path))?,
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => remove(path),
+        Ok(()) => {
+            first()?;
+            remove(path)
+        }
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
         Err(error) => Err(Error::io("lock lease", path)(error.into())),
     }

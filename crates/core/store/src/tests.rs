@@ -339,6 +339,25 @@ fn what_a_dead_process_leaves_is_collected() {
 }
 
 #[test]
+fn the_next_lease_takes_away_what_a_killed_process_had_in_progress() {
+    let (dir, store) = store();
+    let living = store.lease("goes on").unwrap();
+    let kept = living.scratch();
+    fs::write(&kept, "").unwrap();
+    fs::write(dir.path().join("leases/dead"), "").unwrap();
+    store.db().write(|tx| leases::add(tx, "dead", "pull")).unwrap();
+    for name in ["dead-0/diff/deep/er", "deadly-0"] {
+        fs::create_dir_all(dir.path().join("ingest").join(name)).unwrap();
+    }
+    let _lease = store.lease("next").unwrap();
+    let exists = |name: &str| dir.path().join(name).exists();
+    assert!(!exists("ingest/dead-0") && !exists("leases/dead"));
+    assert!(!store.db().read(leases::ids).unwrap().contains(&"dead".to_owned()));
+    // Of others it takes nothing: one lives, one has no lease at all and is for the collector to judge.
+    assert!(kept.exists() && exists("ingest/deadly-0"));
+}
+
+#[test]
 fn many_ingest_the_same_while_others_collect() {
     let (dir, _) = store();
     let path = dir.path();
