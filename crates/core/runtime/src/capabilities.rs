@@ -90,13 +90,15 @@ pub(crate) fn masks(sets: Option<&Capabilities>, available: u64) -> (CapabilityM
         }
         mask
     };
-    let masks = CapabilityMasks {
+    let mut masks = CapabilityMasks {
         bounding: mask(&sets.bounding),
         effective: mask(&sets.effective),
         inheritable: mask(&sets.inheritable),
         permitted: mask(&sets.permitted),
         ambient: mask(&sets.ambient),
     };
+    // The kernel has no other ambient ones (capabilities(7)), and specifications name them all the same.
+    masks.ambient &= masks.permitted & masks.inheritable;
     (masks, refused)
 }
 
@@ -121,5 +123,18 @@ mod tests {
         let (masks, refused) = masks(Some(&sets), !(1 << 24));
         assert_eq!((masks.bounding, masks.permitted, masks.effective), (1, 1, 0));
         assert_eq!(refused, ["CAP_SYS_RESOURCE"]);
+    }
+
+    #[test]
+    fn ambient_ones_are_permitted_and_inheritable() {
+        let name = |name: &str| vec![name.to_owned()];
+        let sets = |inheritable| Capabilities {
+            permitted: name("CAP_CHOWN"),
+            ambient: name("CAP_CHOWN"),
+            inheritable,
+            ..Capabilities::default()
+        };
+        assert_eq!(masks(Some(&sets(name("CAP_CHOWN"))), u64::MAX).0.ambient, 1);
+        assert_eq!(masks(Some(&sets(Vec::new())), u64::MAX).0.ambient, 0);
     }
 }

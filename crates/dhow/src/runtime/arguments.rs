@@ -57,7 +57,7 @@ pub enum Verb {
     /// Remove a container that has stopped
     Delete(delete::Args),
     /// Execute one more process in a container
-    Exec(exec::Args),
+    Exec(Box<exec::Args>),
     /// Send a signal to a container's init
     Kill(kill::Args),
     /// Suspend all processes of a container

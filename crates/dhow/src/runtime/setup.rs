@@ -8,6 +8,7 @@ use runtime::containers::{self, Error, Waiting};
 use super::{Failure, Globals, pid_file};
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Directory of the bundle
     #[arg(short, long, value_name = "DIR", default_value = ".")]
