@@ -110,7 +110,8 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     });
     let (activity, seen) = watch::channel(());
     tokio::spawn(give_back_when_quiet(seen));
-    server::serve(engine, listeners, args.server_name, activity, shutdown).await;
+    let limits = server::Limits::default();
+    server::serve(engine, listeners, args.server_name, limits, activity, shutdown).await;
     Ok(())
 }
 

@@ -245,7 +245,7 @@ pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
 }
 
 /// The address without its query, in which object stores have signatures.
-fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.to_string()

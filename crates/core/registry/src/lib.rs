@@ -29,5 +29,5 @@ mod transport;
 pub use blob::Blob;
 pub use client::{Client, Config};
 pub use credentials::{Credentials, InvalidCredentials};
-pub use error::{Error, Kind};
+pub use error::{Error, Kind, Problem};
 pub use repository::Repository;

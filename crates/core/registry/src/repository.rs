@@ -50,6 +50,26 @@ impl Repository {
         self.fetch(digest.as_str(), Some(digest)).await
     }
 
+    /// The manifest or index that an index names: also its size and its kind must be what the index says, or two readers
+    /// of one index could see different images (CVE-2021-41190).
+    pub async fn member(&self, descriptor: &Descriptor) -> Result<(Descriptor, Bytes), Error> {
+        let (found, bytes) = self.manifest(&descriptor.digest).await?;
+        if found.size != descriptor.size {
+            let (digest, expected) = (found.digest, descriptor.size);
+            return Err(Error::WrongSize { digest, expected, found: found.size });
+        }
+        let named = &descriptor.media_type;
+        let fits = match media_types::is_index(&found.media_type) {
+            true => media_types::is_index(named),
+            false => media_types::is_manifest(named),
+        };
+        if !fits && !named.is_empty() {
+            let url = self.reference.with_digest(found.digest).familiar();
+            return Err(Error::Protocol { url, problem: Problem::WrongType(named.clone()) });
+        }
+        Ok((found, bytes))
+    }
+
     /// The content that a descriptor names. Nothing is requested before its first bytes are wanted.
     pub fn blob(&self, descriptor: &Descriptor) -> Blob {
         Blob::new(self.session.clone(), self.reference.clone(), descriptor.digest.clone(), descriptor.size)
@@ -106,7 +126,7 @@ impl Repository {
 
     async fn success(&self, response: Response, wanted: Wanted<'_>) -> Result<Bytes, Error> {
         if response.status().is_success() {
-            let shown = response.url().to_string();
+            let shown = exchange::shown(response.url());
             return exchange::body(response, &shown, MANIFEST_MAX).await;
         }
         Err(refusal(response, &self.reference, wanted).await)
@@ -141,7 +161,7 @@ pub(crate) async fn url_in(session: &Session, reference: &Reference, rest: &str)
 
 /// What an answer means that is no success, with Docker's words.
 pub(crate) async fn refusal(response: Response, reference: &Reference, wanted: Wanted<'_>) -> Error {
-    let (status, shown) = (response.status(), response.url().to_string());
+    let (status, shown) = (response.status(), exchange::shown(response.url()));
     let body = match exchange::body(response, &shown, ERROR_LIMIT).await {
         Ok(body) => body,
         Err(error) => return error,

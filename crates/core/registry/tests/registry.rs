@@ -1,5 +1,7 @@
 //! The client against registries that behave and registries that do not.
 
+#[path = "registry/attacks.rs"]
+mod attacks;
 mod stub;
 
 use oci::image::Descriptor;

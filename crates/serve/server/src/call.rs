@@ -29,6 +29,8 @@ pub struct Call {
     pub engine: Engine,
     pub version: ApiVersion,
     pub peer: Peer,
+    /// How long a document may take to come.
+    pub patience: Duration,
     /// What stands in the path for `{}`; empty when the route has none.
     pub name: String,
     pub query: Query,
@@ -77,13 +79,16 @@ impl Call {
         if self.body.size_hint().lower() > limit as u64 {
             return Err(too_large());
         }
-        let collected = Limited::new(&mut self.body, limit).collect().await.map_err(|e| {
-            if e.is::<LengthLimitError>() {
-                too_large()
-            } else {
-                Failure::bad_request(format!("read request body: {e}"))
-            }
-        })?;
+        let collecting = Limited::new(&mut self.body, limit).collect();
+        let late = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the request body did not come in time");
+        let collected =
+            tokio::time::timeout(self.patience, collecting).await.map_err(late)?.map_err(|e| {
+                if e.is::<LengthLimitError>() {
+                    too_large()
+                } else {
+                    Failure::bad_request(format!("read request body: {e}"))
+                }
+            })?;
         Ok(collected.to_bytes())
     }
 

@@ -1,5 +1,7 @@
 //! From an HTTP request to a row of the table and back: version, browser checks, headers of every answer.
 
+use std::time::Duration;
+
 use api::version::{self, ApiVersion};
 use engine::Engine;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -13,12 +15,17 @@ use crate::listen::{Access, Peer};
 use crate::query::{Query, decode};
 use crate::routes;
 
-/// Answers one request.
-pub async fn dispatch(engine: Engine, access: Access, request: Request<Incoming>) -> Answer {
+/// Answers one request, whose document must have come after `patience`.
+pub async fn dispatch(
+    engine: Engine,
+    access: Access,
+    patience: Duration,
+    request: Request<Incoming>,
+) -> Answer {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let span = tracing::info_span!("request", %method, path);
-    let result = serve(engine.clone(), &access, request).instrument(span).await;
+    let result = serve(engine.clone(), &access, patience, request).instrument(span).await;
     let mut answer = result.unwrap_or_else(|failure| {
         tracing::debug!(%method, path, status = failure.status.as_u16(), message = failure.message, "request failed");
         failure.answer()
@@ -27,7 +34,12 @@ pub async fn dispatch(engine: Engine, access: Access, request: Request<Incoming>
     answer
 }
 
-async fn serve(engine: Engine, access: &Access, mut request: Request<Incoming>) -> Result {
+async fn serve(
+    engine: Engine,
+    access: &Access,
+    patience: Duration,
+    mut request: Request<Incoming>,
+) -> Result {
     access.check(request.headers())?;
     let path = request.uri().path().to_owned();
     let (version, path) = split_version(&path)?;
@@ -42,7 +54,8 @@ async fn serve(engine: Engine, access: &Access, mut request: Request<Incoming>) 
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
     let peer: Peer = access.peer;
-    let call = Call { engine, version, peer, name, query, headers: head.headers, body, upgrade, is_head };
+    let call =
+        Call { engine, version, peer, patience, name, query, headers: head.headers, body, upgrade, is_head };
     let work = (route.handler)(call);
     if !route.settles {
         return work.await;

@@ -27,4 +27,4 @@ mod system;
 mod volumes;
 
 pub use listen::Listener;
-pub use serve::{embedded, serve};
+pub use serve::{Limits, embedded, serve};

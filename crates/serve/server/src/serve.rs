@@ -9,7 +9,7 @@ use engine::Engine;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::dispatch::dispatch;
@@ -19,12 +19,31 @@ use crate::listen::{Access, Listener, Peer, Stream};
 const HEAD_MAX: usize = 256 << 10;
 /// How many headers a request may have.
 const HEADERS_MAX: usize = 128;
-/// How long a client may take to send a head, and how long an idle connection is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Descriptors that connections leave to the work that they ask for, of those that this process may have.
+const RESERVE: u64 = 256;
 /// How long connections may take to finish when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long accepting pauses when this process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What clients may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a client may take to send a head or a document, and how long an idle connection is kept.
+    pub patience: Duration,
+    /// How many connections are served at a time; more wait to be accepted. Those that were handed over to a container's
+    /// streams do not count.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let descriptors = descriptors.unwrap_or(u64::MAX);
+        let connections = descriptors.saturating_sub(RESERVE).max(descriptors / 2).clamp(1, 16 << 10);
+        Limits { patience: Duration::from_secs(60), connections: connections as usize }
+    }
+}
 
 /// Serves all listeners until `shutdown` ends; requests under way get a few seconds to finish.
 ///
@@ -34,14 +53,17 @@ pub async fn serve(
     engine: Engine,
     listeners: Vec<Listener>,
     hosts: Vec<String>,
+    limits: Limits,
     activity: watch::Sender<()>,
     shutdown: impl Future<Output = ()>,
 ) {
     let hosts: Arc<[String]> = hosts.into();
+    let places = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopped) = watch::channel(false);
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let server = Server { stop: stopped.clone(), activity: activity.clone() };
+        let (stop, activity, places) = (stopped.clone(), activity.clone(), places.clone());
+        let server = Server { stop, activity, patience: limits.patience, places };
         accepting.spawn(accept(engine.clone(), listener, hosts.clone(), server));
     }
     drop(stopped);
@@ -58,20 +80,34 @@ struct Server {
     stop: watch::Receiver<bool>,
     /// Hears of all that is done.
     activity: watch::Sender<()>,
+    patience: Duration,
+    /// A connection has one of these.
+    places: Arc<Semaphore>,
 }
 
 async fn accept(engine: Engine, listener: Listener, hosts: Arc<[String]>, mut server: Server) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
+        let places = server.places.clone();
+        let accepting = async {
+            let accepted = listener.accept().await?;
+            // The semaphore is never closed.
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((place, accepted))
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accepting => accepted,
             _ = server.stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((place, (stream, peer))) => {
                 let access = Access { peer, hosts: hosts.clone() };
-                connections.spawn(connection(engine.clone(), stream, access, Some(server.clone())));
+                let (engine, server) = (engine.clone(), server.clone());
+                connections.spawn(async move {
+                    connection(engine, stream, access, Some(server)).await;
+                    drop(place);
+                });
             }
             Err(e) => {
                 tracing::warn!(error = %e, "accept connection");
@@ -96,18 +132,19 @@ pub fn embedded(engine: Engine) -> io::Result<UnixStream> {
 
 /// Answers requests on one connection until its end.
 async fn connection(engine: Engine, stream: Stream, access: Access, server: Option<Server>) {
+    let patience = server.as_ref().map_or(Limits::default().patience, |server| server.patience);
     let (stop, activity) = server.map(|server| (server.stop, server.activity)).unzip();
     let service = service_fn(|request| {
         let (engine, access, activity) = (engine.clone(), access.clone(), activity.clone());
         async move {
-            let response = dispatch(engine, access, request).await;
+            let response = dispatch(engine, access, patience, request).await;
             note(activity.as_ref());
             Ok::<_, Infallible>(response)
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(patience)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(stream), service)

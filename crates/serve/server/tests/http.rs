@@ -2,6 +2,10 @@
 
 #[path = "http/hostile.rs"]
 mod hostile;
+#[path = "http/names.rs"]
+mod names;
+#[path = "http/slow.rs"]
+mod slow;
 
 use std::time::Duration;
 
@@ -253,8 +257,15 @@ async fn a_tcp_client_may_name_no_directory() {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let serving =
-        tokio::spawn(server::serve(world.engine.clone(), vec![listener], Vec::new(), activity, shutdown));
+    let limits = server::Limits::default();
+    let serving = tokio::spawn(server::serve(
+        world.engine.clone(),
+        vec![listener],
+        Vec::new(),
+        limits,
+        activity,
+        shutdown,
+    ));
     for (request, status) in [
         ("POST /build?dhow-context=/etc HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n", 403),
         ("GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403),

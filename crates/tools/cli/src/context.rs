@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use client::{Client, Connector};
 
 use crate::error::Error;
+use crate::format::text::printable;
 use crate::globals::Globals;
 
 /// A way to a server, as the binary found it.
@@ -122,7 +123,7 @@ impl Cli {
 
     /// Writes a line to standard error; nothing can be done when that fails.
     pub fn complain(&self, text: &str) {
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", printable(text));
     }
 
     pub fn stdout_is_terminal(&self) -> bool {

@@ -47,7 +47,7 @@ pub async fn run(host: Host, globals: Globals) -> u8 {
 pub fn report(error: &Error) {
     use std::io::Write as _;
     if !error.message.is_empty() {
-        let _ = writeln!(std::io::stderr(), "{}", error.message);
+        let _ = writeln!(std::io::stderr(), "{}", format::text::printable(&error.message));
     }
 }
 

@@ -162,6 +162,41 @@ mod tests {
         }
     }
 
+    /// Words of any characters, for every command: they are read or refused.
+    #[test]
+    fn words_of_any_text() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let pieces = [
+            "-",
+            "--",
+            "=",
+            "\0",
+            "\u{1b}[2J",
+            "a",
+            "..",
+            "/",
+            "é",
+            "\u{202e}",
+            "-f",
+            "--filter",
+            "--format",
+        ];
+        for verb in VERBS {
+            let shape = Shape { path: "docker x".to_owned(), usage: verb.usage, arity: verb.arity };
+            for _ in 0..30 {
+                let word = |random: &mut fastrand::Rng| {
+                    let count = random.usize(..4);
+                    (0..count).map(|_| pieces[random.usize(..pieces.len())]).collect::<String>()
+                        + &random.char(..).to_string()
+                };
+                let words: Vec<String> = (0..random.usize(..5)).map(|_| word(&mut random)).collect();
+                if let Err(error) = flags::parse((verb.command)(), &shape, &words) {
+                    assert!(!error.message.is_empty() && error.code != 0, "{words:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_command_is_sound() {
         let mut names = BTreeSet::new();

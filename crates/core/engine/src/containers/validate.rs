@@ -44,12 +44,7 @@ fn check_config(config: &Config) -> Result<()> {
     if config.entrypoint.is_empty() && config.cmd.is_empty() {
         return fail("no command specified");
     }
-    // For the kernel an argument ends there.
-    if let Some(word) =
-        config.entrypoint.as_slice().iter().chain(config.cmd.as_slice()).find(|word| word.contains('\0'))
-    {
-        return fail(format!("invalid command: {word:?} contains a NUL byte"));
-    }
+    check_nul(config)?;
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
         return fail(format!(
             "the working directory '{}' is invalid, it needs to be an absolute path",
@@ -69,6 +64,19 @@ fn check_config(config: &Config) -> Result<()> {
         return fail(format!("invalid hostname format: {}", config.hostname));
     }
     config.healthcheck.as_ref().map_or(Ok(()), check_health)
+}
+
+/// For the kernel a text ends at a NUL byte: it would see another one than who checked it.
+fn check_nul(config: &Config) -> Result<()> {
+    let health = config.healthcheck.iter().flat_map(|health| &health.test).map(|word| ("health check", word));
+    let command = config.entrypoint.as_slice().iter().chain(config.cmd.as_slice());
+    let texts = [("user", &config.user), ("working directory", &config.working_dir)];
+    let all = command.map(|word| ("command", word)).chain(health).chain(texts);
+    let all = all.chain(config.volumes.iter().map(|path| ("mount path", path)));
+    match all.into_iter().find(|(_, text)| text.contains('\0')) {
+        Some((what, text)) => fail(format!("invalid {what}: {text:?} contains a NUL byte")),
+        None => Ok(()),
+    }
 }
 
 fn check_health(health: &HealthConfig) -> Result<()> {

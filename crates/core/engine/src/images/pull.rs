@@ -170,7 +170,7 @@ impl Pull {
                 Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries"))
             })?;
             digest = member.digest.clone();
-            (_, bytes) = repository.manifest(&digest).await.map_err(|e| failed(e, reference))?;
+            (_, bytes) = repository.member(member).await.map_err(|e| failed(e, reference))?;
         }
         Err(Error::system(format!(
             "the manifest of {} is an index in an index in an index",

@@ -19,6 +19,7 @@ use crate::{Config, Engine};
 
 mod hostile;
 mod pull;
+mod substitution;
 
 async fn engine() -> (TempDir, Engine) {
     let dir = tempfile::tempdir().unwrap();

@@ -13,6 +13,9 @@ use crate::containers::name::is_restricted_name;
 use crate::error::{Context, Error, Result};
 use crate::{Engine, events, ids};
 
+/// A folder has the volume's name, for a moment with something behind it.
+const NAME_MAX: usize = 200;
+
 /// Creates a volume, or returns the one of this name.
 pub async fn create(engine: &Engine, request: CreateRequest) -> Result<Volume> {
     engine
@@ -47,6 +50,11 @@ pub(crate) fn ensure(
         return Err(Error::invalid(format!(
             "create {name}: {name:?} includes invalid characters for a local volume name, only \
              \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+        )));
+    }
+    if name.len() > NAME_MAX {
+        return Err(Error::invalid(format!(
+            "create {name}: volume name is too long, names can be at most {NAME_MAX} characters"
         )));
     }
     if let Ok(existing) = find(engine, name) {

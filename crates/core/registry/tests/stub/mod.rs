@@ -20,18 +20,20 @@ impl Request {
     }
 }
 
-/// An answer; `cut` closes the connection after so many bytes of the body.
+/// An answer; `cut` closes the connection after so many bytes of the body, and `endless` says the body again and again
+/// without a length.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub cut: Option<usize>,
+    pub endless: bool,
 }
 
 impl Answer {
     pub fn new(status: u16, body: impl AsRef<[u8]>) -> Answer {
-        Answer { status, headers: vec![], body: body.as_ref().to_vec(), cut: None }
+        Answer { status, headers: vec![], body: body.as_ref().to_vec(), cut: None, endless: false }
     }
 
     pub fn ok(body: impl AsRef<[u8]>) -> Answer {
@@ -53,6 +55,11 @@ impl Answer {
 
     pub fn cut(mut self, after: usize) -> Answer {
         self.cut = Some(after);
+        self
+    }
+
+    pub fn endless(mut self) -> Answer {
+        self.endless = true;
         self
     }
 }
@@ -126,16 +133,19 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
 }
 
 fn write(mut stream: TcpStream, answer: &Answer) -> std::io::Result<()> {
-    write!(
-        stream,
-        "HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n",
-        answer.status,
-        answer.body.len()
-    )?;
+    write!(stream, "HTTP/1.1 {} X\r\nConnection: close\r\n", answer.status)?;
+    if !answer.endless {
+        write!(stream, "Content-Length: {}\r\n", answer.body.len())?;
+    }
     for (name, value) in &answer.headers {
         write!(stream, "{name}: {value}\r\n")?;
     }
     stream.write_all(b"\r\n")?;
+    if answer.endless {
+        loop {
+            stream.write_all(&answer.body)?;
+        }
+    }
     stream.write_all(&answer.body[..answer.cut.unwrap_or(answer.body.len())])?;
     stream.flush()
 }

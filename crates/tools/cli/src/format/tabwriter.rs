@@ -3,6 +3,8 @@
 //! A cell is text that ends with a tab; what follows the last tab of a line belongs to no column. A column is
 //! a run of consecutive lines that have a cell there, as wide as its widest cell plus the padding.
 
+use crate::format::text::printable;
+
 const MIN_WIDTH: usize = 10;
 const PADDING: usize = 3;
 
@@ -13,6 +15,7 @@ pub fn align(text: &str) -> String {
 
 /// As [`align`], with other measures: some of Docker's tables use their own.
 pub fn align_with(text: &str, min_width: usize, padding: usize) -> String {
+    let text = &printable(text);
     let ends_with_newline = text.ends_with('\n');
     let body = text.strip_suffix('\n').unwrap_or(text);
     let lines: Vec<Vec<&str>> = body.split('\n').map(|line| line.split('\t').collect()).collect();
@@ -95,6 +98,11 @@ mod tests {
     #[test]
     fn a_line_without_the_cell_ends_the_column() {
         assert_eq!(align("aaaaaaaaaaaaaaaa\tb\nplain\nc\td\n"), "aaaaaaaaaaaaaaaa   b\nplain\nc         d\n");
+    }
+
+    #[test]
+    fn a_cell_has_no_commands_for_the_terminal() {
+        assert_eq!(align("\u{1b}[2Jname\tx\n"), "?[2Jname   x\n");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Ids and commands, shortened for tables.
+//! Ids and commands, shortened for tables; texts of strangers, fit for a terminal.
+
+use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
@@ -6,6 +8,16 @@ use unicode_width::UnicodeWidthChar;
 pub fn short_id(id: &str) -> &str {
     let digits = id.split_once(':').map_or(id, |(_, digits)| digits);
     digits.get(..12).unwrap_or(digits)
+}
+
+/// A text in which others may have written, such as the author of an image, with nothing that a terminal obeys: only
+/// lines and tabs remain of its control characters.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    match text.contains(is_command) {
+        true => text.replace(is_command, "?").into(),
+        false => text.into(),
+    }
 }
 
 /// At most `width` columns wide; a cut text ends with an ellipsis.
@@ -37,6 +49,12 @@ pub fn pairs<'a>(map: impl IntoIterator<Item = (&'a String, &'a String)>) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys() {
+        assert_eq!(printable("\u{1b}]0;title\u{7}\r\u{9b}2J\0"), "?]0;title???2J?");
+        assert!(matches!(printable("one\ttwo\nüñ…"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn shortening() {

@@ -10,8 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{engine, inspect, listed, members, multi_platform, rmi, saved, told};
 use crate::error::Kind;
 
-/// A registry that has these paths and answers them with these types and bytes.
-async fn registry(content: BTreeMap<String, (String, Vec<u8>)>) -> u16 {
+/// Paths with the types and bytes that they are answered with.
+pub(super) type Content = BTreeMap<String, (String, Vec<u8>)>;
+
+/// A registry that has these paths.
+pub(super) async fn registry(content: Content) -> u16 {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let content = std::sync::Arc::new(content);

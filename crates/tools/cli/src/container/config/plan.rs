@@ -318,8 +318,17 @@ mod tests {
         args: Vec<String>,
     }
 
-    /// The document of a command line, as the server reads it.
-    fn document(line: &[&str]) -> Result<Value, String> {
+    fn parsed(line: &[&str]) -> Result<Line, String> {
+        let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
+        let command = Line::augment_args(clap::Command::new("run"));
+        let shape = Shape { path: "docker run".to_owned(), usage: "", arity: Arity::AtLeast(1) };
+        match flags::parse(command, &shape, &words).map_err(|error| error.message)? {
+            Parsed::Matches(matches) => Ok(Line::from_arg_matches(&matches).unwrap()),
+            Parsed::Help => panic!("{line:?}"),
+        }
+    }
+
+    fn document_of(line: &Line) -> Result<Value, String> {
         let host = Host {
             program: "docker".to_owned(),
             version: "0",
@@ -329,13 +338,13 @@ mod tests {
             connect: Box::new(|_| Err(Error::new("no server here"))),
         };
         let cli = Cli::new(host, Globals::default(), "docker run".to_owned());
-        let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
-        let command = Line::augment_args(clap::Command::new("run"));
-        let shape = Shape { path: "docker run".to_owned(), usage: "", arity: Arity::AtLeast(1) };
-        let Ok(Parsed::Matches(matches)) = flags::parse(command, &shape, &words) else { panic!("{line:?}") };
-        let line = Line::from_arg_matches(&matches).unwrap();
         let plan = plan(&cli, &line.flags, &line.args, false).map_err(|error| error.message)?;
         Ok(serde_json::to_value(plan.request).unwrap())
+    }
+
+    /// The document of a command line, as the server reads it.
+    fn document(line: &[&str]) -> Result<Value, String> {
+        document_of(&parsed(line).unwrap())
     }
 
     #[test]
@@ -409,6 +418,68 @@ mod tests {
         for (line, pointer, want) in cases {
             let document = document(line).unwrap();
             assert_eq!(document.pointer(pointer), Some(want), "{line:?} {pointer}");
+        }
+    }
+
+    /// Any text as the value of any flag: it arrives as it is, or the command line is refused.
+    #[test]
+    fn values_of_any_text() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let pieces = [
+            "\u{1b}[2J",
+            "\0",
+            "\n",
+            "/",
+            "..",
+            ":",
+            "=",
+            ",",
+            "-",
+            "a",
+            "9",
+            "é",
+            "💥",
+            "\u{202e}",
+            "%s",
+            "{{",
+        ];
+        let mut text = || {
+            let count = random.usize(..6);
+            let piece = |_| match random.u8(..8) {
+                0 => random.char(..).to_string(),
+                1 => "9".repeat(random.usize(..5000)),
+                _ => pieces[random.usize(..pieces.len())].to_owned(),
+            };
+            (0..count).map(piece).collect::<String>()
+        };
+        let command = Line::augment_args(clap::Command::new("run"));
+        // These name files, which are read.
+        let files = ["env-file", "label-file", "cidfile"];
+        let flags: Vec<String> = command
+            .get_arguments()
+            .filter(|flag| flag.get_action().takes_values())
+            .filter_map(|flag| flag.get_long().filter(|name| !files.contains(name)).map(str::to_owned))
+            .collect();
+        assert!(flags.len() > 50, "{flags:?}");
+        for _ in 0..20 {
+            for flag in &flags {
+                let value = text();
+                let word = format!("--{flag}={value}");
+                let Ok(document) = parsed(&[&word, "image"]).and_then(|line| document_of(&line)) else {
+                    continue;
+                };
+                match flag.as_str() {
+                    "name" => {}
+                    "hostname" => assert_eq!(document["Hostname"], value),
+                    "user" => assert_eq!(document["User"], value),
+                    "label" => {
+                        let (name, content) = value.split_once('=').unwrap_or((&value, ""));
+                        assert_eq!(document["Labels"][name], content);
+                    }
+                    "env" if value.contains('=') => assert_eq!(document["Env"], json!([value])),
+                    _ => {}
+                }
+            }
         }
     }
 
