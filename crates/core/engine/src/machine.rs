@@ -66,6 +66,14 @@ pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// When the machine was started, in nanoseconds since 1970.
+pub fn booted() -> i64 {
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let now = jiff::Timestamp::now().as_nanosecond();
+    let up = i128::from(up.tv_sec) * 1_000_000_000 + i128::from(up.tv_nsec);
+    i64::try_from(now - up).unwrap_or(0)
+}
+
 /// Bytes of memory, from `/proc/meminfo`.
 pub fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

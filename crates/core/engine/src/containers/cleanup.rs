@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use api::containers::RemoveOptions;
 use monitor::client::Observed;
 use monitor::{RestartName, State};
+use state::Life;
 
 use super::record::{self, Record};
 use super::{launch, networking, remove, start};
 use crate::error::{Kind, Result};
-use crate::{Engine, exec, lock};
+use crate::{Engine, exec, lock, machine};
 
 /// Takes down what a container's run needed: its place in networks and published ports; removes the container if it
 /// was asked to be. Called by the monitor after the final exit, as `dhow cleanup <id>`; may be called at any time.
@@ -69,6 +71,15 @@ pub async fn boot(engine: &Engine) -> Result<()> {
 }
 
 fn revive(engine: &Engine, record: &Record) -> Result<()> {
+    let alive = monitor::client::is_alive(&engine.config().run, &record.id);
+    if record.life() == Life::Fleeting && record.created < machine::booted() && !alive {
+        // What is left of it was not synced: even its status may be none.
+        return remove::remove_now(
+            engine,
+            record,
+            &RemoveOptions { force: true, volumes: true, link: false },
+        );
+    }
     let observed = record::observe(engine, &record.id)?;
     let status = &observed.status;
     if observed.alive && status.state.is_live() {

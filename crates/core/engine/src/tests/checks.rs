@@ -78,3 +78,29 @@ fn damaged_records_do_not_hide_the_others() {
         assert!(findings[0].starts_with("container read the stored definition"), "{findings:?}");
     });
 }
+
+#[test]
+fn containers_that_remove_themselves_do_not_outlive_the_uptime() {
+    alone(async |f| {
+        let mut ids = Vec::new();
+        for (name, auto_remove) in [("kept", false), ("fleeting", true), ("new", true)] {
+            ids.push(f.create(name, |_, host| host.auto_remove = auto_remove).await);
+        }
+        for id in &ids[..2] {
+            let made_long_ago = |tx: &state::Tx<'_>| -> Result<(), state::Error> {
+                let mut row = state::containers::get(tx, id)?.unwrap();
+                row.created = 1;
+                state::containers::delete(tx, id)?;
+                state::containers::insert(tx, &row, &[])
+            };
+            f.engine.db().write(made_long_ago).unwrap();
+        }
+        // What a power failure may leave of a status that was not synced.
+        std::fs::write(f.dir.path().join("root/containers").join(&ids[1]).join("status.json"), "").unwrap();
+        crate::containers::boot(&f.engine).await.unwrap();
+        let mut left = f.listed(0, &[]).await;
+        left.sort();
+        assert_eq!(left, ["kept", "new"]);
+        assert!(!f.dir.path().join("root/containers").join(&ids[1]).exists());
+    });
+}
