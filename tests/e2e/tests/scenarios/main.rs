@@ -35,6 +35,7 @@ mod names;
 mod network;
 mod privileges;
 mod restart;
+mod runtime;
 mod security;
 mod servers;
 mod terminal;

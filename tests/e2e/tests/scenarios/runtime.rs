@@ -1,0 +1,7 @@
+//! `dhow runtime`, as engines call it that call runc.
+
+mod bundle;
+mod exec;
+mod foreground;
+mod hostile;
+mod life;
