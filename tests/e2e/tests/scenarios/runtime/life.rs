@@ -100,7 +100,8 @@ fn signals_go_by_name_number_and_to_all() {
     bundle.runtime(&["kill", "@one", "0"]).fails(1);
     bundle.runtime(&["kill", "--all", "@one", "10"]).ok();
     bundle.await_status("one", "stopped");
-    assert_eq!(bundle.out(), "begun\ngot it\n");
+    // Before that the shell may tell of the sleep that got it too.
+    assert!(bundle.out().ends_with("got it\n"), "{}", bundle.out());
 }
 
 #[test]
