@@ -17,6 +17,7 @@ use oci::runtime::Resources;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
+mod account;
 mod controllers;
 mod devices;
 mod events;
@@ -25,7 +26,9 @@ pub(crate) mod mount;
 mod read;
 mod settings;
 mod stats;
+pub mod systemd;
 
+pub use account::{Account, BlkioQueues, Cpuset, MemoryEntry};
 pub use controllers::Controllers;
 pub use events::OomEvents;
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryStats, PidsStats, Stats};
@@ -79,6 +82,12 @@ impl Cgroup {
             return Err(Error::Path { path: path.to_owned() });
         }
         Ok(Cgroup { path: path.to_owned(), layout: layout()? })
+    }
+
+    /// Whether the controllers of this machine are of version 2.
+    pub(crate) fn unified() -> Result<bool, Error> {
+        let layout = layout()?;
+        Ok(layout.v2.is_some() && layout.v1("memory").is_none())
     }
 
     /// Its path below the root of each hierarchy.
@@ -378,6 +387,11 @@ impl Cgroup {
     /// What the group has used. A group that is absent has used nothing.
     pub fn stats(&self) -> Result<Stats, Error> {
         Ok(read::stats(self))
+    }
+
+    /// What else the group keeps account of, beside [`Cgroup::stats`].
+    pub fn account(&self) -> Account {
+        account::account(self)
     }
 
     /// How many tasks of the group were killed for want of memory in its life; zero where the kernel doesn't

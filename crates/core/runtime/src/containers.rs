@@ -38,6 +38,7 @@ mod kill;
 mod list;
 mod processes;
 mod record;
+mod scope;
 mod start;
 mod state;
 mod update;

@@ -10,6 +10,7 @@ use sys::child::{Step, Target};
 use sys::root::Root;
 
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Keeper;
 use crate::hooks::{self, Subject};
 use crate::launch::{Parent, launch};
 use crate::mounts::{self, Scene};
@@ -28,20 +29,27 @@ pub(crate) struct Gate {
 
 /// Sets a container up, blocked just before its program.
 pub fn create(request: Create<'_>) -> Result<Created, Error> {
-    set_up(request, None)
+    set_up(request, None, None)
 }
 
-/// As [`create`]; with a gate, [`Created::leave`] takes the place of [`Created::start`].
-pub(crate) fn set_up(request: Create<'_>, gate: Option<Gate>) -> Result<Created, Error> {
+/// As [`create`]; with a gate, [`Created::leave`] takes the place of [`Created::start`]. `keeper` is in the control group, and
+/// goes when the init is there or will never be.
+pub(crate) fn set_up(
+    request: Create<'_>,
+    gate: Option<Gate>,
+    keeper: Option<Keeper>,
+) -> Result<Created, Error> {
     let (process, linux) = validate::check(request.spec)?;
     let mut warnings = Vec::new();
     let cgroup = make_cgroup(linux, &mut warnings)?;
     match assemble(request, gate, process, linux, cgroup.as_ref(), warnings) {
         Ok(mut created) => {
+            drop(keeper);
             created.cgroup = cgroup;
             Ok(created)
         }
         Err(error) => {
+            drop(keeper);
             if let Some(cgroup) = cgroup {
                 // The error that stopped us is the one to tell.
                 let _ = cgroup.delete(Duration::from_secs(5));

@@ -7,12 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use oci::runtime::Linux;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::bundle::{self, Bundle};
 use super::folder::Folder;
 use super::identity::Identity;
 use super::record::{Gate, Record};
+use super::scope::Place;
 use super::{CgroupManager, Container, Error, id};
 use crate::cgroup::Cgroup;
 use crate::{Created, Rootfs, Stdio};
@@ -62,10 +64,11 @@ pub fn create(
     if let Some(process) = &bundle.spec.process {
         check(process)?;
     }
-    adapt(request, &mut bundle)?;
-    let record = Record::new(request.id, &bundle.spec, bundle.path.clone(), bundle.rootfs.clone());
+    let mut place = adapt(request, &mut bundle)?;
+    let mut record = Record::new(request.id, &bundle.spec, bundle.path.clone(), bundle.rootfs.clone());
+    record.scope = place.as_ref().map(|place| place.unit().to_owned());
     let (folder, _lock) = Folder::create(request.root, request.id)?;
-    match set_up(request, bundle, &folder, record) {
+    match set_up(request, bundle, &folder, record, place.as_mut()) {
         Ok(made) => Ok(Waiting {
             container: Container { folder, record: made.record },
             pid: made.pid,
@@ -74,6 +77,9 @@ pub fn create(
             warnings: made.warnings,
         }),
         Err(error) => {
+            if let Some(place) = &mut place {
+                place.undo();
+            }
             // The error that stopped us is the one to tell.
             let _ = folder.remove();
             Err(error)
@@ -82,19 +88,27 @@ pub fn create(
 }
 
 /// What the document leaves to the runtime.
-fn adapt(request: &Create<'_>, bundle: &mut Bundle) -> Result<(), Error> {
+fn adapt(request: &Create<'_>, bundle: &mut Bundle) -> Result<Option<Place>, Error> {
+    let mut place = None;
     if let Some(linux) = &mut bundle.spec.linux {
         if request.cgroups == CgroupManager::Systemd {
-            return Err(Error::Systemd);
-        }
-        linux.cgroups_path = cgroup_path(&linux.cgroups_path, request.id);
-        if request.cgroup_optional && !may_make(&linux.cgroups_path)? {
-            linux.cgroups_path.clear();
+            place = Some(Place::find(linux, request.id)?);
+        } else {
+            find(request, linux)?;
         }
     }
     if let (1.., Some(process)) = (request.listen_fds, &mut bundle.spec.process) {
         // The init of a pid namespace, or a process that can't know its number any better.
         process.env.extend([format!("LISTEN_FDS={}", request.listen_fds), "LISTEN_PID=1".to_owned()]);
+    }
+    Ok(place)
+}
+
+/// Where a control group is that we make ourselves.
+fn find(request: &Create<'_>, linux: &mut Linux) -> Result<(), Error> {
+    linux.cgroups_path = cgroup_path(&linux.cgroups_path, request.id);
+    if request.cgroup_optional && !may_make(&linux.cgroups_path)? {
+        linux.cgroups_path.clear();
     }
     Ok(())
 }
@@ -140,11 +154,21 @@ struct Made {
     warnings: Vec<String>,
 }
 
-fn set_up(request: &Create<'_>, bundle: Bundle, folder: &Folder, mut record: Record) -> Result<Made, Error> {
+fn set_up(
+    request: &Create<'_>,
+    mut bundle: Bundle,
+    folder: &Folder,
+    mut record: Record,
+    mut place: Option<&mut Place>,
+) -> Result<Made, Error> {
     folder.write_spec(&bundle.text)?;
     // Names the control group to whoever clears up after a death of ours. The init doesn't outlive us yet.
     folder.write_record(&record)?;
     let gate = folder.make_gate()?;
+    let keeper = match &mut place {
+        Some(place) => Some(place.start(&mut bundle.spec, request.id)?),
+        None => None,
+    };
     let terminal = bundle.spec.process.as_ref().is_some_and(|process| process.terminal);
     let asked = crate::Create {
         id: request.id,
@@ -159,10 +183,14 @@ fn set_up(request: &Create<'_>, bundle: Bundle, folder: &Folder, mut record: Rec
         no_pivot: request.no_pivot,
         inherit_keyring: request.inherit_keyring,
     };
-    let mut created = crate::create::set_up(asked, Some(gate)).map_err(Error::Start)?;
+    let mut created = crate::create::set_up(asked, Some(gate), keeper).map_err(Error::Start)?;
     let cgroup = created.cgroup.take();
     record.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()).unwrap_or_default();
-    let left = announce(request, folder, &mut record, &mut created).and_then(|()| {
+    let finished = match (place, &cgroup) {
+        (Some(place), Some(cgroup)) => place.finish(cgroup),
+        _ => Ok(()),
+    };
+    let left = finished.and_then(|()| announce(request, folder, &mut record, &mut created)).and_then(|()| {
         let warnings = std::mem::take(&mut created.warnings);
         let (pid, master) = (created.pid, created.master.take());
         let pidfd = created.leave().map_err(Error::Start)?;

@@ -96,6 +96,9 @@ fn clear(container: &Container) -> Result<Deleted, Error> {
         if !container.record.own_pids || container.record.init.is_none() {
             cgroup.kill_all().map_err(fail)?;
         }
+        if let Some(unit) = &container.record.scope {
+            super::scope::stop(unit)?;
+        }
         cgroup.delete(PATIENCE).map_err(fail)?;
     }
     if let Ok(spec) = container.spec() {

@@ -56,8 +56,8 @@ pub enum Error {
     ExecStopped,
     #[error("container has no control group: {what} needs one")]
     NoCgroup { what: &'static str },
-    #[error("the systemd cgroup driver is not supported: leave out --systemd-cgroup")]
-    Systemd,
+    #[error("systemd cgroup driver")]
+    Systemd(#[source] cgroup::systemd::Error),
     #[error("control group {path}")]
     Cgroup { path: String, source: cgroup::Error },
     #[error("look at process {pid}")]

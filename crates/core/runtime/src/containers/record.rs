@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Empty for none.
     pub cgroup: String,
+    /// The unit that has the control group, if systemd made it.
+    pub scope: Option<String>,
     /// Whether the container's processes end with its init, because it has a pid namespace of its own.
     pub own_pids: bool,
     pub poststart: Vec<Hook>,
@@ -84,6 +86,7 @@ impl Record {
             created: jiff::Timestamp::now().to_string(),
             annotations: spec.annotations.clone(),
             cgroup: linux.map(|linux| linux.cgroups_path.clone()).unwrap_or_default(),
+            scope: None,
             own_pids,
             poststart: hooks.poststart,
             poststop: hooks.poststop,

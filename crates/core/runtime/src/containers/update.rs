@@ -10,5 +10,8 @@ pub fn update(container: &Container, resources: &Resources) -> Result<Vec<String
         return Err(Error::NotRunning);
     }
     let cgroup = container.cgroup()?.ok_or(Error::NoCgroup { what: "a limit" })?;
+    if let Some(unit) = &container.record.scope {
+        super::scope::update(unit, resources)?;
+    }
     cgroup.apply(resources).map_err(|source| Error::Cgroup { path: cgroup.path().to_owned(), source })
 }
