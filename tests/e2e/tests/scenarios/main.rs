@@ -29,6 +29,7 @@ mod crash;
 mod events;
 mod exec;
 mod files;
+mod hostile;
 mod images;
 mod memory;
 mod names;

@@ -64,7 +64,8 @@ pub(super) fn discard(r: &mut Resources, machine: &Controllers) -> Result<Vec<St
             (r.cpu_period, r.cpu_quota) = (0, 0);
         }
     }
-    if !machine.has("cpuset") && !(r.cpuset_cpus.is_empty() && r.cpuset_mems.is_empty()) {
+    let wants_cpuset = !r.cpuset_cpus.is_empty() || !r.cpuset_mems.is_empty();
+    if wants_cpuset && !machine.has("cpuset") {
         lacks("cpuset", "Cpuset discarded");
         (r.cpuset_cpus, r.cpuset_mems) = Default::default();
     }
