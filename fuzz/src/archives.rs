@@ -24,7 +24,7 @@ pub fn unpack(data: &[u8]) {
     let limits = Limits { bytes: 1 << 20, entries: 1000, ..Limits::default() };
     for semantics in [Semantics::Layer, Semantics::Plain { replace_kind: true }] {
         let root = Root::open(jail.path().join("root")).expect("the root");
-        let options = Options { semantics, owner: None, limits };
+        let options = Options { semantics, owner: None, devices: true, limits };
         let unpacked = archive::unpack(data, &root, &options);
         if unpacked.is_ok() {
             let layer = semantics == Semantics::Layer;

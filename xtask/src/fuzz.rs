@@ -15,7 +15,7 @@ use crate::setup::{self, TARGET};
 use crate::shell::{self, cargo};
 
 /// Seconds for each target unless the caller says otherwise.
-const SECONDS: u32 = 3;
+const SECONDS: u32 = 2;
 /// Memory that a target may use, in MiB.
 const MEMORY: u32 = 1024;
 /// Seconds that one input may take.

@@ -128,7 +128,7 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             directory: "/".into(),
-            places: Places { root: "/no/such/root".into(), run: "/no/such/run".into() },
+            places: Places { root: "/no/such/root".into(), run: "/no/such/run".into(), layer_max: None },
         };
         let globals = Globals { hosts: flag.map(str::to_owned).into_iter().collect(), ..Globals::default() };
         match connect(&globals, &surroundings) {

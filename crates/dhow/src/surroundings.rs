@@ -1,9 +1,10 @@
 //! The environment, read once.
 //!
-//! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories. `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
+//! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories, and `DHOW_LAYER_MAX` says what is too large for a layer. `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
 //! `DOCKER_CONFIG` the directory of the client's settings. Everything else is handed to the commands by name.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::connect;
@@ -25,6 +26,8 @@ pub struct Surroundings {
 pub struct Places {
     pub root: PathBuf,
     pub run: PathBuf,
+    /// The bytes that a layer or an archive of images may unpack to, where the engine's own limit is not wanted.
+    pub layer_max: Option<u64>,
 }
 
 impl Places {
@@ -37,7 +40,8 @@ impl Places {
             Some(value) if Path::new(&value).is_absolute() => Ok(PathBuf::from(value)),
             Some(value) => Err(format!("{name} must be an absolute path: {}", value.to_string_lossy())),
         };
-        Ok(Places { root: place("DHOW_ROOT", "/var/lib/dhow")?, run: place("DHOW_RUN", "/run/dhow")? })
+        let (root, run) = (place("DHOW_ROOT", "/var/lib/dhow")?, place("DHOW_RUN", "/run/dhow")?);
+        Ok(Places { root, run, layer_max: layer_max(std::env::var_os("DHOW_LAYER_MAX"))? })
     }
 
     /// The daemon's socket.
@@ -49,7 +53,21 @@ impl Places {
     pub fn engine(&self) -> engine::Config {
         // The link of the process itself: it stays right when the file is replaced by a newer one.
         let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
-        engine::Config::new(&self.root, &self.run, exe)
+        let mut config = engine::Config::new(&self.root, &self.run, exe);
+        if let Some(bytes) = self.layer_max {
+            config.unpack.bytes = bytes;
+        }
+        config
+    }
+}
+
+/// A size as Docker's options have it, such as `20g`.
+fn layer_max(text: Option<OsString>) -> Result<Option<u64>, String> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let bytes = text.to_str().and_then(|text| cli::format::units::ram_in_bytes(text).ok());
+    match bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0) {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(format!("DHOW_LAYER_MAX must be a size such as 20g: {}", text.to_string_lossy())),
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Config {
     pub exe: PathBuf,
     /// Registries that are spoken to over plain HTTP or unverified TLS, as `host[:port]`; loopback always is.
     pub insecure_registries: Vec<String>,
+    /// What unpacking a layer or an archive of images may cost.
+    pub unpack: archive::Limits,
     /// Version text of the product, for `version` and `info`.
     pub version: String,
 }
@@ -60,6 +62,7 @@ impl Config {
             run: run.into(),
             exe: exe.into(),
             insecure_registries: Vec::new(),
+            unpack: archive::Limits::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -99,7 +102,7 @@ impl Engine {
         let used =
             ["containers", "volumes", "layers"].iter().any(|name| has_entries(&config.root.join(name)));
         let db = state::Db::open_beside(config.root.join("state.db"), used).during("open the database")?;
-        let store = store::Store::open(&config.root, &db).during("open the store")?;
+        let store = store::Store::open_limited(&config.root, &db, config.unpack).during("open the store")?;
         let mark = ids::mark(&config.root);
         let engine = Engine { inner: Arc::new(Inner { config, db, store, mark }) };
         networks::ensure_predefined(&engine)?;

@@ -317,6 +317,34 @@ fn programs_in_a_context() {
     assert!(!owned.exists());
 }
 
+/// What is too large is for whoever owns the disk to say.
+#[test]
+fn layers_larger_than_they_may_be() {
+    let host = Host::new(Mode::Embedded);
+    let limited = |size: &str, arguments: &[&str], input: &[u8]| {
+        host.dhow(arguments).env("DHOW_LAYER_MAX", size).input(input).run()
+    };
+    let layer = archive(&[("file", &[0; 3 << 20])]);
+    let refused = limited("1m", &["import", "-", "large"], &layer);
+    assert!(refused.code == 1 && refused.stderr.contains("more than 1048576 bytes"), "{}", refused.stderr);
+    let digest = sha256(&host, &layer);
+    assert_eq!(load(&host, "large", &json!({}), &[(layer.clone(), digest)]).code, 0);
+    host.type_in("save -o saved.tar large").ok();
+    host.type_in("rmi large").ok();
+    let refused = limited("1m", &["load", "-i", "saved.tar"], &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("more than 1048576 bytes"), "{}", refused.stderr);
+    assert_eq!(host.type_in("images -q").ok(), "");
+    assert_eq!(limited("8m", &["load", "-i", "saved.tar"], &[]).code, 0);
+    for wrong in ["0", "-1", "much", "1.5.2g"] {
+        let refused = limited(wrong, &["images"], &[]);
+        assert!(
+            refused.code != 0 && refused.stderr.contains("DHOW_LAYER_MAX"),
+            "{wrong}: {}",
+            refused.stderr
+        );
+    }
+}
+
 /// The process behind a socket.
 fn daemon(socket: &Path) -> PathBuf {
     let stream = UnixStream::connect(socket).unwrap();
