@@ -43,7 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["api", "oci"]),
     ("template", &[]),
     ("cli", &["api", "archive", "client", "dockerfile", "oci", "sys", "template"]),
-    ("dhow", &["cli", "client", "engine", "monitor", "oci", "runtime", "server", "sys"]),
+    ("dhow", &["api", "cli", "client", "engine", "monitor", "oci", "runtime", "server", "sys"]),
     ("testkit", &["network"]),
     (
         "fuzz",

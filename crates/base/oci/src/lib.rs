@@ -6,6 +6,7 @@
 
 mod chain;
 mod digest;
+pub mod features;
 pub mod image;
 pub mod media_types;
 mod nullable;

@@ -85,7 +85,7 @@ impl Cgroup {
     }
 
     /// Whether the controllers of this machine are of version 2.
-    pub(crate) fn unified() -> Result<bool, Error> {
+    pub fn unified() -> Result<bool, Error> {
         let layout = layout()?;
         Ok(layout.v2.is_some() && layout.v1("memory").is_none())
     }

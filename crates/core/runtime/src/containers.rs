@@ -53,7 +53,7 @@ pub use kill::{Whom, kill};
 pub use list::{Listed, Unreadable, list};
 pub use processes::ps;
 pub use start::start;
-pub use update::update;
+pub use update::{Update, update};
 
 use folder::Folder;
 use record::Record;

@@ -23,6 +23,12 @@ const FLAGS: [(&str, i32); 3] = [
     ("MPOL_F_NUMA_BALANCING", 1 << 13),
 ];
 
+/// The names of modes and flags.
+pub(crate) fn names() -> (Vec<String>, Vec<String>) {
+    let list = |table: &[(&str, i32)]| table.iter().map(|(name, _)| (*name).to_owned()).collect();
+    (list(&MODES), list(&FLAGS))
+}
+
 fn number(table: &[(&str, i32)], name: &str) -> Result<i32, Error> {
     let found = table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     found.ok_or_else(|| Error::Spec { reason: format!("memoryPolicy: {name:?} is unknown") })

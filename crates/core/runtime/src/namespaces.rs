@@ -53,6 +53,11 @@ const KINDS: [(NamespaceType, u32, &str); 8] = [
     (NamespaceType::Time, libc::CLONE_NEWTIME as u32, "time"),
 ];
 
+/// Those that a document may ask for.
+pub(crate) fn kinds() -> impl Iterator<Item = NamespaceType> {
+    KINDS.iter().map(|(kind, ..)| *kind)
+}
+
 /// As `/proc/<pid>/ns` calls a kind.
 fn word(typ: NamespaceType) -> &'static str {
     KINDS.iter().find(|(t, ..)| *t == typ).map_or("", |(.., name)| *name)

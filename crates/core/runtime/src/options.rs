@@ -88,28 +88,18 @@ impl Options {
             self.recursive_attrs.apply(set, flag);
             return;
         }
-        match word {
-            "bind" => self.bind = true,
-            "rbind" => (self.bind, self.recursive) = (true, true),
-            "private" => self.propagation = Some((libc::MS_PRIVATE, false)),
-            "rprivate" => self.propagation = Some((libc::MS_PRIVATE, true)),
-            "slave" => self.propagation = Some((libc::MS_SLAVE, false)),
-            "rslave" => self.propagation = Some((libc::MS_SLAVE, true)),
-            "shared" => self.propagation = Some((libc::MS_SHARED, false)),
-            "rshared" => self.propagation = Some((libc::MS_SHARED, true)),
-            "unbindable" => self.propagation = Some((libc::MS_UNBINDABLE, false)),
-            "runbindable" => self.propagation = Some((libc::MS_UNBINDABLE, true)),
-            "idmap" => self.idmap = Some(false),
-            "ridmap" => self.idmap = Some(true),
-            "remount" => self.remount = true,
-            "tmpcopyup" => self.copy_up = true,
-            // They say what is so anyway, or how much the kernel is to complain.
-            "defaults" | "silent" | "loud" | "" => {}
-            "async" => self.data.retain(|(key, _)| key != "sync"),
-            "nomand" => self.data.retain(|(key, _)| key != "mand"),
-            "noiversion" => self.data.retain(|(key, _)| key != "iversion"),
-            "nolazytime" => self.data.retain(|(key, _)| key != "lazytime"),
-            _ => self.data.push(match word.split_once('=') {
+        match WORDS.iter().find(|(known, _)| *known == word).map(|(_, means)| *means) {
+            Some(Means::Bind { recursive }) => {
+                (self.bind, self.recursive) = (true, self.recursive || recursive);
+            }
+            Some(Means::Propagation { kind, recursive }) => self.propagation = Some((kind, recursive)),
+            Some(Means::Idmap { recursive }) => self.idmap = Some(recursive),
+            Some(Means::Remount) => self.remount = true,
+            Some(Means::CopyUp) => self.copy_up = true,
+            Some(Means::Nothing) => {}
+            Some(Means::Not(data)) => self.data.retain(|(key, _)| key != data),
+            None if word.is_empty() => {}
+            Some(Means::Data) | None => self.data.push(match word.split_once('=') {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (word.to_owned(), None),
             }),
@@ -126,27 +116,94 @@ impl Options {
     }
 }
 
-/// A word for a mount attribute, and whether it sets or clears it.
+/// What a word means that is no attribute.
+#[derive(Clone, Copy, Debug)]
+enum Means {
+    Bind {
+        recursive: bool,
+    },
+    Propagation {
+        kind: u64,
+        recursive: bool,
+    },
+    Idmap {
+        recursive: bool,
+    },
+    Remount,
+    CopyUp,
+    /// They say what is so anyway, or how much the kernel is to complain.
+    Nothing,
+    /// A flag of the file system, which the kernel takes by this name.
+    Data,
+    /// Takes such a flag back.
+    Not(&'static str),
+}
+
+const WORDS: [(&str, Means); 26] = [
+    ("bind", Means::Bind { recursive: false }),
+    ("rbind", Means::Bind { recursive: true }),
+    ("private", Means::Propagation { kind: libc::MS_PRIVATE, recursive: false }),
+    ("rprivate", Means::Propagation { kind: libc::MS_PRIVATE, recursive: true }),
+    ("slave", Means::Propagation { kind: libc::MS_SLAVE, recursive: false }),
+    ("rslave", Means::Propagation { kind: libc::MS_SLAVE, recursive: true }),
+    ("shared", Means::Propagation { kind: libc::MS_SHARED, recursive: false }),
+    ("rshared", Means::Propagation { kind: libc::MS_SHARED, recursive: true }),
+    ("unbindable", Means::Propagation { kind: libc::MS_UNBINDABLE, recursive: false }),
+    ("runbindable", Means::Propagation { kind: libc::MS_UNBINDABLE, recursive: true }),
+    ("idmap", Means::Idmap { recursive: false }),
+    ("ridmap", Means::Idmap { recursive: true }),
+    ("remount", Means::Remount),
+    ("tmpcopyup", Means::CopyUp),
+    ("defaults", Means::Nothing),
+    ("silent", Means::Nothing),
+    ("loud", Means::Nothing),
+    ("sync", Means::Data),
+    ("async", Means::Not("sync")),
+    ("dirsync", Means::Data),
+    ("mand", Means::Data),
+    ("nomand", Means::Not("mand")),
+    ("iversion", Means::Data),
+    ("noiversion", Means::Not("iversion")),
+    ("lazytime", Means::Data),
+    ("nolazytime", Means::Not("lazytime")),
+];
+
+/// Words for mount attributes, and whether they set or clear them. With an `r` in front they are for the mounts below too.
+const ATTRIBUTES: [(&str, bool, MountAttrFlags); 18] = [
+    ("ro", true, MountAttrFlags::MOUNT_ATTR_RDONLY),
+    ("rw", false, MountAttrFlags::MOUNT_ATTR_RDONLY),
+    ("nosuid", true, MountAttrFlags::MOUNT_ATTR_NOSUID),
+    ("suid", false, MountAttrFlags::MOUNT_ATTR_NOSUID),
+    ("nodev", true, MountAttrFlags::MOUNT_ATTR_NODEV),
+    ("dev", false, MountAttrFlags::MOUNT_ATTR_NODEV),
+    ("noexec", true, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ("exec", false, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ("nosymfollow", true, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
+    ("symfollow", false, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
+    ("nodiratime", true, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+    ("diratime", false, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+    ("noatime", true, MountAttrFlags::MOUNT_ATTR_NOATIME),
+    ("strictatime", true, MountAttrFlags::MOUNT_ATTR_STRICTATIME),
+    // Relative access times are the kernel's default and the zero of that field.
+    ("relatime", false, MountAttrFlags::MOUNT_ATTR__ATIME),
+    ("atime", false, MountAttrFlags::MOUNT_ATTR__ATIME),
+    ("norelatime", false, MountAttrFlags::MOUNT_ATTR__ATIME),
+    ("nostrictatime", false, MountAttrFlags::MOUNT_ATTR__ATIME),
+];
+
 fn attribute(word: &str) -> Option<(bool, MountAttrFlags)> {
-    Some(match word {
-        "ro" => (true, MountAttrFlags::MOUNT_ATTR_RDONLY),
-        "rw" => (false, MountAttrFlags::MOUNT_ATTR_RDONLY),
-        "nosuid" => (true, MountAttrFlags::MOUNT_ATTR_NOSUID),
-        "suid" => (false, MountAttrFlags::MOUNT_ATTR_NOSUID),
-        "nodev" => (true, MountAttrFlags::MOUNT_ATTR_NODEV),
-        "dev" => (false, MountAttrFlags::MOUNT_ATTR_NODEV),
-        "noexec" => (true, MountAttrFlags::MOUNT_ATTR_NOEXEC),
-        "exec" => (false, MountAttrFlags::MOUNT_ATTR_NOEXEC),
-        "nosymfollow" => (true, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
-        "symfollow" => (false, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
-        "nodiratime" => (true, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
-        "diratime" => (false, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
-        "noatime" => (true, MountAttrFlags::MOUNT_ATTR_NOATIME),
-        "strictatime" => (true, MountAttrFlags::MOUNT_ATTR_STRICTATIME),
-        // Relative access times are the kernel's default and the zero of that field.
-        "relatime" | "atime" | "norelatime" | "nostrictatime" => (false, MountAttrFlags::MOUNT_ATTR__ATIME),
-        _ => return None,
-    })
+    let found = ATTRIBUTES.iter().find(|(known, ..)| *known == word);
+    found.map(|(_, set, flag)| (*set, *flag))
+}
+
+/// Every word that is understood, sorted.
+pub(crate) fn words() -> Vec<String> {
+    let plain = ATTRIBUTES.iter().map(|(word, ..)| (*word).to_owned());
+    let recursive = ATTRIBUTES.iter().map(|(word, ..)| format!("r{word}"));
+    let other = WORDS.iter().map(|(word, _)| (*word).to_owned());
+    let mut words: Vec<String> = plain.chain(recursive).chain(other).collect();
+    words.sort_unstable();
+    words
 }
 
 #[cfg(test)]
@@ -193,6 +250,9 @@ mod tests {
             rdiratime relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro \
             rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave \
             strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap";
+        let told = super::words();
+        assert!(words.split_whitespace().all(|word| told.iter().any(|known| known == word)), "{told:?}");
+        assert!(told.windows(2).all(|pair| pair[0] < pair[1]), "{told:?}");
         let options = parse(&words.split_whitespace().collect::<Vec<_>>().join(" "));
         // Flags of the file system itself, which the kernel takes by these names.
         let data: Vec<&str> = options.data.iter().map(|(key, _)| key.as_str()).collect();

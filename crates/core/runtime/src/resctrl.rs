@@ -120,6 +120,49 @@ fn same_schemata(file: &Path, lines: &[&str]) -> Result<(), Error> {
     }
 }
 
+/// Why schemas of these kinds can't be set here.
+pub(crate) fn lacks(l3: bool, bandwidth: bool) -> Option<&'static str> {
+    let info = mountpoint().map(|mountpoint| mountpoint.join("info"));
+    let entries = info.and_then(|info| fs::read_dir(info).ok()).into_iter().flatten().flatten();
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    // The cache may be told apart for code and data.
+    let has = |any: &[&str]| names.iter().any(|name| any.contains(&name.as_str()));
+    if l3 && !has(&["L3", "L3CODE", "L3DATA"]) {
+        return Some("Intel RDT/CAT: l3 cache schema is not enabled");
+    }
+    (bandwidth && !has(&["MB"])).then_some("Intel RDT/MBA: memory bandwidth schema is not enabled")
+}
+
+/// Sets other schemas of a container that was created with `rdt`; empty ones stay.
+pub(crate) fn update(id: &str, rdt: &IntelRdt, l3: &str, bandwidth: &str) -> Result<(), Error> {
+    let what = "a schema without the resctrl file system";
+    let mountpoint = mountpoint().ok_or_else(|| Error::Unsupported { what: what.to_owned() })?;
+    update_at(&mountpoint, id, rdt, l3, bandwidth)
+}
+
+fn update_at(mountpoint: &Path, id: &str, rdt: &IntelRdt, l3: &str, bandwidth: &str) -> Result<(), Error> {
+    let asked = IntelRdt {
+        l3_cache_schema: l3.to_owned(),
+        mem_bw_schema: bandwidth.to_owned(),
+        ..IntelRdt::default()
+    };
+    let file = place(mountpoint, rdt, id)?.class.join("schemata");
+    for line in schemata(&asked)? {
+        let written = fs::OpenOptions::new().write(true).open(&file);
+        written
+            .and_then(|mut open| std::io::Write::write_all(&mut open, format!("{line}\n").as_bytes()))
+            .map_err(call(format!("write {line:?} to {}", file.display())))?;
+    }
+    Ok(())
+}
+
+/// The lines of the schemata of a container's class of service, without the kernel's padding.
+pub fn current(id: &str, rdt: &IntelRdt) -> Vec<String> {
+    let file = mountpoint().and_then(|at| place(&at, rdt, id).ok()).map(|place| place.class.join("schemata"));
+    let text = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
 /// Removes what was made for a container that is gone: its own class, or its monitoring group in a shared one.
 pub fn leave(id: &str, spec: &Spec) -> Result<(), Error> {
     let Some(rdt) = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref()) else { return Ok(()) };
@@ -158,6 +201,9 @@ mod tests {
         join_at(at, &rdt("", "L3:0=f"), "box", 42).unwrap();
         assert_eq!(fs::read_to_string(at.join("box/schemata")).unwrap(), "L3:0=f\n");
         assert_eq!(fs::read_to_string(at.join("box/tasks")).unwrap(), "42");
+        update_at(at, "box", &rdt("", "L3:0=f"), "L3:0=3", "").unwrap();
+        assert_eq!(fs::read_to_string(at.join("box/schemata")).unwrap(), "L3:0=3\n");
+        assert!(update_at(at, "nobody", &rdt("", ""), "L3:0=3", "").is_err(), "a class that is not there");
         assert!(join_at(at, &rdt("gold", ""), "box", 42).is_err(), "a class that is not there");
         join_at(at, &rdt("gold", "L3:0=f"), "box", 42).unwrap();
         fs::write(at.join("gold/schemata"), "    L3:0=f;1=f\n").unwrap();

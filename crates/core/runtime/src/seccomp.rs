@@ -111,7 +111,7 @@ const MAX_INSTRUCTIONS: usize = 4096;
 
 /// Every name of an architecture that a profile may hold. Those that this machine can't run need no instructions: no call
 /// will ever come from them.
-const ARCHITECTURES: [&str; 24] = [
+pub(crate) const ARCHITECTURES: [&str; 24] = [
     "SCMP_ARCH_X86",
     "SCMP_ARCH_X86_64",
     "SCMP_ARCH_X32",
@@ -198,27 +198,44 @@ fn check(profile: &Seccomp) -> Result<(), Error> {
     Ok(())
 }
 
+const TSYNC: u32 = 1;
+const LOG: u32 = 2;
+const SPEC_ALLOW: u32 = 4;
+/// Without it the kernel refuses TSYNC beside a listener: both want to be the result.
+const TSYNC_ESRCH: u32 = 16;
+const WAIT_KILLABLE_RECV: u32 = 32;
+
+/// `SECCOMP_FILTER_FLAG_*` that a profile may name.
+const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_LOG", LOG),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_TSYNC", TSYNC),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", WAIT_KILLABLE_RECV),
+];
+
+/// The flags that a profile may name, and whether this kernel takes them.
+pub(crate) fn known_flags() -> impl Iterator<Item = (&'static str, bool)> {
+    FLAGS.into_iter().map(|(name, flag)| {
+        // It is about listeners, and means nothing to the kernel without one.
+        let beside = if flag == WAIT_KILLABLE_RECV { SECCOMP_NEW_LISTENER } else { 0 };
+        (name, sys::seccomp::knows_flags(flag | beside))
+    })
+}
+
 fn flags(names: &[String], notifies: bool) -> Result<u32, Error> {
-    const TSYNC: u32 = 1;
-    const LOG: u32 = 2;
-    const SPEC_ALLOW: u32 = 4;
-    /// Without it the kernel refuses TSYNC beside a listener: both want to be the result.
-    const TSYNC_ESRCH: u32 = 16;
-    const WAIT_KILLABLE_RECV: u32 = 32;
     let listener = if notifies { SECCOMP_NEW_LISTENER } else { 0 };
     if names.is_empty() {
         // As runc, where the kernel would slow the process down otherwise.
         return Ok(listener | SPEC_ALLOW);
     }
-    names.iter().try_fold(listener, |flags, name| match name.as_str() {
-        "SECCOMP_FILTER_FLAG_TSYNC" if notifies => Ok(flags | TSYNC | TSYNC_ESRCH),
-        "SECCOMP_FILTER_FLAG_TSYNC" => Ok(flags | TSYNC),
-        "SECCOMP_FILTER_FLAG_LOG" => Ok(flags | LOG),
-        "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => Ok(flags | SPEC_ALLOW),
-        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" if notifies => Ok(flags | WAIT_KILLABLE_RECV),
-        // About notifications, which there are none of.
-        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => Ok(flags),
-        other => Err(bad(format!("unknown flag {other:?}"))),
+    names.iter().try_fold(listener, |flags, name| {
+        let known = FLAGS.iter().find(|(known, _)| known == name);
+        Ok(match *known.ok_or_else(|| bad(format!("unknown flag {name:?}")))? {
+            (_, TSYNC) if notifies => flags | TSYNC | TSYNC_ESRCH,
+            // About notifications, which there are none of.
+            (_, WAIT_KILLABLE_RECV) if !notifies => flags,
+            (_, flag) => flags | flag,
+        })
     })
 }
 

@@ -1,7 +1,7 @@
 //! What is refused before anything is touched: specifications that contradict themselves, or ask for what would be the
 //! machine's instead of the container's.
 
-use oci::runtime::{Hook, Hooks, IdMapping, Linux, NamespaceType, Process, Spec};
+use oci::runtime::{Hooks, IdMapping, Linux, NamespaceType, Process, Spec};
 
 use crate::{Error, net_devices, process, sysctl};
 
@@ -75,15 +75,8 @@ fn extent(mapping: &IdMapping) -> Result<(), Error> {
 }
 
 fn hooks(hooks: &Hooks) -> Result<(), Error> {
-    let kinds: [(&str, &[Hook]); 6] = [
-        ("prestart", &hooks.prestart),
-        ("createRuntime", &hooks.create_runtime),
-        ("createContainer", &hooks.create_container),
-        ("startContainer", &hooks.start_container),
-        ("poststart", &hooks.poststart),
-        ("poststop", &hooks.poststop),
-    ];
-    for (kind, hook) in kinds.into_iter().flat_map(|(kind, list)| list.iter().map(move |hook| (kind, hook))) {
+    let all = hooks.kinds().into_iter().flat_map(|(kind, list)| list.iter().map(move |hook| (kind, hook)));
+    for (kind, hook) in all {
         if !hook.path.is_absolute() {
             return Err(bad(format!("the path of {kind} hook {:?} is not absolute", hook.path)));
         }
@@ -96,7 +89,7 @@ fn hooks(hooks: &Hooks) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use oci::runtime::{Namespace, Personality, TimeOffset};
+    use oci::runtime::{Hook, Namespace, Personality, TimeOffset};
 
     use super::*;
 

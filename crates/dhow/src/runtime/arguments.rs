@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::log::Format;
-use super::{create, delete, exec, kill, pause, resume, run, start, state};
+use super::{
+    create, delete, events, exec, features, kill, list, pause, ps, resume, run, spec, start, state, update,
+};
 
 /// Engines read the first line for the program and its version, the second for the specification's.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
@@ -56,20 +58,32 @@ pub enum Verb {
     Create(create::Args),
     /// Remove a container that has stopped
     Delete(delete::Args),
+    /// Print what a container uses, and when it runs out of memory
+    Events(events::Args),
     /// Execute one more process in a container
     Exec(Box<exec::Args>),
+    /// Print what this runtime knows
+    Features(features::Args),
     /// Send a signal to a container's init
     Kill(kill::Args),
+    /// List containers
+    List(list::Args),
     /// Suspend all processes of a container
     Pause(pause::Args),
+    /// List the processes of a container
+    Ps(ps::Args),
     /// Resume what was paused
     Resume(resume::Args),
     /// Create and start a container
     Run(run::Args),
+    /// Write a configuration to start from
+    Spec(spec::Args),
     /// Execute the program of a created container
     Start(start::Args),
     /// Print the state of a container
     State(state::Args),
+    /// Change the limits of a container
+    Update(Box<update::Args>),
     #[command(hide = true)]
     Checkpoint(Anything),
     #[command(hide = true)]

@@ -9,17 +9,23 @@
 mod arguments;
 mod create;
 mod delete;
+mod events;
 mod exec;
+mod features;
 mod foreground;
 mod kill;
+mod list;
 mod log;
 mod pause;
 mod pid_file;
+mod ps;
 mod resume;
 mod run;
 mod setup;
+mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -145,13 +151,19 @@ fn run(globals: &Globals, verb: &Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Create(args) => done(create::run(globals, args)),
         Verb::Delete(args) => done(delete::run(globals, args)),
+        Verb::Events(args) => done(events::run(globals, args)),
         Verb::Exec(args) => exec::run(globals, args),
+        Verb::Features(args) => done(features::run(globals, args)),
         Verb::Kill(args) => done(kill::run(globals, args)),
+        Verb::List(args) => done(list::run(globals, args)),
         Verb::Pause(args) => done(pause::run(globals, args)),
+        Verb::Ps(args) => done(ps::run(globals, args)),
         Verb::Resume(args) => done(resume::run(globals, args)),
         Verb::Run(args) => run::run(globals, args),
+        Verb::Spec(args) => done(spec::run(globals, args)),
         Verb::Start(args) => done(start::run(globals, args)),
         Verb::State(args) => done(state::run(globals, args)),
+        Verb::Update(args) => done(update::run(globals, args)),
         Verb::Checkpoint(_) | Verb::Restore(_) => Err(Failure::new(
             "checkpoint and restore are not supported: stop the container and start it anew",
         )),

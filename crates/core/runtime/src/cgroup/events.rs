@@ -21,7 +21,7 @@ use super::{Cgroup, Error, call, read_key};
 pub struct OomEvents {
     fd: OwnedFd,
     /// Version 1 needs it open.
-    _control: Option<File>,
+    control: Option<File>,
     group: Cgroup,
     seen: u64,
 }
@@ -39,24 +39,41 @@ impl OomEvents {
             Some(dir) => v1(&dir)?,
             None => (v2(group)?, None),
         };
-        Ok(OomEvents { fd, _control: control, group: group.clone(), seen })
+        Ok(OomEvents { fd, control, group: group.clone(), seen })
     }
 
     /// Takes what has arrived: the number of kills since the last call. Never blocks.
     pub fn drain(&mut self) -> io::Result<u64> {
+        self.take()?;
+        Ok(self.count())
+    }
+
+    /// Takes what has arrived: whether memory was wanting since the last call. On version 1 the notice itself says so, be
+    /// anybody killed or not; and it comes once more when the group is removed, which is none. Never blocks.
+    pub fn happened(&mut self) -> io::Result<bool> {
+        let noticed = self.take()?;
+        let killed = self.count() > 0;
+        Ok(killed || (noticed && self.control.is_some() && self.group.exists()))
+    }
+
+    fn take(&self) -> io::Result<bool> {
         let mut buffer = [0u8; 4096];
+        let mut some = false;
         loop {
             match rustix::io::read(&self.fd, &mut buffer) {
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => continue,
-                Ok(0) => break,
-                other => drop(other?),
+                Err(Errno::AGAIN) | Ok(0) => return Ok(some),
+                Err(Errno::INTR) => {}
+                Ok(_) => some = true,
+                Err(e) => return Err(e.into()),
             }
         }
+    }
+
+    fn count(&mut self) -> u64 {
         let now = self.group.oom_kills();
         let new = now.saturating_sub(self.seen);
         self.seen = self.seen.max(now);
-        Ok(new)
+        new
     }
 }
 

@@ -117,7 +117,7 @@ fn table(text: &str) -> BTreeMap<String, u64> {
 }
 
 /// Lines of `major:minor Operation value`.
-fn blkio_v1(text: &str) -> Vec<BlkioEntry> {
+pub(super) fn blkio_v1(text: &str) -> Vec<BlkioEntry> {
     text.lines()
         .filter_map(|line| {
             let mut fields = line.split(' ');

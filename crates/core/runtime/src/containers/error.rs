@@ -64,6 +64,10 @@ pub enum Error {
     Process { pid: i32, source: io::Error },
     #[error("send the terminal to {}", .path.display())]
     ConsoleSocket { path: PathBuf, source: io::Error },
+    #[error("{reason}")]
+    Resctrl { reason: &'static str },
+    #[error("update the resctrl schemata")]
+    Schemata(#[source] crate::Error),
     #[error("signal container init")]
     Signal { source: io::Error },
 }

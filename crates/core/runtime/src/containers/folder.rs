@@ -128,6 +128,16 @@ impl Folder {
         self.write(CONFIG, text, "write the specification")
     }
 
+    /// After a change.
+    pub fn rewrite_spec(&self, spec: &Spec) -> Result<(), Error> {
+        let bad = |reason: String| Error::Record {
+            what: "write the specification",
+            folder: self.path.clone(),
+            reason,
+        };
+        self.write_spec(&serde_json::to_vec(spec).map_err(|e| bad(e.to_string()))?)
+    }
+
     fn read(&self, name: &str, what: &'static str) -> Result<Vec<u8>, Error> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).map_err(self.fail(what))?;
