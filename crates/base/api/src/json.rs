@@ -14,8 +14,6 @@ macro_rules! document {
         pub struct $name:ident {
             $( $(#[$fm:meta])* pub $f:ident : $t:ty ),* $(,)?
         }
-        $( flatten { $( $(#[$em:meta])* pub $e:ident : $et:ty ),* $(,)? }
-           { $( $(#[$gm:meta])* pub $g:ident : $gt:ty ),* $(,)? } )?
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -26,11 +24,47 @@ macro_rules! document {
                 #[serde(deserialize_with = "crate::json::nullable")]
                 pub $f: $t,
             )*
-            $(
-                $( $(#[$em])* #[serde(flatten)] pub $e: $et, )*
-                $( $(#[$gm])* #[serde(deserialize_with = "crate::json::nullable")] pub $g: $gt, )*
-            )?
         }
+    };
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $( $(#[$fm:meta])* pub $f:ident : $t:ty ),* $(,)?
+        }
+        flatten { $( $(#[$em:meta])* pub $e:ident : $et:ty ),* $(,)? }
+        { $( $(#[$gm:meta])* pub $g:ident : $gt:ty ),* $(,)? }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        pub struct $name {
+            $( $(#[$fm])* pub $f: $t, )*
+            $( $(#[$em])* #[serde(flatten)] pub $e: $et, )*
+            $( $(#[$gm])* pub $g: $gt, )*
+        }
+
+        // By hand, as serde's own way asks for a map and doesn't say whose: then nobody could tell the names of fields.
+        const _: () = {
+            #[derive(Default, serde::Deserialize)]
+            #[serde(default, rename_all = "PascalCase")]
+            struct Own {
+                $( $(#[$fm])* #[serde(deserialize_with = "crate::json::nullable")] $f: $t, )*
+                $( $(#[$gm])* #[serde(deserialize_with = "crate::json::nullable")] $g: $gt, )*
+            }
+
+            impl<'de> serde::Deserialize<'de> for $name {
+                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    use serde::de::Error as _;
+                    let value = serde_json::Value::deserialize(deserializer)?;
+                    let own: Own = crate::lenient::from_value(&value).map_err(D::Error::custom)?;
+                    Ok($name {
+                        $( $f: own.$f, )*
+                        $( $e: crate::lenient::from_value(&value).map_err(D::Error::custom)?, )*
+                        $( $g: own.$g, )*
+                    })
+                }
+            }
+        };
     };
 }
 

@@ -5,7 +5,7 @@
 //! share them. They have public fields and no behaviour beyond what the format itself defines.
 //!
 //! Reading is lenient, as Go's decoder is: a missing or `null` field is its default, an unknown one is
-//! ignored. Writing is exact: a field is `null`, empty, zero or left out where dockerd does the same.
+//! ignored; of what clients send ([`lenient`]) names may be in any case. Writing is exact: a field is `null`, empty, zero or left out where dockerd does the same.
 //!
 //! This crate must not know HTTP, files or processes.
 
@@ -21,6 +21,7 @@ pub mod events;
 pub mod exec;
 pub mod filters;
 pub mod images;
+pub mod lenient;
 pub mod mounts;
 pub mod networks;
 pub mod stdcopy;

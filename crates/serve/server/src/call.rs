@@ -56,7 +56,7 @@ impl Call {
             return Ok(None);
         }
         self.check_json_type()?;
-        serde_json::from_slice(&bytes)
+        api::lenient::from_slice(&bytes)
             .map(Some)
             .map_err(|e| Failure::bad_request(format!("invalid JSON: {e}")))
     }
