@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oci::image::ContainerConfig;
 
-use crate::containers::GraphDriver;
+use crate::containers::{Config, GraphDriver};
 use crate::filters::Filters;
 use crate::json::{null_if_empty, zero};
 
@@ -43,6 +43,11 @@ document! {
         pub created: String,
         pub docker_version: String,
         pub author: String,
+        /// Which container it was made from, and how that ran: always empty here; API 1.44 and older.
+        #[serde(skip_serializing_if = "zero")]
+        pub container: Option<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub container_config: Option<Config>,
         /// How a container of the image runs.
         pub config: Option<ContainerConfig>,
         pub architecture: String,

@@ -47,6 +47,9 @@ pub async fn inspect(call: Call) -> Result {
     if !call.version.at_least(44) {
         image.virtual_size = image.size;
     }
+    if !call.version.at_least(45) {
+        (image.container, image.container_config) = (Some(String::new()), Some(Config::default()));
+    }
     answer::ok(&image)
 }
 

@@ -5,7 +5,7 @@ use api::networks::{EndpointSettings, NetworkingConfig};
 use oci::Platform;
 
 use super::record::{self, Document, Record, make_private_dir};
-use super::{bind, limits, merge, mounts, name, ports, validate};
+use super::{bind, limits, merge, mounts, name, networking, ports, validate};
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
 use crate::undo::Undo;
@@ -265,6 +265,10 @@ fn wanted_networks(
     if settings.mac_address.is_empty() {
         settings.mac_address = std::mem::take(&mut config.mac_address);
     }
+    for settings in networks.values() {
+        networking::wanted_mac(&settings.mac_address)?;
+    }
+    let settings = &networks[mode];
     let on_default = matches!(mode, "bridge" | "host" | "none");
     let own_address = settings.ipam_config.as_ref().is_some_and(|c| !c.ipv4_address.is_empty());
     if own_address && on_default {

@@ -173,15 +173,11 @@ pub(crate) fn allocate_one(
         }
     }
     let first = addresses.first().map(IpNet::addr);
-    let mac = match settings.mac_address.as_str() {
-        "" => first
+    let mac = match wanted_mac(&settings.mac_address)? {
+        None => first
             .map(Mac::of_ip)
             .ok_or_else(|| Error::system(format!("network {} has no subnet", network.name)))?,
-        text => text
-            .parse::<Mac>()
-            .ok()
-            .filter(|mac| mac.is_unicast())
-            .ok_or_else(|| Error::invalid(format!("invalid MAC address: {text}")))?,
+        Some(mac) => mac,
     };
     let endpoint =
         network::Endpoint { id: ids::kin(&network.id)?, ifname, addresses, mac, gateways, ports: Vec::new() };
@@ -441,4 +437,13 @@ fn linked(engine: &Engine, record: &Record, link: &str) -> Result<Entry> {
         }
     }
     Ok(Entry { address: address.addr(), names })
+}
+
+/// The address of the link layer that settings ask for, if they do.
+pub(crate) fn wanted_mac(text: &str) -> Result<Option<Mac>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mac = text.parse::<Mac>().ok().filter(|mac| mac.is_unicast());
+    mac.map(Some).ok_or_else(|| Error::invalid(format!("invalid MAC address: {text}")))
 }

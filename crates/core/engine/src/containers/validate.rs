@@ -243,6 +243,7 @@ fn check_plain(what: &str, mode: &str, allowed: &[&str]) -> Result<()> {
 pub fn check_resources(r: &Resources, machine: Machine) -> Result<()> {
     check_memory(r)?;
     check_cpu(r, machine)?;
+    check_cgroup_parent(&r.cgroup_parent)?;
     if r.oom_kill_disable == Some(true) && machine.cgroup2 {
         return fail("disabling the OOM killer is not supported with cgroup v2");
     }
@@ -259,6 +260,16 @@ pub fn check_resources(r: &Resources, machine: Machine) -> Result<()> {
         if !crate::spec::RLIMITS.contains(&limit.name.as_str()) {
             return fail(format!("invalid ulimit type: {}", limit.name));
         }
+    }
+    Ok(())
+}
+
+/// Where a group cannot be made, or would be another one than the path says.
+fn check_cgroup_parent(parent: &str) -> Result<()> {
+    let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+    let path = parent.trim_matches('/');
+    if !path.is_empty() && path.split('/').any(bad) {
+        return fail(format!("invalid cgroup parent {parent:?}: it is no path without \".\" and \"..\""));
     }
     Ok(())
 }
@@ -403,6 +414,17 @@ mod tests {
             "ulimit soft limit must be less than or equal to hard limit: 20 > 10"
         );
         assert_eq!(resources(|r| r.ulimits = vec![ulimit("x", 1, 1)]), "invalid ulimit type: x");
+    }
+
+    #[test]
+    fn the_parent_of_the_control_group_is_a_plain_path() {
+        let told = |parent: &str| resources(|r| r.cgroup_parent = parent.to_owned());
+        for fine in ["", "/", "/tenants/one/", "a.slice"] {
+            assert_eq!(told(fine), "ok", "{fine}");
+        }
+        for bad in ["..", "a/../b", "a//b", "a/./b", "a\0b"] {
+            assert!(told(bad).starts_with("invalid cgroup parent"), "{bad}");
+        }
     }
 
     #[test]

@@ -42,7 +42,6 @@ fn inspect_blocking(engine: &Engine, name: &str) -> Result<Inspect> {
         os: config.os.clone(),
         os_version: config.os_version.clone().unwrap_or_default(),
         size,
-        virtual_size: 0,
         graph_driver,
         root_fs: RootFs {
             typ: config.rootfs.kind.clone(),
@@ -50,6 +49,7 @@ fn inspect_blocking(engine: &Engine, name: &str) -> Result<Inspect> {
         },
         metadata: Metadata { last_tag_time: last_tag.unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned()) },
         config: Some(config.config),
+        ..Inspect::default()
     })
 }
 

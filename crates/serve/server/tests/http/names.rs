@@ -234,3 +234,40 @@ async fn networks_aliases_and_labels_of_any_text() {
     }
     assert_eq!(outline(world._dir.path()), before);
 }
+
+#[tokio::test]
+async fn names_of_fields_may_be_in_any_case_as_for_dockers_own_decoder() {
+    let world = world().await;
+    world.image().await;
+    let body = r#"{"image":"base","cmd":["true"],"labels":{"image":null},"hostconfig":{"memory":8388608}}"#;
+    let made = world.post("/containers/create?name=low", body).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let told = world.get("/containers/low/json").await.body;
+    assert!(told.contains(r#""Labels":{"image":""}"#) && told.contains(r#""Memory":8388608"#), "{told}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_not_made() {
+    let world = world().await;
+    world.image().await;
+    for (wrong, words) in [
+        (r#""MacAddress":"02:42:zz""#, "invalid MAC address: 02:42:zz"),
+        (r#""HostConfig":{"CgroupParent":"a/../b"}"#, "invalid cgroup parent"),
+    ] {
+        let body = format!(r#"{{"Image":"base","Cmd":["true"],{wrong}}}"#);
+        let answer = world.post("/containers/create", &body).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert!(answer.body.contains(words), "{}", answer.body);
+    }
+    assert_eq!(world.get("/containers/json?all=1").await.body.trim(), "[]");
+}
+
+#[tokio::test]
+async fn older_clients_are_told_what_an_image_was_made_from() {
+    let world = world().await;
+    world.image().await;
+    let old = world.get("/v1.44/images/base/json").await.body;
+    assert!(old.contains(r#""Container":"","ContainerConfig":{"Hostname":"""#), "{old}");
+    let new = world.get("/v1.45/images/base/json").await.body;
+    assert!(!new.contains(r#""Container"#), "{new}");
+}
