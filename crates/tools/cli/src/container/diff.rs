@@ -3,6 +3,7 @@ use api::containers::ChangeKind;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::format::Listing;
+use crate::format::text::printable;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -36,10 +37,12 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         columns: &[("Type", "CHANGE TYPE"), ("Path", "PATH")],
         labels: false,
     };
-    cli.print(&listing.render(
-        Some(args.format.as_deref().unwrap_or("{{.Type}} {{.Path}}")),
-        false,
-        &rows,
-    )?)?;
+    let format = args.format.as_deref();
+    let text = listing.render(Some(format.unwrap_or("{{.Type}} {{.Path}}")), false, &rows)?;
+    // A program gets the names as they are.
+    match format.is_none() && cli.stdout_is_terminal() {
+        true => cli.print(&printable(&text))?,
+        false => cli.print(&text)?,
+    }
     Ok(0)
 }

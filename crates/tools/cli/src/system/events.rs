@@ -5,6 +5,7 @@ use template::{Options, Template};
 
 use crate::context::Cli;
 use crate::error::Error;
+use crate::format::text::printable;
 use crate::format::time::moment;
 use crate::options::filter;
 use crate::verbs::Outcome;
@@ -50,7 +51,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     while let Some(event) = events.next().await {
         let event = event?;
         match &template {
-            None => cli.println(&line(&event, &TimeZone::system()))?,
+            None => cli.println(&printable(&line(&event, &TimeZone::system())))?,
             Some(template) => {
                 let document = serde_json::to_value(&event).map_err(|error| Error::new(error.to_string()))?;
                 cli.println(&template.execute(&document).map_err(Error::template)?)?;
