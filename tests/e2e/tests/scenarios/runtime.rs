@@ -1,6 +1,7 @@
 //! `dhow runtime`, as engines call it that call runc.
 
 mod bundle;
+mod documents;
 mod exec;
 mod foreground;
 mod hostile;
