@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use testkit::{Host, Mode, Output, eventually};
+use testkit::{Host, Mode, Output, Terminal, eventually};
 
 fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
     let mut header = tar::Header::new_gnu();
@@ -315,6 +315,29 @@ fn programs_in_a_context() {
         assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
     }
     assert!(!owned.exists());
+}
+
+/// Names that containers and images make up are read by people, whose terminals would obey them.
+#[test]
+fn commands_for_a_terminal() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let name = "\u{1b}]0;owned\u{7}";
+    let script = format!("touch '/tmp/{name}'; sleep 1000; true");
+    let label = format!("{name}={name}");
+    host.dhow(&["run", "-d", "--name", "box", "--label", &label, "busybox", "sh", "-c", &script, name]).ok();
+    eventually("the file is there", || host.type_in("diff box").ok().contains(name));
+    for command in ["diff box", "ps --no-trunc", "top box", "events --since 0 --until 0s", "history busybox"]
+    {
+        let mut typed = host.command();
+        typed.args(command.split(' '));
+        let (code, shown) = Terminal::new(&typed).ends();
+        assert_eq!(code, 0, "{command}: {shown:?}");
+        assert!(!shown.contains(name), "{command}: {shown:?}");
+        assert!(command.starts_with("history") || shown.contains("owned"), "{command}: {shown:?}");
+    }
+    let refused = host.dhow(&["run", "--rm", "-u", name, "busybox", "true"]).fails(125);
+    assert!(refused.contains("?]0;owned?") && !refused.contains(name), "{refused:?}");
 }
 
 /// What is too large is for whoever owns the disk to say.
