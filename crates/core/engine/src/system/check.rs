@@ -321,7 +321,8 @@ impl<'e> Look<'e> {
 
     /// Control groups of containers that do not run, and of builds that have ended.
     fn cgroups(&mut self) -> Result<()> {
-        for name in cgroup_names()? {
+        for path in cgroups() {
+            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
             let busy = lock::is_held(&self.engine.container_run_dir(&name).join("lock"))?;
             let alive = monitor::client::is_alive(&self.engine.config().run, &name);
             // A group of another root's container is that root's to check.
@@ -331,7 +332,7 @@ impl<'e> Look<'e> {
                 _ => continue,
             };
             self.mend("cgroup", &name, message, |_| {
-                let group = Cgroup::new(&format!("/dhow/{name}")).system()?;
+                let group = Cgroup::new(&path).system()?;
                 group.kill_all().system()?;
                 group.delete(Duration::from_secs(5)).system()
             });
@@ -451,7 +452,10 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The `dhow` group of every hierarchy that is mounted.
+/// How deep below a hierarchy's root groups are looked for: `--cgroup-parent` may name any place.
+const CGROUP_DEPTH: usize = 8;
+
+/// Where hierarchies of control groups are mounted.
 fn cgroup_roots() -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     mounts
@@ -460,17 +464,32 @@ fn cgroup_roots() -> Vec<PathBuf> {
             let (left, right) = line.split_once(" - ")?;
             let typ = right.split_whitespace().next()?;
             let point = left.split_whitespace().nth(4)?;
-            matches!(typ, "cgroup" | "cgroup2").then(|| Path::new(point).join("dhow"))
+            matches!(typ, "cgroup" | "cgroup2").then(|| PathBuf::from(point))
         })
         .collect()
 }
 
-/// The containers and steps of builds that have a control group in any hierarchy.
-fn cgroup_names() -> Result<BTreeSet<String>> {
-    let is_group = |name: &String| name.starts_with("build-") || (name.len() == 64 && ids::is_prefix(name));
+/// The control groups, by their paths, that are named like those of containers and of builds' steps.
+fn cgroups() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for root in cgroup_roots() {
-        all.extend(names(&root)?.into_iter().filter(is_group));
+        collect_cgroups(&root, "", CGROUP_DEPTH, &mut all);
     }
-    Ok(all)
+    all
+}
+
+/// Groups come and go meanwhile: one that can't be listed is gone.
+fn collect_cgroups(dir: &Path, path: &str, depth: usize, all: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|typ| typ.is_dir()) {
+            continue;
+        }
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = format!("{path}/{name}");
+        if name.starts_with("build-") || (name.len() == 64 && ids::is_prefix(&name)) {
+            all.insert(path);
+        } else if depth > 1 {
+            collect_cgroups(&entry.path(), &path, depth - 1, all);
+        }
+    }
 }

@@ -36,6 +36,22 @@ fn leftovers_are_found_and_mended() {
 }
 
 #[test]
+fn a_dead_builds_control_group_is_found_below_any_parent() {
+    alone(async |f| {
+        let (mark, parent) = (f.engine.mark(), format!("/dhow-check-{}", f.engine.mark()));
+        let ours = runtime::cgroup::Cgroup::new(&format!("{parent}/inner/build-{mark}-0-0")).unwrap();
+        let other = runtime::cgroup::Cgroup::new(&format!("{parent}/build-00000000-0-0")).unwrap();
+        ours.create().unwrap();
+        other.create().unwrap();
+        assert_eq!(found(&f, true).await, ["cgroup its build has ended"]);
+        assert!(!ours.exists() && other.exists());
+        for path in [format!("{parent}/build-00000000-0-0"), format!("{parent}/inner"), parent] {
+            runtime::cgroup::Cgroup::new(&path).unwrap().delete(std::time::Duration::from_secs(5)).unwrap();
+        }
+    });
+}
+
+#[test]
 fn data_without_a_definition_is_told_and_kept() {
     alone(async |f| {
         let data = f.dir.path().join("root/volumes/lost/_data");
