@@ -66,7 +66,11 @@ impl Fixture {
             std::fs::create_dir_all(dir.join(name)).unwrap();
         }
         std::fs::set_permissions(dir.join("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
-        std::fs::copy("/usr/bin/busybox", dir.join("bin/busybox")).expect("busybox-static is installed");
+        // By another process: a child of this one that is forked meanwhile would hold the file open for writing, and
+        // nobody could execute it (ETXTBSY).
+        let copied =
+            std::process::Command::new("cp").arg("/usr/bin/busybox").arg(dir.join("bin/busybox")).status();
+        assert!(copied.expect("run cp").success(), "busybox-static is installed");
         for name in APPLETS {
             symlink("busybox", dir.join("bin").join(name)).unwrap();
         }

@@ -32,7 +32,10 @@ impl Fixture {
         for name in ["bin", "proc", "dev", "sys", "tmp", "etc"] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
-        std::fs::copy(BUSYBOX, root.join("bin/busybox")).expect("busybox-static is installed");
+        // By another process: a child of this one that is forked meanwhile would hold the file open for writing, and
+        // nobody could execute it (ETXTBSY).
+        let copied = std::process::Command::new("cp").arg(BUSYBOX).arg(root.join("bin/busybox")).status();
+        assert!(copied.expect("run cp").success(), "busybox-static is installed");
         for name in [
             "sh", "echo", "cat", "sleep", "stty", "kill", "touch", "true", "false", "dd", "test", "yes",
             "head", "nslookup",

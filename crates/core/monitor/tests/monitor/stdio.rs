@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
 
 use monitor::State;
 use monitor::protocol::Attach;
@@ -78,12 +77,15 @@ fn a_slow_client_gets_everything() {
     let fixture = Fixture::new();
     let mut config = fixture.shell(&format!("yes | head -c {BYTES}"));
     config.log.driver = monitor::LogDriver::None;
-    let (stream, _) = fixture.connect().attach(everything()).unwrap();
+    let (mut stream, _) = fixture.connect().attach(everything()).unwrap();
     fixture.start(&config);
-    // Until it is read, the container cannot get rid of its output.
-    std::thread::sleep(Duration::from_millis(200));
+    let mut header = [0; 8];
+    stream.read_exact(&mut header).unwrap();
+    let first = u32::from_be_bytes(header[4..].try_into().unwrap()) as usize;
+    stream.read_exact(&mut vec![0; first]).unwrap();
+    // Until it is read, the container cannot get rid of the rest.
     assert_eq!(fixture.status().state, State::Running);
-    assert_eq!(read_frames(stream).0.len(), BYTES);
+    assert_eq!(first + read_frames(stream).0.len(), BYTES);
 }
 
 #[test]

@@ -84,7 +84,10 @@ impl Scene {
         for name in ["bin", "dev", "etc", "proc", "sys", "tmp", "root"] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
-        std::fs::copy(busybox(), root.join("bin/busybox")).unwrap();
+        // By another process: a child of this one that is forked meanwhile would hold the file open for writing, and
+        // nobody could execute it (ETXTBSY).
+        let copied = std::process::Command::new("cp").arg(busybox()).arg(root.join("bin/busybox")).status();
+        assert!(copied.unwrap().success());
         for applet in [
             "sh", "cat", "ls", "echo", "id", "grep", "sleep", "stat", "mount", "touch", "test", "env", "pwd",
             "hostname", "unshare", "readlink", "stty", "tty", "kill", "ps", "mkdir", "chmod", "dd", "head",
