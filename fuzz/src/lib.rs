@@ -10,8 +10,11 @@ mod documents;
 mod specs;
 mod streams;
 
+/// What is done with an input; it panics when that shows a fault.
+pub type Target = fn(&[u8]);
+
 /// Name and function of each target.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archives::unpack),
     ("compression", archives::decompress),
     ("dockerfile", dockerfiles::dockerfile),
@@ -35,7 +38,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
 ];
 
 /// The function of a target.
-pub fn find(name: &str) -> Option<fn(&[u8])> {
+pub fn find(name: &str) -> Option<Target> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, run)| *run)
 }
 
