@@ -93,13 +93,15 @@ impl Reference {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The repository as people write it: `nginx`.
+    /// The repository as people write it: `nginx`. One whose path begins like a host keeps its registry, for without it
+    /// the text would name that host's.
     pub fn familiar_name(&self) -> String {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
         }
         match self.path.strip_prefix(OFFICIAL) {
             Some(rest) if !rest.contains('/') => rest.to_owned(),
+            _ if self.path.split_once('/').is_some_and(|(first, _)| is_host(first)) => self.name(),
             _ => self.path.clone(),
         }
     }
@@ -145,18 +147,17 @@ impl Reference {
     }
 }
 
-/// Splits the domain off and puts the defaults in. The first component is a domain if it could be a host
-/// name: it has a dot or a port, is `localhost`, or has upper-case letters (which repositories can't).
+/// Whether the first component of a name is a registry's host: it has a dot or a port, is `localhost`, or has upper-case
+/// letters (which repositories can't).
+fn is_host(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':']) || first.chars().any(char::is_uppercase)
+}
+
+/// Splits the domain off and puts the defaults in.
 fn split_domain(text: &str) -> (String, String) {
     let (domain, path) = match text.split_once('/') {
         Some((LEGACY_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
-        Some((first, rest))
-            if first == "localhost"
-                || first.contains(['.', ':'])
-                || first.chars().any(char::is_uppercase) =>
-        {
-            (first, rest)
-        }
+        Some((first, rest)) if is_host(first) => (first, rest),
         _ => (DEFAULT_DOMAIN, text),
     };
     if domain == DEFAULT_DOMAIN && !path.contains('/') {
@@ -278,6 +279,8 @@ mod tests {
             ("docker.io/nginx", "docker.io/library/nginx:latest", "nginx:latest"),
             ("index.docker.io/library/nginx", "docker.io/library/nginx:latest", "nginx:latest"),
             ("user/app:v1", "docker.io/user/app:v1", "user/app:v1"),
+            ("docker.io/evil.example/app:1", "docker.io/evil.example/app:1", "docker.io/evil.example/app:1"),
+            ("docker.io/localhost/app:1", "docker.io/localhost/app:1", "docker.io/localhost/app:1"),
             ("library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"),
             ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
             ("localhost:5000/app:x", "localhost:5000/app:x", "localhost:5000/app:x"),
