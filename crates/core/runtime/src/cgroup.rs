@@ -69,7 +69,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 
 fn layout() -> Result<Layout, Error> {
-    let text = fs::read_to_string("/proc/self/mountinfo").map_err(call("read /proc/self/mountinfo"))?;
+    let text = crate::proc::read("/proc/self/mountinfo").map_err(call("read /proc/self/mountinfo"))?;
     Ok(Layout::parse(&text))
 }
 

@@ -277,7 +277,7 @@ fn kernel_settings(
 /// namespace in the container mount a whole one of its own.
 fn enter(plan: &mut Plan) -> Result<(), Error> {
     let attempt = "read /proc/self/mountinfo";
-    let text = std::fs::read_to_string("/proc/self/mountinfo")
+    let text = crate::proc::read("/proc/self/mountinfo")
         .map_err(|source| Error::Call { attempt: attempt.to_owned(), source })?;
     for path in mounts::full_of_knobs(&text) {
         plan.push(format!("hide {path}"), Step::Hide { path: c_string(path, "a mount point")? });

@@ -36,6 +36,7 @@ mod namespaces;
 mod net_devices;
 mod options;
 mod plan;
+mod proc;
 mod process;
 pub mod resctrl;
 pub mod seccomp;

@@ -47,7 +47,7 @@ fn schemata(rdt: &IntelRdt) -> Result<Vec<&str>, Error> {
 }
 
 fn mountpoint() -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let text = crate::proc::read("/proc/self/mountinfo").unwrap_or_default();
     let is_resctrl =
         |line: &&str| line.split(" - ").nth(1).is_some_and(|right| right.starts_with("resctrl "));
     text.lines().find(is_resctrl)?.split(' ').nth(4).map(PathBuf::from)

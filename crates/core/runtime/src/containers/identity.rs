@@ -43,7 +43,7 @@ impl Identity {
 
 /// Start time and state of a process, if there is one.
 fn look(pid: i32) -> io::Result<Option<(u64, char)>> {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+    match crate::proc::read(format!("/proc/{pid}/stat")) {
         Ok(text) => {
             parse(&text).map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "odd stat file"))
         }
