@@ -165,6 +165,7 @@ const OWN_PATHS: &[(&str, &str)] = &[
     ("crates/core/engine/src/images/commit.rs", "std::fs::read_dir(&upper)"),
     // The folder of a volume itself.
     ("crates/core/engine/src/volumes/copy_up.rs", "std::fs::set_permissions(data,"),
+    ("crates/core/engine/src/volumes/copy_up.rs", "data == volume.join(DATA) && inner.is_dir()"),
     // What this process may do.
     ("crates/base/archive/src/unpack.rs", "std::fs::read_to_string(\"/proc/thread-self/status\")"),
 ];
