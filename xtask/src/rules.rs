@@ -164,6 +164,7 @@ const OWN_PATHS: &[(&str, &str)] = &[
     // Whether a container's upper folder has anything in it.
     ("crates/core/engine/src/images/commit.rs", "std::fs::read_dir(&upper)"),
     // The folder of a volume itself.
+    ("crates/core/engine/src/volumes/copy_up.rs", "std::fs::Permissions::from_mode("),
     ("crates/core/engine/src/volumes/copy_up.rs", "std::fs::set_permissions(data,"),
     ("crates/core/engine/src/volumes/copy_up.rs", "data == volume.join(DATA) && inner.is_dir()"),
     // What this process may do.

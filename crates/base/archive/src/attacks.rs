@@ -13,8 +13,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
+/// Path, inode, mode, links, time of change (seconds and nanoseconds), size, content.
+type Seen = (String, u64, u32, u64, i64, i64, u64, Vec<u8>);
+
 /// Everything about what is outside that an archive could change.
-fn outside(jail: &Jail) -> Vec<(String, u64, u32, u64, i64, i64, u64, Vec<u8>)> {
+fn outside(jail: &Jail) -> Vec<Seen> {
     let top = jail.path("..");
     let mut found = Vec::new();
     for folder in ["", "outside"] {
@@ -427,7 +430,7 @@ fn a_bomb_in_every_format_stops_at_its_limit() {
         assert_eq!(error.to_string(), "archive has more than 1048576 bytes", "{compression:?}");
         // What follows the end mark is part of the stream and counts as well.
         let tail = Guard::new(decompress(&bomb[..]).unwrap(), 1 << 20, || false);
-        let read = crate::read_ahead(tail, |ahead| crate::drain(ahead));
+        let read = crate::read_ahead(tail, crate::drain);
         assert!(read.is_err(), "{compression:?}");
     }
 }

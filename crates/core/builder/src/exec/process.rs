@@ -141,8 +141,8 @@ fn execute(
         netns: netns.map(AsFd::as_fd),
         preserve_fds: 0,
         die_with_parent: true,
-            no_pivot: false,
-            inherit_keyring: false,
+        no_pivot: false,
+        inherit_keyring: false,
     });
     let mut created = match created {
         Ok(created) => created,
