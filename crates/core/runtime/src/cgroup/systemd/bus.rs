@@ -72,11 +72,12 @@ impl Bus {
         Ok(bus)
     }
 
-    /// SASL's EXTERNAL: the kernel vouches for our user id, which is said in hexadecimal digits of its decimal ones.
+    /// SASL's EXTERNAL: the kernel vouches for our user id, which is said in hexadecimal digits of its decimal ones. All
+    /// in one write: systemd leaves a message lying that it has read together with `BEGIN`.
     fn authenticate(&mut self) -> Result<(), Error> {
         let uid = rustix::process::geteuid().as_raw().to_string();
         let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
+        self.send(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes())?;
         let deadline = Instant::now() + PATIENCE;
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
@@ -91,7 +92,7 @@ impl Bus {
             let reason = String::from_utf8_lossy(&line).trim().to_owned();
             return Err(Error::Protocol { reason: format!("user {uid} is not let in: {reason}") });
         }
-        self.send(b"BEGIN\r\n")
+        Ok(())
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {

@@ -27,8 +27,9 @@ fn peer(mut script: Script, expected_uid: u32) -> (UnixStream, JoinHandle<Vec<Me
         };
         let hex: String = expected_uid.to_string().bytes().map(|b| format!("{b:02x}")).collect();
         assert_eq!(line(&mut theirs), format!("\0AUTH EXTERNAL {hex}\r\n"));
-        theirs.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n").unwrap();
+        // No message may be on its way when this is read.
         assert_eq!(line(&mut theirs), "BEGIN\r\n");
+        theirs.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n").unwrap();
         let mut calls = Vec::new();
         loop {
             let mut prelude = [0; PRELUDE];
