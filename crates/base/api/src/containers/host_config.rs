@@ -196,6 +196,25 @@ document! {
     }
 }
 
+/// The limits of `--ulimit`, by Docker's names.
+pub const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
 document! {
     pub struct Ulimit {
         pub name: String,

@@ -13,7 +13,7 @@ pub use archive::{PathStat, PathStatError, go_mode, unix_mode};
 pub use config::{Config, CreateRequest, CreateResponse, HealthConfig};
 pub use host_config::{
     DeviceMapping, DeviceRequest, HostConfig, LogConfig, PortBinding, PortMap, Resources, RestartPolicy,
-    ThrottleDevice, Ulimit, UpdateRequest, UpdateResponse, WeightDevice,
+    ThrottleDevice, ULIMITS, Ulimit, UpdateRequest, UpdateResponse, WeightDevice,
 };
 pub use inspect::{Address, GraphDriver, Health, HealthLog, Inspect, NetworkSettings, State};
 pub use options::{

@@ -4,9 +4,7 @@ use super::network::HOSTNAME;
 use crate::graph::Run;
 use crate::request::Limits;
 use crate::users::Identity;
-use oci::runtime::{
-    Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceType, Process, Resources, Spec, User,
-};
+use oci::runtime::{Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Resources, Spec, User};
 use runtime::defaults;
 use std::path::{Path, PathBuf};
 
@@ -99,30 +97,9 @@ fn resources(inputs: &Inputs<'_>) -> Option<Resources> {
     }
     let mut resources = inputs.limits.resources.clone().unwrap_or_default();
     if !inputs.run.insecure {
-        resources.devices = devices();
+        resources.devices = runtime::defaults::devices();
     }
     Some(resources)
-}
-
-/// Nothing but the devices that every container has.
-fn devices() -> Vec<DeviceRule> {
-    let rule = |allow, typ: &str, major, minor, access: &str| DeviceRule {
-        allow,
-        typ: Some(typ.into()),
-        major,
-        minor,
-        access: access.into(),
-    };
-    let mut rules = vec![
-        DeviceRule { allow: false, access: "rwm".into(), ..DeviceRule::default() },
-        rule(true, "c", None, None, "m"),
-        rule(true, "b", None, None, "m"),
-    ];
-    for (major, minor) in [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)] {
-        rules.push(rule(true, "c", Some(major), Some(minor), "rwm"));
-    }
-    rules.push(rule(true, "c", Some(136), None, "rwm"));
-    rules
 }
 
 /// A mount of a kernel file system.

@@ -42,7 +42,6 @@ mod top;
 mod update;
 pub(crate) mod validate;
 mod wait;
-pub mod words;
 
 pub use attach::{Attached, attach};
 pub use changes::changes;

@@ -7,7 +7,6 @@ use api::time;
 use jiff::Timestamp;
 use monitor::{HealthRecord, State, Status};
 
-use super::words::human_duration;
 
 /// Docker's one word.
 pub fn word(state: State) -> &'static str {
@@ -26,7 +25,7 @@ pub fn text(status: &Status, now: Timestamp) -> String {
     let since = |at: Option<Timestamp>| {
         let passed = at.map_or(0, |at| now.as_nanosecond().saturating_sub(at.as_nanosecond()));
         // A clock that was set back must not give a negative duration.
-        human_duration(Duration::from_nanos(u64::try_from(passed).unwrap_or(0)))
+        api::duration::human(Duration::from_nanos(u64::try_from(passed).unwrap_or(0)))
     };
     match status.state {
         State::Created => "Created".to_owned(),

@@ -257,7 +257,7 @@ pub fn check_resources(r: &Resources, machine: Machine) -> Result<()> {
                 limit.soft, limit.hard
             ));
         }
-        if !crate::spec::RLIMITS.contains(&limit.name.as_str()) {
+        if !api::containers::ULIMITS.contains(&limit.name.as_str()) {
             return fail(format!("invalid ulimit type: {}", limit.name));
         }
     }

@@ -27,25 +27,6 @@ pub use resources::{HostDevice, is_access, resources};
 pub use runtime::defaults::{MASKED, READONLY};
 pub use security::SecurityOptions;
 
-/// The limits of `--ulimit`, by Docker's names.
-pub const RLIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// What this machine offers.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {

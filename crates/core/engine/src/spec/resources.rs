@@ -132,22 +132,7 @@ pub fn devices(
         let all = DeviceRule { allow: true, access: "rwm".to_owned(), ..DeviceRule::default() };
         return Ok((nodes.collect(), vec![all]));
     }
-    let mut rules = vec![DeviceRule { allow: false, access: "rwm".to_owned(), ..DeviceRule::default() }];
-    // Nodes may be made but not opened; the harmless ones and terminals may be opened.
-    let standard = [
-        ('c', None, None, "m"),
-        ('b', None, None, "m"),
-        ('c', Some(1), Some(3), "rwm"),
-        ('c', Some(1), Some(5), "rwm"),
-        ('c', Some(1), Some(7), "rwm"),
-        ('c', Some(1), Some(8), "rwm"),
-        ('c', Some(1), Some(9), "rwm"),
-        ('c', Some(5), Some(0), "rwm"),
-        ('c', Some(5), Some(1), "rwm"),
-        ('c', Some(5), Some(2), "rwm"),
-        ('c', Some(136), None, "rwm"),
-    ];
-    rules.extend(standard.map(|(typ, major, minor, access)| allow(typ, major, minor, access)));
+    let mut rules = runtime::defaults::devices();
     rules.extend(given.iter().map(|d| allow(d.typ, Some(d.major), Some(d.minor), &d.access)));
     for text in extra_rules {
         rules.push(rule(text)?);

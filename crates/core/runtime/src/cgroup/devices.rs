@@ -8,21 +8,6 @@ use sys::bpf::{self, Instruction};
 
 use super::Error;
 
-/// What every container may use, whatever the rules say before: making nodes, the default devices, terminals.
-const DEFAULTS: [(char, Option<i64>, Option<i64>, &str); 11] = [
-    ('c', None, None, "m"),
-    ('b', None, None, "m"),
-    ('c', Some(1), Some(3), "rwm"),
-    ('c', Some(1), Some(5), "rwm"),
-    ('c', Some(1), Some(7), "rwm"),
-    ('c', Some(1), Some(8), "rwm"),
-    ('c', Some(1), Some(9), "rwm"),
-    ('c', Some(5), Some(0), "rwm"),
-    ('c', Some(5), Some(1), "rwm"),
-    ('c', Some(5), Some(2), "rwm"),
-    ('c', Some(136), None, "rwm"),
-];
-
 /// A rule with its wildcards resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rule {
@@ -43,9 +28,7 @@ fn rules(given: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
     list.extend(given.iter().map(rule).collect::<Result<Vec<_>, _>>()?);
     // What was allowed after the last denial holds already.
     let settled = list.iter().rposition(|rule| !rule.allow).map_or(0, |last| last + 1);
-    for (typ, major, minor, access) in DEFAULTS {
-        let default =
-            DeviceRule { allow: true, typ: Some(typ.into()), major, minor, access: access.to_owned() };
+    for default in crate::defaults::allowed_devices() {
         let default = rule(&default)?;
         if !list[settled..].contains(&default) {
             list.push(default);

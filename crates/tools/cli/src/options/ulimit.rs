@@ -2,29 +2,11 @@
 
 use api::containers::Ulimit;
 
-const NAMES: &[&str] = &[
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 pub fn parse(spec: &str) -> Result<Ulimit, String> {
     let Some((name, limits)) = spec.split_once('=') else {
         return Err(format!("invalid ulimit argument: {spec}"));
     };
-    if !NAMES.contains(&name) {
+    if !api::containers::ULIMITS.contains(&name) {
         return Err(format!("invalid ulimit type: {name}"));
     }
     let number = |text: &str| {
