@@ -109,8 +109,7 @@ fn is_closed_to_us(place: &Path) -> bool {
 
 fn closed(place: &Path) -> String {
     format!(
-        "permission denied at {}: run this as root, or name the socket of a daemon that runs as root with DOCKER_HOST, or \
-         keep images of your own below directories that DHOW_ROOT and DHOW_RUN name",
+        "permission denied at {}: run this as root, or name the socket of a daemon that runs as root with DOCKER_HOST",
         place.display()
     )
 }
