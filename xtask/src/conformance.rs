@@ -1,4 +1,5 @@
-//! `cargo xtask conformance`: what Dhow promises to foreign clients, and its own client against a foreign engine.
+//! `cargo xtask conformance`: what Dhow promises to foreign clients, its own client against a foreign engine, and foreign
+//! engines with its runtime beneath.
 //!
 //! The peers come from Debian's packages, and one from Python's; they run privately: own folders, own socket, own
 //! network namespace.
@@ -19,6 +20,8 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
         ("busybox", "busybox-static"),
         ("dockerd", "docker.io"),
         ("docker", "docker.io"),
+        ("ctr", "containerd"),
+        ("podman", "podman"),
         ("skopeo", "skopeo"),
         ("iptables", "iptables"),
         ("cc", "gcc"),

@@ -16,6 +16,11 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts one below `home` and waits until it answers.
     pub fn start(home: &Path) -> Self {
+        Self::with_runtime(home, None)
+    }
+
+    /// As [`Dockerd::start`], with another runtime than its own.
+    pub fn with_runtime(home: &Path, runtime: Option<&Path>) -> Self {
         let home = home.join("dockerd");
         std::fs::create_dir_all(&home).expect("make a folder");
         let socket = home.join("docker.sock");
@@ -30,6 +35,10 @@ impl Dockerd {
             .arg("--host")
             .arg(format!("unix://{}", socket.display()));
         command.args(["--iptables=false", "--ip6tables=false"]);
+        if let Some(runtime) = runtime {
+            command.arg("--add-runtime").arg(format!("dhow={}", runtime.display()));
+            command.args(["--default-runtime", "dhow"]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("start dockerd: `cargo xtask conformance` installs it");
         let dockerd = Self { socket, child };

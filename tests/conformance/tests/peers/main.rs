@@ -1,11 +1,16 @@
-//! The same journey for every pair of client and engine: what works in one must work in all.
+//! The same journey for every pair of client and engine, and the same behaviour of containers whoever starts them with our
+//! runtime: what works in one must work in all.
 
+mod behaviour;
+mod containerd;
 mod dockerd;
 mod journey;
+mod podman;
 mod python;
 mod skopeo;
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use testkit::{Host, Mode, Typed};
 
@@ -49,9 +54,24 @@ fn docker(host: &Host, socket: &Path, arguments: &[&str]) -> Typed {
         .env("DOCKER_CONFIG", host.home().to_str().expect("UTF-8"))
 }
 
+/// Our runtime as others start it: a program with runc's command line.
+fn runtime(host: &Host) -> PathBuf {
+    let script = format!("#!/bin/sh\nexec {} runtime \"$@\"\n", testkit::binary().display());
+    let path = host.file("dhow-runtime", script);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("make it executable");
+    path
+}
+
 #[test]
 fn docker_drives_dhow() {
     journey::whole(&DockerToDhow(Host::new(Mode::Daemon)));
+}
+
+#[test]
+fn containers_of_our_engine_behave() {
+    let client = DockerToDhow(Host::new(Mode::Daemon));
+    behaviour::whole(&client);
+    behaviour::exhaustion(&client);
 }
 
 #[test]
@@ -66,4 +86,22 @@ fn docker_drives_dockerd() {
     let host = Host::new(Mode::Embedded);
     let dockerd = dockerd::Dockerd::start(host.home());
     journey::whole(&DockerToDockerd(host, dockerd));
+}
+
+#[test]
+fn our_runtime_serves_dockerd() {
+    let host = Host::new(Mode::Embedded);
+    let runtime = runtime(&host);
+    let dockerd = dockerd::Dockerd::with_runtime(host.home(), Some(&runtime));
+    let client = DhowToDockerd(host, dockerd);
+    journey::whole(&client);
+    behaviour::whole(&client);
+    behaviour::exhaustion(&client);
+}
+
+#[test]
+fn our_runtime_serves_podman() {
+    let host = Host::new(Mode::Embedded);
+    let runtime = runtime(&host);
+    behaviour::whole(&podman::Podman::new(host, &runtime));
 }
