@@ -58,39 +58,57 @@ pub struct Put {
 impl Store {
     /// Records an image whose content is here, in one transaction: from then on it is complete and found.
     pub fn put_image(&self, new: &NewImage<'_>) -> Result<Put, Error> {
+        let mut put = self.put_images(std::slice::from_ref(new))?;
+        // One goes in, one comes out.
+        Ok(put.remove(0))
+    }
+
+    /// As [`Store::put_image`] for several, all or none of which are there afterwards.
+    pub fn put_images(&self, new: &[NewImage<'_>]) -> Result<Vec<Put>, Error> {
+        let images = new.iter().map(|new| self.whole(new)).collect::<Result<Vec<_>, _>>()?;
+        let put = self.db().write(|tx| {
+            let mut put = Vec::with_capacity(new.len());
+            for (new, image) in new.iter().zip(&images) {
+                let target = new.target.unwrap_or(new.manifest);
+                self.require(image, target)?;
+                let record = images::Image {
+                    digest: image.digest.clone(),
+                    id: image.id.clone(),
+                    parent: image.parent.clone(),
+                    added: image.added.clone(),
+                };
+                let is_new = images::put(tx, &record)?;
+                let mut moved = Vec::new();
+                for tag in new.tags {
+                    if let Some(before) = tags::put(tx, tag, target, &record.added)? {
+                        moved.push((tag.clone(), before));
+                    }
+                }
+                put.push((is_new, moved));
+            }
+            Ok::<_, Error>(put)
+        })?;
+        let mut done = Vec::with_capacity(images.len());
+        for (mut image, (is_new, moved)) in images.into_iter().zip(put) {
+            if !is_new && let Some(record) = self.db().read(|tx| images::get(tx, &image.digest))? {
+                (image.parent, image.added) = (record.parent, record.added);
+            }
+            done.push(Put { image, new: is_new, moved });
+        }
+        Ok(done)
+    }
+
+    /// The image to be, if it fits together.
+    fn whole(&self, new: &NewImage<'_>) -> Result<Image, Error> {
         let record = images::Image {
             digest: new.manifest.clone(),
             id: new.manifest.clone(),
             parent: new.parent.cloned(),
             added: now(),
         };
-        let mut image = self.load(record)?;
+        let image = self.load(record)?;
         let (layers, diff_ids) = (image.manifest.layers.len(), image.config.rootfs.diff_ids.len());
-        if layers != diff_ids {
-            return Err(Error::LayerCount { layers, diff_ids });
-        }
-        let record = images::Image {
-            digest: image.digest.clone(),
-            id: image.id.clone(),
-            parent: image.parent.clone(),
-            added: image.added.clone(),
-        };
-        let target = new.target.unwrap_or(new.manifest);
-        let (is_new, moved) = self.db().write(|tx| {
-            self.require(&image, target)?;
-            let is_new = images::put(tx, &record)?;
-            let mut moved = Vec::new();
-            for tag in new.tags {
-                if let Some(before) = tags::put(tx, tag, target, &record.added)? {
-                    moved.push((tag.clone(), before));
-                }
-            }
-            Ok::<_, Error>((is_new, moved))
-        })?;
-        if !is_new && let Some(record) = self.db().read(|tx| images::get(tx, &image.digest))? {
-            (image.parent, image.added) = (record.parent, record.added);
-        }
-        Ok(Put { image, new: is_new, moved })
+        if layers == diff_ids { Ok(image) } else { Err(Error::LayerCount { layers, diff_ids }) }
     }
 
     /// Makes an image of a configuration of ours and its layers (lowest first; [`Store::descriptor`] gives those of

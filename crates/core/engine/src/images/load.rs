@@ -18,7 +18,7 @@ use oci::image::{
     CONFIG_MAX, Descriptor, Document, INDEX_DEPTH_MAX, ImageConfig, Index, Manifest, is_attestation,
 };
 use oci::{ChainId, Digest, Reference, media_types};
-use store::{Image, Lease, NewImage, Store};
+use store::{Lease, NewImage, Store};
 use sys::root::Root;
 use tokio::sync::mpsc::Sender;
 
@@ -170,23 +170,23 @@ impl Load<'_> {
         for (digest, mut names) in targets {
             self.seen().clear();
             let images = self.target(digest, INDEX_DEPTH_MAX)?;
-            let Some(first) = images.first() else {
+            if images.is_empty() {
                 return Err(Error::invalid(format!("invalid archive: it has no image for {digest}")));
-            };
+            }
             for item in items {
-                if images.iter().any(|image| item.config.ends_with(image.id.hex())) {
+                if images.iter().any(|image| item.config.ends_with(image.config.hex())) {
                     names.extend(tags_of(item)?);
                 }
             }
             names.sort();
             names.dedup();
-            self.name(first, digest, &names)?;
+            self.record(&images, digest, &names)?;
         }
         Ok(())
     }
 
-    /// Records what a digest of the layout leads to: an image, or those images of an index that are in the archive.
-    fn target(&self, digest: &Digest, depth: u32) -> Result<Vec<Image>> {
+    /// What a digest of the layout leads to: an image, or those images of an index that are in the archive.
+    fn target(&self, digest: &Digest, depth: u32) -> Result<Vec<Complete>> {
         self.store.use_blob(self.lease, digest)?;
         match self.store.document(digest) {
             Ok(Document::Manifest(manifest)) => Ok(vec![self.manifest(digest, &manifest)?]),
@@ -206,7 +206,7 @@ impl Load<'_> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn members(&self, index: &Index, depth: u32) -> Result<Vec<Image>> {
+    fn members(&self, index: &Index, depth: u32) -> Result<Vec<Complete>> {
         let mut images = Vec::new();
         for member in &index.manifests {
             // Indexes in an index may name the same ones again and again: thousands to the third power.
@@ -229,8 +229,8 @@ impl Load<'_> {
         Ok(images)
     }
 
-    /// Records an image whose manifest is a blob.
-    fn manifest(&self, digest: &Digest, manifest: &Manifest) -> Result<Image> {
+    /// An image whose manifest is a blob.
+    fn manifest(&self, digest: &Digest, manifest: &Manifest) -> Result<Complete> {
         self.store.use_blob(self.lease, &manifest.config.digest)?;
         let bytes =
             self.store.read_blob(&manifest.config.digest, CONFIG_MAX).map_err(|error| match error {
@@ -260,7 +260,7 @@ impl Load<'_> {
             }
             parent = Some(chain);
         }
-        Ok(self.store.put_image(&NewImage { manifest: digest, parent: None, tags: &[], target: None })?.image)
+        Ok(Complete { manifest: digest.clone(), config: manifest.config.digest.clone() })
     }
 
     /// An image of `manifest.json`: its files are wherever that says.
@@ -282,12 +282,11 @@ impl Load<'_> {
             layers.push(descriptor);
             parent = Some(chain);
         }
-        let config = Descriptor::new(media_types::OCI_CONFIG, config_digest, bytes.len() as u64);
+        let config = Descriptor::new(media_types::OCI_CONFIG, config_digest.clone(), bytes.len() as u64);
         let manifest = serde_json::to_vec(&Manifest::new(config, layers)).during("write a manifest")?;
         let manifest = self.store.put_blob(self.lease, &manifest)?;
-        let put =
-            self.store.put_image(&NewImage { manifest: &manifest, parent: None, tags: &[], target: None })?;
-        self.name(&put.image, &manifest, &names)
+        let image = Complete { manifest: manifest.clone(), config: config_digest };
+        self.record(&[image], &manifest, &names)
     }
 
     /// A file of the archive that `manifest.json` names, small enough for a document.
@@ -345,18 +344,16 @@ impl Load<'_> {
         }
     }
 
-    /// Gives an image its names and tells about it.
-    fn name(&self, image: &Image, target: &Digest, names: &[Reference]) -> Result<()> {
-        let now = jiff::Timestamp::now().to_string();
-        let moved = self.engine.db().write(|tx| {
-            let mut moved = Vec::new();
-            for name in names {
-                if let Some(before) = state::tags::put(tx, name, target, &now)? {
-                    moved.push((name, before));
-                }
-            }
-            Ok::<_, state::Error>(moved)
-        })?;
+    /// Records images together with the names of what leads to them, of which a killed load leaves all or nothing, and
+    /// tells about it.
+    fn record(&self, images: &[Complete], target: &Digest, names: &[Reference]) -> Result<()> {
+        let mut new = Vec::with_capacity(images.len());
+        for (at, image) in images.iter().enumerate() {
+            let tags = if at == 0 { names } else { &[] };
+            new.push(NewImage { manifest: &image.manifest, parent: None, tags, target: Some(target) });
+        }
+        let mut put = self.store.put_images(&new)?.into_iter();
+        let Some(store::Put { image, moved, .. }) = put.next() else { return Ok(()) };
         for (name, before) in moved {
             let text = format!(
                 "The image {} already exists, renaming the old one with ID {before} to empty string\n",
@@ -377,6 +374,12 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+/// An image all of which is in the store.
+struct Complete {
+    manifest: Digest,
+    config: Digest,
 }
 
 /// A layer's file that tells how far it was read.
