@@ -28,7 +28,11 @@ impl Store {
         self.check_tags(repair, &mut findings)?;
         for path in self.dead_leases()? {
             let problem = "its process is gone, and with it the use of what it made".to_owned();
-            findings.push(Finding { subject: format!("leftover {}", path.display()), problem, repaired: repair });
+            findings.push(Finding {
+                subject: format!("leftover {}", path.display()),
+                problem,
+                repaired: repair,
+            });
         }
         for path in self.leftovers()? {
             if repair {

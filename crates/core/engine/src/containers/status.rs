@@ -7,7 +7,6 @@ use api::time;
 use jiff::Timestamp;
 use monitor::{HealthRecord, State, Status};
 
-
 /// Docker's one word.
 pub fn word(state: State) -> &'static str {
     match state {
