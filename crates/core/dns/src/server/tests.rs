@@ -118,11 +118,21 @@ fn told(reply: &[u8]) -> String {
     format!("{:?}{}", reply.metadata.response_code, records.collect::<String>())
 }
 
+/// Sockets of both kinds on one port, which for the second may belong to another test.
+fn both() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        match TcpListener::bind(socket.local_addr().unwrap()) {
+            Ok(listener) => return (socket, listener),
+            Err(e) => assert_eq!(e.kind(), io::ErrorKind::AddrInUse),
+        }
+    }
+}
+
 /// Answers each question once as told: with an address, a code or not at all. Tells which ids it has seen.
 fn upstream(answers: &'static [Say]) -> (SocketAddr, Receiver<u16>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (socket, listener) = both();
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).unwrap();
     let (seen, ids) = mpsc::channel();
     let seen_too = seen.clone();
     std::thread::spawn(move || {
