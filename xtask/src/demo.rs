@@ -68,6 +68,8 @@ impl Demo {
         };
         quietly(&["rm", "--force", CONTAINER])?;
         quietly(&["volume", "rm", VOLUME])?;
+        // Networks of a root that somebody has deleted are still in the kernel.
+        quietly(&["system", "check", "--repair"])?;
         Ok(())
     }
 

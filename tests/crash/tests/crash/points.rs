@@ -138,7 +138,9 @@ fn judge_message(operation: &Operation, point: &Point, run: &Run, root: &Path) -
     }
     // SQLite syncs the folder of its log once a process and does not look at the result: the log's name never changes.
     let of_sqlite = point.object == root.to_string_lossy();
-    let indifferent = of_sqlite || operation.indifferent.iter().any(|part| point.object.contains(part));
+    // Before it copies its log back it syncs it once more.
+    let indifferent =
+        of_sqlite || run.again || operation.indifferent.iter().any(|part| point.object.contains(part));
     if run.code == 0 && point.class == Class::Sync && !indifferent {
         return Err("acknowledged although it may not have reached the disk".to_owned());
     }

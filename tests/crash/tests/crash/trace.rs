@@ -6,7 +6,7 @@
 //! call is made, or the call is not made and fails. As two runs of threads differ in order, a number says roughly where
 //! a point lies; that all are met is known by a run in which fewer were counted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -75,6 +75,8 @@ pub struct Run {
     pub hit: Option<Point>,
     /// How many were counted.
     pub points: usize,
+    /// Whether the broken one was a sync of a file to which nothing had been written since the last.
+    pub again: bool,
 }
 
 /// What is broken, and where it is told.
@@ -113,12 +115,23 @@ struct Tracer<'a> {
     threads: HashMap<Pid, Thread>,
     points: usize,
     hit: Option<Point>,
+    /// Files that have been synced and not written to since.
+    synced: HashSet<String>,
+    again: bool,
 }
 
 impl<'a> Tracer<'a> {
     fn new(command: &Command, plan: &'a Plan<'a>) -> Self {
         let binary = identity(Path::new(command.get_program())).expect("the binary");
-        Self { plan, binary, threads: HashMap::new(), points: 0, hit: None }
+        Self {
+            plan,
+            binary,
+            threads: HashMap::new(),
+            points: 0,
+            hit: None,
+            synced: HashSet::new(),
+            again: false,
+        }
     }
 
     fn run(mut self, command: &Command) -> Run {
@@ -165,6 +178,7 @@ impl<'a> Tracer<'a> {
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
             hit: self.hit,
             points: self.points,
+            again: self.again,
         }
     }
 
@@ -253,8 +267,14 @@ impl<'a> Tracer<'a> {
         let Some(point) = self.point(pid, number, arguments) else { return };
         self.points += 1;
         if self.points != self.plan.at {
+            match point.class {
+                Class::Sync => drop(self.synced.insert(point.object)),
+                Class::Space => drop(self.synced.remove(&point.object)),
+                Class::Name | Class::Mount => {}
+            }
             return;
         }
+        self.again = point.class == Class::Sync && self.synced.contains(&point.object);
         match self.plan.fault {
             Fault::Kill => {
                 let _ = kill(thread_group(pid), Signal::SIGKILL);
