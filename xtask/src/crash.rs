@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask test` tries a sample of them; this is all. A run is repeated by its seed.
 
+use std::time::SystemTime;
+
 use anyhow::{Context, bail};
 
 use crate::leftovers::Snapshot;
@@ -36,9 +38,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut tests = cargo(&["test", "--package", "crash", "--", "--nocapture"]);
     tests.args(filter).env("DHOW_TEST_BINARY", &binary);
     tests.env("DHOW_CRASH_KILLS", kills.to_string()).env("DHOW_CRASH_EVERY", every.to_string());
-    if let Some(seed) = seed {
-        tests.env("DHOW_CRASH_SEED", seed.to_string());
-    }
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    tests.env("DHOW_CRASH_SEED", seed.unwrap_or_else(now).to_string());
     shell::run(&mut tests)?;
     before.compare(&Snapshot::take()?)
 }
