@@ -249,7 +249,6 @@ pub enum Propagation {
     Private,
     Slave,
     Shared,
-    Unbindable,
 }
 
 impl Propagation {
@@ -258,7 +257,6 @@ impl Propagation {
             Propagation::Private => libc::MS_PRIVATE,
             Propagation::Slave => libc::MS_SLAVE,
             Propagation::Shared => libc::MS_SHARED,
-            Propagation::Unbindable => libc::MS_UNBINDABLE,
         }
     }
 }

@@ -38,6 +38,7 @@ mod kill;
 mod list;
 mod processes;
 mod record;
+mod rootfs;
 mod scope;
 mod start;
 mod state;

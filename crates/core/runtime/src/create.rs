@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use oci::runtime::{DeviceRule, Hooks, Linux, Process};
+use oci::runtime::{DeviceRule, Hooks, Linux, NamespaceType, Process};
 use rustix::mount::MountAttrFlags;
 use sys::child::{Step, Target};
 use sys::root::Root;
@@ -18,7 +18,9 @@ use crate::namespaces::Namespaces;
 use crate::plan::{Label, Plan, c_string};
 use crate::process::{self, Request};
 use crate::seccomp::agent::Agent;
-use crate::{Create, Created, Error, Stdio, home, memory_policy, net_devices, resctrl, sysctl, validate};
+use crate::{
+    Create, Created, Error, Rootfs, Stdio, home, memory_policy, net_devices, resctrl, sysctl, validate,
+};
 
 /// Where a container stands that is started by another process than the one that has created it.
 #[derive(Debug)]
@@ -103,6 +105,7 @@ fn assemble(
     let mut plan = Plan { warnings, ..Plan::default() };
     let mut namespaces = Namespaces::plan(linux, request.netns)?;
     let makes_user = namespaces.clone & libc::CLONE_NEWUSER as u64 != 0;
+    let ready = request.mounted.is_some();
     let tree = match request.mounted.take() {
         Some(tree) => tree,
         None => mounts::rootfs(&request.rootfs)?,
@@ -111,7 +114,8 @@ fn assemble(
     let root =
         root.map_err(|source| Error::Call { attempt: "open the root file system".to_owned(), source })?;
     let bundle = request.bundle.unwrap_or(Path::new("/"));
-    let scene = Scene { spec, bundle, root: &root, cgroup };
+    let over = place(&request.rootfs, linux, ready)?;
+    let scene = Scene { spec, bundle, root: &root, cgroup, over, in_order: gate.is_some() };
     let process_request = Request {
         process,
         seccomp: linux.seccomp.as_ref(),
@@ -132,7 +136,7 @@ fn assemble(
     process::session(request.inherit_keyring, &mut plan);
     time_offsets(linux, &mut plan)?;
     file_systems(&scene, hooks, &subject, tree, stdio, process, &mut plan)?;
-    kernel_settings(&request, linux, process, &mut plan)?;
+    kernel_settings(&request, over.is_none(), linux, process, &mut plan)?;
     process::finish(&process_request, &mut plan, |plan| {
         if let Some(Gate { go, said }) = gate {
             plan.labeled(Label::Gate, Step::Gate { go, said });
@@ -148,7 +152,8 @@ fn assemble(
             linux.intel_rdt.as_ref().map_or(Ok(()), |rdt| resctrl::join(rdt, request.id, pid))?;
             return net_devices::give(linux, pid);
         }
-        subject.run("prestart", &hooks.prestart, "creating", Some(pid))?;
+        // They were called after create once, and are told so.
+        subject.run("prestart", &hooks.prestart, "created", Some(pid))?;
         subject.run("createRuntime", &hooks.create_runtime, "creating", Some(pid))
     })?;
     resize(process, waiting.master.as_ref());
@@ -164,6 +169,16 @@ fn assemble(
         poststart: hooks.poststart.clone(),
         subject,
     })
+}
+
+/// Where the root file system of a container is attached that has the machine's mounts. Somebody has to take it away
+/// again: who has made it.
+fn place<'r>(rootfs: &'r Rootfs, linux: &Linux, ready: bool) -> Result<Option<&'r Path>, Error> {
+    match rootfs {
+        _ if linux.namespaces.iter().any(|namespace| namespace.typ == NamespaceType::Mount) => Ok(None),
+        Rootfs::Path(path) if ready => Ok(Some(path)),
+        _ => Err(Error::Spec { reason: "a root file system needs a mount namespace".to_owned() }),
+    }
 }
 
 /// A size that the terminal refuses is not worth a container.
@@ -199,8 +214,12 @@ fn file_systems(
 ) -> Result<(), Error> {
     let (spec, no_linux) = (scene.spec, Linux::default());
     let linux = spec.linux.as_ref().unwrap_or(&no_linux);
-    plan.push("leave the machine's mounts", Step::SlaveMounts);
-    plan.push("attach the root file system", Step::AttachRoot { tree });
+    if scene.over.is_none() {
+        plan.push("leave the machine's mounts", Step::SlaveMounts);
+    }
+    let over = scene.over.unwrap_or(Path::new("/")).as_os_str().as_encoded_bytes();
+    let over = c_string(over, "the root file system")?;
+    plan.push("attach the root file system", Step::AttachRoot { tree, over });
     let late = mounts::plan(scene, plan)?;
     crate::devices::plan(spec, plan)?;
     let cwd = process::cwd(process);
@@ -231,6 +250,7 @@ fn file_systems(
 /// Names, sysctls, labels, personality; then the pivot.
 fn kernel_settings(
     request: &Create<'_>,
+    apart: bool,
     linux: &Linux,
     process: &Process,
     plan: &mut Plan,
@@ -260,10 +280,10 @@ fn kernel_settings(
     if let Some(policy) = &linux.memory_policy {
         memory_policy::plan(policy, plan)?;
     }
-    if request.no_pivot {
-        enter(plan)?;
-    } else {
-        plan.push("pivot_root", Step::Pivot);
+    match (apart, request.no_pivot) {
+        (true, false) => plan.push("pivot_root", Step::Pivot),
+        (true, true) => enter(plan)?,
+        (false, _) => plan.push("enter the root file system", Step::Chroot),
     }
     // Only now: a shared mount can be no one's new root.
     if let Some((propagation, recursive)) = mounts::root_propagation(&linux.rootfs_propagation)? {

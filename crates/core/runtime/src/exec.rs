@@ -34,8 +34,12 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
     process::affinity(&affinity.initial, &mut plan)?;
     process::begin(request.cgroup, &mut plan)?;
     process::affinity(&affinity.finally, &mut plan)?;
+    let apart = namespaces.joins_mounts();
     namespaces.steps(&mut plan);
     process::session(false, &mut plan);
+    if !apart {
+        plan.push("enter the root directory", Step::EnterRoot { root: root.into_fd() });
+    }
     plan.push("open the root directory", Step::OpenRoot);
     process::streams(&mut plan, request.stdio, process.user.uid, false)?;
     if !process.apparmor_profile.is_empty() || !process.selinux_label.is_empty() {

@@ -48,6 +48,10 @@ pub(crate) struct Scene<'a> {
     /// The root file system, before anything is mounted in it.
     pub root: &'a Root,
     pub cgroup: Option<&'a Cgroup>,
+    /// The container's mounts are the machine's: where its root file system is attached.
+    pub over: Option<&'a Path>,
+    /// Mounts are listed in the order of the specification, which costs time.
+    pub in_order: bool,
 }
 
 /// Read-only file systems that the runtime has to fill first: the remembered mounts to be closed at the end.
@@ -153,15 +157,19 @@ fn bind(
         return Err(mount_error(source, destination, libc::EPERM, text));
     }
     prepare(scene, plan, &tree, mount, options, &source, &destination)?;
+    // What can't be bound can't be copied either.
+    let (propagation, recursive) =
+        options.propagation.filter(|(kind, _)| *kind == libc::MS_UNBINDABLE).unwrap_or((0, false));
     let step = MountStep {
         directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
         over_proc: over_proc(&destination),
         target: target(&destination)?,
         source: MountSource::Tree(tree),
         attrs: 0,
-        propagation: 0,
-        recursive: false,
+        propagation,
+        recursive,
         slot: None,
+        renew: scene.in_order,
     };
     plan.labeled(Label::Mount { source, destination }, Step::Mount(Box::new(step)));
     Ok(())
@@ -207,7 +215,7 @@ fn prepare(
     let (propagation, recursive) = match options.propagation {
         Some((libc::MS_PRIVATE, recursive)) => (Propagation::Private, recursive),
         Some((libc::MS_SHARED, recursive)) => (Propagation::Shared, recursive),
-        Some((libc::MS_UNBINDABLE, recursive)) => (Propagation::Unbindable, recursive),
+        Some((libc::MS_UNBINDABLE, recursive)) => (Propagation::Private, recursive),
         Some((_, recursive)) => (Propagation::Slave, recursive),
         None => (Propagation::Slave, true),
     };
@@ -288,6 +296,7 @@ fn file_system(
         recursive,
         over_proc: over_proc(&destination),
         slot,
+        renew: false,
     };
     plan.labeled(Label::Mount { source: name, destination }, Step::Mount(Box::new(step)));
     Ok(())

@@ -167,6 +167,11 @@ impl Namespaces {
         }
     }
 
+    /// Whether the process comes into another mount namespace than ours by joining it.
+    pub fn joins_mounts(&self) -> bool {
+        self.join.iter().any(|join| join.kinds & libc::CLONE_NEWNS as u32 != 0)
+    }
+
     /// Whether other containers, or the machine, see the process by its number before it executes its program.
     pub fn shares_pids(&self) -> bool {
         self.clone & libc::CLONE_NEWPID as u64 == 0

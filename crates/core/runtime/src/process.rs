@@ -313,10 +313,17 @@ fn credentials(request: &Request<'_>, plan: &mut Plan) {
         plan.warnings.push(format!("capabilities are unknown or not available here: {}", refused.join(", ")));
     }
     let user = &request.process.user;
+    // Engines name one twice that the image and the user ask for.
+    let mut groups: Vec<u32> = Vec::with_capacity(user.additional_gids.len());
+    for gid in &user.additional_gids {
+        if !groups.contains(gid) {
+            groups.push(*gid);
+        }
+    }
     let credentials = Credentials {
         uid: user.uid,
         gid: user.gid,
-        groups: user.additional_gids.clone(),
+        groups,
         set_groups: true,
         capabilities: Some(masks),
         last_capability: capabilities::last(),

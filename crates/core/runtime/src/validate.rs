@@ -26,9 +26,7 @@ pub(crate) fn check(spec: &Spec) -> Result<(&Process, &Linux), Error> {
 
 fn namespaces(spec: &Spec, linux: &Linux) -> Result<(), Error> {
     let find = |typ| linux.namespaces.iter().find(|namespace| namespace.typ == typ);
-    let Some(mount) = find(NamespaceType::Mount) else {
-        return Err(bad("a root file system needs a mount namespace"));
-    };
+    let mount = find(NamespaceType::Mount);
     let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
     if named && find(NamespaceType::Uts).is_none() {
         return Err(bad("unable to set hostname without a private UTS namespace"));
@@ -43,7 +41,10 @@ fn namespaces(spec: &Spec, linux: &Linux) -> Result<(), Error> {
                 "user namespace mappings specified, but user namespace isn't enabled in the config",
             ));
         }
-        Some(user) if user.path.is_none() && mount.path.is_some() => {
+        Some(_) if mount.is_none() => {
+            return Err(bad("a user namespace has no right to mount in the mount namespace of the machine"));
+        }
+        Some(user) if user.path.is_none() && mount.is_some_and(|mount| mount.path.is_some()) => {
             let what = "joining a mount namespace with a new user namespace, which has no rights in it,";
             return Err(Error::Unsupported { what: what.to_owned() });
         }
@@ -114,7 +115,9 @@ mod tests {
         let time = |path: Option<&str>| Namespace { typ: NamespaceType::Time, path: path.map(Into::into) };
         let map = IdMapping { container_id: 0, host_id: 1000, size: 1 };
         assert!(check(&spec(|_, _| {})).is_ok());
-        refused("mount namespace", |_, linux| linux.namespaces.clear());
+        refused("no right to mount", |_, linux| {
+            linux.namespaces = vec![Namespace { typ: NamespaceType::User, path: None }];
+        });
         refused("UTS", |spec, _| spec.domainname = "x".to_owned());
         refused("user namespace isn't enabled", |_, linux| linux.uid_mappings.push(map));
         refused("time namespace isn't enabled", |_, linux| {

@@ -79,6 +79,7 @@ fn go(globals: &Globals, args: &Args) -> Result<u8, Failure> {
         Some(path) => read(path)?,
         None => process(args, &spec)?,
     };
+    setup::check_preserved(args.preserve_fds)?;
     setup::check_terminal(&process, args.detach, args.console_socket.is_some())?;
     if args.cgroup.as_ref().is_some_and(|group| group.contains(':')) {
         return Err(Failure::new("--cgroup: one controller's group is not supported: name the group alone"));

@@ -17,7 +17,10 @@ pub struct Args {
 }
 
 pub fn run(globals: &Globals, args: &Args) -> Result<(), Failure> {
-    let signal = oci::signal::number(&args.signal)
+    // Zero asks whether there is somebody to signal.
+    let signal = (args.signal == "0")
+        .then_some(0)
+        .or_else(|| oci::signal::number(&args.signal))
         .ok_or_else(|| Failure::new(format!("unknown signal {:?}", args.signal)))?;
     let container = globals.open(&args.id)?;
     Ok(containers::kill(&container, signal, if args.all { Whom::All } else { Whom::Init })?)

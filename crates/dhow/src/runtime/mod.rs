@@ -74,7 +74,7 @@ impl Failure {
     }
 
     /// With the attempt in front.
-    pub fn of(attempt: &str, error: &dyn std::error::Error) -> Failure {
+    pub fn of(attempt: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
         Failure::new(format!("{attempt}: {}", chain(error)))
     }
 
@@ -89,14 +89,26 @@ impl From<containers::Error> for Failure {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = said(error);
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        text = format!("{text}: {}", said(error));
         source = error.source();
     }
     text
+}
+
+/// Reasons of the kernel's as engines match on them: lower case, without the number.
+fn said(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    match (
+        error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error),
+        text.split_once(" (os error"),
+    ) {
+        (Some(_), Some((reason, _))) => reason.to_lowercase(),
+        _ => text,
+    }
 }
 
 /// Runs one verb. `arguments` are what follows the program's name, or the word `runtime`.
@@ -147,6 +159,8 @@ fn run(globals: &Globals, verb: &Verb) -> Result<u8, Failure> {
         // A process on its way into a container must not hand out this program's file (CVE-2019-5736).
         sys::exe::leave_writable(std::env::args_os())
             .map_err(|error| Failure::of("run from a read-only mount of this program", &error))?;
+        // For who lists processes. It was executed through a descriptor, whose number is its name; nothing hangs on it.
+        let _ = rustix::thread::set_name(c"dhow-runtime");
     }
     match verb {
         Verb::Create(args) => done(create::run(globals, args)),
@@ -187,8 +201,12 @@ fn default_root() -> PathBuf {
     own.map_or_else(|| Path::new("/run").to_owned(), PathBuf::from).join("dhow-runtime")
 }
 
-/// sd_listen_fds(3): descriptors from 3 on are for the container's program.
+/// sd_listen_fds(3): descriptors from 3 on are for the container's program. Variables that are for another process, as for
+/// an engine that was started by its socket, say nothing of our descriptors.
 fn listen_fds() -> u32 {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return 0;
+    }
     number("LISTEN_FDS").unwrap_or(0)
 }

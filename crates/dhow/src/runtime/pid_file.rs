@@ -6,8 +6,9 @@ use super::Failure;
 
 /// Who waits for the file finds the whole number in it.
 pub fn write(path: &Path, pid: i32) -> Result<(), Failure> {
-    let fail =
-        |error: &dyn std::error::Error| Failure::of(&format!("write pid file {}", path.display()), error);
+    let fail = |error: &(dyn std::error::Error + 'static)| {
+        Failure::of(&format!("write pid file {}", path.display()), error)
+    };
     let Some(name) = path.file_name() else {
         return Err(Failure::new(format!("write pid file {}: it is no name of a file", path.display())));
     };

@@ -35,6 +35,7 @@ pub struct Args {
 
 /// A container that waits for its start; its number is in the file where one is asked for.
 pub fn create(globals: &Globals, args: &Args, detached: bool) -> Result<Waiting, Failure> {
+    check_preserved(args.preserve_fds)?;
     let request = containers::Create {
         root: &globals.root,
         id: &args.id,
@@ -65,6 +66,18 @@ pub fn remove(globals: &Globals, id: &str) {
     if let Err(error) = containers::delete(&globals.root, id, true) {
         globals.log.warning(&format!("remove the container: {}", super::chain(&error)));
     }
+}
+
+/// Descriptors that are to be handed on have to be there.
+pub fn check_preserved(count: u32) -> Result<(), Failure> {
+    for at in 0..u64::from(count) {
+        let path = format!("/proc/self/fd/{}", 3 + at);
+        if let Err(error) = std::fs::symlink_metadata(&path) {
+            let attempt = format!("unable to stat preserved-fd {} (of {count}): stat {path}", at + 1);
+            return Err(Failure::of(&attempt, &error));
+        }
+    }
+    Ok(())
 }
 
 /// Somebody must hold a terminal's master.

@@ -6,3 +6,4 @@ mod exec;
 mod foreground;
 mod hostile;
 mod life;
+mod mounts;

@@ -83,8 +83,8 @@ pub(super) fn slave_mounts() -> Result<(), Errno> {
     rustix::mount::mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
 }
 
-pub(super) fn attach_root(state: &mut State<'_>, tree: &OwnedFd) -> Result<(), Errno> {
-    rustix::mount::move_mount(tree, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+pub(super) fn attach_root(state: &mut State<'_>, tree: &OwnedFd, over: &CStr) -> Result<(), Errno> {
+    rustix::mount::move_mount(tree, c"", CWD, over, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     // The descriptor of a detached mount follows the mount to its place.
     state.root = Some(rustix::fs::openat(
         tree,
@@ -102,6 +102,10 @@ pub(super) fn mount(state: &mut State<'_>, step: &MountStep) -> Result<(), Failu
         (false, true) => return Err(Errno::NOTDIR.into()),
         (false, false) => file(root, &step.target)?,
     };
+    if !step.directory && FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory
+    {
+        return Err(Errno::NOTDIR.into());
+    }
     if !step.over_proc && rustix::fs::fstatfs(&target)?.f_type == PROC_SUPER_MAGIC {
         return Err(Failure::with_text(Errno::PERM, b"cannot be mounted because it is inside /proc"));
     }
@@ -114,6 +118,8 @@ pub(super) fn mount(state: &mut State<'_>, step: &MountStep) -> Result<(), Failu
         }
     };
     attach(tree.as_fd(), target.as_fd())?;
+    let copy = if step.renew { renew(tree, target.as_fd())? } else { None };
+    let tree = copy.as_ref().unwrap_or(tree);
     if step.propagation != 0 {
         set_attr(tree, 0, step.propagation, step.recursive)?;
     }
@@ -135,6 +141,30 @@ pub(super) fn remount(state: &State<'_>, step: &RemountStep) -> Result<(), Failu
     }
     change(&mount, [step.set, step.clear, step.propagation], step.recursive)?;
     Ok(())
+}
+
+/// Puts a copy in the place of a mount. Where that is not allowed the mount stays.
+fn renew(tree: &OwnedFd, target: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    let Ok(copy) = clone(tree.as_fd(), true) else { return Ok(None) };
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let (_, digits) = path.split_at_mut(b"/proc/self/fd/".len());
+    decimal(tree.as_raw_fd(), digits);
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::INVAL)?;
+    if rustix::mount::unmount(path, UnmountFlags::DETACH).is_err() {
+        return Ok(None);
+    }
+    attach(copy.as_fd(), target)?;
+    Ok(Some(copy))
+}
+
+/// Writes the digits of a descriptor, which has at most ten.
+fn decimal(number: i32, into: &mut [u8]) {
+    let length = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let mut left = number.unsigned_abs();
+    for digit in into.iter_mut().take(length).rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
 }
 
 fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -202,7 +202,11 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
             prctl(libc::PR_SET_DUMPABLE, u64::from(*yes), 0, 0)?;
         }
         Step::SlaveMounts => files::slave_mounts()?,
-        Step::AttachRoot { tree } => files::attach_root(state, tree)?,
+        Step::AttachRoot { tree, over } => files::attach_root(state, tree, over)?,
+        Step::EnterRoot { root } => {
+            rustix::process::fchdir(root)?;
+            rustix::process::chroot(c".")?;
+        }
         Step::OpenRoot => {
             state.root = Some(rustix::fs::open(
                 c"/",

@@ -49,9 +49,14 @@ pub enum Step {
     Dumpable(bool),
     /// Cuts the new mount namespace off from the machine's: events still come in, none go out.
     SlaveMounts,
-    /// Takes a detached mount as root file system: attached over `/`, where path look-up doesn't see it.
+    /// Takes a detached mount as root file system. Attached over `/` path look-up doesn't see it.
     AttachRoot {
         tree: OwnedFd,
+        over: CString,
+    },
+    /// Enters the root directory of a process whose mount namespace is ours.
+    EnterRoot {
+        root: OwnedFd,
     },
     /// Takes `/` as root file system, in a process that has joined a container.
     OpenRoot,
@@ -257,6 +262,9 @@ pub struct MountStep {
     pub over_proc: bool,
     /// Where [`Step::SetAttr`] finds the mount again; below [`SLOTS`].
     pub slot: Option<usize>,
+    /// Attach a copy of the tree that is made then: from Linux 6.8 on mounts are listed by their age. It costs a
+    /// grace period of the kernel.
+    pub renew: bool,
 }
 
 /// How many mounts can be remembered.

@@ -115,6 +115,7 @@ fn push(
         recursive: false,
         over_proc: false,
         slot,
+        renew: false,
     };
     plan.labeled(Label::Mount { source, destination }, Step::Mount(Box::new(step)));
     Ok(())

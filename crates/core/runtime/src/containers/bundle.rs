@@ -46,7 +46,8 @@ pub(super) fn parse(text: &[u8], file: &Path) -> Result<Spec, Error> {
         match serde_path_to_error::deserialize::<_, Spec>(&mut reader) {
             Err(e) => {
                 let way = e.path().to_string();
-                let field = if way == "." { String::new() } else { way };
+                // What it says where there is no way: at the top, or where the text ends too early.
+                let field = if matches!(way.as_str(), "." | "?") { String::new() } else { way };
                 Error::Config { path: file.to_owned(), field, reason: e.into_inner().to_string() }
             }
             Ok(_) => Error::Config {
@@ -88,7 +89,7 @@ mod tests {
         assert!(text.starts_with("/b/config.json: process.args: invalid type"), "{text}");
         let text = error(r#"{"linux": {"namespaces": [{"type": "pid"}, {"type": "nix"}]}}"#);
         assert!(text.starts_with("/b/config.json: linux.namespaces[1].type: unknown variant"), "{text}");
-        assert!(error("{").contains("EOF"));
+        assert!(error("{").starts_with("/b/config.json: EOF"), "{}", error("{"));
         assert!(error("{} x").contains("follows"));
     }
 

@@ -14,6 +14,7 @@ use super::bundle::{self, Bundle};
 use super::folder::Folder;
 use super::identity::Identity;
 use super::record::{Gate, Record};
+use super::rootfs;
 use super::scope::Place;
 use super::{CgroupManager, Container, Error, id};
 use crate::cgroup::Cgroup;
@@ -81,6 +82,7 @@ pub fn create(
                 place.undo();
             }
             // The error that stopped us is the one to tell.
+            let _ = folder.read_record().and_then(|record| rootfs::unmount(&record));
             let _ = folder.remove();
             Err(error)
         }
@@ -162,7 +164,9 @@ fn set_up(
     mut place: Option<&mut Place>,
 ) -> Result<Made, Error> {
     folder.write_spec(&bundle.text)?;
-    // Names the control group to whoever clears up after a death of ours. The init doesn't outlive us yet.
+    let mounted = rootfs::mount(&bundle)?;
+    record.mount = mounted.as_ref().map(rootfs::id).transpose()?;
+    // Names the control group and the mount to whoever clears up after a death of ours. The init doesn't outlive us yet.
     folder.write_record(&record)?;
     let gate = folder.make_gate()?;
     let keeper = match &mut place {
@@ -174,7 +178,7 @@ fn set_up(
         id: request.id,
         spec: &bundle.spec,
         rootfs: Rootfs::Path(bundle.rootfs),
-        mounted: None,
+        mounted,
         bundle: Some(&bundle.path),
         stdio: if terminal { Stdio::Terminal } else { Stdio::Inherit },
         netns: None,

@@ -89,7 +89,7 @@ fn ended(pidfd: BorrowedFd<'_>, patience: Duration) -> bool {
     }
 }
 
-/// Control group, folder, hooks, in this order: up to the last the container can be deleted again.
+/// Control group, mounts, folder, hooks, in this order: up to the last the container can be deleted again.
 fn clear(container: &Container) -> Result<Deleted, Error> {
     if let Some(cgroup) = container.cgroup()? {
         let fail = |source| Error::Cgroup { path: cgroup.path().to_owned(), source };
@@ -104,6 +104,7 @@ fn clear(container: &Container) -> Result<Deleted, Error> {
     if let Ok(spec) = container.spec() {
         crate::resctrl::leave(container.id(), &spec).map_err(Error::Start)?;
     }
+    super::rootfs::unmount(&container.record)?;
     container.folder.remove()?;
     let (record, subject) = (&container.record, container.record.subject());
     let one = |hook| subject.run("poststop", std::slice::from_ref(hook), "stopped", None).err();

@@ -193,6 +193,20 @@ impl Folder {
         Ok(self.gate()?.map(|go| Starter { go, said }))
     }
 
+    /// Takes the word back that a starter has given; whether it was still there.
+    pub fn take_back(&self) -> Result<bool, Error> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let go = match rustix::fs::openat(&self.fd, GO, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(false),
+            other => other.map_err(self.fail("open the fifo"))?,
+        };
+        match rustix::io::read(go, &mut [0u8; 1]) {
+            Ok(length) => Ok(length > 0),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(e) => Err(self.fail("read the fifo")(e)),
+        }
+    }
+
     /// Whoever waited has gone through.
     pub fn remove_gate(&self) -> Result<(), Error> {
         for name in [GO, SAID] {

@@ -22,6 +22,8 @@ pub(super) struct Record {
     pub id: String,
     pub bundle: PathBuf,
     pub rootfs: PathBuf,
+    /// The mount that covers it on the machine, by its id, if the container has no mount namespace of its own.
+    pub mount: Option<u64>,
     /// RFC 3339, in UTC.
     pub created: String,
     pub annotations: BTreeMap<String, String>,
@@ -83,6 +85,7 @@ impl Record {
             id: id.to_owned(),
             bundle,
             rootfs,
+            mount: None,
             created: jiff::Timestamp::now().to_string(),
             annotations: spec.annotations.clone(),
             cgroup: linux.map(|linux| linux.cgroups_path.clone()).unwrap_or_default(),

@@ -1,12 +1,18 @@
 //! `start`: the word that lets the init go.
 
+use std::io;
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use sys::child::Message;
 
+use super::folder::Starter;
 use super::{Container, Error, Status};
 use crate::plan::Label;
+
+/// An init that has not executed its program by then may be frozen.
+const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Runs the program of a created container; returns when the program runs, or says why it doesn't. Gives warnings.
 pub fn start(container: &Container) -> Result<Vec<String>, Error> {
@@ -19,17 +25,17 @@ pub fn start(container: &Container) -> Result<Vec<String>, Error> {
             status => Error::StartOther { status },
         });
     };
-    let fail = |source: std::io::Error| {
-        Error::Start(crate::Error::Call { attempt: "talk to the container's init".to_owned(), source })
-    };
     match rustix::io::write(&starter.go, &[0]) {
         Ok(_) => {}
         Err(Errno::PIPE) => return Err(Error::Ended),
-        Err(e) => return Err(fail(e.into())),
+        Err(e) => return Err(talk(e.into())),
+    }
+    if !answers(&starter)? && container.is_frozen()? && folder.take_back()? {
+        return Err(Error::StartOther { status: Status::Paused });
     }
     let mut warnings = Vec::new();
     loop {
-        match sys::child::receive_behind_gate(starter.said.as_fd()).map_err(fail)? {
+        match sys::child::receive_behind_gate(starter.said.as_fd()).map_err(talk)? {
             Message::Failed { step, errno, text } => {
                 return Err(Error::Start(record.gate.label(step).error(errno, &text)));
             }
@@ -47,6 +53,19 @@ pub fn start(container: &Container) -> Result<Vec<String>, Error> {
         poststart(container)?;
     }
     Ok(warnings)
+}
+
+/// Whether the init has heard the word. Looking at the freezer before would cost every start a good part of its time.
+fn answers(starter: &Starter) -> Result<bool, Error> {
+    let mut polled = [PollFd::new(&starter.said, PollFlags::IN)];
+    match rustix::event::poll(&mut polled, Some(&SOON)) {
+        Err(Errno::INTR) => Ok(false),
+        other => other.map(|n| n > 0).map_err(|e| talk(e.into())),
+    }
+}
+
+fn talk(source: io::Error) -> Error {
+    Error::Start(crate::Error::Call { attempt: "talk to the container's init".to_owned(), source })
 }
 
 /// A hook that fails takes the container along.

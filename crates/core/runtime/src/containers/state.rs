@@ -11,10 +11,11 @@ impl Container {
         if init.open()?.is_none() {
             return Ok(Status::Stopped);
         }
-        if self.folder.gate()?.is_some() {
-            return Ok(Status::Created);
-        }
-        Ok(if self.is_frozen()? { Status::Paused } else { Status::Running })
+        Ok(match (self.is_frozen()?, self.folder.gate()?) {
+            (true, _) => Status::Paused,
+            (false, Some(_)) => Status::Created,
+            (false, None) => Status::Running,
+        })
     }
 
     /// A group that is gone, or that no freezer has, is not frozen.

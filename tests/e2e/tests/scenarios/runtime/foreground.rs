@@ -101,4 +101,23 @@ fn descriptors_are_handed_on_only_when_asked() {
     rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).expect("keep it over exec");
     // `ls` itself opens the folder as 3.
     assert_eq!(bundle.runtime(&["run", "@one"]).ok(), "3");
+    // Variables for another process, as an engine has that was started by its socket, are not for us.
+    let run = |pid: &str| {
+        let mut shell = std::process::Command::new("sh");
+        let script = format!(
+            "LISTEN_PID={pid} LISTEN_FDS=1 exec {} runtime --root {} run -b {} {} 3<{}",
+            testkit::binary().display(),
+            bundle.path("state").display(),
+            bundle.path(".").display(),
+            bundle.id("two"),
+            bundle.path("kept").display(),
+        );
+        let output = shell.args(["-c", &script]).output().expect("run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(run("1"), "3");
+    assert_eq!(run("$$"), "3\n4\n1");
+    let missing = bundle.runtime(&["create", "--preserve-fds", "4294967295", "@one"]).fails(1);
+    assert!(missing.contains("(of 4294967295): stat /proc/self/fd/"), "{missing}");
 }
