@@ -149,7 +149,12 @@ fn pruning_lets_layers_go() {
     let all = builder::entries(&env).unwrap();
     let mounts = all.iter().filter(|e| e.kind == builder::CacheKind::Mount).count();
     assert_eq!((all.len(), mounts, all.iter().filter(|e| e.shared).count()), (3, 1, 1), "{all:?}");
-    let gone = builder::prune(&env, &builder::Prune::default()).unwrap();
+    let mut gone = Vec::new();
+    let begun = std::time::Instant::now();
+    // Children of other tests hold the lock of the mount's directory as well, between their clone and their program.
+    while gone.len() < 2 && begun.elapsed().as_secs() < 60 {
+        gone.extend(builder::prune(&env, &builder::Prune::default()).unwrap());
+    }
     assert_eq!(gone.len(), 2, "{gone:?}");
     env.store.gc().unwrap();
     // The image's own layer is still known, by what it is copied from, but that has to be made again.
