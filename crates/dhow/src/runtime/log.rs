@@ -44,9 +44,10 @@ impl Log {
         self.write("warning", text);
     }
 
-    pub fn debug(&self, text: &str) {
+    /// Not even written down unless it was asked for.
+    pub fn debug(&self, text: std::fmt::Arguments<'_>) {
         if self.debug {
-            self.write("debug", text);
+            self.write("debug", &text.to_string());
         }
     }
 

@@ -143,7 +143,7 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if arguments.criu.is_some() {
         globals.log.warning("--criu is ignored: containers are not checkpointed");
     }
-    globals.log.debug(&format!("{:?} below {}", arguments.verb, globals.root.display()));
+    globals.log.debug(format_args!("{:?} below {}", arguments.verb, globals.root.display()));
     match run(&globals, &arguments.verb) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
