@@ -226,6 +226,13 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
+impl Linux {
+    /// The namespace of a kind, if the container has one of its own or joins one.
+    pub fn namespace(&self, typ: NamespaceType) -> Option<&Namespace> {
+        self.namespaces.iter().find(|namespace| namespace.typ == typ)
+    }
+}
+
 impl Hooks {
     /// Each kind by its name, in the order of the container's life.
     pub fn kinds(&self) -> [(&'static str, &[Hook]); 6] {

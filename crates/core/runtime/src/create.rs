@@ -175,7 +175,7 @@ fn assemble(
 /// again: who has made it.
 fn place<'r>(rootfs: &'r Rootfs, linux: &Linux, ready: bool) -> Result<Option<&'r Path>, Error> {
     match rootfs {
-        _ if linux.namespaces.iter().any(|namespace| namespace.typ == NamespaceType::Mount) => Ok(None),
+        _ if linux.namespace(NamespaceType::Mount).is_some() => Ok(None),
         Rootfs::Path(path) if ready => Ok(Some(path)),
         _ => Err(Error::Spec { reason: "a root file system needs a mount namespace".to_owned() }),
     }

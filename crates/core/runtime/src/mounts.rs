@@ -189,7 +189,7 @@ fn mapping(scene: &Scene<'_>, mount: &Mount) -> Result<OwnedFd, Error> {
     let (Some(linux), true) = (scene.spec.linux.as_ref(), mount.uid_mappings.is_empty()) else {
         return userns::with_maps(&mount.uid_mappings, &mount.gid_mappings);
     };
-    let joined = linux.namespaces.iter().find(|namespace| namespace.typ == NamespaceType::User);
+    let joined = linux.namespace(NamespaceType::User);
     match joined.and_then(|namespace| namespace.path.as_deref()) {
         Some(path) => crate::namespaces::open(path),
         None => userns::with_maps(&linux.uid_mappings, &linux.gid_mappings),
@@ -422,5 +422,5 @@ pub(crate) fn makes_dev(spec: &Spec) -> bool {
 /// Whether the process has a control group namespace, new or joined.
 pub(crate) fn has_cgroup_namespace(spec: &Spec) -> bool {
     let linux = spec.linux.as_ref();
-    linux.is_some_and(|linux| linux.namespaces.iter().any(|n| n.typ == NamespaceType::Cgroup))
+    linux.is_some_and(|linux| linux.namespace(NamespaceType::Cgroup).is_some())
 }

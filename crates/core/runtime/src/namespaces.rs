@@ -80,7 +80,7 @@ impl Namespaces {
     /// Opens what is joined. `netns` takes the place of what the document says about the network.
     pub fn plan(linux: &Linux, netns: Option<BorrowedFd<'_>>) -> Result<Namespaces, Error> {
         let mut plan = Namespaces::default();
-        let user = linux.namespaces.iter().find(|n| n.typ == NamespaceType::User);
+        let user = linux.namespace(NamespaceType::User);
         let (makes_user, joins_user) =
             (user.is_some_and(|n| n.path.is_none()), user.is_some_and(|n| n.path.is_some()));
         plan.user = user.is_some();

@@ -38,7 +38,7 @@ pub(crate) fn check(linux: &Linux) -> Result<(), Error> {
     if linux.net_devices.is_empty() {
         return Ok(());
     }
-    if !linux.namespaces.iter().any(|namespace| namespace.typ == NamespaceType::Network) {
+    if linux.namespace(NamespaceType::Network).is_none() {
         return bad("unable to move network devices without a private NET namespace".to_owned());
     }
     let mut taken = Vec::new();

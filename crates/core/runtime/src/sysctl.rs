@@ -42,7 +42,7 @@ pub(crate) fn check(linux: &Linux) -> Result<(), Error> {
         } else {
             None
         };
-        let namespace = typ.and_then(|typ| linux.namespaces.iter().find(|n| n.typ == typ));
+        let namespace = typ.and_then(|typ| linux.namespace(typ));
         if let Some(path) = namespace.and_then(|namespace| namespace.path.as_deref())
             && typ.is_some_and(|typ| is_own(typ, path))
         {

@@ -25,7 +25,7 @@ pub(crate) fn check(spec: &Spec) -> Result<(&Process, &Linux), Error> {
 }
 
 fn namespaces(spec: &Spec, linux: &Linux) -> Result<(), Error> {
-    let find = |typ| linux.namespaces.iter().find(|namespace| namespace.typ == typ);
+    let find = |typ| linux.namespace(typ);
     let mount = find(NamespaceType::Mount);
     let named = !spec.hostname.is_empty() || !spec.domainname.is_empty();
     if named && find(NamespaceType::Uts).is_none() {

@@ -77,7 +77,7 @@ impl Record {
         let hooks = spec.hooks.clone().unwrap_or_default();
         let linux = spec.linux.as_ref();
         let own_pids = linux.is_some_and(|linux| {
-            linux.namespaces.iter().any(|n| n.typ == oci::runtime::NamespaceType::Pid && n.path.is_none())
+            linux.namespace(oci::runtime::NamespaceType::Pid).is_some_and(|n| n.path.is_none())
         });
         Record {
             version: VERSION,

@@ -18,7 +18,7 @@ use crate::{Rootfs, mounts};
 /// The root file system as a detached mount, for a container without a mount namespace of its own.
 pub(super) fn mount(bundle: &Bundle) -> Result<Option<OwnedFd>, Error> {
     let linux = bundle.spec.linux.as_ref();
-    let apart = |linux: &oci::runtime::Linux| linux.namespaces.iter().any(|n| n.typ == NamespaceType::Mount);
+    let apart = |linux: &oci::runtime::Linux| linux.namespace(NamespaceType::Mount).is_some();
     if linux.is_none_or(apart) {
         return Ok(None);
     }
