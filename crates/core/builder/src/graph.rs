@@ -269,6 +269,8 @@ pub struct Copy {
     pub chmod: Option<String>,
     /// `--parents`.
     pub parents: bool,
+    /// `--link`: the result does not depend on what lies below.
+    pub link: bool,
     /// `--exclude`.
     pub exclude: Vec<String>,
     /// Unpack archives: local ones always (`ADD`), or as `--unpack` says.
@@ -307,6 +309,15 @@ pub enum CopySource {
         url: String,
         /// `--checksum`.
         checksum: Option<String>,
+    },
+    /// A git repository (`ADD`).
+    Git {
+        /// The URL, with `#ref:directory` or a query as it was written.
+        url: String,
+        /// The commit that `--checksum` demands.
+        checksum: Option<String>,
+        /// `--keep-git-dir`, where it was given.
+        keep_git_dir: Option<bool>,
     },
 }
 

@@ -127,6 +127,9 @@ fn copy_parts(copy: &Copy) -> BTreeMap<String, String> {
                 (format!("inline file {name}"), format!("{i} {}", Digest::sha256(content.as_bytes())))
             }
             CopySource::Url { url, .. } => (format!("source {i}"), url.clone()),
+            CopySource::Git { url, keep_git_dir, .. } => {
+                (format!("source {i}"), json(&(url, keep_git_dir.unwrap_or_default())))
+            }
         };
         parts.insert(name, value);
     }
@@ -203,6 +206,7 @@ mod tests {
                 chown: None,
                 chmod: None,
                 parents: false,
+                link: false,
                 exclude: Vec::new(),
                 unpack: None,
                 literal: None,

@@ -60,6 +60,10 @@ pub(crate) fn read(
     for (i, source) in sources.iter().enumerate() {
         match source {
             CopySource::Inline { .. } => {}
+            CopySource::Git { url, .. } => {
+                let message = format!("cannot clone {url}: this build has no access to repositories");
+                return Err(Error::Step(session.step_error(op, message)));
+            }
             CopySource::Url { url, checksum } => {
                 let (spooled, found) = fetch(session, op, url, checksum.as_deref(), prepared)?;
                 read.insert(url.clone(), format!("{found} {}", spooled.name));
@@ -202,6 +206,7 @@ pub(crate) fn run(
     for (i, source) in sources.iter().enumerate() {
         match source {
             CopySource::Inline { name, content } => job.inline(&mut writer, name, content)?,
+            CopySource::Git { .. } => {}
             CopySource::Url { .. } => {
                 if let Some(spooled) = prepared.fetched.get(&i) {
                     job.url(&mut writer, spooled)?;

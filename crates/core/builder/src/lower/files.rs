@@ -3,6 +3,7 @@
 use super::stage::StageState;
 use super::{Error, Lowering, history, path};
 use crate::graph::{Copy, CopySource, Literal, Mkdir, OpKind, Origin};
+use dockerfile::Span;
 use dockerfile::ast::{Heredoc, Instruction, Source, Transfer, Word};
 use dockerfile::expand::Expander;
 
@@ -14,9 +15,6 @@ pub(super) fn transfer(
     t: &Transfer,
     is_add: bool,
 ) -> Result<(), Error> {
-    if t.keep_git_dir.is_some() && !t.sources.iter().any(is_git) {
-        return Err(Error::at("--keep-git-dir needs a git source", i.span));
-    }
     let from = match &t.from {
         Some(word) => {
             let name = l.expand(s, &word.text, word.span)?;
@@ -24,14 +22,12 @@ pub(super) fn transfer(
         }
         None => Origin::Context(None),
     };
-    let checksum = optional(l, s, &t.checksum)?;
+    let remote = Remote { checksum: optional(l, s, &t.checksum)?, keep_git_dir: t.keep_git_dir };
     let mut sources = Vec::with_capacity(t.sources.len());
     for source in &t.sources {
-        sources.push(lower_source(l, s, source, is_add, checksum.as_deref())?);
+        sources.push(lower_source(l, s, source, is_add, &remote)?);
     }
-    if checksum.is_some() && !matches!(sources.as_slice(), [CopySource::Url { .. }]) {
-        return Err(Error::at("checksum can't be specified for non-HTTP(S) sources", i.span));
-    }
+    check_remote(&remote, &sources, t, i.span)?;
     let written = l.expand(s, &t.dest.text, t.dest.span)?;
     let dest = path::resolve(&s.config.config.working_dir, &written);
     let chmod = optional(l, s, &t.chmod)?;
@@ -52,6 +48,7 @@ pub(super) fn transfer(
         chown: optional(l, s, &t.chown)?,
         chmod,
         parents: t.parents,
+        link: t.link,
         exclude,
         unpack: t.unpack,
         literal,
@@ -87,21 +84,58 @@ fn optional(l: &mut Lowering<'_>, s: &StageState, word: &Option<Word>) -> Result
     word.as_ref().map(|w| l.expand(s, &w.text, w.span)).transpose()
 }
 
+/// What `ADD` says about sources that are fetched.
+struct Remote {
+    checksum: Option<String>,
+    keep_git_dir: Option<bool>,
+}
+
+/// A checksum is one of one source that is fetched: the digest of a file, or the commit of a repository.
+fn check_remote(remote: &Remote, sources: &[CopySource], t: &Transfer, span: Span) -> Result<(), Error> {
+    if remote.keep_git_dir.is_some() && !sources.iter().any(|s| matches!(s, CopySource::Git { .. })) {
+        return Err(Error::at("--keep-git-dir needs a git source", span));
+    }
+    let Some(checksum) = &remote.checksum else { return Ok(()) };
+    let span = t.checksum.as_ref().map_or(span, |word| word.span);
+    match sources {
+        [CopySource::Url { .. }] => match checksum.parse::<oci::Digest>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::at(format!("invalid checksum digest format: {checksum:?}"), span)
+                .help("write `--checksum=sha256:` and 64 hexadecimal digits")),
+        },
+        [CopySource::Git { .. }]
+            if checksum.len() >= 7 && checksum.bytes().all(|b| b.is_ascii_hexdigit()) =>
+        {
+            Ok(())
+        }
+        [CopySource::Git { .. }] => {
+            let error = Error::at(format!("invalid checksum {checksum:?} of a git source"), span);
+            Err(error.help("write the commit in hexadecimal digits"))
+        }
+        [_] => Err(Error::at("checksum requires HTTP(S) or Git sources", span)),
+        _ => Err(Error::at("checksum can't be specified for multiple sources", span)),
+    }
+}
+
 fn is_url(text: &str) -> bool {
     let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
     lower.starts_with("http://") || lower.starts_with("https://")
 }
 
-fn is_git_text(text: &str) -> bool {
-    let path = text.split('#').next().unwrap_or(text);
-    text.starts_with("git@")
-        || text.starts_with("git://")
+/// A repository: by its scheme, as `user@host:path`, or a web address whose path ends in `.git`.
+fn is_git(text: &str) -> bool {
+    let path = text.split(['#', '?']).next().unwrap_or(text);
+    let scp = || {
+        let Some((user, rest)) = text.split_once('@') else { return false };
+        let word =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+        let Some((host, path)) = rest.split_once(':') else { return false };
+        word(user) && word(host) && !path.is_empty() && !path.starts_with("//")
+    };
+    text.starts_with("git://")
         || text.starts_with("ssh://")
         || (is_url(text) && path.ends_with(".git"))
-}
-
-fn is_git(source: &Source) -> bool {
-    matches!(source, Source::Path(word) if is_git_text(&word.text))
+        || scp()
 }
 
 fn lower_source(
@@ -109,7 +143,7 @@ fn lower_source(
     s: &StageState,
     source: &Source,
     is_add: bool,
-    checksum: Option<&str>,
+    remote: &Remote,
 ) -> Result<CopySource, Error> {
     let word = match source {
         Source::Heredoc(doc) => return inline(s, doc),
@@ -119,18 +153,18 @@ fn lower_source(
     if text.contains('\0') {
         return Err(Error::at("a path cannot hold NUL", word.span));
     }
-    if is_add && is_git_text(&text) {
-        let error = Error::at(format!("ADD of a git repository is not available: {text}"), word.span);
-        return Err(error.help("clone it in a RUN, or ADD an archive of the commit"));
+    let (git, url) = (is_git(&text), is_url(&text));
+    if !is_add && (git || url) {
+        let what = if git { "git ref" } else { "URL" };
+        let error = Error::at(format!("source can't be a {what} for COPY"), word.span);
+        return Err(error.help("ADD fetches what is elsewhere"));
     }
-    if is_url(&text) {
-        if !is_add {
-            let error = Error::at("source can't be a URL for COPY", word.span);
-            return Err(error.help("ADD fetches URLs"));
-        }
-        return Ok(CopySource::Url { url: text, checksum: checksum.map(String::from) });
-    }
-    Ok(CopySource::Path(text))
+    let checksum = remote.checksum.clone();
+    Ok(match (git, url) {
+        (true, _) => CopySource::Git { url: text, checksum, keep_git_dir: remote.keep_git_dir },
+        (false, true) => CopySource::Url { url: text, checksum },
+        (false, false) => CopySource::Path(text),
+    })
 }
 
 fn inline(s: &StageState, doc: &Heredoc) -> Result<CopySource, Error> {

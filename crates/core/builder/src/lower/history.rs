@@ -42,6 +42,9 @@ pub(super) fn run(argv: &[String], args: &[(String, String)]) -> String {
 /// `COPY --chown=a:b src dst # buildkit`; `dest` as the Dockerfile has it.
 pub(super) fn copy(copy: &Copy, dest: &str) -> String {
     let mut text = String::from(if copy.is_add { "ADD" } else { "COPY" });
+    if copy.parents {
+        text += " --parents";
+    }
     if let Some(chown) = &copy.chown {
         text += &format!(" --chown={chown}");
     }
@@ -53,7 +56,7 @@ pub(super) fn copy(copy: &Copy, dest: &str) -> String {
         match source {
             CopySource::Path(path) => text += path,
             CopySource::Inline { name, .. } => text += &format!("<<{name}"),
-            CopySource::Url { url, .. } => text += url,
+            CopySource::Url { url, .. } | CopySource::Git { url, .. } => text += url,
         }
     }
     format!("{text} {dest} # buildkit")

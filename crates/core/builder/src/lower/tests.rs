@@ -84,7 +84,7 @@ fn ops(graph: &Graph) -> String {
                     .map(|s| match s {
                         CopySource::Path(p) => p.clone(),
                         CopySource::Inline { name, content } => format!("<<{name} {content:?}"),
-                        CopySource::Url { url, .. } => url.clone(),
+                        CopySource::Url { url, .. } | CopySource::Git { url, .. } => url.clone(),
                     })
                     .collect();
                 let from = origin(graph, &c.from);
@@ -357,4 +357,38 @@ fn undefined_variables_warn() {
     let warnings: Vec<_> = graph.warnings.iter().map(|w| w.message.as_str()).collect();
     assert_eq!(warnings, ["Usage of undefined variable '$nope'", "Usage of undefined variable '$G'"]);
     assert!(graph.warnings[1].help.as_ref().unwrap().contains("ARG G"));
+}
+
+/// What `ADD` fetches: repositories, files, and what a checksum may say about either.
+#[test]
+fn remote_sources() {
+    let source = |line: &str| {
+        let graph = run(&case(&format!("FROM scratch\n{line} /x"))).map_err(|e| match e {
+            Error::At { message, .. } => message,
+            other => format!("{other:?}"),
+        })?;
+        let OpKind::Copy(copy) = &graph.ops[0].kind else { panic!("{line}") };
+        Ok::<_, String>(copy.sources[0].clone())
+    };
+    let git = |url: &str, checksum: Option<&str>, keep_git_dir| {
+        Ok(CopySource::Git { url: url.into(), checksum: checksum.map(String::from), keep_git_dir })
+    };
+    let url = "https://host/a/b.git#v1:dir";
+    assert_eq!(source(&format!("ADD --keep-git-dir {url}")), git(url, None, Some(true)));
+    assert_eq!(source("ADD git@host:a/b"), git("git@host:a/b", None, None));
+    assert_eq!(source("ADD https://h/b.git?ref=x"), git("https://h/b.git?ref=x", None, None));
+    assert_eq!(source("ADD --checksum=0123abc git://h/b"), git("git://h/b", Some("0123abc"), None));
+    assert!(matches!(source("ADD https://host/b.tar.gz"), Ok(CopySource::Url { .. })));
+    assert!(matches!(source("ADD a@b"), Ok(CopySource::Path(_))));
+    for (line, want) in [
+        ("COPY https://host/x", "source can't be a URL for COPY"),
+        ("COPY https://host/x.git", "source can't be a git ref for COPY"),
+        ("ADD --checksum=0123abc x", "checksum requires HTTP(S) or Git sources"),
+        ("ADD --checksum=sha256:00 https://h/x", "invalid checksum digest format: \"sha256:00\""),
+        ("ADD --checksum=master git://h/x", "invalid checksum \"master\" of a git source"),
+        ("ADD --checksum=0123abc git://h/x git://h/y", "checksum can't be specified for multiple sources"),
+        ("ADD --keep-git-dir=true x", "--keep-git-dir needs a git source"),
+    ] {
+        assert_eq!(source(line), Err(want.to_string()), "{line}");
+    }
 }
