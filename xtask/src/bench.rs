@@ -1,7 +1,8 @@
-//! `cargo xtask bench [start|memory]`: figures to quote, with the peers that are installed beside us in the same run.
+//! `cargo xtask bench [start|memory|build]`: figures to quote, with the peers that are installed beside us in the same run.
 //!
 //! Timing decides no test; it is printed.
 
+mod build;
 mod memory;
 mod start;
 
@@ -16,10 +17,11 @@ use crate::shell;
 /// Measures what is asked for, or everything.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match arguments.first().map(String::as_str) {
-        None => start::run().and_then(|()| memory::run()),
+        None => start::run().and_then(|()| memory::run()).and_then(|()| build::run(&[])),
         Some("start") => start::run(),
         Some("memory") => memory::run(),
-        Some(other) => bail!("unknown benchmark {other:?}; known are start and memory"),
+        Some("build") => build::run(&arguments[1..]),
+        Some(other) => bail!("unknown benchmark {other:?}; known are start, memory and build"),
     }
 }
 
