@@ -22,6 +22,9 @@ pub struct Operation {
 const STATE: &str = "container inspect -f {{.State.Status}} box";
 /// A status that a power cut takes back says that the container ran, which it does not any more: the same as its end.
 const STATUS: &[&str] = &["/containers/"];
+/// Neither does it keep its place in networks, which is all that a start or a stop changes in the database: its log is
+/// synced when it is copied back, and not for their sake.
+const UPTIME: &[&str] = &["/containers/", "state.db-wal"];
 const CLEAR: &[&str] = &["rm -f -v box"];
 
 pub const CREATE: Operation = Operation {
@@ -41,7 +44,7 @@ pub const START: Operation = Operation {
     done: "running",
     // Exited: its monitor was killed.
     undone: &["created", "exited"],
-    indifferent: STATUS,
+    indifferent: UPTIME,
     after: CLEAR,
 };
 
@@ -51,7 +54,7 @@ pub const STOP: Operation = Operation {
     probe: STATE,
     done: "exited",
     undone: &["running"],
-    indifferent: STATUS,
+    indifferent: UPTIME,
     after: CLEAR,
 };
 
@@ -73,7 +76,7 @@ pub const RUN_AND_REMOVE: Operation = Operation {
     // Created: the client was killed before it could start it.
     undone: &["created"],
     // The container is gone in the end; that the last of several transactions is durable says that all are.
-    indifferent: &["/containers/", "state.db-wal"],
+    indifferent: UPTIME,
     after: CLEAR,
 };
 

@@ -137,7 +137,8 @@ fn judge_message(operation: &Operation, point: &Point, run: &Run, root: &Path) -
         return Err("it does not say why it fails".to_owned());
     }
     // SQLite syncs the folder of its log once a process and does not look at the result: the log's name never changes.
-    let of_sqlite = point.object == root.to_string_lossy();
+    // The database itself is synced when its log is copied back; when that fails, the log is kept.
+    let of_sqlite = [root, &root.join("state.db")].iter().any(|path| point.object == path.to_string_lossy());
     // Before it copies its log back it syncs it once more.
     let indifferent =
         of_sqlite || run.again || operation.indifferent.iter().any(|part| point.object.contains(part));
