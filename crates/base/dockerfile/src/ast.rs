@@ -29,13 +29,17 @@ pub struct Directives {
     pub strict: bool,
 }
 
-/// `# check=skip=A,B;error=true`.
+/// `# check=skip=A,B;error=true;experimental=C`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Check {
     /// Names of rules to skip.
     pub skip: Vec<String>,
     /// `skip=all`.
     pub skip_all: bool,
+    /// Names of experimental rules to apply.
+    pub experimental: Vec<String>,
+    /// `experimental=all`.
+    pub experimental_all: bool,
     /// A warning fails the build.
     pub error: bool,
 }
@@ -47,6 +51,8 @@ pub struct Stage {
     pub from: From,
     /// From the `FROM` to the last instruction.
     pub span: Span,
+    /// The `FROM` itself.
+    pub head: Span,
     /// The instruction text of the `FROM`.
     pub source: String,
     /// Comment lines right above the `FROM`, which `--call outline` shows.
@@ -279,7 +285,7 @@ impl Heredoc {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     /// `--mount`, repeatable.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<MountFlag>,
     /// `--network`.
     pub network: Network,
     /// `--security`.
@@ -345,6 +351,16 @@ pub struct Device {
     pub name: String,
     /// Fail without it.
     pub required: bool,
+    /// Its place.
+    pub span: Span,
+}
+
+/// `RUN --mount` as it was written: every option may hold variables, so what it says is known where those are
+/// ([`MountFlag::resolve`]).
+#[derive(Debug, Clone, PartialEq)]
+pub struct MountFlag {
+    /// The options.
+    pub text: String,
     /// Its place.
     pub span: Span,
 }

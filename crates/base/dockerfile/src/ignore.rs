@@ -87,6 +87,17 @@ impl Ignore {
         self.patterns.is_empty()
     }
 
+    /// Whether something is taken back with `!`.
+    pub fn has_negations(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.negated)
+    }
+
+    /// Whether a pattern names everything at the context's root.
+    pub fn covers_root(&self) -> bool {
+        let whole = |p: &Pattern| matches!(p.cleaned.as_str(), "*" | "**" | "**/*");
+        self.patterns.iter().any(|pattern| !pattern.negated && whole(pattern))
+    }
+
     /// Whether `path` (relative, `/`-separated) is ignored, given what its directory inherited.
     pub fn check(&self, path: &str, parent: &Inherited) -> (bool, Inherited) {
         let mut ignored = false;

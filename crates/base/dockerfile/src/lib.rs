@@ -9,7 +9,7 @@
 //! [`MAX_SIZE`] bounds, and never panics.
 
 pub mod ast;
-mod checks;
+pub mod check;
 pub mod duration;
 mod error;
 pub mod expand;

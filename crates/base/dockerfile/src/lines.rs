@@ -3,10 +3,10 @@
 //! One pass, linear in the size of the text. The rules are BuildKit's (`frontend/dockerfile/parser`): comment
 //! lines and blank lines inside a continuation vanish, a here-document's body is taken verbatim.
 
-use crate::ast::{Check, Directives, Heredoc, Word};
+use crate::ast::{Directives, Heredoc, Word};
 use crate::error::{Error, Warning};
 use crate::span::{LineIndex, Span};
-use crate::{heredoc, words};
+use crate::{check, heredoc, words};
 
 /// A logical line with the way back to the source.
 #[derive(Debug)]
@@ -102,13 +102,15 @@ pub(crate) fn scan(text: &str, index: &LineIndex) -> Result<Scanned, Error> {
     let mut comments = Vec::new();
     while let Some((start, raw)) = s.next() {
         if is_comment(raw) {
-            comments.push(trim_newline(raw).trim_start()[1..].trim().to_string());
+            match trim_newline(raw).trim_start()[1..].trim() {
+                "" => comments.clear(),
+                comment => comments.push(comment.to_string()),
+            }
             continue;
         }
         let line = trim_newline(raw);
         let content = line.trim_start();
         if content.is_empty() {
-            comments.clear();
             continue;
         }
         let lead = line.len() - content.len();
@@ -153,7 +155,7 @@ fn join(s: &mut Scanner<'_>, start: usize, head: &str, done: bool, warnings: &mu
     if let Some(span) = empty {
         warnings.push(Warning {
             rule: "NoEmptyContinuation".into(),
-            message: "Empty continuation line found in: ".to_string() + head.trim_end(),
+            message: "Empty continuation line".into(),
             span,
             help: Some("remove the blank line, or put a comment on it".into()),
         });
@@ -198,13 +200,17 @@ fn read_heredocs(s: &mut Scanner<'_>, line: &mut Logical) -> Result<(), Error> {
 fn directives(text: &str, index: &LineIndex) -> Result<(Directives, usize), Error> {
     let mut found = Directives { escape: '\\', syntax: None, check: None, strict: false };
     let mut seen: Vec<String> = Vec::new();
-    let mut at = 0;
-    for raw in text.split_inclusive('\n') {
+    // A file may be a program that builds itself.
+    let first = text.split_inclusive('\n').next().unwrap_or_default();
+    let mut at = if first.starts_with("#!") { first.len() } else { 0 };
+    for raw in text[at..].split_inclusive('\n') {
         let line = trim_newline(raw);
         let Some((key, value, column)) = directive(line) else { break };
         let place = index.span(at, at + line.len());
-        let known = ["escape", "syntax", "check", "dhow"].contains(&key.as_str());
-        if known && seen.contains(&key) {
+        if !["escape", "syntax", "check", "dhow"].contains(&key.as_str()) {
+            break;
+        }
+        if seen.contains(&key) {
             return Err(Error::new(format!("only one {key} parser directive can be used"), place));
         }
         match key.as_str() {
@@ -223,13 +229,18 @@ fn directives(text: &str, index: &LineIndex) -> Result<(Directives, usize), Erro
                 let span = index.span(start, start + value.len());
                 found.syntax = Some(Word { text: value.to_string(), span });
             }
-            "check" => found.check = Some(check(value)),
+            "check" => {
+                let settings = value.split(' ').next().unwrap_or_default();
+                let settings = check::parse(settings).map_err(|why| {
+                    Error::new(format!("failed to parse check options: {why}"), place)
+                        .help("write `# check=skip=RULE,RULE;error=true`")
+                })?;
+                found.check = Some(settings);
+            }
             "dhow" => found.strict = value.eq_ignore_ascii_case("strict"),
             _ => {}
         }
-        if known {
-            seen.push(key);
-        }
+        seen.push(key);
         at += raw.len();
     }
     Ok((found, at))
@@ -250,22 +261,6 @@ fn directive(line: &str) -> Option<(String, &str, usize)> {
     }
     let column = value.as_ptr() as usize - line.as_ptr() as usize;
     Some((key.to_ascii_lowercase(), value, column))
-}
-
-fn check(value: &str) -> Check {
-    let mut check = Check::default();
-    for part in value.split(';') {
-        match part.trim().split_once('=') {
-            Some(("skip", names)) => {
-                let names = names.split(',').map(str::trim).filter(|n| !n.is_empty());
-                check.skip.extend(names.map(String::from));
-                check.skip_all = check.skip.iter().any(|n| n.eq_ignore_ascii_case("all"));
-            }
-            Some(("error", on)) => check.error = on.trim().eq_ignore_ascii_case("true"),
-            _ => {}
-        }
-    }
-    check
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::ast::{Dockerfile, From, Instruction, Kind, Stage};
 use crate::error::{Error, Warning};
 use crate::span::{LineIndex, Span};
-use crate::{checks, instruction, lines};
+use crate::{instruction, lines};
 
 /// A Dockerfile larger than this is refused.
 pub const MAX_SIZE: usize = 4 << 20;
@@ -43,12 +43,7 @@ pub fn parse(text: &str, options: Options) -> Result<Dockerfile, Error> {
         instructions.push(instruction::parse(line, &index, escape, strict, &mut warnings)?);
     }
     let (global_args, stages) = stages(instructions)?;
-    let mut file = Dockerfile { directives: scanned.directives, global_args, stages, warnings };
-    let found = checks::checks(&file);
-    file.warnings.extend(found);
-    skip_checks(&mut file);
-    file.warnings.sort_by_key(|w| w.span.start);
-    Ok(file)
+    Ok(Dockerfile { directives: scanned.directives, global_args, stages, warnings })
 }
 
 /// Parses the text of an `ONBUILD` trigger, as an image config holds it.
@@ -103,13 +98,5 @@ fn stages(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Stage
 }
 
 fn new_stage(from: From, span: Span, source: String, comments: Vec<String>) -> Stage {
-    Stage { from, span, source, comments, instructions: Vec::new() }
-}
-
-/// Leaves out what `# check=skip=` names.
-fn skip_checks(file: &mut Dockerfile) {
-    let Some(check) = &file.directives.check else { return };
-    let skipped = |rule: &str| check.skip_all || check.skip.iter().any(|s| s.eq_ignore_ascii_case(rule));
-    let warnings = std::mem::take(&mut file.warnings);
-    file.warnings = warnings.into_iter().filter(|w| !skipped(&w.rule)).collect();
+    Stage { from, span, head: span, source, comments, instructions: Vec::new() }
 }

@@ -12,6 +12,19 @@ pub(crate) fn suggest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     (best > 0 && best <= limit).then_some(name)
 }
 
+/// Known words that are compared at most.
+const COMPARED: usize = 1000;
+
+/// The known name nearest to `word`, as BuildKit finds it: case counts, and two slips at most.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let known = known.take(COMPARED).filter(|k| k.len().abs_diff(word.len()) <= 2);
+    let (best, name) = known.map(|k| (distance(word, k), k)).min()?;
+    (best > 0 && best <= 2).then_some(name)
+}
+
 /// Levenshtein distance in bytes.
 fn distance(a: &str, b: &str) -> usize {
     let b = b.as_bytes();

@@ -22,7 +22,7 @@ fn only(text: &str) -> Kind {
 }
 
 fn rules(text: &str) -> Vec<String> {
-    file(text).warnings.into_iter().map(|w| w.rule).collect()
+    crate::check::tests::check(text, &[], &|_, _| None, None).into_iter().map(|w| w.rule).collect()
 }
 
 fn paths(transfer: &Transfer) -> Vec<&str> {
@@ -206,7 +206,7 @@ fn run_forms() {
         panic!()
     };
     assert_eq!((run.network, run.security), (Network::None, Security::Insecure));
-    assert_eq!(run.mounts[0].kind, MountKind::Cache);
+    assert_eq!(run.mounts[0].plain().unwrap().kind, MountKind::Cache);
     let Kind::Run(run) = only("RUN <<EOF\necho $x\nEOF") else { panic!() };
     assert_eq!(run.shell_line().unwrap(), "echo $x\n");
     let Kind::Run(run) = only("RUN cat <<A >/x && cat <<B\n1\nA\n2\nB") else { panic!() };

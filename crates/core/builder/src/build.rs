@@ -1,24 +1,26 @@
 //! A whole build: read, lower, solve, export.
 
+use crate::context::{Opener, ignore_text, parse_ignore};
 use crate::error::Error;
 use crate::event::{Event, Stream};
+use crate::files::index::Indices;
 use crate::graph::Graph;
 use crate::lower::{self, ImageKey, Inputs, Lowered};
 use crate::progress::Progress;
 use crate::request::{
-    Built, CancelToken, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
+    Built, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
 };
-use crate::session::{ContextTree, Output, Session, SourceFile, io_error, make_private};
+use crate::session::{ContextTree, Output, Session, SourceFile, io_error};
 use crate::solve::{self, Once};
 use crate::{export, step};
+use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
+use dockerfile::check::Surroundings;
 use dockerfile::ignore::Ignore;
-use dockerfile::{Span, Warning};
 use oci::Platform;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use store::Lease;
 use sys::root::Root;
 
 /// Builds an image.
@@ -31,15 +33,16 @@ pub fn build(
     let progress = Progress::new(progress);
     let lease =
         env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let root = open_context(&lease, context, &progress, &request.cancel)?;
+    let opener = Opener { env, request, lease: &lease, progress: &progress };
+    let root = opener.main(context)?;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
     let options = dockerfile::Options { strict: request.strict };
     let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
     let ignore = read_ignore(&root, &request.dockerfile, &progress)?;
     let context = ContextTree { root, ignore };
-    let named = open_named(request)?;
+    let named = opener.named()?;
     let (graph, images) = lower_all(env, request, &parsed, &file, &progress)?;
-    tell_warnings(&progress, &file, &parsed, &graph)?;
+    tell_warnings(&progress, request, &file, &parsed, &context.ignore, &graph, &images)?;
     let session = Session {
         env,
         request,
@@ -52,11 +55,14 @@ pub fn build(
         file: &file,
         once: Once::default(),
         snapshots: Once::default(),
+        indices: Indices::default(),
         aborted: AtomicBool::new(false),
         ran: AtomicU64::new(0),
         cached: AtomicU64::new(0),
     };
-    let outputs = solve_all(&session)?;
+    let outputs = solve_all(&session);
+    session.keep_indices();
+    let outputs = outputs?;
     let step = progress.step("exporting to image", "", "");
     let put = export::export(&session, &outputs).inspect_err(|e| step.failed(e.chain()))?;
     step.log(Stream::Stderr, format!("writing image {}\n", put.image.id));
@@ -72,49 +78,6 @@ pub fn build(
         ran: session.ran.load(Ordering::Relaxed),
         cached: session.cached.load(Ordering::Relaxed),
     })
-}
-
-/// The context as a directory; an archive is unpacked below the lease.
-fn open_context(
-    lease: &Lease,
-    context: Context,
-    progress: &Progress<'_>,
-    cancel: &CancelToken,
-) -> Result<Root, Error> {
-    match context {
-        Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
-        Context::Empty => {
-            let path = lease.scratch();
-            make_private(&path)?;
-            Root::open(&path).map_err(io_error("open", &path))
-        }
-        Context::Tar(stream) => {
-            let step = progress.step("[internal] load build context", "", "");
-            let path = lease.scratch();
-            make_private(&path)?;
-            let root = Root::open(&path).map_err(io_error("open", &path))?;
-            let stream = archive::decompress(stream).map_err(|e| Error::Context(e.into()))?;
-            let options = archive::Options { devices: false, ..archive::Options::plain() };
-            let stream = archive::Guard::new(stream, options.limits.stream(), || cancel.is_cancelled());
-            archive::unpack(stream, &root, &options).map_err(|e| Error::Context(e.into()))?;
-            step.done();
-            Ok(root)
-        }
-    }
-}
-
-fn open_named(request: &Request) -> Result<BTreeMap<String, ContextTree>, Error> {
-    let mut named = BTreeMap::new();
-    for (name, context) in &request.named_contexts {
-        let NamedContext::Dir(path) = context else { continue };
-        let root = Root::open(path).map_err(io_error("open build context", path))?;
-        let ignore = match ignore_text(&root, ".dockerignore")? {
-            Some(text) => parse_ignore(".dockerignore", &text)?,
-            None => Ignore::default(),
-        };
-        named.insert(name.clone(), ContextTree { root, ignore });
-    }
-    Ok(named)
 }
 
 fn read_dockerfile(
@@ -171,18 +134,6 @@ fn read_ignore(root: &Root, source: &DockerfileSource, progress: &Progress<'_>) 
     Ok(ignore)
 }
 
-fn ignore_text(root: &Root, name: &str) -> Result<Option<String>, Error> {
-    match root.read_file(name, dockerfile::ignore::MAX_SIZE as u64) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io_error("read", Path::new(name))(e)),
-    }
-}
-
-fn parse_ignore(name: &str, text: &str) -> Result<Ignore, Error> {
-    Ignore::parse(text).map_err(|source| Error::Ignore { name: name.into(), source })
-}
-
 /// Lowers, fetching configurations of base images as they turn out to be needed.
 fn lower_all(
     env: &Env,
@@ -197,7 +148,7 @@ fn lower_all(
         .named_contexts
         .iter()
         .map(|(name, context)| match context {
-            NamedContext::Dir(_) => (name.clone(), None),
+            NamedContext::Dir(_) | NamedContext::Remote(_) => (name.clone(), None),
             NamedContext::Image(image) => (name.clone(), Some(image.clone())),
         })
         .collect();
@@ -283,31 +234,50 @@ fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
     }
 }
 
-/// Sends the warnings; with `# check=error=true` the first is an error.
+/// Sends the warnings; with `# check=error=true` they end the build.
 fn tell_warnings(
     progress: &Progress<'_>,
+    request: &Request,
     file: &SourceFile,
     parsed: &Dockerfile,
+    ignore: &Ignore,
     graph: &Graph,
+    images: &[Image],
 ) -> Result<(), Error> {
-    let check = parsed.directives.check.clone().unwrap_or_default();
-    let skipped = |w: &Warning| check.skip_all || check.skip.iter().any(|s| s.eq_ignore_ascii_case(&w.rule));
-    for warning in parsed.warnings.iter().chain(&graph.warnings).filter(|w| !skipped(w)) {
-        let place = file.place(warning.span);
-        if check.error {
-            let message = format!("lint violation found for rule {}: {}", warning.rule, warning.message);
-            return Err(Error::Dockerfile { message, place: Box::new(place), help: warning.help.clone() });
-        }
+    let settings = dockerfile::check::settings(parsed, &request.build_args)
+        .map_err(|message| Error::Checks { message: format!("failed to parse check options: {message}") })?;
+    let platform = request.platform.clone().unwrap_or_else(Platform::host).normalized();
+    let config = |reference: &str, platform: &Platform| {
+        let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
+        let used = graph.images.iter().position(|u| same(&u))?;
+        images.get(used).map(|image| image.config.clone())
+    };
+    let warnings = dockerfile::check::check(
+        parsed,
+        &Surroundings {
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            platform: &platform,
+            build_platform: &Platform::host(),
+            image: &config,
+            ignore: Some(ignore),
+            stages: Some(&graph.stages),
+        },
+    );
+    for warning in &warnings {
         progress.send(Event::Warning {
             rule: warning.rule.clone(),
             message: warning.message.clone(),
             file: file.name.clone(),
             span: warning.span,
             help: warning.help.clone(),
-            excerpt: place.excerpt,
+            excerpt: file.place(warning.span).excerpt,
         });
     }
-    Ok(())
+    match dockerfile::check::violation(&warnings).filter(|_| settings.error) {
+        Some(message) => Err(Error::Checks { message }),
+        None => Ok(()),
+    }
 }
 
 /// Runs the graph: base images are nodes too.

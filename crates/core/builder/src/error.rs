@@ -50,6 +50,12 @@ pub enum Error {
         /// What to do.
         help: Option<String>,
     },
+    /// The file's build checks, or what it says about them, end the build.
+    #[error("{message}")]
+    Checks {
+        /// Which rules, or what is wrong with the settings.
+        message: String,
+    },
     /// There is no Dockerfile.
     #[error("failed to read dockerfile: open {name}: no such file or directory")]
     NoDockerfile {
@@ -98,6 +104,14 @@ pub enum Error {
     /// The context archive is bad.
     #[error("unpack build context")]
     Context(#[source] BoxError),
+    /// A context that lies elsewhere.
+    #[error("load build context {what}")]
+    Remote {
+        /// Its address.
+        what: String,
+        /// Why it could not be had.
+        source: Box<crate::source::Error>,
+    },
     /// The store refused.
     #[error("{attempt}")]
     Store {

@@ -35,8 +35,8 @@ pub struct Graph {
     pub config: ImageConfig,
     /// How the target stage was made.
     pub history: Vec<HistoryItem>,
-    /// Suspicious things found on the way.
-    pub warnings: Vec<dockerfile::Warning>,
+    /// The stages that the target needs, by their number in the file.
+    pub stages: std::collections::BTreeSet<usize>,
 }
 
 /// A base image.

@@ -52,9 +52,6 @@ fn legacy(line: &mut Line<'_>, name: &str) -> Result<KeyValue, Error> {
     };
     let (key, value) = (key.to_string(), value.trim_start().to_string());
     let span = line.place(line.rest, line.rest + args.len());
-    let message =
-        format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
-    line.warn("LegacyKeyValueFormat", message, span, Some(format!("write `{name} {key}=\"{value}\"`")));
     if let Some(at) = words::trailing_comment(&value) {
         let start = line.rest + args.len() - value.len() + at;
         let span = line.place(start, line.rest + args.len());

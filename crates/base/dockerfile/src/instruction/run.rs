@@ -1,9 +1,10 @@
 //! `RUN` and its flags.
 
 use super::{command, mount};
-use crate::ast::{Device, Network, Run, Security};
+use crate::ast::{Device, MountFlag, Network, Run, Security};
 use crate::error::Error;
 use crate::line::{Line, Takes};
+use crate::span::Span;
 
 pub(crate) fn parse(line: &mut Line<'_>) -> Result<Run, Error> {
     let flags = line.take_flags(&[
@@ -28,7 +29,14 @@ pub(crate) fn parse(line: &mut Line<'_>) -> Result<Run, Error> {
     for flag in flags {
         let (text, span) = (flag.value.text.as_str(), flag.value.span);
         match flag.name.as_str() {
-            "mount" => run.mounts.push(mount::parse(text, span)?),
+            "mount" => {
+                let mount = MountFlag { text: text.to_string(), span };
+                // With variables in it, lowering will tell.
+                if !text.contains('$') {
+                    mount.plain()?;
+                }
+                run.mounts.push(mount);
+            }
             "network" => {
                 run.network = match text {
                     "default" => Network::Default,
@@ -50,12 +58,35 @@ pub(crate) fn parse(line: &mut Line<'_>) -> Result<Run, Error> {
                     }
                 }
             }
-            _ => {
-                let (name, rest) = text.split_once(',').unwrap_or((text, ""));
-                let name = name.strip_prefix("name=").unwrap_or(name).to_string();
-                run.devices.push(Device { name, required: rest.split(',').any(|o| o == "required"), span });
-            }
+            _ => run.devices.push(device(text, span)?),
         }
     }
     Ok(run)
+}
+
+/// `name[,required]`, `name=…,required=true`.
+fn device(text: &str, span: Span) -> Result<Device, Error> {
+    let mut device = Device { name: String::new(), required: false, span };
+    for field in mount::csv(text) {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
+            None => (field.to_ascii_lowercase(), None),
+        };
+        match (key.as_str(), value) {
+            ("required", value) => device.required = mount::flag("required", value, span)?,
+            ("name", Some(name)) if device.name.is_empty() => device.name = name.to_string(),
+            ("name", Some(_)) => {
+                return Err(Error::new(format!("device name already set to {}", device.name), span));
+            }
+            _ if device.name.is_empty() => device.name = field,
+            _ => {
+                let error = Error::new(format!("unexpected key '{key}' in '{field}'"), span);
+                return Err(error.help("write `--device=vendor/class=name[,required]`"));
+            }
+        }
+    }
+    match device.name.is_empty() {
+        true => Err(Error::new("--device needs the name of a device", span)),
+        false => Ok(device),
+    }
 }

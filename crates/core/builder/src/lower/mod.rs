@@ -14,7 +14,7 @@ mod stage;
 use crate::graph::{Fs, Graph, ImageUse, Op};
 use dockerfile::ast::Dockerfile;
 use dockerfile::scope::{Globals, platform_args};
-use dockerfile::{Span, Warning};
+use dockerfile::Span;
 use oci::Platform;
 use oci::image::ImageConfig;
 use stage::StageState;
@@ -133,7 +133,6 @@ fn lower_here(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
         globals,
         ops: Vec::new(),
         images: Vec::new(),
-        warnings: Vec::new(),
         done: (0..stages).map(|_| None).collect(),
         open: BTreeSet::new(),
         needs: BTreeMap::new(),
@@ -163,7 +162,6 @@ struct Lowering<'a> {
     globals: Globals,
     ops: Vec<Op>,
     images: Vec<ImageUse>,
-    warnings: Vec<Warning>,
     done: Vec<Option<StageState>>,
     /// Stages being lowered: meeting one again is a circle.
     open: BTreeSet<usize>,
@@ -268,22 +266,17 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn finish(mut self, state: StageState) -> Graph {
+    fn finish(self, state: StageState) -> Graph {
+        let stages = (0..self.done.len()).filter(|index| self.done[*index].is_some()).collect();
         let mut config = state.config;
         config.config.labels.extend(self.inputs.labels.clone());
-        for name in self.globals.unconsumed(self.inputs.file) {
-            let message = format!("One or more build-args [{name}] were not consumed");
-            let help = Some(format!("declare it with `ARG {name}`"));
-            let span = self.inputs.file.stages[0].from.image.span;
-            self.warnings.push(Warning { rule: "UnusedBuildArg".into(), message, span, help });
-        }
         Graph {
             images: self.images,
             ops: self.ops,
             result: state.fs,
             config,
             history: state.history,
-            warnings: self.warnings,
+            stages,
         }
     }
 }

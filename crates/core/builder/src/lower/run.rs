@@ -85,10 +85,14 @@ fn environment(s: &StageState, args: &[(String, String)]) -> Vec<String> {
     env
 }
 
-fn lower_mount(l: &mut Lowering<'_>, index: usize, s: &StageState, m: &ast::Mount) -> Result<Mount, Error> {
-    let mut expand = |text: &Option<String>| text.as_ref().map(|t| l.expand(s, t, m.span)).transpose();
-    let (from, source) = (expand(&m.from)?, expand(&m.source)?);
-    let (target, id) = (expand(&m.target)?, expand(&m.id)?);
+fn lower_mount(
+    l: &mut Lowering<'_>,
+    index: usize,
+    s: &StageState,
+    flag: &ast::MountFlag,
+) -> Result<Mount, Error> {
+    let m = flag.resolve(|value| l.expand(s, value, flag.span))?;
+    let (from, source, target, id) = (m.from.clone(), m.source.clone(), m.target.clone(), m.id.clone());
     let workdir = &s.config.config.working_dir;
     let at = |t: &str| path::directory(workdir, t);
     let mut mount = Mount {
@@ -129,7 +133,7 @@ fn lower_mount(l: &mut Lowering<'_>, index: usize, s: &StageState, m: &ast::Moun
             mount.from = Origin::Fs(Fs::Scratch);
             mount.kind = MountKind::Tmpfs { size: m.size.unwrap_or(0) };
         }
-        ast::MountKind::Secret => secret(&mut mount, m, id.or(source), target, at),
+        ast::MountKind::Secret => secret(&mut mount, &m, id.or(source), target, at),
         ast::MountKind::Ssh => {
             mount.from = Origin::Fs(Fs::Scratch);
             mount.source = String::new();

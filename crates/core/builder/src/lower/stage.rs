@@ -4,7 +4,7 @@ use super::{Error, Lowering, Named, config, files, run};
 use crate::graph::{Fs, HistoryItem, ImageUse, Op, OpId, OpKind};
 use dockerfile::ast::{Instruction, Kind, Word};
 use dockerfile::expand::Expander;
-use dockerfile::{Span, Warning};
+use dockerfile::Span;
 use oci::Platform;
 use oci::image::ImageConfig;
 
@@ -201,12 +201,6 @@ fn expand_global(l: &mut Lowering<'_>, word: &Word) -> Result<String, Error> {
     let get = |name: &str| l.globals.get(name).map(String::from);
     let out = Expander::new(l.inputs.file.directives.escape, &get).word(&word.text);
     let out = out.map_err(|e| Error::at(e.to_string(), word.span))?;
-    for name in &out.unset {
-        let message = format!("FROM argument '{name}' is not declared");
-        let help = Some(format!("write `ARG {name}` above the first FROM"));
-        let rule = "UndefinedArgInFrom".into();
-        l.warnings.push(Warning { rule, message, span: word.span, help });
-    }
     Ok(out.text)
 }
 
@@ -239,11 +233,7 @@ impl Lowering<'_> {
     pub(super) fn expand(&mut self, s: &StageState, text: &str, span: Span) -> Result<String, Error> {
         let get = |name: &str| s.variable(name);
         let out = Expander::new(self.inputs.file.directives.escape, &get).word(text);
-        let out = out.map_err(|e| Error::at(e.to_string(), span))?;
-        for name in &out.unset {
-            self.undefined(s, name, span);
-        }
-        Ok(out.text)
+        out.map(|out| out.text).map_err(|e| Error::at(e.to_string(), span))
     }
 
     /// Expands a word that may become several.
@@ -251,17 +241,6 @@ impl Lowering<'_> {
         let get = |name: &str| s.variable(name);
         let out = Expander::new(self.inputs.file.directives.escape, &get).words(&word.text);
         out.map_err(|e| Error::at(e.to_string(), word.span))
-    }
-
-    fn undefined(&mut self, s: &StageState, name: &str, span: Span) {
-        if s.args.iter().any(|(n, _)| n == name) {
-            return;
-        }
-        let message = format!("Usage of undefined variable '${name}'");
-        let global = self.globals.get(name).is_some();
-        let help =
-            global.then(|| format!("an ARG above FROM is not seen in a stage: write `ARG {name}` in it"));
-        self.warnings.push(Warning { rule: "UndefinedVar".into(), message, span, help });
     }
 
     /// Adds an operation of the stage with its history line.

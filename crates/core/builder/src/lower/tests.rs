@@ -226,8 +226,6 @@ fn undeclared_arguments_do_not_reach_a_run() {
     let OpKind::Run(run) = &graph.ops[0].kind else { panic!() };
     assert_eq!(run.env, ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
     assert_eq!(run.proxies, ["http_proxy=http://p"]);
-    let warnings: Vec<_> = graph.warnings.iter().map(|w| w.message.as_str()).collect();
-    assert_eq!(warnings, ["One or more build-args [OTHER] were not consumed"]);
 }
 
 #[test]
@@ -349,14 +347,6 @@ fn mistakes_point_at_their_line() {
         let Error::At { message: got, span, .. } = run(&case(file)).unwrap_err() else { panic!("{file}") };
         assert_eq!((span.line, got.as_str()), (line, message), "{file}");
     }
-}
-
-#[test]
-fn undefined_variables_warn() {
-    let graph = run(&case("ARG G=1\nFROM a\nENV x=$nope y=$G z=${ok:-d}\n")).unwrap();
-    let warnings: Vec<_> = graph.warnings.iter().map(|w| w.message.as_str()).collect();
-    assert_eq!(warnings, ["Usage of undefined variable '$nope'", "Usage of undefined variable '$G'"]);
-    assert!(graph.warnings[1].help.as_ref().unwrap().contains("ARG G"));
 }
 
 /// What `ADD` fetches: repositories, files, and what a checksum may say about either.

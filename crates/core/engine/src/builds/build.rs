@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Sender};
 
 use super::under_way::UnderWay;
-use super::{leftovers, network};
+use super::{fetch, leftovers, network};
 use crate::error::{Error, Kind, Result};
 use crate::{Engine, containers, events, images, networks, pipe, spec};
 
@@ -36,6 +36,8 @@ pub enum ContextSource {
     Tar(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
     /// A directory that client and engine share.
     Dir(PathBuf),
+    /// The address of a repository, of an archive, or of a Dockerfile.
+    Remote(String),
 }
 
 /// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
@@ -52,6 +54,7 @@ pub async fn build(
     let files = match context {
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
         ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
+        ContextSource::Remote(address) => Files::Remote(address),
     };
     let env = environment(engine, &options, credentials, &request.cancel);
     let cancel = CancelOnDrop(request.cancel.clone());
@@ -99,7 +102,7 @@ pub(super) fn environment(
         run: leftovers::secrets(engine),
         network: network::provider(engine),
         images: base_images(engine, credentials, cancel),
-        fetch: None,
+        fetch: Some(fetch::fetcher(engine, cancel)),
         cgroup_prefix: format!(
             "/{}/{}",
             if parent.is_empty() { "dhow" } else { parent },
@@ -149,7 +152,7 @@ fn base_image(
 }
 
 /// Ends when the build is cancelled.
-async fn cancelled(cancel: &CancelToken) {
+pub(super) async fn cancelled(cancel: &CancelToken) {
     while !cancel.is_cancelled() {
         tokio::time::sleep(CANCEL_POLL).await;
     }
@@ -161,10 +164,6 @@ fn image(found: store::Image) -> Image {
 
 /// What the API's parameters ask of the builder.
 fn request(options: &BuildOptions) -> Result<Request> {
-    if !options.remote.is_empty() {
-        let message = format!("building from {} is not supported: send the files", options.remote);
-        return Err(Error::not_implemented(message));
-    }
     if let Some(option) = options.security_opt.first() {
         return Err(Error::invalid(format!("security option {option} is not supported in a build")));
     }
@@ -220,11 +219,18 @@ fn named_contexts(extras: &BuildExtras) -> Result<BTreeMap<String, NamedContext>
     let context = |(name, value): (&String, &String)| {
         let context = match value.strip_prefix("docker-image://") {
             Some(reference) => NamedContext::Image(reference.to_owned()),
+            None if is_remote(value) => NamedContext::Remote(value.clone()),
             None => NamedContext::Dir(directory(name, Path::new(value))?),
         };
         Ok((name.clone(), context))
     };
     extras.contexts.iter().map(context).collect()
+}
+
+/// Whether a context lies elsewhere: in a repository or on a web server.
+pub fn is_remote(text: &str) -> bool {
+    let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
+    builder::is_git(text) || lower.starts_with("http://") || lower.starts_with("https://")
 }
 
 /// A context's directory, which must be one, by its whole path.
@@ -291,9 +297,11 @@ fn limits(options: &BuildOptions) -> Result<Limits> {
 fn failed(error: builder::Error) -> Error {
     let kind = match &error {
         builder::Error::Dockerfile { .. }
+        | builder::Error::Checks { .. }
         | builder::Error::NoDockerfile { .. }
         | builder::Error::NoTarget { .. }
         | builder::Error::Ignore { .. }
+        | builder::Error::Remote { .. }
         | builder::Error::Context(_) => Kind::InvalidParameter,
         builder::Error::Cancelled => Kind::Cancelled,
         _ => Kind::System,

@@ -1,0 +1,160 @@
+//! Build checks: what builds, but probably does not do what its author thinks.
+//!
+//! BuildKit's rules with its names and messages (`frontend/dockerfile/linter`), and three of our own: a comment behind an
+//! instruction, an array that is not JSON, and a build argument that nothing declares. A rule about variables needs to
+//! know what the base image sets: where that is unknown, it speaks only where it cannot be wrong.
+
+mod names;
+mod rules;
+mod scope;
+mod stage;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use rules::{RULES, Rule, find};
+
+use crate::ast::{Check, Dockerfile};
+use crate::ignore::Ignore;
+use crate::scope::{Globals, platform_args};
+use crate::{Span, Warning};
+use oci::Platform;
+use oci::image::ImageConfig;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known beside the file.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// `--build-arg`.
+    pub build_args: &'a BTreeMap<String, String>,
+    /// The stage to build.
+    pub target: Option<&'a str>,
+    /// What is built for.
+    pub platform: &'a Platform,
+    /// What the build runs on.
+    pub build_platform: &'a Platform,
+    /// The configuration of a base image, if it is known.
+    pub image: &'a dyn Fn(&str, &Platform) -> Option<ImageConfig>,
+    /// The context's ignore file, if there is one.
+    pub ignore: Option<&'a Ignore>,
+    /// The stages that are built; all of them without.
+    pub stages: Option<&'a BTreeSet<usize>>,
+}
+
+/// Checks a file; in the order of the file, without what it skips.
+pub fn check(file: &Dockerfile, around: &Surroundings<'_>) -> Vec<Warning> {
+    let settings = settings(file, around.build_args).unwrap_or_default();
+    let mut found = file.warnings.clone();
+    names::check(file, &mut found);
+    let given = around.build_args;
+    let platform =
+        || platform_args(around.build_platform, around.platform, around.target.unwrap_or_default());
+    if let Ok(defaults) = Globals::evaluate(file, &BTreeMap::new(), platform()) {
+        names::default_images(file, &defaults, &mut found);
+    }
+    if let Ok(globals) = Globals::evaluate(file, given, platform()) {
+        stage::check(file, around, &globals, &mut found);
+        unused(file, &globals, &mut found);
+    }
+    found.retain(|warning| is_wanted(file, &settings, warning));
+    found.sort_by_key(|warning| warning.span.start);
+    found
+}
+
+/// The settings that hold for a file: of the build argument `BUILDKIT_DOCKERFILE_CHECK`, else of its directive.
+pub fn settings(file: &Dockerfile, build_args: &BTreeMap<String, String>) -> Result<Check, String> {
+    match build_args.get("BUILDKIT_DOCKERFILE_CHECK") {
+        Some(text) => parse(text),
+        None => Ok(file.directives.check.clone().unwrap_or_default()),
+    }
+}
+
+/// Reads `skip=A,B;error=true;experimental=C`.
+pub fn parse(text: &str) -> Result<Check, String> {
+    let mut check = Check::default();
+    if text.trim().is_empty() {
+        return Ok(check);
+    }
+    let names = |text: &str| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+    for part in text.trim().split(';') {
+        let Some((key, value)) = part.split_once('=') else {
+            return Err(format!("invalid check option {part:?}"));
+        };
+        match (key.trim(), value.trim()) {
+            ("skip", "all") => check.skip_all = true,
+            ("skip", value) => check.skip = names(value),
+            ("experimental", "all") => check.experimental_all = true,
+            ("experimental", value) => check.experimental = names(value),
+            ("error", "true" | "1" | "t" | "T" | "TRUE" | "True") => check.error = true,
+            ("error", "false" | "0" | "f" | "F" | "FALSE" | "False") => check.error = false,
+            ("error", _) => return Err(format!("failed to parse check option {part:?}")),
+            (key, _) => return Err(format!("invalid check option {key:?}")),
+        }
+    }
+    Ok(check)
+}
+
+/// What a build with `error=true` ends with.
+pub fn violation(warnings: &[Warning]) -> Option<String> {
+    // That an argument is not used says something about the call, not about the file.
+    let names: BTreeSet<&str> =
+        warnings.iter().map(|w| w.rule.as_str()).filter(|rule| *rule != "UnusedBuildArg").collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    (!names.is_empty()).then(|| format!("lint violation found for rules: {}", names.join(", ")))
+}
+
+/// Build arguments that nothing declares.
+fn unused(file: &Dockerfile, globals: &Globals, found: &mut Vec<Warning>) {
+    for name in globals.unconsumed(file) {
+        let message = format!("One or more build-args [{name}] were not consumed");
+        let help = Some(format!("declare it with `ARG {name}`"));
+        found.push(warning("UnusedBuildArg", message, file.stages[0].from.image.span, help));
+    }
+}
+
+/// Whether the file, or the comment above the instruction, lets a warning through.
+fn is_wanted(file: &Dockerfile, settings: &Check, warning: &Warning) -> bool {
+    let own = instruction_at(file, warning.span).and_then(|(_, comments)| comment_settings(comments));
+    let all = [Some(settings), own.as_ref()];
+    let mut all = all.iter().flatten();
+    let listed = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(&warning.rule));
+    match find(&warning.rule).is_some_and(|rule| rule.experimental) {
+        true => all.any(|check| check.experimental_all || listed(&check.experimental)),
+        false => !all.any(|check| check.skip_all || listed(&check.skip)),
+    }
+}
+
+/// `# check=…` above an instruction.
+fn comment_settings(comments: &[String]) -> Option<Check> {
+    comments.iter().find_map(|comment| {
+        let (key, value) = comment.split_once('=')?;
+        let value = value.trim_start().split(' ').next().unwrap_or_default();
+        key.trim().eq_ignore_ascii_case("check").then(|| parse(value).ok()).flatten()
+    })
+}
+
+/// The instruction that a place lies in, and the comments above it.
+fn instruction_at(file: &Dockerfile, place: Span) -> Option<(Span, &[String])> {
+    let stage = file.stages.iter().rfind(|stage| stage.head.start <= place.start);
+    let (head, list) = match stage {
+        Some(stage) => (Some((stage.head, stage.comments.as_slice())), &stage.instructions),
+        None => (None, &file.global_args),
+    };
+    let inside = list.iter().rfind(|instruction| instruction.span.start <= place.start);
+    inside.map(|i| (i.span, i.comments.as_slice())).or(head)
+}
+
+impl Dockerfile {
+    /// The lines that BuildKit names for a warning: those of the whole instruction.
+    pub fn lines(&self, warning: &Warning) -> (u32, u32) {
+        match instruction_at(self, warning.span) {
+            Some((span, _)) if warning.rule == "NoEmptyContinuation" => (span.end_line, span.end_line),
+            Some((span, _)) => (span.line, span.end_line.max(span.line)),
+            None => (warning.span.line, warning.span.end_line.max(warning.span.line)),
+        }
+    }
+}
+
+fn warning(rule: &str, message: String, span: Span, help: Option<String>) -> Warning {
+    debug_assert!(find(rule).is_some(), "{rule} is in the table");
+    Warning { rule: rule.into(), message, span, help }
+}
