@@ -278,7 +278,7 @@ impl Engine {
                 // It asks for higher limits than a machine without CAP_SYS_RESOURCE gives, and for a network
                 // configuration of its own.
                 engine.options = vec!["-q", "--layers", "--network", "none", "--ulimit", "nofile=1024:1024"];
-                engine.options.extend(["--ulimit", "nproc=1024:1024"]);
+                engine.options.extend(["--ulimit", "nproc=1024:1024", "--runtime", "runc"]);
             }
         }
         Ok(engine)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Raised whenever the same record would give another result.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Differences that are told.
 const MAX_REASONS: usize = 10;
 

@@ -1,6 +1,8 @@
 //! One build at work: what its steps share.
 
 use crate::error::{Error, Place, StepError};
+use crate::files;
+use crate::files::index::{Index, Indices};
 use crate::files::walk::Tree;
 use crate::graph::{Fs, Graph, Op, Origin};
 use crate::progress::Progress;
@@ -12,9 +14,13 @@ use oci::{ChainId, Digest};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store::Lease;
 use sys::root::Root;
+
+/// Where the indices of contexts are, below the platform's root.
+pub(crate) const FILE_INDEX: &str = "file-index";
 
 /// The Dockerfile as text, to point at.
 pub(crate) struct SourceFile {
@@ -61,6 +67,8 @@ pub(crate) struct Session<'a> {
     pub once: Once<Digest, Output>,
     /// Snapshots of directories for bind mounts.
     pub snapshots: Once<String, PathBuf>,
+    /// What is known of the files of contexts.
+    pub indices: Indices,
     /// Another step has failed: stop.
     pub aborted: AtomicBool,
     pub ran: AtomicU64,
@@ -101,6 +109,19 @@ impl<'a> Session<'a> {
             Origin::Context(None) => Some(self.context),
             Origin::Context(Some(name)) => self.named.get(name),
             Origin::Fs(_) => None,
+        }
+    }
+
+    /// What is known of the files of a context; of those of a stage its layers say enough.
+    pub fn index(&self, tree: &Tree<'_>) -> Result<Option<Arc<Index>>, files::Error> {
+        let directory = self.env.store.root().join(FILE_INDEX);
+        tree.is_context.then(|| self.indices.of(&directory, tree.root)).transpose()
+    }
+
+    /// Writes down what was learned of the contexts. It only saves time, so whatever goes wrong is not the build's failure.
+    pub fn keep_indices(&self) {
+        for context in [self.context].into_iter().chain(self.named.values()) {
+            let _ = self.indices.save(&context.root, &self.env.store.root().join("ingest"), &self.lease.scratch());
         }
     }
 

@@ -10,8 +10,11 @@ use state::cache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use sys::root::Root;
+
+/// How long ago a context's index was written that nobody misses.
+const FORGOTTEN: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// What a cache entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,11 +119,26 @@ pub fn prune(env: &Env, wanted: &Prune) -> Result<Vec<CacheEntry>, Error> {
             gone.push(entry);
         }
     }
-    if wanted.all {
-        let now = jiff::Timestamp::now().to_string();
-        env.db.write_fleeting(|tx| state::files::forget_before(tx, &now))?;
-    }
+    forget_files(env, wanted)?;
     Ok(gone)
+}
+
+/// What is known of contexts that were not built from for long is of no more use, and with `all` nothing is to stay.
+fn forget_files(env: &Env, wanted: &Prune) -> Result<(), Error> {
+    let directory = env.store.root().join(crate::session::FILE_INDEX);
+    let listed = match std::fs::read_dir(&directory) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(crate::session::io_error("list", &directory))?,
+    };
+    for index in listed.flatten() {
+        let written = index.metadata().and_then(|status| status.modified());
+        let old = written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FORGOTTEN));
+        if wanted.all || old {
+            // Another collection may have been first.
+            let _ = std::fs::remove_file(index.path());
+        }
+    }
+    Ok(())
 }
 
 fn remove(env: &Env, entry: &CacheEntry) -> Result<bool, Error> {

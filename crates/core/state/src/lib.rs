@@ -15,7 +15,6 @@ pub mod containers;
 mod db;
 pub mod endpoints;
 mod error;
-pub mod files;
 pub mod images;
 pub mod leases;
 pub mod networks;
@@ -32,7 +31,6 @@ const SCHEMAS: &[&str] = &[
     tags::SCHEMA,
     leases::SCHEMA,
     cache::SCHEMA,
-    files::SCHEMA,
     volumes::SCHEMA,
     containers::SCHEMA,
     networks::SCHEMA,
@@ -40,4 +38,7 @@ const SCHEMAS: &[&str] = &[
 ];
 
 /// The steps from each released schema version to the next; the first makes version 1 a version 2.
-const MIGRATIONS: &[&str] = &[];
+const MIGRATIONS: &[&str] = &[
+    // What is known of files lies in one file for each context.
+    "DROP TABLE IF EXISTS files;",
+];

@@ -1,6 +1,8 @@
 //! `COPY` and `ADD`.
 
 use super::{Prepared, Workspace};
+use super::remote::{self, Remote};
+use crate::context::is_archive;
 use crate::error::{BoxError, Error};
 use crate::files::select::{self, Match};
 use crate::files::walk::Tree;
@@ -11,24 +13,16 @@ use crate::session::{Session, io_error, tree};
 use crate::step::{Inputs, file_error};
 use crate::users::Users;
 use dockerfile::ignore::Ignore;
-use oci::{ChainId, Digest};
+use oci::ChainId;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use sys::root::Root;
 
 /// Files that a cache record lists one by one.
 const LISTED: usize = 2000;
-
-/// A fetched URL.
-pub(crate) struct Spooled {
-    path: PathBuf,
-    name: String,
-    modified: Option<i64>,
-}
 
 /// Selects and digests the sources.
 pub(crate) fn read(
@@ -53,21 +47,17 @@ pub(crate) fn read(
         }
         _ => false,
     };
-    let (sources, _) = effective(copy, prepared);
+    let (sources, _) = effective(copy, prepared.literal);
     let exclude = Ignore::from_patterns(copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| fail(e.into()))?;
     let mut read = BTreeMap::new();
     for (i, source) in sources.iter().enumerate() {
         match source {
             CopySource::Inline { .. } => {}
-            CopySource::Git { url, .. } => {
-                let message = format!("cannot clone {url}: this build has no access to repositories");
-                return Err(Error::Step(session.step_error(op, message)));
-            }
-            CopySource::Url { url, checksum } => {
-                let (spooled, found) = fetch(session, op, url, checksum.as_deref(), prepared)?;
-                read.insert(url.clone(), format!("{found} {}", spooled.name));
-                prepared.fetched.insert(i, spooled);
+            CopySource::Url { .. } | CopySource::Git { .. } => {
+                if let Some(found) = remote::read(session, op, source, prepared, &mut read)? {
+                    prepared.remotes.insert(i, found);
+                }
             }
             CopySource::Path(path) => {
                 let Some(root) = root else {
@@ -100,11 +90,12 @@ fn read_match(
         // The name of a link that a pattern found is the name of the copy.
         read.insert(format!("link /{}", found.path.display()), format!("/{}", real.display()));
     }
-    let mut entries = digest::entries(from, &found.items, &session.env.db)?;
+    let index = session.index(from)?;
+    let mut entries = digest::entries(from, &found.items, index.as_deref())?;
     if copy.parents {
         for parent in found.path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
             let own = from.entry(parent)?;
-            entries.extend(digest::entries(from, &[own], &session.env.db)?);
+            entries.extend(digest::entries(from, &[own], index.as_deref())?);
         }
     } else if found.is_dir
         && let Some(_) = entries.remove(&format!("/{}", real.display()))
@@ -117,67 +108,11 @@ fn read_match(
 }
 
 /// Sources and destination, after the decision about a trailing comment.
-fn effective<'c>(copy: &'c Copy, prepared: &Prepared) -> (&'c [CopySource], &'c str) {
+fn effective(copy: &Copy, literal: bool) -> (&[CopySource], &str) {
     match &copy.literal {
-        Some(literal) if prepared.literal => (&literal.sources, &literal.dest),
+        Some(other) if literal => (&other.sources, &other.dest),
         _ => (&copy.sources, &copy.dest),
     }
-}
-
-/// Fetches a URL into the work directory; with its digest.
-fn fetch(
-    session: &Session<'_>,
-    op: &Op,
-    url: &str,
-    checksum: Option<&str>,
-    prepared: &mut Prepared,
-) -> Result<(Spooled, Digest), Error> {
-    let failed = |message: String, source: Option<BoxError>| {
-        let mut error = session.step_error(op, message);
-        error.source = source;
-        Error::Step(error)
-    };
-    let Some(fetch) = &session.env.fetch else {
-        return Err(failed(format!("cannot fetch {url}: this build has no access to the network"), None));
-    };
-    let mut fetched = fetch(url).map_err(|e| failed(format!("failed to load {url}"), Some(e)))?;
-    if prepared.scratch.is_none() {
-        prepared.scratch = Some(session.scratch()?);
-    }
-    let Some(scratch) = &prepared.scratch else { return Err(Error::Cancelled) };
-    let path = scratch.path.join(format!("url-{}", prepared.fetched.len()));
-    let file = File::create(&path).map_err(io_error("create", &path))?;
-    let mut writer = archive::HashingWriter::new(file);
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        if session.stopped() {
-            return Err(Error::Cancelled);
-        }
-        let n = fetched.body.read(&mut buffer).map_err(|e| failed(format!("read {url}"), Some(e.into())))?;
-        if n == 0 {
-            break;
-        }
-        writer.write_all(&buffer[..n]).map_err(io_error("write", &path))?;
-    }
-    let (_, sum, _) = writer.finish();
-    let found = Digest::from_sha256(sum);
-    if let Some(expected) = checksum
-        && expected.parse::<Digest>().ok().as_ref() != Some(&found)
-    {
-        let message = format!("digest mismatch {found}: {expected}");
-        return Err(failed(message, None));
-    }
-    let name = file_name(url, fetched.file_name.as_deref());
-    Ok((Spooled { path, name, modified: fetched.modified }, found))
-}
-
-/// What a fetched file is called: what the server proposes, or the end of the URL; never a path.
-fn file_name(url: &str, proposed: Option<&str>) -> String {
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    let after_host = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, p)| p);
-    let candidate = proposed.unwrap_or(after_host);
-    let name = candidate.rsplit(['/', '\\']).next().unwrap_or_default();
-    if matches!(name, "." | "..") { String::new() } else { name.replace('\0', "") }
 }
 
 /// Writes the layer.
@@ -197,19 +132,21 @@ pub(crate) fn run(
     };
     let mode = copy.chmod.as_deref().map(Change::parse).transpose().map_err(failed)?;
     let mut writer = Writer { root: &root, owner, mode, unsteady: false };
-    let (sources, dest) = effective(copy, prepared);
+    let remotes: BTreeMap<usize, Remote> = std::mem::take(&mut prepared.remotes);
+    let literal = prepared.literal;
+    let (sources, dest) = effective(copy, literal);
     let count: usize = sources.len().max(prepared.matches.values().map(Vec::len).sum());
     let cancelled = || session.stopped();
     let context = session.context_of(&copy.from);
-    let from = context.map(|c| &c.root).or(prepared.view.as_ref());
+    let view = prepared.view.take();
+    let from = context.map(|c| &c.root).or(view.as_ref());
     let job = Job { session, op, copy, dest, many: count > 1 };
     for (i, source) in sources.iter().enumerate() {
         match source {
             CopySource::Inline { name, content } => job.inline(&mut writer, name, content)?,
-            CopySource::Git { .. } => {}
-            CopySource::Url { .. } => {
-                if let Some(spooled) = prepared.fetched.get(&i) {
-                    job.url(&mut writer, spooled)?;
+            CopySource::Url { .. } | CopySource::Git { .. } => {
+                if let Some(found) = remotes.get(&i) {
+                    remote::write(&job, &mut writer, found, prepared)?;
                 }
             }
             CopySource::Path(path) => {
@@ -226,16 +163,16 @@ pub(crate) fn run(
     workspace.commit(session, parent).map(Some)
 }
 
-struct Job<'j, 'a> {
-    session: &'j Session<'a>,
-    op: &'j Op,
-    copy: &'j Copy,
-    dest: &'j str,
-    many: bool,
+pub(super) struct Job<'j, 'a> {
+    pub session: &'j Session<'a>,
+    pub op: &'j Op,
+    pub copy: &'j Copy,
+    pub dest: &'j str,
+    pub many: bool,
 }
 
 impl Job<'_, '_> {
-    fn fail(&self, error: crate::files::Error) -> Error {
+    pub fn fail(&self, error: crate::files::Error) -> Error {
         file_error(self.session, self.op, error)
     }
 
@@ -244,27 +181,9 @@ impl Job<'_, '_> {
         writer.write(&target, content.as_bytes(), 0o644, None).map_err(|e| self.fail(e))
     }
 
-    fn target(&self, writer: &Writer<'_>, name: &OsString) -> Result<PathBuf, Error> {
+    pub fn target(&self, writer: &Writer<'_>, name: &OsString) -> Result<PathBuf, Error> {
         let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
         writer.file_target(&to, name, self.dest.ends_with('/'), self.many).map_err(|e| self.fail(e))
-    }
-
-    fn url(&self, writer: &mut Writer<'_>, spooled: &Spooled) -> Result<(), Error> {
-        let file = || File::open(&spooled.path).map_err(io_error("open", &spooled.path));
-        if self.copy.unpack == Some(true) {
-            return self.extract(writer, file()?, file()?).and_then(|done| match done {
-                true => Ok(()),
-                false => {
-                    Err(Error::Step(self.session.step_error(self.op, "the URL's content is no archive")))
-                }
-            });
-        }
-        if spooled.name.is_empty() && self.dest.ends_with('/') {
-            let message = "cannot determine filename from URL: the destination must name the file";
-            return Err(Error::Step(self.session.step_error(self.op, message)));
-        }
-        let target = self.target(writer, &OsString::from(&spooled.name))?;
-        writer.write(&target, file()?, 0o600, spooled.modified).map_err(|e| self.fail(e))
     }
 
     fn path(
@@ -297,7 +216,7 @@ impl Job<'_, '_> {
     }
 
     /// Unpacks an archive at the destination; `false` if the file is none.
-    fn extract(&self, writer: &Writer<'_>, probe: File, file: File) -> Result<bool, Error> {
+    pub fn extract(&self, writer: &Writer<'_>, probe: File, file: File) -> Result<bool, Error> {
         if !is_archive(probe) {
             return Ok(false);
         }
@@ -317,12 +236,6 @@ impl Job<'_, '_> {
     }
 }
 
-/// Whether a file is a tar archive, compressed or not, with something in it.
-fn is_archive(file: File) -> bool {
-    let Ok(stream) = archive::decompress(file) else { return false };
-    matches!(archive::Reader::new(BufReader::new(stream)).next_entry(), Ok(Some(_)))
-}
-
 /// How many leading components `--parents` leaves out: those before `/./`.
 fn pivot(source: &str) -> usize {
     match source.find("/./") {
@@ -336,21 +249,6 @@ fn pivot(source: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_urls_are_no_paths() {
-        for (url, proposed, want) in [
-            ("https://h/a/b.tar.gz", None, "b.tar.gz"),
-            ("https://h/a/b?x=/y", None, "b"),
-            ("https://h", None, ""),
-            ("https://h/", None, ""),
-            ("https://h/a", Some("../../etc/passwd"), "passwd"),
-            ("https://h/a", Some(".."), ""),
-            ("https://h/..", None, ""),
-        ] {
-            assert_eq!(file_name(url, proposed), want, "{url}");
-        }
-    }
 
     #[test]
     fn pivots() {

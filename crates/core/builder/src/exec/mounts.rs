@@ -57,9 +57,10 @@ pub(crate) fn read(
                 let from = tree(&context.root, Some(context), &cancelled);
                 let fail = |e| mount_error(session, op, mount, e);
                 let found = select::select(&from, &mount.source, &Ignore::default()).map_err(fail)?;
+                let index = session.index(&from).map_err(|e| mount_error(session, op, mount, e))?;
                 for found in &found {
                     let fail = |e| mount_error(session, op, mount, e);
-                    read.extend(digest::entries(&from, &found.items, &session.env.db).map_err(fail)?);
+                    read.extend(digest::entries(&from, &found.items, index.as_deref()).map_err(fail)?);
                 }
             }
             (Origin::Context(_), None) => {}

@@ -6,9 +6,10 @@
 //! * Files of a context belong to root unless `--chown` says otherwise; files of a stage keep their owner.
 //! * Times, set-id bits, extended attributes and hard links within one source are kept.
 
+use super::index::Stamp;
 use super::select::Match;
 use super::walk::{Item, Tree};
-use super::{Error, digest, io, real};
+use super::{Error, io, real};
 use crate::mode::Change;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use std::collections::HashMap;
@@ -283,7 +284,7 @@ impl Writer<'_> {
             std::io::copy(&mut from, &mut into).map_err(io("copy", &item.path))?;
         }
         let now = rustix::fs::fstat(&from).map_err(|e| io("stat", &item.path)(e.into()))?;
-        if digest::stamp_of(&now) != digest::stamp_of(&item.stat) {
+        if Stamp::of(&now) != Stamp::of(&item.stat) {
             self.unsteady = true;
         }
         set(&into, meta).map_err(|e| io("set owner, mode and times of", target)(e.into()))

@@ -2,123 +2,142 @@
 //! but no times, so that a fresh checkout of the same files is the same thing.
 
 use super::copy::carried_xattrs;
+use super::index::{Index, Stamp, Sum};
 use super::walk::{Item, Tree};
 use super::{Error, io};
 use oci::Digest;
-use rustix::fs::{FileType, Stat};
-use sha2::{Digest as _, Sha256};
-use state::Db;
-use state::files::{self, Stamp};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
-/// Files that changed more recently than this may change again without a new time.
-const SETTLED: Duration = Duration::from_secs(2);
+/// Threads that read files at most.
+const THREADS: usize = 4;
+/// Files that are worth another thread.
+const SHARE: usize = 16;
+/// Bytes that are worth another thread.
+const BULK: u64 = 4 << 20;
+const BUFFER: usize = 256 << 10;
 
 /// The digest of every entry, by its path in the tree.
-pub fn entries(tree: &Tree<'_>, items: &[Item], db: &Db) -> Result<BTreeMap<String, String>, Error> {
-    let stamps: Vec<Option<Stamp>> = items.iter().map(stamp).collect();
-    let mut known: Vec<Option<Digest>> = db.read(|tx| {
-        stamps.iter().map(|s| s.as_ref().map_or(Ok(None), |s| files::get(tx, s))).collect::<Result<_, _>>()
-    })?;
-    let mut fresh = Vec::new();
-    let mut out = BTreeMap::new();
-    for (i, item) in items.iter().enumerate() {
-        let content = match (&stamps[i], known[i].take()) {
-            (None, _) => None,
-            (Some(_), Some(digest)) => Some(digest),
-            (Some(stamp), None) => {
-                let digest = with_xattrs(tree, &item.path, content(tree, &item.path)?);
-                fresh.push((*stamp, digest.clone()));
-                Some(digest)
+pub fn entries(
+    tree: &Tree<'_>,
+    items: &[Item],
+    index: Option<&Index>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let is_file = |item: &Item| item.kind == FileType::RegularFile;
+    let mut sums: Vec<Option<Sum>> = items
+        .iter()
+        .map(|item| index.filter(|_| is_file(item)).and_then(|index| index.get(&item.path, &item.stat)))
+        .collect();
+    let unknown: Vec<usize> = (0..items.len()).filter(|i| is_file(&items[*i]) && sums[*i].is_none()).collect();
+    for (i, sum) in read(tree, items, &unknown, index)? {
+        sums[i] = Some(sum);
+    }
+    let line = |(item, sum): (&Item, &Option<Sum>)| {
+        (format!("/{}", item.path.display()), entry(tree, item, sum.as_ref()))
+    };
+    Ok(items.iter().zip(&sums).map(line).collect())
+}
+
+/// Reads these files, side by side if there are many.
+fn read(
+    tree: &Tree<'_>,
+    items: &[Item],
+    unknown: &[usize],
+    index: Option<&Index>,
+) -> Result<Vec<(usize, Sum)>, Error> {
+    let bytes: u64 = unknown.iter().map(|i| items[*i].stat.st_size as u64).sum();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let worth = (unknown.len() / SHARE).max((bytes / BULK) as usize);
+    let threads = processors.min(THREADS).min(unknown.len()).min(worth).max(1);
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Sum)>, Error> {
+        let mut buffer = vec![0; BUFFER];
+        let mut done = Vec::new();
+        while let Some(i) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let item = &items[*i];
+            let begun = SystemTime::now();
+            let (sum, after) = content(tree, &item.path, &mut buffer)?;
+            if let Some(index) = index
+                && after == Stamp::of(&item.stat)
+            {
+                index.learn(&item.path, &item.stat, begun, sum);
             }
-        };
-        out.insert(format!("/{}", item.path.display()), entry(tree, item, content.as_ref()));
-    }
-    remember(db, &fresh)?;
-    Ok(out)
+            done.push((*i, sum));
+        }
+        Ok(done)
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = work()?;
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
 }
 
-fn remember(db: &Db, fresh: &[(Stamp, Digest)]) -> Result<(), Error> {
-    let limit = SystemTime::now().checked_sub(SETTLED).unwrap_or(SystemTime::UNIX_EPOCH);
-    let limit = limit.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
-    let settled: Vec<_> = fresh.iter().filter(|(s, _)| s.mtime < limit && s.ctime < limit).collect();
-    if settled.is_empty() {
-        return Ok(());
-    }
-    let now = jiff::Timestamp::now().to_string();
-    db.write_fleeting(|tx| {
-        settled.iter().try_for_each(|(stamp, digest)| files::put(tx, stamp, digest, &now))
-    })?;
-    Ok(())
-}
-
-/// What a regular file's content is known by.
-fn stamp(item: &Item) -> Option<Stamp> {
-    (item.kind == FileType::RegularFile).then(|| self::stamp_of(&item.stat))
-}
-
-/// The stamp of a status.
-pub fn stamp_of(stat: &Stat) -> Stamp {
-    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-    Stamp {
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-        size: stat.st_size as u64,
-        mtime: nanos(stat.st_mtime, stat.st_mtime_nsec as i64),
-        ctime: nanos(stat.st_ctime, stat.st_ctime_nsec as i64),
-    }
-}
-
-fn content(tree: &Tree<'_>, path: &Path) -> Result<Digest, Error> {
-    let mut file = tree.root.open_file(path).map_err(io("open", path))?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
+/// The digest of a file and its attributes, and its stamp when it was read.
+fn content(tree: &Tree<'_>, path: &Path, buffer: &mut [u8]) -> Result<(Sum, Stamp), Error> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut file = File::from(tree.root.open_with(path, flags, Mode::empty()).map_err(io("open", path))?);
+    let mut hash = blake3::Hasher::new();
     loop {
         if (tree.cancelled)() {
             return Err(Error::Cancelled);
         }
-        match file.read(&mut buffer).map_err(io("read", path))? {
-            0 => return Ok(Digest::from_sha256(hash.finalize().into())),
+        match file.read(buffer).map_err(io("read", path))? {
+            0 => break,
             n => hash.update(&buffer[..n]),
-        }
+        };
     }
+    let stat = rustix::fs::fstat(&file).map_err(|e| io("stat", path)(e.into()))?;
+    // Nearly no file has any: one call tells.
+    let has_attributes = rustix::fs::flistxattr(&file, &mut [] as &mut [u8]).unwrap_or(0) > 0;
+    let sum = *hash.finalize().as_bytes();
+    Ok((if has_attributes { with_xattrs(tree, path, sum) } else { sum }, Stamp::of(&stat)))
 }
 
-/// A digest of the content and of the attributes; the content's own where there are none, which is nearly always. Setting
-/// an attribute moves the time of change, so a stamp stands for both.
-fn with_xattrs(tree: &Tree<'_>, path: &Path, content: Digest) -> Digest {
+/// A digest of the content and of the attributes; the content's own where there are none. Setting an attribute moves the
+/// time of change, so a stamp stands for both.
+fn with_xattrs(tree: &Tree<'_>, path: &Path, content: Sum) -> Sum {
     let attributes = carried_xattrs(tree, path);
     if attributes.is_empty() {
         return content;
     }
-    let mut hash = Sha256::new_with_prefix(content.to_string());
+    let mut hash = blake3::Hasher::new();
+    hash.update(&content);
     for (name, value) in attributes {
         for part in [name.as_bytes(), &value] {
-            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }
     }
-    Digest::from_sha256(hash.finalize().into())
+    *hash.finalize().as_bytes()
+}
+
+fn hex(sum: &Sum) -> String {
+    blake3::Hash::from_bytes(*sum).to_hex().to_string()
 }
 
 /// One entry as text, everything that COPY carries over in it.
-fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Digest>) -> String {
+fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Sum>) -> String {
     let stat = &item.stat;
     let mode = stat.st_mode & 0o7777;
     let owner = if tree.is_context { String::new() } else { format!(" {}:{}", stat.st_uid, stat.st_gid) };
     match item.kind {
         FileType::RegularFile => {
-            format!("file {mode:o}{owner} {}", content.map_or_else(String::new, ToString::to_string))
+            format!("file {mode:o}{owner} {}", content.map_or_else(String::new, hex))
         }
         FileType::Directory => {
-            let empty = Digest::sha256(b"");
-            match with_xattrs(tree, &item.path, empty.clone()) {
-                same if same == empty => format!("dir {mode:o}{owner}"),
-                attributes => format!("dir {mode:o}{owner} {attributes}"),
+            match with_xattrs(tree, &item.path, Sum::default()) {
+                none if none == Sum::default() => format!("dir {mode:o}{owner}"),
+                attributes => format!("dir {mode:o}{owner} {}", hex(&attributes)),
             }
         }
         FileType::Symlink => {
@@ -135,17 +154,17 @@ pub fn summarise(entries: BTreeMap<String, String>, limit: usize) -> BTreeMap<St
     let mut out = entries;
     while out.len() > limit && depth > 1 {
         depth -= 1;
-        let mut grouped: BTreeMap<String, Sha256> = BTreeMap::new();
+        let mut grouped: BTreeMap<&str, blake3::Hasher> = BTreeMap::new();
         for (path, digest) in &out {
             let cut = path.match_indices('/').nth(depth).map_or(path.len(), |(i, _)| i);
-            let hash = grouped.entry(path[..cut].to_string()).or_default();
-            hash.update(path.as_bytes());
-            hash.update([0]);
-            hash.update(digest.as_bytes());
-            hash.update([0]);
+            let hash = grouped.entry(&path[..cut]).or_default();
+            for part in [path, digest] {
+                hash.update(part.as_bytes());
+                hash.update(&[0]);
+            }
         }
-        let text = |hash: Sha256| Digest::from_sha256(hash.finalize().into()).to_string();
-        out = grouped.into_iter().map(|(path, hash)| (path, text(hash))).collect();
+        let text = |hash: blake3::Hasher| hash.finalize().to_hex().to_string();
+        out = grouped.into_iter().map(|(path, hash)| (path.to_owned(), text(hash))).collect();
     }
     out
 }

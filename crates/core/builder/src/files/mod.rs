@@ -5,6 +5,7 @@
 
 pub mod copy;
 pub mod digest;
+pub mod index;
 pub mod real;
 pub mod select;
 pub mod walk;
@@ -54,9 +55,6 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// The database refused.
-    #[error("file digests")]
-    State(#[from] state::Error),
     /// The build was cancelled.
     #[error("build canceled")]
     Cancelled,

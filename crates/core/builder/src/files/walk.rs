@@ -1,11 +1,18 @@
 //! Walking a tree: every entry once, in a fixed order, with what the ignore file leaves of it.
+//!
+//! Directories are listed side by side by a few threads, each by one `getdents` and a `statx` per name relative to the
+//! directory; directories that the ignore file hides whole are never opened.
 
 use super::{Error, io};
 use dockerfile::ignore::{Ignore, Inherited};
-use rustix::fs::{FileType, Stat};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use sys::root::Root;
 
 /// A tree that files are taken from.
@@ -37,15 +44,32 @@ pub struct Item {
 
 /// The deepest directory that is walked into.
 const MAX_DEPTH: usize = 2000;
+/// Threads that list directories at most.
+const THREADS: usize = 4;
+/// Directories that have to wait before another thread is worth its start.
+const BACKLOG: usize = 8;
 
 impl Tree<'_> {
     /// All entries at and below `start` (a path without links), directories before what is in them, names in byte order.
     /// Ignored directories appear if something below them is not ignored.
     pub fn walk(&self, start: &Path) -> Result<Vec<Item>, Error> {
-        let mut items = Vec::new();
         let (ignored, inherited) = self.inherited(start);
-        self.enter(start, Path::new(""), ignored, &inherited, 0, &mut items)?;
-        Ok(items)
+        let stat = self.root.lstat(start).map_err(io("stat", start))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let target = match kind {
+            FileType::Symlink => Some(self.root.readlink(start).map_err(io("read link", start))?),
+            _ => None,
+        };
+        let top = Item { path: start.into(), relative: PathBuf::new(), kind, stat, target };
+        if kind != FileType::Directory {
+            return Ok(if ignored { Vec::new() } else { vec![top] });
+        }
+        if ignored && self.ignore.is_some_and(|i| i.may_skip_below(&text(start))) {
+            return Ok(Vec::new());
+        }
+        let survey = Survey::new(self, Task { number: 0, item: top, ignored, inherited, depth: 0 });
+        std::thread::scope(|scope| survey.serve(Some(scope)));
+        survey.items()
     }
 
     /// One entry alone, links in its path resolved.
@@ -71,65 +95,206 @@ impl Tree<'_> {
         (ignored, inherited)
     }
 
-    fn enter(
-        &self,
-        path: &Path,
-        relative: &Path,
-        ignored: bool,
-        inherited: &Inherited,
-        depth: usize,
-        items: &mut Vec<Item>,
-    ) -> Result<(), Error> {
-        let stat = match self.root.lstat(path) {
-            Ok(stat) => stat,
-            // Somebody removed it while we looked: then it is not there.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && depth > 0 => return Ok(()),
-            Err(e) => return Err(io("stat", path)(e)),
-        };
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind != FileType::Directory {
-            if !ignored {
-                let target = match kind {
-                    FileType::Symlink => Some(self.root.readlink(path).map_err(io("read link", path))?),
-                    _ => None,
-                };
-                items.push(Item { path: path.into(), relative: relative.into(), kind, stat, target });
-            }
-            return Ok(());
-        }
-        if ignored && self.ignore.is_some_and(|i| i.may_skip_below(&text(path))) {
-            return Ok(());
-        }
-        if depth > MAX_DEPTH {
-            return Err(Error::Conflict { message: format!("{}: directories are too deep", path.display()) });
-        }
-        if (self.cancelled)() {
-            return Err(Error::Cancelled);
-        }
-        let own = items.len();
-        items.push(Item { path: path.into(), relative: relative.into(), kind, stat, target: None });
-        let mut entries = self.root.read_dir(path).map_err(io("list", path))?;
-        entries.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-        for entry in entries {
-            let child = path.join(&entry.name);
-            let (hidden, state) = match self.ignore {
-                Some(ignore) => ignore.check(&text(&child), inherited),
-                None => (false, Inherited::default()),
-            };
-            self.enter(&child, &relative.join(&entry.name), hidden, &state, depth + 1, items)?;
-        }
-        if ignored && items.len() == own + 1 {
-            items.pop();
-        }
-        Ok(())
-    }
-
     /// Whether the ignore file hides this very path, and which line of it.
     pub fn ignored(&self, path: &Path) -> (bool, Option<u32>) {
         match self.ignore {
             Some(ignore) if !path.as_os_str().is_empty() => ignore.decide(&text(path)),
             _ => (false, None),
         }
+    }
+
+    /// What is in a directory: what is there, and the directories to go on with, whose numbers are still to be given.
+    fn list(&self, task: &Task) -> Result<(Vec<Child>, Vec<Task>), Error> {
+        let path = &task.item.path;
+        if task.depth > MAX_DEPTH {
+            return Err(Error::Conflict { message: format!("{}: directories are too deep", path.display()) });
+        }
+        if (self.cancelled)() {
+            return Err(Error::Cancelled);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let fd = match self.root.open_with(path, flags, Mode::empty()) {
+            // Somebody removed it while we looked: then it is empty.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && task.depth > 0 => {
+                return Ok((Vec::new(), Vec::new()));
+            }
+            other => other.map_err(io("list", path))?,
+        };
+        let mut names: Vec<OsString> =
+            sys::root::entries(&fd).map_err(io("list", path))?.into_iter().map(|e| e.name).collect();
+        names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        let ignore = self.ignore.filter(|i| !i.is_empty());
+        let (mut children, mut deeper) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            let own = path.join(&name);
+            let (ignored, inherited) = match ignore {
+                Some(ignore) => ignore.check(&text(&own), &task.inherited),
+                None => (false, Inherited::default()),
+            };
+            let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(|e| io("stat", &own)(e.into()))?,
+            };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let is_dir = kind == FileType::Directory;
+            if ignored && (!is_dir || ignore.is_some_and(|i| i.may_skip_below(&text(&own)))) {
+                continue;
+            }
+            let target = match kind {
+                FileType::Symlink => {
+                    let says = rustix::fs::readlinkat(&fd, &name, Vec::new());
+                    let says = says.map_err(|e| io("read link", &own)(e.into()))?;
+                    Some(PathBuf::from(OsString::from_vec(says.into_bytes())))
+                }
+                _ => None,
+            };
+            let item = Item { relative: task.item.relative.join(&name), path: own, kind, stat, target };
+            if is_dir {
+                children.push(Child::Directory(0));
+                deeper.push(Task { number: 0, item, ignored, inherited, depth: task.depth + 1 });
+            } else {
+                children.push(Child::Other(item));
+            }
+        }
+        Ok((children, deeper))
+    }
+}
+
+/// A directory to be listed.
+struct Task {
+    /// Its place in [`State::listed`].
+    number: usize,
+    item: Item,
+    ignored: bool,
+    inherited: Inherited,
+    depth: usize,
+}
+
+/// What is in a directory.
+enum Child {
+    /// The number of its listing.
+    Directory(usize),
+    Other(Item),
+}
+
+/// A directory as listed.
+struct Listed {
+    item: Item,
+    ignored: bool,
+    children: Vec<Child>,
+}
+
+/// A walk under way.
+struct Survey<'s, 't> {
+    tree: &'s Tree<'t>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    waiting: VecDeque<Task>,
+    listed: Vec<Option<Listed>>,
+    /// Directories that are being listed.
+    busy: usize,
+    threads: usize,
+    error: Option<Error>,
+}
+
+impl<'s, 't> Survey<'s, 't> {
+    fn new(tree: &'s Tree<'t>, top: Task) -> Self {
+        let state = State {
+            waiting: VecDeque::from([top]),
+            listed: vec![None],
+            busy: 0,
+            threads: 1,
+            error: None,
+        };
+        Self { tree, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists directories until there are none left. The first thread calls others when there is much to do.
+    fn serve<'scope, 'env>(&'scope self, scope: Option<&'scope std::thread::Scope<'scope, 'env>>) {
+        let limit = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+        let mut state = self.lock();
+        loop {
+            if state.error.is_some() || (state.waiting.is_empty() && state.busy == 0) {
+                self.changed.notify_all();
+                return;
+            }
+            let Some(task) = state.waiting.pop_front() else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.busy += 1;
+            if let Some(scope) = scope
+                && state.waiting.len() >= BACKLOG
+                && state.threads < limit
+            {
+                state.threads += 1;
+                scope.spawn(|| self.serve(None));
+            }
+            drop(state);
+            let found = self.tree.list(&task);
+            state = self.lock();
+            state.busy -= 1;
+            match found {
+                Ok((children, deeper)) => state.enter(task, children, deeper),
+                Err(error) => drop(state.error.get_or_insert(error)),
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// Everything that was found, in order.
+    fn items(self) -> Result<Vec<Item>, Error> {
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = state.error {
+            return Err(error);
+        }
+        let mut items: Vec<Item> = Vec::new();
+        // Where the items of a directory begin, whether it is ignored, what is left of it.
+        let mut open: Vec<(usize, bool, std::vec::IntoIter<Child>)> = Vec::new();
+        let mut next = Some(0);
+        loop {
+            if let Some(listed) = next.take().and_then(|number: usize| state.listed[number].take()) {
+                open.push((items.len(), listed.ignored, listed.children.into_iter()));
+                items.push(listed.item);
+            }
+            let Some((begun, ignored, children)) = open.last_mut() else { return Ok(items) };
+            match children.next() {
+                Some(Child::Directory(number)) => next = Some(number),
+                Some(Child::Other(item)) => items.push(item),
+                None => {
+                    if *ignored && items.len() == *begun + 1 {
+                        items.pop();
+                    }
+                    open.pop();
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Keeps a listing and numbers the directories in it.
+    fn enter(&mut self, task: Task, mut children: Vec<Child>, deeper: Vec<Task>) {
+        let mut numbers = children.iter_mut().filter_map(|child| match child {
+            Child::Directory(number) => Some(number),
+            Child::Other(_) => None,
+        });
+        for mut task in deeper {
+            task.number = self.listed.len();
+            if let Some(number) = numbers.next() {
+                *number = task.number;
+            }
+            self.listed.push(None);
+            self.waiting.push_back(task);
+        }
+        self.listed[task.number] = Some(Listed { item: task.item, ignored: task.ignored, children });
     }
 }
 
@@ -141,4 +306,51 @@ fn text(path: &Path) -> String {
 /// The last component.
 pub fn base_name(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_directories_come_in_order_whoever_lists_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wanted = vec![String::new()];
+        for a in 0..30 {
+            wanted.push(format!("d{a:02}"));
+            for b in 0..10 {
+                std::fs::create_dir_all(dir.path().join(format!("d{a:02}/e{b}"))).unwrap();
+                std::fs::write(dir.path().join(format!("d{a:02}/e{b}/f")), "x").unwrap();
+                wanted.extend([format!("d{a:02}/e{b}"), format!("d{a:02}/e{b}/f")]);
+            }
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
+        let found: Vec<String> =
+            tree.walk(Path::new("")).unwrap().iter().map(|i| i.relative.display().to_string()).collect();
+        assert_eq!(found, wanted);
+        let below: Vec<String> =
+            tree.walk(Path::new("d07/e3")).unwrap().iter().map(|i| i.path.display().to_string()).collect();
+        assert_eq!(below, ["d07/e3", "d07/e3/f"]);
+        let stopped = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| true };
+        assert!(matches!(stopped.walk(Path::new("")), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn hidden_directories_are_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["seen/f", "hidden/deep/f", "half/keep/f", "half/f"] {
+            std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(path), "x").unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let ignore = Ignore::parse("hidden\nhalf\n!half/keep\n").unwrap();
+        let tree = Tree { root: &root, ignore: Some(&ignore), is_context: true, cancelled: &|| false };
+        let items = tree.walk(Path::new("")).unwrap();
+        let found: Vec<_> = items.iter().map(|i| i.path.display().to_string()).collect();
+        assert_eq!(found, ["", "half", "half/keep", "half/keep/f", "seen", "seen/f"]);
+
+        let top = tree.walk(Path::new("hidden")).unwrap();
+        assert!(top.is_empty());
+    }
 }
