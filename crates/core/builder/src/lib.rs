@@ -8,6 +8,7 @@
 //! through closures of [`Env`]. Nothing prints: progress goes to the caller as [`Event`]s.
 
 mod build;
+mod context;
 mod error;
 mod event;
 mod exec;
@@ -21,6 +22,7 @@ mod progress;
 mod request;
 mod session;
 pub mod solve;
+mod source;
 mod squash;
 mod step;
 mod usage;
@@ -30,7 +32,8 @@ pub use build::build;
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
 pub use request::{
-    Built, CancelToken, Context, DockerfileSource, Env, Fetch, Fetched, Image, ImageRequest, Images, Limits,
+    Built, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched, Image, ImageRequest, Images, Limits,
     NamedContext, NetHandle, NetMode, Networks, Request,
 };
+pub use source::git_url::is_git;
 pub use usage::{CacheEntry, CacheKind, Prune, entries, prune};

@@ -41,7 +41,7 @@ pub type Networks = Arc<dyn Fn(&NetMode) -> Result<NetHandle, BoxError> + Send +
 /// Finds an image.
 pub type Images = Arc<dyn Fn(&ImageRequest) -> Result<Image, BoxError> + Send + Sync>;
 /// Fetches a URL.
-pub type Fetch = Arc<dyn Fn(&str) -> Result<Fetched, BoxError> + Send + Sync>;
+pub type Fetch = Arc<dyn Fn(&FetchRequest<'_>) -> Result<Fetched, BoxError> + Send + Sync>;
 
 /// The network of a `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,14 +90,31 @@ pub struct Image {
     pub config: ImageConfig,
 }
 
+/// A URL, and what the server said of what it gave the last time: with these marks it need not give the same again.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchRequest<'a> {
+    /// The URL.
+    pub url: &'a str,
+    /// `ETag`.
+    pub etag: Option<&'a str>,
+    /// `Last-Modified`.
+    pub last_modified: Option<&'a str>,
+}
+
 /// A URL's content.
 pub struct Fetched {
+    /// It is what the request's marks belong to; there is no body.
+    pub unchanged: bool,
     /// The bytes.
     pub body: Box<dyn Read + Send>,
     /// File name that the server proposes (`Content-Disposition`).
     pub file_name: Option<String>,
     /// `Last-Modified`, in seconds since 1970.
     pub modified: Option<i64>,
+    /// `ETag` as it stands.
+    pub etag: Option<String>,
+    /// `Last-Modified` as it stands.
+    pub last_modified: Option<String>,
 }
 
 /// Where the files come from.
@@ -106,6 +123,8 @@ pub enum Context {
     Dir(PathBuf),
     /// A tar archive, compressed or not.
     Tar(Box<dyn Read + Send>),
+    /// The address of a repository, of an archive, or of a Dockerfile.
+    Remote(String),
     /// Nothing: a Dockerfile alone.
     Empty,
 }
@@ -117,6 +136,8 @@ pub enum NamedContext {
     Dir(PathBuf),
     /// An image.
     Image(String),
+    /// The address of a repository or of an archive.
+    Remote(String),
 }
 
 /// The Dockerfile.

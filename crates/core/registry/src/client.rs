@@ -35,7 +35,25 @@ impl Client {
 
     /// The repository that `reference` names, seen by the owner of the credentials.
     pub fn repository(&self, reference: &Reference, credentials: Option<Credentials>) -> Repository {
-        let scope = format!("repository:{}:pull", reference.path);
+        self.repository_for(reference, credentials, "pull")
+    }
+
+    /// The same, to be written to.
+    pub fn writable(&self, reference: &Reference, credentials: Option<Credentials>) -> Repository {
+        self.repository_for(reference, credentials, "pull,push")
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    fn repository_for(
+        &self,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        actions: &str,
+    ) -> Repository {
+        let scope = format!("repository:{}:{actions}", reference.path);
         let session =
             Session::new(self.transport.clone(), reference.domain.clone(), Some(scope), credentials);
         Repository::new(session, reference.clone())

@@ -30,6 +30,8 @@ pub enum Error {
         "pull access denied for {name}, repository does not exist or may require 'docker login': {reason}"
     )]
     Denied { name: String, reason: String },
+    #[error("push access denied for {name}: {reason}")]
+    PushDenied { name: String, reason: String },
     #[error("Get {url:?}: {reason}")]
     Unauthorized { url: String, reason: String },
     #[error("{reason}")]
@@ -100,7 +102,7 @@ impl Error {
             Error::ManifestUnknown { .. } | Error::RepositoryUnknown { .. } | Error::BlobUnknown { .. } => {
                 Kind::NotFound
             }
-            Error::Denied { .. } => Kind::Denied,
+            Error::Denied { .. } | Error::PushDenied { .. } => Kind::Denied,
             Error::Unauthorized { .. } => Kind::Unauthorized,
             Error::RateLimited { .. } => Kind::RateLimited,
             Error::Transport { .. } | Error::Tls(_) | Error::Broken { .. } => Kind::Unavailable,
@@ -118,6 +120,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Error::Tls(_) => Some("install the ca-certificates package"),
+            Error::PushDenied { .. } => Some("log in with `dhow login`, to an account that may write there"),
             Error::RateLimited { .. } => Some("log in to raise the limit, or try again later"),
             _ => None,
         }

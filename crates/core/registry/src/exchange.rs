@@ -147,7 +147,16 @@ impl Session {
         if get.from > 0 {
             builder = builder.header(RANGE, format!("bytes={}-", get.from));
         }
-        builder = match authorization {
+        let builder = self.authorize(builder, authorization);
+        builder.send().await.map_err(|error| transport_error(url, error))
+    }
+
+    fn authorize(
+        &self,
+        builder: reqwest::RequestBuilder,
+        authorization: Option<&Authorization>,
+    ) -> reqwest::RequestBuilder {
+        match authorization {
             None => builder,
             Some(Authorization::Basic) => match self.credentials.as_ref().and_then(Credentials::basic) {
                 Some((name, password)) => builder.basic_auth(name, Some(password)),
@@ -156,8 +165,32 @@ impl Session {
             Some(Authorization::Bearer(Token { value, .. }) | Authorization::Given(value)) => {
                 builder.header(AUTHORIZATION, secret(value))
             }
-        };
+        }
+    }
+
+    /// One request with whatever body; credentials go to the registry alone. No challenge is answered, for a body comes once.
+    pub(crate) async fn stream(
+        &self,
+        method: reqwest::Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: reqwest::Body,
+    ) -> Result<Response, Error> {
+        let at_home = redirect::same_origin(&self.root().await?, url);
+        let used = if at_home { self.current_authorization().await? } else { None };
+        let builder = self.transport.uploads(url)?.request(method, url.clone()).headers(headers).body(body);
+        let builder = self.authorize(builder, used.as_ref());
         builder.send().await.map_err(|error| transport_error(url, error))
+    }
+
+    /// Finds out how to be let in after a refusal; false when there is nothing that was not tried.
+    pub(crate) async fn answered(&self, url: &Url, response: &Response) -> Result<bool, Error> {
+        let home = self.root().await?;
+        if !redirect::same_origin(&home, url) {
+            return Ok(false);
+        }
+        let used = self.current_authorization().await?;
+        self.answer(&home, response, used).await
     }
 
     /// What the last challenge was answered with, unless it has run out.

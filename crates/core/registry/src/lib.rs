@@ -1,6 +1,6 @@
 //! Client of image registries (OCI distribution-spec 1.1, Docker's token authentication).
 //!
-//! Reads only: resolve a reference, fetch manifests and blobs, list tags, check credentials. A registry is
+//! Resolves references, fetches and sends manifests and blobs, lists tags, checks credentials; fetches files of web servers. A registry is
 //! hostile until its bytes match a digest: documents are bounded, blobs are verified, credentials go to the
 //! registry itself and to the token server that it names, over HTTPS, and nowhere else.
 //!
@@ -19,15 +19,19 @@ mod blob;
 pub mod challenge;
 mod client;
 mod credentials;
+mod download;
 mod error;
 mod exchange;
 mod redirect;
 mod repository;
 mod token;
 mod transport;
+mod upload;
 
 pub use blob::Blob;
 pub use client::{Client, Config};
 pub use credentials::{Credentials, InvalidCredentials};
+pub use download::Download;
 pub use error::{Error, Kind, Problem};
 pub use repository::Repository;
+pub use reqwest::Body;

@@ -120,6 +120,14 @@ impl Repository {
         Ok((Descriptor::new(&media_type, digest, body.len() as u64), body))
     }
 
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
     pub(crate) async fn url(&self, rest: &str) -> Result<Url, Error> {
         url_in(&self.session, &self.reference, rest).await
     }

@@ -35,23 +35,44 @@ pub(crate) struct Transport {
     /// One library client for each degree of trust, made when it is first needed: reading the root
     /// certificates takes time, and a machine without any can still use its local registry.
     clients: [OnceLock<reqwest::Client>; 3],
+    /// The same for uploads: while we send, nothing comes back for as long as it takes.
+    uploads: [OnceLock<reqwest::Client>; 3],
     /// The root of each host's API, once known.
     roots: Mutex<HashMap<String, Url>>,
 }
 
 impl Transport {
     pub(crate) fn new(config: Config) -> Transport {
-        Transport { config, clients: Default::default(), roots: Mutex::default() }
+        Transport {
+            config,
+            clients: Default::default(),
+            uploads: Default::default(),
+            roots: Mutex::default(),
+        }
     }
 
     /// The library client for a request to `url`.
     pub(crate) fn http(&self, url: &Url) -> Result<&reqwest::Client, Error> {
+        self.client(url, &self.clients, Some(READ_PATIENCE))
+    }
+
+    /// The library client for sending something large to `url`.
+    pub(crate) fn uploads(&self, url: &Url) -> Result<&reqwest::Client, Error> {
+        self.client(url, &self.uploads, None)
+    }
+
+    fn client<'c>(
+        &self,
+        url: &Url,
+        clients: &'c [OnceLock<reqwest::Client>; 3],
+        patience: Option<Duration>,
+    ) -> Result<&'c reqwest::Client, Error> {
         let trust = self.trust(url);
-        let slot = &self.clients[trust as usize];
+        let slot = &clients[trust as usize];
         if let Some(client) = slot.get() {
             return Ok(client);
         }
-        let client = self.build(trust).map_err(Error::Tls)?;
+        let client = self.build(trust, patience).map_err(Error::Tls)?;
         Ok(slot.get_or_init(|| client))
     }
 
@@ -64,15 +85,18 @@ impl Transport {
         }
     }
 
-    fn build(&self, trust: Trust) -> Result<reqwest::Client, reqwest::Error> {
+    fn build(&self, trust: Trust, patience: Option<Duration>) -> Result<reqwest::Client, reqwest::Error> {
         // Fails when the process has a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = reqwest::Client::builder()
             .user_agent(&self.config.user_agent)
             .redirect(redirect::Policy::none())
             .referer(false)
-            .connect_timeout(CONNECT_PATIENCE)
-            .read_timeout(READ_PATIENCE);
+            .connect_timeout(CONNECT_PATIENCE);
+        let builder = match patience {
+            Some(patience) => builder.read_timeout(patience),
+            None => builder,
+        };
         match trust {
             Trust::Verified => builder,
             Trust::Unverified => builder.tls_danger_accept_invalid_certs(true),

@@ -6,6 +6,7 @@ mod mounts;
 mod network;
 mod output;
 mod process;
+mod remote;
 mod spec;
 mod stubs;
 
@@ -26,8 +27,10 @@ use sys::root::Root;
 pub(crate) struct Prepared {
     /// What every path source matched, by its number.
     matches: BTreeMap<usize, Vec<Match>>,
-    /// What was fetched, by the source's number.
-    fetched: BTreeMap<usize, copy::Spooled>,
+    /// What is known of sources elsewhere, by the source's number.
+    remotes: BTreeMap<usize, remote::Remote>,
+    /// How many of those had a place in `scratch`.
+    places: usize,
     /// The stage or image that files come from.
     view: Option<Root>,
     /// Docker's reading of the line holds.

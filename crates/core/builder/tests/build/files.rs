@@ -234,12 +234,19 @@ fn urls() {
     let f = Fixture::new();
     let file = "FROM scratch\nADD https://example.test/dir/tool.bin /opt/\n";
     let outcome = f.build(file);
-    assert!(outcome.err().to_string().contains("no access to the network"));
+    assert!(outcome.err().chain().contains("no access to the network"));
     let mut env = f.env();
-    env.fetch = Some(Arc::new(|url: &str| {
-        assert_eq!(url, "https://example.test/dir/tool.bin");
+    env.fetch = Some(Arc::new(|request: &builder::FetchRequest<'_>| {
+        assert_eq!(request.url, "https://example.test/dir/tool.bin");
         let body = Box::new(Cursor::new(b"tool".to_vec()));
-        Ok(Fetched { body, file_name: None, modified: Some(1_000_000_000) })
+        Ok(Fetched {
+            unchanged: false,
+            body,
+            file_name: None,
+            modified: Some(1_000_000_000),
+            etag: None,
+            last_modified: None,
+        })
     }));
     let outcome = f.build_in(&env, file, |_| {});
     let root = f.rootfs(outcome.ok());

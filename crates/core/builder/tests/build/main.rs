@@ -3,4 +3,5 @@
 mod cache;
 mod files;
 mod fixture;
+mod remote;
 mod run;

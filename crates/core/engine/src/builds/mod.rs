@@ -8,11 +8,12 @@
 
 mod build;
 mod cache;
+mod fetch;
 pub(crate) mod leftovers;
 mod network;
 mod under_way;
 
-pub use build::{ContextSource, build};
+pub use build::{ContextSource, build, is_remote};
 pub use cache::prune;
 pub(crate) use cache::records as cache_records;
 pub(crate) use network::is_alive;

@@ -27,9 +27,10 @@ pub async fn build(call: Call) -> Result {
     let credentials = api::auth::decode_all(call.header(api::common::REGISTRY_CONFIG_HEADER))
         .map_err(|e| Failure::bad_request(format!("X-Registry-Config: {e}")))?;
     let engine = call.engine.clone();
-    let context = match options.context_dir.as_str() {
-        "" => ContextSource::Tar(Box::pin(call.take_body())),
-        dir => ContextSource::Dir(PathBuf::from(dir)),
+    let context = match (options.context_dir.as_str(), options.remote.as_str()) {
+        ("", "") => ContextSource::Tar(Box::pin(call.take_body())),
+        ("", address) => ContextSource::Remote(address.to_owned()),
+        (dir, _) => ContextSource::Dir(PathBuf::from(dir)),
     };
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let encode = encoder(&options);

@@ -51,22 +51,22 @@ pub fn options(call: &Call) -> Result<BuildOptions> {
 }
 
 fn check(call: &Call, options: &BuildOptions) -> Result<()> {
-    if !matches!(options.remote.as_str(), "" | "client-session") {
-        return Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "building from a remote context is not supported, send the context in the request",
-        ));
-    }
     if call.query.text("version") == "2" || options.remote == "client-session" {
         return Err(Failure::new(
             StatusCode::NOT_IMPLEMENTED,
             "builds through a BuildKit session are not supported, set DOCKER_BUILDKIT=0",
         ));
     }
-    let named = options.extras.contexts.values().filter(|source| source.starts_with('/'));
-    for dir in
-        named.map(String::as_str).chain(Some(options.context_dir.as_str()).filter(|dir| !dir.is_empty()))
-    {
+    if !options.remote.is_empty() && !engine::builds::is_remote(&options.remote) {
+        return Err(Failure::bad_request(format!(
+            "remote context {:?} is neither the address of a git repository nor a URL",
+            options.remote
+        )));
+    }
+    let named = || options.extras.contexts.values().map(String::as_str);
+    let local = named().chain([options.remote.as_str()]).filter_map(|source| source.strip_prefix("file://"));
+    let named = named().filter(|source| source.starts_with('/'));
+    for dir in named.chain(local).chain(Some(options.context_dir.as_str()).filter(|dir| !dir.is_empty())) {
         if !call.peer.shares_files() {
             return Err(Failure::new(
                 StatusCode::FORBIDDEN,

@@ -8,7 +8,7 @@ use client::JsonLines;
 use oci::Reference;
 
 use super::secrets;
-use super::source::source;
+use super::source::{is_remote, source};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::integer;
@@ -32,7 +32,7 @@ pub struct Args {
     /// Set a build argument; a name alone hands on your own variable
     #[arg(long)]
     build_arg: Vec<String>,
-    /// Another source of files, as name=directory or name=docker-image://reference
+    /// Another source of files, as name=directory, name=docker-image://reference or name=URL
     #[arg(long)]
     build_context: Vec<String>,
     /// Builder to use; there is one, "default"
@@ -303,7 +303,7 @@ fn extras(cli: &Cli, args: &Args) -> Result<BuildExtras, Error> {
         let (name, source) = spec
             .split_once('=')
             .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
-        let source = match source.contains("://") {
+        let source = match source.contains("://") || is_remote(source) {
             true => source.to_owned(),
             false => absolute(source, &cli.host.directory).display().to_string(),
         };

@@ -25,6 +25,8 @@ pub enum Source {
     Tar { first: Vec<u8>, dockerfile: String },
     /// A Dockerfile and nothing else.
     Dockerfile(InlineDockerfile),
+    /// A repository or a URL, which the server fetches.
+    Remote { address: String, dockerfile: String, inline: Option<InlineDockerfile> },
 }
 
 fn stdin_text() -> Result<Vec<u8>, Error> {
@@ -66,11 +68,8 @@ pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Er
         first.extend(stdin_text()?);
         return Ok(Source::Dockerfile(inline("Dockerfile", first)?));
     }
-    if context.contains("://") || context.starts_with("git@") || context.starts_with("github.com/") {
-        return Err(Error::new(format!(
-            "unable to prepare context: remote context {} is not supported: fetch it and build the directory",
-            template::quote(context)
-        )));
+    if is_remote(context) && !absolute(context, &cli.host.directory).exists() {
+        return remote(context, file);
     }
     let path = absolute(context, &cli.host.directory);
     let path = path.canonicalize().map_err(|_| {
@@ -87,6 +86,28 @@ pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Er
         return Ok(Source::Directory { path, dockerfile: None, own: None, inline });
     }
     dockerfile_of(cli, path, file)
+}
+
+/// Whether a context is an address, as Docker decides it.
+pub fn is_remote(context: &str) -> bool {
+    let scp = context.split_once('@').is_some_and(|(user, rest)| {
+        let name = |text: &str| !text.is_empty() && !text.contains(['/', ':', '.', ' ']);
+        name(user) && rest.split_once(':').is_some_and(|(host, path)| !host.contains('/') && !path.is_empty())
+    });
+    ["http://", "https://", "git://", "ssh://", "file://", "github.com/"]
+        .iter()
+        .any(|start| context.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start)))
+        || scp
+}
+
+/// A Dockerfile of a remote context is named by its path there; `-` is read here.
+fn remote(context: &str, file: Option<&str>) -> Result<Source, Error> {
+    let address = context.to_owned();
+    let (dockerfile, inline) = match file {
+        Some("-") => (String::new(), Some(inline("Dockerfile", stdin_text()?)?)),
+        file => (file.unwrap_or_default().to_owned(), None),
+    };
+    Ok(Source::Remote { address, dockerfile, inline })
 }
 
 /// `-f` is relative to the working directory; a Dockerfile outside of the context is sent along.
@@ -146,6 +167,12 @@ impl Source {
                     .and_then(|()| packer.finish())
                     .map_err(|error| Error::new(error.to_string()))?;
                 Ok(Payload::bytes(tar))
+            }
+            Source::Remote { address, dockerfile, inline } => {
+                options.remote = address;
+                options.dockerfile = dockerfile;
+                options.extras.dockerfile = inline;
+                Ok(Payload::empty())
             }
             Source::Directory { path, dockerfile, inline, .. } if shared => {
                 options.context_dir = path.display().to_string();

@@ -1,0 +1,172 @@
+//! Where a build's files come from, as directories: a directory of this machine, an archive, a repository, a URL.
+
+use crate::error::Error;
+use crate::progress::Progress;
+use crate::request::{Context, Env, NamedContext, Request};
+use crate::session::{ContextTree, io_error, make_private};
+use crate::source::{self, GitUrl, git, git_url, url};
+use dockerfile::ignore::Ignore;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use store::Lease;
+use sys::root::Root;
+
+/// What contexts are opened with.
+pub(crate) struct Opener<'a> {
+    pub env: &'a Env,
+    pub request: &'a Request,
+    pub lease: &'a Lease,
+    pub progress: &'a Progress<'a>,
+}
+
+impl Opener<'_> {
+    /// The main context. Archives are unpacked below the lease.
+    pub fn main(&self, context: Context) -> Result<Root, Error> {
+        match context {
+            Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
+            Context::Empty => {
+                let path = self.scratch()?;
+                Root::open(&path).map_err(io_error("open", &path))
+            }
+            Context::Tar(stream) => {
+                let step = self.progress.step("[internal] load build context", "", "");
+                let root = self.unpack(stream).map_err(|e| match self.request.cancel.is_cancelled() {
+                    true => Error::Cancelled,
+                    false => Error::Context(e),
+                });
+                match &root {
+                    Ok(_) => step.done(),
+                    Err(error) => step.failed(error.chain()),
+                }
+                root
+            }
+            Context::Remote(text) => self.remote(&text, "[internal] load remote build context"),
+        }
+    }
+
+    /// The contexts by name that have files of their own.
+    pub fn named(&self) -> Result<BTreeMap<String, ContextTree>, Error> {
+        let mut named = BTreeMap::new();
+        for (name, context) in &self.request.named_contexts {
+            let root = match context {
+                NamedContext::Image(_) => continue,
+                NamedContext::Dir(path) => Root::open(path).map_err(io_error("open build context", path))?,
+                NamedContext::Remote(text) => {
+                    self.remote(text, &format!("[context {name}] load {}", source::shown(text)))?
+                }
+            };
+            let ignore = match ignore_text(&root, ".dockerignore")? {
+                Some(text) => parse_ignore(".dockerignore", &text)?,
+                None => Ignore::default(),
+            };
+            named.insert(name.clone(), ContextTree { root, ignore });
+        }
+        Ok(named)
+    }
+
+    fn remote(&self, text: &str, title: &str) -> Result<Root, Error> {
+        let step = self.progress.step(title, "", "");
+        let opened = match git_url::is_git(text) {
+            true => self.repository(text),
+            false => self.url(text),
+        };
+        let opened = opened.map_err(|e| match e {
+            source::Error::Cancelled => Error::Cancelled,
+            source => Error::Remote { what: source::shown(text), source: Box::new(source) },
+        });
+        match &opened {
+            Ok(_) => step.done(),
+            Err(error) => step.failed(error.chain()),
+        }
+        opened
+    }
+
+    fn repository(&self, text: &str) -> Result<Root, source::Error> {
+        let url = GitUrl::parse(text)?;
+        let keep = url.keep_git_dir.unwrap_or_else(|| {
+            let asked = self.request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+            asked.is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+        });
+        let scratch = self.scratch().map_err(unexpected)?;
+        let cancelled = || self.request.cancel.is_cancelled();
+        let repository = git::Repository::new(&url, access(self.request), &scratch, &cancelled)?;
+        repository.checkout(keep)
+    }
+
+    /// An archive is the context; anything else is a Dockerfile.
+    fn url(&self, text: &str) -> Result<Root, source::Error> {
+        let scratch = self.scratch().map_err(unexpected)?;
+        let cancelled = || self.request.cancel.is_cancelled();
+        let source = url::Source {
+            fetch: self.env.fetch.as_ref(),
+            db: &self.env.db,
+            limit: self.env.store.limits().stream(),
+            cancelled: &cancelled,
+        };
+        let loaded = source.load(text, None, &scratch.join("content"))?;
+        let open = || File::open(&loaded.path).map_err(source::io("open", &loaded.path));
+        if is_archive(open()?) {
+            let bad = |source| source::Error::Archive { url: source::shown(text), source };
+            return self.unpack(open()?).map_err(bad);
+        }
+        let directory = scratch.join("tree");
+        std::fs::create_dir(&directory).map_err(source::io("make", &directory))?;
+        let file = directory.join("Dockerfile");
+        std::fs::rename(&loaded.path, &file).map_err(source::io("rename", &loaded.path))?;
+        Root::open(&directory).map_err(source::io("open", &directory))
+    }
+
+    fn scratch(&self) -> Result<PathBuf, Error> {
+        let path = self.lease.scratch();
+        make_private(&path)?;
+        Ok(path)
+    }
+
+    fn unpack(&self, stream: impl Read) -> Result<Root, crate::BoxError> {
+        let path = self.scratch()?;
+        let root = Root::open(&path)?;
+        let stream = archive::decompress(stream)?;
+        let options =
+            archive::Options { devices: false, limits: self.env.store.limits(), ..archive::Options::plain() };
+        let cancel = &self.request.cancel;
+        let stream = archive::Guard::new(stream, options.limits.stream(), || cancel.is_cancelled());
+        archive::unpack(stream, &root, &options)?;
+        Ok(root)
+    }
+}
+
+/// Who this build is for the hosts of repositories.
+pub(crate) fn access(request: &Request) -> git::Access<'_> {
+    git::Access {
+        secrets: &request.secrets,
+        agent: request.ssh.get("default").map(PathBuf::as_path),
+        proxies: &request.build_args,
+    }
+}
+
+fn unexpected(error: Error) -> source::Error {
+    let source = std::io::Error::other(error.chain());
+    source::Error::Io { attempt: "make a directory for", path: "what is fetched".into(), source }
+}
+
+/// Whether a file is a tar archive, compressed or not, with something in it.
+pub(crate) fn is_archive(file: File) -> bool {
+    let Ok(stream) = archive::decompress(file) else { return false };
+    matches!(archive::Reader::new(BufReader::new(stream)).next_entry(), Ok(Some(_)))
+}
+
+/// The text of an ignore file, none if there is no such file.
+pub(crate) fn ignore_text(root: &Root, name: &str) -> Result<Option<String>, Error> {
+    match root.read_file(name, dockerfile::ignore::MAX_SIZE as u64) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io_error("read", Path::new(name))(e)),
+    }
+}
+
+/// What it means.
+pub(crate) fn parse_ignore(name: &str, text: &str) -> Result<Ignore, Error> {
+    Ignore::parse(text).map_err(|source| Error::Ignore { name: name.into(), source })
+}

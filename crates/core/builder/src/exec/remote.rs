@@ -1,0 +1,178 @@
+//! `ADD` of what lies elsewhere: files by their URL, commits of repositories.
+//!
+//! For the key it is enough to know what would come: a file's digest, a commit's id. The content is fetched when the step
+//! has to run.
+
+use super::Prepared;
+use super::copy::Job;
+use crate::context::access;
+use crate::error::Error;
+use crate::files::copy::Writer;
+use crate::files::select;
+use crate::files::walk::Tree;
+use crate::graph::{CopySource, Op};
+use crate::session::{Session, io_error};
+use crate::source::{self, GitUrl, git, url};
+use dockerfile::ignore::Ignore;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+
+/// What was found out about a source for the key.
+pub(crate) enum Remote {
+    /// A file.
+    File { url: String, known: url::Known },
+    /// A commit.
+    Commit { url: GitUrl, keep_git_dir: bool },
+}
+
+/// Adds what a source stands for now to `read`, and keeps what is known.
+pub(crate) fn read(
+    session: &Session<'_>,
+    op: &Op,
+    source: &CopySource,
+    prepared: &mut Prepared,
+    read: &mut BTreeMap<String, String>,
+) -> Result<Option<Remote>, Error> {
+    let fail = |error| failed(session, op, error);
+    match source {
+        CopySource::Url { url, checksum } => {
+            let checksum = checksum.as_deref().and_then(|text| text.parse().ok());
+            let path = place(session, prepared)?;
+            let known = files(session, &|| session.stopped(), |s| s.look(url, checksum.as_ref(), &path));
+            let known = known.map_err(fail)?;
+            let modified = known.modified.map_or_else(String::new, |seconds| seconds.to_string());
+            read.insert(url.clone(), format!("{} {} {modified}", known.digest, known.name));
+            Ok(Some(Remote::File { url: url.clone(), known }))
+        }
+        CopySource::Git { url: text, checksum, keep_git_dir } => {
+            let mut url = GitUrl::parse(text).map_err(fail)?;
+            url.commit = checksum.clone().or(url.commit);
+            let scratch = place(session, prepared)?;
+            std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
+            let cancelled = || session.stopped();
+            let repository = git::Repository::new(&url, access(session.request), &scratch, &cancelled);
+            let commit = repository.and_then(|repository| repository.commit()).map_err(fail)?;
+            let keep_git_dir = keep_git_dir.or(url.keep_git_dir).unwrap_or(false);
+            read.insert(source::shown(text), format!("commit {commit}"));
+            Ok(Some(Remote::Commit { url, keep_git_dir }))
+        }
+        CopySource::Path(_) | CopySource::Inline { .. } => Ok(None),
+    }
+}
+
+/// A path of its own for what comes.
+fn place(session: &Session<'_>, prepared: &mut Prepared) -> Result<PathBuf, Error> {
+    let scratch = match prepared.scratch.take() {
+        Some(scratch) => scratch,
+        None => session.scratch()?,
+    };
+    prepared.places += 1;
+    let path = scratch.path.join(format!("remote-{}", prepared.places));
+    prepared.scratch = Some(scratch);
+    Ok(path)
+}
+
+fn files<T>(
+    session: &Session<'_>,
+    cancelled: &dyn Fn() -> bool,
+    work: impl FnOnce(&url::Source<'_>) -> Result<T, source::Error>,
+) -> Result<T, source::Error> {
+    work(&url::Source {
+        fetch: session.env.fetch.as_ref(),
+        db: &session.env.db,
+        limit: session.env.store.limits().bytes,
+        cancelled,
+    })
+}
+
+fn failed(session: &Session<'_>, op: &Op, error: source::Error) -> Error {
+    if matches!(error, source::Error::Cancelled) {
+        return Error::Cancelled;
+    }
+    let message = error.to_string();
+    let mut step = session.step_error(op, message);
+    if matches!(error, source::Error::NoGit { .. }) {
+        step.hint = Some("install git, or ADD an archive of the commit".into());
+    }
+    step.source = std::error::Error::source(&error).is_some().then(|| error.into());
+    Error::Step(step)
+}
+
+/// Writes what a source stands for.
+pub(crate) fn write(
+    job: &Job<'_, '_>,
+    writer: &mut Writer<'_>,
+    remote: &Remote,
+    prepared: &mut Prepared,
+) -> Result<(), Error> {
+    match remote {
+        Remote::File { url, known } => {
+            let loaded = match &known.loaded {
+                Some(loaded) => loaded.clone(),
+                None => fetch(job, url, known, prepared)?,
+            };
+            file(job, writer, &loaded)
+        }
+        Remote::Commit { url, keep_git_dir } => commit(job, writer, url, *keep_git_dir, prepared),
+    }
+}
+
+fn fetch(
+    job: &Job<'_, '_>,
+    url: &str,
+    known: &url::Known,
+    prepared: &mut Prepared,
+) -> Result<url::Loaded, Error> {
+    let (session, op) = (job.session, job.op);
+    let checksum = job.copy.sources.iter().any(
+        |source| matches!(source, CopySource::Url { url: own, checksum: Some(_) } if own.as_str() == url),
+    );
+    let path = place(session, prepared)?;
+    let expected = checksum.then_some(&known.digest);
+    let loaded = files(session, &|| session.stopped(), |s| s.load(url, expected, &path));
+    let loaded = loaded.map_err(|error| failed(session, op, error))?;
+    // The server said that nothing had changed and gives something else: that is no result to remember.
+    prepared.unsteady |= loaded.digest != known.digest;
+    Ok(loaded)
+}
+
+fn file(job: &Job<'_, '_>, writer: &mut Writer<'_>, loaded: &url::Loaded) -> Result<(), Error> {
+    let open = || File::open(&loaded.path).map_err(io_error("open", &loaded.path));
+    let wrong = |message: &str| Err(Error::Step(job.session.step_error(job.op, message)));
+    if job.copy.unpack == Some(true) {
+        return match job.extract(writer, open()?, open()?)? {
+            true => Ok(()),
+            false => wrong("the URL's content is no archive"),
+        };
+    }
+    if loaded.name.is_empty() && job.dest.ends_with('/') {
+        return wrong("cannot determine filename from URL: the destination must name the file");
+    }
+    let target = job.target(writer, &OsString::from(&loaded.name))?;
+    writer.write(&target, open()?, 0o600, loaded.modified).map_err(|e| job.fail(e))
+}
+
+fn commit(
+    job: &Job<'_, '_>,
+    writer: &mut Writer<'_>,
+    url: &GitUrl,
+    keep_git_dir: bool,
+    prepared: &mut Prepared,
+) -> Result<(), Error> {
+    let session = job.session;
+    let scratch = place(session, prepared)?;
+    std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
+    let cancelled = || session.stopped();
+    let repository = git::Repository::new(url, access(session.request), &scratch, &cancelled);
+    let root = repository.and_then(|repository| repository.checkout(keep_git_dir));
+    let root = root.map_err(|error| failed(session, job.op, error))?;
+    let from = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| session.stopped() };
+    let exclude = Ignore::from_patterns(job.copy.exclude.iter().map(String::as_str));
+    let exclude = exclude.map_err(|e| job.fail(e.into()))?;
+    for found in select::select(&from, "/", &exclude).map_err(|e| job.fail(e))? {
+        writer.copy(&from, &found, job.dest, job.many).map_err(|e| job.fail(e))?;
+    }
+    Ok(())
+}

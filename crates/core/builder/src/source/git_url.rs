@@ -1,0 +1,254 @@
+//! Addresses of git repositories as BuildKit reads them: `https://host/repo.git#ref:directory`, the query form
+//! `?ref=…&subdir=…`, `git@host:path`, `ssh://`, `git://`, `github.com/owner/repo`; and `file://`.
+
+use super::{Error, shown};
+
+/// A repository, what of it, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GitUrl {
+    /// What git is told.
+    pub remote: String,
+    /// Branch, tag, commit or any other ref; the remote's HEAD without.
+    pub reference: Option<Ref>,
+    /// Directory in it; empty is all.
+    pub directory: String,
+    /// The commit that the reference must stand for, or the beginning of its id.
+    pub commit: Option<String>,
+    /// `?keep-git-dir=`.
+    pub keep_git_dir: Option<bool>,
+    /// `?submodules=`; they come along unless this says no.
+    pub submodules: Option<bool>,
+}
+
+/// What is wanted of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ref {
+    /// Whatever has that name.
+    Any(String),
+    /// A branch.
+    Branch(String),
+    /// A tag.
+    Tag(String),
+}
+
+impl Ref {
+    /// The name.
+    pub fn name(&self) -> &str {
+        match self {
+            Ref::Any(name) | Ref::Branch(name) | Ref::Tag(name) => name,
+        }
+    }
+}
+
+/// Whether a text is the address of a repository, as opposed to a file's or a directory's.
+pub fn is_git(text: &str) -> bool {
+    let path = text.split(['#', '?']).next().unwrap_or_default();
+    let lower = path.to_ascii_lowercase();
+    if lower.starts_with("http://") || lower.starts_with("https://") {
+        return path.ends_with(".git");
+    }
+    if lower.starts_with("git://") || lower.starts_with("ssh://") || lower.starts_with("file://") {
+        return true;
+    }
+    lower.starts_with("github.com/") || is_scp(path)
+}
+
+/// `user@host:path`.
+fn is_scp(text: &str) -> bool {
+    let Some((user, rest)) = text.split_once('@') else { return false };
+    let Some((host, path)) = rest.split_once(':') else { return false };
+    let word = |text: &str, more: &[u8]| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+    };
+    word(user, b"-_.") && word(host, b"-.") && !path.is_empty() && !path.starts_with("//")
+}
+
+impl GitUrl {
+    /// Reads an address for which [`is_git`] is true.
+    pub fn parse(text: &str) -> Result<GitUrl, Error> {
+        let wrong = |reason: String| Error::GitUrl { url: shown(text), reason };
+        let (before, fragment) = match text.split_once('#') {
+            Some((before, fragment)) => (before, Some(fragment)),
+            None => (text, None),
+        };
+        let (remote, query) = match before.split_once('?') {
+            Some((remote, query)) => (remote, Some(query)),
+            None => (before, None),
+        };
+        let mut url = GitUrl { remote: remote.to_string(), ..GitUrl::default() };
+        if remote.to_ascii_lowercase().starts_with("github.com/") {
+            url.remote = format!("https://{remote}");
+        }
+        if let Some(fragment) = fragment {
+            let (name, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
+            url.reference = Some(name).filter(|n| !n.is_empty()).map(|n| Ref::Any(n.to_string()));
+            url.directory = directory.to_string();
+        }
+        if let Some(query) = query {
+            if fragment.is_some_and(|f| !f.is_empty()) {
+                return Err(wrong("a fragment and a query cannot be used together".into()));
+            }
+            url.query(query).map_err(wrong)?;
+        }
+        url.check().map_err(wrong)?;
+        Ok(url)
+    }
+
+    fn query(&mut self, query: &str) -> Result<(), String> {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value).ok_or_else(|| format!("{key}: bad escape in {value:?}"))?;
+            let named = |name: Ref, known: &Option<Ref>| match known {
+                Some(_) => Err("more than one of ref, branch and tag".to_string()),
+                None => Ok(Some(name)),
+            };
+            match key {
+                "ref" => self.reference = named(Ref::Any(value), &self.reference)?,
+                "branch" => self.reference = named(Ref::Branch(value), &self.reference)?,
+                "tag" => self.reference = named(Ref::Tag(value), &self.reference)?,
+                "subdir" => self.directory = value,
+                "commit" | "checksum" => self.commit = Some(value),
+                "keep-git-dir" => self.keep_git_dir = Some(boolean(key, &value)?),
+                "submodules" => self.submodules = Some(boolean(key, &value)?),
+                _ => return Err(format!("unexpected query {key:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let name = self.reference.as_ref().map_or("", Ref::name);
+        let bad = |text: &str| text.starts_with('-') || text.contains(|c: char| c.is_control() || c == ' ');
+        if bad(name) || name.contains("..") || name.contains(['~', '^', ':', '?', '*', '[', '\\']) {
+            return Err(format!("{name:?} is no name of a branch, tag or commit"));
+        }
+        if bad(&self.remote) {
+            return Err("the address is malformed".into());
+        }
+        let host = self.host();
+        if host.is_none_or(|host| host.starts_with('-')) {
+            return Err("it names no host".into());
+        }
+        if self.directory.split('/').any(|part| part == "..") || self.directory.contains('\0') {
+            return Err(format!("directory {:?} leads out of the repository", self.directory));
+        }
+        match &self.commit {
+            Some(commit) if !is_commit(commit, 7) => Err(format!("{commit:?} is no commit id")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The host, empty for a local repository.
+    pub fn host(&self) -> Option<&str> {
+        if self.is_local() {
+            return Some("");
+        }
+        let authority = match self.remote.split_once("://") {
+            Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
+            None => self.remote.split(':').next().unwrap_or_default(),
+        };
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        Some(host).filter(|host| !host.is_empty())
+    }
+
+    /// Whether it is a directory of this machine.
+    pub fn is_local(&self) -> bool {
+        self.remote.to_ascii_lowercase().starts_with("file://")
+    }
+
+    /// The address for people: no password.
+    pub fn shown(&self) -> String {
+        shown(&self.remote)
+    }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "" | "1" | "t" | "true" => Ok(true),
+        "0" | "f" | "false" => Ok(false),
+        _ => Err(format!("{key}: {value:?} is neither true nor false")),
+    }
+}
+
+/// The beginning of a commit's id, at least so many digits of it.
+pub fn is_commit(text: &str, least: usize) -> bool {
+    (least..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Percent escapes.
+fn decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => {
+                let pair = [bytes.next()?, bytes.next()?];
+                out.push(u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()?);
+            }
+            b'+' => out.push(b' '),
+            other => out.push(other),
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_repository() {
+        for yes in [
+            "https://h/a.git",
+            "https://h/a.git#main:dir",
+            "https://h/a.git?ref=v1",
+            "git@github.com:a/b",
+            "git@github.com:a/b.git#v1",
+            "ssh://git@h/a",
+            "git://h/a",
+            "github.com/a/b",
+            "file:///srv/a",
+        ] {
+            assert!(is_git(yes), "{yes}");
+        }
+        for no in ["https://h/a.tar.gz", "https://h/a?x=.git", ".", "a@b", "./git@h:x/y", "a/b:c", "me@h://x"]
+        {
+            assert!(!is_git(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn forms() {
+        let url = GitUrl::parse("https://h/a.git#main:dir/sub").unwrap();
+        assert_eq!((url.remote.as_str(), url.directory.as_str()), ("https://h/a.git", "dir/sub"));
+        assert_eq!(url.reference, Some(Ref::Any("main".into())));
+        let url = GitUrl::parse("https://h/a.git#:sub").unwrap();
+        assert_eq!((url.reference, url.directory.as_str()), (None, "sub"));
+        let url = GitUrl::parse("git@h:a/b?tag=v1%2E0&subdir=x&keep-git-dir=1&submodules=false").unwrap();
+        assert_eq!(url.reference, Some(Ref::Tag("v1.0".into())));
+        assert_eq!((url.keep_git_dir, url.submodules), (Some(true), Some(false)));
+        assert_eq!(url.host(), Some("h"));
+        assert_eq!(GitUrl::parse("github.com/a/b").unwrap().remote, "https://github.com/a/b");
+        let url = GitUrl::parse("ssh://me:pw@h:22/a").unwrap();
+        assert_eq!((url.host(), url.shown()), (Some("h:22"), "ssh://me:xxxxx@h:22/a".into()));
+    }
+
+    #[test]
+    fn what_would_be_an_option_or_a_way_out() {
+        for wrong in [
+            "https://h/a.git#--upload-pack=x",
+            "https://h/a.git#a..b",
+            "https://h/a.git#x:../../etc",
+            "https://h/a.git?wrong=1",
+            "https://h/a.git?ref=a&tag=b",
+            "https://h/a.git?ref=a#b",
+            "https://h/a.git?commit=zz",
+            "ssh://-oProxyCommand=x/a.git",
+            "ssh://u@-oProxyCommand=x/a.git",
+            "https:///a.git",
+            "https://h/a b.git",
+        ] {
+            assert!(GitUrl::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What servers give for a URL.
+//!
+//! As BuildKit does, what came is remembered with the server's marks (`ETag`, `Last-Modified`): if the server says that
+//! nothing changed, the content is known without being sent. It is asked for again only if a step really needs the bytes.
+
+use super::{Error, io, shown};
+use crate::request::{Fetch, FetchRequest, Fetched};
+use oci::Digest;
+use serde::{Deserialize, Serialize};
+use state::{Db, cache};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// How URLs are fetched for one build.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The way out; none if this build has none.
+    pub fetch: Option<&'a Fetch>,
+    /// Where the marks are kept.
+    pub db: &'a Db,
+    /// Bytes that may come.
+    pub limit: u64,
+    /// Whether to stop.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+/// The content of a URL.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it is called.
+    pub name: String,
+    /// `Last-Modified`, in seconds since 1970.
+    pub modified: Option<i64>,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// What is known about a URL's content.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is called.
+    pub name: String,
+    /// `Last-Modified`, in seconds since 1970.
+    pub modified: Option<i64>,
+    /// The content, if it came.
+    pub loaded: Option<Loaded>,
+}
+
+/// The record of a URL.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    digest: Digest,
+    name: String,
+    modified: Option<i64>,
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+impl Source<'_> {
+    /// What a URL gives now. With a checksum nobody is asked: the content must have it.
+    pub fn look(&self, url: &str, checksum: Option<&Digest>, path: &Path) -> Result<Known, Error> {
+        if let Some(digest) = checksum {
+            let name = file_name(url, None);
+            return Ok(Known { digest: digest.clone(), name, modified: None, loaded: None });
+        }
+        let memory = self.remembered(url)?;
+        let request = FetchRequest {
+            url,
+            etag: memory.as_ref().and_then(|m| m.etag.as_deref()),
+            last_modified: memory.as_ref().and_then(|m| m.last_modified.as_deref()),
+        };
+        let fetched = self.ask(&request)?;
+        if let (true, Some(memory)) = (fetched.unchanged, memory) {
+            let Memory { digest, name, modified, .. } = memory;
+            return Ok(Known { digest, name, modified, loaded: None });
+        }
+        let loaded = self.take(url, fetched, path)?;
+        let (digest, name, modified) = (loaded.digest.clone(), loaded.name.clone(), loaded.modified);
+        Ok(Known { digest, name, modified, loaded: Some(loaded) })
+    }
+
+    /// The content, which must have this digest if one is given.
+    pub fn load(&self, url: &str, checksum: Option<&Digest>, path: &Path) -> Result<Loaded, Error> {
+        let fetched = self.ask(&FetchRequest { url, etag: None, last_modified: None })?;
+        let loaded = self.take(url, fetched, path)?;
+        match checksum {
+            Some(expected) if *expected != loaded.digest => {
+                Err(Error::Checksum { expected: expected.to_string(), found: loaded.digest })
+            }
+            _ => Ok(loaded),
+        }
+    }
+
+    fn ask(&self, request: &FetchRequest<'_>) -> Result<Fetched, Error> {
+        let failed = |source| Error::Fetch { url: shown(request.url), source };
+        let fetch = self.fetch.ok_or_else(|| failed("this build has no access to the network".into()))?;
+        fetch(request).map_err(failed)
+    }
+
+    fn take(&self, url: &str, mut fetched: Fetched, path: &Path) -> Result<Loaded, Error> {
+        let broken = |source: std::io::Error| Error::Fetch { url: shown(url), source: source.into() };
+        let mut writer = archive::HashingWriter::new(File::create(path).map_err(io("create", path))?);
+        let mut buffer = vec![0; 128 << 10];
+        let mut left = self.limit;
+        loop {
+            if (self.cancelled)() {
+                return Err(Error::Cancelled);
+            }
+            let count = fetched.body.read(&mut buffer).map_err(broken)?;
+            if count == 0 {
+                break;
+            }
+            left = left.checked_sub(count as u64).ok_or_else(|| Error::TooLarge {
+                url: shown(url),
+                what: format!("it has more than {} bytes", self.limit),
+            })?;
+            writer.write_all(&buffer[..count]).map_err(io("write", path))?;
+        }
+        let (_, sum, _) = writer.finish();
+        let digest = Digest::from_sha256(sum);
+        let name = file_name(url, fetched.file_name.as_deref());
+        self.remember(
+            url,
+            &Memory {
+                digest: digest.clone(),
+                name: name.clone(),
+                modified: fetched.modified,
+                etag: fetched.etag,
+                last_modified: fetched.last_modified,
+            },
+        )?;
+        Ok(Loaded { path: path.to_owned(), name, modified: fetched.modified, digest })
+    }
+
+    fn remembered(&self, url: &str) -> Result<Option<Memory>, Error> {
+        let entry = self.db.read(|tx| cache::get(tx, &key(url)))?;
+        Ok(entry.and_then(|entry| serde_json::from_str(&entry.record).ok()))
+    }
+
+    fn remember(&self, url: &str, memory: &Memory) -> Result<(), Error> {
+        if memory.etag.is_none() && memory.last_modified.is_none() {
+            return Ok(());
+        }
+        let now = jiff::Timestamp::now().to_string();
+        let entry = cache::Entry {
+            key: key(url),
+            chain: None,
+            scope: format!("url {}", shown(url)),
+            record: serde_json::to_string(memory).unwrap_or_default(),
+            created: now.clone(),
+            used: now,
+            uses: 0,
+        };
+        // A record that a power failure takes away costs one download.
+        Ok(self.db.write_fleeting(|tx| cache::put(tx, &entry))?)
+    }
+}
+
+/// The key of a URL's record; no step has such a one.
+fn key(url: &str) -> Digest {
+    Digest::sha256(format!("url\0{url}").as_bytes())
+}
+
+/// What a fetched file is called: what the server proposes, or the end of the URL; never a path.
+fn file_name(url: &str, proposed: Option<&str>) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let after_host = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, p)| p);
+    let candidate = proposed.unwrap_or(after_host);
+    let name = candidate.rsplit(['/', '\\']).next().unwrap_or_default();
+    if matches!(name, "." | "..") { String::new() } else { name.replace('\0', "") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_urls_are_no_paths() {
+        for (url, proposed, want) in [
+            ("https://h/a/b.tar.gz", None, "b.tar.gz"),
+            ("https://h/a/b?x=/y", None, "b"),
+            ("https://h", None, ""),
+            ("https://h/", None, ""),
+            ("https://h/a", Some("../../etc/passwd"), "passwd"),
+            ("https://h/a", Some(".."), ""),
+            ("https://h/..", None, ""),
+        ] {
+            assert_eq!(file_name(url, proposed), want, "{url}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Contexts and sources that lie elsewhere: repositories, URLs.
+
+use crate::fixture::{Fixture, Outcome, text};
+use builder::{Context, Error, Event, FetchRequest, Fetched, NamedContext, NetMode, Request};
+use std::io::{Cursor, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A repository to build from.
+struct Origin {
+    path: PathBuf,
+}
+
+impl Origin {
+    /// Two commits on `main`, a tag on the first, a branch, a pull request's ref.
+    fn new(f: &Fixture) -> Origin {
+        let origin = Origin { path: f.dir.path().join("origin.git") };
+        std::fs::create_dir_all(origin.path.join("sub")).unwrap();
+        origin.git(&["init", "-q", "-b", "main"]);
+        origin.commit("Dockerfile", "FROM scratch\nCOPY . /\n", "one");
+        origin.commit("sub/Dockerfile", "FROM scratch\nCOPY in /in\n", "two");
+        origin.commit("sub/in", "inside", "three");
+        origin.git(&["tag", "-a", "v1", "-m", "first"]);
+        origin.commit("version", "2", "four");
+        origin.git(&["branch", "other"]);
+        origin.git(&["update-ref", "refs/pull/7/head", "HEAD"]);
+        origin.commit("version", "3", "five");
+        origin
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always"]);
+        command.args(arguments).current_dir(&self.path).stderr(Stdio::null());
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        let output = command.output().expect("git is installed");
+        assert!(output.status.success(), "git {arguments:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn commit(&self, file: &str, content: &str, message: &str) {
+        std::fs::write(self.path.join(file), content).unwrap();
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", message]);
+    }
+
+    fn url(&self) -> String {
+        format!("file://{}", self.path.display())
+    }
+}
+
+fn build(f: &Fixture, context: &str) -> Outcome {
+    let request = Request { network: NetMode::None, ..Request::default() };
+    let mut events: Vec<Event> = Vec::new();
+    let context = Context::Remote(context.to_owned());
+    let built = builder::build(&f.env(), context, &request, &mut |e| events.push(e));
+    Outcome { built, events }
+}
+
+#[test]
+fn repositories_are_contexts() {
+    let f = Fixture::new();
+    let origin = Origin::new(&f);
+    let url = origin.url();
+    let version = |context: &str| {
+        let outcome = build(&f, context);
+        let root = f.rootfs(outcome.ok());
+        assert!(root.lstat("/.git").is_err());
+        root.read_file("/version", 99).ok().map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    assert_eq!(version(&url).as_deref(), Some("3"));
+    assert_eq!(version(&format!("{url}#v1")), None);
+    assert_eq!(version(&format!("{url}?tag=v1")), None);
+    assert_eq!(version(&format!("{url}#other")).as_deref(), Some("2"));
+    assert_eq!(version(&format!("{url}#pull/7/head")).as_deref(), Some("2"));
+    assert_eq!(version(&format!("{url}#refs/heads/other")).as_deref(), Some("2"));
+    let first = origin.git(&["rev-parse", "HEAD~1"]);
+    assert_eq!(version(&format!("{url}#{first}")).as_deref(), Some("2"));
+    assert_eq!(version(&format!("{url}?branch=other&commit={}", &first[..9])).as_deref(), Some("2"));
+    let outcome = build(&f, &format!("{url}#:sub"));
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/in"), "inside");
+    let outcome = build(&f, &format!("{url}?keep-git-dir=1"));
+    assert!(f.rootfs(outcome.ok()).lstat("/.git/HEAD").is_ok());
+    // The same commit is the same layer: the time of the checkout is nobody's.
+    let layers = |outcome: &Outcome| f.config(outcome.ok()).rootfs.diff_ids;
+    let again = Fixture::new();
+    assert_eq!(layers(&build(&f, &url)), again.config(build(&again, &url).ok()).rootfs.diff_ids);
+}
+
+#[test]
+fn a_repository_may_not_lead_elsewhere() {
+    let f = Fixture::new();
+    let origin = Origin::new(&f);
+    let url = origin.url();
+    let message = |context: &str| build(&f, context).err().chain();
+    assert!(
+        message(&format!("{url}#nope")).contains("does not contain ref nope"),
+        "{}",
+        message(&format!("{url}#nope"))
+    );
+    assert!(message(&format!("{url}#:nope")).contains("no directory \"nope\""));
+    assert!(message(&format!("{url}?branch=other&commit=0123456")).contains("expected commit 0123456"));
+    assert!(message("file:///nonexistent/x").contains("git ls-remote of file:///nonexistent/x"));
+    assert!(message(&format!("{url}#--upload-pack=touch")).contains("is no name of a branch"));
+    // A link out of the repository is no directory of it; nor is a file that would name a submodule here.
+    std::os::unix::fs::symlink("/", origin.path.join("out")).unwrap();
+    origin.commit("x", "x", "link");
+    assert!(message(&format!("{url}#:out/etc")).contains("no directory"));
+    let secret = Origin { path: f.dir.path().join("secret") };
+    std::fs::create_dir(&secret.path).unwrap();
+    secret.git(&["init", "-q"]);
+    secret.commit("key", "hidden", "one");
+    origin.git(&["submodule", "--quiet", "add", &secret.url(), "module"]);
+    origin.git(&["commit", "-q", "-m", "module"]);
+    let refused = message(&url);
+    assert!(
+        refused.contains("git submodule") && refused.contains("transport 'file' not allowed"),
+        "{refused}"
+    );
+    let outcome = build(&f, &format!("{url}?submodules=0"));
+    assert!(f.rootfs(outcome.ok()).lstat("/module/key").is_err());
+}
+
+/// Ten trees that each name the next one ten times: a few hundred bytes, ten thousand million files.
+#[test]
+fn a_bomb_is_not_written() {
+    let f = Fixture::new();
+    let origin = Origin::new(&f);
+    let mut object = origin.git(&["rev-parse", "HEAD:version"]);
+    for level in 0..10 {
+        let kind = if level == 0 { "100644 blob" } else { "040000 tree" };
+        let lines: String = (0..10).map(|i| format!("{kind} {object}\tf{i}\n")).collect();
+        let mut mktree = Command::new("git");
+        mktree.arg("mktree").current_dir(&origin.path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = mktree.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        object = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap().trim().to_owned();
+    }
+    let bomb = origin.git(&["commit-tree", "-m", "bomb", &object]);
+    origin.git(&["update-ref", "refs/heads/bomb", &bomb]);
+    let message = build(&f, &format!("{}#bomb", origin.url())).err().chain();
+    assert!(message.contains("has more than 2000000 files"), "{message}");
+}
+
+/// Serves the repositories below a directory on loopback.
+struct Daemon {
+    child: Child,
+    port: u16,
+}
+
+impl Daemon {
+    fn new(directory: &Path) -> Daemon {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("git");
+        command.args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"]);
+        command.arg(format!("--port={port}")).arg(format!("--base-path={}", directory.display()));
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").stderr(Stdio::null());
+        let child = command.arg(directory).spawn().unwrap();
+        let daemon = Daemon { child, port };
+        let until = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "git daemon listens");
+            std::thread::yield_now();
+        }
+        daemon
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It serves from a child: both hear that they are to end.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn repositories_are_added() {
+    let f = Fixture::new();
+    let origin = Origin::new(&f);
+    let daemon = Daemon::new(f.dir.path());
+    let url = format!("git://127.0.0.1:{}/origin.git", daemon.port);
+    let file = format!("FROM scratch\nADD {url}#other /src\nADD --keep-git-dir=true {url}#v1:sub /sub/\n");
+    let outcome = f.build(&file);
+    let root = f.rootfs(outcome.ok());
+    assert_eq!(text(&root, "/src/version"), "2");
+    assert_eq!(text(&root, "/sub/in"), "inside");
+    assert!(root.lstat("/src/.git").is_err());
+    assert_eq!(f.build(&file).ok().ran, 0, "nothing changed");
+    origin.git(&["checkout", "-q", "other"]);
+    origin.commit("version", "2b", "more");
+    let outcome = f.build(&file);
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/src/version"), "2b");
+    assert!(outcome.reasons().iter().any(|reason| reason.contains(&url)), "{:?}", outcome.reasons());
+    let head = origin.git(&["rev-parse", "HEAD"]);
+    f.build(&format!("FROM scratch\nADD --checksum={head} {url}#other /\n")).ok();
+    let wrong = f.build(&format!("FROM scratch\nADD --checksum=0123456789 {url}#other /\n"));
+    assert!(wrong.err().chain().contains("expected commit 0123456789"));
+    // By name as a further context.
+    let outcome = f.build_with("FROM scratch\nCOPY --from=repo version /\n", |r| {
+        r.named_contexts.insert("repo".into(), NamedContext::Remote(format!("{url}#main")));
+    });
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/version"), "3");
+}
+
+/// A server that counts what it sent, and knows what it has.
+fn server(content: &[u8]) -> (builder::Fetch, Arc<Mutex<(u32, u32)>>) {
+    let counts = Arc::new(Mutex::new((0, 0)));
+    let (content, seen) = (content.to_vec(), Arc::clone(&counts));
+    let fetch = move |request: &FetchRequest<'_>| {
+        let unchanged = request.etag == Some("\"v1\"");
+        let mut seen = seen.lock().unwrap();
+        if unchanged {
+            seen.1 += 1;
+        } else {
+            seen.0 += 1;
+        }
+        let body = if unchanged { Vec::new() } else { content.clone() };
+        Ok(Fetched {
+            unchanged,
+            body: Box::new(Cursor::new(body)),
+            file_name: None,
+            modified: Some(1_000_000_000),
+            etag: Some("\"v1\"".into()),
+            last_modified: None,
+        })
+    };
+    (Arc::new(fetch), counts)
+}
+
+#[test]
+fn urls_are_asked_for_changes() {
+    let f = Fixture::new();
+    let (fetch, counts) = server(b"tool");
+    let mut env = f.env();
+    env.fetch = Some(fetch);
+    let file = "FROM scratch\nADD http://h/tool /\n";
+    f.build_in(&env, file, |_| {}).ok();
+    assert_eq!(f.build_in(&env, file, |_| {}).ok().ran, 0);
+    assert_eq!(*counts.lock().unwrap(), (1, 1), "one transfer, one question");
+    // Another step needs the bytes that the server did not send.
+    let outcome = f.build_in(&env, "FROM scratch\nADD --chmod=700 http://h/tool /t\n", |_| {});
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/t"), "tool");
+    assert_eq!(*counts.lock().unwrap(), (2, 2));
+    // With a checksum nobody needs to be asked.
+    let digest = oci::Digest::sha256(b"tool");
+    let file = format!("FROM scratch\nADD --checksum={digest} http://h/tool /c\n");
+    f.build_in(&env, &file, |_| {}).ok();
+    f.build_in(&env, &file, |_| {}).ok();
+    assert_eq!(*counts.lock().unwrap(), (3, 2));
+}
+
+#[test]
+fn archives_and_dockerfiles_by_url() {
+    let f = Fixture::new();
+    let mut packer = archive::Packer::new(Vec::new());
+    for (name, content) in [("Dockerfile", "FROM scratch\nCOPY a /a\n"), ("a", "from afar")] {
+        let entry = archive::Entry::file(name, 0o644, content.len() as u64);
+        packer.append_bytes(&entry, content.as_bytes()).unwrap();
+    }
+    let tar = packer.finish().unwrap();
+    let with = |bytes: &[u8]| {
+        let mut env = f.env();
+        env.fetch = Some(server(bytes).0);
+        env
+    };
+    let build = |env: &builder::Env| {
+        let request = Request { network: NetMode::None, ..Request::default() };
+        builder::build(env, Context::Remote("https://h/x".into()), &request, &mut |_| {})
+    };
+    for compression in [archive::Compression::None, archive::Compression::Gzip, archive::Compression::Zstd] {
+        let mut compressor = archive::compress(compression, None, Vec::new()).unwrap();
+        compressor.write_all(&tar).unwrap();
+        let built = build(&with(&compressor.finish().unwrap())).unwrap();
+        assert_eq!(text(&f.rootfs(&built), "/a"), "from afar");
+        // The same archive is unpacked by ADD, if that is asked for.
+        let mut compressor = archive::compress(compression, None, Vec::new()).unwrap();
+        compressor.write_all(&tar).unwrap();
+        let env = with(&compressor.finish().unwrap());
+        let outcome = f.build_in(&env, "FROM scratch\nADD --unpack=true http://h/x.tar /u/\n", |_| {});
+        assert_eq!(text(&f.rootfs(outcome.ok()), "/u/a"), "from afar");
+    }
+    let built = build(&with(b"FROM base\nRUN echo hi >/hi\n")).unwrap();
+    assert_eq!(text(&f.rootfs(&built), "/hi"), "hi\n");
+    assert!(matches!(build(&with(b"\x1f\x8bgarbage")).unwrap_err(), Error::Dockerfile { .. }));
+}

@@ -1,0 +1,88 @@
+//! A file of any web server, by its address: no registry, no credentials.
+
+use crate::client::Client;
+use crate::error::{Error, Problem};
+use crate::exchange::{self, transport_error};
+use crate::redirect;
+use bytes::Bytes;
+use reqwest::header::{CONTENT_DISPOSITION, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
+use reqwest::{Response, StatusCode, Url};
+
+const REDIRECTS: usize = 10;
+/// How much of an error page is read.
+const PAGE: u64 = 64 << 10;
+
+/// What a server answered.
+pub struct Download {
+    response: Response,
+}
+
+impl Client {
+    /// Asks for a file. With the marks of an earlier answer the server may say that it is the same.
+    pub async fn download(
+        &self,
+        address: &str,
+        etag: Option<&str>,
+        last_modified: Option<&str>,
+    ) -> Result<Download, Error> {
+        let bad = |problem| Error::Protocol { url: address.to_owned(), problem };
+        let mut url = Url::parse(address).map_err(|_| bad(Problem::BadRedirect))?;
+        for _ in 0..=REDIRECTS {
+            let mut request = self.transport().http(&url)?.get(url.clone());
+            if let Some(etag) = etag {
+                request = request.header(IF_NONE_MATCH, etag);
+            }
+            if let Some(time) = last_modified {
+                request = request.header(IF_MODIFIED_SINCE, time);
+            }
+            let response = request.send().await.map_err(|error| transport_error(&url, error))?;
+            let status = response.status();
+            if status.is_success() || status == StatusCode::NOT_MODIFIED {
+                return Ok(Download { response });
+            }
+            if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                let shown = exchange::shown(&url);
+                let body = exchange::body(response, &shown, PAGE).await.unwrap_or_default();
+                return Err(exchange::unexpected(&shown, status, &body));
+            }
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            url = redirect::target(&url, location).map_err(bad)?;
+        }
+        Err(bad(Problem::TooManyRedirects(REDIRECTS)))
+    }
+}
+
+impl Download {
+    /// The server says that the file is the one that the marks belong to; it has no bytes.
+    pub fn unchanged(&self) -> bool {
+        self.response.status() == StatusCode::NOT_MODIFIED
+    }
+
+    /// `ETag`.
+    pub fn etag(&self) -> Option<&str> {
+        exchange::header(self.response.headers(), ETAG.as_str())
+    }
+
+    /// `Last-Modified`.
+    pub fn last_modified(&self) -> Option<&str> {
+        exchange::header(self.response.headers(), LAST_MODIFIED.as_str())
+    }
+
+    /// The name that the server gives the file.
+    pub fn file_name(&self) -> Option<String> {
+        let header = exchange::header(self.response.headers(), CONTENT_DISPOSITION.as_str())?;
+        let value = header.split(';').find_map(|part| {
+            let (key, value) = part.trim().split_once('=')?;
+            key.eq_ignore_ascii_case("filename").then_some(value.trim())
+        })?;
+        let name = value.trim_matches('"');
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
+    /// The next bytes; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let shown = exchange::shown(self.response.url());
+        let broken = |source: reqwest::Error| Error::Transport { url: shown, source: source.without_url() };
+        self.response.chunk().await.map_err(broken)
+    }
+}
