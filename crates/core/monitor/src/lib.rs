@@ -46,7 +46,7 @@ mod detach;
 pub mod event;
 mod health;
 pub mod init;
-mod log;
+pub mod log;
 mod place;
 pub mod protocol;
 mod restart;

@@ -5,7 +5,7 @@
 //! characters, unlike Docker, which cuts through them). What is not UTF-8 becomes U+FFFD. The time is when the piece was read.
 //!
 //! A file that has reached `max_size` is renamed to `.1`, the one before to `.2`, and so on up to `max_file` files. A record is
-//! never split over two files. A reader that follows sees the inode change.
+//! never split over two files. A reader that follows sees the inode change, and by the files' [`sequence`] what it has missed.
 
 mod json;
 mod rotate;
@@ -22,6 +22,8 @@ use crate::stdcopy::Stream;
 /// The longest text of one record in bytes.
 const LONGEST: usize = 16 * 1024;
 
+pub use rotate::sequence;
+
 /// An open log.
 #[derive(Debug)]
 pub struct Log {
@@ -30,6 +32,8 @@ pub struct Log {
     size: u64,
     max_size: u64,
     max_file: u32,
+    /// How many files were begun before the current one.
+    sequence: u64,
     /// `"attrs":{…},` or nothing.
     attrs: String,
     /// The beginnings of lines whose end has not come yet, of standard output and standard error.
@@ -57,6 +61,7 @@ impl Log {
         };
         Ok(Log {
             path: path.to_owned(),
+            sequence: if config.max_size > 0 { sequence(&file) } else { 0 },
             file,
             size,
             max_size: config.max_size,
@@ -111,7 +116,8 @@ impl Log {
     fn record(&mut self, stream: Stream, text: &[u8], now: Timestamp) -> io::Result<()> {
         if self.max_size > 0 && self.size + self.buffer.len() as u64 >= self.max_size {
             self.flush()?;
-            self.file = rotate::rotate(&self.path, self.max_file)?;
+            self.file = rotate::rotate(&self.path, self.max_file, self.sequence + 1)?;
+            self.sequence += 1;
             self.size = 0;
         }
         self.buffer.extend_from_slice(b"{\"log\":");
@@ -269,12 +275,17 @@ mod tests {
     }
 
     #[test]
-    fn a_single_file_is_truncated() {
+    fn a_single_file_is_replaced_and_never_emptied() {
         let fixture = Fixture::new();
         let mut log = fixture.open(200, 1);
+        let first = File::open(fixture.path()).unwrap();
         for n in 0..40 {
             log.write(Stream::Stdout, format!("line {n}\n").as_bytes(), now()).unwrap();
         }
+        assert!(first.metadata().unwrap().len() >= 200);
+        assert_eq!(sequence(&first), 0);
+        assert_eq!(sequence(File::open(fixture.path()).unwrap()), log.sequence);
+        assert_eq!(fixture.open(200, 1).sequence, log.sequence);
         assert_eq!(fs::read_dir(fixture.dir.path()).unwrap().count(), 1);
         assert!(fs::metadata(fixture.path()).unwrap().len() < 300);
     }

@@ -3,13 +3,14 @@
 //! Files, all in the container's directory: `log` is written now, `log.1` is the one before, `log.2` older. Each
 //! line is one JSON object `{"log":"text\n","stream":"stdout","time":"RFC 3339 with nanoseconds"}`, as Docker's
 //! `json-file` driver writes it; `attrs` may follow. A line that does not parse (torn by a crash) is skipped. Only
-//! whole lines are read: the bytes after the last newline belong to a writer that has not finished. A file that is kept
-//! alone is truncated in place when it is full; a cursor that finds less than it has read begins anew.
+//! whole lines are read: the bytes after the last newline belong to a writer that has not finished. A full file gives way to
+//! a new one; a cursor reads the one that it has open to its end, wherever that went, and then says what it has missed
+//! ([`Item::Lost`]) if the next one is gone already. A file that somebody emptied is read from its new beginning.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -31,6 +32,17 @@ pub struct Entry {
     pub attrs: BTreeMap<String, String>,
 }
 
+/// What a cursor comes to.
+#[derive(Debug, PartialEq)]
+pub enum Item {
+    Entry(Entry),
+    /// So many files were full and removed before they could be read.
+    Lost(u64),
+}
+
+/// How often the files are listed again because they change meanwhile.
+const LISTINGS: usize = 16;
+
 /// A cursor over a container's log files.
 pub struct Cursor {
     dir: PathBuf,
@@ -40,18 +52,53 @@ pub struct Cursor {
 struct Open {
     reader: BufReader<File>,
     inode: u64,
+    /// How many files of this log were begun before.
+    sequence: u64,
     partial: Vec<u8>,
     /// How far the file has been read.
     offset: u64,
 }
 
-/// The existing log files of `dir`, oldest first.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        (1..).map(|n| dir.join(format!("log.{n}"))).take_while(|p| p.exists()).collect();
-    found.reverse();
-    found.push(dir.join("log"));
-    found
+/// The log files of `dir` with their inodes, oldest first, as they stand together at one moment: a writer that moves them on
+/// meanwhile would hide one.
+fn files(dir: &Path) -> std::io::Result<Vec<File>> {
+    let mut opened = Vec::new();
+    for _ in 0..LISTINGS {
+        let before = listing(dir)?;
+        opened.clear();
+        for (number, _) in &before {
+            match File::open(dir.join(name(*number))) {
+                Ok(file) => opened.push(file),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if opened.len() == before.len() && listing(dir)? == before {
+            break;
+        }
+    }
+    Ok(opened)
+}
+
+fn name(number: u32) -> String {
+    if number == 0 { "log".to_owned() } else { format!("log.{number}") }
+}
+
+/// The numbers and inodes of the log files of `dir`, oldest first.
+fn listing(dir: &Path) -> std::io::Result<Vec<(u32, u64)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        let number = match file_name.to_str().and_then(|name| name.strip_prefix("log")) {
+            Some("") => Some(0),
+            Some(suffix) => suffix.strip_prefix('.').and_then(|number| number.parse().ok()),
+            None => None,
+        };
+        found.extend(number.map(|number: u32| (number, entry.ino())));
+    }
+    found.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+    Ok(found)
 }
 
 impl Cursor {
@@ -61,12 +108,7 @@ impl Cursor {
         let Some(mut wanted) = tail else {
             return Ok(cursor);
         };
-        for path in files(dir).into_iter().rev() {
-            let mut file = match File::open(&path) {
-                Ok(f) => f,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e),
-            };
+        for mut file in files(dir)?.into_iter().rev() {
             let (offset, lines) = seek_back(&mut file, wanted)?;
             wanted -= lines.min(wanted);
             file.seek(SeekFrom::Start(offset))?;
@@ -78,67 +120,61 @@ impl Cursor {
         Ok(cursor)
     }
 
-    /// The next record; `None` at the end of what is written so far (more may come later).
-    pub fn next(&mut self) -> std::io::Result<Option<Entry>> {
-        loop {
-            if self.current.is_none() {
-                let first = files(&self.dir).into_iter().find(|p| p.exists());
-                let Some(path) = first else { return Ok(None) };
-                match File::open(path) {
-                    Ok(file) => self.current = Some(Open::new(file)?),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    Err(e) => return Err(e),
-                }
-            }
-            let Some(open) = self.current.as_mut() else { return Ok(None) };
-            while let Some(line) = open.line()? {
-                if let Ok(entry) = serde_json::from_slice::<Entry>(&line) {
-                    return Ok(Some(entry));
-                }
-            }
-            // The writer may have filled and rotated this file after our last read, so read once more after
-            // learning that there is a newer one.
-            let Some(newer) = self.newer()? else { return Ok(None) };
-            if let Some(open) = self.current.as_mut()
-                && let Some(line) = open.line()?
-            {
-                if let Ok(entry) = serde_json::from_slice::<Entry>(&line) {
-                    return Ok(Some(entry));
-                }
-                continue;
-            }
-            self.current = Some(Open::new(newer)?);
+    /// What comes next; `None` at the end of what is written so far (more may come later).
+    pub fn next(&mut self) -> std::io::Result<Option<Item>> {
+        if self.current.is_none() {
+            let Some(oldest) = files(&self.dir)?.into_iter().next() else { return Ok(None) };
+            self.current = Some(Open::new(oldest)?);
         }
+        while let Some(open) = self.current.as_mut() {
+            if let Some(entry) = open.entry()? {
+                return Ok(Some(Item::Entry(entry)));
+            }
+            let Some(newer) = newer(&self.dir, open.inode)? else { break };
+            // The writer may have gone on with this file after our last read: now that there is a newer one, it does not.
+            if let Some(entry) = open.entry()? {
+                return Ok(Some(Item::Entry(entry)));
+            }
+            let newer = Open::new(newer)?;
+            let lost = newer.sequence.saturating_sub(open.sequence + 1);
+            self.current = Some(newer);
+            if lost > 0 {
+                return Ok(Some(Item::Lost(lost)));
+            }
+        }
+        Ok(None)
     }
+}
 
-    /// The file that follows the current one, if the current one has been rotated away.
-    fn newer(&self) -> std::io::Result<Option<File>> {
-        let Some(open) = &self.current else { return Ok(None) };
-        let mut opened = Vec::new();
-        for path in files(&self.dir) {
-            match File::open(&path) {
-                Ok(f) => {
-                    let inode = f.metadata()?.ino();
-                    opened.push((inode, f));
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
-            }
+/// The file that follows the one with this inode, if that has been moved on.
+fn newer(dir: &Path, inode: u64) -> std::io::Result<Option<File>> {
+    let mut files = files(dir)?;
+    let mut after = 0;
+    for (at, file) in files.iter().enumerate() {
+        if file.metadata()?.ino() == inode {
+            after = at + 1;
         }
-        let after = match opened.iter().rposition(|(inode, _)| *inode == open.inode) {
-            Some(at) => at + 1,
-            // Ours was rotated out of existence: all that is left is newer.
-            None => 0,
-        };
-        Ok(opened.into_iter().nth(after).map(|(_, f)| f))
     }
+    // If ours was removed, all that is left is newer.
+    Ok((after < files.len()).then(|| files.swap_remove(after)))
 }
 
 impl Open {
     fn new(mut file: File) -> std::io::Result<Open> {
-        let inode = file.metadata()?.ino();
+        let (inode, sequence) = (file.metadata()?.ino(), monitor::log::sequence(&file));
         let offset = file.stream_position()?;
-        Ok(Open { reader: BufReader::with_capacity(64 << 10, file), inode, partial: Vec::new(), offset })
+        let reader = BufReader::with_capacity(64 << 10, file);
+        Ok(Open { reader, inode, sequence, partial: Vec::new(), offset })
+    }
+
+    /// The next whole record.
+    fn entry(&mut self) -> std::io::Result<Option<Entry>> {
+        while let Some(line) = self.line()? {
+            if let Ok(entry) = serde_json::from_slice(&line) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
     }
 
     /// The next whole line without its newline.
@@ -196,8 +232,11 @@ mod tests {
 
     fn all(cursor: &mut Cursor) -> Vec<String> {
         let mut texts = Vec::new();
-        while let Some(e) = cursor.next().unwrap() {
-            texts.push(e.log.trim_end().to_owned());
+        while let Some(item) = cursor.next().unwrap() {
+            match item {
+                Item::Entry(entry) => texts.push(entry.log.trim_end().to_owned()),
+                Item::Lost(files) => texts.push(format!("lost {files}")),
+            }
         }
         texts
     }
@@ -262,5 +301,59 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("log"), format!("{{\"log\":\n{}", line("ok"))).unwrap();
         assert_eq!(all(&mut Cursor::new(dir.path(), None).unwrap()), ["ok"]);
+    }
+
+    #[test]
+    fn what_went_before_it_was_read_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = writer(dir.path(), 2);
+        let mut write = |text: &str| {
+            log.write(monitor::stdcopy::Stream::Stdout, format!("{text}\n").as_bytes(), Timestamp::now())
+                .unwrap();
+        };
+        write("a");
+        let mut cursor = Cursor::new(dir.path(), None).unwrap();
+        assert_eq!(all(&mut cursor), ["a"]);
+        ["b", "c"].into_iter().for_each(&mut write);
+        assert_eq!(all(&mut cursor), ["b", "c"]);
+        ["d", "e", "f", "g"].into_iter().for_each(&mut write);
+        assert_eq!(all(&mut cursor), ["lost 2", "f", "g"]);
+    }
+
+    /// A file is full with each record.
+    fn writer(dir: &Path, max_file: u32) -> monitor::log::Log {
+        let config = monitor::LogConfig { max_size: 1, max_file, ..monitor::LogConfig::default() };
+        monitor::log::Log::open(&dir.join("log"), &config).unwrap()
+    }
+
+    #[test]
+    fn a_follower_of_a_hurried_writer_misses_nothing_unsaid() {
+        const LINES: u64 = 500;
+        for max_file in 1..=3 {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = writer(dir.path(), max_file);
+            let mut cursor = Cursor::new(dir.path(), None).unwrap();
+            let write = move || {
+                for n in 1..=LINES {
+                    let line = format!("{n}\n");
+                    log.write(monitor::stdcopy::Stream::Stdout, line.as_bytes(), Timestamp::now()).unwrap();
+                }
+            };
+            let writer = std::thread::spawn(write);
+            let (mut expected, started) = (None, std::time::Instant::now());
+            while expected != Some(LINES + 1) {
+                match cursor.next().unwrap() {
+                    Some(Item::Entry(entry)) => {
+                        let n: u64 = entry.log.trim_end().parse().unwrap();
+                        assert_eq!(n, expected.unwrap_or(n), "of {max_file} files");
+                        expected = Some(n + 1);
+                    }
+                    // Each file holds one line.
+                    Some(Item::Lost(files)) => expected = expected.map(|n| n + files),
+                    None => assert!(started.elapsed().as_secs() < 60, "after {expected:?} nothing comes"),
+                }
+            }
+            writer.join().unwrap();
+        }
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
-use super::logfile::{Cursor, Entry};
+use super::logfile::{Cursor, Entry, Item};
 use super::record;
 use crate::Engine;
 use crate::error::{Context, Error, Result};
@@ -167,8 +167,15 @@ fn portion(cursor: &mut Cursor, wanted: &Wanted) -> std::io::Result<Portion> {
     let mut bytes = BytesMut::new();
     let mut read = 0;
     while read < BATCH {
-        let Some(entry) = cursor.next()? else { break };
+        let Some(item) = cursor.next()? else { break };
         read += 1;
+        let entry = match item {
+            Item::Entry(entry) => entry,
+            Item::Lost(files) => {
+                lost(files, wanted, &mut bytes);
+                continue;
+            }
+        };
         if wanted.until.is_some_and(|until| entry.time > until) {
             return Ok(Portion { bytes: bytes.freeze(), read, over: true });
         }
@@ -182,6 +189,20 @@ fn portion(cursor: &mut Cursor, wanted: &Wanted) -> std::io::Result<Portion> {
 fn is_wanted(entry: &Entry, wanted: &Wanted) -> bool {
     let stream = if entry.stream == "stderr" { wanted.stderr } else { wanted.stdout };
     stream && wanted.since.is_none_or(|since| entry.time >= since)
+}
+
+/// Says what a reader of this log does not get, where it would stand: in between the container's own words, as its end is not
+/// known to be near and an error would end it.
+fn lost(files: u64, wanted: &Wanted, out: &mut BytesMut) {
+    let plural = if files == 1 { "file" } else { "files" };
+    let end = if wanted.tty { "\r\n" } else { "\n" };
+    let text = format!(
+        "dhow: {files} log {plural} went before being read here: raise --log-opt max-size or max-file{end}"
+    );
+    if !wanted.tty {
+        out.put_slice(&stdcopy::header(Stream::Stderr, text.len()));
+    }
+    out.put_slice(text.as_bytes());
 }
 
 fn render(entry: &Entry, wanted: &Wanted, out: &mut BytesMut) {
