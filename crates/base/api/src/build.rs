@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oci::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::Ulimit;
@@ -89,6 +90,40 @@ pub struct BuildExtras {
     /// Reads trailing comments as Docker does.
     #[serde(skip_serializing_if = "zero")]
     pub strict: bool,
+    /// How many steps run at once at most; 0 leaves it to the builder.
+    #[serde(skip_serializing_if = "zero")]
+    pub jobs: u32,
+    /// `--ssh`: id to the socket of an agent on the machine that client and server share.
+    #[serde(skip_serializing_if = "zero")]
+    pub ssh: BTreeMap<String, String>,
+    /// What the result shall look like.
+    #[serde(skip_serializing_if = "zero")]
+    pub export: ExportOptions,
+}
+
+/// How images are written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExportOptions {
+    /// `gzip` or `zstd`; empty leaves layers uncompressed until somebody wants them.
+    #[serde(skip_serializing_if = "zero")]
+    pub compression: String,
+    #[serde(skip_serializing_if = "zero")]
+    pub compression_level: Option<u32>,
+    /// Layers of base images are compressed anew too.
+    #[serde(skip_serializing_if = "zero")]
+    pub force_compression: bool,
+    /// Docker's media types instead of OCI's.
+    #[serde(skip_serializing_if = "zero")]
+    pub docker_media_types: bool,
+    /// `[types:]key=value` as for `--annotation`.
+    #[serde(skip_serializing_if = "zero")]
+    pub annotations: Vec<String>,
+    /// `min` or `max`; empty for none.
+    #[serde(skip_serializing_if = "zero")]
+    pub provenance: String,
+    #[serde(skip_serializing_if = "zero")]
+    pub sbom: bool,
 }
 
 /// A Dockerfile and what to call it in messages.
@@ -126,6 +161,33 @@ document! {
     pub struct BuildResult {
         #[serde(rename = "ID")]
         pub id: String,
+        /// Only for those who asked for native events.
+        #[serde(skip_serializing_if = "zero")]
+        pub details: Option<BuildDetails>,
+    }
+}
+
+document! {
+    /// What became of a build.
+    pub struct BuildDetails {
+        /// The manifest, or the index of several.
+        pub target: Option<Descriptor>,
+        pub images: Vec<BuiltImage>,
+    }
+}
+
+document! {
+    /// One platform's image.
+    pub struct BuiltImage {
+        #[serde(rename = "ID")]
+        pub id: String,
+        pub manifest: Option<Descriptor>,
+        pub platform: String,
+        /// It was not here before.
+        pub new: bool,
+        /// A SLSA predicate, if it was asked for.
+        #[serde(skip_serializing_if = "zero")]
+        pub provenance: Option<serde_json::Value>,
     }
 }
 

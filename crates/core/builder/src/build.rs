@@ -8,7 +8,7 @@ use crate::graph::Graph;
 use crate::lower::{self, ImageKey, Inputs, Lowered};
 use crate::progress::Progress;
 use crate::request::{
-    Built, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
+    Built, BuiltImage, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
 };
 use crate::session::{ContextTree, Output, Session, SourceFile, io_error};
 use crate::solve::{self, Once};
@@ -21,6 +21,7 @@ use oci::Platform;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use store::Lease;
 use sys::root::Root;
 
 /// Builds an image.
@@ -34,50 +35,180 @@ pub fn build(
     let lease =
         env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
     let opener = Opener { env, request, lease: &lease, progress: &progress };
+    let remote = match &context {
+        Context::Remote(address) => Some(address.clone()),
+        _ => None,
+    };
     let root = opener.main(context)?;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
-    let options = dockerfile::Options { strict: request.strict };
+    let options = dockerfile::Options { strict: request.strict, ..Default::default() };
     let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
     let ignore = read_ignore(&root, &request.dockerfile, &progress)?;
     let context = ContextTree { root, ignore };
     let named = opener.named()?;
-    let (graph, images) = lower_all(env, request, &parsed, &file, &progress)?;
-    tell_warnings(&progress, request, &file, &parsed, &context.ignore, &graph, &images)?;
-    let session = Session {
+    let began = step::timestamp();
+    let facts = export::Facts {
+        remote: remote.as_deref(),
+        dockerfile: &file.name,
+        text: &file.text,
+        began: &began,
+        id: lease.id(),
+    };
+    let host = [Platform::host()];
+    let platforms = if request.platforms.is_empty() { &host[..] } else { &request.platforms };
+    let mut lowered = Vec::with_capacity(platforms.len());
+    for platform in platforms {
+        let platform = platform.normalized();
+        let (graph, images) = lower_all(env, request, &platform, &parsed, &file, &progress)?;
+        lowered.push((platform, graph, images));
+    }
+    let job = Job {
         env,
         request,
         lease: &lease,
-        graph: &graph,
-        images: &images,
-        context: &context,
-        named: &named,
         progress: &progress,
         file: &file,
-        once: Once::default(),
-        snapshots: Once::default(),
-        indices: Indices::default(),
-        aborted: AtomicBool::new(false),
-        ran: AtomicU64::new(0),
-        cached: AtomicU64::new(0),
+        parsed: &parsed,
+        context: &context,
+        named: &named,
+        facts: &facts,
     };
-    let outputs = solve_all(&session);
-    session.keep_indices();
-    let outputs = outputs?;
-    let step = progress.step("exporting to image", "", "");
-    let put = export::export(&session, &outputs).inspect_err(|e| step.failed(e.chain()))?;
-    step.log(Stream::Stderr, format!("writing image {}\n", put.image.id));
-    for tag in &request.tags {
-        step.log(Stream::Stderr, format!("naming to {tag}\n"));
+    let mut parts = Vec::with_capacity(lowered.len());
+    for (platform, graph, images) in &lowered {
+        parts.push(job.platform(platform, graph, images)?);
     }
-    step.done();
-    Ok(Built {
-        image_id: put.image.id.clone(),
-        manifest: put.image.digest.clone(),
-        platform: put.image.config.platform(),
-        tags: request.tags.clone(),
-        ran: session.ran.load(Ordering::Relaxed),
-        cached: session.cached.load(Ordering::Relaxed),
-    })
+    job.publish(parts)
+}
+
+/// What the builds for several platforms share.
+struct Job<'a> {
+    env: &'a Env,
+    request: &'a Request,
+    lease: &'a Lease,
+    progress: &'a Progress<'a>,
+    file: &'a SourceFile,
+    parsed: &'a Dockerfile,
+    context: &'a ContextTree,
+    named: &'a BTreeMap<String, ContextTree>,
+    facts: &'a export::Facts<'a>,
+}
+
+/// The image for one platform.
+struct Part {
+    made: export::Made,
+    ran: u64,
+    cached: u64,
+}
+
+impl<'a> Job<'a> {
+    /// Solves and writes the image for one platform.
+    fn platform(&self, platform: &Platform, graph: &'a Graph, images: &'a [Image]) -> Result<Part, Error> {
+        let Job { env, request, lease, progress, file, context, named, .. } = *self;
+        self.tell_warnings(platform, graph, images)?;
+        let session = Session {
+            env,
+            request,
+            lease,
+            graph,
+            images,
+            context,
+            named,
+            progress,
+            file,
+            once: Once::default(),
+            snapshots: Once::default(),
+            indices: Indices::default(),
+            aborted: AtomicBool::new(false),
+            ran: AtomicU64::new(0),
+            cached: AtomicU64::new(0),
+        };
+        let outputs = solve_all(&session);
+        session.keep_indices();
+        let made = export::image(&session, &outputs?, self.facts)?;
+        Ok(Part {
+            made,
+            ran: session.ran.load(Ordering::Relaxed),
+            cached: session.cached.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Sends the warnings; with `# check=error=true` they end the build.
+    fn tell_warnings(&self, platform: &Platform, graph: &Graph, images: &[Image]) -> Result<(), Error> {
+        let Job { request, progress, file, parsed, .. } = *self;
+        let ignore = &self.context.ignore;
+        let settings = dockerfile::check::settings(parsed, &request.build_args)
+            .map_err(|message| Error::Checks { message: format!("failed to parse check options: {message}") })?;
+        let config = |reference: &str, platform: &Platform| {
+            let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
+            let used = graph.images.iter().position(|u| same(&u))?;
+            images.get(used).map(|image| image.config.clone())
+        };
+        let warnings = dockerfile::check::check(
+            parsed,
+            &Surroundings {
+                build_args: &request.build_args,
+                target: request.target.as_deref(),
+                platform,
+                build_platform: &Platform::host(),
+                image: &config,
+                ignore: Some(ignore),
+                stages: Some(&graph.stages),
+            },
+        );
+        for warning in &warnings {
+            progress.send(Event::Warning {
+                rule: warning.rule.clone(),
+                message: warning.message.clone(),
+                file: file.name.clone(),
+                span: warning.span,
+                help: warning.help.clone(),
+                excerpt: file.place(warning.span).excerpt,
+            });
+        }
+        match dockerfile::check::violation(&warnings).filter(|_| settings.error) {
+            Some(message) => Err(Error::Checks { message }),
+            None => Ok(()),
+        }
+    }
+
+    /// Records the images and names them.
+    fn publish(&self, parts: Vec<Part>) -> Result<Built, Error> {
+        let (ran, cached) = (parts.iter().map(|p| p.ran).sum(), parts.iter().map(|p| p.cached).sum());
+        let made: Vec<export::Made> = parts.into_iter().map(|part| part.made).collect();
+        let step = self.progress.step("exporting to image", "", "");
+        let published = export::publish(self.env, self.lease, self.request, &made);
+        let published = published.inspect_err(|e| step.failed(e.chain()))?;
+        let members: Vec<BuiltImage> = made
+            .into_iter()
+            .zip(&published.images)
+            .map(|(made, put)| BuiltImage {
+                image_id: put.image.id.clone(),
+                manifest: made.manifest,
+                platform: made.platform,
+                is_new: put.new,
+                provenance: made.provenance,
+            })
+            .collect();
+        for member in &members {
+            step.log(Stream::Stderr, format!("writing image {}\n", member.image_id));
+        }
+        for tag in &self.request.tags {
+            step.log(Stream::Stderr, format!("naming to {tag}\n"));
+        }
+        step.done();
+        // The one that this machine can run stands for all.
+        let best = Platform::host().best(members.iter().map(|m| Some(&m.platform))).unwrap_or(0);
+        Ok(Built {
+            image_id: members[best].image_id.clone(),
+            manifest: members[best].manifest.digest.clone(),
+            platform: members[best].platform.clone(),
+            tags: self.request.tags.clone(),
+            target: published.target,
+            images: members,
+            ran,
+            cached,
+        })
+    }
 }
 
 fn read_dockerfile(
@@ -138,12 +269,12 @@ fn read_ignore(root: &Root, source: &DockerfileSource, progress: &Progress<'_>) 
 fn lower_all(
     env: &Env,
     request: &Request,
+    platform: &Platform,
     parsed: &Dockerfile,
     file: &SourceFile,
     progress: &Progress<'_>,
 ) -> Result<(Graph, Vec<Image>), Error> {
     let build_platform = Platform::host();
-    let platform = request.platform.clone().unwrap_or_else(Platform::host).normalized();
     let contexts = request
         .named_contexts
         .iter()
@@ -162,7 +293,7 @@ fn lower_all(
             file: parsed,
             build_args: &request.build_args,
             target: request.target.as_deref(),
-            platform: &platform,
+            platform,
             build_platform: &build_platform,
             images: &configs,
             contexts: &contexts,
@@ -234,52 +365,6 @@ fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
     }
 }
 
-/// Sends the warnings; with `# check=error=true` they end the build.
-fn tell_warnings(
-    progress: &Progress<'_>,
-    request: &Request,
-    file: &SourceFile,
-    parsed: &Dockerfile,
-    ignore: &Ignore,
-    graph: &Graph,
-    images: &[Image],
-) -> Result<(), Error> {
-    let settings = dockerfile::check::settings(parsed, &request.build_args)
-        .map_err(|message| Error::Checks { message: format!("failed to parse check options: {message}") })?;
-    let platform = request.platform.clone().unwrap_or_else(Platform::host).normalized();
-    let config = |reference: &str, platform: &Platform| {
-        let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
-        let used = graph.images.iter().position(|u| same(&u))?;
-        images.get(used).map(|image| image.config.clone())
-    };
-    let warnings = dockerfile::check::check(
-        parsed,
-        &Surroundings {
-            build_args: &request.build_args,
-            target: request.target.as_deref(),
-            platform: &platform,
-            build_platform: &Platform::host(),
-            image: &config,
-            ignore: Some(ignore),
-            stages: Some(&graph.stages),
-        },
-    );
-    for warning in &warnings {
-        progress.send(Event::Warning {
-            rule: warning.rule.clone(),
-            message: warning.message.clone(),
-            file: file.name.clone(),
-            span: warning.span,
-            help: warning.help.clone(),
-            excerpt: file.place(warning.span).excerpt,
-        });
-    }
-    match dockerfile::check::violation(&warnings).filter(|_| settings.error) {
-        Some(message) => Err(Error::Checks { message }),
-        None => Ok(()),
-    }
-}
-
 /// Runs the graph: base images are nodes too.
 fn solve_all(session: &Session<'_>) -> Result<Vec<Output>, Error> {
     let graph = session.graph;
@@ -287,7 +372,8 @@ fn solve_all(session: &Session<'_>) -> Result<Vec<Output>, Error> {
     let mut needs: Vec<Vec<usize>> = vec![Vec::new(); images];
     needs.extend(graph.ops.iter().map(|op| step::needs(session, op)));
     let workers = match session.env.workers {
-        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        // Many steps wait more than they work: for the network, for a lock, for a disk.
+        0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).max(16),
         n => n,
     };
     let abort = || session.aborted.store(true, Ordering::SeqCst);

@@ -31,8 +31,9 @@ mod users;
 pub use build::build;
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
+pub use export::options::{Annotation, Level, Options as Export, Provenance};
 pub use request::{
-    Built, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched, Image, ImageRequest, Images, Limits,
+    Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched, Image, ImageRequest, Images, Limits,
     NamedContext, NetHandle, NetMode, Networks, Request,
 };
 pub use source::git_url::is_git;

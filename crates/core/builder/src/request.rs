@@ -1,7 +1,8 @@
 //! What a build needs: the surroundings ([`Env`]) and the order ([`Request`]).
 
 use crate::error::BoxError;
-use oci::image::{ImageConfig, Manifest};
+use crate::export::options::Options as Export;
+use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::{Digest, Platform, Reference};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ pub struct Env {
     /// What the paths of the control groups of `RUN` processes begin with; the id of the build's lease follows. Empty
     /// for none.
     pub cgroup_prefix: String,
-    /// How many steps run at once; 0 takes the number of processors.
+    /// How many steps run at once at most; 0 takes twice the number of processors, and 16 at least.
     pub workers: usize,
 }
 
@@ -176,8 +177,8 @@ pub struct Request {
     pub target: Option<String>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
-    /// What to build for; this machine without.
-    pub platform: Option<Platform>,
+    /// What to build for; this machine without. Several give an index.
+    pub platforms: Vec<Platform>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
     /// Names of the result.
@@ -198,6 +199,8 @@ pub struct Request {
     pub extra_hosts: Vec<(String, String)>,
     /// Limits of `RUN` processes.
     pub limits: Limits,
+    /// What the result shall look like.
+    pub export: Export,
     /// Merge the layers that the build adds into one.
     pub squash: bool,
     /// Seconds since 1970 that stand for "now" in what is written.
@@ -221,7 +224,7 @@ impl Default for Request {
             dockerfile: DockerfileSource::InContext(None),
             target: None,
             build_args: BTreeMap::new(),
-            platform: None,
+            platforms: Vec::new(),
             labels: BTreeMap::new(),
             tags: Vec::new(),
             no_cache: false,
@@ -232,6 +235,7 @@ impl Default for Request {
             ssh: BTreeMap::new(),
             extra_hosts: Vec::new(),
             limits: Limits::default(),
+            export: Export::default(),
             squash: false,
             source_date_epoch: None,
             rewrite_timestamp: false,
@@ -270,8 +274,27 @@ pub struct Built {
     pub platform: Platform,
     /// The names that it got.
     pub tags: Vec<Reference>,
+    /// What the names stand for: the manifest, or the index of several.
+    pub target: Descriptor,
+    /// The images, one a platform. The fields above are those of the one that fits this machine best.
+    pub images: Vec<BuiltImage>,
     /// Steps that ran, and steps that were taken from the cache.
     pub ran: u64,
     /// See `ran`.
     pub cached: u64,
+}
+
+/// One platform's image of a finished build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuiltImage {
+    /// Digest of the configuration.
+    pub image_id: Digest,
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// For which platform.
+    pub platform: Platform,
+    /// It was not here before.
+    pub is_new: bool,
+    /// How it was made, if that was asked for: a SLSA predicate.
+    pub provenance: Option<serde_json::Value>,
 }

@@ -200,7 +200,7 @@ pub(crate) fn now(session: &Session<'_>) -> String {
     }
 }
 
-fn timestamp() -> String {
+pub(crate) fn timestamp() -> String {
     jiff::Timestamp::now().to_string()
 }
 

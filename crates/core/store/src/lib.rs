@@ -30,6 +30,7 @@ mod gc;
 mod images;
 mod layers;
 mod lease;
+mod pack;
 mod usage;
 
 pub use blobs::BlobWriter;

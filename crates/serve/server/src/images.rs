@@ -141,9 +141,13 @@ pub async fn load(call: Call) -> Result {
 pub async fn push(call: Call) -> Result {
     let credentials = call.registry_auth()?;
     let (sender, receiver) = mpsc::channel(BACKLOG);
-    let (engine, name, tag) = (call.engine.clone(), call.name.clone(), call.query.text("tag").to_owned());
-    let work =
-        async move { images::push(&engine, &name, &tag, credentials, sender).await.map(|_| Vec::new()) };
+    let options = images::PushOptions {
+        name: call.name.clone(),
+        tag: call.query.text("tag").to_owned(),
+        by_digest: call.query.flag("dhow-by-digest"),
+    };
+    let engine = call.engine.clone();
+    let work = async move { images::push(&engine, options, credentials, sender).await.map(|_| Vec::new()) };
     progress::answer(receiver, |message| vec![message], work, failed).await
 }
 
@@ -156,7 +160,23 @@ pub async fn save(call: Call) -> Result {
     if names.is_empty() {
         return Err(Failure::bad_request("no image to save"));
     }
-    let tar = images::save(&call.engine, names).await?;
+    let tar = match (call.query.all("dhow-name"), names.as_slice()) {
+        (given, [name]) if !given.is_empty() || call.query.flag("dhow-nameless") => {
+            let digest = name.parse().map_err(|_| Failure::bad_request(format!("{name:?} is no digest")))?;
+            images::save_as(&call.engine, digest, given).await?
+        }
+        _ => images::save(&call.engine, names).await?,
+    };
+    Ok(answer::bytes("application/x-tar", tar))
+}
+
+/// The files of images: `image=` and `directory=` as many times as each other.
+pub async fn files(call: Call) -> Result {
+    let (images, directories) = (call.query.all("image"), call.query.all("directory"));
+    if images.is_empty() || images.len() != directories.len() {
+        return Err(Failure::bad_request("each image needs a directory"));
+    }
+    let tar = images::files(&call.engine, images.into_iter().zip(directories).collect()).await?;
     Ok(answer::bytes("application/x-tar", tar))
 }
 

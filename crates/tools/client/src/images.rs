@@ -91,6 +91,33 @@ pub async fn push(
     Ok(JsonLines::new(call.send(client).await?.into_body()))
 }
 
+/// Pushes what a name stands for without giving it a tag there (our own servers).
+pub async fn push_by_digest(
+    client: &Client,
+    name: &str,
+    tag: &str,
+    credentials: &AuthConfig,
+) -> Result<JsonLines<JsonMessage>> {
+    let call = post(path("/images/", name, "/push"))
+        .query(Query::new().text("tag", tag).flag("dhow-by-digest", true))
+        .header(REGISTRY_AUTH_HEADER, auth::encode(credentials));
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
+}
+
+/// An image or an index by its digest as an archive, under these names (our own servers).
+pub async fn archive(client: &Client, digest: &str, names: &[String]) -> Result<ByteStream> {
+    let query = Query::new().each("dhow-name", names).flag("dhow-nameless", true);
+    Ok(ByteStream::new(get(path("/images/", digest, "/get")).query(query).send(client).await?.into_body()))
+}
+
+/// The files of images as one tar, each below its directory (our own servers).
+pub async fn files(client: &Client, images: &[(String, String)]) -> Result<ByteStream> {
+    let query = images
+        .iter()
+        .fold(Query::new(), |query, (image, at)| query.put("image", image).put("directory", at));
+    Ok(ByteStream::new(get("/images/files").query(query).send(client).await?.into_body()))
+}
+
 /// Makes an image of one layer from a tar.
 pub async fn import(
     client: &Client,

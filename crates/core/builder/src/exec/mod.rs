@@ -65,7 +65,10 @@ pub(crate) fn run(
 ) -> Result<Option<ChainId>, Error> {
     match &op.kind {
         OpKind::Copy(c) => copy::run(session, op, c, parent, prepared),
-        OpKind::Run(run) => process::run(session, op, run, inputs, parent, step),
+        OpKind::Run(run) => {
+            crate::export::emulation::check(session, op)?;
+            process::run(session, op, run, inputs, parent, step)
+        }
         OpKind::Mkdir(dir) => mkdir::run(session, op, dir, parent),
     }
 }

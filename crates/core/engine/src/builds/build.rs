@@ -1,6 +1,6 @@
 //! `docker build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use builder::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use oci::Reference;
+use oci::{Platform, Reference};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Sender};
 
@@ -108,7 +108,7 @@ pub(super) fn environment(
             if parent.is_empty() { "dhow" } else { parent },
             leftovers::cgroup_prefix(engine)
         ),
-        workers: 0,
+        workers: options.extras.jobs as usize,
     }
 }
 
@@ -171,22 +171,20 @@ fn request(options: &BuildOptions) -> Result<Request> {
     let tag = |text: &String| {
         Reference::parse(text).map_err(|e| Error::invalid(format!("invalid tag {text:?}: {e}")))
     };
-    if options.platform.contains(',') {
-        let message =
-            format!("building for several platforms at once ({}) is not supported", options.platform);
-        return Err(Error::not_implemented(message).with_hint("build once a platform, with a tag for each"));
-    }
-    let platform = match options.platform.as_str() {
-        "" => None,
-        text => Some(text.parse().map_err(|e: oci::PlatformError| Error::invalid(e.to_string()))?),
+    let platforms = options.platform.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let platform = |text: &str| {
+        text.parse::<Platform>().map(|p| p.normalized()).map_err(|e| Error::invalid(e.to_string()))
     };
+    let mut platforms = platforms.map(platform).collect::<Result<Vec<_>>>()?;
+    let mut seen = BTreeSet::new();
+    platforms.retain(|platform| seen.insert(platform.clone()));
     let args = options.build_args.iter();
     Ok(Request {
         named_contexts: named_contexts(extras)?,
         dockerfile: dockerfile(options),
         target: Some(options.target.clone()).filter(|target| !target.is_empty()),
         build_args: args.filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect(),
-        platform,
+        platforms,
         labels: options.labels.clone(),
         tags: options.tags.iter().map(tag).collect::<Result<_>>()?,
         no_cache: options.no_cache,
@@ -197,6 +195,8 @@ fn request(options: &BuildOptions) -> Result<Request> {
         extra_hosts: extra_hosts(&options.extra_hosts)?,
         limits: limits(options)?,
         squash: options.squash,
+        ssh: extras.ssh.iter().map(|(id, path)| (id.clone(), PathBuf::from(path))).collect(),
+        export: super::export::options(&extras.export)?,
         source_date_epoch: extras.source_date_epoch,
         rewrite_timestamp: extras.rewrite_timestamp,
         allow_insecure: extras.allow.iter().any(|allowed| allowed == "security.insecure"),

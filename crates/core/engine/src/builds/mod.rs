@@ -8,6 +8,7 @@
 
 mod build;
 mod cache;
+mod export;
 mod fetch;
 pub(crate) mod leftovers;
 mod network;
@@ -15,6 +16,7 @@ mod under_way;
 
 pub use build::{ContextSource, build, is_remote};
 pub use cache::prune;
+pub use export::details;
 pub(crate) use cache::records as cache_records;
 pub(crate) use network::is_alive;
 pub use under_way::are_under_way;

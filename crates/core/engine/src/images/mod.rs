@@ -7,6 +7,7 @@ mod catalog;
 mod changes;
 mod commit;
 mod download;
+mod files;
 mod history;
 mod import;
 mod inspect;
@@ -30,9 +31,10 @@ pub use list::list;
 pub use load::load;
 pub use prune::prune;
 pub use pull::pull;
-pub use push::push;
+pub use files::files;
+pub use push::{PushOptions, push};
 pub use remove::remove;
-pub use save::save;
+pub use save::{save, save_as};
 pub use tag::tag;
 
 #[cfg(test)]

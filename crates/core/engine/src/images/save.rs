@@ -19,7 +19,36 @@ use crate::{Engine, events, pipe};
 
 /// The archive of these images. A name without a tag stands for all tags of its repository.
 pub async fn save(engine: &Engine, names: Vec<String>) -> Result<Receiver<Result<Bytes>>> {
-    let plan = engine.blocking(move |engine| Plan::make(engine, &names)).await?;
+    let plan = engine.blocking(move |engine| Plan::make(engine, &targets(engine, &names)?)).await?;
+    Ok(send(engine, plan))
+}
+
+/// The archive of an image or an index that needs no name here, under these names.
+pub async fn save_as(
+    engine: &Engine,
+    digest: Digest,
+    names: Vec<String>,
+) -> Result<Receiver<Result<Bytes>>> {
+    let parse = |name: &String| Reference::parse(name).map_err(|e| Error::invalid(e.to_string()));
+    let names = names.iter().map(parse).collect::<Result<BTreeSet<_>>>()?;
+    let plan = engine.blocking(move |engine| {
+        let store = engine.store();
+        let member = match store.document(&digest)? {
+            Document::Manifest(_) => digest.clone(),
+            Document::Index(index) => {
+                let images = || index.manifests.iter().filter(|member| !oci::image::is_attestation(member));
+                let best = oci::Platform::host().best(images().map(|member| member.platform.as_ref()));
+                let member = images().nth(best.unwrap_or(0));
+                member.ok_or_else(|| Error::invalid(format!("index {digest} has no image")))?.digest.clone()
+            }
+        };
+        let image = store.resolve(&member.to_string(), None)?;
+        Plan::make(engine, &[Target { digest, image, names }])
+    });
+    Ok(send(engine, plan.await?))
+}
+
+fn send(engine: &Engine, plan: Plan) -> Receiver<Result<Bytes>> {
     let (writer, receiver) = pipe::writer();
     let store = engine.store().clone();
     tokio::task::spawn_blocking(move || {
@@ -31,7 +60,7 @@ pub async fn save(engine: &Engine, names: Vec<String>) -> Result<Receiver<Result
             errors.blocking_send(Err(error)).ok();
         }
     });
-    Ok(receiver)
+    receiver
 }
 
 /// All that goes into an archive, looked up before its first byte is sent.
@@ -60,10 +89,9 @@ struct Target {
 }
 
 impl Plan {
-    fn make(engine: &Engine, names: &[String]) -> Result<Plan> {
+    fn make(engine: &Engine, targets: &[Target]) -> Result<Plan> {
         let store = engine.store();
         let lease = store.lease("save")?;
-        let targets = targets(engine, names)?;
         let mut plan = Plan {
             _lease: lease,
             blobs: BTreeMap::new(),
@@ -74,7 +102,7 @@ impl Plan {
         let mut items = Vec::new();
         let mut repositories = Repositories::new();
         let mut descriptors = Vec::new();
-        for target in &targets {
+        for target in targets {
             plan.add_document(store, &target.digest, INDEX_DEPTH_MAX)?;
             descriptors.extend(plan.descriptors(store, target)?);
             items.push(item(target));

@@ -7,7 +7,7 @@ mod options;
 use std::path::PathBuf;
 
 use api::JsonMessage;
-use api::build::{BuildEvent, BuildOptions, CachePruneOptions, NATIVE_PROGRESS_ID};
+use api::build::{BuildEvent, BuildOptions, BuildResult, CachePruneOptions, NATIVE_PROGRESS_ID};
 use engine::builds::{self, Built, ContextSource, Event};
 use http::StatusCode;
 use serde_json::json;
@@ -34,11 +34,11 @@ pub async fn build(call: Call) -> Result {
     };
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let encode = encoder(&options);
-    let quiet = options.quiet;
+    let (quiet, native_progress) = (options.quiet, options.native_progress);
     let failed = if options.native_progress { failed } else { failed_classic };
     let work = async move {
         let built = builds::build(&engine, options, context, credentials, sender).await?;
-        Ok(last_messages(&built, quiet))
+        Ok(last_messages(&built, quiet, native_progress))
     };
     progress::answer(receiver, encode, work, failed).await
 }
@@ -63,8 +63,12 @@ fn native(event: &BuildEvent) -> JsonMessage {
     }
 }
 
-fn last_messages(built: &Built, quiet: bool) -> Vec<JsonMessage> {
+fn last_messages(built: &Built, quiet: bool, native: bool) -> Vec<JsonMessage> {
     let id = built.image_id.to_string();
+    if native {
+        let result = BuildResult { id, details: Some(builds::details(built)) };
+        return vec![JsonMessage::aux(json!(result))];
+    }
     if quiet {
         return vec![JsonMessage::aux(json!({ "ID": id })), JsonMessage::stream(format!("{id}\n"))];
     }

@@ -66,7 +66,8 @@ fn check(call: &Call, options: &BuildOptions) -> Result<()> {
     let named = || options.extras.contexts.values().map(String::as_str);
     let local = named().chain([options.remote.as_str()]).filter_map(|source| source.strip_prefix("file://"));
     let named = named().filter(|source| source.starts_with('/'));
-    for dir in named.chain(local).chain(Some(options.context_dir.as_str()).filter(|dir| !dir.is_empty())) {
+    let agents = options.extras.ssh.values().map(String::as_str);
+    for dir in named.chain(local).chain(agents).chain(Some(options.context_dir.as_str()).filter(|dir| !dir.is_empty())) {
         if !call.peer.shares_files() {
             return Err(Failure::new(
                 StatusCode::FORBIDDEN,

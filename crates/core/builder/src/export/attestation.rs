@@ -1,0 +1,89 @@
+//! Attestations as BuildKit attaches them: in-toto statements as the layers of a manifest that stands beside the image in the
+//! index, for the platform `unknown/unknown`, and names the image's manifest in an annotation.
+
+use super::options::Provenance;
+use super::{Facts, Made, provenance, sbom, write};
+use crate::error::Error;
+use crate::session::Session;
+use crate::step::now;
+use oci::image::{Descriptor, Manifest};
+use oci::{ChainId, Digest, Platform, media_types};
+use serde_json::{Value, json};
+
+const STATEMENT: &str = "application/vnd.in-toto+json";
+const PREDICATE: &str = "in-toto.io/predicate-type";
+const SLSA: &str = "https://slsa.dev/provenance/v1";
+const SPDX: &str = "https://spdx.dev/Document";
+
+/// Adds the attestations that are asked for.
+pub(crate) fn attest(
+    session: &Session<'_>,
+    facts: &Facts<'_>,
+    chain: Option<&ChainId>,
+    made: &mut Made,
+) -> Result<(), Error> {
+    let options = &session.request.export;
+    let ended = now(session);
+    let mut statements = Vec::new();
+    if options.sbom {
+        let root = session.view(chain)?;
+        let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended);
+        statements.push(statement(SPDX, &made.manifest.digest, document));
+    }
+    if let Some(how) = options.provenance {
+        let predicate = told(session, facts, how, &ended);
+        statements.push(statement(SLSA, &made.manifest.digest, predicate.clone()));
+        made.provenance = Some(predicate);
+    }
+    if statements.is_empty() {
+        return Ok(());
+    }
+    made.attestation = Some(manifest(session, &made.manifest.digest, &statements)?);
+    Ok(())
+}
+
+fn told(session: &Session<'_>, facts: &Facts<'_>, how: Provenance, ended: &str) -> Value {
+    provenance::predicate(how, facts, session.request, session.graph, session.images, ended)
+}
+
+fn statement(kind: &str, subject: &Digest, predicate: Value) -> (String, Value) {
+    let document = json!({
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "predicateType": kind,
+        "subject": [{ "name": "_", "digest": { subject.algorithm(): subject.hex() } }],
+        "predicate": predicate,
+    });
+    (kind.to_string(), document)
+}
+
+fn manifest(
+    session: &Session<'_>,
+    subject: &Digest,
+    statements: &[(String, Value)],
+) -> Result<Descriptor, Error> {
+    let (env, lease) = (session.env, session.lease);
+    let mut layers = Vec::with_capacity(statements.len());
+    for (kind, document) in statements {
+        let mut layer = write(env, lease, STATEMENT, document)?;
+        layer.annotations.insert(PREDICATE.to_string(), kind.clone());
+        layers.push(layer);
+    }
+    let unknown = Platform::new("unknown", "unknown", None);
+    let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
+    let config = json!({
+        "architecture": "unknown",
+        "os": "unknown",
+        "config": {},
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
+    let config = write(env, lease, media_types::OCI_CONFIG, &config)?;
+    let manifest = Manifest::new(config, layers);
+    let mut descriptor = write(env, lease, media_types::OCI_MANIFEST, &manifest)?;
+    descriptor.platform = Some(unknown);
+    let notes = [
+        ("vnd.docker.reference.digest", subject.to_string()),
+        ("vnd.docker.reference.type", "attestation-manifest".to_string()),
+    ];
+    descriptor.annotations.extend(notes.map(|(name, value)| (name.to_string(), value)));
+    Ok(descriptor)
+}

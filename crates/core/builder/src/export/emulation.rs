@@ -1,0 +1,86 @@
+//! Whether programs of another architecture can run here: the processor itself does, or an emulator that is registered with
+//! the kernel (`binfmt_misc`, Documentation/admin-guide/binfmt-misc.rst).
+
+use crate::error::Error;
+use crate::graph::Op;
+use crate::session::Session;
+use oci::Platform;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use sys::root::Root;
+
+/// Fails if a step's programs cannot run here, naming its stage: the kernel would say `exec format error`.
+pub(crate) fn check(session: &Session<'_>, op: &Op) -> Result<(), Error> {
+    let (host, wanted) = (Platform::host(), &op.platform);
+    if wanted.os == host.os && native(&host.architecture, &wanted.architecture) {
+        return Ok(());
+    }
+    let names = names(wanted);
+    if wanted.os == host.os
+        && registered().iter().any(|emulator| names.iter().any(|name| emulator.contains(name)))
+    {
+        return Ok(());
+    }
+    let message = format!(
+        "stage {:?} runs programs for {wanted}, which this machine ({host}) cannot execute: no emulator is registered for them",
+        op.stage
+    );
+    let mut error = session.step_error(op, message);
+    error.hint = Some(
+        "install qemu-user-static with binfmt-support, or let the stage run here: `FROM --platform=$BUILDPLATFORM`".into(),
+    );
+    Err(Error::Step(error))
+}
+
+/// Whether the processor itself runs programs of this architecture.
+fn native(host: &str, wanted: &str) -> bool {
+    host == wanted || matches!((host, wanted), ("amd64", "386") | ("arm64", "arm"))
+}
+
+/// What QEMU's entries for an architecture are called.
+fn names(platform: &Platform) -> Vec<&'static str> {
+    match platform.architecture.as_str() {
+        "amd64" => vec!["qemu-x86_64", "rosetta"],
+        "386" => vec!["qemu-i386"],
+        "arm64" => vec!["qemu-aarch64"],
+        "arm" => vec!["qemu-arm"],
+        "ppc64le" => vec!["qemu-ppc64le"],
+        "s390x" => vec!["qemu-s390x"],
+        "riscv64" => vec!["qemu-riscv64"],
+        "loong64" => vec!["qemu-loongarch64"],
+        "mips64le" => vec!["qemu-mips64el"],
+        "mips64" => vec!["qemu-mips64"],
+        _ => Vec::new(),
+    }
+}
+
+/// The entries that are switched on. Read from a mount of our own: nobody may have mounted the file system.
+fn registered() -> Vec<String> {
+    let mounted = || {
+        let fs = fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+        fsconfig_create(&fs).ok()?;
+        let fd = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).ok()?;
+        Root::from_fd(fd).ok()
+    };
+    let Some(root) = Root::open("/proc/sys/fs/binfmt_misc").ok().filter(|r| r.lstat("status").is_ok()).or_else(mounted)
+    else {
+        return Vec::new();
+    };
+    let is_on = |name: &str| {
+        root.read_file(name, 4096).is_ok_and(|text| String::from_utf8_lossy(&text).starts_with("enabled"))
+    };
+    let entries = root.read_dir("").unwrap_or_default();
+    let all = entries.into_iter().filter_map(|entry| entry.name.into_string().ok());
+    all.filter(|name| !matches!(name.as_str(), "status" | "register") && is_on(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_by_itself() {
+        assert!(native("amd64", "386") && native("arm64", "arm") && native("amd64", "amd64"));
+        assert!(!native("amd64", "arm64") && !native("386", "amd64"));
+        assert!(names(&"linux/arm64".parse().unwrap()).contains(&"qemu-aarch64"));
+    }
+}

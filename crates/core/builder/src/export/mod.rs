@@ -1,0 +1,228 @@
+//! The result as images: configuration, history, manifests, an index if there are several, names.
+
+pub(crate) mod attestation;
+pub(crate) mod emulation;
+pub(crate) mod options;
+mod provenance;
+mod sbom;
+
+use crate::error::Error;
+use crate::graph::{Fs, HistoryItem};
+use crate::request::{Env, Request};
+use crate::session::{Output, Session};
+use crate::step::epoch;
+use oci::image::{Descriptor, History, ImageConfig, Index, Manifest};
+use oci::{Digest, Platform, media_types};
+use options::{Level, Options};
+use serde::Serialize;
+use store::{Layer, Lease, NewImage, Put};
+
+pub(crate) use provenance::Facts;
+
+/// What BuildKit writes as the comment of every step.
+const COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// An image whose documents are written and that is not recorded yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// For which platform.
+    pub platform: Platform,
+    /// Its attestations, if it has any: the descriptor of their manifest.
+    pub attestation: Option<Descriptor>,
+    /// What is said of how it was made.
+    pub provenance: Option<serde_json::Value>,
+}
+
+/// What became of the images of a build.
+pub(crate) struct Published {
+    /// What the names stand for: the manifest, or the index.
+    pub target: Descriptor,
+    /// The images in the order of their platforms.
+    pub images: Vec<Put>,
+}
+
+fn store_error(attempt: &'static str) -> impl FnOnce(store::Error) -> Error {
+    move |e| Error::Store { attempt, source: e.into() }
+}
+
+/// Writes configuration and manifest of one platform's image.
+pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>) -> Result<Made, Error> {
+    let graph = session.graph;
+    let node = session.node(&graph.result);
+    let chain = node.and_then(|n| outputs[n].chain.clone());
+    let base = base_image(session, &graph.result);
+    let mut layers =
+        session.env.store.chain(chain.as_ref()).map_err(store_error("find layers of the result"))?;
+    layers.reverse();
+    let inherited = base.map_or(&[][..], |image| &image.manifest.layers);
+    let mut descriptors: Vec<Descriptor> = inherited.to_vec();
+    let new = &layers[inherited.len().min(layers.len())..];
+    let mut config = graph.config.clone();
+    config.history = history(session, outputs);
+    let mut final_layers = layers.clone();
+    if session.request.squash && new.len() > 1 {
+        let parent = inherited.len().checked_sub(1).map(|i| &layers[i].chain_id);
+        let squashed = crate::squash::squash(session, parent, new, chain.as_ref())?;
+        descriptors.push(session.env.store.descriptor(&squashed));
+        config.rootfs.diff_ids = layers[..inherited.len()].iter().map(|l| l.diff_id.clone()).collect();
+        config.rootfs.diff_ids.push(squashed.diff_id.clone());
+        final_layers.truncate(inherited.len());
+        final_layers.push(squashed);
+        let base = graph.history.iter().filter(|h| matches!(h, HistoryItem::Base(_))).count();
+        crate::squash::history(&mut config.history, base);
+    } else {
+        descriptors.extend(new.iter().map(|layer| session.env.store.descriptor(layer)));
+        config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
+    }
+    config.created = created(session, &config);
+    let options = &session.request.export;
+    let descriptors = pack(session, options, descriptors, &final_layers)?;
+    let platform = config.platform();
+    let env = session.env;
+    let config_type = if options.docker { media_types::DOCKER_CONFIG } else { media_types::OCI_CONFIG };
+    let config = write(env, session.lease, config_type, &config)?;
+    let mut manifest = Manifest::new(config, descriptors);
+    if options.docker {
+        manifest.media_type = media_types::DOCKER_MANIFEST.to_string();
+    }
+    manifest.annotations = options.annotations(Level::Manifest, &platform);
+    let media_type = manifest.media_type.clone();
+    let mut made = Made {
+        manifest: write(env, session.lease, &media_type, &manifest)?,
+        platform: platform.clone(),
+        attestation: None,
+        provenance: None,
+    };
+    made.manifest.annotations = options.annotations(Level::ManifestDescriptor, &platform);
+    made.manifest.platform = Some(platform);
+    attestation::attest(session, facts, chain.as_ref(), &mut made)?;
+    Ok(made)
+}
+
+/// The layers as they are asked for: as they came and uncompressed, or compressed.
+fn pack(
+    session: &Session<'_>,
+    options: &Options,
+    descriptors: Vec<Descriptor>,
+    layers: &[Layer],
+) -> Result<Vec<Descriptor>, Error> {
+    // An attestation speaks of a manifest that must not change any more when it is sent somewhere.
+    let compression = options.compression.or(options.is_attested().then_some(archive::Compression::Gzip));
+    let mut packed = Vec::with_capacity(descriptors.len());
+    for (descriptor, layer) in descriptors.into_iter().zip(layers) {
+        let is_here = session.env.store.blob_size(&descriptor.digest).map_err(store_error("find a layer"))?;
+        let made_here = is_here.is_none() || descriptor.digest == layer.diff_id;
+        let mut descriptor = match compression {
+            Some(compression) if made_here || options.force => {
+                let store = &session.env.store;
+                let blob = store.pack_layer(session.lease, layer, &descriptor, compression, options.level);
+                blob.map_err(store_error("compress a layer"))?
+            }
+            _ => descriptor,
+        };
+        descriptor.media_type = options.layer_type(&descriptor.media_type);
+        packed.push(descriptor);
+    }
+    Ok(packed)
+}
+
+/// Records the images and gives them their names, in one transaction.
+pub(crate) fn publish(
+    env: &Env,
+    lease: &Lease,
+    request: &Request,
+    made: &[Made],
+) -> Result<Published, Error> {
+    let single = match made {
+        [only] if only.attestation.is_none() && !request.export.wants_index() => Some(only),
+        _ => None,
+    };
+    let target = match single {
+        Some(only) => only.manifest.clone(),
+        None => {
+            let members = made.iter().map(|m| m.manifest.clone());
+            let notes = made.iter().filter_map(|m| m.attestation.clone());
+            let mut index = Index::new(members.chain(notes).collect());
+            if request.export.docker {
+                index.media_type = media_types::DOCKER_INDEX.to_string();
+            }
+            index.annotations = request.export.annotations(Level::Index, &Platform::host());
+            let media_type = index.media_type.clone();
+            write(env, lease, &media_type, &index)?
+        }
+    };
+    let named = made.len().saturating_sub(1);
+    let records: Vec<NewImage<'_>> = made
+        .iter()
+        .enumerate()
+        .map(|(i, m)| NewImage {
+            manifest: &m.manifest.digest,
+            parent: None,
+            tags: if i == named { &request.tags } else { &[] },
+            target: Some(&target.digest),
+        })
+        .collect();
+    let images = env.store.put_images(&records).map_err(store_error("write image"))?;
+    Ok(Published { target, images })
+}
+
+/// Writes a document; its descriptor.
+fn write(env: &Env, lease: &Lease, media_type: &str, document: &impl Serialize) -> Result<Descriptor, Error> {
+    let bytes = serde_json::to_vec(document)
+        .map_err(|e| Error::Store { attempt: "write a document", source: e.into() })?;
+    let digest: Digest = env.store.put_blob(lease, &bytes).map_err(store_error("write a document"))?;
+    Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+}
+
+/// The base image of a file system.
+fn base_image<'s>(session: &'s Session<'_>, fs: &Fs) -> Option<&'s crate::Image> {
+    let mut fs = fs;
+    loop {
+        match fs {
+            Fs::Scratch => return None,
+            Fs::Image(i) => return session.images.get(*i),
+            Fs::Op(i) => fs = &session.graph.ops[*i].base,
+        }
+    }
+}
+
+/// Every line with its time: an operation's is that of its layer, a describing instruction's that of the line before, so
+/// that a build in which nothing changed gives the same image.
+fn history(session: &Session<'_>, outputs: &[Output]) -> Vec<History> {
+    let fixed = session.request.source_date_epoch.map(epoch);
+    let images = session.graph.images.len();
+    let mut last = fixed.clone().or_else(|| session.graph.config.created.clone());
+    let mut lines = Vec::with_capacity(session.graph.history.len());
+    for item in &session.graph.history {
+        match item {
+            HistoryItem::Base(line) => {
+                last = fixed.clone().or_else(|| line.created.clone()).or(last);
+                lines.push(line.clone());
+            }
+            HistoryItem::New { created_by, op, author } => {
+                let output = op.map(|op| &outputs[images + op]);
+                last = fixed.clone().or_else(|| output.map(|o| o.created.clone())).or(last);
+                lines.push(History {
+                    created: last.clone(),
+                    created_by: created_by.clone(),
+                    author: author.clone(),
+                    comment: COMMENT.into(),
+                    empty_layer: !output.is_some_and(|o| o.layer),
+                });
+            }
+        }
+    }
+    lines
+}
+
+fn created(session: &Session<'_>, config: &ImageConfig) -> Option<String> {
+    match session.request.source_date_epoch {
+        Some(seconds) => Some(epoch(seconds)),
+        None => {
+            let last = config.history.last().and_then(|h| h.created.clone());
+            last.or_else(|| config.created.clone()).or_else(|| Some(crate::step::now(session)))
+        }
+    }
+}

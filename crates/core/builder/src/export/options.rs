@@ -1,0 +1,157 @@
+//! What the result shall look like: compression, media types, annotations, attestations.
+
+use archive::Compression;
+use oci::{Platform, media_types};
+use std::collections::BTreeMap;
+
+/// How images are written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// Layers made here are compressed so; without, they stay archives that are packed when somebody wants them.
+    pub compression: Option<Compression>,
+    /// The compression's own scale.
+    pub level: Option<u32>,
+    /// Layers of base images are compressed anew too.
+    pub force: bool,
+    /// Docker's media types instead of OCI's.
+    pub docker: bool,
+    /// Annotations.
+    pub annotations: Vec<Annotation>,
+    /// An attestation of how the images were made.
+    pub provenance: Option<Provenance>,
+    /// An attestation of what is in them.
+    pub sbom: bool,
+}
+
+/// How much is told of how an image was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// No values of build arguments.
+    Min,
+    /// These too, and the steps.
+    Max,
+}
+
+/// An annotation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// Of what.
+    pub level: Level,
+    /// Of which platform's manifest; of all without.
+    pub platform: Option<Platform>,
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What an annotation belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The manifest.
+    Manifest,
+    /// The index.
+    Index,
+    /// The manifest's line in the index.
+    ManifestDescriptor,
+    /// The index's line in a layout.
+    IndexDescriptor,
+}
+
+impl Annotation {
+    /// Reads buildx's form: `[types[platform]:]key=value`, with types joined by commas.
+    pub fn parse(text: &str) -> Result<Vec<Annotation>, String> {
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| format!("invalid annotation {text:?}: expected key=value"))?;
+        let (types, key) = match name.split_once(':') {
+            Some((types, key)) if is_types(types) => (types, key),
+            _ => ("manifest", name),
+        };
+        if key.is_empty() {
+            return Err(format!("invalid annotation {text:?}: the name is empty"));
+        }
+        let mut all = Vec::new();
+        for word in split(types) {
+            let (word, platform) = match word.split_once('[') {
+                Some((word, platform)) => {
+                    let platform = platform.trim_end_matches(']').parse::<Platform>();
+                    (word, Some(platform.map_err(|e| format!("invalid annotation {text:?}: {e}"))?.normalized()))
+                }
+                None => (word, None),
+            };
+            let level = match word {
+                "manifest" => Level::Manifest,
+                "index" => Level::Index,
+                "manifest-descriptor" => Level::ManifestDescriptor,
+                "index-descriptor" => Level::IndexDescriptor,
+                other => return Err(format!("unknown annotation type {other:?}")),
+            };
+            all.push(Annotation { level, platform, key: key.into(), value: value.into() });
+        }
+        Ok(all)
+    }
+}
+
+/// Names of registries' annotations hold colons as little as these words do.
+fn is_types(text: &str) -> bool {
+    split(text).all(|word| {
+        let word = word.split('[').next().unwrap_or_default();
+        matches!(word, "manifest" | "index" | "manifest-descriptor" | "index-descriptor")
+    })
+}
+
+fn split(types: &str) -> impl Iterator<Item = &str> {
+    types.split(',').map(str::trim)
+}
+
+impl Options {
+    /// The annotations of a document.
+    pub(crate) fn annotations(&self, level: Level, platform: &Platform) -> BTreeMap<String, String> {
+        let fits = |a: &&Annotation| {
+            a.level == level && a.platform.as_ref().is_none_or(|own| *own == platform.normalized())
+        };
+        self.annotations.iter().filter(fits).map(|a| (a.key.clone(), a.value.clone())).collect()
+    }
+
+    /// Whether there is something that only an index can say.
+    pub(crate) fn wants_index(&self) -> bool {
+        self.annotations.iter().any(|a| a.level != Level::Manifest)
+    }
+
+    /// Whether attestations are made.
+    pub(crate) fn is_attested(&self) -> bool {
+        self.sbom || self.provenance.is_some()
+    }
+
+    /// The media type that a layer gets.
+    pub(crate) fn layer_type(&self, found: &str) -> String {
+        let names = [
+            (media_types::OCI_LAYER, media_types::DOCKER_LAYER),
+            (media_types::OCI_LAYER_GZIP, media_types::DOCKER_LAYER_GZIP),
+            (media_types::OCI_LAYER_ZSTD, media_types::DOCKER_LAYER_ZSTD),
+        ];
+        let known = names.iter().find(|(oci, docker)| found == *oci || found == *docker);
+        known.map_or(found, |(oci, docker)| if self.docker { docker } else { oci }).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations() {
+        let one = |text: &str| Annotation::parse(text).unwrap().remove(0);
+        let plain = one("org.opencontainers.image.title=a:b=c");
+        assert_eq!((plain.level, plain.value.as_str()), (Level::Manifest, "a:b=c"));
+        assert_eq!(one("index:k=v").level, Level::Index);
+        let both = Annotation::parse("index,manifest[linux/amd64]:k=v").unwrap();
+        assert_eq!(both.len(), 2);
+        assert_eq!(both[1].platform.as_ref().map(ToString::to_string).as_deref(), Some("linux/amd64"));
+        assert_eq!(one("a:b=c").key, "a:b");
+        assert!(Annotation::parse("k").is_err() && Annotation::parse("index:=v").is_err());
+        let options = Options { annotations: both, ..Options::default() };
+        let arm = "linux/arm64".parse().unwrap();
+        assert!(options.wants_index() && options.annotations(Level::Manifest, &arm).is_empty());
+    }
+}

@@ -1,0 +1,173 @@
+//! How an image was made, as a SLSA v1 predicate (slsa.dev/spec/v1.0/provenance) in the shape that BuildKit gives it.
+//!
+//! Secrets and ssh agents are named, never their content; values of build arguments only where all is to be told.
+
+use super::options::Provenance;
+use crate::graph::{Graph, ImageUse, OpKind};
+use crate::request::{Image, Request};
+use oci::{Platform, Reference};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What BuildKit's definitions of the predicate's open fields are called.
+const BUILD_TYPE: &str = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
+
+/// What is known of a build besides its graph.
+pub(crate) struct Facts<'a> {
+    /// The address of the context, if it has one.
+    pub remote: Option<&'a str>,
+    /// The Dockerfile's name.
+    pub dockerfile: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// When the build began.
+    pub began: &'a str,
+    /// A number of its own.
+    pub id: &'a str,
+}
+
+/// The predicate.
+pub(crate) fn predicate(
+    how: Provenance,
+    facts: &Facts<'_>,
+    request: &Request,
+    graph: &Graph,
+    images: &[Image],
+    ended: &str,
+) -> Value {
+    let all = how == Provenance::Max;
+    let mut arguments = BTreeMap::new();
+    if let Some(target) = &request.target {
+        arguments.insert("target".to_string(), target.clone());
+    }
+    if all {
+        let given = request.build_args.iter().filter(|(name, _)| !is_secret(name));
+        arguments.extend(given.map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+        arguments.extend(request.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
+    }
+    let mut parameters = json!({ "frontend": "dockerfile.v0", "args": arguments });
+    if facts.remote.is_none() {
+        parameters["locals"] = json!([{ "name": "context" }, { "name": "dockerfile" }]);
+    }
+    let ids = |ids: Vec<&String>| ids.into_iter().map(|id| json!({ "id": id, "optional": true })).collect();
+    let (secrets, ssh): (Vec<Value>, Vec<Value>) =
+        (ids(request.secrets.keys().collect()), ids(request.ssh.keys().collect()));
+    if all && !secrets.is_empty() {
+        parameters["secrets"] = secrets.into();
+    }
+    if all && !ssh.is_empty() {
+        parameters["ssh"] = ssh.into();
+    }
+    let mut source = json!({ "path": facts.dockerfile });
+    if let Some(remote) = facts.remote {
+        source["uri"] = crate::source::shown(remote).into();
+    }
+    let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
+    if all {
+        internal["buildConfig"] = json!({ "llbDefinition": steps(graph) });
+    }
+    let mut metadata = json!({
+        "invocationId": facts.id,
+        "startedOn": facts.began,
+        "finishedOn": ended,
+        "buildkit_hermetic": false,
+        "buildkit_completeness": { "request": all, "resolvedDependencies": false },
+        "buildkit_reproducible": false,
+    });
+    if all {
+        metadata["buildkit_metadata"] = json!({
+            "source": { "infos": [{ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) }] },
+        });
+    }
+    json!({
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": { "configSource": source, "request": parameters },
+            "internalParameters": internal,
+            "resolvedDependencies": dependencies(graph, images, facts),
+        },
+        "runDetails": { "builder": { "id": "" }, "metadata": metadata },
+    })
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// Proxies' addresses hold passwords.
+fn is_secret(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with("_proxy")
+}
+
+/// The steps in the order in which they could run.
+fn steps(graph: &Graph) -> Vec<Value> {
+    let step = |(number, op): (usize, &crate::graph::Op)| {
+        let kind = match &op.kind {
+            OpKind::Run(run) => json!({ "exec": { "meta": { "args": run.argv, "cwd": run.cwd } } }),
+            OpKind::Copy(copy) => json!({ "file": { "dest": copy.dest } }),
+            OpKind::Mkdir(dir) => json!({ "file": { "mkdir": dir.path } }),
+        };
+        json!({ "id": format!("step{number}"), "name": op.name, "op": kind })
+    };
+    graph.ops.iter().enumerate().map(step).collect()
+}
+
+/// The base images, and the context if it came from elsewhere.
+fn dependencies(graph: &Graph, images: &[Image], facts: &Facts<'_>) -> Vec<Value> {
+    let image = |(used, image): (&ImageUse, &Image)| {
+        let reference = Reference::parse(&used.reference).ok()?;
+        let name = reference.familiar_name();
+        let version = reference.tag.clone().map(|tag| format!("@{tag}")).unwrap_or_default();
+        let platform = used.platform.to_string().replace('/', "%2F");
+        Some(json!({
+            "uri": format!("pkg:docker/{name}{version}?platform={platform}"),
+            "digest": { image.digest.algorithm(): image.digest.hex() },
+        }))
+    };
+    let mut all: Vec<Value> = graph.images.iter().zip(images).filter_map(image).collect();
+    all.extend(facts.remote.map(|remote| json!({ "uri": crate::source::shown(remote) })));
+    all.sort_by_key(|value| value["uri"].as_str().map(str::to_string));
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Fs;
+    use oci::image::ImageConfig;
+
+    #[test]
+    fn what_is_told_and_what_is_not() {
+        let mut request = Request::default();
+        request.build_args.insert("VERSION".into(), "7".into());
+        request.build_args.insert("HTTPS_PROXY".into(), "http://me:hidden@proxy".into());
+        request.secrets.insert("token".into(), b"hidden".to_vec());
+        let graph = Graph {
+            images: Vec::new(),
+            ops: Vec::new(),
+            result: Fs::Scratch,
+            config: ImageConfig::new(&Platform::host()),
+            history: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let facts = Facts {
+            remote: Some("https://me:hidden@h/a.git#main"),
+            dockerfile: "Dockerfile",
+            text: "FROM scratch",
+            began: "2024-01-01T00:00:00Z",
+            id: "x",
+        };
+        let told = |how| predicate(how, &facts, &request, &graph, &[], "2024-01-01T00:00:01Z");
+        let (min, max) = (told(Provenance::Min), told(Provenance::Max));
+        for text in [min.to_string(), max.to_string()] {
+            assert!(!text.contains("hidden"), "{text}");
+        }
+        let arguments = |value: &Value| value["buildDefinition"]["externalParameters"]["request"].clone();
+        assert_eq!(arguments(&max)["args"]["build-arg:VERSION"], "7");
+        assert_eq!(arguments(&max)["secrets"][0]["id"], "token");
+        assert!(arguments(&min)["args"].as_object().unwrap().is_empty());
+        assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://me:xxxxx@h/a.git#main");
+    }
+}

@@ -1,0 +1,243 @@
+//! What is in an image, as an SPDX 2.3 document: the packages that the package managers' own records in it tell.
+//!
+//! Read are those of dpkg (also its form in images without a package manager), apk, pip and npm. A record is a stranger's:
+//! it is bounded, and what cannot be read is left out.
+
+use oci::Digest;
+use rustix::fs::FileType;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use sys::root::Root;
+
+/// A record file.
+const RECORD_MAX: u64 = 64 << 20;
+/// Directories looked into for packages of languages.
+const DIRECTORIES_MAX: usize = 20_000;
+
+/// A package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Package {
+    name: String,
+    version: String,
+    /// The package URL (github.com/package-url/purl-spec).
+    url: String,
+    license: String,
+}
+
+/// The document for a file system.
+pub(crate) fn document(root: Option<&Root>, subject: &Digest, created: &str) -> Value {
+    let packages = root.map(packages).unwrap_or_default();
+    let list: Vec<Value> = packages.iter().enumerate().map(|(number, p)| entry(number, p)).collect();
+    let related: Vec<Value> = (0..list.len())
+        .map(|number| {
+            json!({
+                "spdxElementId": "SPDXRef-DOCUMENT",
+                "relationshipType": "DESCRIBES",
+                "relatedSpdxElement": format!("SPDXRef-Package-{number}"),
+            })
+        })
+        .collect();
+    json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": "sbom",
+        "documentNamespace": format!("https://dhow.invalid/sbom/{}", subject.hex()),
+        "creationInfo": { "creators": [format!("Tool: dhow-{}", env!("CARGO_PKG_VERSION"))], "created": created },
+        "packages": list,
+        "relationships": related,
+    })
+}
+
+fn entry(number: usize, package: &Package) -> Value {
+    let license = if package.license.is_empty() { "NOASSERTION" } else { &package.license };
+    json!({
+        "SPDXID": format!("SPDXRef-Package-{number}"),
+        "name": package.name,
+        "versionInfo": package.version,
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": false,
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "NOASSERTION",
+        "licenseComments": license,
+        "copyrightText": "NOASSERTION",
+        "externalRefs": [{
+            "referenceCategory": "PACKAGE-MANAGER",
+            "referenceType": "purl",
+            "referenceLocator": package.url,
+        }],
+    })
+}
+
+fn packages(root: &Root) -> BTreeSet<Package> {
+    let text = |path: &str| {
+        root.read_file(path, RECORD_MAX).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let release = text("etc/os-release").unwrap_or_default();
+    let system = release.lines().find_map(|line| line.strip_prefix("ID=")).unwrap_or("linux");
+    let system = system.trim_matches('"').to_string();
+    let mut found = BTreeSet::new();
+    found.extend(dpkg(&text("var/lib/dpkg/status").unwrap_or_default(), &system));
+    for entry in root.read_dir("var/lib/dpkg/status.d").unwrap_or_default() {
+        let path = format!("var/lib/dpkg/status.d/{}", entry.name.to_string_lossy());
+        found.extend(dpkg(&text(&path).unwrap_or_default(), &system));
+    }
+    found.extend(apk(&text("lib/apk/db/installed").or_else(|| text("usr/lib/apk/db/installed")).unwrap_or_default(), &system));
+    found.extend(languages(root));
+    found
+}
+
+/// The fields of a paragraph, continuation lines left out.
+fn field<'t>(paragraph: &'t str, name: &str) -> Option<&'t str> {
+    paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn dpkg(status: &str, system: &str) -> Vec<Package> {
+    let package = |paragraph: &str| {
+        let state = field(paragraph, "Status").unwrap_or("install ok installed");
+        let (name, version) = (field(paragraph, "Package")?, field(paragraph, "Version")?);
+        let arch = field(paragraph, "Architecture").unwrap_or("all");
+        state.ends_with(" installed").then(|| Package {
+            name: name.into(),
+            version: version.into(),
+            url: format!("pkg:deb/{system}/{}@{}?arch={arch}", escape(name), escape(version)),
+            license: String::new(),
+        })
+    };
+    status.split("\n\n").filter_map(package).collect()
+}
+
+fn apk(installed: &str, system: &str) -> Vec<Package> {
+    let package = |paragraph: &str| {
+        let (name, version) = (field(paragraph, "P")?, field(paragraph, "V")?);
+        let arch = field(paragraph, "A").unwrap_or("noarch");
+        Some(Package {
+            name: name.into(),
+            version: version.into(),
+            url: format!("pkg:apk/{system}/{}@{}?arch={arch}", escape(name), escape(version)),
+            license: field(paragraph, "L").unwrap_or_default().into(),
+        })
+    };
+    installed.split("\n\n").filter_map(package).collect()
+}
+
+/// Packages of Python and of Node, where their tools put them.
+fn languages(root: &Root) -> Vec<Package> {
+    let mut found = Vec::new();
+    let mut left = DIRECTORIES_MAX;
+    let mut open: Vec<PathBuf> = vec![PathBuf::new()];
+    while let Some(directory) = open.pop() {
+        let Some(rest) = left.checked_sub(1) else { break };
+        left = rest;
+        for entry in root.read_dir(&directory).unwrap_or_default() {
+            let path = directory.join(&entry.name);
+            let Some(name) = entry.name.to_str() else { continue };
+            if entry.file_type == FileType::Directory {
+                if name.ends_with(".dist-info") {
+                    found.extend(python(root, &path));
+                } else if !matches!(directory.to_str(), Some("")) || !matches!(name, "proc" | "sys" | "dev") {
+                    open.push(path);
+                }
+            } else if name == "package.json" && is_module(&directory) {
+                found.extend(node(root, &path));
+            }
+        }
+    }
+    found
+}
+
+fn python(root: &Root, directory: &Path) -> Option<Package> {
+    let bytes = root.read_file(directory.join("METADATA"), 1 << 20).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let head = text.split("\n\n").next().unwrap_or_default();
+    let (name, version) = (field(head, "Name")?, field(head, "Version")?);
+    Some(Package {
+        name: name.into(),
+        version: version.into(),
+        url: format!("pkg:pypi/{}@{}", escape(&name.to_lowercase().replace('_', "-")), escape(version)),
+        license: field(head, "License").unwrap_or_default().chars().take(200).collect(),
+    })
+}
+
+/// `node_modules/name` or `node_modules/@scope/name`.
+fn is_module(directory: &Path) -> bool {
+    let parent = directory.parent();
+    let name = |path: Option<&Path>| path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
+    match name(parent).as_deref() {
+        Some("node_modules") => true,
+        Some(scope) if scope.starts_with('@') => {
+            name(parent.and_then(Path::parent)).as_deref() == Some("node_modules")
+        }
+        _ => false,
+    }
+}
+
+fn node(root: &Root, path: &Path) -> Option<Package> {
+    let bytes = root.read_file(path, 1 << 20).ok()?;
+    let document: Value = serde_json::from_slice(&bytes).ok()?;
+    let (name, version) = (document["name"].as_str()?, document["version"].as_str()?);
+    Some(Package {
+        name: name.into(),
+        version: version.into(),
+        url: format!("pkg:npm/{}@{}", name.replace('@', "%40"), escape(version)),
+        license: document["license"].as_str().unwrap_or_default().into(),
+    })
+}
+
+/// Percent escapes of what means something in a package URL.
+fn escape(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~' | ':');
+    let mut out = String::new();
+    for c in text.chars() {
+        if plain(c) {
+            out.push(c);
+        } else {
+            let mut buffer = [0; 4];
+            c.encode_utf8(&mut buffer).bytes().for_each(|b| out.push_str(&format!("%{b:02X}")));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_package_managers() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("etc/os-release", "NAME=x\nID=debian\n");
+        write(
+            "var/lib/dpkg/status",
+            "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.36-9+deb12u1\nDescription: x\n more\n\n\
+             Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n",
+        );
+        write("lib/apk/db/installed", "C:Q1\nP:musl\nV:1.2.4-r2\nA:x86_64\nL:MIT\n\n");
+        write("usr/lib/python3/site-packages/Foo_Bar-1.dist-info/METADATA", "Name: Foo_Bar\nVersion: 1\n\nText: no\n");
+        write("app/node_modules/@s/n/package.json", r#"{"name":"@s/n","version":"3.0.0","license":"MIT"}"#);
+        write("app/package.json", r#"{"name":"app","version":"0"}"#);
+        let root = Root::open(dir.path()).unwrap();
+        let document = document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00Z");
+        let urls: Vec<&str> = document["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|p| p["externalRefs"][0]["referenceLocator"].as_str())
+            .collect();
+        assert_eq!(
+            urls,
+            [
+                "pkg:npm/%40s/n@3.0.0",
+                "pkg:pypi/foo-bar@1",
+                "pkg:deb/debian/libc6@2.36-9%2Bdeb12u1?arch=amd64",
+                "pkg:apk/debian/musl@1.2.4-r2?arch=x86_64",
+            ]
+        );
+    }
+}
