@@ -80,9 +80,8 @@ impl Abi {
         matches!(self, Abi::X86 | Abi::X32 | Abi::Arm)
     }
 
-    fn number(self, name: &str) -> Option<u32> {
-        let at = numbers::TABLE.binary_search_by(|(row, _)| row.cmp(&name)).ok()?;
-        let number = u32::try_from(numbers::TABLE.get(at)?.1[self as usize]).ok()?;
+    fn number(self, (_, numbers): &numbers::Row) -> Option<u32> {
+        let number = u32::try_from(numbers[self as usize]).ok()?;
         Some(if self == Abi::X32 { number | X32_BIT } else { number })
     }
 }

@@ -1,9 +1,8 @@
 //! From a profile to instructions.
 
-use std::collections::BTreeMap;
-
 use oci::runtime::{Seccomp, SeccompAction, SeccompArg, SeccompOp, SeccompRule};
 
+use super::numbers::{self, Row};
 use super::{Abi, X32_BIT, answer};
 
 const LOAD: u16 = 0x20;
@@ -44,8 +43,17 @@ enum Outcome {
     },
 }
 
+/// A profile whose names have been looked up: there are hundreds, and every table is built from them.
+struct Known<'p> {
+    profile: &'p Seccomp,
+    rules: Vec<(&'p SeccompRule, Vec<&'static Row>)>,
+}
+
 /// The whole program. Where a section is not for the call at hand it is jumped over.
 pub(super) fn program(profile: &Seccomp, abis: &[Abi]) -> Vec<u64> {
+    let rows = |rule: &SeccompRule| rule.names.iter().filter_map(|name| numbers::row(name)).collect();
+    let rules = profile.syscalls.iter().map(|rule| (rule, rows(rule))).collect();
+    let known = Known { profile, rules };
     let mut code = vec![instruction(LOAD, 0, 0, ARCHITECTURE)];
     let mut audits: Vec<u32> = Vec::new();
     for abi in abis {
@@ -55,22 +63,23 @@ pub(super) fn program(profile: &Seccomp, abis: &[Abi]) -> Vec<u64> {
     }
     for audit in audits {
         let own: Vec<Abi> = abis.iter().copied().filter(|abi| abi.audit() == audit).collect();
-        let mut section = vec![instruction(LOAD, 0, 0, NUMBER)];
-        section.extend(calls(profile, &own));
         // Conditional jumps reach 255 instructions, plain ones any.
         code.push(instruction(JUMP_EQUAL, 1, 0, audit));
-        code.push(instruction(JUMP, 0, 0, section.len() as u32));
-        code.extend(section);
+        let at = code.len();
+        code.extend([0, instruction(LOAD, 0, 0, NUMBER)]);
+        calls(&known, &own, &mut code);
+        code[at] = instruction(JUMP, 0, 0, (code.len() - at - 1) as u32);
     }
     code.push(ret(KILL_PROCESS));
     code
 }
 
-/// The calls of the tables that share an architecture.
-fn calls(profile: &Seccomp, abis: &[Abi]) -> Vec<u64> {
+/// Appends the calls of the tables that share an architecture.
+fn calls(known: &Known<'_>, abis: &[Abi], code: &mut Vec<u64>) {
+    let profile = known.profile;
     let mut ranges: Vec<(u32, Outcome)> = Vec::new();
     for abi in abis {
-        table(profile, *abi, &mut ranges);
+        table(known, *abi, &mut ranges);
     }
     let x86_64 = abis.contains(&Abi::X86_64);
     if x86_64 && !abis.contains(&Abi::X32) {
@@ -82,13 +91,14 @@ fn calls(profile: &Seccomp, abis: &[Abi]) -> Vec<u64> {
     // Neighbours of the same outcome are one range.
     ranges.sort_by_key(|(start, _)| *start);
     ranges.dedup_by(|next, last| next.1 == last.1);
-    search(&ranges, answer(profile.default_action, profile.default_errno_ret))
+    search(&ranges, answer(profile.default_action, profile.default_errno_ret), code);
 }
 
 /// Appends the ranges of one table, each by its first number.
-fn table(profile: &Seccomp, abi: Abi, ranges: &mut Vec<(u32, Outcome)>) {
+fn table(known: &Known<'_>, abi: Abi, ranges: &mut Vec<(u32, Outcome)>) {
+    let profile = known.profile;
     let default = Outcome::Answer(answer(profile.default_action, profile.default_errno_ret));
-    let outcomes = outcomes(profile, abi);
+    let outcomes = outcomes(known, abi);
     let mut next = if abi == Abi::X32 { X32_BIT } else { 0 };
     ranges.push((next, default.clone()));
     for (number, outcome) in outcomes {
@@ -99,8 +109,7 @@ fn table(profile: &Seccomp, abi: Abi, ranges: &mut Vec<(u32, Outcome)>) {
         next = number + 1;
     }
     let lenient = matches!(profile.default_action, SeccompAction::Allow | SeccompAction::Log);
-    let newest =
-        profile.syscalls.iter().flat_map(|rule| &rule.names).filter_map(|name| abi.number(name)).max();
+    let newest = known.rules.iter().flat_map(|(_, rows)| rows).filter_map(|row| abi.number(row)).max();
     match newest {
         Some(newest) if !lenient => {
             if next <= newest {
@@ -112,114 +121,108 @@ fn table(profile: &Seccomp, abi: Abi, ranges: &mut Vec<(u32, Outcome)>) {
         _ => ranges.push((next, default)),
     }
     // A range that begins where another does is overruled by the later one.
-    let mut seen = BTreeMap::new();
-    for (start, outcome) in ranges.drain(..) {
-        seen.insert(start, outcome);
-    }
-    ranges.extend(seen);
+    ranges.reverse();
+    ranges.sort_by_key(|(start, _)| *start);
+    ranges.dedup_by_key(|(start, _)| *start);
 }
 
+/// What one rule says of one call: what its arguments must be, and the answer.
+type Word = (u32, Vec<SeccompArg>, u32);
+
 /// The calls with rules, by number.
-fn outcomes(profile: &Seccomp, abi: Abi) -> BTreeMap<u32, Outcome> {
+fn outcomes(known: &Known<'_>, abi: Abi) -> Vec<(u32, Outcome)> {
+    let profile = known.profile;
     let default = answer(profile.default_action, profile.default_errno_ret);
-    let mut calls: BTreeMap<u32, Outcome> = BTreeMap::new();
-    for rule in &profile.syscalls {
+    let mut words: Vec<Word> = Vec::new();
+    for (rule, rows) in &known.rules {
         let rule_answer = answer(rule.action, rule.errno_ret);
         // It says nothing, and must not hide a rule that says something.
         if rule_answer == default {
             continue;
         }
-        for number in rule.names.iter().filter_map(|name| abi.number(name)) {
-            if rule.args.is_empty() {
-                match calls.get(&number) {
-                    Some(Outcome::Answer(_)) => {}
-                    _ => drop(calls.insert(number, Outcome::Answer(rule_answer))),
-                }
-                continue;
-            }
-            let sets = alternatives(&rule.args);
-            conditional(&mut calls, abi, number, sets.into_iter().map(|args| (args, rule_answer)));
+        let sets = alternatives(&rule.args);
+        for number in rows.iter().filter_map(|row| abi.number(row)) {
+            words.extend(sets.iter().map(|args| (number, args.clone(), rule_answer)));
         }
         if abi == Abi::X86 {
-            multiplexed(rule, rule_answer, &mut calls);
+            multiplexed(rule, rule_answer, &mut words);
         }
     }
-    calls
+    words.sort_by_key(|(number, ..)| *number);
+    words.chunk_by(|a, b| a.0 == b.0).map(|words| (words[0].0, outcome(words, abi.narrow()))).collect()
 }
 
-/// Adds rules with arguments, unless one without has decided.
-fn conditional(
-    calls: &mut BTreeMap<u32, Outcome>,
-    abi: Abi,
-    number: u32,
-    more: impl Iterator<Item = (Vec<SeccompArg>, u32)>,
-) {
-    let new = || Outcome::Rules { rules: Vec::new(), narrow: abi.narrow() };
-    if let Outcome::Rules { rules, .. } = calls.entry(number).or_insert_with(new) {
-        rules.extend(more);
+/// Of all that is said of a call, in the order of the rules, the first that looks at no argument decides.
+fn outcome(words: &[Word], narrow: bool) -> Outcome {
+    match words.iter().find(|(_, args, _)| args.is_empty()) {
+        Some((.., answer)) => Outcome::Answer(*answer),
+        None => {
+            let rules = words.iter().map(|(_, args, answer)| (args.clone(), *answer)).collect();
+            Outcome::Rules { rules, narrow }
+        }
     }
 }
 
 /// Calls of sockets by `socketcall` and of System V IPC by `ipc`, which 32-bit x86 has beside their own numbers: what is
 /// denied must not be had by the other door. Its arguments are behind a pointer or elsewhere, so a rule that looks at
 /// some and is to allow counts for the call's own number alone, and one that is to deny counts for all.
-fn multiplexed(rule: &SeccompRule, rule_answer: u32, calls: &mut BTreeMap<u32, Outcome>) {
+fn multiplexed(rule: &SeccompRule, rule_answer: u32, words: &mut Vec<Word>) {
     if !rule.args.is_empty() && matches!(rule.action, SeccompAction::Allow | SeccompAction::Log) {
         return;
     }
-    for name in &rule.names {
-        // The kernel takes the upper half of ipc's number for a version.
-        for (door, table, mask) in
-            [("socketcall", &SOCKET_CALLS[..], u32::MAX), ("ipc", &IPC_CALLS[..], 0xffff)]
-        {
-            let code = table.iter().find(|(known, _)| known == name).map(|(_, code)| *code);
-            if let (Some(code), Some(number)) = (code, Abi::X86.number(door)) {
+    // The kernel takes the upper half of ipc's number for a version.
+    for (door, table, mask) in [("socketcall", &SOCKET_CALLS[..], u32::MAX), ("ipc", &IPC_CALLS[..], 0xffff)]
+    {
+        let Some(number) = numbers::row(door).and_then(|row| Abi::X86.number(row)) else { continue };
+        for name in &rule.names {
+            if let Ok(at) = table.binary_search_by(|(known, _)| (*known).cmp(name)) {
+                let code = table[at].1;
                 let arg =
                     SeccompArg { index: 0, value: mask.into(), value_two: code, op: SeccompOp::MaskedEqual };
-                conditional(calls, Abi::X86, number, std::iter::once((vec![arg], rule_answer)));
+                words.push((number, vec![arg], rule_answer));
             }
         }
     }
 }
 
-/// `linux/net.h`
+/// `linux/net.h`, by name.
 const SOCKET_CALLS: [(&str, u64); 20] = [
-    ("socket", 1),
+    ("accept", 5),
+    ("accept4", 18),
     ("bind", 2),
     ("connect", 3),
-    ("listen", 4),
-    ("accept", 5),
-    ("getsockname", 6),
     ("getpeername", 7),
-    ("socketpair", 8),
-    ("send", 9),
-    ("recv", 10),
-    ("sendto", 11),
-    ("recvfrom", 12),
-    ("shutdown", 13),
-    ("setsockopt", 14),
+    ("getsockname", 6),
     ("getsockopt", 15),
-    ("sendmsg", 16),
-    ("recvmsg", 17),
-    ("accept4", 18),
+    ("listen", 4),
+    ("recv", 10),
+    ("recvfrom", 12),
     ("recvmmsg", 19),
+    ("recvmsg", 17),
+    ("send", 9),
     ("sendmmsg", 20),
+    ("sendmsg", 16),
+    ("sendto", 11),
+    ("setsockopt", 14),
+    ("shutdown", 13),
+    ("socket", 1),
+    ("socketpair", 8),
 ];
 
-/// `linux/ipc.h`
+/// `linux/ipc.h`, by name.
 const IPC_CALLS: [(&str, u64); 12] = [
-    ("semop", 1),
-    ("semget", 2),
-    ("semctl", 3),
-    ("semtimedop", 4),
-    ("msgsnd", 11),
-    ("msgrcv", 12),
-    ("msgget", 13),
     ("msgctl", 14),
+    ("msgget", 13),
+    ("msgrcv", 12),
+    ("msgsnd", 11),
+    ("semctl", 3),
+    ("semget", 2),
+    ("semop", 1),
+    ("semtimedop", 4),
     ("shmat", 21),
+    ("shmctl", 24),
     ("shmdt", 22),
     ("shmget", 23),
-    ("shmctl", 24),
 ];
 
 /// Comparisons of different arguments must all hold. Where one argument is compared twice any of them will
@@ -230,26 +233,26 @@ fn alternatives(args: &[SeccompArg]) -> Vec<Vec<SeccompArg>> {
     if twice { args.iter().map(|arg| vec![*arg]).collect() } else { vec![args.to_vec()] }
 }
 
-/// A binary search, the number being loaded.
-fn search(ranges: &[(u32, Outcome)], default: u32) -> Vec<u64> {
+/// Appends a binary search, the number being loaded.
+fn search(ranges: &[(u32, Outcome)], default: u32, code: &mut Vec<u64>) {
     match ranges {
-        [] => vec![ret(default)],
-        [(_, Outcome::Answer(answer))] => vec![ret(*answer)],
-        [(_, Outcome::Rules { rules, narrow })] => arguments(rules, default, *narrow),
+        [] => code.push(ret(default)),
+        [(_, Outcome::Answer(answer))] => code.push(ret(*answer)),
+        [(_, Outcome::Rules { rules, narrow })] => code.extend(arguments(rules, default, *narrow)),
         _ => {
             let (low, high) = ranges.split_at(ranges.len() / 2);
-            let left = search(low, default);
-            let pivot = high[0].0;
-            let mut code = match u8::try_from(left.len()) {
-                Ok(length) => vec![instruction(JUMP_GREATER_OR_EQUAL, length, 0, pivot)],
-                Err(_) => vec![
-                    instruction(JUMP_GREATER_OR_EQUAL, 0, 1, pivot),
-                    instruction(JUMP, 0, 0, left.len() as u32),
-                ],
-            };
-            code.extend(left);
-            code.extend(search(high, default));
-            code
+            let (at, pivot) = (code.len(), high[0].0);
+            code.push(0);
+            search(low, default, code);
+            let length = code.len() - at - 1;
+            match u8::try_from(length) {
+                Ok(length) => code[at] = instruction(JUMP_GREATER_OR_EQUAL, length, 0, pivot),
+                Err(_) => {
+                    code[at] = instruction(JUMP_GREATER_OR_EQUAL, 0, 1, pivot);
+                    code.insert(at + 1, instruction(JUMP, 0, 0, length as u32));
+                }
+            }
+            search(high, default, code);
         }
     }
 }

@@ -82,8 +82,12 @@ fn profile(name: &str) -> (Seccomp, Arch) {
 
 /// Calls newer than the profile are ENOSYS with us, as with runc, which does so before libseccomp's part.
 fn newer(profile: &Seccomp, abi: Abi, number: u32, got: u32) -> bool {
-    let named =
-        profile.syscalls.iter().flat_map(|rule| &rule.names).filter_map(|name| abi.number(name)).max();
+    let named = profile
+        .syscalls
+        .iter()
+        .flat_map(|rule| &rule.names)
+        .filter_map(|name| super::tests::number(abi, name))
+        .max();
     let lenient = matches!(profile.default_action, SeccompAction::Allow | SeccompAction::Log);
     !lenient && got == ENOSYS && named.is_some_and(|newest| number > newest)
 }
