@@ -42,7 +42,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["api", "engine", "sys"]),
     ("client", &["api", "oci"]),
     ("template", &[]),
-    ("cli", &["api", "archive", "client", "dockerfile", "oci", "sys", "template"]),
+    ("lint", &["api", "dockerfile", "oci"]),
+    ("cli", &["api", "archive", "client", "dockerfile", "lint", "oci", "sys", "template"]),
     ("dhow", &["api", "cli", "client", "engine", "monitor", "oci", "runtime", "server", "sys"]),
     ("testkit", &["network"]),
     (

@@ -8,12 +8,23 @@ use std::time::Duration;
 pub struct Dockerfile {
     /// `# key=value` lines at the top.
     pub directives: Directives,
-    /// `ARG` instructions before the first `FROM`.
+    /// `ARG` instructions before the first `FROM`; with [`crate::Options::lenient`] whatever stands there.
     pub global_args: Vec<Instruction>,
     /// Every `FROM` and what follows it.
     pub stages: Vec<Stage>,
+    /// Comment lines between instructions, in order.
+    pub comments: Vec<Comment>,
     /// What the parser found suspicious.
     pub warnings: Vec<crate::Warning>,
+}
+
+/// A comment line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comment {
+    /// The text behind the `#`, trimmed.
+    pub text: String,
+    /// Its line.
+    pub line: u32,
 }
 
 /// Parser directives.

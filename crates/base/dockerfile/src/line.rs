@@ -3,6 +3,7 @@
 use crate::ast::Word;
 use crate::error::{Error, Warning};
 use crate::lines::Logical;
+use crate::parse::Options;
 use crate::span::{LineIndex, Span};
 use crate::suggest::suggest;
 use crate::words::{self, Piece};
@@ -14,6 +15,7 @@ pub(crate) struct Line<'a> {
     pub escape: char,
     /// Read trailing `# …` as Docker does.
     pub strict: bool,
+    pub options: Options,
     pub keyword: &'a str,
     flags: Vec<Piece>,
     /// Where the arguments begin.
@@ -42,7 +44,7 @@ impl<'a> Line<'a> {
         logical: &'a Logical,
         index: &'a LineIndex,
         escape: char,
-        strict: bool,
+        options: Options,
         warnings: &'a mut Vec<Warning>,
     ) -> Result<Self, Error> {
         let (keyword, at) = words::keyword(&logical.text);
@@ -50,7 +52,8 @@ impl<'a> Line<'a> {
             let span = logical.place(index, at, logical.text.len());
             return Err(Error::new("unexpected end of statement while looking for matching quote", span));
         };
-        Ok(Self { logical, index, escape, strict, keyword, flags, rest, warnings })
+        let strict = options.strict;
+        Ok(Self { logical, index, escape, strict, options, keyword, flags, rest, warnings })
     }
 
     /// The arguments.

@@ -3,7 +3,7 @@
 //! One pass, linear in the size of the text. The rules are BuildKit's (`frontend/dockerfile/parser`): comment
 //! lines and blank lines inside a continuation vanish, a here-document's body is taken verbatim.
 
-use crate::ast::{Directives, Heredoc, Word};
+use crate::ast::{Comment, Directives, Heredoc, Word};
 use crate::error::{Error, Warning};
 use crate::span::{LineIndex, Span};
 use crate::{check, heredoc, words};
@@ -52,6 +52,7 @@ impl Logical {
 pub(crate) struct Scanned {
     pub directives: Directives,
     pub lines: Vec<Logical>,
+    pub comments: Vec<Comment>,
     pub warnings: Vec<Warning>,
 }
 
@@ -98,13 +99,15 @@ impl<'a> Scanner<'a> {
 pub(crate) fn scan(text: &str, index: &LineIndex) -> Result<Scanned, Error> {
     let (directives, body) = directives(text, index)?;
     let mut s = Scanner { text, at: body, index, escape: directives.escape };
-    let mut out = Scanned { directives, lines: Vec::new(), warnings: Vec::new() };
+    let mut out = Scanned { directives, lines: Vec::new(), comments: Vec::new(), warnings: Vec::new() };
     let mut comments = Vec::new();
     while let Some((start, raw)) = s.next() {
         if is_comment(raw) {
-            match trim_newline(raw).trim_start()[1..].trim() {
-                "" => comments.clear(),
-                comment => comments.push(comment.to_string()),
+            let text = trim_newline(raw).trim_start()[1..].trim().to_string();
+            out.comments.push(Comment { text: text.clone(), line: index.line(start) });
+            match text.is_empty() {
+                true => comments.clear(),
+                false => comments.push(text),
             }
             continue;
         }

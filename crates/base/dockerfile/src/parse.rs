@@ -17,6 +17,9 @@ pub const MAX_STAGES: usize = 200;
 pub struct Options {
     /// Never take a `# …` behind an instruction for a comment. The directive `# dhow=strict` does the same.
     pub strict: bool,
+    /// Keep instructions above the first `FROM`, and triggers that `ONBUILD` refuses: a linter has something to say about
+    /// them.
+    pub lenient: bool,
 }
 
 /// Text of a Dockerfile from its bytes: a byte order mark goes, bytes that are not UTF-8 are replaced.
@@ -36,14 +39,15 @@ pub fn parse(text: &str, options: Options) -> Result<Dockerfile, Error> {
     let index = LineIndex::new(text);
     let scanned = lines::scan(text, &index)?;
     let mut warnings = scanned.warnings;
-    let strict = options.strict || scanned.directives.strict;
+    let options = Options { strict: options.strict || scanned.directives.strict, ..options };
     let escape = scanned.directives.escape;
     let mut instructions = Vec::with_capacity(scanned.lines.len());
     for line in &scanned.lines {
-        instructions.push(instruction::parse(line, &index, escape, strict, &mut warnings)?);
+        instructions.push(instruction::parse(line, &index, escape, options, &mut warnings)?);
     }
-    let (global_args, stages) = stages(instructions)?;
-    Ok(Dockerfile { directives: scanned.directives, global_args, stages, warnings })
+    let (global_args, stages) = stages(instructions, options.lenient)?;
+    let (directives, comments) = (scanned.directives, scanned.comments);
+    Ok(Dockerfile { directives, global_args, stages, comments, warnings })
 }
 
 /// Parses the text of an `ONBUILD` trigger, as an image config holds it.
@@ -54,7 +58,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Error> {
         return Err(Error::new("ONBUILD trigger holds more than one instruction", index.span(0, text.len())));
     };
     let mut warnings: Vec<Warning> = Vec::new();
-    let instruction = instruction::parse(line, &index, '\\', false, &mut warnings)?;
+    let instruction = instruction::parse(line, &index, '\\', Options::default(), &mut warnings)?;
     match instruction.kind {
         Kind::From(_) | Kind::Maintainer(_) | Kind::Onbuild(_) => {
             let message = format!("{} isn't allowed as an ONBUILD trigger", instruction.kind.name());
@@ -65,7 +69,10 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Error> {
 }
 
 /// Cuts the file at its `FROM`s.
-fn stages(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Stage>), Error> {
+fn stages(
+    instructions: Vec<Instruction>,
+    lenient: bool,
+) -> Result<(Vec<Instruction>, Vec<Stage>), Error> {
     let mut globals = Vec::new();
     let mut stages: Vec<Stage> = Vec::new();
     for instruction in instructions {
@@ -76,7 +83,7 @@ fn stages(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Stage
                 return Err(Error::new(format!("dockerfile has more than {MAX_STAGES} stages"), span));
             }
             (Kind::From(from), _) => stages.push(new_stage(from, span, source, comments)),
-            (kind @ Kind::Arg(_), None) => {
+            (kind, None) if lenient || matches!(kind, Kind::Arg(_)) => {
                 globals.push(Instruction { kind, span, source, keyword, comments });
             }
             (kind, None) => {
@@ -90,7 +97,7 @@ fn stages(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Stage
             }
         }
     }
-    if stages.is_empty() {
+    if stages.is_empty() && !lenient {
         let span = globals.last().map(|g: &Instruction| g.span).unwrap_or_default();
         return Err(Error::new("no build stage in current context", span).help("a Dockerfile needs a FROM"));
     }

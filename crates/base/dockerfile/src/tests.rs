@@ -113,7 +113,7 @@ fn trailing_comment_of_from() {
     assert_eq!(parsed.warnings[0].rule, "TrailingComment");
     assert_eq!((parsed.warnings[0].span.line, parsed.warnings[0].span.column), (1, 22));
     assert_eq!(file("FROM a AS b # c").stages[0].from.name.as_ref().unwrap().text, "b");
-    assert!(parse(text, Options { strict: true }).is_err());
+    assert!(parse(text, Options { strict: true, ..Options::default() }).is_err());
     assert!(parse(&format!("# dhow=strict\n{text}"), Options::default()).is_err());
 }
 
@@ -136,7 +136,7 @@ fn trailing_comment_of_workdir() {
     assert_eq!(dir.text, "b");
     let Kind::User(user) = only("USER app # not root") else { panic!() };
     assert_eq!(user.text, "app");
-    let strict = parse("FROM a\nWORKDIR b # c", Options { strict: true }).unwrap();
+    let strict = parse("FROM a\nWORKDIR b # c", Options { strict: true, ..Options::default() }).unwrap();
     let Kind::Workdir(dir) = &strict.stages[0].instructions[0].kind else { panic!() };
     assert_eq!(dir.text, "b # c");
     let Kind::Workdir(dir) = only("WORKDIR /c#d") else { panic!() };

@@ -16,6 +16,7 @@ mod build;
 mod container;
 mod help;
 mod image;
+mod lint;
 mod network;
 mod progress;
 mod registry;

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::Arity::{self, AtLeast, AtMost, Between, Exactly};
-use crate::{build, container, image, network, registry, system, volume};
+use crate::{build, container, image, lint, network, registry, system, volume};
 
 /// What a command does: the exit code, or what went wrong.
 pub type Outcome = Result<u8, Error>;
@@ -78,6 +78,7 @@ pub const VERBS: &[Verb] = &[
     verb!(["info", "system info"], system::info, Arity::None, "[OPTIONS]", "Describe the server"),
     verb!(["inspect"], system::inspect, AtLeast(1), "[OPTIONS] NAME|ID [NAME|ID...]", "Show all about containers, images, networks or volumes"),
     verb!(["kill", "container kill"], container::kill, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Send a signal to containers, KILL unless told otherwise"),
+    verb!(["lint"], lint, AtLeast(0), "[OPTIONS] [FILE|-...]", "Check Dockerfiles by hadolint's rules"),
     verb!(["load", "image load"], image::load, Arity::None, "[OPTIONS]", "Read images from a tar"),
     verb!(["login"], registry::login, AtMost(1), "[OPTIONS] [SERVER]", "Store credentials for a registry"),
     verb!(["logout"], registry::logout, AtMost(1), "[SERVER]", "Forget the credentials for a registry"),

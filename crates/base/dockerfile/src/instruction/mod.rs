@@ -13,6 +13,7 @@ use crate::ast::{Instruction, Kind};
 use crate::error::{Error, Warning};
 use crate::line::Line;
 use crate::lines::Logical;
+use crate::parse::Options;
 use crate::span::LineIndex;
 use crate::suggest::suggest;
 
@@ -43,7 +44,7 @@ pub(crate) fn parse(
     logical: &Logical,
     index: &LineIndex,
     escape: char,
-    strict: bool,
+    options: Options,
     warnings: &mut Vec<Warning>,
 ) -> Result<Instruction, Error> {
     let (keyword, _) = crate::words::keyword(&logical.text);
@@ -51,7 +52,7 @@ pub(crate) fn parse(
     if !KEYWORDS.contains(&name.as_str()) {
         return Err(unknown(logical, index, keyword));
     }
-    let mut line = Line::new(logical, index, escape, strict, warnings)?;
+    let mut line = Line::new(logical, index, escape, options, warnings)?;
     let kind = kind(&name, &mut line)?;
     Ok(Instruction {
         kind,

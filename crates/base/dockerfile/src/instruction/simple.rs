@@ -69,8 +69,11 @@ pub(crate) fn volume(line: &mut Line<'_>) -> Result<Vec<Word>, Error> {
 pub(crate) fn onbuild(line: &mut Line<'_>) -> Result<Onbuild, Error> {
     line.take_flags(&[])?;
     let text = line.args();
-    let (keyword, _) = words::keyword(text);
+    let (keyword, rest) = words::keyword(text);
+    // One below another is told by who asks for it; any more would only nest.
+    let nests = words::keyword(&text[rest..]).0.eq_ignore_ascii_case("ONBUILD");
     match keyword.to_ascii_uppercase().as_str() {
+        "ONBUILD" | "MAINTAINER" | "FROM" if line.options.lenient && !nests => {}
         "" => return Err(line.error("ONBUILD requires at least one argument")),
         "ONBUILD" => return Err(line.error("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
         name @ ("MAINTAINER" | "FROM") => {
@@ -79,7 +82,7 @@ pub(crate) fn onbuild(line: &mut Line<'_>) -> Result<Onbuild, Error> {
         _ => {}
     }
     let inner = line.logical.tail(line.rest);
-    let trigger = super::parse(&inner, line.index, line.escape, line.strict, line.warnings)?;
+    let trigger = super::parse(&inner, line.index, line.escape, line.options, line.warnings)?;
     let mut expression = text.to_string();
     if matches!(trigger.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_)) {
         for doc in &line.logical.heredocs {

@@ -1,0 +1,5 @@
+//! Checking Dockerfiles without building them.
+
+mod run;
+
+pub use run::{Args, run};

@@ -1,0 +1,13 @@
+//! DL3033: packages of yum have versions.
+
+use super::packages;
+use crate::config::Settings;
+use crate::rule::{Rule, Severity, Told};
+use crate::view::View;
+
+pub(super) const RULE: Rule = Rule { id: "DL3033", severity: Severity::Warning, check };
+
+fn check(view: &View<'_>, _: &Settings, told: &mut Vec<Told>) {
+    let message = "Versions are missing in yum install: write `yum install -y <package>-<version>`";
+    packages::check(view, told, message, &["yum"], &["module"]);
+}
