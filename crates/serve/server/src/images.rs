@@ -180,6 +180,14 @@ pub async fn files(call: Call) -> Result {
     Ok(answer::bytes("application/x-tar", tar))
 }
 
+/// What a build made only to hand it out goes: `image=` is a manifest's digest.
+pub async fn discard(call: Call) -> Result {
+    let parse = |text: &String| text.parse().map_err(|_| Failure::bad_request(format!("{text:?} is no digest")));
+    let manifests = call.query.all("image").iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    images::discard(&call.engine, manifests).await?;
+    Ok(answer::empty(StatusCode::NO_CONTENT))
+}
+
 pub async fn commit(mut call: Call) -> Result {
     let config: Option<Config> = call.json_or_none::<Option<Config>>().await?.flatten();
     let query = &call.query;

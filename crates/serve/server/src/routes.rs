@@ -86,6 +86,7 @@ pub static TABLE: &[Route] = table! {
     GET    - "/images/search"                images::search;
     GET    - "/images/get"                   images::save;
     GET    - "/images/files"                 images::files;
+    POST   ! "/images/discard"               images::discard;
     POST   - "/images/load"                  images::load;
     POST   - "/images/create"                images::create;
     POST   ! "/images/prune"                 images::prune;

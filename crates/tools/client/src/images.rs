@@ -110,11 +110,15 @@ pub async fn archive(client: &Client, digest: &str, names: &[String]) -> Result<
     Ok(ByteStream::new(get(path("/images/", digest, "/get")).query(query).send(client).await?.into_body()))
 }
 
+/// Takes back images that were made only to be handed out, by their manifests (our own servers).
+pub async fn discard(client: &Client, manifests: &[String]) -> Result<()> {
+    post("/images/discard").query(Query::new().each("image", manifests)).done(client).await
+}
+
 /// The files of images as one tar, each below its directory (our own servers).
 pub async fn files(client: &Client, images: &[(String, String)]) -> Result<ByteStream> {
-    let query = images
-        .iter()
-        .fold(Query::new(), |query, (image, at)| query.put("image", image).put("directory", at));
+    let query =
+        images.iter().fold(Query::new(), |query, (image, at)| query.put("image", image).put("directory", at));
     Ok(ByteStream::new(get("/images/files").query(query).send(client).await?.into_body()))
 }
 

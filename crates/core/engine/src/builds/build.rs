@@ -197,13 +197,24 @@ fn request(options: &BuildOptions) -> Result<Request> {
         squash: options.squash,
         ssh: extras.ssh.iter().map(|(id, path)| (id.clone(), PathBuf::from(path))).collect(),
         export: super::export::options(&extras.export)?,
-        source_date_epoch: extras.source_date_epoch,
+        source_date_epoch: epoch(options)?,
         rewrite_timestamp: extras.rewrite_timestamp,
         allow_insecure: extras.allow.iter().any(|allowed| allowed == "security.insecure"),
         allow_host_network: extras.allow.iter().any(|allowed| allowed == "network.host"),
         strict: extras.strict,
         ..Request::default()
     })
+}
+
+/// The time that stands for now: a build argument comes before what the client found in its environment.
+fn epoch(options: &BuildOptions) -> Result<Option<i64>> {
+    match options.build_args.get("SOURCE_DATE_EPOCH").and_then(Option::as_deref) {
+        None | Some("") => Ok(options.extras.source_date_epoch),
+        Some(text) => match text.parse() {
+            Ok(seconds) => Ok(Some(seconds)),
+            Err(_) => Err(Error::invalid(format!("invalid SOURCE_DATE_EPOCH: {text}"))),
+        },
+    }
 }
 
 fn dockerfile(options: &BuildOptions) -> DockerfileSource {

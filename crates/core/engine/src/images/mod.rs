@@ -6,6 +6,7 @@
 mod catalog;
 mod changes;
 mod commit;
+mod discard;
 mod download;
 mod files;
 mod history;
@@ -31,6 +32,7 @@ pub use list::list;
 pub use load::load;
 pub use prune::prune;
 pub use pull::pull;
+pub use discard::discard;
 pub use files::files;
 pub use push::{PushOptions, push};
 pub use remove::remove;

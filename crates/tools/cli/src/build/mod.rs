@@ -1,7 +1,12 @@
 //! Building images.
 
+mod attest;
 pub mod context;
+mod deliver;
+mod metadata;
+mod output;
 pub mod prune;
 pub mod run;
 mod secrets;
 mod source;
+mod ssh;

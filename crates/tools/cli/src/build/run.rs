@@ -2,12 +2,18 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use api::build::{BuildEvent, BuildExtras, BuildOptions, BuildResult, NATIVE_PROGRESS_ID};
+use api::build::{
+    BuildDetails, BuildEvent, BuildExtras, BuildOptions, BuildResult, ExportOptions, NATIVE_PROGRESS_ID,
+};
 use api::containers::Ulimit;
 use client::JsonLines;
 use oci::Reference;
 
-use super::secrets;
+use super::attest::Attestations;
+use super::deliver::{Delivery, Pushed};
+use super::output::{self, Kind, Output};
+use super::ssh::Agents;
+use super::{metadata, secrets};
 use super::source::{is_remote, source};
 use crate::context::Cli;
 use crate::error::Error;
@@ -29,6 +35,12 @@ pub struct Args {
     /// Allow what is off otherwise: network.host or security.insecure
     #[arg(long, value_delimiter = ',')]
     allow: Vec<String>,
+    /// Annotate the image, as [manifest:|index:]key=value
+    #[arg(long)]
+    annotation: Vec<String>,
+    /// Attach attestations, as type=provenance or type=sbom
+    #[arg(long)]
+    attest: Vec<String>,
     /// Set a build argument; a name alone hands on your own variable
     #[arg(long)]
     build_arg: Vec<String>,
@@ -74,6 +86,9 @@ pub struct Args {
     /// Write the image's id to this file
     #[arg(long)]
     iidfile: Option<String>,
+    /// Run so many steps at once at most
+    #[arg(long, value_name = "int")]
+    jobs: Option<u32>,
     /// Set a label of the image
     #[arg(long, value_parser = env::label)]
     label: Vec<String>,
@@ -98,17 +113,17 @@ pub struct Args {
     /// Take nothing from the cache in these stages
     #[arg(long, value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// Where the result goes to; only type=docker and type=image
+    /// Where the result goes to: a directory, -, or type=local, tar, oci, docker, image, registry or cacheonly with options
     #[arg(short, long)]
     output: Vec<String>,
-    /// Platform to build for, such as linux/arm64
+    /// Platforms to build for, such as linux/arm64; several make an index
     #[arg(long, value_delimiter = ',')]
     platform: Vec<String>,
     /// Kind of progress: "auto", "plain", "tty", "quiet" or "rawjson"
     #[arg(long)]
     progress: Option<String>,
-    /// Only "false": no attestation is made
-    #[arg(long, hide = true)]
+    /// Attach how the image was made: "true", "mode=max" or "false"
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
     /// Look for newer base images
     #[arg(long)]
@@ -122,8 +137,8 @@ pub struct Args {
     /// Accepted for old scripts; no step leaves a container behind
     #[arg(long, default_value_t = true, hide = true)]
     rm: bool,
-    /// Only "false": no attestation is made
-    #[arg(long, hide = true)]
+    /// Attach the list of packages in the image
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
     /// A secret for RUN --mount=type=secret, as id=name,src=file or id=name,env=VARIABLE
     #[arg(long)]
@@ -137,8 +152,8 @@ pub struct Args {
     /// Make one layer of the new ones
     #[arg(long)]
     squash: bool,
-    /// Not supported: agents are not handed on
-    #[arg(long, hide = true)]
+    /// An ssh agent for RUN --mount=type=ssh, as default, id=socket or id=key
+    #[arg(long)]
     ssh: Vec<String>,
     /// Name of the image; may be repeated
     #[arg(short, long)]
@@ -153,64 +168,125 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    refuse(&args)?;
-    let shown = Shown::choose(cli, &args)?;
-    let mut options = options(cli, &args, shown)?;
-    let source = source(cli, &args.args[0], args.file.as_deref())?;
+    let context = args.args[0].clone();
+    perform(cli, &args, &context).await.map(|_| 0)
+}
+
+/// What is known of a finished build.
+pub struct Finished {
+    /// What `--metadata-file` says.
+    pub metadata: serde_json::Value,
+}
+
+/// Builds, and hands the result out.
+pub async fn perform(cli: &Cli, args: &Args, context: &str) -> Result<Finished, Error> {
+    refuse(args)?;
+    let shown = Shown::choose(cli, args)?;
+    let outputs = outputs(args)?;
+    let names = names(args, &outputs);
+    let mut options = options(cli, args, shown, &outputs)?;
+    let keeps = outputs.iter().any(Output::keeps);
+    options.tags = if keeps { names.clone() } else { Vec::new() };
+    let agents = Agents::open(cli, &args.ssh)?;
+    options.extras.ssh.clone_from(&agents.sockets);
+    let source = source(cli, context, args.file.as_deref())?;
     let payload = source.payload(cli, &mut options).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
     let messages = interruptible(answer).await?;
-    let result = show(cli, messages, shown).await;
-    let id = result?.ok_or_else(|| Error::new("server ended the build without an image"))?;
+    let result = show(cli, messages, shown).await?;
+    drop(agents);
+    let result = result.ok_or_else(|| Error::new("server ended the build without an image"))?;
+    let pushed = deliver(cli, &outputs, &names, &result, shown == Shown::Quiet, keeps).await?;
+    let id = metadata::id(&result.id, result.details.as_ref());
     if shown == Shown::Quiet {
         cli.println(&id)?;
     }
+    let write = |path: &str, text: &str| {
+        std::fs::write(cli.host.directory.join(path), text).map_err(|error| Error::file("write", path, &error))
+    };
     if let Some(path) = &args.iidfile {
-        std::fs::write(cli.host.directory.join(path), &id)
-            .map_err(|error| Error::file("write", path, &error))?;
+        write(path, &id)?;
     }
+    let metadata = metadata::document(&result.id, &names, result.details.as_ref(), pushed.as_ref());
     if let Some(path) = &args.metadata_file {
-        let document =
-            serde_json::json!({"containerimage.config.digest": id, "image.name": options.tags.join(",")});
-        let text = crate::system::inspect::pretty(&document)?;
-        std::fs::write(cli.host.directory.join(path), text)
-            .map_err(|error| Error::file("write", path, &error))?;
+        write(path, &crate::system::inspect::pretty(&metadata)?)?;
     }
+    Ok(Finished { metadata })
+}
+
+/// All outputs; without one the image is kept.
+fn outputs(args: &Args) -> Result<Vec<Output>, Error> {
+    let mut outputs = args.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
     if args.push {
-        push(cli, &options.tags).await?;
+        match outputs.iter_mut().find(|output| output.kind == Kind::Image) {
+            Some(image) => image.push = true,
+            None => outputs.push(Output::registry()),
+        }
     }
-    Ok(0)
+    if args.load || outputs.is_empty() {
+        outputs.push(Output::store());
+    }
+    let nameless = |output: &Output| output.push && output.names.is_empty();
+    if args.tag.is_empty() && outputs.iter().any(nameless) {
+        return Err(Error::new("tag is needed when pushing to registry"));
+    }
+    Ok(outputs)
+}
+
+/// The names of the result: `--tag`, or those of an output.
+fn names(args: &Args, outputs: &[Output]) -> Vec<String> {
+    let mut names = args.tag.clone();
+    names.extend(outputs.iter().filter(|output| output.keeps()).flat_map(|output| output.names.iter().cloned()));
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// Serves all outputs, then removes what only they needed.
+async fn deliver(
+    cli: &Cli,
+    outputs: &[Output],
+    names: &[String],
+    result: &BuildResult,
+    quiet: bool,
+    keeps: bool,
+) -> Result<Option<Pushed>, Error> {
+    let default = BuildDetails::default();
+    let needs = |output: &Output| !output.keeps();
+    if result.details.is_none() && outputs.iter().any(needs) {
+        return Err(Error::new("this server can only keep images: --output is not available with it"));
+    }
+    let details = result.details.as_ref().unwrap_or(&default);
+    let delivery = Delivery { cli, details, names, quiet };
+    let mut pushed = None;
+    let mut served = Ok(());
+    for output in outputs {
+        match interruptible(delivery.serve(output)).await {
+            Ok(told) => pushed = told.or(pushed),
+            Err(error) => {
+                served = Err(error);
+                break;
+            }
+        }
+    }
+    if !keeps {
+        delivery.clean().await?;
+    }
+    served.map(|()| pushed)
 }
 
 /// What cannot be served is said, not ignored.
 fn refuse(args: &Args) -> Result<(), Error> {
     let unsupported = |flag: &str, why: &str| Err(Error::new(format!("{flag} is not supported: {why}")));
-    if !args.ssh.is_empty() {
-        return unsupported("--ssh", "hand keys in with --secret");
-    }
     if !args.cache_to.is_empty() {
         return unsupported("--cache-to", "the server keeps the cache");
-    }
-    if let Some(output) = args.output.iter().find(|output| {
-        !output.split(',').next().is_some_and(|kind| matches!(kind, "type=docker" | "type=image"))
-            || output.contains("dest=")
-    }) {
-        return unsupported("--output", &format!("{output}; use save or cp on the image"));
-    }
-    for (flag, value) in [("--provenance", &args.provenance), ("--sbom", &args.sbom)] {
-        if value.as_deref().is_some_and(|value| value != "false") {
-            return unsupported(flag, "no attestations are made");
-        }
     }
     if let Some(builder) = args.builder.as_deref().filter(|name| !matches!(*name, "" | "default")) {
         return Err(Error::new(format!(
             "no builder {} found: there is one, \"default\"",
             template::quote(builder)
         )));
-    }
-    if args.push && args.tag.is_empty() {
-        return Err(Error::new("tag is needed when pushing to registry"));
     }
     Ok(())
 }
@@ -246,12 +322,10 @@ impl Shown {
     }
 }
 
-fn options(cli: &Cli, args: &Args, shown: Shown) -> Result<BuildOptions, Error> {
-    let mut tags = Vec::new();
+fn options(cli: &Cli, args: &Args, shown: Shown, outputs: &[Output]) -> Result<BuildOptions, Error> {
     for tag in &args.tag {
         Reference::parse(tag)
             .map_err(|error| Error::new(format!("invalid tag {}: {error}", template::quote(tag))))?;
-        tags.push(tag.clone());
     }
     let build_args = args.build_arg.iter().map(|text| match text.split_once('=') {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -264,7 +338,6 @@ fn options(cli: &Cli, args: &Args, shown: Shown) -> Result<BuildOptions, Error> 
     let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
     let number = |flag: Option<i64>| flag.unwrap_or_default();
     Ok(BuildOptions {
-        tags,
         extra_hosts: args.add_host.clone(),
         quiet: shown == Shown::Quiet,
         no_cache: args.no_cache,
@@ -289,13 +362,13 @@ fn options(cli: &Cli, args: &Args, shown: Shown) -> Result<BuildOptions, Error> 
         platform,
         target: text(&args.target),
         security_opt: args.security_opt.clone(),
-        native_progress: !matches!(shown, Shown::Quiet | Shown::Classic),
-        extras: extras(cli, args)?,
+        native_progress: shown != Shown::Classic,
+        extras: extras(cli, args, outputs)?,
         ..BuildOptions::default()
     })
 }
 
-fn extras(cli: &Cli, args: &Args) -> Result<BuildExtras, Error> {
+fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
     let secrets =
         args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let mut contexts = BTreeMap::new();
@@ -309,6 +382,9 @@ fn extras(cli: &Cli, args: &Args) -> Result<BuildExtras, Error> {
         };
         contexts.insert(name.to_owned(), source);
     }
+    let wishes = output::wishes(outputs)?;
+    let attestations =
+        Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
     let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
     let source_date_epoch = epoch
         .map(|text| text.parse().map_err(|_| Error::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))))
@@ -319,6 +395,17 @@ fn extras(cli: &Cli, args: &Args) -> Result<BuildExtras, Error> {
         no_cache_filter: args.no_cache_filter.clone(),
         allow: args.allow.clone(),
         source_date_epoch,
+        rewrite_timestamp: wishes.rewrite_timestamp,
+        export: ExportOptions {
+            compression: wishes.compression.unwrap_or_default(),
+            compression_level: wishes.level,
+            force_compression: wishes.force,
+            docker_media_types: wishes.docker_media_types,
+            annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
+            provenance: attestations.provenance.unwrap_or_default().to_owned(),
+            sbom: attestations.sbom,
+        },
+        jobs: args.jobs.unwrap_or_default(),
         ..BuildExtras::default()
     })
 }
@@ -328,7 +415,7 @@ async fn show(
     cli: &Cli,
     messages: JsonLines<api::JsonMessage>,
     shown: Shown,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<BuildResult>, Error> {
     let mut screen = Screen { shown, picture: Picture::default(), begun: Instant::now(), drawn: 0 };
     let result = interruptible(follow(cli, messages, &mut screen)).await;
     let result = result.map_err(|error| match error.message.is_empty() {
@@ -358,8 +445,8 @@ async fn follow(
     cli: &Cli,
     mut messages: JsonLines<api::JsonMessage>,
     screen: &mut Screen,
-) -> Result<Option<String>, Error> {
-    let mut id = None;
+) -> Result<Option<BuildResult>, Error> {
+    let mut found = None;
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut native = false;
     loop {
@@ -370,7 +457,7 @@ async fn follow(
                 continue;
             }
         };
-        let Some(message) = message else { return Ok(id) };
+        let Some(message) = message else { return Ok(found) };
         let message = message?;
         if let Some(error) = message.error_detail.filter(|error| !error.message.is_empty()) {
             return Err(Error::new(error.message));
@@ -388,7 +475,7 @@ async fn follow(
             }
             Some(aux) => {
                 let result: Option<BuildResult> = serde_json::from_value(aux).ok();
-                id = result.map(|result| result.id).filter(|text| !text.is_empty()).or(id);
+                found = result.filter(|result| !result.id.is_empty()).or(found);
             }
             // The closing words of the classic text are said by the steps already.
             None if native || screen.shown == Shown::Quiet => {}
@@ -462,16 +549,4 @@ impl Screen {
         }
         Ok(())
     }
-}
-
-async fn push(cli: &Cli, tags: &[String]) -> Result<(), Error> {
-    for tag in tags {
-        let name = Reference::parse(tag).map_err(|error| Error::new(error.to_string()))?;
-        let auth = credentials::lookup(cli, &name.domain)?.unwrap_or_default();
-        let word = name.tag.clone().unwrap_or_default();
-        let messages = client::images::push(cli.client()?, &name.familiar_name(), &word, "", &auth).await?;
-        let terminal = cli.stderr_is_terminal();
-        crate::progress::messages::show(messages, &mut std::io::stderr(), terminal, |_| {}).await?;
-    }
-    Ok(())
 }

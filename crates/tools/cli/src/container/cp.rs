@@ -291,7 +291,7 @@ fn pack(source: &Path, name: &str, writer: ChannelWriter) -> Result<u64, Error> 
 }
 
 /// An error with its causes, as one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

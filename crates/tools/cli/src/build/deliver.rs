@@ -1,0 +1,176 @@
+//! Handing out what was built: to files, directories, archives, registries.
+
+use std::io::Read;
+use std::path::Path;
+
+use api::build::{BuildDetails, BuiltImage};
+use client::ByteStream;
+use oci::Reference;
+use serde_json::Value;
+use sys::root::Root;
+
+use super::output::{Kind, Output};
+use crate::container::cp::chain;
+use crate::context::Cli;
+use crate::error::Error;
+use crate::registry::credentials;
+use crate::stream::channel::ChannelReader;
+use crate::system::output::Target;
+
+/// What a build gave, and where it goes.
+pub struct Delivery<'a> {
+    pub cli: &'a Cli,
+    pub details: &'a BuildDetails,
+    /// The names that the image was given.
+    pub names: &'a [String],
+    pub quiet: bool,
+}
+
+/// What a registry knows a pushed image by.
+#[derive(Debug, Clone, Default)]
+pub struct Pushed {
+    pub digest: String,
+    pub size: u64,
+    pub media_type: String,
+}
+
+impl Delivery<'_> {
+    /// Serves one output.
+    pub async fn serve(&self, output: &Output) -> Result<Option<Pushed>, Error> {
+        match output.kind {
+            Kind::Local => self.local(output).await.map(|()| None),
+            Kind::Tar => self.tar(output).await.map(|()| None),
+            Kind::Oci => self.layout(output).await.map(|()| None),
+            Kind::Docker if output.dest.is_some() => self.docker(output).await.map(|()| None),
+            Kind::Image if output.push || output.by_digest => self.push(output).await.map(Some),
+            Kind::Docker | Kind::Image | Kind::CacheOnly => Ok(None),
+        }
+    }
+
+    /// Takes back what only other outputs needed.
+    pub async fn clean(&self) -> Result<(), Error> {
+        let made = self.details.images.iter().filter(|image| image.new);
+        let manifests: Vec<String> =
+            made.filter_map(|image| image.manifest.as_ref()).map(|m| m.digest.to_string()).collect();
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        Ok(client::images::discard(self.cli.client()?, &manifests).await?)
+    }
+
+    /// The images and where each one's files are in the output.
+    fn places(&self, output: &Output) -> Vec<(String, String)> {
+        let images = &self.details.images;
+        let split = output.split.unwrap_or(images.len() > 1);
+        let place = |image: &BuiltImage| match split {
+            true => image.platform.replace('/', "_"),
+            false => String::new(),
+        };
+        let digest = |image: &BuiltImage| image.manifest.as_ref().map(|m| m.digest.to_string());
+        images.iter().filter_map(|image| Some((digest(image)?, place(image)))).collect()
+    }
+
+    async fn files(&self, output: &Output) -> Result<ByteStream, Error> {
+        Ok(client::images::files(self.cli.client()?, &self.places(output)).await?)
+    }
+
+    async fn local(&self, output: &Output) -> Result<(), Error> {
+        let dest = self.cli.host.directory.join(output.dest.as_deref().unwrap_or_default());
+        std::fs::create_dir_all(&dest).map_err(|error| Error::file("mkdir", &dest, &error))?;
+        unpack(self.files(output).await?, &dest).await?;
+        for (image, (_, place)) in self.details.images.iter().zip(self.places(output)) {
+            if let Some(predicate) = &image.provenance {
+                let path = dest.join(place).join("provenance.json");
+                let text = crate::system::inspect::pretty(predicate)?;
+                std::fs::write(&path, text).map_err(|error| Error::file("write", &path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tar(&self, output: &Output) -> Result<(), Error> {
+        let target = self.target(output)?;
+        target.fill(self.files(output).await?).await.map(drop)
+    }
+
+    fn target(&self, output: &Output) -> Result<Target<'_>, Error> {
+        let dest = output.dest.as_deref().filter(|dest| *dest != "-");
+        Target::open(self.cli, dest, "write", "output")
+    }
+
+    async fn archive(&self, output: &Output) -> Result<ByteStream, Error> {
+        let target = self.details.target.as_ref().ok_or_else(|| Error::new("the server named no image"))?;
+        let names = if output.names.is_empty() { self.names } else { &output.names };
+        Ok(client::images::archive(self.cli.client()?, target.digest.as_str(), names).await?)
+    }
+
+    async fn layout(&self, output: &Output) -> Result<(), Error> {
+        if output.directory {
+            let dest = self.cli.host.directory.join(output.dest.as_deref().unwrap_or_default());
+            std::fs::create_dir_all(&dest).map_err(|error| Error::file("mkdir", &dest, &error))?;
+            return unpack(self.archive(output).await?, &dest).await;
+        }
+        let target = self.target(output)?;
+        target.fill(self.archive(output).await?).await.map(drop)
+    }
+
+    async fn docker(&self, output: &Output) -> Result<(), Error> {
+        if self.details.images.len() > 1 {
+            return Err(Error::new(
+                "docker exporter does not support exporting manifest lists, use the oci exporter instead",
+            ));
+        }
+        let target = self.target(output)?;
+        target.fill(self.archive(output).await?).await.map(drop)
+    }
+
+    async fn push(&self, output: &Output) -> Result<Pushed, Error> {
+        let mut last = Pushed::default();
+        let names = if output.names.is_empty() { self.names } else { &output.names };
+        for name in names {
+            let name = Reference::parse(name).map_err(|error| Error::new(error.to_string()))?;
+            let auth = credentials::lookup(self.cli, &name.domain)?.unwrap_or_default();
+            let (tag, client) = (name.tag.clone().unwrap_or_default(), self.cli.client()?);
+            let repository = name.familiar_name();
+            let messages = match output.by_digest {
+                true => client::images::push_by_digest(client, &repository, &tag, &auth).await?,
+                false => client::images::push(client, &repository, &tag, "", &auth).await?,
+            };
+            let terminal = self.cli.stderr_is_terminal();
+            let mut sink: Box<dyn std::io::Write + Send> = match self.quiet {
+                true => Box::new(std::io::sink()),
+                false => Box::new(std::io::stderr()),
+            };
+            let told = |aux: &Value| {
+                if let Some(digest) = aux["Digest"].as_str() {
+                    let media_type = aux["MediaType"].as_str().unwrap_or_default().to_owned();
+                    last =
+                        Pushed { digest: digest.to_owned(), size: aux["Size"].as_u64().unwrap_or(0), media_type };
+                }
+            };
+            crate::progress::messages::show(messages, &mut *sink, terminal, told).await?;
+        }
+        Ok(last)
+    }
+}
+
+/// Unpacks an archive into a directory; what is in the way of a file is replaced.
+async fn unpack(tar: ByteStream, dest: &Path) -> Result<(), Error> {
+    let reader = ChannelReader::new(tar);
+    let dest = dest.to_owned();
+    let work = move || {
+        let root = Root::open(&dest).map_err(|error| Error::file("open", &dest, &error))?;
+        let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let options = archive::Options {
+            owner: Some((user, group)),
+            devices: user == 0,
+            ..archive::Options::plain()
+        };
+        let mut reader = std::io::BufReader::with_capacity(256 << 10, reader);
+        archive::unpack(&mut reader, &root, &options).map_err(|error| Error::new(chain(&error)))?;
+        // The stream's end tells whether the server came to an end too.
+        std::io::copy(&mut reader.by_ref(), &mut std::io::sink())?;
+        Ok(())
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::new(error.to_string()))?
+}

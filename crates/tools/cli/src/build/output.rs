@@ -1,0 +1,254 @@
+//! `--output`: what is to be had of a build, in buildx's words.
+
+use std::collections::BTreeMap;
+
+use crate::error::Error;
+use crate::options::mount::csv;
+
+/// Where a result goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Files in a directory.
+    Local,
+    /// Files in a tar.
+    Tar,
+    /// A layout in a tar, or in a directory.
+    Oci,
+    /// An archive for `load`, or the server's images.
+    Docker,
+    /// The server's images.
+    Image,
+    /// Nowhere: the cache is filled.
+    CacheOnly,
+}
+
+/// One `--output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub kind: Kind,
+    /// A path, or `-`.
+    pub dest: Option<String>,
+    pub push: bool,
+    pub by_digest: bool,
+    /// `name=`, in place of `--tag`.
+    pub names: Vec<String>,
+    /// A directory for each platform; with several there always is.
+    pub split: Option<bool>,
+    /// `tar=false`: a directory and no archive.
+    pub directory: bool,
+    pub export: Wishes,
+}
+
+/// What an output asks of how the image is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    pub compression: Option<String>,
+    pub level: Option<u32>,
+    pub force: bool,
+    pub docker_media_types: bool,
+    pub rewrite_timestamp: bool,
+    pub annotations: Vec<String>,
+}
+
+impl Output {
+    fn new(kind: Kind) -> Output {
+        Output {
+            kind,
+            dest: None,
+            push: false,
+            by_digest: false,
+            names: Vec::new(),
+            split: None,
+            directory: false,
+            export: Wishes::default(),
+        }
+    }
+
+    /// `--push`.
+    pub fn registry() -> Output {
+        Output { push: true, ..Output::new(Kind::Image) }
+    }
+
+    /// `--load`, and what is done if nothing is said.
+    pub fn store() -> Output {
+        Output::new(Kind::Docker)
+    }
+
+    /// Whether the image stays on the server under its names.
+    pub fn keeps(&self) -> bool {
+        match self.kind {
+            Kind::Image => true,
+            Kind::Docker => self.dest.is_none(),
+            Kind::Local | Kind::Tar | Kind::Oci | Kind::CacheOnly => false,
+        }
+    }
+
+    /// Reads `type=…,key=value`, a directory, or `-`.
+    pub fn parse(text: &str) -> Result<Output, Error> {
+        let fields = csv(text)?;
+        if let [only] = fields.as_slice()
+            && !only.contains('=')
+        {
+            let kind = if only == "-" { Kind::Tar } else { Kind::Local };
+            return Ok(Output { dest: Some(only.clone()), ..Output::new(kind) });
+        }
+        let mut pairs = Vec::with_capacity(fields.len());
+        for field in &fields {
+            let (key, value) = field
+                .split_once('=')
+                .ok_or_else(|| Error::new(format!("invalid value {field}, expected key=value")))?;
+            pairs.push((key.trim().to_lowercase(), value));
+        }
+        let word = pairs.iter().find(|(key, _)| key == "type").map(|(_, value)| *value);
+        let mut output = match word {
+            None => return Err(Error::new("type is required for output")),
+            Some("local") => Output::new(Kind::Local),
+            Some("tar") => Output::new(Kind::Tar),
+            Some("oci") => Output::new(Kind::Oci),
+            Some("docker") => Output::new(Kind::Docker),
+            Some("image") => Output::new(Kind::Image),
+            Some("registry") => Output::registry(),
+            Some("cacheonly") => Output::new(Kind::CacheOnly),
+            Some(other) => return Err(Error::new(format!("unknown output type {}", template::quote(other)))),
+        };
+        for (key, value) in pairs.iter().filter(|(key, _)| key != "type") {
+            output.set(key, value)?;
+        }
+        output.check()?;
+        Ok(output)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        let image = matches!(self.kind, Kind::Oci | Kind::Docker | Kind::Image);
+        match key {
+            "dest" => self.dest = Some(value.to_owned()),
+            "platform-split" if matches!(self.kind, Kind::Local | Kind::Tar) => {
+                self.split = Some(boolean(key, value)?);
+            }
+            "mode" if self.kind == Kind::Local && value == "copy" => {}
+            "tar" if self.kind == Kind::Oci => self.directory = !boolean(key, value)?,
+            "name" if image => self.names = value.split(',').map(|name| name.trim().to_owned()).collect(),
+            "push" if self.kind == Kind::Image => self.push = boolean(key, value)?,
+            "push-by-digest" if self.kind == Kind::Image => self.by_digest = boolean(key, value)?,
+            // An image made here is always unpacked, and always stored.
+            "unpack" if self.kind == Kind::Image => drop(boolean(key, value)?),
+            "store" if self.kind == Kind::Image && boolean(key, value)? => {}
+            "compression" if image => self.export.compression = Some(value.to_owned()),
+            "compression-level" if image => {
+                let level = value.parse().map_err(|_| Error::new(format!("invalid compression-level {value}")))?;
+                self.export.level = Some(level);
+            }
+            "force-compression" if image => self.export.force = boolean(key, value)?,
+            "oci-mediatypes" if image => self.export.docker_media_types = !boolean(key, value)?,
+            "rewrite-timestamp" => self.export.rewrite_timestamp = boolean(key, value)?,
+            _ => return self.annotation(key, value),
+        }
+        Ok(())
+    }
+
+    /// `annotation.key`, `annotation-index.key`, `annotation-manifest[linux/amd64].key`.
+    fn annotation(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        let unsupported =
+            || Error::new(format!("output type {:?} has no attribute {}", self.kind, template::quote(key)));
+        let rest = key.strip_prefix("annotation").ok_or_else(unsupported)?;
+        let (level, name) = rest.split_once('.').ok_or_else(unsupported)?;
+        let level = match (level.strip_prefix('-'), level) {
+            (Some(level), _) => level.to_owned(),
+            (None, platform) => format!("manifest{platform}"),
+        };
+        self.export.annotations.push(format!("{level}:{name}={value}"));
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.kind == Kind::Local && self.dest.as_deref().is_none_or(str::is_empty) {
+            return Err(Error::new("dest is required for local output"));
+        }
+        if self.kind == Kind::Local && self.dest.as_deref() == Some("-") {
+            return Err(Error::new("dest cannot be stdout for local output"));
+        }
+        if matches!(self.kind, Kind::Image | Kind::CacheOnly) && self.dest.is_some() {
+            return Err(Error::new(format!("output type {:?} has no dest", self.kind)));
+        }
+        if self.directory && matches!(self.dest.as_deref(), None | Some("-" | "")) {
+            return Err(Error::new("dest is required for an oci output that is no tar"));
+        }
+        Ok(())
+    }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "true" | "1" | "" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Error::new(format!("{key}: {} is neither true nor false", template::quote(value)))),
+    }
+}
+
+/// What all outputs together ask of how the image is written; they must not contradict each other.
+pub fn wishes(outputs: &[Output]) -> Result<Wishes, Error> {
+    let mut all = Wishes::default();
+    let mut seen = BTreeMap::new();
+    for output in outputs.iter().filter(|o| !matches!(o.kind, Kind::Local | Kind::Tar | Kind::CacheOnly)) {
+        let own = &output.export;
+        let about = (&own.compression, own.level, own.force, own.docker_media_types);
+        if let Some(other) = seen.insert("image", about)
+            && other != about
+        {
+            return Err(Error::new(
+                "outputs ask for different compression or media types: build once for each of them",
+            ));
+        }
+        all.compression.clone_from(&own.compression);
+        (all.level, all.force, all.docker_media_types) = (own.level, own.force, own.docker_media_types);
+        all.annotations.extend(own.annotations.iter().cloned());
+    }
+    all.rewrite_timestamp = outputs.iter().any(|output| output.export.rewrite_timestamp);
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Output {
+        Output::parse(text).unwrap_or_else(|e| panic!("{text}: {}", e.message))
+    }
+
+    #[test]
+    fn short_and_long_forms() {
+        assert_eq!((parsed("out").kind, parsed("out").dest.as_deref()), (Kind::Local, Some("out")));
+        assert_eq!(parsed("-").kind, Kind::Tar);
+        assert_eq!(parsed("type=oci,dest=x.tar,tar=true").kind, Kind::Oci);
+        assert!(parsed("type=registry").push && parsed("type=docker").keeps());
+        assert!(!parsed("type=docker,dest=x").keeps());
+        let image = parsed("type=image,\"name=a,b:1\",push=true,compression=zstd,oci-mediatypes=false");
+        assert_eq!(image.names, ["a", "b:1"]);
+        assert!(image.push && image.export.docker_media_types);
+        let notes = parsed("type=image,annotation.k=v,annotation-index.a.b=c,annotation-manifest[linux/amd64].x=y");
+        assert_eq!(
+            notes.export.annotations,
+            ["manifest:k=v", "index:a.b=c", "manifest[linux/amd64]:x=y"]
+        );
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (text, want) in [
+            ("type=nope", "unknown output type"),
+            ("type=local", "dest is required"),
+            ("type=local,dest=-", "dest cannot be stdout"),
+            ("dest=x", "type is required"),
+            ("type=image,dest=x", "has no dest"),
+            ("type=image,wrong=1", "has no attribute"),
+            ("type=tar,push=true", "has no attribute"),
+            ("type=image,push=perhaps", "neither true nor false"),
+            ("type=oci,tar=false", "dest is required"),
+        ] {
+            let error = Output::parse(text).unwrap_err().message;
+            assert!(error.contains(want), "{text}: {error}");
+        }
+        let outputs = [parsed("type=oci,dest=a,compression=gzip"), parsed("type=image,compression=zstd")];
+        assert!(wishes(&outputs).is_err());
+    }
+}
