@@ -2,8 +2,9 @@
 //!
 //! `user[:group]`, each a name from the image's `/etc/passwd` and `/etc/group` or a number, as Docker resolves it
 //! (its `user` package). The two files come from the image and are hostile: the caller reads them confined and
-//! capped; a line that does not parse is skipped. A number out of `0..=2147483647`, an unknown name or an empty user
-//! before a group is an error, so that nothing ever falls through to uid 0 (CVE-2024-40635).
+//! capped; a line that does not parse is skipped. A number out of `0..=2147483647` or an unknown name is an error, so that
+//! nothing that says somebody else ever falls through to uid 0 (CVE-2024-40635). Who names no user before a group means
+//! uid 0, and what comes after the group is nothing, as Docker has it; `--chown` needs a user.
 
 use std::collections::BTreeSet;
 
@@ -42,10 +43,8 @@ pub enum Error {
 
 /// Resolves `spec` and the extra groups of `--group-add` against the image's files.
 pub fn resolve(spec: &str, extra: &[String], passwd: &[u8], group: &[u8]) -> Result<Resolved, Error> {
-    let (user, group_name) = spec.split_once(':').unwrap_or((spec, ""));
-    if user.is_empty() && !group_name.is_empty() {
-        return Err(Error::MissingUser(spec.to_owned()));
-    }
+    let mut parts = spec.split(':');
+    let (user, group_name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     let wanted = if user.is_empty() { "0" } else { user };
     let entry = find_user(wanted, passwd)?;
     let uid = match (&entry, number(wanted)?) {
@@ -153,8 +152,8 @@ fn number(text: &str) -> Result<Option<u32>, Error> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(None);
     }
-    match text.parse::<u32>() {
-        Ok(n) if n <= i32::MAX as u32 && digits.len() == text.len() => Ok(Some(n)),
+    match digits.parse::<u32>() {
+        Ok(n) if n <= i32::MAX as u32 && !text.starts_with('-') => Ok(Some(n)),
         _ => Err(Error::Range(text.to_owned())),
     }
 }
@@ -182,6 +181,13 @@ mod tests {
         assert_eq!(groups("1234:5678", &[]).unwrap(), (1234, 5678, vec![5678]));
         assert_eq!(groups("1234", &["audio", "99"]).unwrap(), (1234, 0, vec![0, 63, 99]));
         assert_eq!(groups("1e3", &[]).unwrap(), (7, 7, vec![7]));
+        assert_eq!(groups("+5", &[]).unwrap(), (5, 0, vec![0]));
+        assert_eq!(groups("007:+9", &[]).unwrap(), (7, 9, vec![9]));
+        assert_eq!(groups("web:", &[]).unwrap(), (1000, 1001, vec![44, 63, 1001]));
+        assert_eq!(groups("web:audio:more", &[]).unwrap(), (1000, 63, vec![63]));
+        assert_eq!(groups(":", &[]).unwrap(), (0, 0, vec![0]));
+        assert_eq!(groups(":audio", &[]).unwrap(), (0, 63, vec![63]));
+        assert_eq!(groups(":4242", &[]).unwrap(), (0, 4242, vec![4242]));
         assert_eq!(resolve("web", &[], PASSWD, GROUP).unwrap().home.as_deref(), Some("/srv"));
     }
 
@@ -214,7 +220,7 @@ mod tests {
 
     #[test]
     fn nothing_falls_through_to_root() {
-        let out_of_range = ["2147483648", "4294967295", "4294967296", "-1", "+1", "99999999999999999999"];
+        let out_of_range = ["2147483648", "4294967295", "+4294967296", "-1", "-0", "99999999999999999999"];
         for spec in out_of_range {
             assert_eq!(groups(spec, &[]), Err(Error::Range(spec.into())));
             assert_eq!(groups(&format!("web:{spec}"), &[]), Err(Error::Range(spec.into())));
@@ -222,7 +228,7 @@ mod tests {
         for spec in ["0x0", " 0", "0 ", "٠", "huge", "neg", "nobody", "bad line"] {
             assert_eq!(groups(spec, &[]), Err(Error::NoUser(spec.into())));
         }
-        assert_eq!(groups(":0", &[]), Err(Error::MissingUser(":0".into())));
+        assert_eq!(groups(":nope", &[]), Err(Error::NoGroup("nope".into())));
         assert_eq!(groups("web:nope", &[]), Err(Error::NoGroup("nope".into())));
         assert_eq!(groups("web", &["nope"]), Err(Error::NoGroup("nope".into())));
     }
