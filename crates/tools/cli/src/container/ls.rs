@@ -44,6 +44,8 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let format = settings::format(cli, args.format, args.quiet, "psFormat")?;
+    let listing = listing(args.size);
+    listing.check(format.as_deref(), args.quiet)?;
     let size = args.size || format.as_deref().is_some_and(|format| format.contains(".Size"));
     let limit = if args.latest { 1 } else { args.last.unwrap_or(-1).max(0) };
     let options =
@@ -51,7 +53,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let containers = client::containers::list(cli.client()?, &options).await?;
     let now = Timestamp::now();
     let rows: Vec<_> = containers.iter().map(|container| row(container, !args.no_trunc, now)).collect();
-    cli.print(&listing(args.size).render(format.as_deref(), args.quiet, &rows)?)?;
+    cli.print(&listing.render(format.as_deref(), args.quiet, &rows)?)?;
     Ok(0)
 }
 

@@ -42,6 +42,22 @@ fn label_heading(_: &Value, arguments: &[Value]) -> Result<Value, String> {
 }
 
 impl Listing {
+    /// Whether this format can be followed, before there is any row: Docker asks that of the list of containers alone,
+    /// and in words of its own.
+    pub fn check(&self, format: Option<&str>, quiet: bool) -> Result<(), Error> {
+        let fail = |verb, error| Error::new(format!("failed to {verb} template: {error}"));
+        let shape = self.shape(format, quiet);
+        let template = Template::parse_with(&shape.template, self.options());
+        let template = template.map_err(|error| fail("parse", error))?;
+        let fields = self.columns.iter().map(|(field, _)| ((*field).to_owned(), Value::from("")));
+        let row = Value::Object(fields.chain([(LABELS.to_owned(), Value::Object(Map::new()))]).collect());
+        template.execute(&row).map(drop).map_err(|error| fail("execute", error))
+    }
+
+    fn options(&self) -> Options {
+        Options { methods: if self.labels { METHODS } else { &[] }, ..Options::default() }
+    }
+
     /// The whole text of the list.
     pub fn render(
         &self,
@@ -50,14 +66,13 @@ impl Listing {
         rows: &[Map<String, Value>],
     ) -> Result<String, Error> {
         let shape = self.shape(format, quiet);
-        let options = Options { methods: if self.labels { METHODS } else { &[] }, ..Options::default() };
-        let template = parse(&shape.template, options)?;
+        let template = parse(&shape.template, self.options())?;
         let mut out = String::new();
         if shape.table {
             out.push_str(&self.heading(&shape.template)?);
         }
         for row in rows {
-            let line = template.execute(&sorted(row)).map_err(failed)?;
+            let line = template.execute(&sorted(row)).map_err(Error::template)?;
             out.push_str(&line);
             out.push('\n');
         }
@@ -65,7 +80,7 @@ impl Listing {
     }
 
     fn shape(&self, format: Option<&str>, quiet: bool) -> Shape {
-        let format = format.unwrap_or("table");
+        let format = format.filter(|format| !format.is_empty()).unwrap_or("table");
         let plain = |template: &str| Shape { template: unescape(template), table: false };
         match format {
             "table" if quiet => plain(self.quiet),
@@ -93,7 +108,7 @@ impl Listing {
             .iter()
             .map(|(field, heading)| ((*field).to_owned(), Value::from(*heading)))
             .collect();
-        let mut line = parse(text, options)?.execute(&Value::Object(names)).map_err(failed)?;
+        let mut line = parse(text, options)?.execute(&Value::Object(names)).map_err(Error::template)?;
         line.push('\n');
         Ok(line)
     }
@@ -120,12 +135,7 @@ fn unescape(template: &str) -> String {
 }
 
 fn parse(text: &str, options: Options) -> Result<Template, Error> {
-    Template::parse_with(text, options)
-        .map_err(|error| Error::new(format!("failed to parse template: {error}")))
-}
-
-fn failed(error: template::Error) -> Error {
-    Error::new(format!("failed to execute template: {error}"))
+    Template::parse_with(text, options).map_err(Error::template)
 }
 
 /// Docker marshals a Go map, whose keys are sorted.
@@ -191,14 +201,33 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_format_is_none() {
+        let run = |format| listing().render(format, false, &rows()).unwrap();
+        assert_eq!(run(Some("")), run(None));
+    }
+
+    /// As `docker network ls --format TEXT` says it, and `docker ps --format TEXT` even with no container.
+    #[test]
     fn errors_say_what_is_wrong() {
-        let error = listing().render(Some("{{.Nope}}"), false, &rows()).unwrap_err();
-        assert!(
-            error.message.starts_with("failed to execute template: template: :1:2: executing"),
-            "{}",
-            error.message
-        );
-        let error = listing().render(Some("{{.ID"), false, &rows()).unwrap_err();
-        assert_eq!(error.message, "failed to parse template: template: :1: unclosed action");
+        for (format, verb, said) in [
+            ("{{.Nope}}", "execute", "template: :1:2: executing"),
+            ("table {{.Nope}}", "execute", "template: :1:2: executing"),
+            ("{{.ID.x}}", "execute", "template: :1:5: executing"),
+            ("{{json}}", "execute", "template: :1:2: executing"),
+            ("{{.ID", "parse", "template: :1: unclosed action"),
+            ("{{nope .ID}}", "parse", "template: :1: function \"nope\" not defined"),
+        ] {
+            let error = listing().render(Some(format), false, &rows()).unwrap_err();
+            let wanted = format!("template parsing error: {said}");
+            assert!(error.message.starts_with(&wanted) && error.code == 1, "{format}: {error}");
+            let error = listing().check(Some(format), false).unwrap_err();
+            let wanted = format!("failed to {verb} template: {said}");
+            assert!(error.message.starts_with(&wanted) && error.code == 1, "{format}: {error}");
+        }
+        let good = "{{.ID}} {{.Label \"x\"}} {{upper .Name}} {{json .}}";
+        for format in [None, Some("table"), Some("raw"), Some("json"), Some(good)] {
+            assert_eq!(listing().check(format, false), Ok(()));
+        }
+        assert_eq!(listing().check(None, true), Ok(()));
     }
 }

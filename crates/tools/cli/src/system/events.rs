@@ -28,18 +28,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let options = Options {
-        zero: Some(|field| matches!(field, "Status" | "ID" | "From" | "Scope").then(|| "".into())),
-        ..Options::default()
-    };
-    let template = match args.format.as_deref().filter(|format| !format.is_empty()) {
-        None => None,
-        Some("json") => Some(Template::parse("{{json .}}").map_err(Error::template)?),
-        Some(text) => Some(
-            Template::parse_with(text, options)
-                .map_err(|error| Error::with_code(format!("Error parsing format: {error}"), 64))?,
-        ),
-    };
+    let template = template(args.format.as_deref())?;
     let now = Timestamp::now();
     let time = |text: Option<String>| moment(text.as_deref().unwrap_or_default(), now).map_err(Error::new);
     let options = EventsOptions {
@@ -52,13 +41,33 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         let event = event?;
         match &template {
             None => cli.println(&printable(&line(&event, &TimeZone::system())))?,
-            Some(template) => {
-                let document = serde_json::to_value(&event).map_err(|error| Error::new(error.to_string()))?;
-                cli.println(&template.execute(&document).map_err(Error::template)?)?;
-            }
+            Some(template) => cli.println(&template.execute(&document(&event)?).map_err(Error::template)?)?,
         }
     }
     Ok(0)
+}
+
+/// What the format means; it is tried before there is any event.
+fn template(format: Option<&str>) -> Result<Option<Template>, Error> {
+    let Some(text) = format.filter(|format| !format.is_empty()) else { return Ok(None) };
+    let options = Options {
+        zero: Some(|field| match field {
+            "Status" | "ID" | "From" | "Scope" => Some("".into()),
+            // An attribute: fields have names in upper case.
+            field => field.starts_with(|first: char| first.is_lowercase()).then(|| "<no value>".into()),
+        }),
+        ..Options::default()
+    };
+    let text = if text == "json" { "{{json .}}" } else { text };
+    let nothing = document(&EventMessage::default())?;
+    let template = Template::parse_with(text, options)
+        .and_then(|template| template.execute(&nothing).map(|_| template))
+        .map_err(|error| Error::with_code(format!("Error parsing format: {error}"), 64))?;
+    Ok(Some(template))
+}
+
+fn document(event: &EventMessage) -> Result<serde_json::Value, Error> {
+    serde_json::to_value(event).map_err(|error| Error::new(error.to_string()))
 }
 
 /// `2024-01-02T03:04:05.000000000Z container start <id> (image=alpine, name=web)`.
@@ -85,6 +94,19 @@ fn line(event: &EventMessage, zone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formats_are_tried_before_there_is_an_event() {
+        for wrong in ["{{", "{{.Nope}}", "{{json}}", "{{.ID.x}}"] {
+            let error = template(Some(wrong)).map(drop).unwrap_err();
+            assert!(error.message.starts_with("Error parsing format: template: :1"), "{wrong}: {error}");
+            assert_eq!(error.code, 64);
+        }
+        for good in ["json", "{{.Actor.Attributes.name}} {{.ID}} {{.Status}}", "{{json .}}", "plain"] {
+            assert!(template(Some(good)).unwrap().is_some(), "{good}");
+        }
+        assert!(template(None).unwrap().is_none() && template(Some("")).unwrap().is_none());
+    }
 
     #[test]
     fn lines() {
