@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use testkit::Host;
+use testkit::{Host, Mode};
 
 in_every_mode! {
     a_published_port_answers
@@ -126,4 +126,27 @@ fn network_commands(host: &Host) {
     host.type_in("rm -f in-front").ok();
     assert_eq!(host.type_in("network rm front").ok(), "front");
     assert!(host.type_in("network rm bridge").fails(1).contains("pre-defined network"));
+}
+
+#[test]
+fn ports_of_ipv6_addresses_answer_or_are_refused() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.program("ip", &["address", "add", "2001:db8::1/128", "dev", "lo", "nodad"]).ok();
+    host.type_in("network create --ipv6 six").ok();
+    serve(&host, &["--network", "six", "-p", "[::]:8100:80", "-p", "[2001:db8::1]:8101:80"], "six");
+    for address in ["[2001:db8::1]:8100", "[2001:db8::1]:8101"] {
+        eventually_answers(address, "six");
+    }
+    for (network, address, reason, hint) in [
+        ("bridge", "[::]", "the container has no IPv6 address", "created with --ipv6"),
+        ("bridge", "[2001:db8::1]", "the container has no IPv6 address", "created with --ipv6"),
+        ("six", "[::1]", "the kernel leads nothing from ::1 to a container", "publish on 127.0.0.1"),
+        ("six", "[::ffff:127.0.0.1]", "this is an IPv4 address", "publish on 127.0.0.1"),
+        ("six", "[2001:db8::2]", "cannot assign requested address", "no interface of this machine"),
+    ] {
+        let publish = format!("run --rm --network {network} -p {address}:8102:80 busybox true");
+        let told = host.type_in(&publish).fails(125);
+        assert!(told.contains(reason) && told.contains(hint), "{publish}: {told}");
+    }
 }

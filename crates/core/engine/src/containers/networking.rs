@@ -216,13 +216,15 @@ fn publish(engine: &Engine, record: &Record, mut planned: Planned) -> Result<(Pl
     if requests.is_empty() || network.bridge.internal {
         return Ok((planned, Vec::new()));
     }
+    let endpoint = format!("endpoint {} ({})", record.name, document.endpoint.id);
+    let refused = |reason: &dyn std::fmt::Display| {
+        Error::system(format!("driver failed programming external connectivity on {endpoint}: {reason}"))
+    };
+    if let Some((reason, hint)) = requests.iter().find_map(|request| unreachable(request, ipv6)) {
+        return Err(refused(&reason).with_hint(hint));
+    }
     let failed = |e: host_ports::Error| {
-        let error = Error::system(format!(
-            "driver failed programming external connectivity on endpoint {} ({}): {}",
-            record.name,
-            document.endpoint.id,
-            chain(&e)
-        ));
+        let error = refused(&chain(&e));
         match e.hint() {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -239,6 +241,24 @@ fn publish(engine: &Engine, record: &Record, mut planned: Planned) -> Result<(Pl
     let (id, text) = (document.endpoint.id.clone(), encode(document)?);
     engine.db().write_fleeting(|tx| state::endpoints::set_document(tx, &id, &text))?;
     Ok((planned, held))
+}
+
+/// Why nobody would reach a port that is published so, and what to do: the kernel leads packets from address to address of
+/// one family, and none from `::1` out of the machine's own loopback.
+fn unreachable(request: &host_ports::Request, ipv6: bool) -> Option<(String, String)> {
+    let IpAddr::V6(address) = request.host_ip else { return None };
+    let published = format!("cannot publish [{address}]:{}", request.host_ports.start());
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return Some((format!("{published}: this is an IPv4 address"), format!("publish on {mapped}")));
+    }
+    if address.is_loopback() {
+        let reason = format!("{published}: the kernel leads nothing from ::1 to a container");
+        return Some((reason, "publish on 127.0.0.1, or on an address of an interface".to_owned()));
+    }
+    (!ipv6).then(|| {
+        let reason = format!("{published}: the container has no IPv6 address");
+        (reason, "put it on a network that was created with --ipv6".to_owned())
+    })
 }
 
 /// A port that the kernel chose for IPv4 is asked for by number for IPv6, so that one number serves both.
