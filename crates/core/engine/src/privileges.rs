@@ -58,6 +58,13 @@ pub(crate) fn for_container(network: Network) -> Result<()> {
 /// all there, and worth nothing for what belongs to the machine.
 pub(crate) fn explained(error: Error) -> Error {
     const ALL: &str = "0 0 4294967295";
+    if error.kind == Kind::System && error.message.contains("operation not permitted") && is_filtered() {
+        return Error::system(format!(
+            "{}: a seccomp filter is on this process: inside of a container, give that one --privileged or \
+             --security-opt seccomp=unconfined",
+            error.message
+        ));
+    }
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let outermost = map.split_whitespace().collect::<Vec<_>>().join(" ") == ALL;
     if outermost || error.kind != Kind::System {
@@ -68,6 +75,12 @@ pub(crate) fn explained(error: Error) -> Error {
          or give the namespace mounts and networks of its own (unshare --user --map-root-user --mount --net)",
         error.message
     ))
+}
+
+/// Whether some system calls are refused to this process, whatever its capabilities.
+fn is_filtered() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
 /// What a person should know of this machine before something fails, one line each.

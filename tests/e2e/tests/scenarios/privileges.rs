@@ -125,6 +125,55 @@ fn limits_without_a_controller_are_discarded_with_a_warning_each() {
     }
 }
 
+/// As inside of a container that has capabilities enough and is not privileged.
+#[test]
+fn settings_of_the_kernel_that_are_hidden_are_reached_where_they_are_our_own() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let hidden = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys";
+    let alone =
+        remounted(&host, hidden, "run --rm --network none busybox cat /proc/sys/net/ipv6/conf/default/accept_ra");
+    assert_eq!(alone.ok(), "0");
+    // The machine forwards no packets: this switch is not ours.
+    let told =
+        remounted(&host, &format!("sysctl -qw net.ipv4.ip_forward=0; {hidden}"), "run --rm busybox true");
+    let told = told.fails(125);
+    assert!(
+        told.contains("packet forwarding is off and /proc/sys/net/ipv4/ip_forward is read-only"),
+        "{told}"
+    );
+    assert!(told.contains("run `sysctl -w net.ipv4.ip_forward=1` outside of this container"), "{told}");
+    let forwarding = format!("sysctl -qw net.ipv4.ip_forward=1; {hidden}");
+    assert_eq!(remounted(&host, &forwarding, "run --rm busybox echo ok").ok(), "ok");
+}
+
+/// What a container needs for containers of its own is what its options name, and each that is missing is told.
+#[test]
+fn inside_of_a_container_the_same_program_runs_containers() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.type_in("save -o image.tar busybox").ok();
+    let binary = format!("{}:/dhow:ro", host.command().get_program().display());
+    let image = format!("{}/image.tar:/image.tar:ro", host.home().display());
+    let inside = |options: &str, script: &str| {
+        let mut words = vec!["run", "--rm", "-v", &binary, "-v", &image, "-v", "/var/lib/dhow"];
+        words.extend(options.split_whitespace());
+        let script = format!("/dhow load -q -i /image.tar >&2 && {script}");
+        host.dhow(&[&words[..], &["busybox", "sh", "-c", &script]].concat())
+    };
+    let run = "/dhow run --rm busybox echo inner";
+    let build = "printf 'FROM busybox\nRUN echo built >&2\n' | /dhow build -q - >/dev/null";
+    assert_eq!(inside("--privileged", &format!("{run} && {build}")).ok(), "inner");
+    let capable = "--cap-add SYS_ADMIN --cap-add NET_ADMIN --sysctl net.ipv4.ip_forward=1";
+    let unfiltered = format!("{capable} --security-opt seccomp=unconfined");
+    assert_eq!(inside(&unfiltered, &format!("{run} && {build}")).ok(), "inner");
+    let told = inside(capable, run).fails(125);
+    assert!(told.contains("a seccomp filter is on this process"), "{told}");
+    assert!(told.contains("--privileged or --security-opt seccomp=unconfined"), "{told}");
+    let told = inside("", run).fails(125);
+    assert!(told.contains("--privileged or --cap-add SYS_ADMIN --cap-add NET_ADMIN"), "{told}");
+}
+
 #[test]
 fn a_root_that_cannot_hold_containers_says_why() {
     let host = Host::new(Mode::Embedded);

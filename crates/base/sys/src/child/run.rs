@@ -278,8 +278,8 @@ fn isolate(step: &Step) -> Result<(), Errno> {
     };
     match (step, check(result)) {
         // Kernels without keyrings, and users over their quota of keys, go on with the parent's, as runc
-        // does.
-        (Step::SessionKeyring, Err(Errno::NOSYS | Errno::DQUOT)) => Ok(()),
+        // does. EPERM is a filter's: what runs here inherits that, and has no use of any keyring.
+        (Step::SessionKeyring, Err(Errno::NOSYS | Errno::DQUOT | Errno::PERM)) => Ok(()),
         (_, result) => result.map(drop),
     }
 }
