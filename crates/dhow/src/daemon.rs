@@ -80,6 +80,10 @@ fn run(surroundings: &Surroundings, globals: &Globals, mut args: Args) -> anyhow
     super::logging::start(&Globals { debug: globals.debug || args.debug, ..globals.clone() });
     args.hosts.extend(globals.hosts.iter().cloned());
     sys::daemon::share_pools();
+    // A connection is a descriptor: more than the 1024 that a login or systemd gives are served.
+    if let Err(error) = sys::daemon::raise_files() {
+        tracing::warn!(%error, "raise the limit of open files");
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().thread_keep_alive(THREAD_REST).enable_all().build()?;
     let result = runtime.block_on(serve(surroundings, args));

@@ -50,7 +50,15 @@ fn command_line() -> ExitCode {
         Ok(globals) => globals,
         Err(error) => return fail(&error),
     };
-    if globals.args.first().is_some_and(|word| word == "daemon") {
+    let verb = globals.args.first().map(String::as_str);
+    // Their steps' processes are copies of this one until they execute their program (CVE-2019-5736), as those of
+    // containers are of a monitor.
+    if verb == Some("daemon") || globals.args.iter().take(2).any(|word| word == "build") {
+        if let Err(error) = surroundings::leave_writable() {
+            return fail(&error.into());
+        }
+    }
+    if verb == Some("daemon") {
         return daemon::main(&surroundings, globals);
     }
     sys::daemon::keep_memory();

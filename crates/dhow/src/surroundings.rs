@@ -9,6 +9,25 @@ use std::path::{Path, PathBuf};
 
 use crate::connect;
 
+/// Where the program lies, said by a process to itself when it goes on from a mount that has no path.
+const EXE: &str = "DHOW_EXE";
+
+/// Goes on from a read-only mount, where that has not been done and can be.
+pub fn leave_writable() -> std::io::Result<()> {
+    sys::exe::leave_writable(std::env::args_os(), &[(EXE, exe())])?;
+    // It was executed through a descriptor, whose number is its name.
+    let _ = rustix::thread::set_name(c"dhow");
+    Ok(())
+}
+
+/// This program's file: by the link of the process itself, which stays right when the file is replaced by a newer one.
+fn exe() -> PathBuf {
+    match std::env::current_exe() {
+        Ok(path) if path == Path::new("/") => std::env::var_os(EXE).map_or(path, PathBuf::from),
+        path => path.unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
+    }
+}
+
 /// The version that `--version` prints.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -51,9 +70,7 @@ impl Places {
 
     /// How an engine is opened here.
     pub fn engine(&self) -> engine::Config {
-        // The link of the process itself: it stays right when the file is replaced by a newer one.
-        let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
-        let mut config = engine::Config::new(&self.root, &self.run, exe);
+        let mut config = engine::Config::new(&self.root, &self.run, exe());
         if let Some(bytes) = self.layer_max {
             config.unpack.bytes = bytes;
         }

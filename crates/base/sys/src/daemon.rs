@@ -1,6 +1,39 @@
 //! Becoming a small process of one's own: no inherited descriptors, no parent, no session, little memory.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What limited this process's open files before [`raise_files`].
+static FILES: OnceLock<Rlimit> = OnceLock::new();
+
+/// Lets this process open as many files as it may. The lower limit is for programs that keep descriptors in a fixed set of
+/// bits (`select`): what is started from here gets it back, by [`with_files_as_before`] or the limits of a container.
+pub fn raise_files() -> io::Result<()> {
+    let before = getrlimit(Resource::Nofile);
+    if before.current == before.maximum {
+        return Ok(());
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum })?;
+    let _ = FILES.set(before);
+    Ok(())
+}
+
+/// The limits of open files, lower and upper, that this process was started with, if it has raised them.
+pub fn files_before() -> Option<(u64, u64)> {
+    let before = FILES.get()?;
+    Some((before.current.unwrap_or(u64::MAX), before.maximum.unwrap_or(u64::MAX)))
+}
+
+/// Has `command` started with the limits of open files that this process was started with.
+pub fn with_files_as_before(command: &mut Command) -> &mut Command {
+    let Some(before) = FILES.get().cloned() else { return command };
+    // SAFETY: between fork and exec nothing but one system call is made: no lock, no allocation.
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, before.clone())?)) }
+}
 
 /// Closes every descriptor from 3 on. What a shell or another program left open would otherwise stay open for this
 /// process's life, and with it pipes that somebody waits on.
@@ -110,5 +143,25 @@ pub fn trim_memory() {
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_started_has_the_limits_of_before() {
+        let before = getrlimit(Resource::Nofile);
+        let soft = before.maximum.map_or(512, |most| most.min(512));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: before.maximum }).unwrap();
+        raise_files().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, before.maximum);
+        assert_eq!(files_before().map(|(lower, _)| lower), Some(soft));
+        let output = |command: &mut Command| String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n"]);
+        assert_eq!(output(with_files_as_before(&mut command)).trim(), soft.to_string());
+        setrlimit(Resource::Nofile, before).unwrap();
     }
 }

@@ -24,11 +24,13 @@ const SELF: &CStr = c"/proc/self/exe";
 /// A program's file through a detached read-only mount, to be executed by [`path_of`]. To the process its own path is `/`
 /// then: what it needs to know of its place it must be told.
 ///
-/// `None` where that can't be done: without the right to mount, there is no other user's file to protect; and a mount that
-/// was made unbindable has no clones.
+/// `None` where that can't be done: without the right to mount, there is no other user's file to protect; a mount that
+/// was made unbindable has no clones; older kernels and filters of system calls do not know these calls.
 pub fn readonly(program: &Path) -> io::Result<Option<OwnedFd>> {
     let tree = match open_tree_clone(CWD, program, false) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => return Ok(None),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EINVAL | libc::ENOSYS)) => {
+            return Ok(None);
+        }
         other => other?,
     };
     let change = SetAttr {
@@ -36,8 +38,10 @@ pub fn readonly(program: &Path) -> io::Result<Option<OwnedFd>> {
         propagation: Some(Propagation::Private),
         ..SetAttr::default()
     };
-    set_attr(&tree, &change)?;
-    Ok(Some(tree))
+    match set_attr(&tree, &change) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Ok(None),
+        outcome => outcome.map(|()| Some(tree)),
+    }
 }
 
 /// The name of an open file for `execve`, also in a child that still has the descriptor.
@@ -46,16 +50,21 @@ pub fn path_of(file: &OwnedFd) -> PathBuf {
 }
 
 /// Continues as the same program on a read-only mount; returns where that is so already, or where there can be none.
-/// `arguments` are all of the process. To be
+/// `arguments` are all of the process, and `variables` are added to its environment. To be
 /// called first thing in `main`, as nothing but descriptors without close-on-exec survives.
-pub fn leave_writable(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
+pub fn leave_writable(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: &[(&str, PathBuf)],
+) -> io::Result<()> {
     if on_readonly_mount(SELF)? {
         return Ok(());
     }
     let Some(program) = readonly(Path::new("/proc/self/exe"))? else { return Ok(()) };
     let mut arguments = arguments.into_iter();
     let name = arguments.next().unwrap_or_default();
-    Err(Command::new(path_of(&program)).arg0(name).args(arguments).exec())
+    let mut command = Command::new(path_of(&program));
+    command.arg0(name).args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+    Err(command.exec())
 }
 
 /// Whether what a path leads to is reached by a mount that nobody can write through.

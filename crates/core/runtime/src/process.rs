@@ -196,7 +196,12 @@ fn filter(profile: &Seccomp) -> Result<Option<Step>, Error> {
 }
 
 fn limits(process: &Process, plan: &mut Plan) -> Result<(), Error> {
-    for limit in &process.rlimits {
+    const FILES: &str = "RLIMIT_NOFILE";
+    // What a daemon has raised for itself is not meant for what runs in its containers.
+    let before =
+        sys::daemon::files_before().filter(|_| process.rlimits.iter().all(|limit| limit.typ != FILES));
+    let before = before.map(|(soft, hard)| Rlimit { typ: FILES.to_owned(), soft, hard });
+    for limit in before.iter().chain(&process.rlimits) {
         let step = Step::Rlimit { resource: resource(limit)?, soft: limit.soft, hard: limit.hard };
         plan.push(format!("set {}", limit.typ), step);
     }

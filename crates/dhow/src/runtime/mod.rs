@@ -157,7 +157,7 @@ fn run(globals: &Globals, verb: &Verb) -> Result<u8, Failure> {
     let done = |result: Result<(), Failure>| result.map(|()| 0);
     if matches!(verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
         // A process on its way into a container must not hand out this program's file (CVE-2019-5736).
-        sys::exe::leave_writable(std::env::args_os())
+        sys::exe::leave_writable(std::env::args_os(), &[])
             .map_err(|error| Failure::of("run from a read-only mount of this program", &error))?;
         // For who lists processes. It was executed through a descriptor, whose number is its name; nothing hangs on it.
         let _ = rustix::thread::set_name(c"dhow-runtime");

@@ -465,3 +465,38 @@ fn bodies_larger_than_the_memory_for_them() {
     let most = status(&daemon, "VmHWM");
     assert!(most < BOUND_KIB, "{most} KiB");
 }
+
+/// What a login or a service manager allows by default is raised by the daemon, and given back to what it starts.
+#[test]
+fn a_daemon_with_few_descriptors_takes_more() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("build/Dockerfile", "FROM busybox\nRUN ulimit -Sn > /limit\nCMD [\"cat\", \"/limit\"]\n");
+    let socket = format!("unix://{}", host.home().join("few.sock").display());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -Sn 512; exec \"$@\"", "sh"]).arg(host.command().get_program());
+    command
+        .args(["daemon", "--host", &socket])
+        .envs(host.command().get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut daemon = command.spawn().unwrap();
+    let path = host.home().join("few.sock");
+    eventually("the daemon listens", || UnixStream::connect(&path).is_ok());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{files}");
+    let exe = std::fs::read_link(format!("/proc/{}/exe", daemon.id())).unwrap();
+    assert_eq!(
+        exe,
+        Path::new("/"),
+        "its copies on their way into a build step show a file that can be written to"
+    );
+    let open: Vec<UnixStream> = (0..600).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let typed = |line: &str| host.type_in(&format!("--host {socket} {line}")).ok();
+    assert_eq!(typed("run --rm --network none busybox sh -c ulimit${IFS}-Sn"), "512");
+    typed("build -q -t built build");
+    assert_eq!(typed("run --rm --network none built"), "512");
+    drop(open);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
