@@ -15,7 +15,10 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
         ("busybox", "busybox-static"),
         ("mmdebstrap", "mmdebstrap"),
         ("cc", "gcc"),
+        ("docker-registry", "docker-registry"),
+        ("git", "git"),
         ("nft", "nftables"),
+        ("skopeo", "skopeo"),
     ])?;
     let before = Snapshot::take()?;
     let binary = setup::release_binary()?;

@@ -34,6 +34,7 @@ mod images;
 mod memory;
 mod names;
 mod network;
+mod outputs;
 mod privileges;
 mod restart;
 mod runtime;

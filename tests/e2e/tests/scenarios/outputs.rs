@@ -1,0 +1,144 @@
+//! Where builds take their files from, and where their results go to.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::Child;
+
+use testkit::{Host, eventually};
+
+in_every_mode! {
+    results_are_files_and_archives
+    registries_get_what_was_built
+    one_name_for_several_platforms
+}
+
+/// Debian's registry on loopback.
+struct Registry(Child);
+
+impl Registry {
+    fn new(host: &Host) -> Registry {
+        let storage = host.home().join("registry");
+        let settings = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:5000\"}}\nlog: {{level: error}}\n",
+            storage.display()
+        );
+        let file = host.file("registry.yml", settings).display().to_string();
+        let registry = Registry(host.program("docker-registry", &["serve", &file]).start());
+        eventually("the registry listens", || TcpStream::connect("127.0.0.1:5000").is_ok());
+        registry
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn context(host: &Host) {
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN echo made > /made\nCOPY file /\n");
+    host.file("ctx/plain", "FROM scratch\nARG TARGETARCH\nCOPY file /$TARGETARCH\n");
+    host.file("ctx/file", "file");
+}
+
+fn results_are_files_and_archives(host: &Host) {
+    context(host);
+    host.dhow(&["build", "-o", "out", "ctx"]).ok();
+    assert_eq!(fs::read_to_string(host.home().join("out/made")).unwrap(), "made\n");
+    host.dhow(&["build", "-o", "type=tar,dest=all.tar", "-f", "ctx/plain", "ctx"]).ok();
+    assert_eq!(host.program("tar", &["tf", "all.tar"]).ok(), "amd64");
+    host.dhow(&["build", "-t", "two:1", "-o", "type=oci,dest=oci.tar,compression=gzip", "ctx"]).ok();
+    host.dhow(&["build", "-t", "two:2", "-o", "type=docker,dest=docker.tar", "ctx"]).ok();
+    host.dhow(&["build", "-o", "type=oci,dest=layout,tar=false", "ctx"]).ok();
+    assert!(host.home().join("layout/oci-layout").is_file());
+    // None of these is an image here, and nothing is left of them.
+    assert_eq!(host.type_in("images -aq").ok().lines().count(), 1);
+    host.type_in("system check").ok();
+    for (file, name) in [("oci.tar", "two:1"), ("docker.tar", "two:2")] {
+        assert!(host.dhow(&["load", "-i", file]).ok().contains(name));
+        assert_eq!(host.dhow(&["run", "--rm", name, "cat", "/made"]).ok(), "made");
+    }
+    // The same inputs give the same bytes, whoever builds.
+    for (root, dest) in [("one", "one.tar"), ("other", "other.tar")] {
+        let mut command = host.command();
+        command.env("DHOW_ROOT", host.home().join(root)).env("SOURCE_DATE_EPOCH", "1000000000");
+        let output = format!("type=oci,dest={dest},rewrite-timestamp=true");
+        let arguments =
+            ["build", "-q", "-f", "ctx/plain", "--platform", "linux/amd64,linux/arm64", "-o", &output, "ctx"];
+        command.args(arguments);
+        assert!(command.output().unwrap().status.success());
+    }
+    let bytes = |name: &str| fs::read(host.home().join(name)).unwrap();
+    assert!(bytes("one.tar") == bytes("other.tar"), "two roots, one result");
+    for root in ["one", "other"] {
+        fs::remove_dir_all(host.home().join(root)).unwrap();
+    }
+    let refused = host.dhow(&["build", "-o", "type=image,wrong=1", "ctx"]).fails(1);
+    assert!(refused.contains("has no attribute"), "{refused}");
+}
+
+fn registries_get_what_was_built(host: &Host) {
+    context(host);
+    let _registry = Registry::new(host);
+    let name = "127.0.0.1:5000/some/image:1";
+    host.dhow(&["build", "--push", "-t", name, "--metadata-file", "told.json", "ctx"]).ok();
+    let told = fs::read_to_string(host.home().join("told.json")).unwrap();
+    let raw = host.program("skopeo", &["inspect", "--tls-verify=false", &format!("docker://{name}")]).ok();
+    let digest = raw.lines().find_map(|line| line.trim().strip_prefix("\"Digest\": \"")).unwrap();
+    let digest = digest.trim_end_matches("\",");
+    assert!(told.contains(&format!("\"containerimage.digest\": \"{digest}\"")), "{told}");
+    assert!(host.dhow(&["inspect", "-f", "{{.RepoDigests}}", name]).ok().contains(digest));
+    // Again, and there is nothing to send.
+    assert!(!host.dhow(&["push", name]).ok().contains("Pushed"));
+    host.dhow(&["rmi", name]).ok();
+    host.dhow(&["pull", name]).ok();
+    assert_eq!(host.dhow(&["run", "--rm", name, "cat", "/made"]).ok(), "made");
+
+    // How it was made, without what must stay secret.
+    host.file("secret", "hidden-word");
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox\nARG V\nRUN --mount=type=secret,id=s cat /run/secrets/s | wc -c > /made\n",
+    );
+    let name = "127.0.0.1:5000/some/attested:1";
+    let attested = ["--provenance=mode=max", "--sbom", "--secret", "id=s,src=secret", "--build-arg", "V=7"];
+    host.dhow(&[&["build", "--push", "-t", name][..], &attested, &["ctx"]].concat()).ok();
+    let copy = ["copy", "--all", "--src-tls-verify=false", &format!("docker://{name}"), "dir:attested"];
+    host.program("skopeo", &copy).ok();
+    let mut all = String::new();
+    for entry in fs::read_dir(host.home().join("attested")).unwrap() {
+        all.push_str(&String::from_utf8_lossy(&fs::read(entry.unwrap().path()).unwrap()));
+    }
+    for wanted in [
+        "https://slsa.dev/provenance/v1",
+        "https://spdx.dev/Document",
+        "\"build-arg:V\":\"7\"",
+        "attestation-manifest",
+    ] {
+        assert!(all.contains(wanted), "{wanted}");
+    }
+    assert!(!all.contains("hidden-word"));
+    let unnamed = host.dhow(&["build", "--push", "ctx"]).fails(1);
+    assert!(unnamed.contains("tag is needed when pushing to registry"), "{unnamed}");
+}
+
+fn one_name_for_several_platforms(host: &Host) {
+    context(host);
+    let _registry = Registry::new(host);
+    let name = "127.0.0.1:5000/many:1";
+    let platforms = ["--platform", "linux/amd64,linux/arm64", "--annotation", "index:note=here"];
+    host.dhow(&[&["build", "--push", "-f", "ctx/plain", "-t", name][..], &platforms, &["ctx"]].concat()).ok();
+    let raw = ["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")];
+    let raw = host.program("skopeo", &raw).ok();
+    for wanted in ["\"architecture\":\"amd64\"", "\"architecture\":\"arm64\"", "\"note\":\"here\""] {
+        assert!(raw.contains(wanted), "{raw}");
+    }
+    host.dhow(&[&["build", "-o", "out", "-f", "ctx/plain"][..], &platforms, &["ctx"]].concat()).ok();
+    assert!(host.home().join("out/linux_arm64/arm64").is_file());
+    // What only another machine could run is told by its stage.
+    host.file("ctx/Dockerfile", "FROM --platform=linux/s390x scratch AS far\nCOPY file /sh\nRUN [\"/sh\"]\n");
+    let refused = host.dhow(&["build", "ctx"]).fails(1);
+    assert!(refused.contains("stage \"far\" runs programs for linux/s390x"), "{refused}");
+}
