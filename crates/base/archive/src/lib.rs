@@ -8,6 +8,7 @@
 //! Sizes are bytes, times are seconds and nanoseconds since 1970. Errors name the entry. Nothing here knows images.
 
 mod ahead;
+mod behind;
 mod compression;
 mod entry;
 mod error;
@@ -24,6 +25,7 @@ mod whiteout;
 mod write;
 
 pub use ahead::{Ahead, read_ahead};
+pub use behind::Behind;
 pub use compression::{Compression, Compressor, Decompressor, compress, decompress};
 pub use entry::{Entry, Kind, Segment, Time};
 pub use error::Error;

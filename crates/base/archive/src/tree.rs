@@ -114,8 +114,7 @@ impl<W: Write> Walk<'_, W> {
     fn directory_entry(&mut self, fd: BorrowedFd<'_>, path: &Path, stat: &Stat) -> Result<(), Error> {
         let mut entry = Entry::directory(with_slash(path), 0);
         describe(&mut entry, stat);
-        let path_of_fd = format!("/proc/thread-self/fd/{}", fd.as_raw_fd());
-        let (xattrs, opaque) = xattrs(&path_of_fd).map_err(Error::entry("read attributes of", path))?;
+        let (xattrs, opaque) = attributes(fd).map_err(Error::entry("read attributes of", path))?;
         entry.xattrs = xattrs;
         self.packer.append(&entry)?;
         if self.layer && opaque {
@@ -164,8 +163,8 @@ impl<W: Write> Walk<'_, W> {
                 }
                 describe(&mut entry, &stat);
                 entry.size = stat.st_size as u64;
-                let path_of_fd = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
-                entry.xattrs = xattrs(&path_of_fd).map_err(Error::entry("read attributes of", path))?.0;
+                let (xattrs, _) = attributes(file.as_fd()).map_err(Error::entry("read attributes of", path))?;
+                entry.xattrs = xattrs;
                 self.bytes += entry.size;
                 return self.packer.append_file(&entry, file);
             }
@@ -211,6 +210,14 @@ fn describe(entry: &mut Entry, stat: &Stat) {
 
 /// Names and values.
 type Xattrs = Vec<(OsString, Vec<u8>)>;
+
+/// See [`xattrs`]; nearly nothing has any, which one call tells.
+fn attributes(fd: BorrowedFd<'_>) -> io::Result<(Xattrs, bool)> {
+    match rustix::fs::flistxattr_query(fd) {
+        Ok(0) => Ok((Vec::new(), false)),
+        _ => xattrs(&format!("/proc/thread-self/fd/{}", fd.as_raw_fd())),
+    }
+}
 
 /// The attributes that belong into an archive, sorted, and whether overlayfs' opaque mark is among the others.
 /// Labels of the machine's security module don't belong there, file capabilities and access lists do.

@@ -47,6 +47,11 @@ impl Record {
         Digest::sha256(self.text().as_bytes())
     }
 
+    /// A digest of all but the content that is read.
+    pub fn shape(&self) -> Digest {
+        Digest::sha256(json(&(self.version, &self.platform, &self.parent, &self.what)).as_bytes())
+    }
+
     /// The record as it is kept.
     pub fn text(&self) -> String {
         json(self)
@@ -54,7 +59,21 @@ impl Record {
 
     /// What changed since an older run of the same step.
     pub fn differences(&self, old: &Record) -> Vec<String> {
+        let mut reasons = self.of_work(old);
+        changes(&old.inputs, &self.inputs, &mut reasons);
+        shortened(reasons)
+    }
+
+    /// The same without what is read.
+    pub fn differences_of_work(&self, old: &Record) -> Vec<String> {
+        shortened(self.of_work(old))
+    }
+
+    fn of_work(&self, old: &Record) -> Vec<String> {
         let mut reasons = Vec::new();
+        if self.version != old.version {
+            reasons.push("the cache is of another version".to_string());
+        }
         if self.parent != old.parent {
             reasons.push("the step before changed".to_string());
         }
@@ -62,17 +81,17 @@ impl Record {
             reasons.push(format!("platform {} was {}", self.platform, old.platform));
         }
         changes(&old.what, &self.what, &mut reasons);
-        changes(&old.inputs, &self.inputs, &mut reasons);
-        if self.version != old.version {
-            reasons.push("the cache is of another version".to_string());
-        }
-        let more = reasons.len().saturating_sub(MAX_REASONS);
-        if more > 0 {
-            reasons.truncate(MAX_REASONS);
-            reasons.push(format!("and {more} more"));
-        }
         reasons
     }
+}
+
+fn shortened(mut reasons: Vec<String>) -> Vec<String> {
+    let more = reasons.len().saturating_sub(MAX_REASONS);
+    if more > 0 {
+        reasons.truncate(MAX_REASONS);
+        reasons.push(format!("and {more} more"));
+    }
+    reasons
 }
 
 fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>, out: &mut Vec<String>) {

@@ -3,12 +3,12 @@
 use crate::error::{Error, StepError};
 use crate::exec;
 use crate::files;
-use crate::graph::{CopySource, MountKind, Op, OpKind, Origin};
+use crate::graph::{Copy, CopySource, MountKind, Op, OpKind, Origin};
 use crate::key::Record;
 use crate::progress::Step;
 use crate::request::NetMode;
 use crate::session::{Output, Session};
-use oci::ChainId;
+use oci::{ChainId, Digest};
 use state::cache;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -85,6 +85,13 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         return Ok(hit(session, step, output));
     }
     let mut prepared = exec::Prepared::default();
+    exec::select(session, op, inputs, &mut prepared)?;
+    if let OpKind::Copy(copy) = &op.kind
+        && exec::is_local(copy)
+        && is_new(session, op, parent.as_ref())?
+    {
+        return afresh(session, op, copy, parent.as_ref(), prepared, step);
+    }
     let mut read = exec::read(session, op, inputs, &mut prepared)?;
     read.extend(settings(session, op));
     let record = Record::new(op, parent.as_ref(), read);
@@ -95,7 +102,7 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         return Ok(hit(session, step, output));
     }
     let (output, made_here) = session.once.get(record.key(), || {
-        step.missed(explain(session, op, &scope, &record)?);
+        step.missed(explain(session, op, &scope, &record, false)?);
         let made = exec::run(session, op, inputs, parent.as_ref(), &mut prepared, step)?;
         session.ran.fetch_add(1, Ordering::Relaxed);
         let output = Output { layer: made != parent, chain: made, created: now(session) };
@@ -103,6 +110,40 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
             for record in quick.iter().chain([&record]) {
                 remember(session, record, &scope, &output)?;
             }
+        }
+        step.done();
+        Ok::<_, Error>(output)
+    })?;
+    Ok(if made_here { output } else { hit(session, step, output) })
+}
+
+/// Whether no record has the shape of this operation, so that there is none of it whatever it reads; nor is one wanted.
+fn is_new(session: &Session<'_>, op: &Op, parent: Option<&ChainId>) -> Result<bool, Error> {
+    let shape = Record::new(op, parent, BTreeMap::new()).shape();
+    Ok(op.no_cache || !session.env.db.read(|tx| cache::has_shape(tx, &shape))?)
+}
+
+/// A copy that has to be made in any case: what it reads is digested meanwhile.
+fn afresh(
+    session: &Session<'_>,
+    op: &Op,
+    copy: &Copy,
+    parent: Option<&ChainId>,
+    mut prepared: exec::Prepared,
+    step: &Step<'_, '_>,
+) -> Result<Output, Error> {
+    let scope = format!("{} {} {}", op.platform, op.stage, op.instruction);
+    // Identical copies of a build, known by all but their content, which is the same while it lasts.
+    let shape = Record::new(op, parent, settings(session, op));
+    let once = Digest::sha256(format!("{} {:?} {}", shape.text(), copy.from, scope).as_bytes());
+    let (output, made_here) = session.once.get(once, || {
+        step.missed(explain(session, op, &scope, &shape, true)?);
+        let (mut read, made) = exec::read_and_run(session, op, copy, parent, &mut prepared)?;
+        session.ran.fetch_add(1, Ordering::Relaxed);
+        let output = Output { layer: made.as_ref() != parent, chain: made, created: now(session) };
+        if !prepared.unsteady {
+            read.extend(settings(session, op));
+            remember(session, &Record::new(op, parent, read), &scope, &output)?;
         }
         step.done();
         Ok::<_, Error>(output)
@@ -178,17 +219,27 @@ fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output
         uses: 0,
     };
     // A record that a power failure takes away costs one run of the step.
-    Ok(session.env.db.write_fleeting(|tx| cache::put(tx, &entry))?)
+    let shape = record.shape();
+    Ok(session.env.db.write_fleeting(|tx| {
+        cache::put(tx, &entry)?;
+        cache::put_shape(tx, &shape, &entry.key)
+    })?)
 }
 
-/// Why the step has to run, compared with its last run.
-fn explain(session: &Session<'_>, op: &Op, scope: &str, record: &Record) -> Result<Vec<String>, Error> {
+/// Why the step has to run, compared with its last run; `unread` if what it reads is not known yet.
+fn explain(
+    session: &Session<'_>,
+    op: &Op,
+    scope: &str,
+    record: &Record,
+    unread: bool,
+) -> Result<Vec<String>, Error> {
     if op.no_cache {
         return Ok(vec!["the cache is switched off".into()]);
     }
     let Some(last) = session.env.db.read(|tx| cache::latest(tx, scope))? else { return Ok(Vec::new()) };
     let Ok(old) = serde_json::from_str::<Record>(&last.record) else { return Ok(Vec::new()) };
-    let reasons = record.differences(&old);
+    let reasons = if unread { record.differences_of_work(&old) } else { record.differences(&old) };
     Ok(if reasons.is_empty() { vec!["its layers were removed".into()] } else { reasons })
 }
 

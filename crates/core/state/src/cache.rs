@@ -19,6 +19,12 @@ CREATE TABLE cache (
     uses    INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX cache_scope ON cache (scope, used);
+CREATE TABLE cache_shapes (
+    shape TEXT NOT NULL,
+    key   TEXT NOT NULL REFERENCES cache (key) ON DELETE CASCADE,
+    PRIMARY KEY (shape, key)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX cache_shapes_key ON cache_shapes (key);
 ";
 
 /// What an operation gave.
@@ -75,6 +81,19 @@ pub fn put(tx: &Tx<'_>, entry: &Entry) -> Result<(), Error> {
         entry.key.as_str(),
     )?;
     Ok(())
+}
+
+/// Notes of an entry that is kept what its operation is apart from the content that it reads.
+pub fn put_shape(tx: &Tx<'_>, shape: &Digest, key: &Digest) -> Result<(), Error> {
+    let sql = "INSERT OR IGNORE INTO cache_shapes (shape, key) VALUES (?1, ?2)";
+    execute(tx, sql, [shape.as_str(), key.as_str()], "add shape of cache record", key.as_str())?;
+    Ok(())
+}
+
+/// Whether an entry has this shape: without one no content can make a key that is known.
+pub fn has_shape(tx: &Tx<'_>, shape: &Digest) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM cache_shapes WHERE shape = ?1 LIMIT 1";
+    Ok(first(tx, sql, [shape.as_str()], shape.as_str(), |row| row.get::<_, i64>(0))?.is_some())
 }
 
 /// The entry of this key.
@@ -143,7 +162,11 @@ mod tests {
             let touched = latest(tx, "RUN make")?.unwrap();
             assert_eq!((touched.key, touched.uses), (old.key.clone(), 1));
             assert_eq!(chains(tx)?.len(), 1);
+            let shape = Digest::sha256(b"shape");
+            put_shape(tx, &shape, &old.key)?;
+            assert!(has_shape(tx, &shape)?);
             assert!(remove(tx, &old.key)? && get(tx, &old.key)?.is_none());
+            assert!(!has_shape(tx, &shape)?);
             Ok(())
         })
         .unwrap();

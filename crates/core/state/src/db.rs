@@ -4,10 +4,12 @@ use crate::{Error, MIGRATIONS, SCHEMAS};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rustix::fs::FallocateFlags;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a transaction waits for another process's.
@@ -18,6 +20,9 @@ const LOG_PAGES: u32 = 128;
 /// Disk space that the log keeps: far more than that, so that things can still be removed when the disk is full and nothing
 /// can be copied back.
 const LOG_SPACE: u64 = 9 << 19;
+/// The byte of the log's index that SQLite locks for reading where it has a connection. Who finds it unlocked is the first
+/// and makes the index anew, for which it reads all of the log.
+const IN_USE: i64 = 128;
 /// Idle connections that are kept.
 const IDLE_MAX: usize = 4;
 
@@ -30,6 +35,9 @@ pub struct Db {
 struct Shared {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    /// Never closed: closing any descriptor of a file takes all locks of this process on it away (fcntl(2)), those that
+    /// SQLite has for another connection, too.
+    presence: OnceLock<ManuallyDrop<OwnedFd>>,
 }
 
 /// How long a fact holds.
@@ -65,13 +73,31 @@ impl Db {
     /// one has lost what it knew, and is not taken for a new one: everything would be garbage.
     pub fn open_beside(path: impl AsRef<Path>, used: bool) -> Result<Db, Error> {
         let path = path.as_ref().to_path_buf();
-        let db = Db { shared: Arc::new(Shared { path, idle: Mutex::new(Vec::new()) }) };
+        let db = Db { shared: Arc::new(Shared { path, idle: Mutex::default(), presence: OnceLock::new() }) };
         let mut connection = db.connect()?;
         db.migrate(&mut connection, used)?;
         // Without it all goes well until the disk is full.
         let _ = db.reserve_log();
         db.give_back(connection);
         Ok(db)
+    }
+
+    /// Holds the database open for whoever it is handed to, as a connection would: as long as one holds it, others
+    /// that open the database need not read all of its log first.
+    pub fn presence(&self) -> std::io::Result<BorrowedFd<'_>> {
+        if let Some(presence) = self.shared.presence.get() {
+            return Ok(presence.as_fd());
+        }
+        let index = ManuallyDrop::new(OwnedFd::from(std::fs::File::open(self.beside("-shm"))?));
+        sys::lock::share(index.as_fd(), IN_USE, 1)?;
+        Ok(self.shared.presence.get_or_init(|| index).as_fd())
+    }
+
+    /// A file that SQLite keeps with this one.
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.shared.path.clone().into_os_string();
+        path.push(suffix);
+        path.into()
     }
 
     /// The file.
@@ -176,8 +202,7 @@ impl Db {
 
     /// Takes the log's disk space ahead. Its contents and its length stay as they are; SQLite locks other files.
     fn reserve_log(&self) -> std::io::Result<()> {
-        let mut log = self.shared.path.clone().into_os_string();
-        log.push("-wal");
+        let log = self.beside("-wal");
         if std::fs::metadata(&log)?.blocks() * 512 < LOG_SPACE {
             let log = std::fs::File::options().write(true).open(&log)?;
             rustix::fs::fallocate(log, FallocateFlags::KEEP_SIZE, 0, LOG_SPACE)?;
@@ -287,6 +312,21 @@ mod tests {
         Db::open(&path).unwrap();
         let log = std::fs::metadata(dir.path().join("state.db-wal")).unwrap();
         assert!(log.blocks() * 512 >= LOG_SPACE && log.len() < LOG_SPACE);
+    }
+
+    #[test]
+    fn the_log_is_not_read_anew_where_somebody_holds_the_database_open() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let db = Db::open(&path).unwrap();
+        db.write(|tx| leases::add(tx, "1", "")).unwrap();
+        let _held = db.presence().unwrap().try_clone_to_owned().unwrap();
+        drop(db);
+        // The checksum of the log's first page: who reads the log stops there.
+        let log = std::fs::File::options().write(true).open(dir.path().join("state.db-wal")).unwrap();
+        log.write_all_at(&[0; 8], 32 + 16).unwrap();
+        assert_eq!(Db::open(&path).unwrap().read(leases::ids).unwrap(), ["1"]);
     }
 
     #[test]

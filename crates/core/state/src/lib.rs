@@ -41,4 +41,11 @@ const SCHEMAS: &[&str] = &[
 const MIGRATIONS: &[&str] = &[
     // What is known of files lies in one file for each context.
     "DROP TABLE IF EXISTS files;",
+    // Entries from before have no shape: the first build that has one of them anew does its copies once more.
+    "CREATE TABLE cache_shapes (
+        shape TEXT NOT NULL,
+        key   TEXT NOT NULL REFERENCES cache (key) ON DELETE CASCADE,
+        PRIMARY KEY (shape, key)
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX cache_shapes_key ON cache_shapes (key);",
 ];

@@ -4,7 +4,7 @@
 //! image unpack side by side; publishing, lowest first, settles what depends on those below and gives it its name.
 
 use crate::{Error, Lease, Listed, Store, sync_dir};
-use archive::{HashingReader, HashingWriter, Options, Packer, Tree, Unsettled};
+use archive::{Behind, HashingReader, HashingWriter, Options, Packer, Tree, Unsettled};
 use oci::{ChainId, Digest};
 use rustix::fs::RenameFlags;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::Scope;
 use sys::mount::Overlay;
 use sys::root::Root;
 
@@ -163,9 +164,15 @@ impl Store {
     /// Gives an unpacked layer the digest of the archive that packing it gives: for an archive of which nobody
     /// knows the digest, so that it needn't be kept to name the layer.
     pub fn repack(&self, unpacked: Unpacked) -> Result<Unpacked, Error> {
-        let mut sink = HashingWriter::new(io::sink());
-        let size = pack(&unpacked.directory.join("diff"), &mut sink)?;
-        let (_, sum, length) = sink.finish();
+        let files = unpacked.directory.join("diff");
+        let (size, sum, length) = std::thread::scope(|scope| {
+            let mut sink =
+                Early { inner: Behind::new(scope, HashingWriter::new(io::sink())), left: Some(EARLY), scope, files: &files };
+            let size = pack(&files, &mut sink)?;
+            let sink = sink.inner.finish().map_err(Error::io("pack", &files))?;
+            let (_, sum, length) = sink.finish();
+            Ok::<_, Error>((size, sum, length))
+        })?;
         Ok(Unpacked { diff_id: Digest::from_sha256(sum), size, archive_size: Some(length), ..unpacked })
     }
 
@@ -349,6 +356,38 @@ impl Unpacked {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Bytes of a layer's archive from which on writing its files out early is worth a thread.
+const EARLY: usize = 8 << 20;
+
+/// Has the kernel begin to write the files of a large layer out while they are packed: the sync before the layer gets its
+/// name then has little left to wait for.
+struct Early<'scope, 'env, W> {
+    inner: W,
+    /// Bytes until that; none once it is done.
+    left: Option<usize>,
+    scope: &'scope Scope<'scope, 'env>,
+    files: &'env Path,
+}
+
+impl<W: Write> Write for Early<'_, '_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        if let Some(left) = self.left {
+            self.left = left.checked_sub(count);
+            if self.left.is_none() {
+                let files = self.files;
+                // Whatever goes wrong here, the sync that counts meets it again.
+                self.scope.spawn(move || File::open(files).map(|files| rustix::fs::syncfs(files)));
+            }
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `COPY` and `ADD`.
 
-use super::{Prepared, Workspace};
 use super::remote::{self, Remote};
+use super::{Prepared, Workspace, direct};
 use crate::context::is_archive;
 use crate::error::{BoxError, Error};
 use crate::files::select::{self, Match};
@@ -19,19 +19,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use sys::root::Root;
 
 /// Files that a cache record lists one by one.
 const LISTED: usize = 2000;
 
-/// Selects and digests the sources.
-pub(crate) fn read(
+/// Selects the sources, and digests those that are elsewhere.
+pub(crate) fn select(
     session: &Session<'_>,
     op: &Op,
     copy: &Copy,
     inputs: &Inputs,
     prepared: &mut Prepared,
-) -> Result<BTreeMap<String, String>, Error> {
+) -> Result<(), Error> {
     let view = match &copy.from {
         Origin::Fs(fs) => session.view(inputs.chain(session, op, fs).as_ref())?,
         Origin::Context(_) => None,
@@ -50,7 +51,7 @@ pub(crate) fn read(
     let (sources, _) = effective(copy, prepared.literal);
     let exclude = Ignore::from_patterns(copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| fail(e.into()))?;
-    let mut read = BTreeMap::new();
+    let (mut read, mut matches) = (BTreeMap::new(), BTreeMap::new());
     for (i, source) in sources.iter().enumerate() {
         match source {
             CopySource::Inline { .. } => {}
@@ -65,16 +66,57 @@ pub(crate) fn read(
                     return Err(fail(missing));
                 };
                 let from = tree(root, context, &cancelled);
-                let matches = select::select(&from, path, &exclude).map_err(fail)?;
-                for found in &matches {
-                    read_match(session, copy, &from, found, &mut read).map_err(fail)?;
-                }
-                prepared.matches.insert(i, matches);
+                let found = select::select(&from, path, &exclude).map_err(fail)?;
+                matches.insert(i, found);
             }
         }
     }
-    prepared.view = view;
-    Ok(digest::summarise(read, LISTED))
+    prepared.view = view.map(Arc::new);
+    prepared.matches = Arc::new(matches);
+    prepared.read = read;
+    Ok(())
+}
+
+/// The sources of a copy that were selected, to be digested.
+pub(crate) struct Selected {
+    matches: Arc<BTreeMap<usize, Vec<Match>>>,
+    view: Option<Arc<Root>>,
+    read: BTreeMap<String, String>,
+}
+
+impl Selected {
+    pub fn of(prepared: &Prepared) -> Self {
+        Self {
+            matches: Arc::clone(&prepared.matches),
+            view: prepared.view.clone(),
+            read: prepared.read.clone(),
+        }
+    }
+
+    /// Reads what was selected; and whether it was the same before and after.
+    pub fn digests(
+        self,
+        session: &Session<'_>,
+        op: &Op,
+        copy: &Copy,
+    ) -> Result<(BTreeMap<String, String>, bool), Error> {
+        let cancelled = || session.stopped();
+        let context = session.context_of(&copy.from);
+        let (mut read, mut steady) = (self.read, true);
+        if let Some(root) = context.map(|c| &c.root).or(self.view.as_deref()) {
+            let from = tree(root, context, &cancelled);
+            for found in self.matches.values().flatten() {
+                read_match(session, copy, &from, found, &mut read, &mut steady)
+                    .map_err(|e| file_error(session, op, e))?;
+            }
+        }
+        Ok((digest::summarise(read, LISTED), steady))
+    }
+}
+
+/// Whether everything is read from a context, where reading it beforehand may be for nothing.
+pub(crate) fn is_local(copy: &Copy) -> bool {
+    matches!(copy.from, Origin::Context(_)) && is_plain(copy)
 }
 
 /// Digests of one match: its entries, and of what is around them what shows in the result.
@@ -84,6 +126,7 @@ fn read_match(
     from: &Tree<'_>,
     found: &Match,
     read: &mut BTreeMap<String, String>,
+    steady: &mut bool,
 ) -> Result<(), crate::files::Error> {
     let real = &found.items[0].path;
     if &found.path != real {
@@ -91,11 +134,11 @@ fn read_match(
         read.insert(format!("link /{}", found.path.display()), format!("/{}", real.display()));
     }
     let index = session.index(from)?;
-    let mut entries = digest::entries(from, &found.items, index.as_deref())?;
+    let mut entries = digest::entries(from, &found.items, index.as_deref(), steady)?;
     if copy.parents {
         for parent in found.path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
             let own = from.entry(parent)?;
-            entries.extend(digest::entries(from, &[own], index.as_deref())?);
+            entries.extend(digest::entries(from, &[own], index.as_deref(), steady)?);
         }
     } else if found.is_dir
         && let Some(_) = entries.remove(&format!("/{}", real.display()))
@@ -124,10 +167,26 @@ pub(crate) fn run(
     prepared: &mut Prepared,
 ) -> Result<Option<ChainId>, Error> {
     let workspace = Workspace::new(session)?;
-    let root = workspace.mount(session, parent)?;
+    let below = session.view(parent)?;
+    let planned = match is_plain(copy) {
+        true => {
+            let dest = effective(copy, prepared.literal).1;
+            let matches = prepared.matches.values().flatten();
+            direct::plan(below.as_ref(), dest, matches).map_err(|e| file_error(session, op, e))?
+        }
+        false => None,
+    };
+    let root = match &planned {
+        Some((_, there)) => {
+            let root = Root::open(&workspace.upper).map_err(io_error("open", &workspace.upper))?;
+            there.make(&root)?;
+            root
+        }
+        None => workspace.mount(session, parent)?,
+    };
     let failed = |message: String| Error::Step(session.step_error(op, message));
     let owner = match &copy.chown {
-        Some(spec) => Some(Users::read(Some(&root)).and_then(|users| users.owner(spec)).map_err(failed)?),
+        Some(spec) => Some(Users::read(below.as_ref()).and_then(|users| users.owner(spec)).map_err(failed)?),
         None => None,
     };
     let mode = copy.chmod.as_deref().map(Change::parse).transpose().map_err(failed)?;
@@ -135,11 +194,16 @@ pub(crate) fn run(
     let remotes: BTreeMap<usize, Remote> = std::mem::take(&mut prepared.remotes);
     let literal = prepared.literal;
     let (sources, dest) = effective(copy, literal);
+    let real = planned.as_ref().map(|(to, _)| match dest.ends_with('/') {
+        true => format!("/{}/", to.display()),
+        false => format!("/{}", to.display()),
+    });
+    let dest = real.as_deref().unwrap_or(dest);
     let count: usize = sources.len().max(prepared.matches.values().map(Vec::len).sum());
     let cancelled = || session.stopped();
     let context = session.context_of(&copy.from);
     let view = prepared.view.take();
-    let from = context.map(|c| &c.root).or(view.as_ref());
+    let from = context.map(|c| &c.root).or(view.as_deref());
     let job = Job { session, op, copy, dest, many: count > 1 };
     for (i, source) in sources.iter().enumerate() {
         match source {
@@ -159,8 +223,17 @@ pub(crate) fn run(
         }
     }
     prepared.unsteady |= writer.unsteady;
+    if let Some((_, there)) = &planned {
+        there.settle(&root)?;
+    }
     drop(root);
     workspace.commit(session, parent).map(Some)
+}
+
+/// Whether all that is copied is known beforehand: nothing that is written, unpacked or fetched, no paths that are kept.
+fn is_plain(copy: &Copy) -> bool {
+    let is_path = |source: &CopySource| matches!(source, CopySource::Path(_));
+    !copy.is_add && !copy.parents && copy.unpack.is_none() && copy.sources.iter().all(is_path)
 }
 
 pub(super) struct Job<'j, 'a> {

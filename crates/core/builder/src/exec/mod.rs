@@ -1,6 +1,7 @@
 //! Doing operations: reading what they read (for the key), then making their layer.
 
 mod copy;
+mod direct;
 mod mkdir;
 mod mounts;
 mod network;
@@ -12,13 +13,14 @@ mod stubs;
 
 use crate::error::Error;
 use crate::files::select::Match;
-use crate::graph::{Op, OpKind};
+use crate::graph::{self, Op, OpKind};
 use crate::progress::Step;
 use crate::session::{Scratch, Session, io_error};
 use crate::step::Inputs;
 use oci::ChainId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use sys::mount::Overlay;
 use sys::root::Root;
 
@@ -26,18 +28,33 @@ use sys::root::Root;
 #[derive(Default)]
 pub(crate) struct Prepared {
     /// What every path source matched, by its number.
-    matches: BTreeMap<usize, Vec<Match>>,
+    matches: Arc<BTreeMap<usize, Vec<Match>>>,
+    /// Digests of sources that are elsewhere.
+    read: BTreeMap<String, String>,
     /// What is known of sources elsewhere, by the source's number.
     remotes: BTreeMap<usize, remote::Remote>,
     /// How many of those had a place in `scratch`.
     places: usize,
     /// The stage or image that files come from.
-    view: Option<Root>,
+    view: Option<Arc<Root>>,
     /// Docker's reading of the line holds.
     literal: bool,
     /// Something changed while it was read: the result must not be remembered.
     pub unsteady: bool,
     scratch: Option<Scratch>,
+}
+
+/// Finds what the operation reads.
+pub(crate) fn select(
+    session: &Session<'_>,
+    op: &Op,
+    inputs: &Inputs,
+    prepared: &mut Prepared,
+) -> Result<(), Error> {
+    match &op.kind {
+        OpKind::Copy(c) => copy::select(session, op, c, inputs, prepared),
+        OpKind::Run(_) | OpKind::Mkdir(_) => Ok(()),
+    }
 }
 
 /// Reads what the operation reads; the digests go into its key.
@@ -48,11 +65,36 @@ pub(crate) fn read(
     prepared: &mut Prepared,
 ) -> Result<BTreeMap<String, String>, Error> {
     match &op.kind {
-        OpKind::Copy(c) => copy::read(session, op, c, inputs, prepared),
+        OpKind::Copy(c) => {
+            let (read, steady) = copy::Selected::of(prepared).digests(session, op, c)?;
+            prepared.unsteady |= !steady;
+            Ok(read)
+        }
         OpKind::Run(run) => mounts::read(session, op, run, inputs),
         OpKind::Mkdir(_) => Ok(BTreeMap::new()),
     }
 }
+
+/// [`read`] and [`run`] side by side, for a copy of local files that is to be made whatever they hold.
+pub(crate) fn read_and_run(
+    session: &Session<'_>,
+    op: &Op,
+    copy: &graph::Copy,
+    parent: Option<&ChainId>,
+    prepared: &mut Prepared,
+) -> Result<(BTreeMap<String, String>, Option<ChainId>), Error> {
+    let selected = copy::Selected::of(prepared);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || selected.digests(session, op, copy));
+        let made = copy::run(session, op, copy, parent, prepared);
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (read, steady) = read?;
+        prepared.unsteady |= !steady;
+        Ok((read, made?))
+    })
+}
+
+pub(crate) use copy::is_local;
 
 /// Makes the operation's layer; the layer stack with it.
 pub(crate) fn run(

@@ -60,7 +60,8 @@ pub(crate) fn read(
                 let index = session.index(&from).map_err(|e| mount_error(session, op, mount, e))?;
                 for found in &found {
                     let fail = |e| mount_error(session, op, mount, e);
-                    read.extend(digest::entries(&from, &found.items, index.as_deref()).map_err(fail)?);
+                    let digests = digest::entries(&from, &found.items, index.as_deref(), &mut true);
+                    read.extend(digests.map_err(fail)?);
                 }
             }
             (Origin::Context(_), None) => {}

@@ -150,7 +150,7 @@ mod tests {
             result: Fs::Scratch,
             config: ImageConfig::new(&Platform::host()),
             history: Vec::new(),
-            warnings: Vec::new(),
+            stages: Default::default(),
         };
         let facts = Facts {
             remote: Some("https://me:hidden@h/a.git#main"),

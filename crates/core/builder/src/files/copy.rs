@@ -32,9 +32,16 @@ pub struct Writer<'a> {
     pub unsteady: bool,
 }
 
+/// A regular file with one name, to be copied.
+pub(super) struct Plain<'i> {
+    pub item: &'i Item,
+    pub target: PathBuf,
+    pub meta: Meta,
+}
+
 /// Mode and owner and time that a new entry gets.
 #[derive(Clone, Copy)]
-struct Meta {
+pub(super) struct Meta {
     mode: u32,
     owner: (u32, u32),
     times: Option<(Timespec, Timespec)>,
@@ -186,6 +193,7 @@ impl Writer<'_> {
     ) -> Result<(), Error> {
         let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
         let mut directories: Vec<(&Item, PathBuf, Meta)> = Vec::new();
+        let mut plain = Vec::new();
         let mut made: Option<PathBuf> = None;
         for (i, item) in items.iter().enumerate() {
             if i % 64 == 0 && (tree.cancelled)() {
@@ -209,10 +217,15 @@ impl Writer<'_> {
                         self.make_dirs(parent)?;
                         made = Some(parent.to_path_buf());
                     }
-                    self.copy_one(tree, item, &target, &meta, &mut links)?;
+                    if item.kind == FileType::RegularFile && item.stat.st_nlink == 1 {
+                        plain.push(Plain { item, target, meta });
+                    } else {
+                        self.copy_one(tree, item, &target, &meta, &mut links)?;
+                    }
                 }
             }
         }
+        self.unsteady |= !super::bulk::copy(self, tree, &plain)?;
         // Deepest first, and after their content: writing into a directory moves its time.
         for (item, path, meta) in directories.iter().rev() {
             self.apply(path, meta)?;
@@ -258,7 +271,7 @@ impl Writer<'_> {
     }
 
     /// A new file, whatever had its name before.
-    fn create(&self, target: &Path) -> Result<File, Error> {
+    pub(super) fn create(&self, target: &Path) -> Result<File, Error> {
         match self.root.create_file(target, 0o600) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                 self.clear(target)?;
@@ -333,7 +346,7 @@ impl Writer<'_> {
 }
 
 /// Sets what a regular file gets; owner first: giving a file away takes its set-id bits.
-fn set(file: &File, meta: &Meta) -> rustix::io::Result<()> {
+pub(super) fn set(file: &File, meta: &Meta) -> rustix::io::Result<()> {
     let (uid, gid) = meta.owner;
     rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
@@ -362,7 +375,7 @@ pub(super) fn carried_xattrs(tree: &Tree<'_>, path: &Path) -> Vec<(OsString, Vec
 }
 
 /// Copies capabilities and user attributes. What the destination refuses is left out, as BuildKit does.
-fn copy_xattrs(tree: &Tree<'_>, from: &Path, root: &Root, to: &Path) {
+pub(super) fn copy_xattrs(tree: &Tree<'_>, from: &Path, root: &Root, to: &Path) {
     for (name, value) in carried_xattrs(tree, from) {
         let _ = root.set_xattr(to, &name, &value);
     }

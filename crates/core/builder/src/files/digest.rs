@@ -23,11 +23,13 @@ const SHARE: usize = 16;
 const BULK: u64 = 4 << 20;
 const BUFFER: usize = 256 << 10;
 
-/// The digest of every entry, by its path in the tree.
+/// The digest of every entry, by its path in the tree. `steady` becomes false if a file is not any more what it was when it
+/// was listed.
 pub fn entries(
     tree: &Tree<'_>,
     items: &[Item],
     index: Option<&Index>,
+    steady: &mut bool,
 ) -> Result<BTreeMap<String, String>, Error> {
     let is_file = |item: &Item| item.kind == FileType::RegularFile;
     let mut sums: Vec<Option<Sum>> = items
@@ -35,8 +37,9 @@ pub fn entries(
         .map(|item| index.filter(|_| is_file(item)).and_then(|index| index.get(&item.path, &item.stat)))
         .collect();
     let unknown: Vec<usize> = (0..items.len()).filter(|i| is_file(&items[*i]) && sums[*i].is_none()).collect();
-    for (i, sum) in read(tree, items, &unknown, index)? {
+    for (i, sum, same) in read(tree, items, &unknown, index)? {
         sums[i] = Some(sum);
+        *steady &= same;
     }
     let line = |(item, sum): (&Item, &Option<Sum>)| {
         (format!("/{}", item.path.display()), entry(tree, item, sum.as_ref()))
@@ -44,31 +47,33 @@ pub fn entries(
     Ok(items.iter().zip(&sums).map(line).collect())
 }
 
+/// A file's number, its digest, and whether its status was the same afterwards.
+type Done = (usize, Sum, bool);
+
 /// Reads these files, side by side if there are many.
 fn read(
     tree: &Tree<'_>,
     items: &[Item],
     unknown: &[usize],
     index: Option<&Index>,
-) -> Result<Vec<(usize, Sum)>, Error> {
+) -> Result<Vec<Done>, Error> {
     let bytes: u64 = unknown.iter().map(|i| items[*i].stat.st_size as u64).sum();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let worth = (unknown.len() / SHARE).max((bytes / BULK) as usize);
     let threads = processors.min(THREADS).min(unknown.len()).min(worth).max(1);
     let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Sum)>, Error> {
+    let work = || -> Result<Vec<Done>, Error> {
         let mut buffer = vec![0; BUFFER];
         let mut done = Vec::new();
         while let Some(i) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
             let item = &items[*i];
             let begun = SystemTime::now();
             let (sum, after) = content(tree, &item.path, &mut buffer)?;
-            if let Some(index) = index
-                && after == Stamp::of(&item.stat)
-            {
+            let same = after == Stamp::of(&item.stat);
+            if let Some(index) = index.filter(|_| same) {
                 index.learn(&item.path, &item.stat, begun, sum);
             }
-            done.push((*i, sum));
+            done.push((*i, sum, same));
         }
         Ok(done)
     };
@@ -98,7 +103,7 @@ fn content(tree: &Tree<'_>, path: &Path, buffer: &mut [u8]) -> Result<(Sum, Stam
     }
     let stat = rustix::fs::fstat(&file).map_err(|e| io("stat", path)(e.into()))?;
     // Nearly no file has any: one call tells.
-    let has_attributes = rustix::fs::flistxattr(&file, &mut [] as &mut [u8]).unwrap_or(0) > 0;
+    let has_attributes = rustix::fs::flistxattr_query(&file).unwrap_or(0) > 0;
     let sum = *hash.finalize().as_bytes();
     Ok((if has_attributes { with_xattrs(tree, path, sum) } else { sum }, Stamp::of(&stat)))
 }

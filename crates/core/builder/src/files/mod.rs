@@ -3,6 +3,7 @@
 //! Every path goes through [`sys::root::Root`], on the reading side and on the writing side: neither a link in the
 //! context nor one in the image leads out of it.
 
+mod bulk;
 pub mod copy;
 pub mod digest;
 pub mod index;

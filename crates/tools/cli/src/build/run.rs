@@ -10,6 +10,7 @@ use client::JsonLines;
 use oci::Reference;
 
 use super::attest::Attestations;
+use super::call::{Asked, Call};
 use super::deliver::{Delivery, Pushed};
 use super::output::{self, Kind, Output};
 use super::ssh::Agents;
@@ -56,6 +57,9 @@ pub struct Args {
     /// Not supported: the cache is kept on the server
     #[arg(long, hide = true)]
     cache_to: Vec<String>,
+    /// Ask in place of building: "check", "outline" or "targets", with ",format=json" for programs
+    #[arg(long, value_name = "method")]
+    call: Option<String>,
     /// Control group to put the steps below
     #[arg(long)]
     cgroup_parent: Option<String>,
@@ -65,6 +69,9 @@ pub struct Args {
     /// CPU time in a period, in microseconds
     #[arg(long, value_name = "int", value_parser = integer)]
     cpu_quota: Option<i64>,
+    /// Tell the warnings and build nothing, as --call=check does
+    #[arg(long)]
+    check: bool,
     /// Share of the CPUs
     #[arg(short, long, value_name = "int", value_parser = integer)]
     cpu_shares: Option<i64>,
@@ -169,6 +176,20 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let context = args.args[0].clone();
+    if let Some(call) = Call::choose(args.call.as_deref(), args.check)? {
+        let build_args = args.build_arg.iter().filter_map(|text| match text.split_once('=') {
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            None => cli.variable(text).map(|value| (text.clone(), value)),
+        });
+        let asked = Asked {
+            context: &context,
+            file: args.file.as_deref(),
+            target: args.target.as_deref(),
+            build_args: build_args.collect(),
+            platform: args.platform.first().map(String::as_str),
+        };
+        return call.run(cli, asked).await;
+    }
     perform(cli, &args, &context).await.map(|_| 0)
 }
 
