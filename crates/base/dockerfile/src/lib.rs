@@ -9,6 +9,7 @@
 //! [`MAX_SIZE`] bounds, and never panics.
 
 pub mod ast;
+pub mod call;
 pub mod check;
 pub mod duration;
 mod error;

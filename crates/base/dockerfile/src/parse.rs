@@ -69,10 +69,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Error> {
 }
 
 /// Cuts the file at its `FROM`s.
-fn stages(
-    instructions: Vec<Instruction>,
-    lenient: bool,
-) -> Result<(Vec<Instruction>, Vec<Stage>), Error> {
+fn stages(instructions: Vec<Instruction>, lenient: bool) -> Result<(Vec<Instruction>, Vec<Stage>), Error> {
     let mut globals = Vec::new();
     let mut stages: Vec<Stage> = Vec::new();
     for instruction in instructions {

@@ -1,0 +1,162 @@
+//! The build checks of a file.
+
+use super::{Answer, Location, Question, base_name, base64, document, reached, stage_named, target};
+use crate::ast::Dockerfile;
+use crate::check::{self, Surroundings};
+use crate::expand::Expander;
+use crate::render::report;
+use crate::scope::Globals;
+use crate::{Error, Warning};
+use oci::Platform;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+#[derive(Serialize)]
+struct Results<'a> {
+    warnings: Option<Vec<Found<'a>>>,
+    sources: Vec<Source<'a>>,
+    #[serde(rename = "buildError", skip_serializing_if = "Option::is_none")]
+    error: Option<BuildError>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Found<'a> {
+    rule_name: &'a str,
+    description: &'static str,
+    detail: &'a str,
+    location: Location,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    filename: &'a str,
+    language: &'static str,
+    data: String,
+}
+
+#[derive(Serialize)]
+struct BuildError {
+    message: String,
+    location: Location,
+}
+
+/// Checks the file: all stages, or those that the target needs.
+pub fn lint(question: &Question<'_>) -> Answer {
+    let parsed = question.parse();
+    let (warnings, error) = match &parsed {
+        Ok(file) => match warnings(question, file) {
+            Ok((warnings, violation)) => (warnings, violation),
+            Err(error) => (Vec::new(), Some(error)),
+        },
+        Err(error) => (Vec::new(), Some(error.clone())),
+    };
+    let lines = |warning: &Warning| match &parsed {
+        Ok(file) => file.lines(warning),
+        Err(_) => (warning.span.line, warning.span.end_line),
+    };
+    let found = warnings.iter().map(|warning| {
+        let (first, last) = lines(warning);
+        Found {
+            rule_name: &warning.rule,
+            description: check::find(&warning.rule).map_or("", |rule| rule.description),
+            detail: &warning.message,
+            location: Location::new(first, last),
+        }
+    });
+    let shown = error.as_ref().map(|error| message(error, parsed.is_err()));
+    let results = Results {
+        warnings: Some(found.collect()).filter(|found: &Vec<_>| !found.is_empty()),
+        sources: vec![Source {
+            filename: question.name,
+            language: "Dockerfile",
+            data: base64(question.text),
+        }],
+        error: error.as_ref().zip(shown.clone()).map(|(error, message)| BuildError {
+            message,
+            location: if error.span.line == 0 { Location::default() } else { Location::of(error.span) },
+        }),
+    };
+    let text = warnings.iter().map(|warning| {
+        let help = warning.help.as_deref();
+        let place = crate::render::excerpt(question.name, question.text, warning.span);
+        let help = help.map(|help| format!("help: {help}\n")).unwrap_or_default();
+        format!("\nWARNING: {}\n{}\n{place}{help}", warning.rule, warning.message)
+    });
+    Answer {
+        json: document(&results),
+        text: text.collect(),
+        warnings: warnings.len(),
+        error: error.zip(shown).map(|(error, message)| match error.span.line {
+            0 => format!("{message}\n"),
+            _ => report(question.name, question.text, error.span, &message, error.help.as_deref()),
+        }),
+    }
+}
+
+fn message(error: &Error, while_reading: bool) -> String {
+    match while_reading {
+        true => error.to_string(),
+        false => error.message.clone(),
+    }
+}
+
+/// The warnings, and the error that they are where the file wants that.
+fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>, Option<Error>), Error> {
+    let settings = check::settings(file, question.build_args)
+        .map_err(|why| Error::new(format!("failed to parse check options: {why}"), crate::Span::default()))?;
+    let globals = question.globals(file)?;
+    let index = target(file, question.target)?;
+    let stages = match question.target.is_some_and(|name| !name.is_empty()) {
+        true => Some(reached(file, &globals, index)?),
+        false => None,
+    };
+    let warnings = check::check(
+        file,
+        &Surroundings {
+            build_args: question.build_args,
+            target: question.target,
+            platform: question.platform,
+            build_platform: &Platform::host(),
+            image: question.image,
+            ignore: question.ignore,
+            stages: stages.as_ref(),
+        },
+    );
+    if let Some(error) = unusable_base(file, &globals, stages.as_ref()) {
+        return Ok((warnings, Some(error)));
+    }
+    let violation = check::violation(&warnings).filter(|_| settings.error);
+    // BuildKit names the last of them.
+    let place = warnings.last().map(|warning| warning.span).unwrap_or_default();
+    Ok((warnings, violation.map(|message| Error::new(message, place))))
+}
+
+/// The first `FROM` that cannot work.
+fn unusable_base(file: &Dockerfile, globals: &Globals, stages: Option<&BTreeSet<usize>>) -> Option<Error> {
+    let wanted = |index: &usize| stages.is_none_or(|stages| stages.contains(index));
+    (0..file.stages.len()).filter(wanted).find_map(|index| {
+        let stage = &file.stages[index];
+        let base = match base_name(file, globals, stage) {
+            Ok(base) => base,
+            Err(error) => return Some(error),
+        };
+        let is_stage = stage_named(file, &base, index).is_some() || base == "scratch";
+        if !is_stage && let Err(why) = oci::Reference::parse(&base) {
+            return Some(Error::new(format!("failed to parse stage name {base:?}: {why}"), stage.head));
+        }
+        let word = stage.from.platform.as_ref()?;
+        let get = |name: &str| globals.get(name).map(String::from);
+        let expanded = Expander::new(file.directives.escape, &get).word(&word.text).ok()?;
+        match expanded.text.parse::<Platform>() {
+            _ if expanded.text.is_empty() => {
+                let message = format!("empty platform value from expression {}", word.text);
+                Some(Error::new(message, stage.head))
+            }
+            Ok(_) => None,
+            Err(why) => {
+                Some(Error::new(format!("failed to parse platform {}: {why}", word.text), stage.head))
+            }
+        }
+    })
+}

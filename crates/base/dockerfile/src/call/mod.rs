@@ -1,0 +1,220 @@
+//! What a Dockerfile can be asked without building it: `--call=check|outline|targets`.
+//!
+//! Answers are those of BuildKit's subrequests (`frontend.lint`, `frontend.outline`, `frontend.targets`): a document for
+//! programs and a text for people.
+
+mod lint;
+mod outline;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+pub use lint::lint;
+pub use outline::outline;
+pub use targets::targets;
+
+use crate::ast::{Dockerfile, Kind, Stage};
+use crate::expand::Expander;
+use crate::scope::{Globals, platform_args};
+use crate::suggest::nearest;
+use crate::{Error, Span};
+use oci::Platform;
+use oci::image::ImageConfig;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The file that is asked, and how.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The file's name.
+    pub name: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// How it is read.
+    pub options: crate::Options,
+    /// `--build-arg`.
+    pub build_args: &'a BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<&'a str>,
+    /// `--platform`.
+    pub platform: &'a Platform,
+    /// The configuration of a base image, if it is known.
+    pub image: &'a dyn Fn(&str, &Platform) -> Option<ImageConfig>,
+    /// The context's ignore file.
+    pub ignore: Option<&'a crate::ignore::Ignore>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// For programs.
+    pub json: String,
+    /// For people.
+    pub text: String,
+    /// How many warnings there are.
+    pub warnings: usize,
+    /// What is wrong with the file, with its lines.
+    pub error: Option<String>,
+}
+
+/// A place as BuildKit's documents have it.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Location {
+    ranges: Vec<Range>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Range {
+    start: Position,
+    end: Position,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Position {
+    line: u32,
+}
+
+impl Location {
+    fn new(first: u32, last: u32) -> Self {
+        Self { ranges: vec![Range { start: Position { line: first }, end: Position { line: last } }] }
+    }
+
+    fn of(span: Span) -> Self {
+        Self::new(span.line, span.end_line.max(span.line))
+    }
+}
+
+/// These documents hold nothing that JSON cannot.
+fn document(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+impl Question<'_> {
+    fn parse(&self) -> Result<Dockerfile, Error> {
+        crate::parse(self.text, self.options)
+    }
+
+    fn globals(&self, file: &Dockerfile) -> Result<Globals, Error> {
+        let host = Platform::host();
+        let platform = platform_args(&host, self.platform, self.target.unwrap_or_default());
+        Globals::evaluate(file, self.build_args, platform)
+    }
+}
+
+/// The images that stages are based on, whose configurations [`Question::image`] will be asked for.
+pub fn bases(question: &Question<'_>) -> BTreeSet<String> {
+    let Ok(file) = question.parse() else { return BTreeSet::new() };
+    let Ok(globals) = question.globals(&file) else { return BTreeSet::new() };
+    let stages = file.stages.iter().enumerate();
+    let names = stages.filter_map(|(index, stage)| {
+        let name = base_name(&file, &globals, stage).ok()?;
+        (name != "scratch" && stage_named(&file, &name, index).is_none()).then_some(name)
+    });
+    names.collect()
+}
+
+/// The stage of `--target`, the last one without.
+fn target(file: &Dockerfile, target: Option<&str>) -> Result<usize, Error> {
+    let Some(name) = target.filter(|name| !name.is_empty()) else { return Ok(file.stages.len() - 1) };
+    if let Some(index) = stage_named(file, name, file.stages.len()) {
+        return Ok(index);
+    }
+    if let Some(index) = name.parse::<usize>().ok().filter(|index| *index < file.stages.len()) {
+        return Ok(index);
+    }
+    let names = file.stages.iter().filter_map(|stage| stage.from.name.as_ref()).map(|n| n.text.as_str());
+    let hint = nearest(name, names).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+    Err(Error::new(format!("target stage {name:?} could not be found{hint}"), Span::default()))
+}
+
+/// The stage of this name above `before`, the nearest first.
+fn stage_named(file: &Dockerfile, name: &str, before: usize) -> Option<usize> {
+    let name = name.to_lowercase();
+    (0..before).rev().find(|index| file.stages[*index].from.name.as_ref().is_some_and(|n| n.text == name))
+}
+
+/// The image that a stage is from, its variables expanded.
+fn base_name(file: &Dockerfile, globals: &Globals, stage: &Stage) -> Result<String, Error> {
+    let get = |name: &str| globals.get(name).map(String::from);
+    let image = &stage.from.image;
+    let expanded = Expander::new(file.directives.escape, &get).word(&image.text);
+    let expanded = expanded.map_err(|error| Error::new(error.to_string(), stage.head))?;
+    match expanded.text.is_empty() {
+        true => Err(Error::new(format!("base name ({}) should not be blank", image.text), stage.head)),
+        false => Ok(expanded.text),
+    }
+}
+
+/// The stages that a stage names: its base, sources of its copies and mounts.
+fn needs(file: &Dockerfile, globals: &Globals, index: usize) -> Result<BTreeSet<usize>, Error> {
+    let stage = &file.stages[index];
+    let base = base_name(file, globals, stage)?;
+    let mut needs: BTreeSet<usize> = stage_named(file, &base, index).into_iter().collect();
+    let mut add = |name: &str| {
+        let number = || name.parse::<usize>().ok().filter(|number| *number < file.stages.len());
+        needs.extend(stage_named(file, name, file.stages.len()).or_else(number));
+    };
+    for instruction in &stage.instructions {
+        match &instruction.kind {
+            Kind::Copy(copy) => copy.from.iter().for_each(|from| add(&from.text)),
+            Kind::Run(run) => {
+                let mounts = run.mounts.iter().filter_map(|mount| mount.plain().ok());
+                mounts.filter_map(|mount| mount.from).for_each(|from| add(&from));
+            }
+            _ => {}
+        }
+    }
+    Ok(needs)
+}
+
+/// A stage and all that it needs.
+fn reached(file: &Dockerfile, globals: &Globals, target: usize) -> Result<BTreeSet<usize>, Error> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![target];
+    while let Some(index) = open.pop() {
+        if reached.insert(index) {
+            open.extend(needs(file, globals, index)?);
+        }
+    }
+    Ok(reached)
+}
+
+/// Columns as Go's tabwriter sets them: as wide as the widest cell and so many blanks, the last one as it is.
+fn columns(rows: &[Vec<String>], padding: usize) -> String {
+    let mut out = String::new();
+    let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            out.push_str(cell);
+            if column + 1 < row.len() {
+                let blanks = widths[column] + padding - cell.chars().count();
+                out.push_str(&" ".repeat(blanks));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// The description in the comments above: `# name what it is`.
+fn description(comments: &[String], name: &str) -> String {
+    let after = |line: &String| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
+    comments.iter().find_map(after).filter(|_| !name.is_empty()).unwrap_or_default()
+}
+
+fn is_empty(text: &str) -> bool {
+    text.is_empty()
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}

@@ -1,0 +1,280 @@
+//! What a target can be given: arguments, secrets, agents.
+
+use super::{
+    Answer, Location, Question, base_name, base64, columns, description, document, is_false, needs,
+    stage_named, target,
+};
+use crate::ast::{Dockerfile, Instruction, Kind, Mount, MountKind};
+use crate::expand::Expander;
+use crate::scope::Globals;
+use crate::{Error, Span};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Serialize)]
+struct Outline {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    args: Vec<Arg>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<Required>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ssh: Vec<Required>,
+    sources: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Arg {
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    value: String,
+    location: Location,
+    #[serde(skip)]
+    line: u32,
+    /// Arguments that its default refers to.
+    #[serde(skip)]
+    uses: BTreeSet<String>,
+}
+
+#[derive(Serialize)]
+struct Required {
+    name: String,
+    #[serde(skip_serializing_if = "is_false")]
+    required: bool,
+    location: Location,
+    #[serde(skip)]
+    line: u32,
+}
+
+type Args = BTreeMap<String, Arg>;
+
+/// Tells what the target can be given.
+pub fn outline(question: &Question<'_>) -> Result<Answer, Error> {
+    let file = question.parse()?;
+    let globals = question.globals(&file)?;
+    let index = target(&file, question.target)?;
+    let mut found = Found { args: BTreeMap::new(), secrets: BTreeMap::new(), ssh: BTreeMap::new() };
+    let known = global_args(&file, question, &globals);
+    let mut open = vec![index];
+    let mut seen = BTreeSet::new();
+    while let Some(index) = open.pop() {
+        if seen.insert(index) {
+            found.stage(&file, question, &globals, &known, index)?;
+            open.extend(needs(&file, &globals, index)?);
+        }
+    }
+    let stage = &file.stages[index];
+    let name = stage.from.name.as_ref().map(|name| name.text.clone()).unwrap_or_default();
+    let mut args: Vec<Arg> = found.args.into_values().collect();
+    args.sort_by_key(|arg| arg.line);
+    let sorted = |map: BTreeMap<String, Required>| {
+        let mut list: Vec<Required> = map.into_values().collect();
+        list.sort_by_key(|item| item.line);
+        list
+    };
+    let outline = Outline {
+        description: description(&stage.comments, &name),
+        name,
+        args,
+        secrets: sorted(found.secrets),
+        ssh: sorted(found.ssh),
+        sources: vec![base64(question.text)],
+    };
+    Ok(Answer { json: document(&outline), text: text(&outline), warnings: 0, error: None })
+}
+
+/// The arguments above the first `FROM`.
+fn global_args(file: &Dockerfile, question: &Question<'_>, globals: &Globals) -> Args {
+    let mut args = Args::new();
+    for instruction in &file.global_args {
+        let Kind::Arg(declared) = &instruction.kind else { continue };
+        for arg in declared {
+            let given = question.build_args.contains_key(&arg.name);
+            let default = arg.value.as_deref().filter(|_| !given).unwrap_or_default();
+            let get = |name: &str| globals.get(name).map(String::from);
+            let used =
+                Expander::new(file.directives.escape, &get).word(default).map(|expanded| expanded.used);
+            let value = globals.get(&arg.name).unwrap_or_default().to_owned();
+            let mut new = item(instruction, &arg.name, value);
+            new.uses = used.unwrap_or_default();
+            new.uses.remove(&arg.name);
+            args.insert(arg.name.clone(), new);
+        }
+    }
+    args
+}
+
+fn item(instruction: &Instruction, name: &str, value: String) -> Arg {
+    Arg {
+        name: name.to_owned(),
+        description: description(&instruction.comments, name),
+        value,
+        location: Location::of(instruction.span),
+        line: instruction.span.line,
+        uses: BTreeSet::new(),
+    }
+}
+
+struct Found {
+    args: Args,
+    secrets: BTreeMap<String, Required>,
+    ssh: BTreeMap<String, Required>,
+}
+
+impl Found {
+    fn stage(
+        &mut self,
+        file: &Dockerfile,
+        question: &Question<'_>,
+        globals: &Globals,
+        known: &Args,
+        index: usize,
+    ) -> Result<(), Error> {
+        let stage = &file.stages[index];
+        for word in std::iter::once(&stage.from.image).chain(&stage.from.platform) {
+            let get = |name: &str| globals.get(name).map(String::from);
+            if let Ok(expanded) = Expander::new(file.directives.escape, &get).word(&word.text) {
+                expanded.used.iter().for_each(|name| self.global(known, name));
+            }
+        }
+        let mut scope = inherited(file, globals, index)?;
+        for instruction in &stage.instructions {
+            match &instruction.kind {
+                Kind::Env(pairs) => {
+                    for pair in pairs {
+                        let value = expand(file, &scope, &pair.value);
+                        scope.insert(pair.key.clone(), value);
+                    }
+                }
+                Kind::Arg(declared) => {
+                    for arg in declared {
+                        let given = question.build_args.get(&arg.name);
+                        let value = match (given, &arg.value) {
+                            (Some(given), _) => given.clone(),
+                            (None, Some(default)) => expand(file, &scope, default),
+                            (None, None) => globals.get(&arg.name).unwrap_or_default().to_owned(),
+                        };
+                        scope.insert(arg.name.clone(), value.clone());
+                        if given.is_none() && arg.value.is_none() && globals.get(&arg.name).is_some() {
+                            self.global(known, &arg.name);
+                        } else {
+                            self.args.entry(arg.name.clone()).or_insert(item(instruction, &arg.name, value));
+                        }
+                    }
+                }
+                Kind::Run(run) => {
+                    for flag in &run.mounts {
+                        let mount = flag.resolve(|value| Ok::<_, Error>(expand(file, &scope, value)))?;
+                        self.mount(&mount, instruction.span);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A global argument and those that its default is made of.
+    fn global(&mut self, known: &Args, name: &str) {
+        let Some(arg) = known.get(name) else { return };
+        if self.args.contains_key(name) {
+            return;
+        }
+        self.args.insert(name.to_owned(), arg.clone());
+        arg.uses.iter().for_each(|used| self.global(known, used));
+    }
+
+    fn mount(&mut self, mount: &Mount, span: Span) {
+        let base = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let (map, name) = match mount.kind {
+            MountKind::Secret => {
+                let id = mount.id.clone().or(mount.source.clone()).or(mount.target.as_ref().map(base));
+                (&mut self.secrets, id.unwrap_or_default())
+            }
+            MountKind::Ssh => (&mut self.ssh, mount.id.clone().unwrap_or_else(|| "default".into())),
+            _ => return,
+        };
+        let new = Required {
+            name: name.clone(),
+            required: mount.required,
+            location: Location::of(span),
+            line: span.line,
+        };
+        map.entry(name).or_insert(new);
+    }
+}
+
+/// The variables of the stages that a stage is based on.
+fn inherited(file: &Dockerfile, globals: &Globals, index: usize) -> Result<BTreeMap<String, String>, Error> {
+    let mut line = Vec::new();
+    let mut next = Some(index);
+    while let Some(at) = next {
+        let base = base_name(file, globals, &file.stages[at])?;
+        next = stage_named(file, &base, at);
+        line.extend(next);
+    }
+    let mut scope = BTreeMap::new();
+    for stage in line.into_iter().rev() {
+        for instruction in &file.stages[stage].instructions {
+            match &instruction.kind {
+                Kind::Env(pairs) => {
+                    for pair in pairs {
+                        let value = expand(file, &scope, &pair.value);
+                        scope.insert(pair.key.clone(), value);
+                    }
+                }
+                Kind::Arg(args) => {
+                    for arg in args {
+                        let default = arg.value.as_deref().map(|value| expand(file, &scope, value));
+                        let value = globals.given.get(&arg.name).cloned().or(default);
+                        let value = value.or_else(|| globals.get(&arg.name).map(String::from));
+                        scope.extend(value.map(|value| (arg.name.clone(), value)));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(scope)
+}
+
+/// What cannot be expanded stays as it is.
+fn expand(file: &Dockerfile, scope: &BTreeMap<String, String>, text: &str) -> String {
+    let get = |name: &str| scope.get(name).cloned();
+    let expanded = Expander::new(file.directives.escape, &get).word(text);
+    expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.text)
+}
+
+fn text(outline: &Outline) -> String {
+    let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    let mut out = String::new();
+    if !outline.name.is_empty() || !outline.description.is_empty() {
+        let name = if outline.name.is_empty() { "(default)" } else { &outline.name };
+        let mut rows = vec![row(&["TARGET:", name])];
+        if !outline.description.is_empty() {
+            rows.push(row(&["DESCRIPTION:", &outline.description]));
+        }
+        out.push_str(&columns(&rows, 1));
+        out.push('\n');
+    }
+    if !outline.args.is_empty() {
+        let mut rows = vec![row(&["BUILD ARG", "VALUE", "DESCRIPTION"])];
+        rows.extend(outline.args.iter().map(|arg| row(&[&arg.name, &arg.value, &arg.description])));
+        out.push_str(&columns(&rows, 3));
+        out.push('\n');
+    }
+    for (title, list) in [("SECRET", &outline.secrets), ("SSH", &outline.ssh)] {
+        if !list.is_empty() {
+            let mut rows = vec![row(&[title, "REQUIRED"])];
+            rows.extend(list.iter().map(|item| row(&[&item.name, if item.required { "true" } else { "" }])));
+            out.push_str(&columns(&rows, 3));
+            out.push('\n');
+        }
+    }
+    out
+}

@@ -1,0 +1,100 @@
+//! Questions and answers.
+
+use super::*;
+
+const FILE: &str = "\
+# syntax=docker/dockerfile:1
+# VERSION of the base image
+ARG VERSION=3
+ARG IMAGE=alpine:${VERSION}
+ARG UNUSED=x
+
+# build compiles it
+FROM ${IMAGE} AS build
+# MODE how to compile
+ARG MODE=release
+ENV X=$MODE
+RUN --mount=type=secret,id=token,required --mount=type=ssh make
+
+# the image
+FROM scratch AS Final
+COPY --from=build /x /x
+CMD x
+";
+
+fn ask<T>(text: &str, target: Option<&str>, question: impl Fn(&Question<'_>) -> T) -> T {
+    let (args, platform) = (BTreeMap::new(), Platform::new("linux", "amd64", None));
+    question(&Question {
+        name: "Dockerfile",
+        text,
+        options: crate::Options::default(),
+        build_args: &args,
+        target,
+        platform: &platform,
+        image: &|_, _| None,
+        ignore: None,
+    })
+}
+
+#[test]
+fn stages() {
+    let answer = ask(FILE, None, |question| targets(question).unwrap());
+    assert_eq!(answer.text, "TARGET          DESCRIPTION\nbuild           compiles it\nfinal (default) \n");
+    let json: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
+    assert_eq!(json["targets"][0]["base"], "${IMAGE}");
+    assert_eq!(json["targets"][1]["location"]["ranges"][0]["start"]["line"], 15);
+    assert_eq!(json["targets"][1]["default"], true);
+}
+
+#[test]
+fn what_a_target_can_be_given() {
+    let answer = ask(FILE, None, |question| outline(question).unwrap());
+    assert_eq!(
+        answer.text,
+        "TARGET: final\n\n\
+         BUILD ARG   VALUE      DESCRIPTION\n\
+         VERSION     3          of the base image\n\
+         IMAGE       alpine:3   \n\
+         MODE        release    how to compile\n\n\
+         SECRET   REQUIRED\ntoken    true\n\n\
+         SSH       REQUIRED\ndefault   \n\n"
+    );
+    let json: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
+    assert_eq!(json["secrets"][0]["required"], true);
+    assert_eq!(json["args"][0]["location"]["ranges"][0]["start"]["line"], 3);
+    let error = ask(FILE, Some("bild"), |question| outline(question).unwrap_err());
+    assert_eq!(error.message, "target stage \"bild\" could not be found (did you mean build?)");
+}
+
+#[test]
+fn checks() {
+    let answer = ask(FILE, None, lint);
+    assert_eq!((answer.warnings, &answer.error), (2, &None));
+    assert!(answer.text.starts_with("\nWARNING: StageNameCasing\nStage name 'Final' should be lowercase\n"));
+    assert!(answer.text.contains("Dockerfile:17\n") && answer.text.contains(">>> CMD x\n"));
+    let json: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
+    assert_eq!(json["warnings"][1]["ruleName"], "JSONArgsRecommended");
+    assert_eq!(json["warnings"][1]["location"]["ranges"][0]["end"]["line"], 17);
+    assert_eq!(json["sources"][0]["filename"], "Dockerfile");
+    // The target does not need the stage with the CMD.
+    assert_eq!(ask(FILE, Some("build"), lint).warnings, 1);
+    let clean = ask("FROM scratch\n", None, lint);
+    assert!(clean.json.contains("\"warnings\": null") && clean.text.is_empty() && clean.error.is_none());
+}
+
+#[test]
+fn checks_of_what_does_not_build() {
+    let error = |text: &str| ask(text, None, lint).error.unwrap();
+    let unknown = error("FROM scratch\nCOYP a b\n");
+    assert!(
+        unknown.contains("dockerfile parse error on line 2: unknown instruction: COYP (did you mean COPY?)")
+    );
+    assert!(unknown.contains(">>> COYP a b\n"), "{unknown}");
+    assert!(error("ARG x\nFROM $x\n").contains("base name ($x) should not be blank"));
+    let violation = ask("# check=error=true\nFROM scratch as x\n", None, lint);
+    assert_eq!(violation.warnings, 1);
+    assert!(violation.error.unwrap().contains("lint violation found for rules: FromAsCasing"));
+    let json = ask("FROM scratch\nCOYP\n", None, lint).json;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["buildError"]["location"]["ranges"][0]["start"]["line"], 2);
+}

@@ -1,0 +1,235 @@
+//! `--call` and `--check`: what a Dockerfile answers without being built.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use dockerfile::call::{Answer, Question, bases, lint, outline, targets};
+use dockerfile::ignore::Ignore;
+use oci::Platform;
+use oci::image::ImageConfig;
+
+use super::context::{ignore, ignore_text};
+use super::source::{Source, source};
+use crate::context::Cli;
+use crate::error::Error;
+use crate::verbs::Outcome;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Lint,
+    Outline,
+    Targets,
+}
+
+/// A question, and how its answer is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    what: What,
+    json: bool,
+    ignore_status: bool,
+}
+
+/// What the build would be.
+pub struct Asked<'a> {
+    pub context: &'a str,
+    pub file: Option<&'a str>,
+    pub target: Option<&'a str>,
+    pub build_args: BTreeMap<String, String>,
+    pub platform: Option<&'a str>,
+}
+
+impl Call {
+    /// Reads the value of `--call`, such as `outline,format=json`; `build` is no question.
+    pub fn choose(call: Option<&str>, check: bool) -> Result<Option<Call>, Error> {
+        let text = match (call, check) {
+            (Some(text), false) => text,
+            (_, true) => "check",
+            (None, false) => return Ok(None),
+        };
+        let (mut what, mut json, mut ignore_status) = (None, false, false);
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("format", "json")) => json = true,
+                Some(("format", "" | "text")) => json = false,
+                Some(("format", other)) => {
+                    return Err(Error::new(format!("invalid format {other} of --call: text or json")));
+                }
+                Some(("ignorestatus", "true" | "1")) => ignore_status = true,
+                Some(("ignorestatus", "false" | "0")) => ignore_status = false,
+                Some(_) => return Err(Error::new(format!("invalid print field: {field}"))),
+                None if what.is_none() => what = Some(field),
+                None => return Err(Error::new(format!("invalid print value: {text}"))),
+            }
+        }
+        let what = match what.unwrap_or("build") {
+            "build" | "" => return Ok(None),
+            "check" | "lint" => What::Lint,
+            "outline" => What::Outline,
+            "targets" => What::Targets,
+            other => {
+                let words = "build, check, outline or targets";
+                return Err(Error::new(format!("--call={other} is not supported: {words}")));
+            }
+        };
+        Ok(Some(Call { what, json, ignore_status }))
+    }
+
+    /// Asks and prints.
+    pub async fn run(self, cli: &Cli, asked: Asked<'_>) -> Outcome {
+        let read = read(source(cli, asked.context, asked.file)?)?;
+        let platform = match asked.platform {
+            Some(text) => text.parse::<Platform>().map_err(|error| Error::new(error.to_string()))?.normalized(),
+            None => Platform::host(),
+        };
+        let mut question = Question {
+            name: &read.name,
+            text: &read.text,
+            options: dockerfile::Options::default(),
+            build_args: &asked.build_args,
+            target: asked.target,
+            platform: &platform,
+            image: &|_, _| None,
+            ignore: read.ignore.as_ref(),
+        };
+        let images = match self.what {
+            What::Lint => images(cli, &question).await,
+            What::Outline | What::Targets => BTreeMap::new(),
+        };
+        let image = |name: &str, _: &Platform| images.get(name).cloned();
+        question.image = &image;
+        let wrong = |error: dockerfile::Error| {
+            let help = error.help.as_deref();
+            let message = if error.span.line == 0 { error.message.clone() } else { error.to_string() };
+            Error::new(match error.span.line {
+                0 => format!("ERROR: {message}"),
+                _ => dockerfile::render::report(&read.name, &read.text, error.span, &message, help),
+            })
+        };
+        match self.what {
+            What::Lint => self.checked(cli, lint(&question)),
+            What::Outline => self.print(cli, &outline(&question).map_err(wrong)?).map(|()| 0),
+            What::Targets => self.print(cli, &targets(&question).map_err(wrong)?).map(|()| 0),
+        }
+    }
+
+    fn print(self, cli: &Cli, answer: &Answer) -> Result<(), Error> {
+        match self.json {
+            true => cli.println(&answer.json),
+            false => cli.print(&crate::format::text::printable(&answer.text)),
+        }
+    }
+
+    fn checked(self, cli: &Cli, answer: Answer) -> Outcome {
+        if !self.json {
+            match answer.warnings {
+                0 if answer.error.is_none() => cli.println("Check complete, no warnings found.")?,
+                0 => {}
+                1 => cli.println("Check complete, 1 warning has been found!")?,
+                count => cli.println(&format!("Check complete, {count} warnings have been found!"))?,
+            }
+        }
+        self.print(cli, &answer)?;
+        if let Some(error) = answer.error {
+            return Err(Error::new(format!("ERROR: {}", error.trim_end())));
+        }
+        Ok(u8::from(answer.warnings > 0 && !self.ignore_status))
+    }
+}
+
+/// A Dockerfile with its ignore file.
+struct Dockerfile {
+    name: String,
+    text: String,
+    ignore: Option<Ignore>,
+}
+
+fn read(source: Source) -> Result<Dockerfile, Error> {
+    let file = |name: String, text: String| Dockerfile { name, text, ignore: None };
+    match source {
+        Source::Dockerfile(inline) => Ok(file(inline.name, inline.text)),
+        Source::Directory { path, dockerfile, own, inline } => {
+            let (name, text) = match inline {
+                Some(inline) => (inline.name, inline.text),
+                None => {
+                    let name = dockerfile.unwrap_or_else(|| "Dockerfile".to_owned());
+                    let bytes = std::fs::read(path.join(&name));
+                    let bytes = bytes.map_err(|error| Error::file("open", &name, &error))?;
+                    (name, decoded(&bytes)?)
+                }
+            };
+            let rules = ignore_text(&path, own.as_deref())?;
+            let ignore = if rules.is_empty() { None } else { Some(ignore(&rules)?) };
+            Ok(Dockerfile { name, text, ignore })
+        }
+        Source::Tar { first, dockerfile } => {
+            let name = if dockerfile.is_empty() { "Dockerfile".to_owned() } else { dockerfile };
+            let text = from_tar(std::io::Cursor::new(first).chain(std::io::stdin()), &name)?;
+            Ok(file(name, text))
+        }
+        Source::Remote { inline: Some(inline), .. } => Ok(file(inline.name, inline.text)),
+        Source::Remote { address, .. } => Err(Error::new(format!(
+            "--call of {address} is not supported: fetch it and name the directory"
+        ))),
+    }
+}
+
+fn decoded(bytes: &[u8]) -> Result<String, Error> {
+    dockerfile::decode(bytes).map_err(|error| Error::new(error.message))
+}
+
+/// The file of this name in a tar.
+fn from_tar(stream: impl Read + Send + 'static, name: &str) -> Result<String, Error> {
+    let failed = |error: archive::Error| Error::new(format!("read build context: {error}"));
+    let stream = archive::decompress(stream)?;
+    let mut reader = archive::Reader::new(std::io::BufReader::new(stream));
+    while let Some(entry) = reader.next_entry().map_err(failed)? {
+        let path = entry.path.to_string_lossy();
+        if path.trim_start_matches("./") == name.trim_start_matches("./") {
+            return decoded(&reader.read_data(&entry, dockerfile::MAX_SIZE as u64).map_err(failed)?);
+        }
+    }
+    Err(Error::new(format!("failed to read dockerfile: open {name}: no such file or directory")))
+}
+
+/// Configurations of the base images that the server has: what it has not, nothing is said about.
+async fn images(cli: &Cli, question: &Question<'_>) -> BTreeMap<String, ImageConfig> {
+    let mut images = BTreeMap::new();
+    let Ok(client) = cli.client() else { return images };
+    for name in bases(question) {
+        let Ok(document) = client::images::inspect_raw(client, &name).await else { continue };
+        let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+        let variant = Some(text("Variant")).filter(|variant| !variant.is_empty());
+        let mut config = ImageConfig::new(&Platform::new(&text("Os"), &text("Architecture"), variant.as_deref()));
+        let list = |key: &str| {
+            let items = document["Config"][key].as_array().into_iter().flatten();
+            items.filter_map(|item| item.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        config.config.env = list("Env");
+        config.config.on_build = list("OnBuild");
+        config.config.shell = Some(list("Shell"));
+        images.insert(name, config);
+    }
+    images
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_flag() {
+        let choose = |text: &str| Call::choose(Some(text), false).map_err(|error| error.message);
+        let call = |what| Call { what, json: false, ignore_status: false };
+        assert_eq!(choose("check"), Ok(Some(call(What::Lint))));
+        assert_eq!(choose("lint,format=json"), Ok(Some(Call { json: true, ..call(What::Lint) })));
+        let lenient = Call { ignore_status: true, ..call(What::Lint) };
+        assert_eq!(choose("ignorestatus=true,check"), Ok(Some(lenient)));
+        assert_eq!(choose("build"), Ok(None));
+        assert_eq!(Call::choose(None, true).unwrap(), Some(call(What::Lint)));
+        assert_eq!(Call::choose(None, false).unwrap(), None);
+        assert!(choose("explain").unwrap_err().contains("--call=explain is not supported"));
+        assert!(choose("check,outline").is_err() && choose("check,x=y").is_err());
+        assert!(choose("check,format=xml").is_err());
+    }
+}
