@@ -1,6 +1,7 @@
 //! Building images.
 
 mod attest;
+mod call;
 pub mod context;
 mod deliver;
 mod metadata;
