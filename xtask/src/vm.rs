@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: the same binary on a machine with cgroup v2 alone and Debian's kernel, in software emulation.
 //!
 //! The machine is an initial ramfs: busybox, the release binary, the kernel modules it needs, and `tests/vm`. It has no network
-//! card and no disk, runs `tests/vm/main`, and says PASS or FAIL for each check on its serial console.
+//! card and an empty disk, runs `tests/vm/main`, and says PASS or FAIL for each check on its serial console.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,13 @@ const MODULES: &[&str] = &[
     "nft_masq",
     "nft_ct",
     "nft_fib_inet",
+    "virtio_pci",
+    "virtio_blk",
+    "bfq",
 ];
+
+/// Bytes of the disk, of which nothing is kept.
+const DISK: u64 = 64 << 20;
 
 /// Boots the machine and reports its checks.
 pub fn run() -> anyhow::Result<()> {
@@ -44,7 +50,7 @@ pub fn run() -> anyhow::Result<()> {
         "-m",
         "1536",
         "-smp",
-        "1",
+        "2",
         "-cpu",
         "max",
         "-accel",
@@ -54,6 +60,9 @@ pub fn run() -> anyhow::Result<()> {
         "-nic",
         "none",
     ]);
+    let disk = home.join("disk");
+    fs::File::create(&disk).and_then(|file| file.set_len(DISK)).context("make the disk")?;
+    machine.arg("-drive").arg(format!("file={},if=virtio,format=raw,cache=unsafe", disk.display()));
     machine.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(ramfs);
     machine.args(["-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all"]).stdin(Stdio::null());
     eprintln!("+ {}", shell::display(&machine));
@@ -114,8 +123,16 @@ fn ramfs(home: &Path, kernel: &Kernel, binary: &Path) -> anyhow::Result<PathBuf>
     let busybox = setup::busybox()?;
     install(busybox, &tree.join("bin/busybox"))?;
     install(binary, &tree.join("bin/dhow"))?;
-    install(&root().join("tests/vm/init"), &tree.join("init"))?;
-    install(&root().join("tests/vm/main"), &tree.join("scenario/main"))?;
+    let tests = root().join("tests/vm");
+    install(&tests.join("init"), &tree.join("init"))?;
+    for file in ["main", "checks", "bundles"] {
+        install(&tests.join(file), &tree.join("scenario").join(file))?;
+    }
+    fs::create_dir(tree.join("scenario/topics"))?;
+    for topic in fs::read_dir(tests.join("topics"))? {
+        let topic = topic?;
+        install(&topic.path(), &tree.join("scenario/topics").join(topic.file_name()))?;
+    }
     fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
     fs::write(tree.join("modules.list"), MODULES.join(" "))?;
     busybox_archive(home, busybox, &tree.join("scenario/busybox.tar"))?;

@@ -20,7 +20,7 @@ pub struct Facts {
 impl Facts {
     /// What limits are checked against.
     pub fn limits(&self) -> validate::Machine {
-        validate::Machine { cpus: cpus(), cgroup2: self.cgroup2 }
+        validate::Machine { cpus: cpus() }
     }
 
     /// What the OCI document depends on.

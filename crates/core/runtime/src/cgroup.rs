@@ -7,13 +7,14 @@
 //! Where version 2 is mounted, even without controllers, it freezes, kills and tells when the last process is
 //! gone; version 1 can do none of that well and has to be asked again and again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oci::runtime::Resources;
+use oci::runtime::{HugepageLimit, Resources};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -27,8 +28,9 @@ mod read;
 mod settings;
 mod stats;
 pub mod systemd;
+mod unified;
 
-pub use account::{Account, BlkioQueues, Cpuset, MemoryEntry};
+pub use account::{Account, BlkioQueues, Cpuset, MemoryEntry, Pressure, Stall};
 pub use controllers::Controllers;
 pub use events::OomEvents;
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, HugetlbStats, MemoryStats, PidsStats, Stats};
@@ -48,6 +50,20 @@ pub enum Error {
     Device { rule: String },
     #[error("invalid limits: {reason}")]
     Limits { reason: String },
+    #[error(
+        "{attempt}: {group} has processes of its own, beside which it may give nothing down: move them to a group below it"
+    )]
+    Occupied { attempt: String, group: String },
+    #[error(
+        "there is no version 1 controller {name:?} here: on version 2 name the group alone, without a controller"
+    )]
+    Controller { name: String },
+    #[error("controller {name} shares its hierarchy with one that is given another group")]
+    Torn { name: String },
+    #[error("{attempt}: it lies below a threaded group, where no container can be: choose another path")]
+    Threaded { attempt: String },
+    #[error("{attempt}: {group} is not ours to change: have it delegated, or leave out the limit")]
+    NotDelegated { attempt: String, group: String, source: io::Error },
 }
 
 fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
@@ -60,6 +76,8 @@ fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
 pub struct Cgroup {
     path: String,
     layout: Layout,
+    /// Hierarchies of version 1 in which it is another one, by mount point.
+    elsewhere: BTreeMap<PathBuf, String>,
 }
 
 /// Between two looks where the kernel gives no event (version 1 alone).
@@ -81,7 +99,7 @@ impl Cgroup {
         if !path.starts_with('/') || parts().any(bad) {
             return Err(Error::Path { path: path.to_owned() });
         }
-        Ok(Cgroup { path: path.to_owned(), layout: layout()? })
+        Ok(Cgroup { path: path.to_owned(), layout: layout()?, elsewhere: BTreeMap::new() })
     }
 
     /// Whether the controllers of this machine are of version 2.
@@ -95,8 +113,33 @@ impl Cgroup {
         &self.path
     }
 
+    /// Groups below this one: each name is of a controller of version 1, or empty for all there are. What is not named stays
+    /// this group. They need not exist.
+    pub fn inner(&self, asked: &BTreeMap<String, String>) -> Result<Cgroup, Error> {
+        let below = |name: &str| match name.trim_matches('/') {
+            "" => Ok(self.clone()),
+            name => Cgroup::new(&format!("{}/{name}", self.path)),
+        };
+        if let Some(name) = asked.get("") {
+            return below(name);
+        }
+        let mut inner = self.clone();
+        for (controller, name) in asked {
+            let Some(mountpoint) = self.layout.v1(controller) else {
+                return Err(Error::Controller { name: controller.clone() });
+            };
+            let path = below(name)?.path;
+            if inner.elsewhere.insert(mountpoint.to_owned(), path.clone()).is_some_and(|other| other != path)
+            {
+                return Err(Error::Torn { name: controller.clone() });
+            }
+        }
+        Ok(inner)
+    }
+
     fn below(&self, mountpoint: &Path) -> PathBuf {
-        mountpoint.join(self.path.trim_start_matches('/'))
+        let path = self.elsewhere.get(mountpoint).unwrap_or(&self.path);
+        mountpoint.join(path.trim_start_matches('/'))
     }
 
     fn v1_dir(&self, controller: &str) -> Option<PathBuf> {
@@ -158,32 +201,14 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Controllers are given down level by level. One that can't be is missing later, when a limit asks for
-    /// it.
-    fn create_v2(&self, mountpoint: &Path) -> Result<(), Error> {
-        let mut dir = mountpoint.to_owned();
-        for name in self.path.split('/').filter(|name| !name.is_empty()) {
-            let available = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-            let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
-            for controller in available.split_whitespace() {
-                if !enabled.split_whitespace().any(|on| on == controller) {
-                    let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
-                }
-            }
-            dir.push(name);
-            match fs::create_dir(&dir) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other.map_err(call(format!("make {}", dir.display())))?,
-            }
-        }
-        Ok(())
-    }
-
     /// Sets limits, also of a running container; `None` fields stay as they are. Gives warnings.
     pub fn apply(&self, resources: &Resources) -> Result<Vec<String>, Error> {
         let mut warnings = Vec::new();
         settings::check(resources).map_err(|reason| Error::Limits { reason })?;
         self.check_usage(resources)?;
+        if !resources.hugepage_limits.is_empty() {
+            self.check_page_sizes(resources)?;
+        }
         if !resources.devices.is_empty() {
             match (self.v1_dir("devices"), self.v2_dir()) {
                 (Some(dir), _) => devices::apply_v1(&dir, &resources.devices)?,
@@ -193,30 +218,32 @@ impl Cgroup {
         }
         let v1 = settings::v1(resources);
         let v2 = settings::v2(resources);
-        let available = self.v2_dir().map(|dir| fs::read_to_string(dir.join("cgroup.controllers")));
-        let available = available.and_then(Result::ok).unwrap_or_default();
         let in_v1 = |s: &&Setting| self.layout.v1(s.controller).is_some();
-        let in_v2 = |s: &&Setting| available.split_whitespace().any(|c| c == s.controller);
+        self.write_all(v1.iter().filter(in_v1), &mut warnings, |s| self.v1_dir(s.controller))?;
         // Version 1 calls its block device controller blkio, version 2 io; and what version 2 has no word for is not
         // missing where version 1 has.
         let served = |s: &&Setting| in_v1(s) || (s.controller == "io" && self.layout.v1("blkio").is_some());
-        self.write_all(v1.iter().filter(in_v1), &mut warnings)?;
+        let dir = self.v2_dir();
+        let given = dir.as_deref().map(unified::controllers).unwrap_or_default();
+        let mut wanted = Vec::new();
         for setting in v2.iter().filter(|s| !served(s)) {
-            match (in_v2(&setting), self.v2_dir()) {
-                (true, Some(dir)) => set(&dir, setting, &mut warnings)?,
-                _ if setting.extra => {}
-                _ => discarded(setting, &mut warnings),
+            let has = given.iter().any(|name| name == setting.controller)
+                || (!setting.file.is_empty() && self.has_v2(setting.controller)?);
+            match has {
+                true => wanted.push(setting),
+                false if setting.extra => {}
+                false => discarded(setting, &mut warnings),
             }
         }
-        if let Some(dir) = self.v2_dir() {
-            for (file, value) in &resources.unified {
-                if file.contains('/') {
-                    return Err(Error::Path { path: file.clone() });
-                }
-                write(&dir.join(file), value)?;
+        self.write_all(wanted.into_iter(), &mut warnings, |_| dir.clone())?;
+        match &dir {
+            Some(dir) => {
+                resources.unified.iter().try_for_each(|(file, value)| self.apply_unified(dir, file, value))?
             }
-        } else if !resources.unified.is_empty() {
-            warnings.push("cgroup version 2 is not mounted: unified settings are discarded".to_owned());
+            None if resources.unified.is_empty() => {}
+            None => {
+                warnings.push("cgroup version 2 is not mounted: unified settings are discarded".to_owned())
+            }
         }
         Ok(warnings)
     }
@@ -247,16 +274,34 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Pages of a size that this machine doesn't have are no matter of a missing controller.
+    fn check_page_sizes(&self, resources: &Resources) -> Result<(), Error> {
+        let (dir, any) = match self.v1_dir("hugetlb") {
+            Some(dir) => (Some(dir), "limit_in_bytes"),
+            None => (self.v2_dir(), "max"),
+        };
+        let Some(dir) = dir else { return Ok(()) };
+        let known = read::page_sizes(&dir, &format!(".{any}"));
+        let missing = |huge: &&HugepageLimit| !known.is_empty() && !known.contains(&huge.page_size);
+        match resources.hugepage_limits.iter().find(missing) {
+            Some(huge) => Err(Error::Limits {
+                reason: format!("no huge pages of {} here, but of {}", huge.page_size, known.join(", ")),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn write_all<'s>(
         &self,
         settings: impl Iterator<Item = &'s Setting>,
         warnings: &mut Vec<String>,
+        dir: impl Fn(&Setting) -> Option<PathBuf>,
     ) -> Result<(), Error> {
-        // The kernel keeps pairs of limits in order (memory below memory and swap, quota within the
+        // The kernel keeps pairs of limits in order (memory below memory and swap, burst below quota, quota within the
         // parent's): what is refused at first may pass after the other has moved.
         let mut again = Vec::new();
         for setting in settings {
-            let Some(dir) = self.v1_dir(setting.controller) else { continue };
+            let Some(dir) = dir(setting) else { continue };
             match set(&dir, setting, warnings) {
                 Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
                     again.push((dir, setting));
@@ -274,11 +319,7 @@ impl Cgroup {
 
     /// The version 2 directory, for a process to be born in.
     pub(crate) fn birthplace(&self) -> Result<Option<OwnedFd>, Error> {
-        let Some(dir) = self.v2_dir() else { return Ok(None) };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&dir, flags, Mode::empty())
-            .map_err(|e| call(format!("open {}", dir.display()))(e.into()))?;
-        Ok(Some(fd))
+        self.v2_dir().as_deref().map(open).transpose()
     }
 
     /// The version 1 `tasks` files, for a process to join by itself.
@@ -458,6 +499,11 @@ fn discarded(setting: &Setting, warnings: &mut Vec<String>) {
     if !warnings.contains(&text) {
         warnings.push(text);
     }
+}
+
+fn open(dir: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| call(format!("open {}", dir.display()))(e.into()))
 }
 
 /// Control files want one write, and existing.

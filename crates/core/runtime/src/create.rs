@@ -145,7 +145,7 @@ fn assemble(
     })?;
     let maps = makes_user.then_some((linux.uid_mappings.as_slice(), linux.gid_mappings.as_slice()));
     let agent = linux.seccomp.as_ref().map(|profile| Agent::new(profile, subject.document("creating", None)));
-    let parent = Parent { cgroup, maps, oom_score_adj: process.oom_score_adj, agent };
+    let parent = Parent { cgroup, beside: None, maps, oom_score_adj: process.oom_score_adj, agent };
     let mut first = early;
     let mut waiting = launch(&namespaces, plan, &parent, |pid| {
         if std::mem::take(&mut first) {

@@ -49,7 +49,13 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
     process::finish(&process_request, &mut plan, |_| Ok(()))?;
     let agent = request.seccomp.zip(request.container);
     let agent = agent.map(|(profile, container)| Agent::new(profile, container.clone()));
-    let parent = Parent { cgroup: request.cgroup, maps: None, oom_score_adj: process.oom_score_adj, agent };
+    let parent = Parent {
+        cgroup: request.cgroup,
+        beside: Some(request.pid).filter(|_| !request.cgroup_only),
+        maps: None,
+        oom_score_adj: process.oom_score_adj,
+        agent,
+    };
     let mut waiting = launch(&namespaces, plan, &parent, |_| Ok(()))?;
     resize(process, waiting.master.as_ref());
     let (pid, master) = (waiting.pid(), waiting.master.take());

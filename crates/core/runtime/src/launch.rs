@@ -1,7 +1,7 @@
 //! The parent's side of a start: clone, what only a parent can do, and the conversation up to `execve`.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci::runtime::IdMapping;
 use sys::child::{Child, Message, Spawn, spawn};
@@ -15,6 +15,8 @@ use crate::seccomp::agent::Agent;
 /// What the parent does to the new process before its first step.
 pub(crate) struct Parent<'a> {
     pub cgroup: Option<&'a Cgroup>,
+    /// A process of the container: where it is, there is room if its group takes no processes.
+    pub beside: Option<i32>,
     /// Of a new user namespace.
     pub maps: Option<(&'a [IdMapping], &'a [IdMapping])>,
     pub oom_score_adj: Option<i32>,
@@ -40,15 +42,18 @@ pub(crate) fn launch(
 ) -> Result<Waiting, Error> {
     let directory =
         parent.cgroup.map(Cgroup::birthplace).transpose().map_err(cgroup_error(parent))?.flatten();
-    let child = namespaces.around(|| {
-        let cgroup = directory.as_ref().map(std::os::fd::AsFd::as_fd);
-        spawn(&Spawn {
-            namespaces: namespaces.clone,
-            user: namespaces.birthplace(),
-            cgroup,
-            steps: &plan.steps,
-        })
-    })?;
+    let child = clone(namespaces, directory.as_ref(), &plan);
+    let child = match (&child, parent.cgroup.zip(parent.beside)) {
+        (Err(Error::Call { source, .. }), Some((cgroup, pid)))
+            if source.kind() == io::ErrorKind::ResourceBusy =>
+        {
+            match cgroup.birthplace_beside(pid).map_err(cgroup_error(parent))? {
+                Some(directory) => clone(namespaces, Some(&directory), &plan),
+                None => child,
+            }
+        }
+        _ => child,
+    }?;
     // The child has its copies: a pipe's end kept here would hide the end of file.
     let Plan { steps, labels, warnings } = plan;
     drop(steps);
@@ -78,6 +83,11 @@ pub(crate) fn launch(
             _ => return Err(waiting.died()),
         }
     }
+}
+
+fn clone(namespaces: &Namespaces, cgroup: Option<&OwnedFd>, plan: &Plan) -> Result<Child, Error> {
+    let (user, cgroup) = (namespaces.birthplace(), cgroup.map(OwnedFd::as_fd));
+    namespaces.around(|| spawn(&Spawn { namespaces: namespaces.clone, user, cgroup, steps: &plan.steps }))
 }
 
 fn cgroup_error<'a>(parent: &'a Parent<'_>) -> impl Fn(crate::cgroup::Error) -> Error + 'a {

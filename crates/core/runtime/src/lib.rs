@@ -165,6 +165,8 @@ pub struct Exec<'a> {
     pub process: &'a oci::runtime::Process,
     /// Joined, if the container has one.
     pub cgroup: Option<&'a cgroup::Cgroup>,
+    /// Not the init's group instead, where this one takes no processes because those below it have controllers.
+    pub cgroup_only: bool,
     pub seccomp: Option<&'a oci::runtime::Seccomp>,
     pub stdio: Stdio,
     pub preserve_fds: u32,

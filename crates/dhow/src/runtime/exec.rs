@@ -1,5 +1,6 @@
 //! `exec`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci::runtime::{Capabilities, Process, Spec};
@@ -55,9 +56,9 @@ pub struct Args {
     /// Hand so many descriptors from 3 on to the process
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// Run in a group below the container's, which exists
-    #[arg(long, value_name = "CGROUP")]
-    cgroup: Option<String>,
+    /// Run in a group below the container's, which exists; with version 1 controllers before it for theirs alone, once for each
+    #[arg(long, value_name = "[CONTROLLER,…:]CGROUP")]
+    cgroup: Vec<String>,
     /// Also in a container that is paused
     #[arg(long)]
     ignore_paused: bool,
@@ -81,14 +82,12 @@ fn go(globals: &Globals, args: &Args) -> Result<u8, Failure> {
     };
     setup::check_preserved(args.preserve_fds)?;
     setup::check_terminal(&process, args.detach, args.console_socket.is_some())?;
-    if args.cgroup.as_ref().is_some_and(|group| group.contains(':')) {
-        return Err(Failure::new("--cgroup: one controller's group is not supported: name the group alone"));
-    }
+    let cgroups = cgroups(&args.cgroup)?;
     let request = containers::Exec {
         spec: &spec,
         process: &process,
         ignore_paused: args.ignore_paused,
-        cgroup: args.cgroup.as_deref(),
+        cgroups: &cgroups,
         console_socket: args.console_socket.as_deref(),
         preserve_fds: args.preserve_fds,
     };
@@ -148,6 +147,28 @@ fn process(args: &Args, spec: &Spec) -> Result<Process, Failure> {
     Ok(process)
 }
 
+/// Groups by controller; no controller is all.
+fn cgroups(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut found = BTreeMap::new();
+    for text in given {
+        let invalid = |why: &str| Err(Failure::new(format!("invalid --cgroup argument: {text}{why}")));
+        let (controllers, path) = match text.split(':').collect::<Vec<_>>()[..] {
+            [path] if given.len() == 1 => ("", path),
+            [_] => return invalid(" (missing <controller>: prefix)"),
+            [controllers, path] if controllers.split(',').all(|name| !name.is_empty()) => (controllers, path),
+            _ => return invalid(""),
+        };
+        for controller in controllers.split(',') {
+            if found.insert(controller.to_owned(), path.to_owned()).is_some() {
+                return Err(Failure::new(format!(
+                    "invalid --cgroup argument(s): controller {controller} specified multiple times"
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
 fn parse_user(text: &str) -> Result<(u32, Option<u32>), Failure> {
     let number = |what: &str, text: &str| {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
@@ -163,6 +184,22 @@ fn parse_user(text: &str) -> Result<(u32, Option<u32>), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_one_or_of_controllers() {
+        let read = |given: &[&str]| cgroups(&given.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        let pairs = |given: &[&str]| read(given).unwrap().into_iter().collect::<Vec<_>>();
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(pairs(&["a/b"]), [pair("", "a/b")]);
+        assert_eq!(
+            pairs(&["cpu,memory:a", "pids:b"]),
+            [pair("cpu", "a"), pair("memory", "a"), pair("pids", "b")]
+        );
+        for bad in [&["a", "b"][..], &["cpu:a", "b"], &["cpu:a:b"], &[":a"], &["cpu,:a"], &["cpu:a", "cpu:b"]]
+        {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn users_are_numbers() {

@@ -39,6 +39,8 @@ pub(super) fn discard(r: &mut Resources, machine: &Controllers) -> Result<Vec<St
             lacks("memory soft limit capabilities", "Limitation discarded");
             r.memory_reservation = 0;
         }
+    }
+    if !machine.has_v1("memory") {
         if r.memory_swappiness.take().is_some() {
             lacks("memory swappiness capabilities", "Memory swappiness discarded");
         }
@@ -97,6 +99,10 @@ mod tests {
         assert_eq!(warnings.len(), 5, "{warnings:?}");
         let memory = "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.";
         assert_eq!(warnings[0], memory);
+        let mut asked =
+            Resources { memory_swappiness: Some(5), oom_kill_disable: Some(true), ..Resources::default() };
+        let warnings = discard(&mut asked, &Controllers::default()).unwrap();
+        assert_eq!((asked, warnings.len()), (Resources::default(), 2), "only version 1 has them");
         let mut asked = Resources { nano_cpus: 500_000_000, ..Resources::default() };
         assert!(discard(&mut asked, &Controllers::default()).is_err());
     }

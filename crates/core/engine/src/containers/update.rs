@@ -26,7 +26,11 @@ pub async fn update(engine: &Engine, reference: &str, request: UpdateRequest) ->
             }
             merge(&mut host.resources, &request.resources)?;
             validate::check_resources(&host.resources, machine::facts().limits())?;
-            let limits = spec::resources(&host.resources, &devices::block_numbers(&host.resources)?)?;
+            let mut limits = spec::resources(&host.resources, &devices::block_numbers(&host.resources)?)?;
+            if request.resources.pids_limit.is_some() && limits.pids.is_none() {
+                // One that runs has to be told that its limit is gone.
+                limits.pids = Some(oci::runtime::Pids { limit: -1 });
+            }
             let policy = launch::restart_policy(&host.restart_policy);
             let live = record::observe(engine, &record.id)?.status.state.is_live();
             if live && let Some(mut monitor) = monitor::client::connect(&engine.config().run, &record.id)? {

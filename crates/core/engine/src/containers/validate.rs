@@ -12,8 +12,6 @@ use crate::spec::capabilities;
 pub struct Machine {
     /// Processors that can be given.
     pub cpus: u32,
-    /// Whether cgroup v2 is the only hierarchy.
-    pub cgroup2: bool,
 }
 
 const LINUX_MIN_MEMORY: i64 = 6 << 20;
@@ -244,9 +242,6 @@ pub fn check_resources(r: &Resources, machine: Machine) -> Result<()> {
     check_memory(r)?;
     check_cpu(r, machine)?;
     check_cgroup_parent(&r.cgroup_parent)?;
-    if r.oom_kill_disable == Some(true) && machine.cgroup2 {
-        return fail("disabling the OOM killer is not supported with cgroup v2");
-    }
     if r.blkio_weight > 0 && !(10..=1000).contains(&r.blkio_weight) {
         return fail("Range of blkio weight is from 10 to 1000");
     }
@@ -370,7 +365,7 @@ mod tests {
     use super::*;
     use api::containers::{StrSlice, Ulimit};
 
-    const MACHINE: Machine = Machine { cpus: 2, cgroup2: false };
+    const MACHINE: Machine = Machine { cpus: 2 };
 
     fn resources(change: impl FnOnce(&mut Resources)) -> String {
         let mut r = Resources::default();

@@ -157,6 +157,7 @@ impl Monitor {
             pidfd: pidfd.as_fd(),
             process,
             cgroup: Some(cgroup),
+            cgroup_only: false,
             seccomp: container.config.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
             stdio,
             preserve_fds: 0,

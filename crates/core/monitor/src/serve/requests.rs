@@ -186,7 +186,10 @@ impl Monitor {
                 })?;
             }
             if let Some(container) = &mut self.container {
-                container.config.spec.linux.get_or_insert_default().resources = Some(resources);
+                let own = &mut container.config.spec.linux.get_or_insert_default().resources;
+                // Devices are no limits: the next run has those that were given.
+                let devices = own.take().unwrap_or_default().devices;
+                *own = Some(oci::runtime::Resources { devices, ..resources });
             }
         }
         if let (Some(policy), Some(container)) = (restart, &mut self.container) {

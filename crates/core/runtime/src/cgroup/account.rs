@@ -9,7 +9,7 @@ use super::stats::BlkioEntry;
 use super::{Cgroup, read, read_key};
 
 /// One reading.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
     /// By processor; version 1.
     pub cpu_kernel: Vec<u64>,
@@ -24,6 +24,28 @@ pub struct Account {
     pub kernel: MemoryEntry,
     pub kernel_tcp: MemoryEntry,
     pub queues: BlkioQueues,
+    /// Version 2, where the kernel keeps it.
+    pub cpu_pressure: Option<Pressure>,
+    pub memory_pressure: Option<Pressure>,
+    pub io_pressure: Option<Pressure>,
+}
+
+/// How much time tasks lost waiting for a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pressure {
+    /// At least one waited.
+    pub some: Stall,
+    /// All waited.
+    pub full: Stall,
+}
+
+/// Shares of the last seconds in per cent, and the whole in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stall {
+    pub avg10: f64,
+    pub avg60: f64,
+    pub avg300: f64,
+    pub total: u64,
 }
 
 /// A counter with a limit.
@@ -82,7 +104,28 @@ pub(super) fn account(group: &Cgroup) -> Account {
     if let Some(dir) = group.v1_dir("blkio") {
         account.queues = queues(&dir);
     }
+    if let Some(dir) = group.v2_dir() {
+        account.cpu_pressure = pressure(&text(&dir, "cpu.pressure"));
+        account.memory_pressure = pressure(&text(&dir, "memory.pressure"));
+        account.io_pressure = pressure(&text(&dir, "io.pressure"));
+    }
     account
+}
+
+/// Lines of `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`; nothing where the kernel was told not to count.
+fn pressure(text: &str) -> Option<Pressure> {
+    let stall = |whose: &str| -> Option<Stall> {
+        let line = text.lines().find_map(|line| line.strip_prefix(whose)?.strip_prefix(' '))?;
+        let value = |key: &str| line.split(' ').find_map(|field| field.strip_prefix(key)?.strip_prefix('='));
+        let average = |key| value(key).and_then(|number| number.parse().ok()).unwrap_or_default();
+        Some(Stall {
+            avg10: average("avg10"),
+            avg60: average("avg60"),
+            avg300: average("avg300"),
+            total: value("total")?.parse().ok()?,
+        })
+    };
+    Some(Pressure { some: stall("some")?, full: stall("full").unwrap_or_default() })
 }
 
 fn cpuset(dir: Option<&Path>) -> Cpuset {
@@ -180,6 +223,20 @@ mod tests {
         assert_eq!(per_cpu("cpu user system\n0 5 6\n1 7 8\n"), (vec![6, 8], vec![5, 7]));
         assert_eq!(list("0-2,7\n"), [0, 1, 2, 7]);
         assert!(list("\n").is_empty());
+    }
+
+    #[test]
+    fn pressure_is_read_where_it_is_kept() {
+        let text = "some avg10=1.50 avg60=0.25 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n";
+        let found = pressure(text).unwrap();
+        assert_eq!((found.some.avg10, found.some.avg60, found.some.total), (1.5, 0.25, 77));
+        assert_eq!(found.full.total, 5);
+        assert_eq!(
+            pressure(text.lines().next().unwrap()).unwrap().full,
+            Stall::default(),
+            "processors before 5.13"
+        );
+        assert_eq!(pressure(""), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::layout;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Controllers {
     names: BTreeSet<String>,
+    /// Those of them that are of version 1.
+    old: BTreeSet<String>,
     weighs_io: bool,
 }
 
@@ -20,8 +22,9 @@ impl Controllers {
         let layout = layout().unwrap_or_default();
         let mut found = Controllers::default();
         for hierarchy in &layout.v1 {
-            found.names.extend(hierarchy.controllers.iter().cloned());
+            found.old.extend(hierarchy.controllers.iter().cloned());
         }
+        found.names.clone_from(&found.old);
         if let Some(v2) = &layout.v2 {
             let names = fs::read_to_string(v2.join("cgroup.controllers")).unwrap_or_default();
             found.names.extend(names.split_whitespace().map(str::to_owned));
@@ -37,6 +40,11 @@ impl Controllers {
     /// Whether there is the version 1 or 2 controller of this name.
     pub fn has(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    /// Whether there is that of version 1, which knows some limits that version 2 has no file for.
+    pub fn has_v1(&self, name: &str) -> bool {
+        self.old.contains(name)
     }
 
     /// Whether shares of a disk can be given out, not only upper bounds.

@@ -72,28 +72,32 @@ pub(super) fn apply_v1(directory: &Path, given: &[DeviceRule]) -> Result<(), Err
     };
     let (mut allow, mut deny) = (open("devices.allow")?, open("devices.deny")?);
     for rule in rules(given)? {
-        let (file, line) = (if rule.allow { &mut allow } else { &mut deny }, line(&rule));
-        file.write_all(line.as_bytes()).map_err(|source| Error::Call {
-            attempt: format!("write device rule {line:?} of {}", directory.display()),
-            source,
-        })?;
+        let file = if rule.allow { &mut allow } else { &mut deny };
+        for line in lines(&rule) {
+            file.write_all(line.as_bytes()).map_err(|source| Error::Call {
+                attempt: format!("write device rule {line:?} of {}", directory.display()),
+                source,
+            })?;
+        }
     }
     Ok(())
 }
 
-fn line(rule: &Rule) -> String {
-    // The kernel takes `a` as everything, whatever follows.
-    let whole = rule.typ.is_none() && rule.major.is_none() && rule.minor.is_none() && rule.access == ALL;
-    if whole {
-        return "a".to_owned();
-    }
+/// The kernel takes `a` as everything, whatever follows: a rule for both types that says more is one for each.
+fn lines(rule: &Rule) -> Vec<String> {
+    let types = match rule.typ {
+        Some(typ) => vec![typ],
+        None if (rule.major, rule.minor, rule.access) == (None, None, ALL) => return vec!["a".to_owned()],
+        None => vec!['b', 'c'],
+    };
     let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
     let letters: String = [(2, 'r'), (4, 'w'), (1, 'm')]
         .iter()
         .filter(|(bit, _)| rule.access & bit != 0)
         .map(|(_, c)| c)
         .collect();
-    format!("{} {}:{} {letters}", rule.typ.unwrap_or('a'), number(rule.major), number(rule.minor))
+    let line = |typ| format!("{typ} {}:{} {letters}", number(rule.major), number(rule.minor));
+    types.into_iter().map(line).collect()
 }
 
 /// Loads the program and puts it in the place of the one before.
@@ -109,15 +113,17 @@ pub(super) fn apply_v2(directory: &Path, given: &[DeviceRule]) -> Result<(), Err
 
 // Registers of the program; 1 is the context, 0 the answer.
 const TYPE: u8 = 2;
+/// What is asked for and no rule has decided yet.
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 const SCRATCH: u8 = 6;
 
-/// The last rule that matches decides, so they are asked from the last to the first; what none matches is
-/// denied.
+/// For each kind of access the last rule that matches decides, so they are asked from the last to the first: one that allows
+/// takes what it allows from what is asked, and nothing left is a yes; one that denies any of the rest is a no. So a rule to
+/// read and one to write are together one to do both, as version 1 has it. What none matches is denied.
 fn program(rules: &[Rule]) -> Vec<Instruction> {
-    use bpf::{and, equal_or_skip, exit, load_context, mov, mov_register, shift_right, zero_or_skip};
+    use bpf::{and, exit, load_context, mov, mov_register, shift_right};
     let mut code = vec![
         load_context(TYPE, 0),
         mov_register(ACCESS, TYPE),
@@ -127,39 +133,38 @@ fn program(rules: &[Rule]) -> Vec<Instruction> {
         load_context(MINOR, 8),
     ];
     for rule in rules.iter().rev() {
-        let mut block: Vec<Box<dyn Fn(i16) -> Instruction>> = Vec::new();
-        let mut prefix = Vec::new();
-        if rule.access != ALL {
-            prefix.push(mov_register(SCRATCH, ACCESS));
-            // To be allowed all that is asked must be in the rule; to be denied, any.
-            let mask = if rule.allow { ALL & !rule.access } else { rule.access };
-            prefix.push(and(SCRATCH, mask as i32));
-            let allow = rule.allow;
-            block.push(Box::new(move |skip| {
-                if allow { zero_or_skip(SCRATCH, skip) } else { bpf::nonzero_or_skip(SCRATCH, skip) }
-            }));
-        }
-        if let Some(typ) = rule.typ {
-            let number = if typ == 'b' { 1 } else { 2 };
-            block.push(Box::new(move |skip| equal_or_skip(TYPE, number, skip)));
-        }
-        if let Some(major) = rule.major {
-            block.push(Box::new(move |skip| equal_or_skip(MAJOR, major as i32, skip)));
-        }
-        if let Some(minor) = rule.minor {
-            block.push(Box::new(move |skip| equal_or_skip(MINOR, minor as i32, skip)));
-        }
-        code.extend(prefix);
-        let tests = block.len();
-        code.extend(block.iter().enumerate().map(|(at, test)| test((tests - at - 1 + 2) as i16)));
+        code.extend(tests(rule));
         code.extend([mov(0, i32::from(rule.allow)), exit()]);
-        if tests == 0 {
+        if rule.typ.is_none() && rule.major.is_none() && rule.minor.is_none() && rule.access == ALL {
             // It decides for all the rest, and the verifier refuses what can't be reached.
             return code;
         }
     }
     code.extend([mov(0, 0), exit()]);
     code
+}
+
+/// What leads to the answer of a rule, or over its two instructions to the next one.
+fn tests(rule: &Rule) -> Vec<Instruction> {
+    use bpf::{and, equal_or_skip, mov_register, nonzero_or_skip, zero_or_skip};
+    const ANSWER: i16 = 2;
+    let some = if rule.access == ALL {
+        Vec::new()
+    } else if rule.allow {
+        vec![and(ACCESS, (ALL & !rule.access) as i32), zero_or_skip(ACCESS, ANSWER)]
+    } else {
+        let rest = [mov_register(SCRATCH, ACCESS), and(SCRATCH, rule.access as i32)];
+        rest.into_iter().chain([nonzero_or_skip(SCRATCH, ANSWER)]).collect()
+    };
+    let typ = rule.typ.map(|typ| (TYPE, if typ == 'b' { 1 } else { 2 }));
+    let major = rule.major.map(|major| (MAJOR, major as i32));
+    let device: Vec<(u8, i32)> =
+        [typ, major, rule.minor.map(|minor| (MINOR, minor as i32))].into_iter().flatten().collect();
+    let last = device.len() + some.len();
+    let skip = |at: usize| (last - at - 1) as i16 + ANSWER;
+    let device =
+        device.iter().enumerate().map(|(at, (register, value))| equal_or_skip(*register, *value, skip(at)));
+    device.chain(some).collect()
 }
 
 #[cfg(test)]
@@ -182,8 +187,10 @@ mod tests {
     #[test]
     fn lines_of_version_1() {
         let given = [rule(true, "c", 10, 229, "rw"), rule(true, "b", 8, -1, "m")];
-        let lines: Vec<String> = rules(&given).unwrap().iter().take(3).map(line).collect();
-        assert_eq!(lines, ["a", "c 10:229 rw", "b 8:* m"]);
+        let found: Vec<String> = rules(&given).unwrap().iter().take(3).flat_map(lines).collect();
+        assert_eq!(found, ["a", "c 10:229 rw", "b 8:* m"]);
+        let both = super::rule(&rule(true, "a", 10, -1, "rw")).unwrap();
+        assert_eq!(lines(&both), ["b 10:* rw", "c 10:* rw"], "the kernel would open everything");
         assert!(rules(&[rule(true, "x", 1, 1, "r")]).is_err());
         assert!(rules(&[rule(true, "c", 1, 1, "rx")]).is_err());
     }

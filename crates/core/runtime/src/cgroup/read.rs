@@ -40,8 +40,8 @@ pub(super) fn stats(group: &Cgroup) -> Stats {
             _ => BlkioStats::default(),
         },
         hugetlb: match (group.v1_dir("hugetlb"), &v2) {
-            (Some(dir), _) => hugetlb(&dir, ".usage_in_bytes", ".max_usage_in_bytes", ".failcnt"),
-            (None, Some(dir)) => hugetlb(dir, ".current", ".max_usage", ".failcnt"),
+            (Some(dir), _) => hugetlb_v1(&dir),
+            (None, Some(dir)) => hugetlb_v2(dir),
             _ => BTreeMap::new(),
         },
     }
@@ -157,21 +157,41 @@ fn io_v2(text: &str) -> BlkioStats {
     stats
 }
 
-fn hugetlb(dir: &Path, usage: &str, max_usage: &str, failcnt: &str) -> BTreeMap<String, HugetlbStats> {
+/// The sizes of pages that a file with this ending speaks of.
+pub(super) fn page_sizes(dir: &Path, ending: &str) -> Vec<String> {
     let names = fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = names.filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        let size = name.strip_prefix("hugetlb.")?.strip_suffix(usage)?;
+        let size = name.strip_prefix("hugetlb.")?.strip_suffix(ending)?;
         (!size.contains('.')).then(|| size.to_owned())
     });
-    sizes
-        .map(|size| {
-            let read = |suffix: &str| number(dir, &format!("hugetlb.{size}{suffix}")).unwrap_or_default();
-            let stats =
-                HugetlbStats { usage: read(usage), max_usage: read(max_usage), failcnt: read(failcnt) };
-            (size, stats)
-        })
-        .collect()
+    sizes.collect()
+}
+
+fn hugetlb_v1(dir: &Path) -> BTreeMap<String, HugetlbStats> {
+    let stats = |size: String| {
+        let read = |what: &str| number(dir, &format!("hugetlb.{size}.{what}")).unwrap_or_default();
+        let (usage, max_usage) = (read("usage_in_bytes"), read("max_usage_in_bytes"));
+        let stats = HugetlbStats { usage, max_usage, failcnt: read("failcnt") };
+        (size, stats)
+    };
+    page_sizes(dir, ".usage_in_bytes").into_iter().map(stats).collect()
+}
+
+/// The larger of what is in use and what is reserved: pages are reserved before they are used, but need not be. There is no
+/// peak.
+fn hugetlb_v2(dir: &Path) -> BTreeMap<String, HugetlbStats> {
+    let stats = |size: String| {
+        let read = |what: &str| number(dir, &format!("hugetlb.{size}.{what}")).unwrap_or_default();
+        let events = text(dir, &format!("hugetlb.{size}.events"));
+        let stats = HugetlbStats {
+            usage: read("current").max(read("rsvd.current")),
+            max_usage: 0,
+            failcnt: read_key(&events, "max").unwrap_or_default(),
+        };
+        (size, stats)
+    };
+    page_sizes(dir, ".current").into_iter().map(stats).collect()
 }
 
 #[cfg(test)]

@@ -42,10 +42,15 @@ pub(crate) fn check(resources: &Resources) -> Result<(), String> {
         (Some(limit), Some(swap)) if limit > swap => {
             return Err(format!("memory+swap limit {swap} is below the memory limit {limit}"));
         }
-        (Some(limit), Some(_)) if limit < 0 => {
+        (None | Some(..0), Some(_)) => {
             return Err("unable to set swap limit without memory limit".to_owned());
         }
         _ => {}
+    }
+    for (value, what) in [(limit, "memory"), (memory.and_then(|memory| memory.swap), "memory+swap")] {
+        if let Some(value @ ..-1) = value {
+            return Err(format!("invalid {what} value: {value}"));
+        }
     }
     let name = |name: &str| !name.is_empty() && !name.contains(['/', '.', '\n', ' ']);
     if let Some(huge) = resources.hugepage_limits.iter().find(|huge| !name(&huge.page_size)) {
@@ -240,14 +245,15 @@ pub(crate) fn v2(resources: &Resources) -> Vec<Setting> {
 
 fn v2_memory(memory: &Memory, list: &mut Vec<Setting>) {
     let limit = memory.limit.filter(|limit| *limit != 0);
-    if let Some(swap) = memory.swap.filter(|swap| *swap != 0) {
+    // No limit of memory is none of memory and swap either, as on version 1.
+    let unlimited = limit.filter(|limit| *limit < 0);
+    if let Some(swap) = memory.swap.filter(|swap| *swap != 0).or(unlimited) {
         // Version 1 counts memory and swap together, version 2 swap alone.
-        let alone = match limit {
-            _ if swap < 0 => -1,
-            Some(limit) if limit > 0 => (swap - limit).max(0),
-            _ => swap,
-        };
-        list.push(set("memory", "memory.swap.max", max(alone, -1), "memory swap limit"));
+        let alone = if swap < 0 { -1 } else { swap - limit.unwrap_or_default() };
+        let value = max(alone, -1);
+        // Where swap is not counted there is nothing to be lifted, and mostly none to be had.
+        let extra = alone <= 0;
+        list.push(Setting { extra, ..set("memory", "memory.swap.max", value, "memory swap limit") });
     }
     if let Some(limit) = limit {
         list.push(set("memory", "memory.max", max(limit, -1), "memory limit"));
@@ -266,6 +272,9 @@ fn v2_memory(memory: &Memory, list: &mut Vec<Setting>) {
 }
 
 fn v2_cpu(cpu: &Cpu, list: &mut Vec<Setting>) {
+    // A group that is idle takes no weight.
+    let idle = cpu.idle.map(|idle| set("cpu", "cpu.idle", idle, "CPU idle"));
+    list.extend(idle.clone().filter(|_| cpu.idle == Some(0)));
     if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
         list.push(set("cpu", "cpu.weight", weight_of_shares(shares), "CPU shares"));
     }
@@ -277,9 +286,7 @@ fn v2_cpu(cpu: &Cpu, list: &mut Vec<Setting>) {
     if let Some(burst) = cpu.burst {
         list.push(set("cpu", "cpu.max.burst", burst, "CPU burst"));
     }
-    if let Some(idle) = cpu.idle {
-        list.push(set("cpu", "cpu.idle", idle, "CPU idle"));
-    }
+    list.extend(idle.filter(|_| cpu.idle != Some(0)));
     if cpu.realtime_period.is_some_and(|period| period != 0) {
         list.push(nowhere("cpu", "CPU real-time period"));
     }
@@ -291,11 +298,7 @@ fn v2_cpu(cpu: &Cpu, list: &mut Vec<Setting>) {
 
 fn v2_io(io: &BlockIo, list: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        // 10..=1000 becomes 1..=10000; the BFQ scheduler has a file of its own and takes it as it is.
-        let converted = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
-        let instead = Some(("io.bfq.weight", format!("default {weight}")));
-        let plain = set("io", "io.weight", format!("default {converted}"), "block I/O weight");
-        list.push(Setting { instead, ..plain });
+        list.extend(weights("default", weight, "block I/O weight"));
     }
     let leaf = |device: &oci::runtime::WeightDevice| device.leaf_weight.is_some();
     if io.leaf_weight.is_some_and(|weight| weight != 0) || io.weight_device.iter().any(leaf) {
@@ -303,16 +306,30 @@ fn v2_io(io: &BlockIo, list: &mut Vec<Setting>) {
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight {
-            let value = format!("{}:{} {weight}", device.major, device.minor);
-            list.push(set("io", "io.bfq.weight", value, "block I/O device weight"));
+            let number = format!("{}:{}", device.major, device.minor);
+            list.extend(weights(&number, weight, "block I/O device weight"));
         }
     }
     for (_, key, devices) in throttles(io) {
         for device in devices {
-            let value = format!("{}:{} {key}={}", device.major, device.minor, device.rate);
+            // No rate takes a limit away on version 1.
+            let rate = if device.rate == 0 { "max".to_owned() } else { device.rate.to_string() };
+            let value = format!("{}:{} {key}={rate}", device.major, device.minor);
             list.push(set("io", "io.max", value, "block I/O throttle"));
         }
     }
+}
+
+/// Two that may be there share out a disk: the BFQ scheduler, which has a file of its own and takes the weight as it is, and
+/// the cost model, whose 1 to 10000 stand for our 10 to 1000. Which of them a disk has may change any time.
+fn weights(whose: &str, weight: u16, what: &'static str) -> [Setting; 2] {
+    let converted = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
+    let [bfq, cost] = [format!("{whose} {weight}"), format!("{whose} {converted}")];
+    let instead = Some(("io.weight", cost.clone()));
+    [
+        Setting { instead, ..set("io", "io.bfq.weight", bfq, what) },
+        Setting { extra: true, ..set("io", "io.weight", cost, what) },
+    ]
 }
 
 /// A number, or `max` for the one that means unlimited.
@@ -320,8 +337,8 @@ fn max(value: i64, unlimited: i64) -> String {
     if value == unlimited || value < 0 { "max".to_owned() } else { value.to_string() }
 }
 
-/// Shares 2, 1024, 262144 are weights 1, 100, 10000: the curve that runc's library has used since 2025, by
-/// which the two defaults are the same.
+/// Shares 2, 1024, 262144 are weights 1, 100, 10000: the curve of runc since 1.3.2 and crun since 1.23, by which the two
+/// defaults are the same. Those before went straight from one end to the other, and made 39 of 1024.
 fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
@@ -406,7 +423,10 @@ mod tests {
         let io = BlockIo { throttle_read_bps_device: vec![device], weight: Some(1000), ..BlockIo::default() };
         let resources = Resources { block_io: Some(io), ..Resources::default() };
         assert_eq!(lines(&v1(&resources)), ["blkio.weight=1000", "blkio.throttle.read_bps_device=8:0 1024"]);
-        assert_eq!(lines(&v2(&resources)), ["io.weight=default 10000", "io.max=8:0 rbps=1024"]);
+        assert_eq!(
+            lines(&v2(&resources)),
+            ["io.bfq.weight=default 1000", "io.weight=default 10000", "io.max=8:0 rbps=1024"]
+        );
     }
 
     #[test]
@@ -452,9 +472,11 @@ mod tests {
             memory: Some(Memory { limit: Some(limit), swap: Some(swap), ..Memory::default() }),
             ..Resources::default()
         };
-        assert!(check(&memory(64, 63)).is_err() && check(&memory(-1, 63)).is_err());
-        assert!(
-            check(&memory(64, 64)).is_ok() && check(&memory(64, -1)).is_ok() && check(&memory(0, 5)).is_ok()
-        );
+        for (limit, swap) in [(64, 63), (-1, 63), (0, 5), (64, -2), (-2, 0)] {
+            assert!(check(&memory(limit, swap)).is_err(), "{limit} {swap}");
+        }
+        for (limit, swap) in [(64, 64), (64, -1), (0, -1), (64, 0)] {
+            assert!(check(&memory(limit, swap)).is_ok(), "{limit} {swap}");
+        }
     }
 }

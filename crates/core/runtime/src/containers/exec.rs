@@ -1,5 +1,6 @@
 //! `exec`: one more process in a container.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -16,8 +17,8 @@ pub struct Exec<'a> {
     pub spec: &'a Spec,
     pub process: &'a Process,
     pub ignore_paused: bool,
-    /// A group below the container's own, which exists.
-    pub cgroup: Option<&'a str>,
+    /// Groups below the container's own, which exist, as [`Cgroup::inner`] has them.
+    pub cgroups: &'a BTreeMap<String, String>,
     /// As in [`super::Create`].
     pub console_socket: Option<&'a Path>,
     pub preserve_fds: u32,
@@ -31,7 +32,7 @@ pub fn exec(container: &Container, request: &Exec<'_>) -> Result<Running, Error>
         _ => {}
     }
     let Some((pid, pidfd)) = container.init()? else { return Err(Error::ExecStopped) };
-    let cgroup = group(container, request.cgroup)?;
+    let cgroup = group(container, request.cgroups)?;
     let record = &container.record;
     let state = oci::runtime::State {
         oci_version: record.oci_version.clone(),
@@ -46,6 +47,7 @@ pub fn exec(container: &Container, request: &Exec<'_>) -> Result<Running, Error>
         pidfd: pidfd.as_fd(),
         process: request.process,
         cgroup: cgroup.as_ref(),
+        cgroup_only: !request.cgroups.is_empty(),
         seccomp: request.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
         stdio: if request.process.terminal { Stdio::Terminal } else { Stdio::Inherit },
         preserve_fds: request.preserve_fds,
@@ -66,12 +68,12 @@ fn send_away(path: &Path, master: &OwnedFd, pidfd: &OwnedFd) -> Result<(), Error
     super::create::send_master(path, master).inspect_err(|_| sys::child::kill_and_reap(pidfd.as_fd()))
 }
 
-fn group(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>, Error> {
-    let (own, Some(below)) = (container.cgroup()?, below) else { return container.cgroup() };
+fn group(container: &Container, below: &BTreeMap<String, String>) -> Result<Option<Cgroup>, Error> {
+    let own = container.cgroup()?;
+    if below.is_empty() {
+        return Ok(own);
+    }
     let own = own.ok_or(Error::NoCgroup { what: "--cgroup" })?;
-    let path = format!("{}/{}", own.path(), below.trim_matches('/'));
-    let fail = |source| Error::Cgroup { path: path.clone(), source };
-    let cgroup = if below.trim_matches('/').is_empty() { Ok(own) } else { Cgroup::new(&path) };
-    let cgroup = cgroup.map_err(fail)?;
-    Ok(Some(cgroup))
+    let inner = own.inner(below);
+    inner.map(Some).map_err(|source| Error::Cgroup { path: own.path().to_owned(), source })
 }

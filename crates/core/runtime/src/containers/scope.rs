@@ -1,6 +1,6 @@
 //! Containers whose control group is a scope of systemd's.
 
-use oci::runtime::{Linux, Pids, Resources, Spec};
+use oci::runtime::{Linux, Resources, Spec};
 
 use super::Error;
 use crate::cgroup::Cgroup;
@@ -12,8 +12,22 @@ pub(super) struct Place {
     systemd: Systemd,
     scope: Scope,
     started: bool,
-    /// A limit that comes when the keeper has gone.
-    late: Option<Pids>,
+    /// Limits that come when the keeper has gone.
+    late: Resources,
+}
+
+/// Limits beside which there is no room for an init as long as the keeper is there. Of the two ways to say it the name of the
+/// file is the stronger one.
+fn tight(resources: &mut Resources) -> Resources {
+    const FILE: &str = "pids.max";
+    let few = |text: &String| text.trim() == "1";
+    let unified = match resources.unified.get(FILE) {
+        Some(text) if few(text) => resources.unified.remove_entry(FILE),
+        Some(_) => return Resources::default(),
+        None => None,
+    };
+    let pids = resources.pids.take_if(|pids| pids.limit == 1 || unified.is_some());
+    Resources { pids, unified: unified.into_iter().collect(), ..Resources::default() }
 }
 
 fn connect() -> Result<Systemd, Error> {
@@ -27,7 +41,7 @@ impl Place {
         let scope = Scope::parse(&linux.cgroups_path, id).map_err(Error::Systemd)?;
         let mut systemd = connect()?;
         linux.cgroups_path = systemd.path(&scope).map_err(Error::Systemd)?;
-        Ok(Place { systemd, scope, started: false, late: None })
+        Ok(Place { systemd, scope, started: false, late: Resources::default() })
     }
 
     pub fn unit(&self) -> &str {
@@ -39,8 +53,7 @@ impl Place {
         let none = Resources::default();
         let mut resources = spec.linux.as_mut().and_then(|linux| linux.resources.as_mut());
         if let Some(resources) = &mut resources {
-            // Beside the keeper there is no room for an init.
-            self.late = resources.pids.take_if(|pids| pids.limit == 1);
+            self.late = tight(resources);
         }
         let about = About { id, annotations: &spec.annotations };
         let keeper = self
@@ -53,8 +66,10 @@ impl Place {
 
     /// Sets what had to wait for the keeper to go.
     pub fn finish(&mut self, cgroup: &Cgroup) -> Result<(), Error> {
-        let Some(pids) = self.late.take() else { return Ok(()) };
-        let resources = Resources { pids: Some(pids), ..Resources::default() };
+        let resources = std::mem::take(&mut self.late);
+        if resources == Resources::default() {
+            return Ok(());
+        }
         self.systemd.update(self.scope.unit(), &resources).map_err(Error::Systemd)?;
         let applied = cgroup.apply(&resources);
         applied.map(drop).map_err(|source| Error::Cgroup { path: cgroup.path().to_owned(), source })
@@ -80,5 +95,36 @@ pub(super) fn stop(unit: &str) -> Result<(), Error> {
         Err(Error::Systemd(systemd::Error::NotRunning { .. })) => Ok(()),
         Err(error) => Err(error),
         Ok(mut systemd) => systemd.stop(unit).map_err(Error::Systemd),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci::runtime::Pids;
+
+    use super::*;
+
+    #[test]
+    fn one_task_is_the_keeper_or_the_init() {
+        let given = |limit: Option<i64>, file: Option<&str>| Resources {
+            pids: limit.map(|limit| Pids { limit }),
+            unified: file.map(|text| ("pids.max".to_owned(), text.to_owned())).into_iter().collect(),
+            ..Resources::default()
+        };
+        for (limit, file, late) in [
+            (Some(1), None, true),
+            (Some(2), None, false),
+            (Some(20), Some("1"), true),
+            (None, Some("1\n"), true),
+            (Some(1), Some("1"), true),
+            (Some(1), Some("7"), false),
+            (None, None, false),
+        ] {
+            let all = given(limit, file);
+            let mut now = all.clone();
+            let then = tight(&mut now);
+            let (rest, kept) = if late { (given(None, None), all) } else { (all, given(None, None)) };
+            assert_eq!((now, then), (rest, kept), "{limit:?} {file:?}");
+        }
     }
 }

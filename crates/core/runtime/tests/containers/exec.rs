@@ -36,6 +36,7 @@ impl Container {
             pidfd: self.running.pidfd.as_fd(),
             process,
             cgroup: Some(&self.cgroup),
+            cgroup_only: false,
             seccomp: self.scene.spec.linux.as_ref().unwrap().seccomp.as_ref(),
             stdio,
             preserve_fds: 0,

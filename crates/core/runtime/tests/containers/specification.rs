@@ -302,6 +302,7 @@ fn an_exec_runs_on_the_processors_it_is_given() {
         pidfd: running.pidfd.as_fd(),
         process: &process,
         cgroup: group.as_ref(),
+        cgroup_only: false,
         seccomp: None,
         stdio,
         preserve_fds: 0,

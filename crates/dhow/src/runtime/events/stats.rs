@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runtime::cgroup::{self, Account, BlkioEntry, MemoryEntry};
+use runtime::cgroup::{self, Account, BlkioEntry, MemoryEntry, Pressure, Stall};
 use serde::Serialize;
 
 fn is_zero(value: &u64) -> bool {
@@ -26,6 +26,22 @@ pub struct Stats {
 struct Cpu {
     usage: CpuUsage,
     throttling: Throttling,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
+}
+
+#[derive(Debug, Serialize)]
+struct Psi {
+    some: Share,
+    full: Share,
+}
+
+#[derive(Debug, Serialize)]
+struct Share {
+    avg10: f64,
+    avg60: f64,
+    avg300: f64,
+    total: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +91,8 @@ struct Memory {
     kernel_tcp: Entry,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     raw: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +132,8 @@ struct Blkio {
     io_time_recursive: Vec<Operation>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sectors_recursive: Vec<Operation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Psi>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,8 +170,23 @@ impl From<MemoryEntry> for Entry {
     }
 }
 
+impl From<Pressure> for Psi {
+    fn from(Pressure { some, full }: Pressure) -> Psi {
+        let share = |Stall { avg10, avg60, avg300, total }| Share { avg10, avg60, avg300, total };
+        Psi { some: share(some), full: share(full) }
+    }
+}
+
+/// Operations of version 2 under the names of version 1.
 fn operations(entries: Vec<BlkioEntry>) -> Vec<Operation> {
-    let one = |BlkioEntry { major, minor, op, value }| Operation { major, minor, op, value };
+    let one = |BlkioEntry { major, minor, op, value }| {
+        let op = match op.as_str() {
+            "read" => "Read".to_owned(),
+            "write" => "Write".to_owned(),
+            _ => op,
+        };
+        Operation { major, minor, op, value }
+    };
     entries.into_iter().map(one).collect()
 }
 
@@ -180,6 +215,7 @@ impl Stats {
                     throttled_periods: cpu.throttled_periods,
                     throttled_time: cpu.throttled_time,
                 },
+                psi: account.cpu_pressure.map(Psi::from),
             },
             cpuset: Cpuset {
                 cpus: account.cpuset.cpus,
@@ -193,6 +229,7 @@ impl Stats {
                 kernel: account.kernel.into(),
                 kernel_tcp: account.kernel_tcp.into(),
                 raw: memory.stat,
+                psi: account.memory_pressure.map(Psi::from),
             },
             pids: Pids { current: pids.current, limit: pids.limit.unwrap_or_default() },
             blkio: Blkio {
@@ -204,6 +241,7 @@ impl Stats {
                 io_merged_recursive: operations(queues.merged),
                 io_time_recursive: operations(queues.time),
                 sectors_recursive: operations(queues.sectors),
+                psi: account.io_pressure.map(Psi::from),
             },
             hugetlb: hugetlb.into_iter().map(|(size, stats)| (size, huge(stats))).collect(),
             intel_rdt: IntelRdt { schemata },

@@ -283,6 +283,7 @@ mod tests {
                 "MemoryHigh=U64(1048576)",
                 "MemoryMax=U64(18446744073709551615)",
                 "MemoryMin=U64(18446744073709551615)",
+                "MemorySwapMax=U64(18446744073709551615)",
             ]
         );
     }

@@ -79,6 +79,7 @@ fn join_preserving(
         pidfd: running.pidfd.as_fd(),
         process,
         cgroup: Some(cgroup),
+        cgroup_only: false,
         seccomp: None,
         stdio,
         preserve_fds,
