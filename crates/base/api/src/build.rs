@@ -96,6 +96,11 @@ pub struct BuildExtras {
     /// `--ssh`: id to the socket of an agent on the machine that client and server share.
     #[serde(skip_serializing_if = "zero")]
     pub ssh: BTreeMap<String, String>,
+    /// `--cache-from` and `--cache-to`, by their attributes; paths are of the machine that client and server share.
+    #[serde(skip_serializing_if = "zero")]
+    pub caches_from: Vec<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "zero")]
+    pub caches_to: Vec<BTreeMap<String, String>>,
     /// What the result shall look like.
     #[serde(skip_serializing_if = "zero")]
     pub export: ExportOptions,
@@ -124,6 +129,9 @@ pub struct ExportOptions {
     pub provenance: String,
     #[serde(skip_serializing_if = "zero")]
     pub sbom: bool,
+    /// The image tells which records of the cache its layers belong to.
+    #[serde(skip_serializing_if = "zero")]
+    pub inline_cache: bool,
 }
 
 /// A Dockerfile and what to call it in messages.
@@ -211,6 +219,66 @@ document! {
     }
 }
 
+document! {
+    /// A build that was begun, as `GET /build/history` tells of it.
+    pub struct BuildRecord {
+        #[serde(rename = "ID")]
+        pub id: String,
+        /// What was built, for people: the Dockerfile and where it lies.
+        pub name: String,
+        /// `running`, `completed`, `error`, `canceled`, or `killed` where its process ended without a word.
+        pub status: String,
+        /// RFC 3339.
+        pub started_at: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub completed_at: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub tags: Vec<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub target: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub platform: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub build_args: BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub labels: BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub no_cache: bool,
+        #[serde(skip_serializing_if = "zero")]
+        pub image: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub error: String,
+        pub steps: Vec<BuildStepRecord>,
+    }
+}
+
+document! {
+    /// One step of a build.
+    pub struct BuildStepRecord {
+        pub name: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub stage: String,
+        #[serde(skip_serializing_if = "zero")]
+        pub instruction: String,
+        /// `CACHED`, `DONE`, `ERROR`, `SKIPPED`; empty for one that did not end.
+        pub status: String,
+        /// Why it was not taken from the cache, or was not needed.
+        #[serde(skip_serializing_if = "zero")]
+        pub reasons: Vec<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub millis: u64,
+    }
+}
+
+document! {
+    /// A line of `GET /build/history/{id}/logs`.
+    pub struct BuildLogLine {
+        /// Since the build began.
+        pub millis: u64,
+        pub event: Option<BuildEvent>,
+    }
+}
+
 /// `POST /build/prune`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CachePruneOptions {
@@ -248,6 +316,8 @@ pub enum BuildEvent {
     StepDone { id: u64, millis: u64 },
     /// It failed, and the build with it.
     StepError { id: u64, message: String },
+    /// A stage that nothing needs is not built.
+    StageSkipped { stage: String },
     /// Something that builds but is probably not meant so.
     Warning { rule: String, message: String, file: String, line: u32, help: Option<String>, excerpt: String },
 }

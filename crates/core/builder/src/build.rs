@@ -12,14 +12,15 @@ use crate::request::{
 };
 use crate::session::{ContextTree, Output, Session, SourceFile, io_error};
 use crate::solve::{self, Once};
-use crate::{export, step};
+use crate::{export, step, transfer};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
 use dockerfile::ignore::Ignore;
-use oci::Platform;
-use std::collections::BTreeMap;
+use oci::{Digest, Platform};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store::Lease;
 use sys::root::Root;
@@ -62,6 +63,7 @@ pub fn build(
         let (graph, images) = lower_all(env, request, &platform, &parsed, &file, &progress)?;
         lowered.push((platform, graph, images));
     }
+    let imports = transfer::open(env, &lease, &env.cache_from, &progress);
     let job = Job {
         env,
         request,
@@ -72,12 +74,24 @@ pub fn build(
         context: &context,
         named: &named,
         facts: &facts,
+        imports: &imports,
     };
     let mut parts = Vec::with_capacity(lowered.len());
     for (platform, graph, images) in &lowered {
         parts.push(job.platform(platform, graph, images)?);
     }
-    job.publish(parts)
+    let used = transfer::Used {
+        env,
+        lease: &lease,
+        keys: parts.iter().flat_map(|part| part.used.iter().cloned()).collect(),
+        results: parts.iter().filter_map(|part| part.made.chain.clone()).collect(),
+        lowered: lowered.iter().map(|(_, graph, images)| (graph, &images[..])).collect(),
+    };
+    let built = job.publish(parts)?;
+    for target in &env.cache_to {
+        transfer::send(&used, target, &progress)?;
+    }
+    Ok(built)
 }
 
 /// What the builds for several platforms share.
@@ -91,11 +105,13 @@ struct Job<'a> {
     context: &'a ContextTree,
     named: &'a BTreeMap<String, ContextTree>,
     facts: &'a export::Facts<'a>,
+    imports: &'a transfer::Imports,
 }
 
 /// The image for one platform.
 struct Part {
     made: export::Made,
+    used: BTreeSet<Digest>,
     ran: u64,
     cached: u64,
 }
@@ -118,6 +134,8 @@ impl<'a> Job<'a> {
             once: Once::default(),
             snapshots: Once::default(),
             indices: Indices::default(),
+            imports: self.imports,
+            used: Mutex::default(),
             aborted: AtomicBool::new(false),
             ran: AtomicU64::new(0),
             cached: AtomicU64::new(0),
@@ -127,6 +145,7 @@ impl<'a> Job<'a> {
         let made = export::image(&session, &outputs?, self.facts)?;
         Ok(Part {
             made,
+            used: session.used.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ran: session.ran.load(Ordering::Relaxed),
             cached: session.cached.load(Ordering::Relaxed),
         })
@@ -136,8 +155,9 @@ impl<'a> Job<'a> {
     fn tell_warnings(&self, platform: &Platform, graph: &Graph, images: &[Image]) -> Result<(), Error> {
         let Job { request, progress, file, parsed, .. } = *self;
         let ignore = &self.context.ignore;
-        let settings = dockerfile::check::settings(parsed, &request.build_args)
-            .map_err(|message| Error::Checks { message: format!("failed to parse check options: {message}") })?;
+        let settings = dockerfile::check::settings(parsed, &request.build_args).map_err(|message| {
+            Error::Checks { message: format!("failed to parse check options: {message}") }
+        })?;
         let config = |reference: &str, platform: &Platform| {
             let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
             let used = graph.images.iter().position(|u| same(&u))?;
@@ -164,6 +184,12 @@ impl<'a> Job<'a> {
                 help: warning.help.clone(),
                 excerpt: file.place(warning.span).excerpt,
             });
+        }
+        for (index, stage) in parsed.stages.iter().enumerate() {
+            if !graph.stages.contains(&index) {
+                let name = stage.from.name.as_ref().map_or_else(|| index.to_string(), |n| n.text.clone());
+                progress.send(Event::StageSkipped { stage: name });
+            }
         }
         match dockerfile::check::violation(&warnings).filter(|_| settings.error) {
             Some(message) => Err(Error::Checks { message }),

@@ -112,6 +112,14 @@ pub enum Error {
         /// Why it could not be had.
         source: Box<crate::source::Error>,
     },
+    /// A cache that was not taken.
+    #[error("export cache to {name}")]
+    Cache {
+        /// Where to.
+        name: String,
+        /// Why.
+        source: BoxError,
+    },
     /// The store refused.
     #[error("{attempt}")]
     Store {
@@ -155,8 +163,10 @@ impl Error {
         match self {
             Error::Dockerfile { help, .. } => help.clone(),
             Error::Step(step) => step.hint.clone(),
-            Error::NoTarget { known, .. } if !known.is_empty() => {
-                Some(format!("stages are: {}", known.join(", ")))
+            Error::NoTarget { name, known } if !known.is_empty() => {
+                let near = dockerfile::nearest(name, known.iter().map(String::as_str));
+                let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+                Some(format!("{near}stages are: {}", known.join(", ")))
             }
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
             _ => None,

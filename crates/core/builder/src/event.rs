@@ -54,6 +54,11 @@ pub enum Event {
         /// One line.
         message: String,
     },
+    /// A stage that nothing needs is not built.
+    StageSkipped {
+        /// Its name or number.
+        stage: String,
+    },
     /// Something that builds but is probably not meant so.
     Warning {
         /// The rule's name.

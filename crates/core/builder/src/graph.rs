@@ -138,6 +138,9 @@ pub struct Run {
     pub insecure: bool,
     /// `--mount`s in order.
     pub mounts: Vec<Mount>,
+    /// The machine's name, where the build gives one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     /// A script that the process finds at a path of its own (`RUN <<EOF` with `#!`).
     pub script: Option<Script>,
     /// Proxy variables: given to the process, never part of a key.

@@ -126,6 +126,9 @@ fn run_parts(run: &Run) -> BTreeMap<String, String> {
     for mount in &run.mounts {
         parts.insert(format!("mount {}", mount.target), json(mount));
     }
+    if let Some(hostname) = &run.hostname {
+        parts.insert("hostname".into(), hostname.clone());
+    }
     if let Some(script) = &run.script {
         parts.insert("script".into(), json(script));
     }
@@ -193,6 +196,7 @@ mod tests {
             network: None,
             insecure: false,
             mounts: Vec::new(),
+            hostname: None,
             script: None,
             proxies: proxies.iter().map(|e| e.to_string()).collect(),
         })))

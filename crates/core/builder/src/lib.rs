@@ -25,6 +25,7 @@ pub mod solve;
 mod source;
 mod squash;
 mod step;
+mod transfer;
 mod usage;
 mod users;
 
@@ -33,8 +34,12 @@ pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
 pub use export::options::{Annotation, Level, Options as Export, Provenance};
 pub use request::{
-    Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched, Image, ImageRequest, Images, Limits,
-    NamedContext, NetHandle, NetMode, Networks, Request,
+    Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched, Image,
+    ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request,
 };
 pub use source::git_url::is_git;
+pub use source::shown as without_password;
+pub use transfer::{
+    Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, Opened as OpenedCache,
+};
 pub use usage::{CacheEntry, CacheKind, Prune, entries, prune};

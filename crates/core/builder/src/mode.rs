@@ -17,6 +17,8 @@ pub(crate) struct Clause {
     op: char,
     /// `rwx` as 4, 2, 1.
     bits: u32,
+    /// Bits of the mode itself that are copied: 4 user, 2 group, 1 others (`g=u`).
+    copied: u32,
     /// `X`: execute for directories and what is executable.
     conditional: bool,
     /// `s` and `t`.
@@ -33,8 +35,8 @@ impl Change {
             let bits = u32::from_str_radix(text, 8).map_err(|_| invalid())?;
             return if bits <= 0o7777 { Ok(Change::Absolute(bits)) } else { Err(invalid()) };
         }
-        let clauses = text.split(',').map(|part| clause(part).ok_or_else(invalid));
-        Ok(Change::Symbolic(clauses.collect::<Result<_, _>>()?))
+        let clauses = text.split(',').map(|part| clauses(part).ok_or_else(invalid));
+        Ok(Change::Symbolic(clauses.collect::<Result<Vec<_>, _>>()?.concat()))
     }
 
     /// The mode that `mode` becomes.
@@ -46,7 +48,8 @@ impl Change {
         let mut mode = mode & 0o7777;
         for c in clauses {
             let execute = if c.conditional && (is_dir || mode & 0o111 != 0) { 1 } else { 0 };
-            let bits = c.bits | execute;
+            let copied = [(4, 6), (2, 3), (1, 0)].iter().filter(|(who, _)| c.copied & who != 0);
+            let bits = copied.fold(c.bits | execute, |bits, (_, shift)| bits | ((mode >> shift) & 7));
             let mut set = 0;
             let mut all = 0;
             for (who, shift) in [(4, 6), (2, 3), (1, 0)] {
@@ -68,27 +71,42 @@ impl Change {
     }
 }
 
-fn clause(text: &str) -> Option<Clause> {
-    let at = text.find(['+', '-', '='])?;
-    let (who_text, rest) = text.split_at(at);
+/// `ug+rw-x`: who, and one change after the other.
+fn clauses(text: &str) -> Option<Vec<Clause>> {
+    let at = text.find(OPERATORS)?;
+    let (who_text, mut rest) = text.split_at(at);
     let mut who = 0;
     for c in who_text.chars() {
-        who |= match c {
-            'u' => 4,
-            'g' => 2,
-            'o' => 1,
-            'a' => 7,
-            _ => return None,
-        };
+        who |= class(c)?;
     }
-    let mut clause = Clause {
-        who: if who == 0 { 7 } else { who },
-        op: rest.chars().next()?,
-        bits: 0,
-        conditional: false,
-        special: 0,
-    };
-    for c in rest[1..].chars() {
+    let mut clauses = Vec::new();
+    while let Some(op) = rest.chars().next() {
+        let end = rest[1..].find(OPERATORS).map_or(rest.len(), |at| at + 1);
+        clauses.push(clause(if who == 0 { 7 } else { who }, op, &rest[1..end])?);
+        rest = &rest[end..];
+    }
+    Some(clauses)
+}
+
+const OPERATORS: [char; 3] = ['+', '-', '='];
+
+fn class(c: char) -> Option<u32> {
+    Some(match c {
+        'u' => 4,
+        'g' => 2,
+        'o' => 1,
+        'a' => 7,
+        _ => return None,
+    })
+}
+
+fn clause(who: u32, op: char, permissions: &str) -> Option<Clause> {
+    let mut clause = Clause { who, op, bits: 0, copied: 0, conditional: false, special: 0 };
+    if let Some(from @ ('u' | 'g' | 'o')) = permissions.chars().next().filter(|_| permissions.len() == 1) {
+        clause.copied = class(from)?;
+        return Some(clause);
+    }
+    for c in permissions.chars() {
         match c {
             'r' => clause.bits |= 4,
             'w' => clause.bits |= 2,
@@ -117,10 +135,14 @@ mod tests {
             ("u=rwX,go=rX", 0o600, true, 0o755),
             ("u=rwX,go=rX", 0o600, false, 0o644),
             ("u+s,o+t", 0o755, false, 0o5755),
+            ("g=u", 0o640, false, 0o660),
+            ("u=rw,go=", 0o777, false, 0o600),
+            ("u+x-w", 0o644, false, 0o544),
+            ("a=r,u+w", 0o777, false, 0o644),
         ] {
             assert_eq!(Change::parse(text).unwrap().apply(mode, is_dir), want, "{text}");
         }
-        for bad in ["", "9", "77777", "z+x", "u*x", "u+q", "x"] {
+        for bad in ["", "9", "77777", "z+x", "u*x", "u+q", "x", "g=ur", "u"] {
             assert!(Change::parse(bad).is_err(), "{bad}");
         }
     }

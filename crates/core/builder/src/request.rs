@@ -2,6 +2,7 @@
 
 use crate::error::BoxError;
 use crate::export::options::Options as Export;
+use crate::transfer::{CacheOrigin, CacheTarget};
 use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::{Digest, Platform, Reference};
 use std::any::Any;
@@ -30,6 +31,10 @@ pub struct Env {
     pub images: Images,
     /// Fetches the URL of an `ADD`; without it such an `ADD` is an error.
     pub fetch: Option<Fetch>,
+    /// Caches to take results from.
+    pub cache_from: Vec<CacheOrigin>,
+    /// Caches to send results to.
+    pub cache_to: Vec<CacheTarget>,
     /// What the paths of the control groups of `RUN` processes begin with; the id of the build's lease follows. Empty
     /// for none.
     pub cgroup_prefix: String,

@@ -8,13 +8,15 @@ use crate::graph::{Fs, Graph, Op, Origin};
 use crate::progress::Progress;
 use crate::request::{Env, Image, Request};
 use crate::solve::Once;
+use crate::transfer::Imports;
 use dockerfile::Span;
 use dockerfile::ignore::Ignore;
 use oci::{ChainId, Digest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use store::Lease;
 use sys::root::Root;
@@ -69,6 +71,10 @@ pub(crate) struct Session<'a> {
     pub snapshots: Once<String, PathBuf>,
     /// What is known of the files of contexts.
     pub indices: Indices,
+    /// Records from elsewhere.
+    pub imports: &'a Imports,
+    /// Keys of the records that were hit or made.
+    pub used: Mutex<BTreeSet<Digest>>,
     /// Another step has failed: stop.
     pub aborted: AtomicBool,
     pub ran: AtomicU64,
@@ -76,6 +82,11 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Notes that a record belongs to this build.
+    pub fn note(&self, key: &Digest) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    }
+
     /// Whether work should stop.
     pub fn stopped(&self) -> bool {
         self.request.cancel.is_cancelled() || self.aborted.load(Ordering::SeqCst)
@@ -121,7 +132,11 @@ impl<'a> Session<'a> {
     /// Writes down what was learned of the contexts. It only saves time, so whatever goes wrong is not the build's failure.
     pub fn keep_indices(&self) {
         for context in [self.context].into_iter().chain(self.named.values()) {
-            let _ = self.indices.save(&context.root, &self.env.store.root().join("ingest"), &self.lease.scratch());
+            let _ = self.indices.save(
+                &context.root,
+                &self.env.store.root().join("ingest"),
+                &self.lease.scratch(),
+            );
         }
     }
 

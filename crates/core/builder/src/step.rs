@@ -120,7 +120,7 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
 /// Whether no record has the shape of this operation, so that there is none of it whatever it reads; nor is one wanted.
 fn is_new(session: &Session<'_>, op: &Op, parent: Option<&ChainId>) -> Result<bool, Error> {
     let shape = Record::new(op, parent, BTreeMap::new()).shape();
-    Ok(op.no_cache || !session.env.db.read(|tx| cache::has_shape(tx, &shape))?)
+    Ok(op.no_cache || session.imports.is_empty() && !session.env.db.read(|tx| cache::has_shape(tx, &shape))?)
 }
 
 /// A copy that has to be made in any case: what it reads is digested meanwhile.
@@ -194,7 +194,12 @@ fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Outp
         return Ok(None);
     }
     let key = record.key();
-    let Some(entry) = session.env.db.read(|tx| cache::get(tx, &key))? else { return Ok(None) };
+    let mut known = session.env.db.read(|tx| cache::get(tx, &key))?;
+    if known.is_none() {
+        // What cannot be had from elsewhere is made here.
+        known = session.imports.find(session.env, session.lease, &key).unwrap_or_default();
+    }
+    let Some(entry) = known else { return Ok(None) };
     if let Some(chain) = &entry.chain {
         let store = |e: store::Error| Error::Store { attempt: "find cached layers", source: e.into() };
         if session.env.store.use_layer(session.lease, chain).map_err(store)?.is_none()
@@ -204,11 +209,13 @@ fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Outp
         }
     }
     session.env.db.write_fleeting(|tx| cache::touch(tx, &key, &timestamp()))?;
+    session.note(&key);
     let layer = entry.chain != record.parent().cloned();
     Ok(Some(Output { chain: entry.chain, layer, created: entry.created }))
 }
 
 fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output) -> Result<(), Error> {
+    session.note(&record.key());
     let entry = cache::Entry {
         key: record.key(),
         chain: output.chain.clone(),

@@ -82,7 +82,8 @@ impl Below {
         if !found.is_dir {
             let target = if is_dir(self, to) { to.join(&found.name) } else { to.to_path_buf() };
             let parent = target.parent().unwrap_or(Path::new(""));
-            return Ok(!is_dir(self, parent) || !matches!(self.enter(view, &target)?, Found::Directory | Found::Special));
+            return Ok(!is_dir(self, parent)
+                || !matches!(self.enter(view, &target)?, Found::Directory | Found::Special));
         }
         for item in found.items.iter().filter(|item| !item.relative.as_os_str().is_empty()) {
             let target = to.join(&item.relative);

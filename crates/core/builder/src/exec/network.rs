@@ -29,14 +29,15 @@ pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, scratch: &Scratc
         error.source = Some(source);
         Error::Step(error)
     })?;
-    let hosts = scratch.file("hosts", hosts(&handle, &session.request.extra_hosts).as_bytes(), 0o644)?;
+    let name = run.hostname.as_deref().unwrap_or(HOSTNAME);
+    let hosts = scratch.file("hosts", hosts(&handle, name, &session.request.extra_hosts).as_bytes(), 0o644)?;
     let resolv_conf = scratch.file("resolv.conf", handle.resolv_conf.as_bytes(), 0o644)?;
     Ok(Net { handle, hosts, resolv_conf })
 }
 
-fn hosts(handle: &NetHandle, extra: &[(String, String)]) -> String {
+fn hosts(handle: &NetHandle, own: &str, extra: &[(String, String)]) -> String {
     let mut text = format!(
-        "127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+        "127.0.0.1\tlocalhost {own}\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
     );
     for (name, address) in handle.hosts.iter().chain(extra) {
         let _ = writeln!(text, "{address}\t{name}");

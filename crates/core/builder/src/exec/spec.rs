@@ -77,7 +77,7 @@ pub(crate) fn spec(inputs: Inputs<'_>) -> Spec {
     Spec {
         oci_version: oci::runtime::VERSION.into(),
         process: Some(process),
-        hostname: HOSTNAME.into(),
+        hostname: inputs.run.hostname.clone().unwrap_or_else(|| HOSTNAME.into()),
         mounts: mounts(&inputs),
         linux: Some(linux),
         ..Spec::default()
@@ -169,6 +169,7 @@ mod tests {
             network: None,
             insecure,
             mounts: Vec::new(),
+            hostname: None,
             script: None,
             proxies: Vec::new(),
         }

@@ -61,7 +61,8 @@ fn registered() -> Vec<String> {
         let fd = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).ok()?;
         Root::from_fd(fd).ok()
     };
-    let Some(root) = Root::open("/proc/sys/fs/binfmt_misc").ok().filter(|r| r.lstat("status").is_ok()).or_else(mounted)
+    let Some(root) =
+        Root::open("/proc/sys/fs/binfmt_misc").ok().filter(|r| r.lstat("status").is_ok()).or_else(mounted)
     else {
         return Vec::new();
     };

@@ -12,9 +12,10 @@ use crate::request::{Env, Request};
 use crate::session::{Output, Session};
 use crate::step::epoch;
 use oci::image::{Descriptor, History, ImageConfig, Index, Manifest};
-use oci::{Digest, Platform, media_types};
+use oci::{ChainId, Digest, Platform, media_types};
 use options::{Level, Options};
 use serde::Serialize;
+use std::sync::PoisonError;
 use store::{Layer, Lease, NewImage, Put};
 
 pub(crate) use provenance::Facts;
@@ -27,6 +28,8 @@ const COMMENT: &str = "buildkit.dockerfile.v0";
 pub(crate) struct Made {
     /// Its manifest.
     pub manifest: Descriptor,
+    /// Its layers.
+    pub chain: Option<ChainId>,
     /// For which platform.
     pub platform: Platform,
     /// Its attestations, if it has any: the descriptor of their manifest.
@@ -82,7 +85,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let platform = config.platform();
     let env = session.env;
     let config_type = if options.docker { media_types::DOCKER_CONFIG } else { media_types::OCI_CONFIG };
-    let config = write(env, session.lease, config_type, &config)?;
+    let config = write(env, session.lease, config_type, &document(session, &config, chain.as_ref())?)?;
     let mut manifest = Manifest::new(config, descriptors);
     if options.docker {
         manifest.media_type = media_types::DOCKER_MANIFEST.to_string();
@@ -91,6 +94,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let media_type = manifest.media_type.clone();
     let mut made = Made {
         manifest: write(env, session.lease, &media_type, &manifest)?,
+        chain: chain.clone(),
         platform: platform.clone(),
         attestation: None,
         provenance: None,
@@ -99,6 +103,22 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     made.manifest.platform = Some(platform);
     attestation::attest(session, facts, chain.as_ref(), &mut made)?;
     Ok(made)
+}
+
+/// The configuration, with the cache in it if that is asked for.
+fn document(
+    session: &Session<'_>,
+    config: &ImageConfig,
+    chain: Option<&ChainId>,
+) -> Result<serde_json::Value, Error> {
+    let failed = |e: serde_json::Error| Error::Store { attempt: "write a document", source: e.into() };
+    let mut document = serde_json::to_value(config).map_err(failed)?;
+    if session.request.export.inline_cache {
+        let keys = session.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cache = crate::transfer::inline(session.env, &keys, chain)?;
+        document[crate::transfer::INLINE_KEY] = serde_json::to_value(cache).map_err(failed)?;
+    }
+    Ok(document)
 }
 
 /// The layers as they are asked for: as they came and uncompressed, or compressed.

@@ -21,6 +21,8 @@ pub struct Options {
     pub provenance: Option<Provenance>,
     /// An attestation of what is in them.
     pub sbom: bool,
+    /// The configuration tells which records its layers belong to.
+    pub inline_cache: bool,
 }
 
 /// How much is told of how an image was made.
@@ -75,7 +77,10 @@ impl Annotation {
             let (word, platform) = match word.split_once('[') {
                 Some((word, platform)) => {
                     let platform = platform.trim_end_matches(']').parse::<Platform>();
-                    (word, Some(platform.map_err(|e| format!("invalid annotation {text:?}: {e}"))?.normalized()))
+                    (
+                        word,
+                        Some(platform.map_err(|e| format!("invalid annotation {text:?}: {e}"))?.normalized()),
+                    )
                 }
                 None => (word, None),
             };

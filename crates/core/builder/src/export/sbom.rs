@@ -83,7 +83,10 @@ fn packages(root: &Root) -> BTreeSet<Package> {
         let path = format!("var/lib/dpkg/status.d/{}", entry.name.to_string_lossy());
         found.extend(dpkg(&text(&path).unwrap_or_default(), &system));
     }
-    found.extend(apk(&text("lib/apk/db/installed").or_else(|| text("usr/lib/apk/db/installed")).unwrap_or_default(), &system));
+    found.extend(apk(
+        &text("lib/apk/db/installed").or_else(|| text("usr/lib/apk/db/installed")).unwrap_or_default(),
+        &system,
+    ));
     found.extend(languages(root));
     found
 }
@@ -219,7 +222,10 @@ mod tests {
              Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n",
         );
         write("lib/apk/db/installed", "C:Q1\nP:musl\nV:1.2.4-r2\nA:x86_64\nL:MIT\n\n");
-        write("usr/lib/python3/site-packages/Foo_Bar-1.dist-info/METADATA", "Name: Foo_Bar\nVersion: 1\n\nText: no\n");
+        write(
+            "usr/lib/python3/site-packages/Foo_Bar-1.dist-info/METADATA",
+            "Name: Foo_Bar\nVersion: 1\n\nText: no\n",
+        );
         write("app/node_modules/@s/n/package.json", r#"{"name":"@s/n","version":"3.0.0","license":"MIT"}"#);
         write("app/package.json", r#"{"name":"app","version":"0"}"#);
         let root = Root::open(dir.path()).unwrap();

@@ -36,7 +36,8 @@ pub fn entries(
         .iter()
         .map(|item| index.filter(|_| is_file(item)).and_then(|index| index.get(&item.path, &item.stat)))
         .collect();
-    let unknown: Vec<usize> = (0..items.len()).filter(|i| is_file(&items[*i]) && sums[*i].is_none()).collect();
+    let unknown: Vec<usize> =
+        (0..items.len()).filter(|i| is_file(&items[*i]) && sums[*i].is_none()).collect();
     for (i, sum, same) in read(tree, items, &unknown, index)? {
         sums[i] = Some(sum);
         *steady &= same;
@@ -139,12 +140,10 @@ fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Sum>) -> String {
         FileType::RegularFile => {
             format!("file {mode:o}{owner} {}", content.map_or_else(String::new, hex))
         }
-        FileType::Directory => {
-            match with_xattrs(tree, &item.path, Sum::default()) {
-                none if none == Sum::default() => format!("dir {mode:o}{owner}"),
-                attributes => format!("dir {mode:o}{owner} {}", hex(&attributes)),
-            }
-        }
+        FileType::Directory => match with_xattrs(tree, &item.path, Sum::default()) {
+            none if none == Sum::default() => format!("dir {mode:o}{owner}"),
+            attributes => format!("dir {mode:o}{owner} {}", hex(&attributes)),
+        },
         FileType::Symlink => {
             let target = item.target.as_deref().unwrap_or(Path::new(""));
             format!("link{owner} {}", Digest::sha256(target.as_os_str().as_bytes()))

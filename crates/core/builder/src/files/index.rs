@@ -112,7 +112,8 @@ impl Index {
             return Ok(());
         }
         // Most of a changed tree is as it was; a look at each file that was not read now would cost more than the entry.
-        let gone = |path: &[u8]| fresh.len() * 4 > self.known.len() && root.lstat(OsStr::from_bytes(path)).is_err();
+        let gone =
+            |path: &[u8]| fresh.len() * 4 > self.known.len() && root.lstat(OsStr::from_bytes(path)).is_err();
         let kept = self.known.iter().filter(|(path, _)| !fresh.contains_key(*path) && !gone(path));
         let bytes = encode(kept.chain(&fresh));
         std::fs::write(scratch, bytes).map_err(io("write", scratch))?;

@@ -115,7 +115,9 @@ impl Tree<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = match self.root.open_with(path, flags, Mode::empty()) {
             // Somebody removed it while we looked: then it is empty.
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && task.depth > 0 => {
+            Err(e)
+                if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && task.depth > 0 =>
+            {
                 return Ok((Vec::new(), Vec::new()));
             }
             other => other.map_err(io("list", path))?,
@@ -202,13 +204,8 @@ struct State {
 
 impl<'s, 't> Survey<'s, 't> {
     fn new(tree: &'s Tree<'t>, top: Task) -> Self {
-        let state = State {
-            waiting: VecDeque::from([top]),
-            listed: vec![None],
-            busy: 0,
-            threads: 1,
-            error: None,
-        };
+        let state =
+            State { waiting: VecDeque::from([top]), listed: vec![None], busy: 0, threads: 1, error: None };
         Self { tree, state: Mutex::new(state), changed: Condvar::new() }
     }
 

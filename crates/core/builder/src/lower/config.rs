@@ -48,7 +48,6 @@ pub(super) fn apply(l: &mut Lowering<'_>, s: &mut StageState, i: &Instruction) -
             Ok(())
         }
         Kind::Onbuild(onbuild) => {
-            s.note(format!("ONBUILD {}", onbuild.expression));
             s.config.config.on_build.push(onbuild.expression.clone());
             Ok(())
         }
@@ -144,20 +143,37 @@ fn expose(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<()
 
 /// `80`, `80/udp`, `8000-8010/tcp`; of `[address:][host:]container` only the container's side.
 fn port_spec(text: &str, span: Span) -> Result<Vec<String>, Error> {
-    let (ports, proto) = text.split_once('/').unwrap_or((text, "tcp"));
-    let proto = proto.to_ascii_lowercase();
-    if !["tcp", "udp", "sctp"].contains(&proto.as_str()) {
-        return Err(Error::at(format!("invalid proto: {proto}"), span).help("one of tcp, udp, sctp"));
+    let fail = |message: String| Error::at(message, span).help("write `EXPOSE port[/tcp|/udp|/sctp]`");
+    let (ports, proto) = text.split_once('/').unwrap_or((text, ""));
+    let proto = if proto.is_empty() { "tcp".to_owned() } else { proto.to_ascii_lowercase() };
+    let (before, container) = ports.rsplit_once(':').unwrap_or(("", ports));
+    let (address, host) = before.rsplit_once(':').unwrap_or(("", before));
+    if container.is_empty() {
+        return Err(fail(format!("invalid port: {text:?}: no port specified")));
     }
-    let ports = ports.rsplit(':').next().unwrap_or(ports);
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let invalid = || Error::at(format!("invalid containerPort: {ports}"), span);
-    let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n > 0);
-    let (first, last) = (number(first).ok_or_else(invalid)?, number(last).ok_or_else(invalid)?);
-    if first > last {
-        return Err(invalid());
+    if !["tcp", "udp", "sctp"].contains(&proto.as_str()) {
+        return Err(fail(format!("invalid port: {text:?}: invalid proto: {proto}")));
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if !address.is_empty() && bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(fail(format!("invalid IP address: {address}")));
+    }
+    let (first, last) = port_range(container).ok_or_else(|| fail(format!("invalid containerPort: {container}")))?;
+    if !host.is_empty() {
+        let (low, high) = port_range(host).ok_or_else(|| fail(format!("invalid hostPort: {host}")))?;
+        if high - low != last - first && last != first {
+            let what = format!("{container} and {host}");
+            return Err(fail(format!("invalid ranges specified for container and host Ports: {what}")));
+        }
     }
     Ok((first..=last).map(|port| format!("{port}/{proto}")).collect())
+}
+
+fn port_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| text.parse::<u16>().ok().filter(|_| !text.starts_with('+'));
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some((first, last))
 }
 
 fn volume(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<(), Error> {
@@ -232,7 +248,10 @@ mod tests {
         assert_eq!(ports("53/UDP"), Some(vec!["53/udp".into()]));
         assert_eq!(ports("1-3").map(|p| p.len()), Some(3));
         assert_eq!(ports("127.0.0.1:8080:80"), Some(vec!["80/tcp".into()]));
-        for bad in ["", "#", "80/icmp", "0", "70000", "3-1"] {
+        assert_eq!(ports("0"), Some(vec!["0/tcp".into()]));
+        assert_eq!(ports("[::1]:8000-8002:80"), Some(vec!["80/tcp".into()]));
+        assert_eq!(ports("53/"), Some(vec!["53/tcp".into()]));
+        for bad in ["", "#", "80/icmp", "70000", "3-1", "/tcp", "x:80", "1.2.3:1:80", "1-3:1-2", "+80"] {
             assert_eq!(ports(bad), None, "{bad}");
         }
     }

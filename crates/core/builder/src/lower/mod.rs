@@ -12,9 +12,9 @@ mod run;
 mod stage;
 
 use crate::graph::{Fs, Graph, ImageUse, Op};
+use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::scope::{Globals, platform_args};
-use dockerfile::Span;
 use oci::Platform;
 use oci::image::ImageConfig;
 use stage::StageState;
@@ -270,14 +270,7 @@ impl<'a> Lowering<'a> {
         let stages = (0..self.done.len()).filter(|index| self.done[*index].is_some()).collect();
         let mut config = state.config;
         config.config.labels.extend(self.inputs.labels.clone());
-        Graph {
-            images: self.images,
-            ops: self.ops,
-            result: state.fs,
-            config,
-            history: state.history,
-            stages,
-        }
+        Graph { images: self.images, ops: self.ops, result: state.fs, config, history: state.history, stages }
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn run(
         },
         insecure,
         mounts,
+        hostname: l.globals.given.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty()).cloned(),
         proxies: l.globals.proxies().map(|(name, value)| format!("{name}={value}")).collect(),
     };
     l.push(s, OpKind::Run(Box::new(op)), i, created_by);
@@ -117,7 +118,7 @@ fn lower_mount(
                 None => Origin::Fs(Fs::Scratch),
             };
             mount.kind = MountKind::Cache {
-                id: id.filter(|i| !i.is_empty()).unwrap_or_else(|| mount.target.clone()),
+                id: cache_id(l, id.filter(|i| !i.is_empty()).unwrap_or_else(|| mount.target.clone())),
                 sharing: match m.sharing {
                     ast::Sharing::Shared => Sharing::Shared,
                     ast::Sharing::Private => Sharing::Private,
@@ -135,6 +136,10 @@ fn lower_mount(
         }
         ast::MountKind::Secret => secret(&mut mount, &m, id.or(source), target, at),
         ast::MountKind::Ssh => {
+            if let Some(option) = foreign_owner(&m) {
+                let message = format!("{option} is not available for ssh mounts");
+                return Err(Error::at(message, m.span).help("the socket keeps the owner and mode of the agent's"));
+            }
             mount.from = Origin::Fs(Fs::Scratch);
             mount.source = String::new();
             mount.target = target.map(|t| at(&t)).unwrap_or_else(|| "/run/buildkit/ssh_agent.0".into());
@@ -146,6 +151,21 @@ fn lower_mount(
         return Err(Error::at(format!("invalid mount target {:?}", mount.target), m.span));
     }
     Ok(mount)
+}
+
+/// An option of an ssh mount that asks for another owner or mode than the socket has.
+fn foreign_owner(m: &ast::Mount) -> Option<&'static str> {
+    let uid = m.uid.filter(|id| *id != 0).map(|_| "uid");
+    let gid = m.gid.filter(|id| *id != 0).map(|_| "gid");
+    uid.or(gid).or(m.mode.filter(|mode| *mode != 0o600).map(|_| "mode"))
+}
+
+/// A cache's name within the namespace that the build gives, which keeps projects apart.
+fn cache_id(l: &Lowering<'_>, id: String) -> String {
+    match l.globals.given.get("BUILDKIT_CACHE_MOUNT_NS").filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) => format!("{namespace}/{id}"),
+        None => id,
+    }
 }
 
 fn secret(

@@ -2,9 +2,9 @@
 
 use super::{Error, Lowering, Named, config, files, run};
 use crate::graph::{Fs, HistoryItem, ImageUse, Op, OpId, OpKind};
+use dockerfile::Span;
 use dockerfile::ast::{Instruction, Kind, Word};
 use dockerfile::expand::Expander;
-use dockerfile::Span;
 use oci::Platform;
 use oci::image::ImageConfig;
 

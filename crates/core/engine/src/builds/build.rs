@@ -22,6 +22,7 @@ use oci::{Platform, Reference};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Sender};
 
+use super::history::Recorder;
 use super::under_way::UnderWay;
 use super::{fetch, leftovers, network};
 use crate::error::{Error, Kind, Result};
@@ -51,23 +52,31 @@ pub async fn build(
     progress: Sender<Event>,
 ) -> Result<Built> {
     let request = request(&options)?;
+    let mut recorder = Recorder::begin(engine, &options, &context)?;
     let files = match context {
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
         ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
         ContextSource::Remote(address) => Files::Remote(address),
     };
-    let env = environment(engine, &options, credentials, &request.cancel);
+    let (cache_from, cache_to) = (
+        super::caches::origins(engine, &options, &credentials)?,
+        super::caches::targets(engine, &options, &credentials)?,
+    );
+    let env = Env { cache_from, cache_to, ..environment(engine, &options, credentials, &request.cancel) };
     let cancel = CancelOnDrop(request.cancel.clone());
     let under_way = UnderWay::begin();
     let built = engine
         .blocking(move |_| {
             let _under_way = under_way;
             let mut tell = |event| {
+                recorder.event(&event);
                 if progress.blocking_send(event).is_err() {
                     request.cancel.cancel();
                 }
             };
-            builder::build(&env, files, &request, &mut tell).map_err(failed)
+            let built = builder::build(&env, files, &request, &mut tell).map_err(failed);
+            recorder.end(&built);
+            built
         })
         .await?;
     drop(cancel);
@@ -103,6 +112,8 @@ pub(super) fn environment(
         network: network::provider(engine),
         images: base_images(engine, credentials, cancel),
         fetch: Some(fetch::fetcher(engine, cancel)),
+        cache_from: Vec::new(),
+        cache_to: Vec::new(),
         cgroup_prefix: format!(
             "/{}/{}",
             if parent.is_empty() { "dhow" } else { parent },
@@ -196,7 +207,7 @@ fn request(options: &BuildOptions) -> Result<Request> {
         limits: limits(options)?,
         squash: options.squash,
         ssh: extras.ssh.iter().map(|(id, path)| (id.clone(), PathBuf::from(path))).collect(),
-        export: super::export::options(&extras.export)?,
+        export: super::export::options(options)?,
         source_date_epoch: epoch(options)?,
         rewrite_timestamp: extras.rewrite_timestamp,
         allow_insecure: extras.allow.iter().any(|allowed| allowed == "security.insecure"),

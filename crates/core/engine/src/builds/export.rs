@@ -1,13 +1,15 @@
 //! What the API says about the result of a build, as the builder wants it.
 
-use api::build::{BuildDetails, BuiltImage, ExportOptions};
+use api::build::{BuildDetails, BuildOptions, BuiltImage};
 use archive::Compression;
 use builder::{Annotation, Built, Export, Provenance};
 
 use crate::error::{Error, Result};
 
 /// How images are to be written.
-pub(super) fn options(options: &ExportOptions) -> Result<Export> {
+pub(super) fn options(build: &BuildOptions) -> Result<Export> {
+    let options = &build.extras.export;
+    let inline = build.build_args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref);
     let compression = match options.compression.as_str() {
         "" => None,
         "uncompressed" => Some(Compression::None),
@@ -36,6 +38,7 @@ pub(super) fn options(options: &ExportOptions) -> Result<Export> {
         annotations,
         provenance,
         sbom: options.sbom,
+        inline_cache: options.inline_cache || matches!(inline, Some("1" | "true")),
     })
 }
 

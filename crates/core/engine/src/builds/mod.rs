@@ -1,6 +1,7 @@
 //! Builds: the `builder` crate joined with images, networks and the client's context.
 //!
 //! ```text
+//! <root>/builds/<id>/        record and log of a build; locked by its process while it runs
 //! <run>/builds/<id>          a lock that a build holds while its steps have a network; the id names them as a container's
 //!                            would in the endpoints' table
 //! <run>/build/<lease>-<n>/   secrets of a step that runs
@@ -8,16 +9,18 @@
 
 mod build;
 mod cache;
+mod caches;
 mod export;
 mod fetch;
+pub mod history;
 pub(crate) mod leftovers;
 mod network;
 mod under_way;
 
 pub use build::{ContextSource, build, is_remote};
 pub use cache::prune;
-pub use export::details;
 pub(crate) use cache::records as cache_records;
+pub use export::details;
 pub(crate) use network::is_alive;
 pub use under_way::are_under_way;
 

@@ -64,7 +64,7 @@ fn reference(options: &PullOptions) -> Result<Reference> {
     }
 }
 
-pub(super) fn credentials_of(auth: AuthConfig) -> Option<Credentials> {
+pub(crate) fn credentials_of(auth: AuthConfig) -> Option<Credentials> {
     let credentials = Credentials {
         username: auth.username,
         password: auth.password,

@@ -242,7 +242,9 @@ impl Cargo {
         }
         let bytes = match members == index.manifests {
             true => store.read_blob(digest, oci::image::MANIFEST_MAX)?,
-            false => serde_json::to_vec(&Index { manifests: members, ..index.clone() }).during("write an index")?,
+            false => {
+                serde_json::to_vec(&Index { manifests: members, ..index.clone() }).during("write an index")?
+            }
         };
         self.parcels.push(Parcel {
             media_type: Document::Index(index).media_type().to_owned(),

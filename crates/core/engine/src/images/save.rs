@@ -24,11 +24,7 @@ pub async fn save(engine: &Engine, names: Vec<String>) -> Result<Receiver<Result
 }
 
 /// The archive of an image or an index that needs no name here, under these names.
-pub async fn save_as(
-    engine: &Engine,
-    digest: Digest,
-    names: Vec<String>,
-) -> Result<Receiver<Result<Bytes>>> {
+pub async fn save_as(engine: &Engine, digest: Digest, names: Vec<String>) -> Result<Receiver<Result<Bytes>>> {
     let parse = |name: &String| Reference::parse(name).map_err(|e| Error::invalid(e.to_string()));
     let names = names.iter().map(parse).collect::<Result<BTreeSet<_>>>()?;
     let plan = engine.blocking(move |engine| {

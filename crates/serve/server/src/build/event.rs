@@ -14,6 +14,7 @@ pub fn document(event: Event) -> BuildEvent {
         Event::StepLog { id, stream, text } => BuildEvent::StepLog { id, stream: log_stream(stream), text },
         Event::StepDone { id, millis } => BuildEvent::StepDone { id, millis },
         Event::StepError { id, message } => BuildEvent::StepError { id, message },
+        Event::StageSkipped { stage } => BuildEvent::StageSkipped { stage },
         Event::Warning { rule, message, file, span, help, excerpt } => {
             BuildEvent::Warning { rule, message, file, line: span.line, help, excerpt }
         }

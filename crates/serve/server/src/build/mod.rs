@@ -2,6 +2,7 @@
 
 mod classic;
 mod event;
+pub mod history;
 mod options;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! Building images.
 
 mod attest;
+mod caches;
 mod call;
 pub mod context;
 mod deliver;

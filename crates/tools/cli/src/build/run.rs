@@ -14,7 +14,7 @@ use super::call::{Asked, Call};
 use super::deliver::{Delivery, Pushed};
 use super::output::{self, Kind, Output};
 use super::ssh::Agents;
-use super::{metadata, secrets};
+use super::{caches, metadata, secrets};
 use super::source::{is_remote, source};
 use crate::context::Cli;
 use crate::error::Error;
@@ -51,11 +51,11 @@ pub struct Args {
     /// Builder to use; there is one, "default"
     #[arg(long)]
     builder: Option<String>,
-    /// Images to take results from
+    /// Caches to take results from: an image, or type=local or registry with options
     #[arg(long)]
     cache_from: Vec<String>,
-    /// Not supported: the cache is kept on the server
-    #[arg(long, hide = true)]
+    /// Caches to send results to, as type=local, registry or inline with options
+    #[arg(long)]
     cache_to: Vec<String>,
     /// Ask in place of building: "check", "outline" or "targets", with ",format=json" for programs
     #[arg(long, value_name = "method")]
@@ -299,10 +299,6 @@ async fn deliver(
 
 /// What cannot be served is said, not ignored.
 fn refuse(args: &Args) -> Result<(), Error> {
-    let unsupported = |flag: &str, why: &str| Err(Error::new(format!("{flag} is not supported: {why}")));
-    if !args.cache_to.is_empty() {
-        return unsupported("--cache-to", "the server keeps the cache");
-    }
     if let Some(builder) = args.builder.as_deref().filter(|name| !matches!(*name, "" | "default")) {
         return Err(Error::new(format!(
             "no builder {} found: there is one, \"default\"",
@@ -362,7 +358,6 @@ fn options(cli: &Cli, args: &Args, shown: Shown, outputs: &[Output]) -> Result<B
         extra_hosts: args.add_host.clone(),
         quiet: shown == Shown::Quiet,
         no_cache: args.no_cache,
-        cache_from: args.cache_from.clone(),
         pull: args.pull,
         rm: args.rm,
         force_rm: args.force_rm,
@@ -425,7 +420,10 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
             annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
             provenance: attestations.provenance.unwrap_or_default().to_owned(),
             sbom: attestations.sbom,
+            inline_cache: args.cache_to.iter().any(|text| caches::is_inline(text)),
         },
+        caches_from: caches::from(cli, &args.cache_from)?,
+        caches_to: caches::to(cli, &args.cache_to)?,
         jobs: args.jobs.unwrap_or_default(),
         ..BuildExtras::default()
     })

@@ -1,0 +1,181 @@
+//! Sending records away.
+
+use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, MOUNT_TYPE};
+use crate::error::{BoxError, Error};
+use crate::graph::{Graph, MountKind, OpKind};
+use crate::progress::Progress;
+use crate::request::{Env, Image};
+use archive::Compression;
+use oci::image::{Descriptor, Manifest};
+use oci::{ChainId, Digest, media_types};
+use state::cache;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+use store::Lease;
+use sys::root::Root;
+
+/// What a build used of the cache, and what it may have to tell about.
+pub(crate) struct Used<'a> {
+    pub env: &'a Env,
+    pub lease: &'a Lease,
+    /// Keys of all records that were hit or made.
+    pub keys: BTreeSet<Digest>,
+    /// The layers of the results.
+    pub results: Vec<ChainId>,
+    /// The graphs of all platforms with their base images.
+    pub lowered: Vec<(&'a Graph, &'a [Image])>,
+}
+
+/// Sends the records of a build to one target.
+pub(crate) fn send(used: &Used<'_>, target: &CacheTarget, progress: &Progress<'_>) -> Result<(), Error> {
+    let step = progress.step(&format!("exporting cache to {}", target.name), "", "");
+    let sent = manifest(used, target).and_then(|(manifest, blobs)| (target.send)(&manifest, &blobs));
+    match sent {
+        Ok(()) => {
+            step.done();
+            Ok(())
+        }
+        Err(source) => {
+            let error = Error::Cache { name: target.name.clone(), source };
+            step.failed(error.chain());
+            Err(error)
+        }
+    }
+}
+
+/// The records whose layers are the result's, for the inside of its configuration.
+pub(crate) fn inline(env: &Env, keys: &BTreeSet<Digest>, result: Option<&ChainId>) -> Result<Document, Error> {
+    let wanted = prefixes(env, result.into_iter())?;
+    let mut document = Document { entries: entries(env, keys, Some(&wanted))?, ..Document::default() };
+    document.entries.iter_mut().for_each(|entry| entry.record.clear());
+    Ok(document)
+}
+
+fn manifest(used: &Used<'_>, target: &CacheTarget) -> Result<(Descriptor, Vec<Descriptor>), BoxError> {
+    let wanted = match target.max {
+        true => None,
+        false => Some(prefixes(used.env, used.results.iter())?),
+    };
+    let entries = entries(used.env, &used.keys, wanted.as_ref())?;
+    let mut document = Document { entries, ..Document::default() };
+    let known = known(used);
+    for entry in &document.entries {
+        let chains = ChainId::all(&entry.layers);
+        for (diff_id, chain) in entry.layers.iter().zip(&chains) {
+            if !document.layers.contains_key(diff_id) {
+                document.layers.insert(diff_id.clone(), layer(used, &known, diff_id, chain)?);
+            }
+        }
+    }
+    if target.mounts {
+        for name in mounts(used) {
+            if let Some(descriptor) = mount(used, &name)? {
+                document.mounts.insert(name, descriptor);
+            }
+        }
+    }
+    let bytes = serde_json::to_vec(&document)?;
+    let config = blob(used, DOCUMENT_TYPE, &bytes)?;
+    let blobs: Vec<Descriptor> = document.layers.into_values().chain(document.mounts.into_values()).collect();
+    let manifest = blob(
+        used,
+        media_types::OCI_MANIFEST,
+        &serde_json::to_vec(&Manifest::new(config.clone(), blobs.clone()))?,
+    )?;
+    Ok((manifest, blobs.into_iter().chain([config]).collect()))
+}
+
+fn blob(used: &Used<'_>, media_type: &str, bytes: &[u8]) -> Result<Descriptor, BoxError> {
+    let digest = used.env.store.put_blob(used.lease, bytes)?;
+    Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
+}
+
+/// The stacks below these, with themselves.
+fn prefixes<'c>(env: &Env, chains: impl Iterator<Item = &'c ChainId>) -> Result<BTreeSet<ChainId>, Error> {
+    let mut all = BTreeSet::new();
+    for chain in chains {
+        let layers = env.store.chain(Some(chain));
+        let layers = layers.map_err(|e| Error::Store { attempt: "find layers of the result", source: e.into() })?;
+        all.extend(layers.into_iter().map(|layer| layer.chain_id));
+    }
+    Ok(all)
+}
+
+fn entries(
+    env: &Env,
+    keys: &BTreeSet<Digest>,
+    wanted: Option<&BTreeSet<ChainId>>,
+) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    for key in keys {
+        let Some(entry) = env.db.read(|tx| cache::get(tx, key))? else { continue };
+        if let (Some(wanted), Some(chain)) = (wanted, &entry.chain)
+            && !wanted.contains(chain)
+        {
+            continue;
+        }
+        // What was collected meanwhile is not sent.
+        let Ok(mut layers) = env.store.chain(entry.chain.as_ref()) else { continue };
+        layers.reverse();
+        entries.push(Entry {
+            key: entry.key,
+            layers: layers.into_iter().map(|layer| layer.diff_id).collect(),
+            scope: entry.scope,
+            record: entry.record,
+            created: entry.created,
+        });
+    }
+    Ok(entries)
+}
+
+/// The archives that base images came as.
+fn known(used: &Used<'_>) -> BTreeMap<Digest, Descriptor> {
+    let images = used.lowered.iter().flat_map(|(_, images)| images.iter());
+    images.flat_map(|i| i.config.rootfs.diff_ids.iter().cloned().zip(i.manifest.layers.iter().cloned())).collect()
+}
+
+fn layer(
+    used: &Used<'_>,
+    known: &BTreeMap<Digest, Descriptor>,
+    diff_id: &Digest,
+    chain: &ChainId,
+) -> Result<Descriptor, BoxError> {
+    let store = &used.env.store;
+    if let Some(descriptor) = known.get(diff_id)
+        && store.use_blob(used.lease, &descriptor.digest)?.is_some()
+    {
+        return Ok(descriptor.clone());
+    }
+    let layer = store.use_layer(used.lease, chain)?.ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
+    let found = store.descriptor(&layer);
+    Ok(store.pack_layer(used.lease, &layer, &found, Compression::Gzip, None)?)
+}
+
+/// The directories of the cache mounts that the graph names.
+fn mounts(used: &Used<'_>) -> BTreeSet<String> {
+    let ops = used.lowered.iter().flat_map(|(graph, _)| graph.ops.iter());
+    let mounts = ops.flat_map(|op| match &op.kind {
+        OpKind::Run(run) => run.mounts.iter().collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    mounts
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Cache { id, .. } => Some(Digest::sha256(id.as_bytes()).hex().to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn mount(used: &Used<'_>, name: &str) -> Result<Option<Descriptor>, BoxError> {
+    let Ok(root) = Root::open(used.env.cache_mounts.join(name)) else { return Ok(None) };
+    let writer = used.env.store.ingest(used.lease)?;
+    let compressor = archive::compress(Compression::Gzip, None, writer)?;
+    let mut packer = archive::Packer::new(compressor);
+    let tree = archive::Tree { root: &root, path: Path::new(""), name: Path::new("."), layer: false };
+    archive::pack_tree(&mut packer, tree)?;
+    let mut writer = packer.finish()?.finish()?;
+    writer.flush()?;
+    let (digest, length) = writer.commit(None)?;
+    Ok(Some(Descriptor::new(MOUNT_TYPE, digest, length)))
+}

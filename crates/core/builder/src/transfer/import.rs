@@ -1,0 +1,146 @@
+//! Taking records from elsewhere.
+
+use super::{Blobs, CacheOrigin, Document, Entry};
+use crate::error::BoxError;
+use crate::event::Stream;
+use crate::key::Record;
+use crate::progress::Progress;
+use crate::request::Env;
+use oci::image::Descriptor;
+use oci::{ChainId, Digest};
+use state::cache;
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::DirBuilderExt as _;
+use store::Lease;
+use sys::root::Root;
+
+/// Records that may be hit.
+#[derive(Default)]
+pub(crate) struct Imports {
+    entries: HashMap<Digest, (usize, Entry)>,
+    origins: Vec<Origin>,
+}
+
+struct Origin {
+    layers: BTreeMap<Digest, Descriptor>,
+    blob: Blobs,
+}
+
+/// Opens what is there to import from. A cache that is not there is no reason not to build.
+pub(crate) fn open(env: &Env, lease: &Lease, origins: &[CacheOrigin], progress: &Progress<'_>) -> Imports {
+    let mut imports = Imports::default();
+    for origin in origins {
+        let step = progress.step(&format!("importing cache manifest from {}", origin.name), "", "");
+        match imports.add(env, lease, origin) {
+            Ok(0) => {
+                step.log(Stream::Stderr, "it has no records\n".into());
+                step.done();
+            }
+            Ok(_) => step.done(),
+            Err(error) => {
+                step.log(Stream::Stderr, format!("not imported: {}\n", chain(&*error)));
+                step.done();
+            }
+        }
+    }
+    imports
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl Imports {
+    /// Whether there is nothing to hit.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn add(&mut self, env: &Env, lease: &Lease, origin: &CacheOrigin) -> Result<usize, BoxError> {
+        let opened = (origin.open)()?;
+        let document: Document = serde_json::from_slice(&opened.document)?;
+        let (number, count) = (self.origins.len(), document.entries.len());
+        for (name, descriptor) in &document.mounts {
+            mount(env, lease, name, descriptor, &opened.blob)?;
+        }
+        let mut layers = document.layers;
+        layers.extend(opened.layers);
+        self.origins.push(Origin { layers, blob: opened.blob });
+        for entry in document.entries {
+            self.entries.entry(entry.key.clone()).or_insert((number, entry));
+        }
+        Ok(count)
+    }
+
+    /// The record of this key, with its layers brought here and itself kept; none if there is none, or it cannot be had.
+    pub fn find(&self, env: &Env, lease: &Lease, key: &Digest) -> Result<Option<cache::Entry>, BoxError> {
+        let Some((number, entry)) = self.entries.get(key) else { return Ok(None) };
+        let origin = &self.origins[*number];
+        let mut parent: Option<ChainId> = None;
+        for diff_id in &entry.layers {
+            let chain = ChainId::on(parent.as_ref(), diff_id);
+            if env.store.use_layer(lease, &chain)?.is_none() {
+                let Some(descriptor) = origin.layers.get(diff_id) else { return Ok(None) };
+                let unpacked = env.store.unpack(lease, (origin.blob)(descriptor)?)?;
+                // Packing it here must give the archive that it came as: there is no other.
+                let (found, packed) = (unpacked.diff_id.clone(), env.store.repack(unpacked)?);
+                if found != *diff_id || packed.diff_id != *diff_id {
+                    return Ok(None);
+                }
+                env.store.publish(lease, parent.as_ref(), packed)?;
+            }
+            parent = Some(chain);
+        }
+        let now = jiff::Timestamp::now().to_string();
+        let kept = cache::Entry {
+            key: key.clone(),
+            chain: parent,
+            scope: entry.scope.clone(),
+            record: entry.record.clone(),
+            created: entry.created.clone(),
+            used: now,
+            uses: 0,
+        };
+        let shape = serde_json::from_str::<Record>(&entry.record).ok().map(|record| record.shape());
+        env.db.write_fleeting(|tx| {
+            cache::put(tx, &kept)?;
+            shape.iter().try_for_each(|shape| cache::put_shape(tx, shape, key))
+        })?;
+        Ok(Some(kept))
+    }
+}
+
+/// Fills a cache mount that is not here yet.
+fn mount(
+    env: &Env,
+    lease: &Lease,
+    name: &str,
+    descriptor: &Descriptor,
+    blob: &Blobs,
+) -> Result<(), BoxError> {
+    if name.len() != 64 || !name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(format!("{name:?} is no cache mount").into());
+    }
+    let target = env.cache_mounts.join(name);
+    if target.exists() {
+        return Ok(());
+    }
+    let scratch = lease.scratch();
+    let private = |path: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(&scratch)?;
+    private(&env.cache_mounts)?;
+    let stream = archive::decompress(blob(descriptor)?)?;
+    let options = archive::Options { devices: false, limits: env.store.limits(), ..archive::Options::plain() };
+    archive::unpack(lease.guard(stream), &Root::open(&scratch)?, &options)?;
+    match std::fs::rename(&scratch, &target) {
+        // Another build made it meanwhile.
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        other => Ok(other?),
+    }
+}

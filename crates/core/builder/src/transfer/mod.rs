@@ -1,0 +1,93 @@
+//! The build cache on its way to other machines and back (`--cache-to`, `--cache-from`).
+//!
+//! What travels is an OCI manifest: its configuration is our [`Document`], its layers are the layers that the records name,
+//! and, if asked for, the directories of cache mounts. A record's key is a digest of content, so it means the same
+//! everywhere. Whoever gives a cache says what steps give: import from those only whom you would let build for you. Layers
+//! are verified by their digests, and fetched only when a record that has them is hit.
+
+mod export;
+mod import;
+
+pub(crate) use export::{Used, inline, send};
+pub(crate) use import::{Imports, open};
+
+use crate::error::BoxError;
+use oci::Digest;
+use oci::image::Descriptor;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+/// The media type of a [`Document`].
+pub const DOCUMENT_TYPE: &str = "application/vnd.dhow.cache.config.v1+json";
+/// Where an image's configuration holds one (`type=inline`).
+pub const INLINE_KEY: &str = "dhow.cache.v1";
+/// The media type of a cache mount's archive.
+const MOUNT_TYPE: &str = "application/vnd.dhow.cache.mount.v1.tar+gzip";
+/// A document larger than this is nobody's cache.
+pub const DOCUMENT_MAX: u64 = 64 << 20;
+
+/// Records with what they need.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Document {
+    /// Records.
+    pub entries: Vec<Entry>,
+    /// Layers by the digest of their uncompressed archive; none where an image's manifest names them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: BTreeMap<Digest, Descriptor>,
+    /// Directories of cache mounts by the name of their directory.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, Descriptor>,
+}
+
+/// One record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Digest of what the step does and reads.
+    pub key: Digest,
+    /// The layers that it gives, lowest first.
+    pub layers: Vec<Digest>,
+    /// What a person calls the step.
+    pub scope: String,
+    /// What the step does and reads; empty inside of an image.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub record: String,
+    /// When it was made.
+    pub created: String,
+}
+
+/// Where a cache comes from.
+#[derive(Clone)]
+pub struct CacheOrigin {
+    /// What to call it.
+    pub name: String,
+    /// Opens it.
+    pub open: Arc<dyn Fn() -> Result<Opened, BoxError> + Send + Sync>,
+}
+
+/// An opened cache.
+pub struct Opened {
+    /// The document.
+    pub document: Vec<u8>,
+    /// The layers of the image that the document was in: digests of the uncompressed archives, and where they are.
+    pub layers: Vec<(Digest, Descriptor)>,
+    /// Gives a blob.
+    pub blob: Blobs,
+}
+
+/// Gives a blob by its descriptor.
+pub type Blobs = Arc<dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>, BoxError> + Send + Sync>;
+
+/// Where a cache goes to.
+#[derive(Clone)]
+pub struct CacheTarget {
+    /// What to call it.
+    pub name: String,
+    /// All steps, and not only those whose layers are the result's.
+    pub max: bool,
+    /// Directories of cache mounts too.
+    pub mounts: bool,
+    /// Takes a manifest and what it names, all of which are blobs of the store now.
+    pub send: Arc<dyn Fn(&Descriptor, &[Descriptor]) -> Result<(), BoxError> + Send + Sync>,
+}

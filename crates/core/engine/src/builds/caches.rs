@@ -1,0 +1,314 @@
+//! `--cache-from` and `--cache-to`: caches in directories (OCI layouts) and in registries.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api::auth::AuthConfig;
+use api::build::BuildOptions;
+use builder::{BoxError, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, OpenedCache};
+use bytes::Bytes;
+use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
+use oci::{Digest, Platform, Reference};
+use registry::{Blob, Body, Client, Repository};
+use store::Store;
+use tokio::runtime::Handle;
+use tokio_util::io::ReaderStream;
+
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::images::{layout, pull};
+
+type Attributes = BTreeMap<String, String>;
+type Credentials = BTreeMap<String, AuthConfig>;
+
+/// Where caches come from.
+pub(super) fn origins(
+    engine: &Engine,
+    options: &BuildOptions,
+    who: &Credentials,
+) -> Result<Vec<CacheOrigin>> {
+    // The classic parameter names images.
+    let images = options.cache_from.iter().map(|name| {
+        Attributes::from([("type".to_owned(), "registry".to_owned()), ("ref".to_owned(), name.clone())])
+    });
+    let all: Vec<Attributes> = images.chain(options.extras.caches_from.iter().cloned()).collect();
+    all.iter().map(|attributes| origin(engine, attributes, who)).collect()
+}
+
+/// Where caches go to.
+pub(super) fn targets(
+    engine: &Engine,
+    options: &BuildOptions,
+    who: &Credentials,
+) -> Result<Vec<CacheTarget>> {
+    options.extras.caches_to.iter().map(|attributes| target(engine, attributes, who)).collect()
+}
+
+fn origin(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result<CacheOrigin> {
+    known(attributes, &["type", "src", "ref", "tag", "digest"])?;
+    match kind(attributes)? {
+        Kind::Local => {
+            let path = PathBuf::from(needed(attributes, "src")?);
+            let (tag, digest) = (attributes.get("tag").cloned(), attributes.get("digest").cloned());
+            let open = {
+                let path = path.clone();
+                move || open_layout(&path, tag.as_deref(), digest.as_deref())
+            };
+            Ok(CacheOrigin { name: path.display().to_string(), open: Arc::new(open) })
+        }
+        Kind::Registry => {
+            let (repository, name) = repository(engine, attributes, who, false)?;
+            let runtime = Handle::current();
+            Ok(CacheOrigin { name, open: Arc::new(move || open_repository(&repository, &runtime)) })
+        }
+    }
+}
+
+fn target(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result<CacheTarget> {
+    known(attributes, &["type", "dest", "ref", "mode", "mounts", "tag", "oci-mediatypes", "image-manifest"])?;
+    let max = match attributes.get("mode").map_or("min", String::as_str) {
+        "min" => false,
+        "max" => true,
+        other => return Err(Error::invalid(format!("unsupported cache mode {other:?}: min or max"))),
+    };
+    let mounts = attributes.get("mounts").is_some_and(|value| value == "true" || value == "1");
+    let store = engine.store().clone();
+    match kind(attributes)? {
+        Kind::Local => {
+            let path = PathBuf::from(needed(attributes, "dest")?);
+            let tag = attributes.get("tag").cloned().unwrap_or_else(|| "latest".to_owned());
+            let name = path.display().to_string();
+            let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
+                write_layout(&store, &path, &tag, manifest, blobs)
+            };
+            Ok(CacheTarget { name, max, mounts, send: Arc::new(send) })
+        }
+        Kind::Registry => {
+            let (repository, name) = repository(engine, attributes, who, true)?;
+            let (runtime, tag) = (Handle::current(), needed(attributes, "ref")?);
+            let tag = Reference::parse(tag).ok().and_then(|r| r.tag).unwrap_or_else(|| "latest".to_owned());
+            let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
+                runtime.block_on(push(&store, &repository, &tag, manifest, blobs))
+            };
+            Ok(CacheTarget { name, max, mounts, send: Arc::new(send) })
+        }
+    }
+}
+
+enum Kind {
+    Local,
+    Registry,
+}
+
+fn kind(attributes: &Attributes) -> Result<Kind> {
+    match attributes.get("type").map_or("", String::as_str) {
+        "local" => Ok(Kind::Local),
+        "registry" => Ok(Kind::Registry),
+        other => Err(Error::invalid(format!("unknown cache type {other:?}: local, registry or inline"))),
+    }
+}
+
+fn known(attributes: &Attributes, names: &[&str]) -> Result<()> {
+    match attributes.keys().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(Error::invalid(format!("a cache has no attribute {name:?}"))),
+        None => Ok(()),
+    }
+}
+
+fn needed<'a>(attributes: &'a Attributes, name: &str) -> Result<&'a str> {
+    let value = attributes.get(name).filter(|value| !value.is_empty());
+    value.map(String::as_str).ok_or_else(|| Error::invalid(format!("a cache of this type needs {name}=")))
+}
+
+fn repository(
+    engine: &Engine,
+    attributes: &Attributes,
+    who: &Credentials,
+    write: bool,
+) -> Result<(Repository, String)> {
+    let reference =
+        Reference::parse(needed(attributes, "ref")?).map_err(|e| Error::invalid(e.to_string()))?;
+    let config =
+        registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
+    let auth = pull::credentials_of(who.get(&reference.domain).cloned().unwrap_or_default());
+    let client = Client::new(config);
+    let repository = match write {
+        true => client.writable(&reference, auth),
+        false => client.repository(&reference, auth),
+    };
+    Ok((repository, reference.familiar()))
+}
+
+/// Opens a cache in a directory. Files are found by their digest, and verified by whoever reads them.
+fn open_layout(path: &Path, tag: Option<&str>, digest: Option<&str>) -> Result<OpenedCache, BoxError> {
+    let document = |bytes: &[u8]| Document::parse(bytes).map_err(BoxError::from);
+    let Document::Index(index) = document(&small(&path.join(layout::INDEX), MANIFEST_MAX)?)? else {
+        return Err("index.json is no index".into());
+    };
+    let wanted = |member: &&Descriptor| match (digest, tag) {
+        (Some(digest), _) => member.digest.as_str() == digest,
+        (None, tag) => {
+            member.annotations.get(layout::REF_NAME).map_or("latest", String::as_str)
+                == tag.unwrap_or("latest")
+        }
+    };
+    let found = index.manifests.iter().find(wanted).ok_or("it has no cache of that tag or digest")?;
+    let read = |descriptor: &Descriptor, limit: u64| {
+        let bytes = small(&path.join(layout::blob(&descriptor.digest)), limit)?;
+        match descriptor.digest.matches(&bytes) {
+            true => Ok(bytes),
+            false => Err(BoxError::from(format!("{} does not match its digest", descriptor.digest))),
+        }
+    };
+    let Document::Manifest(manifest) = document(&read(found, MANIFEST_MAX)?)? else {
+        return Err(format!("{} is no manifest", found.digest).into());
+    };
+    let path = path.to_owned();
+    let blob = move |descriptor: &Descriptor| {
+        let file = fs::File::open(path.join(layout::blob(&descriptor.digest)))?;
+        Ok(Box::new(file) as Box<dyn Read + Send>)
+    };
+    opened(&manifest, read(&manifest.config, DOCUMENT_MAX)?, Arc::new(blob))
+}
+
+fn small(path: &Path, limit: u64) -> Result<Vec<u8>, BoxError> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(format!("{} is longer than {limit} bytes", path.display()).into()),
+        false => Ok(bytes),
+    }
+}
+
+/// A cache of its own, or one in an image's configuration.
+fn opened(manifest: &Manifest, config: Vec<u8>, blob: builder::Blobs) -> Result<OpenedCache, BoxError> {
+    if manifest.config.media_type == DOCUMENT_TYPE {
+        return Ok(OpenedCache { document: config, layers: Vec::new(), blob });
+    }
+    let value: serde_json::Value = serde_json::from_slice(&config)?;
+    let inline = value.get(INLINE_KEY).ok_or("it is an image that was built without an inline cache")?;
+    let document = serde_json::to_vec(inline)?;
+    let config: ImageConfig = serde_json::from_value(value)?;
+    let layers = config.rootfs.diff_ids.into_iter().zip(manifest.layers.iter().cloned()).collect();
+    Ok(OpenedCache { document, layers, blob })
+}
+
+fn open_repository(repository: &Repository, runtime: &Handle) -> Result<OpenedCache, BoxError> {
+    let (manifest, config) = runtime.block_on(async {
+        let mut document = Document::parse(&repository.resolve().await?.1)?;
+        if let Document::Index(index) = &document {
+            let member = index.best(&Platform::host()).ok_or("it has nothing for this platform")?;
+            document = Document::parse(&repository.member(member).await?.1)?;
+        }
+        let Document::Manifest(manifest) = document else {
+            return Err(BoxError::from("it is an index of indexes"));
+        };
+        let config = &manifest.config;
+        if config.size > DOCUMENT_MAX {
+            return Err(format!("its configuration has {} bytes", config.size).into());
+        }
+        let (mut blob, mut bytes) = (repository.blob(config), Vec::new());
+        while let Some(chunk) = blob.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok((manifest, bytes))
+    })?;
+    let (repository, runtime) = (repository.clone(), runtime.clone());
+    let blob = move |descriptor: &Descriptor| {
+        let stream =
+            Stream { blob: repository.blob(descriptor), runtime: runtime.clone(), chunk: Bytes::new() };
+        Ok(Box::new(stream) as Box<dyn Read + Send>)
+    };
+    opened(&manifest, config, Arc::new(blob))
+}
+
+/// A blob of a registry as a stream of the threads of a build.
+struct Stream {
+    blob: Blob,
+    runtime: Handle,
+    chunk: Bytes,
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.runtime.block_on(self.blob.chunk()).map_err(io::Error::other)? {
+                Some(chunk) => self.chunk = chunk,
+                None => return Ok(0),
+            }
+        }
+        let taken = self.chunk.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&self.chunk.split_to(taken));
+        Ok(taken)
+    }
+}
+
+/// Adds a cache to a layout under a tag; others in it stay.
+fn write_layout(
+    store: &Store,
+    path: &Path,
+    tag: &str,
+    manifest: &Descriptor,
+    blobs: &[Descriptor],
+) -> Result<(), BoxError> {
+    fs::create_dir_all(path.join("blobs/sha256"))?;
+    for descriptor in blobs.iter().chain([manifest]) {
+        let target = path.join(layout::blob(&descriptor.digest));
+        if target.metadata().is_ok_and(|known| known.len() == descriptor.size) {
+            continue;
+        }
+        let mut source = store.open_blob(&descriptor.digest)?;
+        place(&target, |file| io::copy(&mut source, file).map(drop))?;
+    }
+    let index = path.join(layout::INDEX);
+    let mut members = match small(&index, MANIFEST_MAX).ok().map(|bytes| Document::parse(&bytes)) {
+        Some(Ok(Document::Index(index))) => index.manifests,
+        _ => Vec::new(),
+    };
+    let name = |member: &Descriptor| member.annotations.get(layout::REF_NAME).cloned();
+    members.retain(|member| name(member).is_some_and(|name| name != tag));
+    let mut own = manifest.clone();
+    own.annotations.insert(layout::REF_NAME.to_owned(), tag.to_owned());
+    members.push(own);
+    let bytes = serde_json::to_vec(&Index::new(members))?;
+    place(&path.join(layout::OCI_LAYOUT), |file| {
+        io::Write::write_all(file, layout::OCI_LAYOUT_CONTENT.as_bytes())
+    })?;
+    place(&index, |file| io::Write::write_all(file, &bytes))?;
+    Ok(())
+}
+
+/// A file that appears under its name when it is complete.
+fn place(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".partial-{}", std::process::id()));
+    let partial = PathBuf::from(partial);
+    let mut file = fs::File::create(&partial)?;
+    let written = write(&mut file).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+async fn push(
+    store: &Store,
+    repository: &Repository,
+    tag: &str,
+    manifest: &Descriptor,
+    blobs: &[Descriptor],
+) -> Result<(), BoxError> {
+    for descriptor in blobs {
+        let digest: &Digest = &descriptor.digest;
+        if !repository.has_blob(digest).await? {
+            let file = tokio::fs::File::from_std(store.open_blob(digest)?);
+            let body = Body::wrap_stream(ReaderStream::with_capacity(file, 256 << 10));
+            repository.push_blob(digest, descriptor.size, body).await?;
+        }
+    }
+    let bytes = store.read_blob(&manifest.digest, MANIFEST_MAX)?;
+    Ok(repository.push_manifest(tag, &manifest.media_type, bytes.into()).await?)
+}

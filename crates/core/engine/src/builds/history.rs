@@ -1,0 +1,310 @@
+//! What became of builds: a record and the whole log of each.
+//!
+//! ```text
+//! <root>/builds/<id>/record.json   api::build::BuildRecord; written at the beginning and, by a rename, at the end
+//!                    log           what happened: a line of JSON each, milliseconds since the beginning and the event
+//! ```
+//!
+//! A build holds the lock of its directory, so that one whose process was killed is told from one that runs. Records are for
+//! people to look at: whatever goes wrong while one is written does not make a build fail, and none is synced. Old ones go
+//! when new ones come.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use api::build::{BuildOptions, BuildRecord, BuildStepRecord};
+use builder::{Built, Event};
+
+use super::ContextSource;
+use crate::containers::record::make_private_dir;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::lock::{self, Lock};
+use crate::{Engine, ids};
+
+/// Records that are kept.
+const KEPT: usize = 100;
+/// Bytes of a log that are kept: a step can write for ever.
+const LOG_MAX: u64 = 64 << 20;
+const RUNNING: &str = "running";
+
+fn directory(engine: &Engine) -> PathBuf {
+    engine.config().root.join("builds")
+}
+
+/// Writes one build's record.
+pub(super) struct Recorder {
+    record: BuildRecord,
+    directory: PathBuf,
+    log: Option<BufWriter<File>>,
+    logged: u64,
+    begun: Instant,
+    /// Where each step of the build is in the record, by its number.
+    steps: Vec<u64>,
+    _lock: Option<Lock>,
+}
+
+impl Recorder {
+    pub fn begin(engine: &Engine, options: &BuildOptions, context: &ContextSource) -> Result<Self> {
+        let id = ids::new()?.chars().take(12).collect::<String>();
+        let record = BuildRecord {
+            name: name(options, context),
+            status: RUNNING.to_owned(),
+            started_at: now(),
+            tags: options.tags.clone(),
+            target: options.target.clone(),
+            platform: options.platform.clone(),
+            build_args: args(options),
+            labels: options.labels.clone(),
+            no_cache: options.no_cache,
+            id,
+            ..BuildRecord::default()
+        };
+        let directory = directory(engine).join(&record.id);
+        let mut recorder = Self {
+            record,
+            directory,
+            log: None,
+            logged: 0,
+            begun: Instant::now(),
+            steps: Vec::new(),
+            _lock: None,
+        };
+        // On a full disk builds that are cached still work.
+        let _ = recorder.open(engine);
+        Ok(recorder)
+    }
+
+    fn open(&mut self, engine: &Engine) -> Result<()> {
+        make_private_dir(&directory(engine))?;
+        make_private_dir(&self.directory)?;
+        self._lock = Some(lock::directory(&self.directory)?);
+        let log = self.directory.join("log");
+        let file = File::create_new(&log).during(format_args!("create {}", log.display()))?;
+        self.log = Some(BufWriter::new(file));
+        self.write()?;
+        forget_old(engine)
+    }
+
+    fn write(&self) -> Result<()> {
+        let partial = self.directory.join("record.partial");
+        let failed = || format!("write {}", partial.display());
+        let text = serde_json::to_vec(&self.record).during(failed())?;
+        std::fs::write(&partial, text).during(failed())?;
+        std::fs::rename(&partial, self.directory.join("record.json")).during(failed())
+    }
+
+    pub fn event(&mut self, event: &Event) {
+        self.note(event);
+        let Some(log) = &mut self.log else { return };
+        let Ok(mut line) = serde_json::to_vec(&(self.begun.elapsed().as_millis() as u64, event)) else {
+            return;
+        };
+        line.push(b'\n');
+        self.logged += line.len() as u64;
+        if self.logged > LOG_MAX || log.write_all(&line).is_err() {
+            self.log = None;
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        let Self { record, steps, .. } = self;
+        let step = |id: &u64| steps.iter().position(|other| other == id);
+        match event {
+            Event::StepStarted { id, name, stage, instruction } => {
+                steps.push(*id);
+                record.steps.push(BuildStepRecord {
+                    name: name.clone(),
+                    stage: stage.clone(),
+                    instruction: instruction.clone(),
+                    ..BuildStepRecord::default()
+                });
+            }
+            Event::StepCached { id } => {
+                if let Some(at) = step(id) {
+                    record.steps[at].status = "CACHED".to_owned();
+                }
+            }
+            Event::StepMissed { id, reasons } => {
+                if let Some(at) = step(id) {
+                    record.steps[at].reasons.clone_from(reasons);
+                }
+            }
+            Event::StepDone { id, millis } => {
+                if let Some(at) = step(id) {
+                    record.steps[at].status = "DONE".to_owned();
+                    record.steps[at].millis = *millis;
+                }
+            }
+            Event::StepError { id, message } => {
+                if let Some(at) = step(id) {
+                    record.steps[at].status = "ERROR".to_owned();
+                    record.steps[at].reasons.push(message.clone());
+                }
+            }
+            Event::StageSkipped { stage } => {
+                steps.push(u64::MAX);
+                record.steps.push(BuildStepRecord {
+                    name: format!("[{stage}]"),
+                    stage: stage.clone(),
+                    status: "SKIPPED".to_owned(),
+                    reasons: vec!["nothing that is built needs this stage".to_owned()],
+                    ..BuildStepRecord::default()
+                });
+            }
+            Event::StepLog { .. } | Event::Warning { .. } => {}
+        }
+    }
+
+    pub fn end(&mut self, built: &Result<Built>) {
+        self.record.completed_at = now();
+        match built {
+            Ok(built) => {
+                self.record.status = "completed".to_owned();
+                self.record.image = built.image_id.to_string();
+            }
+            Err(error) => {
+                let cancelled = error.kind == Kind::Cancelled;
+                self.record.status = if cancelled { "canceled" } else { "error" }.to_owned();
+                self.record.error.clone_from(&error.message);
+            }
+        }
+        if let Some(log) = &mut self.log {
+            let _ = log.flush();
+        }
+        let _ = self.write();
+    }
+}
+
+/// A name for people: the directory, or the address, and the Dockerfile if it has another name than usual.
+fn name(options: &BuildOptions, context: &ContextSource) -> String {
+    let place = match context {
+        ContextSource::Dir(path) => path.display().to_string(),
+        ContextSource::Remote(address) => builder::without_password(address),
+        ContextSource::Tar(_) => "-".to_owned(),
+    };
+    let file = options.extras.dockerfile.as_ref().map_or(options.dockerfile.as_str(), |inline| &inline.name);
+    match file {
+        "" | "Dockerfile" => place,
+        file => format!("{place} ({file})"),
+    }
+}
+
+/// Build arguments but those that proxies are told by, which hold passwords.
+fn args(options: &BuildOptions) -> std::collections::BTreeMap<String, String> {
+    let known = options.build_args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    known.filter(|(name, _)| !name.to_ascii_lowercase().ends_with("_proxy")).collect()
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// All records, the newest first.
+pub async fn list(engine: &Engine) -> Result<Vec<BuildRecord>> {
+    engine.blocking(|engine| records(engine)).await
+}
+
+fn records(engine: &Engine) -> Result<Vec<BuildRecord>> {
+    let base = directory(engine);
+    let entries = match std::fs::read_dir(&base) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.during(format_args!("list {}", base.display()))?,
+    };
+    // One that is being begun, or was left by a kill at that moment, has nothing to tell.
+    let mut all: Vec<BuildRecord> = entries.flatten().filter_map(|entry| read(&entry.path()).ok()).collect();
+    all.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));
+    Ok(all)
+}
+
+fn read(directory: &Path) -> Result<BuildRecord> {
+    let path = directory.join("record.json");
+    let failed = || format!("read {}", path.display());
+    let text = std::fs::read(&path).during(failed())?;
+    let mut record: BuildRecord = serde_json::from_slice(&text).during(failed())?;
+    if record.status == RUNNING && !lock::is_held(directory)? {
+        // It may have ended between the two looks.
+        let text = std::fs::read(&path).during(failed())?;
+        record = serde_json::from_slice(&text).during(failed())?;
+        if record.status == RUNNING {
+            record.status = "killed".to_owned();
+        }
+    }
+    Ok(record)
+}
+
+/// The record that a name means: an id or the beginning of one, nothing for the newest, `^1` for the one before it.
+fn find(engine: &Engine, name: &str) -> Result<BuildRecord> {
+    let all = records(engine)?;
+    let missing = || Error::not_found(format!("no such build: {name}"));
+    if let Some(back) = if name.is_empty() { Some("0") } else { name.strip_prefix('^') } {
+        let back: usize = back.parse().map_err(|_| missing())?;
+        return all.into_iter().nth(back).ok_or_else(missing);
+    }
+    let mut found = all.into_iter().filter(|record| record.id.starts_with(name));
+    match (found.next(), found.next()) {
+        (Some(record), None) => Ok(record),
+        (Some(_), Some(_)) => Err(Error::invalid(format!("{name} is the beginning of several builds' ids"))),
+        (None, _) => Err(missing()),
+    }
+}
+
+/// One record.
+pub async fn inspect(engine: &Engine, name: String) -> Result<BuildRecord> {
+    engine.blocking(move |engine| find(engine, &name)).await
+}
+
+/// What happened, with milliseconds since the beginning.
+pub async fn logs(engine: &Engine, name: String) -> Result<Vec<(u64, Event)>> {
+    engine
+        .blocking(move |engine| {
+            let record = find(engine, &name)?;
+            let path = directory(engine).join(&record.id).join("log");
+            let file = File::open(&path).during(format_args!("open {}", path.display()))?;
+            // The last line of a build that runs or was killed may be cut.
+            let lines = BufReader::new(file).lines().map_while(std::io::Result::ok);
+            Ok(lines.map_while(|line| serde_json::from_str(&line).ok()).collect())
+        })
+        .await
+}
+
+/// Removes a record, or (with no name) all of builds that have ended.
+pub async fn remove(engine: &Engine, name: String) -> Result<Vec<String>> {
+    engine
+        .blocking(move |engine| {
+            let gone = match name.as_str() {
+                "" => records(engine)?.into_iter().filter(|record| record.status != RUNNING).collect(),
+                name => vec![find(engine, name)?],
+            };
+            if let Some(running) = gone.iter().find(|record| record.status == RUNNING) {
+                return Err(Error::conflict(format!("build {} is running", running.id)));
+            }
+            for record in &gone {
+                forget(engine, &record.id)?;
+            }
+            Ok(gone.into_iter().map(|record| record.id).collect())
+        })
+        .await
+}
+
+fn forget(engine: &Engine, id: &str) -> Result<()> {
+    let path = directory(engine).join(id);
+    match std::fs::remove_dir_all(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).during(format_args!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes room: the oldest that do not run go.
+fn forget_old(engine: &Engine) -> Result<()> {
+    let count = std::fs::read_dir(directory(engine)).map_or(0, Iterator::count);
+    // A good many at once: reading all records costs more than one build's worth.
+    if count < KEPT + KEPT / 4 {
+        return Ok(());
+    }
+    let ended = records(engine)?.into_iter().skip(KEPT).filter(|record| record.status != RUNNING);
+    ended.map(|record| record.id).try_for_each(|id| forget(engine, &id))
+}

@@ -1,0 +1,27 @@
+//! Records of builds. `id` is an id, the beginning of one, `^1` for the one before the newest, or empty for the newest.
+
+use api::build::BuildLogLine;
+use engine::builds::history;
+
+use crate::answer::{self, Result};
+use crate::build::event;
+use crate::call::Call;
+
+pub async fn list(call: Call) -> Result {
+    answer::ok(&history::list(&call.engine).await?)
+}
+
+pub async fn inspect(call: Call) -> Result {
+    answer::ok(&history::inspect(&call.engine, call.query.text("id")).await?)
+}
+
+pub async fn logs(call: Call) -> Result {
+    let lines = history::logs(&call.engine, call.query.text("id")).await?;
+    let line = |(millis, event)| BuildLogLine { millis, event: Some(event::document(event)) };
+    answer::ok(&lines.into_iter().map(line).collect::<Vec<_>>())
+}
+
+/// Without `id` all that have ended.
+pub async fn remove(call: Call) -> Result {
+    answer::ok(&history::remove(&call.engine, call.query.text("id")).await?)
+}
