@@ -30,9 +30,9 @@ pub fn files_before() -> Option<(u64, u64)> {
 
 /// Has `command` started with the limits of open files that this process was started with.
 pub fn with_files_as_before(command: &mut Command) -> &mut Command {
-    let Some(before) = FILES.get().cloned() else { return command };
+    let Some(&before) = FILES.get() else { return command };
     // SAFETY: between fork and exec nothing but one system call is made: no lock, no allocation.
-    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, before.clone())?)) }
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, before)?)) }
 }
 
 /// Closes every descriptor from 3 on. What a shell or another program left open would otherwise stay open for this
@@ -53,22 +53,6 @@ pub fn inherit_nothing() {
     // SAFETY: close_range(2) takes three integers, and with this flag it closes nothing.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC);
-    }
-}
-
-/// Continues in a child with its own session, and ends the calling process with code 0 at once. The child's parent is
-/// whoever adopts orphans, so nobody is left with the duty to reap it. To be called while there is one thread only.
-pub fn detach() -> io::Result<()> {
-    // SAFETY: with one thread, fork(2) duplicates a consistent process: no lock is held by a thread that is missing
-    // in the child.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            rustix::process::setsid()?;
-            Ok(())
-        }
-        // SAFETY: _exit(2) runs no handler and flushes no buffer; all of that belongs to the child now.
-        _ => unsafe { libc::_exit(0) },
     }
 }
 

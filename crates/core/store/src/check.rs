@@ -1,10 +1,10 @@
 //! Checking all content, and taking away what is broken.
 
 use crate::lease::remove;
-use crate::{Error, Store};
+use crate::{Error, Layer, Store};
 use oci::{ChainId, Digest};
 use state::{images, tags};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,7 @@ impl Store {
 
     fn check_layers(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
         let layers = self.layers()?;
+        let archives = self.archives()?;
         let here: HashSet<ChainId> =
             layers.iter().filter(|(_, layer)| layer.is_ok()).map(|(chain, _)| chain.clone()).collect();
         for (chain, layer) in layers {
@@ -104,7 +105,12 @@ impl Store {
                     Ok(()) => continue,
                     Err(error) => chain_text(&error),
                 },
-                Ok(_) => continue,
+                Ok(layer) => {
+                    if let Some(archive) = archives.get(&chain) {
+                        findings.extend(self.check_against(&layer, archive, repair)?);
+                    }
+                    continue;
+                }
             };
             if repair {
                 remove(&self.layer_dir(&chain))?;
@@ -112,6 +118,39 @@ impl Store {
             findings.push(Finding { subject: format!("layer {chain}"), problem, repaired: repair });
         }
         Ok(())
+    }
+
+    /// The archives that the layers of images came in.
+    fn archives(&self) -> Result<HashMap<ChainId, Digest>, Error> {
+        let images = self.images()?.into_iter().filter_map(|(_, image)| image.ok());
+        let of_image = |image: crate::Image| {
+            let chains = ChainId::all(&image.config.rootfs.diff_ids);
+            chains.into_iter().zip(image.manifest.layers.into_iter().map(|layer| layer.digest))
+        };
+        Ok(images.flat_map(of_image).collect())
+    }
+
+    /// A layer that came from elsewhere, with the archive that it came in, from which it can be made anew.
+    fn check_against(&self, layer: &Layer, archive: &Digest, repair: bool) -> Result<Option<Finding>, Error> {
+        let subject = format!("layer {}", layer.chain_id);
+        let compared = self.copy_of(layer, archive).and_then(|copy| match copy {
+            Some(copy) => Ok(self.differs(layer, &copy)?.map(|problem| (problem, copy))),
+            None => Ok(None),
+        });
+        match compared {
+            Ok(None) => Ok(None),
+            Ok(Some((problem, copy))) => {
+                if repair {
+                    self.restore(layer, copy)?;
+                }
+                Ok(Some(Finding { subject, problem, repaired: repair }))
+            }
+            Err(error) => {
+                let problem =
+                    format!("cannot be compared with its archive {archive}: {}", chain_text(&error));
+                Ok(Some(Finding { subject, problem, repaired: false }))
+            }
+        }
     }
 
     fn check_images(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {

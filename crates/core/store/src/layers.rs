@@ -47,7 +47,7 @@ struct Description {
 /// A layer that is unpacked and has no name yet. Dropping it leaves its files to the lease.
 #[derive(Debug)]
 pub struct Unpacked {
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Digest of the uncompressed archive.
     pub diff_id: Digest,
     /// Bytes of its files.
@@ -130,12 +130,7 @@ impl Store {
             }
             return Ok(layer);
         }
-        let files = unpacked.directory.join("diff");
-        if unpacked.unsettled != Unsettled::default() {
-            let root = Root::open(&files).map_err(Error::io("open", &files))?;
-            let lower = self.roots(parent)?;
-            archive::settle(&root, &unpacked.unsettled, &lower).map_err(Error::archive("unpack"))?;
-        }
+        unpacked.settle(|| self.roots(parent))?;
         let layer = Layer {
             chain_id,
             diff_id: unpacked.diff_id,
@@ -166,8 +161,12 @@ impl Store {
     pub fn repack(&self, unpacked: Unpacked) -> Result<Unpacked, Error> {
         let files = unpacked.directory.join("diff");
         let (size, sum, length) = std::thread::scope(|scope| {
-            let mut sink =
-                Early { inner: Behind::new(scope, HashingWriter::new(io::sink())), left: Some(EARLY), scope, files: &files };
+            let mut sink = Early {
+                inner: Behind::new(scope, HashingWriter::new(io::sink())),
+                left: Some(EARLY),
+                scope,
+                files: &files,
+            };
             let size = pack(&files, &mut sink)?;
             let sink = sink.inner.finish().map_err(Error::io("pack", &files))?;
             let (_, sum, length) = sink.finish();
@@ -310,7 +309,7 @@ impl Store {
         directories.iter().map(|path| Root::open(path).map_err(Error::io("open", path))).collect()
     }
 
-    fn describe(&self, directory: &Path, layer: &Layer) -> Result<(), Error> {
+    pub(crate) fn describe(&self, directory: &Path, layer: &Layer) -> Result<(), Error> {
         let path = directory.join("layer.json");
         let description = Description {
             diff_id: layer.diff_id.clone(),
@@ -346,6 +345,20 @@ impl Store {
 }
 
 impl Unpacked {
+    pub(crate) fn files(&self) -> PathBuf {
+        self.directory.join("diff")
+    }
+
+    /// Does what had to wait until the layers below are there.
+    pub(crate) fn settle(&self, lower: impl FnOnce() -> Result<Vec<Root>, Error>) -> Result<(), Error> {
+        if self.unsettled == Unsettled::default() {
+            return Ok(());
+        }
+        let files = self.files();
+        let root = Root::open(&files).map_err(Error::io("open", &files))?;
+        archive::settle(&root, &self.unsettled, &lower()?).map_err(Error::archive("unpack"))
+    }
+
     /// Whether it is what was expected.
     pub fn expect(&self, diff_id: Option<&Digest>) -> Result<(), Error> {
         match diff_id {

@@ -32,6 +32,7 @@ mod layers;
 mod lease;
 mod pack;
 mod usage;
+mod verify;
 
 pub use blobs::BlobWriter;
 pub use changes::{Change, ChangeKind};

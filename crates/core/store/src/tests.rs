@@ -7,7 +7,7 @@ use oci::{ChainId, Digest, Platform, Reference, media_types};
 use state::{Db, cache, images, leases, tags};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -423,6 +423,71 @@ fn check_finds_damage_and_repair_takes_it_away() {
     assert!(repaired.iter().all(|finding| finding.repaired));
     assert_eq!(store.check(false).unwrap(), vec![]);
     assert!(store.resolve(&good.id.to_string(), None).is_err());
+}
+
+/// What was pulled or loaded is compared with the archive that it came in, and made anew from it.
+#[test]
+fn check_finds_files_of_others_layers_that_changed_and_repair_restores_them() {
+    let (_dir, store) = store();
+    let lease = store.lease("test").unwrap();
+    let mut packer = Packer::new(Vec::new());
+    packer.append_bytes(&Entry::file("etc/passwd", 0o644, 0), b"root").unwrap();
+    packer.append_bytes(&Entry::file("bin/sh", 0o755, 0), &[7; 100_000]).unwrap();
+    let base = packer.finish().unwrap();
+    let mut packer = Packer::new(Vec::new());
+    packer.append_bytes(&Entry::file("etc/.wh.passwd", 0o644, 0), b"").unwrap();
+    packer.append_bytes(&Entry::file("etc/.wh..wh..opq", 0o644, 0), b"").unwrap();
+    packer.append_bytes(&Entry::file("etc/new", 0o600, 0), b"new").unwrap();
+    let archives = [gzip(&base), gzip(&packer.finish().unwrap())];
+    let mut parent = None;
+    let mut descriptors = Vec::new();
+    let mut layers = Vec::new();
+    for archive in &archives {
+        let digest = store.put_blob(&lease, archive).unwrap();
+        descriptors.push(Descriptor::new(media_types::OCI_LAYER_GZIP, digest, archive.len() as u64));
+        let layer = store.apply_layer(&lease, parent.as_ref(), &archive[..], None).unwrap();
+        parent = Some(layer.chain_id.clone());
+        layers.push(layer);
+    }
+    let mut config = ImageConfig::new(&"linux/amd64".parse().unwrap());
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    store.make_image(&lease, &config, descriptors, None, &[Reference::parse("pulled").unwrap()]).unwrap();
+    drop(lease);
+    assert_eq!(store.check(false).unwrap(), vec![]);
+
+    let files = |index: usize| store.layer_dir(&layers[index].chain_id).join("diff");
+    type Damage = fn(&Path);
+    let damages: [(usize, &str, &str, Damage); 6] = [
+        (0, "bin/sh", "the content", |path| {
+            let time = fs::metadata(path).unwrap().modified().unwrap();
+            let mut bytes = fs::read(path).unwrap();
+            bytes[77_777] ^= 1;
+            fs::write(path, bytes).unwrap();
+            fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        }),
+        (0, "bin/sh", "the kind or mode", |path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o4755)).unwrap();
+        }),
+        (0, "etc/passwd", "the owner", |path| std::os::unix::fs::chown(path, Some(1), None).unwrap()),
+        (0, "etc/passwd", "the presence", |path| fs::remove_file(path).unwrap()),
+        (1, "etc/added", "the presence", |path| fs::write(path, "x").unwrap()),
+        (1, "etc/new", "the time", |path| {
+            let later = std::time::UNIX_EPOCH + std::time::Duration::from_secs(5);
+            fs::File::options().write(true).open(path).unwrap().set_modified(later).unwrap();
+        }),
+    ];
+    for (index, name, what, damage) in damages {
+        damage(&files(index).join(name));
+        let found = store.check(false).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].subject, format!("layer {}", layers[index].chain_id));
+        let said = format!("{what} of /{name} is not as in its archive sha256:");
+        assert!(found[0].problem.starts_with(&said), "{found:?}");
+        assert!(store.check(true).unwrap().iter().all(|finding| finding.repaired));
+        assert_eq!(store.check(false).unwrap(), vec![], "after {what} of {name}");
+    }
+    assert_eq!(fs::read(files(0).join("bin/sh")).unwrap(), [7; 100_000]);
+    assert_eq!(fs::read_dir(store.root().join("ingest")).unwrap().count(), 0);
 }
 
 #[test]

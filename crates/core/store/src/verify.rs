@@ -1,0 +1,142 @@
+//! Whether the files of a layer that came from elsewhere are still those of its archive.
+//!
+//! Packing them again gives other bytes than somebody else's packing gave, so the archive is unpacked once more and both
+//! trees are compared: kinds, owners, modes, contents, targets, attributes, and the times of what has one in the archive.
+
+use crate::changes::{is_directory, is_whiteout, same_time};
+use crate::{Error, Layer, Lease, Store, Unpacked, sync_dir};
+use oci::Digest;
+use rustix::fs::{CWD, FileType, RenameFlags, Stat};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use sys::root::Root;
+
+/// How much of two files is compared at once.
+const BLOCK: usize = 64 << 10;
+
+/// The archive's files, unpacked a second time.
+pub(crate) struct Copy {
+    lease: Lease,
+    unpacked: Unpacked,
+    archive: Digest,
+}
+
+impl Store {
+    /// Unpacks a layer's archive beside it; none if the one or the other is gone.
+    pub(crate) fn copy_of(&self, layer: &Layer, archive: &Digest) -> Result<Option<Copy>, Error> {
+        let lease = self.lease("check")?;
+        if self.use_layer(&lease, &layer.chain_id)?.is_none() || self.use_blob(&lease, archive)?.is_none() {
+            return Ok(None);
+        }
+        let unpacked = self.unpack(&lease, self.open_blob(archive)?)?;
+        unpacked.expect(Some(&layer.diff_id))?;
+        unpacked.settle(|| self.roots(layer.parent.as_ref()))?;
+        Ok(Some(Copy { lease, unpacked, archive: archive.clone() }))
+    }
+
+    /// The first file of the layer that is not as in its archive, and why; none if all are.
+    pub(crate) fn differs(&self, layer: &Layer, copy: &Copy) -> Result<Option<String>, Error> {
+        let open = |path: PathBuf| Root::open(&path).map_err(Error::io("open", &path));
+        let (right, found) =
+            (open(copy.unpacked.files())?, open(self.layer_dir(&layer.chain_id).join("diff"))?);
+        let difference = first_difference(&right, &found).map_err(Error::io("compare", Path::new("diff")))?;
+        Ok(difference.map(|(path, what)| {
+            format!("{what} of /{} is not as in its archive {}", path.display(), copy.archive)
+        }))
+    }
+
+    /// Puts the copy in the layer's place.
+    pub(crate) fn restore(&self, layer: &Layer, copy: Copy) -> Result<(), Error> {
+        let (fresh, target) = (&copy.unpacked.directory, self.layer_dir(&layer.chain_id));
+        self.describe(fresh, layer)?;
+        rustix::fs::renameat_with(CWD, fresh, CWD, &target, RenameFlags::EXCHANGE)
+            .map_err(|error| Error::io("replace", &target)(error.into()))?;
+        sync_dir(&self.layers_dir())?;
+        // The damaged files go with it.
+        drop(copy.lease);
+        Ok(())
+    }
+}
+
+fn first_difference(right: &Root, found: &Root) -> io::Result<Option<(PathBuf, &'static str)>> {
+    let mut directories = vec![PathBuf::new()];
+    while let Some(directory) = directories.pop() {
+        let names = |root: &Root| -> io::Result<BTreeSet<OsString>> {
+            Ok(root.read_dir(&directory)?.into_iter().map(|entry| entry.name).collect())
+        };
+        let (wanted, here) = (names(right)?, names(found)?);
+        if let Some(name) = wanted.symmetric_difference(&here).next() {
+            return Ok(Some((directory.join(name), "the presence")));
+        }
+        for name in wanted {
+            let path = directory.join(name);
+            let stats = (right.lstat(&path)?, found.lstat(&path)?);
+            if let Some(what) = difference(right, found, &path, &stats)? {
+                return Ok(Some((path, what)));
+            }
+            if is_directory(&stats.0) {
+                directories.push(path);
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn difference(
+    right: &Root,
+    found: &Root,
+    path: &Path,
+    (a, b): &(Stat, Stat),
+) -> io::Result<Option<&'static str>> {
+    let kind = FileType::from_raw_mode(a.st_mode);
+    if (a.st_mode, a.st_rdev) != (b.st_mode, b.st_rdev) {
+        return Ok(Some("the kind or mode"));
+    }
+    if (a.st_uid, a.st_gid) != (b.st_uid, b.st_gid) {
+        return Ok(Some("the owner"));
+    }
+    if attributes(right, path)? != attributes(found, path)? {
+        return Ok(Some("an extended attribute"));
+    }
+    if kind == FileType::RegularFile && (a.st_size != b.st_size || !same_bytes(right, found, path)?) {
+        return Ok(Some("the content"));
+    }
+    if kind == FileType::Symlink && right.readlink(path)? != found.readlink(path)? {
+        return Ok(Some("the target"));
+    }
+    // That of a directory that no archive mentions, and of a mark, is when it was made.
+    let timeless = is_directory(a) || is_whiteout(a);
+    Ok((!timeless && !same_time(a, b)).then_some("the time"))
+}
+
+/// All but the label that a security module gives to a file by its place.
+fn attributes(root: &Root, path: &Path) -> io::Result<BTreeSet<(OsString, Option<Vec<u8>>)>> {
+    let mut all = BTreeSet::new();
+    for name in root.xattr_names(path)? {
+        if name != "security.selinux" {
+            let value = root.xattr(path, &name)?;
+            all.insert((name, value));
+        }
+    }
+    Ok(all)
+}
+
+fn same_bytes(right: &Root, found: &Root, path: &Path) -> io::Result<bool> {
+    let (mut right, mut found) = (right.open_file(path)?, found.open_file(path)?);
+    let (mut a, mut b) = (vec![0; BLOCK], vec![0; BLOCK]);
+    loop {
+        let length = right.read(&mut a)?;
+        if length == 0 {
+            return Ok(found.read(&mut b)? == 0);
+        }
+        match found.read_exact(&mut b[..length]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if a[..length] != b[..length] {
+            return Ok(false);
+        }
+    }
+}
