@@ -37,7 +37,7 @@ pub fn connect(globals: &Globals, surroundings: &Surroundings) -> Result<Link, E
         // A socket that nobody listens at is a daemon's that was killed.
         Err(_) => {}
     }
-    Ok(Link { connector: embedded(surroundings), files: Files::Shared })
+    Ok(Link { connector: embedded(globals, surroundings), files: Files::Shared })
 }
 
 /// The server that flags or environment name.
@@ -79,10 +79,12 @@ fn is_ours(socket: &Path) -> bool {
 }
 
 /// A server in this process; the engine is opened by the first request.
-fn embedded(surroundings: &Surroundings) -> Connector {
-    let config = surroundings.places.engine();
+fn embedded(globals: &Globals, surroundings: &Surroundings) -> Connector {
+    let starts = matches!(globals.args.as_slice(), [verb, ..] if verb == "run")
+        || matches!(globals.args.as_slice(), [noun, verb, ..] if noun == "container" && verb == "run");
+    let config = engine::Config { alone: true, starts, ..surroundings.places.engine() };
     let engine: Arc<OnceCell<Engine>> = Arc::default();
-    Connector::new("embedded", move || {
+    Connector::in_process(move || {
         let (config, engine) = (config.clone(), engine.clone());
         Box::pin(async move {
             let engine = engine.get_or_try_init(|| open(config)).await?;

@@ -8,19 +8,39 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::thread::JoinHandle;
 
 /// The calling thread's network namespace.
 pub fn current() -> Result<OwnedFd, Errno> {
     rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// A new, empty network namespace. `prepare` runs inside of it before it is handed out.
-pub fn create(prepare: impl FnOnce() -> Result<(), Errno> + Send) -> Result<OwnedFd, Errno> {
-    on_thread(|| {
+/// A namespace that is being made: the kernel takes its time.
+pub struct Coming<T> {
+    thread: JoinHandle<Result<(OwnedFd, T), Errno>>,
+}
+
+/// Begins to make a new, empty network namespace. `prepare` runs inside of it before it is handed out.
+pub fn begin<T: Send + 'static>(prepare: impl FnOnce() -> T + Send + 'static) -> Result<Coming<T>, Errno> {
+    let make = || {
         unshare()?;
-        prepare()?;
-        current()
-    })
+        let prepared = prepare();
+        Ok((current()?, prepared))
+    };
+    Ok(Coming { thread: thread().spawn(make).map_err(no_thread)? })
+}
+
+impl<T> Coming<T> {
+    /// The namespace, and what its preparation gave.
+    pub fn get(self) -> Result<(OwnedFd, T), Errno> {
+        joined(self.thread.join())
+    }
+}
+
+/// A new, empty network namespace. `prepare` runs inside of it before it is handed out.
+pub fn create(prepare: impl FnOnce() -> Result<(), Errno> + Send + 'static) -> Result<OwnedFd, Errno> {
+    let (namespace, prepared) = begin(prepare)?.get()?;
+    prepared.map(|()| namespace)
 }
 
 /// Runs `work` in the given network namespace: sockets that it opens and `/proc/sys/net` belong to it.
@@ -38,16 +58,19 @@ fn unshare() -> Result<(), Errno> {
 }
 
 fn on_thread<T: Send>(work: impl FnOnce() -> Result<T, Errno> + Send) -> Result<T, Errno> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns".into()).stack_size(256 * 1024);
-        let thread = thread
-            .spawn_scoped(scope, work)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
-        match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+    std::thread::scope(|scope| joined(thread().spawn_scoped(scope, work).map_err(no_thread)?.join()))
+}
+
+fn thread() -> std::thread::Builder {
+    std::thread::Builder::new().name("netns".into()).stack_size(256 * 1024)
+}
+
+fn no_thread(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)
+}
+
+fn joined<T>(outcome: std::thread::Result<Result<T, Errno>>) -> Result<T, Errno> {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]

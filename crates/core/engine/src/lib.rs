@@ -30,9 +30,13 @@ mod watch;
 pub use error::{Error, Kind, Result};
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use error::Context as _;
+use monitor::client::Spare;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The root of an engine that nobody told otherwise.
 pub const DEFAULT_ROOT: &str = "/var/lib/dhow";
@@ -52,6 +56,10 @@ pub struct Config {
     pub unpack: archive::Limits,
     /// Version text of the product, for `version` and `info`.
     pub version: String,
+    /// There is one command in this process and no other client: what is brief is done on its own thread.
+    pub alone: bool,
+    /// And that command starts the container that it makes: its monitor comes up meanwhile.
+    pub starts: bool,
 }
 
 impl Config {
@@ -64,6 +72,8 @@ impl Config {
             insecure_registries: Vec::new(),
             unpack: archive::Limits::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            alone: false,
+            starts: false,
         }
     }
 }
@@ -79,11 +89,16 @@ struct Inner {
     db: state::Db,
     store: store::Store,
     mark: String,
+    /// The monitor to be of the container with this id.
+    spare: Mutex<Option<(String, Spare)>>,
 }
 
 impl Engine {
     /// Opens the root (made when missing), migrates the database and makes the default networks known.
     pub async fn open(config: Config) -> Result<Engine> {
+        if config.alone {
+            return Engine::open_blocking(config);
+        }
         tokio::task::spawn_blocking(move || Engine::open_blocking(config)).await.system()?
     }
 
@@ -104,7 +119,7 @@ impl Engine {
         let db = state::Db::open_beside(config.root.join("state.db"), used).during("open the database")?;
         let store = store::Store::open_limited(&config.root, &db, config.unpack).during("open the store")?;
         let mark = ids::mark(&config.root);
-        let engine = Engine { inner: Arc::new(Inner { config, db, store, mark }) };
+        let engine = Engine { inner: Arc::new(Inner { config, db, store, mark, spare: Mutex::default() }) };
         networks::ensure_predefined(&engine)?;
         Ok(engine)
     }
@@ -122,6 +137,40 @@ impl Engine {
     /// What identities of this root end with.
     pub(crate) fn mark(&self) -> &str {
         &self.inner.mark
+    }
+
+    /// Has a monitor come up for a container that is being made, where it is known to be started next.
+    pub(crate) fn spawn_spare(&self, id: &str) {
+        if !self.config().starts {
+            return;
+        }
+        // Without one, the start spawns it, and tells what is wrong.
+        if let Ok(spare) = Spare::spawn(&self.config().exe, id) {
+            *self.inner.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.to_owned(), spare));
+        }
+    }
+
+    /// The monitor to be of this container, if it has one.
+    pub(crate) fn take_spare(&self, id: &str) -> Option<Spare> {
+        let mut spare = self.inner.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.take_if(|(of, _)| of == id).map(|(_, spare)| spare)
+    }
+
+    /// Reaps a monitor that this process has spawned when it ends; with a process that lives for one command, whoever adopts
+    /// orphans does.
+    pub(crate) fn reap(&self, mut monitor: Child) {
+        if self.config().alone {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            // Listened for before the first look: an end between the two is not missed.
+            let mut ends = signal(SignalKind::child()).ok()?;
+            while let Ok(None) = monitor.try_wait() {
+                ends.recv().await?;
+            }
+            Some(())
+        });
     }
 
     /// Whether an identity found in the kernel is this root's.
@@ -150,6 +199,16 @@ impl Engine {
             Ok(result) => result,
             Err(e) => Err(Error::system(format!("operation did not finish: {e}"))),
         }
+    }
+
+    /// As [`Engine::blocking`], for work of few milliseconds that waits for nobody but monitors. Where there is one command
+    /// in the process, nothing else wants its thread meanwhile: another one would cost more than it is good for.
+    pub(crate) async fn brief<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+    {
+        if self.config().alone { work(self) } else { self.blocking(work).await }
     }
 }
 

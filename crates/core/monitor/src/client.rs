@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -72,10 +72,12 @@ pub enum Error {
     Failed(#[from] Failure),
 }
 
-/// A greeted connection to a monitor. The monitor stays while it is open.
+/// A connection to a monitor. The monitor stays while it is open.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
+    /// Whether the greeting is still to come.
+    ungreeted: bool,
 }
 
 /// A wait that the monitor has noted.
@@ -119,29 +121,39 @@ pub fn is_alive(run_dir: &Path, id: &str) -> bool {
 /// The container's status as recorded, corrected if its monitor was killed; `None` if it never had a monitor.
 pub fn observe(container_dir: &Path, run_dir: &Path, id: &str) -> Result<Option<Observed>, StatusError> {
     let alive = is_alive(run_dir, id);
-    let Some(status) = Status::read(container_dir)? else { return Ok(None) };
+    let own_run_dir = place::directory(run_dir, id);
+    let Some(status) = Status::read(container_dir, &own_run_dir)? else { return Ok(None) };
     if alive || !status.state.is_live() {
         return Ok(Some(Observed { status, alive, lost: false }));
     }
     // The status may have been read before, and the lock tried after, a monitor began or ended; look once more.
     let alive = is_alive(run_dir, id);
-    let status = Status::read(container_dir)?.unwrap_or(status);
+    let status = Status::read(container_dir, &own_run_dir)?.unwrap_or(status);
     let lost = !alive && status.state.is_live() && !is_alive(run_dir, id);
     let status = if lost { status.lost() } else { status };
     Ok(Some(Observed { status, alive, lost }))
 }
 
-/// A connection to the container's monitor, which is spawned if there is none. Milliseconds; seconds only behind a
-/// monitor that is leaving.
-pub fn ensure(exe: &Path, launch: &Launch) -> Result<Connection, Error> {
+/// A connection to the container's monitor, which is the `spare` one or spawned if there is none, and then also the process
+/// to be reaped when it ends. Milliseconds; seconds only behind a monitor that is leaving.
+pub fn ensure(
+    exe: &Path,
+    launch: &Launch,
+    mut spare: Option<Spare>,
+) -> Result<(Connection, Option<Child>), Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(connection) = connect(&launch.run_dir, &launch.id)? {
-            return Ok(connection);
-        }
-        match spawn(exe, launch) {
+        // What has a spare one is new, and has no other.
+        let spawned = match spare.take() {
+            Some(spare) => spare.launch(launch),
+            None => match connect(&launch.run_dir, &launch.id)? {
+                Some(connection) => return Ok((connection, None)),
+                None => spawn(exe, launch),
+            },
+        };
+        match spawned {
             Err(Error::Failed(Failure { kind: FailureKind::Busy, .. })) => {}
-            result => return result,
+            result => return result.map(|(connection, process)| (connection, Some(process))),
         }
         if Instant::now() > deadline {
             return Err(Error::Stuck(launch.id.clone()));
@@ -152,52 +164,94 @@ pub fn ensure(exe: &Path, launch: &Launch) -> Result<Connection, Error> {
 
 /// A connection to the container's monitor, or `None` if it has none.
 pub fn connect(run_dir: &Path, id: &str) -> Result<Option<Connection>, Error> {
+    match dial(run_dir, id)? {
+        Some(stream) => greeted(stream),
+        None => Ok(None),
+    }
+}
+
+/// A connection to the monitor of a container that runs, as it seems, or `None` if it has none. Nothing is awaited: the
+/// greeting is read together with the first answer. A monitor that leaves instead of answering is [`FailureKind::NotRunning`].
+pub fn reach(run_dir: &Path, id: &str) -> Result<Option<Connection>, Error> {
+    Ok(dial(run_dir, id)?.map(|stream| Connection { stream, ungreeted: true }))
+}
+
+fn dial(run_dir: &Path, id: &str) -> Result<Option<UnixStream>, Error> {
     let path = place::directory(run_dir, id);
-    let stream = match place::connect(&path) {
-        Ok(stream) => stream,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(None);
-        }
-        Err(source) => return Err(Error::Connect { path, source }),
-    };
-    greeted(stream)
+    match place::connect(&path) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(source) => Err(Error::Connect { path, source }),
+    }
 }
 
 /// Starts a monitor and gives the first connection to it. Fails with [`FailureKind::Busy`] if there is one already.
-pub fn spawn(exe: &Path, launch: &Launch) -> Result<Connection, Error> {
-    let failed = |source| Error::Spawn { id: launch.id.clone(), source };
-    let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
-    // The container's processes are copies of the monitor until they execute their program: it runs from a mount that
-    // none of them can write to (CVE-2019-5736).
-    let program = sys::exe::readonly(exe).map_err(failed)?;
-    let path = program.as_ref().map_or_else(|| exe.to_owned(), sys::exe::path_of);
-    let mut child = Command::new(path)
-        .arg0(exe)
-        .arg("monitor")
-        .arg(&launch.id)
-        .current_dir("/")
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    let sent = protocol::write(&mut ours, launch);
-    // The child detaches by leaving a grandchild behind: nothing is left for us to reap later.
-    child.wait().map_err(failed)?;
-    sent?;
-    let closed = io::Error::other("the monitor ended before it was ready");
-    greeted(ours)?.ok_or_else(|| failed(closed))
+pub fn spawn(exe: &Path, launch: &Launch) -> Result<(Connection, Child), Error> {
+    Spare::spawn(exe, &launch.id)?.launch(launch)
+}
+
+/// The process of a monitor to be, which comes up while its container is being made and touches nothing until it is
+/// launched. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Spare {
+    stream: UnixStream,
+    process: Child,
+}
+
+impl Spare {
+    /// Starts the process. What it is a parent of is the caller's to reap.
+    pub fn spawn(exe: &Path, id: &str) -> Result<Spare, Error> {
+        let failed = |source| Error::Spawn { id: id.to_owned(), source };
+        let (stream, theirs) = UnixStream::pair().map_err(failed)?;
+        // The container's processes are copies of the monitor until they execute their program: it runs from a mount that
+        // none of them can write to (CVE-2019-5736).
+        let program = sys::exe::readonly(exe).map_err(failed)?;
+        let path = program.as_ref().map_or_else(|| exe.to_owned(), sys::exe::path_of);
+        let mut command = Command::new(path);
+        let process = sys::daemon::with_files_as_before(&mut command)
+            .arg0(exe)
+            .arg("monitor")
+            .arg(id)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        Ok(Spare { stream, process })
+    }
+
+    /// Tells the process whose monitor it is.
+    pub fn launch(mut self, launch: &Launch) -> Result<(Connection, Child), Error> {
+        let sent = protocol::write(&mut self.stream, launch);
+        let failed = match greeted(self.stream) {
+            Ok(Some(connection)) => return Ok((connection, self.process)),
+            Ok(None) => {
+                let source = io::Error::other("the monitor ended before it was ready");
+                sent.map_err(Error::from).and(Err(Error::Spawn { id: launch.id.clone(), source }))
+            }
+            Err(e) => Err(e),
+        };
+        // What has no connection ends.
+        let _ = self.process.wait();
+        failed
+    }
 }
 
 fn greeted(mut stream: UnixStream) -> Result<Option<Connection>, Error> {
+    let greeting = greeting(&mut stream)?;
+    Ok(greeting.map(|()| Connection { stream, ungreeted: false }))
+}
+
+/// Reads the greeting; `None` from a monitor that leaves.
+fn greeting(stream: &mut UnixStream) -> Result<Option<()>, Error> {
     stream.set_read_timeout(Some(GREETING)).map_err(FrameError::Io)?;
-    let reply = match protocol::read(&mut stream) {
+    let reply = match protocol::read(stream) {
         Err(FrameError::Closed) => return Ok(None),
         reply => reply?,
     };
     stream.set_read_timeout(None).map_err(FrameError::Io)?;
     match reply {
-        Reply::Hello { version } if version <= PROTOCOL_VERSION => Ok(Some(Connection { stream })),
+        Reply::Hello { version } if version <= PROTOCOL_VERSION => Ok(Some(())),
         Reply::Hello { version } => Err(Error::Version(version)),
         Reply::Failed(failure) => Err(failure.into()),
         other => Err(unexpected(&other)),
@@ -373,7 +427,12 @@ impl Connection {
     }
 
     fn call(&mut self, request: &Request) -> Result<Reply, Error> {
-        protocol::write(&mut self.stream, request)?;
+        let written = protocol::write(&mut self.stream, request);
+        if std::mem::take(&mut self.ungreeted) && greeting(&mut self.stream)?.is_none() {
+            let message = "container is not running".to_owned();
+            return Err(Failure { kind: FailureKind::NotRunning, message, exit_code: None }.into());
+        }
+        written?;
         self.receive()
     }
 

@@ -28,6 +28,7 @@
 //! <run_dir>/containers/<id>/monitor.lock   flock(2) held exclusively for the monitor's life: liveness
 //!                          monitor.sock    0600; only root or the monitor's own user may talk
 //!                          monitor.err     the monitor's and the cleanup's standard error
+//!                          status.json     how a container ended that is removed at its end; hides the other one
 //! ```
 //!
 //! A status that says `running` while the lock is free means that the monitor was killed. The container died with it

@@ -54,7 +54,7 @@ pub struct Launch {
 
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Run the container. Fails with [`FailureKind::AlreadyRunning`] if it runs, with [`FailureKind::Busy`] while the
     /// clean-up of its last run goes on.

@@ -2,10 +2,13 @@
 //!
 //! The file is replaced by rename, so a reader sees a whole document. It is versioned like [`crate::Config`]. Times are UTC
 //! with nanoseconds.
+//!
+//! How a container ended that is removed at its end is of no use after the machine's uptime: that status is in the container's
+//! run directory, and hides the other. Replacing a file on a disk costs more than a file in memory.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -186,9 +189,16 @@ pub enum StatusError {
 }
 
 impl Status {
-    /// Reads the status in a container's directory; `None` if it never had a monitor.
-    pub fn read(container_dir: &Path) -> Result<Option<Status>, StatusError> {
-        let path = container_dir.join(FILE);
+    /// Reads a container's status from its two directories; `None` if it never had a monitor.
+    pub fn read(container_dir: &Path, run_dir: &Path) -> Result<Option<Status>, StatusError> {
+        match Status::read_in(run_dir)? {
+            None => Status::read_in(container_dir),
+            status => Ok(status),
+        }
+    }
+
+    fn read_in(dir: &Path) -> Result<Option<Status>, StatusError> {
+        let path = dir.join(FILE);
         match std::fs::read(&path) {
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map(Some).map_err(|source| StatusError::Parse { path, source })
@@ -204,12 +214,29 @@ impl Status {
             .map_err(|source| StatusError::Write { path: container_dir.join(FILE), source })
     }
 
+    /// Replaces the status of a container that is removed at its end, and outlives no more than that.
+    pub fn write_fleeting(&self, container_dir: &Path, run_dir: &Path) -> Result<(), StatusError> {
+        let failed = |dir: &Path| {
+            let path = dir.join(FILE);
+            move |source| StatusError::Write { path, source }
+        };
+        if !self.state.is_live() {
+            return open(run_dir)
+                .and_then(|dir| self.put(dir.as_fd(), TEMPORARY, false))
+                .map_err(failed(run_dir));
+        }
+        // After a power failure it must be known that it ran: this one is on the disk.
+        open(container_dir)
+            .and_then(|dir| self.put(dir.as_fd(), TEMPORARY, false))
+            .map_err(failed(container_dir))?;
+        match std::fs::remove_file(run_dir.join(FILE)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(run_dir)(e)),
+            _ => Ok(()),
+        }
+    }
+
     fn replace(&self, container_dir: &Path, durable: bool) -> io::Result<()> {
-        let directory = rustix::fs::open(
-            container_dir,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let directory = open(container_dir)?;
         match self.put(directory.as_fd(), TEMPORARY, durable) {
             Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 // What little of it was written must not take the space of what is next.
@@ -258,6 +285,10 @@ impl Status {
     }
 }
 
+fn open(dir: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Takes disk space for one more status: how a container ended must not be lost because it has filled the disk.
 fn reserve(directory: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -283,13 +314,13 @@ mod tests {
         let ended = Status { state: State::Exited, exit_code: 3, ..Status::default() };
         let handle = File::open(dir.path()).unwrap();
         ended.put(handle.as_fd(), RESERVE, true).unwrap();
-        assert_eq!(Status::read(dir.path()).unwrap(), Some(ended));
+        assert_eq!(Status::read(dir.path(), dir.path()).unwrap(), Some(ended));
     }
 
     #[test]
     fn a_status_is_read_back_as_written() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Status::read(dir.path()).unwrap(), None);
+        assert_eq!(Status::read(dir.path(), dir.path()).unwrap(), None);
         let status = Status {
             state: State::Running,
             pid: 42,
@@ -298,7 +329,23 @@ mod tests {
             ..Status::default()
         };
         status.write(dir.path(), true).unwrap();
-        assert_eq!(Status::read(dir.path()).unwrap(), Some(status));
+        assert_eq!(Status::read(dir.path(), dir.path()).unwrap(), Some(status));
+    }
+
+    #[test]
+    fn the_end_of_who_is_removed_hides_its_run_until_the_next() {
+        let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let live = Status { state: State::Running, pid: 42, ..Status::default() };
+        let ended = Status { state: State::Exited, exit_code: 3, ..Status::default() };
+        for status in [&live, &ended, &live] {
+            status.write_fleeting(dir.path(), run.path()).unwrap();
+            assert_eq!(Status::read(dir.path(), run.path()).unwrap().as_ref(), Some(status));
+            assert_eq!(
+                Status::read_in(dir.path()).unwrap().as_ref(),
+                Some(&live),
+                "what a power failure leaves"
+            );
+        }
     }
 
     #[test]
@@ -312,6 +359,6 @@ mod tests {
     fn a_damaged_file_is_an_error_and_not_a_panic() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), b"{\"version\":1,\"sta").unwrap();
-        assert!(matches!(Status::read(dir.path()), Err(StatusError::Parse { .. })));
+        assert!(matches!(Status::read(dir.path(), dir.path()), Err(StatusError::Parse { .. })));
     }
 }

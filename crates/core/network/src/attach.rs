@@ -13,21 +13,35 @@ use std::path::Path;
 use sys::netlink::{Message, Socket};
 use sys::netns;
 
-/// A new network namespace for a container: loopback is up, and interfaces that come later neither get
+/// A network namespace for a container that is being made, see [`begin_namespace`].
+pub struct ComingNamespace(netns::Coming<Result<(), Error>>);
+
+/// Begins to make a network namespace for a container: loopback is up, and interfaces that come later neither get
 /// IPv6 addresses by themselves nor believe router advertisements (CVE-2020-13401). Who may not administer networks
 /// gets a namespace whose loopback is down: still a wall, which is all that a container without networks needs.
-pub fn create_namespace() -> Result<OwnedFd, Error> {
-    let mut loopback = Ok(());
-    let namespace = netns::create(|| {
-        loopback = raise_loopback();
-        Ok(())
-    });
-    let namespace = namespace.map_err(|source| Error::Namespace { attempt: "create", source })?;
-    match loopback {
-        Err(Error::Link { source, .. }) if source.refusal() == Some(Errno::PERM) => {}
-        outcome => outcome?,
+pub fn begin_namespace() -> Result<ComingNamespace, Error> {
+    netns::begin(raise_loopback).map(ComingNamespace).map_err(not_created)
+}
+
+impl ComingNamespace {
+    /// Awaits it.
+    pub fn get(self) -> Result<OwnedFd, Error> {
+        let (namespace, loopback) = self.0.get().map_err(not_created)?;
+        match loopback {
+            Err(Error::Link { source, .. }) if source.refusal() == Some(Errno::PERM) => {}
+            outcome => outcome?,
+        }
+        Ok(namespace)
     }
-    Ok(namespace)
+}
+
+/// A new network namespace for a container, as [`begin_namespace`] makes it.
+pub fn create_namespace() -> Result<OwnedFd, Error> {
+    begin_namespace()?.get()
+}
+
+fn not_created(source: Errno) -> Error {
+    Error::Namespace { attempt: "create", source }
 }
 
 fn raise_loopback() -> Result<(), Error> {

@@ -26,7 +26,9 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{attach, create_namespace, detach, publish, route_out, withdraw};
+pub use attach::{
+    ComingNamespace, attach, begin_namespace, create_namespace, detach, publish, route_out, withdraw,
+};
 pub use bridge::{bridge_name, ensure_network, port_name, remove_network};
 pub use error::Error;
 pub use firewall::{PublishedPort, published_ports, remove_tables};

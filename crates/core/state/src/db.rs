@@ -34,10 +34,17 @@ pub struct Db {
 
 struct Shared {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Pooled>>,
     /// Never closed: closing any descriptor of a file takes all locks of this process on it away (fcntl(2)), those that
     /// SQLite has for another connection, too.
     presence: OnceLock<ManuallyDrop<OwnedFd>>,
+}
+
+/// A connection that may have been used before.
+struct Pooled {
+    connection: Connection,
+    /// Whether the last change by it was durable; `None` before the first.
+    durable: Option<bool>,
 }
 
 /// How long a fact holds.
@@ -74,11 +81,11 @@ impl Db {
     pub fn open_beside(path: impl AsRef<Path>, used: bool) -> Result<Db, Error> {
         let path = path.as_ref().to_path_buf();
         let db = Db { shared: Arc::new(Shared { path, idle: Mutex::default(), presence: OnceLock::new() }) };
-        let mut connection = db.connect()?;
-        db.migrate(&mut connection, used)?;
+        let mut pooled = db.connect()?;
+        db.migrate(&mut pooled.connection, used)?;
         // Without it all goes well until the disk is full.
         let _ = db.reserve_log();
-        db.give_back(connection);
+        db.give_back(pooled);
         Ok(db)
     }
 
@@ -107,13 +114,13 @@ impl Db {
 
     /// Runs `work` on one consistent view.
     pub fn read<T, E: From<Error>>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        self.transact(TransactionBehavior::Deferred, true, work)
+        self.transact(TransactionBehavior::Deferred, None, work)
     }
 
     /// Runs `work` alone among all processes; when this returns Ok its changes survive a power failure, when
     /// it returns Err nothing was changed.
     pub fn write<T, E: From<Error>>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        self.transact(TransactionBehavior::Immediate, true, work)
+        self.transact(TransactionBehavior::Immediate, Some(true), work)
     }
 
     /// Like [`Db::write`], but a power failure may take the changes back (never in part): for facts that don't
@@ -122,7 +129,7 @@ impl Db {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.transact(TransactionBehavior::Immediate, false, work)
+        self.transact(TransactionBehavior::Immediate, Some(false), work)
     }
 
     /// [`Db::write`] or [`Db::write_fleeting`].
@@ -131,30 +138,30 @@ impl Db {
         life: Life,
         work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.transact(TransactionBehavior::Immediate, life == Life::Lasting, work)
+        self.transact(TransactionBehavior::Immediate, Some(life == Life::Lasting), work)
     }
 
     fn transact<T, E: From<Error>>(
         &self,
         behavior: TransactionBehavior,
-        durable: bool,
+        durable: Option<bool>,
         work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = self.connection()?;
-        let result = run(&mut connection, behavior, durable, work);
-        self.give_back(connection);
+        let mut pooled = self.pooled()?;
+        let result = run(&mut pooled, behavior, durable, work);
+        self.give_back(pooled);
         result
     }
 
-    fn connection(&self) -> Result<Connection, Error> {
+    fn pooled(&self) -> Result<Pooled, Error> {
         let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| self.connect(), Ok)
     }
 
-    fn give_back(&self, connection: Connection) {
+    fn give_back(&self, pooled: Pooled) {
         let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX && connection.is_autocommit() {
-            idle.push(connection);
+        if idle.len() < IDLE_MAX && pooled.connection.is_autocommit() {
+            idle.push(pooled);
         }
     }
 
@@ -162,20 +169,20 @@ impl Db {
         Error::Open { path: self.shared.path.clone(), source }
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
+    fn connect(&self) -> Result<Pooled, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.shared.path, flags)
             .map_err(|source| self.open_error(source))?;
         self.prepare(&connection).map_err(|source| self.open_error(source))?;
-        Ok(connection)
+        Ok(Pooled { connection, durable: None })
     }
 
     fn prepare(&self, connection: &Connection) -> rusqlite::Result<()> {
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(64);
-        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         // A process that ends needn't copy the log back: the next writer's threshold does. It saves a
         // synchronous write at the end of every command.
@@ -245,15 +252,19 @@ impl Db {
 }
 
 fn run<T, E: From<Error>>(
-    connection: &mut Connection,
+    pooled: &mut Pooled,
     behavior: TransactionBehavior,
-    durable: bool,
+    durable: Option<bool>,
     work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let begin = |source| Error::Sql { attempt: "begin transaction".to_owned(), source };
-    // NORMAL leaves out the synchronous write of the log at commit.
-    let level = if durable { "FULL" } else { "NORMAL" };
-    connection.pragma_update(None, "synchronous", level).map_err(begin)?;
+    let Pooled { connection, durable: before } = pooled;
+    if durable.is_some() && durable != *before {
+        // NORMAL leaves out the synchronous write of the log at commit.
+        let level = if durable == Some(true) { "FULL" } else { "NORMAL" };
+        connection.pragma_update(None, "synchronous", level).map_err(begin)?;
+        *before = durable;
+    }
     let sql = connection.transaction_with_behavior(behavior).map_err(begin)?;
     let tx = Tx { sql };
     let value = work(&tx)?;

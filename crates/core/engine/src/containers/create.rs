@@ -43,6 +43,8 @@ fn create_now(
         return Err(Error::invalid("config.Image is required: no image specified"));
     }
     validate::check_request(&config, &host)?;
+    let id = engine.new_id()?;
+    engine.spawn_spare(&id);
     let image = engine.store().resolve(&config.image, platform.as_ref())?;
     merge::merge(&mut config, &image.config.config);
     let machine = machine::facts();
@@ -51,7 +53,6 @@ fn create_now(
     if limits::are_asked(&host.resources) {
         warnings.extend(limits::discard(&mut host.resources, &runtime::cgroup::Controllers::available())?);
     }
-    let id = engine.new_id()?;
     let networks = wanted_networks(&mut config, &host, request.networking_config.unwrap_or_default())?;
     fill_config(&mut config, &host, &id)?;
 

@@ -21,12 +21,31 @@ use crate::{Engine, machine};
 /// Seconds between the stop signal and SIGKILL unless the container says otherwise.
 pub(crate) const STOP_TIMEOUT: i64 = 10;
 
-/// What the monitor runs, and the mount of its root file system.
-pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) -> Result<(Config, OwnedFd)> {
-    let document = &record.document;
-    let (asked, host) = (&document.config, &document.host_config);
+/// A container's root file system, ready to run on.
+pub(crate) struct Rootfs {
+    overlay: sys::mount::Overlay,
+    /// Its mount, in no mount namespace.
+    pub mounted: OwnedFd,
+    /// Who runs in it, by its own files.
+    user: Resolved,
+}
+
+/// Mounts the root file system detached, looks up the user in the container's files and makes its working directory.
+pub(crate) fn rootfs(engine: &Engine, record: &Record) -> Result<Rootfs> {
     let overlay = overlay(engine, record)?;
     let (user, mounted) = prepare_rootfs(record, &overlay)?;
+    Ok(Rootfs { overlay, mounted, user })
+}
+
+/// What the monitor runs.
+pub(crate) fn config(
+    engine: &Engine,
+    record: &Record,
+    connected: &Connected,
+    rootfs: &Rootfs,
+) -> Result<Config> {
+    let document = &record.document;
+    let (asked, host) = (&document.config, &document.host_config);
     let facts = machine::facts();
     check_sources(&document.mounts)?;
     let init = host.init.unwrap_or(false).then(|| engine.config().exe.clone());
@@ -37,7 +56,7 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
         config: asked,
         host,
         hostname: record.hostname(),
-        user: &user,
+        user: &rootfs.user,
         mounts: &document.mounts,
         etc: &engine.container_dir(&connected.names_of),
         init: init.as_deref(),
@@ -49,14 +68,14 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
         cgroup: &cgroup,
         machine: &facts.spec(),
     })?;
-    let config = Config {
+    Ok(Config {
         version: CONFIG_VERSION,
         id: record.id.clone(),
         name: record.name.clone(),
         image: record.image.clone(),
         labels: asked.labels.clone(),
         spec,
-        rootfs: runtime::Rootfs::Overlay(overlay),
+        rootfs: runtime::Rootfs::Overlay(rootfs.overlay.clone()),
         tty: asked.tty,
         open_stdin: asked.open_stdin,
         stdin_once: asked.stdin_once,
@@ -69,8 +88,7 @@ pub(crate) fn config(engine: &Engine, record: &Record, connected: &Connected) ->
         dns: connected.dns.clone(),
         events: Some(engine.events_path()),
         cleanup: cleanup(engine, &record.id),
-    };
-    Ok((config, mounted))
+    })
 }
 
 /// The container's layers with its own on top.
@@ -133,7 +151,6 @@ fn health(asked: &HealthConfig, shell: &[String]) -> Option<Health> {
     })
 }
 
-/// Mounts the root file system detached, looks up the user in the container's files and makes its working directory.
 fn prepare_rootfs(record: &Record, overlay: &sys::mount::Overlay) -> Result<(Resolved, OwnedFd)> {
     let root =
         overlay.mount().during("mount the container's root file system").map_err(|e| unfit(overlay, e))?;

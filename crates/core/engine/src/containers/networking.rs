@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use network::hosts::Entry;
 use network::names::ADDRESS;
 use network::resolv::Mode;
-use network::{Mac, ipam, ports as host_ports};
+use network::{ComingNamespace, Mac, ipam, ports as host_ports};
 
 use super::record::{self, Record};
 use super::{etc, ports};
@@ -36,8 +36,20 @@ pub(crate) struct Connected {
     pub names_of: String,
 }
 
-/// Brings up the network of a container that is about to start, and writes its `/etc` files.
-pub(crate) fn connect(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<Connected> {
+/// Begins to make the container's network namespace, if it gets one of its own.
+pub(crate) fn begin(record: &Record) -> Result<Option<ComingNamespace>> {
+    let mode = record.document.host_config.network_mode.as_str();
+    let own = mode != "host" && !mode.starts_with("container:");
+    own.then(network::begin_namespace).transpose().system()
+}
+
+/// Brings up the network of a container that is about to start, and writes its `/etc` files. `namespace` is from [`begin`].
+pub(crate) fn connect(
+    engine: &Engine,
+    record: &Record,
+    namespace: Option<ComingNamespace>,
+    undo: &mut Undo,
+) -> Result<Connected> {
     let mode = record.document.host_config.network_mode.as_str();
     let own = |network, namespace| Connected {
         network,
@@ -49,16 +61,16 @@ pub(crate) fn connect(engine: &Engine, record: &Record, undo: &mut Undo) -> Resu
     if let Some(other) = mode.strip_prefix("container:") {
         return join(engine, other);
     }
-    if mode == "host" {
+    let Some(namespace) = namespace else {
         write_names_of_host(engine, record)?;
         return Ok(own(spec::Network::Host, None));
-    }
+    };
     forget_endpoints(engine, &record.id)?;
     let planned = allocate(engine, record)?;
     let (engine_again, id) = (engine.clone(), record.id.clone());
     undo.push(move || disconnect_all(&engine_again, &id));
     let (planned, reserved) = publish(engine, record, planned)?;
-    let namespace = network::create_namespace().system()?;
+    let namespace = namespace.get().system()?;
     for (network, document) in &planned {
         attach(network, document, namespace.as_fd())?;
     }

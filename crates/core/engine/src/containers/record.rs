@@ -6,6 +6,7 @@
 //!                           status.json log log.1 …          the monitor's
 //! <run>/containers/<id>/    lock                             held for each change of a container that has no live monitor
 //!                           monitor.lock monitor.sock        the monitor's
+//!                           status.json                      also, at the end of a container that goes then
 //! ```
 //!
 //! Acting on a running container goes through its monitor; on a stopped one, through the engine under `lock`.

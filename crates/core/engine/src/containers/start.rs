@@ -116,12 +116,17 @@ fn run(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<(), Failed> 
         _ => privileges::Network::Connected,
     })?;
     let mut monitor = monitor(engine, &record.id)?;
-    let connected = networking::connect(engine, record, undo)
-        .map_err(|e| e.within("failed to set up container networking"))?;
-    let (config, mounted) = launch::config(engine, record, &connected)?;
-    let held: Vec<BorrowedFd<'_>> = connected.held.iter().map(AsFd::as_fd).collect();
+    let unconnected = |e: Error| e.within("failed to set up container networking");
+    let namespace = networking::begin(record).map_err(unconnected)?;
+    // The kernel makes the namespace meanwhile.
+    let rootfs = launch::rootfs(engine, record)?;
+    let connected = networking::connect(engine, record, namespace, undo).map_err(unconnected)?;
+    let config = launch::config(engine, record, &connected, &rootfs)?;
+    let mut held: Vec<BorrowedFd<'_>> = connected.held.iter().map(AsFd::as_fd).collect();
+    // While containers run commands come often, and each is spared reading the database's log. It goes without.
+    held.extend(engine.db().presence().ok());
     let namespace = connected.namespace.as_ref().map(OwnedFd::as_fd);
-    match monitor.start(&config, namespace, &held, Some(mounted.as_fd())) {
+    match monitor.start(&config, namespace, &held, Some(rootfs.mounted.as_fd())) {
         Ok(_) => Ok(()),
         Err(client::Error::Failed(Failure { kind: FailureKind::Busy, .. })) => Err(Failed::Busy),
         Err(client::Error::Failed(failure)) if failure.kind == FailureKind::Start => {
@@ -143,7 +148,11 @@ pub(crate) fn monitor(engine: &Engine, id: &str) -> Result<Connection> {
     record::make_private_dir(&engine.container_run_dir(id))?;
     let launch =
         Launch { id: id.to_owned(), container_dir: engine.container_dir(id), run_dir: config.run.clone() };
-    Ok(client::ensure(&config.exe, &launch)?)
+    let (connection, process) = client::ensure(&config.exe, &launch, engine.take_spare(id))?;
+    if let Some(process) = process {
+        engine.reap(process);
+    }
+    Ok(connection)
 }
 
 /// A connection to the monitor of a container that must be running; the error says so otherwise.

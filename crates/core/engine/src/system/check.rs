@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runtime::cgroup::Cgroup;
+use state::Life;
 
 pub use api::system::Finding;
 
@@ -169,11 +170,21 @@ impl<'e> Look<'e> {
                     });
                 }
                 Ok(_) => {}
-                Err(e) => {
-                    self.mend("container", &record.id, &format!("{e}: its last exit is not known"), |_| {
-                        monitor::Status::default().lost().write(&dir, true).during("write its status")
-                    })
-                }
+                Err(e) => self.mend(
+                    "container",
+                    &record.id,
+                    &format!("{e}: its last exit is not known"),
+                    |engine| {
+                        let lost = monitor::Status::default().lost();
+                        let written = match record.life() {
+                            Life::Lasting => lost.write(&dir, true),
+                            Life::Fleeting => {
+                                lost.write_fleeting(&dir, &engine.container_run_dir(&record.id))
+                            }
+                        };
+                        written.during("write its status")
+                    },
+                ),
             }
         }
         Ok(())

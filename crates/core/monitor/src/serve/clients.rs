@@ -44,9 +44,9 @@ impl Monitor {
     pub(super) fn welcome(&mut self, mut connection: Connection) -> io::Result<()> {
         let id = self.number();
         connection.queue_message(&Reply::Hello { version: PROTOCOL_VERSION });
-        connection.interest = EventFlags::IN | EventFlags::OUT;
-        self.poll.add(&connection, Token::Connection(id), connection.interest)?;
         if connection.flush().is_ok() {
+            connection.interest = connection.wanted_interest(false);
+            self.poll.add(&connection, Token::Connection(id), connection.interest)?;
             self.connections.insert(id, connection);
         }
         Ok(())

@@ -5,13 +5,24 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::Monitor;
-use crate::event;
+use crate::status::StatusError;
+use crate::{event, place};
 
 impl Monitor {
     /// Writes `status.json`. Without it the container still runs, so a failure is only noted.
     pub(super) fn record(&mut self, durable: bool) {
-        if let Err(e) = self.status.write(&self.launch.container_dir, durable) {
+        if let Err(e) = self.write_status(durable) {
             complain(&e);
+        }
+    }
+
+    pub(super) fn write_status(&self, durable: bool) -> Result<(), StatusError> {
+        let dir = &self.launch.container_dir;
+        match self.outlives_its_run() {
+            true => self.status.write(dir, durable),
+            false => {
+                self.status.write_fleeting(dir, &place::directory(&self.launch.run_dir, &self.launch.id))
+            }
         }
     }
 

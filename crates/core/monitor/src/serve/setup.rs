@@ -113,7 +113,9 @@ fn take_socket() -> io::Result<UnixStream> {
 }
 
 fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
-    sys::daemon::detach().map_err(call("detach from the spawner"))?;
+    // The spawner reaps this process, if it is still there: a parent that goes leaves it to whoever adopts orphans.
+    rustix::process::setsid().map_err(|e| call("leave the spawner's session")(e.into()))?;
+    rustix::process::chdir("/").map_err(|e| call("leave the spawner's directory")(e.into()))?;
     sys::signal::disregard(&DISREGARDED).map_err(call("disregard signals"))?;
     leave_cgroup();
     let launch: Launch = protocol::read(spawner)?;
@@ -121,7 +123,7 @@ fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
     let directory = make_directory(&path).map_err(|source| Error::Open { path: path.clone(), source })?;
     let lock = lock(&directory, &launch)?;
     redirect_errors(&directory).map_err(|source| Error::Open { path: path.join(place::ERRORS), source })?;
-    let status = Status::read(&launch.container_dir)?.unwrap_or_default();
+    let status = Status::read(&launch.container_dir, &path)?.unwrap_or_default();
     let status = if status.state.is_live() { bury(&status, &launch)? } else { status };
     match rustix::fs::unlinkat(&directory, place::SOCKET, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}

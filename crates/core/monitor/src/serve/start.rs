@@ -120,7 +120,7 @@ impl Monitor {
     pub(super) fn launch(&mut self) -> Result<Vec<String>, Error> {
         let result = self.launch_init().and_then(|warnings| {
             // A container that runs while its status says otherwise would be started or removed beside itself.
-            self.status.write(&self.launch.container_dir, false).map_err(Error::Record)?;
+            self.write_status(false).map_err(Error::Record)?;
             Ok(warnings)
         });
         match &result {

@@ -67,7 +67,7 @@ impl Fixture {
     }
 
     pub fn connect(&self) -> Connection {
-        client::ensure(Path::new(env!("CARGO_BIN_EXE_monitor-under-test")), &self.launch()).unwrap()
+        client::ensure(Path::new(env!("CARGO_BIN_EXE_monitor-under-test")), &self.launch(), None).unwrap().0
     }
 
     pub fn start(&self, config: &Config) -> Started {
@@ -135,7 +135,9 @@ impl Fixture {
     }
 
     pub fn status(&self) -> Status {
-        Status::read(&self.container_dir()).unwrap().unwrap_or_default()
+        Status::read(&self.container_dir(), &self.run_dir().join("containers").join(&self.id))
+            .unwrap()
+            .unwrap_or_default()
     }
 
     pub fn log(&self) -> String {
