@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["oci"]),
     ("dockerfile", &["oci"]),
     ("archive", &["sys"]),
-    ("state", &["oci", "api"]),
+    ("state", &["oci", "api", "sys"]),
     ("store", &["oci", "sys", "archive", "state"]),
     ("registry", &["oci"]),
     ("runtime", &["oci", "sys"]),

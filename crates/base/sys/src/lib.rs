@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod child;
 pub mod daemon;
 pub mod exe;
+pub mod lock;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
