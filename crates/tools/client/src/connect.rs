@@ -15,11 +15,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::error::{Error, Result};
 
-/// Makes a connection for each request, and tells where to.
+/// Makes connections, and tells where to.
 #[derive(Clone)]
 pub struct Connector {
     host: Arc<str>,
     dial: Arc<dyn Fn() -> BoxFuture<'static, io::Result<Stream>> + Send + Sync>,
+    in_process: bool,
 }
 
 impl Connector {
@@ -28,7 +29,16 @@ impl Connector {
     where
         F: Fn() -> BoxFuture<'static, io::Result<Stream>> + Send + Sync + 'static,
     {
-        Self { host: host.into(), dial: Arc::new(dial) }
+        Self { host: host.into(), dial: Arc::new(dial), in_process: false }
+    }
+
+    /// A connector to a server of this very program in this process: it speaks the newest version, and does not close a
+    /// connection while another request may come.
+    pub fn in_process<F>(dial: F) -> Self
+    where
+        F: Fn() -> BoxFuture<'static, io::Result<Stream>> + Send + Sync + 'static,
+    {
+        Self { in_process: true, ..Self::new("embedded", dial) }
     }
 
     /// A connector to a unix socket.
@@ -94,6 +104,11 @@ impl Connector {
     /// Where connections go to.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether the server is this process itself.
+    pub fn is_in_process(&self) -> bool {
+        self.in_process
     }
 
     /// A new connection.

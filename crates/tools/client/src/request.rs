@@ -1,10 +1,11 @@
-//! One request, one connection.
+//! One request, on a connection of its own or on one that waits.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +19,10 @@ use crate::stream::{Payload, document};
 const DOCUMENT_MAX: usize = 256 << 20;
 /// The longest error that we read.
 const ERROR_MAX: usize = 1 << 20;
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+/// The way to send requests on a connection.
+pub(crate) type Sender = SendRequest<Body>;
 
 /// A request under construction.
 pub(crate) struct Call {
@@ -78,21 +83,24 @@ impl Call {
 
     /// Sends, and reads the head of the answer; statuses of 400 and more are errors.
     pub(crate) async fn send(self, client: &Client) -> Result<Response<Incoming>> {
-        let response = self.send_any(client).await?;
-        if response.status().as_u16() < 400 { Ok(response) } else { Err(failure(response).await) }
+        Ok(self.exchange(client).await?.0)
     }
 
-    async fn send_any(self, client: &Client) -> Result<Response<Incoming>> {
+    async fn exchange(self, client: &Client) -> Result<(Response<Incoming>, Sender)> {
         let request = self.into_request(client).await?;
-        let stream = client.connector.dial().await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
-        // The connection's errors come out through the request; the task ends with the answer's body.
-        tokio::spawn(connection.with_upgrades());
-        sender.send_request(request).await.map_err(Error::Http)
+        let mut sender = match client.take_idle() {
+            Some(sender) => sender,
+            None => connect(client).await?,
+        };
+        // One that waited may have been closed.
+        if sender.ready().await.is_err() {
+            sender = connect(client).await?;
+        }
+        let response = sender.send_request(request).await.map_err(Error::Http)?;
+        if response.status().as_u16() < 400 { Ok((response, sender)) } else { Err(failure(response).await) }
     }
 
-    async fn into_request(self, client: &Client) -> Result<Request<UnsyncBoxBody<Bytes, std::io::Error>>> {
+    async fn into_request(self, client: &Client) -> Result<Request<Body>> {
         if let Some(noun) = nameless(&self.path) {
             return Err(Error::NoName(noun));
         }
@@ -118,15 +126,29 @@ impl Call {
 
     /// Sends and reads the document that comes back.
     pub(crate) async fn fetch<T: DeserializeOwned>(self, client: &Client) -> Result<T> {
-        let response = self.send(client).await?;
-        document(&whole(response.into_body(), DOCUMENT_MAX).await?)
+        document(&self.read(client).await?)
     }
 
     /// Sends and forgets the answer's body.
     pub(crate) async fn done(self, client: &Client) -> Result<()> {
-        let response = self.send(client).await?;
-        whole(response.into_body(), DOCUMENT_MAX).await.map(drop)
+        self.read(client).await.map(drop)
     }
+
+    async fn read(self, client: &Client) -> Result<Bytes> {
+        let (response, sender) = self.exchange(client).await?;
+        let body = whole(response.into_body(), DOCUMENT_MAX).await?;
+        client.keep(sender);
+        Ok(body)
+    }
+}
+
+async fn connect(client: &Client) -> Result<Sender> {
+    let stream = client.connector.dial().await?;
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
+    // The connection's errors come out through the request; the task ends with the answer's body.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
 }
 
 /// The noun of a path that lacks the name behind it: it would mean another request.

@@ -89,6 +89,33 @@ async fn the_version_is_agreed_once() {
 }
 
 #[tokio::test]
+async fn a_server_in_the_process_is_asked_again_on_the_same_connection() {
+    let dialled = Arc::new(Mutex::new(0));
+    let count = dialled.clone();
+    let client = Client::new(Connector::in_process(move || {
+        *count.lock().unwrap() += 1;
+        async move {
+            let (ours, mut theirs) = UnixStream::pair()?;
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                // The third request finds the connection closed.
+                for _ in 0..2 {
+                    let read = theirs.read(&mut buffer).await.unwrap();
+                    assert!(buffer[..read].starts_with(format!("GET /v{CURRENT}/").as_bytes()));
+                    theirs.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").await.unwrap();
+                }
+            });
+            Ok(Stream::Unix(ours))
+        }
+        .boxed()
+    }));
+    for _ in 0..4 {
+        containers::list(&client, &Default::default()).await.unwrap();
+    }
+    assert_eq!(*dialled.lock().unwrap(), 2);
+}
+
+#[tokio::test]
 async fn errors_keep_status_message_and_hint() {
     let script = Script::new(&[
         "HTTP/1.1 404 Not Found\r\nContent-Length: 38\r\n\r\n{\"message\":\"no such\",\"hint\":\"pull it\"}",
