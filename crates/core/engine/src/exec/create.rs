@@ -10,7 +10,7 @@ use sys::root::Root;
 
 use super::dir;
 use crate::containers::record::{self, Record};
-use crate::containers::{bind, launch, merge, start};
+use crate::containers::{bind, launch, merge};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, SecurityOptions, capabilities};
 use crate::{Engine, ids, machine};
@@ -19,9 +19,9 @@ use crate::{Engine, ids, machine};
 pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) -> Result<IdResponse> {
     let reference = reference.to_owned();
     engine
-        .blocking(move |engine| {
+        .brief(move |engine| {
             let record = record::find(engine, &reference)?;
-            let mut monitor = start::running(engine, &record)?;
+            let not_running = || Error::conflict(format!("container {} is not running", record.id));
             let status = record::observe(engine, &record.id)?.status;
             match status.state {
                 State::Paused => {
@@ -36,6 +36,7 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
                         record.id
                     )));
                 }
+                state if !state.is_live() => return Err(not_running()),
                 _ => {}
             }
             let id = ids::new()?;
@@ -54,6 +55,8 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
             };
             let file = dir(engine).join(&id);
             record::make_private_dir(&dir(engine))?;
+            let mut monitor =
+                monitor::client::reach(&engine.config().run, &record.id)?.ok_or_else(not_running)?;
             std::fs::write(&file, &record.id).during("write the exec's file")?;
             monitor.exec_create(create).map_err(|e| {
                 let _ = std::fs::remove_file(&file);

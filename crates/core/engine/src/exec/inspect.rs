@@ -10,8 +10,8 @@ use crate::error::Result;
 pub async fn inspect(engine: &Engine, id: &str) -> Result<Inspect> {
     let id = id.to_owned();
     engine
-        .blocking(move |engine| {
-            let (mut connection, record) = monitor(engine, &id)?;
+        .brief(move |engine| {
+            let (mut connection, container_id) = monitor(engine, &id)?;
             let state = connection.exec_inspect(&id)?;
             let mut args = state.create.process.args.into_iter();
             Ok(Inspect {
@@ -29,7 +29,7 @@ pub async fn inspect(engine: &Engine, id: &str) -> Result<Inspect> {
                 open_stderr: state.create.stderr,
                 open_stdout: state.create.stdout,
                 can_remove: false,
-                container_id: record.id,
+                container_id,
                 detach_keys: state.create.detach_keys.unwrap_or_default(),
                 pid: i64::from(state.pid),
             })

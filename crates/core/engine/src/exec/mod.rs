@@ -14,7 +14,7 @@ mod start;
 
 use std::path::PathBuf;
 
-use crate::containers::record::{self, Record};
+use crate::containers::record;
 use crate::error::{Context, Error, Kind, Result};
 use crate::{Engine, ids};
 
@@ -27,27 +27,26 @@ fn dir(engine: &Engine) -> PathBuf {
     engine.config().run.join("exec")
 }
 
-/// The container that an exec belongs to.
-fn container(engine: &Engine, id: &str) -> Result<Record> {
+/// A connection to the monitor that has the exec, and the container's id.
+fn monitor(engine: &Engine, id: &str) -> Result<(monitor::client::Connection, String)> {
     let missing = || Error::not_found(format!("No such exec instance: {id}"));
     // The id becomes a file name.
     if !ids::is_prefix(id) || id.len() != 64 {
         return Err(missing());
     }
     let container = match std::fs::read_to_string(dir(engine).join(id)) {
-        Ok(text) => text,
+        Ok(text) => text.trim().to_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
         Err(e) => return Err(e).during("read the exec's file"),
     };
-    record::get(engine, container.trim()).map_err(|e| if e.kind == Kind::NotFound { missing() } else { e })
-}
-
-/// A connection to the monitor that has the exec.
-fn monitor(engine: &Engine, id: &str) -> Result<(monitor::client::Connection, Record)> {
-    let record = container(engine, id)?;
-    let connection = monitor::client::connect(&engine.config().run, &record.id)?
-        .ok_or_else(|| Error::conflict(format!("container {} is not running", record.id)))?;
-    Ok((connection, record))
+    match monitor::client::reach(&engine.config().run, &container)? {
+        Some(connection) => Ok((connection, container)),
+        None => Err(match record::get(engine, &container) {
+            Err(e) if e.kind == Kind::NotFound => missing(),
+            Err(e) => e,
+            Ok(_) => Error::conflict(format!("container {container} is not running")),
+        }),
+    }
 }
 
 /// The ids of a container's execs.

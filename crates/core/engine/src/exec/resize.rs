@@ -7,5 +7,5 @@ use crate::error::Result;
 /// Tells the terminal its size in characters.
 pub async fn resize(engine: &Engine, id: &str, height: u16, width: u16) -> Result<()> {
     let id = id.to_owned();
-    engine.blocking(move |engine| Ok(monitor(engine, &id)?.0.exec_resize(&id, height, width)?)).await
+    engine.brief(move |engine| Ok(monitor(engine, &id)?.0.exec_resize(&id, height, width)?)).await
 }

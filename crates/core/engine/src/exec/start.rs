@@ -28,7 +28,7 @@ pub async fn start(engine: &Engine, id: &str, request: StartRequest) -> Result<S
     let id = id.to_owned();
     let tty = request.tty;
     let stream = engine
-        .blocking(move |engine| {
+        .brief(move |engine| {
             let (connection, _) = monitor(engine, &id)?;
             match connection.exec_attach(&id, size(&request), Some(tty)) {
                 Ok(stream) => Ok(stream),
@@ -48,7 +48,7 @@ pub async fn start(engine: &Engine, id: &str, request: StartRequest) -> Result<S
 pub async fn start_detached(engine: &Engine, id: &str, request: StartRequest) -> Result<()> {
     let id = id.to_owned();
     engine
-        .blocking(move |engine| {
+        .brief(move |engine| {
             let (mut connection, _) = monitor(engine, &id)?;
             connection.exec_detached(&id).map_err(failed)?;
             if let Some((height, width)) = size(&request) {
