@@ -31,6 +31,7 @@ pub use ast::Dockerfile;
 pub use error::{Error, Warning};
 pub use parse::{MAX_SIZE, MAX_STAGES, Options, decode, parse, parse_trigger};
 pub use span::{LineIndex, Span};
+pub use suggest::nearest;
 
 #[cfg(test)]
 mod tests;

@@ -21,9 +21,11 @@ pub(crate) fn parse(line: &mut Line<'_>) -> Result<From, Error> {
         }
     }
     if !well_formed(&words) {
-        return Err(line
-            .error("FROM requires either one or three arguments")
-            .help("write `FROM image` or `FROM image AS name`"));
+        let help = match all.iter().any(|word| word.text.starts_with('<')) {
+            true => "names in < > stand for your own: write `FROM image:tag AS name`",
+            false => "write `FROM image` or `FROM image AS name`",
+        };
+        return Err(line.error("FROM requires either one or three arguments").help(help));
     }
     let mut words = words.into_iter();
     let image = words.next().map(|p| line.word(p)).unwrap_or_default();

@@ -82,7 +82,7 @@ fn retries(flag: &Flag) -> Result<Option<u32>, Error> {
     match flag.value.text.parse::<i32>() {
         Ok(0) => Ok(None),
         Ok(n) if n > 0 => Ok(Some(n as u32)),
-        Ok(_) => Err(Error::new("--retries cannot be negative", span)),
+        Ok(n) => Err(Error::new(format!("--retries cannot be negative ({n})"), span)),
         Err(_) => Err(Error::new(format!("--retries: {:?} is not a number", flag.value.text), span)),
     }
 }
