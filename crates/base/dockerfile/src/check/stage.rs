@@ -290,7 +290,8 @@ fn expose(look: &mut Look<'_>, scope: &Scope, port: &Word, span: Span) {
 
 fn workdir(look: &mut Look<'_>, scope: &mut Scope, word: &Word, span: Span) {
     let expanded = scope.expand(look, &word.text, span);
-    if let Some(path) = expanded.filter(|path| !scope.workdir && !path.starts_with('/')) {
+    let is_relative = |path: &String| !path.starts_with('/') && path.get(1..2) != Some(":");
+    if let Some(path) = expanded.filter(|path| !scope.workdir && is_relative(path)) {
         let message =
             format!("Relative workdir {path:?} can have unexpected results if the base image changes");
         let help = Some(format!("write `WORKDIR /{path}`"));

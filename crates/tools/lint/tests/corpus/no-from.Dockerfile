@@ -1,0 +1,3 @@
+RUN true
+ARG X
+COPY a b
