@@ -12,6 +12,7 @@ pub mod format;
 pub mod globals;
 pub mod options;
 
+mod bake;
 mod build;
 mod container;
 mod help;

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::Arity::{self, AtLeast, AtMost, Between, Exactly};
-use crate::{build, container, image, lint, network, registry, system, volume};
+use crate::{bake, build, container, image, lint, network, registry, system, volume};
 
 /// What a command does: the exit code, or what went wrong.
 pub type Outcome = Result<u8, Error>;
@@ -57,7 +57,13 @@ pub const GROUPS: &[(&str, &str)] = &[
 #[rustfmt::skip]
 pub const VERBS: &[Verb] = &[
     verb!(["attach", "container attach"], container::attach, Exactly(1), "[OPTIONS] CONTAINER", "Connect this terminal to a running container"),
+    verb!(["bake", "buildx bake", "builder bake"], bake, AtLeast(0), "[OPTIONS] [TARGET...]", "Build what files describe, in HCL, JSON or compose"),
     verb!(["build", "image build", "builder build", "buildx build"], build::run, Exactly(1), "[OPTIONS] PATH | URL | -", "Make an image from a Dockerfile"),
+    verb!(["build history diff", "buildx history diff", "builder history diff"], build::history::diff, AtMost(2), "[OLD] [NEW]", "Compare two builds"),
+    verb!(["build history inspect", "buildx history inspect", "builder history inspect"], build::history::inspect, AtMost(1), "[OPTIONS] [BUILD]", "Show a build: each step, and why it ran"),
+    verb!(["build history logs", "buildx history logs", "builder history logs"], build::history::logs, AtMost(1), "[OPTIONS] [BUILD]", "Print what a build said"),
+    verb!(["build history ls", "buildx history ls", "builder history ls"], build::history::ls, Arity::None, "[OPTIONS]", "List builds"),
+    verb!(["build history rm", "buildx history rm", "builder history rm"], build::history::rm, AtLeast(0), "[OPTIONS] [BUILD...]", "Forget builds"),
     verb!(["builder prune", "buildx prune"], build::prune, Arity::None, "[OPTIONS]", "Empty the build cache"),
     verb!(["commit", "container commit"], container::commit, Between(1, 2), "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]", "Make an image of a container's changes"),
     verb!(["container inspect"], container::inspect, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Show all about containers"),
@@ -125,6 +131,11 @@ pub const VERBS: &[Verb] = &[
 /// The verb that a command line's first words name, and how many words that are.
 pub fn find(words: &[String]) -> Option<(&'static Verb, usize)> {
     let first = words.first()?;
+    if let Some(three) = words.get(..3).map(|three| three.join(" "))
+        && let Some(verb) = VERBS.iter().find(|verb| verb.names.contains(&three.as_str()))
+    {
+        return Some((verb, 3));
+    }
     if let Some(second) = words.get(1)
         && GROUPS.iter().any(|(group, _)| group == first)
     {

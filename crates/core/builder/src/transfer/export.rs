@@ -45,7 +45,11 @@ pub(crate) fn send(used: &Used<'_>, target: &CacheTarget, progress: &Progress<'_
 }
 
 /// The records whose layers are the result's, for the inside of its configuration.
-pub(crate) fn inline(env: &Env, keys: &BTreeSet<Digest>, result: Option<&ChainId>) -> Result<Document, Error> {
+pub(crate) fn inline(
+    env: &Env,
+    keys: &BTreeSet<Digest>,
+    result: Option<&ChainId>,
+) -> Result<Document, Error> {
     let wanted = prefixes(env, result.into_iter())?;
     let mut document = Document { entries: entries(env, keys, Some(&wanted))?, ..Document::default() };
     document.entries.iter_mut().for_each(|entry| entry.record.clear());
@@ -96,7 +100,8 @@ fn prefixes<'c>(env: &Env, chains: impl Iterator<Item = &'c ChainId>) -> Result<
     let mut all = BTreeSet::new();
     for chain in chains {
         let layers = env.store.chain(Some(chain));
-        let layers = layers.map_err(|e| Error::Store { attempt: "find layers of the result", source: e.into() })?;
+        let layers =
+            layers.map_err(|e| Error::Store { attempt: "find layers of the result", source: e.into() })?;
         all.extend(layers.into_iter().map(|layer| layer.chain_id));
     }
     Ok(all)
@@ -132,7 +137,9 @@ fn entries(
 /// The archives that base images came as.
 fn known(used: &Used<'_>) -> BTreeMap<Digest, Descriptor> {
     let images = used.lowered.iter().flat_map(|(_, images)| images.iter());
-    images.flat_map(|i| i.config.rootfs.diff_ids.iter().cloned().zip(i.manifest.layers.iter().cloned())).collect()
+    images
+        .flat_map(|i| i.config.rootfs.diff_ids.iter().cloned().zip(i.manifest.layers.iter().cloned()))
+        .collect()
 }
 
 fn layer(

@@ -132,15 +132,24 @@ fn mount(
         return Ok(());
     }
     let scratch = lease.scratch();
-    let private = |path: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let private =
+        |path: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(&scratch)?;
     private(&env.cache_mounts)?;
     let stream = archive::decompress(blob(descriptor)?)?;
-    let options = archive::Options { devices: false, limits: env.store.limits(), ..archive::Options::plain() };
+    let options =
+        archive::Options { devices: false, limits: env.store.limits(), ..archive::Options::plain() };
     archive::unpack(lease.guard(stream), &Root::open(&scratch)?, &options)?;
     match std::fs::rename(&scratch, &target) {
         // Another build made it meanwhile.
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        Err(e)
+            if matches!(
+                e.kind(),
+                std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Ok(())
+        }
         other => Ok(other?),
     }
 }

@@ -14,10 +14,10 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use api::build::{BuildOptions, BuildRecord, BuildStepRecord};
+use api::build::{BuildEvent, BuildOptions, BuildRecord};
 use builder::{Built, Event};
 
-use super::ContextSource;
+use super::{ContextSource, document};
 use crate::containers::record::make_private_dir;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::{self, Lock};
@@ -40,8 +40,6 @@ pub(super) struct Recorder {
     log: Option<BufWriter<File>>,
     logged: u64,
     begun: Instant,
-    /// Where each step of the build is in the record, by its number.
-    steps: Vec<u64>,
     _lock: Option<Lock>,
 }
 
@@ -68,7 +66,6 @@ impl Recorder {
             log: None,
             logged: 0,
             begun: Instant::now(),
-            steps: Vec::new(),
             _lock: None,
         };
         // On a full disk builds that are cached still work.
@@ -96,7 +93,8 @@ impl Recorder {
     }
 
     pub fn event(&mut self, event: &Event) {
-        self.note(event);
+        let event = document(event.clone());
+        self.record.note(&event);
         let Some(log) = &mut self.log else { return };
         let Ok(mut line) = serde_json::to_vec(&(self.begun.elapsed().as_millis() as u64, event)) else {
             return;
@@ -105,55 +103,6 @@ impl Recorder {
         self.logged += line.len() as u64;
         if self.logged > LOG_MAX || log.write_all(&line).is_err() {
             self.log = None;
-        }
-    }
-
-    fn note(&mut self, event: &Event) {
-        let Self { record, steps, .. } = self;
-        let step = |id: &u64| steps.iter().position(|other| other == id);
-        match event {
-            Event::StepStarted { id, name, stage, instruction } => {
-                steps.push(*id);
-                record.steps.push(BuildStepRecord {
-                    name: name.clone(),
-                    stage: stage.clone(),
-                    instruction: instruction.clone(),
-                    ..BuildStepRecord::default()
-                });
-            }
-            Event::StepCached { id } => {
-                if let Some(at) = step(id) {
-                    record.steps[at].status = "CACHED".to_owned();
-                }
-            }
-            Event::StepMissed { id, reasons } => {
-                if let Some(at) = step(id) {
-                    record.steps[at].reasons.clone_from(reasons);
-                }
-            }
-            Event::StepDone { id, millis } => {
-                if let Some(at) = step(id) {
-                    record.steps[at].status = "DONE".to_owned();
-                    record.steps[at].millis = *millis;
-                }
-            }
-            Event::StepError { id, message } => {
-                if let Some(at) = step(id) {
-                    record.steps[at].status = "ERROR".to_owned();
-                    record.steps[at].reasons.push(message.clone());
-                }
-            }
-            Event::StageSkipped { stage } => {
-                steps.push(u64::MAX);
-                record.steps.push(BuildStepRecord {
-                    name: format!("[{stage}]"),
-                    stage: stage.clone(),
-                    status: "SKIPPED".to_owned(),
-                    reasons: vec!["nothing that is built needs this stage".to_owned()],
-                    ..BuildStepRecord::default()
-                });
-            }
-            Event::StepLog { .. } | Event::Warning { .. } => {}
         }
     }
 
@@ -256,7 +205,7 @@ pub async fn inspect(engine: &Engine, name: String) -> Result<BuildRecord> {
 }
 
 /// What happened, with milliseconds since the beginning.
-pub async fn logs(engine: &Engine, name: String) -> Result<Vec<(u64, Event)>> {
+pub async fn logs(engine: &Engine, name: String) -> Result<Vec<(u64, BuildEvent)>> {
     engine
         .blocking(move |engine| {
             let record = find(engine, &name)?;

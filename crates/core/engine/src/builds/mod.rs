@@ -10,6 +10,7 @@
 mod build;
 mod cache;
 mod caches;
+mod event;
 mod export;
 mod fetch;
 pub mod history;
@@ -20,6 +21,7 @@ mod under_way;
 pub use build::{ContextSource, build, is_remote};
 pub use cache::prune;
 pub(crate) use cache::records as cache_records;
+pub use event::document;
 pub use export::details;
 pub(crate) use network::is_alive;
 pub use under_way::are_under_way;

@@ -47,7 +47,9 @@ fn mode(fields: &[&str]) -> Result<Option<&'static str>, Error> {
             "mode=max" => mode = Some("max"),
             "false" | "disabled=true" => return Ok(None),
             "version=v1" | "inline-only=false" => {}
-            other => return Err(Error::new(format!("provenance: {} is not supported", template::quote(other)))),
+            other => {
+                return Err(Error::new(format!("provenance: {} is not supported", template::quote(other))));
+            }
         }
     }
     Ok(mode)
@@ -77,7 +79,9 @@ mod tests {
     fn spellings() {
         let read = |provenance: Option<&str>, sbom: Option<&str>, attest: &[&str]| {
             let attest: Vec<String> = attest.iter().map(|text| (*text).to_owned()).collect();
-            Attestations::read(provenance, sbom, &attest).map(|a| (a.provenance, a.sbom)).map_err(|e| e.message)
+            Attestations::read(provenance, sbom, &attest)
+                .map(|a| (a.provenance, a.sbom))
+                .map_err(|e| e.message)
         };
         assert_eq!(read(None, None, &[]), Ok((None, false)));
         assert_eq!(read(Some("true"), Some("true"), &[]), Ok((Some("min"), true)));

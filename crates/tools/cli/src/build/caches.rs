@@ -34,15 +34,19 @@ fn read(cli: &Cli, spec: &str, path: &str) -> Result<Attributes, Error> {
     }
     let mut attributes = Attributes::new();
     for field in &fields {
-        let (key, value) =
-            field.split_once('=').ok_or_else(|| Error::new(format!("invalid value {field}, expected key=value")))?;
+        let (key, value) = field
+            .split_once('=')
+            .ok_or_else(|| Error::new(format!("invalid value {field}, expected key=value")))?;
         attributes.insert(key.trim().to_lowercase(), value.to_owned());
     }
     match attributes.get("type").map(String::as_str) {
         None => return Err(Error::new(format!("type required form> {}", template::quote(spec)))),
         Some("local" | "registry") => {}
         Some(other) => {
-            return Err(Error::new(format!("unknown cache type {}: local, registry or inline", template::quote(other))));
+            return Err(Error::new(format!(
+                "unknown cache type {}: local, registry or inline",
+                template::quote(other)
+            )));
         }
     }
     if let Some(directory) = attributes.get_mut(path) {

@@ -144,8 +144,11 @@ impl Delivery<'_> {
             let told = |aux: &Value| {
                 if let Some(digest) = aux["Digest"].as_str() {
                     let media_type = aux["MediaType"].as_str().unwrap_or_default().to_owned();
-                    last =
-                        Pushed { digest: digest.to_owned(), size: aux["Size"].as_u64().unwrap_or(0), media_type };
+                    last = Pushed {
+                        digest: digest.to_owned(),
+                        size: aux["Size"].as_u64().unwrap_or(0),
+                        media_type,
+                    };
                 }
             };
             crate::progress::messages::show(messages, &mut *sink, terminal, told).await?;
@@ -161,11 +164,8 @@ async fn unpack(tar: ByteStream, dest: &Path) -> Result<(), Error> {
     let work = move || {
         let root = Root::open(&dest).map_err(|error| Error::file("open", &dest, &error))?;
         let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let options = archive::Options {
-            owner: Some((user, group)),
-            devices: user == 0,
-            ..archive::Options::plain()
-        };
+        let options =
+            archive::Options { owner: Some((user, group)), devices: user == 0, ..archive::Options::plain() };
         let mut reader = std::io::BufReader::with_capacity(256 << 10, reader);
         archive::unpack(&mut reader, &root, &options).map_err(|error| Error::new(chain(&error)))?;
         // The stream's end tells whether the server came to an end too.

@@ -6,7 +6,12 @@ use serde_json::{Map, Value, json};
 use super::deliver::Pushed;
 
 /// What a build tells programs.
-pub fn document(id: &str, names: &[String], details: Option<&BuildDetails>, pushed: Option<&Pushed>) -> Value {
+pub fn document(
+    id: &str,
+    names: &[String],
+    details: Option<&BuildDetails>,
+    pushed: Option<&Pushed>,
+) -> Value {
     let mut all = Map::new();
     let Some(details) = details else {
         all.insert("containerimage.config.digest".into(), id.into());

@@ -135,7 +135,8 @@ impl Output {
             "store" if self.kind == Kind::Image && boolean(key, value)? => {}
             "compression" if image => self.export.compression = Some(value.to_owned()),
             "compression-level" if image => {
-                let level = value.parse().map_err(|_| Error::new(format!("invalid compression-level {value}")))?;
+                let level =
+                    value.parse().map_err(|_| Error::new(format!("invalid compression-level {value}")))?;
                 self.export.level = Some(level);
             }
             "force-compression" if image => self.export.force = boolean(key, value)?,
@@ -225,11 +226,9 @@ mod tests {
         let image = parsed("type=image,\"name=a,b:1\",push=true,compression=zstd,oci-mediatypes=false");
         assert_eq!(image.names, ["a", "b:1"]);
         assert!(image.push && image.export.docker_media_types);
-        let notes = parsed("type=image,annotation.k=v,annotation-index.a.b=c,annotation-manifest[linux/amd64].x=y");
-        assert_eq!(
-            notes.export.annotations,
-            ["manifest:k=v", "index:a.b=c", "manifest[linux/amd64]:x=y"]
-        );
+        let notes =
+            parsed("type=image,annotation.k=v,annotation-index.a.b=c,annotation-manifest[linux/amd64].x=y");
+        assert_eq!(notes.export.annotations, ["manifest:k=v", "index:a.b=c", "manifest[linux/amd64]:x=y"]);
     }
 
     #[test]

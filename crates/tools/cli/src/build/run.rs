@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use api::build::{
-    BuildDetails, BuildEvent, BuildExtras, BuildOptions, BuildResult, ExportOptions, NATIVE_PROGRESS_ID,
+    BuildDetails, BuildEvent, BuildExtras, BuildOptions, BuildRecord, BuildResult, ExportOptions, NATIVE_PROGRESS_ID,
 };
 use api::containers::Ulimit;
 use client::JsonLines;
@@ -12,10 +12,11 @@ use oci::Reference;
 use super::attest::Attestations;
 use super::call::{Asked, Call};
 use super::deliver::{Delivery, Pushed};
+use super::history::inspect::steps;
 use super::output::{self, Kind, Output};
 use super::ssh::Agents;
 use super::{caches, metadata, secrets};
-use super::source::{is_remote, source};
+use super::source::{is_remote, source, with_text};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::integer;
@@ -84,6 +85,9 @@ pub struct Args {
     /// Accepted for old scripts; images are not signed
     #[arg(long, default_value_t = true, hide = true)]
     disable_content_trust: bool,
+    /// Say at the end of each step why it ran, or that it was not needed
+    #[arg(long)]
+    explain: bool,
     /// Name of the Dockerfile; - reads it from standard input
     #[arg(short, long)]
     file: Option<String>,
@@ -172,25 +176,37 @@ pub struct Args {
     #[arg(long, value_name = "ulimit", value_parser = ulimit::parse)]
     ulimit: Vec<Ulimit>,
     args: Vec<String>,
+    /// The Dockerfile's text, where a bake file has it.
+    #[arg(skip)]
+    pub inline: Option<String>,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let context = args.args[0].clone();
+    Ok(serve(cli, &args, &context).await?.0)
+}
+
+/// Builds, or does what is asked for instead: its exit code, and what became of the build.
+pub async fn serve(cli: &Cli, args: &Args, context: &str) -> Result<(u8, Option<Finished>), Error> {
     if let Some(call) = Call::choose(args.call.as_deref(), args.check)? {
         let build_args = args.build_arg.iter().filter_map(|text| match text.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => cli.variable(text).map(|value| (text.clone(), value)),
         });
         let asked = Asked {
-            context: &context,
+            context,
             file: args.file.as_deref(),
             target: args.target.as_deref(),
             build_args: build_args.collect(),
             platform: args.platform.first().map(String::as_str),
         };
-        return call.run(cli, asked).await;
+        if args.inline.is_some() {
+            return Err(Error::new("only a Dockerfile in a file can be checked"));
+        }
+        return Ok((call.run(cli, asked).await?, None));
     }
-    perform(cli, &args, &context).await.map(|_| 0)
+    let finished = perform(cli, args, context).await?;
+    Ok((0, Some(finished)))
 }
 
 /// What is known of a finished build.
@@ -200,7 +216,7 @@ pub struct Finished {
 }
 
 /// Builds, and hands the result out.
-pub async fn perform(cli: &Cli, args: &Args, context: &str) -> Result<Finished, Error> {
+async fn perform(cli: &Cli, args: &Args, context: &str) -> Result<Finished, Error> {
     refuse(args)?;
     let shown = Shown::choose(cli, args)?;
     let outputs = outputs(args)?;
@@ -210,12 +226,15 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str) -> Result<Finished, 
     options.tags = if keeps { names.clone() } else { Vec::new() };
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
-    let source = source(cli, context, args.file.as_deref())?;
+    let source = match &args.inline {
+        Some(text) => with_text(cli, context, text)?,
+        None => source(cli, context, args.file.as_deref())?,
+    };
     let payload = source.payload(cli, &mut options).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
     let messages = interruptible(answer).await?;
-    let result = show(cli, messages, shown).await?;
+    let result = show(cli, messages, shown, args.explain).await?;
     drop(agents);
     let result = result.ok_or_else(|| Error::new("server ended the build without an image"))?;
     let pushed = deliver(cli, &outputs, &names, &result, shown == Shown::Quiet, keeps).await?;
@@ -434,14 +453,19 @@ async fn show(
     cli: &Cli,
     messages: JsonLines<api::JsonMessage>,
     shown: Shown,
+    explain: bool,
 ) -> Result<Option<BuildResult>, Error> {
-    let mut screen = Screen { shown, picture: Picture::default(), begun: Instant::now(), drawn: 0 };
+    let told = BuildRecord::default();
+    let mut screen = Screen { shown, picture: Picture::default(), told, begun: Instant::now(), drawn: 0 };
     let result = interruptible(follow(cli, messages, &mut screen)).await;
     let result = result.map_err(|error| match error.message.is_empty() {
         true => screen.cancel(error),
         false => error,
     });
     screen.finish()?;
+    if explain {
+        std::io::stderr().write_all(steps(&screen.told).as_bytes())?;
+    }
     result.map_err(|error| match shown {
         Shown::Classic | Shown::Quiet => error,
         _ => Error { message: headed(&error.message), ..error },
@@ -510,6 +534,8 @@ async fn follow(
 struct Screen {
     shown: Shown,
     picture: Picture,
+    /// How the steps stand, and why.
+    told: BuildRecord,
     begun: Instant,
     /// Lines of the picture that stand on the terminal.
     drawn: usize,
@@ -527,6 +553,7 @@ impl Screen {
     }
 
     fn event(&mut self, event: &BuildEvent) -> Result<(), Error> {
+        self.told.note(event);
         let now = self.begun.elapsed();
         let mut out = std::io::stderr().lock();
         match self.shown {

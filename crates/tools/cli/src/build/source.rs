@@ -88,6 +88,19 @@ pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Er
     dockerfile_of(cli, path, file)
 }
 
+/// A context with a Dockerfile that is no file.
+pub fn with_text(cli: &Cli, context: &str, text: &str) -> Result<Source, Error> {
+    let inline = Some(inline("Dockerfile", text.as_bytes().to_vec())?);
+    let path = absolute(context, &cli.host.directory);
+    if is_remote(context) && !path.exists() {
+        return Ok(Source::Remote { address: context.to_owned(), dockerfile: String::new(), inline });
+    }
+    let path = path.canonicalize().map_err(|_| {
+        Error::new(format!("unable to prepare context: path {} not found", template::quote(context)))
+    })?;
+    Ok(Source::Directory { path, dockerfile: None, own: None, inline })
+}
+
 /// Whether a context is an address, as Docker decides it.
 pub fn is_remote(context: &str) -> bool {
     let scp = context.split_once('@').is_some_and(|(user, rest)| {

@@ -69,14 +69,21 @@ impl Agents {
 
     /// An agent that holds these keys; its socket.
     fn start(&mut self, keys: &[PathBuf]) -> Result<PathBuf, Error> {
-        let directory = std::env::temp_dir().join(format!("dhow-ssh-{}-{}", std::process::id(), self.own.len()));
+        let directory =
+            std::env::temp_dir().join(format!("dhow-ssh-{}-{}", std::process::id(), self.own.len()));
         let fail = |error: std::io::Error| Error::file("mkdir", &directory, &error);
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&directory).map_err(fail)?;
         let socket = directory.join("agent");
         let mut command = Command::new("ssh-agent");
-        command.arg("-D").arg("-a").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("-D")
+            .arg("-a")
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = command.spawn().map_err(|error| {
             let _ = std::fs::remove_dir(&directory);
             Error::new(format!("start ssh-agent for keys of --ssh: {error} (is openssh-client installed?)"))
