@@ -255,6 +255,8 @@ document! {
 document! {
     /// One step of a build.
     pub struct BuildStepRecord {
+        /// Its number in the build; 0 for what is none.
+        pub number: u64,
         pub name: String,
         #[serde(skip_serializing_if = "zero")]
         pub stage: String,
@@ -270,8 +272,57 @@ document! {
     }
 }
 
+impl BuildRecord {
+    /// Takes an event in.
+    pub fn note(&mut self, event: &BuildEvent) {
+        match event {
+            BuildEvent::StepStarted { id, name, stage, instruction } => self.steps.push(BuildStepRecord {
+                number: *id,
+                name: name.clone(),
+                stage: stage.clone(),
+                instruction: instruction.clone(),
+                ..BuildStepRecord::default()
+            }),
+            BuildEvent::StepCached { id } => {
+                if let Some(step) = self.step(*id) {
+                    step.status = "CACHED".to_owned();
+                }
+            }
+            BuildEvent::StepMissed { id, reasons } => {
+                if let Some(step) = self.step(*id) {
+                    step.reasons.clone_from(reasons);
+                }
+            }
+            BuildEvent::StepDone { id, millis } => {
+                if let Some(step) = self.step(*id) {
+                    step.status = "DONE".to_owned();
+                    step.millis = *millis;
+                }
+            }
+            BuildEvent::StepError { id, message } => {
+                if let Some(step) = self.step(*id) {
+                    step.status = "ERROR".to_owned();
+                    step.reasons.push(message.clone());
+                }
+            }
+            BuildEvent::StageSkipped { stage } => self.steps.push(BuildStepRecord {
+                name: format!("[{stage}]"),
+                stage: stage.clone(),
+                status: "SKIPPED".to_owned(),
+                reasons: vec!["nothing that is built needs this stage".to_owned()],
+                ..BuildStepRecord::default()
+            }),
+            BuildEvent::StepLog { .. } | BuildEvent::Warning { .. } => {}
+        }
+    }
+
+    fn step(&mut self, number: u64) -> Option<&mut BuildStepRecord> {
+        self.steps.iter_mut().rev().find(|step| step.number == number)
+    }
+}
+
 document! {
-    /// A line of `GET /build/history/{id}/logs`.
+    /// A line of `GET /build/history/logs`.
     pub struct BuildLogLine {
         /// Since the build began.
         pub millis: u64,

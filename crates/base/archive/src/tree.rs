@@ -163,7 +163,8 @@ impl<W: Write> Walk<'_, W> {
                 }
                 describe(&mut entry, &stat);
                 entry.size = stat.st_size as u64;
-                let (xattrs, _) = attributes(file.as_fd()).map_err(Error::entry("read attributes of", path))?;
+                let (xattrs, _) =
+                    attributes(file.as_fd()).map_err(Error::entry("read attributes of", path))?;
                 entry.xattrs = xattrs;
                 self.bytes += entry.size;
                 return self.packer.append_file(&entry, file);

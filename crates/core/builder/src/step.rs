@@ -120,7 +120,8 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
 /// Whether no record has the shape of this operation, so that there is none of it whatever it reads; nor is one wanted.
 fn is_new(session: &Session<'_>, op: &Op, parent: Option<&ChainId>) -> Result<bool, Error> {
     let shape = Record::new(op, parent, BTreeMap::new()).shape();
-    Ok(op.no_cache || session.imports.is_empty() && !session.env.db.read(|tx| cache::has_shape(tx, &shape))?)
+    Ok(op.no_cache
+        || session.imports.is_empty() && !session.env.db.read(|tx| cache::has_shape(tx, &shape))?)
 }
 
 /// A copy that has to be made in any case: what it reads is digested meanwhile.

@@ -7,6 +7,7 @@ use http::Method;
 
 use crate::answer::Result;
 use crate::call::Call;
+use crate::build::history;
 use crate::{build, containers, exec, images, networks, swarm, system, volumes};
 
 /// A row of the table.
@@ -100,6 +101,10 @@ pub static TABLE: &[Route] = table! {
 
     POST   - "/build"                        build::build;
     POST   ! "/build/prune"                  build::prune;
+    GET    - "/build/history"                history::list;
+    GET    - "/build/history/json"           history::inspect;
+    GET    - "/build/history/logs"           history::logs;
+    DELETE ! "/build/history"                history::remove;
     POST   - "/build/cancel"                 build::cancel;
     POST   - "/session"                      build::buildkit;
     POST   - "/grpc"                         build::buildkit;

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use api::JsonMessage;
 use api::auth::{self, AuthConfig};
-use api::build::{BuildExtras, BuildOptions, CachePruneOptions, CachePruneReport, EXTRAS_HEADER};
+use api::build::{
+    BuildExtras, BuildLogLine, BuildOptions, BuildRecord, CachePruneOptions, CachePruneReport, EXTRAS_HEADER,
+};
 use api::common::REGISTRY_CONFIG_HEADER;
+use http::Method;
 use serde::Serialize;
 
 use crate::Client;
 use crate::error::{Error, Result};
 use crate::query::Query;
-use crate::request::post;
+use crate::request::{call, get, post};
 use crate::stream::{JsonLines, Payload};
 
 /// Builds an image from a context in tar form; with `options.context_dir` or `options.remote` the payload is
@@ -82,4 +85,24 @@ pub async fn prune(client: &Client, options: &CachePruneOptions) -> Result<Cache
         .number("min-free-space", options.min_free_space)
         .text("filters", &options.filters.to_json());
     post("/build/prune").query(query).fetch(client).await
+}
+
+/// What is known of earlier builds, the newest first.
+pub async fn history(client: &Client) -> Result<Vec<BuildRecord>> {
+    get("/build/history").fetch(client).await
+}
+
+/// One build: an id or the beginning of one, `^1` for the one before the newest, nothing for the newest.
+pub async fn inspect(client: &Client, name: &str) -> Result<BuildRecord> {
+    get("/build/history/json").query(Query::new().text("id", name)).fetch(client).await
+}
+
+/// What happened in it.
+pub async fn logs(client: &Client, name: &str) -> Result<Vec<BuildLogLine>> {
+    get("/build/history/logs").query(Query::new().text("id", name)).fetch(client).await
+}
+
+/// Forgets a build, or with no name all that have ended.
+pub async fn forget(client: &Client, name: &str) -> Result<Vec<String>> {
+    call(Method::DELETE, "/build/history").query(Query::new().text("id", name)).fetch(client).await
 }

@@ -60,14 +60,8 @@ impl Recorder {
             ..BuildRecord::default()
         };
         let directory = directory(engine).join(&record.id);
-        let mut recorder = Self {
-            record,
-            directory,
-            log: None,
-            logged: 0,
-            begun: Instant::now(),
-            _lock: None,
-        };
+        let mut recorder =
+            Self { record, directory, log: None, logged: 0, begun: Instant::now(), _lock: None };
         // On a full disk builds that are cached still work.
         let _ = recorder.open(engine);
         Ok(recorder)

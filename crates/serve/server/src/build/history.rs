@@ -4,7 +4,6 @@ use api::build::BuildLogLine;
 use engine::builds::history;
 
 use crate::answer::{self, Result};
-use crate::build::event;
 use crate::call::Call;
 
 pub async fn list(call: Call) -> Result {
@@ -12,16 +11,16 @@ pub async fn list(call: Call) -> Result {
 }
 
 pub async fn inspect(call: Call) -> Result {
-    answer::ok(&history::inspect(&call.engine, call.query.text("id")).await?)
+    answer::ok(&history::inspect(&call.engine, call.query.text("id").to_owned()).await?)
 }
 
 pub async fn logs(call: Call) -> Result {
-    let lines = history::logs(&call.engine, call.query.text("id")).await?;
-    let line = |(millis, event)| BuildLogLine { millis, event: Some(event::document(event)) };
+    let lines = history::logs(&call.engine, call.query.text("id").to_owned()).await?;
+    let line = |(millis, event)| BuildLogLine { millis, event: Some(event) };
     answer::ok(&lines.into_iter().map(line).collect::<Vec<_>>())
 }
 
 /// Without `id` all that have ended.
 pub async fn remove(call: Call) -> Result {
-    answer::ok(&history::remove(&call.engine, call.query.text("id")).await?)
+    answer::ok(&history::remove(&call.engine, call.query.text("id").to_owned()).await?)
 }

@@ -1,7 +1,6 @@
 //! Builds: the classic `POST /build` with a tar context, or a directory that client and server share.
 
 mod classic;
-mod event;
 pub mod history;
 mod options;
 
@@ -47,13 +46,13 @@ pub async fn build(call: Call) -> Result {
 /// How events are shown to this client.
 fn encoder(options: &BuildOptions) -> Box<dyn FnMut(Event) -> Vec<JsonMessage> + Send> {
     if options.native_progress {
-        return Box::new(|event| vec![native(&event::document(event))]);
+        return Box::new(|event| vec![native(&builds::document(event))]);
     }
     if options.quiet {
         return Box::new(|_| Vec::new());
     }
     let mut classic = Classic::default();
-    Box::new(move |event| classic.text(event::document(event)))
+    Box::new(move |event| classic.text(builds::document(event)))
 }
 
 fn native(event: &BuildEvent) -> JsonMessage {

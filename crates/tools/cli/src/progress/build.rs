@@ -90,7 +90,7 @@ impl Picture {
                 out.push_str(&format!("#{id} ERROR: {message}\n"));
                 self.end(&mut out);
             }
-            BuildEvent::Warning { .. } => drop(self.take(event, now)),
+            BuildEvent::StageSkipped { .. } | BuildEvent::Warning { .. } => drop(self.take(event, now)),
         }
         out
     }
@@ -130,7 +130,7 @@ impl Picture {
                 self.steps.insert(*id, step);
             }
             BuildEvent::StepCached { id } => self.settle(*id, State::Cached, Duration::ZERO),
-            BuildEvent::StepMissed { .. } => {}
+            BuildEvent::StepMissed { .. } | BuildEvent::StageSkipped { .. } => {}
             BuildEvent::StepLog { id, text, .. } => return self.log(*id, text, now),
             BuildEvent::StepDone { id, millis } => {
                 let rest = self.rest(*id, now);

@@ -1,0 +1,123 @@
+use std::fmt::Write as _;
+
+use api::build::BuildRecord;
+
+use crate::context::Cli;
+use crate::error::Error;
+use crate::system::inspect::pretty;
+use crate::verbs::Outcome;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// "pretty" or "json"
+    #[arg(long, default_value = "pretty")]
+    format: String,
+    args: Vec<String>,
+}
+
+pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    let name = args.args.first().map_or("", String::as_str);
+    let record = client::builds::inspect(cli.client()?, name).await?;
+    match args.format.as_str() {
+        "pretty" => cli.print(&text(&record))?,
+        "json" => {
+            let document = serde_json::to_value(&record).map_err(|error| Error::new(error.to_string()))?;
+            cli.println(&pretty(&document)?)?;
+        }
+        other => return Err(Error::new(format!("unsupported format {other}: \"pretty\" or \"json\""))),
+    }
+    Ok(0)
+}
+
+fn text(record: &BuildRecord) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "{:15} {value}", format!("{name}:"));
+        }
+    };
+    line("Build", &record.id);
+    line("Name", &record.name);
+    line("Status", &record.status);
+    line("Started", &record.started_at);
+    line("Duration", &super::took(record));
+    line("Tags", &record.tags.join(", "));
+    line("Target", &record.target);
+    line("Platform", &record.platform);
+    line("Image", &record.image);
+    if record.no_cache {
+        line("Cache", "switched off");
+    }
+    for (name, value) in &record.build_args {
+        line("Build argument", &format!("{name}={value}"));
+    }
+    for (name, value) in &record.labels {
+        line("Label", &format!("{name}={value}"));
+    }
+    text.push_str("\nSteps:\n");
+    text.push_str(&steps(record));
+    if !record.error.is_empty() {
+        let _ = write!(text, "\nError:\n{}\n", record.error);
+    }
+    text
+}
+
+/// Every step with how it stands and why.
+pub fn steps(record: &BuildRecord) -> String {
+    let mut text = String::new();
+    for step in &record.steps {
+        let (word, took) = match step.status.as_str() {
+            "DONE" if step.instruction.is_empty() => ("DONE", super::seconds(step.millis as i64)),
+            "DONE" => ("MISS", super::seconds(step.millis as i64)),
+            "" => ("STOPPED", String::new()),
+            other => (other, String::new()),
+        };
+        let name = step.name.lines().next().unwrap_or_default();
+        let _ = writeln!(text, "  {word:8} {took:>7} {name}");
+        for reason in &step.reasons {
+            let _ = writeln!(text, "  {:16}   {reason}", "");
+        }
+        if word == "MISS" && step.reasons.is_empty() {
+            let _ = writeln!(text, "  {:16}   it has not run here before", "");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::build::BuildStepRecord;
+
+    #[test]
+    fn each_step_says_why() {
+        let step = |name: &str, instruction: &str, status: &str, reasons: &[&str]| BuildStepRecord {
+            name: name.into(),
+            instruction: instruction.into(),
+            status: status.into(),
+            reasons: reasons.iter().map(ToString::to_string).collect(),
+            millis: 1234,
+            ..BuildStepRecord::default()
+        };
+        let record = BuildRecord {
+            steps: vec![
+                step("[internal] load .dockerignore", "", "DONE", &[]),
+                step("[1/3] FROM base", "FROM base", "CACHED", &[]),
+                step("[2/3] COPY . .", "COPY . .", "DONE", &["file /a changed"]),
+                step("[3/3] RUN make", "RUN make", "DONE", &[]),
+                step("[test]", "", "SKIPPED", &["nothing that is built needs this stage"]),
+            ],
+            ..BuildRecord::default()
+        };
+        let wanted = "  DONE        1.2s [internal] load .dockerignore
+  CACHED           [1/3] FROM base
+  MISS        1.2s [2/3] COPY . .
+                     file /a changed
+  MISS        1.2s [3/3] RUN make
+                     it has not run here before
+  SKIPPED          [test]
+                     nothing that is built needs this stage
+";
+        assert_eq!(steps(&record), wanted);
+    }
+}
