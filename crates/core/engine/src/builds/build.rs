@@ -31,6 +31,9 @@ use crate::{Engine, containers, events, images, networks, pipe, spec};
 /// How often a download looks whether its build was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
+/// What contexts that are layouts begin with.
+const LAYOUT: &str = "oci-layout://";
+
 /// Where a build's files come from.
 pub enum ContextSource {
     /// The body of the request: a tar archive, compressed or not.
@@ -51,7 +54,14 @@ pub async fn build(
     credentials: BTreeMap<String, AuthConfig>,
     progress: Sender<Event>,
 ) -> Result<Built> {
-    let request = request(&options)?;
+    let mut request = request(&options)?;
+    for (name, value) in &options.extras.contexts {
+        if let Some(address) = value.strip_prefix(LAYOUT) {
+            let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+            let manifest = super::layout::load(engine, address, &platform).await?;
+            request.named_contexts.insert(name.clone(), NamedContext::Image(manifest.to_string()));
+        }
+    }
     let mut recorder = Recorder::begin(engine, &options, &context)?;
     let files = match context {
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
@@ -246,7 +256,7 @@ fn named_contexts(extras: &BuildExtras) -> Result<BTreeMap<String, NamedContext>
         };
         Ok((name.clone(), context))
     };
-    extras.contexts.iter().map(context).collect()
+    extras.contexts.iter().filter(|(_, value)| !value.starts_with(LAYOUT)).map(context).collect()
 }
 
 /// Whether a context lies elsewhere: in a repository or on a web server.

@@ -15,7 +15,9 @@ mod export;
 mod fetch;
 pub mod history;
 pub(crate) mod leftovers;
+mod layout;
 mod network;
+mod shell;
 mod under_way;
 
 pub use build::{ContextSource, build, is_remote};
@@ -24,6 +26,7 @@ pub(crate) use cache::records as cache_records;
 pub use event::document;
 pub use export::details;
 pub(crate) use network::is_alive;
+pub use shell::shell;
 pub use under_way::are_under_way;
 
 pub use builder::{Built, Event, Stream};

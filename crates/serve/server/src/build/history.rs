@@ -24,3 +24,8 @@ pub async fn logs(call: Call) -> Result {
 pub async fn remove(call: Call) -> Result {
     answer::ok(&history::remove(&call.engine, call.query.text("id").to_owned()).await?)
 }
+
+/// Makes an image of what the failed step `id` left.
+pub async fn shell(call: Call) -> Result {
+    answer::ok(&engine::builds::shell(&call.engine, call.query.text("id").to_owned()).await?)
+}

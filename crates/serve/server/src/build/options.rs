@@ -64,7 +64,9 @@ fn check(call: &Call, options: &BuildOptions) -> Result<()> {
         )));
     }
     let named = || options.extras.contexts.values().map(String::as_str);
-    let local = named().chain([options.remote.as_str()]).filter_map(|source| source.strip_prefix("file://"));
+    let local = named().chain([options.remote.as_str()]).filter_map(|source| {
+        source.strip_prefix("file://").or_else(|| source.strip_prefix("oci-layout://"))
+    });
     let named = named().filter(|source| source.starts_with('/'));
     let agents = options.extras.ssh.values().map(String::as_str);
     let caches = options.extras.caches_from.iter().chain(&options.extras.caches_to);

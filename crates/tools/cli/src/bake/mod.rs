@@ -203,12 +203,15 @@ fn list(
 async fn build_all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
     let mut images: BTreeMap<&str, String> = BTreeMap::new();
     let mut metadata = Map::new();
+    // Images that only other targets take files from; they go when all is built.
+    let mut lent: Vec<String> = Vec::new();
     for name in plan.order()? {
         let Some(target) = plan.targets.get(name) else { continue };
         if args.progress.as_deref() != Some("quiet") {
             cli.complain(&format!("==> {name}"));
         }
-        let (build, context) = arguments(cli, args, target, &images)?;
+        let lends = plan.lends(name) && target.contains_key("output");
+        let (build, context) = arguments(cli, args, target, &images, lends)?;
         let (code, finished) = build::run::serve(cli, &build, &context).await?;
         if code != 0 {
             return Ok(code);
@@ -217,7 +220,12 @@ async fn build_all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
         if let Some(id) = finished.metadata["containerimage.config.digest"].as_str() {
             images.insert(name, id.to_owned());
         }
+        let manifest = finished.metadata["containerimage.digest"].as_str();
+        lent.extend(manifest.filter(|_| lends).map(str::to_owned));
         metadata.insert(name.to_owned(), finished.metadata);
+    }
+    if !lent.is_empty() {
+        client::images::discard(cli.client()?, &lent).await?;
     }
     if let Some(path) = &args.metadata_file {
         let text = pretty(&Value::Object(metadata))?;
@@ -233,9 +241,11 @@ fn arguments(
     args: &Args,
     target: &Target,
     images: &BTreeMap<&str, String>,
+    keep: bool,
 ) -> Result<(build::run::Args, String), Error> {
     let mut words = vec!["build".to_owned()];
     words.extend(target::flags(target));
+    words.extend(keep.then(|| "--load".to_owned()));
     words.extend(args.allow.iter().map(|allowed| format!("--allow={allowed}")));
     let more = [
         ("builder", &args.builder),

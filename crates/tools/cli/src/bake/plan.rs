@@ -194,6 +194,11 @@ impl Plan {
         all.into()
     }
 
+    /// Whether another target takes files from this one.
+    pub fn lends(&self, name: &str) -> bool {
+        self.targets.values().any(|target| needs(target).iter().any(|other| other == name))
+    }
+
     /// The targets, each after those that it takes files from.
     pub fn order(&self) -> Result<Vec<&str>, Error> {
         let mut order = Vec::new();

@@ -11,5 +11,6 @@ mod output;
 pub mod prune;
 pub mod run;
 mod secrets;
+pub mod shell;
 mod source;
 mod ssh;

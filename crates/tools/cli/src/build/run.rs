@@ -46,7 +46,7 @@ pub struct Args {
     /// Set a build argument; a name alone hands on your own variable
     #[arg(long)]
     build_arg: Vec<String>,
-    /// Another source of files, as name=directory, name=docker-image://reference or name=URL
+    /// Another source of files, as name=directory, docker-image://reference, oci-layout://directory or a URL
     #[arg(long)]
     build_context: Vec<String>,
     /// Builder to use; there is one, "default"
@@ -411,9 +411,11 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
         let (name, source) = spec
             .split_once('=')
             .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
-        let source = match source.contains("://") || is_remote(source) {
-            true => source.to_owned(),
-            false => absolute(source, &cli.host.directory).display().to_string(),
+        let full = |path: &str| absolute(path, &cli.host.directory).display().to_string();
+        let source = match source.strip_prefix("oci-layout://") {
+            Some(layout) => format!("oci-layout://{}", full(layout)),
+            None if source.contains("://") || is_remote(source) => source.to_owned(),
+            None => full(source),
         };
         contexts.insert(name.to_owned(), source);
     }

@@ -38,7 +38,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
                 "Ref": record.id,
                 "Name": record.name,
                 "Status": String::from_utf8_lossy(&status).into_owned(),
-                "CreatedAt": format!("{} ago", time::ago(now, begun)),
+                "CreatedAt": time::ago(now, begun),
                 "Duration": super::took(record),
                 "Cached": format!("{cached}/{}", record.steps.len()),
                 "Tags": record.tags.join(","),

@@ -1,0 +1,54 @@
+use crate::context::Cli;
+use crate::error::Error;
+use crate::flags::{self, Parsed, Shape};
+use crate::verbs::{self, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[arg(trailing_var_arg = true)]
+    args: Vec<String>,
+}
+
+/// Runs a shell, or the command given, where a step failed: its files, variables, user, directory, mounts and network.
+pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    let (id, command) = args.args.split_first().ok_or_else(|| Error::new("which failed step?"))?;
+    let ready = client::builds::shell(cli.client()?, id).await?;
+    for missing in &ready.missing {
+        eprintln(&format!("not here: {missing}"));
+    }
+    let mut words: Vec<String> = ["run", "--rm", "--interactive", "--entrypoint="].map(str::to_owned).to_vec();
+    if cli.stdin_is_terminal() && cli.stdout_is_terminal() {
+        words.push("--tty".to_owned());
+    }
+    if ready.privileged {
+        words.push("--privileged".to_owned());
+    }
+    words.extend(["--network".to_owned(), ready.network.clone()]);
+    words.extend(ready.mounts.iter().flat_map(|mount| ["--mount".to_owned(), mount.clone()]));
+    words.push(ready.image.clone());
+    match command {
+        [] => words.push(ready.shell.clone()),
+        command => words.extend_from_slice(command),
+    }
+    let ended = container(cli, &words).await;
+    let removed = client::images::remove(cli.client()?, &ready.image, true, false).await;
+    let code = ended?;
+    removed?;
+    Ok(code)
+}
+
+/// The command line `run …` in this process.
+async fn container(cli: &Cli, words: &[String]) -> Outcome {
+    let (verb, used) = verbs::find(words).ok_or_else(|| Error::new("there is no run"))?;
+    let shape = Shape { path: "docker run".to_owned(), usage: verb.usage, arity: verb.arity };
+    match flags::parse((verb.command)(), &shape, &words[used..])? {
+        Parsed::Matches(matches) => (verb.run)(cli, matches).await,
+        Parsed::Help => Ok(0),
+    }
+}
+
+fn eprintln(line: &str) {
+    use std::io::Write as _;
+    // Where nobody reads it, it is not missed.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
