@@ -117,7 +117,11 @@ impl From<store::Error> for Error {
             store::Error::Reference(_) | store::Error::Ambiguous(_) => Kind::InvalidParameter,
             _ => Kind::System,
         };
-        Error::new(kind, chain(&error))
+        let text = chain(&error);
+        match crate::privileges::for_files(&error) {
+            Some(missing) => Error::new(kind, format!("{text}: {missing}")),
+            None => Error::new(kind, text),
+        }
     }
 }
 

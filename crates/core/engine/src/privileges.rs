@@ -3,6 +3,7 @@
 
 use std::sync::Once;
 
+use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use crate::error::{Error, Kind, Result};
@@ -54,10 +55,39 @@ pub(crate) fn for_container(network: Network) -> Result<()> {
     Ok(())
 }
 
+/// What is missing when a file of an image could not be made for want of rights, and how to get it.
+pub(crate) fn for_files(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(archive::Error::Entry { source, .. }) = error.downcast_ref() {
+            let errno = Errno::from_io_error(source)?;
+            return match errno {
+                Errno::PERM | Errno::ACCESS => Some(
+                    "images keep the owners of their files, which only root may give away: run this as root, or name the \
+                     socket of a daemon that runs as root with DOCKER_HOST",
+                ),
+                Errno::INVAL if !is_outermost() => Some(
+                    "its owner has no number in this user namespace: run this as the machine's own root, or give the \
+                     namespace all numbers of /etc/subuid and /etc/subgid (unshare --map-root-user --map-auto)",
+                ),
+                _ => None,
+            };
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Whether user and group numbers are the machine's.
+fn is_outermost() -> bool {
+    const ALL: &str = "0 0 4294967295";
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().collect::<Vec<_>>().join(" ") == ALL
+}
+
 /// `error` of a container that did not start, with what the kernel does not say: in a user namespace the capabilities are
 /// all there, and worth nothing for what belongs to the machine.
 pub(crate) fn explained(error: Error) -> Error {
-    const ALL: &str = "0 0 4294967295";
     if error.kind == Kind::System && error.message.contains("operation not permitted") && is_filtered() {
         return Error::system(format!(
             "{}: a seccomp filter is on this process: inside of a container, give that one --privileged or \
@@ -65,9 +95,7 @@ pub(crate) fn explained(error: Error) -> Error {
             error.message
         ));
     }
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let outermost = map.split_whitespace().collect::<Vec<_>>().join(" ") == ALL;
-    if outermost || error.kind != Kind::System {
+    if is_outermost() || error.kind != Kind::System {
         return error;
     }
     Error::system(format!(

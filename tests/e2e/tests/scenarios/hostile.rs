@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use testkit::{Host, Mode, Output, Terminal, eventually};
@@ -478,14 +479,15 @@ fn a_daemon_with_few_descriptors_takes_more() {
     command
         .args(["daemon", "--host", &socket])
         .envs(host.command().get_envs().filter_map(|(k, v)| Some((k, v?))));
-    let mut daemon = command.spawn().unwrap();
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let daemon = Killed(command.spawn().unwrap());
     let path = host.home().join("few.sock");
     eventually("the daemon listens", || UnixStream::connect(&path).is_ok());
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.0.id())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
     assert_eq!(numbers[0], numbers[1], "{files}");
-    let exe = std::fs::read_link(format!("/proc/{}/exe", daemon.id())).unwrap();
+    let exe = std::fs::read_link(format!("/proc/{}/exe", daemon.0.id())).unwrap();
     assert_eq!(
         exe,
         Path::new("/"),
@@ -497,6 +499,14 @@ fn a_daemon_with_few_descriptors_takes_more() {
     typed("build -q -t built build");
     assert_eq!(typed("run --rm --network none built"), "512");
     drop(open);
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+}
+
+/// A process that ends with the test, however that ends.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -131,8 +131,11 @@ fn settings_of_the_kernel_that_are_hidden_are_reached_where_they_are_our_own() {
     let host = Host::new(Mode::Embedded);
     host.busybox();
     let hidden = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys";
-    let alone =
-        remounted(&host, hidden, "run --rm --network none busybox cat /proc/sys/net/ipv6/conf/default/accept_ra");
+    let alone = remounted(
+        &host,
+        hidden,
+        "run --rm --network none busybox cat /proc/sys/net/ipv6/conf/default/accept_ra",
+    );
     assert_eq!(alone.ok(), "0");
     // The machine forwards no packets: this switch is not ours.
     let told =
@@ -222,6 +225,42 @@ fn who_is_not_root_is_told_what_to_do() {
     ] {
         let told = line(words).fails(code);
         assert!(told.contains("permission denied at ") && told.contains("DOCKER_HOST"), "{words}: {told}");
+    }
+}
+
+#[test]
+fn images_need_somebody_who_may_give_files_away() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN touch /of-app && chown app /of-app\n");
+    host.type_in("build -q -t owned ctx").ok();
+    host.type_in("save -o image.tar owned").ok();
+    let own = host.home().join("own");
+    std::fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(65534), Some(65534)).unwrap();
+    std::fs::set_permissions(host.home(), PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = own.join("dhow");
+    std::fs::copy(host.command().get_program(), &copy).unwrap();
+    let path = |name: &str| own.join(name).display().to_string();
+    let archive = host.home().join("image.tar").display().to_string();
+    std::fs::set_permissions(&archive, PermissionsExt::from_mode(0o644)).unwrap();
+    let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    for (program, told) in [
+        (nobody.to_owned(), "only root may give away: run this as root, or name the socket of a daemon"),
+        (
+            format!("{nobody} unshare --user --map-root-user"),
+            "no number in this user namespace: run this as the machine's own root",
+        ),
+    ] {
+        for line in [format!("load -i {archive}"), format!("import {} again", path("files.tar"))] {
+            host.type_in("create --name files owned").ok();
+            host.type_in(&format!("export -o {} files", path("files.tar"))).ok();
+            host.type_in("rm files").ok();
+            std::fs::set_permissions(path("files.tar"), PermissionsExt::from_mode(0o644)).unwrap();
+            let typed = under_copy(&host, &program, &copy, &line);
+            let output = typed.env("DHOW_ROOT", &path("root")).env("DHOW_RUN", &path("run")).run();
+            assert!(output.code == 1 && output.stderr.contains(told), "{program} {line}: {}", output.stderr);
+        }
     }
 }
 

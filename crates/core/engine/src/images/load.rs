@@ -25,7 +25,7 @@ use tokio::sync::mpsc::Sender;
 use super::layout::{self, Item};
 use super::report::{self, Report};
 use crate::error::{Context as _, Error, Result};
-use crate::{Engine, events, pipe};
+use crate::{Engine, events, pipe, privileges};
 
 /// Loads all images of an archive. One line an image tells its name or id.
 pub async fn load(
@@ -56,8 +56,9 @@ pub async fn load(
 fn spool(store: &Store, lease: &Lease, root: &Root, source: impl Read + Send) -> Result<()> {
     let source = archive::decompress(source).during("read the archive")?;
     archive::read_ahead(lease.guard(source), |ahead| {
-        // It has documents and archives: nobody ever asks for a device of it.
-        let options = Options { devices: false, limits: store.limits(), ..Options::plain() };
+        // It has documents and archives: nobody ever asks for a device of it, or for an owner.
+        let owner = Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+        let options = Options { devices: false, owner, limits: store.limits(), ..Options::plain() };
         let mut unpacker = Unpacker::new(root, &options);
         let mut reader = archive::Reader::new(&mut *ahead);
         while let Some(entry) = reader.next_entry().map_err(unreadable)? {
@@ -337,6 +338,7 @@ impl Load<'_> {
         let source = Counted { file, count: 0, next: 0, total, id: diff_id.short(), load: self };
         match self.store.apply_layer(self.lease, parent, source, Some(diff_id)) {
             Ok(_) => Ok(()),
+            Err(error) if privileges::for_files(&error).is_some() => Err(error.into()),
             Err(error @ (store::Error::Mismatch { .. } | store::Error::Archive { .. })) => {
                 Err(Error::invalid(format!("invalid archive: {}", crate::error::chain(&error))))
             }
