@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use builder::lower::{Error, Inputs, Lowered, lower};
+use dockerfile::ast::Dockerfile;
+use dockerfile::call::{self, Question};
 use dockerfile::expand::Expander;
 use dockerfile::ignore::{Ignore, Inherited};
+use lint::format::{Format, Show};
 use oci::Platform;
 use oci::image::ImageConfig;
 
@@ -21,6 +24,7 @@ pub fn dockerfile(data: &[u8]) {
             return;
         }
     };
+    questions(&text, &file);
     let platform = Platform::new("linux", "amd64", None);
     let (build_args, contexts, labels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut images = BTreeMap::new();
@@ -55,6 +59,57 @@ pub fn dockerfile(data: &[u8]) {
             }
             Err(Error::NoTarget { .. }) => return,
         }
+    }
+}
+
+/// What a file answers without being built: warnings point into it, documents are documents.
+fn questions(text: &str, file: &Dockerfile) {
+    let (build_args, platform) = (BTreeMap::new(), Platform::new("linux", "amd64", None));
+    let ignore = Ignore::parse("*.log\nsecret\n").expect("patterns");
+    let image = |_: &str, platform: &Platform| Some(ImageConfig::new(platform));
+    let question = Question {
+        name: "Dockerfile",
+        text,
+        options: dockerfile::Options::default(),
+        build_args: &build_args,
+        target: None,
+        platform: &platform,
+        image: &image,
+        ignore: Some(&ignore),
+    };
+    for warning in &file.warnings {
+        let (first, last) = file.lines(warning);
+        assert!(first <= last && warning.span.end <= text.len(), "{warning:?}");
+    }
+    let answers = [Ok(call::lint(&question)), call::outline(&question), call::targets(&question)];
+    for answer in answers.into_iter().flatten() {
+        serde_json::from_str::<serde_json::Value>(&answer.json).expect("a document");
+    }
+}
+
+/// Any bytes through all rules and into all formats: findings have lines of the file, documents are documents.
+pub fn lint(data: &[u8]) {
+    let mut settings = lint::Settings { build_checks: true, strict_labels: true, ..lint::Settings::default() };
+    settings.trusted_registries.insert("*.example.com".into());
+    let kinds = ["email", "hash", "text", "rfc3339", "semver", "spdx", "url"];
+    settings.label_schema.extend(kinds.map(|kind| (kind.to_owned(), kind.parse().expect("a type"))));
+    let lines = data.iter().filter(|byte| **byte == b'\n').count() as u32 + 1;
+    let checked = [lint::lint("Dockerfile", data, &settings)];
+    for finding in checked.iter().flat_map(|checked| checked.error.iter().chain(&checked.findings)) {
+        assert!((1..=lines).contains(&finding.line) && !finding.message.is_empty(), "{finding:?}");
+    }
+    for name in Format::NAMES {
+        let report = name.parse::<Format>().expect("a format").render(&checked, Show::default());
+        if matches!(name, "json" | "sarif" | "sonarqube" | "gitlab_codeclimate") {
+            serde_json::from_str::<serde_json::Value>(&report).expect("a document");
+        }
+    }
+}
+
+/// Settings of a linter.
+pub fn lint_settings(data: &[u8]) {
+    if let Err(error) = lint::config::Partial::read("x", data) {
+        assert!(!error.to_string().is_empty());
     }
 }
 

@@ -20,6 +20,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dockerfile", dockerfiles::dockerfile),
     ("dockerignore", dockerfiles::ignore),
     ("expansion", dockerfiles::expansion),
+    ("lint", dockerfiles::lint),
+    ("lint-settings", dockerfiles::lint_settings),
     ("reference", documents::reference),
     ("manifest", documents::manifest),
     ("image-config", documents::image_config),

@@ -56,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dns",
             "dockerfile",
             "engine",
+            "lint",
             "network",
             "oci",
             "registry",

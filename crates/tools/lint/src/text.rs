@@ -34,17 +34,22 @@ pub(crate) fn has_drive(path: &str) -> bool {
     chars.next().is_some_and(char::is_alphabetic) && chars.next() == Some(':')
 }
 
-/// Whether `text` refers to the variable `name`: `${name}`, or `$name` and no longer name.
-pub(crate) fn refers_to(text: &str, name: &str) -> bool {
-    if name.is_empty() {
-        return false;
-    }
-    if text.contains(&format!("${{{name}}}")) {
-        return true;
-    }
-    let bare = format!("${name}");
-    text.match_indices(&bare)
-        .any(|(at, _)| !text[at + bare.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+/// Longer names of variables are not looked at.
+const LONGEST_NAME: usize = 256;
+
+/// The variables that a text refers to: `${name}` and `$name`.
+pub(crate) fn references(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('$').filter_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let name = match rest.strip_prefix('{') {
+            Some(inner) => inner.bytes().take(LONGEST_NAME).position(|b| b == b'}').map(|end| &inner[..end]),
+            None => {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+                Some(&rest[..end])
+            }
+        };
+        name.filter(|name| !name.is_empty())
+    })
 }
 
 #[cfg(test)]
@@ -56,6 +61,7 @@ mod tests {
         assert_eq!(unquoted("a\"b c\"'d \\e' f\\ g$h"), "ab cd \\e f g$h");
         assert!(is_archive("x.tar.gz") && !is_archive("x.zip"));
         assert!(has_drive("c:\\x") && !has_drive("/c:") && !has_drive(""));
-        assert!(refers_to("a$bc d", "bc") && !refers_to("$bcd", "bc") && refers_to("${bc}d", "bc"));
+        let names = |text: &'static str| references(text).collect::<Vec<_>>();
+        assert_eq!(names("a$bc d$e-${f}g ${ $ $$h"), ["bc", "e", "f", "h"]);
     }
 }

@@ -160,3 +160,30 @@ fn xml_is_escaped() {
     let clean = Format::Checkstyle.render(&[none], Show::default());
     assert!(clean.contains("<file name=\"clean\"/>"));
 }
+
+/// Files that cost a reader that looks at everything for everything hours.
+#[test]
+fn hostile_files_are_quick() {
+    let settings = Settings { build_checks: true, ..with_label(LabelType::Url) };
+    let count = 20_000;
+    let many = |piece: fn(usize) -> String| (0..count).map(piece).collect::<String>();
+    let files = [
+        format!("FROM a\nENV {}\n", many(|i| format!("v{i}=$v{} ", i + 1))),
+        format!("FROM a\nENV {}\nCOPY {} /\n", many(|i| format!("v{i}=1 ")), many(|i| format!("$w{i} "))),
+        format!("FROM {}\n", many(|i| format!("$v{i}"))),
+        format!("FROM a\n{}", many(|i| format!("ARG v{i}\nUSER $w{i}\n"))),
+        format!("FROM a\n{}", many(|i| format!("COPY {i}.tar /\nRUN tar -x {i}0.tar\n"))),
+        format!("FROM a\n{}", many(|_| "CMD x\n".to_owned())),
+        format!("FROM a AS b\nENV {}\n{}", many(|i| format!("v{i}=1 ")), "FROM b AS b\n".repeat(190)),
+        format!("FROM a\nENV x={}\n{}", "y".repeat(1 << 20), "USER $x$x$x$x\n".repeat(2000)),
+        format!("FROM a\nENV x={}\n", "${".repeat(1 << 19)),
+        format!("FROM a\nRUN {}\n", "$(".repeat(1 << 19)),
+        format!("FROM a\nRUN {}\n", "case x in a) ".repeat(1 << 16)),
+        format!("# {}\nFROM a\n", "hadolint ignore=".repeat(1 << 16)),
+    ];
+    let start = std::time::Instant::now();
+    for file in &files {
+        lint("x", file.as_bytes(), &settings);
+    }
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+}

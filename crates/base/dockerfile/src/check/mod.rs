@@ -134,12 +134,13 @@ fn comment_settings(comments: &[String]) -> Option<Check> {
 
 /// The instruction that a place lies in, and the comments above it.
 fn instruction_at(file: &Dockerfile, place: Span) -> Option<(Span, &[String])> {
-    let stage = file.stages.iter().rfind(|stage| stage.head.start <= place.start);
-    let (head, list) = match stage {
+    let stages = file.stages.partition_point(|stage| stage.head.start <= place.start);
+    let (head, list) = match stages.checked_sub(1).map(|index| &file.stages[index]) {
         Some(stage) => (Some((stage.head, stage.comments.as_slice())), &stage.instructions),
         None => (None, &file.global_args),
     };
-    let inside = list.iter().rfind(|instruction| instruction.span.start <= place.start);
+    let inside = list.partition_point(|instruction| instruction.span.start <= place.start);
+    let inside = inside.checked_sub(1).map(|index| &list[index]);
     inside.map(|i| (i.span, i.comments.as_slice())).or(head)
 }
 

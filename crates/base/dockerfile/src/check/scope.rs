@@ -10,6 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Arguments that BuildKit keeps out of the environment.
 const NO_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+/// Variables that are followed, and how long their values may be: scopes are copied from stage to stage.
+const MAX_VARIABLES: usize = 2000;
+const MAX_VALUE: usize = 256;
+/// Findings after which no name is guessed any more.
+const GUESSES: usize = 200;
 /// Shorter names resemble too much.
 const SHORTEST_GUESS: usize = 4;
 
@@ -20,6 +25,8 @@ pub(super) struct Scope {
     pub env: BTreeMap<String, String>,
     /// Names of arguments, with a value or without.
     pub declared: BTreeSet<String>,
+    /// Names of variables that have a value which is not followed.
+    pub unknown: BTreeSet<String>,
     /// The base image may have set others.
     pub open: bool,
     /// `SHELL` was used.
@@ -33,15 +40,39 @@ pub(super) struct Scope {
 impl Scope {
     /// The scope above an image: its variables, `open` if they are unknown.
     pub fn new(env: Option<&[String]>) -> Self {
-        let mut known: BTreeMap<String, String> = env
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|entry| entry.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        known.entry("PATH".into()).or_default();
-        let (declared, triggers) = (BTreeSet::new(), Vec::new());
-        Self { env: known, declared, open: env.is_none(), shell: false, workdir: false, triggers }
+        let mut scope = Self {
+            env: BTreeMap::from([("PATH".to_owned(), String::new())]),
+            declared: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            open: env.is_none(),
+            shell: false,
+            workdir: false,
+            triggers: Vec::new(),
+        };
+        for (name, value) in env.unwrap_or_default().iter().filter_map(|entry| entry.split_once('=')) {
+            scope.set(name.to_owned(), value.to_owned());
+        }
+        scope
+    }
+
+    /// Gives a variable a value; nothing if that is not known.
+    pub fn set(&mut self, name: String, value: impl Into<Option<String>>) {
+        let value = value.into().filter(|value| value.len() <= MAX_VALUE);
+        let is_new = !self.env.contains_key(&name) && !self.unknown.contains(&name);
+        if is_new && self.env.len() + self.unknown.len() >= MAX_VARIABLES {
+            self.open = true;
+            return;
+        }
+        match value {
+            Some(value) => {
+                self.unknown.remove(&name);
+                self.env.insert(name, value);
+            }
+            None => {
+                self.env.remove(&name);
+                self.unknown.insert(name);
+            }
+        }
     }
 
     /// Expands a word; nothing if that fails or a variable in it may have any value.
@@ -49,7 +80,8 @@ impl Scope {
         let get = |name: &str| self.env.get(name).cloned();
         let expanded = Expander::new(look.escape, &get).word(text).ok()?;
         self.report(look, &expanded.unset, span);
-        (!self.open || expanded.unset.is_empty()).then_some(expanded.text)
+        let is_known = expanded.unset.iter().all(|name| !self.open && !self.unknown.contains(name));
+        is_known.then_some(expanded.text)
     }
 
     /// Looks at the variables of a here-document.
@@ -61,12 +93,14 @@ impl Scope {
     }
 
     fn report(&self, look: &mut Look<'_>, unset: &BTreeSet<String>, span: Span) {
-        let unknown = unset
-            .iter()
-            .filter(|name| !self.declared.contains(*name) && !NO_VARIABLES.contains(&name.as_str()));
+        let unknown = unset.iter().filter(|name| {
+            !self.declared.contains(*name)
+                && !self.unknown.contains(*name)
+                && !NO_VARIABLES.contains(&name.as_str())
+        });
         for name in unknown {
             let is_global = look.globals.get(name).is_some();
-            let near = nearest(name, self.env.keys().map(String::as_str));
+            let near = look.nearest(name, self.env.keys().map(String::as_str));
             if self.open && !is_global && (near.is_none() || name.len() < SHORTEST_GUESS) {
                 continue;
             }
@@ -84,4 +118,11 @@ pub(super) struct Look<'a> {
     pub escape: char,
     pub globals: &'a Globals,
     pub found: &'a mut Vec<Warning>,
+}
+
+impl Look<'_> {
+    /// The known name nearest to `word`, as long as not too many were looked for.
+    pub fn nearest<'k>(&self, word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+        if self.found.len() < GUESSES { nearest(word, known) } else { None }
+    }
 }

@@ -6,10 +6,9 @@ use crate::ast::{ArgDecl, Command, Dockerfile, Instruction, KeyValue, Kind, Sour
 use crate::expand::{Expanded, Expander};
 use crate::ignore::{Ignore, clean};
 use crate::scope::Globals;
-use crate::suggest::nearest;
 use crate::{Span, Warning};
 use oci::Platform;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(
     file: &Dockerfile,
@@ -57,11 +56,15 @@ fn from_word(file: &Dockerfile, look: &mut Look<'_>, stage: &Stage, word: &Word)
         });
         args.flatten().chain(globals.names())
     };
-    for name in expanded.unset.iter().filter(|name| !declared().any(|known| known == *name)) {
-        let hint = nearest(name, declared()).map(|near| format!(" (did you mean {near}?)"));
+    let known: BTreeSet<&str> = declared().collect();
+    let in_stages = match expanded.unset.is_empty() {
+        true => BTreeSet::new(),
+        false => declared_in_stages(file),
+    };
+    for name in expanded.unset.iter().filter(|name| !known.contains(name.as_str())) {
+        let hint = look.nearest(name, declared()).map(|near| format!(" (did you mean {near}?)"));
         let message = format!("FROM argument '{name}' is not declared{}", hint.unwrap_or_default());
-        let in_stage = file.stages.iter().flat_map(|s| &s.instructions).any(|i| declares(i, name));
-        let help = match in_stage {
+        let help = match in_stages.contains(name.as_str()) {
             true => {
                 format!("an ARG inside a stage is not seen by FROM: write `ARG {name}` above the first FROM")
             }
@@ -73,8 +76,12 @@ fn from_word(file: &Dockerfile, look: &mut Look<'_>, stage: &Stage, word: &Word)
     Some(expanded)
 }
 
-fn declares(instruction: &Instruction, name: &str) -> bool {
-    matches!(&instruction.kind, Kind::Arg(args) if args.iter().any(|arg| arg.name == name))
+fn declared_in_stages(file: &Dockerfile) -> BTreeSet<&str> {
+    let args = file.stages.iter().flat_map(|stage| &stage.instructions).filter_map(|i| match &i.kind {
+        Kind::Arg(args) => Some(args),
+        _ => None,
+    });
+    args.flatten().map(|arg| arg.name.as_str()).collect()
 }
 
 /// The stage's platform, as far as it is one.
@@ -204,12 +211,17 @@ fn declare(look: &mut Look<'_>, scope: &mut Scope, arg: &ArgDecl, span: Span, ar
     secret(look, "ARG", &arg.name, span);
     let value = match (around.build_args.get(&arg.name), &arg.value) {
         (Some(given), _) => Some(given.clone()),
-        (None, Some(default)) => Some(scope.expand(look, default, span).unwrap_or_default()),
+        (None, Some(default)) => {
+            let value = scope.expand(look, default, span);
+            return scope.set(arg.name.clone(), value);
+        }
         (None, None) => look.globals.get(&arg.name).map(String::from),
     };
-    scope.declared.insert(arg.name.clone());
-    if let Some(value) = value {
-        scope.env.insert(arg.name.clone(), value);
+    match value {
+        Some(value) => scope.set(arg.name.clone(), value),
+        None => {
+            scope.declared.insert(arg.name.clone());
+        }
     }
 }
 
@@ -228,11 +240,11 @@ fn env(look: &mut Look<'_>, scope: &mut Scope, pairs: &[KeyValue], at: &dyn Fn(S
         let span = at(pair.span);
         legacy(look, "ENV", pair, span);
         let key = scope.expand(look, &pair.key, span).unwrap_or_else(|| pair.key.clone());
-        let value = scope.expand(look, &pair.value, span).unwrap_or_default();
+        let value = scope.expand(look, &pair.value, span);
         secret(look, "ENV", &key, span);
         set.push((key, value));
     }
-    scope.env.extend(set);
+    set.into_iter().for_each(|(key, value)| scope.set(key, value));
 }
 
 fn label(look: &mut Look<'_>, scope: &Scope, pairs: &[KeyValue], at: &dyn Fn(Span) -> Span) {

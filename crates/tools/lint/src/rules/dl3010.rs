@@ -6,12 +6,12 @@ use crate::shell::Command;
 use crate::text::{is_archive, unquoted};
 use crate::view::{View, What, paths};
 use dockerfile::ast::Kind;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const RULE: Rule = Rule { id: "DL3010", severity: Severity::Info, check };
 
 fn check(view: &View<'_>, _: &Settings, told: &mut Vec<Told>) {
-    let mut archives: Vec<(u32, String)> = Vec::new();
+    let mut archives: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     let mut unpacked: BTreeSet<u32> = BTreeSet::new();
     for item in &view.items {
         match item.what {
@@ -19,16 +19,17 @@ fn check(view: &View<'_>, _: &Settings, told: &mut Vec<Told>) {
             What::Other(Kind::Copy(copy)) if copy.from.is_none() => {
                 let dest = unquoted(&copy.dest.text);
                 let names = if is_archive(&dest) { vec![dest] } else { paths(copy) };
-                let names =
-                    names.iter().filter(|name| is_archive(name)).map(|name| base_name(name).to_owned());
-                archives.extend(names.map(|name| (item.line, name)));
+                for name in names.iter().filter(|name| is_archive(name)) {
+                    archives.entry(base_name(name).to_owned()).or_default().push(item.line);
+                }
             }
             _ => {}
         }
         let Some((_, _, script)) = item.run() else { continue };
         for command in script.commands.iter().filter(|command| unpacks(command)) {
-            let is = |name: &str| command.args.iter().any(|arg| base_name(arg) == name);
-            unpacked.extend(archives.iter().filter(|(_, name)| is(name)).map(|(line, _)| *line));
+            // What was found once is not looked for again.
+            let lines = command.args.iter().filter_map(|arg| archives.remove(base_name(arg)));
+            unpacked.extend(lines.flatten());
         }
     }
     told.extend(unpacked.into_iter().map(|line| (line, "ADD unpacks archives into the image itself".into())));
