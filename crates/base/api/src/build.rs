@@ -322,6 +322,23 @@ impl BuildRecord {
 }
 
 document! {
+    /// How to look around where a step failed: what `POST /build/shell` made ready.
+    pub struct BuildShell {
+        /// An image to run and to remove afterwards.
+        pub image: String,
+        pub instruction: String,
+        pub shell: String,
+        /// `default`, `none`, `host`, or a network's name.
+        pub network: String,
+        pub privileged: bool,
+        /// As for `run --mount`.
+        pub mounts: Vec<String>,
+        /// What the step had and this has not, in words.
+        pub missing: Vec<String>,
+    }
+}
+
+document! {
     /// A line of `GET /build/history/logs`.
     pub struct BuildLogLine {
         /// Since the build began.

@@ -32,6 +32,7 @@ mod users;
 pub use build::build;
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
+pub use exec::{Kept, kept};
 pub use export::options::{Annotation, Level, Options as Export, Provenance};
 pub use request::{
     Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched, Image,

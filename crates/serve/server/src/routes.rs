@@ -105,6 +105,7 @@ pub static TABLE: &[Route] = table! {
     GET    - "/build/history/json"           history::inspect;
     GET    - "/build/history/logs"           history::logs;
     DELETE ! "/build/history"                history::remove;
+    POST   ! "/build/shell"                  history::shell;
     POST   - "/build/cancel"                 build::cancel;
     POST   - "/session"                      build::buildkit;
     POST   - "/grpc"                         build::buildkit;

@@ -64,6 +64,7 @@ pub const VERBS: &[Verb] = &[
     verb!(["build history logs", "buildx history logs", "builder history logs"], build::history::logs, AtMost(1), "[OPTIONS] [BUILD]", "Print what a build said"),
     verb!(["build history ls", "buildx history ls", "builder history ls"], build::history::ls, Arity::None, "[OPTIONS]", "List builds"),
     verb!(["build history rm", "buildx history rm", "builder history rm"], build::history::rm, AtLeast(0), "[OPTIONS] [BUILD...]", "Forget builds"),
+    verb!(["build shell", "buildx shell", "builder shell"], build::shell, AtLeast(1), "STEP [COMMAND] [ARG...]", "Run a shell where a step of a build failed"),
     verb!(["builder prune", "buildx prune"], build::prune, Arity::None, "[OPTIONS]", "Empty the build cache"),
     verb!(["commit", "container commit"], container::commit, Between(1, 2), "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]", "Make an image of a container's changes"),
     verb!(["container inspect"], container::inspect, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Show all about containers"),
@@ -135,6 +136,13 @@ pub fn find(words: &[String]) -> Option<(&'static Verb, usize)> {
         && let Some(verb) = VERBS.iter().find(|verb| verb.names.contains(&three.as_str()))
     {
         return Some((verb, 3));
+    }
+    // A folder to be built from may have that name.
+    if let [first, second, _, ..] = words
+        && first == "build"
+        && second == "shell"
+    {
+        return VERBS.iter().find(|verb| verb.names.contains(&"build shell")).map(|verb| (verb, 2));
     }
     if let Some(second) = words.get(1)
         && GROUPS.iter().any(|(group, _)| group == first)

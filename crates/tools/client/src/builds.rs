@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use api::JsonMessage;
 use api::auth::{self, AuthConfig};
 use api::build::{
-    BuildExtras, BuildLogLine, BuildOptions, BuildRecord, CachePruneOptions, CachePruneReport, EXTRAS_HEADER,
+    BuildExtras, BuildLogLine, BuildOptions, BuildRecord, BuildShell, CachePruneOptions, CachePruneReport,
+    EXTRAS_HEADER,
 };
 use api::common::REGISTRY_CONFIG_HEADER;
 use http::Method;
@@ -105,4 +106,9 @@ pub async fn logs(client: &Client, name: &str) -> Result<Vec<BuildLogLine>> {
 /// Forgets a build, or with no name all that have ended.
 pub async fn forget(client: &Client, name: &str) -> Result<Vec<String>> {
     call(Method::DELETE, "/build/history").query(Query::new().text("id", name)).fetch(client).await
+}
+
+/// Makes ready to look around where a step failed.
+pub async fn shell(client: &Client, id: &str) -> Result<BuildShell> {
+    post("/build/shell").query(Query::new().text("id", id)).fetch(client).await
 }

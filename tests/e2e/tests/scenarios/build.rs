@@ -13,6 +13,56 @@ in_every_mode! {
     trailing_comments_work
     errors_name_the_line
     an_interrupted_build_leaves_nothing
+    a_failed_step_can_be_entered
+    builds_are_remembered_and_explained
+}
+
+fn a_failed_step_can_be_entered(host: &Host) {
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nENV GREETING=hello\nWORKDIR /work\nUSER app\nRUN --mount=type=cache,target=/cache,mode=777 --network=none echo $GREETING > /tmp/said; echo kept > /cache/c; exit 3\n");
+    let error = host.dhow(&["build", "ctx"]).fails(1);
+    let id = error.rsplit("dhow build shell ").next().unwrap().trim();
+    let look = "pwd; id -un; echo $GREETING; cat /tmp/said /cache/c; ls /sys/class/net";
+    let seen = host.dhow(&["build", "shell", id, "sh", "-c", look]).ok();
+    assert_eq!(seen, "/work\napp\nhello\nhello\nkept\nlo");
+    // Without a command it is the step's shell, whose exit code is the answer; it can be entered as often as one likes.
+    assert_eq!(host.dhow(&["build", "shell", id]).input("exit 5\n").run().code, 5);
+    assert_eq!(host.type_in("ps -aq").ok(), "");
+    assert!(!host.type_in("images -a").ok().contains("<none>"), "the image of the shell is gone");
+    host.type_in("builder prune -af").ok();
+    let error = host.dhow(&["build", "shell", id, "true"]).fails(1);
+    assert!(error.contains(&format!("no failed step {id} is kept")), "{error}");
+    host.type_in("system check").ok();
+}
+
+fn builds_are_remembered_and_explained(host: &Host) {
+    host.busybox();
+    host.file("ctx/a", "1");
+    let dockerfile =
+        "FROM busybox AS other\nRUN exit 1\nFROM busybox\nARG V\nCOPY a /\nRUN echo $V; echo said\n";
+    host.file("ctx/Dockerfile", dockerfile);
+    host.dhow(&["build", "-t", "one", "--build-arg", "V=1", "ctx"]).ok();
+    host.file("ctx/a", "2");
+    let explained = host.dhow(&["build", "-q", "--explain", "--build-arg", "V=1", "ctx"]).run().stderr;
+    for part in ["SKIPPED", "[other]", "CACHED", "file /a changed", "the step before changed"] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    let explained = host.dhow(&["build", "-q", "--explain", "--build-arg", "V=2", "ctx"]).run().stderr;
+    assert!(explained.contains("variable V changed"), "{explained}");
+    let list = host.type_in("build history ls").ok();
+    assert_eq!(list.lines().count(), 4, "{list}");
+    let newest = host.type_in("buildx history ls -q").ok().lines().next().unwrap().to_owned();
+    let record: serde_json::Value = serde_json::from_str(
+        &host.dhow(&["build", "history", "inspect", "--format", "json", &newest[..6]]).ok(),
+    )
+    .unwrap();
+    assert_eq!((&record["Status"], &record["BuildArgs"]["V"]), (&"completed".into(), &"2".into()));
+    assert!(host.type_in("build history logs").ok().contains("said"));
+    let diff = host.type_in("build history diff").ok();
+    assert!(diff.contains("-build argument V: 1\n+build argument V: 2"), "{diff}");
+    assert_eq!(host.dhow(&["build", "history", "rm", &newest]).ok(), newest);
+    host.type_in("build history rm --all").ok();
+    assert_eq!(host.type_in("build history ls -q").ok(), "");
 }
 
 fn an_interrupted_build_leaves_nothing(host: &Host) {

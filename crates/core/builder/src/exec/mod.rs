@@ -2,6 +2,7 @@
 
 mod copy;
 mod direct;
+mod kept;
 mod mkdir;
 mod mounts;
 mod network;
@@ -95,6 +96,7 @@ pub(crate) fn read_and_run(
 }
 
 pub(crate) use copy::is_local;
+pub use kept::{Kept, kept};
 
 /// Makes the operation's layer; the layer stack with it.
 pub(crate) fn run(

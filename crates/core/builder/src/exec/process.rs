@@ -1,7 +1,7 @@
 //! `RUN`: a process in a container of its own, whose writes become the layer.
 
 use super::output::{Decoder, Tail, hint};
-use super::{Workspace, mounts, network, spec, stubs};
+use super::{Workspace, kept, mounts, network, spec, stubs};
 use crate::error::{Error, StepError};
 use crate::event::Stream;
 use crate::graph::{Op, Run};
@@ -65,7 +65,11 @@ pub(crate) fn run(
     match ended {
         Ended::Cancelled => Err(Error::Cancelled),
         Ended::Exited { code: 0, .. } => workspace.commit(session, parent).map(Some),
-        Ended::Exited { code, output, reason } => Err(exited(session, op, run, code, output, reason)),
+        Ended::Exited { code, output, reason } => {
+            // What can't be kept is no other failure than the one there is.
+            let kept = kept::keep(session, op, run, workspace, parent).ok();
+            Err(exited(session, op, run, Exit { code, output, reason, kept }))
+        }
         Ended::NotStarted(error) => Err(Error::Step(Box::new(StepError {
             source: Some(error.into()),
             ..*session.step_error(op, "start the process of the step")
@@ -87,15 +91,18 @@ enum Ended {
     Cancelled,
 }
 
-/// BuildKit's sentence, with the output and what may help.
-fn exited(
-    session: &Session<'_>,
-    op: &Op,
-    run: &Run,
+/// What is told of a process that failed.
+struct Exit {
     code: i32,
     output: String,
     reason: Option<String>,
-) -> Error {
+    /// The id under which its file system is kept.
+    kept: Option<String>,
+}
+
+/// BuildKit's sentence, with the output and what may help.
+fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
+    let Exit { code, output, reason, kept } = exit;
     let command = run.argv.join(" ");
     let mut error = session
         .step_error(op, format!("process {command:?} did not complete successfully: exit code: {code}"));
@@ -112,6 +119,10 @@ fn exited(
         Some(_) => hint(code, &format!("{}: not found", run.argv.first().map_or("", String::as_str))),
         None => hint(code, &output),
     };
+    if let Some(id) = kept {
+        let look = format!("look around where it failed: dhow build shell {id}");
+        error.hint = Some(error.hint.map_or(look.clone(), |hint| format!("{hint}\n{look}")));
+    }
     error.exit_code = Some(code);
     error.output = output;
     Error::Step(error)

@@ -1,3 +1,5 @@
+use api::images::RemoveOptions;
+
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::{self, Parsed, Shape};
@@ -16,7 +18,8 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     for missing in &ready.missing {
         eprintln(&format!("not here: {missing}"));
     }
-    let mut words: Vec<String> = ["run", "--rm", "--interactive", "--entrypoint="].map(str::to_owned).to_vec();
+    let mut words: Vec<String> =
+        ["run", "--rm", "--interactive", "--entrypoint="].map(str::to_owned).to_vec();
     if cli.stdin_is_terminal() && cli.stdout_is_terminal() {
         words.push("--tty".to_owned());
     }
@@ -31,7 +34,8 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         command => words.extend_from_slice(command),
     }
     let ended = container(cli, &words).await;
-    let removed = client::images::remove(cli.client()?, &ready.image, true, false).await;
+    let options = RemoveOptions { force: true, ..RemoveOptions::default() };
+    let removed = client::images::remove(cli.client()?, &ready.image, &options).await;
     let code = ended?;
     removed?;
     Ok(code)

@@ -1,0 +1,148 @@
+//! What a failed `RUN` leaves behind: its file system as a layer, and how the process was started, so that people can look
+//! around where it failed.
+//!
+//! It is a record of the build cache of its own kind: it keeps the layer from being collected until it is pruned, or until
+//! [`KEPT_FOR`] has passed or [`KEPT`] newer ones have come. Secrets are not kept.
+
+use super::Workspace;
+use crate::error::Error;
+use crate::graph::{MountKind, NetKind, Op, Origin, Run};
+use crate::request::{Env, NetMode};
+use crate::session::Session;
+use oci::{ChainId, Digest};
+use serde::{Deserialize, Serialize};
+use state::cache;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the scopes of such records begin with.
+const SCOPE: &str = "failed step";
+/// How many are kept.
+const KEPT: usize = 5;
+const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// A failed step that can be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The instruction.
+    pub instruction: String,
+    /// The command line that failed.
+    pub argv: Vec<String>,
+    /// Variables as `NAME=value`.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub cwd: String,
+    /// `user[:group]`; empty is root.
+    pub user: String,
+    /// `default`, `none`, `host`, or a network's name.
+    pub network: String,
+    /// It ran with `--security=insecure`.
+    pub insecure: bool,
+    /// Directories of this machine that were mounted: where from, where to, read-only.
+    pub binds: Vec<(PathBuf, String, bool)>,
+    /// Where there was memory.
+    pub tmpfs: Vec<String>,
+    /// What was mounted and is not kept, in words.
+    pub missing: Vec<String>,
+}
+
+/// Keeps what a step has written; the id that it is found by.
+pub(super) fn keep(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    workspace: Workspace,
+    parent: Option<&ChainId>,
+) -> Result<String, Error> {
+    let chain = workspace.commit(session, parent)?;
+    let id = format!("{:012x}", fastrand::u64(..) >> 16);
+    let now = jiff::Timestamp::now().to_string();
+    let record = serde_json::to_string(&describe(session, op, run));
+    let entry = cache::Entry {
+        key: key(&id),
+        chain: Some(chain),
+        scope: format!("{SCOPE} {id}: {}", op.instruction),
+        record: record.map_err(|e| Error::Store { attempt: "describe the failed step", source: e.into() })?,
+        created: now.clone(),
+        used: now,
+        uses: 0,
+    };
+    let limit = jiff::Timestamp::now() - KEPT_FOR;
+    session.env.db.write_fleeting(|tx| {
+        let all = cache::all(tx)?;
+        let mine = all.iter().rev().filter(|entry| entry.scope.starts_with(SCOPE)).enumerate();
+        for (newer, old) in mine {
+            let is_old = old.created.parse::<jiff::Timestamp>().is_ok_and(|at| at < limit);
+            if newer + 1 >= KEPT || is_old {
+                cache::remove(tx, &old.key)?;
+            }
+        }
+        cache::put(tx, &entry)
+    })?;
+    Ok(id)
+}
+
+/// The failed step of this id.
+pub fn kept(env: &Env, id: &str) -> Result<Option<(ChainId, Kept)>, Error> {
+    let Some(entry) = env.db.read(|tx| cache::get(tx, &key(id)))? else { return Ok(None) };
+    let kept = serde_json::from_str(&entry.record)
+        .map_err(|e| Error::Store { attempt: "read the failed step", source: e.into() })?;
+    Ok(entry.chain.map(|chain| (chain, kept)))
+}
+
+fn key(id: &str) -> Digest {
+    Digest::sha256(format!("{SCOPE} {id}").as_bytes())
+}
+
+fn describe(session: &Session<'_>, op: &Op, run: &Run) -> Kept {
+    let network = match (run.network, &session.request.network) {
+        (Some(NetKind::None), _) | (None, NetMode::None) => "none",
+        (Some(NetKind::Host), _) | (None, NetMode::Host) => "host",
+        (None, NetMode::Bridge) => "default",
+        (None, NetMode::Named(name)) => name,
+    };
+    let mut kept = Kept {
+        instruction: op.instruction.clone(),
+        argv: run.argv.clone(),
+        env: run.env.clone(),
+        cwd: run.cwd.clone(),
+        user: run.user.clone(),
+        network: network.to_string(),
+        insecure: run.insecure,
+        binds: Vec::new(),
+        tmpfs: Vec::new(),
+        missing: Vec::new(),
+    };
+    for mount in &run.mounts {
+        let target = mount.target.clone();
+        match &mount.kind {
+            MountKind::Cache { id, .. } => {
+                let name = Digest::sha256(id.as_bytes()).hex().to_string();
+                kept.binds.push((session.env.cache_mounts.join(name), target, mount.readonly));
+            }
+            MountKind::Tmpfs { .. } => kept.tmpfs.push(target),
+            MountKind::Bind => match shared(session, &mount.from, &mount.source) {
+                // What the step wrote there was lost with it; the files themselves are not to be written to.
+                Some(source) => kept.binds.push((source, target, true)),
+                None => kept
+                    .missing
+                    .push(format!("{target}: files of another stage, of an image or of an archive")),
+            },
+            MountKind::Secret { id, .. } => kept.missing.push(format!("secret {id}: secrets are not kept")),
+            MountKind::Ssh { id, .. } => kept.missing.push(format!("ssh agent {id}: agents are not kept")),
+        }
+    }
+    kept
+}
+
+/// A directory or file of a context that stays when the build has ended.
+fn shared(session: &Session<'_>, from: &Origin, source: &str) -> Option<PathBuf> {
+    let root = &session.context_of(from)?.root;
+    let top = std::fs::read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd())).ok()?;
+    if top.starts_with(session.env.store.root()) {
+        return None;
+    }
+    let inside = crate::files::real::path(root, std::path::Path::new(source)).ok()?;
+    Some(top.join(inside))
+}
