@@ -236,14 +236,12 @@ impl Cgroup {
             }
         }
         self.write_all(wanted.into_iter(), &mut warnings, |_| dir.clone())?;
-        match &dir {
-            Some(dir) => {
-                resources.unified.iter().try_for_each(|(file, value)| self.apply_unified(dir, file, value))?
-            }
-            None if resources.unified.is_empty() => {}
-            None => {
-                warnings.push("cgroup version 2 is not mounted: unified settings are discarded".to_owned())
-            }
+        if !resources.unified.is_empty() {
+            let dir = dir.ok_or_else(|| Error::Limits {
+                reason: "cannot use unified: cgroup version 2 is not mounted".to_owned(),
+            })?;
+            let mut settings = resources.unified.iter();
+            settings.try_for_each(|(file, value)| self.apply_unified(&dir, file, value))?;
         }
         Ok(warnings)
     }

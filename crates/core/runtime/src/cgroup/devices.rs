@@ -10,19 +10,32 @@ use super::Error;
 
 /// A rule with its wildcards resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rule {
-    allow: bool,
+pub(super) struct Rule {
+    pub allow: bool,
     /// `None` is both.
-    typ: Option<char>,
-    major: Option<u32>,
-    minor: Option<u32>,
+    pub typ: Option<char>,
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
     /// Bits: 1 make, 2 read, 4 write, as the BPF program gets them.
-    access: u32,
+    pub access: u32,
 }
 
-const ALL: u32 = 7;
+pub(super) const ALL: u32 = 7;
 
-fn rules(given: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
+impl Rule {
+    /// It decides, whatever is asked.
+    pub fn is_total(&self) -> bool {
+        (self.typ, self.major, self.minor, self.access) == (None, None, None, ALL)
+    }
+
+    pub fn letters(&self) -> String {
+        let names = [(2, 'r'), (4, 'w'), (1, 'm')];
+        names.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, letter)| letter).collect()
+    }
+}
+
+/// What is given, between a denial of all and what every container has.
+pub(super) fn rules(given: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
     // What no rule names is denied, also where the group above has everything.
     let mut list = vec![Rule { allow: false, typ: None, major: None, minor: None, access: ALL }];
     list.extend(given.iter().map(rule).collect::<Result<Vec<_>, _>>()?);
@@ -87,16 +100,11 @@ pub(super) fn apply_v1(directory: &Path, given: &[DeviceRule]) -> Result<(), Err
 fn lines(rule: &Rule) -> Vec<String> {
     let types = match rule.typ {
         Some(typ) => vec![typ],
-        None if (rule.major, rule.minor, rule.access) == (None, None, ALL) => return vec!["a".to_owned()],
+        None if rule.is_total() => return vec!["a".to_owned()],
         None => vec!['b', 'c'],
     };
     let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
-    let letters: String = [(2, 'r'), (4, 'w'), (1, 'm')]
-        .iter()
-        .filter(|(bit, _)| rule.access & bit != 0)
-        .map(|(_, c)| c)
-        .collect();
-    let line = |typ| format!("{typ} {}:{} {letters}", number(rule.major), number(rule.minor));
+    let line = |typ| format!("{typ} {}:{} {}", number(rule.major), number(rule.minor), rule.letters());
     types.into_iter().map(line).collect()
 }
 
@@ -135,7 +143,7 @@ fn program(rules: &[Rule]) -> Vec<Instruction> {
     for rule in rules.iter().rev() {
         code.extend(tests(rule));
         code.extend([mov(0, i32::from(rule.allow)), exit()]);
-        if rule.typ.is_none() && rule.major.is_none() && rule.minor.is_none() && rule.access == ALL {
+        if rule.is_total() {
             // It decides for all the rest, and the verifier refuses what can't be reached.
             return code;
         }
@@ -226,5 +234,36 @@ mod tests {
         apply_v2(&group, &[rule(true, "a", -1, -1, ""), rule(false, "c", 1, 11, "w")]).unwrap();
         assert!(!may_write(&group, c"/dev/kmsg"));
         std::fs::remove_dir(&group).unwrap();
+    }
+
+    #[test]
+    fn while_it_is_replaced_nothing_is_open() {
+        use std::io::{BufRead, BufReader, Write};
+        use std::process::{Command, Stdio};
+        let Some(mountpoint) = super::super::layout().unwrap().v2 else { return };
+        let group = mountpoint.join(format!("dhow-test-replaced-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        let script =
+            "read go; while if (: >/dev/kmsg) 2>/dev/null; then echo open; else echo shut; fi; do :; done";
+        let mut tries = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::fs::write(group.join("cgroup.procs"), tries.id().to_string()).unwrap();
+        apply_v2(&group, &[deny_all()]).unwrap();
+        tries.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let mut said = BufReader::new(tries.stdout.take().unwrap()).lines();
+        for minor in 100..200 {
+            apply_v2(&group, &[deny_all(), rule(true, "c", 240, minor, "rw")]).unwrap();
+            assert_eq!(said.next().unwrap().unwrap(), "shut");
+        }
+        apply_v2(&group, &[rule(true, "a", -1, -1, "")]).unwrap();
+        assert!(said.any(|line| line.unwrap() == "open"), "the device would have been there");
+        tries.kill().unwrap();
+        tries.wait().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        super::super::remove(&group, deadline).unwrap();
     }
 }

@@ -21,6 +21,7 @@ use sys::child::{Child, Spawn, spawn};
 
 mod annotations;
 mod bus;
+mod devices;
 mod properties;
 mod wire;
 
@@ -48,6 +49,8 @@ pub enum Error {
     Slice { slice: String },
     #[error("invalid set {set:?} of processors or memory nodes")]
     Set { set: String },
+    #[error("name the devices of the container to systemd")]
+    Devices(#[source] Box<super::Error>),
     #[error("annotation {annotation}: {value:?} is no value of a property of systemd's")]
     Annotation { annotation: String, value: String },
     #[error("connect to systemd at {}", .socket.display())]
@@ -202,6 +205,11 @@ impl Systemd {
         let child = child.map_err(|source| Error::Keeper { unit: scope.unit.clone(), source })?;
         let mut list = properties::scope(about.id, &scope.slice, child.pid() as u32, self.dialect);
         list.extend(limits);
+        if !self.dialect.unified {
+            let known = std::fs::read_to_string("/proc/devices").unwrap_or_default();
+            let allowed = devices::properties(&resources.devices, &known);
+            list.extend(allowed.map_err(|error| Error::Devices(Box::new(error)))?);
+        }
         list.extend(annotated);
         let mut body = Writer::default();
         body.text(&scope.unit);

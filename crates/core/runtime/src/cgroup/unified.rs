@@ -106,8 +106,8 @@ impl Cgroup {
             let reason = format!("unified resource {file:?} must be a file name (no slashes)");
             return Err(Error::Limits { reason });
         }
-        let lines = value.strip_suffix('\n').unwrap_or(value).split('\n');
-        lines.map(|line| write(&dir.join(file), line)).collect::<Result<(), _>>().map_err(|error| {
+        let mut lines = value.strip_suffix('\n').unwrap_or(value).split('\n');
+        lines.try_for_each(|line| write(&dir.join(file), line)).map_err(|error| {
             let Error::Call { source, .. } = &error else { return error };
             if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) {
                 return error;

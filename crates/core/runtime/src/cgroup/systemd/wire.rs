@@ -26,6 +26,8 @@ pub enum Value {
     Bytes(Vec<u8>),
     U32s(Vec<u32>),
     Texts(Vec<String>),
+    /// Two texts each.
+    Pairs(Vec<(String, String)>),
 }
 
 impl Value {
@@ -40,6 +42,7 @@ impl Value {
             Value::Bytes(_) => "ay",
             Value::U32s(_) => "au",
             Value::Texts(_) => "as",
+            Value::Pairs(_) => "a(ss)",
         }
     }
 }
@@ -113,6 +116,13 @@ impl Writer {
             Value::Bytes(bytes) => self.array(1, |w| w.bytes.extend(bytes)),
             Value::U32s(numbers) => self.array(4, |w| numbers.iter().for_each(|n| w.u32(*n))),
             Value::Texts(texts) => self.array(4, |w| texts.iter().for_each(|text| w.text(text))),
+            Value::Pairs(pairs) => self.array(8, |w| {
+                for (first, second) in pairs {
+                    w.align(8);
+                    w.text(first);
+                    w.text(second);
+                }
+            }),
         }
     }
 
