@@ -19,6 +19,7 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
         ("git", "git"),
         ("nft", "nftables"),
         ("skopeo", "skopeo"),
+        ("ssh-agent", "openssh-client"),
     ])?;
     let before = Snapshot::take()?;
     let binary = setup::release_binary()?;

@@ -170,3 +170,36 @@ pub struct ImportOptions {
     pub changes: Vec<String>,
     pub platform: String,
 }
+
+document! {
+    /// `GET /distribution/{name}/json`.
+    pub struct Distribution {
+        pub descriptor: Option<oci::image::Descriptor>,
+        pub platforms: Vec<oci::Platform>,
+    }
+}
+
+document! {
+    /// An image or an index as its registry has it.
+    pub struct RemoteImage {
+        /// With everything that was left out.
+        pub name: String,
+        pub descriptor: Option<oci::image::Descriptor>,
+        /// The document itself, byte for byte.
+        pub raw: String,
+    }
+}
+
+document! {
+    /// Which index is to be made in a registry.
+    pub struct NewIndex {
+        pub targets: Vec<String>,
+        pub sources: Vec<String>,
+        /// It gets the target's members too.
+        pub append: bool,
+        pub annotations: std::collections::BTreeMap<String, String>,
+        /// A single manifest stays one.
+        pub plain: bool,
+        pub dry_run: bool,
+    }
+}

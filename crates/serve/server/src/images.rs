@@ -2,7 +2,12 @@
 
 use api::JsonMessage;
 use api::containers::{CommitOptions, Config};
-use api::images::{ImportOptions, ListOptions, PullOptions, RemoveOptions, Summary};
+use api::auth::AuthConfig;
+use api::common::REGISTRY_CONFIG_HEADER;
+use api::images::{
+    Distribution, ImportOptions, ListOptions, NewIndex, PullOptions, RemoteImage, RemoveOptions, Summary,
+};
+use std::collections::BTreeMap;
 use engine::images;
 use http::StatusCode;
 use tokio::sync::mpsc;
@@ -208,9 +213,41 @@ pub async fn search(_call: Call) -> Result {
     Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "searching registries is not supported by this engine"))
 }
 
-pub async fn distribution(_call: Call) -> Result {
-    Err(Failure::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "looking at images in registries without pulling them is not supported by this engine",
-    ))
+/// Who the client is to registries: to the one that is asked, or to each by its name.
+fn credentials(call: &Call, name: &str) -> Result<BTreeMap<String, AuthConfig>> {
+    let bad = |e: api::auth::Error| Failure::bad_request(format!("X-Registry-Config: {e}"));
+    let mut all = api::auth::decode_all(call.header(REGISTRY_CONFIG_HEADER)).map_err(bad)?;
+    let own = call.registry_auth()?;
+    if own != AuthConfig::default() {
+        all.insert(engine::images::registry_of(name)?, own);
+    }
+    Ok(all)
+}
+
+pub async fn distribution(call: Call) -> Result {
+    let remote = images::look(&call.engine, &call.name, &credentials(&call, &call.name)?).await?;
+    answer::ok(&Distribution { descriptor: Some(remote.descriptor), platforms: remote.platforms })
+}
+
+/// The document behind [`distribution`].
+pub async fn remote(call: Call) -> Result {
+    let remote = images::look(&call.engine, &call.name, &credentials(&call, &call.name)?).await?;
+    let raw = String::from_utf8_lossy(&remote.bytes).into_owned();
+    answer::ok(&RemoteImage { name: remote.name.to_string(), descriptor: Some(remote.descriptor), raw })
+}
+
+pub async fn create_index(mut call: Call) -> Result {
+    let wanted: NewIndex = call.json().await?;
+    let new = images::NewIndex {
+        targets: wanted.targets,
+        sources: wanted.sources,
+        append: wanted.append,
+        annotations: wanted.annotations,
+        plain: wanted.plain,
+        dry_run: wanted.dry_run,
+    };
+    let who = credentials(&call, new.targets.first().map_or("", String::as_str))?;
+    let (descriptor, bytes) = images::create_index(&call.engine, &new, &who).await?;
+    let raw = String::from_utf8_lossy(&bytes).into_owned();
+    answer::ok(&RemoteImage { name: new.targets.join(","), descriptor: Some(descriptor), raw })
 }

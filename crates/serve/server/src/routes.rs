@@ -98,6 +98,8 @@ pub static TABLE: &[Route] = table! {
     POST   ! "/images/{}/tag"                images::tag;
     DELETE ! "/images/{}"                    images::remove;
     GET    - "/distribution/{}/json"         images::distribution;
+    GET    - "/distribution/{}/raw"          images::remote;
+    POST   ! "/distribution"                 images::create_index;
 
     POST   - "/build"                        build::build;
     POST   ! "/build/prune"                  build::prune;

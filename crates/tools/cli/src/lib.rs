@@ -14,6 +14,7 @@ pub mod options;
 
 mod bake;
 mod build;
+mod buildx;
 mod container;
 mod help;
 mod image;

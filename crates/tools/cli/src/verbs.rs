@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::Arity::{self, AtLeast, AtMost, Between, Exactly};
-use crate::{bake, build, container, image, lint, network, registry, system, volume};
+use crate::{bake, build, buildx, container, image, lint, network, registry, system, volume};
 
 /// What a command does: the exit code, or what went wrong.
 pub type Outcome = Result<u8, Error>;
@@ -66,6 +66,12 @@ pub const VERBS: &[Verb] = &[
     verb!(["build history rm", "buildx history rm", "builder history rm"], build::history::rm, AtLeast(0), "[OPTIONS] [BUILD...]", "Forget builds"),
     verb!(["build shell", "buildx shell", "builder shell"], build::shell, AtLeast(1), "STEP [COMMAND] [ARG...]", "Run a shell where a step of a build failed"),
     verb!(["builder prune", "buildx prune"], build::prune, Arity::None, "[OPTIONS]", "Empty the build cache"),
+    verb!(["buildx create", "builder create"], buildx::builders::create, AtMost(1), "[OPTIONS]", "Say that there is one builder"),
+    verb!(["buildx imagetools create"], buildx::imagetools::create, AtLeast(0), "[OPTIONS] [SOURCE...]", "Join images of a registry to an index"),
+    verb!(["buildx imagetools inspect"], buildx::imagetools::inspect, Exactly(1), "[OPTIONS] NAME", "Show an image as its registry has it"),
+    verb!(["buildx inspect", "builder inspect"], buildx::builders::inspect, AtMost(1), "[NAME]", "Describe the builder"),
+    verb!(["buildx ls", "builder ls"], buildx::builders::ls, Arity::None, "", "List builders: there is one"),
+    verb!(["buildx use", "builder use"], buildx::builders::choose, AtMost(1), "[OPTIONS] NAME", "Choose the builder: there is one"),
     verb!(["commit", "container commit"], container::commit, Between(1, 2), "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]", "Make an image of a container's changes"),
     verb!(["container inspect"], container::inspect, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Show all about containers"),
     verb!(["container prune"], container::prune, Arity::None, "[OPTIONS]", "Remove all stopped containers"),

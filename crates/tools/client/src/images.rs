@@ -1,14 +1,15 @@
 //! Images.
 
 use api::auth::{self, AuthConfig};
-use api::common::REGISTRY_AUTH_HEADER;
+use api::common::{REGISTRY_AUTH_HEADER, REGISTRY_CONFIG_HEADER};
 use api::containers::CommitOptions;
 use api::images::{
-    DeleteResponse, HistoryItem, ImportOptions, Inspect, ListOptions, PruneReport, PullOptions,
-    RemoveOptions, SearchResult, Summary,
+    DeleteResponse, HistoryItem, ImportOptions, Inspect, ListOptions, NewIndex, PruneReport, PullOptions,
+    RemoteImage, RemoveOptions, SearchResult, Summary,
 };
 use api::{Filters, IdResponse, JsonMessage};
 use http::Method;
+use std::collections::BTreeMap;
 
 use crate::Client;
 use crate::error::Result;
@@ -108,6 +109,27 @@ pub async fn push_by_digest(
 pub async fn archive(client: &Client, digest: &str, names: &[String]) -> Result<ByteStream> {
     let query = Query::new().each("dhow-name", names).flag("dhow-nameless", true);
     Ok(ByteStream::new(get(path("/images/", digest, "/get")).query(query).send(client).await?.into_body()))
+}
+
+/// An image or an index as its registry has it (our own servers).
+pub async fn remote(client: &Client, name: &str, credentials: &AuthConfig) -> Result<RemoteImage> {
+    get(path("/distribution/", name, "/raw"))
+        .header(REGISTRY_AUTH_HEADER, auth::encode(credentials))
+        .fetch(client)
+        .await
+}
+
+/// Makes an index in a registry (our own servers).
+pub async fn create_index(
+    client: &Client,
+    new: &NewIndex,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<RemoteImage> {
+    post("/distribution")
+        .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials))
+        .json(new)?
+        .fetch(client)
+        .await
 }
 
 /// Takes back images that were made only to be handed out, by their manifests (our own servers).

@@ -10,6 +10,9 @@ in_every_mode! {
     results_are_files_and_archives
     registries_get_what_was_built
     one_name_for_several_platforms
+    caches_travel
+    files_describe_builds
+    sources_lie_elsewhere
 }
 
 /// Debian's registry on loopback.
@@ -141,4 +144,116 @@ fn one_name_for_several_platforms(host: &Host) {
     host.file("ctx/Dockerfile", "FROM --platform=linux/s390x scratch AS far\nCOPY file /sh\nRUN [\"/sh\"]\n");
     let refused = host.dhow(&["build", "ctx"]).fails(1);
     assert!(refused.contains("stage \"far\" runs programs for linux/s390x"), "{refused}");
+}
+
+/// What one root has built, another need not build again.
+fn caches_travel(host: &Host) {
+    context(host);
+    let _registry = Registry::new(host);
+    let base = "127.0.0.1:5000/base:1";
+    host.dhow(&["tag", "busybox", base]).ok();
+    host.dhow(&["push", base]).ok();
+    host.file(
+        "ctx/Dockerfile",
+        format!(
+            "FROM {base} AS build\nRUN --mount=type=cache,target=/c cat /proc/sys/kernel/random/uuid | tee /c/id > /id\n\
+             RUN echo unused >> /id\nFROM {base}\nCOPY --from=build /id /\nRUN cat /proc/sys/kernel/random/uuid > /own\n"
+        ),
+    );
+    let targets = [
+        "--cache-to=type=local,dest=cache,mode=max,mounts=true",
+        "--cache-to=type=registry,ref=127.0.0.1:5000/cache:1,mode=max",
+        "--cache-to=type=inline",
+    ];
+    let name = "127.0.0.1:5000/cached:1";
+    host.dhow(&[&["build", "--push", "-t", name][..], &targets, &["ctx"]].concat()).ok();
+    host.dhow(&["build", "-o", "first", "ctx"]).ok();
+    let own = fs::read_to_string(host.home().join("first/own")).unwrap();
+    let sources = ["type=local,src=cache", "type=registry,ref=127.0.0.1:5000/cache:1", name];
+    for (number, source) in sources.into_iter().enumerate() {
+        let root = format!("elsewhere{number}");
+        let mut command = host.command();
+        command.env("DHOW_ROOT", host.home().join(&root));
+        command.args(["build", "--cache-from", source, "-o", &format!("again{number}"), "ctx"]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let again = fs::read_to_string(host.home().join(format!("again{number}/own"))).unwrap();
+        // What is in an image tells of its own layers only: the stage before runs again, and gives something else.
+        assert_eq!(again == own, number < 2, "{source}: {said}");
+        let mounts = fs::read_dir(host.home().join(&root).join("cache-mounts"));
+        assert_eq!(mounts.is_ok_and(|mut found| found.next().is_some()), number != 1, "{source}");
+        fs::remove_dir_all(host.home().join(root)).unwrap();
+    }
+    // A cache that is not there is no reason not to build.
+    host.dhow(&["build", "--cache-from", "type=local,src=nowhere", "ctx"]).ok();
+    let refused = host.dhow(&["build", "--cache-to", "type=s3,bucket=x", "ctx"]).fails(1);
+    assert!(refused.contains("unknown cache type"), "{refused}");
+}
+
+fn files_describe_builds(host: &Host) {
+    context(host);
+    let _registry = Registry::new(host);
+    host.file(
+        "docker-bake.hcl",
+        "variable \"TAG\" { default = \"1\" }\n\
+         group \"default\" { targets = [\"app\"] }\n\
+         target \"lent\" {\n  dockerfile-inline = \"FROM busybox\\nRUN echo lent > /lent\\n\"\n  output = [\"type=cacheonly\"]\n}\n\
+         target \"app\" {\n  context = \"ctx\"\n  contexts = { lent = \"target:lent\" }\n  \
+         dockerfile-inline = \"FROM busybox\\nCOPY --from=lent /lent /\\n\"\n  tags = [\"127.0.0.1:5000/app:${TAG}\"]\n}\n",
+    );
+    host.dhow(&["bake", "--push", "--metadata-file", "told.json"]).ok();
+    assert_eq!(host.type_in("run --rm 127.0.0.1:5000/app:1 cat /lent").ok(), "lent");
+    assert!(fs::read_to_string(host.home().join("told.json")).unwrap().contains("\"app\": {"));
+    let printed = host.dhow(&["buildx", "bake", "--print", "--set", "app.tags=x"]).ok();
+    assert!(printed.contains("\"tags\": [\n                \"x\""), "{printed}");
+    assert!(host.type_in("bake nothing").fails(1).contains("failed to find target nothing"));
+
+    // Joined in the registry, without coming here.
+    let arm = "127.0.0.1:5000/arm:1";
+    host.dhow(&["build", "--push", "-t", arm, "--platform", "linux/arm64", "-f", "ctx/plain", "ctx"]).ok();
+    host.dhow(&[
+        "buildx",
+        "imagetools",
+        "create",
+        "-t",
+        "127.0.0.1:5000/both:1",
+        "127.0.0.1:5000/app:1",
+        arm,
+    ])
+    .ok();
+    let shown = host.type_in("buildx imagetools inspect 127.0.0.1:5000/both:1").ok();
+    assert!(shown.contains("linux/amd64") && shown.contains("linux/arm64"), "{shown}");
+    assert_eq!(host.type_in("run --rm 127.0.0.1:5000/both:1 cat /lent").ok(), "lent");
+    assert!(host.type_in("buildx ls").ok().contains("default"));
+    assert!(host.type_in("buildx create --use").fails(1).contains("there is one builder"));
+}
+
+fn sources_lie_elsewhere(host: &Host) {
+    context(host);
+    // A repository, by a directory that client and server share.
+    let git = |arguments: &[&str]| {
+        let who =
+            ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main", "-C", "repo"];
+        host.program("git", &[&who[..], arguments].concat()).ok();
+    };
+    host.file("repo/sub/Dockerfile", "FROM busybox\nCOPY here /\n");
+    host.file("repo/sub/here", "in the repository");
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "one"]);
+    let url = format!("file://{}#main:sub", host.home().join("repo").display());
+    host.dhow(&["build", "-o", "out", &url]).ok();
+    assert_eq!(fs::read_to_string(host.home().join("out/here")).unwrap(), "in the repository");
+    let missing = host.dhow(&["build", &format!("{url}/nowhere")]).fails(1);
+    assert!(missing.contains("no directory \"sub/nowhere\""), "{missing}");
+    // A layout as a base, and an agent for keys that no step can read.
+    host.dhow(&["build", "-o", "type=oci,dest=layout,tar=false", "-f", "ctx/Dockerfile", "ctx"]).ok();
+    host.program("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", "key"]).ok();
+    host.file("ctx/Dockerfile", "FROM lay\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && cp /made /again\n");
+    let from = ["--build-context", "lay=oci-layout://layout", "--ssh", "default=key"];
+    host.dhow(&[&["build", "-o", "out"][..], &from, &["ctx"]].concat()).ok();
+    assert_eq!(fs::read_to_string(host.home().join("out/again")).unwrap(), "made\n");
+    let without = host.dhow(&["build", "--ssh", "default", "ctx"]).fails(1);
+    assert!(without.contains("SSH_AUTH_SOCK"), "{without}");
 }

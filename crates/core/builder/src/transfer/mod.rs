@@ -79,6 +79,9 @@ pub struct Opened {
 /// Gives a blob by its descriptor.
 pub type Blobs = Arc<dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>, BoxError> + Send + Sync>;
 
+/// Takes a manifest and what it names.
+pub type Taker = Arc<dyn Fn(&Descriptor, &[Descriptor]) -> Result<(), BoxError> + Send + Sync>;
+
 /// Where a cache goes to.
 #[derive(Clone)]
 pub struct CacheTarget {
@@ -89,5 +92,5 @@ pub struct CacheTarget {
     /// Directories of cache mounts too.
     pub mounts: bool,
     /// Takes a manifest and what it names, all of which are blobs of the store now.
-    pub send: Arc<dyn Fn(&Descriptor, &[Descriptor]) -> Result<(), BoxError> + Send + Sync>,
+    pub send: Taker,
 }

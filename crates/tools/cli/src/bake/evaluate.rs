@@ -25,8 +25,10 @@ pub struct Source {
     functions: BTreeMap<String, Function>,
     attributes: Vec<(String, Expression)>,
     /// Kind (`target`, `group`), name, fields.
-    blocks: Vec<(String, String, Vec<(String, Expression)>)>,
+    blocks: Vec<(String, String, Fields)>,
 }
+
+type Fields = Vec<(String, Expression)>;
 
 /// A variable of a file.
 pub struct Variable {

@@ -4,6 +4,7 @@ use hcl::Value;
 use hcl::eval::{Context, FuncArgs, FuncDef, ParamType};
 
 type Outcome = Result<Value, String>;
+type Function = fn(FuncArgs) -> Outcome;
 
 /// Declares all of them.
 pub fn declare(context: &mut Context<'_>) {
@@ -14,7 +15,7 @@ pub fn declare(context: &mut Context<'_>) {
 }
 
 #[rustfmt::skip]
-const TABLE: &[(&str, fn(FuncArgs) -> Outcome)] = &[
+const TABLE: &[(&str, Function)] = &[
     ("upper", |a| text(&a, 0).map(|t| t.to_uppercase().into())),
     ("lower", |a| text(&a, 0).map(|t| t.to_lowercase().into())),
     ("title", |a| text(&a, 0).map(|t| title(&t).into())),

@@ -16,6 +16,15 @@ pub struct Plan {
     pub targets: BTreeMap<String, Target>,
 }
 
+/// What `--set` says of one field.
+struct Override<'t> {
+    pattern: &'t str,
+    key: &'t str,
+    name: Option<&'t str>,
+    append: bool,
+    values: Vec<&'t str>,
+}
+
 /// All blocks of all files by name; blocks of one name are one.
 struct Blocks {
     targets: BTreeMap<String, Target>,
@@ -146,7 +155,7 @@ impl Plan {
 
     /// Applies `pattern.key[.name][+]=value`.
     pub fn apply(&mut self, overrides: &[String]) -> Result<(), Error> {
-        let mut together: Vec<(String, String, Option<String>, bool, Vec<&str>)> = Vec::new();
+        let mut together: Vec<Override<'_>> = Vec::new();
         for text in overrides {
             let (left, value) = text
                 .split_once('=')
@@ -156,14 +165,14 @@ impl Plan {
             let (Some(pattern), Some(key)) = (parts.next(), parts.next()) else {
                 return Err(Error::new(format!("invalid override {text}, expected target.key=value")));
             };
-            let name = parts.next().map(str::to_owned);
-            let same = together.iter_mut().find(|(p, k, n, ..)| p == pattern && k == key && *n == name);
+            let name = parts.next();
+            let same = together.iter_mut().find(|o| o.pattern == pattern && o.key == key && o.name == name);
             match same {
-                Some((.., values)) => values.push(value),
-                None => together.push((pattern.to_owned(), key.to_owned(), name, append, vec![value])),
+                Some(known) => known.values.push(value),
+                None => together.push(Override { pattern, key, name, append, values: vec![value] }),
             }
         }
-        for (pattern, key, name, append, values) in &together {
+        for Override { pattern, key, name, append, values } in &together {
             let hit: Vec<&mut Target> = self
                 .targets
                 .iter_mut()
@@ -174,7 +183,7 @@ impl Plan {
                 return Err(Error::new(format!("could not find any target matching '{pattern}'")));
             }
             for target in hit {
-                target::set(target, key, name.as_deref(), values, *append)?;
+                target::set(target, key, *name, values, *append)?;
             }
         }
         Ok(())

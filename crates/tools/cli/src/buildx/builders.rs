@@ -1,0 +1,136 @@
+//! Builders. There is one: this program itself. What only makes sense with several says so.
+
+use crate::error::Error;
+
+/// The name of the builder, and what platforms it builds for without help.
+const NAME: &str = "default";
+
+/// A builder that is named must be the one.
+pub fn only(name: Option<&str>) -> Result<(), Error> {
+    match name {
+        None | Some("" | NAME) => Ok(()),
+        Some(other) => {
+            Err(Error::new(format!("no builder {} found: there is one, {NAME:?}", template::quote(other))))
+        }
+    }
+}
+
+pub mod ls {
+    use serde_json::json;
+
+    use super::NAME;
+    use crate::context::Cli;
+    use crate::error::Error;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        /// Print by a Go template, "json" or "table"
+        #[arg(long)]
+        format: Option<String>,
+        /// Accepted: platforms are never left out
+        #[arg(long, hide = true)]
+        no_trunc: bool,
+        args: Vec<String>,
+    }
+
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        let platform = oci::Platform::host().to_string();
+        let data = json!({
+            "Name": NAME, "Driver": "dhow", "Current": true, "Dynamic": false,
+            "Nodes": [{ "Name": NAME, "Endpoint": NAME, "Status": "running", "Platforms": [platform], "Version": cli.host.version }],
+        });
+        let text = match args.format.as_deref() {
+            None | Some("" | "table") => format!(
+                "NAME/NODE     DRIVER/ENDPOINT   STATUS    BUILDKIT   PLATFORMS\n{NAME}*      dhow\n \\_ {NAME}    \\_ {NAME}        running   {}      {platform}",
+                cli.host.version
+            ),
+            Some("json") => data.to_string(),
+            Some(format) => template::render(format, &data).map_err(|error| Error::new(error.to_string()))?,
+        };
+        cli.println(&text).map(|()| 0)
+    }
+}
+
+pub mod inspect {
+    use super::{NAME, only};
+    use crate::context::Cli;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        /// Accepted: it needs no start
+        #[arg(long)]
+        bootstrap: bool,
+        /// Builder to show; there is one, "default"
+        #[arg(long)]
+        builder: Option<String>,
+        args: Vec<String>,
+    }
+
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        only(args.args.first().or(args.builder.as_ref()).map(String::as_str))?;
+        let (version, platform) = (cli.host.version, oci::Platform::host());
+        cli.println(&format!(
+            "Name:   {NAME}\nDriver: dhow\n\nNodes:\nName:             {NAME}\nEndpoint:         {NAME}\nStatus:           running\nBuildKit version: {version}\nPlatforms:        {platform}"
+        ))
+        .map(|()| 0)
+    }
+}
+
+pub mod choose {
+    use super::only;
+    use crate::context::Cli;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        /// Accepted: there is no other
+        #[arg(long)]
+        default: bool,
+        /// Accepted: there is no other
+        #[arg(long)]
+        global: bool,
+        args: Vec<String>,
+    }
+
+    pub async fn run(_cli: &Cli, args: Args) -> Outcome {
+        only(args.args.first().map(String::as_str)).map(|()| 0)
+    }
+}
+
+pub mod create {
+    use super::NAME;
+    use crate::context::Cli;
+    use crate::error::Error;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        /// Accepted for old scripts
+        #[arg(long, hide = true)]
+        bootstrap: bool,
+        /// Kind of builder
+        #[arg(long, hide = true)]
+        driver: Option<String>,
+        /// Options of the builder
+        #[arg(long, hide = true)]
+        driver_opt: Vec<String>,
+        /// Name of the builder
+        #[arg(long, hide = true)]
+        name: Option<String>,
+        /// Platforms of the builder
+        #[arg(long, hide = true)]
+        platform: Vec<String>,
+        /// Use it from now on
+        #[arg(long, hide = true)]
+        r#use: bool,
+        args: Vec<String>,
+    }
+
+    pub async fn run(_cli: &Cli, _args: Args) -> Outcome {
+        Err(Error::new(format!(
+            "there is one builder, {NAME:?}, which builds for all platforms and needs no set-up: leave \"buildx create\" out"
+        )))
+    }
+}
