@@ -26,7 +26,7 @@ pub async fn attach(engine: &Engine, reference: &str, options: AttachOptions) ->
     let reference = reference.to_owned();
     let wanted = options.clone();
     let (stream, record) = engine
-        .blocking(move |engine| {
+        .brief(move |engine| {
             let record = record::find(engine, &reference)?;
             if !wanted.detach_keys.is_empty() {
                 monitor::parse_detach_keys(&wanted.detach_keys).map_err(|e| Error::invalid(e.to_string()))?;

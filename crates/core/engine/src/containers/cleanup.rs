@@ -22,7 +22,7 @@ pub async fn cleanup(engine: &Engine, id: &str) -> Result<()> {
 /// As [`cleanup`], for the monitor that asked this engine to: it learns of the end by the answer.
 pub(super) async fn cleanup_as_told(engine: &Engine, id: &str) -> Result<()> {
     let id = id.to_owned();
-    engine.blocking(move |engine| unless_removed(clean_up(engine, &id, remove::remove_untold))).await
+    engine.brief(move |engine| unless_removed(clean_up(engine, &id, remove::remove_untold))).await
 }
 
 /// A container that was removed meanwhile is gone with all that there was to clean up.

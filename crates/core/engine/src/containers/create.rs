@@ -19,7 +19,7 @@ pub async fn create(
     request: CreateRequest,
 ) -> Result<CreateResponse> {
     let (name, platform) = (name.to_owned(), platform.to_owned());
-    engine.blocking(move |engine| create_now(engine, &name, &platform, request)).await
+    engine.brief(move |engine| create_now(engine, &name, &platform, request)).await
 }
 
 fn create_now(

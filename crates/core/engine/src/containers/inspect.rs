@@ -15,7 +15,7 @@ use crate::{Engine, exec};
 pub async fn inspect(engine: &Engine, reference: &str, size: bool) -> Result<Inspect> {
     let reference = reference.to_owned();
     engine
-        .blocking(move |engine| {
+        .brief(move |engine| {
             let record = record::find(engine, &reference)?;
             let status = record::observe(engine, &record.id)?.status;
             let endpoints = networks::endpoints_of(engine, &record.id)?;

@@ -22,7 +22,7 @@ pub(crate) struct Seen {
 
 /// The containers that match, newest first: those that run, or `all`, or the `limit` newest.
 pub async fn list(engine: &Engine, options: ListOptions) -> Result<Vec<Summary>> {
-    engine.blocking(move |engine| list_now(engine, &options)).await
+    engine.brief(move |engine| list_now(engine, &options)).await
 }
 
 fn list_now(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub async fn start(engine: &Engine, reference: &str, detach_keys: &str) -> Result<()> {
     let (reference, detach_keys) = (reference.to_owned(), detach_keys.to_owned());
     engine
-        .blocking(move |engine| {
+        .brief(move |engine| {
             if !detach_keys.is_empty() {
                 monitor::parse_detach_keys(&detach_keys).map_err(|e| Error::invalid(e.to_string()))?;
             }

@@ -20,7 +20,7 @@ pub async fn wait(
     condition: WaitCondition,
 ) -> Result<impl Future<Output = Result<WaitResponse>> + Send + use<>> {
     let reference = reference.to_owned();
-    let registered = engine.blocking(move |engine| register(engine, &reference, condition)).await?;
+    let registered = engine.brief(move |engine| register(engine, &reference, condition)).await?;
     let engine = engine.clone();
     Ok(async move {
         match registered {
