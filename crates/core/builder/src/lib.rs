@@ -26,6 +26,7 @@ mod source;
 mod squash;
 mod step;
 mod transfer;
+mod turn;
 mod usage;
 mod users;
 

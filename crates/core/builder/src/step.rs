@@ -8,6 +8,7 @@ use crate::key::Record;
 use crate::progress::Step;
 use crate::request::NetMode;
 use crate::session::{Output, Session};
+use crate::turn::Turn;
 use oci::{ChainId, Digest};
 use state::cache;
 use std::collections::BTreeMap;
@@ -90,7 +91,11 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         && exec::is_local(copy)
         && is_new(session, op, parent.as_ref())?
     {
-        return afresh(session, op, copy, parent.as_ref(), prepared, step);
+        let shape = Record::new(op, parent.as_ref(), BTreeMap::new()).shape();
+        let turn = Turn::take(session, op, &shape, step)?;
+        if !turn.waited || is_new(session, op, parent.as_ref())? {
+            return afresh(session, op, copy, parent.as_ref(), prepared, step);
+        }
     }
     let mut read = exec::read(session, op, inputs, &mut prepared)?;
     read.extend(settings(session, op));
@@ -102,6 +107,12 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         return Ok(hit(session, step, output));
     }
     let (output, made_here) = session.once.get(record.key(), || {
+        let turn = Turn::take(session, op, &record.key(), step)?;
+        if turn.waited
+            && let Some(output) = lookup(session, op, &record)?
+        {
+            return Ok(hit(session, step, output));
+        }
         step.missed(explain(session, op, &scope, &record, false)?);
         let made = exec::run(session, op, inputs, parent.as_ref(), &mut prepared, step)?;
         session.ran.fetch_add(1, Ordering::Relaxed);

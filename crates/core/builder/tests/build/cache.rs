@@ -1,6 +1,7 @@
 //! What is taken from the cache, and what is not.
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, Outcome};
+use builder::{Context, DockerfileSource, NetMode, Request};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 const FILE: &str =
@@ -177,4 +178,46 @@ fn a_record_without_its_layer_is_a_miss() {
     std::fs::remove_dir_all(layer).unwrap();
     let again = f.build(file);
     assert_eq!((again.ok().ran, again.reasons()), (1, vec!["its layers were removed"]));
+}
+
+/// Two builds of this Dockerfile, each with an environment of its own, as two processes would have.
+fn at_once(f: &Fixture, dockerfile: &str) -> (Outcome, Outcome) {
+    let build = || {
+        let source = DockerfileSource::Text { name: "Dockerfile".into(), bytes: dockerfile.into() };
+        let request = Request { dockerfile: source, network: NetMode::None, ..Request::default() };
+        let mut events = Vec::new();
+        let context = Context::Dir(f.context());
+        let built = builder::build(&f.env(), context, &request, &mut |event| events.push(event));
+        Outcome { built, events }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(build);
+        (build(), other.join().unwrap())
+    })
+}
+
+#[test]
+fn builds_at_once_do_the_same_work_once() {
+    let f = Fixture::new();
+    f.file("a", "1");
+    let file = "FROM base\nCOPY a /\nRUN sleep 1; head -c 16 /dev/urandom > /id\n";
+    let (one, two) = at_once(&f, file);
+    assert_eq!(one.ok().ran + two.ok().ran, 2, "a copy and a process");
+    assert_eq!(one.ok().cached + two.ok().cached, 2);
+    assert_eq!(f.config(one.ok()).rootfs, f.config(two.ok()).rootfs);
+    let said = format!("{}{}", one.log(), two.log());
+    assert!(said.contains("another build is at this step"), "{said}");
+    assert_eq!(std::fs::read_dir(f.root().join("steps")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_build_that_fails_leaves_the_step_to_the_next() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN --mount=type=cache,target=/c sleep 1; mkdir /c/once\n";
+    let (one, two) = at_once(&f, file);
+    // The second finds what the first has made in the cache mount only if it runs; it takes the first one's result.
+    assert_eq!(one.ok().ran + two.ok().ran, 1);
+    let file = "FROM base\nRUN --mount=type=cache,target=/c sleep 1; mkdir /c/twice || exit 0; exit 1\n";
+    let (one, two) = at_once(&f, file);
+    assert!(one.built.is_ok() != two.built.is_ok(), "the first one failed, the one that waited ran it anew");
 }

@@ -1,0 +1,82 @@
+//! One build at a time makes a step: whoever comes second, in this process or another, waits and takes what the first made.
+//!
+//! A turn is the lock of a file below `<root>/steps`, named by the step's key; it goes with its holder, however that ends.
+
+use crate::error::Error;
+use crate::event::Stream;
+use crate::graph::Op;
+use crate::progress::Step;
+use crate::session::{Session, io_error};
+use oci::Digest;
+use rustix::fs::FlockOperation;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a build that waits looks whether it is its turn, or was cancelled.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The right to make a step, until it is dropped.
+pub(crate) struct Turn {
+    /// Somebody else had it before: what was not in the cache may be there now.
+    pub waited: bool,
+    held: Option<(PathBuf, File)>,
+}
+
+impl Turn {
+    /// Waits for the turn at what has this key. A step that takes nothing from the cache has its own.
+    pub fn take(session: &Session<'_>, op: &Op, key: &Digest, step: &Step<'_, '_>) -> Result<Self, Error> {
+        if op.no_cache {
+            return Ok(Self { waited: false, held: None });
+        }
+        let directory = session.env.store.root().join("steps");
+        let path = directory.join(key.hex());
+        let mut waited = false;
+        loop {
+            if let Some(file) = attempt(&directory, &path)? {
+                return Ok(Self { waited, held: Some((path, file)) });
+            }
+            if !waited {
+                step.log(Stream::Stderr, "another build is at this step: waiting for its result\n".into());
+            }
+            waited = true;
+            if session.stopped() {
+                return Err(Error::Cancelled);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// The locked file; none if somebody else has it.
+fn attempt(directory: &Path, path: &Path) -> Result<Option<File>, Error> {
+    let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).clone();
+    let file = match options.open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            made.map_err(io_error("make", directory))?;
+            options.open(path)
+        }
+        other => other,
+    };
+    let file = file.map_err(io_error("open", path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        Err(e) => return Err(io_error("lock", path)(e.into())),
+    }
+    // Its last holder removed it before letting go: then there is another one, or none.
+    let status = file.metadata().map_err(io_error("look at", path))?;
+    Ok((status.nlink() > 0).then_some(file))
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some((path, file)) = self.held.take() {
+            let _ = std::fs::remove_file(path);
+            drop(file);
+        }
+    }
+}
