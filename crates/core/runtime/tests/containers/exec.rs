@@ -132,3 +132,51 @@ fn a_container_shares_the_pid_namespace_of_another() {
     pid.unwrap().path = Some(path.into());
     scene.prints("1");
 }
+
+/// The directory of a group in the hierarchy that has a controller, or in that of version 2.
+fn directory(container: &Container, controller: &str) -> std::path::PathBuf {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts: Vec<Vec<&str>> = mounts.lines().map(|line| line.split(' ').collect()).collect();
+    let old = mounts.iter().find(|m| m[2] == "cgroup" && m[3].split(',').any(|option| option == controller));
+    let mount = old.or_else(|| mounts.iter().find(|m| m[2] == "cgroup2")).unwrap();
+    std::path::Path::new(mount[1]).join(container.cgroup.path().trim_start_matches('/'))
+}
+
+#[test]
+fn a_group_below_of_all_controllers_or_of_one() {
+    let container = Container::start();
+    let below = directory(&container, "pids").join("below");
+    std::fs::create_dir(&below).unwrap();
+    let old = below.join("tasks").exists();
+    let inner = |controller: &str| {
+        container.cgroup.inner(&[(controller.to_owned(), "below".to_owned())].into_iter().collect())
+    };
+    let group = if old { inner("pids").unwrap() } else { inner("").unwrap() };
+    let run = |group: &Cgroup| {
+        let (reader, stdio) = pipes();
+        let process = container.process(&["cat", "/proc/self/cgroup"]);
+        let running = runtime::exec(Exec {
+            pid: container.running.pid,
+            pidfd: container.running.pidfd.as_fd(),
+            process: &process,
+            cgroup: Some(group),
+            cgroup_only: true,
+            seccomp: None,
+            stdio,
+            preserve_fds: 0,
+            die_with_parent: true,
+            container: None,
+        });
+        running.map(|running| finish(&running, reader).output)
+    };
+    let output = run(&group).unwrap();
+    let below: Vec<&str> = output.lines().filter(|line| line.ends_with("/below")).collect();
+    assert_eq!(below.len(), 1, "{output}");
+    assert!(!old || below[0].contains("pids"), "{output}");
+    let missing = if old { "memory" } else { "" };
+    let elsewhere =
+        container.cgroup.inner(&[(missing.to_owned(), "nowhere".to_owned())].into_iter().collect());
+    assert!(run(&elsewhere.unwrap()).is_err(), "it does not exist");
+    let error = inner("nothing").unwrap_err().to_string();
+    assert!(error.starts_with("there is no version 1 controller \"nothing\" here"), "{error}");
+}
