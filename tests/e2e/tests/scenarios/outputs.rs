@@ -4,15 +4,12 @@ use std::fs;
 use std::net::TcpStream;
 use std::process::Child;
 
-use testkit::{Host, eventually};
+use testkit::{Host, Mode, eventually};
 
 in_every_mode! {
     results_are_files_and_archives
     registries_get_what_was_built
     one_name_for_several_platforms
-    caches_travel
-    files_describe_builds
-    sources_lie_elsewhere
 }
 
 /// Debian's registry on loopback.
@@ -147,7 +144,9 @@ fn one_name_for_several_platforms(host: &Host) {
 }
 
 /// What one root has built, another need not build again.
-fn caches_travel(host: &Host) {
+#[test]
+fn caches_travel() {
+    let host = &Host::new(Mode::Daemon);
     context(host);
     let _registry = Registry::new(host);
     let base = "127.0.0.1:5000/base:1";
@@ -191,7 +190,9 @@ fn caches_travel(host: &Host) {
     assert!(refused.contains("unknown cache type"), "{refused}");
 }
 
-fn files_describe_builds(host: &Host) {
+#[test]
+fn files_describe_builds() {
+    let host = &Host::new(Mode::TwoEngines);
     context(host);
     let _registry = Registry::new(host);
     host.file(
@@ -229,7 +230,9 @@ fn files_describe_builds(host: &Host) {
     assert!(host.type_in("buildx create --use").fails(1).contains("there is one builder"));
 }
 
-fn sources_lie_elsewhere(host: &Host) {
+#[test]
+fn sources_lie_elsewhere() {
+    let host = &Host::new(Mode::Embedded);
     context(host);
     // A repository, by a directory that client and server share.
     let git = |arguments: &[&str]| {

@@ -14,6 +14,8 @@ pub struct Plan {
     groups: BTreeMap<String, Vec<String>>,
     /// The targets by name.
     pub targets: BTreeMap<String, Target>,
+    /// Those that were asked for, and not only needed by others.
+    wanted: BTreeSet<String>,
 }
 
 /// What `--set` says of one field.
@@ -127,6 +129,7 @@ impl Plan {
                 default.push(name.clone());
             }
         }
+        let wanted = names.iter().cloned().collect();
         let mut targets = BTreeMap::new();
         while let Some(name) = names.pop() {
             if targets.contains_key(&name) {
@@ -136,7 +139,7 @@ impl Plan {
             names.extend(needs(&target));
             targets.insert(name, target);
         }
-        Ok(Plan { groups: shown, targets })
+        Ok(Plan { groups: shown, targets, wanted })
     }
 
     /// Every target and group with its description.
@@ -173,10 +176,13 @@ impl Plan {
             }
         }
         for Override { pattern, key, name, append, values } in &together {
+            // What another target needs is not sent anywhere for its sake.
+            let wanted = &self.wanted;
+            let reaches = |target: &String| !matches!(*key, "push" | "load") || wanted.contains(target);
             let hit: Vec<&mut Target> = self
                 .targets
                 .iter_mut()
-                .filter(|(target, _)| matches(pattern, target))
+                .filter(|(target, _)| matches(pattern, target) && reaches(target))
                 .map(|(_, t)| t)
                 .collect();
             if hit.is_empty() {

@@ -193,11 +193,8 @@ pub fn set(
     };
     match (field, name) {
         ("push" | "load", None) => {
-            let on = last == "true" || last == "1";
-            let output =
-                if field == "push" { json!({ "type": "registry" }) } else { json!({ "type": "docker" }) };
-            if on {
-                target.insert("output".into(), json!([output]));
+            if last == "true" || last == "1" {
+                deliver(target, field == "push");
             }
             return Ok(());
         }
@@ -226,6 +223,25 @@ pub fn set(
         }
     }
     Ok(())
+}
+
+/// `--push` and `--load`: outputs that are no images stay what they are.
+fn deliver(target: &mut Target, push: bool) {
+    let outputs = target.entry("output").or_insert_with(|| json!([]));
+    let Some(outputs) = outputs.as_array_mut() else { return };
+    let kind = |output: &Value| output["type"].as_str().unwrap_or_default().to_owned();
+    if !push {
+        if !outputs.iter().any(|output| kind(output) == "docker") {
+            outputs.push(json!({ "type": "docker" }));
+        }
+        return;
+    }
+    for output in outputs.iter_mut().filter(|output| kind(output) == "image") {
+        output["push"] = "true".into();
+    }
+    if outputs.is_empty() {
+        outputs.push(json!({ "type": "registry" }));
+    }
 }
 
 /// The flags of `build` that the target stands for, without its context.

@@ -90,7 +90,8 @@ impl Agents {
         })?;
         self.own.push(Own { child, directory });
         let until = Instant::now() + PATIENCE;
-        while !is_socket(&socket) {
+        // The socket is there a moment before somebody listens on it.
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
             if Instant::now() > until {
                 return Err(Error::new("ssh-agent does not listen"));
             }
