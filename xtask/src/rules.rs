@@ -140,7 +140,9 @@ const INSIDE_ROOTS: &[&str] = &[
     "crates/base/archive/src/whiteout.rs",
     "crates/core/builder/src/exec/copy.rs",
     "crates/core/builder/src/exec/mkdir.rs",
+    "crates/core/builder/src/exec/remote.rs",
     "crates/core/builder/src/exec/stubs.rs",
+    "crates/core/builder/src/export/sbom.rs",
     "crates/core/builder/src/files",
     "crates/core/builder/src/squash.rs",
     "crates/core/builder/src/users.rs",
@@ -149,6 +151,7 @@ const INSIDE_ROOTS: &[&str] = &[
     "crates/core/engine/src/containers/export.rs",
     "crates/core/engine/src/images/changes.rs",
     "crates/core/engine/src/images/commit.rs",
+    "crates/core/engine/src/images/files.rs",
     "crates/core/engine/src/volumes/copy_up.rs",
     "crates/core/runtime/src/home.rs",
     "crates/core/store/src/changes.rs",
@@ -159,8 +162,8 @@ const OWN_PATHS: &[(&str, &str)] = &[
     // A folder of the layer that a step makes, which no container sees yet.
     ("crates/core/builder/src/files/copy.rs", "rustix::fs::utimensat(CWD, dir,"),
     // Spooled downloads lie in a folder of the build.
-    ("crates/core/builder/src/exec/copy.rs", "File::create(&path)"),
-    ("crates/core/builder/src/exec/copy.rs", "File::open(&spooled.path)"),
+    ("crates/core/builder/src/exec/remote.rs", "File::open(&loaded.path)"),
+    ("crates/core/builder/src/exec/remote.rs", "std::fs::create_dir(&scratch)"),
     // Whether a bound source is a file, which the person who bound it has named.
     ("crates/core/engine/src/containers/cp.rs", "m.source.is_file()"),
     // Whether a container's upper folder has anything in it.
