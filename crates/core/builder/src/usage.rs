@@ -53,6 +53,8 @@ pub struct CacheEntry {
 /// What to remove.
 #[derive(Debug, Clone, Default)]
 pub struct Prune {
+    /// Only these, by [`CacheEntry::id`]; none for any.
+    pub only: Option<BTreeSet<String>>,
     /// Also what shares its layer with an image.
     pub all: bool,
     /// Only what was not used since, RFC 3339.
@@ -111,7 +113,8 @@ pub fn prune(env: &Env, wanted: &Prune) -> Result<Vec<CacheEntry>, Error> {
     for entry in all {
         let young = wanted.unused_since.as_ref().is_some_and(|since| entry.used.as_str() >= since.as_str());
         let kept = wanted.keep.is_some_and(|keep| left <= keep);
-        if young || kept || entry.in_use || (entry.shared && !wanted.all) {
+        let other = wanted.only.as_ref().is_some_and(|only| !only.contains(&entry.id));
+        if other || young || kept || entry.in_use || (entry.shared && !wanted.all) {
             continue;
         }
         if remove(env, &entry)? {

@@ -67,6 +67,7 @@ pub const VERBS: &[Verb] = &[
     verb!(["build shell", "buildx shell", "builder shell"], build::shell, AtLeast(1), "STEP [COMMAND] [ARG...]", "Run a shell where a step of a build failed"),
     verb!(["builder prune", "buildx prune"], build::prune, Arity::None, "[OPTIONS]", "Empty the build cache"),
     verb!(["buildx create", "builder create"], buildx::builders::create, AtMost(1), "[OPTIONS]", "Say that there is one builder"),
+    verb!(["buildx du", "builder du"], build::du, Arity::None, "[OPTIONS]", "Show what the build cache takes"),
     verb!(["buildx imagetools create"], buildx::imagetools::create, AtLeast(0), "[OPTIONS] [SOURCE...]", "Join images of a registry to an index"),
     verb!(["buildx imagetools inspect"], buildx::imagetools::inspect, Exactly(1), "[OPTIONS] NAME", "Show an image as its registry has it"),
     verb!(["buildx inspect", "builder inspect"], buildx::builders::inspect, AtMost(1), "[NAME]", "Describe the builder"),

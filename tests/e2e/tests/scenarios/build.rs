@@ -15,6 +15,35 @@ in_every_mode! {
     an_interrupted_build_leaves_nothing
     a_failed_step_can_be_entered
     builds_are_remembered_and_explained
+    the_cache_is_listed_and_pruned_by_filters
+}
+
+fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
+    host.busybox();
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN --mount=type=cache,target=/c echo c > /c/f; echo l > /layer\n",
+    );
+    host.dhow(&["build", "-t", "kept", "ctx"]).ok();
+    let verbose = host.type_in("buildx du --verbose").ok();
+    for part in ["exec.cachemount", "regular", "Mutable:      true", "RUN --mount", "Total:"] {
+        assert!(verbose.contains(part), "{part}: {verbose}");
+    }
+    let count = |filter: &str| {
+        let listed = host.dhow(&["buildx", "du", "--format", "json", "--filter", filter]).ok();
+        listed.lines().filter(|line| !line.is_empty()).count()
+    };
+    assert_eq!((count("type=exec.cachemount"), count("type=regular")), (1, 1));
+    // More than there is may stay.
+    host.type_in("builder prune -af --keep-storage 1g").ok();
+    host.type_in("builder prune -af --max-used-space 1g").ok();
+    host.type_in("builder prune -af --filter shared=false --filter type=regular").ok();
+    assert_eq!((count("mutable=true"), count("mutable=false")), (1, 1));
+    host.type_in("buildx prune -f --filter type=exec.cachemount").ok();
+    assert_eq!((count("mutable=true"), count("mutable=false")), (0, 1));
+    host.type_in("builder prune -af --max-used-space 1").ok();
+    assert_eq!(count("mutable=false"), 0);
+    assert!(host.dhow(&["builder", "prune", "-f", "--filter", "no=such"]).fails(1).contains("no"));
 }
 
 fn a_failed_step_can_be_entered(host: &Host) {

@@ -90,11 +90,21 @@ pub async fn build(
         })
         .await?;
     drop(cancel);
+    look_after_cache(engine);
     for tag in &built.tags {
         let attributes = BTreeMap::from([("name".to_owned(), tag.familiar())]);
         events::emit(engine, "image", "tag", built.image_id.as_str(), &attributes);
     }
     Ok(built)
+}
+
+/// Keeps the cache within its budget, after the answer.
+fn look_after_cache(engine: &Engine) {
+    let (under_way, engine) = (UnderWay::begin(), engine.clone());
+    tokio::task::spawn_blocking(move || {
+        super::cache::look_after(&engine);
+        drop(under_way);
+    });
 }
 
 /// Stops the build's threads when nobody waits for them any more.

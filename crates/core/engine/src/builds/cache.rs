@@ -1,9 +1,12 @@
 //! The build cache: what it holds and how it is pruned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use api::Filters;
 use api::build::{BuildOptions, CachePruneOptions, CachePruneReport, CacheRecord};
 use builder::{CacheEntry, CacheKind, CancelToken, Env, Prune};
+use jiff::SignedDuration;
 
 use super::build::environment;
 use crate::error::{Context, Result};
@@ -20,15 +23,18 @@ fn env(engine: &Engine) -> Env {
     environment(engine, &BuildOptions::default(), BTreeMap::new(), &CancelToken::default())
 }
 
+fn kind(kind: CacheKind) -> &'static str {
+    match kind {
+        CacheKind::Regular => "regular",
+        CacheKind::Mount => "exec.cachemount",
+    }
+}
+
 fn record(entry: CacheEntry) -> CacheRecord {
     let digits = entry.id.split_once(':').map_or(entry.id.as_str(), |(_, hex)| hex);
     CacheRecord {
         id: digits.get(..25).unwrap_or(digits).to_owned(),
-        typ: match entry.kind {
-            CacheKind::Regular => "regular",
-            CacheKind::Mount => "exec.cachemount",
-        }
-        .to_owned(),
+        typ: kind(entry.kind).to_owned(),
         description: entry.description,
         in_use: entry.in_use,
         shared: entry.shared,
@@ -41,25 +47,149 @@ fn record(entry: CacheEntry) -> CacheRecord {
 }
 
 /// Forgets records, oldest use first, then collects what nothing else keeps: what no image shares, or all of them, those
-/// older than the filter `until`, as many as `reserved_space` asks for.
+/// that the filters admit, and no more than the limits of space ask for.
 pub async fn prune(engine: &Engine, options: CachePruneOptions) -> Result<CachePruneReport> {
-    options.filters.accept(&["until"])?;
-    let wanted = Prune {
-        all: options.all,
-        unused_since: common::until(&options.filters)?.map(|until| until.to_string()),
-        keep: u64::try_from(options.reserved_space).ok().filter(|bytes| *bytes > 0),
-    };
+    options.filters.accept(&FILTERS)?;
+    let unused_since = common::until(&options.filters)?.map(|until| until.to_string());
     engine
         .blocking(move |engine| {
-            let gone = builder::prune(&env(engine), &wanted).system()?;
-            let mounts = gone.iter().filter(|entry| entry.kind == CacheKind::Mount).map(|entry| entry.size);
-            let report = CachePruneReport {
-                space_reclaimed: mounts.sum::<u64>() + engine.store().gc()?.bytes,
-                caches_deleted: gone.into_iter().map(|entry| record(entry).id).collect(),
+            let env = env(engine);
+            let entries = builder::entries(&env).system()?;
+            let used = entries.iter().map(|entry| entry.size).sum();
+            let wanted = Prune {
+                all: options.all,
+                unused_since,
+                keep: keep(&options, used, || free(engine))?,
+                only: only(&options.filters, entries)?,
             };
-            let attributes = BTreeMap::from([("reclaimed".to_owned(), report.space_reclaimed.to_string())]);
-            events::emit(engine, "builder", "prune", "", &attributes);
-            Ok(report)
+            collect(engine, &env, &wanted)
         })
         .await
+}
+
+fn collect(engine: &Engine, env: &Env, wanted: &Prune) -> Result<CachePruneReport> {
+    let gone = builder::prune(env, wanted).system()?;
+    let mounts = gone.iter().filter(|entry| entry.kind == CacheKind::Mount).map(|entry| entry.size);
+    let report = CachePruneReport {
+        space_reclaimed: mounts.sum::<u64>() + engine.store().gc()?.bytes,
+        caches_deleted: gone.into_iter().map(|entry| record(entry).id).collect(),
+    };
+    let attributes = BTreeMap::from([("reclaimed".to_owned(), report.space_reclaimed.to_string())]);
+    events::emit(engine, "builder", "prune", "", &attributes);
+    Ok(report)
+}
+
+const FILTERS: [&str; 9] =
+    ["until", "id", "type", "description", "inuse", "shared", "private", "mutable", "immutable"];
+
+/// How much of the cache stays: as much as is reserved at least; then what the limits leave; without any, nothing.
+fn keep(options: &CachePruneOptions, used: u64, free: impl FnOnce() -> Result<u64>) -> Result<Option<u64>> {
+    let given = |bytes: i64| u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    let reserved = given(options.reserved_space);
+    let mut limit = given(options.max_used_space);
+    if let Some(wanted) = given(options.min_free_space) {
+        let left = used.saturating_sub(wanted.saturating_sub(free()?));
+        limit = Some(limit.map_or(left, |limit| limit.min(left)));
+    }
+    Ok(match (limit, reserved) {
+        (Some(limit), reserved) => Some(limit.max(reserved.unwrap_or(0))),
+        (None, reserved) => reserved,
+    })
+}
+
+/// Bytes that are free where the store is.
+fn free(engine: &Engine) -> Result<u64> {
+    let root = &engine.config().root;
+    let status = rustix::fs::statvfs(root).during(format_args!("look at the space of {}", root.display()))?;
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+/// The entries that the filters admit; none if there are no filters but `until`.
+fn only(filters: &Filters, entries: Vec<CacheEntry>) -> Result<Option<BTreeSet<String>>> {
+    let any = |key: &str, fits: &dyn Fn(&str) -> bool| {
+        let mut values = filters.get(key).peekable();
+        values.peek().is_none() || values.any(|value| fits(value))
+    };
+    let flag = |key: &str| filters.boolean(key);
+    let (in_use, shared, private) = (flag("inuse")?, flag("shared")?, flag("private")?);
+    let (mutable, immutable) = (flag("mutable")?, flag("immutable")?);
+    if FILTERS.iter().skip(1).all(|key| filters.get(key).next().is_none()) {
+        return Ok(None);
+    }
+    let admits = |entry: &CacheEntry| {
+        let id = entry.id.split_once(':').map_or(entry.id.as_str(), |(_, hex)| hex);
+        let is_mount = entry.kind == CacheKind::Mount;
+        any("id", &|value| id.starts_with(value))
+            && any("type", &|value| value == kind(entry.kind))
+            && any("description", &|value| value == entry.description)
+            && in_use.is_none_or(|wanted| wanted == entry.in_use)
+            && shared.is_none_or(|wanted| wanted == entry.shared)
+            && private.is_none_or(|wanted| wanted != entry.shared)
+            && mutable.is_none_or(|wanted| wanted == is_mount)
+            && immutable.is_none_or(|wanted| wanted != is_mount)
+    };
+    Ok(Some(entries.into_iter().filter(admits).map(|entry| entry.id).collect()))
+}
+
+/// Part of the file system that the cache may take: one in so many.
+const SHARE: u64 = 10;
+/// What was not used for so long goes.
+const UNUSED: SignedDuration = SignedDuration::from_hours(24 * 60);
+/// How often that is looked after.
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// Keeps the cache within its budget of space and age: what was used longest ago goes first, what images share stays. Done
+/// at the end of a build, now and then; whatever goes wrong is no failure of the build.
+pub(super) fn look_after(engine: &Engine) {
+    let stamp = engine.config().root.join("builds").join(".looked-after");
+    let done = std::fs::metadata(&stamp).and_then(|status| status.modified());
+    if done.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < EVERY)) || std::fs::write(&stamp, "").is_err() {
+        return;
+    }
+    let _ = within_budget(engine);
+}
+
+fn within_budget(engine: &Engine) -> Result<()> {
+    let env = env(engine);
+    let root = &engine.config().root;
+    let status = rustix::fs::statvfs(root).during(format_args!("look at the space of {}", root.display()))?;
+    let budget = status.f_blocks.saturating_mul(status.f_frsize) / SHARE;
+    let since = (jiff::Timestamp::now() - UNUSED).to_string();
+    for wanted in [
+        Prune { unused_since: Some(since), ..Prune::default() },
+        Prune { keep: Some(budget), ..Prune::default() },
+    ] {
+        let gone = builder::prune(&env, &wanted).system()?;
+        if !gone.is_empty() {
+            engine.store().gc()?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(reserved: i64, max: i64, free: i64) -> CachePruneOptions {
+        CachePruneOptions {
+            reserved_space: reserved,
+            max_used_space: max,
+            min_free_space: free,
+            ..CachePruneOptions::default()
+        }
+    }
+
+    #[test]
+    fn limits_of_space_say_how_much_stays() {
+        let keep = |options| keep(&options, 100, || Ok(50)).unwrap();
+        assert_eq!(keep(limits(0, 0, 0)), None);
+        assert_eq!(keep(limits(30, 0, 0)), Some(30));
+        assert_eq!(keep(limits(0, 60, 0)), Some(60));
+        assert_eq!(keep(limits(70, 60, 0)), Some(70));
+        assert_eq!(keep(limits(0, 0, 70)), Some(80));
+        assert_eq!(keep(limits(0, 60, 70)), Some(60));
+        assert_eq!(keep(limits(0, 0, 40)), Some(100), "enough is free");
+        assert_eq!(keep(limits(0, 0, 1000)), Some(0));
+    }
 }

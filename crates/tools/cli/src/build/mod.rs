@@ -5,6 +5,7 @@ mod caches;
 mod call;
 pub mod context;
 mod deliver;
+pub mod du;
 pub mod history;
 mod metadata;
 mod output;

@@ -1,0 +1,154 @@
+use std::fmt::Write as _;
+
+use api::build::CacheRecord;
+use jiff::Timestamp;
+
+use crate::context::Cli;
+use crate::error::Error;
+use crate::format::time::ago;
+use crate::format::units::human_size_with;
+use crate::options::filter;
+use crate::verbs::Outcome;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Builder to look at; there is one
+    #[arg(long, hide = true)]
+    builder: Option<String>,
+    /// Only what matches, such as "type=regular", "shared=true" or "id=..."
+    #[arg(long, value_name = "filter", value_parser = filter::check)]
+    filter: Vec<String>,
+    /// "table" or "json"
+    #[arg(long, default_value = "table")]
+    format: String,
+    /// Tell all about each record
+    #[arg(long)]
+    verbose: bool,
+    args: Vec<String>,
+}
+
+pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    let usage = client::system::df(cli.client()?, &["build-cache".to_owned()]).await?;
+    let mut records = usage.build_cache.unwrap_or_default();
+    let filters = filter::parse(&args.filter);
+    filters
+        .accept(&["id", "type", "description", "inuse", "shared", "private", "mutable", "immutable"])
+        .map_err(|error| Error::new(error.to_string()))?;
+    let mut kept = Vec::new();
+    for record in records.drain(..) {
+        if admits(&filters, &record).map_err(|error| Error::new(error.to_string()))? {
+            kept.push(record);
+        }
+    }
+    match (args.format.as_str(), args.verbose) {
+        ("json", _) => {
+            for record in &kept {
+                cli.println(&serde_json::to_string(record).map_err(|error| Error::new(error.to_string()))?)?;
+            }
+            return Ok(0);
+        }
+        ("table", true) => cli.print(&whole(&kept))?,
+        ("table", false) => cli.print(&table(&kept, Timestamp::now()))?,
+        (other, _) => return Err(Error::new(format!("unsupported format {other}: \"table\" or \"json\""))),
+    }
+    cli.print(&sums(&kept))?;
+    Ok(0)
+}
+
+fn is_mount(record: &CacheRecord) -> bool {
+    record.typ == "exec.cachemount"
+}
+
+fn admits(filters: &api::Filters, record: &CacheRecord) -> Result<bool, api::filters::Error> {
+    let any = |key: &str, fits: &dyn Fn(&str) -> bool| {
+        let mut values = filters.get(key).peekable();
+        values.peek().is_none() || values.any(|value| fits(value))
+    };
+    let flag = |key: &str, is: bool| Ok(filters.boolean(key)?.is_none_or(|wanted| wanted == is));
+    Ok(any("id", &|value| record.id.starts_with(value))
+        && any("type", &|value| value == record.typ)
+        && any("description", &|value| value == record.description)
+        && flag("inuse", record.in_use)?
+        && flag("shared", record.shared)?
+        && flag("private", !record.shared)?
+        && flag("mutable", is_mount(record))?
+        && flag("immutable", !is_mount(record))?)
+}
+
+fn size(bytes: i64) -> String {
+    human_size_with(bytes as f64, 4)
+}
+
+fn table(records: &[CacheRecord], now: Timestamp) -> String {
+    let mut text = format!("{:26} {:12} {:10} LAST ACCESSED\n", "ID", "RECLAIMABLE", "SIZE");
+    for record in records {
+        let used = record.last_used_at.as_deref().and_then(api::time::parse);
+        let used = used.map_or_else(String::new, |at| ago(now, at));
+        let _ = writeln!(text, "{:26} {:12} {:10} {used}", record.id, !record.in_use, size(record.size));
+    }
+    text
+}
+
+fn whole(records: &[CacheRecord]) -> String {
+    let mut text = String::new();
+    for record in records {
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(text, "{:13} {value}", format!("{name}:"));
+        };
+        line("ID", &record.id);
+        line("Created at", &record.created_at);
+        line("Mutable", &is_mount(record).to_string());
+        line("Reclaimable", &(!record.in_use).to_string());
+        line("Shared", &record.shared.to_string());
+        line("Size", &size(record.size));
+        line("Description", &record.description);
+        line("Usage count", &record.usage_count.to_string());
+        if let Some(used) = &record.last_used_at {
+            line("Last used", used);
+        }
+        line("Type", &record.typ);
+        text.push('\n');
+    }
+    text
+}
+
+fn sums(records: &[CacheRecord]) -> String {
+    let sum = |which: &dyn Fn(&CacheRecord) -> bool| {
+        size(records.iter().filter(|record| which(record)).map(|record| record.size).sum())
+    };
+    let mut text = String::new();
+    if records.iter().any(|record| record.shared) {
+        let _ = writeln!(text, "Shared:\t\t{}\nPrivate:\t{}", sum(&|r| r.shared), sum(&|r| !r.shared));
+    }
+    let _ = writeln!(text, "Reclaimable:\t{}\nTotal:\t\t{}", sum(&|r| !r.in_use), sum(&|_| true));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_listed_and_summed() {
+        let record = |id: &str, typ: &str, shared: bool| CacheRecord {
+            id: id.into(),
+            typ: typ.into(),
+            shared,
+            size: 1500,
+            ..CacheRecord::default()
+        };
+        let all = [record("a1", "regular", true), record("b2", "exec.cachemount", false)];
+        let found = |filter: &str| {
+            let filters = filter::parse(&[filter.to_owned()]);
+            all.iter().filter(|r| admits(&filters, r).unwrap()).map(|r| r.id.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("type=regular"), ["a1"]);
+        assert_eq!(found("mutable=true"), ["b2"]);
+        assert_eq!(found("private=true"), ["b2"]);
+        assert_eq!(found("id=a"), ["a1"]);
+        assert_eq!(found("inuse=true"), Vec::<&str>::new());
+        assert_eq!(sums(&all), "Shared:\t\t1.5kB\nPrivate:\t1.5kB\nReclaimable:\t3kB\nTotal:\t\t3kB\n");
+        assert!(whole(&all).contains("Mutable:      true\n"));
+        assert_eq!(table(&all, Timestamp::now()).lines().count(), 3);
+    }
+}
