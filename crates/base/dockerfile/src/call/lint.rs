@@ -4,7 +4,7 @@ use super::{Answer, Location, Question, base_name, base64, document, reached, st
 use crate::ast::Dockerfile;
 use crate::check::{self, Surroundings};
 use crate::expand::Expander;
-use crate::render::report;
+use crate::render::excerpt;
 use crate::scope::Globals;
 use crate::{Error, Warning};
 use oci::Platform;
@@ -79,7 +79,7 @@ pub fn lint(question: &Question<'_>) -> Answer {
     };
     let text = warnings.iter().map(|warning| {
         let help = warning.help.as_deref();
-        let place = crate::render::excerpt(question.name, question.text, warning.span);
+        let place = excerpt(question.name, question.text, warning.span);
         let help = help.map(|help| format!("help: {help}\n")).unwrap_or_default();
         format!("\nWARNING: {}\n{}\n{place}{help}", warning.rule, warning.message)
     });
@@ -89,7 +89,11 @@ pub fn lint(question: &Question<'_>) -> Answer {
         warnings: warnings.len(),
         error: error.zip(shown).map(|(error, message)| match error.span.line {
             0 => format!("{message}\n"),
-            _ => report(question.name, question.text, error.span, &message, error.help.as_deref()),
+            _ => {
+                let place = excerpt(question.name, question.text, error.span);
+                let help = error.help.map(|help| format!("help: {help}\n")).unwrap_or_default();
+                format!("{message}\n{place}{help}")
+            }
         }),
     }
 }

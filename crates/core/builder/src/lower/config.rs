@@ -158,7 +158,8 @@ fn port_spec(text: &str, span: Span) -> Result<Vec<String>, Error> {
     if !address.is_empty() && bare.parse::<std::net::IpAddr>().is_err() {
         return Err(fail(format!("invalid IP address: {address}")));
     }
-    let (first, last) = port_range(container).ok_or_else(|| fail(format!("invalid containerPort: {container}")))?;
+    let (first, last) =
+        port_range(container).ok_or_else(|| fail(format!("invalid containerPort: {container}")))?;
     if !host.is_empty() {
         let (low, high) = port_range(host).ok_or_else(|| fail(format!("invalid hostPort: {host}")))?;
         if high - low != last - first && last != first {
@@ -171,7 +172,8 @@ fn port_spec(text: &str, span: Span) -> Result<Vec<String>, Error> {
 
 fn port_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| text.parse::<u16>().ok().filter(|_| !text.starts_with('+'));
+    // No container can listen on port 0, whatever BuildKit says to it.
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && !text.starts_with('+'));
     let (first, last) = (number(first)?, number(last)?);
     (first <= last).then_some((first, last))
 }
@@ -248,10 +250,9 @@ mod tests {
         assert_eq!(ports("53/UDP"), Some(vec!["53/udp".into()]));
         assert_eq!(ports("1-3").map(|p| p.len()), Some(3));
         assert_eq!(ports("127.0.0.1:8080:80"), Some(vec!["80/tcp".into()]));
-        assert_eq!(ports("0"), Some(vec!["0/tcp".into()]));
         assert_eq!(ports("[::1]:8000-8002:80"), Some(vec!["80/tcp".into()]));
         assert_eq!(ports("53/"), Some(vec!["53/tcp".into()]));
-        for bad in ["", "#", "80/icmp", "70000", "3-1", "/tcp", "x:80", "1.2.3:1:80", "1-3:1-2", "+80"] {
+        for bad in ["", "#", "0", "80/icmp", "70000", "3-1", "/tcp", "x:80", "1.2.3:1:80", "1-3:1-2", "+80"] {
             assert_eq!(ports(bad), None, "{bad}");
         }
     }

@@ -138,7 +138,9 @@ fn lower_mount(
         ast::MountKind::Ssh => {
             if let Some(option) = foreign_owner(&m) {
                 let message = format!("{option} is not available for ssh mounts");
-                return Err(Error::at(message, m.span).help("the socket keeps the owner and mode of the agent's"));
+                return Err(
+                    Error::at(message, m.span).help("the socket keeps the owner and mode of the agent's")
+                );
             }
             mount.from = Origin::Fs(Fs::Scratch);
             mount.source = String::new();

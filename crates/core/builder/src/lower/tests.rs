@@ -190,7 +190,6 @@ MAINTAINER me
             "HEALTHCHECK &{[\"CMD-SHELL\" \"curl -f x || exit 1\"] \"30s\" \"0s\" \"0s\" \"0s\" '\\x03'}",
             "ENTRYPOINT [\"/main\"]",
             "CMD [\"/bin/bash\" \"-c\" \"serve $A\"]",
-            "ONBUILD RUN x",
             "MAINTAINER me",
         ]
     );
@@ -381,4 +380,38 @@ fn remote_sources() {
     ] {
         assert_eq!(source(line), Err(want.to_string()), "{line}");
     }
+}
+
+/// Every Dockerfile of the linter's corpus becomes a graph, or an error that points into it.
+#[test]
+fn the_corpus_lowers() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/lint/tests/corpus");
+    let mut wrong = Vec::new();
+    let mut lowered = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.extension().is_none_or(|extension| extension != "Dockerfile") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        if dockerfile::parse(&text, Default::default()).is_err() {
+            continue;
+        }
+        match run(&case(&text)) {
+            Ok(_) => lowered += 1,
+            Err(Error::At { span, message, .. }) => {
+                assert!(span.line > 0 && span.end <= text.len(), "{name}: {message}");
+                wrong.push(format!("{name}: {message}"));
+            }
+            Err(error) => panic!("{name}: {error:?}"),
+        }
+    }
+    wrong.sort();
+    let expected = [
+        "copy-from: circular dependency detected on stage: one",
+        "expansion-required: v: set v with --build-arg",
+        "expose: invalid containerPort: 70000",
+    ];
+    assert_eq!((wrong, lowered > 50), (expected.map(String::from).to_vec(), true));
 }

@@ -44,6 +44,7 @@ impl Call {
     pub fn choose(call: Option<&str>, check: bool) -> Result<Option<Call>, Error> {
         let text = match (call, check) {
             (Some(text), false) => text,
+            (Some(text), true) if text.split(',').any(|field| field == "check" || field == "lint") => text,
             (_, true) => "check",
             (None, false) => return Ok(None),
         };
@@ -79,7 +80,9 @@ impl Call {
     pub async fn run(self, cli: &Cli, asked: Asked<'_>) -> Outcome {
         let read = read(source(cli, asked.context, asked.file)?)?;
         let platform = match asked.platform {
-            Some(text) => text.parse::<Platform>().map_err(|error| Error::new(error.to_string()))?.normalized(),
+            Some(text) => {
+                text.parse::<Platform>().map_err(|error| Error::new(error.to_string()))?.normalized()
+            }
             None => Platform::host(),
         };
         let mut question = Question {
@@ -103,7 +106,11 @@ impl Call {
             let message = if error.span.line == 0 { error.message.clone() } else { error.to_string() };
             Error::new(match error.span.line {
                 0 => format!("ERROR: {message}"),
-                _ => dockerfile::render::report(&read.name, &read.text, error.span, &message, help),
+                _ => {
+                    let lines = dockerfile::render::excerpt(&read.name, &read.text, error.span);
+                    let help = help.map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+                    format!("{lines}ERROR: {message}{help}")
+                }
             })
         };
         match self.what {
@@ -168,9 +175,9 @@ fn read(source: Source) -> Result<Dockerfile, Error> {
             Ok(file(name, text))
         }
         Source::Remote { inline: Some(inline), .. } => Ok(file(inline.name, inline.text)),
-        Source::Remote { address, .. } => Err(Error::new(format!(
-            "--call of {address} is not supported: fetch it and name the directory"
-        ))),
+        Source::Remote { address, .. } => {
+            Err(Error::new(format!("--call of {address} is not supported: fetch it and name the directory")))
+        }
     }
 }
 
@@ -200,7 +207,8 @@ async fn images(cli: &Cli, question: &Question<'_>) -> BTreeMap<String, ImageCon
         let Ok(document) = client::images::inspect_raw(client, &name).await else { continue };
         let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
         let variant = Some(text("Variant")).filter(|variant| !variant.is_empty());
-        let mut config = ImageConfig::new(&Platform::new(&text("Os"), &text("Architecture"), variant.as_deref()));
+        let mut config =
+            ImageConfig::new(&Platform::new(&text("Os"), &text("Architecture"), variant.as_deref()));
         let list = |key: &str| {
             let items = document["Config"][key].as_array().into_iter().flatten();
             items.filter_map(|item| item.as_str().map(str::to_owned)).collect::<Vec<_>>()
@@ -228,6 +236,8 @@ mod tests {
         assert_eq!(choose("build"), Ok(None));
         assert_eq!(Call::choose(None, true).unwrap(), Some(call(What::Lint)));
         assert_eq!(Call::choose(None, false).unwrap(), None);
+        assert_eq!(Call::choose(Some("check,format=json"), true).unwrap().map(|call| call.json), Some(true));
+        assert_eq!(Call::choose(Some("outline"), true).unwrap(), Some(call(What::Lint)));
         assert!(choose("explain").unwrap_err().contains("--call=explain is not supported"));
         assert!(choose("check,outline").is_err() && choose("check,x=y").is_err());
         assert!(choose("check,format=xml").is_err());
