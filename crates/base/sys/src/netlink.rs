@@ -321,8 +321,24 @@ impl Socket {
         if let Some(mut message) = end {
             push(&mut message, &mut self.sequence, 0);
         }
+        self.make_room(datagram.len(), count)?;
         rustix::net::send(&self.fd, &datagram, SendFlags::empty()).map_err(Error::Send)?;
         self.collect(first, count, opening)
+    }
+
+    /// Room for a datagram and its answers, of which all may wait at once, where they may be more than a socket has.
+    fn make_room(&self, length: usize, answers: usize) -> Result<(), Error> {
+        /// What the kernel charges for one answer, at most.
+        const ANSWER: usize = 1024;
+        /// Below this every socket has room for what it sends.
+        const USUAL: usize = 64 << 10;
+        if length > USUAL {
+            sockopt::set_socket_send_buffer_size_force(&self.fd, 2 * length).map_err(Error::Send)?;
+        }
+        if answers * ANSWER > ANSWERS {
+            sockopt::set_socket_recv_buffer_size_force(&self.fd, answers * ANSWER).map_err(Error::Send)?;
+        }
+        Ok(())
     }
 
     fn collect(&mut self, first: u32, count: usize, opening: Option<u32>) -> Result<Vec<Answer>, Error> {

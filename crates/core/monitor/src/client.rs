@@ -462,18 +462,24 @@ impl Waiting {
     }
 }
 
-/// Sends a frame whose first byte carries descriptors.
-fn send_with(stream: &mut UnixStream, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    if descriptors.is_empty() {
-        return stream.write_all(frame);
+/// Sends a frame whose first bytes carry descriptors, each as many as the kernel allows.
+fn send_with(stream: &mut UnixStream, mut frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut portions = descriptors.chunks(protocol::DESCRIPTORS).peekable();
+    while let Some(portion) = portions.next() {
+        let bytes = if portions.peek().is_some() { 1 } else { frame.len() };
+        let sent = send_some(stream, &frame[..bytes.min(frame.len())], portion)?;
+        frame = &frame[sent..];
     }
+    stream.write_all(frame)
+}
+
+/// Sends the beginning of `bytes` with descriptors.
+fn send_some(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let rights = SendAncillaryMessage::ScmRights(descriptors);
     let mut space = vec![std::mem::MaybeUninit::uninit(); rights.size()];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(rights) {
         return Err(io::Error::other("too many descriptors for one message"));
     }
-    let sent =
-        rustix::net::sendmsg(stream.as_fd(), &[IoSlice::new(frame)], &mut control, SendFlags::NOSIGNAL)?;
-    stream.write_all(&frame[sent..])
+    Ok(rustix::net::sendmsg(stream.as_fd(), &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
 }

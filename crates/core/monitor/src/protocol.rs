@@ -35,6 +35,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Config, RestartPolicy, Status};
 
+/// How many descriptors one message may carry: the kernel's bound. More come with the next byte.
+pub(crate) const DESCRIPTORS: usize = 253;
+
 /// The version of the protocol. A monitor outlives upgrades: variants and fields are added, never changed.
 pub const PROTOCOL_VERSION: u32 = 1;
 

@@ -62,6 +62,9 @@ impl Error {
         match self {
             Error::Allocated(_) => Some("another container publishes this port".into()),
             Error::InUse { owner: Some(owner), .. } => Some(format!("the port is in use by {owner}")),
+            Error::Bind { source: Errno::MFILE | Errno::NFILE, .. } => Some(
+                "each published port holds a file open: publish fewer, or raise the limit (ulimit -n)".into(),
+            ),
             Error::NoSuchAddress { address, .. } => {
                 Some(format!("no interface of this machine has the address {}", address.ip()))
             }

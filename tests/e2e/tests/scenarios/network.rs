@@ -129,6 +129,24 @@ fn network_commands(host: &Host) {
 }
 
 #[test]
+fn thousands_of_ports_are_published_or_refused_with_the_reason() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nEXPOSE 1-2000/tcp 1-2000/udp\n");
+    host.type_in("build -q -t many ctx").ok();
+    host.type_in("run -d --name many -P many sleep 1000").ok();
+    assert_eq!(host.type_in("port many").ok().lines().count(), 4000);
+    host.type_in("rm -f many").ok();
+    let script = "ulimit -n 1000; exec \"$@\"";
+    let dhow = host.command();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(dhow.get_program()).args(["run", "--rm", "-P", "many", "true"]);
+    command.envs(dhow.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let told = testkit::Typed::new(command).fails(125);
+    assert!(told.contains("Too many open files") && told.contains("raise the limit (ulimit -n)"), "{told}");
+}
+
+#[test]
 fn ports_of_ipv6_addresses_answer_or_are_refused() {
     let host = Host::new(Mode::Embedded);
     host.busybox();

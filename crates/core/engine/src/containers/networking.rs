@@ -242,6 +242,9 @@ fn publish(engine: &Engine, record: &Record, mut planned: Planned) -> Result<(Pl
             None => error,
         }
     };
+    if requests.len() > MANY {
+        sys::daemon::raise_files().during("raise the limit of open files")?;
+    }
     let mut held = Vec::new();
     let mut maps = Vec::new();
     for request in &requests {
@@ -254,6 +257,9 @@ fn publish(engine: &Engine, record: &Record, mut planned: Planned) -> Result<(Pl
     engine.db().write_fleeting(|tx| state::endpoints::set_document(tx, &id, &text))?;
     Ok((planned, held))
 }
+
+/// From so many ports on this process may need more descriptors than it is given by default.
+const MANY: usize = 256;
 
 /// Why nobody would reach a port that is published so, and what to do: the kernel leads packets from address to address of
 /// one family, and none from `::1` out of the machine's own loopback.

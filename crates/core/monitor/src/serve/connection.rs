@@ -10,15 +10,13 @@ use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags};
 use serde::Serialize;
 
 use crate::detach::Matcher;
 use crate::protocol::{self, FrameError, Request};
 use crate::stdcopy::{self, Stream};
 
-/// How many descriptors one message may carry: the kernel's bound.
-const DESCRIPTORS: usize = 253;
 /// How much is read at once.
 const READ: usize = 16 * 1024;
 
@@ -105,7 +103,7 @@ impl Connection {
 
     /// Reads what there is of requests, descriptors with them.
     pub fn receive(&mut self) -> Result<Read, io::Error> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(protocol::DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let start = self.inbox.len();
         self.inbox.resize(start + READ, 0);
@@ -118,6 +116,8 @@ impl Connection {
         );
         self.inbox.truncate(start + got.as_ref().map_or(0, |message| message.bytes));
         let bytes = match got {
+            // Those for which this process had no room are lost, and a start without them would be half of one.
+            Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) => return Err(Errno::MFILE.into()),
             Ok(message) => message.bytes,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Read::Nothing),
             Err(e) => return Err(e.into()),

@@ -280,6 +280,7 @@ fn told(status: ExitStatus, stderr: Option<ChildStderr>) -> String {
 fn spawn_cleanup(argv: &[String]) -> std::io::Result<(Child, OwnedFd)> {
     let (program, arguments) = argv.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
+    sys::daemon::with_files_as_before(&mut command);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let process = command.spawn()?;
     let pid =

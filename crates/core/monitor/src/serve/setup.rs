@@ -117,6 +117,8 @@ fn set_up(spawner: &mut UnixStream) -> Result<(Monitor, OwnedFd), Error> {
     rustix::process::setsid().map_err(|e| call("leave the spawner's session")(e.into()))?;
     rustix::process::chdir("/").map_err(|e| call("leave the spawner's directory")(e.into()))?;
     sys::signal::disregard(&DISREGARDED).map_err(call("disregard signals"))?;
+    // Each published port is a descriptor.
+    sys::daemon::raise_files().map_err(call("raise the limit of open files"))?;
     leave_cgroup();
     let launch: Launch = protocol::read(spawner)?;
     let path = place::directory(&launch.run_dir, &launch.id);

@@ -1,7 +1,7 @@
 //! Host ports are had by one at a time.
 
-use super::{Host, endpoint, ip, network, request};
-use crate::model::Protocol;
+use super::{Host, UPLINK, endpoint, ip, network, request};
+use crate::model::{PortMap, Protocol};
 use crate::ports::{Error, Request, reserve};
 use std::net::{TcpListener, UdpSocket};
 
@@ -83,4 +83,24 @@ fn sctp_is_refused_where_the_kernel_has_none() {
             "cannot publish a port over sctp: this kernel does not support the protocol"
         ),
     }
+}
+
+#[test]
+fn thousands_of_ports_are_published_and_withdrawn_at_once() {
+    const PORTS: u16 = 10_000;
+    let host = Host::new();
+    let net = network("dhow0", &["172.17.0.0/16"]);
+    host.ensure(&net);
+    let mut many = endpoint(&net, 2, &["0.0.0.0:20000:80"]);
+    let first = many.ports[0].clone();
+    many.ports.extend((1..PORTS).map(|n| PortMap { host_port: first.host_port + n, ..first.clone() }));
+    let web = host.attach(&net, many);
+    let _server = web.space.serve(80);
+    for port in [20_000, 20_000 + PORTS - 1] {
+        host.neighbour.ask(&format!("{UPLINK}:{port}")).unwrap();
+    }
+    let published = || host.space.run(|| crate::published_ports().unwrap().len());
+    assert_eq!(published(), usize::from(PORTS));
+    host.detach(&web);
+    assert_eq!(published(), 0);
 }
