@@ -2,7 +2,8 @@
 //! at any time.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,8 +116,27 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     let (activity, seen) = watch::channel(());
     tokio::spawn(give_back_when_quiet(seen));
     let limits = server::Limits::default();
+    let manager = surroundings.variable("NOTIFY_SOCKET");
+    notify(manager, "READY=1");
+    let shutdown = async {
+        shutdown.await;
+        notify(manager, "STOPPING=1");
+    };
     server::serve(engine, listeners, args.server_name, limits, activity, shutdown).await;
     Ok(())
+}
+
+/// Tells the service manager that waits for it, if there is one (sd_notify(3)): `Type=notify` of a unit of systemd.
+fn notify(socket: Option<&str>, state: &str) {
+    let Some(socket) = socket else { return };
+    let address = match socket.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(socket),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::warn!(%error, socket, "tell the service manager that {state}");
+    }
 }
 
 /// Keeps an idle daemon small: after each burst of requests, and after the start, what it needed goes back to the
@@ -147,7 +167,7 @@ async fn listeners(surroundings: &Surroundings, args: &Args) -> anyhow::Result<V
         let listener = match host.split_once("://") {
             Some(("unix", path)) if !path.is_empty() => unix(Path::new(path), args.group)?,
             Some(("tcp", address)) => {
-                let address: SocketAddr =
+                let address: std::net::SocketAddr =
                     address.parse().with_context(|| format!("{host}: an address and a port are needed"))?;
                 let listener = Listener::tcp(address, args.allow_remote).await?;
                 if args.allow_remote && !address.ip().is_loopback() {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -479,10 +479,17 @@ fn a_daemon_with_few_descriptors_takes_more() {
     command
         .args(["daemon", "--host", &socket])
         .envs(host.command().get_envs().filter_map(|(k, v)| Some((k, v?))));
+    // As systemd starts it, which waits for it to be ready.
+    let socket_of_manager = host.home().join("notify.sock");
+    let manager = UnixDatagram::bind(&socket_of_manager).unwrap();
+    manager.set_read_timeout(Some(testkit::PATIENCE)).unwrap();
+    command.env("NOTIFY_SOCKET", &socket_of_manager);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let daemon = Killed(command.spawn().unwrap());
     let path = host.home().join("few.sock");
-    eventually("the daemon listens", || UnixStream::connect(&path).is_ok());
+    let mut told = [0; 16];
+    let length = manager.recv(&mut told).unwrap();
+    assert_eq!(&told[..length], b"READY=1");
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.0.id())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
