@@ -89,7 +89,8 @@ fn questions(text: &str, file: &Dockerfile) {
 
 /// Any bytes through all rules and into all formats: findings have lines of the file, documents are documents.
 pub fn lint(data: &[u8]) {
-    let mut settings = lint::Settings { build_checks: true, strict_labels: true, ..lint::Settings::default() };
+    let mut settings =
+        lint::Settings { build_checks: true, strict_labels: true, ..lint::Settings::default() };
     settings.trusted_registries.insert("*.example.com".into());
     let kinds = ["email", "hash", "text", "rfc3339", "semver", "spdx", "url"];
     settings.label_schema.extend(kinds.map(|kind| (kind.to_owned(), kind.parse().expect("a type"))));
