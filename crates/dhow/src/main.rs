@@ -53,10 +53,10 @@ fn command_line() -> ExitCode {
     let verb = globals.args.first().map(String::as_str);
     // Their steps' processes are copies of this one until they execute their program (CVE-2019-5736), as those of
     // containers are of a monitor.
-    if verb == Some("daemon") || globals.args.iter().take(2).any(|word| word == "build") {
-        if let Err(error) = surroundings::leave_writable() {
-            return fail(&error.into());
-        }
+    let builds =
+        verb == Some("daemon") || globals.args.iter().take(2).any(|word| word == "build" || word == "bake");
+    if builds && let Err(error) = surroundings::leave_writable() {
+        return fail(&error.into());
     }
     if verb == Some("daemon") {
         return daemon::main(&surroundings, globals);

@@ -51,6 +51,7 @@ pub use exec::exec;
 pub use features::features;
 pub use hooks::poststop;
 pub use mounts::SUBPATH;
+pub use plan::said;
 
 /// What [`create`] needs. The specification is validated, not trusted.
 #[derive(Debug)]

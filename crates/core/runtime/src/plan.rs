@@ -95,7 +95,7 @@ pub(crate) fn mount_error(source_path: PathBuf, destination: PathBuf, errno: i32
 }
 
 /// The text of an errno as Go has it, which Docker's clients know: lower case, without the number.
-pub(crate) fn said(errno: i32) -> String {
+pub fn said(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

@@ -99,15 +99,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Reasons of the kernel's as engines match on them: lower case, without the number.
+/// Reasons of the kernel's as engines match on them.
 fn said(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = error.to_string();
-    match (
-        error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error),
-        text.split_once(" (os error"),
-    ) {
-        (Some(_), Some((reason, _))) => reason.to_lowercase(),
-        _ => text,
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+        Some(errno) => ::runtime::said(errno),
+        None => error.to_string(),
     }
 }
 

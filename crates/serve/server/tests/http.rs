@@ -1,5 +1,7 @@
 //! The server as bytes on a connection, over an engine on an empty directory.
 
+#[path = "http/documents.rs"]
+mod documents;
 #[path = "http/hostile.rs"]
 mod hostile;
 #[path = "http/names.rs"]

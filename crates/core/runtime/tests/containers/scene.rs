@@ -12,24 +12,8 @@ use oci::runtime::{
     Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Resources, Root, Seccomp, Spec,
 };
 use runtime::cgroup::Cgroup;
+pub use runtime::defaults::CAPABILITIES as DOCKER_CAPABILITIES;
 use runtime::{Create, Created, Error, Rootfs, Running, Stdio};
-
-pub const DOCKER_CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-];
 
 const MASKED: [&str; 9] = [
     "/proc/asound",

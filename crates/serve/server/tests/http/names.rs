@@ -118,7 +118,7 @@ impl World {
         items.as_array().map(|items| items.iter().map(name).collect()).unwrap_or_default()
     }
 
-    async fn image(&self) {
+    pub(super) async fn image(&self) {
         let archive = vec![0; 1024];
         let head = format!(
             "POST /images/create?fromSrc=-&repo=base HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -244,30 +244,4 @@ async fn names_of_fields_may_be_in_any_case_as_for_dockers_own_decoder() {
     assert_eq!(made.status, 201, "{}", made.body);
     let told = world.get("/containers/low/json").await.body;
     assert!(told.contains(r#""Labels":{"image":""}"#) && told.contains(r#""Memory":8388608"#), "{told}");
-}
-
-#[tokio::test]
-async fn what_cannot_be_started_is_not_made() {
-    let world = world().await;
-    world.image().await;
-    for (wrong, words) in [
-        (r#""MacAddress":"02:42:zz""#, "invalid MAC address: 02:42:zz"),
-        (r#""HostConfig":{"CgroupParent":"a/../b"}"#, "invalid cgroup parent"),
-    ] {
-        let body = format!(r#"{{"Image":"base","Cmd":["true"],{wrong}}}"#);
-        let answer = world.post("/containers/create", &body).await;
-        assert_eq!(answer.status, 400, "{}", answer.body);
-        assert!(answer.body.contains(words), "{}", answer.body);
-    }
-    assert_eq!(world.get("/containers/json?all=1").await.body.trim(), "[]");
-}
-
-#[tokio::test]
-async fn older_clients_are_told_what_an_image_was_made_from() {
-    let world = world().await;
-    world.image().await;
-    let old = world.get("/v1.44/images/base/json").await.body;
-    assert!(old.contains(r#""Container":"","ContainerConfig":{"Hostname":"""#), "{old}");
-    let new = world.get("/v1.45/images/base/json").await.body;
-    assert!(!new.contains(r#""Container"#), "{new}");
 }
