@@ -3,6 +3,8 @@
 #[path = "registry/attacks.rs"]
 mod attacks;
 mod stub;
+#[path = "registry/upload.rs"]
+mod upload;
 
 use oci::image::Descriptor;
 use oci::{Digest, Reference};

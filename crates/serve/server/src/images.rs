@@ -1,15 +1,15 @@
 //! Images.
 
 use api::JsonMessage;
-use api::containers::{CommitOptions, Config};
 use api::auth::AuthConfig;
 use api::common::REGISTRY_CONFIG_HEADER;
+use api::containers::{CommitOptions, Config};
 use api::images::{
     Distribution, ImportOptions, ListOptions, NewIndex, PullOptions, RemoteImage, RemoveOptions, Summary,
 };
-use std::collections::BTreeMap;
 use engine::images;
 use http::StatusCode;
+use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use crate::answer::{self, Result};
@@ -187,7 +187,8 @@ pub async fn files(call: Call) -> Result {
 
 /// What a build made only to hand it out goes: `image=` is a manifest's digest.
 pub async fn discard(call: Call) -> Result {
-    let parse = |text: &String| text.parse().map_err(|_| Failure::bad_request(format!("{text:?} is no digest")));
+    let parse =
+        |text: &String| text.parse().map_err(|_| Failure::bad_request(format!("{text:?} is no digest")));
     let manifests = call.query.all("image").iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     images::discard(&call.engine, manifests).await?;
     Ok(answer::empty(StatusCode::NO_CONTENT))

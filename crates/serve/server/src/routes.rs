@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 use http::Method;
 
 use crate::answer::Result;
-use crate::call::Call;
 use crate::build::history;
+use crate::call::Call;
 use crate::{build, containers, exec, images, networks, swarm, system, volumes};
 
 /// A row of the table.

@@ -66,7 +66,8 @@ fn split(address: &str) -> (&str, Option<&str>) {
 fn choose<'i>(index: &'i Index, selector: Option<&str>) -> Option<&'i Descriptor> {
     let is = |member: &&Descriptor, name: &str| {
         let named = member.annotations.get(layout::REF_NAME);
-        member.digest.as_str() == name || named.is_some_and(|own| own == name || own.ends_with(&format!(":{name}")))
+        member.digest.as_str() == name
+            || named.is_some_and(|own| own == name || own.ends_with(&format!(":{name}")))
     };
     let found = index.manifests.iter().find(|member| is(member, selector.unwrap_or("latest")));
     match (selector, index.manifests.as_slice()) {
@@ -76,15 +77,17 @@ fn choose<'i>(index: &'i Index, selector: Option<&str>) -> Option<&'i Descriptor
 }
 
 fn document(root: &Root, file: &str, path: &str) -> Result<Document> {
-    let bytes =
-        root.read_file(file, MANIFEST_MAX).map_err(|e| Error::invalid(format!("layout {path}: {file}: {e}")))?;
+    let bytes = root
+        .read_file(file, MANIFEST_MAX)
+        .map_err(|e| Error::invalid(format!("layout {path}: {file}: {e}")))?;
     Document::parse(&bytes).map_err(|e| Error::invalid(format!("layout {path}: {file}: {e}")))
 }
 
 fn pack(writer: pipe::Writer, root: &Root, index: &[u8]) -> Result<()> {
     let failed = "read a layout";
     let mut packer = Packer::new(writer);
-    for (name, bytes) in [(layout::OCI_LAYOUT, layout::OCI_LAYOUT_CONTENT.as_bytes()), (layout::INDEX, index)] {
+    for (name, bytes) in [(layout::OCI_LAYOUT, layout::OCI_LAYOUT_CONTENT.as_bytes()), (layout::INDEX, index)]
+    {
         packer.append_bytes(&Entry::file(name, 0o644, 0), bytes).during(failed)?;
     }
     let blobs = Path::new("blobs");

@@ -190,7 +190,8 @@ async fn copy(
     descriptor: &Descriptor,
 ) -> Result<()> {
     let (found, bytes) = from.member(descriptor).await.map_err(registry_error)?;
-    let Document::Manifest(manifest) = Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))? else {
+    let Document::Manifest(manifest) = Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))?
+    else {
         return Err(Error::invalid(format!("{} is an index in an index", descriptor.digest)));
     };
     for blob in manifest.layers.iter().chain([&manifest.config]) {

@@ -127,7 +127,10 @@ impl Source {
                     variable.validations.push((condition, message));
                 }
                 _ => {
-                    return Err(Error::new(format!("{file}: variable {:?}: unexpected block", variable.name)));
+                    return Err(Error::new(format!(
+                        "{file}: variable {:?}: unexpected block",
+                        variable.name
+                    )));
                 }
             }
         }

@@ -3,7 +3,8 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use api::build::{
-    BuildDetails, BuildEvent, BuildExtras, BuildOptions, BuildRecord, BuildResult, ExportOptions, NATIVE_PROGRESS_ID,
+    BuildDetails, BuildEvent, BuildExtras, BuildOptions, BuildRecord, BuildResult, ExportOptions,
+    NATIVE_PROGRESS_ID,
 };
 use api::containers::Ulimit;
 use client::JsonLines;
@@ -14,9 +15,9 @@ use super::call::{Asked, Call};
 use super::deliver::{Delivery, Pushed};
 use super::history::inspect::steps;
 use super::output::{self, Kind, Output};
+use super::source::{is_remote, source, with_text};
 use super::ssh::Agents;
 use super::{caches, metadata, secrets};
-use super::source::{is_remote, source, with_text};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::integer;
@@ -243,7 +244,8 @@ async fn perform(cli: &Cli, args: &Args, context: &str) -> Result<Finished, Erro
         cli.println(&id)?;
     }
     let write = |path: &str, text: &str| {
-        std::fs::write(cli.host.directory.join(path), text).map_err(|error| Error::file("write", path, &error))
+        std::fs::write(cli.host.directory.join(path), text)
+            .map_err(|error| Error::file("write", path, &error))
     };
     if let Some(path) = &args.iidfile {
         write(path, &id)?;
@@ -277,7 +279,9 @@ fn outputs(args: &Args) -> Result<Vec<Output>, Error> {
 /// The names of the result: `--tag`, or those of an output.
 fn names(args: &Args, outputs: &[Output]) -> Vec<String> {
     let mut names = args.tag.clone();
-    names.extend(outputs.iter().filter(|output| output.keeps()).flat_map(|output| output.names.iter().cloned()));
+    names.extend(
+        outputs.iter().filter(|output| output.keeps()).flat_map(|output| output.names.iter().cloned()),
+    );
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
@@ -420,8 +424,7 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
         contexts.insert(name.to_owned(), source);
     }
     let wishes = output::wishes(outputs)?;
-    let attestations =
-        Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
+    let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
     let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
     let source_date_epoch = epoch
         .map(|text| text.parse().map_err(|_| Error::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))))

@@ -51,7 +51,9 @@ pub mod create {
             let text = text.strip_prefix("index:").unwrap_or(text);
             let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
             let pair = pair.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            pair.ok_or_else(|| Error::new(format!("invalid annotation {}: expected key=value", template::quote(text))))
+            pair.ok_or_else(|| {
+                Error::new(format!("invalid annotation {}: expected key=value", template::quote(text)))
+            })
         };
         let new = NewIndex {
             targets: args.tag,
@@ -170,7 +172,10 @@ pub mod inspect {
                 "manifests": [{ "digest": "sha256:2", "mediaType": "m", "platform": { "os": "linux", "architecture": "arm", "variant": "v7" } }],
             });
             let text = described("h/a:1", &manifest);
-            assert!(text.contains("  Name:        h/a:1@sha256:2\n") && text.contains("linux/arm/v7"), "{text}");
+            assert!(
+                text.contains("  Name:        h/a:1@sha256:2\n") && text.contains("linux/arm/v7"),
+                "{text}"
+            );
         }
     }
 }
