@@ -20,8 +20,8 @@ use dockerfile::ignore::Ignore;
 use oci::{Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use store::Lease;
 use sys::root::Root;
 

@@ -393,7 +393,7 @@ impl<W: Write> Write for Early<'_, '_, W> {
             if self.left.is_none() {
                 let files = self.files;
                 // Whatever goes wrong here, the sync that counts meets it again.
-                self.scope.spawn(move || File::open(files).map(|files| rustix::fs::syncfs(files)));
+                self.scope.spawn(move || File::open(files).map(rustix::fs::syncfs));
             }
         }
         Ok(count)

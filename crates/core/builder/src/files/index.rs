@@ -277,7 +277,7 @@ mod tests {
         let stat = place.root.lstat("a").unwrap();
         let changed = SystemTime::UNIX_EPOCH
             + Duration::new(stat.st_ctime as u64, 0)
-            + Duration::from_nanos(stat.st_ctime_nsec as u64);
+            + Duration::from_nanos(stat.st_ctime_nsec);
         index.learn(Path::new("a"), &stat, changed + Duration::from_millis(1), [7; 32]);
         place.save(&indices);
         let (_, index) = place.index();
