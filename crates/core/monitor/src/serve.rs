@@ -22,6 +22,7 @@ mod start;
 mod stdio;
 mod stop;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +31,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use runtime::cgroup::{Cgroup, OomEvents};
+use runtime::seccomp::Program;
 use rustix::event::epoll::EventFlags;
 
 use crate::config::Config;
@@ -90,6 +92,8 @@ struct Container {
     log: Option<Log>,
     /// The log could not be written; said once.
     log_failed: bool,
+    /// The compiled filter of system calls, from the first further process on.
+    filter: OnceCell<Program>,
 }
 
 /// What exists while the init runs.

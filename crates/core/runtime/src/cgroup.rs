@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use oci::runtime::{HugepageLimit, Resources};
@@ -78,6 +79,8 @@ pub struct Cgroup {
     layout: Layout,
     /// Hierarchies of version 1 in which it is another one, by mount point.
     elsewhere: BTreeMap<PathBuf, String>,
+    /// The version 1 `tasks` files, once they are open.
+    tasks: OnceLock<Arc<[OwnedFd]>>,
 }
 
 /// Between two looks where the kernel gives no event (version 1 alone).
@@ -99,7 +102,12 @@ impl Cgroup {
         if !path.starts_with('/') || parts().any(bad) {
             return Err(Error::Path { path: path.to_owned() });
         }
-        Ok(Cgroup { path: path.to_owned(), layout: layout()?, elsewhere: BTreeMap::new() })
+        Ok(Cgroup {
+            path: path.to_owned(),
+            layout: layout()?,
+            elsewhere: BTreeMap::new(),
+            tasks: OnceLock::new(),
+        })
     }
 
     /// Whether the controllers of this machine are of version 2.
@@ -123,7 +131,7 @@ impl Cgroup {
         if let Some(name) = asked.get("") {
             return below(name);
         }
-        let mut inner = self.clone();
+        let mut inner = Cgroup { tasks: OnceLock::new(), ..self.clone() };
         for (controller, name) in asked {
             let Some(mountpoint) = self.layout.v1(controller) else {
                 return Err(Error::Controller { name: controller.clone() });
@@ -321,13 +329,17 @@ impl Cgroup {
     }
 
     /// The version 1 `tasks` files, for a process to join by itself.
-    pub(crate) fn tasks(&self) -> Result<Vec<OwnedFd>, Error> {
+    pub(crate) fn tasks(&self) -> Result<Arc<[OwnedFd]>, Error> {
+        if let Some(tasks) = self.tasks.get() {
+            return Ok(tasks.clone());
+        }
         let open = |dir: PathBuf| {
             let file = dir.join("tasks");
             let opened = fs::OpenOptions::new().write(true).open(&file);
             Ok(opened.map_err(call(format!("open {}", file.display())))?.into())
         };
-        self.v1_dirs().map(open).collect()
+        let tasks = self.v1_dirs().map(open).collect::<Result<Arc<[OwnedFd]>, Error>>()?;
+        Ok(self.tasks.get_or_init(|| tasks).clone())
     }
 
     /// The processes in the group and the groups below it, as this pid namespace numbers them.

@@ -119,6 +119,7 @@ fn assemble(
     let process_request = Request {
         process,
         seccomp: linux.seccomp.as_ref(),
+        filter: None,
         preserve_fds: request.preserve_fds,
         die_with_parent: request.die_with_parent,
         home: home::of(&root, process.user.uid),

@@ -23,6 +23,7 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
     let process_request = Request {
         process,
         seccomp: request.seccomp,
+        filter: request.filter,
         preserve_fds: request.preserve_fds,
         die_with_parent: request.die_with_parent,
         home: home::of(&root, process.user.uid),

@@ -169,6 +169,8 @@ pub struct Exec<'a> {
     /// Not the init's group instead, where this one takes no processes because those below it have controllers.
     pub cgroup_only: bool,
     pub seccomp: Option<&'a oci::runtime::Seccomp>,
+    /// What `seccomp` compiles to, where that is known.
+    pub filter: Option<&'a seccomp::Program>,
     pub stdio: Stdio,
     pub preserve_fds: u32,
     /// As [`Create::die_with_parent`].

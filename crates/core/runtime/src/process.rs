@@ -14,6 +14,8 @@ use crate::{Error, Stdio, bits, capabilities, seccomp};
 pub(crate) struct Request<'a> {
     pub process: &'a Process,
     pub seccomp: Option<&'a Seccomp>,
+    /// What it compiles to, where that is known.
+    pub filter: Option<&'a seccomp::Program>,
     pub preserve_fds: u32,
     pub die_with_parent: bool,
     /// `$HOME` where the environment has none.
@@ -166,7 +168,7 @@ pub(crate) fn finish(
     };
     let needs_user = process.user.uid != 0;
     chdir(plan, needs_user)?;
-    let filter = request.seccomp.map(filter).transpose()?.flatten();
+    let filter = request.seccomp.map(|profile| filter(profile, request.filter)).transpose()?.flatten();
     // Without no_new_privs loading a filter takes CAP_SYS_ADMIN, which is given up next.
     let (early, late) = if process.no_new_privileges { (None, filter) } else { (filter, None) };
     if process.no_new_privileges {
@@ -182,8 +184,11 @@ pub(crate) fn finish(
     program(request, plan, before_program)
 }
 
-fn filter(profile: &Seccomp) -> Result<Option<Step>, Error> {
-    let program = seccomp::compile(profile, seccomp::Arch::HOST)?;
+fn filter(profile: &Seccomp, known: Option<&seccomp::Program>) -> Result<Option<Step>, Error> {
+    let program = match known {
+        Some(program) => program.clone(),
+        None => seccomp::compile(profile, seccomp::Arch::HOST)?,
+    };
     // Those that every kernel that we run on knows need no question.
     const OLD: u32 = 0b111;
     if program.flags & !OLD != 0 && !sys::seccomp::knows_flags(program.flags) {

@@ -192,7 +192,7 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
             isolate(step)?;
         }
         Step::JoinGroups { tasks } => {
-            for file in tasks {
+            for file in tasks.iter() {
                 rustix::io::write(file, b"0")?;
             }
         }

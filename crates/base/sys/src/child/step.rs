@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -23,7 +24,7 @@ pub enum Step {
     /// Joins version 1 control groups through their open `tasks` files. Only a thread that moves itself is
     /// spared the machine-wide lock of a migration, which costs milliseconds.
     JoinGroups {
-        tasks: Vec<OwnedFd>,
+        tasks: Arc<[OwnedFd]>,
     },
     /// Writes to a file of the machine, by its path before the pivot.
     WriteFile {

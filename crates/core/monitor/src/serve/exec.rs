@@ -152,13 +152,23 @@ impl Monitor {
             bundle: self.launch.container_dir.clone(),
             annotations: container.config.spec.annotations.clone(),
         };
+        let seccomp = container.config.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+        let filter = match (container.filter.get(), seccomp) {
+            (None, Some(profile)) => {
+                let program = runtime::seccomp::compile(profile, runtime::seccomp::Arch::HOST);
+                let program = program.map_err(|e| start_failure(&e))?;
+                Some(container.filter.get_or_init(|| program))
+            }
+            (known, _) => known,
+        };
         let started = runtime::exec(runtime::Exec {
             pid: running.pid,
             pidfd: pidfd.as_fd(),
             process,
             cgroup: Some(cgroup),
             cgroup_only: false,
-            seccomp: container.config.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
+            seccomp,
+            filter,
             stdio,
             preserve_fds: 0,
             die_with_parent: true,

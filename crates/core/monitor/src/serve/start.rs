@@ -79,8 +79,16 @@ impl Monitor {
         let dns = config.dns.clone();
         let sockets = descriptors.drain(..descriptors.len().min(if dns.is_some() { 2 } else { 0 })).collect();
         let held = descriptors.into();
-        self.container =
-            Some(Container { config, netns, mounted, held, names: None, log, log_failed: false });
+        self.container = Some(Container {
+            config,
+            netns,
+            mounted,
+            held,
+            names: None,
+            log,
+            log_failed: false,
+            filter: Default::default(),
+        });
         if let Some(dns) = dns {
             self.serve_names(&dns, sockets).inspect_err(|_| self.container = None)?;
         }

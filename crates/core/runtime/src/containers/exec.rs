@@ -49,6 +49,7 @@ pub fn exec(container: &Container, request: &Exec<'_>) -> Result<Running, Error>
         cgroup: cgroup.as_ref(),
         cgroup_only: !request.cgroups.is_empty(),
         seccomp: request.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),
+        filter: None,
         stdio: if request.process.terminal { Stdio::Terminal } else { Stdio::Inherit },
         preserve_fds: request.preserve_fds,
         die_with_parent: false,
