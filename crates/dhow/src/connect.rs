@@ -84,6 +84,8 @@ fn embedded(globals: &Globals, surroundings: &Surroundings) -> Connector {
         || matches!(globals.args.as_slice(), [noun, verb, ..] if noun == "container" && verb == "run");
     let config = engine::Config { alone: true, starts, ..surroundings.places.engine() };
     let engine: Arc<OnceCell<Engine>> = Arc::default();
+    // It ends with the process: closing its files one by one beforehand is good for nothing.
+    std::mem::forget(engine.clone());
     Connector::in_process(move || {
         let (config, engine) = (config.clone(), engine.clone());
         Box::pin(async move {

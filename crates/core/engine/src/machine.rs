@@ -1,5 +1,7 @@
 //! Facts about this machine that plans depend on. Read when needed; cheap.
 
+use std::io::Read as _;
+
 use crate::containers::validate;
 use crate::spec;
 use crate::spec::capabilities;
@@ -44,14 +46,21 @@ pub fn facts() -> Facts {
     Facts {
         cgroup2: std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
         apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|b| b.starts_with(b"Y")),
-        capabilities: bounding_set().unwrap_or(0),
+        capabilities: capabilities(),
         kernel: kernel_version(&release()),
     }
 }
 
-/// What may be given to a container: our own bounding set.
+/// Bits of the capabilities that may be given to a container: our own bounding set.
+pub fn capabilities() -> u64 {
+    bounding_set().unwrap_or(0)
+}
+
 fn bounding_set() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    // One read: the kernel writes all of it at once.
+    let mut buffer = [0; 8 << 10];
+    let length = std::fs::File::open("/proc/thread-self/status").ok()?.read(&mut buffer).ok()?;
+    let status = std::str::from_utf8(&buffer[..length]).ok()?;
     let hex = status.lines().find_map(|l| l.strip_prefix("CapBnd:"))?;
     u64::from_str_radix(hex.trim(), 16).ok()
 }

@@ -92,7 +92,7 @@ fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<(Proces
         (dir, _) if dir.starts_with('/') => bind::clean(dir),
         (dir, _) => return Err(Error::invalid(format!("Cwd must be an absolute path: {dir}"))),
     };
-    let available = capabilities::from_mask(machine::facts().capabilities);
+    let available = capabilities::from_mask(machine::capabilities());
     let mut allowed = host.clone();
     allowed.privileged |= request.privileged;
     let options = SecurityOptions::parse(&host.security_opt)?;
