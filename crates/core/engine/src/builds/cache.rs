@@ -108,7 +108,7 @@ fn free(engine: &Engine) -> Result<u64> {
 fn only(filters: &Filters, entries: Vec<CacheEntry>) -> Result<Option<BTreeSet<String>>> {
     let any = |key: &str, fits: &dyn Fn(&str) -> bool| {
         let mut values = filters.get(key).peekable();
-        values.peek().is_none() || values.any(|value| fits(value))
+        values.peek().is_none() || values.any(fits)
     };
     let flag = |key: &str| filters.boolean(key);
     let (in_use, shared, private) = (flag("inuse")?, flag("shared")?, flag("private")?);

@@ -146,7 +146,7 @@ fn now() -> String {
 
 /// All records, the newest first.
 pub async fn list(engine: &Engine) -> Result<Vec<BuildRecord>> {
-    engine.blocking(|engine| records(engine)).await
+    engine.blocking(records).await
 }
 
 fn records(engine: &Engine) -> Result<Vec<BuildRecord>> {

@@ -62,7 +62,7 @@ fn is_mount(record: &CacheRecord) -> bool {
 fn admits(filters: &api::Filters, record: &CacheRecord) -> Result<bool, api::filters::Error> {
     let any = |key: &str, fits: &dyn Fn(&str) -> bool| {
         let mut values = filters.get(key).peekable();
-        values.peek().is_none() || values.any(|value| fits(value))
+        values.peek().is_none() || values.any(fits)
     };
     let flag = |key: &str, is: bool| Ok(filters.boolean(key)?.is_none_or(|wanted| wanted == is));
     Ok(any("id", &|value| record.id.starts_with(value))
