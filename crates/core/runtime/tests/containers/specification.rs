@@ -303,6 +303,7 @@ fn an_exec_runs_on_the_processors_it_is_given() {
         process: &process,
         cgroup: group.as_ref(),
         cgroup_only: false,
+        filter: None,
         seccomp: None,
         stdio,
         preserve_fds: 0,

@@ -80,6 +80,7 @@ fn join_preserving(
         process,
         cgroup: Some(cgroup),
         cgroup_only: false,
+        filter: None,
         seccomp: None,
         stdio,
         preserve_fds,
