@@ -193,7 +193,10 @@ fn files(folder: &Path, salt: usize) -> anyhow::Result<()> {
         if number % PER_FOLDER == 0 {
             fs::create_dir(&parent)?;
         }
-        fs::write(parent.join(format!("f{number}.txt")), format!("{salt} {number} of a context\n").repeat(20))?;
+        fs::write(
+            parent.join(format!("f{number}.txt")),
+            format!("{salt} {number} of a context\n").repeat(20),
+        )?;
     }
     Ok(())
 }
@@ -308,7 +311,9 @@ impl Engine {
     }
 
     fn repeat(&self, runs: usize, mut run: impl FnMut(usize) -> anyhow::Result<f64>) -> anyhow::Result<f64> {
-        Ok(median((0..if self.patient { runs.min(3) } else { runs }).map(&mut run).collect::<Result<_, _>>()?))
+        Ok(median(
+            (0..if self.patient { runs.min(3) } else { runs }).map(&mut run).collect::<Result<_, _>>()?,
+        ))
     }
 
     fn measure(mut self, contexts: &Contexts) -> anyhow::Result<Vec<f64>> {
@@ -371,12 +376,8 @@ fn dockerd(folder: &Path) -> anyhow::Result<Child> {
     command.arg("--iptables=false").arg("--data-root").arg(folder.join("root"));
     command.arg("--exec-root").arg(folder.join("exec")).arg("--pidfile").arg(folder.join("pid"));
     command.arg("--host").arg(format!("unix://{}", socket.display()));
-    let mut daemon = command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("start dockerd")?;
+    let mut daemon =
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("start dockerd")?;
     let begun = Instant::now();
     while UnixStream::connect(&socket).is_err() {
         if begun.elapsed() > PATIENCE || daemon.try_wait()?.is_some() {

@@ -43,6 +43,9 @@ impl Store {
             Compression::Zstd => media_types::OCI_LAYER_ZSTD,
             Compression::None | Compression::Xz | Compression::Bzip2 => media_types::OCI_LAYER,
         };
-        Ok(Descriptor { annotations: found.annotations.clone(), ..Descriptor::new(media_type, digest, length) })
+        Ok(Descriptor {
+            annotations: found.annotations.clone(),
+            ..Descriptor::new(media_type, digest, length)
+        })
     }
 }
