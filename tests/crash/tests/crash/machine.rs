@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use testkit::Host;
 
+/// What is in the root folder to stay: records of builds, hints about contexts.
+const KEPT: [&str; 2] = ["builds", "file-index"];
+
 /// How long the kernel and detached helpers may take to be done.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -147,12 +150,17 @@ impl<'h> Machine<'h> {
         found.split(' ').next()?.parse().ok()
     }
 
-    /// The files below root and run folder, without those inside of layers and volumes, and the database's own.
+    /// The files below root and run folder, without those inside of layers and volumes, what is to stay, and the database's
+    /// own.
     fn files(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for folder in [self.host.root(), self.host.home().join("run")] {
+        let (root, mut found) = (self.host.root(), Vec::new());
+        for folder in [root.clone(), self.host.home().join("run")] {
             walk(&folder, &mut found);
         }
+        let kept = KEPT.map(|name| format!("file {}", root.join(name).display()));
+        // It is made with the first lock in it.
+        let locks = format!("file {}", root.join("steps").display());
+        found.retain(|file| *file != locks && !kept.iter().any(|kept| file.starts_with(kept)));
         found
     }
 }

@@ -1,5 +1,5 @@
 //! What a killed build leaves outside of the store: control groups and secrets, named after its lease, and the locks of
-//! its steps' networks.
+//! its steps and of their networks.
 
 use std::path::{Path, PathBuf};
 
@@ -28,9 +28,11 @@ pub(crate) fn is_dead_cgroup(engine: &Engine, name: &str) -> Result<bool> {
 /// Files and directories of dead builds.
 pub(crate) fn files(engine: &Engine) -> Result<Vec<PathBuf>> {
     let mut dead = Vec::new();
-    for path in entries(&network::locks(engine))? {
-        if !lock::is_held(&path)? {
-            dead.push(path);
+    for locks in [network::locks(engine), engine.config().root.join("steps")] {
+        for path in entries(&locks)? {
+            if !lock::is_held(&path)? {
+                dead.push(path);
+            }
         }
     }
     for path in entries(&secrets(engine))? {
