@@ -29,7 +29,7 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
     }
     let services =
         setup::debian("services", &["nginx-light", "postgresql", "redis-server", "python3-minimal"])?;
-    let mut tests = cargo(&["test", "--workspace"]);
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     if !filter.is_empty() {
         tests.arg("--").args(filter);
     }
