@@ -161,6 +161,13 @@ const INSIDE_ROOTS: &[&str] = &[
 const OWN_PATHS: &[(&str, &str)] = &[
     // A folder of the layer that a step makes, which no container sees yet.
     ("crates/core/builder/src/files/copy.rs", "rustix::fs::utimensat(CWD, dir,"),
+    // The index of a context's files is one of the engine's own.
+    ("crates/core/builder/src/files/index.rs", "std::fs::read(&path).ok().and_then(|bytes| decode("),
+    ("crates/core/builder/src/files/index.rs", "std::fs::write(scratch, bytes)"),
+    ("crates/core/builder/src/files/index.rs", "std::fs::rename(scratch, &self.path)"),
+    ("crates/core/builder/src/files/index.rs", "std::fs::create_dir_all(directory)"),
+    // By which path a context is held open.
+    ("crates/core/builder/src/files/index.rs", "std::fs::read_link(format!(\"/proc/self/fd/"),
     // Spooled downloads lie in a folder of the build.
     ("crates/core/builder/src/exec/remote.rs", "File::open(&loaded.path)"),
     ("crates/core/builder/src/exec/remote.rs", "std::fs::create_dir(&scratch)"),
