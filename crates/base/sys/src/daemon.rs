@@ -1,4 +1,4 @@
-//! Becoming a small process of one's own: no inherited descriptors, no parent, no session, little memory.
+//! Being a small process of one's own: no inherited descriptors, limits of open files that are known, little memory.
 
 use std::io;
 use std::os::unix::process::CommandExt;

@@ -86,10 +86,7 @@ pub async fn push(
     platform: &str,
     credentials: &AuthConfig,
 ) -> Result<JsonLines<JsonMessage>> {
-    let call = post(path("/images/", name, "/push"))
-        .query(Query::new().text("tag", tag).text("platform", platform))
-        .header(REGISTRY_AUTH_HEADER, auth::encode(credentials));
-    Ok(JsonLines::new(call.send(client).await?.into_body()))
+    send_push(client, name, Query::new().text("tag", tag).text("platform", platform), credentials).await
 }
 
 /// Pushes what a name stands for without giving it a tag there (our own servers).
@@ -99,8 +96,17 @@ pub async fn push_by_digest(
     tag: &str,
     credentials: &AuthConfig,
 ) -> Result<JsonLines<JsonMessage>> {
+    send_push(client, name, Query::new().text("tag", tag).flag("dhow-by-digest", true), credentials).await
+}
+
+async fn send_push(
+    client: &Client,
+    name: &str,
+    query: Query,
+    credentials: &AuthConfig,
+) -> Result<JsonLines<JsonMessage>> {
     let call = post(path("/images/", name, "/push"))
-        .query(Query::new().text("tag", tag).flag("dhow-by-digest", true))
+        .query(query)
         .header(REGISTRY_AUTH_HEADER, auth::encode(credentials));
     Ok(JsonLines::new(call.send(client).await?.into_body()))
 }

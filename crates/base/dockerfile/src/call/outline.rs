@@ -4,7 +4,7 @@ use super::{
     Answer, Location, Question, base_name, base64, columns, description, document, is_false, needs,
     stage_named, target,
 };
-use crate::ast::{Dockerfile, Instruction, Kind, Mount, MountKind};
+use crate::ast::{Dockerfile, Instruction, KeyValue, Kind, Mount, MountKind};
 use crate::expand::Expander;
 use crate::scope::Globals;
 use crate::{Error, Span};
@@ -145,12 +145,7 @@ impl Found {
         let mut scope = inherited(file, globals, index)?;
         for instruction in &stage.instructions {
             match &instruction.kind {
-                Kind::Env(pairs) => {
-                    for pair in pairs {
-                        let value = expand(file, &scope, &pair.value);
-                        scope.insert(pair.key.clone(), value);
-                    }
-                }
+                Kind::Env(pairs) => set(file, &mut scope, pairs),
                 Kind::Arg(declared) => {
                     for arg in declared {
                         let given = question.build_args.get(&arg.name);
@@ -222,12 +217,7 @@ fn inherited(file: &Dockerfile, globals: &Globals, index: usize) -> Result<BTree
     for stage in line.into_iter().rev() {
         for instruction in &file.stages[stage].instructions {
             match &instruction.kind {
-                Kind::Env(pairs) => {
-                    for pair in pairs {
-                        let value = expand(file, &scope, &pair.value);
-                        scope.insert(pair.key.clone(), value);
-                    }
-                }
+                Kind::Env(pairs) => set(file, &mut scope, pairs),
                 Kind::Arg(args) => {
                     for arg in args {
                         let default = arg.value.as_deref().map(|value| expand(file, &scope, value));
@@ -241,6 +231,14 @@ fn inherited(file: &Dockerfile, globals: &Globals, index: usize) -> Result<BTree
         }
     }
     Ok(scope)
+}
+
+/// What an `ENV` does, pair by pair: each sees those before it.
+fn set(file: &Dockerfile, scope: &mut BTreeMap<String, String>, pairs: &[KeyValue]) {
+    for pair in pairs {
+        let value = expand(file, scope, &pair.value);
+        scope.insert(pair.key.clone(), value);
+    }
 }
 
 /// What cannot be expanded stays as it is.
