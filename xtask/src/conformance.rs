@@ -22,6 +22,7 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
         ("docker", "docker.io"),
         ("ctr", "containerd"),
         ("podman", "podman"),
+        ("buildah", "buildah"),
         ("skopeo", "skopeo"),
         ("iptables", "iptables"),
         ("cc", "gcc"),

@@ -2,6 +2,7 @@
 //! runtime: what works in one must work in all.
 
 mod behaviour;
+mod builds;
 mod containerd;
 mod dockerd;
 mod journey;

@@ -125,7 +125,8 @@ fn label(l: &mut Lowering<'_>, s: &mut StageState, pairs: &[dockerfile::ast::Key
 const MAX_PORTS: usize = 200_000;
 
 fn expose(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<(), Error> {
-    let mut ports = Vec::new();
+    // In the order that Go prints a map in.
+    let mut ports = std::collections::BTreeSet::new();
     for word in words {
         for text in l.expand_words(s, word)? {
             ports.extend(port_spec(&text, word.span)?);

@@ -69,14 +69,32 @@ pub(super) fn healthcheck(test: &[String], check: &Healthcheck) -> String {
         return format!("HEALTHCHECK &{{{} \"0s\" \"0s\" \"0s\" \"0s\" '\\x00'}}", quoted_list(test));
     };
     format!(
-        "HEALTHCHECK &{{{} {:?} {:?} {:?} {:?} '\\x{:02x}'}}",
+        "HEALTHCHECK &{{{} {:?} {:?} {:?} {:?} {}}}",
         quoted_list(test),
         time(interval),
         time(timeout),
         time(start_period),
         time(start_interval),
-        retries.unwrap_or(0)
+        quoted_number(retries.unwrap_or(0))
     )
+}
+
+/// A number as Go's `%q` prints it: as the character that it stands for.
+fn quoted_number(number: u32) -> String {
+    let named = |letter: char| format!("'\\{letter}'");
+    match char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER) {
+        '\x07' => named('a'),
+        '\x08' => named('b'),
+        '\t' => named('t'),
+        '\n' => named('n'),
+        '\x0b' => named('v'),
+        '\x0c' => named('f'),
+        '\r' => named('r'),
+        c @ ('\'' | '\\') => named(c),
+        c if c < ' ' || c == '\x7f' => format!("'\\x{number:02x}'"),
+        c if c.is_control() => format!("'\\u{number:04x}'"),
+        c => format!("'{c}'"),
+    }
 }
 
 /// Go's `time.Duration.String`.
@@ -119,6 +137,8 @@ mod tests {
 
     #[test]
     fn go_texts() {
+        let quoted = [0, 3, 7, 10, 39, 65, 127].map(quoted_number);
+        assert_eq!(quoted, ["'\\x00'", "'\\x03'", "'\\a'", "'\\n'", "'\\''", "'A'", "'\\x7f'"]);
         assert_eq!(go_duration(Duration::from_secs(30)), "30s");
         assert_eq!(go_duration(Duration::from_secs(90)), "1m30s");
         assert_eq!(go_duration(Duration::from_secs(3600)), "1h0m0s");

@@ -182,7 +182,7 @@ MAINTAINER me
             "ENV A=1 B=x y",
             "ENV PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LABEL v=1-x y",
-            "EXPOSE map[80/tcp:{} 53/udp:{} 1/tcp:{}]",
+            "EXPOSE map[1/tcp:{} 53/udp:{} 80/tcp:{}]",
             "VOLUME [/data]",
             "USER app:app",
             "STOPSIGNAL SIGINT",
