@@ -83,6 +83,9 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.0 {
+            Value::Object(object) if object.keys().all(|key| fields.contains(&key.as_str())) => {
+                self.deserialize_any(visitor)
+            }
             Value::Object(object) => self.fields(spelled(object, fields), visitor),
             Value::Null => self.fields([], visitor),
             // Serde would take its items for the fields in order.
