@@ -2,8 +2,6 @@
 //! at any time.
 
 use std::io::Write as _;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,6 +13,7 @@ use server::Listener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::manager;
 use crate::surroundings::Surroundings;
 
 /// How long threads for blocking work stay when there is none.
@@ -116,7 +115,7 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     let (activity, seen) = watch::channel(());
     tokio::spawn(give_back_when_quiet(seen));
     let limits = server::Limits::default();
-    let manager = surroundings.variable("NOTIFY_SOCKET");
+    let manager = surroundings.variable(manager::SOCKET);
     notify(manager, "READY=1");
     let shutdown = async {
         shutdown.await;
@@ -126,15 +125,10 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells the service manager that waits for it, if there is one (sd_notify(3)): `Type=notify` of a unit of systemd.
+/// Tells the service manager that waits for it, if there is one.
 fn notify(socket: Option<&str>, state: &str) {
     let Some(socket) = socket else { return };
-    let address = match socket.strip_prefix('@') {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(socket),
-    };
-    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
-    if let Err(error) = sent {
+    if let Err(error) = manager::tell(socket, state) {
         tracing::warn!(%error, socket, "tell the service manager that {state}");
     }
 }

@@ -9,6 +9,7 @@ mod connect;
 mod daemon;
 mod init;
 mod logging;
+mod manager;
 mod monitor;
 mod runtime;
 mod surroundings;

@@ -7,6 +7,7 @@
 //!     state.json           the record: who the init is, where things are; written anew under another name and renamed
 //!     config.json          the specification as it was at create
 //!     go, said             fifos, as long as the container waits for its start: see below
+//!     notify/notify.sock   where its program says that it is ready, if a service manager wants to know
 //! ```
 //!
 //! A container is `creating` → `created` → `running` ⇄ `paused` → `stopped`, and none of that is written down: it is what
@@ -36,6 +37,7 @@ mod id;
 mod identity;
 mod kill;
 mod list;
+mod notify;
 mod processes;
 mod record;
 mod rootfs;
@@ -52,6 +54,7 @@ pub use freezer::{pause, resume};
 pub use id::check as check_id;
 pub use kill::{Whom, kill};
 pub use list::{Listed, Unreadable, list};
+pub use notify::Notify;
 pub use processes::ps;
 pub use start::start;
 pub use update::{Update, update};

@@ -16,6 +16,7 @@ mod foreground;
 mod kill;
 mod list;
 mod log;
+mod notify;
 mod pause;
 mod pid_file;
 mod ps;
@@ -36,6 +37,7 @@ use arguments::{Arguments, Rootless, Verb};
 use clap::Parser as _;
 use runtime::containers::{self, CgroupManager, Container};
 
+use crate::manager;
 use log::Log;
 
 /// What every verb is told.
@@ -48,6 +50,8 @@ pub struct Globals {
     pub cgroup_optional: bool,
     /// So many descriptors a service manager has handed to this process.
     pub listen_fds: u32,
+    /// The socket of a service manager that wants to know when the container's program is ready.
+    pub manager: Option<String>,
     pub log: Log,
 }
 
@@ -134,6 +138,7 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Rootless::Auto => !rustix::process::geteuid().is_root(),
         },
         listen_fds: listen_fds(),
+        manager: std::env::var(manager::SOCKET).ok().filter(|socket| !socket.is_empty()),
         log,
     };
     if arguments.criu.is_some() {

@@ -3,6 +3,7 @@
 use runtime::containers;
 
 use super::foreground::Foreground;
+use super::notify::Relay;
 use super::{Failure, Globals, setup};
 
 #[derive(Debug, clap::Args)]
@@ -27,14 +28,24 @@ pub fn run(globals: &Globals, args: &Args) -> Result<u8, Failure> {
 fn go(globals: &Globals, args: &Args) -> Result<u8, Failure> {
     if args.detach {
         let waiting = setup::create(globals, &args.setup, true)?;
-        start(globals, args, &waiting)?;
-        return Ok(0);
+        let relay = start(globals, args, &waiting)?;
+        return relay.map_or(Ok(()), |relay| relay.follow(&waiting.pidfd, Some(waiting.pid))).map(|()| 0);
     }
     // Before there is anybody to hand a signal on to, none may get lost.
     let foreground = Foreground::begin(!args.no_subreaper)?;
     let waiting = setup::create(globals, &args.setup, false)?;
-    start(globals, args, &waiting)?;
-    let code = foreground.follow(waiting.pid, &waiting.pidfd, waiting.master.as_ref());
+    let relay = start(globals, args, &waiting)?;
+    let code = std::thread::scope(|scope| {
+        if let Some(relay) = &relay {
+            // Ends with the container at the latest.
+            scope.spawn(|| {
+                if let Err(failure) = relay.follow(&waiting.pidfd, None) {
+                    globals.log.warning(&failure.text);
+                }
+            });
+        }
+        foreground.follow(waiting.pid, &waiting.pidfd, waiting.master.as_ref())
+    });
     if !args.keep {
         let deleted = containers::delete(&globals.root, &args.setup.id, true)?;
         globals.warn(&deleted.warnings);
@@ -42,13 +53,15 @@ fn go(globals: &Globals, args: &Args) -> Result<u8, Failure> {
     code
 }
 
-fn start(globals: &Globals, args: &Args, waiting: &containers::Waiting) -> Result<(), Failure> {
-    match containers::start(&waiting.container) {
-        Ok(warnings) => globals.warn(&warnings),
-        Err(error) => {
-            setup::remove(globals, &args.setup.id);
-            return Err(error.into());
-        }
-    }
-    Ok(())
+/// Gives who listens for the program's word that it is ready.
+fn start<'a>(
+    globals: &'a Globals,
+    args: &Args,
+    waiting: &containers::Waiting,
+) -> Result<Option<Relay<'a>>, Failure> {
+    let started = Relay::begin(globals, &waiting.container).and_then(|relay| {
+        globals.warn(&containers::start(&waiting.container)?);
+        Ok(relay)
+    });
+    started.inspect_err(|_| setup::remove(globals, &args.setup.id))
 }

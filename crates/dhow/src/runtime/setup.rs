@@ -45,6 +45,7 @@ pub fn create(globals: &Globals, args: &Args, detached: bool) -> Result<Waiting,
         console_socket: args.console_socket.as_deref(),
         preserve_fds: args.preserve_fds.saturating_add(globals.listen_fds),
         listen_fds: globals.listen_fds,
+        notify: globals.manager.is_some(),
         no_pivot: args.no_pivot,
         inherit_keyring: args.no_new_keyring,
     };

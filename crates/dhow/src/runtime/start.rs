@@ -1,5 +1,6 @@
 //! `start`.
 
+use super::notify::Relay;
 use super::{Failure, Globals};
 
 #[derive(Debug, clap::Args)]
@@ -9,6 +10,12 @@ pub struct Args {
 }
 
 pub fn run(globals: &Globals, args: &Args) -> Result<(), Failure> {
-    globals.warn(&runtime::containers::start(&globals.open(&args.id)?)?);
-    Ok(())
+    let container = globals.open(&args.id)?;
+    let relay = Relay::begin(globals, &container)?;
+    let init = if relay.is_some() { container.init()? } else { None };
+    globals.warn(&runtime::containers::start(&container)?);
+    match (relay, init) {
+        (Some(relay), Some((pid, process))) => relay.follow(&process, Some(pid)),
+        _ => Ok(()),
+    }
 }

@@ -14,9 +14,9 @@ use super::bundle::{self, Bundle};
 use super::folder::Folder;
 use super::identity::Identity;
 use super::record::{Gate, Record};
-use super::rootfs;
 use super::scope::Place;
 use super::{CgroupManager, Container, Error, id};
+use super::{notify, rootfs};
 use crate::cgroup::Cgroup;
 use crate::{Created, Rootfs, Stdio};
 
@@ -36,6 +36,8 @@ pub struct Create<'a> {
     pub preserve_fds: u32,
     /// So many of them come from a service manager: the program is told, as sd_listen_fds(3) has it.
     pub listen_fds: u32,
+    /// Whether a service manager wants to be told what the program says: see [`super::Notify`].
+    pub notify: bool,
     /// As in [`crate::Create`].
     pub no_pivot: bool,
     /// As in [`crate::Create`].
@@ -164,6 +166,11 @@ fn set_up(
     mut place: Option<&mut Place>,
 ) -> Result<Made, Error> {
     folder.write_spec(&bundle.text)?;
+    if request.notify {
+        folder.make_notify()?;
+        let folder = std::path::absolute(folder.path()).map_err(|source| Error::Notify { source })?;
+        notify::adapt(&mut bundle.spec, &folder.join(notify::FOLDER));
+    }
     let mounted = rootfs::mount(&bundle)?;
     record.mount = mounted.as_ref().map(rootfs::id).transpose()?;
     // Names the control group and the mount to whoever clears up after a death of ours. The init doesn't outlive us yet.

@@ -64,6 +64,8 @@ pub enum Error {
     Process { pid: i32, source: io::Error },
     #[error("send the terminal to {}", .path.display())]
     ConsoleSocket { path: PathBuf, source: io::Error },
+    #[error("listen to what the container tells the service manager")]
+    Notify { source: io::Error },
     #[error("{reason}")]
     Resctrl { reason: &'static str },
     #[error("update the resctrl schemata")]

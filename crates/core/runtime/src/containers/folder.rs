@@ -72,6 +72,11 @@ impl Folder {
         Ok((folder, lock))
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn fail(&self, what: &'static str) -> impl FnOnce(Errno) -> Error + '_ {
         move |e| match e {
             // Somebody has deleted the container meanwhile.
@@ -226,6 +231,7 @@ impl Folder {
     /// Removes the folder; the record goes last but one, so that an interrupted removal can be repeated.
     pub fn remove(&self) -> Result<(), Error> {
         let what = "remove the folder";
+        self.remove_notify()?;
         let draft = |name: &str| format!(".{name}");
         let files = [GO, SAID, CONFIG, &draft(CONFIG), &draft(RECORD), RECORD, LOCK].map(str::to_owned);
         for name in files {
@@ -244,6 +250,12 @@ impl Folder {
             }),
             Err(e) => Err(self.fail(what)(e)),
         }
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

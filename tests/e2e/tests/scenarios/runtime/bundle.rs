@@ -61,12 +61,17 @@ impl Bundle {
 
     /// A container that waits for its start. What it writes is in the file `out`.
     pub fn create(&self, name: &str) {
+        self.create_with(name, &[]);
+    }
+
+    /// As [`Bundle::create`], with these variables.
+    pub fn create_with(&self, name: &str, variables: &[(&str, &str)]) {
         // Not through a pipe: the container would hold it open.
         let out = fs::File::create(self.path("out")).expect("make a file");
         let mut command = Command::new(binary());
         command.arg("runtime").arg("--root").arg(self.path("state")).arg("create");
         command.arg("--bundle").arg(self.home.path()).arg(self.id(name));
-        command.stdin(std::process::Stdio::null());
+        command.envs(variables.iter().copied()).stdin(std::process::Stdio::null());
         command.stdout(out.try_clone().expect("a descriptor")).stderr(out);
         assert!(command.status().expect("run").success(), "{}", self.out());
     }

@@ -3,10 +3,13 @@
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
+
+use testkit::eventually;
 
 use super::bundle::Bundle;
 
@@ -69,6 +72,56 @@ fn a_terminal_of_run_is_passed_through() {
     bundle.edit(|config| config["process"]["terminal"] = json!(true));
     let output = bundle.runtime(&["run", "@one"]).run();
     assert_eq!((output.code, output.stdout.trim()), (4, "a terminal"));
+}
+
+/// A service manager's socket in the bundle's folder, and its name.
+fn manager(bundle: &Bundle) -> (UnixDatagram, String) {
+    let path = bundle.path("manager").to_string_lossy().into_owned();
+    let manager = UnixDatagram::bind(&path).expect("listen");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("set a limit");
+    (manager, path)
+}
+
+/// Says what the program of a container would, on the socket that it finds.
+fn say(bundle: &Bundle, message: &str) {
+    eventually("the container's socket", || {
+        let pid = bundle.state("one")["pid"].as_i64().expect("a number");
+        let inside = format!("/proc/{pid}/root/run/notify/notify.sock");
+        UnixDatagram::unbound().expect("a socket").send_to(message.as_bytes(), inside).is_ok()
+    });
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_program_is_ready() {
+    let bundle = Bundle::new("echo $NOTIFY_SOCKET; exec sleep 1000");
+    let (manager, socket) = manager(&bundle);
+    let mut buffer = [0; 256];
+    bundle.create_with("one", &[("NOTIFY_SOCKET", &socket)]);
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| bundle.runtime(&["start", "@one"]).env("NOTIFY_SOCKET", &socket).ok());
+        say(&bundle, "STATUS=half way\n");
+        assert!(!started.is_finished());
+        say(&bundle, "STATUS=there\nREADY=1\n");
+        started.join().expect("start");
+    });
+    let length = manager.recv(&mut buffer).expect("a message");
+    let pid = bundle.state("one")["pid"].clone();
+    assert_eq!(String::from_utf8_lossy(&buffer[..length]), format!("READY=1\nMAINPID={pid}"));
+    eventually("the variable", || bundle.out() == "/run/notify/notify.sock\n");
+    bundle.runtime(&["delete", "--force", "@one"]).ok();
+    assert!(!bundle.path("state").join(bundle.id("one")).exists());
+}
+
+#[test]
+fn nobody_waits_for_a_program_that_ends_without_a_word() {
+    let bundle = Bundle::new("exit 5");
+    let (manager, socket) = manager(&bundle);
+    manager.set_nonblocking(true).expect("set");
+    for words in [&["run", "@one"][..], &["run", "--detach", "@one"]] {
+        let output = bundle.runtime(words).env("NOTIFY_SOCKET", &socket).run();
+        assert_eq!(output.code, if words.len() == 2 { 5 } else { 0 }, "{}", output.stderr);
+    }
+    assert!(manager.recv(&mut [0; 256]).is_err());
 }
 
 #[test]
