@@ -90,6 +90,9 @@ pub struct BuildExtras {
     /// Reads trailing comments as Docker does.
     #[serde(skip_serializing_if = "zero")]
     pub strict: bool,
+    /// Builds a second time without the cache, and fails if that gives another image.
+    #[serde(skip_serializing_if = "zero")]
+    pub verify: bool,
     /// How many steps run at once at most; 0 leaves it to the builder.
     #[serde(skip_serializing_if = "zero")]
     pub jobs: u32,
@@ -140,6 +143,9 @@ pub struct ExportOptions {
 pub struct InlineDockerfile {
     pub name: String,
     pub text: String,
+    /// The text of the ignore file that goes with it; without, the context's own counts.
+    #[serde(skip_serializing_if = "zero")]
+    pub ignore: Option<String>,
 }
 
 /// Secrets stay out of logs.

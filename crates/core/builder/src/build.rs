@@ -3,24 +3,22 @@
 use crate::context::{Opener, ignore_text, parse_ignore};
 use crate::error::Error;
 use crate::event::{Event, Stream};
-use crate::files::index::Indices;
 use crate::graph::Graph;
 use crate::lower::{self, ImageKey, Inputs, Lowered};
-use crate::progress::Progress;
+use crate::progress::{Progress, in_turn};
 use crate::request::{
     Built, BuiltImage, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
 };
-use crate::session::{ContextTree, Output, Session, SourceFile, io_error};
-use crate::solve::{self, Once};
-use crate::{export, step, transfer};
+use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
+use crate::{export, solve, step, transfer, verify};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
 use dockerfile::ignore::Ignore;
-use oci::{Digest, Platform};
+use oci::{ChainId, Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use store::Lease;
 use sys::root::Root;
@@ -32,7 +30,8 @@ pub fn build(
     request: &Request,
     progress: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Built, Error> {
-    let progress = Progress::new(progress);
+    let sink = in_turn(progress);
+    let progress = Progress::new(&sink);
     let lease =
         env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
     let opener = Opener { env, request, lease: &lease, progress: &progress };
@@ -55,14 +54,7 @@ pub fn build(
         began: &began,
         id: lease.id(),
     };
-    let host = [Platform::host()];
-    let platforms = if request.platforms.is_empty() { &host[..] } else { &request.platforms };
-    let mut lowered = Vec::with_capacity(platforms.len());
-    for platform in platforms {
-        let platform = platform.normalized();
-        let (graph, images) = lower_all(env, request, &platform, &parsed, &file, &progress)?;
-        lowered.push((platform, graph, images));
-    }
+    let lowered = lower_platforms(env, request, &parsed, &file, &progress)?;
     let imports = transfer::open(env, &lease, &env.cache_from, &progress);
     let job = Job {
         env,
@@ -75,17 +67,19 @@ pub fn build(
         named: &named,
         facts: &facts,
         imports: &imports,
+        isolated: false,
     };
-    let mut parts = Vec::with_capacity(lowered.len());
-    for (platform, graph, images) in &lowered {
-        parts.push(job.platform(platform, graph, images)?);
+    lowered.iter().try_for_each(|one| job.tell_warnings(one))?;
+    let parts = job.make(&lowered)?;
+    if request.verify {
+        verify::verify(&job, &parts)?;
     }
     let used = transfer::Used {
         env,
         lease: &lease,
         keys: parts.iter().flat_map(|part| part.used.iter().cloned()).collect(),
         results: parts.iter().filter_map(|part| part.made.chain.clone()).collect(),
-        lowered: lowered.iter().map(|(_, graph, images)| (graph, &images[..])).collect(),
+        lowered: lowered.iter().map(|one| (&one.graph, &one.images[..])).collect(),
     };
     let built = job.publish(parts)?;
     for target in &env.cache_to {
@@ -94,57 +88,108 @@ pub fn build(
     Ok(built)
 }
 
+/// The graph of one platform's image, with its base images.
+pub(crate) struct Platformed {
+    platform: Platform,
+    graph: Graph,
+    images: Vec<Image>,
+}
+
+/// Lowers, once a platform. Where there are several, each step says which it is for.
+pub(crate) fn lower_platforms(
+    env: &Env,
+    request: &Request,
+    parsed: &Dockerfile,
+    file: &SourceFile,
+    progress: &Progress<'_>,
+) -> Result<Vec<Platformed>, Error> {
+    let host = [Platform::host()];
+    let platforms = if request.platforms.is_empty() { &host[..] } else { &request.platforms };
+    let mut lowered = Vec::with_capacity(platforms.len());
+    for platform in platforms {
+        let platform = platform.normalized();
+        let (mut graph, images) = lower_all(env, request, &platform, parsed, file, progress)?;
+        if platforms.len() > 1 {
+            graph.images.iter_mut().for_each(|used| prefix(&mut used.name, &used.platform.to_string()));
+            graph.ops.iter_mut().for_each(|op| prefix(&mut op.name, &op.platform.to_string()));
+        }
+        lowered.push(Platformed { platform, graph, images });
+    }
+    Ok(lowered)
+}
+
+/// `[build 2/4] RUN make` becomes `[linux/arm64 build 2/4] RUN make`.
+fn prefix(name: &mut String, word: &str) {
+    if let Some(rest) = name.strip_prefix('[') {
+        *name = format!("[{word} {rest}");
+    }
+}
+
 /// What the builds for several platforms share.
-struct Job<'a> {
-    env: &'a Env,
-    request: &'a Request,
-    lease: &'a Lease,
-    progress: &'a Progress<'a>,
-    file: &'a SourceFile,
-    parsed: &'a Dockerfile,
-    context: &'a ContextTree,
-    named: &'a BTreeMap<String, ContextTree>,
-    facts: &'a export::Facts<'a>,
-    imports: &'a transfer::Imports,
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub env: &'a Env,
+    pub request: &'a Request,
+    pub lease: &'a Lease,
+    pub progress: &'a Progress<'a>,
+    pub file: &'a SourceFile,
+    pub parsed: &'a Dockerfile,
+    pub context: &'a ContextTree,
+    pub named: &'a BTreeMap<String, ContextTree>,
+    pub facts: &'a export::Facts<'a>,
+    pub imports: &'a transfer::Imports,
+    /// The cache does not learn of it.
+    pub isolated: bool,
 }
 
 /// The image for one platform.
-struct Part {
-    made: export::Made,
+pub(crate) struct Part {
+    pub made: export::Made,
+    /// What made each stack of layers.
+    pub steps: Vec<(ChainId, String)>,
     used: BTreeSet<Digest>,
     ran: u64,
     cached: u64,
 }
 
 impl<'a> Job<'a> {
-    /// Solves and writes the image for one platform.
-    fn platform(&self, platform: &Platform, graph: &'a Graph, images: &'a [Image]) -> Result<Part, Error> {
-        let Job { env, request, lease, progress, file, context, named, .. } = *self;
-        self.tell_warnings(platform, graph, images)?;
-        let session = Session {
-            env,
-            request,
-            lease,
-            graph,
-            images,
-            context,
-            named,
-            progress,
-            file,
-            once: Once::default(),
-            snapshots: Once::default(),
-            indices: Indices::default(),
+    /// Solves for all platforms at once, and writes the images.
+    pub fn make(&self, lowered: &'a [Platformed]) -> Result<Vec<Part>, Error> {
+        let shared = Shared::default();
+        let sessions: Vec<Session<'_>> = lowered.iter().map(|one| self.session(one, &shared)).collect();
+        let outputs = solve_all(&sessions);
+        sessions.iter().for_each(Session::keep_indices);
+        let outputs = outputs?;
+        sessions.iter().zip(outputs).map(|(session, outputs)| self.part(session, &outputs)).collect()
+    }
+
+    fn session<'s>(&'s self, one: &'s Platformed, shared: &'s Shared) -> Session<'s> {
+        Session {
+            env: self.env,
+            request: self.request,
+            lease: self.lease,
+            graph: &one.graph,
+            images: &one.images,
+            context: self.context,
+            named: self.named,
+            progress: self.progress,
+            file: self.file,
+            shared,
+            isolated: self.isolated,
             imports: self.imports,
             used: Mutex::default(),
-            aborted: AtomicBool::new(false),
             ran: AtomicU64::new(0),
             cached: AtomicU64::new(0),
-        };
-        let outputs = solve_all(&session);
-        session.keep_indices();
-        let made = export::image(&session, &outputs?, self.facts)?;
+        }
+    }
+
+    fn part(&self, session: &Session<'_>, outputs: &[Output]) -> Result<Part, Error> {
+        let made = export::image(session, outputs, self.facts)?;
+        let images = session.graph.images.len();
+        let steps = session.graph.ops.iter().zip(&outputs[images..]);
         Ok(Part {
             made,
+            steps: steps.filter_map(|(op, output)| Some((output.chain.clone()?, op.name.clone()))).collect(),
             used: session.used.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ran: session.ran.load(Ordering::Relaxed),
             cached: session.cached.load(Ordering::Relaxed),
@@ -152,7 +197,7 @@ impl<'a> Job<'a> {
     }
 
     /// Sends the warnings; with `# check=error=true` they end the build.
-    fn tell_warnings(&self, platform: &Platform, graph: &Graph, images: &[Image]) -> Result<(), Error> {
+    fn tell_warnings(&self, Platformed { platform, graph, images }: &Platformed) -> Result<(), Error> {
         let Job { request, progress, file, parsed, .. } = *self;
         let ignore = &self.context.ignore;
         let settings = dockerfile::check::settings(parsed, &request.build_args).map_err(|message| {
@@ -243,7 +288,7 @@ fn read_dockerfile(
     progress: &Progress<'_>,
 ) -> Result<SourceFile, Error> {
     let (name, bytes) = match source {
-        DockerfileSource::Text { name, bytes } => (name.clone(), bytes.clone()),
+        DockerfileSource::Text { name, bytes, .. } => (name.clone(), bytes.clone()),
         DockerfileSource::InContext(path) => {
             let name = path.clone().unwrap_or_else(|| "Dockerfile".into());
             let bytes = match root.read_file(&name, dockerfile::MAX_SIZE as u64) {
@@ -277,6 +322,11 @@ fn read_ignore(root: &Root, source: &DockerfileSource, progress: &Progress<'_>) 
     let own = match source {
         DockerfileSource::InContext(path) => {
             Some(format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile")))
+        }
+        DockerfileSource::Text { ignore: Some(text), .. } => {
+            let ignore = parse_ignore(".dockerignore", text)?;
+            step.done();
+            return Ok(ignore);
         }
         DockerfileSource::Text { name, .. } => Some(format!("{}.dockerignore", base_name(name))),
     };
@@ -391,25 +441,36 @@ fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
     }
 }
 
-/// Runs the graph: base images are nodes too.
-fn solve_all(session: &Session<'_>) -> Result<Vec<Output>, Error> {
-    let graph = session.graph;
-    let images = graph.images.len();
-    let mut needs: Vec<Vec<usize>> = vec![Vec::new(); images];
-    needs.extend(graph.ops.iter().map(|op| step::needs(session, op)));
-    let workers = match session.env.workers {
+/// Runs the graphs of all platforms as one: base images are nodes too, and what is the same for several is done once.
+fn solve_all(sessions: &[Session<'_>]) -> Result<Vec<Vec<Output>>, Error> {
+    let Some(first) = sessions.first() else { return Ok(Vec::new()) };
+    let (mut needs, mut nodes, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    for session in sessions {
+        let start = needs.len();
+        starts.push(start);
+        needs.extend(session.graph.images.iter().map(|_| Vec::new()));
+        let of = |op| step::needs(session, op).into_iter().map(|node| start + node).collect::<Vec<_>>();
+        needs.extend(session.graph.ops.iter().map(of));
+        nodes.extend((start..needs.len()).map(|node| (session, node - start)));
+    }
+    let workers = match first.env.workers {
         // Many steps wait more than they work: for the network, for a lock, for a disk.
         0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).max(16),
         n => n,
     };
-    let abort = || session.aborted.store(true, Ordering::SeqCst);
-    let work = |index: usize, inputs: Vec<Output>| match index.checked_sub(images) {
-        None => step::image(session, index),
-        Some(op) => step::op(session, &graph.ops[op], inputs),
+    let abort = || first.shared.aborted.store(true, Ordering::SeqCst);
+    let work = |node: usize, inputs: Vec<Output>| {
+        let (session, index): (&Session<'_>, usize) = nodes[node];
+        match index.checked_sub(session.graph.images.len()) {
+            None => step::image(session, index),
+            Some(op) => step::op(session, &session.graph.ops[op], inputs),
+        }
     };
-    let outputs = solve::solve(&needs, workers, &abort, &work)?;
-    if session.request.cancel.is_cancelled() {
+    let mut outputs = solve::solve(&needs, workers, &abort, &work)?;
+    if first.request.cancel.is_cancelled() {
         return Err(Error::Cancelled);
     }
-    Ok(outputs)
+    let mut parts: Vec<Vec<Output>> = starts.iter().rev().map(|start| outputs.split_off(*start)).collect();
+    parts.reverse();
+    Ok(parts)
 }

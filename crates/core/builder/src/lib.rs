@@ -29,6 +29,7 @@ mod transfer;
 mod turn;
 mod usage;
 mod users;
+mod verify;
 
 pub use build::build;
 pub use error::{BoxError, Error, Place, StepError};
@@ -36,12 +37,14 @@ pub use event::{Event, Stream};
 pub use exec::{Kept, kept};
 pub use export::options::{Annotation, Level, Options as Export, Provenance};
 pub use request::{
-    Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched, Image,
-    ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request,
+    Agents, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched,
+    Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request, Secrets,
 };
 pub use source::git_url::is_git;
 pub use source::shown as without_password;
 pub use transfer::{
     Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, Opened as OpenedCache,
+    Taker as CacheTaker,
 };
 pub use usage::{CacheEntry, CacheKind, Prune, entries, prune};
+pub use verify::Difference;

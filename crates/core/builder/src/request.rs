@@ -31,6 +31,10 @@ pub struct Env {
     pub images: Images,
     /// Fetches the URL of an `ADD`; without it such an `ADD` is an error.
     pub fetch: Option<Fetch>,
+    /// Gives a secret that the request does not hold.
+    pub secrets: Option<Secrets>,
+    /// Gives an agent that the request does not name.
+    pub agents: Option<Agents>,
     /// Caches to take results from.
     pub cache_from: Vec<CacheOrigin>,
     /// Caches to send results to.
@@ -48,6 +52,10 @@ pub type Networks = Arc<dyn Fn(&NetMode) -> Result<NetHandle, BoxError> + Send +
 pub type Images = Arc<dyn Fn(&ImageRequest) -> Result<Image, BoxError> + Send + Sync>;
 /// Fetches a URL.
 pub type Fetch = Arc<dyn Fn(&FetchRequest<'_>) -> Result<Fetched, BoxError> + Send + Sync>;
+/// Finds a secret by its id, if there is one.
+pub type Secrets = Arc<dyn Fn(&str) -> Result<Option<Vec<u8>>, BoxError> + Send + Sync>;
+/// Finds the socket of an ssh agent by its id, if there is one; it is there as long as the build is.
+pub type Agents = Arc<dyn Fn(&str) -> Result<Option<PathBuf>, BoxError> + Send + Sync>;
 
 /// The network of a `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,6 +165,8 @@ pub enum DockerfileSource {
         name: String,
         /// The bytes.
         bytes: Vec<u8>,
+        /// The text of the ignore file that goes with it; without, it is looked for in the context.
+        ignore: Option<String>,
     },
 }
 
@@ -216,6 +226,8 @@ pub struct Request {
     pub allow_insecure: bool,
     /// `RUN --network=host` is allowed; it also is if `network` is the host's.
     pub allow_host_network: bool,
+    /// Build a second time without the cache, and fail if that gives another image.
+    pub verify: bool,
     /// Read trailing `# …` as Docker does.
     pub strict: bool,
     /// Set it to stop the build.
@@ -246,6 +258,7 @@ impl Default for Request {
             rewrite_timestamp: false,
             allow_insecure: false,
             allow_host_network: false,
+            verify: false,
             strict: false,
             cancel: CancelToken::default(),
         }

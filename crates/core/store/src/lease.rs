@@ -108,6 +108,11 @@ impl Lease {
         Guard::new(archive, self.store.limits().stream(), is_over)
     }
 
+    /// How much may come from strangers.
+    pub fn limits(&self) -> archive::Limits {
+        self.store.limits()
+    }
+
     /// A new name below `ingest`: what is made there goes with the lease.
     pub fn scratch(&self) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

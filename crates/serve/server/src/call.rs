@@ -27,6 +27,7 @@ pub const JSON_MAX: usize = 16 << 20;
 /// A decoded request.
 pub struct Call {
     pub engine: Engine,
+    pub buildkit: buildkit::Host,
     pub version: ApiVersion,
     pub peer: Peer,
     /// How long a document may take to come.

@@ -18,6 +18,7 @@ use crate::routes;
 /// Answers one request, whose document must have come after `patience`.
 pub async fn dispatch(
     engine: Engine,
+    buildkit: buildkit::Host,
     access: Access,
     patience: Duration,
     request: Request<Incoming>,
@@ -25,7 +26,7 @@ pub async fn dispatch(
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let span = tracing::info_span!("request", %method, path);
-    let result = serve(engine.clone(), &access, patience, request).instrument(span).await;
+    let result = serve(engine.clone(), buildkit, &access, patience, request).instrument(span).await;
     let mut answer = result.unwrap_or_else(|failure| {
         tracing::debug!(%method, path, status = failure.status.as_u16(), message = failure.message, "request failed");
         failure.answer()
@@ -36,6 +37,7 @@ pub async fn dispatch(
 
 async fn serve(
     engine: Engine,
+    buildkit: buildkit::Host,
     access: &Access,
     patience: Duration,
     mut request: Request<Incoming>,
@@ -54,8 +56,19 @@ async fn serve(
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
     let peer: Peer = access.peer;
-    let call =
-        Call { engine, version, peer, patience, name, query, headers: head.headers, body, upgrade, is_head };
+    let call = Call {
+        engine,
+        buildkit,
+        version,
+        peer,
+        patience,
+        name,
+        query,
+        headers: head.headers,
+        body,
+        upgrade,
+        is_head,
+    };
     let work = (route.handler)(call);
     if !route.settles {
         return work.await;

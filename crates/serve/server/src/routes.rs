@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use http::Method;
 
 use crate::answer::Result;
-use crate::build::history;
+use crate::build::{buildkit, history};
 use crate::call::Call;
 use crate::{build, containers, exec, images, networks, swarm, system, volumes};
 
@@ -109,8 +109,8 @@ pub static TABLE: &[Route] = table! {
     DELETE ! "/build/history"                history::remove;
     POST   ! "/build/shell"                  history::shell;
     POST   - "/build/cancel"                 build::cancel;
-    POST   - "/session"                      build::buildkit;
-    POST   - "/grpc"                         build::buildkit;
+    POST   - "/session"                      buildkit::session;
+    POST   - "/grpc"                         buildkit::grpc;
 
     GET    - "/networks"                     networks::list;
     GET    - "/networks/"                    networks::list;

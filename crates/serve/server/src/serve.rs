@@ -59,11 +59,12 @@ pub async fn serve(
 ) {
     let hosts: Arc<[String]> = hosts.into();
     let places = Arc::new(Semaphore::new(limits.connections));
+    let buildkit = buildkit::Host::new(engine.clone());
     let (stop, stopped) = watch::channel(false);
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let (stop, activity, places) = (stopped.clone(), activity.clone(), places.clone());
-        let server = Server { stop, activity, patience: limits.patience, places };
+        let server = Server { stop, activity, patience: limits.patience, places, buildkit: buildkit.clone() };
         accepting.spawn(accept(engine.clone(), listener, hosts.clone(), server));
     }
     drop(stopped);
@@ -83,6 +84,8 @@ struct Server {
     patience: Duration,
     /// A connection has one of these.
     places: Arc<Semaphore>,
+    /// Sessions and builds that connections share.
+    buildkit: buildkit::Host,
 }
 
 async fn accept(engine: Engine, listener: Listener, hosts: Arc<[String]>, mut server: Server) {
@@ -133,11 +136,14 @@ pub fn embedded(engine: Engine) -> io::Result<UnixStream> {
 /// Answers requests on one connection until its end.
 async fn connection(engine: Engine, stream: Stream, access: Access, server: Option<Server>) {
     let patience = server.as_ref().map_or(Limits::default().patience, |server| server.patience);
+    let buildkit = server.as_ref().map(|server| server.buildkit.clone());
+    let buildkit = buildkit.unwrap_or_else(|| buildkit::Host::new(engine.clone()));
     let (stop, activity) = server.map(|server| (server.stop, server.activity)).unzip();
     let service = service_fn(|request| {
         let (engine, access, activity) = (engine.clone(), access.clone(), activity.clone());
+        let buildkit = buildkit.clone();
         async move {
-            let response = dispatch(engine, access, patience, request).await;
+            let response = dispatch(engine, buildkit, access, patience, request).await;
             note(activity.as_ref());
             Ok::<_, Infallible>(response)
         }

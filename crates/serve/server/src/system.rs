@@ -8,13 +8,13 @@ use http::{HeaderValue, header};
 use crate::answer::{self, Result};
 use crate::call::Call;
 
-/// `Builder-Version: 1` makes docker's command line send a tar context to `/build`; 2 would be BuildKit's session.
+/// `Builder-Version: 2` makes docker's command line build through `/session` and `/grpc`, where it has buildx.
 pub async fn ping(call: Call) -> Result {
     let mut answer = answer::text(if call.is_head { "" } else { "OK" });
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert("Builder-Version", HeaderValue::from_static("1"));
+    headers.insert("Builder-Version", HeaderValue::from_static("2"));
     headers.insert("Swarm", HeaderValue::from_static("inactive"));
     Ok(answer)
 }

@@ -3,6 +3,7 @@
 //! Sources that an image or a context chooses are opened below their root and bound by descriptor, so no link and no race
 //! leads out (CVE-2024-23651). What is mounted writable from a context or a stage is thrown away afterwards.
 
+use super::copy::LISTED;
 use super::spec::{bind, kernel};
 use crate::error::{BoxError, Error};
 use crate::files::copy::Writer;
@@ -60,14 +61,17 @@ pub(crate) fn read(
                 let index = session.index(&from).map_err(|e| mount_error(session, op, mount, e))?;
                 for found in &found {
                     let fail = |e| mount_error(session, op, mount, e);
-                    let digests = digest::entries(&from, &found.items, index.as_deref(), &mut true);
-                    read.extend(digests.map_err(fail)?);
+                    let mut sums = digest::known(&found.items, index.as_deref());
+                    digest::fill(&from, &found.items, &mut sums, index.as_deref(), &mut true)
+                        .map_err(fail)?;
+                    let entries = found.items.iter().zip(sums.iter().map(Option::as_ref));
+                    read.extend(digest::lines(&from, entries, LISTED));
                 }
             }
             (Origin::Context(_), None) => {}
         }
     }
-    Ok(digest::summarise(read, 2000))
+    Ok(read)
 }
 
 /// An error that points at the mount and not only at the instruction.
@@ -192,7 +196,7 @@ impl Held {
             return Err(Error::Step(session.step_error(op, "unknown context")));
         };
         let key = format!("{:?} {}", mount.from, mount.source);
-        let (path, _) = session.snapshots.get(key, || {
+        let (path, _) = session.shared.snapshots.get(key, || {
             let path = session.lease.scratch();
             make_private(&path)?;
             let cancelled = || session.stopped();
@@ -238,7 +242,12 @@ impl Held {
         id: &str,
         required: bool,
     ) -> Result<(), Error> {
-        let Some(socket) = session.request.ssh.get(id) else {
+        let named = session.request.ssh.get(id).cloned();
+        let asked = || match &session.env.agents {
+            Some(agents) => agents(id).map_err(|e| refused(session, op, mount, format!("ssh agent {id}"), e)),
+            None => Ok(None),
+        };
+        let Some(socket) = named.map_or_else(asked, |socket| Ok(Some(socket)))? else {
             if !required {
                 return Ok(());
             }
@@ -250,13 +259,18 @@ impl Held {
         if !self.env.iter().any(|e| e.starts_with("SSH_AUTH_SOCK=")) {
             self.env.push(format!("SSH_AUTH_SOCK={}", mount.target));
         }
-        self.mounts.push(bind(socket, &mount.target, false));
+        self.mounts.push(bind(&socket, &mount.target, false));
         Ok(())
     }
 
     fn secret(&mut self, session: &Session<'_>, op: &Op, mount: &Mount) -> Result<(), Error> {
         let MountKind::Secret { id, required, mode, uid, gid, env } = &mount.kind else { return Ok(()) };
-        let Some(secret) = session.request.secrets.get(id) else {
+        let held = session.request.secrets.get(id).cloned();
+        let asked = || match &session.env.secrets {
+            Some(secrets) => secrets(id).map_err(|e| refused(session, op, mount, format!("secret {id}"), e)),
+            None => Ok(None),
+        };
+        let Some(secret) = held.map_or_else(asked, |secret| Ok(Some(secret)))? else {
             if !*required {
                 return Ok(());
             }
@@ -266,7 +280,7 @@ impl Held {
             return Err(Error::Step(error));
         };
         if let Some(name) = env {
-            let text = String::from_utf8_lossy(secret);
+            let text = String::from_utf8_lossy(&secret);
             self.env.push(format!("{name}={}", text.trim_end_matches('\0')));
         }
         if mount.target.is_empty() {
@@ -280,7 +294,7 @@ impl Held {
             self.secrets = Some(Scratch { path });
         }
         let Some(dir) = &self.secrets else { return Ok(()) };
-        let path = dir.file(&format!("{}", self.mounts.len()), secret, *mode)?;
+        let path = dir.file(&format!("{}", self.mounts.len()), &secret, *mode)?;
         chown(&path, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &path))?;
         self.mounts.push(bind(&path, &mount.target, true));
         Ok(())
@@ -294,6 +308,14 @@ fn open_mounted(overlay: &Overlay, source: &Path) -> std::io::Result<OwnedFd> {
     let root = Root::from_fd(mounted)?;
     let fd = root.resolve(source)?;
     sys::mount::open_tree_clone(fd.as_fd(), Path::new(""), true)
+}
+
+/// Whoever was asked for something could not say whether it is there.
+fn refused(session: &Session<'_>, op: &Op, mount: &Mount, what: String, error: crate::BoxError) -> Error {
+    let mut step = session.step_error(op, what);
+    step.place = session.file.place(mount.span);
+    step.source = Some(error);
+    Error::Step(step)
 }
 
 fn not_there(session: &Session<'_>, op: &Op, mount: &Mount, error: std::io::Error) -> Error {

@@ -183,7 +183,8 @@ fn a_record_without_its_layer_is_a_miss() {
 /// Two builds of this Dockerfile, each with an environment of its own, as two processes would have.
 fn at_once(f: &Fixture, dockerfile: &str) -> (Outcome, Outcome) {
     let build = || {
-        let source = DockerfileSource::Text { name: "Dockerfile".into(), bytes: dockerfile.into() };
+        let source =
+            DockerfileSource::Text { name: "Dockerfile".into(), bytes: dockerfile.into(), ignore: None };
         let request = Request { dockerfile: source, network: NetMode::None, ..Request::default() };
         let mut events = Vec::new();
         let context = Context::Dir(f.context());

@@ -116,6 +116,8 @@ impl Fixture {
                 Ok(Image { digest: image.digest, manifest: image.manifest, config: image.config })
             }),
             fetch: None,
+            secrets: None,
+            agents: None,
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             cgroup_prefix: String::new(),

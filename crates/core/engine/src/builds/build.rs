@@ -44,16 +44,33 @@ pub enum ContextSource {
     Remote(String),
 }
 
+/// One build, and who wants it.
+pub struct Order {
+    pub options: BuildOptions,
+    pub context: ContextSource,
+    /// For base images and caches, by registry.
+    pub credentials: BTreeMap<String, AuthConfig>,
+    /// What the client can be asked while the build runs.
+    pub questions: Questions,
+    /// How the build's record is to be called; it gets a name of its own without.
+    pub record: Option<String>,
+}
+
+/// What a client answers while its build runs, instead of saying it beforehand. Each is called where it may block.
+#[derive(Clone, Default)]
+pub struct Questions {
+    /// Who the client is to a registry whose name the order's credentials do not hold.
+    pub credentials: Option<AskCredentials>,
+    pub secrets: Option<builder::Secrets>,
+    pub agents: Option<builder::Agents>,
+}
+
+/// Who the client is to the registry of this name.
+pub type AskCredentials = Arc<dyn Fn(&str) -> Option<AuthConfig> + Send + Sync>;
+
 /// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
-///
-/// `credentials` are for base images, by registry.
-pub async fn build(
-    engine: &Engine,
-    options: BuildOptions,
-    context: ContextSource,
-    credentials: BTreeMap<String, AuthConfig>,
-    progress: Sender<Event>,
-) -> Result<Built> {
+pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Result<Built> {
+    let Order { options, context, credentials, questions, record } = order;
     let mut request = request(&options)?;
     for (name, value) in &options.extras.contexts {
         if let Some(address) = value.strip_prefix(LAYOUT) {
@@ -62,7 +79,7 @@ pub async fn build(
             request.named_contexts.insert(name.clone(), NamedContext::Image(manifest.to_string()));
         }
     }
-    let mut recorder = Recorder::begin(engine, &options, &context)?;
+    let mut recorder = Recorder::begin(engine, &options, &context, record)?;
     let files = match context {
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
         ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
@@ -72,7 +89,15 @@ pub async fn build(
         super::caches::origins(engine, &options, &credentials)?,
         super::caches::targets(engine, &options, &credentials)?,
     );
-    let env = Env { cache_from, cache_to, ..environment(engine, &options, credentials, &request.cancel) };
+    let Questions { credentials: ask, secrets, agents } = questions;
+    let env = Env {
+        images: base_images(engine, credentials, ask, &request.cancel),
+        cache_from,
+        cache_to,
+        secrets,
+        agents,
+        ..environment(engine, &options, &request.cancel)
+    };
     let cancel = CancelOnDrop(request.cancel.clone());
     let under_way = UnderWay::begin();
     let built = engine
@@ -88,9 +113,10 @@ pub async fn build(
             recorder.end(&built);
             built
         })
-        .await?;
+        .await;
     drop(cancel);
-    look_after_cache(engine);
+    look_after_cache(engine, options.extras.verify);
+    let built = built?;
     for tag in &built.tags {
         let attributes = BTreeMap::from([("name".to_owned(), tag.familiar())]);
         events::emit(engine, "image", "tag", built.image_id.as_str(), &attributes);
@@ -98,11 +124,14 @@ pub async fn build(
     Ok(built)
 }
 
-/// Keeps the cache within its budget, after the answer.
-fn look_after_cache(engine: &Engine) {
+/// Keeps the cache within its budget, after the answer; what a second build made is nobody's.
+fn look_after_cache(engine: &Engine, built_twice: bool) {
     let (under_way, engine) = (UnderWay::begin(), engine.clone());
     tokio::task::spawn_blocking(move || {
         super::cache::look_after(&engine);
+        if built_twice && let Err(error) = engine.store().gc() {
+            tracing::warn!(%error, "what the second build made was not removed");
+        }
         drop(under_way);
     });
 }
@@ -117,12 +146,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// The builder's surroundings on this engine.
-pub(super) fn environment(
-    engine: &Engine,
-    options: &BuildOptions,
-    credentials: BTreeMap<String, AuthConfig>,
-    cancel: &CancelToken,
-) -> Env {
+pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &CancelToken) -> Env {
     let parent = options.cgroup_parent.trim_matches('/');
     Env {
         store: engine.store().clone(),
@@ -130,8 +154,10 @@ pub(super) fn environment(
         cache_mounts: engine.config().root.join("cache-mounts"),
         run: leftovers::secrets(engine),
         network: network::provider(engine),
-        images: base_images(engine, credentials, cancel),
+        images: base_images(engine, BTreeMap::new(), None, cancel),
         fetch: Some(fetch::fetcher(engine, cancel)),
+        secrets: None,
+        agents: None,
         cache_from: Vec::new(),
         cache_to: Vec::new(),
         cgroup_prefix: format!(
@@ -144,17 +170,26 @@ pub(super) fn environment(
 }
 
 /// Finds base images: here, or else in their registry.
-fn base_images(engine: &Engine, credentials: BTreeMap<String, AuthConfig>, cancel: &CancelToken) -> Images {
+fn base_images(
+    engine: &Engine,
+    credentials: BTreeMap<String, AuthConfig>,
+    ask: Option<AskCredentials>,
+    cancel: &CancelToken,
+) -> Images {
     let (engine, runtime, cancel) = (engine.clone(), Handle::current(), cancel.clone());
+    let who = move |registry: &str| match credentials.get(registry) {
+        Some(known) => known.clone(),
+        None => ask.as_ref().and_then(|ask| ask(registry)).unwrap_or_default(),
+    };
     Arc::new(move |wanted| {
-        base_image(&engine, &runtime, &credentials, &cancel, wanted).map_err(|e| Box::new(e) as BoxError)
+        base_image(&engine, &runtime, &who, &cancel, wanted).map_err(|e| Box::new(e) as BoxError)
     })
 }
 
 fn base_image(
     engine: &Engine,
     runtime: &Handle,
-    credentials: &BTreeMap<String, AuthConfig>,
+    who: &dyn Fn(&str) -> AuthConfig,
     cancel: &CancelToken,
     wanted: &ImageRequest,
 ) -> Result<Image> {
@@ -170,7 +205,7 @@ fn base_image(
         platform: wanted.platform.to_string(),
         ..PullOptions::default()
     };
-    let auth = credentials.get(&reference.domain).cloned().unwrap_or_default();
+    let auth = who(&reference.domain);
     // The builder tells how long this takes; the bytes of each layer are nobody's here.
     let (sender, mut receiver) = mpsc::channel(16);
     runtime.spawn(async move { while receiver.recv().await.is_some() {} });
@@ -232,6 +267,7 @@ fn request(options: &BuildOptions) -> Result<Request> {
         rewrite_timestamp: extras.rewrite_timestamp,
         allow_insecure: extras.allow.iter().any(|allowed| allowed == "security.insecure"),
         allow_host_network: extras.allow.iter().any(|allowed| allowed == "network.host"),
+        verify: extras.verify,
         strict: extras.strict,
         ..Request::default()
     })
@@ -250,9 +286,11 @@ fn epoch(options: &BuildOptions) -> Result<Option<i64>> {
 
 fn dockerfile(options: &BuildOptions) -> DockerfileSource {
     match &options.extras.dockerfile {
-        Some(inline) => {
-            DockerfileSource::Text { name: inline.name.clone(), bytes: inline.text.clone().into_bytes() }
-        }
+        Some(inline) => DockerfileSource::Text {
+            name: inline.name.clone(),
+            bytes: inline.text.clone().into_bytes(),
+            ignore: inline.ignore.clone(),
+        },
         None => DockerfileSource::InContext(Some(options.dockerfile.clone()).filter(|path| !path.is_empty())),
     }
 }
@@ -344,6 +382,7 @@ fn failed(error: builder::Error) -> Error {
         | builder::Error::NoTarget { .. }
         | builder::Error::Ignore { .. }
         | builder::Error::Remote { .. }
+        | builder::Error::NotReproducible { .. }
         | builder::Error::Context(_) => Kind::InvalidParameter,
         builder::Error::Cancelled => Kind::Cancelled,
         _ => Kind::System,

@@ -19,8 +19,21 @@ pub(crate) async fn records(engine: &Engine) -> Result<Vec<CacheRecord>> {
         .await
 }
 
+/// The records that the filters admit.
+pub async fn list(engine: &Engine, filters: Filters) -> Result<Vec<CacheRecord>> {
+    filters.accept(&FILTERS)?;
+    engine
+        .blocking(move |engine| {
+            let entries = builder::entries(&env(engine)).system()?;
+            let wanted = only(&filters, entries.clone())?;
+            let admits = |entry: &CacheEntry| wanted.as_ref().is_none_or(|wanted| wanted.contains(&entry.id));
+            Ok(entries.into_iter().filter(admits).map(record).collect())
+        })
+        .await
+}
+
 fn env(engine: &Engine) -> Env {
-    environment(engine, &BuildOptions::default(), BTreeMap::new(), &CancelToken::default())
+    environment(engine, &BuildOptions::default(), &CancelToken::default())
 }
 
 fn kind(kind: CacheKind) -> &'static str {

@@ -44,8 +44,20 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub fn begin(engine: &Engine, options: &BuildOptions, context: &ContextSource) -> Result<Self> {
-        let id = ids::new()?.chars().take(12).collect::<String>();
+    pub fn begin(
+        engine: &Engine,
+        options: &BuildOptions,
+        context: &ContextSource,
+        id: Option<String>,
+    ) -> Result<Self> {
+        let id = match id {
+            Some(id) if self::directory(engine).join(&id).exists() && is_id(&id) => {
+                return Err(Error::conflict(format!("build {id} exists already")));
+            }
+            Some(id) if is_id(&id) => id,
+            Some(id) => return Err(Error::invalid(format!("{id:?} is no name of a build"))),
+            None => ids::new()?.chars().take(12).collect(),
+        };
         let record = BuildRecord {
             name: name(options, context),
             status: RUNNING.to_owned(),
@@ -118,6 +130,12 @@ impl Recorder {
         }
         let _ = self.write();
     }
+}
+
+/// Ids name directories, and stand beside `^1` and addresses on command lines.
+fn is_id(text: &str) -> bool {
+    (8..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// A name for people: the directory, or the address, and the Dockerfile if it has another name than usual.

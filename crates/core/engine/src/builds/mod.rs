@@ -7,6 +7,7 @@
 //! <run>/build/<lease>-<n>/   secrets of a step that runs
 //! ```
 
+mod agent;
 mod build;
 mod cache;
 mod caches;
@@ -17,16 +18,18 @@ pub mod history;
 mod layout;
 pub(crate) mod leftovers;
 mod network;
+pub mod received;
 mod shell;
 mod under_way;
 
-pub use build::{ContextSource, build, is_remote};
-pub use cache::prune;
+pub use agent::AgentSocket;
+pub use build::{AskCredentials, ContextSource, Order, Questions, build, is_remote};
 pub(crate) use cache::records as cache_records;
+pub use cache::{list as cache_list, prune};
 pub use event::document;
 pub use export::details;
 pub(crate) use network::is_alive;
 pub use shell::shell;
 pub use under_way::are_under_way;
 
-pub use builder::{Built, Event, Stream};
+pub use builder::{Agents, BoxError, Built, Event, Secrets, Stream};

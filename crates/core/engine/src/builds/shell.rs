@@ -1,7 +1,5 @@
 //! Looking around where a step of a build failed: its file system as an image, with all that its process was started with.
 
-use std::collections::BTreeMap;
-
 use api::build::{BuildOptions, BuildShell};
 use builder::{CancelToken, Kept};
 use oci::image::ImageConfig;
@@ -13,7 +11,7 @@ use crate::error::{Context as _, Error, Result};
 
 /// Makes an image of what a failed step left; whoever asked removes it.
 pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
-    let env = environment(engine, &BuildOptions::default(), BTreeMap::new(), &CancelToken::default());
+    let env = environment(engine, &BuildOptions::default(), &CancelToken::default());
     engine
         .blocking(move |engine| {
             let missing = || {

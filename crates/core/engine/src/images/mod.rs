@@ -6,6 +6,7 @@
 mod catalog;
 mod changes;
 mod commit;
+mod config;
 mod discard;
 mod download;
 mod files;
@@ -24,8 +25,10 @@ mod remove;
 mod report;
 mod save;
 mod tag;
+mod view;
 
 pub use commit::commit;
+pub use config::{Configuration, config};
 pub use discard::discard;
 pub use files::files;
 pub use history::history;
@@ -40,6 +43,7 @@ pub use remote::{NewIndex, Remote, create as create_index, look, registry_of};
 pub use remove::remove;
 pub use save::{save, save_as};
 pub use tag::tag;
+pub use view::{Item, View};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Builds: the classic `POST /build` with a tar context, or a directory that client and server share.
 
+pub mod buildkit;
 mod classic;
 pub mod history;
 mod options;
@@ -37,7 +38,9 @@ pub async fn build(call: Call) -> Result {
     let (quiet, native_progress) = (options.quiet, options.native_progress);
     let failed = if options.native_progress { failed } else { failed_classic };
     let work = async move {
-        let built = builds::build(&engine, options, context, credentials, sender).await?;
+        let questions = builds::Questions::default();
+        let order = builds::Order { options, context, credentials, questions, record: None };
+        let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, quiet, native_progress))
     };
     progress::answer(receiver, encode, work, failed).await
@@ -131,13 +134,6 @@ pub async fn prune(call: Call) -> Result {
 /// A build ends with its client, so there is nothing to cancel by name.
 pub async fn cancel(_call: Call) -> Result {
     Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "a build is cancelled by closing its connection"))
-}
-
-pub async fn buildkit(_call: Call) -> Result {
-    Err(Failure::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "BuildKit sessions are not supported, set DOCKER_BUILDKIT=0",
-    ))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ fn stdin_text() -> Result<Vec<u8>, Error> {
 
 fn inline(name: &str, text: Vec<u8>) -> Result<InlineDockerfile, Error> {
     let text = String::from_utf8(text).map_err(|_| Error::new("the Dockerfile is not UTF-8 text"))?;
-    Ok(InlineDockerfile { name: name.to_owned(), text })
+    Ok(InlineDockerfile { name: name.to_owned(), text, ignore: None })
 }
 
 /// Reads what is named: the context as it was given, and the value of `--file`.

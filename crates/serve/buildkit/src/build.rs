@@ -1,0 +1,134 @@
+//! A build that a client has asked for, from its `Solve` to its end.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::build::BuildDetails;
+use bollard_buildkit_proto::google::rpc;
+use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
+use engine::Engine;
+use oci::Digest;
+use tokio::sync::Notify;
+use tonic::Status;
+
+use crate::status::Told;
+
+/// Results of one build that are kept at a time.
+const RESULTS_MAX: usize = 1024;
+
+/// A build that runs.
+pub struct Build {
+    pub order: SolveRequest,
+    pub told: Told,
+    results: Mutex<Results>,
+    returned: Notify,
+    /// How many solves there were: the first one's record has the build's own name.
+    solves: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Results {
+    made: HashMap<String, Arc<Made>>,
+    answer: Option<Result<Option<Arc<Made>>, Status>>,
+}
+
+/// What a solve has made.
+pub struct Made {
+    engine: Engine,
+    pub details: BuildDetails,
+    /// The names that it got.
+    pub tags: Vec<String>,
+    /// A directory for each platform.
+    pub split: bool,
+    /// It is to stay: otherwise what was not there before goes with this.
+    kept: std::sync::atomic::AtomicBool,
+}
+
+impl Made {
+    pub fn new(engine: Engine, details: BuildDetails, tags: Vec<String>, split: bool) -> Made {
+        Made { engine, details, tags, split, kept: false.into() }
+    }
+
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.kept.load(Ordering::Relaxed) {
+            return;
+        }
+        let new = self.details.images.iter().filter(|image| image.new);
+        let manifests: Vec<Digest> =
+            new.filter_map(|image| Some(image.manifest.as_ref()?.digest.clone())).collect();
+        let engine = self.engine.clone();
+        if let (false, Ok(runtime)) = (manifests.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = engine::images::discard(&engine, manifests).await {
+                    tracing::warn!(%error, "what a build made for its client was not removed");
+                }
+            });
+        }
+    }
+}
+
+impl Build {
+    pub fn new(order: SolveRequest) -> Build {
+        let told = Told::new(&order.r#ref);
+        let (results, returned) = (Mutex::default(), Notify::new());
+        Build { order, told, results, returned, solves: AtomicUsize::new(0) }
+    }
+
+    /// The client's name for it.
+    pub fn id(&self) -> &str {
+        &self.order.r#ref
+    }
+
+    /// How the record of the next solve is called; only the first has the name that the client knows.
+    pub fn record(&self) -> Option<String> {
+        let first = self.solves.fetch_add(1, Ordering::Relaxed) == 0;
+        (first && !self.order.internal).then(|| self.id().to_owned())
+    }
+
+    /// Keeps a result for the client to name: its id.
+    pub fn put(&self, made: Made) -> Result<String, Status> {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        if results.made.len() >= RESULTS_MAX {
+            return Err(Status::resource_exhausted("a build has too many results"));
+        }
+        let id = format!("{}-{}", self.id(), results.made.len());
+        results.made.insert(id.clone(), Arc::new(made));
+        Ok(id)
+    }
+
+    /// The result of this id; `id/platform` is one part of it.
+    pub fn result(&self, id: &str) -> Result<Arc<Made>, Status> {
+        let whole = id.split('/').next().unwrap_or_default();
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.made.get(whole).cloned().ok_or_else(|| Status::not_found(format!("no such ref: {id}")))
+    }
+
+    /// The client says what the build gave: a result, nothing, or an error.
+    pub fn answer(&self, answer: Result<Option<Arc<Made>>, rpc::Status>) {
+        let answer = answer.map_err(|error| {
+            use prost::Message as _;
+            let details = error.encode_to_vec().into();
+            Status::with_details(tonic::Code::from_i32(error.code), error.message, details)
+        });
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).answer = Some(answer);
+        self.returned.notify_one();
+    }
+
+    /// Waits for that.
+    pub async fn answered(&self) -> Result<Option<Arc<Made>>, Status> {
+        loop {
+            let answer = self.results.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
+            match answer {
+                Some(answer) => return answer,
+                None => self.returned.notified().await,
+            }
+        }
+    }
+}

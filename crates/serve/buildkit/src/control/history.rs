@@ -1,0 +1,174 @@
+//! Builds of before, from the engine's records.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use api::build::BuildRecord;
+use bollard_buildkit_proto::google::rpc;
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
+    UpdateBuildHistoryRequest,
+};
+use engine::Engine;
+use engine::builds::history;
+use futures_util::stream::{self, StreamExt as _};
+use tonic::{Code, Status};
+
+use super::Many;
+use crate::{Host, fault, status};
+
+const RUNNING: &str = "running";
+
+/// How often records are looked at for a client that listens on.
+const EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The records that are there, and (unless the client wants no more) those that come.
+pub async fn listen(host: &Host, request: BuildHistoryRequest) -> Result<Many<BuildHistoryEvent>, Status> {
+    if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
+        return Err(Status::invalid_argument(format!("filter {filter:?} of builds is not supported")));
+    }
+    let mut told = BTreeSet::new();
+    let first = news(host.engine(), &request, &mut told).await?;
+    if !request.r#ref.is_empty() && first.is_empty() {
+        return Err(Status::not_found(format!("no build record found for {}", request.r#ref)));
+    }
+    let first = stream::iter(first.into_iter().map(Ok));
+    if request.early_exit {
+        return Ok(Box::pin(first));
+    }
+    let engine = host.engine().clone();
+    let more = stream::unfold((engine, request, told), |(engine, request, mut told)| async move {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            match news(&engine, &request, &mut told).await {
+                Ok(events) if events.is_empty() => {}
+                Ok(events) => {
+                    let events: Vec<_> = events.into_iter().map(Ok).collect();
+                    return Some((stream::iter(events), (engine, request, told)));
+                }
+                Err(status) => return Some((stream::iter(vec![Err(status)]), (engine, request, told))),
+            }
+        }
+    });
+    Ok(Box::pin(first.chain(more.flatten())))
+}
+
+/// What has not been told: a build is told when it is seen first, and when it has ended.
+async fn news(
+    engine: &Engine,
+    request: &BuildHistoryRequest,
+    told: &mut BTreeSet<(String, bool)>,
+) -> Result<Vec<BuildHistoryEvent>, Status> {
+    let records = history::list(engine).await.map_err(fault::status)?;
+    let wanted = |record: &BuildRecord| {
+        (request.r#ref.is_empty() || record.id == request.r#ref)
+            && (!request.active_only || record.status == RUNNING)
+    };
+    let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let mut events = Vec::new();
+    for record in records.into_iter().filter(wanted).take(limit) {
+        let ended = record.status != RUNNING;
+        if told.insert((record.id.clone(), ended)) {
+            let kind = if ended { BuildHistoryEventType::Complete } else { BuildHistoryEventType::Started };
+            events.push(BuildHistoryEvent { r#type: kind.into(), record: Some(document(record)) });
+        }
+    }
+    Ok(events)
+}
+
+fn document(record: BuildRecord) -> BuildHistoryRecord {
+    let time = |text: &str| status::parse_time(text).map(status::timestamp);
+    let steps = |wanted: &[&str]| {
+        let count = record.steps.iter().filter(|step| wanted.contains(&step.status.as_str())).count();
+        i32::try_from(count).unwrap_or(i32::MAX)
+    };
+    let response = match record.image.is_empty() {
+        true => HashMap::new(),
+        false => HashMap::from([
+            ("containerimage.config.digest".to_owned(), record.image.clone()),
+            ("image.name".to_owned(), record.tags.join(",")),
+        ]),
+    };
+    let error = match record.status.as_str() {
+        RUNNING | "completed" => None,
+        "canceled" => Some((Code::Cancelled, "context canceled".to_owned())),
+        "killed" => Some((Code::Unknown, "the process of the build was killed".to_owned())),
+        _ => Some((Code::Unknown, record.error.clone())),
+    };
+    BuildHistoryRecord {
+        frontend: "dockerfile.v0".to_owned(),
+        frontend_attrs: attributes(&record),
+        error: error.map(|(code, message)| rpc::Status { code: code as i32, message, details: Vec::new() }),
+        created_at: time(&record.started_at),
+        // One that was killed has no end: the time that it was seen dead stands for it.
+        completed_at: match record.status.as_str() {
+            RUNNING => None,
+            _ => time(&record.completed_at).or_else(|| Some(status::timestamp(SystemTime::now()))),
+        },
+        exporter_response: response,
+        num_cached_steps: steps(&["CACHED"]),
+        num_total_steps: steps(&["CACHED", "DONE", "ERROR", ""]),
+        num_completed_steps: steps(&["CACHED", "DONE", "ERROR"]),
+        r#ref: record.id,
+        ..BuildHistoryRecord::default()
+    }
+}
+
+/// What the record knows of the build's attributes.
+fn attributes(record: &BuildRecord) -> HashMap<String, String> {
+    let mut all = HashMap::from([("context".to_owned(), record.name.clone())]);
+    if let Some((place, file)) = record.name.strip_suffix(')').and_then(|name| name.rsplit_once(" (")) {
+        all.insert("context".to_owned(), place.to_owned());
+        all.insert("filename".to_owned(), file.to_owned());
+    }
+    for (key, value) in [("target", &record.target), ("platform", &record.platform)] {
+        if !value.is_empty() {
+            all.insert(key.to_owned(), value.clone());
+        }
+    }
+    if record.no_cache {
+        all.insert("no-cache".to_owned(), String::new());
+    }
+    all.extend(record.build_args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+    all.extend(record.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
+    all
+}
+
+/// Removes a record. Records are kept by their number; none is kept longer than others.
+pub async fn update(engine: &Engine, request: UpdateBuildHistoryRequest) -> Result<(), Status> {
+    if request.delete {
+        history::remove(engine, request.r#ref).await.map_err(fault::status)?;
+        return Ok(());
+    }
+    if request.pinned {
+        return Err(Status::unimplemented("builds cannot be pinned by this server"));
+    }
+    // Whether the record is complete is all that finalising asks; it is when its build has ended.
+    history::inspect(engine, request.r#ref).await.map_err(fault::status)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_become_documents() {
+        let mut record = BuildRecord {
+            id: "abc".to_owned(),
+            name: "/src (other.Dockerfile)".to_owned(),
+            status: "error".to_owned(),
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+            completed_at: "2026-01-01T00:00:02Z".to_owned(),
+            error: "failed".to_owned(),
+            ..BuildRecord::default()
+        };
+        let document = super::document(record.clone());
+        assert_eq!(document.frontend_attrs["filename"], "other.Dockerfile");
+        assert_eq!(document.frontend_attrs["context"], "/src");
+        assert_eq!(document.error.unwrap().message, "failed");
+        assert_eq!(document.completed_at.unwrap().seconds - document.created_at.unwrap().seconds, 2);
+        record.status = "canceled".to_owned();
+        assert_eq!(super::document(record).error.unwrap().code, Code::Cancelled as i32);
+    }
+}

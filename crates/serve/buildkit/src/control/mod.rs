@@ -1,0 +1,134 @@
+//! `moby.buildkit.v1.Control`.
+
+mod history;
+mod session;
+mod solve;
+mod usage;
+mod workers;
+
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control as Service;
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse, InfoRequest,
+    InfoResponse, ListWorkersRequest, ListWorkersResponse, PruneRequest, SolveRequest, SolveResponse,
+    StatusRequest, StatusResponse, UpdateBuildHistoryRequest, UpdateBuildHistoryResponse, UsageRecord,
+};
+use futures_util::stream::{self, Stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{Host, fault, status};
+
+pub use workers::{record as worker, version};
+
+/// An answer in many messages; dropping it ends what makes them.
+pub type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Messages of a log that are sent as one.
+const BATCH: usize = 256;
+
+pub struct Control {
+    host: Host,
+}
+
+impl Control {
+    pub fn new(host: Host) -> Control {
+        Control { host }
+    }
+
+    /// What a build of before has told.
+    async fn replay(&self, id: &str) -> Result<Vec<StatusResponse>, Status> {
+        let engine = self.host.engine();
+        let unknown = |_| Status::not_found(format!("no such job {id}"));
+        let record = engine::builds::history::inspect(engine, id.to_owned()).await.map_err(unknown)?;
+        let events = engine::builds::history::logs(engine, id.to_owned()).await.map_err(fault::status)?;
+        let begun = status::parse_time(&record.started_at).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut teller = status::Teller::new(id);
+        let told: Vec<StatusResponse> = events
+            .iter()
+            .map(|(millis, event)| teller.tell(event, begun + std::time::Duration::from_millis(*millis)))
+            .collect();
+        Ok(told.chunks(BATCH).map(status::joined).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Control {
+    async fn disk_usage(
+        &self,
+        request: Request<DiskUsageRequest>,
+    ) -> Result<Response<DiskUsageResponse>, Status> {
+        Ok(Response::new(usage::list(self.host.engine(), request.into_inner()).await?))
+    }
+
+    type PruneStream = Many<UsageRecord>;
+
+    async fn prune(&self, request: Request<PruneRequest>) -> Result<Response<Many<UsageRecord>>, Status> {
+        let gone = usage::prune(self.host.engine(), request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream::iter(gone.into_iter().map(Ok)))))
+    }
+
+    async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
+        Ok(Response::new(solve::solve(&self.host, request.into_inner()).await?))
+    }
+
+    type StatusStream = Many<StatusResponse>;
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<Many<StatusResponse>>, Status> {
+        let id = request.into_inner().r#ref;
+        let build = match self.host.running(&id) {
+            Some(build) => Some(build),
+            None => match self.replay(&id).await {
+                Ok(told) => return Ok(Response::new(Box::pin(stream::iter(told.into_iter().map(Ok))))),
+                Err(_) => self.host.find_build(&id).await,
+            },
+        };
+        let build = build.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
+        let told = stream::unfold((build, 0), |(build, mut position)| async move {
+            let status = build.told.after(&mut position).await?;
+            Some((Ok(status), (build, position)))
+        });
+        Ok(Response::new(Box::pin(told)))
+    }
+
+    type SessionStream = Many<BytesMessage>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<BytesMessage>>,
+    ) -> Result<Response<Many<BytesMessage>>, Status> {
+        session::session(&self.host, request)
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersResponse>, Status> {
+        Ok(Response::new(ListWorkersResponse { record: vec![worker(self.host.engine())] }))
+    }
+
+    async fn info(&self, _: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+        Ok(Response::new(InfoResponse { buildkit_version: Some(version(self.host.engine())) }))
+    }
+
+    type ListenBuildHistoryStream = Many<BuildHistoryEvent>;
+
+    async fn listen_build_history(
+        &self,
+        request: Request<BuildHistoryRequest>,
+    ) -> Result<Response<Many<BuildHistoryEvent>>, Status> {
+        Ok(Response::new(history::listen(&self.host, request.into_inner()).await?))
+    }
+
+    async fn update_build_history(
+        &self,
+        request: Request<UpdateBuildHistoryRequest>,
+    ) -> Result<Response<UpdateBuildHistoryResponse>, Status> {
+        history::update(self.host.engine(), request.into_inner()).await?;
+        Ok(Response::new(UpdateBuildHistoryResponse {}))
+    }
+}

@@ -1,0 +1,69 @@
+//! A build from its order to its exports.
+//!
+//! An order with a frontend is solved at once. One without is the beginning of a conversation at the gateway: the client
+//! solves there, and says what of it is the result. Both end with the future of this call, and with it when the client goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
+use tonic::Status;
+
+use crate::Host;
+use crate::build::{Build, Made};
+use crate::export;
+use crate::frontend::{self, Solved};
+
+/// Names of builds are names of directories too.
+fn check(order: &SolveRequest) -> Result<(), Status> {
+    let id = order.r#ref.as_str();
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    match (8..=64).contains(&id.len()) && id.bytes().all(plain) {
+        true => Ok(()),
+        false => Err(Status::invalid_argument(format!(
+            "invalid ref {id:?}: lower-case letters and digits, 8 to 64"
+        ))),
+    }
+}
+
+pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, Status> {
+    check(&order)?;
+    let build = Arc::new(Build::new(order));
+    let registered = host.register(build.clone())?;
+    // Listeners hear of the end also when this future is dropped.
+    let _ended = Ended(build.clone());
+    let made = result(host, &build).await?;
+    let mut answer = HashMap::new();
+    if let Some(made) = made {
+        answer = export::export(host, &build, &made).await?;
+    }
+    drop(registered);
+    Ok(SolveResponse { exporter_response: answer })
+}
+
+async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, Status> {
+    let order = &build.order;
+    let graph = order.definition.as_ref().is_some_and(|definition| !definition.def.is_empty());
+    if graph {
+        return Err(frontend::graph());
+    }
+    if order.frontend.is_empty() {
+        return build.answered().await;
+    }
+    let inputs = order.frontend_inputs.clone();
+    match frontend::solve(host, build, &order.frontend, &order.frontend_attrs, inputs).await? {
+        Solved::Image(made) => {
+            let id = build.put(made)?;
+            Ok(Some(build.result(&id)?))
+        }
+        Solved::Answer(_) => Ok(None),
+    }
+}
+
+struct Ended(Arc<Build>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.told.end();
+    }
+}

@@ -1,0 +1,90 @@
+//! The build cache: how large it is, and making it smaller.
+
+use std::collections::BTreeMap;
+
+use api::Filters;
+use api::build::{CachePruneOptions, CacheRecord};
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    DiskUsageRequest, DiskUsageResponse, PruneRequest, UsageRecord,
+};
+use engine::{Engine, builds};
+use tonic::Status;
+
+use crate::{fault, status};
+
+pub async fn list(engine: &Engine, request: DiskUsageRequest) -> Result<DiskUsageResponse, Status> {
+    let filters = filters(&request.filter)?;
+    let records = builds::cache_list(engine, filters).await.map_err(fault::status)?;
+    Ok(DiskUsageResponse { record: records.into_iter().map(record).collect() })
+}
+
+/// Prunes; what is gone.
+pub async fn prune(engine: &Engine, request: PruneRequest) -> Result<Vec<UsageRecord>, Status> {
+    let mut filters = filters(&request.filter)?;
+    if request.keep_duration > 0 {
+        let seconds = request.keep_duration / 1_000_000_000;
+        filters.add("until", format!("{seconds}s"));
+    }
+    let before = builds::cache_list(engine, Filters::default()).await.map_err(fault::status)?;
+    let options = CachePruneOptions {
+        all: request.all,
+        reserved_space: request.reserved_space,
+        max_used_space: request.max_used_space,
+        min_free_space: request.min_free_space,
+        filters,
+    };
+    let report = builds::prune(engine, options).await.map_err(fault::status)?;
+    let mut known: BTreeMap<String, CacheRecord> =
+        before.into_iter().map(|record| (record.id.clone(), record)).collect();
+    let gone = report.caches_deleted.iter().filter_map(|id| known.remove(id));
+    Ok(gone.map(record).collect())
+}
+
+/// Filters as containerd has them: `id~=x`, `type==regular`, `shared`, several joined by commas.
+fn filters(texts: &[String]) -> Result<Filters, Status> {
+    let mut filters = Filters::default();
+    for field in texts.iter().flat_map(|text| text.split(',')).filter(|field| !field.is_empty()) {
+        let (key, value) = match field.split_once("==").or_else(|| field.split_once("~=")) {
+            Some((key, value)) => (key, value.trim_matches('"').trim_start_matches('^')),
+            None if matches!(field, "shared" | "private" | "inuse" | "mutable" | "immutable") => {
+                (field, "true")
+            }
+            None => return Err(Status::invalid_argument(format!("filter {field:?} is not supported"))),
+        };
+        filters.add(key, value);
+    }
+    Ok(filters)
+}
+
+fn record(record: CacheRecord) -> UsageRecord {
+    let time = |text: &str| status::parse_time(text).map(status::timestamp);
+    UsageRecord {
+        mutable: record.typ == "exec.cachemount",
+        in_use: record.in_use,
+        size: record.size,
+        created_at: time(&record.created_at),
+        last_used_at: record.last_used_at.as_deref().and_then(time),
+        usage_count: record.usage_count,
+        description: record.description,
+        record_type: record.typ,
+        shared: record.shared,
+        parents: record.parents,
+        id: record.id,
+        ..UsageRecord::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_of_containerd() {
+        let read = |text: &str| filters(&[text.to_owned()]);
+        let found = read("id~=abc,type==regular,shared").unwrap();
+        assert_eq!(found.get("id").collect::<Vec<_>>(), ["abc"]);
+        assert_eq!(found.get("type").collect::<Vec<_>>(), ["regular"]);
+        assert_eq!(found.get("shared").collect::<Vec<_>>(), ["true"]);
+        assert!(read("size>1").is_err());
+    }
+}

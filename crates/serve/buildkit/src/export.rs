@@ -1,0 +1,181 @@
+//! Handing a result out: what each exporter of a solve asks for, and what its answer says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::auth::AuthConfig;
+use api::build::BuiltImage;
+use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
+use engine::images::{PushOptions, View};
+use oci::Reference;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::Host;
+use crate::build::{Build, Made};
+use crate::fault;
+use crate::frontend::attributes::{self, flag, names};
+use crate::session::{Folder, Part, Session};
+
+/// Messages of a push that wait to be told.
+const BACKLOG: usize = 64;
+
+/// Serves all exporters of a build; what the client is told of the image.
+pub async fn export(host: &Host, build: &Build, made: &Arc<Made>) -> Result<HashMap<String, String>, Status> {
+    let mut answer = HashMap::new();
+    for (number, exporter) in attributes::exporters(&build.order).iter().enumerate() {
+        let export = Export { host, build, made, exporter, number };
+        match exporter.r#type.as_str() {
+            "moby" | "image" => export.image(&mut answer).await?,
+            "local" => export.local().await?,
+            "tar" => export.tar().await?,
+            "oci" | "docker" => export.archive(&mut answer).await?,
+            "cacheonly" => {}
+            other => {
+                return Err(Status::unimplemented(format!(
+                    "exporter {other:?} could not be found: use image, local, tar, oci or docker"
+                )));
+            }
+        }
+    }
+    Ok(answer)
+}
+
+struct Export<'a> {
+    host: &'a Host,
+    build: &'a Build,
+    made: &'a Arc<Made>,
+    exporter: &'a Exporter,
+    /// Which of the client's outputs it is.
+    number: usize,
+}
+
+impl Export<'_> {
+    async fn session(&self) -> Result<Session, Status> {
+        self.host.find_session(&self.build.order.session).await
+    }
+
+    /// Tells which image it is.
+    fn describe(&self, answer: &mut HashMap<String, String>) {
+        let details = &self.made.details;
+        let Some(target) = &details.target else { return };
+        answer.insert("containerimage.digest".to_owned(), target.digest.to_string());
+        if let [only] = details.images.as_slice() {
+            answer.insert("containerimage.config.digest".to_owned(), only.id.clone());
+        }
+        let document = json!({
+            "mediaType": target.media_type,
+            "digest": target.digest.to_string(),
+            "size": target.size,
+        });
+        let text = fault::base64(document.to_string().as_bytes());
+        answer.insert("containerimage.descriptor".to_owned(), text);
+    }
+
+    /// The image stays here, and goes to its registries if that is asked for.
+    async fn image(&self, answer: &mut HashMap<String, String>) -> Result<(), Status> {
+        self.made.keep();
+        self.describe(answer);
+        let names = names(self.exporter);
+        if !names.is_empty() {
+            answer.insert("image.name".to_owned(), names.join(","));
+        }
+        if flag(self.exporter, "push") {
+            for name in &names {
+                let step = self.build.told.step(&format!("pushing {name}"));
+                step.end(self.push(name).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn push(&self, name: &str) -> Result<(), Status> {
+        let reference = Reference::parse(name).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let who = match self.build.order.session.as_str() {
+            "" => AuthConfig::default(),
+            _ => self.session().await?.credentials(&reference.domain).await?,
+        };
+        let tag = reference.tag.clone().unwrap_or_default();
+        let options = PushOptions { name: reference.familiar_name(), tag, ..PushOptions::default() };
+        let (sender, mut receiver) = mpsc::channel(BACKLOG);
+        let quiet = async { while receiver.recv().await.is_some() {} };
+        let (pushed, ()) =
+            tokio::join!(engine::images::push(self.host.engine(), options, who, sender), quiet);
+        pushed.map_err(fault::status)
+    }
+
+    /// The images with the directories where their files go.
+    fn places(&self) -> Vec<(String, &BuiltImage, String)> {
+        let images = &self.made.details.images;
+        let split = match self.exporter.attrs.get("platform-split") {
+            Some(_) => flag(self.exporter, "platform-split"),
+            None => images.len() > 1 || self.made.split,
+        };
+        let place = |image: &BuiltImage| match split {
+            true => image.platform.replace('/', "_"),
+            false => String::new(),
+        };
+        let digest = |image: &BuiltImage| image.manifest.as_ref().map(|m| m.digest.to_string());
+        let mut places: Vec<_> =
+            images.iter().filter_map(|image| Some((digest(image)?, image, place(image)))).collect();
+        places.sort_by(|a, b| a.2.cmp(&b.2));
+        places
+    }
+
+    async fn local(&self) -> Result<(), Status> {
+        let step = self.build.told.step("exporting to client directory");
+        let work = async {
+            let session = self.session().await?;
+            let mut folder = Folder::new();
+            for (digest, image, directory) in self.places() {
+                let view = View::open(self.host.engine(), digest).await.map_err(fault::status)?;
+                let document = image.provenance.as_ref();
+                let document = document.and_then(|document| serde_json::to_vec_pretty(document).ok());
+                let extra = document.map(|bytes| ("provenance.json".to_owned(), bytes));
+                folder.push(Part { directory, view, extra });
+            }
+            session.send_folder(self.number, folder).await
+        };
+        step.end(work.await)
+    }
+
+    async fn tar(&self) -> Result<(), Status> {
+        let step = self.build.told.step("exporting to client tarball");
+        let work = async {
+            let session = self.session().await?;
+            let places =
+                self.places().into_iter().map(|(digest, _, directory)| (digest, directory)).collect();
+            let tar = engine::images::files(self.host.engine(), places).await.map_err(fault::status)?;
+            session.send_archive(self.number, tar).await
+        };
+        step.end(work.await)
+    }
+
+    /// A layout, or an archive for `docker load`: they are one here.
+    async fn archive(&self, answer: &mut HashMap<String, String>) -> Result<(), Status> {
+        let kind = self.exporter.r#type.as_str();
+        if self.exporter.attrs.get("tar").is_some_and(|value| value == "false") {
+            return Err(Status::unimplemented(format!(
+                "exporter {kind} with tar=false is not supported by this server: take the archive and unpack it"
+            )));
+        }
+        let details = &self.made.details;
+        if kind == "docker" && details.images.len() > 1 {
+            return Err(Status::invalid_argument(
+                "docker exporter does not currently support exporting manifest lists",
+            ));
+        }
+        let missing = || Status::internal("the build gave no image");
+        let digest = details.target.as_ref().ok_or_else(missing)?.digest.clone();
+        self.describe(answer);
+        let step = self.build.told.step(&format!("exporting to {kind} image format"));
+        let work = async {
+            let session = self.session().await?;
+            let engine = self.host.engine();
+            let archive = engine::images::save_as(engine, digest, names(self.exporter)).await;
+            session.send_archive(self.number, archive.map_err(fault::status)?).await
+        };
+        step.end(work.await)
+    }
+}

@@ -1,0 +1,118 @@
+//! From the engine's errors to gRPC's statuses, with the place in the Dockerfile as BuildKit's clients show it.
+
+use bollard_buildkit_proto::google;
+use engine::{Error, Kind};
+use prost::Message as _;
+use serde_json::json;
+use tonic::{Code, Status};
+
+/// What stands above and below the lines of a Dockerfile in messages.
+const RULE: &str = "--------------------\n";
+/// The type of a detail that tells a place.
+const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
+
+/// The Dockerfile that a build reads: clients show its lines.
+#[derive(Debug, Clone, Default)]
+pub struct Recipe {
+    pub name: String,
+    pub text: String,
+}
+
+pub fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::NotFound => Code::NotFound,
+        Kind::Conflict => Code::AlreadyExists,
+        Kind::InvalidParameter | Kind::NotModified => Code::InvalidArgument,
+        Kind::Unauthorized => Code::Unauthenticated,
+        Kind::Forbidden => Code::PermissionDenied,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::NotImplemented => Code::Unimplemented,
+        Kind::Cancelled => Code::Cancelled,
+        Kind::System => Code::Unknown,
+    }
+}
+
+/// An error that has no place.
+pub fn status(error: Error) -> Status {
+    Status::new(code(error.kind), with_hint(error.message, error.hint.as_deref()))
+}
+
+fn with_hint(message: String, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("{message}\nhint: {hint}"),
+        None => message,
+    }
+}
+
+/// An error of a build: the lines that its message begins with become a place that the client shows itself.
+pub fn of_build(error: Error, recipe: &Recipe) -> Status {
+    let code = code(error.kind);
+    let (excerpt, message) = split(&error.message);
+    let message = with_hint(message.to_owned(), error.hint.as_deref());
+    let Some((file, line)) = excerpt.and_then(place).filter(|_| !recipe.text.is_empty()) else {
+        return Status::new(code, with_hint(error.message, error.hint.as_deref()));
+    };
+    let lines = line..=last(&recipe.text, line);
+    let source = json!({
+        "info": { "filename": file, "data": base64(recipe.text.as_bytes()), "language": "Dockerfile" },
+        "ranges": [{ "start": { "line": lines.start() }, "end": { "line": lines.end() } }],
+    });
+    let details =
+        vec![google::protobuf::Any { type_url: SOURCE.to_owned(), value: source.to_string().into_bytes() }];
+    let full = google::rpc::Status { code: code as i32, message: message.clone(), details };
+    Status::with_details(code, message, full.encode_to_vec().into())
+}
+
+/// The lines of the Dockerfile, if the message begins with some, and the rest.
+fn split(message: &str) -> (Option<&str>, &str) {
+    match message.rfind(RULE) {
+        Some(at) => {
+            let (excerpt, rest) = message.split_at(at + RULE.len());
+            (Some(excerpt), rest)
+        }
+        None => (None, message),
+    }
+}
+
+/// The file and the line that an excerpt is headed with.
+fn place(excerpt: &str) -> Option<(&str, u32)> {
+    let (file, line) = excerpt.lines().next()?.rsplit_once(':')?;
+    Some((file, line.parse().ok()?))
+}
+
+/// Where the instruction that begins at a line ends: lines go on behind a backslash.
+fn last(text: &str, first: u32) -> u32 {
+    let rest = text.lines().skip(first.saturating_sub(1) as usize);
+    let more = rest.take_while(|line| line.trim_end().ends_with('\\')).count();
+    first.saturating_add(u32::try_from(more).unwrap_or(0))
+}
+
+pub fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_becomes_a_detail() {
+        let text = "FROM a\nRUN false \\\n  && true\n";
+        let recipe = Recipe { name: "Dockerfile".to_owned(), text: text.to_owned() };
+        let message = format!("Dockerfile:2\n{RULE}   1 | FROM a\n{RULE}process failed");
+        let status = of_build(Error::system(message), &recipe);
+        assert_eq!(status.message(), "process failed");
+        let full = google::rpc::Status::decode(status.details()).unwrap();
+        assert_eq!(full.message, "process failed");
+        let source: serde_json::Value = serde_json::from_slice(&full.details[0].value).unwrap();
+        assert_eq!(source["ranges"][0], json!({ "start": { "line": 2 }, "end": { "line": 3 } }));
+        assert_eq!(source["info"]["filename"], "Dockerfile");
+    }
+
+    #[test]
+    fn other_errors_stay_as_they_are() {
+        let status = of_build(Error::not_found("no such image: x"), &Recipe::default());
+        assert_eq!((status.code(), status.message()), (Code::NotFound, "no such image: x"));
+    }
+}

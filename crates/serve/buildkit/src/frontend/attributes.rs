@@ -1,0 +1,339 @@
+//! The attributes of `dockerfile.v0` and of exporters, as the engine's options.
+
+use std::collections::{BTreeMap, HashMap};
+
+use api::build::{BuildOptions, ExportOptions};
+use api::containers::Ulimit;
+use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, Exporter, SolveRequest};
+use tonic::Status;
+
+use super::csv::fields;
+
+pub type Attributes = HashMap<String, String>;
+
+fn bad(message: String) -> Status {
+    Status::invalid_argument(message)
+}
+
+/// What a build is to do, but for its context.
+pub fn options(attributes: &Attributes, order: &SolveRequest) -> Result<BuildOptions, Status> {
+    let text = |key: &str| attributes.get(key).cloned().unwrap_or_default();
+    let no_cache = attributes.get("no-cache");
+    let mut options = BuildOptions {
+        target: text("target"),
+        platform: text("platform"),
+        no_cache: no_cache.is_some_and(String::is_empty),
+        pull: pull(&text("image-resolve-mode"))?,
+        network_mode: network(&text("force-network-mode"))?,
+        extra_hosts: hosts(&text("add-hosts"))?,
+        shm_size: number(attributes, "shm-size")?,
+        ulimits: ulimits(&text("ulimit"))?,
+        cgroup_parent: text("cgroup-parent"),
+        memory: number(attributes, "memory")?,
+        memory_swap: number(attributes, "memswap")?,
+        cpu_shares: number(attributes, "cpushares")?,
+        cpu_period: number(attributes, "cpuperiod")?,
+        cpu_quota: number(attributes, "cpuquota")?,
+        cpuset_cpus: text("cpusetcpus"),
+        cpuset_mems: text("cpusetmems"),
+        build_args: prefixed(attributes, "build-arg:").map(|(name, value)| (name, Some(value))).collect(),
+        labels: prefixed(attributes, "label:").collect(),
+        native_progress: true,
+        ..BuildOptions::default()
+    };
+    if let Some(hostname) = attributes.get("hostname").filter(|name| !name.is_empty()) {
+        let name = "BUILDKIT_SANDBOX_HOSTNAME".to_owned();
+        options.build_args.entry(name).or_insert_with(|| Some(hostname.clone()));
+    }
+    let stages = no_cache.filter(|stages| !stages.is_empty());
+    options.extras.no_cache_filter =
+        stages.map(|stages| stages.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    options.extras.allow.clone_from(&order.entitlements);
+    options.extras.caches_from = caches_from(attributes, order.cache.as_ref())?;
+    caches_to(order.cache.as_ref(), &mut options)?;
+    let exporters = exporters(order);
+    options.extras.export = export(&exporters)?;
+    options.extras.rewrite_timestamp = exporters.iter().any(|e| flag(e, "rewrite-timestamp"));
+    attestations(attributes, &exporters, &mut options.extras.export)?;
+    Ok(options)
+}
+
+fn prefixed(attributes: &Attributes, prefix: &'static str) -> impl Iterator<Item = (String, String)> {
+    attributes
+        .iter()
+        .filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())))
+}
+
+fn number(attributes: &Attributes, key: &str) -> Result<i64, Status> {
+    match attributes.get(key).map_or("", String::as_str) {
+        "" => Ok(0),
+        text => text.parse().map_err(|_| bad(format!("invalid {key} value: {text}"))),
+    }
+}
+
+fn pull(mode: &str) -> Result<bool, Status> {
+    match mode {
+        "" | "default" | "local" => Ok(false),
+        "pull" => Ok(true),
+        other => Err(bad(format!("invalid image-resolve-mode: {other}"))),
+    }
+}
+
+fn network(mode: &str) -> Result<String, Status> {
+    match mode {
+        "" | "sandbox" => Ok(String::new()),
+        "none" | "host" => Ok(mode.to_owned()),
+        other => Err(bad(format!("invalid netmode {other}"))),
+    }
+}
+
+/// `name=address` as the classic parameter has it, `name:address`.
+fn hosts(text: &str) -> Result<Vec<String>, Status> {
+    let host = |field: &String| match field.split_once('=') {
+        Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok(format!("{name}:{address}")),
+        _ => Err(bad(format!("invalid key-value pair {field}"))),
+    };
+    fields(text)?.iter().map(host).collect()
+}
+
+/// `name=soft[:hard]`.
+fn ulimits(text: &str) -> Result<Vec<Ulimit>, Status> {
+    let limit = |field: &String| {
+        let wrong = || bad(format!("invalid ulimit argument: {field}"));
+        let (name, values) = field.split_once('=').ok_or_else(wrong)?;
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let parse = |text: &str| text.parse::<i64>().map_err(|_| wrong());
+        Ok(Ulimit { name: name.to_owned(), soft: parse(soft)?, hard: parse(hard)? })
+    };
+    fields(text)?.iter().map(limit).collect()
+}
+
+/// The caches that results come from: those of the solve, and those that the frontend is told of.
+fn caches_from(
+    attributes: &Attributes,
+    order: Option<&CacheOptions>,
+) -> Result<Vec<BTreeMap<String, String>>, Status> {
+    let mut all = Vec::new();
+    for entry in order.iter().flat_map(|cache| &cache.imports) {
+        all.push((entry.r#type.clone(), entry.attrs.clone().into_iter().collect::<BTreeMap<_, _>>()));
+    }
+    if let Some(text) = attributes.get("cache-imports").filter(|text| !text.is_empty()) {
+        #[derive(serde::Deserialize)]
+        struct Import {
+            #[serde(rename = "Type", alias = "type")]
+            kind: String,
+            #[serde(rename = "Attrs", alias = "attrs", default)]
+            attributes: BTreeMap<String, String>,
+        }
+        let imports: Vec<Import> = serde_json::from_str(text)
+            .map_err(|e| bad(format!("failed to unmarshal cache-imports ({text:?}): {e}")))?;
+        all.extend(imports.into_iter().map(|import| (import.kind, import.attributes)));
+    }
+    let images = attributes.get("cache-from").into_iter().flat_map(|text| text.split(','));
+    let image = |name: &str| ("registry".to_owned(), BTreeMap::from([("ref".to_owned(), name.to_owned())]));
+    all.extend(images.filter(|name| !name.is_empty()).map(image));
+    all.into_iter().map(|(kind, attributes)| cache(&kind, attributes)).collect()
+}
+
+fn caches_to(order: Option<&CacheOptions>, options: &mut BuildOptions) -> Result<(), Status> {
+    for entry in order.iter().flat_map(|cache| &cache.exports) {
+        match entry.r#type.as_str() {
+            "inline" => options.extras.export.inline_cache = true,
+            kind => {
+                let attributes = entry.attrs.clone().into_iter().collect();
+                options.extras.caches_to.push(cache(kind, attributes)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One cache, which must be where this server can reach it.
+fn cache(kind: &str, mut attributes: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Status> {
+    match kind {
+        "registry" | "s3" => {
+            attributes.insert("type".to_owned(), kind.to_owned());
+            Ok(attributes)
+        }
+        "local" => Err(Status::unimplemented(
+            "cache of type local: this server cannot read or write an OCI layout of the client; use type=registry or \
+             type=inline, or build with dhow, which shares your files",
+        )),
+        other => {
+            Err(Status::unimplemented(format!("unknown cache type {other:?}: use registry, s3 or inline")))
+        }
+    }
+}
+
+/// The exporters of a solve, in the form of now or of older clients.
+pub fn exporters(order: &SolveRequest) -> Vec<Exporter> {
+    if !order.exporters.is_empty() || order.exporter_deprecated.is_empty() {
+        return order.exporters.clone();
+    }
+    let (r#type, attrs) = (order.exporter_deprecated.clone(), order.exporter_attrs_deprecated.clone());
+    vec![Exporter { r#type, attrs }]
+}
+
+/// Whether the image stays here under its names.
+pub fn keeps(exporter: &Exporter) -> bool {
+    matches!(exporter.r#type.as_str(), "moby" | "image")
+}
+
+/// A flag of an exporter.
+pub fn flag(exporter: &Exporter, key: &str) -> bool {
+    exporter.attrs.get(key).is_some_and(|value| matches!(value.as_str(), "true" | "1"))
+}
+
+/// The names that an exporter gives to the image.
+pub fn names(exporter: &Exporter) -> Vec<String> {
+    let names = exporter.attrs.get("name").map_or("", String::as_str).split(',').map(str::trim);
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// How images are written: what the exporters agree on, for one image is made for all.
+fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
+    let mut options = ExportOptions::default();
+    for exporter in exporters {
+        for (key, value) in &exporter.attrs {
+            match key.as_str() {
+                "compression" if value == "estargz" => {
+                    return Err(Status::unimplemented("compression=estargz: use gzip, zstd or uncompressed"));
+                }
+                "compression" if !options.compression.is_empty() && options.compression != *value => {
+                    return Err(bad("the exporters ask for different compressions".to_owned()));
+                }
+                "compression" => options.compression.clone_from(value),
+                "compression-level" => {
+                    let level =
+                        value.parse().map_err(|_| bad(format!("invalid compression-level {value}")))?;
+                    options.compression_level = Some(level);
+                }
+                "force-compression" => options.force_compression = flag(exporter, key),
+                "oci-mediatypes" => options.docker_media_types = !flag(exporter, key),
+                "push-by-digest" | "dangling-name-prefix" if !value.is_empty() && value != "false" => {
+                    return Err(Status::unimplemented(format!("exporter attribute {key}={value}")));
+                }
+                key => options.annotations.extend(annotation(key, value)),
+            }
+        }
+    }
+    options.annotations.sort();
+    Ok(options)
+}
+
+/// `annotation.key`, `annotation-index.key`, `annotation-manifest[linux/amd64].key`.
+fn annotation(key: &str, value: &str) -> Option<String> {
+    let (level, name) = key.strip_prefix("annotation")?.split_once('.')?;
+    let level = match level.strip_prefix('-') {
+        Some(level) => level.to_owned(),
+        None => format!("manifest{level}"),
+    };
+    Some(format!("{level}:{name}={value}"))
+}
+
+/// `attest:provenance` and `attest:sbom`. What clients ask for by themselves (`inline-only=true`) is attached where an image is
+/// handed out; the image of this machine goes without, as before.
+fn attestations(
+    attributes: &Attributes,
+    exporters: &[Exporter],
+    options: &mut ExportOptions,
+) -> Result<(), Status> {
+    for (kind, text) in prefixed(attributes, "attest:") {
+        let fields = fields(&text)?;
+        let has = |field: &str| fields.iter().any(|known| known == field);
+        if has("disabled=true") || has("false") {
+            continue;
+        }
+        match kind.as_str() {
+            "provenance" => {
+                let leaves = |e: &Exporter| matches!(e.r#type.as_str(), "oci" | "docker") || flag(e, "push");
+                if has("inline-only=true") && !exporters.iter().any(leaves) {
+                    continue;
+                }
+                if let Some(other) = fields.iter().find_map(|field| field.strip_prefix("version="))
+                    && other != "v1"
+                {
+                    return Err(Status::unimplemented(format!(
+                        "provenance version {other}: only v1 is made"
+                    )));
+                }
+                options.provenance = if has("mode=max") { "max" } else { "min" }.to_owned();
+            }
+            "sbom" => options.sbom = true,
+            other => return Err(bad(format!("unknown attestation type {other:?}"))),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<BuildOptions, String> {
+        let attributes = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        options(&attributes, &SolveRequest::default()).map_err(|status| status.message().to_owned())
+    }
+
+    #[test]
+    fn attributes_become_options() {
+        let options = read(&[
+            ("build-arg:A", "1"),
+            ("label:l", "x=y"),
+            ("no-cache", "a,b"),
+            ("add-hosts", "db=10.0.0.2,\"web=10.0.0.3\""),
+            ("ulimit", "nofile=10:20,core=0"),
+            ("shm-size", "1024"),
+            ("image-resolve-mode", "pull"),
+            ("force-network-mode", "none"),
+            ("cache-imports", r#"[{"Type":"registry","Attrs":{"ref":"r/x"}}]"#),
+            ("vcs:source", "ignored"),
+        ])
+        .unwrap();
+        assert_eq!(options.build_args["A"].as_deref(), Some("1"));
+        assert_eq!(options.labels["l"], "x=y");
+        assert!(!options.no_cache && options.pull);
+        assert_eq!(options.extras.no_cache_filter, ["a", "b"]);
+        assert_eq!(options.extra_hosts, ["db:10.0.0.2", "web:10.0.0.3"]);
+        assert_eq!((options.ulimits[0].soft, options.ulimits[0].hard, options.ulimits[1].hard), (10, 20, 0));
+        assert_eq!((options.shm_size, options.network_mode.as_str()), (1024, "none"));
+        assert_eq!(options.extras.caches_from[0]["ref"], "r/x");
+        assert!(read(&[("no-cache", "")]).unwrap().no_cache);
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_said() {
+        assert!(read(&[("force-network-mode", "mynet")]).unwrap_err().contains("invalid netmode mynet"));
+        assert!(read(&[("shm-size", "much")]).unwrap_err().contains("invalid shm-size"));
+        assert!(
+            read(&[("cache-imports", r#"[{"Type":"local","Attrs":{}}]"#)]).unwrap_err().contains("layout")
+        );
+        assert!(read(&[("cache-imports", r#"[{"Type":"gha"}]"#)]).unwrap_err().contains("\"gha\""));
+        assert!(read(&[("attest:x", "")]).unwrap_err().contains("unknown attestation"));
+    }
+
+    #[test]
+    fn attestations_that_nobody_asked_for_stay_inline() {
+        let provenance = |kind: &str, text: &str| {
+            let exporters = vec![Exporter { r#type: kind.to_owned(), ..Exporter::default() }];
+            let order = SolveRequest { exporters, ..SolveRequest::default() };
+            let attributes = HashMap::from([("attest:provenance".to_owned(), text.to_owned())]);
+            options(&attributes, &order).unwrap().extras.export.provenance
+        };
+        assert_eq!(provenance("moby", "mode=min,inline-only=true"), "");
+        assert_eq!(provenance("oci", "mode=min,inline-only=true"), "min");
+        assert_eq!(provenance("moby", "mode=max"), "max");
+        assert_eq!(provenance("moby", "disabled=true"), "");
+    }
+
+    #[test]
+    fn annotations_name_their_level() {
+        assert_eq!(annotation("annotation.a.b", "c").unwrap(), "manifest:a.b=c");
+        assert_eq!(annotation("annotation-index.a", "c").unwrap(), "index:a=c");
+        assert_eq!(
+            annotation("annotation-manifest[linux/amd64].a", "c").unwrap(),
+            "manifest[linux/amd64]:a=c"
+        );
+        assert_eq!(annotation("name", "c"), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! Subrequests: what a Dockerfile answers without being built.
+
+use std::collections::{BTreeMap, HashMap};
+
+use api::build::BuildOptions;
+use dockerfile::call::{Answer, Question, bases, lint, outline, targets};
+use dockerfile::ignore::Ignore;
+use engine::Engine;
+use oci::Platform;
+use oci::image::ImageConfig;
+use serde_json::json;
+use tonic::Status;
+
+use super::context::Recipes;
+
+/// Of the documents of all answers.
+const VERSION: &str = "1.0.0";
+
+/// Which questions are answered.
+const KNOWN: [(&str, &str); 4] = [
+    ("frontend.lint", "Lint a Dockerfile"),
+    ("frontend.outline", "List all parameters current build target supports"),
+    ("frontend.targets", "List all targets current build supports"),
+    ("frontend.subrequests.describe", "List available subrequest types"),
+];
+
+/// The answer as the metadata of a result.
+pub async fn call(
+    engine: &Engine,
+    request: &str,
+    options: &BuildOptions,
+    recipes: Option<&Recipes>,
+) -> Result<HashMap<String, Vec<u8>>, Status> {
+    if request == "frontend.subrequests.describe" {
+        return Ok(describe());
+    }
+    if !KNOWN.iter().any(|(name, _)| *name == request) {
+        return Err(Status::unimplemented(format!("unsupported request {request}")));
+    }
+    let Some(Recipes { recipe, ignore }) = recipes else {
+        return Err(Status::unimplemented(format!(
+            "{request} of a context that is not local is not supported: fetch it and name the directory"
+        )));
+    };
+    let ignore = ignore.as_deref().map(Ignore::parse).transpose();
+    let ignore = ignore.map_err(|e| Status::invalid_argument(format!(".dockerignore: {e}")))?;
+    let platform = options.platform.split(',').next().filter(|text| !text.is_empty());
+    let platform = match platform {
+        Some(text) => text.parse::<Platform>().map_err(|e| Status::invalid_argument(e.to_string()))?,
+        None => Platform::host(),
+    };
+    let args = options.build_args.iter();
+    let args = args.filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+    let platform = platform.normalized();
+    let nothing = |_: &str, _: &Platform| None;
+    let question = || Question {
+        name: &recipe.name,
+        text: &recipe.text,
+        options: dockerfile::Options::default(),
+        build_args: &args,
+        target: Some(options.target.as_str()).filter(|target| !target.is_empty()),
+        platform: &platform,
+        image: &nothing,
+        ignore: ignore.as_ref(),
+    };
+    let wrong = |e: dockerfile::Error| Status::invalid_argument(e.to_string());
+    let answer = match request {
+        "frontend.outline" => outline(&question()).map_err(wrong)?,
+        "frontend.targets" => targets(&question()).map_err(wrong)?,
+        _ => {
+            let wanted = bases(&question());
+            let images = images(engine, wanted).await;
+            lint(&Question { image: &|name, _| images.get(name).cloned(), ..question() })
+        }
+    };
+    Ok(metadata(answer))
+}
+
+fn metadata(answer: Answer) -> HashMap<String, Vec<u8>> {
+    let status = u8::from(answer.warnings > 0 || answer.error.is_some());
+    HashMap::from([
+        ("result.json".to_owned(), answer.json.into_bytes()),
+        ("result.txt".to_owned(), answer.text.into_bytes()),
+        ("result.statuscode".to_owned(), status.to_string().into_bytes()),
+        ("version".to_owned(), VERSION.as_bytes().to_vec()),
+    ])
+}
+
+fn describe() -> HashMap<String, Vec<u8>> {
+    let request = |(name, text): &(&str, &str)| {
+        json!({
+            "name": name,
+            "version": VERSION,
+            "type": "rpc",
+            "description": text,
+            "metadata": [{ "name": "result.json" }, { "name": "result.txt" }],
+        })
+    };
+    let document = serde_json::Value::from(KNOWN.iter().map(request).collect::<Vec<_>>()).to_string();
+    let text: String = KNOWN.iter().map(|(name, text)| format!("{name}\t{VERSION}\t{text}\n")).collect();
+    HashMap::from([
+        ("result.json".to_owned(), document.into_bytes()),
+        ("result.txt".to_owned(), text.into_bytes()),
+        ("version".to_owned(), VERSION.as_bytes().to_vec()),
+    ])
+}
+
+/// Configurations of the base images that are here: what is not, nothing is said about.
+async fn images(engine: &Engine, names: impl IntoIterator<Item = String>) -> BTreeMap<String, ImageConfig> {
+    let mut images = BTreeMap::new();
+    for name in names {
+        if let Ok(found) = engine::images::config(engine, &name, None).await {
+            images.insert(name, found.config);
+        }
+    }
+    images
+}

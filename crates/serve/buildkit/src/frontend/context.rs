@@ -1,0 +1,269 @@
+//! Where a build's files come from: the Dockerfile, the context and the contexts by name, received from sessions where they
+//! are a client's.
+
+use std::collections::HashMap;
+
+use api::build::{BuildOptions, InlineDockerfile};
+use bollard_buildkit_proto::pb::Definition;
+use dockerfile::ignore::clean;
+use engine::builds::received::Received;
+use engine::builds::{ContextSource, is_remote};
+use tonic::Status;
+
+use super::attributes::Attributes;
+use super::definition;
+use crate::Host;
+use crate::build::Build;
+use crate::fault::{self, Recipe};
+use crate::session::{Session, UPLOAD, Wanted};
+
+const DOCKERFILE: &str = "Dockerfile";
+const IGNORE: &str = ".dockerignore";
+
+/// What a solve is about.
+pub struct Question<'a> {
+    pub host: &'a Host,
+    pub build: &'a Build,
+    pub attributes: &'a Attributes,
+    pub inputs: HashMap<String, Definition>,
+}
+
+/// The Dockerfile, when it is not in a context that is fetched, and the text of the ignore file that goes with it.
+pub struct Recipes {
+    pub recipe: Recipe,
+    pub ignore: Option<String>,
+}
+
+/// Where the main context is.
+enum Main {
+    Local(String),
+    Remote(String),
+    Upload(String),
+}
+
+impl Question<'_> {
+    fn text(&self, key: &str) -> Option<&str> {
+        self.attributes.get(key).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The session that serves a directory of this name.
+    async fn session(&self, name: &str) -> Result<Session, Status> {
+        let id = self.text(&format!("local-sessionid:{name}")).unwrap_or(&self.build.order.session);
+        self.host.find_session(id).await
+    }
+
+    fn main(&self) -> Result<Main, Status> {
+        let given = match self.inputs.get("context") {
+            Some(definition) => Some(definition::source(definition)?),
+            None => self.text("context").map(str::to_owned),
+        };
+        let local = || self.text("contextkey").unwrap_or("context").to_owned();
+        Ok(match given {
+            None => Main::Local(local()),
+            Some(text) if text.starts_with(UPLOAD) => Main::Upload(text),
+            Some(text) if is_remote(&text) => Main::Remote(text),
+            Some(text) => match text.strip_prefix("local:") {
+                Some(name) => Main::Local(name.to_owned()),
+                None => Main::Local(text),
+            },
+        })
+    }
+
+    /// The path of the Dockerfile.
+    pub fn file(&self) -> String {
+        self.text("filename").unwrap_or(DOCKERFILE).to_owned()
+    }
+
+    /// The Dockerfile and its ignore file, if a client holds them.
+    pub async fn recipes(&self) -> Result<Option<Recipes>, Status> {
+        let main = self.main()?;
+        let name = match (self.text("dockerfilekey"), &main) {
+            (Some(name), _) => name,
+            (None, Main::Local(_)) => "dockerfile",
+            (None, Main::Remote(_) | Main::Upload(_)) => return Ok(None),
+        };
+        let file = self.file();
+        let own = format!("{file}{IGNORE}");
+        let other = match file.strip_suffix(DOCKERFILE) {
+            Some(folder) => format!("{folder}dockerfile"),
+            None => file.clone(),
+        };
+        let follow = vec![file.clone(), own.clone(), other.clone()];
+        let session = self.session(name).await?;
+        let found =
+            self.receive(&session, Wanted { name: name.to_owned(), follow, ..Wanted::default() }).await?;
+        let read = |name: &str, limit: usize| found.read(name, limit as u64).map_err(fault::status);
+        let mut bytes = read(&file, dockerfile::MAX_SIZE)?;
+        if bytes.is_none() {
+            bytes = read(&other, dockerfile::MAX_SIZE)?;
+        }
+        let missing = || {
+            Status::not_found(format!("failed to read dockerfile: open {file}: no such file or directory"))
+        };
+        let text = dockerfile::decode(&bytes.ok_or_else(missing)?)
+            .map_err(|e| Status::invalid_argument(format!("{file}: {}", e.message)))?;
+        let ignore = read(&own, dockerfile::ignore::MAX_SIZE)?;
+        let ignore = match (ignore, main) {
+            (None, Main::Local(context)) => self.ignore_file(&context).await?,
+            (own, _) => own,
+        };
+        let ignore = ignore.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(Some(Recipes { recipe: Recipe { name: file, text }, ignore }))
+    }
+
+    async fn ignore_file(&self, context: &str) -> Result<Option<Vec<u8>>, Status> {
+        let session = self.session(context).await?;
+        let wanted =
+            Wanted { name: context.to_owned(), follow: vec![IGNORE.to_owned()], ..Wanted::default() };
+        let found = self.receive(&session, wanted).await?;
+        found.read(IGNORE, dockerfile::ignore::MAX_SIZE as u64).map_err(fault::status)
+    }
+
+    async fn receive(&self, session: &Session, wanted: Wanted) -> Result<Received, Status> {
+        let into = Received::new(self.host.engine()).await.map_err(fault::status)?;
+        session.files(&wanted, into).await
+    }
+
+    /// All files of a client's directory but the ignored ones.
+    async fn directory(&self, title: &str, name: &str, ignore: Option<&str>) -> Result<Received, Status> {
+        let step = self.build.told.step(title);
+        let exclude = ignore.map(patterns).unwrap_or_default();
+        let work = async {
+            let session = self.session(name).await?;
+            self.receive(&session, Wanted { name: name.to_owned(), exclude, ..Wanted::default() }).await
+        };
+        let received = work.await;
+        if let Ok(received) = &received {
+            let bytes = received.bytes();
+            step.progress("transferring context:", bytes, 0, true);
+        }
+        step.end(received)
+    }
+
+    /// The main context, and what must live as long as the build.
+    pub async fn context(
+        &self,
+        recipes: Option<&Recipes>,
+        options: &mut BuildOptions,
+        held: &mut Vec<Received>,
+    ) -> Result<ContextSource, Status> {
+        match recipes {
+            Some(Recipes { recipe, ignore }) => {
+                let (name, text) = (recipe.name.clone(), recipe.text.clone());
+                // None for a client's context means that there is none; a context that is fetched has its own.
+                let local = matches!(self.main()?, Main::Local(_)).then(String::new);
+                options.extras.dockerfile =
+                    Some(InlineDockerfile { name, text, ignore: ignore.clone().or(local) });
+            }
+            None => options.dockerfile = self.file(),
+        }
+        match self.main()? {
+            Main::Remote(address) => {
+                options.remote.clone_from(&address);
+                Ok(ContextSource::Remote(address))
+            }
+            Main::Upload(address) => {
+                let session = self.host.find_session(&self.build.order.session).await?;
+                Ok(ContextSource::Tar(session.upload(&address).await?))
+            }
+            Main::Local(name) => {
+                let ignore = recipes.and_then(|r| r.ignore.as_deref());
+                let files = self.directory("[internal] load build context", &name, ignore).await?;
+                let path = files.path().to_owned();
+                held.push(files);
+                Ok(ContextSource::Dir(path))
+            }
+        }
+    }
+
+    /// The contexts by name.
+    pub async fn named(&self, options: &mut BuildOptions, held: &mut Vec<Received>) -> Result<(), Status> {
+        let mut all: Vec<(&str, &str)> = self
+            .attributes
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix("context:")?, value.as_str())))
+            .collect();
+        all.sort_unstable();
+        for (full, value) in all {
+            let Some(name) = self.for_our_platform(full, &options.platform)? else { continue };
+            let value = match value.strip_prefix("input:") {
+                Some(key) => {
+                    let missing = || Status::invalid_argument(format!("invalid input {key} for {full}"));
+                    definition::source(self.inputs.get(key).ok_or_else(missing)?)?
+                }
+                None => value.to_owned(),
+            };
+            let value = match value.strip_prefix("local:") {
+                Some(local) => {
+                    let ignore = self.ignore_file(local).await?;
+                    let ignore = ignore.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                    let title = format!("[context {name}] load from client");
+                    let files = self.directory(&title, local, ignore.as_deref()).await?;
+                    let path = files.path().display().to_string();
+                    held.push(files);
+                    path
+                }
+                None if value.starts_with("docker-image://") || is_remote(&value) => value,
+                None if value.starts_with("oci-layout://") => {
+                    return Err(Status::unimplemented(format!(
+                        "context {name}: an OCI layout of the client cannot be read by this server; load the image and \
+                         use docker-image://"
+                    )));
+                }
+                None => {
+                    return Err(Status::invalid_argument(format!(
+                        "unsupported context source {value} for {name}"
+                    )));
+                }
+            };
+            options.extras.contexts.insert(name.to_owned(), value);
+        }
+        Ok(())
+    }
+
+    /// A context may be for one platform, `name::linux/amd64`. Then the build must be for one too.
+    fn for_our_platform<'n>(&self, full: &'n str, platforms: &str) -> Result<Option<&'n str>, Status> {
+        let Some((name, platform)) = full.split_once("::") else { return Ok(Some(full)) };
+        let wrong = |e: oci::PlatformError| Status::invalid_argument(format!("context {full}: {e}"));
+        let platform: oci::Platform = platform.parse().map_err(wrong)?;
+        if platforms.contains(',') {
+            return Err(Status::unimplemented(format!(
+                "context {full}: contexts that differ between the platforms of one build are not supported"
+            )));
+        }
+        let ours = match platforms {
+            "" => oci::Platform::host(),
+            text => text.parse().map_err(wrong)?,
+        };
+        Ok((ours.normalized() == platform.normalized()).then_some(name))
+    }
+}
+
+/// The patterns of an ignore file, as clients want them.
+fn patterns(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
+    let pattern = |line: &str| {
+        let (sign, path) = match line.strip_prefix('!') {
+            Some(path) => ("!", path.trim()),
+            None => ("", line),
+        };
+        let path = clean(path);
+        let path = path.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&path);
+        format!("{sign}{path}")
+    };
+    lines.filter(|line| !line.is_empty()).map(pattern).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignore_files_become_patterns() {
+        assert_eq!(
+            patterns("# a comment\n\n/node_modules/\n ! keep/./x \n*.log\n"),
+            ["node_modules", "!keep/x", "*.log"]
+        );
+    }
+}

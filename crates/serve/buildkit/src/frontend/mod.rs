@@ -1,0 +1,11 @@
+//! The frontend `dockerfile.v0`: what a client asks of it becomes an order of the engine's builds.
+
+pub mod attributes;
+mod call;
+mod context;
+mod csv;
+mod definition;
+mod run;
+
+pub use definition::{graph, of_image as definition_of_image};
+pub use run::{Solved, solve};

@@ -1,0 +1,170 @@
+//! One solve: the client's files come, the engine builds, what happens is told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use api::auth::AuthConfig;
+use api::build::BuildOptions;
+use bollard_buildkit_proto::pb::Definition;
+use engine::builds::{self, BoxError, ContextSource, Order, Questions};
+use oci::Reference;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::attributes::{self, Attributes};
+use super::context::Question;
+use super::{call, definition};
+use crate::Host;
+use crate::build::{Build, Made};
+use crate::fault;
+use crate::session::{Agents, Session};
+
+/// Events that wait to be told.
+const BACKLOG: usize = 256;
+/// Secrets that open repositories, when a client has them.
+const GIT_SECRETS: [&str; 2] = ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"];
+
+/// What a solve gives.
+pub enum Solved {
+    Image(Made),
+    /// The answer to a question about the Dockerfile.
+    Answer(HashMap<String, Vec<u8>>),
+}
+
+/// Solves with a frontend.
+pub async fn solve(
+    host: &Host,
+    build: &Build,
+    frontend: &str,
+    attributes: &Attributes,
+    inputs: HashMap<String, Definition>,
+) -> Result<Solved, Status> {
+    check(build, frontend, attributes)?;
+    let mut options = attributes::options(attributes, &build.order)?;
+    let question = Question { host, build, attributes, inputs };
+    let recipes = question.recipes().await?;
+    if let Some(recipes) = &recipes {
+        build.told.reads(recipes.recipe.clone());
+    }
+    if let Some(request) = attributes.get("requestid").filter(|id| !id.is_empty()) {
+        let answer = call::call(host.engine(), request, &options, recipes.as_ref()).await?;
+        return Ok(Solved::Answer(answer));
+    }
+    let exporters = attributes::exporters(&build.order);
+    options.tags = exporters.iter().filter(|e| attributes::keeps(e)).flat_map(attributes::names).collect();
+    let split = attributes.get("multi-platform").is_some_and(|text| matches!(text.as_str(), "true" | "1"));
+    // What is received goes when the build is over.
+    let mut held = Vec::new();
+    question.named(&mut options, &mut held).await?;
+    let context = question.context(recipes.as_ref(), &mut options, &mut held).await?;
+    let made = order(host, build, options, context, split).await;
+    // Removing many files takes a while.
+    tokio::task::spawn_blocking(move || drop(held));
+    made.map(Solved::Image)
+}
+
+/// What is refused before anything is read.
+fn check(build: &Build, frontend: &str, attributes: &Attributes) -> Result<(), Status> {
+    match (frontend, attributes.get("source").map_or("", String::as_str)) {
+        ("dockerfile.v0", _) => {}
+        // Every version of Docker's own frontend is served by the one that is built in.
+        ("gateway.v0", source)
+            if source.trim_start_matches("docker.io/").starts_with("docker/dockerfile") => {}
+        ("gateway.v0", source) => {
+            return Err(Status::unimplemented(format!(
+                "frontend {source} is not supported: this server builds Dockerfiles and runs no frontend images"
+            )));
+        }
+        ("", _) => return Err(definition::graph()),
+        (other, _) => {
+            return Err(Status::unimplemented(format!(
+                "frontend {other} is not supported: use the frontend dockerfile.v0"
+            )));
+        }
+    }
+    if build.order.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
+        return Err(Status::unimplemented("source policies are not supported by this server"));
+    }
+    Ok(())
+}
+
+async fn order(
+    host: &Host,
+    build: &Build,
+    mut options: BuildOptions,
+    context: ContextSource,
+    split: bool,
+) -> Result<Made, Status> {
+    let engine = host.engine();
+    let session = match build.order.session.as_str() {
+        "" => None,
+        id => Some(host.find_session(id).await?),
+    };
+    let credentials = match &session {
+        Some(session) => {
+            if let ContextSource::Remote(address) = &context {
+                repositories(session, address.clone(), &mut options).await?;
+            }
+            credentials(session, &options).await
+        }
+        None => BTreeMap::new(),
+    };
+    let questions = session.map(|session| questions(host, &session)).unwrap_or_default();
+    let tags = options.tags.clone();
+    let order = Order { options, context, credentials, questions, record: build.record() };
+    let (sender, mut receiver) = mpsc::channel(BACKLOG);
+    let listen = async {
+        while let Some(event) = receiver.recv().await {
+            build.told.event(&builds::document(event));
+        }
+    };
+    let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
+    let built = built.map_err(|error| fault::of_build(error, &build.told.recipe()))?;
+    Ok(Made::new(engine.clone(), builds::details(&built), tags, split))
+}
+
+/// What the client can be asked while its build runs.
+fn questions(host: &Host, session: &Session) -> Questions {
+    let runtime = Handle::current();
+    let boxed = |status: Status| BoxError::from(status.message().to_owned());
+    let agents = Agents::new(host.engine().clone(), session.clone());
+    let (ask_credentials, ask_secrets) = (session.clone(), session.clone());
+    let (first, second, third) = (runtime.clone(), runtime.clone(), runtime);
+    Questions {
+        credentials: Some(Arc::new(move |registry| {
+            let answer = first.block_on(ask_credentials.credentials(registry));
+            answer.inspect_err(|status| tracing::debug!(%status, registry, "credentials")).ok()
+        })),
+        secrets: Some(Arc::new(move |id| second.block_on(ask_secrets.secret(id)).map_err(boxed))),
+        agents: Some(Arc::new(move |id| third.block_on(agents.socket(id)).map_err(boxed))),
+    }
+}
+
+/// Who the client is to the registries of caches, which are opened before the build begins.
+async fn credentials(session: &Session, options: &BuildOptions) -> BTreeMap<String, AuthConfig> {
+    let mut known = BTreeMap::new();
+    for cache in options.extras.caches_from.iter().chain(&options.extras.caches_to) {
+        let Some(Ok(reference)) = cache.get("ref").map(|text| Reference::parse(text)) else { continue };
+        if known.contains_key(&reference.domain) {
+            continue;
+        }
+        if let Ok(who) = session.credentials(&reference.domain).await {
+            known.insert(reference.domain, who);
+        }
+    }
+    known
+}
+
+/// The client's secrets and its agent for the hosts of repositories.
+async fn repositories(session: &Session, address: String, options: &mut BuildOptions) -> Result<(), Status> {
+    let host = address.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
+    for name in GIT_SECRETS {
+        for id in [format!("{name}.{host}"), name.to_owned()] {
+            if let Some(secret) = session.secret(&id).await? {
+                options.extras.secrets.insert(id, fault::base64(&secret));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What clients may count on. What is not in the lists they do not ask for, or they say that it needs another server.
+
+use bollard_buildkit_proto::moby::buildkit::v1::apicaps::ApiCap;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::PongResponse;
+use engine::Engine;
+
+use crate::control::worker;
+
+const GATEWAY: &[&str] = &[
+    "solve.base",
+    "solve.inlinereturn",
+    "resolveimage",
+    "resolveimage.resolvemode",
+    "readfile",
+    "return",
+    "returnmap",
+    "readdir",
+    "statfile",
+    "importcaches",
+    "proto.refarray",
+    "reference.output",
+    "frontend.inputs",
+    "gateway.solve.metadata",
+    "frontend.caps",
+    "gateway.solve.evaluate",
+    "gateway.evaluate",
+    "gateway.warnings",
+    "source.metaresolver",
+];
+
+/// What definitions may say. Graphs are refused as a whole, so these are the sources, and what exporters can.
+const DEFINITIONS: &[&str] = &[
+    "source.image",
+    "source.image.resolvemode",
+    "source.local",
+    "source.local.unique",
+    "source.local.sessionid",
+    "source.local.includepatterns",
+    "source.local.followpaths",
+    "source.local.excludepatterns",
+    "source.local.sharedkeyhint",
+    "source.git",
+    "source.git.keepgitdir",
+    "source.git.fullurl",
+    "source.http",
+    "constraints",
+    "platform",
+    "meta.ignorecache",
+    "meta.description",
+    "meta.exportcache",
+    "exec.meta.cgroup.parent",
+    "exec.meta.network",
+    "exec.meta.ulimit",
+    "exec.meta.linux.resources",
+    "file.base",
+    "exporter.image.annotations",
+    "exporter.image.attestations",
+    "exporter.sourcedateepoch",
+    "exporter.multiple",
+    "gc.freespacefilter",
+];
+
+fn caps(names: &[&str]) -> Vec<ApiCap> {
+    let cap = |name: &&str| ApiCap { id: (*name).to_owned(), enabled: true, ..ApiCap::default() };
+    names.iter().map(cap).collect()
+}
+
+pub fn pong(engine: &Engine) -> PongResponse {
+    PongResponse {
+        frontend_api_caps: caps(GATEWAY),
+        llb_caps: caps(DEFINITIONS),
+        workers: vec![worker(engine)],
+    }
+}

@@ -1,0 +1,190 @@
+//! `moby.buildkit.v1.frontend.LLBBridge`: how a client solves within a build and looks at what it gave.
+//!
+//! Which build is meant stands in the metadata of each call.
+
+mod caps;
+mod files;
+mod resolve;
+mod solve;
+
+use std::sync::Arc;
+
+use bollard_buildkit_proto::moby::buildkit::v1::VertexWarning;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
+    EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse, NewContainerRequest,
+    NewContainerResponse, PingRequest, PongResponse, ReadDirRequest, ReadDirResponse, ReadFileRequest,
+    ReadFileResponse, ReleaseContainerRequest, ReleaseContainerResponse, ResolveImageConfigRequest,
+    ResolveImageConfigResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest,
+    ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
+    WarnResponse,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::Host;
+use crate::build::Build;
+use crate::control::Many;
+
+const BUILD: &str = "buildkit-controlapi-buildid";
+
+pub struct Gateway {
+    host: Host,
+}
+
+impl Gateway {
+    pub fn new(host: Host) -> Gateway {
+        Gateway { host }
+    }
+
+    /// The build that a call is about, and what it says.
+    async fn call<T>(&self, request: Request<T>) -> Result<(Arc<Build>, T), Status> {
+        let id = request.metadata().get(BUILD).and_then(|value| value.to_str().ok());
+        let id = id.ok_or_else(|| Status::invalid_argument("no buildid found in context"))?.to_owned();
+        let build = self.host.find_build(&id).await;
+        Ok((build.ok_or_else(|| Status::not_found(format!("unknown job {id}")))?, request.into_inner()))
+    }
+}
+
+/// Why nothing runs in a client's containers.
+fn no_containers() -> Status {
+    Status::unimplemented(
+        "containers of the gateway are not supported by this server: look around a failed step with dhow build shell",
+    )
+}
+
+#[tonic::async_trait]
+impl LlbBridge for Gateway {
+    async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PongResponse>, Status> {
+        self.call(request).await?;
+        Ok(Response::new(caps::pong(self.host.engine())))
+    }
+
+    async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
+        let (build, order) = self.call(request).await?;
+        Ok(Response::new(solve::solve(&self.host, &build, order).await?))
+    }
+
+    async fn r#return(&self, request: Request<ReturnRequest>) -> Result<Response<ReturnResponse>, Status> {
+        let (build, answer) = self.call(request).await?;
+        let given = match (answer.error, answer.result.and_then(|result| result.result)) {
+            (Some(error), _) => Err(error),
+            (None, None) => Ok(None),
+            (None, Some(result)) => match solve::named(&result) {
+                Some(id) => Ok(Some(build.result(&id)?)),
+                None => Ok(None),
+            },
+        };
+        build.answer(given);
+        Ok(Response::new(ReturnResponse {}))
+    }
+
+    async fn resolve_image_config(
+        &self,
+        request: Request<ResolveImageConfigRequest>,
+    ) -> Result<Response<ResolveImageConfigResponse>, Status> {
+        let (build, wanted) = self.call(request).await?;
+        Ok(Response::new(resolve::image_config(&self.host, &build, wanted).await?))
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        request: Request<ResolveSourceMetaRequest>,
+    ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
+        let (build, wanted) = self.call(request).await?;
+        Ok(Response::new(resolve::source(&self.host, &build, wanted).await?))
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
+        let (build, wanted) = self.call(request).await?;
+        Ok(Response::new(files::read(&self.host, &build, wanted).await?))
+    }
+
+    async fn read_dir(&self, request: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
+        let (build, wanted) = self.call(request).await?;
+        Ok(Response::new(files::list(&self.host, &build, wanted).await?))
+    }
+
+    async fn stat_file(
+        &self,
+        request: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
+        let (build, wanted) = self.call(request).await?;
+        Ok(Response::new(files::stat(&self.host, &build, wanted).await?))
+    }
+
+    /// What was solved is there: nothing here is put off.
+    async fn evaluate(
+        &self,
+        request: Request<EvaluateRequest>,
+    ) -> Result<Response<EvaluateResponse>, Status> {
+        let (build, wanted) = self.call(request).await?;
+        build.result(&wanted.r#ref)?;
+        Ok(Response::new(EvaluateResponse {}))
+    }
+
+    async fn inputs(&self, request: Request<InputsRequest>) -> Result<Response<InputsResponse>, Status> {
+        let (build, _) = self.call(request).await?;
+        Ok(Response::new(InputsResponse { definitions: build.order.frontend_inputs.clone() }))
+    }
+
+    async fn warn(&self, request: Request<WarnRequest>) -> Result<Response<WarnResponse>, Status> {
+        let (build, warning) = self.call(request).await?;
+        build.told.warn(VertexWarning {
+            vertex: warning.digest,
+            level: warning.level,
+            short: warning.short,
+            detail: warning.detail,
+            url: warning.url,
+            info: warning.info,
+            ranges: warning.ranges,
+        });
+        Ok(Response::new(WarnResponse {}))
+    }
+
+    async fn new_container(
+        &self,
+        _: Request<NewContainerRequest>,
+    ) -> Result<Response<NewContainerResponse>, Status> {
+        Err(no_containers())
+    }
+
+    async fn release_container(
+        &self,
+        _: Request<ReleaseContainerRequest>,
+    ) -> Result<Response<ReleaseContainerResponse>, Status> {
+        Err(no_containers())
+    }
+
+    type ExecProcessStream = Many<ExecMessage>;
+
+    async fn exec_process(
+        &self,
+        _: Request<Streaming<ExecMessage>>,
+    ) -> Result<Response<Many<ExecMessage>>, Status> {
+        Err(no_containers())
+    }
+
+    async fn read_file_container(
+        &self,
+        _: Request<ReadFileRequest>,
+    ) -> Result<Response<ReadFileResponse>, Status> {
+        Err(no_containers())
+    }
+
+    async fn read_dir_container(
+        &self,
+        _: Request<ReadDirRequest>,
+    ) -> Result<Response<ReadDirResponse>, Status> {
+        Err(no_containers())
+    }
+
+    async fn stat_file_container(
+        &self,
+        _: Request<StatFileRequest>,
+    ) -> Result<Response<StatFileResponse>, Status> {
+        Err(no_containers())
+    }
+}

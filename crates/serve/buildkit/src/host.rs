@@ -1,0 +1,171 @@
+//! What connections of a server share: the sessions that clients have opened, and the builds that run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use engine::Engine;
+use http::HeaderMap;
+use hyper::rt::{Read, Write};
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::build::Build;
+use crate::line::Line;
+use crate::session::Session;
+
+/// How long a call waits for the session or the build that it names: clients open both at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Sessions at a time.
+const SESSIONS_MAX: usize = 4096;
+/// The longest name of a session.
+const NAME_MAX: usize = 256;
+
+/// Serves BuildKit's protocols. Clones share sessions and builds.
+#[derive(Clone)]
+pub struct Host(Arc<Shared>);
+
+struct Shared {
+    engine: Engine,
+    state: Mutex<State>,
+    /// Changes with the state.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    sessions: HashMap<String, Session>,
+    builds: HashMap<String, Arc<Build>>,
+}
+
+/// Why a session can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("a session needs its id in the header X-Docker-Expose-Session-Uuid")]
+    Nameless,
+    #[error("session {0} already exists")]
+    Exists(String),
+    #[error("too many sessions are open")]
+    TooMany,
+}
+
+impl Host {
+    /// Nothing is open yet.
+    pub fn new(engine: Engine) -> Host {
+        Host(Arc::new(Shared { engine, state: Mutex::default(), changed: watch::Sender::new(()) }))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// A session that is about to be opened, by the headers of its request.
+    pub fn session(&self, headers: &HeaderMap) -> Result<Opening, Refused> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let id = text("x-docker-expose-session-uuid").to_owned();
+        let methods = headers.get_all("x-docker-expose-session-grpc-method").iter();
+        let methods = methods.filter_map(|value| Some(value.to_str().ok()?.to_ascii_lowercase())).collect();
+        if id.is_empty() || id.len() > NAME_MAX {
+            return Err(Refused::Nameless);
+        }
+        let state = self.state();
+        if state.sessions.contains_key(&id) {
+            return Err(Refused::Exists(id));
+        }
+        if state.sessions.len() >= SESSIONS_MAX {
+            return Err(Refused::TooMany);
+        }
+        Ok(Opening { host: self.clone(), id, methods })
+    }
+
+    /// The session of this id, which may be about to come.
+    pub(crate) async fn find_session(&self, id: &str) -> Result<Session, Status> {
+        let missing = || Status::not_found(format!("no active session for {id}: context deadline exceeded"));
+        self.wait(|state| state.sessions.get(id).cloned()).await.ok_or_else(missing)
+    }
+
+    /// The build of this id, which may be about to begin.
+    pub(crate) async fn find_build(&self, id: &str) -> Option<Arc<Build>> {
+        self.wait(|state| state.builds.get(id).cloned()).await
+    }
+
+    /// The build of this id, if it runs.
+    pub(crate) fn running(&self, id: &str) -> Option<Arc<Build>> {
+        self.state().builds.get(id).cloned()
+    }
+
+    /// Makes a build known as long as what is returned lives.
+    pub(crate) fn register(&self, build: Arc<Build>) -> Result<Registered, Status> {
+        let mut state = self.state();
+        let id = build.id().to_owned();
+        if state.builds.contains_key(&id) {
+            return Err(Status::already_exists(format!("build {id} exists already")));
+        }
+        state.builds.insert(id.clone(), build);
+        drop(state);
+        self.0.changed.send_replace(());
+        Ok(Registered { host: self.clone(), id })
+    }
+
+    async fn wait<T>(&self, find: impl Fn(&State) -> Option<T>) -> Option<T> {
+        let mut changed = self.0.changed.subscribe();
+        let search = async {
+            loop {
+                changed.borrow_and_update();
+                let found = find(&self.state());
+                if found.is_some() {
+                    return found;
+                }
+                changed.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(PATIENCE, search).await.ok().flatten()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session whose connection is about to come.
+pub struct Opening {
+    host: Host,
+    id: String,
+    methods: Vec<String>,
+}
+
+impl Opening {
+    /// Keeps the session open until its client closes the connection.
+    pub async fn run<T: Read + Write + Unpin + Send + 'static>(self, io: T) {
+        let Opening { host, id, methods } = self;
+        let (line, connection) = match Line::open(io).await {
+            Ok(opened) => opened,
+            Err(error) => return tracing::debug!(%error, id, "session did not open"),
+        };
+        let session = Session::new(id.clone(), line, methods);
+        // Somebody may have come first since the answer.
+        if let std::collections::hash_map::Entry::Vacant(place) = host.state().sessions.entry(id.clone()) {
+            place.insert(session);
+        } else {
+            return tracing::debug!(id, "session exists already");
+        }
+        host.0.changed.send_replace(());
+        let ended = connection.await;
+        host.state().sessions.remove(&id);
+        if let Err(error) = ended {
+            tracing::debug!(%error, id, "session ended");
+        }
+    }
+}
+
+/// A build that is known by its id.
+pub struct Registered {
+    host: Host,
+    id: String,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.host.state().builds.remove(&self.id);
+    }
+}

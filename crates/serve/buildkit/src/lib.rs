@@ -1,0 +1,31 @@
+//! BuildKit's protocols over the engine's builds: what `docker buildx`, bollard and other clients of BuildKit speak.
+//!
+//! A client has two connections, both upgraded to HTTP/2: on one ([`Host::serve`], `POST /grpc`) it calls
+//! `moby.buildkit.v1.Control` and the gateway `moby.buildkit.v1.frontend.LLBBridge`; on the other ([`Host::session`],
+//! `POST /session`) the roles are swapped, and the server calls the client: for its files, secrets, agents, credentials, and
+//! to hand results out.
+//!
+//! A solve with the frontend `dockerfile.v0` becomes an [`engine::builds::Order`]. There is no LLB: a definition is understood
+//! where it is one source, and refused by name where it is a graph.
+//!
+//! Nothing that a client sends is trusted: messages are bounded, waiting is bounded, files are written by
+//! [`engine::builds::received`] alone. A client that goes away takes its builds with it, for each is a future of its call.
+//! This crate must not know containers, the database, or where files are kept.
+
+mod build;
+mod control;
+mod export;
+mod fault;
+mod frontend;
+mod gateway;
+mod health;
+mod host;
+mod line;
+mod serve;
+mod session;
+mod status;
+
+pub use host::{Host, Opening, Refused};
+
+/// The longest message, as BuildKit has it.
+const MESSAGE_MAX: usize = 16 << 20;

@@ -1,0 +1,194 @@
+//! A client's files: `moby.filesync.v1.FileSync/DiffCopy`.
+//!
+//! ```text
+//! client                          server
+//!   STAT path …  (each entry, in order; its position is its id)
+//!   STAT         (no entry: that was all)
+//!                                 REQ id  (for each file that is wanted)
+//!   DATA id bytes …
+//!   DATA id      (empty: the end of the file)
+//!                                 FIN
+//!   FIN
+//! ```
+//!
+//! Both sides send at once. No more files are asked for at a time than [`ASKED_MAX`], so that asking never waits for a client
+//! that waits for us to read.
+
+use std::collections::VecDeque;
+
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use bollard_buildkit_proto::moby::filesync::v1::file_sync_client::FileSyncClient;
+use engine::builds::received::{Entry, EntryKind, Received};
+use tokio::sync::mpsc;
+use tonic::codegen::tokio_stream::StreamExt as _;
+use tonic::{Request, Status};
+
+use super::{Session, append, mode};
+use crate::line::Line;
+use crate::{MESSAGE_MAX, fault};
+
+/// Files that are on their way at a time.
+const ASKED_MAX: usize = 64;
+/// Packets that wait to be written to the disk.
+const BACKLOG: usize = 64;
+
+/// Which files are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The client's name for the directory.
+    pub name: String,
+    pub include: Vec<String>,
+    /// Patterns of an ignore file.
+    pub exclude: Vec<String>,
+    /// These alone, and what links among them lead to.
+    pub follow: Vec<String>,
+}
+
+impl Session {
+    /// Receives files into a directory.
+    pub async fn files(&self, wanted: &Wanted, into: Received) -> Result<Received, Status> {
+        let (sender, receiver) = mpsc::channel(ASKED_MAX + 2);
+        let requests = futures_util::stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|packet| (packet, receiver))
+        });
+        let mut request = Request::new(requests);
+        let metadata = request.metadata_mut();
+        append(metadata, "dir-name", std::slice::from_ref(&wanted.name));
+        append(metadata, "include-patterns", &wanted.include);
+        append(metadata, "exclude-patterns", &wanted.exclude);
+        append(metadata, "followpaths", &wanted.follow);
+        let mut client = FileSyncClient::with_origin(self.line(), Line::origin());
+        client = client.max_decoding_message_size(MESSAGE_MAX);
+        let mut packets = client.diff_copy(request).await?.into_inner();
+
+        let (fill, filling) = mpsc::channel(BACKLOG);
+        let transfer = Transfer::new(into, sender);
+        let writing = tokio::task::spawn_blocking(move || transfer.run(filling));
+        let mut broken = None;
+        while let Some(packet) = packets.next().await {
+            let sent = match packet {
+                Ok(packet) => fill.send(packet).await.is_ok(),
+                Err(status) => {
+                    broken = Some(status);
+                    false
+                }
+            };
+            if !sent {
+                break;
+            }
+        }
+        drop(fill);
+        let written = writing.await.map_err(|e| Status::internal(format!("receive files: {e}")))?;
+        match (broken, written) {
+            // What the client says about its end is the cause of what we saw.
+            (Some(status), Err(_)) => Err(status),
+            (_, written) => written,
+        }
+    }
+}
+
+/// The receiving side of one call; blocks.
+struct Transfer {
+    into: Received,
+    sender: mpsc::Sender<Packet>,
+    /// Entries so far.
+    next: u32,
+    /// Files that are still to be asked for.
+    waiting: VecDeque<(u32, Entry)>,
+    /// Files that were asked for.
+    asked: usize,
+    /// All entries are there.
+    complete: bool,
+    finished: bool,
+}
+
+impl Transfer {
+    fn new(into: Received, sender: mpsc::Sender<Packet>) -> Self {
+        let (next, waiting, asked) = (0, VecDeque::new(), 0);
+        Self { into, sender, next, waiting, asked, complete: false, finished: false }
+    }
+
+    fn run(mut self, mut packets: mpsc::Receiver<Packet>) -> Result<Received, Status> {
+        while let Some(packet) = packets.blocking_recv() {
+            let taken = self.take(packet);
+            if let Err(status) = &taken {
+                // The client says it too, before it ends the call.
+                let _ = self.send(PacketType::PacketErr, 0, status.message());
+            }
+            if taken? {
+                return Ok(self.into);
+            }
+        }
+        Err(Status::unavailable("the client ended before its files were there"))
+    }
+
+    /// Whether that was all.
+    fn take(&mut self, packet: Packet) -> Result<bool, Status> {
+        match packet.r#type() {
+            PacketType::PacketStat => match packet.stat {
+                Some(stat) => self.entry(stat)?,
+                None => self.complete = true,
+            },
+            PacketType::PacketData if packet.data.is_empty() => {
+                self.into.close(packet.id).map_err(fault::status)?;
+                self.asked -= 1;
+            }
+            PacketType::PacketData => self.into.write(packet.id, &packet.data).map_err(fault::status)?,
+            PacketType::PacketErr => {
+                let text = String::from_utf8_lossy(&packet.data).into_owned();
+                return Err(Status::aborted(format!("error from sender: {text}")));
+            }
+            PacketType::PacketFin => {
+                return match self.finished {
+                    true => Ok(true),
+                    false => Err(Status::aborted("the client ended its files before they were all there")),
+                };
+            }
+            PacketType::PacketReq => return Err(Status::invalid_argument("a sender of files asks for none")),
+        }
+        self.ask()?;
+        Ok(false)
+    }
+
+    fn entry(&mut self, stat: Stat) -> Result<(), Status> {
+        let id = self.next;
+        self.next = id.checked_add(1).ok_or_else(|| Status::resource_exhausted("too many files"))?;
+        let Some(kind) = mode::kind(stat.mode, &stat.linkname) else { return Ok(()) };
+        let entry = Entry {
+            path: stat.path,
+            kind,
+            mode: mode::permissions(stat.mode),
+            uid: stat.uid,
+            gid: stat.gid,
+            modified: stat.mod_time,
+        };
+        self.into.add(&entry).map_err(fault::status)?;
+        if entry.kind == EntryKind::File && mode::has_content(stat.mode) {
+            self.waiting.push_back((id, entry));
+        }
+        Ok(())
+    }
+
+    /// Asks for more files; when all are there, says so.
+    fn ask(&mut self) -> Result<(), Status> {
+        while self.asked < ASKED_MAX
+            && let Some((id, entry)) = self.waiting.pop_front()
+        {
+            self.into.open(id, &entry).map_err(fault::status)?;
+            self.send(PacketType::PacketReq, id, "")?;
+            self.asked += 1;
+        }
+        if self.complete && self.asked == 0 && !self.finished {
+            self.finished = true;
+            self.into.finish().map_err(fault::status)?;
+            self.send(PacketType::PacketFin, 0, "")?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, kind: PacketType, id: u32, text: &str) -> Result<(), Status> {
+        let packet = Packet { r#type: kind.into(), stat: None, id, data: text.as_bytes().to_vec() };
+        self.sender.blocking_send(packet).map_err(|_| Status::unavailable("the client went away"))
+    }
+}

@@ -1,0 +1,123 @@
+//! A client's session: services of the client that this server calls.
+
+mod agents;
+mod credentials;
+mod files;
+mod folder;
+mod mode;
+mod outputs;
+mod secrets;
+mod upload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Status;
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+
+use crate::line::Line;
+
+pub use agents::Agents;
+pub use files::Wanted;
+pub use folder::{Folder, Part, stat};
+pub use upload::ADDRESS as UPLOAD;
+
+/// How long a client may take to answer a question.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An open session; clones are the same one.
+#[derive(Clone)]
+pub struct Session(Arc<Open>);
+
+struct Open {
+    id: String,
+    line: Line,
+    /// The methods that the client serves, in lower case.
+    methods: Vec<String>,
+}
+
+impl Session {
+    pub fn new(id: String, line: Line, methods: Vec<String>) -> Session {
+        Session(Arc::new(Open { id, line, methods }))
+    }
+
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    fn line(&self) -> Line {
+        self.0.line.clone()
+    }
+
+    /// Whether the client serves a method, such as `/moby.filesync.v1.FileSync/DiffCopy`.
+    fn serves(&self, method: &str) -> bool {
+        self.0.methods.iter().any(|known| known.eq_ignore_ascii_case(method))
+    }
+
+    /// An error that names the method if the client does not serve it.
+    fn needs(&self, method: &str) -> Result<(), Status> {
+        match self.serves(method) {
+            true => Ok(()),
+            false => Err(Status::unimplemented(format!("method {method} not supported by the client"))),
+        }
+    }
+}
+
+/// The answer of a client that must come soon.
+async fn soon<T>(what: &str, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let late = |_| Status::deadline_exceeded(format!("the client did not say in time: {what}"));
+    tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
+}
+
+/// Adds the values of an option to what goes before a call. Where one is not plain ASCII, all are escaped, and a
+/// second option says so.
+fn append(metadata: &mut MetadataMap, key: &'static str, values: &[String]) {
+    let plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let escaped = !values.iter().all(|value| plain(value));
+    for value in values {
+        let text = if escaped { escape(value) } else { value.clone() };
+        // Plain or escaped, it is fit for a header.
+        if let Ok(value) = AsciiMetadataValue::try_from(text) {
+            metadata.append(key, value);
+        }
+    }
+    if escaped && let Ok(key) = AsciiMetadataKey::from_bytes(format!("{key}-encoded").as_bytes()) {
+        metadata.insert(key, AsciiMetadataValue::from_static("1"));
+    }
+}
+
+/// As in the query of a URL.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => escaped.push('+'),
+            b'-' | b'_' | b'.' | b'~' => escaped.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => escaped.push(byte.into()),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_escaped_as_a_whole_or_not_at_all() {
+        let appended = |values: &[&str]| {
+            let mut metadata = MetadataMap::new();
+            append(
+                &mut metadata,
+                "exclude-patterns",
+                &values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>(),
+            );
+            let all: Vec<_> =
+                metadata.get_all("exclude-patterns").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+            (all, metadata.contains_key("exclude-patterns-encoded"))
+        };
+        assert_eq!(appended(&["*.log", "!a b"]), (vec!["*.log".to_owned(), "!a b".to_owned()], false));
+        assert_eq!(appended(&["a b", "ü/*"]), (vec!["a+b".to_owned(), "%C3%BC%2F%2A".to_owned()], true));
+    }
+}

@@ -1,0 +1,51 @@
+//! Connections that are handed over to BuildKit's protocols.
+
+use std::pin::Pin;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::ext::ReasonPhrase;
+use hyper::upgrade::Upgraded;
+
+use crate::answer::{self, Result};
+use crate::call::Call;
+use crate::error::Failure;
+
+/// What connections of both kinds are upgraded to.
+const PROTOCOL: &str = "h2c";
+
+/// The client calls.
+pub async fn grpc(call: Call) -> Result {
+    let host = call.buildkit.clone();
+    upgrade(call, move |connection| Box::pin(host.serve(connection)))
+}
+
+/// The client is called.
+pub async fn session(call: Call) -> Result {
+    let opening =
+        call.buildkit.session(&call.headers).map_err(|refused| Failure::bad_request(refused.to_string()))?;
+    upgrade(call, move |connection| Box::pin(opening.run(connection)))
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn upgrade(mut call: Call, work: impl FnOnce(Upgraded) -> Work + Send + 'static) -> Result {
+    let wanted = call.header(header::UPGRADE.as_str()).to_owned();
+    let Some(upgrade) = call.upgrade.take() else {
+        return Err(Failure::bad_request("no upgrade proto in request"));
+    };
+    if !wanted.eq_ignore_ascii_case(PROTOCOL) {
+        return Err(Failure::bad_request(format!("protocol {wanted} not supported")));
+    }
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(connection) => work(connection).await,
+            Err(error) => tracing::debug!(%error, "client left before the connection was handed over"),
+        }
+    });
+    let mut response = Response::new(answer::no_body());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+    Ok(response)
+}
