@@ -18,6 +18,7 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
         ("docker-registry", "docker-registry"),
         ("git", "git"),
         ("nft", "nftables"),
+        ("openssl", "openssl"),
         ("skopeo", "skopeo"),
         ("ssh-agent", "openssh-client"),
     ])?;

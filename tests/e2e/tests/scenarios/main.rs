@@ -42,4 +42,5 @@ mod runtime;
 mod security;
 mod servers;
 mod terminal;
+mod tutorials;
 mod volumes;

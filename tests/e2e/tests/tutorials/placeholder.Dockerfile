@@ -1,0 +1,3 @@
+# 1. The base
+FROM <image>:<tag>
+RUN command

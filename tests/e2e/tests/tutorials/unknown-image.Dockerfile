@@ -1,0 +1,2 @@
+FROM somebodys-own-app
+EXPOSE 8080/tcp
