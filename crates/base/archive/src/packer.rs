@@ -28,7 +28,24 @@ impl<W: Write> Packer<W> {
     /// Adds a file with these bytes; its size is theirs.
     pub fn append_bytes(&mut self, entry: &Entry, bytes: &[u8]) -> Result<(), Error> {
         let entry = Entry { size: bytes.len() as u64, ..entry.clone() };
-        self.append_file(&entry, bytes)
+        self.begin(&entry)?;
+        self.sink.write_all(bytes).map_err(Error::Write)?;
+        self.end(&entry)
+    }
+
+    /// Begins an entry whose `entry.size` bytes of data the caller writes to [`Packer::sink`].
+    pub fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.header(entry)
+    }
+
+    /// Ends what [`Packer::begin`] began.
+    pub fn end(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.pad(entry.size)
+    }
+
+    /// Where the archive goes.
+    pub fn sink(&mut self) -> &mut W {
+        &mut self.sink
     }
 
     /// Adds an entry and `entry.size` bytes of data. A source that has more is cut; one that has less (a file
@@ -52,6 +69,11 @@ impl<W: Write> Packer<W> {
             left -= count as u64;
         }
         self.pad(entry.size)
+    }
+
+    /// The stream without an end mark.
+    pub fn into_sink(self) -> W {
+        self.sink
     }
 
     /// Writes the end mark and gives the stream back.

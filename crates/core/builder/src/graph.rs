@@ -92,6 +92,11 @@ pub struct Op {
 }
 
 impl Op {
+    /// Whether its layer is made on nothing, and put on what it works on afterwards.
+    pub fn is_linked(&self) -> bool {
+        matches!(&self.kind, OpKind::Copy(copy) if copy.link)
+    }
+
     /// The file systems that must be there first.
     pub fn needs(&self) -> Vec<&Fs> {
         let mut needs = vec![&self.base];

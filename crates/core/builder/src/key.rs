@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Raised whenever the same record would give another result.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Differences that are told.
 const MAX_REASONS: usize = 10;
 
@@ -61,6 +61,13 @@ impl Record {
     pub fn differences(&self, old: &Record) -> Vec<String> {
         let mut reasons = self.of_work(old);
         changes(&old.inputs, &self.inputs, &mut reasons);
+        shortened(reasons)
+    }
+
+    /// The same with the files that are known to have changed in place of what is read.
+    pub fn differences_with(&self, old: &Record, files: Vec<String>) -> Vec<String> {
+        let mut reasons = self.of_work(old);
+        reasons.extend(files);
         shortened(reasons)
     }
 
@@ -140,7 +147,7 @@ fn copy_parts(copy: &Copy) -> BTreeMap<String, String> {
         ("destination".to_string(), copy.dest.clone()),
         ("owner".to_string(), json(&copy.chown)),
         ("mode".to_string(), json(&copy.chmod)),
-        ("options".to_string(), json(&(copy.is_add, copy.parents, copy.unpack, &copy.exclude))),
+        ("options".to_string(), json(&(copy.is_add, copy.parents, copy.unpack, copy.link, &copy.exclude))),
     ]);
     for (i, source) in copy.sources.iter().enumerate() {
         let (name, value) = match source {

@@ -72,20 +72,49 @@ pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result
     result
 }
 
+/// What stays the same between two runs of what a person calls the same step.
+pub(crate) fn scope(op: &Op) -> String {
+    format!("{} {} {}", op.platform, op.stage, op.instruction)
+}
+
 fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>) -> Result<Output, Error> {
     if session.stopped() {
         return Err(Error::Cancelled);
     }
-    let parent = inputs.chain(session, op, &op.base);
-    let scope = format!("{} {} {}", op.platform, op.stage, op.instruction);
+    let below = inputs.chain(session, op, &op.base);
+    if !op.is_linked() {
+        return attempt_on(session, op, inputs, below, step);
+    }
+    let output = attempt_on(session, op, inputs, None, step)?;
+    let Some(chain) = &output.chain else { return Ok(Output { chain: below, ..output }) };
+    let failed =
+        |e: store::Error| Error::Store { attempt: "put the layer on what is below", source: e.into() };
+    let layer =
+        session.env.store.layer(chain).and_then(|layer| layer.ok_or(store::Error::NoLayer(chain.clone())));
+    let placed = session.env.store.rebase(session.lease, &layer.map_err(failed)?, below.as_ref());
+    Ok(Output { chain: Some(placed.map_err(failed)?.chain_id), ..output })
+}
+
+/// The operation on this layer stack.
+fn attempt_on(
+    session: &Session<'_>,
+    op: &Op,
+    inputs: &Inputs,
+    parent: Option<ChainId>,
+    step: &Step<'_, '_>,
+) -> Result<Output, Error> {
+    let scope = scope(op);
     // The layer stacks that it reads are a key that costs nothing; their content is the key that says more.
-    let quick = quick(session, op, inputs, parent.as_ref());
+    let mut prepared = exec::Prepared::default();
+    if let OpKind::Copy(copy) = &op.kind {
+        prepared.owner = exec::owner(session, op, copy, inputs.chain(session, op, &op.base).as_ref())?;
+    }
+    let quick = quick(session, op, inputs, parent.as_ref(), prepared.owner);
     if let Some(record) = &quick
         && let Some(output) = lookup(session, op, record)?
     {
         return Ok(hit(session, step, output));
     }
-    let mut prepared = exec::Prepared::default();
     exec::select(session, op, inputs, &mut prepared)?;
     if let OpKind::Copy(copy) = &op.kind
         && exec::is_local(copy)
@@ -98,7 +127,7 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         }
     }
     let mut read = exec::read(session, op, inputs, &mut prepared)?;
-    read.extend(settings(session, op));
+    read.extend(settings(session, op, prepared.owner));
     let record = Record::new(op, parent.as_ref(), read);
     if let Some(output) = lookup(session, op, &record)? {
         if let Some(quick) = &quick {
@@ -113,7 +142,7 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         {
             return Ok(hit(session, step, output));
         }
-        step.missed(explain(session, op, &scope, &record, false)?);
+        step.missed(explain(session, op, &scope, &record, Some(&prepared))?);
         let made = exec::run(session, op, inputs, parent.as_ref(), &mut prepared, step)?;
         session.ran.fetch_add(1, Ordering::Relaxed);
         let output = Output { layer: made != parent, chain: made, created: now(session) };
@@ -144,17 +173,19 @@ fn afresh(
     mut prepared: exec::Prepared,
     step: &Step<'_, '_>,
 ) -> Result<Output, Error> {
-    let scope = format!("{} {} {}", op.platform, op.stage, op.instruction);
+    let scope = scope(op);
     // Identical copies of a build, known by all but their content, which is the same while it lasts.
-    let shape = Record::new(op, parent, settings(session, op));
+    let shape = Record::new(op, parent, settings(session, op, None));
     let once = Digest::sha256(format!("{} {:?} {}", shape.text(), copy.from, scope).as_bytes());
     let (output, made_here) = session.once.get(once, || {
-        step.missed(explain(session, op, &scope, &shape, true)?);
-        let (mut read, made) = exec::read_and_run(session, op, copy, parent, &mut prepared)?;
+        step.missed(explain(session, op, &scope, &shape, None)?);
+        let made = exec::run_copy(session, op, copy, parent, &mut prepared)?;
+        // Most of it was digested as it was copied.
+        let mut read = exec::read_copy(session, op, copy, &mut prepared)?;
         session.ran.fetch_add(1, Ordering::Relaxed);
         let output = Output { layer: made.as_ref() != parent, chain: made, created: now(session) };
         if !prepared.unsteady {
-            read.extend(settings(session, op));
+            read.extend(settings(session, op, None));
             remember(session, &Record::new(op, parent, read), &scope, &output)?;
         }
         step.done();
@@ -170,22 +201,31 @@ fn hit(session: &Session<'_>, step: &Step<'_, '_>, output: Output) -> Output {
 }
 
 /// The record with layer stacks in place of the content read from them; none if something else is read.
-fn quick(session: &Session<'_>, op: &Op, inputs: &Inputs, parent: Option<&ChainId>) -> Option<Record> {
+fn quick(
+    session: &Session<'_>,
+    op: &Op,
+    inputs: &Inputs,
+    parent: Option<&ChainId>,
+    owner: Option<(u32, u32)>,
+) -> Option<Record> {
     let OpKind::Copy(copy) = &op.kind else { return None };
     let Origin::Fs(fs) = &copy.from else { return None };
     if copy.sources.iter().any(|s| matches!(s, CopySource::Url { .. })) {
         return None;
     }
     let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".to_string(), |c| c.to_string());
-    let mut read = settings(session, op);
+    let mut read = settings(session, op, owner);
     read.insert("layers".to_string(), chain);
     Some(Record::new(op, parent, read))
 }
 
-/// Settings of the build that change what the operation gives.
-fn settings(session: &Session<'_>, op: &Op) -> BTreeMap<String, String> {
+/// Settings of the build, and numbers that names stand for, that change what the operation gives.
+fn settings(session: &Session<'_>, op: &Op, owner: Option<(u32, u32)>) -> BTreeMap<String, String> {
     let request = session.request;
     let mut settings = BTreeMap::new();
+    if let Some((user, group)) = owner {
+        settings.insert("numbers of the owner".to_string(), format!("{user}:{group}"));
+    }
     if let (Some(seconds), true) = (request.source_date_epoch, request.rewrite_timestamp) {
         settings.insert("times up to".to_string(), seconds.to_string());
     }
@@ -245,21 +285,33 @@ fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output
     })?)
 }
 
-/// Why the step has to run, compared with its last run; `unread` if what it reads is not known yet.
+/// Why the step has to run, compared with its last run; without `prepared` what it reads is not known yet.
 fn explain(
     session: &Session<'_>,
     op: &Op,
     scope: &str,
     record: &Record,
-    unread: bool,
+    prepared: Option<&exec::Prepared>,
 ) -> Result<Vec<String>, Error> {
     if op.no_cache {
         return Ok(vec!["the cache is switched off".into()]);
     }
     let Some(last) = session.env.db.read(|tx| cache::latest(tx, scope))? else { return Ok(Vec::new()) };
     let Ok(old) = serde_json::from_str::<Record>(&last.record) else { return Ok(Vec::new()) };
-    let reasons = if unread { record.differences_of_work(&old) } else { record.differences(&old) };
-    Ok(if reasons.is_empty() { vec!["its layers were removed".into()] } else { reasons })
+    let Some(prepared) = prepared else {
+        return Ok(or_removed(record.differences_of_work(&old)));
+    };
+    if let OpKind::Copy(copy) = &op.kind {
+        let files = exec::changed_files(session, copy, prepared, last.chain.as_ref());
+        if !files.is_empty() {
+            return Ok(record.differences_with(&old, files));
+        }
+    }
+    Ok(or_removed(record.differences(&old)))
+}
+
+fn or_removed(reasons: Vec<String>) -> Vec<String> {
+    if reasons.is_empty() { vec!["its layers were removed".into()] } else { reasons }
 }
 
 /// The time that is written for what this build makes.

@@ -97,6 +97,9 @@ impl Store {
                 {
                     "the layer below it is missing".to_owned()
                 }
+                Ok(layer) if self.halves(&layer).is_err() => {
+                    "the layer that has most of its files is missing".to_owned()
+                }
                 Ok(layer) if !self.layer_dir(&chain).join("diff").is_dir() => {
                     format!("the files of {} are missing", layer.diff_id)
                 }

@@ -5,7 +5,7 @@
 //! between; the slow part, deleting the files of layers, comes after it.
 
 use crate::lease::{Lease, bury, is_alive, remove};
-use crate::{Error, Store};
+use crate::{Error, Layer, Store};
 use oci::image::{Document, INDEX_DEPTH_MAX};
 use oci::{ChainId, Digest};
 use state::{Tx, cache, containers, images, leases, tags};
@@ -82,7 +82,9 @@ impl Store {
                 other => other?,
             };
             live.blobs.extend(image.manifest.layers.into_iter().map(|layer| layer.digest));
-            live.chains.extend(ChainId::all(&image.config.rootfs.diff_ids));
+            for chain in ChainId::all(&image.config.rootfs.diff_ids) {
+                self.mark_chain(chain, &mut live.chains)?;
+            }
         }
         let mut tops = containers::layers(tx)?;
         tops.extend(cache::chains(tx)?);
@@ -120,18 +122,22 @@ impl Store {
         Ok(())
     }
 
-    /// Marks a layer and all below it; what isn't here (any more) can't be collected either.
+    /// Marks a layer, all below it and what they lie over; what isn't here (any more) can't be collected either.
     fn mark_chain(&self, top: ChainId, chains: &mut HashSet<ChainId>) -> Result<(), Error> {
-        let mut next = Some(top);
-        while let Some(chain) = next {
-            next = match self.layer(&chain) {
-                Ok(layer) => layer.and_then(|layer| layer.parent),
-                Err(Error::DamagedLayer { .. }) => None,
-                Err(error) => return Err(error),
-            };
-            if !chains.insert(chain) {
-                return Ok(());
+        let mut next = vec![top];
+        while let Some(chain) = next.pop() {
+            if chains.contains(&chain) {
+                continue;
             }
+            match self.layer(&chain) {
+                Ok(layer) => {
+                    let names = |layer: Layer| [layer.parent, layer.over.map(|over| over.chain)];
+                    next.extend(layer.into_iter().flat_map(names).flatten());
+                }
+                Err(Error::DamagedLayer { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            chains.insert(chain);
         }
         Ok(())
     }
@@ -164,7 +170,7 @@ impl Store {
             let directory = self.layer_dir(&chain);
             std::fs::rename(&directory, &target).map_err(Error::io("move away", &directory))?;
             collected.layers += 1;
-            collected.bytes += layer.map(|layer| layer.size).unwrap_or(0);
+            collected.bytes += layer.map(|layer| layer.own_size()).unwrap_or(0);
             trash.push(target);
         }
         Ok(trash)

@@ -31,6 +31,24 @@ pub struct Layer {
     /// Length of the archive that packing it gives, if that is known to have `diff_id` as its digest: so it is for
     /// layers that were made here. Others came as an archive of somebody else's making.
     pub archive_size: Option<u64>,
+    /// The layer whose files are this one's too, but for what its own directory has otherwise.
+    pub over: Option<Over>,
+}
+
+/// Another layer's files as the lower half of a layer's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Over {
+    /// The other layer; it stays as long as this one.
+    pub chain: ChainId,
+    /// Bytes of the files that are in this layer's own directory.
+    pub own: u64,
+}
+
+impl Layer {
+    /// Bytes of files that are here for this layer alone.
+    pub fn own_size(&self) -> u64 {
+        self.over.as_ref().map_or(self.size, |over| over.own)
+    }
 }
 
 /// `layer.json`.
@@ -42,6 +60,8 @@ struct Description {
     size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     archive_size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    over: Option<Over>,
 }
 
 /// A layer that is unpacked and has no name yet. Dropping it leaves its files to the lease.
@@ -52,8 +72,9 @@ pub struct Unpacked {
     pub diff_id: Digest,
     /// Bytes of its files.
     pub size: u64,
-    archive_size: Option<u64>,
-    unsettled: Unsettled,
+    pub(crate) archive_size: Option<u64>,
+    pub(crate) over: Option<Over>,
+    pub(crate) unsettled: Unsettled,
 }
 
 impl Store {
@@ -72,6 +93,7 @@ impl Store {
             parent: description.parent,
             size: description.size,
             archive_size: description.archive_size,
+            over: description.over,
         }))
     }
 
@@ -104,6 +126,7 @@ impl Store {
             diff_id: Digest::from_sha256(sum),
             size: stats.bytes,
             archive_size: None,
+            over: None,
             unsettled: stats.unsettled,
         })
     }
@@ -137,6 +160,7 @@ impl Store {
             parent: parent.cloned(),
             size: unpacked.size,
             archive_size: unpacked.archive_size,
+            over: unpacked.over,
         };
         self.describe(&unpacked.directory, &layer)?;
         self.name_layer(lease, &unpacked.directory, &layer)?;
@@ -167,7 +191,7 @@ impl Store {
                 scope,
                 files: &files,
             };
-            let size = pack(&files, &mut sink)?;
+            let size = pack(&Root::open(&files).map_err(Error::io("open", &files))?, &mut sink)?;
             let sink = sink.inner.finish().map_err(Error::io("pack", &files))?;
             let (_, sum, length) = sink.finish();
             Ok::<_, Error>((size, sum, length))
@@ -194,6 +218,7 @@ impl Store {
             diff_id: Digest::sha256(b""),
             size: 0,
             archive_size: None,
+            over: None,
             unsettled: Unsettled::default(),
         };
         self.publish(lease, parent, self.repack(unpacked)?)
@@ -210,7 +235,7 @@ impl Store {
         std::thread::scope(|scope| {
             let packing = scope.spawn(move || {
                 let mut sink = HashingWriter::new(BufWriter::with_capacity(1 << 20, writer));
-                pack(upper, &mut sink)?;
+                pack(&Root::open(upper).map_err(Error::io("open", upper))?, &mut sink)?;
                 sink.flush().map_err(Error::io("pack", upper))?;
                 Ok::<u64, Error>(sink.length())
             });
@@ -229,7 +254,7 @@ impl Store {
     /// are those the bytes that its diff id names; for others use the blob that they came in.
     pub fn layer_tar(&self, layer: &Layer, sink: impl Write) -> Result<(), Error> {
         let mut sink = HashingWriter::new(sink);
-        pack(&self.layer_dir(&layer.chain_id).join("diff"), &mut sink)?;
+        pack(&self.layer_root(layer)?, &mut sink)?;
         let found = Digest::from_sha256(sink.finish().1);
         if found != layer.diff_id {
             return Err(Error::Mismatch { what: "layer", expected: layer.diff_id.clone(), found });
@@ -256,7 +281,11 @@ impl Store {
     /// The directories of a chain, topmost first.
     pub fn layer_dirs(&self, chain: &ChainId) -> Result<Vec<PathBuf>, Error> {
         let layers = self.chain(Some(chain))?;
-        Ok(layers.iter().map(|layer| self.layer_dir(&layer.chain_id).join("diff")).collect())
+        let mut directories = Vec::with_capacity(layers.len());
+        for layer in &layers {
+            directories.extend(self.own_dirs(layer)?);
+        }
+        Ok(directories)
     }
 
     /// The root file system of a chain (none: empty), writable if there are `upper` and `work`.
@@ -316,6 +345,7 @@ impl Store {
             parent: layer.parent.clone(),
             size: layer.size,
             archive_size: layer.archive_size,
+            over: layer.over.clone(),
         };
         let bytes = serde_json::to_vec(&description)
             .map_err(|source| Error::DamagedLayer { chain: layer.chain_id.clone(), source })?;
@@ -405,16 +435,15 @@ impl<W: Write> Write for Early<'_, '_, W> {
 }
 
 /// Packs the files of a layer; the sum of their sizes.
-fn pack(files: &Path, sink: &mut impl Write) -> Result<u64, Error> {
-    let root = Root::open(files).map_err(Error::io("open", files))?;
+fn pack(root: &Root, sink: &mut impl Write) -> Result<u64, Error> {
     let mut packer = Packer::new(sink);
-    let tree = Tree { root: &root, path: Path::new(""), name: Path::new(""), layer: true };
+    let tree = Tree { root, path: Path::new(""), name: Path::new(""), layer: true };
     let size = archive::pack_tree(&mut packer, tree).map_err(Error::archive("pack"))?;
     packer.finish().map_err(Error::archive("pack"))?;
     Ok(size)
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
     DirBuilder::new().mode(mode).create(path).map_err(Error::io("make", path))?;
     // The process's mask may have taken bits away.
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(Error::io("set mode of", path))

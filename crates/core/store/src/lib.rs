@@ -6,7 +6,8 @@
 //! blobs/<algorithm>/<hex>    immutable, named by the digest of their bytes
 //! layers/<chain hex>/        one unpacked layer, immutable
 //!     diff/                      its files, in overlayfs' form
-//!     layer.json                 its diff id, parent and sizes
+//!     layer.json                 its diff id, parent, sizes, and the layer that it lies over (see `over`)
+//!     files                      what its maker noted about its files, where that was of use
 //! ingest/<lease>-<n>         work in progress: files and directories that get a name above when they are whole
 //! leases/<lease>             a file whose lock its process holds
 //! ```
@@ -30,6 +31,7 @@ mod gc;
 mod images;
 mod layers;
 mod lease;
+mod over;
 mod pack;
 mod usage;
 mod verify;
@@ -40,8 +42,9 @@ pub use check::Finding;
 pub use error::Error;
 pub use gc::Collected;
 pub use images::{Image, NewImage, Put};
-pub use layers::{Layer, Unpacked};
+pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
+pub use over::Packed;
 pub use usage::Usage;
 
 use archive::Limits;

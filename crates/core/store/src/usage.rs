@@ -23,9 +23,11 @@ impl Store {
         let mut usage =
             Usage { blobs: self.blobs()?.iter().map(|(_, length)| length).sum(), ..Usage::default() };
         let mut sizes: HashMap<ChainId, u64> = HashMap::new();
+        let mut own: HashMap<ChainId, u64> = HashMap::new();
         for (chain, layer) in self.layers()? {
             if let Ok(layer) = layer {
-                usage.layers += layer.size;
+                usage.layers += layer.own_size();
+                own.insert(chain.clone(), layer.own_size());
                 sizes.insert(chain, layer.size);
             }
         }
@@ -47,7 +49,7 @@ impl Store {
             }
             usage.images.insert(image.digest, (size, shared));
         }
-        for (chain, size) in sizes {
+        for (chain, size) in own {
             if !users.contains_key(&chain) {
                 usage.cache_only.insert(chain, size);
             }

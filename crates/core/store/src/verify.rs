@@ -39,8 +39,7 @@ impl Store {
     /// The first file of the layer that is not as in its archive, and why; none if all are.
     pub(crate) fn differs(&self, layer: &Layer, copy: &Copy) -> Result<Option<String>, Error> {
         let open = |path: PathBuf| Root::open(&path).map_err(Error::io("open", &path));
-        let (right, found) =
-            (open(copy.unpacked.files())?, open(self.layer_dir(&layer.chain_id).join("diff"))?);
+        let (right, found) = (open(copy.unpacked.files())?, self.layer_root(layer)?);
         let difference = first_difference(&right, &found).map_err(Error::io("compare", Path::new("diff")))?;
         Ok(difference.map(|(path, what)| {
             format!("{what} of /{} is not as in its archive {}", path.display(), copy.archive)
@@ -50,7 +49,8 @@ impl Store {
     /// Puts the copy in the layer's place.
     pub(crate) fn restore(&self, layer: &Layer, copy: Copy) -> Result<(), Error> {
         let (fresh, target) = (&copy.unpacked.directory, self.layer_dir(&layer.chain_id));
-        self.describe(fresh, layer)?;
+        // The copy has all files.
+        self.describe(fresh, &Layer { over: None, ..layer.clone() })?;
         rustix::fs::renameat_with(CWD, fresh, CWD, &target, RenameFlags::EXCHANGE)
             .map_err(|error| Error::io("replace", &target)(error.into()))?;
         sync_dir(&self.layers_dir())?;

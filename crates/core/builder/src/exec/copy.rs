@@ -1,12 +1,15 @@
 //! `COPY` and `ADD`.
 
+use super::direct::Direct;
 use super::remote::{self, Remote};
-use super::{Prepared, Workspace, direct};
+use super::{Prepared, Workspace};
 use crate::context::is_archive;
 use crate::error::{BoxError, Error};
+use crate::files::index::{Index, Sum};
+use crate::files::plan::{self, Node, Target};
 use crate::files::select::{self, Match};
-use crate::files::walk::Tree;
-use crate::files::{copy::Writer, digest};
+use crate::files::walk::{Item, Tree};
+use crate::files::{copy::Writer, digest, listing};
 use crate::graph::{Copy, CopySource, Op, Origin};
 use crate::mode::Change;
 use crate::session::{Session, io_error, tree};
@@ -19,11 +22,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use sys::root::Root;
 
 /// Files that a cache record lists one by one.
-const LISTED: usize = 2000;
+pub(super) const LISTED: usize = 2000;
 
 /// Selects the sources, and digests those that are elsewhere.
 pub(crate) fn select(
@@ -71,83 +73,129 @@ pub(crate) fn select(
             }
         }
     }
-    prepared.view = view.map(Arc::new);
-    prepared.matches = Arc::new(matches);
+    prepared.view = view;
+    prepared.matches = matches;
     prepared.read = read;
     Ok(())
 }
 
-/// The sources of a copy that were selected, to be digested.
-pub(crate) struct Selected {
-    matches: Arc<BTreeMap<usize, Vec<Match>>>,
-    view: Option<Arc<Root>>,
-    read: BTreeMap<String, String>,
+/// Reads what was selected, as far as its content is not known yet, and says what is in the key of it.
+pub(crate) fn read(
+    session: &Session<'_>,
+    op: &Op,
+    copy: &Copy,
+    prepared: &mut Prepared,
+) -> Result<BTreeMap<String, String>, Error> {
+    let cancelled = || session.stopped();
+    let context = session.context_of(&copy.from);
+    let Some(root) = context.map(|c| &c.root).or(prepared.view.as_ref()) else {
+        return Ok(prepared.read.clone());
+    };
+    let from = tree(root, context, &cancelled);
+    let fail = |e| file_error(session, op, e);
+    let index = session.index(&from).map_err(fail)?;
+    recall(&prepared.matches, &mut prepared.sums, index.as_deref());
+    let mut rest = &mut prepared.sums[..];
+    let mut steady = true;
+    for found in prepared.matches.values().flatten() {
+        let (own, after) = rest.split_at_mut(found.items.len());
+        digest::fill(&from, &found.items, own, index.as_deref(), &mut steady).map_err(fail)?;
+        rest = after;
+    }
+    prepared.unsteady |= !steady;
+    content(copy, &from, prepared).map_err(fail)
 }
 
-impl Selected {
-    pub fn of(prepared: &Prepared) -> Self {
-        Self {
-            matches: Arc::clone(&prepared.matches),
-            view: prepared.view.clone(),
-            read: prepared.read.clone(),
-        }
-    }
-
-    /// Reads what was selected; and whether it was the same before and after.
-    pub fn digests(
-        self,
-        session: &Session<'_>,
-        op: &Op,
-        copy: &Copy,
-    ) -> Result<(BTreeMap<String, String>, bool), Error> {
-        let cancelled = || session.stopped();
-        let context = session.context_of(&copy.from);
-        let (mut read, mut steady) = (self.read, true);
-        if let Some(root) = context.map(|c| &c.root).or(self.view.as_deref()) {
-            let from = tree(root, context, &cancelled);
-            for found in self.matches.values().flatten() {
-                read_match(session, copy, &from, found, &mut read, &mut steady)
-                    .map_err(|e| file_error(session, op, e))?;
-            }
-        }
-        Ok((digest::summarise(read, LISTED), steady))
+/// What is known of the contents, if nobody has asked yet.
+pub(super) fn recall(
+    matches: &BTreeMap<usize, Vec<Match>>,
+    sums: &mut Vec<Option<Sum>>,
+    index: Option<&Index>,
+) {
+    if sums.is_empty() {
+        sums.extend(matches.values().flatten().flat_map(|found| digest::known(&found.items, index)));
     }
 }
 
 /// Whether everything is read from a context, where reading it beforehand may be for nothing.
 pub(crate) fn is_local(copy: &Copy) -> bool {
-    matches!(copy.from, Origin::Context(_)) && is_plain(copy)
+    matches!(copy.from, Origin::Context(_)) && is_plain(copy) && !copy.link
 }
 
-/// Digests of one match: its entries, and of what is around them what shows in the result.
-fn read_match(
-    session: &Session<'_>,
+/// What of the matches is in the key: their entries, and of what is around them what shows in the result.
+fn content(
     copy: &Copy,
     from: &Tree<'_>,
-    found: &Match,
-    read: &mut BTreeMap<String, String>,
-    steady: &mut bool,
-) -> Result<(), crate::files::Error> {
-    let real = &found.items[0].path;
-    if &found.path != real {
-        // The name of a link that a pattern found is the name of the copy.
-        read.insert(format!("link /{}", found.path.display()), format!("/{}", real.display()));
-    }
-    let index = session.index(from)?;
-    let mut entries = digest::entries(from, &found.items, index.as_deref(), steady)?;
-    if copy.parents {
-        for parent in found.path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()) {
-            let own = from.entry(parent)?;
-            entries.extend(digest::entries(from, &[own], index.as_deref(), steady)?);
+    prepared: &Prepared,
+) -> Result<BTreeMap<String, String>, crate::files::Error> {
+    let mut read = prepared.read.clone();
+    let matches = || prepared.matches.values().flatten();
+    // A top directory lends its content alone: mode and owner of the new one are the destination's.
+    let is_top =
+        |found: &Match, item: &Item| found.is_dir && !copy.parents && item.relative.as_os_str().is_empty();
+    let all = matches().flat_map(|found| found.items.iter().map(move |item| (found, item)));
+    let entries = all
+        .zip(prepared.sums.iter().map(Option::as_ref))
+        .filter(|((found, item), _)| !is_top(found, item))
+        .map(|((_, item), sum)| (item, sum));
+    read.extend(digest::lines(from, entries, LISTED));
+    for found in matches() {
+        let real = &found.items[0].path;
+        if &found.path != real {
+            // The name of a link that a pattern found is the name of the copy.
+            read.insert(format!("link /{}", found.path.display()), format!("/{}", real.display()));
         }
-    } else if found.is_dir
-        && let Some(_) = entries.remove(&format!("/{}", real.display()))
-    {
-        // A top directory lends its content alone: mode and owner of the new one are the destination's.
-        read.entry(format!("/{}", real.display())).or_insert_with(|| "top".into());
+        if is_top(found, &found.items[0]) {
+            read.entry(format!("/{}", real.display())).or_insert_with(|| "top".into());
+        }
+        if copy.parents {
+            let parents = found.path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty());
+            let parents = parents.map(|parent| from.entry(parent)).collect::<Result<Vec<_>, _>>()?;
+            read.extend(digest::lines(from, parents.iter().map(|item| (item, None)), parents.len()));
+        }
     }
-    read.extend(entries);
-    Ok(())
+    Ok(read)
+}
+
+/// Which files are other than those that this layer was made of; nothing where its maker noted none.
+pub(crate) fn changed_files(
+    session: &Session<'_>,
+    copy: &Copy,
+    prepared: &Prepared,
+    made: Option<&ChainId>,
+) -> Vec<String> {
+    let count: usize = prepared.matches.values().flatten().map(|found| found.items.len()).sum();
+    if count <= LISTED || prepared.sums.len() != count || copy.chmod.is_some() || copy.chown.is_some() {
+        // The key has named them already, or the layer can't tell what they were.
+        return Vec::new();
+    }
+    let bytes = made.and_then(|chain| session.env.store.listing(chain));
+    let Some(old) = bytes.as_deref().and_then(listing::decode) else { return Vec::new() };
+    let target = Target { is_context: session.context_of(&copy.from).is_some(), ..Target::default() };
+    let Some(new) = plan::nodes(&target, &BTreeMap::new(), prepared.matches.values().flatten()) else {
+        return Vec::new();
+    };
+    let sum = |node: &Node<'_>| node.source.and_then(|(number, _)| prepared.sums[number]);
+    let sums: Vec<_> = new.iter().map(sum).collect();
+    listing::differences(
+        &old,
+        new.iter().zip(&sums).map(|(node, sum)| listing::Entry::of(node, sum.as_ref())),
+    )
+}
+
+/// Who gets the files of a copy that is independent of the layers below: names are looked up in them all the same, and the
+/// numbers are what the copy depends on.
+pub(crate) fn owner(
+    session: &Session<'_>,
+    op: &Op,
+    copy: &Copy,
+    parent: Option<&ChainId>,
+) -> Result<Option<(u32, u32)>, Error> {
+    let Some(spec) = copy.chown.as_ref().filter(|_| copy.link) else { return Ok(None) };
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let below = if spec.split(':').all(is_number) { None } else { session.view(parent)? };
+    let found = Users::read(below.as_ref()).and_then(|users| users.owner(spec));
+    found.map(Some).map_err(|message| Error::Step(session.step_error(op, message)))
 }
 
 /// Sources and destination, after the decision about a trailing comment.
@@ -166,44 +214,43 @@ pub(crate) fn run(
     parent: Option<&ChainId>,
     prepared: &mut Prepared,
 ) -> Result<Option<ChainId>, Error> {
-    let workspace = Workspace::new(session)?;
     let below = session.view(parent)?;
-    let planned = match is_plain(copy) {
-        true => {
-            let dest = effective(copy, prepared.literal).1;
-            let matches = prepared.matches.values().flatten();
-            direct::plan(below.as_ref(), dest, matches).map_err(|e| file_error(session, op, e))?
-        }
-        false => None,
-    };
-    let root = match &planned {
-        Some((_, there)) => {
-            let root = Root::open(&workspace.upper).map_err(io_error("open", &workspace.upper))?;
-            there.make(&root)?;
-            root
-        }
-        None => workspace.mount(session, parent)?,
-    };
     let failed = |message: String| Error::Step(session.step_error(op, message));
-    let owner = match &copy.chown {
-        Some(spec) => Some(Users::read(below.as_ref()).and_then(|users| users.owner(spec)).map_err(failed)?),
-        None => None,
+    let owner = match (&copy.chown, prepared.owner) {
+        (_, Some(owner)) => Some(owner),
+        (Some(spec), None) => {
+            Some(Users::read(below.as_ref()).and_then(|users| users.owner(spec)).map_err(failed)?)
+        }
+        (None, None) => None,
     };
     let mode = copy.chmod.as_deref().map(Change::parse).transpose().map_err(failed)?;
+    if is_plain(copy) {
+        let dest = effective(copy, prepared.literal).1.to_owned();
+        let direct = Direct {
+            session,
+            op,
+            copy,
+            parent,
+            below: below.as_ref(),
+            dest: &dest,
+            owner,
+            mode: mode.as_ref(),
+        };
+        if let Some(chain) = direct.run(prepared)? {
+            return Ok(Some(chain));
+        }
+    }
+    let workspace = Workspace::new(session)?;
+    let root = workspace.mount(session, parent)?;
     let mut writer = Writer { root: &root, owner, mode, unsteady: false };
     let remotes: BTreeMap<usize, Remote> = std::mem::take(&mut prepared.remotes);
     let literal = prepared.literal;
     let (sources, dest) = effective(copy, literal);
-    let real = planned.as_ref().map(|(to, _)| match dest.ends_with('/') {
-        true => format!("/{}/", to.display()),
-        false => format!("/{}", to.display()),
-    });
-    let dest = real.as_deref().unwrap_or(dest);
     let count: usize = sources.len().max(prepared.matches.values().map(Vec::len).sum());
     let cancelled = || session.stopped();
     let context = session.context_of(&copy.from);
     let view = prepared.view.take();
-    let from = context.map(|c| &c.root).or(view.as_deref());
+    let from = context.map(|c| &c.root).or(view.as_ref());
     let job = Job { session, op, copy, dest, many: count > 1 };
     for (i, source) in sources.iter().enumerate() {
         match source {
@@ -223,9 +270,6 @@ pub(crate) fn run(
         }
     }
     prepared.unsteady |= writer.unsteady;
-    if let Some((_, there)) = &planned {
-        there.settle(&root)?;
-    }
     drop(root);
     workspace.commit(session, parent).map(Some)
 }

@@ -3,23 +3,167 @@
 //! What a `COPY` adds is known beforehand, and in most cases also what of it meets something in the layers below: then the
 //! directories that are there are made anew in the layer as overlayfs would have copied them, and files are created beside
 //! them. In all other cases, errors among them, the caller takes the mount.
+//!
+//! What the last layer of the same step has already is not written again: the new layer is laid over that one.
 
-use crate::error::Error;
+use super::copy::recall;
+use super::{Prepared, Workspace};
+use crate::error::{BoxError, Error};
+use crate::files::index::Sum;
+use crate::files::make::{self, Lower, Made, Work};
+use crate::files::plan::{self, Node, Target};
 use crate::files::select::Match;
-use crate::files::{self, io, real};
-use crate::session::io_error;
-use rustix::fs::{FileType, Stat, Timespec, Timestamps};
+use crate::files::walk::Tree;
+use crate::files::{self, io, listing, real, share};
+use crate::graph::{Copy, Op};
+use crate::mode::Change;
+use crate::session::{Session, io_error, tree};
+use crate::step::{file_error, scope};
+use oci::ChainId;
+use rustix::fs::{FileType, Stat};
+use state::cache;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use store::{Over, Packed};
 use sys::root::Root;
 
+/// A copy of files to be made without a mount.
+pub(super) struct Direct<'d, 's> {
+    pub session: &'d Session<'s>,
+    pub op: &'d Op,
+    pub copy: &'d Copy,
+    pub parent: Option<&'d ChainId>,
+    /// The layers below, mounted.
+    pub below: Option<&'d Root>,
+    pub dest: &'d str,
+    pub owner: Option<(u32, u32)>,
+    pub mode: Option<&'d Change>,
+}
+
+/// A layer that has much of what is to be made.
+struct Half {
+    chain: ChainId,
+    root: Root,
+    has: Vec<bool>,
+    gone: Vec<PathBuf>,
+}
+
+impl Direct<'_, '_> {
+    /// Makes the layer; none if it has to be made otherwise.
+    pub fn run(&self, prepared: &mut Prepared) -> Result<Option<ChainId>, Error> {
+        let session = self.session;
+        let fail = |e| file_error(session, self.op, e);
+        let matches = || prepared.matches.values().flatten();
+        let Some((to, there)) = plan(self.below, self.dest, matches()).map_err(fail)? else {
+            return Ok(None);
+        };
+        let context = session.context_of(&self.copy.from);
+        let Some(root) = context.map(|c| &c.root).or(prepared.view.as_ref()) else { return Ok(None) };
+        let request = session.request;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let target = Target {
+            to: &to,
+            slash: self.dest.ends_with('/'),
+            many: self.copy.sources.len().max(matches().count()) > 1,
+            owner: self.owner,
+            mode: self.mode,
+            is_context: context.is_some(),
+            now: (now.as_secs() as i64, now.subsec_nanos().into()),
+            latest: request.source_date_epoch.filter(|_| request.rewrite_timestamp),
+        };
+        let Some(nodes) = plan::nodes(&target, &there.0, matches()) else { return Ok(None) };
+        let cancelled = || session.stopped();
+        let from = tree(root, context, &cancelled);
+        let index = session.index(&from).map_err(fail)?;
+        recall(&prepared.matches, &mut prepared.sums, index.as_deref());
+        let half = self.half(&nodes, &prepared.sums)?;
+        let (chain, is_steady) = self.make(&nodes, &from, index.as_deref(), &mut prepared.sums, half)?;
+        prepared.unsteady |= !is_steady;
+        Ok(Some(chain))
+    }
+
+    /// The layer that the last run of this step made, if the new one can be laid over it.
+    fn half(&self, nodes: &[Node<'_>], sums: &[Option<Sum>]) -> Result<Option<Half>, Error> {
+        let session = self.session;
+        if !share::is_worth(nodes) {
+            return Ok(None);
+        }
+        let Some(last) = session.env.db.read(|tx| cache::latest(tx, &scope(self.op)))? else {
+            return Ok(None);
+        };
+        let failed =
+            |e: store::Error| Error::Store { attempt: "find the layer of the last build", source: e.into() };
+        let Some(mut chain) = last.chain else { return Ok(None) };
+        // Halves are not piled up: that which is whole is shared.
+        let layer = loop {
+            match session.env.store.use_layer(session.lease, &chain).map_err(failed)? {
+                Some(layer) => match layer.over {
+                    Some(over) => chain = over.chain,
+                    None => break layer,
+                },
+                None => return Ok(None),
+            }
+        };
+        let Some(bytes) = session.env.store.listing(&chain) else { return Ok(None) };
+        let below = |path: &Path| self.below.is_some_and(|view| view.lstat(path).is_ok());
+        let common = listing::decode(&bytes).and_then(|old| share::common(nodes, sums, &old, below));
+        let Some((has, gone)) = common else { return Ok(None) };
+        let root = session.env.store.layer_root(&layer).map_err(failed)?;
+        Ok(Some(Half { chain, root, has, gone }))
+    }
+
+    /// Makes the files and the layer; and whether no source changed meanwhile.
+    fn make(
+        &self,
+        nodes: &[Node<'_>],
+        from: &Tree<'_>,
+        index: Option<&files::index::Index>,
+        sums: &mut [Option<Sum>],
+        half: Option<Half>,
+    ) -> Result<(ChainId, bool), Error> {
+        let session = self.session;
+        let workspace = Workspace::new(session)?;
+        let layer = Root::open(&workspace.upper).map_err(io_error("open", &workspace.upper))?;
+        let lower = half.as_ref().map(|half| Lower { root: &half.root, has: &half.has, gone: &half.gone });
+        let work = Work { nodes, tree: from, layer: &layer, lower, index };
+        let made = make::make(&work, sums).map_err(|e| file_error(session, self.op, e))?;
+        let Made { archive, size, own, is_steady } = made;
+        let failed = |e: store::Error| Error::Store { attempt: "make layer", source: BoxError::from(e) };
+        let Some((diff_id, archive_size)) = archive else {
+            if half.is_some() {
+                // Attributes turned up that the shared layer says nothing about: all of it anew.
+                return self.make(nodes, from, index, sums, None);
+            }
+            let made = session.env.store.layer_from_dir(session.lease, self.parent, &workspace.upper);
+            return Ok((made.map_err(failed)?.chain_id, is_steady));
+        };
+        let of = |node: &Node<'_>| node.source.and_then(|(number, _)| sums[number]);
+        let listing = (is_steady && share::is_worth(nodes)).then(|| {
+            let sums: Vec<_> = nodes.iter().map(of).collect();
+            let entries = nodes.iter().zip(&sums);
+            listing::encode(entries.map(|(node, sum)| listing::Entry::of(node, sum.as_ref())))
+        });
+        let packed = Packed {
+            files: &workspace.upper,
+            diff_id,
+            archive_size,
+            size,
+            over: half.map(|half| Over { chain: half.chain, own }),
+            listing: listing.as_deref(),
+        };
+        let made = session.env.store.layer_from_packed(session.lease, self.parent, packed);
+        Ok((made.map_err(failed)?.chain_id, is_steady))
+    }
+}
+
 /// Directories of the layers below that the new layer has too, by path, parents first.
-pub(super) struct Below(BTreeMap<PathBuf, Stat>);
+struct Below(BTreeMap<PathBuf, Stat>);
 
 /// What is below these matches at this destination; none if the kernel has to merge them.
-pub(super) fn plan<'m>(
+fn plan<'m>(
     view: Option<&Root>,
     dest: &str,
     matches: impl Iterator<Item = &'m Match>,
@@ -100,33 +244,5 @@ impl Below {
         }
         // A file where the source's directory shall be.
         Ok(is_dir(self, to) || view.lstat(to).is_err())
-    }
-
-    /// Makes the directories in the layer.
-    pub fn make(&self, layer: &Root) -> Result<(), Error> {
-        for (path, stat) in &self.0 {
-            let made = layer.mkdir(path, 0o700);
-            made.and_then(|()| layer.chown(path, stat.st_uid, stat.st_gid))
-                .and_then(|()| layer.chmod(path, stat.st_mode & 0o7777))
-                .map_err(io_error("make", path))?;
-        }
-        Ok(())
-    }
-
-    /// Gives directories that were only passed through the times that they have below.
-    pub fn settle(&self, layer: &Root) -> Result<(), Error> {
-        for (path, stat) in self.0.iter().rev() {
-            let entries = layer.read_dir(path).map_err(io_error("list", path))?;
-            if entries.iter().any(|entry| !self.0.contains_key(&path.join(&entry.name))) {
-                continue;
-            }
-            let time = |tv_sec, tv_nsec: u64| Timespec { tv_sec, tv_nsec: tv_nsec as _ };
-            let times = Timestamps {
-                last_access: time(stat.st_atime, stat.st_atime_nsec),
-                last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-            };
-            layer.utimes(path, &times).map_err(io_error("set times of", path))?;
-        }
-        Ok(())
     }
 }

@@ -13,15 +13,15 @@ mod spec;
 mod stubs;
 
 use crate::error::Error;
+use crate::files::index::Sum;
 use crate::files::select::Match;
-use crate::graph::{self, Op, OpKind};
+use crate::graph::{Op, OpKind};
 use crate::progress::Step;
 use crate::session::{Scratch, Session, io_error};
 use crate::step::Inputs;
 use oci::ChainId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use sys::mount::Overlay;
 use sys::root::Root;
 
@@ -29,7 +29,11 @@ use sys::root::Root;
 #[derive(Default)]
 pub(crate) struct Prepared {
     /// What every path source matched, by its number.
-    matches: Arc<BTreeMap<usize, Vec<Match>>>,
+    matches: BTreeMap<usize, Vec<Match>>,
+    /// Digests of all that was matched, one after the other, as far as they are known.
+    sums: Vec<Option<Sum>>,
+    /// Who gets what is copied independently of the layers below.
+    pub owner: Option<(u32, u32)>,
     /// Digests of sources that are elsewhere.
     read: BTreeMap<String, String>,
     /// What is known of sources elsewhere, by the source's number.
@@ -37,7 +41,7 @@ pub(crate) struct Prepared {
     /// How many of those had a place in `scratch`.
     places: usize,
     /// The stage or image that files come from.
-    view: Option<Arc<Root>>,
+    view: Option<Root>,
     /// Docker's reading of the line holds.
     literal: bool,
     /// Something changed while it was read: the result must not be remembered.
@@ -66,36 +70,13 @@ pub(crate) fn read(
     prepared: &mut Prepared,
 ) -> Result<BTreeMap<String, String>, Error> {
     match &op.kind {
-        OpKind::Copy(c) => {
-            let (read, steady) = copy::Selected::of(prepared).digests(session, op, c)?;
-            prepared.unsteady |= !steady;
-            Ok(read)
-        }
+        OpKind::Copy(c) => copy::read(session, op, c, prepared),
         OpKind::Run(run) => mounts::read(session, op, run, inputs),
         OpKind::Mkdir(_) => Ok(BTreeMap::new()),
     }
 }
 
-/// [`read`] and [`run`] side by side, for a copy of local files that is to be made whatever they hold.
-pub(crate) fn read_and_run(
-    session: &Session<'_>,
-    op: &Op,
-    copy: &graph::Copy,
-    parent: Option<&ChainId>,
-    prepared: &mut Prepared,
-) -> Result<(BTreeMap<String, String>, Option<ChainId>), Error> {
-    let selected = copy::Selected::of(prepared);
-    std::thread::scope(|scope| {
-        let reading = scope.spawn(move || selected.digests(session, op, copy));
-        let made = copy::run(session, op, copy, parent, prepared);
-        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let (read, steady) = read?;
-        prepared.unsteady |= !steady;
-        Ok((read, made?))
-    })
-}
-
-pub(crate) use copy::is_local;
+pub(crate) use copy::{changed_files, is_local, owner, read as read_copy, run as run_copy};
 pub use kept::{Kept, kept};
 
 /// Makes the operation's layer; the layer stack with it.

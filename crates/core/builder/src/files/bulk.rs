@@ -108,7 +108,7 @@ impl Ends {
         } else if rustix::fs::ioctl_ficlone(&into, &from).is_ok() {
             Ok(())
         } else {
-            std::io::copy(&mut from, &mut into).map(drop)
+            super::sparse::copy(&mut from, &mut into)
         };
         copied.map_err(io("copy", &item.path))?;
         let now = rustix::fs::fstat(&from).map_err(|e| io("stat", &item.path)(e.into()))?;

@@ -294,7 +294,7 @@ impl Writer<'_> {
         let mut into = self.create(target)?;
         // Sharing the blocks costs nothing where the file system can do it; else the kernel copies.
         if rustix::fs::ioctl_ficlone(&into, &from).is_err() {
-            std::io::copy(&mut from, &mut into).map_err(io("copy", &item.path))?;
+            super::sparse::copy(&mut from, &mut into).map_err(io("copy", &item.path))?;
         }
         let now = rustix::fs::fstat(&from).map_err(|e| io("stat", &item.path)(e.into()))?;
         if Stamp::of(&now) != Stamp::of(&item.stat) {
@@ -360,9 +360,15 @@ pub(super) fn set(file: &File, meta: &Meta) -> rustix::io::Result<()> {
 
 /// The modification time; the access time is nobody's business.
 fn times_of(stat: &Stat) -> Option<Timestamps> {
-    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
-    Some(Timestamps { last_access: omit, last_modification: modified })
+    Some(times_of_modification((stat.st_mtime, stat.st_mtime_nsec as i64)))
+}
+
+/// To set this modification time, in seconds and nanoseconds, and no other.
+pub(super) fn times_of_modification((seconds, nanos): (i64, i64)) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: seconds, tv_nsec: nanos as _ },
+    }
 }
 
 /// The attributes that a copy carries over: capabilities and the user's.

@@ -8,6 +8,7 @@ use super::{Error, io};
 use oci::Digest;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -23,29 +24,32 @@ const SHARE: usize = 16;
 const BULK: u64 = 4 << 20;
 const BUFFER: usize = 256 << 10;
 
-/// The digest of every entry, by its path in the tree. `steady` becomes false if a file is not any more what it was when it
-/// was listed.
-pub fn entries(
+/// What is known of the contents of these entries without reading them.
+pub fn known(items: &[Item], index: Option<&Index>) -> Vec<Option<Sum>> {
+    let get =
+        |item: &Item| index.filter(|_| is_file(item)).and_then(|index| index.get(&item.path, &item.stat));
+    items.iter().map(get).collect()
+}
+
+fn is_file(item: &Item) -> bool {
+    item.kind == FileType::RegularFile
+}
+
+/// Reads the files whose digest is missing. `steady` becomes false if a file is not any more what it was when it was listed.
+pub fn fill(
     tree: &Tree<'_>,
     items: &[Item],
+    sums: &mut [Option<Sum>],
     index: Option<&Index>,
     steady: &mut bool,
-) -> Result<BTreeMap<String, String>, Error> {
-    let is_file = |item: &Item| item.kind == FileType::RegularFile;
-    let mut sums: Vec<Option<Sum>> = items
-        .iter()
-        .map(|item| index.filter(|_| is_file(item)).and_then(|index| index.get(&item.path, &item.stat)))
-        .collect();
+) -> Result<(), Error> {
     let unknown: Vec<usize> =
         (0..items.len()).filter(|i| is_file(&items[*i]) && sums[*i].is_none()).collect();
     for (i, sum, same) in read(tree, items, &unknown, index)? {
         sums[i] = Some(sum);
         *steady &= same;
     }
-    let line = |(item, sum): (&Item, &Option<Sum>)| {
-        (format!("/{}", item.path.display()), entry(tree, item, sum.as_ref()))
-    };
-    Ok(items.iter().zip(&sums).map(line).collect())
+    Ok(())
 }
 
 /// A file's number, its digest, and whether its status was the same afterwards.
@@ -111,7 +115,7 @@ fn content(tree: &Tree<'_>, path: &Path, buffer: &mut [u8]) -> Result<(Sum, Stam
 
 /// A digest of the content and of the attributes; the content's own where there are none. Setting an attribute moves the
 /// time of change, so a stamp stands for both.
-fn with_xattrs(tree: &Tree<'_>, path: &Path, content: Sum) -> Sum {
+pub(super) fn with_xattrs(tree: &Tree<'_>, path: &Path, content: Sum) -> Sum {
     let attributes = carried_xattrs(tree, path);
     if attributes.is_empty() {
         return content;
@@ -152,43 +156,116 @@ fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Sum>) -> String {
     }
 }
 
-/// Fewer lines about the same thing: whole directories where there are more files than anybody reads.
-pub fn summarise(entries: BTreeMap<String, String>, limit: usize) -> BTreeMap<String, String> {
-    let mut depth = entries.keys().map(|k| k.matches('/').count()).max().unwrap_or(0);
-    let mut out = entries;
-    while out.len() > limit && depth > 1 {
-        depth -= 1;
-        let mut grouped: BTreeMap<&str, blake3::Hasher> = BTreeMap::new();
-        for (path, digest) in &out {
-            let cut = path.match_indices('/').nth(depth).map_or(path.len(), |(i, _)| i);
-            let hash = grouped.entry(&path[..cut]).or_default();
-            for part in [path, digest] {
-                hash.update(part.as_bytes());
-                hash.update(&[0]);
-            }
-        }
-        let text = |hash: blake3::Hasher| hash.finalize().to_hex().to_string();
-        out = grouped.into_iter().map(|(path, hash)| (path.to_owned(), text(hash))).collect();
+/// Entries with the digests of their contents, by path: one by one, or whole directories where there are more than `limit`.
+pub fn lines<'i>(
+    tree: &Tree<'_>,
+    entries: impl Iterator<Item = (&'i Item, Option<&'i Sum>)> + Clone,
+    limit: usize,
+) -> BTreeMap<String, String> {
+    let name = |path: &Path| format!("/{}", path.display());
+    let count = entries.clone().count();
+    if count <= limit {
+        return entries.map(|(item, sum)| (name(&item.path), entry(tree, item, sum))).collect();
     }
-    out
+    let depth = depth(entries.clone().map(|(item, _)| item.path.as_path()), limit);
+    let mut groups: BTreeMap<&Path, blake3::Hasher> = BTreeMap::new();
+    let mut open: Option<(&Path, blake3::Hasher)> = None;
+    for (item, sum) in entries {
+        let group = prefix(&item.path, depth);
+        if open.as_ref().is_none_or(|(path, _)| *path != group) {
+            let next = groups.remove(group).unwrap_or_default();
+            groups.extend(open.replace((group, next)));
+        }
+        if let Some((_, hash)) = &mut open {
+            note(tree, item, sum, hash);
+        }
+    }
+    groups.extend(open);
+    let text = |hash: blake3::Hasher| hash.finalize().to_hex().to_string();
+    groups.into_iter().map(|(path, hash)| (name(path), text(hash))).collect()
+}
+
+/// One entry of a group: what [`entry`] says of it, and where it is.
+fn note(tree: &Tree<'_>, item: &Item, sum: Option<&Sum>, hash: &mut blake3::Hasher) {
+    let path = item.path.as_os_str().as_bytes();
+    hash.update(&(path.len() as u64).to_le_bytes());
+    hash.update(path);
+    match (item.kind, sum) {
+        (FileType::RegularFile, Some(sum)) => {
+            let owner = if tree.is_context { (0, 0) } else { (item.stat.st_uid, item.stat.st_gid) };
+            let mut fields = [0; 13];
+            fields[0] = b'f';
+            fields[1..5].copy_from_slice(&(item.stat.st_mode & 0o7777).to_le_bytes());
+            fields[5..9].copy_from_slice(&owner.0.to_le_bytes());
+            fields[9..].copy_from_slice(&owner.1.to_le_bytes());
+            hash.update(&fields);
+            hash.update(sum);
+        }
+        _ => {
+            let text = entry(tree, item, sum);
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+    }
+}
+
+/// The most components of paths by which these make no more groups than that; at least one.
+fn depth<'p>(paths: impl Iterator<Item = &'p Path> + Clone, limit: usize) -> usize {
+    let deepest =
+        paths.clone().map(|path| path.as_os_str().as_bytes().iter().filter(|b| **b == b'/').count() + 1);
+    let mut depth = deepest.max().unwrap_or(1);
+    while depth > 1 {
+        depth -= 1;
+        let mut groups = 0;
+        let mut last = None;
+        for path in paths.clone() {
+            let group = prefix(path, depth);
+            groups += usize::from(last != Some(group));
+            last = Some(group);
+        }
+        if groups <= limit {
+            break;
+        }
+    }
+    depth
+}
+
+/// The first components of a path.
+fn prefix(path: &Path, components: usize) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    let slash = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(components - 1);
+    slash.map_or(path, |(at, _)| Path::new(OsStr::from_bytes(&bytes[..at])))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sys::root::Root;
 
     #[test]
     fn a_summary_still_tells_trees_apart() {
-        let make = |change: usize| -> BTreeMap<String, String> {
-            (0..1000)
-                .map(|i| (format!("/src/{}/{i}", i % 10), format!("{}", i + usize::from(i == change))))
-                .collect()
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..300 {
+            std::fs::create_dir_all(dir.path().join(format!("src/{}", i % 10))).unwrap();
+            std::fs::write(dir.path().join(format!("src/{}/{i}", i % 10)), "x").unwrap();
+        }
+        std::fs::write(dir.path().join("top"), "x").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
+        let items = tree.walk(Path::new("")).unwrap();
+        let make = |change: &str, limit: usize| {
+            let sum = |item: &Item| Some([u8::from(item.path == Path::new(change)); 32]);
+            let sums: Vec<Option<Sum>> = items.iter().map(sum).collect();
+            lines(&tree, items.iter().zip(sums.iter().map(Option::as_ref)), limit)
         };
-        let (a, b) = (summarise(make(5000), 100), summarise(make(7), 100));
-        assert_eq!(a.len(), 10);
+        let (a, b) = (make("", 100), make("src/7/7", 100));
+        assert_eq!(a.len(), 13, "{:?}", a.keys());
         let differs: Vec<_> =
             a.iter().filter(|(k, v)| b.get(*k) != Some(v)).map(|(k, _)| k.as_str()).collect();
         assert_eq!(differs, ["/src/7"]);
-        assert_eq!(summarise(make(1), 2000).len(), 1000);
+        let single = make("top", 100);
+        assert_eq!(a.iter().filter(|(k, v)| single.get(*k) != Some(v)).count(), 1);
+        assert_eq!(make("", 2000).len(), items.len());
+        assert_eq!(make("", 2).len(), 3, "a directory at the top can't be told in less");
     }
 }

@@ -3,12 +3,18 @@
 //! Every path goes through [`sys::root::Root`], on the reading side and on the writing side: neither a link in the
 //! context nor one in the image leads out of it.
 
+mod archive;
 mod bulk;
 pub mod copy;
 pub mod digest;
 pub mod index;
+pub mod listing;
+pub mod make;
+pub mod plan;
 pub mod real;
 pub mod select;
+pub mod share;
+mod sparse;
 pub mod walk;
 
 use std::io;

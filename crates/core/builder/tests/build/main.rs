@@ -4,5 +4,7 @@ mod cache;
 mod direct;
 mod files;
 mod fixture;
+mod link;
 mod remote;
 mod run;
+mod share;

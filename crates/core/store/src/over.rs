@@ -1,0 +1,131 @@
+//! Layers over layers: one that differs little from another keeps only what differs.
+//!
+//! A build that copies thousands of files of which one has changed makes a layer of thousands of files again; and a layer that
+//! depends on nothing below it is the same on every base. Such a layer's directory has what it has otherwise than the layer that
+//! it lies over, in overlayfs' form, and the files of both are mounted one above the other wherever the layer is. A whiteout
+//! in it takes a file of the lower half away and means nothing to the layers below, so it may only stand where those have
+//! nothing. The archive, the digest and the chain of the layer are those of the merged files.
+//!
+//! The lower half is a layer as all others are: immutable, with a name of its own, and referred to as long as the upper half
+//! is here.
+
+use crate::layers::make_dir;
+use crate::{Error, Layer, Lease, Over, Store, Unpacked};
+use archive::Unsettled;
+use oci::{ChainId, Digest};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use sys::mount::Overlay;
+use sys::root::Root;
+
+/// Halves below halves at most: a change over a layer that was put on another base.
+const DEPTH: usize = 4;
+/// What a layer's maker noted about its files.
+const LISTING: &str = "files";
+
+/// The files of a new layer, whose archive is known already: whoever wrote them has computed it meanwhile.
+pub struct Packed<'a> {
+    /// The directory with the files, on the store's file system and not mounted; it is taken over.
+    pub files: &'a Path,
+    /// Digest of the archive that packing the files (with those of the lower half) gives.
+    pub diff_id: Digest,
+    /// Its length.
+    pub archive_size: u64,
+    /// Bytes of all files, with those of the lower half.
+    pub size: u64,
+    /// The lower half, which the lease has to hold.
+    pub over: Option<Over>,
+    /// What [`Store::listing`] gives back.
+    pub listing: Option<&'a [u8]>,
+}
+
+impl Store {
+    /// Makes files a layer without reading them again. The digest is believed: [`Store::check`] and whoever needs the archive
+    /// compare it.
+    pub fn layer_from_packed(
+        &self,
+        lease: &Lease,
+        parent: Option<&ChainId>,
+        packed: Packed<'_>,
+    ) -> Result<Layer, Error> {
+        let directory = lease.scratch();
+        let files = directory.join("diff");
+        make_dir(&directory, 0o700)?;
+        std::fs::rename(packed.files, &files).map_err(Error::io("take over", packed.files))?;
+        std::fs::set_permissions(&files, PermissionsExt::from_mode(0o755))
+            .map_err(Error::io("set mode of", &files))?;
+        if let Some(listing) = packed.listing {
+            let path = directory.join(LISTING);
+            std::fs::write(&path, listing).map_err(Error::io("write", &path))?;
+        }
+        let unpacked = Unpacked {
+            directory,
+            diff_id: packed.diff_id,
+            size: packed.size,
+            archive_size: Some(packed.archive_size),
+            over: packed.over,
+            unsettled: Unsettled::default(),
+        };
+        self.publish(lease, parent, unpacked)
+    }
+
+    /// The same layer on another one: its files are not copied.
+    pub fn rebase(&self, lease: &Lease, layer: &Layer, parent: Option<&ChainId>) -> Result<Layer, Error> {
+        if layer.parent.as_ref() == parent {
+            return Ok(layer.clone());
+        }
+        lease.pin(&layer.chain_id.0)?;
+        let directory = lease.scratch();
+        make_dir(&directory, 0o700)?;
+        make_dir(&directory.join("diff"), 0o755)?;
+        let unpacked = Unpacked {
+            directory,
+            diff_id: layer.diff_id.clone(),
+            size: layer.size,
+            archive_size: layer.archive_size,
+            over: Some(Over { chain: layer.chain_id.clone(), own: 0 }),
+            unsettled: Unsettled::default(),
+        };
+        self.publish(lease, parent, unpacked)
+    }
+
+    /// What the maker of a layer noted about its files; none if it noted nothing or it can't be read.
+    pub fn listing(&self, chain: &ChainId) -> Option<Vec<u8>> {
+        std::fs::read(self.layer_dir(chain).join(LISTING)).ok()
+    }
+
+    /// The layers whose directories together have this layer's files, itself first.
+    pub(crate) fn halves(&self, layer: &Layer) -> Result<Vec<ChainId>, Error> {
+        let mut halves = vec![layer.chain_id.clone()];
+        let mut next = layer.over.clone();
+        while let Some(over) = next {
+            let below = self.layer(&over.chain)?.ok_or_else(|| Error::NoLayer(over.chain.clone()))?;
+            if halves.len() > DEPTH {
+                return Err(Error::NoLayer(over.chain));
+            }
+            halves.push(over.chain);
+            next = below.over;
+        }
+        Ok(halves)
+    }
+
+    /// The directories with this layer's files, the one that decides first.
+    pub fn own_dirs(&self, layer: &Layer) -> Result<Vec<PathBuf>, Error> {
+        Ok(self.halves(layer)?.iter().map(|chain| self.layer_dir(chain).join("diff")).collect())
+    }
+
+    /// This layer's files.
+    pub fn layer_root(&self, layer: &Layer) -> Result<Root, Error> {
+        let directories = self.own_dirs(layer)?;
+        if let [only] = &directories[..] {
+            return Root::open(only).map_err(Error::io("open", only));
+        }
+        let directory = self.layer_dir(&layer.chain_id);
+        let mount = Overlay { lower: directories, ..Overlay::default() }.mount();
+        mount
+            .map_err(io::Error::other)
+            .and_then(Root::from_fd)
+            .map_err(Error::io("mount the files of", directory))
+    }
+}
