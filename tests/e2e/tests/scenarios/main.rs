@@ -24,6 +24,7 @@ macro_rules! in_every_mode {
 
 mod attacks;
 mod build;
+mod build_attacks;
 mod checks;
 mod containers;
 mod crash;
