@@ -154,6 +154,8 @@ impl Demo {
         self.dhow(&["rm", "--volumes", CONTAINER])?;
         self.dhow(&["volume", "rm", VOLUME])?;
         self.dhow(&["rmi", IMAGE])?;
+        // The default network goes off the machine when nobody is on it.
+        self.dhow(&["network", "prune", "--force"])?;
         self.dhow(&["system", "check"])?;
         println!(
             "\n# The base image and the build cache are kept in {}: the next demo takes seconds.",

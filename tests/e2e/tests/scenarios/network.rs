@@ -13,6 +13,7 @@ in_every_mode! {
     none_has_only_loopback
     host_is_the_hosts
     network_commands
+    what_nobody_is_on_is_taken_off_the_machine
 }
 
 /// A web server in busybox that answers `answer` on port 80.
@@ -167,4 +168,21 @@ fn ports_of_ipv6_addresses_answer_or_are_refused() {
         let told = host.type_in(&publish).fails(125);
         assert!(told.contains(reason) && told.contains(hint), "{publish}: {told}");
     }
+}
+
+fn what_nobody_is_on_is_taken_off_the_machine(host: &Host) {
+    host.busybox();
+    let bridges = || {
+        let interfaces = std::fs::read_to_string("/proc/thread-self/net/dev").expect("list");
+        interfaces.lines().filter(|line| line.trim_start().starts_with("dhow-")).count()
+    };
+    host.type_in("run -d --name held busybox sleep 1000").ok();
+    host.type_in("network prune -f").ok();
+    assert_eq!(bridges(), 1);
+    host.type_in("rm -f held").ok();
+    host.type_in("network prune -f").ok();
+    assert_eq!(bridges(), 0);
+    assert_eq!(host.type_in("network ls -q --filter name=bridge").ok().lines().count(), 1);
+    serve(host, &["-p", "8080:80"], "again");
+    eventually_answers("127.0.0.1:8080", "again");
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use api::filters::Filters;
 use api::networks::PruneReport;
 
-use super::{all, remove};
-use crate::error::{Kind, Result};
+use super::{Record, all, remove};
+use crate::error::{Context, Kind, Result};
 use crate::{Engine, containers, events, prune};
 
-/// Removes the user-defined networks that no container is defined to join.
+/// Removes the user-defined networks that no container is defined to join, and what the machine has of the predefined ones.
 pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
     filters.accept(&["until", "label", "label!"])?;
     let until = prune::until(&filters)?;
@@ -23,8 +23,11 @@ pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
             for record in all(engine)? {
                 let named = wanted.iter().any(|w| *w == record.name || *w == record.id);
                 let recent = until.is_some_and(|until| i128::from(record.created) >= until.as_nanosecond());
-                if record.is_predefined() || named || recent || !filters.prune_labels(&record.document.labels)
-                {
+                if named || recent || !filters.prune_labels(&record.document.labels) {
+                    continue;
+                }
+                if record.is_predefined() {
+                    put_away(engine, &record)?;
                     continue;
                 }
                 match remove::remove_record(engine, &record) {
@@ -38,4 +41,17 @@ pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
             Ok(report)
         })
         .await
+}
+
+/// Takes a network that nobody is on off the machine; its next container brings it back.
+fn put_away(engine: &Engine, record: &Record) -> Result<()> {
+    let Some(plan) = record.plan() else { return Ok(()) };
+    // Who joins is written down first, which waits for this transaction.
+    engine.db().write_fleeting(|tx| -> Result<()> {
+        if state::endpoints::of_network(tx, &record.id)?.is_empty() {
+            network::remove_network(&plan)
+                .during(format_args!("take network {} off the machine", record.name))?;
+        }
+        Ok(())
+    })
 }

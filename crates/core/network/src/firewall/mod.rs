@@ -51,9 +51,28 @@ pub(crate) fn ensure(network: &Network, switched_on: Switches) -> Result<(), Err
     })
 }
 
-/// Lets the rules forget the network. The tables stay: other engines may be about to use them.
+/// Lets the rules forget the network. With the last one of all engines the tables go, too: who is about to use them adds them
+/// again together with what it adds.
 pub(crate) fn remove(network: &Network) -> Result<(), Error> {
-    forget(&ruleset::NETWORK_SETS, "remove network", |element| element.owner == network.id)
+    let sets = [&ruleset::NETWORK_SETS[..], &ruleset::PORT_MAPS].concat();
+    let mut socket = open()?;
+    let outcome = change(&mut socket, "remove network", |socket| {
+        let mut messages = Vec::new();
+        for family in Family::ALL {
+            let present = listing::entries(socket, family, &sets)?;
+            let of_network = |entry: &Entry| {
+                entry.2.owner == network.id && ruleset::NETWORK_SETS.contains(&entry.1)
+            };
+            if !present.iter().all(of_network) {
+                messages.extend(difference(&present, &[], family, of_network));
+            } else if listing::version(socket, family)?.is_some() {
+                messages.push(nft::table_removal(family));
+            }
+        }
+        Ok(messages)
+    });
+    close_later(socket);
+    outcome
 }
 
 /// Leads the endpoint's ports to it.
