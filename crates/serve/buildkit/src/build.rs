@@ -20,7 +20,7 @@ const RESULTS_MAX: usize = 1024;
 /// A build that runs.
 pub struct Build {
     pub order: SolveRequest,
-    pub told: Told,
+    pub told: Arc<Told>,
     results: Mutex<Results>,
     returned: Notify,
     /// How many solves there were: the first one's record has the build's own name.
@@ -37,8 +37,6 @@ struct Results {
 pub struct Made {
     engine: Engine,
     pub details: BuildDetails,
-    /// The names that it got.
-    pub tags: Vec<String>,
     /// A directory for each platform.
     pub split: bool,
     /// It is to stay: otherwise what was not there before goes with this.
@@ -46,8 +44,8 @@ pub struct Made {
 }
 
 impl Made {
-    pub fn new(engine: Engine, details: BuildDetails, tags: Vec<String>, split: bool) -> Made {
-        Made { engine, details, tags, split, kept: false.into() }
+    pub fn new(engine: Engine, details: BuildDetails, split: bool) -> Made {
+        Made { engine, details, split, kept: false.into() }
     }
 
     pub fn keep(&self) {
@@ -76,7 +74,7 @@ impl Drop for Made {
 
 impl Build {
     pub fn new(order: SolveRequest) -> Build {
-        let told = Told::new(&order.r#ref);
+        let told = Arc::new(Told::new(&order.r#ref));
         let (results, returned) = (Mutex::default(), Notify::new());
         Build { order, told, results, returned, solves: AtomicUsize::new(0) }
     }

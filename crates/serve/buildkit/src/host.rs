@@ -1,6 +1,6 @@
 //! What connections of a server share: the sessions that clients have opened, and the builds that run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +13,14 @@ use tonic::Status;
 use crate::build::Build;
 use crate::line::Line;
 use crate::session::Session;
+use crate::status::Told;
 
 /// How long a call waits for the session or the build that it names: clients open both at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Sessions at a time.
 const SESSIONS_MAX: usize = 4096;
+/// Builds whose words are kept after their end.
+const ENDED_MAX: usize = 32;
 /// The longest name of a session.
 const NAME_MAX: usize = 256;
 
@@ -36,6 +39,15 @@ struct Shared {
 struct State {
     sessions: HashMap<String, Session>,
     builds: HashMap<String, Arc<Build>>,
+    /// What builds have told that ended lately: who wants to hear it may come late. The oldest first.
+    ended: VecDeque<(String, Arc<Told>)>,
+}
+
+impl State {
+    fn told(&self, id: &str) -> Option<Arc<Told>> {
+        let ended = || self.ended.iter().find(|(known, _)| known == id).map(|(_, told)| told.clone());
+        self.builds.get(id).map(|build| build.told.clone()).or_else(ended)
+    }
 }
 
 /// Why a session can't be opened.
@@ -75,7 +87,8 @@ impl Host {
         if state.sessions.len() >= SESSIONS_MAX {
             return Err(Refused::TooMany);
         }
-        Ok(Opening { host: self.clone(), id, methods })
+        let shared_key = text("x-docker-expose-session-sharedkey").to_owned();
+        Ok(Opening { host: self.clone(), id, methods, shared_key })
     }
 
     /// The session of this id, which may be about to come.
@@ -89,9 +102,14 @@ impl Host {
         self.wait(|state| state.builds.get(id).cloned()).await
     }
 
-    /// The build of this id, if it runs.
-    pub(crate) fn running(&self, id: &str) -> Option<Arc<Build>> {
-        self.state().builds.get(id).cloned()
+    /// What the build of this id tells, if it runs or has ended lately.
+    pub(crate) fn told(&self, id: &str) -> Option<Arc<Told>> {
+        self.state().told(id)
+    }
+
+    /// The same of a build that may be about to begin, or is over before anybody looked.
+    pub(crate) async fn find_told(&self, id: &str) -> Option<Arc<Told>> {
+        self.wait(|state| state.told(id)).await
     }
 
     /// Makes a build known as long as what is returned lives.
@@ -132,17 +150,18 @@ pub struct Opening {
     host: Host,
     id: String,
     methods: Vec<String>,
+    shared_key: String,
 }
 
 impl Opening {
     /// Keeps the session open until its client closes the connection.
     pub async fn run<T: Read + Write + Unpin + Send + 'static>(self, io: T) {
-        let Opening { host, id, methods } = self;
+        let Opening { host, id, methods, shared_key } = self;
         let (line, connection) = match Line::open(io).await {
             Ok(opened) => opened,
             Err(error) => return tracing::debug!(%error, id, "session did not open"),
         };
-        let session = Session::new(id.clone(), line, methods);
+        let session = Session::new(line, methods, shared_key);
         // Somebody may have come first since the answer.
         if let std::collections::hash_map::Entry::Vacant(place) = host.state().sessions.entry(id.clone()) {
             place.insert(session);
@@ -166,6 +185,16 @@ pub struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.host.state().builds.remove(&self.id);
+        let mut state = self.host.state();
+        let Some(build) = state.builds.remove(&self.id) else { return };
+        // Listeners hear of the end also when the build's future is dropped.
+        build.told.end();
+        if state.ended.len() >= ENDED_MAX {
+            state.ended.pop_front();
+        }
+        state.ended.push_back((self.id.clone(), build.told.clone()));
+        drop(state);
+        // What it has made may go with it, which takes no lock of ours.
+        drop(build);
     }
 }

@@ -82,7 +82,8 @@ impl Teller {
             BuildEvent::Warning { rule, message, line, help, .. } => {
                 status.warnings.push(self.warning(rule, message, *line, help.as_deref()));
             }
-            BuildEvent::StepMissed { .. } | BuildEvent::StageSkipped { .. } => {}
+            BuildEvent::StepMissed { .. } | BuildEvent::StepNote { .. } | BuildEvent::StageSkipped { .. } => {
+            }
         }
         status
     }

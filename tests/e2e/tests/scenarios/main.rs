@@ -25,6 +25,8 @@ macro_rules! in_every_mode {
 mod attacks;
 mod build;
 mod build_attacks;
+mod buildkit;
+mod caches;
 mod checks;
 mod containers;
 mod crash;

@@ -52,8 +52,17 @@ pub struct Order {
     pub credentials: BTreeMap<String, AuthConfig>,
     /// What the client can be asked while the build runs.
     pub questions: Questions,
-    /// How the build's record is to be called; it gets a name of its own without.
-    pub record: Option<String>,
+    /// How the build is remembered.
+    pub record: Record,
+}
+
+/// How a build is remembered.
+#[derive(Default)]
+pub struct Record {
+    /// The record's id; it gets one of its own without.
+    pub id: Option<String>,
+    /// What a client calls its context, where the path is none of the client's.
+    pub context: Option<String>,
 }
 
 /// What a client answers while its build runs, instead of saying it beforehand. Each is called where it may block.

@@ -17,7 +17,7 @@ use std::time::Instant;
 use api::build::{BuildEvent, BuildOptions, BuildRecord};
 use builder::{Built, Event};
 
-use super::{ContextSource, document};
+use super::{ContextSource, Record as Called, document};
 use crate::containers::record::make_private_dir;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::{self, Lock};
@@ -48,9 +48,9 @@ impl Recorder {
         engine: &Engine,
         options: &BuildOptions,
         context: &ContextSource,
-        id: Option<String>,
+        called: Called,
     ) -> Result<Self> {
-        let id = match id {
+        let id = match called.id {
             Some(id) if self::directory(engine).join(&id).exists() && is_id(&id) => {
                 return Err(Error::conflict(format!("build {id} exists already")));
             }
@@ -59,7 +59,7 @@ impl Recorder {
             None => ids::new()?.chars().take(12).collect(),
         };
         let record = BuildRecord {
-            name: name(options, context),
+            name: name(options, context, called.context.as_deref()),
             status: RUNNING.to_owned(),
             started_at: now(),
             tags: options.tags.clone(),
@@ -139,8 +139,9 @@ fn is_id(text: &str) -> bool {
 }
 
 /// A name for people: the directory, or the address, and the Dockerfile if it has another name than usual.
-fn name(options: &BuildOptions, context: &ContextSource) -> String {
+fn name(options: &BuildOptions, context: &ContextSource, called: Option<&str>) -> String {
     let place = match context {
+        ContextSource::Dir(_) if called.is_some() => called.unwrap_or_default().to_owned(),
         ContextSource::Dir(path) => path.display().to_string(),
         ContextSource::Remote(address) => builder::without_password(address),
         ContextSource::Tar(_) => "-".to_owned(),

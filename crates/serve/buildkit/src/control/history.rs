@@ -10,7 +10,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     UpdateBuildHistoryRequest,
 };
 use engine::Engine;
-use engine::builds::history;
+use engine::builds::{history, is_remote};
 use futures_util::stream::{self, StreamExt as _};
 use tonic::{Code, Status};
 
@@ -116,9 +116,16 @@ fn document(record: BuildRecord) -> BuildHistoryRecord {
 
 /// What the record knows of the build's attributes.
 fn attributes(record: &BuildRecord) -> HashMap<String, String> {
-    let mut all = HashMap::from([("context".to_owned(), record.name.clone())]);
-    if let Some((place, file)) = record.name.strip_suffix(')').and_then(|name| name.rsplit_once(" (")) {
+    let named = record.name.strip_suffix(')').and_then(|name| name.rsplit_once(" ("));
+    let (place, file) = named.map_or((record.name.as_str(), None), |(place, file)| (place, Some(file)));
+    let mut all = HashMap::new();
+    // Where a client's own directories are, it knows itself.
+    if is_remote(place) {
         all.insert("context".to_owned(), place.to_owned());
+    } else {
+        all.insert("vcs:localdir:context".to_owned(), place.to_owned());
+    }
+    if let Some(file) = file {
         all.insert("filename".to_owned(), file.to_owned());
     }
     for (key, value) in [("target", &record.target), ("platform", &record.platform)] {
@@ -165,7 +172,7 @@ mod tests {
         };
         let document = super::document(record.clone());
         assert_eq!(document.frontend_attrs["filename"], "other.Dockerfile");
-        assert_eq!(document.frontend_attrs["context"], "/src");
+        assert_eq!(document.frontend_attrs["vcs:localdir:context"], "/src");
         assert_eq!(document.error.unwrap().message, "failed");
         assert_eq!(document.completed_at.unwrap().seconds - document.created_at.unwrap().seconds, 2);
         record.status = "canceled".to_owned();

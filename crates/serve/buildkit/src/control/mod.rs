@@ -80,17 +80,17 @@ impl Service for Control {
         request: Request<StatusRequest>,
     ) -> Result<Response<Many<StatusResponse>>, Status> {
         let id = request.into_inner().r#ref;
-        let build = match self.host.running(&id) {
-            Some(build) => Some(build),
+        let told = match self.host.told(&id) {
+            Some(told) => Some(told),
             None => match self.replay(&id).await {
                 Ok(told) => return Ok(Response::new(Box::pin(stream::iter(told.into_iter().map(Ok))))),
-                Err(_) => self.host.find_build(&id).await,
+                Err(_) => self.host.find_told(&id).await,
             },
         };
-        let build = build.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
-        let told = stream::unfold((build, 0), |(build, mut position)| async move {
-            let status = build.told.after(&mut position).await?;
-            Some((Ok(status), (build, position)))
+        let told = told.ok_or_else(|| Status::not_found(format!("no such job {id}")))?;
+        let told = stream::unfold((told, 0), |(told, mut position)| async move {
+            let status = told.after(&mut position).await?;
+            Some((Ok(status), (told, position)))
         });
         Ok(Response::new(Box::pin(told)))
     }

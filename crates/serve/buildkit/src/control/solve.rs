@@ -30,8 +30,6 @@ pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, St
     check(&order)?;
     let build = Arc::new(Build::new(order));
     let registered = host.register(build.clone())?;
-    // Listeners hear of the end also when this future is dropped.
-    let _ended = Ended(build.clone());
     let made = result(host, &build).await?;
     let mut answer = HashMap::new();
     if let Some(made) = made {
@@ -57,13 +55,5 @@ async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, St
             Ok(Some(build.result(&id)?))
         }
         Solved::Answer(_) => Ok(None),
-    }
-}
-
-struct Ended(Arc<Build>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.told.end();
     }
 }

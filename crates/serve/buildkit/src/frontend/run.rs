@@ -101,6 +101,8 @@ async fn order(
         "" => None,
         id => Some(host.find_session(id).await?),
     };
+    let called = session.as_ref().map_or("", |session| session.context_name());
+    let called = if called.is_empty() { "context" } else { called }.to_owned();
     let credentials = match &session {
         Some(session) => {
             if let ContextSource::Remote(address) = &context {
@@ -111,8 +113,8 @@ async fn order(
         None => BTreeMap::new(),
     };
     let questions = session.map(|session| questions(host, &session)).unwrap_or_default();
-    let tags = options.tags.clone();
-    let order = Order { options, context, credentials, questions, record: build.record() };
+    let record = builds::Record { id: build.record(), context: Some(called) };
+    let order = Order { options, context, credentials, questions, record };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let listen = async {
         while let Some(event) = receiver.recv().await {
@@ -121,7 +123,7 @@ async fn order(
     };
     let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
     let built = built.map_err(|error| fault::of_build(error, &build.told.recipe()))?;
-    Ok(Made::new(engine.clone(), builds::details(&built), tags, split))
+    Ok(Made::new(engine.clone(), builds::details(&built), split))
 }
 
 /// What the client can be asked while its build runs.

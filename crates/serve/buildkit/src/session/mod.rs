@@ -30,19 +30,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Session(Arc<Open>);
 
 struct Open {
-    id: String,
     line: Line,
     /// The methods that the client serves, in lower case.
     methods: Vec<String>,
+    /// By which the client tells its contexts apart.
+    shared_key: String,
 }
 
 impl Session {
-    pub fn new(id: String, line: Line, methods: Vec<String>) -> Session {
-        Session(Arc::new(Open { id, line, methods }))
+    pub fn new(line: Line, methods: Vec<String>, shared_key: String) -> Session {
+        Session(Arc::new(Open { line, methods, shared_key }))
     }
 
-    pub fn id(&self) -> &str {
-        &self.0.id
+    /// What the client calls its context: `name:node`, or nothing.
+    pub fn context_name(&self) -> &str {
+        self.0.shared_key.split(':').next().unwrap_or_default()
     }
 
     fn line(&self) -> Line {

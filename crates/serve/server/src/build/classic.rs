@@ -48,7 +48,8 @@ impl Classic {
                 }
                 step.ended = true;
             }
-            BuildEvent::StepMissed { .. } | BuildEvent::StageSkipped { .. } => {}
+            BuildEvent::StepMissed { .. } | BuildEvent::StepNote { .. } | BuildEvent::StageSkipped { .. } => {
+            }
             BuildEvent::StepLog { id, stream, text } => {
                 // The last lines of the answer name the image and its tags.
                 let step = self.step(id);

@@ -39,7 +39,8 @@ pub async fn build(call: Call) -> Result {
     let failed = if options.native_progress { failed } else { failed_classic };
     let work = async move {
         let questions = builds::Questions::default();
-        let order = builds::Order { options, context, credentials, questions, record: None };
+        let order =
+            builds::Order { options, context, credentials, questions, record: builds::Record::default() };
         let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, quiet, native_progress))
     };
