@@ -299,6 +299,11 @@ impl BuildRecord {
                     step.reasons.clone_from(reasons);
                 }
             }
+            BuildEvent::StepNote { id, note } => {
+                if let Some(step) = self.step(*id) {
+                    step.reasons.push(note.clone());
+                }
+            }
             BuildEvent::StepDone { id, millis } => {
                 if let Some(step) = self.step(*id) {
                     step.status = "DONE".to_owned();
@@ -384,6 +389,8 @@ pub enum BuildEvent {
     StepCached { id: u64 },
     /// Why its result was not in the cache.
     StepMissed { id: u64, reasons: Vec<String> },
+    /// What was done with its result besides.
+    StepNote { id: u64, note: String },
     /// It printed something.
     StepLog { id: u64, stream: LogStream, text: String },
     /// It ended well.

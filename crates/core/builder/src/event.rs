@@ -31,6 +31,13 @@ pub enum Event {
         /// Sentences such as `context file src/main.rs changed`.
         reasons: Vec<String>,
     },
+    /// What was done with a step's result besides.
+    StepNote {
+        /// See [`Event::StepStarted`].
+        id: u64,
+        /// A sentence such as `put on another base without copying`.
+        note: String,
+    },
     /// Output of a step.
     StepLog {
         /// See [`Event::StepStarted`].

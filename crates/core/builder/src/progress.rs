@@ -1,7 +1,7 @@
 //! Handing events to the caller from many threads, and what a step tells about itself.
 
 use crate::event::{Event, Stream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl<'a> Progress<'a> {
             stage: stage.into(),
             instruction: instruction.into(),
         });
-        Step { progress: self, id, began: Instant::now() }
+        Step { progress: self, id, began: Instant::now(), was_cached: AtomicBool::new(false) }
     }
 }
 
@@ -39,17 +39,28 @@ pub(crate) struct Step<'p, 'a> {
     progress: &'p Progress<'a>,
     pub id: u64,
     began: Instant,
+    was_cached: AtomicBool,
 }
 
 impl Step<'_, '_> {
     pub fn cached(&self) {
+        self.was_cached.store(true, Ordering::Relaxed);
         self.progress.send(Event::StepCached { id: self.id });
+    }
+
+    /// Whether its result was there.
+    pub fn was_cached(&self) -> bool {
+        self.was_cached.load(Ordering::Relaxed)
     }
 
     pub fn missed(&self, reasons: Vec<String>) {
         if !reasons.is_empty() {
             self.progress.send(Event::StepMissed { id: self.id, reasons });
         }
+    }
+
+    pub fn noted(&self, note: &str) {
+        self.progress.send(Event::StepNote { id: self.id, note: note.into() });
     }
 
     pub fn log(&self, stream: Stream, text: String) {

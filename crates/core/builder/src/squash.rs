@@ -17,25 +17,22 @@ use sys::root::Root;
 
 const OPAQUE: &str = "trusted.overlay.opaque";
 
-/// Merges `new` (lowest first, the topmost is `chain`) into one layer on `parent`.
+/// Merges `new` (lowest first) into one layer on `parent`.
 pub(crate) fn squash(
     session: &Session<'_>,
     parent: Option<&ChainId>,
     new: &[store::Layer],
-    chain: Option<&ChainId>,
 ) -> Result<store::Layer, Error> {
     let store = |attempt| move |e: store::Error| Error::Store { attempt, source: e.into() };
-    let Some(chain) = chain else {
-        return Err(Error::Store { attempt: "squash", source: "there are no layers".into() });
-    };
-    let dirs = session.env.store.layer_dirs(chain).map_err(store("find layers to squash"))?;
     let scratch = session.scratch()?;
     let upper = scratch.dir("upper")?;
     let root = Root::open(&upper).map_err(io_error("open", &upper))?;
     let below = session.view(parent)?;
-    for dir in dirs[..new.len()].iter().rev() {
-        let merged = merge(session, dir, &root, below.as_ref());
-        merged.map_err(|e| Error::Store { attempt: "squash layers", source: e.into() })?;
+    for layer in new {
+        for dir in session.env.store.own_dirs(layer).map_err(store("find layers to squash"))?.iter().rev() {
+            let merged = merge(session, dir, &root, below.as_ref());
+            merged.map_err(|e| Error::Store { attempt: "squash layers", source: e.into() })?;
+        }
     }
     drop(root);
     session.env.store.layer_from_dir(session.lease, parent, &upper).map_err(store("make squashed layer"))

@@ -91,8 +91,14 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         |e: store::Error| Error::Store { attempt: "put the layer on what is below", source: e.into() };
     let layer =
         session.env.store.layer(chain).and_then(|layer| layer.ok_or(store::Error::NoLayer(chain.clone())));
-    let placed = session.env.store.rebase(session.lease, &layer.map_err(failed)?, below.as_ref());
-    Ok(Output { chain: Some(placed.map_err(failed)?.chain_id), ..output })
+    let layer = layer.map_err(failed)?;
+    let placed = ChainId::on(below.as_ref(), &layer.diff_id);
+    let is_here = session.env.store.layer(&placed).map_err(failed)?.is_some();
+    session.env.store.rebase(session.lease, &layer, below.as_ref()).map_err(failed)?;
+    if !is_here && step.was_cached() {
+        step.noted("put on another base without copying");
+    }
+    Ok(Output { chain: Some(placed), ..output })
 }
 
 /// The operation on this layer stack.

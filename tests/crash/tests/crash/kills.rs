@@ -69,7 +69,14 @@ fn absent() -> Pattern {
 fn killed_at_random_moments_nothing_is_lost_and_nothing_leaks() {
     let (seed, kills) = (settings::seed(), settings::kills());
     let mut host = Host::new(Mode::Daemon);
-    host.file("ctx/Dockerfile", "FROM busybox\nARG N\nRUN echo made $N > /made\nCOPY copied /\n");
+    // The last layer lies over the one of the build before.
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox\nARG N\nRUN echo made $N > /made\nCOPY --link copied /\nRUN mkdir /many && touch /many/$N\nCOPY many /many\n",
+    );
+    for number in 0..80 {
+        host.file(&format!("ctx/many/f{number}"), &format!("{number}\n"));
+    }
     host.file("ctx/copied", "copied\n");
     let before = {
         let machine = Machine::new(&host);

@@ -90,6 +90,17 @@ pub const BUILD: Operation = Operation {
     after: &["rmi built", "builder prune -af"],
 };
 
+/// Its last layer lies over the one of the build before, the one before that is put on another base.
+pub const REBUILD: Operation = Operation {
+    before: &["build -q -t first many"],
+    line: "build -q -t built -f many/Two many",
+    probe: "run --pull never --rm --network none built cat /made /linked/copied /many/f7",
+    done: "two copied 7",
+    undone: &[""],
+    indifferent: &[],
+    after: &["rmi built", "rmi first", "builder prune -af"],
+};
+
 pub const COMMIT: Operation = Operation {
     before: &["run -d --name box --network none busybox sleep 1000"],
     line: "commit box committed",
@@ -111,12 +122,22 @@ pub const LOAD: Operation = Operation {
 };
 
 /// What each of them is tried on.
-pub const ALL: [&Operation; 8] = [&CREATE, &START, &STOP, &REMOVE, &RUN_AND_REMOVE, &BUILD, &COMMIT, &LOAD];
+pub const ALL: [&Operation; 9] =
+    [&CREATE, &START, &STOP, &REMOVE, &RUN_AND_REMOVE, &BUILD, &REBUILD, &COMMIT, &LOAD];
 
 /// Makes the files that the operations need.
 pub fn prepare(host: &Host) {
     host.file("ctx/Dockerfile", "FROM busybox\nRUN echo made > /made\nCOPY copied /\n");
     host.file("ctx/copied", "copied\n");
+    for (name, made) in [("Dockerfile", "one"), ("Two", "two")] {
+        let text = format!("FROM busybox\nRUN echo {made} > /made\nCOPY --link copied /linked/\nCOPY . /many\n");
+        host.file(&format!("many/{name}"), &text);
+    }
+    host.file("many/Two.dockerignore", "f3\n");
+    host.file("many/copied", "copied\n");
+    for number in 0..80 {
+        host.file(&format!("many/f{number}"), &format!("{number}\n"));
+    }
     host.type_in("build -q -t loaded ctx").ok();
     host.type_in("save -o image.tar loaded").ok();
     // Its archive of busybox stays with busybox.

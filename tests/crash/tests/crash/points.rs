@@ -42,6 +42,11 @@ fn build() {
 }
 
 #[test]
+fn rebuild() {
+    broken_everywhere(&operation::REBUILD);
+}
+
+#[test]
 fn commit() {
     broken_everywhere(&operation::COMMIT);
 }

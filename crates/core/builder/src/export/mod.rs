@@ -67,7 +67,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let mut final_layers = layers.clone();
     if session.request.squash && new.len() > 1 {
         let parent = inherited.len().checked_sub(1).map(|i| &layers[i].chain_id);
-        let squashed = crate::squash::squash(session, parent, new, chain.as_ref())?;
+        let squashed = crate::squash::squash(session, parent, new)?;
         descriptors.push(session.env.store.descriptor(&squashed));
         config.rootfs.diff_ids = layers[..inherited.len()].iter().map(|l| l.diff_id.clone()).collect();
         config.rootfs.diff_ids.push(squashed.diff_id.clone());

@@ -102,6 +102,8 @@ fn prefixes<'c>(env: &Env, chains: impl Iterator<Item = &'c ChainId>) -> Result<
         let layers = env.store.chain(Some(chain));
         let layers =
             layers.map_err(|e| Error::Store { attempt: "find layers of the result", source: e.into() })?;
+        // Layers that depend on nothing below are recorded as such.
+        all.extend(layers.iter().map(|layer| ChainId::on(None, &layer.diff_id)));
         all.extend(layers.into_iter().map(|layer| layer.chain_id));
     }
     Ok(all)

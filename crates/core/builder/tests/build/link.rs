@@ -18,6 +18,8 @@ fn another_base_takes_the_same_layer() {
     let first = f.build(&file(1)).ok().clone();
     let second = f.build(&file(2));
     assert_eq!((second.ok().ran, second.ok().cached), (1, 2), "{:?}", second.reasons());
+    let is_note = |event: &&builder::Event| matches!(event, builder::Event::StepNote { .. });
+    assert_eq!(second.events.iter().filter(is_note).count(), 2, "both are put on another base");
     let root = f.rootfs(second.ok());
     assert_eq!(
         (text(&root, "/n"), text(&root, "/app/a"), text(&root, "/app/c")),

@@ -63,6 +63,10 @@ impl Picture {
                     out.push_str(&format!("#{id} cache miss: {reason}\n"));
                 }
             }
+            BuildEvent::StepNote { id, note } => {
+                self.switch(*id, false, &mut out);
+                out.push_str(&format!("#{id} {note}\n"));
+            }
             BuildEvent::StepLog { id, .. } => {
                 let lines = self.take(event, now);
                 if !lines.is_empty() {
@@ -130,7 +134,7 @@ impl Picture {
                 self.steps.insert(*id, step);
             }
             BuildEvent::StepCached { id } => self.settle(*id, State::Cached, Duration::ZERO),
-            BuildEvent::StepMissed { .. } | BuildEvent::StageSkipped { .. } => {}
+            BuildEvent::StepMissed { .. } | BuildEvent::StepNote { .. } | BuildEvent::StageSkipped { .. } => {}
             BuildEvent::StepLog { id, text, .. } => return self.log(*id, text, now),
             BuildEvent::StepDone { id, millis } => {
                 let rest = self.rest(*id, now);
