@@ -79,3 +79,41 @@ fn redis_answers_its_neighbour() {
         host.dhow(&["run", "--rm", "services", "redis-cli", "-h", &address, "ping"]).run().stdout == "PONG\n"
     });
 }
+
+#[test]
+fn an_application_is_built_in_stages_and_watched() {
+    let host = Host::new(Mode::Embedded);
+    host.services();
+    host.file(
+        "ctx/app.py",
+        "import os, socket, words\n\
+         server = socket.create_server(('0.0.0.0', 8000))\n\
+         while True:\n    \
+             client, _ = server.accept()\n    \
+             client.recv(4096)\n    \
+             client.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n%s %d' % (words.SAID, os.getuid()))\n    \
+             client.close()\n",
+    );
+    host.file("ctx/words.txt", "from a stage\n");
+    host.file(
+        "ctx/Dockerfile",
+        "# Stage 1: what is made once\nFROM services AS build\nWORKDIR /build\nCOPY words.txt .\n\
+         RUN --mount=type=cache,target=/cache echo again >> /cache/log && \\\n    \
+             echo \"SAID = b'$(cat words.txt)'\" > words.py && wc -l < /cache/log > runs\n\n\
+         # Stage 2: what is served\nFROM services\nRUN useradd -m -u 1234 web\nWORKDIR /srv/app\n\
+         COPY --from=build --chown=web:web /build/words.py /build/runs ./\nCOPY --chown=web:web app.py .\nUSER web\nEXPOSE 8000\n\
+         HEALTHCHECK --interval=100ms --timeout=5s --start-period=30s \\\n  \
+         CMD python3 -c \"import socket; socket.create_connection(('127.0.0.1', 8000)).send(b'x')\"\n\
+         CMD [\"python3\", \"app.py\"]\n",
+    );
+    host.dhow(&["build", "-t", "app", "ctx"]).ok();
+    host.type_in("run -d --name app -p 8000:8000 app").ok();
+    let healthy = || host.type_in("inspect -f {{.State.Health.Status}} app").ok() == "healthy";
+    eventually("the application is healthy", healthy);
+    assert!(answers("127.0.0.1:8000", b"GET / HTTP/1.0\r\n\r\n", "200 OK\r\n\r\nfrom a stage 1234"));
+    host.type_in("rm -f app").ok();
+    // Another run of the same step finds what the first left in the cache.
+    host.file("ctx/words.txt", "anew\n");
+    host.dhow(&["build", "-t", "app", "ctx"]).ok();
+    assert_eq!(host.type_in("run --rm --network none app cat runs words.py").ok(), "2\nSAID = b'anew'");
+}

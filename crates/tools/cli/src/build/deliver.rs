@@ -161,16 +161,87 @@ impl Delivery<'_> {
 async fn unpack(tar: ByteStream, dest: &Path) -> Result<(), Error> {
     let reader = ChannelReader::new(tar);
     let dest = dest.to_owned();
-    let work = move || {
-        let root = Root::open(&dest).map_err(|error| Error::file("open", &dest, &error))?;
-        let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let options =
-            archive::Options { owner: Some((user, group)), devices: user == 0, ..archive::Options::plain() };
-        let mut reader = std::io::BufReader::with_capacity(256 << 10, reader);
-        archive::unpack(&mut reader, &root, &options).map_err(|error| Error::new(chain(&error)))?;
-        // The stream's end tells whether the server came to an end too.
-        std::io::copy(&mut reader.by_ref(), &mut std::io::sink())?;
-        Ok(())
-    };
+    let work = move || write(std::io::BufReader::with_capacity(256 << 10, reader), &dest);
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::new(error.to_string()))?
+}
+
+/// Writes what a server sends below `dest`, and nothing elsewhere, whoever the server is.
+fn write(mut reader: impl Read, dest: &Path) -> Result<(), Error> {
+    let root = Root::open(dest).map_err(|error| Error::file("open", dest, &error))?;
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let options =
+        archive::Options { owner: Some((user, group)), devices: user == 0, ..archive::Options::plain() };
+    archive::unpack(&mut reader, &root, &options).map_err(|error| Error::new(chain(&error)))?;
+    // The stream's end tells whether the server came to an end too.
+    std::io::copy(&mut reader, &mut std::io::sink())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: usize = 512;
+
+    /// One entry of an archive, as a hostile server writes it: any name, any kind, any target.
+    fn entry(kind: u8, name: &str, target: &str, content: &[u8]) -> Vec<u8> {
+        let mut header = vec![0; BLOCK];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..108].copy_from_slice(b"0000777\0");
+        header[108..116].copy_from_slice(b"0000000\0");
+        header[116..124].copy_from_slice(b"0000000\0");
+        header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
+        header[136..148].copy_from_slice(b"00000000000\0");
+        header[156] = kind;
+        header[157..157 + target.len()].copy_from_slice(target.as_bytes());
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header.extend_from_slice(content);
+        header.resize(header.len().next_multiple_of(BLOCK), 0);
+        header
+    }
+
+    #[test]
+    fn a_server_writes_nowhere_else() {
+        let home = tempfile::tempdir().unwrap();
+        let (dest, outside) = (home.path().join("out"), home.path().join("outside"));
+        std::fs::create_dir(&dest).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("file"), "untouched").unwrap();
+        let place = outside.to_str().unwrap();
+        let climbing = format!("../../../../../../../../..{place}");
+        let link = |kind, to: &str, then: &str| {
+            [entry(kind, "link", to, b""), entry(b'0', then, "", b"evil")].concat()
+        };
+        for (number, entries) in [
+            entry(b'0', "../outside/file", "", b"evil"),
+            entry(b'0', &format!("{place}/file"), "", b"evil"),
+            link(b'2', place, "link/file"),
+            link(b'2', "../outside", "link/file"),
+            link(b'2', &climbing, "link/file"),
+            link(b'2', &format!("{place}/file"), "link"),
+            link(b'2', "/proc/self/root", &format!("link{place}/file")),
+            link(b'1', &format!("{place}/file"), "link"),
+            link(b'1', "../outside/file", "link"),
+            [
+                entry(b'2', "a", "../outside", b""),
+                entry(b'5', "a", "", b""),
+                entry(b'0', "a/new", "", b"evil"),
+            ]
+            .concat(),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let archive = [entries, vec![0; 2 * BLOCK]].concat();
+            let _ = write(&archive[..], &dest);
+            assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "untouched", "{number}");
+            assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{number}");
+            // What an earlier answer left there is no way out either.
+            let _ = write(&[entry(b'0', "link/file", "", b"evil"), vec![0; 2 * BLOCK]].concat()[..], &dest);
+            assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "untouched", "{number}");
+        }
+    }
 }
