@@ -4,6 +4,7 @@
 //! [`Mode`], no daemon, one daemon, or two engines on the same root. When it is dropped it removes its containers, asks
 //! `dhow system check` whether anything is left, and fails the test if so.
 
+pub mod bucket;
 mod command;
 mod host;
 mod images;

@@ -96,6 +96,9 @@ pub struct BuildExtras {
     /// How many steps run at once at most; 0 leaves it to the builder.
     #[serde(skip_serializing_if = "zero")]
     pub jobs: u32,
+    /// Builds of the same group share the limit on steps that run at once; empty for a build of its own.
+    #[serde(skip_serializing_if = "zero")]
+    pub group: String,
     /// `--ssh`: id to the socket of an agent on the machine that client and server share.
     #[serde(skip_serializing_if = "zero")]
     pub ssh: BTreeMap<String, String>,
@@ -132,6 +135,9 @@ pub struct ExportOptions {
     pub provenance: String,
     #[serde(skip_serializing_if = "zero")]
     pub sbom: bool,
+    /// The image whose program lists the packages; empty for the builder's own way.
+    #[serde(skip_serializing_if = "zero")]
+    pub sbom_generator: String,
     /// The image tells which records of the cache its layers belong to.
     #[serde(skip_serializing_if = "zero")]
     pub inline_cache: bool,
@@ -346,6 +352,17 @@ document! {
         pub mounts: Vec<String>,
         /// What the step had and this has not, in words.
         pub missing: Vec<String>,
+    }
+}
+
+document! {
+    /// What a remote context says about its build: the answer of `POST /build/definition`.
+    pub struct BuildDefinition {
+        /// What to call the Dockerfile.
+        pub name: String,
+        pub text: String,
+        /// The ignore file that counts for it.
+        pub ignore: Option<String>,
     }
 }
 

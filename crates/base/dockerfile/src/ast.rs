@@ -18,6 +18,18 @@ pub struct Dockerfile {
     pub warnings: Vec<crate::Warning>,
 }
 
+impl Dockerfile {
+    /// The names that `ARG` instructions declare, wherever they stand.
+    pub fn declared(&self) -> impl Iterator<Item = &str> {
+        let stages = self.stages.iter().flat_map(|stage| &stage.instructions);
+        let args = |instruction| match instruction {
+            &Instruction { kind: Kind::Arg(ref args), .. } => Some(args),
+            _ => None,
+        };
+        self.global_args.iter().chain(stages).filter_map(args).flatten().map(|arg| arg.name.as_str())
+    }
+}
+
 /// A comment line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comment {

@@ -105,15 +105,7 @@ impl Globals {
 
     /// Given arguments that no `ARG` of the file consumes, which is worth a warning.
     pub fn unconsumed<'a>(&'a self, file: &'a Dockerfile) -> Vec<&'a str> {
-        let stages = file.stages.iter().flat_map(|s| &s.instructions);
-        let declared: Vec<&str> = file
-            .global_args
-            .iter()
-            .chain(stages)
-            .filter_map(|i| if let Kind::Arg(args) = &i.kind { Some(args) } else { None })
-            .flatten()
-            .map(|a| a.name.as_str())
-            .collect();
+        let declared: Vec<&str> = file.declared().collect();
         let free = |name: &&str| {
             !declared.contains(name)
                 && !PROXY_ARGS.contains(name)

@@ -25,18 +25,21 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     (best > 0 && best <= 2).then_some(name)
 }
 
-/// Levenshtein distance in bytes.
+/// How many slips make one word of another, in bytes: one put in, left out, changed, or swapped with its neighbour.
 fn distance(a: &str, b: &str) -> usize {
-    let b = b.as_bytes();
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+    for (i, x) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let up = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != *y)).min(up + 1).min(row[j] + 1);
-            diagonal = up;
+            let mut least = (row[j] + usize::from(x != y)).min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -52,6 +55,9 @@ mod tests {
         assert_eq!(suggest("FRM", &["FROM", "RUN"]), Some("FROM"));
         assert_eq!(suggest("entripoint", &["ENTRYPOINT", "ENV"]), Some("ENTRYPOINT"));
         assert_eq!(suggest("node_modules", &["COPY"]), None);
+        assert_eq!(suggest("chwon", &["chmod", "chown"]), Some("chown"));
+        assert_eq!(nearest("bulider", ["builder", "base"].into_iter()), Some("builder"));
         assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!((distance("", "ab"), distance("ab", ""), distance("ab", "ba")), (2, 2, 1));
     }
 }

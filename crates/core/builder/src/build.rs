@@ -10,7 +10,7 @@ use crate::request::{
     Built, BuiltImage, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
 };
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
-use crate::{export, solve, step, transfer, verify};
+use crate::{export, scan, solve, step, transfer, verify};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
@@ -108,7 +108,8 @@ pub(crate) fn lower_platforms(
     let mut lowered = Vec::with_capacity(platforms.len());
     for platform in platforms {
         let platform = platform.normalized();
-        let (mut graph, images) = lower_all(env, request, &platform, parsed, file, progress)?;
+        let (mut graph, mut images) = lower_all(env, request, &platform, parsed, file, progress)?;
+        scan::add(env, request, (&mut graph, &mut images), progress)?;
         if platforms.len() > 1 {
             graph.images.iter_mut().for_each(|used| prefix(&mut used.name, &used.platform.to_string()));
             graph.ops.iter_mut().for_each(|op| prefix(&mut op.name, &op.platform.to_string()));
@@ -316,29 +317,57 @@ fn parse_error(file: &SourceFile, error: dockerfile::Error) -> Error {
     Error::Dockerfile { message: error.message, place: Box::new(file.place(error.span)), help: error.help }
 }
 
-/// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore`.
+/// What a context says about its build.
+pub struct Definition {
+    /// What to call the Dockerfile.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// The ignore file that counts for it, if there is one.
+    pub ignore: Option<String>,
+}
+
+/// Reads the Dockerfile of a context and its ignore file, and builds nothing.
+pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Definition, Error> {
+    let progress = Progress::new(&|_| {});
+    let lease = env
+        .store
+        .lease("read a context")
+        .map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
+    let opener = Opener { env, request, lease: &lease, progress: &progress };
+    let root = opener.main(context)?;
+    let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
+    let ignore = ignore_of(&root, &request.dockerfile)?.map(|(_, text)| text);
+    Ok(Definition { name: file.name, text: file.text, ignore })
+}
+
 fn read_ignore(root: &Root, source: &DockerfileSource, progress: &Progress<'_>) -> Result<Ignore, Error> {
     let step = progress.step("[internal] load .dockerignore", "", "");
-    let own = match source {
-        DockerfileSource::InContext(path) => {
-            Some(format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile")))
-        }
-        DockerfileSource::Text { ignore: Some(text), .. } => {
-            let ignore = parse_ignore(".dockerignore", text)?;
-            step.done();
-            return Ok(ignore);
-        }
-        DockerfileSource::Text { name, .. } => Some(format!("{}.dockerignore", base_name(name))),
+    let ignore = match ignore_of(root, source)? {
+        Some((name, text)) => parse_ignore(&name, &text)?,
+        None => Ignore::default(),
     };
-    let mut ignore = Ignore::default();
-    for name in own.iter().map(String::as_str).chain([".dockerignore"]) {
-        if let Some(text) = ignore_text(root, name)? {
-            ignore = parse_ignore(name, &text)?;
-            break;
-        }
-    }
     step.done();
     Ok(ignore)
+}
+
+/// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore`: its name and text.
+fn ignore_of(root: &Root, source: &DockerfileSource) -> Result<Option<(String, String)>, Error> {
+    let own = match source {
+        DockerfileSource::Text { ignore: Some(text), .. } => {
+            return Ok(Some((".dockerignore".to_string(), text.clone())));
+        }
+        DockerfileSource::InContext(path) => {
+            format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile"))
+        }
+        DockerfileSource::Text { name, .. } => format!("{}.dockerignore", base_name(name)),
+    };
+    for name in [own, ".dockerignore".to_string()] {
+        if let Some(text) = ignore_text(root, &name)? {
+            return Ok(Some((name, text)));
+        }
+    }
+    Ok(None)
 }
 
 /// Lowers, fetching configurations of base images as they turn out to be needed.
@@ -380,7 +409,9 @@ fn lower_all(
             allow_host_network: request.allow_host_network || request.network == NetMode::Host,
         });
         match lowered.map_err(|e| lower_error(file, e))? {
-            Lowered::Needs(needs) => images.extend(fetch_images(env, request, file, needs, progress)?),
+            Lowered::Needs(needs) => {
+                images.extend(fetch_images(env, request, (parsed, file), needs, progress)?)
+            }
             Lowered::Graph(graph) => {
                 let of = |u: &crate::graph::ImageUse| ImageKey {
                     reference: u.reference.clone(),
@@ -397,7 +428,7 @@ fn lower_all(
 fn fetch_images(
     env: &Env,
     request: &Request,
-    file: &SourceFile,
+    (parsed, file): (&Dockerfile, &SourceFile),
     needs: BTreeMap<ImageKey, Span>,
     progress: &Progress<'_>,
 ) -> Result<Vec<(ImageKey, Image)>, Error> {
@@ -407,12 +438,16 @@ fn fetch_images(
             platform: key.platform.clone(),
             pull: request.pull,
         };
-        let parsed = oci::Reference::parse(&key.reference);
-        let reference = parsed.map_or_else(|_| key.reference.clone(), |r| r.to_string());
+        let reference = oci::Reference::parse(&key.reference);
+        let reference = reference.map_or_else(|_| key.reference.clone(), |r| r.to_string());
         let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
         let found = (env.images)(&wanted).map_err(|source| {
             let place = Box::new(file.place(span));
-            Error::Image { reference, place, source }
+            let stages = parsed.stages.iter().filter_map(|stage| stage.from.name.as_ref());
+            let names = stages.map(|name| name.text.as_str());
+            let names = names.chain(request.named_contexts.keys().map(String::as_str));
+            let near = dockerfile::nearest(&key.reference, names).map(str::to_owned);
+            Error::Image { reference, place, near, source }
         });
         match &found {
             Ok(_) => step.done(),
@@ -453,14 +488,11 @@ fn solve_all(sessions: &[Session<'_>]) -> Result<Vec<Vec<Output>>, Error> {
         needs.extend(session.graph.ops.iter().map(of));
         nodes.extend((start..needs.len()).map(|node| (session, node - start)));
     }
-    let workers = match first.env.workers {
-        // Many steps wait more than they work: for the network, for a lock, for a disk.
-        0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).max(16),
-        n => n,
-    };
+    let workers = solve::workers(first.env.workers);
     let abort = || first.shared.aborted.store(true, Ordering::SeqCst);
     let work = |node: usize, inputs: Vec<Output>| {
         let (session, index): (&Session<'_>, usize) = nodes[node];
+        let _place = session.env.gate.as_ref().map(|gate| gate.enter());
         match index.checked_sub(session.graph.images.len()) {
             None => step::image(session, index),
             Some(op) => step::op(session, &session.graph.ops[op], inputs),

@@ -1,5 +1,6 @@
 //! Why a build failed, with the Dockerfile lines that say so.
 
+use crate::verify::{Difference, listed};
 use dockerfile::Span;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -85,6 +86,8 @@ pub enum Error {
         reference: String,
         /// The `FROM` or `--from`.
         place: Box<Place>,
+        /// The stage or context that may have been meant.
+        near: Option<String>,
         /// Why.
         source: BoxError,
     },
@@ -131,6 +134,20 @@ pub enum Error {
     /// The database refused.
     #[error("build cache")]
     State(#[from] state::Error),
+    /// The program that lists packages did not.
+    #[error("generate sbom using {generator}")]
+    Sbom {
+        /// Its image.
+        generator: String,
+        /// What is wrong.
+        source: BoxError,
+    },
+    /// The second build gave another image.
+    #[error("the build is not reproducible: {}", listed(differences))]
+    NotReproducible {
+        /// What differs.
+        differences: Vec<Difference>,
+    },
     /// The caller cancelled.
     #[error("build canceled")]
     Cancelled,
@@ -168,7 +185,9 @@ impl Error {
                 let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
                 Some(format!("{near}stages are: {}", known.join(", ")))
             }
+            Error::Image { near: Some(near), .. } => Some(format!("did you mean the stage {near}?")),
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
+            Error::NotReproducible { differences } => crate::verify::hint(differences),
             _ => None,
         }
     }

@@ -35,6 +35,8 @@ pub struct Graph {
     pub config: ImageConfig,
     /// How the target stage was made.
     pub history: Vec<HistoryItem>,
+    /// The operation that lists what the result holds, where a generator was named.
+    pub scan: Option<OpId>,
     /// The stages that the target needs, by their number in the file.
     pub stages: std::collections::BTreeSet<usize>,
 }
@@ -245,6 +247,12 @@ pub enum MountKind {
         id: String,
         /// Fail without it.
         required: bool,
+        /// Mode, owner and group.
+        mode: u32,
+        /// See `mode`.
+        uid: u32,
+        /// See `mode`.
+        gid: u32,
     },
 }
 

@@ -20,6 +20,7 @@ pub mod lower;
 mod mode;
 mod progress;
 mod request;
+mod scan;
 mod session;
 pub mod solve;
 mod source;
@@ -31,7 +32,7 @@ mod usage;
 mod users;
 mod verify;
 
-pub use build::build;
+pub use build::{Definition, build, definition};
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
 pub use exec::{Kept, kept};
@@ -40,6 +41,7 @@ pub use request::{
     Agents, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched,
     Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request, Secrets,
 };
+pub use solve::{Gate, workers};
 pub use source::git_url::is_git;
 pub use source::shown as without_password;
 pub use transfer::{

@@ -5,20 +5,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The caller's sink. A slow caller slows the steps down, which bounds memory.
+/// The caller's sink, for many threads.
 pub(crate) struct Progress<'a> {
-    sink: Mutex<&'a mut (dyn FnMut(Event) + Send)>,
+    sink: &'a (dyn Fn(Event) + Sync),
     next: AtomicU64,
 }
 
+/// A sink that takes one event at a time. A slow caller slows the steps down, which bounds memory.
+pub(crate) fn in_turn(sink: &mut (dyn FnMut(Event) + Send)) -> impl Fn(Event) + Sync {
+    let sink = Mutex::new(sink);
+    move |event| {
+        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        (*sink)(event);
+    }
+}
+
 impl<'a> Progress<'a> {
-    pub fn new(sink: &'a mut (dyn FnMut(Event) + Send)) -> Self {
-        Self { sink: Mutex::new(sink), next: AtomicU64::new(1) }
+    pub fn new(sink: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Self { sink, next: AtomicU64::new(1) }
     }
 
     pub fn send(&self, event: Event) {
-        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
-        (*sink)(event);
+        (self.sink)(event);
     }
 
     /// Begins a step.

@@ -2,6 +2,7 @@
 
 use crate::error::BoxError;
 use crate::export::options::Options as Export;
+use crate::solve::Gate;
 use crate::transfer::{CacheOrigin, CacheTarget};
 use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::{Digest, Platform, Reference};
@@ -44,6 +45,8 @@ pub struct Env {
     pub cgroup_prefix: String,
     /// How many steps run at once at most; 0 takes twice the number of processors, and 16 at least.
     pub workers: usize,
+    /// The limit on steps that run at once which several builds share.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// Gives a network of the wanted kind.

@@ -55,7 +55,19 @@ pub(crate) struct Output {
     pub created: String,
 }
 
-/// What the steps share.
+/// What the steps for all platforms share: what one has done, no other does again.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub once: Once<Digest, Output>,
+    /// Snapshots of directories for bind mounts.
+    pub snapshots: Once<String, PathBuf>,
+    /// What is known of the files of contexts.
+    pub indices: Indices,
+    /// A step has failed: stop.
+    pub aborted: AtomicBool,
+}
+
+/// What the steps for one platform share.
 pub(crate) struct Session<'a> {
     pub env: &'a Env,
     pub request: &'a Request,
@@ -66,17 +78,14 @@ pub(crate) struct Session<'a> {
     pub named: &'a BTreeMap<String, ContextTree>,
     pub progress: &'a Progress<'a>,
     pub file: &'a SourceFile,
-    pub once: Once<Digest, Output>,
-    /// Snapshots of directories for bind mounts.
-    pub snapshots: Once<String, PathBuf>,
-    /// What is known of the files of contexts.
-    pub indices: Indices,
+    /// What all platforms of the build share.
+    pub shared: &'a Shared,
+    /// It is built to be compared with another: the cache does not learn of it.
+    pub isolated: bool,
     /// Records from elsewhere.
     pub imports: &'a Imports,
     /// Keys of the records that were hit or made.
     pub used: Mutex<BTreeSet<Digest>>,
-    /// Another step has failed: stop.
-    pub aborted: AtomicBool,
     pub ran: AtomicU64,
     pub cached: AtomicU64,
 }
@@ -89,7 +98,7 @@ impl<'a> Session<'a> {
 
     /// Whether work should stop.
     pub fn stopped(&self) -> bool {
-        self.request.cancel.is_cancelled() || self.aborted.load(Ordering::SeqCst)
+        self.request.cancel.is_cancelled() || self.shared.aborted.load(Ordering::SeqCst)
     }
 
     /// The node number of a file system; none for scratch.
@@ -126,13 +135,13 @@ impl<'a> Session<'a> {
     /// What is known of the files of a context; of those of a stage its layers say enough.
     pub fn index(&self, tree: &Tree<'_>) -> Result<Option<Arc<Index>>, files::Error> {
         let directory = self.env.store.root().join(FILE_INDEX);
-        tree.is_context.then(|| self.indices.of(&directory, tree.root)).transpose()
+        tree.is_context.then(|| self.shared.indices.of(&directory, tree.root)).transpose()
     }
 
     /// Writes down what was learned of the contexts. It only saves time, so whatever goes wrong is not the build's failure.
     pub fn keep_indices(&self) {
         for context in [self.context].into_iter().chain(self.named.values()) {
-            let _ = self.indices.save(
+            let _ = self.shared.indices.save(
                 &context.root,
                 &self.env.store.root().join("ingest"),
                 &self.lease.scratch(),

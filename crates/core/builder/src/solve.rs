@@ -7,6 +7,48 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+/// How many steps run at once: as many as are asked for, or, with 0, what suits this machine.
+pub fn workers(wanted: usize) -> usize {
+    match wanted {
+        // Many steps wait more than they work: for the network, for a lock, for a disk.
+        0 => (2 * std::thread::available_parallelism().map_or(2, usize::from)).max(16),
+        n => n,
+    }
+}
+
+/// A limit that several graphs at once share.
+pub struct Gate {
+    free: Mutex<usize>,
+    changed: Condvar,
+}
+
+/// A place within the limit, until it is dropped.
+pub struct Place<'g>(&'g Gate);
+
+impl Gate {
+    /// A gate for so many at once.
+    pub fn new(limit: usize) -> Self {
+        Self { free: Mutex::new(limit.max(1)), changed: Condvar::new() }
+    }
+
+    /// Waits for a place. Whoever has one must not wait for somebody who has none yet.
+    pub fn enter(&self) -> Place<'_> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = self.changed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        Place(self)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.changed.notify_one();
+    }
+}
+
 /// Runs `work` for every index of `needs` once all the indices that it lists are done, at most `workers` at once.
 /// After the first error nothing new begins; `abort` is called so that what runs can stop. The first error is returned.
 pub fn solve<T, E>(
@@ -173,6 +215,27 @@ mod tests {
         };
         solve(&needs, 2, &|| {}, &work).unwrap();
         assert!(most.load(Ordering::SeqCst) <= 2);
+    }
+
+    #[test]
+    fn graphs_at_once_share_a_limit() {
+        let (gate, now, most) = (Gate::new(2), AtomicUsize::new(0), AtomicUsize::new(0));
+        let needs = vec![vec![]; 50];
+        let work = |_, _: Vec<()>| {
+            let _place = gate.enter();
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, ()>(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| solve(&needs, 4, &|| {}, &work).unwrap());
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= 2);
+        assert_eq!(workers(3), 3);
+        assert!(workers(0) >= 16);
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error
             return Err(Error::Image {
                 reference: used.reference.clone(),
                 place: Box::new(session.file.place(used.span)),
+                near: None,
                 source,
             });
         }
@@ -141,7 +142,7 @@ fn attempt_on(
         }
         return Ok(hit(session, step, output));
     }
-    let (output, made_here) = session.once.get(record.key(), || {
+    let (output, made_here) = session.shared.once.get(record.key(), || {
         let turn = Turn::take(session, op, &record.key(), step)?;
         if turn.waited
             && let Some(output) = lookup(session, op, &record)?
@@ -183,7 +184,7 @@ fn afresh(
     // Identical copies of a build, known by all but their content, which is the same while it lasts.
     let shape = Record::new(op, parent, settings(session, op, None));
     let once = Digest::sha256(format!("{} {:?} {}", shape.text(), copy.from, scope).as_bytes());
-    let (output, made_here) = session.once.get(once, || {
+    let (output, made_here) = session.shared.once.get(once, || {
         step.missed(explain(session, op, &scope, &shape, None)?);
         let made = exec::run_copy(session, op, copy, parent, &mut prepared)?;
         // Most of it was digested as it was copied.
@@ -274,6 +275,9 @@ fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Outp
 
 fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output) -> Result<(), Error> {
     session.note(&record.key());
+    if session.isolated {
+        return Ok(());
+    }
     let entry = cache::Entry {
         key: record.key(),
         chain: output.chain.clone(),

@@ -29,9 +29,10 @@ mod watch;
 
 pub use error::{Error, Kind, Result};
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use error::Context as _;
 use monitor::client::Spare;
@@ -91,6 +92,8 @@ struct Inner {
     mark: String,
     /// The monitor to be of the container with this id.
     spare: Mutex<Option<(String, Spare)>>,
+    /// The limits that builds of one group share, while there are such.
+    groups: Mutex<HashMap<String, Weak<builder::Gate>>>,
 }
 
 impl Engine {
@@ -124,7 +127,8 @@ impl Engine {
         let db = state::Db::open_beside(config.root.join("state.db"), used).during("open the database")?;
         let store = store::Store::open_limited(&config.root, &db, config.unpack).during("open the store")?;
         let mark = ids::mark(&config.root);
-        let engine = Engine { inner: Arc::new(Inner { config, db, store, mark, spare: Mutex::default() }) };
+        let (spare, groups) = (Mutex::default(), Mutex::default());
+        let engine = Engine { inner: Arc::new(Inner { config, db, store, mark, spare, groups }) };
         networks::ensure_predefined(&engine)?;
         Ok(engine)
     }
@@ -153,6 +157,21 @@ impl Engine {
         if let Ok(spare) = Spare::spawn(&self.config().exe, id) {
             *self.inner.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.to_owned(), spare));
         }
+    }
+
+    /// The limit that the builds of a group share; there is none for a build of its own.
+    pub(crate) fn gate(&self, group: &str, jobs: usize) -> Option<Arc<builder::Gate>> {
+        if group.is_empty() {
+            return None;
+        }
+        let mut groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.retain(|_, gate| gate.strong_count() > 0);
+        let known = groups.get(group).and_then(Weak::upgrade);
+        Some(known.unwrap_or_else(|| {
+            let gate = Arc::new(builder::Gate::new(builder::workers(jobs)));
+            groups.insert(group.to_owned(), Arc::downgrade(&gate));
+            gate
+        }))
     }
 
     /// The monitor to be of this container, if it has one.

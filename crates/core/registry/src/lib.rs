@@ -1,6 +1,7 @@
 //! Client of image registries (OCI distribution-spec 1.1, Docker's token authentication).
 //!
-//! Resolves references, fetches and sends manifests and blobs, lists tags, checks credentials; fetches files of web servers. A registry is
+//! Resolves references, fetches and sends manifests and blobs, lists tags, checks credentials; fetches files of web servers, and
+//! fetches and sends objects of S3-compatible stores. A registry is
 //! hostile until its bytes match a digest: documents are bounded, blobs are verified, credentials go to the
 //! registry itself and to the token server that it names, over HTTPS, and nowhere else.
 //!
@@ -16,6 +17,7 @@
 //! Names are resolved without libc, so `/etc/nsswitch.conf` has no say.
 
 mod blob;
+mod bucket;
 pub mod challenge;
 mod client;
 mod credentials;
@@ -29,6 +31,7 @@ mod transport;
 mod upload;
 
 pub use blob::Blob;
+pub use bucket::{Bucket, BucketAddress, Head, InvalidBucket, Object};
 pub use client::{Client, Config};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use download::Download;

@@ -115,12 +115,6 @@ async fn import(call: Call) -> Result {
         changes: query.all("changes"),
         platform: query.text("platform").to_owned(),
     };
-    if options.from_src != "-" {
-        return Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "importing from a URL is not supported, send the archive in the request",
-        ));
-    }
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let engine = call.engine.clone();
     let body = call.take_body();

@@ -108,6 +108,7 @@ pub static TABLE: &[Route] = table! {
     GET    - "/build/history/logs"           history::logs;
     DELETE ! "/build/history"                history::remove;
     POST   ! "/build/shell"                  history::shell;
+    POST   ! "/build/definition"             build::definition;
     POST   - "/build/cancel"                 build::cancel;
     POST   - "/session"                      buildkit::session;
     POST   - "/grpc"                         buildkit::grpc;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use api::JsonMessage;
 use api::auth::{self, AuthConfig};
 use api::build::{
-    BuildExtras, BuildLogLine, BuildOptions, BuildRecord, BuildShell, CachePruneOptions, CachePruneReport,
-    EXTRAS_HEADER,
+    BuildDefinition, BuildExtras, BuildLogLine, BuildOptions, BuildRecord, BuildShell, CachePruneOptions,
+    CachePruneReport, EXTRAS_HEADER,
 };
 use api::common::REGISTRY_CONFIG_HEADER;
 use http::Method;
@@ -75,6 +75,15 @@ fn json<T: Serialize + Default + PartialEq>(query: Query, name: &str, value: &T)
         return Ok(query);
     }
     Ok(query.put(name, &serde_json::to_string(value).map_err(Error::Encode)?))
+}
+
+/// The Dockerfile and the ignore file of `options.remote`.
+pub async fn definition(client: &Client, options: &BuildOptions) -> Result<BuildDefinition> {
+    let mut call = post("/build/definition").query(query(options)?);
+    if options.extras != BuildExtras::default() {
+        call = call.header(EXTRAS_HEADER, options.extras.encode());
+    }
+    call.fetch(client).await
 }
 
 /// Removes what the build cache holds.

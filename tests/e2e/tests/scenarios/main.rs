@@ -23,6 +23,7 @@ macro_rules! in_every_mode {
 }
 
 mod attacks;
+mod bake;
 mod build;
 mod build_attacks;
 mod buildkit;

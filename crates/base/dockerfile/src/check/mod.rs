@@ -106,7 +106,11 @@ pub fn violation(warnings: &[Warning]) -> Option<String> {
 fn unused(file: &Dockerfile, globals: &Globals, found: &mut Vec<Warning>) {
     for name in globals.unconsumed(file) {
         let message = format!("One or more build-args [{name}] were not consumed");
-        let help = Some(format!("declare it with `ARG {name}`"));
+        let near = crate::nearest(name, file.declared());
+        let help = Some(match near {
+            Some(near) => format!("did you mean {near}? Else declare it with `ARG {name}`"),
+            None => format!("declare it with `ARG {name}`"),
+        });
         found.push(warning("UnusedBuildArg", message, file.stages[0].from.image.span, help));
     }
 }

@@ -1,5 +1,6 @@
 //! Doing operations: reading what they read (for the key), then making their layer.
 
+mod agent;
 mod copy;
 mod direct;
 mod kept;

@@ -3,6 +3,7 @@
 //! Sources that an image or a context chooses are opened below their root and bound by descriptor, so no link and no race
 //! leads out (CVE-2024-23651). What is mounted writable from a context or a stage is thrown away afterwards.
 
+use super::agent::{Owner, Relay};
 use super::copy::LISTED;
 use super::spec::{bind, kernel};
 use crate::error::{BoxError, Error};
@@ -36,6 +37,8 @@ pub(crate) struct Held {
     fds: Vec<OwnedFd>,
     locks: Vec<File>,
     scratch: Vec<Scratch>,
+    /// Before the directory that their sockets lie in.
+    relays: Vec<Relay>,
     secrets: Option<Scratch>,
 }
 
@@ -90,7 +93,7 @@ pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs)
             MountKind::Cache { .. } => held.cache(session, op, mount, inputs)?,
             MountKind::Tmpfs { size } => held.tmpfs(mount, *size),
             MountKind::Secret { .. } => held.secret(session, op, mount)?,
-            MountKind::Ssh { id, required } => held.ssh(session, op, mount, id, *required)?,
+            MountKind::Ssh { .. } => held.ssh(session, op, mount)?,
         }
     }
     if let Some(script) = &run.script {
@@ -234,21 +237,15 @@ impl Held {
         Ok(())
     }
 
-    fn ssh(
-        &mut self,
-        session: &Session<'_>,
-        op: &Op,
-        mount: &Mount,
-        id: &str,
-        required: bool,
-    ) -> Result<(), Error> {
+    fn ssh(&mut self, session: &Session<'_>, op: &Op, mount: &Mount) -> Result<(), Error> {
+        let MountKind::Ssh { id, required, mode, uid, gid } = &mount.kind else { return Ok(()) };
         let named = session.request.ssh.get(id).cloned();
         let asked = || match &session.env.agents {
             Some(agents) => agents(id).map_err(|e| refused(session, op, mount, format!("ssh agent {id}"), e)),
             None => Ok(None),
         };
         let Some(socket) = named.map_or_else(asked, |socket| Ok(Some(socket)))? else {
-            if !required {
+            if !*required {
                 return Ok(());
             }
             let mut error = session.step_error(op, format!("no SSH key {id:?} forwarded from the client"));
@@ -259,8 +256,24 @@ impl Held {
         if !self.env.iter().any(|e| e.starts_with("SSH_AUTH_SOCK=")) {
             self.env.push(format!("SSH_AUTH_SOCK={}", mount.target));
         }
-        self.mounts.push(bind(&socket, &mount.target, false));
+        let path = self.private(session)?.join(format!("{}", self.mounts.len()));
+        let owner = Owner { mode: *mode, uid: *uid, gid: *gid };
+        self.relays.push(Relay::start(&path, &socket, owner).map_err(io_error("listen at", &path))?);
+        self.mounts.push(bind(&path, &mount.target, false));
         Ok(())
+    }
+
+    /// A directory in memory that nobody else can enter.
+    fn private(&mut self, session: &Session<'_>) -> Result<PathBuf, Error> {
+        if let Some(dir) = &self.secrets {
+            return Ok(dir.path.clone());
+        }
+        let run = &session.env.run;
+        std::fs::create_dir_all(run).map_err(io_error("make", run))?;
+        let path = run.join(format!("{}-{:016x}", session.lease.id(), fastrand::u64(..)));
+        make_private(&path)?;
+        self.secrets = Some(Scratch { path: path.clone() });
+        Ok(path)
     }
 
     fn secret(&mut self, session: &Session<'_>, op: &Op, mount: &Mount) -> Result<(), Error> {
@@ -286,13 +299,7 @@ impl Held {
         if mount.target.is_empty() {
             return Ok(());
         }
-        if self.secrets.is_none() {
-            let run = &session.env.run;
-            std::fs::create_dir_all(run).map_err(io_error("make", run))?;
-            let path = run.join(format!("{}-{:016x}", session.lease.id(), fastrand::u64(..)));
-            make_private(&path)?;
-            self.secrets = Some(Scratch { path });
-        }
+        self.private(session)?;
         let Some(dir) = &self.secrets else { return Ok(()) };
         let path = dir.file(&format!("{}", self.mounts.len()), &secret, *mode)?;
         chown(&path, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &path))?;

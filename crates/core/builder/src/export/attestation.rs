@@ -4,7 +4,8 @@
 use super::options::Provenance;
 use super::{Facts, Made, provenance, sbom, write};
 use crate::error::Error;
-use crate::session::Session;
+use crate::scan;
+use crate::session::{Output, Session};
 use crate::step::now;
 use oci::image::{Descriptor, Manifest};
 use oci::{ChainId, Digest, Platform, media_types};
@@ -19,13 +20,17 @@ const SPDX: &str = "https://spdx.dev/Document";
 pub(crate) fn attest(
     session: &Session<'_>,
     facts: &Facts<'_>,
-    chain: Option<&ChainId>,
+    (outputs, chain): (&[Output], Option<&ChainId>),
     made: &mut Made,
 ) -> Result<(), Error> {
     let options = &session.request.export;
     let ended = now(session);
     let mut statements = Vec::new();
-    if options.sbom {
+    if let Some(op) = session.graph.scan {
+        for (kind, predicate) in scan::predicates(session, outputs, op)? {
+            statements.push(statement(&kind, &made.manifest.digest, predicate));
+        }
+    } else if options.sbom {
         let root = session.view(chain)?;
         let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended);
         statements.push(statement(SPDX, &made.manifest.digest, document));

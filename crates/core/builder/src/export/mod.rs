@@ -101,7 +101,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     };
     made.manifest.annotations = options.annotations(Level::ManifestDescriptor, &platform);
     made.manifest.platform = Some(platform);
-    attestation::attest(session, facts, chain.as_ref(), &mut made)?;
+    attestation::attest(session, facts, (outputs, chain.as_ref()), &mut made)?;
     Ok(made)
 }
 

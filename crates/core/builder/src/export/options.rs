@@ -21,6 +21,8 @@ pub struct Options {
     pub provenance: Option<Provenance>,
     /// An attestation of what is in them.
     pub sbom: bool,
+    /// The image whose program lists the packages; ours does without.
+    pub generator: Option<String>,
     /// The configuration tells which records its layers belong to.
     pub inline_cache: bool,
 }

@@ -150,6 +150,7 @@ mod tests {
             result: Fs::Scratch,
             config: ImageConfig::new(&Platform::host()),
             history: Vec::new(),
+            scan: None,
             stages: Default::default(),
         };
         let facts = Facts {

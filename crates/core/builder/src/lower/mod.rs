@@ -270,7 +270,15 @@ impl<'a> Lowering<'a> {
         let stages = (0..self.done.len()).filter(|index| self.done[*index].is_some()).collect();
         let mut config = state.config;
         config.config.labels.extend(self.inputs.labels.clone());
-        Graph { images: self.images, ops: self.ops, result: state.fs, config, history: state.history, stages }
+        Graph {
+            images: self.images,
+            ops: self.ops,
+            result: state.fs,
+            config,
+            history: state.history,
+            scan: None,
+            stages,
+        }
     }
 }
 

@@ -136,30 +136,23 @@ fn lower_mount(
         }
         ast::MountKind::Secret => secret(&mut mount, &m, id.or(source), target, at),
         ast::MountKind::Ssh => {
-            if let Some(option) = foreign_owner(&m) {
-                let message = format!("{option} is not available for ssh mounts");
-                return Err(
-                    Error::at(message, m.span).help("the socket keeps the owner and mode of the agent's")
-                );
-            }
             mount.from = Origin::Fs(Fs::Scratch);
             mount.source = String::new();
             mount.target = target.map(|t| at(&t)).unwrap_or_else(|| "/run/buildkit/ssh_agent.0".into());
             let id = id.filter(|i| !i.is_empty()).unwrap_or_else(|| "default".into());
-            mount.kind = MountKind::Ssh { id, required: m.required };
+            mount.kind = MountKind::Ssh {
+                id,
+                required: m.required,
+                mode: m.mode.unwrap_or(0o600),
+                uid: m.uid.unwrap_or(0),
+                gid: m.gid.unwrap_or(0),
+            };
         }
     }
     if mount.target == "/" {
         return Err(Error::at(format!("invalid mount target {:?}", mount.target), m.span));
     }
     Ok(mount)
-}
-
-/// An option of an ssh mount that asks for another owner or mode than the socket has.
-fn foreign_owner(m: &ast::Mount) -> Option<&'static str> {
-    let uid = m.uid.filter(|id| *id != 0).map(|_| "uid");
-    let gid = m.gid.filter(|id| *id != 0).map(|_| "gid");
-    uid.or(gid).or(m.mode.filter(|mode| *mode != 0o600).map(|_| "mode"))
 }
 
 /// A cache's name within the namespace that the build gives, which keeps projects apart.

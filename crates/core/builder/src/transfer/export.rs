@@ -2,6 +2,7 @@
 
 use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, MOUNT_TYPE};
 use crate::error::{BoxError, Error};
+use crate::event::Stream;
 use crate::graph::{Graph, MountKind, OpKind};
 use crate::progress::Progress;
 use crate::request::{Env, Image};
@@ -38,6 +39,11 @@ pub(crate) fn send(used: &Used<'_>, target: &CacheTarget, progress: &Progress<'_
         }
         Err(source) => {
             let error = Error::Cache { name: target.name.clone(), source };
+            if target.ignore_error {
+                step.log(Stream::Stderr, format!("not exported: {}\n", error.chain()));
+                step.done();
+                return Ok(());
+            }
             step.failed(error.chain());
             Err(error)
         }

@@ -91,6 +91,8 @@ pub struct CacheTarget {
     pub max: bool,
     /// Directories of cache mounts too.
     pub mounts: bool,
+    /// The build is fine also where the cache could not be sent.
+    pub ignore_error: bool,
     /// Takes a manifest and what it names, all of which are blobs of the store now.
     pub send: Taker,
 }

@@ -122,6 +122,7 @@ impl Fixture {
             cache_to: Vec::new(),
             cgroup_prefix: String::new(),
             workers: 4,
+            gate: None,
         }
     }
 

@@ -8,3 +8,4 @@ mod link;
 mod remote;
 mod run;
 mod share;
+mod verify;

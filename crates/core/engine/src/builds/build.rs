@@ -146,7 +146,7 @@ fn look_after_cache(engine: &Engine, built_twice: bool) {
 }
 
 /// Stops the build's threads when nobody waits for them any more.
-struct CancelOnDrop(CancelToken);
+pub(super) struct CancelOnDrop(pub(super) CancelToken);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -175,6 +175,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
             leftovers::cgroup_prefix(engine)
         ),
         workers: options.extras.jobs as usize,
+        gate: engine.gate(&options.extras.group, options.extras.jobs as usize),
     }
 }
 
@@ -238,7 +239,7 @@ fn image(found: store::Image) -> Image {
 }
 
 /// What the API's parameters ask of the builder.
-fn request(options: &BuildOptions) -> Result<Request> {
+pub(super) fn request(options: &BuildOptions) -> Result<Request> {
     if let Some(option) = options.security_opt.first() {
         return Err(Error::invalid(format!("security option {option} is not supported in a build")));
     }
@@ -383,7 +384,7 @@ fn limits(options: &BuildOptions) -> Result<Limits> {
 }
 
 /// The builder's error with the Dockerfile's lines before it.
-fn failed(error: builder::Error) -> Error {
+pub(super) fn failed(error: builder::Error) -> Error {
     let kind = match &error {
         builder::Error::Dockerfile { .. }
         | builder::Error::Checks { .. }

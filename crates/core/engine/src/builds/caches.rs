@@ -1,4 +1,6 @@
-//! `--cache-from` and `--cache-to`: caches in directories (OCI layouts) and in registries.
+//! `--cache-from` and `--cache-to`: caches in directories (OCI layouts), in registries and in buckets.
+
+mod s3;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,11 +10,13 @@ use std::sync::Arc;
 
 use api::auth::AuthConfig;
 use api::build::BuildOptions;
-use builder::{BoxError, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, OpenedCache};
+use builder::{
+    BoxError, CacheOrigin, CacheTaker, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, OpenedCache,
+};
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{Digest, Platform, Reference};
-use registry::{Blob, Body, Client, Repository};
+use registry::{Blob, Body, Client, Object, Repository};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
@@ -48,8 +52,10 @@ pub(super) fn targets(
 }
 
 fn origin(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result<CacheOrigin> {
-    known(attributes, &["type", "src", "ref", "tag", "digest"])?;
-    match kind(attributes)? {
+    let kind = kind(attributes)?;
+    known(attributes, kind, &["src", "ref", "tag", "digest"])?;
+    let runtime = Handle::current();
+    match kind {
         Kind::Local => {
             let path = PathBuf::from(needed(attributes, "src")?);
             let (tag, digest) = (attributes.get("tag").cloned(), attributes.get("digest").cloned());
@@ -61,22 +67,38 @@ fn origin(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result
         }
         Kind::Registry => {
             let (repository, name) = repository(engine, attributes, who, false)?;
-            let runtime = Handle::current();
             Ok(CacheOrigin { name, open: Arc::new(move || open_repository(&repository, &runtime)) })
+        }
+        Kind::S3 => {
+            let (place, name) = s3::Place::read(engine, attributes)?;
+            Ok(CacheOrigin { name, open: Arc::new(move || place.open(&runtime)) })
         }
     }
 }
 
 fn target(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result<CacheTarget> {
-    known(attributes, &["type", "dest", "ref", "mode", "mounts", "tag", "oci-mediatypes", "image-manifest"])?;
+    let kind = kind(attributes)?;
+    let names = ["dest", "ref", "mode", "mounts", "ignore-error", "tag", "oci-mediatypes", "image-manifest"];
+    known(attributes, kind, &names)?;
     let max = match attributes.get("mode").map_or("min", String::as_str) {
         "min" => false,
         "max" => true,
         other => return Err(Error::invalid(format!("unsupported cache mode {other:?}: min or max"))),
     };
-    let mounts = attributes.get("mounts").is_some_and(|value| value == "true" || value == "1");
-    let store = engine.store().clone();
-    match kind(attributes)? {
+    let (name, send) = taker(engine, kind, attributes, who)?;
+    let (mounts, ignore_error) = (flag(attributes, "mounts")?, flag(attributes, "ignore-error")?);
+    Ok(CacheTarget { name, max, mounts, ignore_error, send })
+}
+
+/// Where a cache goes to, by name, and what takes it there.
+fn taker(
+    engine: &Engine,
+    kind: Kind,
+    attributes: &Attributes,
+    who: &Credentials,
+) -> Result<(String, CacheTaker)> {
+    let (store, runtime) = (engine.store().clone(), Handle::current());
+    match kind {
         Kind::Local => {
             let path = PathBuf::from(needed(attributes, "dest")?);
             let tag = attributes.get("tag").cloned().unwrap_or_else(|| "latest".to_owned());
@@ -84,35 +106,59 @@ fn target(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result
             let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
                 write_layout(&store, &path, &tag, manifest, blobs)
             };
-            Ok(CacheTarget { name, max, mounts, send: Arc::new(send) })
+            Ok((name, Arc::new(send)))
         }
         Kind::Registry => {
             let (repository, name) = repository(engine, attributes, who, true)?;
-            let (runtime, tag) = (Handle::current(), needed(attributes, "ref")?);
+            let tag = needed(attributes, "ref")?;
             let tag = Reference::parse(tag).ok().and_then(|r| r.tag).unwrap_or_else(|| "latest".to_owned());
             let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
                 runtime.block_on(push(&store, &repository, &tag, manifest, blobs))
             };
-            Ok(CacheTarget { name, max, mounts, send: Arc::new(send) })
+            Ok((name, Arc::new(send)))
+        }
+        Kind::S3 => {
+            let (place, name) = s3::Place::read(engine, attributes)?;
+            let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
+                runtime.block_on(place.send(&store, manifest, blobs))
+            };
+            Ok((name, Arc::new(send)))
         }
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Local,
     Registry,
+    S3,
 }
 
 fn kind(attributes: &Attributes) -> Result<Kind> {
     match attributes.get("type").map_or("", String::as_str) {
         "local" => Ok(Kind::Local),
         "registry" => Ok(Kind::Registry),
-        other => Err(Error::invalid(format!("unknown cache type {other:?}: local, registry or inline"))),
+        "s3" => Ok(Kind::S3),
+        other => {
+            let kinds = "there are local, registry, s3 and inline";
+            Err(Error::invalid(format!("cache type {other:?} is not supported: {kinds}")))
+        }
     }
 }
 
-fn known(attributes: &Attributes, names: &[&str]) -> Result<()> {
-    match attributes.keys().find(|name| !names.contains(&name.as_str())) {
+/// Whether an attribute is set to be true.
+fn flag(attributes: &Attributes, name: &str) -> Result<bool> {
+    match attributes.get(name).map(String::as_str) {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(other) => Err(Error::invalid(format!("{name}={other} is neither true nor false"))),
+    }
+}
+
+fn known(attributes: &Attributes, kind: Kind, names: &[&str]) -> Result<()> {
+    let more = if kind == Kind::S3 { s3::ATTRIBUTES } else { &[] };
+    let all = |name: &&String| ["type"].iter().chain(names).chain(more).any(|known| known == name);
+    match attributes.keys().find(|name| !all(name)) {
         Some(name) => Err(Error::invalid(format!("a cache has no attribute {name:?}"))),
         None => Ok(()),
     }
@@ -218,24 +264,42 @@ fn open_repository(repository: &Repository, runtime: &Handle) -> Result<OpenedCa
     })?;
     let (repository, runtime) = (repository.clone(), runtime.clone());
     let blob = move |descriptor: &Descriptor| {
-        let stream =
-            Stream { blob: repository.blob(descriptor), runtime: runtime.clone(), chunk: Bytes::new() };
+        let stream = Stream::new(Source::Blob(Box::new(repository.blob(descriptor))), runtime.clone());
         Ok(Box::new(stream) as Box<dyn Read + Send>)
     };
     opened(&manifest, config, Arc::new(blob))
 }
 
-/// A blob of a registry as a stream of the threads of a build.
+/// Where bytes come from.
+enum Source {
+    Blob(Box<Blob>),
+    Object(Object),
+}
+
+/// What comes over the network, as a stream of the threads of a build.
 struct Stream {
-    blob: Blob,
+    source: Source,
     runtime: Handle,
     chunk: Bytes,
+}
+
+impl Stream {
+    fn new(source: Source, runtime: Handle) -> Self {
+        Self { source, runtime, chunk: Bytes::new() }
+    }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
-            match self.runtime.block_on(self.blob.chunk()).map_err(io::Error::other)? {
+            let source = &mut self.source;
+            let chunk = self.runtime.block_on(async {
+                match source {
+                    Source::Blob(blob) => blob.chunk().await,
+                    Source::Object(object) => object.chunk().await,
+                }
+            });
+            match chunk.map_err(io::Error::other)? {
                 Some(chunk) => self.chunk = chunk,
                 None => return Ok(0),
             }

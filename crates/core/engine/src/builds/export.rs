@@ -38,6 +38,7 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
         annotations,
         provenance,
         sbom: options.sbom,
+        generator: Some(options.sbom_generator.clone()).filter(|image| options.sbom && !image.is_empty()),
         inline_cache: options.inline_cache || matches!(inline, Some("1" | "true")),
     })
 }

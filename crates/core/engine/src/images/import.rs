@@ -11,24 +11,62 @@ use oci::Platform;
 use oci::image::{History, ImageConfig};
 use tokio::sync::mpsc::Sender;
 
+use super::pull::registry_error;
 use super::report::Report;
 use super::{changes, reference};
 use crate::error::{Error, Result};
 use crate::{Engine, events, pipe};
 
-/// Makes an image of one layer of a root file system's archive, compressed or not. The last line has its id.
+/// Makes an image of one layer of a root file system's archive, compressed or not: the body's, or that of a URL. The last
+/// line has its id.
 pub async fn import(
     engine: &Engine,
     options: ImportOptions,
     body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     progress: Sender<JsonMessage>,
 ) -> Result<()> {
-    if options.from_src != "-" {
-        return Err(Error::not_implemented("only an archive in the request can be imported"));
-    }
-    let reader = pipe::reader(body);
     let report = Report::new(progress);
+    let reader = match address(&options.from_src)? {
+        None => pipe::reader(body),
+        Some(address) => {
+            report.line(JsonMessage::status(format!(
+                "Downloading from {}",
+                builder::without_password(&address)
+            )))?;
+            pipe::reader(download(engine, &address).await?)
+        }
+    };
     engine.blocking(move |engine| import_blocking(engine, &options, reader, &report)).await
+}
+
+/// Where the archive is, unless the request has it. As Docker reads it, an address without a scheme is one of HTTP.
+fn address(from: &str) -> Result<Option<String>> {
+    let text = match from {
+        "-" => return Ok(None),
+        text if text.contains("://") => text.to_owned(),
+        text => format!("http://{text}"),
+    };
+    match text.starts_with("http://") || text.starts_with("https://") {
+        true => Ok(Some(text)),
+        false => {
+            Err(Error::invalid(format!("fromSrc {from:?} is neither - nor an address of http or https")))
+        }
+    }
+}
+
+/// The bytes of a file of a web server as they come.
+async fn download(
+    engine: &Engine,
+    address: &str,
+) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+    let config =
+        registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
+    let client = registry::Client::new(config);
+    let download = client.download(address, None, None).await.map_err(registry_error)?;
+    Ok(futures_util::stream::try_unfold(download, |mut download| async move {
+        let chunk = download.chunk().await.map_err(io::Error::other)?;
+        Ok(chunk.map(|chunk| (chunk, download)))
+    }))
 }
 
 fn import_blocking(
@@ -53,7 +91,7 @@ fn import_blocking(
     let layer = store.publish(&lease, None, unpacked)?;
     let now = jiff::Timestamp::now().to_string();
     config.comment = match options.message.as_str() {
-        "" => "Imported from -".to_owned(),
+        "" => format!("Imported from {}", builder::without_password(&options.from_src)),
         message => message.to_owned(),
     };
     config.created = Some(now.clone());

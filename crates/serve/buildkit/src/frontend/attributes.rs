@@ -259,11 +259,22 @@ fn attestations(
                 }
                 options.provenance = if has("mode=max") { "max" } else { "min" }.to_owned();
             }
-            "sbom" => options.sbom = true,
+            "sbom" => {
+                options.sbom = true;
+                let generator = fields.iter().find_map(|field| field.strip_prefix("generator="));
+                options.sbom_generator = generator.map(oci_generator).unwrap_or_default();
+            }
             other => return Err(bad(format!("unknown attestation type {other:?}"))),
         }
     }
     Ok(())
+}
+
+/// The image of a generator; empty for BuildKit's own, whose work the builder does itself.
+fn oci_generator(image: &str) -> String {
+    let name = image.strip_prefix("docker.io/").unwrap_or(image);
+    let ours = name.split([':', '@']).next() == Some("docker/buildkit-syft-scanner");
+    if ours { String::new() } else { image.to_owned() }
 }
 
 #[cfg(test)]

@@ -47,6 +47,15 @@ pub async fn build(call: Call) -> Result {
     progress::answer(receiver, encode, work, failed).await
 }
 
+/// The Dockerfile of the context `remote`, which is not built.
+pub async fn definition(call: Call) -> Result {
+    let options = options::options(&call)?;
+    if options.remote.is_empty() {
+        return Err(Failure::bad_request("remote is required: the address of a repository or a URL"));
+    }
+    answer::ok(&builds::definition(&call.engine, options).await?)
+}
+
 /// How events are shown to this client.
 fn encoder(options: &BuildOptions) -> Box<dyn FnMut(Event) -> Vec<JsonMessage> + Send> {
     if options.native_progress {

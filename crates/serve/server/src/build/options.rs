@@ -12,6 +12,7 @@ use crate::error::Failure;
 
 /// Reads the parameters, and refuses what this server or this peer may not do.
 pub fn options(call: &Call) -> Result<BuildOptions> {
+    refuse(call)?;
     let query = &call.query;
     let number = |name| Ok::<i64, Failure>(query.number(name)?.unwrap_or(0));
     let options = BuildOptions {
@@ -99,6 +100,25 @@ fn extra_hosts(call: &Call) -> Vec<String> {
         .filter(|host| !host.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// Parameters whose values mean something elsewhere only.
+fn refuse(call: &Call) -> Result<()> {
+    let value = |name| Some(call.query.text(name)).filter(|text| !text.is_empty());
+    let version = value("version").unwrap_or("1");
+    let problem = match (version, value("isolation")) {
+        ("1" | "2", None | Some("default")) => None,
+        ("1" | "2", Some(other)) => Some(format!("isolation {other:?} is Windows' alone: leave it out")),
+        (other, _) => Some(format!("invalid version {other:?} of the builder: 1 or 2")),
+    };
+    let outputs = value("outputs").filter(|text| version == "1" && !matches!(*text, "[]" | "null"));
+    let problem = problem
+        .or_else(|| outputs.map(|_| "outputs are for version 2 of the builder".to_owned()))
+        .or_else(|| value("credentialspec").map(|_| "credentialspec is Windows' alone".to_owned()));
+    match problem {
+        Some(problem) => Err(Failure::bad_request(problem)),
+        None => Ok(()),
+    }
 }
 
 /// A parameter that is a JSON document.

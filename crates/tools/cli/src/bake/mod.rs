@@ -9,9 +9,12 @@ mod target;
 use std::collections::BTreeMap;
 
 use clap::{Command, FromArgMatches as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 
 use crate::build;
+use crate::build::screen::{Screen, Shown, View};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::system::inspect::pretty;
@@ -36,6 +39,9 @@ pub struct Args {
     /// File to read; may be repeated
     #[arg(short, long)]
     file: Vec<String>,
+    /// Run so many steps of all targets at once at most
+    #[arg(long, value_name = "int")]
+    jobs: Option<u32>,
     /// List "targets" or "variables" and do nothing
     #[arg(long)]
     list: Option<String>,
@@ -199,38 +205,70 @@ fn list(
     Ok(0)
 }
 
-/// Builds the targets, those that others take files from first.
+/// What is known of the targets that are built.
+#[derive(Default)]
+struct Done {
+    images: BTreeMap<String, String>,
+    metadata: Map<String, Value>,
+    /// Images that only other targets take files from; they go when all is built.
+    lent: Vec<String>,
+}
+
+/// Builds the targets side by side, each once those that it takes files from are there.
 async fn build_all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
-    let mut images: BTreeMap<&str, String> = BTreeMap::new();
-    let mut metadata = Map::new();
-    // Images that only other targets take files from; they go when all is built.
-    let mut lent: Vec<String> = Vec::new();
-    for name in plan.order()? {
-        let Some(target) = plan.targets.get(name) else { continue };
-        if args.progress.as_deref() != Some("quiet") {
-            cli.complain(&format!("==> {name}"));
-        }
-        let lends = plan.lends(name) && target.contains_key("output");
-        let (build, context) = arguments(cli, args, target, &images, lends)?;
-        let (code, finished) = build::run::serve(cli, &build, &context).await?;
-        if code != 0 {
-            return Ok(code);
-        }
-        let Some(finished) = finished else { continue };
-        if let Some(id) = finished.metadata["containerimage.config.digest"].as_str() {
-            images.insert(name, id.to_owned());
-        }
-        let manifest = finished.metadata["containerimage.digest"].as_str();
-        lent.extend(manifest.filter(|_| lends).map(str::to_owned));
-        metadata.insert(name.to_owned(), finished.metadata);
+    let shown = Shown::choose(cli, false, args.progress.as_deref())?;
+    let screen = Screen::showing(shown);
+    let mut done = Done::default();
+    let result = build_on(cli, args, plan, &screen, &mut done).await;
+    if result.is_err() {
+        screen.stop();
     }
-    if !lent.is_empty() {
-        client::images::discard(cli.client()?, &lent).await?;
+    screen.finish(false)?;
+    let code = result?;
+    if !done.lent.is_empty() {
+        client::images::discard(cli.client()?, &done.lent).await?;
     }
-    if let Some(path) = &args.metadata_file {
-        let text = pretty(&Value::Object(metadata))?;
+    if let (Some(path), 0) = (&args.metadata_file, code) {
+        let text = pretty(&Value::Object(done.metadata))?;
         std::fs::write(cli.host.directory.join(path), text)
             .map_err(|error| Error::file("write", path, &error))?;
+    }
+    Ok(code)
+}
+
+async fn build_on(cli: &Cli, args: &Args, plan: &Plan, screen: &Screen, done: &mut Done) -> Outcome {
+    let group = format!("bake-{}-{}", std::process::id(), jiff::Timestamp::now());
+    let mut waiting = plan.order()?;
+    let mut running = FuturesUnordered::new();
+    loop {
+        let ready = |name: &&str| plan.needs(name).iter().all(|other| done.images.contains_key(other));
+        for name in waiting.extract_if(.., |name| ready(name)).collect::<Vec<_>>() {
+            let Some(target) = plan.targets.get(name) else { continue };
+            let lends = plan.lends(name) && target.contains_key("output");
+            let (mut build, context) = arguments(cli, args, target, &done.images, lends)?;
+            build.group.clone_from(&group);
+            if let Some(code) = build::run::answer(cli, &build, &context).await? {
+                if code != 0 {
+                    return Ok(code);
+                }
+                done.images.insert(name.to_owned(), String::new());
+                continue;
+            }
+            running.push(async move {
+                let view = View::of(screen, name);
+                let built = build::run::perform(cli, &build, &context, &view).await;
+                built
+                    .map(|finished| (name, lends, finished.metadata))
+                    .map_err(|error| Error { message: format!("target {name}: {}", error.message), ..error })
+            });
+        }
+        let Some(finished) = running.next().await else { break };
+        let (name, lends, metadata) = finished?;
+        let id = metadata["containerimage.config.digest"].as_str().unwrap_or_default();
+        done.images.insert(name.to_owned(), id.to_owned());
+        let manifest = metadata["containerimage.digest"].as_str();
+        done.lent.extend(manifest.filter(|_| lends).map(str::to_owned));
+        done.metadata.insert(name.to_owned(), metadata);
     }
     Ok(0)
 }
@@ -240,12 +278,13 @@ fn arguments(
     cli: &Cli,
     args: &Args,
     target: &Target,
-    images: &BTreeMap<&str, String>,
+    images: &BTreeMap<String, String>,
     keep: bool,
 ) -> Result<(build::run::Args, String), Error> {
     let mut words = vec!["build".to_owned()];
     words.extend(target::flags(target));
     words.extend(keep.then(|| "--load".to_owned()));
+    words.extend(args.jobs.map(|jobs| format!("--jobs={jobs}")));
     words.extend(args.allow.iter().map(|allowed| format!("--allow={allowed}")));
     let more = [
         ("builder", &args.builder),
@@ -259,8 +298,8 @@ fn arguments(
         let value = value.as_str().unwrap_or_default();
         let value = match value.strip_prefix("target:") {
             Some(other) => match images.get(other) {
-                Some(image) => format!("docker-image://{image}"),
-                None => return Err(Error::new(format!("context {name:?}: target {other:?} gave no image"))),
+                Some(image) if !image.is_empty() => format!("docker-image://{image}"),
+                _ => return Err(Error::new(format!("context {name:?}: target {other:?} gave no image"))),
             },
             None => value.to_owned(),
         };

@@ -209,6 +209,12 @@ impl Plan {
         all.into()
     }
 
+    /// The targets from which this one takes files.
+    pub fn needs(&self, name: &str) -> Vec<String> {
+        let all = self.targets.get(name).map(needs).unwrap_or_default();
+        all.into_iter().filter(|other| self.targets.contains_key(other)).collect()
+    }
+
     /// Whether another target takes files from this one.
     pub fn lends(&self, name: &str) -> bool {
         self.targets.values().any(|target| needs(target).iter().any(|other| other == name))

@@ -1,5 +1,7 @@
 //! `--provenance`, `--sbom` and `--attest`, three ways to say the same.
 
+use oci::Reference;
+
 use crate::error::Error;
 use crate::options::mount::csv;
 
@@ -9,7 +11,12 @@ pub struct Attestations {
     /// `min` or `max`.
     pub provenance: Option<&'static str>,
     pub sbom: bool,
+    /// The image whose program lists the packages; empty is the builder's own list.
+    pub generator: String,
 }
+
+/// The one that clients name by default: what it does, the builder does itself.
+const DEFAULT_GENERATOR: &str = "docker/buildkit-syft-scanner";
 
 impl Attestations {
     /// Reads all three.
@@ -22,7 +29,7 @@ impl Attestations {
                 fields.iter().map(String::as_str).filter(|field| !field.starts_with("type=")).collect();
             match kind {
                 Some("provenance") => all.provenance = mode(&rest)?,
-                Some("sbom") => all.sbom = scan(&rest)?,
+                Some("sbom") => (all.sbom, all.generator) = scan(&rest)?,
                 Some(other) => {
                     return Err(Error::new(format!("unknown attestation type {}", template::quote(other))));
                 }
@@ -33,7 +40,7 @@ impl Attestations {
             all.provenance = mode(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
         if let Some(text) = sbom {
-            all.sbom = scan(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
+            (all.sbom, all.generator) = scan(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
         Ok(all)
     }
@@ -55,20 +62,27 @@ fn mode(fields: &[&str]) -> Result<Option<&'static str>, Error> {
     Ok(mode)
 }
 
-fn scan(fields: &[&str]) -> Result<bool, Error> {
+fn scan(fields: &[&str]) -> Result<(bool, String), Error> {
+    let mut image = String::new();
     for field in fields {
-        match *field {
-            "true" | "disabled=false" | "" => {}
-            "false" | "disabled=true" => return Ok(false),
-            generator if generator.starts_with("generator=") => {
-                return Err(Error::new(format!(
-                    "sbom: {generator} is not supported: packages are listed by the builder itself"
-                )));
+        match (*field, field.strip_prefix("generator=")) {
+            ("true" | "disabled=false" | "", _) => {}
+            ("false" | "disabled=true", _) => return Ok((false, String::new())),
+            (_, Some(generator)) => image = generator_of(generator)?,
+            (other, None) => {
+                return Err(Error::new(format!("sbom: {} is not supported", template::quote(other))));
             }
-            other => return Err(Error::new(format!("sbom: {} is not supported", template::quote(other)))),
         }
     }
-    Ok(true)
+    Ok((true, image))
+}
+
+/// The image of a generator; empty for the one whose work is ours.
+fn generator_of(text: &str) -> Result<String, Error> {
+    let reference = Reference::parse(text)
+        .map_err(|error| Error::new(format!("sbom: invalid generator {}: {error}", template::quote(text))))?;
+    let ours = reference.familiar_name() == DEFAULT_GENERATOR;
+    Ok(if ours { String::new() } else { text.to_owned() })
 }
 
 #[cfg(test)]
@@ -87,7 +101,11 @@ mod tests {
         assert_eq!(read(Some("true"), Some("true"), &[]), Ok((Some("min"), true)));
         assert_eq!(read(Some("mode=max"), None, &["type=sbom"]), Ok((Some("max"), true)));
         assert_eq!(read(Some("false"), Some("false"), &["type=provenance,mode=max"]), Ok((None, false)));
-        assert!(read(None, Some("generator=x"), &[]).is_err());
+        let generator = |text| Attestations::read(None, Some(text), &[]).map(|a| a.generator).map_err(|e| e.message);
+        assert_eq!(generator("generator=me/list:2"), Ok("me/list:2".to_owned()));
+        assert_eq!(generator("generator=docker/buildkit-syft-scanner:stable-1"), Ok(String::new()));
+        assert_eq!(generator("generator=docker.io/docker/buildkit-syft-scanner"), Ok(String::new()));
+        assert!(generator("generator=UPPER").is_err());
         assert!(read(Some("mode=all"), None, &[]).is_err());
         assert!(read(None, None, &["mode=max"]).is_err());
     }

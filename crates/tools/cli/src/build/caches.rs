@@ -42,9 +42,10 @@ fn read(cli: &Cli, spec: &str, path: &str) -> Result<Attributes, Error> {
     match attributes.get("type").map(String::as_str) {
         None => return Err(Error::new(format!("type required form> {}", template::quote(spec)))),
         Some("local" | "registry") => {}
+        Some("s3") => super::aws::complete(cli, &mut attributes)?,
         Some(other) => {
             return Err(Error::new(format!(
-                "unknown cache type {}: local, registry or inline",
+                "cache type {} is not supported: there are local, registry, s3 and inline",
                 template::quote(other)
             )));
         }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use api::build::{BuildExtras, BuildOptions};
 use dockerfile::call::{Answer, Question, bases, lint, outline, targets};
 use dockerfile::ignore::Ignore;
 use oci::Platform;
 use oci::image::ImageConfig;
 
 use super::context::{ignore, ignore_text};
-use super::source::{Source, source};
+use super::source::Source;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::verbs::Outcome;
@@ -32,8 +33,9 @@ pub struct Call {
 
 /// What the build would be.
 pub struct Asked<'a> {
-    pub context: &'a str,
-    pub file: Option<&'a str>,
+    pub source: Source,
+    /// What a server needs to fetch a context that lies elsewhere.
+    pub extras: BuildExtras,
     pub target: Option<&'a str>,
     pub build_args: BTreeMap<String, String>,
     pub platform: Option<&'a str>,
@@ -78,7 +80,7 @@ impl Call {
 
     /// Asks and prints.
     pub async fn run(self, cli: &Cli, asked: Asked<'_>) -> Outcome {
-        let read = read(source(cli, asked.context, asked.file)?)?;
+        let read = read(cli, asked.source, asked.extras).await?;
         let platform = match asked.platform {
             Some(text) => {
                 text.parse::<Platform>().map_err(|error| Error::new(error.to_string()))?.normalized()
@@ -151,8 +153,12 @@ struct Dockerfile {
     ignore: Option<Ignore>,
 }
 
-fn read(source: Source) -> Result<Dockerfile, Error> {
+async fn read(cli: &Cli, source: Source, extras: BuildExtras) -> Result<Dockerfile, Error> {
     let file = |name: String, text: String| Dockerfile { name, text, ignore: None };
+    let ruled = |name: String, text: String, rules: Option<String>| {
+        let ignore = rules.filter(|rules| !rules.is_empty()).map(|rules| ignore(&rules)).transpose()?;
+        Ok(Dockerfile { name, text, ignore })
+    };
     match source {
         Source::Dockerfile(inline) => Ok(file(inline.name, inline.text)),
         Source::Directory { path, dockerfile, own, inline } => {
@@ -166,17 +172,18 @@ fn read(source: Source) -> Result<Dockerfile, Error> {
                 }
             };
             let rules = ignore_text(&path, own.as_deref())?;
-            let ignore = if rules.is_empty() { None } else { Some(ignore(&rules)?) };
-            Ok(Dockerfile { name, text, ignore })
+            ruled(name, text, Some(rules))
         }
         Source::Tar { first, dockerfile } => {
             let name = if dockerfile.is_empty() { "Dockerfile".to_owned() } else { dockerfile };
-            let text = from_tar(std::io::Cursor::new(first).chain(std::io::stdin()), &name)?;
-            Ok(file(name, text))
+            let (text, rules) = from_tar(std::io::Cursor::new(first).chain(std::io::stdin()), &name)?;
+            ruled(name, text, rules)
         }
         Source::Remote { inline: Some(inline), .. } => Ok(file(inline.name, inline.text)),
-        Source::Remote { address, .. } => {
-            Err(Error::new(format!("--call of {address} is not supported: fetch it and name the directory")))
+        Source::Remote { address, dockerfile, .. } => {
+            let options = BuildOptions { remote: address, dockerfile, extras, ..BuildOptions::default() };
+            let found = client::builds::definition(cli.client()?, &options).await?;
+            ruled(found.name, found.text, found.ignore)
         }
     }
 }
@@ -185,18 +192,25 @@ fn decoded(bytes: &[u8]) -> Result<String, Error> {
     dockerfile::decode(bytes).map_err(|error| Error::new(error.message))
 }
 
-/// The file of this name in a tar.
-fn from_tar(stream: impl Read + Send + 'static, name: &str) -> Result<String, Error> {
+/// The file of this name in a tar, and the ignore file that counts for it.
+fn from_tar(stream: impl Read + Send + 'static, name: &str) -> Result<(String, Option<String>), Error> {
     let failed = |error: archive::Error| Error::new(format!("read build context: {error}"));
     let stream = archive::decompress(stream)?;
     let mut reader = archive::Reader::new(std::io::BufReader::new(stream));
+    let name = name.trim_start_matches("./");
+    let own = format!("{name}.dockerignore");
+    let mut found = BTreeMap::new();
     while let Some(entry) = reader.next_entry().map_err(failed)? {
-        let path = entry.path.to_string_lossy();
-        if path.trim_start_matches("./") == name.trim_start_matches("./") {
-            return decoded(&reader.read_data(&entry, dockerfile::MAX_SIZE as u64).map_err(failed)?);
+        let path = entry.path.to_string_lossy().trim_start_matches("./").to_owned();
+        if path == name || path == own || path == ".dockerignore" {
+            let bytes = reader.read_data(&entry, dockerfile::MAX_SIZE as u64).map_err(failed)?;
+            found.insert(path, bytes);
         }
     }
-    Err(Error::new(format!("failed to read dockerfile: open {name}: no such file or directory")))
+    let missing = || Error::new(format!("failed to read dockerfile: open {name}: no such file or directory"));
+    let text = decoded(&found.remove(name).ok_or_else(missing)?)?;
+    let rules = found.remove(&own).or_else(|| found.remove(".dockerignore"));
+    Ok((text, rules.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
 }
 
 /// Configurations of the base images that the server has: what it has not, nothing is said about.

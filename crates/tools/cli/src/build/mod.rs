@@ -1,6 +1,7 @@
 //! Building images.
 
 mod attest;
+mod aws;
 mod caches;
 mod call;
 pub mod context;
@@ -11,6 +12,7 @@ mod metadata;
 mod output;
 pub mod prune;
 pub mod run;
+pub mod screen;
 mod secrets;
 pub mod shell;
 mod source;

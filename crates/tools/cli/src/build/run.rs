@@ -1,21 +1,15 @@
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::time::{Duration, Instant};
 
-use api::build::{
-    BuildDetails, BuildEvent, BuildExtras, BuildOptions, BuildRecord, BuildResult, ExportOptions,
-    NATIVE_PROGRESS_ID,
-};
+use api::build::{BuildDetails, BuildExtras, BuildOptions, BuildResult, ExportOptions};
 use api::containers::Ulimit;
-use client::JsonLines;
 use oci::Reference;
 
 use super::attest::Attestations;
 use super::call::{Asked, Call};
 use super::deliver::{Delivery, Pushed};
-use super::history::inspect::steps;
 use super::output::{self, Kind, Output};
-use super::source::{is_remote, source, with_text};
+use super::screen::{Screen, Shown, View};
+use super::source::{Source, is_remote, source, with_text};
 use super::ssh::Agents;
 use super::{caches, metadata, secrets};
 use crate::context::Cli;
@@ -24,10 +18,8 @@ use crate::flags::integer;
 use crate::format::units::{ram_in_bytes, swap_bytes};
 use crate::options::volume::absolute;
 use crate::options::{env, ulimit};
-use crate::progress::build::Picture;
 use crate::registry::credentials;
 use crate::stream::signals::interruptible;
-use crate::stream::terminal;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -53,10 +45,10 @@ pub struct Args {
     /// Builder to use; there is one, "default"
     #[arg(long)]
     builder: Option<String>,
-    /// Caches to take results from: an image, or type=local or registry with options
+    /// Caches to take results from: an image, or type=local, registry or s3 with options
     #[arg(long)]
     cache_from: Vec<String>,
-    /// Caches to send results to, as type=local, registry or inline with options
+    /// Caches to send results to, as type=local, registry, s3 or inline with options
     #[arg(long)]
     cache_to: Vec<String>,
     /// Ask in place of building: "check", "outline" or "targets", with ",format=json" for programs
@@ -133,7 +125,7 @@ pub struct Args {
     platform: Vec<String>,
     /// Kind of progress: "auto", "plain", "tty", "quiet" or "rawjson"
     #[arg(long)]
-    progress: Option<String>,
+    pub progress: Option<String>,
     /// Attach how the image was made: "true", "mode=max" or "false"
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
@@ -145,7 +137,7 @@ pub struct Args {
     push: bool,
     /// Print the image's id only
     #[arg(short, long)]
-    quiet: bool,
+    pub quiet: bool,
     /// Accepted for old scripts; no step leaves a container behind
     #[arg(long, default_value_t = true, hide = true)]
     rm: bool,
@@ -176,38 +168,60 @@ pub struct Args {
     /// Resource limit of the steps, as name=soft[:hard]
     #[arg(long, value_name = "ulimit", value_parser = ulimit::parse)]
     ulimit: Vec<Ulimit>,
+    /// Build a second time without the cache, and fail with what differs
+    #[arg(long)]
+    verify: bool,
     args: Vec<String>,
     /// The Dockerfile's text, where a bake file has it.
     #[arg(skip)]
     pub inline: Option<String>,
+    /// The builds that share a limit with this one.
+    #[arg(skip)]
+    pub group: String,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let context = args.args[0].clone();
-    Ok(serve(cli, &args, &context).await?.0)
+    if let Some(code) = answer(cli, &args, &context).await? {
+        return Ok(code);
+    }
+    let screen = Screen::new(cli, &args)?;
+    let built = perform(cli, &args, &context, &View::alone(&screen)).await;
+    screen.finish(args.explain)?;
+    built.map(|_| 0)
 }
 
-/// Builds, or does what is asked for instead: its exit code, and what became of the build.
-pub async fn serve(cli: &Cli, args: &Args, context: &str) -> Result<(u8, Option<Finished>), Error> {
+/// Does what is asked for in place of a build, if something is.
+pub async fn answer(cli: &Cli, args: &Args, context: &str) -> Result<Option<u8>, Error> {
     if let Some(call) = Call::choose(args.call.as_deref(), args.check)? {
         let build_args = args.build_arg.iter().filter_map(|text| match text.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => cli.variable(text).map(|value| (text.clone(), value)),
         });
+        let secrets = args.secret.iter().map(|spec| secrets::read(cli, spec));
+        let agents = Agents::open(cli, &args.ssh)?;
         let asked = Asked {
-            context,
-            file: args.file.as_deref(),
+            source: opened(cli, args, context)?,
+            extras: BuildExtras {
+                secrets: secrets.collect::<Result<_, _>>()?,
+                ssh: agents.sockets.clone(),
+                ..BuildExtras::default()
+            },
             target: args.target.as_deref(),
             build_args: build_args.collect(),
             platform: args.platform.first().map(String::as_str),
         };
-        if args.inline.is_some() {
-            return Err(Error::new("only a Dockerfile in a file can be checked"));
-        }
-        return Ok((call.run(cli, asked).await?, None));
+        return call.run(cli, asked).await.map(Some);
     }
-    let finished = perform(cli, args, context).await?;
-    Ok((0, Some(finished)))
+    Ok(None)
+}
+
+/// Where the files and the Dockerfile come from.
+fn opened(cli: &Cli, args: &Args, context: &str) -> Result<Source, Error> {
+    match &args.inline {
+        Some(text) => with_text(cli, context, text),
+        None => source(cli, context, args.file.as_deref()),
+    }
 }
 
 /// What is known of a finished build.
@@ -217,9 +231,9 @@ pub struct Finished {
 }
 
 /// Builds, and hands the result out.
-async fn perform(cli: &Cli, args: &Args, context: &str) -> Result<Finished, Error> {
+pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> Result<Finished, Error> {
     refuse(args)?;
-    let shown = Shown::choose(cli, args)?;
+    let shown = view.shown();
     let outputs = outputs(args)?;
     let names = names(args, &outputs);
     let mut options = options(cli, args, shown, &outputs)?;
@@ -227,18 +241,16 @@ async fn perform(cli: &Cli, args: &Args, context: &str) -> Result<Finished, Erro
     options.tags = if keeps { names.clone() } else { Vec::new() };
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
-    let source = match &args.inline {
-        Some(text) => with_text(cli, context, text)?,
-        None => source(cli, context, args.file.as_deref())?,
-    };
-    let payload = source.payload(cli, &mut options).await?;
+    let payload = opened(cli, args, context)?.payload(cli, &mut options).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
     let messages = interruptible(answer).await?;
-    let result = show(cli, messages, shown, args.explain).await?;
+    let result = view.show(cli, messages).await?;
     drop(agents);
     let result = result.ok_or_else(|| Error::new("server ended the build without an image"))?;
-    let pushed = deliver(cli, &outputs, &names, &result, shown == Shown::Quiet, keeps).await?;
+    // Beside other builds, nothing else may write to the picture.
+    let quiet = shown == Shown::Quiet || view.is_one_of_several() && shown == Shown::Terminal;
+    let pushed = deliver(cli, &outputs, &names, &result, quiet, keeps).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
     if shown == Shown::Quiet {
         cli.println(&id)?;
@@ -331,37 +343,6 @@ fn refuse(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    Terminal,
-    Plain,
-    Raw,
-    Quiet,
-    /// The text of Docker's builder before BuildKit.
-    Classic,
-}
-
-impl Shown {
-    fn choose(cli: &Cli, args: &Args) -> Result<Shown, Error> {
-        if args.quiet {
-            return Ok(Shown::Quiet);
-        }
-        let word = args.progress.clone().or_else(|| cli.variable("BUILDKIT_PROGRESS"));
-        let classic = matches!(cli.variable("DOCKER_BUILDKIT").as_deref(), Some("0" | "false"));
-        match word.as_deref().unwrap_or("auto") {
-            "" | "auto" if classic => Ok(Shown::Classic),
-            "" | "auto" if cli.stderr_is_terminal() => Ok(Shown::Terminal),
-            "" | "auto" | "plain" => Ok(Shown::Plain),
-            "tty" if cli.stderr_is_terminal() => Ok(Shown::Terminal),
-            "tty" => Err(Error::new("failed to get console: the output is no terminal")),
-            "quiet" | "none" => Ok(Shown::Quiet),
-            "rawjson" => Ok(Shown::Raw),
-            other => Err(Error::new(format!("invalid progress mode {other}"))),
-        }
-    }
-}
-
 fn options(cli: &Cli, args: &Args, shown: Shown, outputs: &[Output]) -> Result<BuildOptions, Error> {
     for tag in &args.tag {
         Reference::parse(tag)
@@ -444,160 +425,14 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
             annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
             provenance: attestations.provenance.unwrap_or_default().to_owned(),
             sbom: attestations.sbom,
+            sbom_generator: attestations.generator,
             inline_cache: args.cache_to.iter().any(|text| caches::is_inline(text)),
         },
         caches_from: caches::from(cli, &args.cache_from)?,
         caches_to: caches::to(cli, &args.cache_to)?,
         jobs: args.jobs.unwrap_or_default(),
+        verify: args.verify,
+        group: args.group.clone(),
         ..BuildExtras::default()
     })
-}
-
-/// Shows the build and returns the image's id.
-async fn show(
-    cli: &Cli,
-    messages: JsonLines<api::JsonMessage>,
-    shown: Shown,
-    explain: bool,
-) -> Result<Option<BuildResult>, Error> {
-    let told = BuildRecord::default();
-    let mut screen = Screen { shown, picture: Picture::default(), told, begun: Instant::now(), drawn: 0 };
-    let result = interruptible(follow(cli, messages, &mut screen)).await;
-    let result = result.map_err(|error| match error.message.is_empty() {
-        true => screen.cancel(error),
-        false => error,
-    });
-    screen.finish()?;
-    if explain {
-        std::io::stderr().write_all(steps(&screen.told).as_bytes())?;
-    }
-    result.map_err(|error| match shown {
-        Shown::Classic | Shown::Quiet => error,
-        _ => Error { message: headed(&error.message), ..error },
-    })
-}
-
-/// The excerpt of the Dockerfile comes first, the error itself last, where it is looked for.
-fn headed(message: &str) -> String {
-    const RULE: &str = "--------------------\n";
-    match message.rfind(RULE) {
-        Some(at) => {
-            let (excerpt, rest) = message.split_at(at + RULE.len());
-            format!("{excerpt}ERROR: {rest}")
-        }
-        None => format!("ERROR: {message}"),
-    }
-}
-
-async fn follow(
-    cli: &Cli,
-    mut messages: JsonLines<api::JsonMessage>,
-    screen: &mut Screen,
-) -> Result<Option<BuildResult>, Error> {
-    let mut found = None;
-    let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let mut native = false;
-    loop {
-        let message = tokio::select! {
-            message = messages.next() => message,
-            _ = tick.tick(), if screen.shown == Shown::Terminal => {
-                screen.draw(false)?;
-                continue;
-            }
-        };
-        let Some(message) = message else { return Ok(found) };
-        let message = message?;
-        if let Some(error) = message.error_detail.filter(|error| !error.message.is_empty()) {
-            return Err(Error::new(error.message));
-        }
-        if !message.error.is_empty() {
-            return Err(Error::new(message.error));
-        }
-        match message.aux {
-            Some(aux) if message.id == NATIVE_PROGRESS_ID => {
-                native = true;
-                // An event of a newer server that we do not know tells us nothing.
-                if let Ok(event) = serde_json::from_value::<BuildEvent>(aux) {
-                    screen.event(&event)?;
-                }
-            }
-            Some(aux) => {
-                let result: Option<BuildResult> = serde_json::from_value(aux).ok();
-                found = result.filter(|result| !result.id.is_empty()).or(found);
-            }
-            // The closing words of the classic text are said by the steps already.
-            None if native || screen.shown == Shown::Quiet => {}
-            None => {
-                let text =
-                    if message.stream.is_empty() { format!("{}\n", message.status) } else { message.stream };
-                cli.print(&text)?;
-            }
-        }
-    }
-}
-
-struct Screen {
-    shown: Shown,
-    picture: Picture,
-    /// How the steps stand, and why.
-    told: BuildRecord,
-    begun: Instant,
-    /// Lines of the picture that stand on the terminal.
-    drawn: usize,
-}
-
-impl Screen {
-    /// A signal ended the build: what ran is shown as cancelled, and `error` gets words.
-    fn cancel(&mut self, error: Error) -> Error {
-        let text = self.picture.cancel(self.begun.elapsed());
-        if self.shown == Shown::Plain {
-            // The error that follows says the same where nobody reads this.
-            let _ = std::io::stderr().write_all(text.as_bytes());
-        }
-        Error { message: "build canceled".to_owned(), ..error }
-    }
-
-    fn event(&mut self, event: &BuildEvent) -> Result<(), Error> {
-        self.told.note(event);
-        let now = self.begun.elapsed();
-        let mut out = std::io::stderr().lock();
-        match self.shown {
-            Shown::Terminal => drop(self.picture.take(event, now)),
-            Shown::Raw => {
-                let line = serde_json::to_string(event).map_err(|error| Error::new(error.to_string()))?;
-                writeln!(out, "{line}")?;
-            }
-            Shown::Plain => out.write_all(self.picture.plain(event, now).as_bytes())?,
-            Shown::Quiet | Shown::Classic => {}
-        }
-        Ok(())
-    }
-
-    fn draw(&mut self, finished: bool) -> Result<(), Error> {
-        let (rows, columns) =
-            terminal::size().map_or((24, 80), |(rows, columns)| (rows.into(), columns.into()));
-        let lines = self.picture.draw(self.begun.elapsed(), rows, columns, finished);
-        let mut text = String::new();
-        if self.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A\r", self.drawn));
-        }
-        for line in &lines {
-            text.push_str(&format!("{line}\x1b[K\n"));
-        }
-        text.push_str("\x1b[J");
-        self.drawn = lines.len();
-        let mut out = std::io::stderr().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
-    }
-
-    fn finish(&mut self) -> Result<(), Error> {
-        if self.shown == Shown::Terminal {
-            self.draw(true)?;
-        }
-        if matches!(self.shown, Shown::Terminal | Shown::Plain) {
-            std::io::stderr().write_all(self.picture.epilogue().as_bytes())?;
-        }
-        Ok(())
-    }
 }

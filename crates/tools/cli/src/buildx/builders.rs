@@ -99,6 +99,79 @@ pub mod choose {
     }
 }
 
+pub mod stop {
+    use super::only;
+    use crate::context::Cli;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        /// Builder to stop; there is one, "default"
+        #[arg(long)]
+        builder: Option<String>,
+        args: Vec<String>,
+    }
+
+    /// It runs while something is built, and no longer.
+    pub async fn run(_cli: &Cli, args: Args) -> Outcome {
+        only(args.args.first().or(args.builder.as_ref()).map(String::as_str)).map(|()| 0)
+    }
+}
+
+pub mod rm {
+    use super::{NAME, only};
+    use crate::context::Cli;
+    use crate::error::Error;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        /// Remove all builders that are not active; there is none
+        #[arg(long)]
+        all_inactive: bool,
+        /// Builder to remove; there is one, "default"
+        #[arg(long)]
+        builder: Option<String>,
+        /// Ask nothing
+        #[arg(short, long)]
+        force: bool,
+        /// Accepted: there is no daemon of a builder
+        #[arg(long, hide = true)]
+        keep_daemon: bool,
+        /// Accepted: the cache stays, as "builder prune" removes it
+        #[arg(long, hide = true)]
+        keep_state: bool,
+        /// Accepted: nobody is asked for long
+        #[arg(long, hide = true)]
+        timeout: Option<String>,
+        args: Vec<String>,
+    }
+
+    pub async fn run(_cli: &Cli, args: Args) -> Outcome {
+        if args.all_inactive {
+            return Ok(0);
+        }
+        for name in args.args.iter().map(String::as_str).chain(args.builder.as_deref()) {
+            only(Some(name))?;
+        }
+        Err(Error::new(format!("the builder {NAME:?} is part of the program and can't be removed")))
+    }
+}
+
+pub mod version {
+    use crate::context::Cli;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        args: Vec<String>,
+    }
+
+    pub async fn run(cli: &Cli, _args: Args) -> Outcome {
+        cli.println(&format!("{} {}", cli.program(), cli.host.version)).map(|()| 0)
+    }
+}
+
 pub mod create {
     use super::NAME;
     use crate::context::Cli;

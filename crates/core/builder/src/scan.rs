@@ -1,0 +1,142 @@
+//! `--sbom=generator=IMAGE`: a program of somebody's choice lists what an image holds, as BuildKit's protocol of SBOM scanners
+//! has it.
+//!
+//! The generator's image is run with the result mounted read-only where `BUILDKIT_SCAN_SOURCE` says, and writes in-toto
+//! statements as `*.json` where `BUILDKIT_SCAN_DESTINATION` says. Its run is a step like any other: it is taken from the cache
+//! while neither it nor the result changed.
+
+use crate::error::{BoxError, Error, Place};
+use crate::graph::{Graph, ImageUse, Mkdir, Mount, MountKind, Op, OpKind, Origin, Run};
+use crate::graph::{Fs, OpId};
+use crate::progress::Progress;
+use crate::request::{Env, Image, ImageRequest, Request};
+use crate::session::{Output, Session};
+use dockerfile::Span;
+use oci::Platform;
+use oci::image::ImageConfig;
+use serde_json::Value;
+
+const SOURCE: &str = "/run/src/core/sbom";
+const DESTINATION: &str = "/run/out";
+/// A longer statement is nobody's list of packages.
+const MAX: u64 = 256 << 20;
+
+/// Adds the run of the generator to a graph.
+pub(crate) fn add(
+    env: &Env,
+    request: &Request,
+    (graph, images): (&mut Graph, &mut Vec<Image>),
+    progress: &Progress<'_>,
+) -> Result<(), Error> {
+    let Some(reference) = &request.export.generator else { return Ok(()) };
+    let platform = Platform::host();
+    let wanted =
+        ImageRequest { reference: reference.clone(), platform: platform.clone(), pull: request.pull };
+    let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
+    let image = (env.images)(&wanted).map_err(|source| Error::Image {
+        reference: reference.clone(),
+        place: Box::new(Place::default()),
+        near: None,
+        source,
+    });
+    let image = image.inspect_err(|error| step.failed(error.chain()))?;
+    step.done();
+    let run = run(&image.config, &graph.result);
+    if run.argv.is_empty() {
+        return Err(failed(reference)("the image says no command".into()));
+    }
+    let op = |base, kind, name: &str| Op {
+        base,
+        kind,
+        name: format!("[sbom {platform}] {name}"),
+        stage: "sbom".to_string(),
+        instruction: format!("{name} {reference}"),
+        span: Span::default(),
+        no_cache: request.no_cache,
+        platform: platform.clone(),
+    };
+    let directory = Mkdir { path: DESTINATION.to_string(), user: run.user.clone() };
+    let prepare = op(Fs::Image(graph.images.len()), OpKind::Mkdir(directory), "preparing");
+    let generate = op(
+        Fs::Op(graph.ops.len()),
+        OpKind::Run(Box::new(run)),
+        &format!("generating sbom using {reference}"),
+    );
+    graph.images.push(ImageUse {
+        reference: reference.clone(),
+        platform,
+        name: format!("[sbom] FROM {reference}"),
+        stage: "sbom".to_string(),
+        span: Span::default(),
+    });
+    images.push(image);
+    graph.ops.extend([prepare, generate]);
+    graph.scan = Some(graph.ops.len() - 1);
+    Ok(())
+}
+
+/// What the image does when it is run, over the result.
+fn run(config: &ImageConfig, result: &Fs) -> Run {
+    let config = &config.config;
+    let words = [config.entrypoint.as_deref(), config.cmd.as_deref()];
+    let mut env = config.env.clone();
+    env.push(format!("BUILDKIT_SCAN_SOURCE={SOURCE}"));
+    env.push(format!("BUILDKIT_SCAN_DESTINATION={DESTINATION}"));
+    Run {
+        argv: words.into_iter().flatten().flatten().cloned().collect(),
+        env,
+        cwd: if config.working_dir.is_empty() { "/".to_string() } else { config.working_dir.clone() },
+        user: config.user.clone(),
+        network: None,
+        insecure: false,
+        mounts: vec![Mount {
+            kind: MountKind::Bind,
+            from: Origin::Fs(result.clone()),
+            source: "/".to_string(),
+            target: SOURCE.to_string(),
+            readonly: true,
+            span: Span::default(),
+        }],
+        hostname: None,
+        script: None,
+        proxies: Vec::new(),
+    }
+}
+
+fn failed(generator: &str) -> impl Fn(BoxError) -> Error {
+    let generator = generator.to_string();
+    move |source| Error::Sbom { generator: generator.clone(), source }
+}
+
+/// What the generator wrote: types of predicates, and the predicates.
+pub(crate) fn predicates(
+    session: &Session<'_>,
+    outputs: &[Output],
+    op: OpId,
+) -> Result<Vec<(String, Value)>, Error> {
+    let generator = session.request.export.generator.as_deref().unwrap_or_default();
+    let failed = failed(generator);
+    let chain = session.node(&Fs::Op(op)).and_then(|node| outputs[node].chain.clone());
+    let missing = || failed(format!("it wrote no statement into {DESTINATION}").into());
+    let root = session.view(chain.as_ref())?.ok_or_else(missing)?;
+    let mut names: Vec<_> =
+        root.read_dir(DESTINATION).map_err(|e| failed(e.into()))?.into_iter().map(|entry| entry.name).collect();
+    names.sort();
+    let mut found = Vec::new();
+    for name in names {
+        let name = name.to_string_lossy().into_owned();
+        if !name.ends_with(".json") {
+            continue;
+        }
+        let bytes = root.read_file(format!("{DESTINATION}/{name}"), MAX).map_err(|e| failed(e.into()))?;
+        let bad = |what: String| failed(format!("{name}: {what}").into());
+        let mut statement: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        let kind = statement["predicateType"].as_str().filter(|kind| !kind.is_empty()).map(str::to_owned);
+        let kind = kind.ok_or_else(|| bad("it is no in-toto statement: it has no predicateType".into()))?;
+        found.push((kind, statement["predicate"].take()));
+    }
+    match found.is_empty() {
+        true => Err(missing()),
+        false => Ok(found),
+    }
+}

@@ -1,0 +1,136 @@
+//! Building twice and comparing.
+
+use crate::fixture::{Fixture, Outcome};
+use builder::{Difference, Error, Provenance, Request};
+use oci::Platform;
+
+const EPOCH: i64 = 1_700_000_000;
+
+fn reproducible(request: &mut Request) {
+    request.verify = true;
+    request.source_date_epoch = Some(EPOCH);
+    request.rewrite_timestamp = true;
+}
+
+#[track_caller]
+fn differences(outcome: &Outcome) -> Vec<Difference> {
+    match outcome.err() {
+        Error::NotReproducible { differences } => differences.clone(),
+        other => panic!("{}", other.report()),
+    }
+}
+
+#[test]
+fn what_is_the_same_passes_and_leaves_nothing() {
+    let f = Fixture::new();
+    f.file("a", "1").file("d/b", "2");
+    let file = "FROM base AS one\nRUN echo x >/x && ln -s x /y\nFROM base\nCOPY . /c/\nCOPY --from=one /x /\n\
+                RUN --mount=type=cache,target=/k echo 1 >>/k/n; wc -l </k/n >/n\n";
+    let outcome = f.build_with(file, |r| {
+        reproducible(r);
+        r.export.provenance = Some(Provenance::Max);
+        r.export.inline_cache = true;
+    });
+    let built = outcome.ok();
+    // The second build isn't counted, and does not use the cache mounts of the first.
+    assert_eq!(built.ran, 4);
+    let again = f.build_with(file, reproducible);
+    assert_eq!((again.ok().ran, again.ok().cached), (0, 4));
+    assert_eq!(f.store().gc().unwrap().layers, 0, "both builds gave the same layers");
+}
+
+#[test]
+fn each_difference_is_named() {
+    let f = Fixture::new();
+    // What cache mounts hold is not part of what a build is given.
+    f.build("FROM base\nRUN --mount=type=cache,target=/k touch /k/mark\n").ok();
+    let file = "FROM base\nRUN cat /proc/uptime >/app; ln -s $(cat /proc/sys/kernel/random/uuid) /l\n\
+                RUN --mount=type=cache,target=/k if test -e /k/mark; then mkdir -m 755 /d; else mkdir -m 700 /d /e; fi\n";
+    let found = differences(&f.build_with(file, reproducible));
+    let of = |place: &str| {
+        let all: Vec<&Difference> = found.iter().filter(|d| d.place.ends_with(place)).collect();
+        assert_eq!(all.len(), 1, "{place} in {found:#?}");
+        all[0].clone()
+    };
+    assert!(of(": /app").what.starts_with("content of line 1: \""), "{found:#?}");
+    assert!(of(": /app").place.starts_with("layer 2 ([2/3] RUN cat"), "{found:#?}");
+    assert!(of(": /l").what.starts_with("link "));
+    assert_eq!(of(": /d").what, "mode 0755, then 0700");
+    assert_eq!(of(": /e").what, "only the second build made it");
+    assert!(found.iter().all(|d| !d.place.starts_with("manifest")), "{found:#?}");
+}
+
+#[test]
+fn times_come_with_a_hint() {
+    let f = Fixture::new();
+    let outcome = f.build_with("FROM base\nRUN echo x >/x\n", |r| r.verify = true);
+    let found = differences(&outcome);
+    let mtime = found.iter().find(|d| d.place.ends_with(": /x")).expect("the file's time");
+    assert!(mtime.is_time && mtime.what.starts_with("mtime "), "{mtime:?}");
+    assert!(found.iter().any(|d| d.place == "config: created" && d.is_time));
+    assert!(found.iter().any(|d| d.place == "config: history[1].created"));
+    assert!(outcome.err().hint().is_some_and(|hint| hint.contains("SOURCE_DATE_EPOCH")));
+    assert!(f.store().resolve("result", None).is_err(), "what is not reproducible gets no name");
+    // Nor does the cache forget what the first build made.
+    assert_eq!(f.build("FROM base\nRUN echo x >/x\n").ok().ran, 0);
+}
+
+#[test]
+fn platforms_are_solved_at_once_and_share_what_is_the_same() {
+    let f = Fixture::new();
+    let host = Platform::host();
+    let other = Platform::new("linux", "riscv64", None);
+    // Two stages for this machine, whatever is built: the step of the first runs once.
+    let file = "FROM --platform=$BUILDPLATFORM base AS tool\nRUN echo made >/made; echo ran\n\
+                FROM scratch\nARG TARGETARCH\nCOPY --from=tool /made /$TARGETARCH\n";
+    let outcome = f.build_with(file, |r| {
+        reproducible(r);
+        r.platforms = vec![host.clone(), other.clone()];
+    });
+    let built = outcome.ok();
+    assert_eq!(built.images.len(), 2);
+    assert_eq!(outcome.log().matches("ran\n").count(), 2, "once, and once more to compare");
+    let names: Vec<&str> = outcome
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            builder::Event::StepStarted { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(names.iter().any(|n| n.starts_with(&format!("[{host} tool 2/2] RUN"))), "{names:?}");
+    assert!(names.iter().any(|n| n.starts_with("[linux/riscv64 stage-1 2/2] COPY")), "{names:?}");
+}
+
+#[test]
+fn a_generator_lists_what_the_result_holds() {
+    let f = Fixture::new();
+    // The generator: an image whose command writes a statement about what it is shown.
+    let script = "test -w $BUILDKIT_SCAN_SOURCE/made && exit 8; read what <$BUILDKIT_SCAN_SOURCE/made; \
+                  echo \"{\\\"predicateType\\\": \\\"https://example.org/list\\\", \\\"predicate\\\": {\\\"found\\\": \\\"$what\\\"}}\" \
+                  >$BUILDKIT_SCAN_DESTINATION/sbom.json";
+    let file = format!("FROM base\nENTRYPOINT [\"/bin/sh\", \"-c\"]\nCMD [{}]\n", serde_json::json!(script));
+    f.build_with(&file, |r| r.tags = vec![oci::Reference::parse("lister").unwrap()]).ok();
+    let build = |generator: &str| {
+        f.build_with("FROM base\nRUN echo value >/made\n", |r| {
+            r.export.sbom = true;
+            r.export.generator = Some(generator.to_owned());
+        })
+    };
+    let outcome = build("lister");
+    let store = f.store();
+    let index = store.index(&outcome.ok().target.digest).unwrap();
+    let notes = index.manifests.iter().find(|m| m.platform.as_ref().is_some_and(|p| p.os == "unknown")).unwrap();
+    let oci::image::Document::Manifest(manifest) = store.document(&notes.digest).unwrap() else { panic!() };
+    let statement = store.read_blob(&manifest.layers[0].digest, 1 << 20).unwrap();
+    let statement: serde_json::Value = serde_json::from_slice(&statement).unwrap();
+    assert_eq!(statement["predicateType"], "https://example.org/list");
+    assert_eq!(statement["predicate"]["found"], "value");
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], outcome.ok().manifest.hex());
+    // It is a step: the cache knows it, and nothing of it is in the image.
+    assert_eq!(build("lister").ok().ran, 0);
+    assert!(f.rootfs(outcome.ok()).lstat("/run/out").is_err());
+    assert!(build("base").err().chain().contains("the image says no command"));
+    f.build_with("FROM base\nCMD [\"/bin/true\"]\n", |r| r.tags = vec![oci::Reference::parse("idle").unwrap()]).ok();
+    assert!(build("idle").err().chain().contains("generate sbom using idle: it wrote no statement"));
+}

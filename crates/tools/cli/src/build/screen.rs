@@ -1,0 +1,319 @@
+//! What is seen of builds while they run: one, or several at once on one screen.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use api::build::{BuildEvent, BuildRecord, BuildResult, NATIVE_PROGRESS_ID};
+use client::JsonLines;
+
+use super::history::inspect::steps;
+use super::run::Args;
+use crate::context::Cli;
+use crate::error::Error;
+use crate::progress::build::Picture;
+use crate::stream::signals::interruptible;
+use crate::stream::terminal;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    Terminal,
+    Plain,
+    Raw,
+    Quiet,
+    /// The text of Docker's builder before BuildKit.
+    Classic,
+}
+
+impl Shown {
+    /// What was asked for, or else what suits the terminal.
+    pub fn choose(cli: &Cli, quiet: bool, progress: Option<&str>) -> Result<Shown, Error> {
+        if quiet {
+            return Ok(Shown::Quiet);
+        }
+        let word = progress.map(str::to_owned).or_else(|| cli.variable("BUILDKIT_PROGRESS"));
+        let classic = matches!(cli.variable("DOCKER_BUILDKIT").as_deref(), Some("0" | "false"));
+        match word.as_deref().unwrap_or("auto") {
+            "" | "auto" if classic => Ok(Shown::Classic),
+            "" | "auto" if cli.stderr_is_terminal() => Ok(Shown::Terminal),
+            "" | "auto" | "plain" => Ok(Shown::Plain),
+            "tty" if cli.stderr_is_terminal() => Ok(Shown::Terminal),
+            "tty" => Err(Error::new("failed to get console: the output is no terminal")),
+            "quiet" | "none" => Ok(Shown::Quiet),
+            "rawjson" => Ok(Shown::Raw),
+            other => Err(Error::new(format!("invalid progress mode {other}"))),
+        }
+    }
+}
+
+/// The screen of one command.
+pub struct Screen {
+    shown: Shown,
+    begun: Instant,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    picture: Picture,
+    /// How the steps stand, and why.
+    told: BuildRecord,
+    /// Lines of the picture that stand on the terminal.
+    drawn: usize,
+    /// The number on the screen of each step of each build.
+    numbers: BTreeMap<(String, u64), u64>,
+}
+
+/// A build on a screen.
+pub struct View<'s> {
+    screen: &'s Screen,
+    /// Which of several builds it is.
+    name: Option<&'s str>,
+}
+
+impl<'s> View<'s> {
+    /// The only build on this screen.
+    pub fn alone(screen: &'s Screen) -> View<'s> {
+        View { screen, name: None }
+    }
+
+    /// One of several.
+    pub fn of(screen: &'s Screen, name: &'s str) -> View<'s> {
+        View { screen, name: Some(name) }
+    }
+
+    pub fn shown(&self) -> Shown {
+        self.screen.shown
+    }
+
+    pub fn is_one_of_several(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Shows the build to its end; what became of it.
+    pub async fn show(
+        &self,
+        cli: &Cli,
+        messages: JsonLines<api::JsonMessage>,
+    ) -> Result<Option<BuildResult>, Error> {
+        let result = interruptible(self.follow(cli, messages)).await;
+        let result = result.map_err(|error| match error.message.is_empty() {
+            true => self.screen.cancel(error),
+            false => error,
+        });
+        result.map_err(|error| match self.screen.shown {
+            Shown::Classic | Shown::Quiet => error,
+            _ => Error { message: headed(&error.message), ..error },
+        })
+    }
+
+    async fn follow(
+        &self,
+        cli: &Cli,
+        mut messages: JsonLines<api::JsonMessage>,
+    ) -> Result<Option<BuildResult>, Error> {
+        let screen = self.screen;
+        let mut found = None;
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        let mut native = false;
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                _ = tick.tick(), if screen.shown == Shown::Terminal => {
+                    screen.draw(false)?;
+                    continue;
+                }
+            };
+            let Some(message) = message else { return Ok(found) };
+            let message = message?;
+            if let Some(error) = message.error_detail.filter(|error| !error.message.is_empty()) {
+                return Err(Error::new(error.message));
+            }
+            if !message.error.is_empty() {
+                return Err(Error::new(message.error));
+            }
+            match message.aux {
+                Some(aux) if message.id == NATIVE_PROGRESS_ID => {
+                    native = true;
+                    // An event of a newer server that we do not know tells us nothing.
+                    if let Ok(event) = serde_json::from_value::<BuildEvent>(aux) {
+                        screen.event(&self.placed(event))?;
+                    }
+                }
+                Some(aux) => {
+                    let result: Option<BuildResult> = serde_json::from_value(aux).ok();
+                    found = result.filter(|result| !result.id.is_empty()).or(found);
+                }
+                // The closing words of the classic text are said by the steps already.
+                None if native || screen.shown == Shown::Quiet => {}
+                None => {
+                    let text = match message.stream.is_empty() {
+                        true => format!("{}\n", message.status),
+                        false => message.stream,
+                    };
+                    cli.print(&text)?;
+                }
+            }
+        }
+    }
+
+    /// The event as it is shown: among several builds, steps have numbers of the screen's and tell whose they are.
+    fn placed(&self, mut event: BuildEvent) -> BuildEvent {
+        let Some(build) = self.name else { return event };
+        let numbers = &mut self.screen.state.borrow_mut().numbers;
+        if let Some(id) = number(&mut event) {
+            let next = numbers.len() as u64 + 1;
+            *id = *numbers.entry((build.to_owned(), *id)).or_insert(next);
+        }
+        if let BuildEvent::StepStarted { name, .. } = &mut event {
+            *name = labelled(name, build);
+        }
+        event
+    }
+}
+
+/// `[build 2/4] RUN make` of the build `app` is `[app build 2/4] RUN make`.
+fn labelled(name: &str, build: &str) -> String {
+    match name.strip_prefix('[') {
+        Some(rest) => format!("[{build} {rest}"),
+        None => format!("[{build}] {name}"),
+    }
+}
+
+/// The number of the step that an event is about.
+fn number(event: &mut BuildEvent) -> Option<&mut u64> {
+    match event {
+        BuildEvent::StepStarted { id, .. }
+        | BuildEvent::StepCached { id }
+        | BuildEvent::StepMissed { id, .. }
+        | BuildEvent::StepNote { id, .. }
+        | BuildEvent::StepLog { id, .. }
+        | BuildEvent::StepDone { id, .. }
+        | BuildEvent::StepError { id, .. } => Some(id),
+        BuildEvent::StageSkipped { .. } | BuildEvent::Warning { .. } => None,
+    }
+}
+
+/// The excerpt of the Dockerfile comes first, the error itself last, where it is looked for.
+fn headed(message: &str) -> String {
+    const RULE: &str = "--------------------\n";
+    match message.rfind(RULE) {
+        Some(at) => {
+            let (excerpt, rest) = message.split_at(at + RULE.len());
+            format!("{excerpt}ERROR: {rest}")
+        }
+        None => format!("ERROR: {message}"),
+    }
+}
+
+impl Screen {
+    /// The screen of a build.
+    pub fn new(cli: &Cli, args: &Args) -> Result<Screen, Error> {
+        Ok(Screen::showing(Shown::choose(cli, args.quiet, args.progress.as_deref())?))
+    }
+
+    /// A screen that shows things so.
+    pub fn showing(shown: Shown) -> Screen {
+        Screen { shown, begun: Instant::now(), state: RefCell::default() }
+    }
+
+    /// A signal ended the build: what ran is shown as cancelled, and `error` gets words.
+    fn cancel(&self, error: Error) -> Error {
+        let text = self.state.borrow_mut().picture.cancel(self.begun.elapsed());
+        if self.shown == Shown::Plain {
+            // The error that follows says the same where nobody reads this.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+        Error { message: "build canceled".to_owned(), ..error }
+    }
+
+    /// Nothing is going on any more, whatever was: other builds stop where one failed.
+    pub fn stop(&self) {
+        let text = self.state.borrow_mut().picture.cancel(self.begun.elapsed());
+        if self.shown == Shown::Plain {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+    }
+
+    fn event(&self, event: &BuildEvent) -> Result<(), Error> {
+        let state = &mut *self.state.borrow_mut();
+        state.told.note(event);
+        let now = self.begun.elapsed();
+        let mut out = std::io::stderr().lock();
+        match self.shown {
+            Shown::Terminal => drop(state.picture.take(event, now)),
+            Shown::Raw => {
+                let line = serde_json::to_string(event).map_err(|error| Error::new(error.to_string()))?;
+                writeln!(out, "{line}")?;
+            }
+            Shown::Plain => out.write_all(state.picture.plain(event, now).as_bytes())?,
+            Shown::Quiet | Shown::Classic => {}
+        }
+        Ok(())
+    }
+
+    fn draw(&self, finished: bool) -> Result<(), Error> {
+        let state = &mut *self.state.borrow_mut();
+        let (rows, columns) =
+            terminal::size().map_or((24, 80), |(rows, columns)| (rows.into(), columns.into()));
+        let lines = state.picture.draw(self.begun.elapsed(), rows, columns, finished);
+        let mut text = String::new();
+        if state.drawn > 0 {
+            text.push_str(&format!("\x1b[{}A\r", state.drawn));
+        }
+        for line in &lines {
+            text.push_str(&format!("{line}\x1b[K\n"));
+        }
+        text.push_str("\x1b[J");
+        state.drawn = lines.len();
+        let mut out = std::io::stderr().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    /// Says what remains to be said.
+    pub fn finish(&self, explain: bool) -> Result<(), Error> {
+        if self.shown == Shown::Terminal {
+            self.draw(true)?;
+        }
+        let state = self.state.borrow();
+        if matches!(self.shown, Shown::Terminal | Shown::Plain) {
+            std::io::stderr().write_all(state.picture.epilogue().as_bytes())?;
+        }
+        if explain {
+            std::io::stderr().write_all(steps(&state.told).as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_several_builds_are_told_apart() {
+        let screen = Screen::showing(Shown::Quiet);
+        let (one, two) = (View::of(&screen, "app"), View::of(&screen, "web"));
+        let started = |name: &str| BuildEvent::StepStarted {
+            id: 1,
+            name: name.into(),
+            stage: String::new(),
+            instruction: String::new(),
+        };
+        let placed = [one.placed(started("[build 2/4] RUN make")), two.placed(started("exporting to image"))];
+        let told: Vec<(u64, &str)> = placed
+            .iter()
+            .filter_map(|event| match event {
+                BuildEvent::StepStarted { id, name, .. } => Some((*id, name.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, [(1, "[app build 2/4] RUN make"), (2, "[web] exporting to image")]);
+        assert_eq!(two.placed(BuildEvent::StepCached { id: 1 }), BuildEvent::StepCached { id: 2 });
+        let alone = View::alone(&screen);
+        assert_eq!(alone.placed(BuildEvent::StepCached { id: 7 }), BuildEvent::StepCached { id: 7 });
+    }
+}

@@ -1,0 +1,192 @@
+//! Several builds at once, and questions to Dockerfiles wherever they lie.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use testkit::Host;
+
+in_every_mode! {
+    targets_are_built_side_by_side
+    platforms_are_built_side_by_side
+    a_limit_counts_for_all_targets
+    dockerfiles_elsewhere_are_asked
+    an_archive_is_imported_from_a_server
+    what_was_meant_is_guessed
+    an_agent_belongs_to_whom_the_mount_says
+}
+
+/// Waits in a cache mount for the other one: nobody gets through alone.
+const MEET: &str = "RUN --mount=type=cache,target=/meet touch /meet/$ME; \
+    i=0; until test -e /meet/$OTHER; do i=$((i+1)); test $i -lt 300 || exit 7; sleep 0.1; done\n";
+
+fn targets_are_built_side_by_side(host: &Host) {
+    host.busybox();
+    host.file("ctx/Dockerfile", format!("FROM busybox\nARG ME OTHER\n{MEET}RUN echo $ME >/me\n"));
+    host.file("ctx/last", "FROM a AS x\nFROM busybox\nCOPY --from=x /me /a\nCOPY --from=b /me /b\n");
+    host.file(
+        "docker-bake.hcl",
+        r#"group "default" { targets = ["last"] }
+target "one" {
+  context = "ctx"
+  args = { ME = "one", OTHER = "two" }
+}
+target "two" {
+  context = "ctx"
+  args = { ME = "two", OTHER = "one" }
+}
+target "last" {
+  context = "ctx"
+  dockerfile = "last"
+  tags = ["both"]
+  contexts = { a = "target:one", b = "target:two" }
+}
+"#,
+    );
+    let seen = host.dhow(&["bake", "--progress=plain", "--metadata-file", "told"]).run();
+    assert_eq!(seen.code, 0, "{}", seen.stderr);
+    for name in ["[one 2/3] RUN", "[two 3/3] RUN", "[last stage-1 2/3] COPY", "[last] exporting to image"] {
+        assert!(seen.stderr.contains(name), "{name}: {}", seen.stderr);
+    }
+    assert_eq!(host.dhow(&["run", "--rm", "both", "cat", "/a", "/b"]).ok(), "one\ntwo");
+    let told = std::fs::read_to_string(host.home().join("told")).unwrap();
+    assert!(told.contains("\"one\"") && told.contains("\"last\""), "{told}");
+    // What fails says whose it is, and ends the others.
+    let spec = ["--set=one.args.OTHER=nobody", "--set=two.dockerfile-inline=FROM busybox\nRUN exit 9"];
+    let seen = host.dhow(&["bake", "--no-cache", "--progress=plain", spec[0], spec[1]]).run();
+    assert_eq!(seen.code, 1, "{}", seen.stderr);
+    assert!(seen.stderr.contains("target two: ") && seen.stderr.contains("CANCELED"), "{}", seen.stderr);
+}
+
+fn platforms_are_built_side_by_side(host: &Host) {
+    host.busybox();
+    let file = format!(
+        "FROM --platform=$BUILDPLATFORM busybox AS make\nARG TARGETARCH\n\
+         RUN echo shared >/shared\nENV ME=$TARGETARCH\n\
+         RUN if test $ME = amd64; then echo riscv64; else echo amd64; fi >/other\n\
+         {}FROM scratch\nCOPY --from=make /other /\n",
+        MEET.replace("$OTHER", "$(cat /other)")
+    );
+    host.file("ctx/Dockerfile", file);
+    let platforms = "linux/amd64,linux/riscv64";
+    let seen = host.dhow(&["build", "--progress=plain", "--platform", platforms, "ctx"]).run();
+    assert_eq!(seen.code, 0, "{}", seen.stderr);
+    // What is the same for both is made once.
+    assert_eq!(seen.stderr.matches("RUN echo shared").count(), 2, "{}", seen.stderr);
+    assert!(seen.stderr.contains("[linux/riscv64 stage-1 2/2] COPY"), "{}", seen.stderr);
+}
+
+fn a_limit_counts_for_all_targets(host: &Host) {
+    host.busybox();
+    // Whoever is not alone fails.
+    let busy = "RUN --mount=type=cache,target=/c mkdir /c/busy && sleep 0.3 && rmdir /c/busy\n";
+    host.file("ctx/Dockerfile", format!("FROM busybox\nARG ME\n{busy}"));
+    host.file(
+        "docker-bake.hcl",
+        r#"group "default" { targets = ["t"] }
+target "t" {
+  matrix = { n = ["a", "b", "c"] }
+  name = "t-${n}"
+  context = "ctx"
+  args = { ME = n }
+}
+"#,
+    );
+    host.dhow(&["bake", "--jobs", "1"]).ok();
+}
+
+fn an_archive_is_imported_from_a_server(host: &Host) {
+    let port = web(testkit::busybox(), 3);
+    let url = format!("http://127.0.0.1:{port}/root.tar");
+    let words = ["import", "-c", "ENV A=b", "-m", "from afar", "--platform", "linux/amd64", &url, "far:1"];
+    assert!(host.dhow(&words).ok().contains("sha256:"));
+    assert_eq!(host.dhow(&["run", "--rm", "far:1", "sh", "-c", "echo $A"]).ok(), "b");
+    assert!(host.dhow(&["history", "--no-trunc", "far:1"]).ok().contains("from afar"));
+    // Without a message it says where it is from, and nobody's password.
+    host.dhow(&["import", &format!("http://me:hidden@127.0.0.1:{port}/root.tar"), "far:2"]).ok();
+    let comment = host.dhow(&["image", "inspect", "-f", "{{.Comment}}", "far:2"]).ok();
+    assert_eq!(comment, format!("Imported from http://me:xxxxx@127.0.0.1:{port}/root.tar"));
+    let error = host.dhow(&["import", "http://127.0.0.1:1/none"]).fails(1);
+    assert!(error.contains("http://127.0.0.1:1/none"), "{error}");
+}
+
+fn what_was_meant_is_guessed(host: &Host) {
+    host.busybox();
+    let hint = |file: &str, want: &str, arguments: &[&str]| {
+        host.file("ctx/Dockerfile", file);
+        let seen = host.dhow(&[&["build"], arguments, &["ctx"]].concat()).run();
+        assert!(seen.stderr.contains(want), "{file}: {}", seen.stderr);
+    };
+    let base = "FROM busybox AS builder\n";
+    hint(&format!("{base}FROM bulider\n"), "did you mean the stage builder?", &[]);
+    hint(&format!("{base}FROM scratch\nCOPY --from=bilder /x /\n"), "did you mean the stage builder?", &[]);
+    let mount = "FROM busybox\nRUN --mount=from=buildr,target=/x true\n";
+    hint(&format!("{base}{mount}"), "did you mean the stage builder?", &[]);
+    hint(base, "did you mean builder?", &["--target=buidler"]);
+    hint("FROM busybox\nARG VERSION\n", "did you mean VERSION?", &["--build-arg=VERSOIN=1"]);
+    hint("FROM busybox\nCOPY --chwon=1 x /\n", "did you mean chown?", &[]);
+}
+
+fn an_agent_belongs_to_whom_the_mount_says(host: &Host) {
+    host.busybox();
+    let socket = host.home().join("agent.sock");
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN --mount=type=ssh stat -c %a:%u:%g $SSH_AUTH_SOCK >/one\n\
+         RUN --mount=type=ssh,id=k,target=/agent,uid=1000,gid=50,mode=0660 stat -c %a:%u:%g:%n $SSH_AUTH_SOCK >/two\n",
+    );
+    let given = format!("k={}", socket.display());
+    let default = format!("default={}", socket.display());
+    host.dhow(&["build", "--ssh", &given, "--ssh", &default, "-t", "agents", "ctx"]).ok();
+    let seen = host.dhow(&["run", "--rm", "agents", "cat", "/one", "/two"]).ok();
+    assert_eq!(seen, "600:0:0\n660:1000:50:/agent");
+}
+
+/// Gives the same bytes to whoever asks, so often.
+fn web(bytes: Vec<u8>, times: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(times) {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", bytes.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes));
+        }
+    });
+    port
+}
+
+fn dockerfiles_elsewhere_are_asked(host: &Host) {
+    host.file(
+        "ctx/Dockerfile",
+        "# About.\nFROM scratch AS base\nARG WHO=me\nfrom base as last\nCOPY hidden /\n",
+    );
+    host.file("ctx/.dockerignore", "hidden\n");
+    host.file("ctx/hidden", "");
+    let found = "ConsistentInstructionCasing";
+    let checked = |words: &[&str]| {
+        let seen = host.dhow(words).run();
+        assert!(seen.code == 1 && seen.stdout.contains(found), "{words:?}: {}{}", seen.stdout, seen.stderr);
+        assert!(seen.stdout.contains("CopyIgnoredFile"), "{words:?}: {}", seen.stdout);
+    };
+    checked(&["build", "--check", "ctx"]);
+    host.program("tar", &["cf", "ctx.tar", "-C", "ctx", "."]).ok();
+    let tar = std::fs::read(host.home().join("ctx.tar")).unwrap();
+    let url = format!("http://127.0.0.1:{}/ctx.tar", web(tar.clone(), 2));
+    checked(&["build", "--check", &url]);
+    assert!(host.dhow(&["build", "--call=targets", &url]).ok().contains("last"));
+    let seen = host.dhow(&["build", "--check", "-"]).input(tar).run();
+    assert!(seen.code == 1 && seen.stdout.contains("CopyIgnoredFile"), "{}{}", seen.stdout, seen.stderr);
+    let git =
+        "cd ctx && git init -qb main . && git add . && git -c user.name=x -c user.email=x@x commit -qm x";
+    host.program("sh", &["-c", git]).ok();
+    let url = format!("file://{}/ctx/.git#main", host.home().display());
+    checked(&["build", "--check", &url]);
+    assert!(host.dhow(&["build", "--call=outline", &url]).ok().contains("WHO"));
+    let error = host.dhow(&["build", "--check", &format!("{url}:nowhere")]).fails(1);
+    assert!(error.contains("nowhere"), "{error}");
+    // Nothing was built, and nothing is left of what was fetched.
+    assert_eq!(host.type_in("images -aq").ok(), "");
+}
