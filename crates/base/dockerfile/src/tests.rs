@@ -284,7 +284,9 @@ fn checks_speak_buildkits_sentences() {
 
 #[test]
 fn big_inputs_are_quick() {
-    let start = std::time::Instant::now();
+    // Of this thread: what else the machine does must not decide.
+    let seconds = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec;
+    let start = seconds();
     let continued = format!("FROM a\nRUN x {}\n", "\\\n y".repeat(500_000));
     assert!(parse(&continued, Options::default()).is_ok());
     let flags = format!("FROM a\nRUN {} x\n", "--mount=type=tmpfs,target=/x ".repeat(20_000));
@@ -294,7 +296,7 @@ fn big_inputs_are_quick() {
     let docs = format!("FROM a\nRUN {}\n{}", "<<A ".repeat(5_000), "A\n".repeat(5_000));
     assert!(parse(&docs, Options::default()).is_ok());
     assert!(parse(&"x".repeat(crate::MAX_SIZE + 1), Options::default()).is_err());
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    assert!(seconds() - start < 20, "{} s", seconds() - start);
 }
 
 proptest::proptest! {

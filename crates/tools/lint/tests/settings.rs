@@ -181,9 +181,11 @@ fn hostile_files_are_quick() {
         format!("FROM a\nRUN {}\n", "case x in a) ".repeat(1 << 16)),
         format!("# {}\nFROM a\n", "hadolint ignore=".repeat(1 << 16)),
     ];
-    let start = std::time::Instant::now();
+    // Of this thread: what else the machine does must not decide.
+    let seconds = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec;
+    let start = seconds();
     for file in &files {
         lint("x", file.as_bytes(), &settings);
     }
-    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+    assert!(seconds() - start < 60, "{} s", seconds() - start);
 }
