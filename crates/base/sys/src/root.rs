@@ -14,10 +14,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timestamps};
 use rustix::io::Errno;
+
+use crate::make_path::{Want, make_path};
 
 mod remove;
 
@@ -149,31 +151,16 @@ impl Root {
         Ok(rustix::fs::mkdirat(&slot.parent, &slot.name, Mode::from_raw_mode(mode))?)
     }
 
-    /// Makes a directory and what lacks of its parents, and gives an `O_PATH` handle on it. Links to
-    /// directories inside the root are followed; a dangling link is an error.
+    /// Makes a directory and what lacks of its parents, and gives an `O_PATH` handle on it. Links are followed inside
+    /// the root, and what a dangling one means is made.
     pub fn mkdir_p(&self, path: impl AsRef<Path>, mode: u32) -> io::Result<OwnedFd> {
         let path = below(path.as_ref());
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match self.open_with(path, flags, Mode::empty()) {
+        match self.open_with(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        let mut prefix = PathBuf::new();
-        let mut current = self.open_with("", flags, Mode::empty())?;
-        for component in path.components() {
-            prefix.push(component);
-            current = match self.open_with(&prefix, flags, Mode::empty()) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    let Component::Normal(name) = component else { return Err(e) };
-                    match rustix::fs::mkdirat(&current, name, Mode::from_raw_mode(mode)) {
-                        Ok(()) | Err(Errno::EXIST) => self.open_with(&prefix, flags, Mode::empty())?,
-                        Err(e) => return Err(e.into()),
-                    }
-                }
-                other => other?,
-            };
-        }
-        Ok(current)
+        let (path, mode) = (path.as_os_str().as_bytes(), Mode::from_raw_mode(mode));
+        Ok(make_path(self.fd.as_fd(), path, Want::Directory, mode, true)?)
     }
 
     /// Makes a symbolic link at `path` that says `target`, which is not looked at.

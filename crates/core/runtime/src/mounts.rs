@@ -128,8 +128,13 @@ pub(crate) fn clean(path: &Path) -> Result<PathBuf, Error> {
 
 /// Where kernel file systems go no component may be a symbolic link: the image could lead a mount elsewhere.
 pub(crate) fn target(path: &Path) -> Result<Target, Error> {
-    let plain = ["/proc", "/sys", "/dev"].iter().any(|dir| path.starts_with(dir));
-    Target::new(path, plain).map_err(|_| Error::Spec { reason: format!("bad path {}", path.display()) })
+    Target::new(path, is_kernels(path))
+        .map_err(|_| Error::Spec { reason: format!("bad path {}", path.display()) })
+}
+
+/// Where no link is followed: there file systems of the kernel go.
+pub(crate) fn is_kernels(path: &Path) -> bool {
+    ["/proc", "/sys", "/dev"].iter().any(|dir| path.starts_with(dir))
 }
 
 fn bind(
@@ -191,7 +196,7 @@ fn mapping(scene: &Scene<'_>, mount: &Mount) -> Result<OwnedFd, Error> {
     };
     let joined = linux.namespace(NamespaceType::User);
     match joined.and_then(|namespace| namespace.path.as_deref()) {
-        Some(path) => crate::namespaces::open(path),
+        Some(path) => crate::namespaces::open_as(NamespaceType::User, path),
         None => userns::with_maps(&linux.uid_mappings, &linux.gid_mappings),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Namespaces {
     /// mounted there.
     birthplace: Option<OwnedFd>,
     /// For our thread, around the clone.
-    around: Vec<(NamespaceType, OwnedFd)>,
+    around: Vec<Around>,
     /// For the process: `CLONE_NEW*` and a namespace of that kind, or a pidfd for several.
     join: Vec<Join>,
     /// `CLONE_NEW*` that the process makes after it has joined others.
@@ -36,6 +36,15 @@ pub(crate) struct Namespaces {
 #[derive(Debug)]
 struct Join {
     kinds: u32,
+    fd: OwnedFd,
+    /// For errors.
+    what: String,
+}
+
+/// What our thread joins for a while.
+#[derive(Debug)]
+struct Around {
+    typ: NamespaceType,
     fd: OwnedFd,
     /// For errors.
     what: String,
@@ -99,7 +108,7 @@ impl Namespaces {
                 _ if typ == NamespaceType::Network && netns.is_some() => {}
                 Some(path) => {
                     let what = format!("the {} namespace {}", word(typ), path.display());
-                    plan.joined(typ, open(path)?, what, makes_user);
+                    plan.joined(typ, open_as(typ, path)?, what, makes_user);
                 }
                 // A process takes the control group that it is in as the root of the namespace: it has to be
                 // in it. And the offsets of clocks must be written before anybody lives in their namespace.
@@ -130,7 +139,10 @@ impl Namespaces {
             let theirs = std::fs::read_link(&path).map_err(call(format!("read {path}")))?;
             match typ {
                 _ if own == theirs => {}
-                NamespaceType::Pid => plan.around.push((typ, open(Path::new(&path))?)),
+                NamespaceType::Pid => {
+                    let fd = open(Path::new(&path))?;
+                    plan.around.push(Around { typ, fd, what: "the container's pid namespace".to_owned() });
+                }
                 _ => kinds |= bit,
             }
         }
@@ -144,7 +156,7 @@ impl Namespaces {
 
     fn joined(&mut self, typ: NamespaceType, fd: OwnedFd, what: String, makes_user: bool) {
         if typ == NamespaceType::Pid || makes_user {
-            self.around.push((typ, fd));
+            self.around.push(Around { typ, fd, what });
         } else {
             self.join.push(Join { kinds: flag(typ), fd, what });
         }
@@ -180,8 +192,8 @@ impl Namespaces {
     /// Runs `clone` while this thread lives in the namespaces that only a parent can give.
     pub fn around<T>(&self, clone: impl FnOnce() -> io::Result<T>) -> Result<T, Error> {
         let mut home = Home { back: Vec::new() };
-        for (typ, fd) in &self.around {
-            home.leave(*typ, fd.as_fd())?;
+        for Around { typ, fd, what } in &self.around {
+            home.leave(*typ, fd.as_fd(), what)?;
         }
         let result = clone();
         home.return_all()?;
@@ -191,21 +203,20 @@ impl Namespaces {
 
 /// The way back into this thread's own namespaces.
 struct Home {
-    back: Vec<OwnedFd>,
+    back: Vec<(NamespaceType, OwnedFd)>,
 }
 
 impl Home {
-    fn leave(&mut self, typ: NamespaceType, fd: BorrowedFd<'_>) -> Result<(), Error> {
-        let Some((.., name)) = KINDS.iter().find(|(t, ..)| *t == typ) else { return Ok(()) };
+    fn leave(&mut self, typ: NamespaceType, fd: BorrowedFd<'_>, what: &str) -> Result<(), Error> {
         // The namespace of children, not of the thread itself: that one a setns doesn't change.
-        let own = if typ == NamespaceType::Pid { "pid_for_children" } else { name };
-        self.back.push(open(Path::new(&format!("/proc/thread-self/ns/{own}")))?);
-        enter(fd).map_err(call(format!("join the {name} namespace")))
+        let own = if typ == NamespaceType::Pid { "pid_for_children" } else { word(typ) };
+        self.back.push((typ, open(Path::new(&format!("/proc/thread-self/ns/{own}")))?));
+        enter(typ, fd).map_err(call(format!("join {what}")))
     }
 
     fn return_all(&mut self) -> Result<(), Error> {
-        while let Some(fd) = self.back.pop() {
-            enter(fd.as_fd()).map_err(call("return to our own namespaces"))?;
+        while let Some((typ, fd)) = self.back.pop() {
+            enter(typ, fd.as_fd()).map_err(call("return to our own namespaces"))?;
         }
         Ok(())
     }
@@ -213,20 +224,42 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        while let Some(fd) = self.back.pop() {
+        while let Some((typ, fd)) = self.back.pop() {
             // The error that made us leave early is the one that is told.
-            let _ = enter(fd.as_fd());
+            let _ = enter(typ, fd.as_fd());
         }
     }
 }
 
-fn enter(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let kind: Option<LinkNameSpaceType> = None;
-    Ok(move_into_link_name_space(fd, kind)?)
+/// The kernel sees to it that the descriptor is of the kind.
+fn enter(typ: NamespaceType, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let kind = match typ {
+        NamespaceType::User => LinkNameSpaceType::User,
+        NamespaceType::Mount => LinkNameSpaceType::Mount,
+        NamespaceType::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
+        NamespaceType::Ipc => LinkNameSpaceType::InterProcessCommunication,
+        NamespaceType::Network => LinkNameSpaceType::Network,
+        NamespaceType::Pid => LinkNameSpaceType::ProcessID,
+        NamespaceType::Cgroup => LinkNameSpaceType::ControlGroup,
+        NamespaceType::Time => LinkNameSpaceType::Time,
+    };
+    Ok(move_into_link_name_space(fd, Some(kind))?)
 }
 
 pub(crate) fn open(path: &Path) -> Result<OwnedFd, Error> {
     Ok(File::open(path).map_err(call(format!("open namespace {}", path.display())))?.into())
+}
+
+/// Opens a namespace that is to be joined. One of another kind is refused, for joining it would isolate nothing.
+pub(crate) fn open_as(typ: NamespaceType, path: &Path) -> Result<OwnedFd, Error> {
+    let fd = open(path)?;
+    let kind = sys::namespace::kind(&fd).map_err(call(format!("open namespace {}", path.display())))?;
+    if kind == Some(flag(typ)) {
+        return Ok(fd);
+    }
+    let found = KINDS.iter().find(|(_, bit, _)| kind == Some(*bit)).map_or("none", |(.., name)| *name);
+    let (path, wanted) = (path.display(), word(typ));
+    Err(Error::Spec { reason: format!("{path} is a namespace of kind {found}, not {wanted}") })
 }
 
 fn call(attempt: impl Into<String>) -> impl FnOnce(io::Error) -> Error {

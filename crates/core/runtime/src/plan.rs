@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sys::child::Step;
 
 use crate::Error;
+use crate::mounts::is_kernels;
 
 /// The steps and their labels, of the same length.
 #[derive(Debug, Default)]
@@ -87,7 +88,9 @@ impl Label {
 /// A refused mount. Symbolic links are refused where a kernel file system goes.
 pub(crate) fn mount_error(source_path: PathBuf, destination: PathBuf, errno: i32, text: &str) -> Error {
     let reason = match (errno, text) {
-        (libc::ELOOP, "") => "must be mounted on ordinary directory, not on a symbolic link".to_owned(),
+        (libc::ELOOP, "") if is_kernels(&destination) => {
+            "must be mounted on ordinary directory, not on a symbolic link".to_owned()
+        }
         (_, "") => said(errno),
         (_, text) => format!("{}: {text}", said(errno)),
     };

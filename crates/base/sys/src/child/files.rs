@@ -13,6 +13,7 @@ use rustix::mount::{
 
 use super::run::{Failure, State, check};
 use super::step::{MountSource, MountStep, NodeStep, RemountStep, Target};
+use crate::make_path::{Want, make_path};
 
 const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
@@ -31,52 +32,37 @@ fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, resolve: ResolveFlags)
 
 /// The directory at a target; it and its parents are made where they lack.
 pub(super) fn directory(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
-    walk(root, target, target.prefixes.len())
-}
-
-/// Opens or makes the directories of the first `depth` prefixes.
-fn walk(root: BorrowedFd<'_>, target: &Target, depth: usize) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let resolve = if target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT };
-    let at = |depth: usize| match depth.checked_sub(1).and_then(|last| target.prefixes.get(last)) {
-        Some(prefix) => open(root, prefix, flags, resolve),
-        None => open(root, c".", flags, resolve),
-    };
-    let mut found = depth;
-    let mut current = loop {
-        match at(found) {
-            Err(Errno::NOENT) if found > 0 => found -= 1,
-            other => break other?,
-        }
-    };
-    for (next, name) in target.names.iter().enumerate().take(depth).skip(found) {
-        match rustix::fs::mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => current = at(next + 1)?,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(current)
-}
-
-/// The parent directory of a target, and the last name.
-fn parent<'t>(root: BorrowedFd<'_>, target: &'t Target) -> Result<(OwnedFd, &'t CStr), Errno> {
-    let name = target.names.last().ok_or(Errno::INVAL)?;
-    Ok((walk(root, target, target.names.len() - 1)?, name))
+    reach(root, &target.path, Want::Directory, target)
 }
 
 /// The file at a target, of any kind but a directory; an empty one is made where it lacks.
 fn file(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno> {
-    let resolve = if target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT };
-    let whole = target.prefixes.last().ok_or(Errno::ISDIR)?;
-    match open(root, whole, OFlags::PATH, resolve) {
-        Err(Errno::NOENT) => {}
-        other => return other,
+    reach(root, &target.path, Want::File, target)
+}
+
+/// The parent directory of a target, and the last name.
+fn parent<'t>(root: BorrowedFd<'_>, target: &'t Target) -> Result<(OwnedFd, &'t CStr), Errno> {
+    if target.is_root() {
+        return Err(Errno::INVAL);
     }
-    let (dir, name) = parent(root, target)?;
-    match rustix::fs::mknodat(&dir, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0) {
-        Ok(()) | Err(Errno::EXIST) => open(root, whole, OFlags::PATH, resolve),
-        Err(e) => Err(e),
+    Ok((reach(root, &target.parent, Want::Directory, target)?, &target.name))
+}
+
+fn reach(root: BorrowedFd<'_>, path: &CStr, want: Want, target: &Target) -> Result<OwnedFd, Errno> {
+    let flags = match want {
+        Want::Directory => OFlags::PATH | OFlags::DIRECTORY,
+        Want::File => OFlags::PATH,
+    };
+    match open(root, path, flags, resolve(target)) {
+        Err(Errno::NOENT) => {
+            make_path(root, path.to_bytes(), want, Mode::from_raw_mode(0o755), !target.plain)
+        }
+        other => other,
     }
+}
+
+fn resolve(target: &Target) -> ResolveFlags {
+    if target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT }
 }
 
 pub(super) fn slave_mounts() -> Result<(), Errno> {
@@ -97,7 +83,7 @@ pub(super) fn attach_root(state: &mut State<'_>, tree: &OwnedFd, over: &CStr) ->
 
 pub(super) fn mount(state: &mut State<'_>, step: &MountStep) -> Result<(), Failure> {
     let root = state.root()?;
-    let target = match (step.directory, step.target.prefixes.is_empty()) {
+    let target = match (step.directory, step.target.is_root()) {
         (true, _) => directory(root, &step.target)?,
         (false, true) => return Err(Errno::NOTDIR.into()),
         (false, false) => file(root, &step.target)?,
@@ -131,9 +117,7 @@ pub(super) fn mount(state: &mut State<'_>, step: &MountStep) -> Result<(), Failu
 
 /// Changes the mount at a target, and its file system where options ask for that.
 pub(super) fn remount(state: &State<'_>, step: &RemountStep) -> Result<(), Failure> {
-    let resolve = if step.target.plain { IN_ROOT | ResolveFlags::NO_SYMLINKS } else { IN_ROOT };
-    let whole = step.target.prefixes.last().map_or(c".", |prefix| prefix.as_c_str());
-    let mount = open(state.root()?, whole, OFlags::PATH, resolve)?;
+    let mount = open(state.root()?, &step.target.path, OFlags::PATH, resolve(&step.target))?;
     if !step.options.is_empty() {
         let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
         let fs = rustix::mount::fspick(&mount, c"", flags)?;

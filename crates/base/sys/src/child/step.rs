@@ -212,13 +212,15 @@ impl Argv {
     }
 }
 
-/// A path below the root, with all its prefixes, so that missing directories can be made one by one.
+/// A path below the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// From the first component to the whole path. Empty is the root itself.
-    pub(super) prefixes: Vec<CString>,
-    /// The last component of each prefix.
-    pub(super) names: Vec<CString>,
+    /// Without a slash at its start; `.` is the root itself.
+    pub(super) path: CString,
+    /// The path without its last component.
+    pub(super) parent: CString,
+    /// The last component; empty for the root itself.
+    pub(super) name: CString,
     /// No component may be a symbolic link.
     pub(super) plain: bool,
 }
@@ -227,22 +229,19 @@ impl Target {
     /// `path` is taken below the root; `.` is dropped, `..` is refused.
     pub fn new(path: &Path, plain: bool) -> Result<Target, Errno> {
         use std::os::unix::ffi::OsStrExt;
-        let mut target = Target { prefixes: Vec::new(), names: Vec::new(), plain };
-        let mut prefix = Vec::new();
-        for name in path.as_os_str().as_bytes().split(|b| *b == b'/') {
-            match name {
-                b"" | b"." => continue,
-                b".." => return Err(Errno::INVAL),
-                _ => {}
-            }
-            if !prefix.is_empty() {
-                prefix.push(b'/');
-            }
-            prefix.extend_from_slice(name);
-            target.prefixes.push(CString::new(prefix.as_slice()).map_err(|_| Errno::INVAL)?);
-            target.names.push(CString::new(name).map_err(|_| Errno::INVAL)?);
+        let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+        let names: Vec<&[u8]> = parts.filter(|name| !matches!(*name, b"" | b".")).collect();
+        if names.contains(&&b".."[..]) {
+            return Err(Errno::INVAL);
         }
-        Ok(target)
+        let text = |text: Vec<u8>| CString::new(text).map_err(|_| Errno::INVAL);
+        let below = |names: &[&[u8]]| text(if names.is_empty() { b".".to_vec() } else { names.join(&b'/') });
+        let (name, parents) = names.split_last().map_or((&b""[..], &[][..]), |(name, rest)| (*name, rest));
+        Ok(Target { path: below(&names)?, parent: below(parents)?, name: text(name.to_vec())?, plain })
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.name.is_empty()
     }
 }
 

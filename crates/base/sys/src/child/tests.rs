@@ -62,10 +62,11 @@ fn no_descriptor_is_left_open() {
 }
 
 #[test]
-fn targets_know_their_prefixes() {
+fn targets_know_their_parents() {
     let target = Target::new(Path::new("/a//b/./c"), false).unwrap();
-    assert_eq!(target.prefixes, [c("a"), c("a/b"), c("a/b/c")]);
-    assert_eq!(target.names, [c("a"), c("b"), c("c")]);
+    assert_eq!((target.path, target.parent, target.name), (c("a/b/c"), c("a/b"), c("c")));
+    assert_eq!(Target::new(Path::new("a"), false).unwrap().parent, c("."));
     assert!(Target::new(Path::new("/a/../b"), false).is_err());
-    assert!(Target::new(Path::new("/"), false).unwrap().prefixes.is_empty());
+    let root = Target::new(Path::new("/"), false).unwrap();
+    assert!(root.is_root() && root.path == c("."));
 }

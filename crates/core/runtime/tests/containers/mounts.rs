@@ -83,13 +83,49 @@ fn mount_points_stay_inside_whatever_links_say() {
     std::fs::create_dir(root.join("inside")).unwrap();
     std::os::unix::fs::symlink("../../../../inside", root.join("up")).unwrap();
     scene.mount("bind", host.path(), "/up/x", &["rbind"]).prints("yes");
-    let scene = Scene::script("true");
+    let mut scene = Scene::new(&["true"]);
     let canary = scene.dir.path().join("canary");
     std::fs::create_dir(&canary).unwrap();
     std::os::unix::fs::symlink(&canary, scene.rootfs().join("out")).unwrap();
+    let look = format!("test -d {}/x && echo inside", canary.display());
+    scene.process().args = ["sh", "-c", &look].map(str::to_owned).into();
     let scene = scene.mount("bind", host.path(), "/out/x", &["rbind"]);
-    assert!(scene.run().is_err());
+    scene.prints("inside");
     assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0);
+}
+
+/// Links as images have them: `/etc/resolv.conf` of Ubuntu, `/var/run`, directories of data; and as none should.
+fn linked(mut scene: Scene) -> Scene {
+    let root = scene.rootfs();
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    for (name, target) in [
+        ("etc/resolv.conf", "../run/systemd/resolve/stub"),
+        ("data", "/nosuch/dir"),
+        ("work", "nowhere/../else"),
+        ("jump", "/proc/self/cwd/x"),
+        ("loop", "loop/x"),
+    ] {
+        std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+    }
+    scene.process().cwd = "/work/x".to_owned();
+    scene
+}
+
+#[test]
+fn what_a_dangling_link_means_is_made_and_mounted_on() {
+    let host = tempfile::tempdir().unwrap();
+    let file = host.path().join("file");
+    std::fs::write(&file, "content").unwrap();
+    let script = "cat /etc/resolv.conf /run/systemd/resolve/stub; grep -c ' /nosuch/dir ' /proc/self/mounts; ls /data; pwd";
+    linked(Scene::script(script))
+        .mount("bind", &file, "/etc/resolv.conf", &["bind"])
+        .mount("bind", host.path(), "/data", &["rbind"])
+        .prints("contentcontent1\nfile\n/else/x");
+    for target in ["/loop", "/jump"] {
+        let scene = linked(Scene::new(&["true"])).mount("tmpfs", Path::new("tmpfs"), target, &[]);
+        let error = scene.run().unwrap_err().to_string();
+        assert!(error.contains(target) && error.ends_with("too many levels of symbolic links"), "{error}");
+    }
 }
 
 #[test]

@@ -72,12 +72,27 @@ fn each_kind_is_joined_by_its_path() {
     }
 }
 
+/// A joined namespace of another kind is an error whoever joins it: the process itself, or its parent around the clone.
 #[test]
 fn a_path_to_another_kind_is_refused() {
-    let mut scene = Scene::new(&["true"]);
-    join(&mut scene, NamespaceType::Ipc, "/proc/self/ns/uts");
-    let error = scene.run().unwrap_err().to_string();
-    assert!(error.contains("/proc/self/ns/uts") && error.contains("invalid argument"), "{error}");
+    let refused = |mut scene: Scene, typ, path: &str| {
+        scene.spec.hostname.clear();
+        join(&mut scene, typ, path);
+        let error = scene.run().map(drop).expect_err(path).to_string();
+        assert!(error.contains(&format!("{path} is a namespace of kind")), "{typ:?} at {path}: {error}");
+    };
+    for (at, (typ, _)) in KINDS.into_iter().enumerate() {
+        for step in [1, 3] {
+            let (_, wrong) = KINDS[(at + step) % KINDS.len()];
+            refused(Scene::new(&["true"]), typ, &format!("/proc/self/ns/{wrong}"));
+        }
+        // A mount namespace is not joined from a new user namespace at all.
+        if typ != NamespaceType::Mount {
+            let (_, wrong) = KINDS[(at + 2) % KINDS.len()];
+            refused(mapped(Scene::new(&["true"])), typ, &format!("/proc/self/ns/{wrong}"));
+        }
+        refused(Scene::new(&["true"]), NamespaceType::User, &format!("/proc/self/ns/{}", KINDS[at].1));
+    }
     let mut scene = Scene::new(&["true"]);
     join(&mut scene, NamespaceType::Ipc, "/nowhere");
     assert!(scene.run().unwrap_err().to_string().contains("/nowhere"));
