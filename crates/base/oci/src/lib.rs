@@ -8,6 +8,7 @@ mod chain;
 mod digest;
 pub mod features;
 pub mod image;
+pub mod lenient;
 pub mod media_types;
 mod nullable;
 mod platform;

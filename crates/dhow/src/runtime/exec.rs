@@ -110,7 +110,7 @@ fn go(globals: &Globals, args: &Args) -> Result<u8, Failure> {
 fn read(path: &Path) -> Result<Process, Failure> {
     let attempt = format!("read {}", path.display());
     let text = std::fs::read(path).map_err(|error| Failure::of(&attempt, &error))?;
-    serde_json::from_slice(&text).map_err(|error| Failure::of(&attempt, &error))
+    oci::lenient::from_file(&text).map_err(|error| Failure::of(&attempt, &error))
 }
 
 /// The container's own process with another command.

@@ -101,7 +101,7 @@ fn read(path: &Path) -> Result<Resources, Failure> {
     } else {
         File::open(path).and_then(|mut file| file.read_to_end(&mut text)).map_err(fail)?;
     }
-    serde_json::from_slice(&text).map_err(|error| Failure::of("read the resources", &error))
+    oci::lenient::from_file(&text).map_err(|error| Failure::of("read the resources", &error))
 }
 
 fn asked(args: &Args) -> Result<Resources, Failure> {

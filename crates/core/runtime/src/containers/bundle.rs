@@ -38,24 +38,18 @@ pub(super) fn read(path: &Path) -> Result<Bundle, Error> {
     Ok(Bundle { path, text, spec, rootfs })
 }
 
-/// A document; what is wrong in it is named.
+/// A document, read as Go reads it; what is wrong in it is named.
 pub(super) fn parse(text: &[u8], file: &Path) -> Result<Spec, Error> {
-    serde_json::from_slice(text).map_err(|_| {
-        // Keeping track of the way costs: only what is wrong is read again for it.
-        let mut reader = serde_json::Deserializer::from_slice(text);
-        match serde_path_to_error::deserialize::<_, Spec>(&mut reader) {
-            Err(e) => {
-                let way = e.path().to_string();
-                // What it says where there is no way: at the top, or where the text ends too early.
-                let field = if matches!(way.as_str(), "." | "?") { String::new() } else { way };
-                Error::Config { path: file.to_owned(), field, reason: e.into_inner().to_string() }
-            }
-            Ok(_) => Error::Config {
-                path: file.to_owned(),
-                field: String::new(),
-                reason: "something follows the document".to_owned(),
-            },
-        }
+    let bad = |field, reason: String| Error::Config { path: file.to_owned(), field, reason };
+    let value = oci::lenient::first(text).map_err(|e| bad(String::new(), e.to_string()))?;
+    // Keeping track of the way costs: only what is wrong is read again for it.
+    oci::lenient::from_value(&value).or_else(|_| {
+        serde_path_to_error::deserialize(oci::lenient::deserializer(&value)).map_err(|e| {
+            let way = e.path().to_string();
+            // What it says where there is no way: at the top.
+            let field = if matches!(way.as_str(), "." | "?") { String::new() } else { way };
+            bad(field, e.into_inner().to_string())
+        })
     })
 }
 
@@ -90,7 +84,7 @@ mod tests {
         let text = error(r#"{"linux": {"namespaces": [{"type": "pid"}, {"type": "nix"}]}}"#);
         assert!(text.starts_with("/b/config.json: linux.namespaces[1].type: unknown variant"), "{text}");
         assert!(error("{").starts_with("/b/config.json: EOF"), "{}", error("{"));
-        assert!(error("{} x").contains("follows"));
+        assert!(parse(b"{} x", Path::new("/b/config.json")).is_ok(), "runc reads no further either");
     }
 
     #[test]
