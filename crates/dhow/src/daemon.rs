@@ -108,7 +108,7 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     // Clients may come while containers of the last boot are still being started.
     let starting = engine.clone();
     tokio::spawn(async move {
-        if let Err(error) = engine::containers::boot(&starting).await {
+        if let Err(error) = engine::containers::keep(&starting).await {
             tracing::error!(%error, "start containers by their restart policies");
         }
     });

@@ -176,6 +176,24 @@ pub fn reach(run_dir: &Path, id: &str) -> Result<Option<Connection>, Error> {
     Ok(dial(run_dir, id)?.map(|stream| Connection { stream, ungreeted: true }))
 }
 
+/// The process of the container's monitor, as a pidfd that is readable once it has ended; `None` if it has none.
+pub fn process(run_dir: &Path, id: &str) -> Result<Option<OwnedFd>, Error> {
+    let failed =
+        |source: Errno| Error::Connect { path: place::directory(run_dir, id), source: source.into() };
+    let Some(mut connection) = connect(run_dir, id)? else { return Ok(None) };
+    let peer = rustix::net::sockopt::socket_peercred(&connection.stream).map_err(failed)?;
+    let process = match rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(None),
+        process => process.map_err(failed)?,
+    };
+    // Who answers afterwards had this number before: it is nobody else's.
+    match connection.status() {
+        Ok(_) => Ok(Some(process)),
+        Err(Error::Frame(_)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn dial(run_dir: &Path, id: &str) -> Result<Option<UnixStream>, Error> {
     let path = place::directory(run_dir, id);
     match place::connect(&path) {

@@ -47,6 +47,9 @@ pub struct Config {
     /// What to do when the container exits.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// Restarts that the policy counts already: made in place of a monitor that was killed.
+    #[serde(default)]
+    pub restarts: u32,
     /// The clean-up removes the container: whoever waits for its removal is answered after it.
     #[serde(default)]
     pub auto_remove: bool,

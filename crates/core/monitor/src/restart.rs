@@ -12,7 +12,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONG_RUN: Duration = Duration::from_secs(10);
 
 /// What the policy remembers between exits of one container.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Restarts {
     pause: Option<Duration>,
     /// Restarts since the last start by hand.

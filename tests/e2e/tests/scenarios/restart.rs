@@ -1,6 +1,6 @@
 //! Restart policies and health checks.
 
-use testkit::{Host, eventually};
+use testkit::{Host, Mode, eventually};
 
 in_every_mode! {
     on_failure_gives_up
@@ -47,6 +47,57 @@ fn always_comes_back_but_not_after_stop(host: &Host) {
     });
     host.type_in("stop -t 0 steady").ok();
     assert_eq!(host.type_in("inspect -f {{.State.Status}} steady").ok(), "exited");
+}
+
+/// The monitor takes its container with it, and applies no policy any more: a daemon does in its place.
+#[test]
+fn a_daemon_applies_the_policies_of_monitors_that_are_killed() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let run = |name: &str, policy: &str| {
+        host.dhow(&["run", "-d", "--name", name, "--restart", policy, "busybox", "sleep", "1000"]).ok();
+    };
+    run("steady", "always");
+    run("twice", "on-failure:1");
+    run("once", "no");
+    let pid = |name: &str| host.dhow(&["inspect", "-f", "{{.State.Pid}}", name]).ok();
+    let state = |name: &str| {
+        host.dhow(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}", name]).ok()
+    };
+    let kill_monitor = |name: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid(name))).unwrap();
+        let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
+        assert!(std::process::Command::new("kill").args(["-9", &monitor]).status().unwrap().success());
+    };
+    for round in 1..=2 {
+        let before = pid("steady");
+        kill_monitor("steady");
+        eventually("it runs again", || state("steady") == format!("running 0 {round}"));
+        assert_ne!(pid("steady"), before);
+    }
+    kill_monitor("twice");
+    eventually("it runs again", || state("twice") == "running 0 1");
+    kill_monitor("twice");
+    eventually("its tries are over", || state("twice") == "exited 137 1");
+    kill_monitor("once");
+    eventually("it has ended", || state("once") == "exited 137 0");
+    // One that somebody else has started, and one whose policy came later.
+    let mut other = host.command();
+    other.args(["run", "-d", "--name", "other", "--restart", "unless-stopped", "busybox", "sleep", "1000"]);
+    testkit::Typed::new(other).ok();
+    host.dhow(&["run", "-d", "--name", "late", "busybox", "sleep", "1000"]).ok();
+    host.dhow(&["update", "--restart", "always", "late"]).ok();
+    for name in ["other", "late"] {
+        kill_monitor(name);
+        eventually("it runs again", || state(name) == "running 0 1");
+    }
+    // Who was stopped by hand stays so.
+    host.dhow(&["stop", "-t", "0", "other"]).ok();
+    assert!(state("other").starts_with("exited "), "{}", state("other"));
+    let events =
+        host.dhow(&["events", "--since", "0", "--until", "1s", "--filter", "container=twice"]).run().stdout;
+    assert!(events.contains(" die ") && events.contains("exitCode=137"), "{events}");
+    assert_eq!(host.type_in("system check").ok(), "No problems found");
 }
 
 fn health_is_told(host: &Host) {

@@ -10,7 +10,7 @@ use state::Life;
 use super::record::{self, Record};
 use super::{launch, networking, remove, start};
 use crate::error::{Kind, Result};
-use crate::{Engine, exec, lock, machine};
+use crate::{Engine, events, exec, lock, machine};
 
 /// Takes down what a container's run needed: its place in networks and published ports; removes the container if it
 /// was asked to be. Called by the monitor after the final exit, as `dhow cleanup <id>`; may be called at any time.
@@ -99,10 +99,14 @@ fn revive(engine: &Engine, record: &Record) -> Result<()> {
         RestartName::No => false,
         RestartName::Always => true,
         RestartName::UnlessStopped => !status.manually_stopped,
-        RestartName::OnFailure => status.exit_code != 0 && observed.lost,
+        RestartName::OnFailure => {
+            let left = policy.max_retries == 0 || status.restart_count < policy.max_retries;
+            status.exit_code != 0 && observed.lost && left
+        }
     };
     if wanted {
-        return match start::start_now(engine, &record.id) {
+        let restarts = if observed.lost { status.restart_count + 1 } else { 0 };
+        return match start::start_again(engine, &record.id, restarts) {
             Err(e) if e.kind == Kind::NotModified => Ok(()),
             result => result,
         };
@@ -136,6 +140,8 @@ pub(crate) fn settle(engine: &Engine, record: &Record, status: &monitor::Status)
         }
         remove::delete_cgroup(&record, Duration::from_secs(2));
         status.write(&engine.container_dir(&record.id), true).map_err(|e| crate::Error::from_chain(&e))?;
+        let code = status.exit_code.to_string();
+        events::emit_container(engine, "die", &record, &[("exitCode", &code)]);
     }
     cleanup_now(engine, &record.id)
 }

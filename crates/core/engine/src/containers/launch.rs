@@ -81,6 +81,7 @@ pub(crate) fn config(
         stdin_once: asked.stdin_once,
         log: logging::log_config(host, asked)?,
         restart: restart_policy(&host.restart_policy),
+        restarts: 0,
         health: asked.healthcheck.as_ref().and_then(|h| health(h, asked.shell.as_slice())),
         stop_signal: stop_signal(record)?,
         stop_timeout: asked.stop_timeout.unwrap_or(STOP_TIMEOUT),

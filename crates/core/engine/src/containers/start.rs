@@ -6,9 +6,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use monitor::State;
 use monitor::client::{self, Connection};
 use monitor::protocol::{Failure, FailureKind, Launch};
+use monitor::{Config, State};
 
 use super::record::{self, Record};
 use super::{launch, networking, remove};
@@ -36,12 +36,17 @@ pub async fn start(engine: &Engine, reference: &str, detach_keys: &str) -> Resul
 
 /// Starts the container of this id.
 pub(crate) fn start_now(engine: &Engine, id: &str) -> Result<()> {
+    start_again(engine, id, 0)
+}
+
+/// The same in place of its monitor, which was killed and would have made it the `restarts`th restart by its policy.
+pub(super) fn start_again(engine: &Engine, id: &str, restarts: u32) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         // The clean-up of the last run may be waiting for the lock: it is given up between attempts.
         let attempt = {
             let (_lock, record) = record::locked(engine, id)?;
-            start_locked(engine, &record)
+            start_locked(engine, &record, restarts)
         };
         match attempt {
             Attempt::Done(result) => return result,
@@ -60,7 +65,7 @@ enum Attempt {
     Busy,
 }
 
-fn start_locked(engine: &Engine, record: &Record) -> Attempt {
+fn start_locked(engine: &Engine, record: &Record, restarts: u32) -> Attempt {
     let done = |error| Attempt::Done(Err(error));
     let state = match record::observe(engine, &record.id) {
         Ok(observed) => observed.status.state,
@@ -79,7 +84,7 @@ fn start_locked(engine: &Engine, record: &Record) -> Attempt {
         State::Created | State::Exited => {}
     }
     let mut undo = Undo::default();
-    match run(engine, record, &mut undo) {
+    match run(engine, record, restarts, &mut undo) {
         Ok(()) => {
             undo.keep();
             Attempt::Done(Ok(()))
@@ -108,7 +113,7 @@ impl From<Error> for Failed {
     }
 }
 
-fn run(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<(), Failed> {
+fn run(engine: &Engine, record: &Record, restarts: u32, undo: &mut Undo) -> Result<(), Failed> {
     privileges::for_container(match record.document.host_config.network_mode.as_str() {
         "none" => privileges::Network::Empty,
         "host" => privileges::Network::Shared,
@@ -121,7 +126,7 @@ fn run(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<(), Failed> 
     // The kernel makes the namespace meanwhile.
     let rootfs = launch::rootfs(engine, record)?;
     let connected = networking::connect(engine, record, namespace, undo).map_err(unconnected)?;
-    let config = launch::config(engine, record, &connected, &rootfs)?;
+    let config = Config { restarts, ..launch::config(engine, record, &connected, &rootfs)? };
     let mut held: Vec<BorrowedFd<'_>> = connected.held.iter().map(AsFd::as_fd).collect();
     // While containers run commands come often, and each is spared reading the database's log. It goes without.
     held.extend(engine.db().presence().ok());

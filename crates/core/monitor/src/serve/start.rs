@@ -79,6 +79,7 @@ impl Monitor {
         let dns = config.dns.clone();
         let sockets = descriptors.drain(..descriptors.len().min(if dns.is_some() { 2 } else { 0 })).collect();
         let held = descriptors.into();
+        let restarts = config.restarts;
         self.container = Some(Container {
             config,
             netns,
@@ -93,7 +94,8 @@ impl Monitor {
             self.serve_names(&dns, sockets).inspect_err(|_| self.container = None)?;
         }
         self.restarts = Restarts::default();
-        self.status.restart_count = 0;
+        self.restarts.count = restarts;
+        self.status.restart_count = restarts;
         self.status.manually_stopped = false;
         match self.launch() {
             Ok(warnings) => Ok(Reply::Started { pid: self.status.pid, warnings }),

@@ -95,6 +95,7 @@ impl Fixture {
             stdin_once: false,
             log: LogConfig::default(),
             restart: RestartPolicy::default(),
+            restarts: 0,
             auto_remove: false,
             health: None,
             stop_signal: 15,
