@@ -129,6 +129,29 @@ fn missing<'n>(held: CapabilitySet, needs: impl Iterator<Item = &'n Need>) -> Ve
     needs.filter(|need| !held.contains(need.set)).collect()
 }
 
+/// Why something could not be looked at, with what is missing to look at it.
+pub(crate) fn unchecked(reason: &str) -> String {
+    let refused = ["not permitted", "ermission denied"].iter().any(|words| reason.contains(words));
+    if !refused {
+        return reason.to_owned();
+    }
+    if let Err(error) = refuse(&missing(held(), CONTAINERS.iter().chain(&NETWORKS))) {
+        return format!("{reason}: {}", error.message);
+    }
+    if !is_outermost() {
+        return format!(
+            "{reason}: this runs in a user namespace, whose root owns nothing of the machine: run this as the machine's own root"
+        );
+    }
+    if is_filtered() {
+        return format!(
+            "{reason}: a seccomp filter is on this process: inside of a container, give that one --privileged or \
+             --security-opt seccomp=unconfined"
+        );
+    }
+    reason.to_owned()
+}
+
 fn refuse(missing: &[&Need]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());

@@ -31,7 +31,10 @@ pub(crate) fn forget(endpoint: &Endpoint) -> Result<(), Error> {
         return Ok(());
     }
     let local = local_addresses()?;
-    let mut socket = Socket::open(netlink::Protocol::Netfilter).map_err(Error::Socket)?;
+    let mut socket = match firewall::open() {
+        Err(Error::NoFirewall(_)) => return Ok(()),
+        opened => opened?,
+    };
     let outcome = forget_flows(&mut socket, |flow| flow.concerns(endpoint, &ports, &local));
     firewall::close_later(socket);
     outcome

@@ -42,6 +42,14 @@ pub fn survey() -> Result<Survey, Error> {
     Ok(survey)
 }
 
+/// Refuses the name of an interface that is there and cannot be a network's bridge.
+pub fn check_interface(name: &str) -> Result<(), Error> {
+    match bridge::find(&mut route_socket()?, name)? {
+        Some(link) if link.kind != "bridge" => Err(Error::NotABridge(name.to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// Removes everything that belongs to a network or an endpoint, by its id alone.
 pub fn remove_orphan(id: &str) -> Result<(), Error> {
     let found = survey()?;

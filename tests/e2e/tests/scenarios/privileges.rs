@@ -177,6 +177,42 @@ fn inside_of_a_container_the_same_program_runs_containers() {
     assert!(told.contains("--privileged or --cap-add SYS_ADMIN --cap-add NET_ADMIN"), "{told}");
 }
 
+/// As on a kernel that was built without it: the socket itself is refused, by a filter on the container that plays the machine.
+#[test]
+fn without_nftables_containers_without_a_network_work_and_others_say_what_is_missing() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.type_in("save -o image.tar busybox").ok();
+    // socket(AF_NETLINK, _, NETLINK_NETFILTER) is EPROTONOSUPPORT.
+    host.file(
+        "filter.json",
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ERRNO",
+            "errnoRet": 93, "args": [{"index": 0, "value": 16, "op": "SCMP_CMP_EQ"},
+            {"index": 2, "value": 12, "op": "SCMP_CMP_EQ"}]}]}"#,
+    );
+    let binary = format!("{}:/dhow:ro", host.command().get_program().display());
+    let image = format!("{}/image.tar:/image.tar:ro", host.home().display());
+    let inside = |script: &str| {
+        let mut words = vec!["run", "--rm", "-v", &binary, "-v", &image, "-v", "/var/lib/dhow"];
+        words.extend(["--privileged", "--security-opt", "seccomp=filter.json", "busybox", "sh", "-c"]);
+        let script = format!("/dhow load -q -i /image.tar >&2 && {script}");
+        host.dhow(&[&words[..], &[script.as_str()]].concat())
+    };
+    for network in ["none", "host"] {
+        assert_eq!(inside(&format!("/dhow run --rm --network {network} busybox echo ok")).ok(), "ok");
+    }
+    for command in ["run --rm busybox true", "run --rm -p 8080:80 busybox true"] {
+        let told = inside(&format!("/dhow {command}")).fails(125);
+        assert!(told.contains("the kernel has no nf_tables, which networks need"), "{told}");
+        assert!(told.contains("load the kernel module nf_tables"), "{told}");
+        assert!(told.contains("--network none or host"), "{told}");
+    }
+    // What failed is gone, and what has no rules can be removed.
+    let cleared = "/dhow network create n >&2; /dhow run --rm --network n busybox true; /dhow network rm n && \
+        /dhow ps -aq && /dhow system check >&2 && echo clean";
+    assert_eq!(inside(cleared).ok(), "n\nclean");
+}
+
 #[test]
 fn a_root_that_cannot_hold_containers_says_why() {
     let host = Host::new(Mode::Embedded);
@@ -272,4 +308,23 @@ fn the_root_of_a_user_namespace_is_told_what_it_is() {
         under(&host, "unshare --user --map-root-user", "run --rm --network none busybox true").fails(125);
     assert!(told.contains("this runs in a user namespace"), "{told}");
     under(&host, "unshare --user --map-root-user", "ps").ok();
+}
+
+#[test]
+fn what_cannot_be_checked_is_told_with_what_it_needs() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    // The check lists interfaces and rules of the machine.
+    for (program, needs) in [
+        ("setpriv --bounding-set -net_admin", "missing privileges: CAP_NET_ADMIN"),
+        ("unshare --user --map-root-user", "this runs in a user namespace"),
+    ] {
+        let output = under(&host, program, "system check").run();
+        assert_eq!(output.code, 1, "{program}: {} {}", output.stdout, output.stderr);
+        assert!(output.stdout.contains("could not be checked: "), "{program}: {}", output.stdout);
+        assert!(output.stdout.contains(needs), "{program}: {}", output.stdout);
+        assert!(output.stderr.contains("checks could not be made"), "{program}: {}", output.stderr);
+        assert!(!output.stderr.contains("--repair"), "{program}: {}", output.stderr);
+    }
+    host.type_in("system check").ok();
 }

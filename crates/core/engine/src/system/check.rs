@@ -22,7 +22,7 @@ use crate::containers::record::{self, Record};
 use crate::containers::{cleanup, networking};
 use crate::error::{Context, Error, Kind, Result, chain};
 use crate::networks::{self, EndpointRecord};
-use crate::{Engine, builds, exec, ids, lock, volumes};
+use crate::{Engine, builds, exec, ids, lock, privileges, volumes};
 
 /// Between two looks: for a process to go on with what it has in hand.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
@@ -76,7 +76,8 @@ impl<'e> Look<'e> {
         ];
         for (what, part) in parts {
             if let Err(e) = part(self) {
-                self.note("check", what, format!("could not be checked: {e}"), false);
+                let message = format!("could not be checked: {}", privileges::unchecked(&e.to_string()));
+                self.note("check", what, message, false);
             }
         }
     }
@@ -108,7 +109,7 @@ impl<'e> Look<'e> {
         let findings = match self.engine.store().check(self.repair) {
             Ok(findings) => findings,
             Err(e) => {
-                let message = format!("could not be checked: {}", chain(&e));
+                let message = format!("could not be checked: {}", privileges::unchecked(&chain(&e)));
                 let (kind, object) = ("check".to_owned(), "content".to_owned());
                 return self.findings.push(Finding { kind, object, message, repaired: false });
             }

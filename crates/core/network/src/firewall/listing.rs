@@ -20,6 +20,10 @@ pub struct PublishedPort {
 
 /// All published ports.
 pub fn published_ports() -> Result<Vec<PublishedPort>, Error> {
+    super::if_any(list_ports())
+}
+
+fn list_ports() -> Result<Vec<PublishedPort>, Error> {
     let mut socket = super::open()?;
     let mut ports = Vec::new();
     for family in Family::ALL {
@@ -32,6 +36,10 @@ pub fn published_ports() -> Result<Vec<PublishedPort>, Error> {
 
 /// (interface name, id of the network) of every network that the firewall knows.
 pub(crate) fn network_bridges() -> Result<Vec<(String, String)>, Error> {
+    super::if_any(list_bridges())
+}
+
+fn list_bridges() -> Result<Vec<(String, String)>, Error> {
     let mut socket = super::open()?;
     let mut bridges = Vec::new();
     for family in Family::ALL {
@@ -66,7 +74,10 @@ fn published_port((family, map, element): &Entry) -> Option<PublishedPort> {
 /// The generation of the rule set.
 pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Error> {
     const ID: u16 = 1;
-    let received = socket.get(nft::generation()).map_err(Error::NoFirewall)?;
+    let received = socket.get(nft::generation()).map_err(|error| match error.refusal() {
+        Some(Errno::PERM | Errno::ACCESS) => Error::List("the firewall's generation", error),
+        _ => Error::NoFirewall(error),
+    })?;
     let value = received.attributes(nft::HEADER).find_kind(ID).and_then(|value| value.try_into().ok());
     Ok(value.map(u32::from_be_bytes).unwrap_or_default())
 }

@@ -54,15 +54,18 @@ pub(crate) fn ensure(network: &Network, switched_on: Switches) -> Result<(), Err
 /// Lets the rules forget the network. With the last one of all engines the tables go, too: who is about to use them adds them
 /// again together with what it adds.
 pub(crate) fn remove(network: &Network) -> Result<(), Error> {
+    if_any(remove_network(network))
+}
+
+fn remove_network(network: &Network) -> Result<(), Error> {
     let sets = [&ruleset::NETWORK_SETS[..], &ruleset::PORT_MAPS].concat();
     let mut socket = open()?;
     let outcome = change(&mut socket, "remove network", |socket| {
         let mut messages = Vec::new();
         for family in Family::ALL {
             let present = listing::entries(socket, family, &sets)?;
-            let of_network = |entry: &Entry| {
-                entry.2.owner == network.id && ruleset::NETWORK_SETS.contains(&entry.1)
-            };
+            let of_network =
+                |entry: &Entry| entry.2.owner == network.id && ruleset::NETWORK_SETS.contains(&entry.1);
             if !present.iter().all(of_network) {
                 messages.extend(difference(&present, &[], family, of_network));
             } else if listing::version(socket, family)?.is_some() {
@@ -109,13 +112,13 @@ pub(crate) fn withdraw(endpoint: &Endpoint) -> Result<(), Error> {
     if endpoint.ports.is_empty() {
         return Ok(());
     }
-    forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == endpoint.id)
+    if_any(forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == endpoint.id))
 }
 
 /// Removes every element of the given owner, port or network.
 pub(crate) fn forget_owner(owner: &str) -> Result<(), Error> {
-    forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == owner)?;
-    forget(&ruleset::NETWORK_SETS, "remove network", |element| element.owner == owner)
+    if_any(forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == owner))?;
+    if_any(forget(&ruleset::NETWORK_SETS, "remove network", |element| element.owner == owner))
 }
 
 /// Leads questions for names within this thread's network namespace, a container's, to these ports of the address.
@@ -193,8 +196,19 @@ fn addition((family, set, element): &Entry) -> Message {
     nft::element(*family, set, element)
 }
 
-fn open() -> Result<Socket, Error> {
-    Socket::open(Protocol::Netfilter).map_err(Error::Socket)
+pub(crate) fn open() -> Result<Socket, Error> {
+    Socket::open(Protocol::Netfilter).map_err(|error| match error {
+        netlink::Error::Open(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => Error::NoFirewall(error),
+        other => Error::Socket(other),
+    })
+}
+
+/// What is to be taken away, or listed, of a firewall: a kernel that has none has nothing of it.
+fn if_any<T: Default>(outcome: Result<T, Error>) -> Result<T, Error> {
+    match outcome {
+        Err(Error::NoFirewall(_)) => Ok(T::default()),
+        other => other,
+    }
 }
 
 /// Computes a change from what is there and makes it, unless nothing has to change.
