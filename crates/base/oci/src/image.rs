@@ -387,6 +387,29 @@ pub struct ContainerConfig {
     pub shell: Option<Vec<String>>,
 }
 
+impl ContainerConfig {
+    /// The first field that has a NUL byte in it. For the kernel a text ends there: it would see another one than people do.
+    pub fn field_with_nul(&self) -> Option<&'static str> {
+        let bad = |text: &String| text.contains('\0');
+        let any = |list: &Option<Vec<String>>| list.iter().flatten().any(bad);
+        let fields = [
+            ("User", bad(&self.user)),
+            ("ExposedPorts", self.exposed_ports.iter().any(bad)),
+            ("Env", self.env.iter().any(bad)),
+            ("Entrypoint", any(&self.entrypoint)),
+            ("Cmd", any(&self.cmd)),
+            ("Healthcheck", self.healthcheck.iter().flat_map(|check| &check.test).any(bad)),
+            ("Volumes", self.volumes.iter().any(bad)),
+            ("WorkingDir", bad(&self.working_dir)),
+            ("OnBuild", self.on_build.iter().any(bad)),
+            ("Labels", self.labels.iter().any(|(name, value)| bad(name) || bad(value))),
+            ("StopSignal", bad(&self.stop_signal)),
+            ("Shell", any(&self.shell)),
+        ];
+        fields.into_iter().find(|(_, bad)| *bad).map(|(name, _)| name)
+    }
+}
+
 /// A health check; durations are nanoseconds and 0 means "inherit".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -468,5 +491,26 @@ mod tests {
             r#"{"architecture":"amd64","os":"linux","config":{"ExposedPorts":{"80/tcp":{}},"Cmd":["sh"]},"rootfs":{"type":"layers","diff_ids":[]},"history":[{"created_by":"x","empty_layer":true}]}"#
         );
         assert_eq!(serde_json::from_str::<ImageConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn a_nul_byte_is_found_in_every_text() {
+        let found = |json: &str| serde_json::from_str::<ContainerConfig>(json).unwrap().field_with_nul();
+        for (field, value) in [
+            ("User", r#""a\u0000""#),
+            ("Env", r#"["A=1", "B=\u0000"]"#),
+            ("Entrypoint", r#"["\u0000"]"#),
+            ("Cmd", r#"["a", "\u0000"]"#),
+            ("Healthcheck", r#"{"Test": ["CMD", "\u0000"]}"#),
+            ("Volumes", r#"{"/\u0000": {}}"#),
+            ("WorkingDir", r#""/\u0000""#),
+            ("OnBuild", r#"["\u0000"]"#),
+            ("Labels", r#"{"a": "\u0000"}"#),
+            ("StopSignal", r#""\u0000""#),
+            ("Shell", r#"["\u0000"]"#),
+        ] {
+            assert_eq!(found(&format!("{{\"{field}\": {value}}}")), Some(field));
+        }
+        assert_eq!(found(r#"{"Env": ["A=1\n2"], "Labels": {"a": "b\nc"}}"#), None);
     }
 }

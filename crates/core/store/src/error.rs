@@ -77,6 +77,12 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An image's configuration has a text that the kernel would see the beginning of.
+    #[error("invalid image configuration: {field} contains a NUL byte")]
+    Nul {
+        /// As the document calls it.
+        field: &'static str,
+    },
     /// An image's configuration and its manifest don't fit together.
     #[error("image has {layers} layers and {diff_ids} diff ids")]
     LayerCount {

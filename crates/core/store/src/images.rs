@@ -107,6 +107,9 @@ impl Store {
             added: now(),
         };
         let image = self.load(record)?;
+        if let Some(field) = image.config.config.field_with_nul() {
+            return Err(Error::Nul { field });
+        }
         let (layers, diff_ids) = (image.manifest.layers.len(), image.config.rootfs.diff_ids.len());
         if layers == diff_ids { Ok(image) } else { Err(Error::LayerCount { layers, diff_ids }) }
     }

@@ -266,7 +266,8 @@ fn wanted_networks(
     if settings.mac_address.is_empty() {
         settings.mac_address = std::mem::take(&mut config.mac_address);
     }
-    for settings in networks.values() {
+    for (name, settings) in &networks {
+        validate::check_endpoint(name, settings)?;
         networking::wanted_mac(&settings.mac_address)?;
     }
     let settings = &networks[mode];

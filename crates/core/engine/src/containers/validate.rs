@@ -2,6 +2,7 @@
 //! [`Machine`]. Options that this engine does not serve are errors here, never silence.
 
 use api::containers::{Config, HealthConfig, HostConfig, Resources, RestartPolicy};
+use api::networks::EndpointSettings;
 
 use super::{ports, signal};
 use crate::error::{Error, Result};
@@ -58,8 +59,13 @@ fn check_config(config: &Config) -> Result<()> {
         signal::parse(&config.stop_signal)?;
     }
     let name_is_bad = |n: &str| n.len() > 64 || n.bytes().any(|b| b.is_ascii_control() || b == b' ');
-    if name_is_bad(&config.hostname) || name_is_bad(&config.domainname) {
-        return fail(format!("invalid hostname format: {}", config.hostname));
+    for (what, name) in [("hostname", &config.hostname), ("domainname", &config.domainname)] {
+        if name_is_bad(name) {
+            return fail(format!("invalid {what} format: {name}"));
+        }
+    }
+    if let Some((name, value)) = config.labels.iter().find(|(n, v)| n.contains('\0') || v.contains('\0')) {
+        return fail(format!("invalid label: {name:?}={value:?} contains a NUL byte"));
     }
     config.healthcheck.as_ref().map_or(Ok(()), check_health)
 }
@@ -132,7 +138,49 @@ fn check_host(host: &HostConfig) -> Result<()> {
     for options in host.tmpfs.values() {
         check_tmpfs(options)?;
     }
+    check_lines(host)?;
     check_log(host)
+}
+
+/// What becomes part of a line of a file: another line there would be somebody else's word.
+fn check_lines(host: &HostConfig) -> Result<()> {
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    if let Some(option) = host.dns_options.iter().find(|option| option.contains(blank)) {
+        return fail(format!("invalid DNS option {option:?}: it has blanks or control characters"));
+    }
+    if let Some(domain) = host.dns_search.iter().find(|domain| domain.contains(blank)) {
+        return fail(format!("{domain:?} is not a valid domain"));
+    }
+    // Addresses are looked at here already, so that a container that can't start is not created.
+    super::etc::extra_hosts(&host.extra_hosts, Some(std::net::Ipv4Addr::UNSPECIFIED.into()))?;
+    if let Some(server) = host.dns.iter().find(|server| server.parse::<std::net::IpAddr>().is_err()) {
+        return fail(format!("bad nameserver address {server}: invalid IP address"));
+    }
+    for (name, value) in &host.sysctls {
+        let line = |text: &str| text.contains(|c: char| c.is_control() && c != '\t');
+        if line(name) || line(value.trim_end_matches('\n')) {
+            return fail(format!("invalid sysctl {name:?}: {value:?} is more than one line"));
+        }
+    }
+    let links = host.links.iter().map(|link| ("link", link));
+    let groups = host.group_add.iter().map(|group| ("group", group));
+    match links.chain(groups).find(|(_, text)| text.contains(|c: char| c.is_control())) {
+        Some((what, text)) => fail(format!("invalid {what} {text:?}: it has control characters")),
+        None => Ok(()),
+    }
+}
+
+/// Names that an endpoint asks for: they go into files that monitors read, and into `/etc/hosts`.
+pub fn check_endpoint(network: &str, settings: &EndpointSettings) -> Result<()> {
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    let aliases = settings.aliases.iter().filter(|alias| alias.is_empty() || alias.contains(blank));
+    let links = settings.links.iter().filter(|link| link.contains(blank));
+    match aliases.map(|alias| ("alias", alias)).chain(links.map(|link| ("link", link))).next() {
+        Some((what, name)) => fail(format!(
+            "invalid config for network {network}: invalid endpoint settings:\ninvalid {what} {name:?}"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The options of `--tmpfs`: flags of mounts, and what tmpfs takes.
@@ -261,7 +309,7 @@ pub fn check_resources(r: &Resources, machine: Machine) -> Result<()> {
 
 /// Where a group cannot be made, or would be another one than the path says.
 fn check_cgroup_parent(parent: &str) -> Result<()> {
-    let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+    let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains(char::is_control);
     let path = parent.trim_matches('/');
     if !path.is_empty() && path.split('/').any(bad) {
         return fail(format!("invalid cgroup parent {parent:?}: it is no path without \".\" and \"..\""));
@@ -432,6 +480,40 @@ mod tests {
             check_request(&exposing, &host).unwrap_err().message,
             "conflicting options: port exposing and the container type network mode"
         );
+    }
+
+    #[test]
+    fn what_becomes_a_line_of_a_file_is_one() {
+        let told = |change: &dyn Fn(&mut HostConfig)| {
+            let mut host = HostConfig::default();
+            change(&mut host);
+            check_host(&host).map_or_else(|e| e.message, |()| "ok".into())
+        };
+        let one = |text: &str| vec![text.to_owned()];
+        assert_eq!(told(&|h| (h.dns_options, h.dns_search) = (one("ndots:2"), one("."))), "ok");
+        assert!(told(&|h| h.dns_options = one("a\nnameserver 6.6.6.6")).starts_with("invalid DNS option"));
+        assert!(told(&|h| h.dns_options = one("a\0")).starts_with("invalid DNS option"));
+        assert_eq!(told(&|h| h.dns_search = one("a\nb")), "\"a\\nb\" is not a valid domain");
+        assert_eq!(
+            told(&|h| h.dns = one("1.1.1.1\n")),
+            "bad nameserver address 1.1.1.1\n: invalid IP address"
+        );
+        assert_eq!(told(&|h| h.extra_hosts = one("a:1.2.3.4")), "ok");
+        assert!(told(&|h| h.extra_hosts = one("a\nb:1.2.3.4")).starts_with("bad format for add-host"));
+        assert_eq!(
+            told(&|h| h.extra_hosts = one("a:1.2.3.4\nb")),
+            r#"invalid IP address in add-host: "1.2.3.4\nb""#
+        );
+        assert!(told(&|h| h.links = one("a\n:b")).starts_with("invalid link"));
+        assert!(told(&|h| h.group_add = one("a\0")).starts_with("invalid group"));
+        let sysctl = |h: &mut HostConfig, value: &str| drop(h.sysctls.insert("net.a".into(), value.into()));
+        assert_eq!(told(&|h| sysctl(h, "1\t2\n")), "ok");
+        assert!(told(&|h| sysctl(h, "1\n2")).starts_with("invalid sysctl"));
+        let endpoint = |alias: &str| EndpointSettings { aliases: one(alias), ..EndpointSettings::default() };
+        assert!(check_endpoint("n", &endpoint("db")).is_ok());
+        for bad in ["", "a b", "a\nb", "a\0"] {
+            assert!(check_endpoint("n", &endpoint(bad)).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

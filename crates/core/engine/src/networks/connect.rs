@@ -6,7 +6,7 @@ use api::networks::{ConnectRequest, EndpointSettings};
 
 use super::{Record, endpoints_of, find, names};
 use crate::Engine;
-use crate::containers::{networking, record, start};
+use crate::containers::{networking, record, start, validate};
 use crate::error::{Context, Error, Result};
 
 /// Adds a network to a container's definition and, if it runs, an interface to it.
@@ -56,6 +56,7 @@ fn connect_locked(
             network.name
         )));
     }
+    validate::check_endpoint(&network.name, &settings)?;
     // What only reports must not be taken as asked for.
     settings.network_id = network.id.clone();
     settings.endpoint_id.clear();

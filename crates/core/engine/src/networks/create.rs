@@ -10,6 +10,9 @@ use super::{Document, PREDEFINED, Record, ipam_config, now, own_subnets, taken_s
 use crate::error::{Error, Result};
 use crate::{Engine, events};
 
+/// Bytes of a name, as of a file's.
+const NAME_MAX: usize = 255;
+
 /// Creates a network of driver `bridge`.
 pub async fn create(engine: &Engine, request: CreateRequest) -> Result<CreateResponse> {
     engine.blocking(move |engine| create_now(engine, request)).await
@@ -18,6 +21,9 @@ pub async fn create(engine: &Engine, request: CreateRequest) -> Result<CreateRes
 fn create_now(engine: &Engine, request: CreateRequest) -> Result<CreateResponse> {
     check(&request)?;
     let settings = Settings::parse(&request.options)?;
+    if let Some(ifname) = &settings.ifname {
+        network::check_interface(ifname).map_err(|e| Error::forbidden(crate::error::chain(&e)))?;
+    }
     let id = engine.new_id()?;
     let record = engine.db().write(|tx| -> Result<Record> {
         if state::networks::by_name(tx, &request.name)?.is_some() {
@@ -59,9 +65,14 @@ fn create_now(engine: &Engine, request: CreateRequest) -> Result<CreateResponse>
 
 fn check(request: &CreateRequest) -> Result<()> {
     let name = request.name.as_str();
-    // Docker takes anything but blanks; what would break lines of output is refused here.
-    if name.trim().is_empty() || name.chars().any(char::is_control) {
+    // Docker takes anything but blanks. What would break lines of output, or is no part of a path, as in the API's own
+    // paths, is refused here.
+    let odd = name.contains(|c: char| c.is_control() || c == '/') || matches!(name, "." | "..");
+    if name.trim().is_empty() || odd {
         return Err(Error::invalid(format!("invalid name: {name}")));
+    }
+    if name.len() > NAME_MAX {
+        return Err(Error::invalid(format!("invalid name: it has more than {NAME_MAX} bytes")));
     }
     if PREDEFINED.contains(&name) || name == "default" || name == "container" {
         return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network")));
@@ -178,6 +189,12 @@ fn subnet(config: &IpamConfig) -> Result<Subnet> {
     if net.addr() != net.network() {
         return Err(Error::invalid(format!("invalid subnet {net}: it should be {}", net.trunc())));
     }
+    if let Some(why) = unusable(&net) {
+        return Err(Error::invalid(format!("invalid subnet {net}: {why}")));
+    }
+    if net.hosts().nth(1).is_none() {
+        return Err(Error::forbidden("failed to allocate gateway (): No available addresses on this pool"));
+    }
     let gateway = match config.gateway.as_str() {
         "" => ipam::default_gateway(net),
         text => text
@@ -208,6 +225,22 @@ fn subnet(config: &IpamConfig) -> Result<Subnet> {
     Ok(Subnet { net, gateway, range, auxiliary })
 }
 
+/// Why no container can have an address of a subnet: the kernel leads nothing to or from such addresses.
+fn unusable(net: &IpNet) -> Option<&'static str> {
+    let is_of = |of: &str| of.parse::<IpNet>().is_ok_and(|of| ipam::overlaps(&of, net));
+    [
+        ("127.0.0.0/8", "these are loopback addresses"),
+        ("::1/128", "this is the loopback address"),
+        ("224.0.0.0/4", "these are multicast addresses"),
+        ("ff00::/8", "these are multicast addresses"),
+        ("0.0.0.0/8", "these are addresses of this network, which nobody has"),
+        ("::/128", "this is the unspecified address"),
+        ("240.0.0.0/4", "these addresses are reserved"),
+    ]
+    .into_iter()
+    .find_map(|(of, why)| is_of(of).then_some(why))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +268,36 @@ mod tests {
             ("172.20.0.0/16", "", "10.0.0.1"),
         ] {
             assert!(subnet(&config(net, range, gateway)).is_err(), "{net} {range} {gateway}");
+        }
+    }
+
+    #[test]
+    fn subnets_that_nothing_is_led_to_are_refused() {
+        for net in
+            ["127.0.0.0/8", "127.5.0.0/16", "224.0.0.0/4", "0.0.0.0/8", "0.0.0.0/0", "255.255.255.255/32"]
+        {
+            let told = subnet(&config(net, "", "")).unwrap_err().message;
+            assert!(told.starts_with(&format!("invalid subnet {net}: ")), "{told}");
+        }
+        assert!(subnet(&config("ff00::/64", "", "")).is_err());
+        assert!(subnet(&config("fd00:1::/64", "", "")).is_ok());
+        for net in ["10.99.0.0/32", "fd00::1/128"] {
+            let told = subnet(&config(net, "", "")).unwrap_err().message;
+            assert!(told.contains("No available addresses on this pool"), "{told}");
+        }
+        assert!(subnet(&config("10.99.0.0/30", "", "")).is_ok());
+    }
+
+    #[test]
+    fn names_are_parts_of_paths() {
+        let told = |name: &str| {
+            check(&CreateRequest { name: name.to_owned(), ..CreateRequest::default() }).map_err(|e| e.message)
+        };
+        for name in ["n", "my net", "..x", &"x".repeat(255)] {
+            assert_eq!(told(name), Ok(()), "{name}");
+        }
+        for name in ["", " ", ".", "..", "../x", "a/b", "a\nb", "a\0", &"x".repeat(256)] {
+            assert!(told(name).unwrap_err().starts_with("invalid name: "), "{name}");
         }
     }
 
