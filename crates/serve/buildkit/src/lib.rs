@@ -13,6 +13,7 @@
 //! This crate must not know containers, the database, or where files are kept.
 
 mod build;
+mod classic;
 mod control;
 mod export;
 mod fault;
@@ -25,7 +26,14 @@ mod serve;
 mod session;
 mod status;
 
+pub use classic::Classic;
 pub use host::{Host, Opening, Refused};
 
 /// The longest message, as BuildKit has it.
 const MESSAGE_MAX: usize = 16 << 20;
+
+/// Whether a client may call a build so: the name is one of a directory too.
+fn is_build_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (8..=64).contains(&id.len()) && id.bytes().all(plain)
+}

@@ -16,8 +16,11 @@ use tonic::codegen::Service;
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long the answer may take.
 const PING_PATIENCE: Duration = Duration::from_secs(30);
-/// What may be on its way to us: contexts are large and come fast.
-const WINDOW: u32 = 4 << 20;
+/// What a call may have on its way to us: contexts are large and come fast.
+const WINDOW: u32 = 2 << 20;
+/// What all calls together may. A client tells each file in a small frame of its own; how many such frames may wait is
+/// measured by this window, and too few would end the session.
+const CONNECTION_WINDOW: u32 = 512 << 20;
 
 /// Sends requests; clones share the connection.
 #[derive(Clone)]
@@ -32,7 +35,7 @@ impl Line {
         let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_PATIENCE)
             .keep_alive_while_idle(true)

@@ -9,25 +9,16 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
 use tonic::Status;
 
-use crate::Host;
 use crate::build::{Build, Made};
 use crate::export;
 use crate::frontend::{self, Solved};
-
-/// Names of builds are names of directories too.
-fn check(order: &SolveRequest) -> Result<(), Status> {
-    let id = order.r#ref.as_str();
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    match (8..=64).contains(&id.len()) && id.bytes().all(plain) {
-        true => Ok(()),
-        false => Err(Status::invalid_argument(format!(
-            "invalid ref {id:?}: lower-case letters and digits, 8 to 64"
-        ))),
-    }
-}
+use crate::{Host, is_build_id};
 
 pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, Status> {
-    check(&order)?;
+    if !is_build_id(&order.r#ref) {
+        let message = format!("invalid ref {:?}: lower-case letters and digits, 8 to 64", order.r#ref);
+        return Err(Status::invalid_argument(message));
+    }
     let build = Arc::new(Build::new(order));
     let registered = host.register(build.clone())?;
     let made = result(host, &build).await?;
@@ -51,7 +42,7 @@ async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, St
     let inputs = order.frontend_inputs.clone();
     match frontend::solve(host, build, &order.frontend, &order.frontend_attrs, inputs).await? {
         Solved::Image(made) => {
-            let id = build.put(made)?;
+            let id = build.put(*made)?;
             Ok(Some(build.result(&id)?))
         }
         Solved::Answer(_) => Ok(None),

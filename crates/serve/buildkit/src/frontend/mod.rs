@@ -8,4 +8,4 @@ mod definition;
 mod run;
 
 pub use definition::{graph, of_image as definition_of_image};
-pub use run::{Solved, solve};
+pub use run::{Solved, classic, solve};

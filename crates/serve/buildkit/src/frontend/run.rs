@@ -27,7 +27,7 @@ const GIT_SECRETS: [&str; 2] = ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"];
 
 /// What a solve gives.
 pub enum Solved {
-    Image(Made),
+    Image(Box<Made>),
     /// The answer to a question about the Dockerfile.
     Answer(HashMap<String, Vec<u8>>),
 }
@@ -61,7 +61,32 @@ pub async fn solve(
     let made = order(host, build, options, context, split).await;
     // Removing many files takes a while.
     tokio::task::spawn_blocking(move || drop(held));
-    made.map(Solved::Image)
+    made.map(|made| Solved::Image(Box::new(made)))
+}
+
+/// Builds with options that are given, where the context may be too.
+pub async fn classic(
+    host: &Host,
+    build: &Build,
+    attributes: &Attributes,
+    mut options: BuildOptions,
+    context: Option<ContextSource>,
+) -> Result<Made, Status> {
+    let mut held = Vec::new();
+    let context = match context {
+        Some(context) => context,
+        None => {
+            let question = Question { host, build, attributes, inputs: HashMap::new() };
+            let recipes = question.recipes().await?;
+            if let Some(recipes) = &recipes {
+                build.told.reads(recipes.recipe.clone());
+            }
+            question.context(recipes.as_ref(), &mut options, &mut held).await?
+        }
+    };
+    let made = order(host, build, options, context, false).await;
+    tokio::task::spawn_blocking(move || drop(held));
+    made
 }
 
 /// What is refused before anything is read.

@@ -37,7 +37,7 @@ pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<So
     match frontend::solve(host, build, &order.frontend, &attributes, inputs).await? {
         Solved::Answer(metadata) => Ok(answer(Outcome { metadata, ..Outcome::default() })),
         Solved::Image(made) => {
-            let id = build.put(made)?;
+            let id = build.put(*made)?;
             let made = build.result(&id)?;
             Ok(answer(outcome(host, &id, &made).await?))
         }

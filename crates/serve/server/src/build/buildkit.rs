@@ -2,13 +2,27 @@
 
 use std::pin::Pin;
 
+use api::JsonMessage;
+use api::build::BuildOptions;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use engine::builds::ContextSource;
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::Upgraded;
+use tokio::sync::mpsc;
 
+use super::options::CLIENT;
 use crate::answer::{self, Result};
 use crate::call::Call;
 use crate::error::Failure;
+use crate::progress;
+
+/// Statuses that may wait for a slow client before the build waits too.
+const BACKLOG: usize = 64;
+/// Messages that hold a status, and the one that holds the image's id.
+const TRACE: &str = "moby.buildkit.trace";
+const IMAGE: &str = "moby.image.id";
 
 /// What connections of both kinds are upgraded to.
 const PROTOCOL: &str = "h2c";
@@ -24,6 +38,32 @@ pub async fn session(call: Call) -> Result {
     let opening =
         call.buildkit.session(&call.headers).map_err(|refused| Failure::bad_request(refused.to_string()))?;
     upgrade(call, move |connection| Box::pin(opening.run(connection)))
+}
+
+/// One build in one request: what it tells is BuildKit's status, in messages of their own kind.
+pub async fn build(
+    host: buildkit::Host,
+    options: BuildOptions,
+    context: ContextSource,
+    session: String,
+    id: String,
+) -> Result {
+    let context = match context {
+        ContextSource::Remote(address) if address == CLIENT => None,
+        other => Some(other),
+    };
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let encode = |status: Vec<u8>| {
+        let aux = Some(STANDARD.encode(status).into());
+        vec![JsonMessage { id: TRACE.to_owned(), aux, ..JsonMessage::default() }]
+    };
+    let work = async move {
+        let image = host.classic(buildkit::Classic { options, context, session, id }, sender).await?;
+        let aux = Some(serde_json::json!({ "ID": image }));
+        Ok(vec![JsonMessage { id: IMAGE.to_owned(), aux, ..JsonMessage::default() }])
+    };
+    let failed = |error: engine::Error| JsonMessage::error(1, error.message);
+    progress::answer(receiver, encode, work, failed).await
 }
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;

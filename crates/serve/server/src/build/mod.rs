@@ -28,11 +28,17 @@ pub async fn build(call: Call) -> Result {
     let credentials = api::auth::decode_all(call.header(api::common::REGISTRY_CONFIG_HEADER))
         .map_err(|e| Failure::bad_request(format!("X-Registry-Config: {e}")))?;
     let engine = call.engine.clone();
+    let host = call.buildkit.clone();
+    let call_is_buildkits = options::is_buildkits(&call);
+    let (session, id) = (call.query.text("session").to_owned(), call.query.text("buildid").to_owned());
     let context = match (options.context_dir.as_str(), options.remote.as_str()) {
         ("", "") => ContextSource::Tar(Box::pin(call.take_body())),
         ("", address) => ContextSource::Remote(address.to_owned()),
         (dir, _) => ContextSource::Dir(PathBuf::from(dir)),
     };
+    if call_is_buildkits {
+        return buildkit::build(host, options, context, session, id).await;
+    }
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let encode = encoder(&options);
     let (quiet, native_progress) = (options.quiet, options.native_progress);

@@ -51,14 +51,23 @@ pub fn options(call: &Call) -> Result<BuildOptions> {
     Ok(options)
 }
 
+/// The context of a build whose files a session has.
+pub const CLIENT: &str = "client-session";
+
+/// Whether the client wants BuildKit's builder, and its words.
+pub fn is_buildkits(call: &Call) -> bool {
+    call.query.text("version") == "2"
+}
+
 fn check(call: &Call, options: &BuildOptions) -> Result<()> {
-    if call.query.text("version") == "2" || options.remote == "client-session" {
+    let held_by_client = options.remote == CLIENT && is_buildkits(call);
+    if options.remote == "upload-request" {
         return Err(Failure::new(
             StatusCode::NOT_IMPLEMENTED,
-            "builds through a BuildKit session are not supported, set DOCKER_BUILDKIT=0",
+            "a context in a request of its own is not supported: send it as the body of the build",
         ));
     }
-    if !options.remote.is_empty() && !engine::builds::is_remote(&options.remote) {
+    if !options.remote.is_empty() && !held_by_client && !engine::builds::is_remote(&options.remote) {
         return Err(Failure::bad_request(format!(
             "remote context {:?} is neither the address of a git repository nor a URL",
             options.remote
