@@ -35,7 +35,7 @@ impl Turn {
         let path = directory.join(key.hex());
         let mut waited = false;
         loop {
-            if let Some(file) = attempt(&directory, &path)? {
+            if let Some(file) = lock(&directory, &path, FlockOperation::NonBlockingLockExclusive)? {
                 return Ok(Self { waited, held: Some((path, file)) });
             }
             if !waited {
@@ -50,8 +50,8 @@ impl Turn {
     }
 }
 
-/// The locked file; none if somebody else has it.
-fn attempt(directory: &Path, path: &Path) -> Result<Option<File>, Error> {
+/// The locked file at `path` in `directory`; none if somebody else has it. Who holds it alone may remove it.
+pub(crate) fn lock(directory: &Path, path: &Path, how: FlockOperation) -> Result<Option<File>, Error> {
     let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).clone();
     let file = match options.open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -62,7 +62,7 @@ fn attempt(directory: &Path, path: &Path) -> Result<Option<File>, Error> {
         other => other,
     };
     let file = file.map_err(io_error("open", path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match rustix::fs::flock(&file, how) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
         Err(e) => return Err(io_error("lock", path)(e.into())),

@@ -4,12 +4,12 @@
 
 use crate::error::Error;
 use crate::request::Env;
+use crate::turn;
 use oci::{ChainId, Digest};
 use rustix::fs::FlockOperation;
 use state::cache;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use sys::root::Root;
 
@@ -158,18 +158,22 @@ fn remove(env: &Env, entry: &CacheEntry) -> Result<bool, Error> {
         CacheKind::Mount => {
             let base = &env.cache_mounts;
             // Held while the directory goes, so that no step begins to use it.
-            let Some(_lock) = exclusive(base, &entry.id) else { return Ok(false) };
+            let Some(_lock) = exclusive(base, &entry.id)? else { return Ok(false) };
             let failed = |e| crate::session::io_error("remove", &base.join(&entry.id))(e);
             Root::open(base).and_then(|root| root.remove_all(&entry.id)).map_err(failed)?;
+            // An empty file that stays does no harm; the next step takes it.
+            let _ = std::fs::remove_file(lock_of(base, &entry.id));
             Ok(true)
         }
     }
 }
 
-fn exclusive(base: &Path, name: &str) -> Option<std::fs::File> {
-    let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
-    let file = options.open(base.join(format!("{name}.lock"))).ok()?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
+fn exclusive(base: &Path, name: &str) -> Result<Option<std::fs::File>, Error> {
+    turn::lock(base, &lock_of(base, name), FlockOperation::NonBlockingLockExclusive)
+}
+
+fn lock_of(base: &Path, name: &str) -> PathBuf {
+    base.join(format!("{name}.lock"))
 }
 
 fn mounts(base: &Path) -> Result<Vec<CacheEntry>, Error> {
@@ -187,7 +191,7 @@ fn mounts(base: &Path) -> Result<Vec<CacheEntry>, Error> {
         let used = status.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let used = jiff::Timestamp::try_from(used).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
         found.push(CacheEntry {
-            in_use: exclusive(base, &name).is_none(),
+            in_use: exclusive(base, &name)?.is_none(),
             size: size(&entry.path()),
             kind: CacheKind::Mount,
             description: "cache mount".into(),

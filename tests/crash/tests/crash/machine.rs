@@ -158,9 +158,9 @@ impl<'h> Machine<'h> {
             walk(&folder, &mut found);
         }
         let kept = KEPT.map(|name| format!("file {}", root.join(name).display()));
-        // It is made with the first lock in it.
-        let locks = format!("file {}", root.join("steps").display());
-        found.retain(|file| *file != locks && !kept.iter().any(|kept| file.starts_with(kept)));
+        // They are made with the first that is in them.
+        let folders = ["steps", "cache-mounts"].map(|name| format!("file {}", root.join(name).display()));
+        found.retain(|file| !folders.contains(file) && !kept.iter().any(|kept| file.starts_with(kept)));
         found
     }
 }

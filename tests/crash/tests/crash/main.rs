@@ -3,6 +3,7 @@
 //!
 //! `cargo xtask crash` makes the long run. What a run did is repeated by its seed, which each test prints.
 
+mod builds;
 mod damage;
 mod kills;
 mod limits;

@@ -12,11 +12,12 @@ use crate::files::{digest, select};
 use crate::graph::{Mount, MountKind, Op, Origin, Run, Sharing};
 use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::{Inputs, file_error};
+use crate::turn;
 use dockerfile::ignore::Ignore;
 use oci::Digest;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -373,21 +374,19 @@ fn seed(session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs, dir: &Pa
 
 /// Locks a cache as its sharing says; the name of the directory to use.
 fn lock(session: &Session<'_>, base: &Path, name: &str, sharing: Sharing) -> Result<(File, String), Error> {
+    let how = match sharing {
+        Sharing::Shared => FlockOperation::NonBlockingLockShared,
+        Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
+    };
     for number in 0u32.. {
         let name = if number == 0 { name.to_string() } else { format!("{name}-{number}") };
         let path = base.join(format!("{name}.lock"));
-        let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
-        let file = options.open(&path).map_err(io_error("open", &path))?;
-        let how = match sharing {
-            Sharing::Shared => FlockOperation::NonBlockingLockShared,
-            Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
-        };
         loop {
-            match rustix::fs::flock(&file, how) {
-                Ok(()) => return Ok((file, name)),
-                Err(rustix::io::Errno::WOULDBLOCK) if sharing == Sharing::Private => break,
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(e) => return Err(io_error("lock", &path)(e.into())),
+            if let Some(file) = turn::lock(base, &path, how)? {
+                return Ok((file, name));
+            }
+            if sharing == Sharing::Private {
+                break;
             }
             if session.stopped() {
                 return Err(Error::Cancelled);
