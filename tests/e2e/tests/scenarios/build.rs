@@ -16,6 +16,41 @@ in_every_mode! {
     a_failed_step_can_be_entered
     builds_are_remembered_and_explained
     the_cache_is_listed_and_pruned_by_filters
+    copies_share_what_is_the_same_and_links_change_their_base
+}
+
+fn copies_share_what_is_the_same_and_links_change_their_base(host: &Host) {
+    host.busybox();
+    for number in 0..80 {
+        host.file(&format!("ctx/f{number}"), format!("{number}\n"));
+    }
+    host.file("ctx/linked", "linked\n");
+    let dockerfile = "FROM busybox\nARG N\nRUN echo $N > /n\nCOPY --link linked /linked/\nCOPY . /all\n";
+    host.file("ctx/Dockerfile", dockerfile);
+    let build = |name: &str, number: &str| {
+        let number = format!("N={number}");
+        host.dhow(&["build", "-q", "--explain", "-t", name, "--build-arg", &number, "ctx"]).run().stderr
+    };
+    build("one", "1");
+    let explained = build("two", "2");
+    assert!(explained.contains("put on another base without copying"), "{explained}");
+    host.file("ctx/f3", "changed\n");
+    let explained = build("three", "2");
+    assert!(explained.contains("file /f3 changed"), "{explained}");
+    let seen = || {
+        let line = "run --rm --network none three cat /n /linked/linked /all/f3 /all/f4";
+        assert_eq!(host.type_in(line).ok(), "2\nlinked\nchanged\n4");
+    };
+    seen();
+    // Archives are those of the whole layers, also when nothing but this image is left of the builds.
+    for line in ["rmi one two", "builder prune -af", "system check", "save -o three.tar three"] {
+        host.type_in(line).ok();
+    }
+    seen();
+    host.type_in("rmi -f three").ok();
+    host.type_in("load -i three.tar").ok();
+    seen();
+    host.type_in("system check").ok();
 }
 
 fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {

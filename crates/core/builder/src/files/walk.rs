@@ -200,13 +200,21 @@ struct State {
     /// Directories that are being listed.
     busy: usize,
     threads: usize,
+    /// Threads that wait for directories: telling nobody costs a system call all the same.
+    idle: usize,
     error: Option<Error>,
 }
 
 impl<'s, 't> Survey<'s, 't> {
     fn new(tree: &'s Tree<'t>, top: Task) -> Self {
-        let state =
-            State { waiting: VecDeque::from([top]), listed: vec![None], busy: 0, threads: 1, error: None };
+        let state = State {
+            waiting: VecDeque::from([top]),
+            listed: vec![None],
+            busy: 0,
+            threads: 1,
+            idle: 0,
+            error: None,
+        };
         Self { tree, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -224,7 +232,9 @@ impl<'s, 't> Survey<'s, 't> {
                 return;
             }
             let Some(task) = state.waiting.pop_front() else {
+                state.idle += 1;
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
                 continue;
             };
             state.busy += 1;
@@ -243,7 +253,9 @@ impl<'s, 't> Survey<'s, 't> {
                 Ok((children, deeper)) => state.enter(task, children, deeper),
                 Err(error) => drop(state.error.get_or_insert(error)),
             }
-            self.changed.notify_all();
+            if state.idle > 0 {
+                self.changed.notify_all();
+            }
         }
     }
 
