@@ -58,9 +58,15 @@ pub struct Received {
     root: Root,
     /// Directories get their times and modes last: what is made in them would change both.
     directories: Vec<Entry>,
+    /// Second names, which are made when all files are there.
+    links: Vec<Entry>,
+    /// Who makes files here without a word.
+    own: (u32, u32),
     seen: BTreeSet<String>,
     open: BTreeMap<u32, Open>,
     entries: u64,
+    /// What is kept in mind of them.
+    names: u64,
     bytes: u64,
     lease: Lease,
 }
@@ -78,9 +84,12 @@ impl Received {
                     path,
                     root,
                     directories: Vec::new(),
+                    links: Vec::new(),
+                    own: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
                     seen: BTreeSet::new(),
                     open: BTreeMap::new(),
                     entries: 0,
+                    names: 0,
                     bytes: 0,
                     lease,
                 })
@@ -98,9 +107,9 @@ impl Received {
         self.bytes
     }
 
-    /// Makes an entry; a file is empty until [`Received::open`] and what follows.
+    /// Makes an entry; a file comes with [`Received::open`] and what follows.
     pub fn add(&mut self, entry: &Entry) -> Result<()> {
-        self.count()?;
+        self.count(entry)?;
         if !is_plain(&entry.path) {
             return Err(Error::invalid(format!("{:?} is no path of a file in a build context", entry.path)));
         }
@@ -113,7 +122,7 @@ impl Received {
                 self.root.mkdir(&entry.path, 0o700).during(failed())?;
                 self.directories.push(entry.clone());
             }
-            EntryKind::File => drop(self.root.create_file(&entry.path, 0o600).during(failed())?),
+            EntryKind::File => {}
             EntryKind::Symlink(target) => {
                 if target.len() > PATH_MAX || target.contains('\0') {
                     return Err(Error::invalid(format!("{:?} is a link to what is no path", entry.path)));
@@ -122,23 +131,25 @@ impl Received {
                 self.describe(entry)?;
             }
             EntryKind::Hardlink(first) => {
-                let is_file = |stat: &rustix::fs::Stat| {
-                    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
-                };
-                if !is_plain(first) || !self.root.lstat(first).is_ok_and(|stat| is_file(&stat)) {
+                if !is_plain(first) || !self.seen.contains(first) {
                     return Err(Error::invalid(format!("{:?} is a link to no file", entry.path)));
                 }
-                self.root.hardlink(first, &entry.path).during(failed())?;
+                self.links.push(entry.clone());
             }
         }
         Ok(())
     }
 
-    fn count(&mut self) -> Result<()> {
+    fn count(&mut self, entry: &Entry) -> Result<()> {
         self.entries += 1;
-        let most = self.lease.limits().entries;
-        if self.entries > most {
-            return Err(Error::invalid(format!("the build context has more than {most} files")));
+        self.names += (entry.path.len() + size_of::<Entry>()) as u64;
+        let most = self.lease.limits();
+        if self.entries > most.entries {
+            return Err(Error::invalid(format!("the build context has more than {} files", most.entries)));
+        }
+        if self.names > most.memory {
+            let message = format!("the names in the build context take more than {} bytes", most.memory);
+            return Err(Error::invalid(message));
         }
         Ok(())
     }
@@ -149,9 +160,8 @@ impl Received {
             return Err(Error::invalid("too many files of the build context come at once"));
         }
         let failed = || format!("write {} of the build context", entry.path);
-        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NOFOLLOW;
-        let file = self.root.open_with(&entry.path, flags, rustix::fs::Mode::empty()).during(failed())?;
-        self.open.insert(id, Open { entry: entry.clone(), file: file.into() });
+        let file = self.root.create_file(&entry.path, 0o600).during(failed())?;
+        self.open.insert(id, Open { entry: entry.clone(), file });
         Ok(())
     }
 
@@ -169,14 +179,36 @@ impl Received {
     /// Ends a file.
     pub fn close(&mut self, id: u32) -> Result<()> {
         let Some(open) = self.open.remove(&id) else { return Err(unasked(id)) };
-        drop(open.file);
-        self.describe(&open.entry)
+        let failed = || format!("describe {} of the build context", open.entry.path);
+        let Entry { uid, gid, .. } = open.entry;
+        if (uid, gid) != self.own {
+            std::os::unix::fs::fchown(&open.file, Some(uid), Some(gid)).during(failed())?;
+        }
+        let mode = rustix::fs::Mode::from_raw_mode(open.entry.mode & 0o7777);
+        rustix::fs::fchmod(&open.file, mode).during(failed())?;
+        rustix::fs::futimens(&open.file, &times(&open.entry)).during(failed())
+    }
+
+    /// Gives a file another name.
+    fn link(&self, entry: &Entry) -> Result<()> {
+        let EntryKind::Hardlink(first) = &entry.kind else { return Ok(()) };
+        let is_file = self.root.lstat(first).is_ok_and(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+        });
+        if !is_file {
+            return Err(Error::invalid(format!("{:?} is a link to no file", entry.path)));
+        }
+        let failed = || format!("write {} of the build context", entry.path);
+        self.root.hardlink(first, &entry.path).during(failed())
     }
 
     /// Ends the directory: modes and times of directories, the deepest first.
     pub fn finish(&mut self) -> Result<()> {
         if let Some(open) = self.open.values().next() {
             return Err(Error::invalid(format!("{} of the build context came to no end", open.entry.path)));
+        }
+        for entry in std::mem::take(&mut self.links) {
+            self.link(&entry)?;
         }
         for entry in std::mem::take(&mut self.directories).iter().rev() {
             self.describe(entry)?;
@@ -195,15 +227,20 @@ impl Received {
 
     fn describe(&self, entry: &Entry) -> Result<()> {
         let failed = || format!("describe {} of the build context", entry.path);
-        self.root.chown(&entry.path, entry.uid, entry.gid).during(failed())?;
+        if (entry.uid, entry.gid) != self.own {
+            self.root.chown(&entry.path, entry.uid, entry.gid).during(failed())?;
+        }
         if !matches!(entry.kind, EntryKind::Symlink(_)) {
             self.root.chmod(&entry.path, entry.mode & 0o7777).during(failed())?;
         }
-        let seconds = entry.modified.div_euclid(1_000_000_000);
-        let time = Timespec { tv_sec: seconds, tv_nsec: entry.modified.rem_euclid(1_000_000_000) };
-        let times = Timestamps { last_access: time, last_modification: time };
-        self.root.utimes(&entry.path, &times).during(failed())
+        self.root.utimes(&entry.path, &times(entry)).during(failed())
     }
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let seconds = entry.modified.div_euclid(1_000_000_000);
+    let time = Timespec { tv_sec: seconds, tv_nsec: entry.modified.rem_euclid(1_000_000_000) };
+    Timestamps { last_access: time, last_modification: time }
 }
 
 fn unasked(id: u32) -> Error {

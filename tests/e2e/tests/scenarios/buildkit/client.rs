@@ -57,6 +57,11 @@ pub fn link(path: &str, target: &str) -> (Stat, Vec<u8>) {
     (stat, Vec::new())
 }
 
+/// Another name of an earlier file.
+pub fn hardlink(path: &str, first: &str) -> (Stat, Vec<u8>) {
+    (Stat { path: path.into(), mode: 0o644, linkname: first.into(), ..Stat::default() }, Vec::new())
+}
+
 #[derive(Clone)]
 struct Serving(Arc<Holdings>);
 

@@ -16,7 +16,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     StatusRequest, UpdateBuildHistoryRequest,
 };
 use bollard_buildkit_proto::pb::Definition;
-use client::{Client, Holdings, file, folder, link, upgrade};
+use client::{Client, Holdings, file, folder, hardlink, link, upgrade};
 use futures_util::StreamExt as _;
 use testkit::{Host, Mode};
 use tonic::{Code, Request};
@@ -27,8 +27,14 @@ const SECRET: &str = "s3cr3t-c4n4ry";
 
 fn holdings() -> Holdings {
     let ignore = file(".dockerignore", "node_modules\n");
-    let context =
-        vec![ignore.clone(), file("a.txt", "aaa"), folder("sub"), file("sub/b.txt", "b"), link("z", "a.txt")];
+    let context = vec![
+        ignore.clone(),
+        file("a.txt", "aaa"),
+        hardlink("h", "a.txt"),
+        folder("sub"),
+        file("sub/b.txt", "b"),
+        link("z", "a.txt"),
+    ];
     let directories = HashMap::from([
         ("dockerfile".to_owned(), vec![ignore, file("Dockerfile", DOCKERFILE)]),
         ("context".to_owned(), context),
@@ -103,6 +109,7 @@ fn results_look_right_from_outside() {
                 |path: &str| received.iter().find(|(known, _)| known == path).map(|(_, c)| c.clone());
             assert_eq!(content("app/a.txt").unwrap(), b"aaa");
             assert_eq!(content("app/sub/b.txt").unwrap(), b"b");
+            assert_eq!(content("app/h").unwrap(), b"aaa");
             assert!(content("bin/busybox").unwrap().len() > 100_000);
             let leaks =
                 std::process::Command::new("grep").args(["-rlaF", SECRET]).arg(&root).output().unwrap();
@@ -153,7 +160,7 @@ fn a_conversation_at_the_gateway() {
                 let list = ReadDirRequest { r#ref: r#ref.clone(), dir_path, ..ReadDirRequest::default() };
                 let entries = gateway.read_dir(about(list)).await.unwrap().into_inner().entries;
                 let names: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).collect();
-                assert_eq!(names, [".dockerignore", "a.txt", "sub", "z"]);
+                assert_eq!(names, [".dockerignore", "a.txt", "h", "sub", "z"]);
                 let stat = StatFileRequest {
                     r#ref: r#ref.clone(),
                     path: "app/sub".to_owned(),
@@ -294,6 +301,7 @@ fn paths_that_lead_out_of_a_context_are_refused() {
     refused(vec![link("out", "/tmp"), file("out/evil", "x")], "out/evil");
     refused(vec![file("a", "1"), file("a", "2")], "comes twice");
     refused(vec![file("nowhere/a", "1")], "nowhere/a");
+    refused(vec![hardlink("evil", "../../state.db")], "is a link to no file");
 }
 
 #[test]
