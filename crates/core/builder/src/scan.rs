@@ -6,8 +6,8 @@
 //! while neither it nor the result changed.
 
 use crate::error::{BoxError, Error, Place};
-use crate::graph::{Graph, ImageUse, Mkdir, Mount, MountKind, Op, OpKind, Origin, Run};
 use crate::graph::{Fs, OpId};
+use crate::graph::{Graph, ImageUse, Mkdir, Mount, MountKind, Op, OpKind, Origin, Run};
 use crate::progress::Progress;
 use crate::request::{Env, Image, ImageRequest, Request};
 use crate::session::{Output, Session};
@@ -119,8 +119,12 @@ pub(crate) fn predicates(
     let chain = session.node(&Fs::Op(op)).and_then(|node| outputs[node].chain.clone());
     let missing = || failed(format!("it wrote no statement into {DESTINATION}").into());
     let root = session.view(chain.as_ref())?.ok_or_else(missing)?;
-    let mut names: Vec<_> =
-        root.read_dir(DESTINATION).map_err(|e| failed(e.into()))?.into_iter().map(|entry| entry.name).collect();
+    let mut names: Vec<_> = root
+        .read_dir(DESTINATION)
+        .map_err(|e| failed(e.into()))?
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
     names.sort();
     let mut found = Vec::new();
     for name in names {

@@ -38,7 +38,7 @@ pub(crate) fn needs(session: &Session<'_>, op: &Op) -> Vec<usize> {
 /// A base image: its layers must be here, and stay.
 pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error> {
     let used = &session.graph.images[index];
-    let step = session.progress.step(&used.name, &used.stage, "");
+    let step = session.progress.step(&used.name, &used.stage, &format!("FROM {}", used.reference));
     let image = &session.images[index];
     let mut chain = None;
     for id in ChainId::all(&image.config.rootfs.diff_ids) {

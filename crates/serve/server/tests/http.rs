@@ -294,13 +294,14 @@ async fn what_a_build_cannot_do_is_a_clear_error() {
         ("/build?dhow-context=relative", 400),
         ("/build?buildargs=x", 400),
         ("/build?isolation=hyperv", 400),
+        ("/build?securityopt=%5B%22x%22%5D", 400),
+        ("/build?t=UPPER", 400),
         ("/build?version=3", 400),
         ("/build?outputs=%5B%7B%7D%5D", 400),
         ("/build?credentialspec=x", 400),
         ("/build/definition", 400),
         ("/images/create?fromSrc=ftp%3A%2F%2Fx%2Fy", 400),
-        ("/session", 501),
-        ("/grpc", 501),
+        ("/session", 400),
     ] {
         let answer = world.post(target, "").await;
         assert_eq!(answer.status, status, "{target}: {}", answer.body);

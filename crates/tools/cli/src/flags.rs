@@ -141,7 +141,12 @@ fn flag_error(command: &Command, error: &clap::Error, arguments: &[String]) -> S
     let flag = context(error, ContextKind::InvalidArg);
     let name = flag.split([' ', '=', '[', '<']).next().unwrap_or_default().to_owned();
     match error.kind() {
-        ErrorKind::UnknownArgument if name.starts_with("--") => format!("unknown flag: {name}"),
+        ErrorKind::UnknownArgument if name.starts_with("--") => {
+            let known = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            let near = dockerfile::nearest(&name[2..], known.filter_map(clap::Arg::get_long));
+            let near = near.map(|near| format!(" (did you mean --{near}?)")).unwrap_or_default();
+            format!("unknown flag: {name}{near}")
+        }
         ErrorKind::UnknownArgument if name.starts_with('-') => {
             let short = name.trim_start_matches('-');
             let cluster = arguments.iter().find(|argument| {

@@ -106,7 +106,7 @@ fn platforms_are_solved_at_once_and_share_what_is_the_same() {
 fn a_generator_lists_what_the_result_holds() {
     let f = Fixture::new();
     // The generator: an image whose command writes a statement about what it is shown.
-    let script = "test -w $BUILDKIT_SCAN_SOURCE/made && exit 8; read what <$BUILDKIT_SCAN_SOURCE/made; \
+    let script = "touch $BUILDKIT_SCAN_SOURCE/made 2>/dev/null && exit 8; read what <$BUILDKIT_SCAN_SOURCE/made; \
                   echo \"{\\\"predicateType\\\": \\\"https://example.org/list\\\", \\\"predicate\\\": {\\\"found\\\": \\\"$what\\\"}}\" \
                   >$BUILDKIT_SCAN_DESTINATION/sbom.json";
     let file = format!("FROM base\nENTRYPOINT [\"/bin/sh\", \"-c\"]\nCMD [{}]\n", serde_json::json!(script));
@@ -120,7 +120,8 @@ fn a_generator_lists_what_the_result_holds() {
     let outcome = build("lister");
     let store = f.store();
     let index = store.index(&outcome.ok().target.digest).unwrap();
-    let notes = index.manifests.iter().find(|m| m.platform.as_ref().is_some_and(|p| p.os == "unknown")).unwrap();
+    let notes =
+        index.manifests.iter().find(|m| m.platform.as_ref().is_some_and(|p| p.os == "unknown")).unwrap();
     let oci::image::Document::Manifest(manifest) = store.document(&notes.digest).unwrap() else { panic!() };
     let statement = store.read_blob(&manifest.layers[0].digest, 1 << 20).unwrap();
     let statement: serde_json::Value = serde_json::from_slice(&statement).unwrap();
@@ -131,6 +132,9 @@ fn a_generator_lists_what_the_result_holds() {
     assert_eq!(build("lister").ok().ran, 0);
     assert!(f.rootfs(outcome.ok()).lstat("/run/out").is_err());
     assert!(build("base").err().chain().contains("the image says no command"));
-    f.build_with("FROM base\nCMD [\"/bin/true\"]\n", |r| r.tags = vec![oci::Reference::parse("idle").unwrap()]).ok();
+    f.build_with("FROM base\nCMD [\"/bin/true\"]\n", |r| {
+        r.tags = vec![oci::Reference::parse("idle").unwrap()]
+    })
+    .ok();
     assert!(build("idle").err().chain().contains("generate sbom using idle: it wrote no statement"));
 }

@@ -238,10 +238,16 @@ fn image(found: store::Image) -> Image {
     Image { digest: found.digest, manifest: found.manifest, config: found.config }
 }
 
+/// Whether these parameters can be served at all: said before anything of the context is read.
+pub fn check(options: &BuildOptions) -> Result<()> {
+    request(options).map(drop)
+}
+
 /// What the API's parameters ask of the builder.
 pub(super) fn request(options: &BuildOptions) -> Result<Request> {
     if let Some(option) = options.security_opt.first() {
-        return Err(Error::invalid(format!("security option {option} is not supported in a build")));
+        let reason = "the daemon on this platform does not support setting security options on build";
+        return Err(Error::invalid(format!("{reason}: {option}")));
     }
     let extras = &options.extras;
     let tag = |text: &String| {

@@ -34,12 +34,38 @@ pub(super) fn origins(
     options: &BuildOptions,
     who: &Credentials,
 ) -> Result<Vec<CacheOrigin>> {
-    // The classic parameter names images.
-    let images = options.cache_from.iter().map(|name| {
-        Attributes::from([("type".to_owned(), "registry".to_owned()), ("ref".to_owned(), name.clone())])
-    });
-    let all: Vec<Attributes> = images.chain(options.extras.caches_from.iter().cloned()).collect();
-    all.iter().map(|attributes| origin(engine, attributes, who)).collect()
+    // The classic parameter names images, those that are here before those of registries.
+    let image = |name: &String| match engine.store().resolve(name, None) {
+        Ok(image) => Ok(local_image(engine, name, image)),
+        Err(_) => {
+            let pairs = [("type".to_owned(), "registry".to_owned()), ("ref".to_owned(), name.clone())];
+            origin(engine, &Attributes::from(pairs), who)
+        }
+    };
+    let others = options.extras.caches_from.iter().map(|attributes| origin(engine, attributes, who));
+    options.cache_from.iter().map(image).chain(others).collect()
+}
+
+/// The cache inside of an image that is here; one without has no records.
+fn local_image(engine: &Engine, name: &str, image: store::Image) -> CacheOrigin {
+    let store = engine.store().clone();
+    let open = move || {
+        let config = store.read_blob(&image.manifest.config.digest, DOCUMENT_MAX)?;
+        let value: serde_json::Value = serde_json::from_slice(&config)?;
+        let store = store.clone();
+        let blob = move |descriptor: &Descriptor| {
+            Ok(Box::new(store.open_blob(&descriptor.digest)?) as Box<dyn Read + Send>)
+        };
+        match value.get(INLINE_KEY) {
+            Some(_) => opened(&image.manifest, config, Arc::new(blob)),
+            None => Ok(OpenedCache {
+                document: br#"{"entries":[]}"#.to_vec(),
+                layers: Vec::new(),
+                blob: Arc::new(blob),
+            }),
+        }
+    };
+    CacheOrigin { name: name.to_owned(), open: Arc::new(open) }
 }
 
 /// Where caches go to.

@@ -24,7 +24,7 @@ mod shell;
 mod under_way;
 
 pub use agent::AgentSocket;
-pub use build::{AskCredentials, ContextSource, Order, Questions, Record, build, is_remote};
+pub use build::{AskCredentials, ContextSource, Order, Questions, Record, build, check, is_remote};
 pub(crate) use cache::records as cache_records;
 pub use cache::{list as cache_list, prune};
 pub use definition::definition;

@@ -25,17 +25,16 @@ pub async fn import(
     body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     progress: Sender<JsonMessage>,
 ) -> Result<()> {
-    let report = Report::new(progress);
     let reader = match address(&options.from_src)? {
         None => pipe::reader(body),
         Some(address) => {
-            report.line(JsonMessage::status(format!(
-                "Downloading from {}",
-                builder::without_password(&address)
-            )))?;
+            let said = format!("Downloading from {}", builder::without_password(&address));
+            // Whoever listens no more is noticed by the next line.
+            let _ = progress.send(JsonMessage::status(said)).await;
             pipe::reader(download(engine, &address).await?)
         }
     };
+    let report = Report::new(progress);
     engine.blocking(move |engine| import_blocking(engine, &options, reader, &report)).await
 }
 

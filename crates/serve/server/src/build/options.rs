@@ -48,6 +48,8 @@ pub fn options(call: &Call) -> Result<BuildOptions> {
         extras: extras(call)?,
     };
     check(call, &options)?;
+    // What is wrong is said while the body is still the caller's to read to its end.
+    engine::builds::check(&options)?;
     Ok(options)
 }
 
@@ -117,7 +119,7 @@ fn refuse(call: &Call) -> Result<()> {
     let version = value("version").unwrap_or("1");
     let problem = match (version, value("isolation")) {
         ("1" | "2", None | Some("default")) => None,
-        ("1" | "2", Some(other)) => Some(format!("isolation {other:?} is Windows' alone: leave it out")),
+        ("1" | "2", Some(other)) => Some(format!("unsupported isolation: {other:?}")),
         (other, _) => Some(format!("invalid version {other:?} of the builder: 1 or 2")),
     };
     let outputs = value("outputs").filter(|text| version == "1" && !matches!(*text, "[]" | "null"));

@@ -101,7 +101,8 @@ mod tests {
         assert_eq!(read(Some("true"), Some("true"), &[]), Ok((Some("min"), true)));
         assert_eq!(read(Some("mode=max"), None, &["type=sbom"]), Ok((Some("max"), true)));
         assert_eq!(read(Some("false"), Some("false"), &["type=provenance,mode=max"]), Ok((None, false)));
-        let generator = |text| Attestations::read(None, Some(text), &[]).map(|a| a.generator).map_err(|e| e.message);
+        let generator =
+            |text| Attestations::read(None, Some(text), &[]).map(|a| a.generator).map_err(|e| e.message);
         assert_eq!(generator("generator=me/list:2"), Ok("me/list:2".to_owned()));
         assert_eq!(generator("generator=docker/buildkit-syft-scanner:stable-1"), Ok(String::new()));
         assert_eq!(generator("generator=docker.io/docker/buildkit-syft-scanner"), Ok(String::new()));

@@ -54,6 +54,9 @@ pub struct Args {
     /// Ask in place of building: "check", "outline" or "targets", with ",format=json" for programs
     #[arg(long, value_name = "method")]
     call: Option<String>,
+    /// Compress the context where it is sent to a server
+    #[arg(long)]
+    compress: bool,
     /// Control group to put the steps below
     #[arg(long)]
     cgroup_parent: Option<String>,
@@ -90,6 +93,9 @@ pub struct Args {
     /// Write the image's id to this file
     #[arg(long)]
     iidfile: Option<String>,
+    /// Isolation of the steps; "default" is the one that Linux has
+    #[arg(long)]
+    isolation: Option<String>,
     /// Run so many steps at once at most
     #[arg(long, value_name = "int")]
     jobs: Option<u32>,
@@ -241,7 +247,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     options.tags = if keeps { names.clone() } else { Vec::new() };
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
-    let payload = opened(cli, args, context)?.payload(cli, &mut options).await?;
+    let payload = opened(cli, args, context)?.payload(cli, &mut options, args.compress).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
     let messages = interruptible(answer).await?;
@@ -334,6 +340,12 @@ async fn deliver(
 
 /// What cannot be served is said, not ignored.
 fn refuse(args: &Args) -> Result<(), Error> {
+    if let Some(word) = args.isolation.as_deref().filter(|word| !matches!(*word, "" | "default")) {
+        return Err(Error::new(format!(
+            "unsupported isolation: {}: it is Windows' alone",
+            template::quote(word)
+        )));
+    }
     if let Some(builder) = args.builder.as_deref().filter(|name| !matches!(*name, "" | "default")) {
         return Err(Error::new(format!(
             "no builder {} found: there is one, \"default\"",

@@ -163,7 +163,12 @@ fn is_archive(first: &[u8]) -> bool {
 
 impl Source {
     /// The request's body, and what the parameters say about it.
-    pub async fn payload(self, cli: &Cli, options: &mut BuildOptions) -> Result<Payload, Error> {
+    pub async fn payload(
+        self,
+        cli: &Cli,
+        options: &mut BuildOptions,
+        compress: bool,
+    ) -> Result<Payload, Error> {
         let shared = cli.shares_files().await?;
         match self {
             Source::Tar { first, dockerfile } => {
@@ -211,7 +216,11 @@ impl Source {
                 let (writer, receiver) = ChannelWriter::new();
                 tokio::task::spawn_blocking(move || {
                     let mut buffered = std::io::BufWriter::with_capacity(64 << 10, writer);
-                    if let Err(error) = context.write(&mut buffered) {
+                    let written = match compress {
+                        true => compressed(&context, &mut buffered),
+                        false => context.write(&mut buffered),
+                    };
+                    if let Err(error) = written {
                         buffered.get_ref().fail(std::io::Error::other(error.message));
                     }
                 });
@@ -219,6 +228,14 @@ impl Source {
             }
         }
     }
+}
+
+/// The context as a compressed archive.
+fn compressed(context: &Context, out: &mut impl std::io::Write) -> Result<(), Error> {
+    let mut packed = archive::compress(archive::Compression::Gzip, None, out)?;
+    context.write(&mut packed)?;
+    packed.finish()?;
+    Ok(())
 }
 
 /// Sends a Dockerfile that is not in the context under a name of its own, which the steps do not get to see.

@@ -2,3 +2,4 @@
 
 pub mod builders;
 pub mod imagetools;
+pub mod traces;
