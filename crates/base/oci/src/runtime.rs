@@ -347,7 +347,8 @@ pub struct MemoryPolicy {
 pub struct Namespace {
     #[serde(rename = "type")]
     pub typ: NamespaceType,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// An empty path is none, as Go's documents may have it.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "crate::nullable::path")]
     pub path: Option<PathBuf>,
 }
 

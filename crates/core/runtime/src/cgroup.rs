@@ -47,8 +47,8 @@ pub enum Error {
     Call { attempt: String, source: io::Error },
     #[error("invalid control group path {path:?}")]
     Path { path: String },
-    #[error("invalid device rule {rule}")]
-    Device { rule: String },
+    #[error("invalid cgroup device {reason}")]
+    Device { reason: String },
     #[error("invalid limits: {reason}")]
     Limits { reason: String },
     #[error(

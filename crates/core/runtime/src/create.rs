@@ -52,13 +52,21 @@ pub(crate) fn set_up(
         }
         Err(error) => {
             drop(keeper);
-            if let Some(cgroup) = cgroup {
-                // The error that stopped us is the one to tell.
-                let _ = cgroup.delete(Duration::from_secs(5));
-            }
+            let Some(cgroup) = cgroup else { return Err(error) };
+            let error = starved(linux, &cgroup).unwrap_or(error);
+            // The error that stopped us is the one to tell.
+            let _ = cgroup.delete(Duration::from_secs(5));
             Err(error)
         }
     }
+}
+
+/// Whether the container was to have less memory than it takes to set it up: its process was killed for that, or refused.
+fn starved(linux: &Linux, cgroup: &Cgroup) -> Option<Error> {
+    let limit = linux.resources.as_ref()?.memory.as_ref()?.limit.filter(|limit| *limit > 0)?;
+    let memory = cgroup.stats().ok()?.memory;
+    let (usage, peak) = (memory.usage, memory.max_usage);
+    (cgroup.oom_kills() > 0).then_some(Error::Memory { limit, usage, peak })
 }
 
 fn make_cgroup(linux: &Linux, warnings: &mut Vec<String>) -> Result<Option<Cgroup>, Error> {

@@ -44,8 +44,11 @@ pub(crate) fn plan(spec: &Spec, plan: &mut Plan) -> Result<(), Error> {
             node(plan, &device)?;
         }
     }
-    for device in wanted {
-        node(plan, device)?;
+    for (at, device) in wanted.iter().enumerate() {
+        // Of two at one path the first one is made, as in runc.
+        if !wanted[..at].iter().any(|earlier| earlier.path == device.path) {
+            node(plan, device)?;
+        }
     }
     for (to, at) in LINKS {
         link(plan, to, at, false)?;

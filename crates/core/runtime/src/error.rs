@@ -40,6 +40,11 @@ pub enum Error {
     Seccomp { reason: String },
     #[error("{kind} hook {path}: {reason}")]
     Hook { kind: &'static str, path: PathBuf, reason: String },
+    /// The new process was killed for want of memory.
+    #[error(
+        "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak}): container init was OOM-killed (memory limit too low?)"
+    )]
+    Memory { limit: i64, usage: u64, peak: u64 },
     /// The new process was killed while it was set up, as by a memory limit too small to start in.
     #[error("the container's init process ended during set-up: {how}")]
     Died { how: String },

@@ -40,7 +40,8 @@ impl Subject {
             .map_err(|e| Error::Call { attempt: "write the state for hooks".to_owned(), source: e.into() })
     }
 
-    /// Runs hooks in the machine's namespaces, one after the other; the first failure ends it.
+    /// Runs hooks in the machine's namespaces, one after the other; the first failure ends it. As runc's they are in
+    /// the bundle, which may be gone when they are the last ones.
     pub fn run(
         &self,
         kind: &'static str,
@@ -50,7 +51,12 @@ impl Subject {
     ) -> Result<(), Error> {
         for hook in hooks {
             let state = self.state(status, pid)?;
-            run(hook, &state).map_err(|reason| Error::Hook { kind, path: hook.path.clone(), reason })?;
+            let bundle = self.bundle.is_dir().then_some(self.bundle.as_path());
+            run(hook, &state, bundle).map_err(|reason| Error::Hook {
+                kind,
+                path: hook.path.clone(),
+                reason,
+            })?;
         }
         Ok(())
     }
@@ -65,6 +71,9 @@ impl Subject {
     ) -> Result<(), Error> {
         const MARK: i32 = 1_234_567_891;
         let null = kind == "createContainer";
+        if null && !hooks.is_empty() {
+            plan.push("change to the root file system for hooks", Step::ChdirRoot);
+        }
         for hook in hooks {
             let state = self.state(status, Some(MARK))?;
             let pid_at = state.rfind(&MARK.to_string()).unwrap_or_default();
@@ -108,11 +117,14 @@ pub(crate) fn subject(id: &str, spec: &Spec, bundle: Option<&Path>) -> Subject {
     }
 }
 
-fn run(hook: &Hook, state: &str) -> Result<(), String> {
+fn run(hook: &Hook, state: &str, directory: Option<&Path>) -> Result<(), String> {
     let text = |e: std::io::Error| e.raw_os_error().map_or_else(|| e.to_string(), said);
     let mut command = Command::new(&hook.path);
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);
+    }
+    if let Some(directory) = directory {
+        command.current_dir(directory);
     }
     command.env_clear().envs(hook.env.iter().filter_map(|variable| variable.split_once('=')));
     // A group of its own: what a hook has started ends with it when its time is up.

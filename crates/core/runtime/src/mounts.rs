@@ -84,6 +84,10 @@ impl Late {
 /// Plans all mounts, in their order.
 pub(crate) fn plan(scene: &Scene<'_>, plan: &mut Plan) -> Result<Late, Error> {
     let mut late = Late::default();
+    let label = scene.spec.linux.as_ref().map(|linux| linux.mount_label.as_str()).unwrap_or_default();
+    if !label.is_empty() && !crate::process::selinux() {
+        plan.warnings.push(format!("mountLabel {label:?} is ignored: SELinux is not enabled here"));
+    }
     for mount in &scene.spec.mounts {
         let destination = clean(&mount.destination)?;
         let options = Options::parse(&mount.options);

@@ -162,8 +162,9 @@ const WORDS: [(&str, Means); 26] = [
     ("dirsync", Means::Data),
     ("mand", Means::Data),
     ("nomand", Means::Not("mand")),
-    ("iversion", Means::Data),
-    ("noiversion", Means::Not("iversion")),
+    // A file system counts versions or not; only the old call could ask for it, and most took no notice.
+    ("iversion", Means::Nothing),
+    ("noiversion", Means::Nothing),
     ("lazytime", Means::Data),
     ("nolazytime", Means::Not("lazytime")),
 ];

@@ -1,5 +1,7 @@
 //! The steps that `create` and `exec` share: streams, limits, filters, credentials, the program.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -348,11 +350,11 @@ fn program(
 ) -> Result<(), Error> {
     let process = request.process;
     let name = process.args.first().cloned().unwrap_or_default();
-    let mut env = process.env.clone();
+    let mut env = environment(&process.env);
     if !env.iter().any(|variable| variable.starts_with("HOME=")) {
         env.push(format!("HOME={}", request.home));
     }
-    let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
+    let path = env.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
     let (candidates, search) = candidates(&name, path)?;
     let own = sys::exe::Place::own().ok();
     let step = Step::LookPath { candidates, search, own };
@@ -366,6 +368,23 @@ fn program(
     let step = Step::Exec { argv: vector(&process.args, "args")?, envp: vector(&env, "env")? };
     plan.labeled(Label::Exec { program: name }, step);
     Ok(())
+}
+
+/// Of a variable that is given twice the last value counts, at the place of the first.
+fn environment(given: &[String]) -> Vec<String> {
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(given.len());
+    let mut env: Vec<String> = Vec::with_capacity(given.len() + 1);
+    for variable in given {
+        let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
+        match places.entry(name) {
+            Entry::Occupied(place) => env[*place.get()].clone_from(variable),
+            Entry::Vacant(place) => {
+                place.insert(env.len());
+                env.push(variable.clone());
+            }
+        }
+    }
+    env
 }
 
 /// Where a program may be, and whether that is a search in `$PATH`. Relative directories are not searched.
@@ -389,6 +408,12 @@ mod tests {
         assert_eq!(found, [c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()]);
         assert_eq!(candidates("./sh", "/bin").unwrap(), (vec![c"./sh".to_owned()], false));
         assert_eq!(candidates("sh", "").unwrap(), (vec![], true));
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_counts() {
+        let env = environment(&["A=1", "B=2", "A=3=4", "C", "B="].map(str::to_owned));
+        assert_eq!(env, ["A=3=4", "B=", "C"]);
     }
 
     #[test]

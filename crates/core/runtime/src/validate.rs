@@ -34,6 +34,9 @@ fn namespaces(spec: &Spec, linux: &Linux) -> Result<(), Error> {
     if [&spec.hostname, &spec.domainname].into_iter().any(|name| name.contains('\0')) {
         return Err(bad("the host or domain name contains a NUL byte"));
     }
+    if mount.is_none() && !(linux.masked_paths.is_empty() && linux.readonly_paths.is_empty()) {
+        return Err(bad("unable to restrict sys entries without a private MNT namespace"));
+    }
     let user = find(NamespaceType::User);
     match user {
         None if !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty() => {
@@ -117,6 +120,10 @@ mod tests {
         assert!(check(&spec(|_, _| {})).is_ok());
         refused("no right to mount", |_, linux| {
             linux.namespaces = vec![Namespace { typ: NamespaceType::User, path: None }];
+        });
+        refused("private MNT namespace", |_, linux| {
+            linux.namespaces.clear();
+            linux.masked_paths.push("/proc/kcore".to_owned());
         });
         refused("UTS", |spec, _| spec.domainname = "x".to_owned());
         refused("user namespace isn't enabled", |_, linux| linux.uid_mappings.push(map));

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::log::Format;
 use super::{
-    create, delete, events, exec, features, kill, list, pause, ps, resume, run, spec, start, state, update,
+    Failure, create, delete, events, exec, features, kill, list, pause, ps, resume, run, spec, start, state,
+    update,
 };
 
 /// Engines read the first line for the program and its version, the second for the specification's.
@@ -86,10 +87,32 @@ pub enum Verb {
     State(state::Args),
     /// Change the limits of a container
     Update(Box<update::Args>),
+    /// The same as help
+    #[command(hide = true)]
+    H(Help),
     #[command(hide = true)]
     Checkpoint(Anything),
     #[command(hide = true)]
     Restore(Anything),
+}
+
+/// What help is wanted for.
+#[derive(Debug, Args)]
+pub struct Help {
+    #[arg(value_name = "COMMAND")]
+    verb: Option<String>,
+}
+
+impl Help {
+    pub fn text(&self) -> Result<String, Failure> {
+        let mut command = Arguments::command();
+        let Some(verb) = &self.verb else { return Ok(command.render_help().to_string()) };
+        command.build();
+        match command.find_subcommand_mut(verb) {
+            Some(found) => Ok(found.render_help().to_string()),
+            None => Err(Failure { text: format!("No help topic for '{verb}'"), code: 3 }),
+        }
+    }
 }
 
 /// What is not looked at.

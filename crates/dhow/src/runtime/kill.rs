@@ -17,10 +17,11 @@ pub struct Args {
 }
 
 pub fn run(globals: &Globals, args: &Args) -> Result<(), Failure> {
-    // Zero asks whether there is somebody to signal.
-    let signal = (args.signal == "0")
+    // As in runc an empty name is none. Zero asks whether there is somebody to signal.
+    let name = if args.signal.is_empty() { "SIGTERM" } else { &args.signal };
+    let signal = (name == "0")
         .then_some(0)
-        .or_else(|| oci::signal::number(&args.signal))
+        .or_else(|| oci::signal::number(name))
         .ok_or_else(|| Failure::new(format!("unknown signal {:?}", args.signal)))?;
     let container = globals.open(&args.id)?;
     Ok(containers::kill(&container, signal, if args.all { Whom::All } else { Whom::Init })?)

@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Rootless, Verb};
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use runtime::containers::{self, CgroupManager, Container};
 
 use crate::manager;
@@ -117,6 +118,10 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
+            if let Some(word) = unknown_verb(&error) {
+                eprintln!("No help topic for '{word}'");
+                return ExitCode::from(3);
+            }
             // Nobody is left to be told that standard error is closed.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 1 } else { 0 });
@@ -154,6 +159,16 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The word that is no verb. Engines that probe for one know runc's answer.
+fn unknown_verb(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::InvalidSubcommand => {
+            Some(word.clone())
+        }
+        _ => None,
+    }
+}
+
 fn run(globals: &Globals, verb: &Verb) -> Result<u8, Failure> {
     let done = |result: Result<(), Failure>| result.map(|()| 0);
     if matches!(verb, Verb::Create(_) | Verb::Run(_) | Verb::Exec(_)) {
@@ -169,6 +184,7 @@ fn run(globals: &Globals, verb: &Verb) -> Result<u8, Failure> {
         Verb::Events(args) => done(events::run(globals, args)),
         Verb::Exec(args) => exec::run(globals, args),
         Verb::Features(args) => done(features::run(globals, args)),
+        Verb::H(help) => done(help.text().and_then(|text| print(&text))),
         Verb::Kill(args) => done(kill::run(globals, args)),
         Verb::List(args) => done(list::run(globals, args)),
         Verb::Pause(args) => done(pause::run(globals, args)),

@@ -7,3 +7,4 @@ mod foreground;
 mod hostile;
 mod life;
 mod mounts;
+mod peers;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::runtime::{Process, Resources, Spec};
+use crate::runtime::{Namespace, Process, Resources, Spec};
 
 /// Every field of the runtime's configuration may be `null`, as Go reads and writes it.
 #[test]
@@ -33,6 +33,14 @@ fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
         _ => {}
     }
     found.push(at);
+}
+
+#[test]
+fn a_namespace_without_a_path_is_a_new_one() {
+    for path in ["", r#", "path": """#, r#", "path": null"#] {
+        let namespace: Namespace = from_file(format!(r#"{{"type": "ipc"{path}}}"#).as_bytes()).unwrap();
+        assert_eq!(namespace.path, None, "{path}");
+    }
 }
 
 #[test]

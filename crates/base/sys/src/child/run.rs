@@ -207,6 +207,7 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
             rustix::process::fchdir(root)?;
             rustix::process::chroot(c".")?;
         }
+        Step::ChdirRoot => rustix::process::fchdir(state.root()?)?,
         Step::OpenRoot => {
             state.root = Some(rustix::fs::open(
                 c"/",

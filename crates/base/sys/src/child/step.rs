@@ -59,6 +59,8 @@ pub enum Step {
     EnterRoot {
         root: OwnedFd,
     },
+    /// Changes to the directory of the root file system, before that is `/`.
+    ChdirRoot,
     /// Takes `/` as root file system, in a process that has joined a container.
     OpenRoot,
     Mount(Box<MountStep>),

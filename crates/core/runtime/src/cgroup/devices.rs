@@ -51,16 +51,16 @@ pub(super) fn rules(given: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
 }
 
 fn rule(rule: &DeviceRule) -> Result<Rule, Error> {
-    let bad = || Error::Device { rule: format!("{rule:?}") };
+    let bad = |reason: String| Error::Device { reason };
     let typ = match rule.typ.as_deref() {
         None | Some("" | "a") => None,
         Some("c" | "u") => Some('c'),
         Some("b") => Some('b'),
-        Some(_) => return Err(bad()),
+        Some(other) => return Err(bad(format!("type {other:?}: it is one of a, b, c and u"))),
     };
     let number = |n: Option<i64>| match n {
         None | Some(-1) => Ok(None),
-        Some(n) => u32::try_from(n).map(Some).map_err(|_| bad()),
+        Some(n) => u32::try_from(n).map(Some).map_err(|_| bad(format!("number {n}"))),
     };
     let mut access = 0;
     for letter in rule.access.chars() {
@@ -68,7 +68,7 @@ fn rule(rule: &DeviceRule) -> Result<Rule, Error> {
             'm' => 1,
             'r' => 2,
             'w' => 4,
-            _ => return Err(bad()),
+            _ => return Err(bad(format!("access {:?}: its letters are r, w and m", rule.access))),
         };
     }
     let access = if rule.access.is_empty() { ALL } else { access };

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci::runtime::Spec;
+use oci::runtime::{Process, Spec};
 
 use super::Error;
 
@@ -57,14 +57,38 @@ fn check(spec: &Spec, file: &Path) -> Result<(), Error> {
     let bad = |field: &str, reason: String| {
         Err(Error::Config { path: file.to_owned(), field: field.to_owned(), reason })
     };
+    // The specification has a version be required and of the semantic kind, and a document of another major version be
+    // compatible with nothing of this one. Engines write it; runc 1.1 doesn't look.
     if spec.oci_version.split('.').next() != Some("1") {
         return bad("ociVersion", format!("version {:?} is not supported", spec.oci_version));
     }
-    if spec.process.is_none() {
+    let Some(process) = &spec.process else {
         return bad("process", "process property must not be empty".to_owned());
+    };
+    if let Err((field, reason)) = check_process(process) {
+        return bad(&format!("process.{field}"), reason);
     }
     if spec.root.is_none() {
         return bad("root", "root must be specified".to_owned());
+    }
+    Ok(())
+}
+
+/// What a document must say of a process, and our own callers need not. Gives the field, and what is wrong.
+pub(super) fn check_process(process: &Process) -> Result<(), (&'static str, String)> {
+    if process.cwd.is_empty() {
+        return Err(("cwd", "Cwd property must not be empty".to_owned()));
+    }
+    if !process.cwd.starts_with('/') {
+        return Err(("cwd", "Cwd must be an absolute path".to_owned()));
+    }
+    for variable in &process.env {
+        let wrong = match variable.split_once('=') {
+            None => "invalid environment variable",
+            Some(("", _)) => "environment variable name can't be empty",
+            Some(_) => continue,
+        };
+        return Err(("env", format!("{wrong}: {variable:?}")));
     }
     Ok(())
 }
@@ -91,11 +115,27 @@ mod tests {
     fn versions_to_come_are_refused() {
         let file = Path::new("/b/config.json");
         let spec = parse(br#"{"ociVersion": "2.0.0", "process": {}, "root": {}}"#, file).unwrap();
+        let unversioned = parse(br#"{"ociVersion": null, "process": {}, "root": {}}"#, file).unwrap();
+        assert!(check(&unversioned, file).unwrap_err().to_string().contains(r#"version "" is not"#));
         assert_eq!(
             check(&spec, file).unwrap_err().to_string(),
             r#"/b/config.json: ociVersion: version "2.0.0" is not supported"#
         );
-        let spec = parse(br#"{"ociVersion": "1.0.2-dev", "process": {}, "root": {}}"#, file).unwrap();
+        let spec =
+            parse(br#"{"ociVersion": "1.0.2-dev", "process": {"cwd": "/"}, "root": {}}"#, file).unwrap();
         assert!(check(&spec, file).is_ok());
+    }
+
+    #[test]
+    fn processes_are_checked_as_runc_does() {
+        let check = |cwd: &str, env: &[&str]| {
+            let env = env.iter().map(|variable| (*variable).to_owned()).collect();
+            check_process(&Process { cwd: cwd.to_owned(), env, ..Process::default() })
+        };
+        assert!(check("/", &["A=", "B=c=d"]).is_ok());
+        assert_eq!(check("", &[]).unwrap_err().1, "Cwd property must not be empty");
+        assert_eq!(check("tmp", &[]).unwrap_err().1, "Cwd must be an absolute path");
+        assert_eq!(check("/", &["A=1", "B"]).unwrap_err().1, r#"invalid environment variable: "B""#);
+        assert_eq!(check("/", &["=x"]).unwrap_err().1, r#"environment variable name can't be empty: "=x""#);
     }
 }

@@ -32,6 +32,8 @@ pub fn exec(container: &Container, request: &Exec<'_>) -> Result<Running, Error>
         _ => {}
     }
     let Some((pid, pidfd)) = container.init()? else { return Err(Error::ExecStopped) };
+    super::bundle::check_process(request.process)
+        .map_err(|(_, reason)| Error::Start(crate::Error::Spec { reason }))?;
     let cgroup = group(container, request.cgroups)?;
     let record = &container.record;
     let state = oci::runtime::State {
