@@ -457,3 +457,49 @@ fn a_disk_is_never_filled() {
     let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     assert!(chain.contains("no space left"), "{chain}");
 }
+
+/// Somebody with hands in the root swaps directories for links that lead out, all the time, while layers are unpacked, also
+/// two at once: what is written is inside, whichever of the two a name means at that moment.
+#[test]
+fn cve_2025_47290_directories_that_turn_into_links_meanwhile_lead_nowhere() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let jail = Jail::fleeting();
+    let before = outside(&jail);
+    let mut entries = Vec::new();
+    for at in 0..40 {
+        entries.extend([
+            dir("d"),
+            dir("d/e"),
+            file(&format!("d/e/file{at}")),
+            file(&format!("d/.wh.gone{at}")),
+        ]);
+        entries.push(hard(&format!("d/hard{at}"), "d/e/file0"));
+        entries.push(link(&format!("d/link{at}"), "canary"));
+    }
+    entries.extend([file("d/canary"), file("d/e/canary"), file("d/.wh.canary")]);
+    let layer = archive(&entries);
+    let (stop, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let way =
+                    ["../outside", "/../outside", "../../outside"][swaps.fetch_add(1, Ordering::Relaxed) % 3];
+                // Whatever fails here comes again.
+                let _ = fs::rename(jail.path("d"), jail.path("aside"));
+                let _ = std::os::unix::fs::symlink(way, jail.path("d"));
+                let _ = fs::remove_file(jail.path("d"));
+                let _ = fs::rename(jail.path("aside"), jail.path("d"));
+                let _ = fs::remove_dir_all(jail.path("aside"));
+            }
+        });
+        let unpacking = [Options::layer(), Options::plain()].map(|options| {
+            let (jail, layer) = (&jail, &layer);
+            scope.spawn(move || (0..40).filter(|_| jail.unpack(layer, &options).is_err()).count())
+        });
+        // Some fail: that is what the swapping is for. None reaches the outside.
+        let failed: usize = unpacking.into_iter().map(|thread| thread.join().unwrap()).sum();
+        stop.store(true, Ordering::Relaxed);
+        assert!(failed > 0 && swaps.load(Ordering::Relaxed) > 10, "nothing was swapped: {failed}");
+    });
+    assert_eq!(outside(&jail), before);
+}

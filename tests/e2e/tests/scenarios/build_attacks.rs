@@ -113,6 +113,46 @@ fn mounts_that_turn_into_links() {
     assert_eq!(fs::read_dir(host.home().join("canary")).unwrap().count(), 1);
 }
 
+/// CVE-2024-1753 and CVE-2024-9407: a stage whose mount source is a link to the root, or to above it, gives its own root and
+/// never the machine's; and no word of a mount becomes an option or a path of the mount that a step gets.
+#[test]
+fn mounts_whose_source_is_the_root_of_everything() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let canary = host.file("canary/file", CANARY);
+    let canary = canary.display();
+    let stage = "FROM busybox AS evil\nRUN ln -s / /root-link; ln -s ../../../../../.. /up; ln -s /proc/self/root /magic\n";
+    for (line, code) in [
+        (
+            format!(
+                "RUN --mount=type=bind,from=evil,source=/root-link,target=/m,rw test ! -e /m{canary} && test -x /m/bin/sh"
+            ),
+            0,
+        ),
+        (
+            format!(
+                "RUN --mount=type=bind,from=evil,source=/up,target=/m,rw test ! -e /m{canary} && test -x /m/bin/sh"
+            ),
+            0,
+        ),
+        (format!("RUN --mount=type=bind,from=evil,source=/magic,target=/m,rw cat /m{canary}"), 1),
+        (format!("RUN --mount=type=bind,source=../../../../../..,target=/m cat /m{canary}"), 1),
+        (format!("RUN --mount=type=bind,from=evil,source=/up/../..{canary},target=/m cat /m"), 1),
+        ("RUN --mount=type=bind,from=evil,bind-propagation=/../..,target=/m true".to_owned(), 1),
+        ("RUN --mount=type=bind,from=evil,bind-propagation=rshared,target=/m true".to_owned(), 1),
+        ("RUN --mount=type=bind,from=evil,source=/,target=/m,Z=x true".to_owned(), 1),
+        ("RUN --mount=type=tmpfs,target=/m,size=1m,mode=suid true".to_owned(), 1),
+    ] {
+        let output = built(&host, &format!("{stage}FROM busybox\n{line}\n"), &[]);
+        assert_eq!(output.code, code, "{line}: {}", output.stderr);
+        assert!(
+            !output.stderr.contains(CANARY) && !output.stdout.contains(CANARY),
+            "{line}: {}",
+            output.stderr
+        );
+    }
+}
+
 /// What a build is told in confidence is in nothing that it makes or keeps; a step gets no descriptor but its own three.
 #[test]
 fn secrets_are_nowhere() {

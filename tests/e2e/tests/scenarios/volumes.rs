@@ -115,3 +115,32 @@ fn volume_commands(host: &Host) {
     assert_eq!(host.type_in("volume rm my-data").ok(), "my-data");
     assert!(host.type_in("volume inspect my-data").run().stderr.to_lowercase().contains("no such volume"));
 }
+
+/// Links of an image that lead to what isn't there: `/etc/resolv.conf` of Ubuntu, `/var/run`, directories of data.
+#[test]
+fn mounts_on_dangling_links_are_where_they_lead() {
+    let host = Host::new(testkit::Mode::Embedded);
+    host.busybox();
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN rm -rf /etc/resolv.conf /run /var/run; mkdir -p /var; ln -s ../run/systemd/stub /etc/resolv.conf; \
+         ln -s /run /var/run; ln -s /nosuch/dir /data; ln -s ../../../../up /out; ln -s loop /loop\nVOLUME /out/volume\n\
+         WORKDIR /data/made\nRUN pwd > /where\n",
+    );
+    host.dhow(&["build", "-t", "linked", "ctx"]).ok();
+    assert_eq!(host.type_in("run --rm linked cat /where").ok(), "/nosuch/dir/made");
+    let home = host.file("bound/file", "bound").parent().unwrap().display().to_string();
+    let bind = format!("{home}:/data");
+    let prints = |options: &[&str], script: &str| {
+        host.dhow(&[&["run", "--rm"][..], options, &["linked", "sh", "-c", script]].concat()).ok()
+    };
+    assert_eq!(prints(&["-v", &bind], "cat /nosuch/dir/file"), "bound");
+    assert_eq!(prints(&["--network", "host"], "test -s /etc/resolv.conf && echo there"), "there");
+    assert_eq!(prints(&["--tmpfs", "/var/run"], "grep -c ' /run tmpfs' /proc/mounts"), "1");
+    assert_eq!(prints(&["--tmpfs", "/data"], "grep -c ' /nosuch/dir tmpfs' /proc/mounts"), "1");
+    assert_eq!(prints(&["-v", "named:/data"], "touch /data/x; ls /nosuch/dir"), "made\nx");
+    assert_eq!(prints(&["-w", "/data/x/y"], "pwd"), "/nosuch/dir/x/y");
+    assert_eq!(prints(&[], "grep -c ' /up/volume ' /proc/mounts"), "1");
+    let error = host.type_in("run --rm --tmpfs /loop/x linked true").run();
+    assert!(error.code != 0 && error.stderr.contains("/loop"), "{}", error.stderr);
+}
