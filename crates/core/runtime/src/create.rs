@@ -132,6 +132,7 @@ fn assemble(
         die_with_parent: request.die_with_parent,
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
+        beside: None,
     };
     if namespaces.shares_pids() {
         process::hide(&mut plan);

@@ -28,6 +28,7 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
         die_with_parent: request.die_with_parent,
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
+        beside: Some(request.pid),
     };
     process::hide(&mut plan);
     let no_affinity = CpuAffinity::default();

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oci::runtime::{Linux, NamespaceType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -30,6 +31,15 @@ pub(crate) struct Namespaces {
     join: Vec<Join>,
     /// `CLONE_NEW*` that the process makes after it has joined others.
     unshare: u32,
+}
+
+/// Whether this process starts one other and no more.
+static STARTS_ONE: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process starts one other and no more. Without rights over the machine's pid namespace, as in a user
+/// namespace, there is no way back into it, and only further children would miss that.
+pub(crate) fn starts_one() {
+    STARTS_ONE.store(true, Ordering::Relaxed);
 }
 
 /// What a process joins.
@@ -90,8 +100,9 @@ impl Namespaces {
     pub fn plan(linux: &Linux, netns: Option<BorrowedFd<'_>>) -> Result<Namespaces, Error> {
         let mut plan = Namespaces::default();
         let user = linux.namespace(NamespaceType::User);
-        let (makes_user, joins_user) =
-            (user.is_some_and(|n| n.path.is_none()), user.is_some_and(|n| n.path.is_some()));
+        let path = user.and_then(|user| user.path.as_deref());
+        let makes_user = user.is_some() && path.is_none();
+        let joins_user = path.is_some_and(|path| !is_own(NamespaceType::User, path));
         plan.user = user.is_some();
         if let Some(fd) = netns {
             let fd = fd.try_clone_to_owned().map_err(call("duplicate the network namespace"))?;
@@ -106,6 +117,8 @@ impl Namespaces {
             seen |= bit;
             match &namespace.path {
                 _ if typ == NamespaceType::Network && netns.is_some() => {}
+                // The kernel takes nobody in who is there already.
+                Some(_) if typ == NamespaceType::User && !joins_user => {}
                 Some(path) => {
                     let what = format!("the {} namespace {}", word(typ), path.display());
                     plan.joined(typ, open_as(typ, path)?, what, makes_user);
@@ -216,7 +229,10 @@ impl Home {
 
     fn return_all(&mut self) -> Result<(), Error> {
         while let Some((typ, fd)) = self.back.pop() {
-            enter(typ, fd.as_fd()).map_err(call("return to our own namespaces"))?;
+            match enter(typ, fd.as_fd()) {
+                Err(e) if e.raw_os_error() == Some(libc::EPERM) && STARTS_ONE.load(Ordering::Relaxed) => {}
+                other => other.map_err(call("return to our own namespaces"))?,
+            }
         }
         Ok(())
     }

@@ -24,6 +24,8 @@ pub(crate) struct Request<'a> {
     pub home: String,
     /// In a user namespace of its own every capability can be had.
     pub user_namespace: bool,
+    /// A process that lives in its user namespace already; none is this one.
+    pub beside: Option<i32>,
 }
 
 /// Refuses what can't be run, before anything is touched.
@@ -178,7 +180,7 @@ pub(crate) fn finish(
     }
     plan.steps.extend(early);
     plan.labels.resize_with(plan.steps.len(), || Label::Step("load the seccomp filter".to_owned()));
-    credentials(request, plan);
+    credentials(request, plan)?;
     plan.push("set umask", Step::Umask(process.user.umask.unwrap_or(0o022)));
     plan.push("follow the parent's death", Step::ParentDeathSignal(request.die_with_parent));
     plan.steps.extend(late);
@@ -318,7 +320,7 @@ fn io_priority(priority: &IoPriority) -> Result<i32, Error> {
     Ok(class << 13 | priority.priority)
 }
 
-fn credentials(request: &Request<'_>, plan: &mut Plan) {
+fn credentials(request: &Request<'_>, plan: &mut Plan) -> Result<(), Error> {
     let available = if request.user_namespace { u64::MAX } else { capabilities::available() };
     let (masks, refused) = capabilities::masks(request.process.capabilities.as_ref(), available);
     if !refused.is_empty() {
@@ -332,15 +334,21 @@ fn credentials(request: &Request<'_>, plan: &mut Plan) {
             groups.push(*gid);
         }
     }
+    let groups_stay = crate::userns::denies_groups(request.beside);
+    if groups_stay && !groups.is_empty() {
+        let reason = "cannot set any additional groups in a rootless container".to_owned();
+        return Err(Error::Spec { reason });
+    }
     let credentials = Credentials {
         uid: user.uid,
         gid: user.gid,
         groups,
-        set_groups: true,
+        set_groups: !groups_stay,
         capabilities: Some(masks),
         last_capability: capabilities::last(),
     };
     plan.push("set credentials", Step::Credentials(Box::new(credentials)));
+    Ok(())
 }
 
 fn program(

@@ -83,6 +83,20 @@ impl Failure {
         Failure::new(format!("{attempt}: {}", chain(error)))
     }
 
+    /// Of a user without a place for containers.
+    fn for_want_of_a_root(self) -> Failure {
+        let refused = said(&std::io::Error::from_raw_os_error(libc::EACCES));
+        if !self.text.ends_with(&refused) {
+            return self;
+        }
+        let text = format!(
+            "{}: this is root's; XDG_RUNTIME_DIR, where a user's containers are kept, is not set: set it, or name a folder of \
+             your own with --root",
+            self.text
+        );
+        Failure { text, ..self }
+    }
+
     fn during(self, verb: &str) -> Failure {
         Failure { text: format!("{verb} failed: {}", self.text), ..self }
     }
@@ -134,13 +148,15 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let users = is_a_users();
+    let homeless = users && arguments.root.is_none() && std::env::var_os("XDG_RUNTIME_DIR").is_none();
     let globals = Globals {
-        root: arguments.root.unwrap_or_else(default_root),
+        root: arguments.root.unwrap_or_else(|| default_root(users)),
         cgroups: if arguments.systemd_cgroup { CgroupManager::Systemd } else { CgroupManager::Filesystem },
         cgroup_optional: match arguments.rootless {
             Rootless::True => true,
             Rootless::False => false,
-            Rootless::Auto => !rustix::process::geteuid().is_root(),
+            Rootless::Auto => users,
         },
         listen_fds: listen_fds(),
         manager: std::env::var(manager::SOCKET).ok().filter(|socket| !socket.is_empty()),
@@ -153,6 +169,7 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match run(&globals, &arguments.verb) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
+            let failure = if homeless { failure.for_want_of_a_root() } else { failure };
             globals.log.error(&failure.text);
             ExitCode::from(failure.code)
         }
@@ -212,9 +229,20 @@ pub fn print(text: &str) -> Result<(), Failure> {
     written.map_err(|error| Failure::of("write to standard output", &error))
 }
 
+/// Whether the machine's directories are not this process': it is not root, or root of a user namespace alone, which an
+/// engine without privileges has made.
+fn is_a_users() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let all = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    !map.is_empty() && !all && std::env::var_os("USER").is_none_or(|user| user != "root")
+}
+
 /// Memory-backed, as all of it describes processes.
-fn default_root() -> PathBuf {
-    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+fn default_root(users: bool) -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| users);
     own.map_or_else(|| Path::new("/run").to_owned(), PathBuf::from).join("dhow-runtime")
 }
 

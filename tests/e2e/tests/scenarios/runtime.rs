@@ -8,3 +8,4 @@ mod hostile;
 mod life;
 mod mounts;
 mod peers;
+mod rootless;

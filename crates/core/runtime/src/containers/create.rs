@@ -18,7 +18,7 @@ use super::scope::Place;
 use super::{CgroupManager, Container, Error, id};
 use super::{notify, rootfs};
 use crate::cgroup::Cgroup;
-use crate::{Created, Rootfs, Stdio};
+use crate::{Created, Rootfs, Stdio, userns};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -166,6 +166,9 @@ fn set_up(
     mut place: Option<&mut Place>,
 ) -> Result<Made, Error> {
     folder.write_spec(&bundle.text)?;
+    if let Some(linux) = &mut bundle.spec.linux {
+        userns::enter(linux).map_err(Error::Start)?;
+    }
     if request.notify {
         folder.make_notify()?;
         let folder = std::path::absolute(folder.path()).map_err(|source| Error::Notify { source })?;

@@ -32,6 +32,8 @@ pub fn exec(container: &Container, request: &Exec<'_>) -> Result<Running, Error>
         _ => {}
     }
     let Some((pid, pidfd)) = container.init()? else { return Err(Error::ExecStopped) };
+    crate::namespaces::starts_one();
+    crate::userns::enter_that_of(pid).map_err(Error::Start)?;
     super::bundle::check_process(request.process)
         .map_err(|(_, reason)| Error::Start(crate::Error::Spec { reason }))?;
     let cgroup = group(container, request.cgroups)?;
