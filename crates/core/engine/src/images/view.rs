@@ -46,7 +46,7 @@ impl Item {
         self.kind() == FileType::Directory
     }
 
-    pub fn is_file(&self) -> bool {
+    pub fn is_regular(&self) -> bool {
         self.kind() == FileType::RegularFile
     }
 }
@@ -109,7 +109,7 @@ impl View {
     pub fn file(&self, path: &str) -> Result<File> {
         let root = self.root(path)?;
         // An image may hold device nodes, which opening alone sets to work.
-        if !self.stat(path)?.is_file() {
+        if !self.stat(path)?.is_regular() {
             return Err(Error::invalid(format!("read {path}: it is no file")));
         }
         root.open_file(path).map_err(|e| failed("open", path, e))

@@ -138,7 +138,7 @@ impl Sender {
                 if !name.is_empty() && item.path == name {
                     return Ok(());
                 }
-                let source = item.is_file().then(|| Source::Image(number, item.path.clone()));
+                let source = item.is_regular().then(|| Source::Image(number, item.path.clone()));
                 self.stat(id, stat(directory, &item), source)
             };
             tell().map_err(|status: Status| {
@@ -219,7 +219,7 @@ pub fn stat(directory: &str, item: &Item) -> Stat {
         mode: mode::from_unix(item.mode),
         uid: item.uid,
         gid: item.gid,
-        size: if item.is_file() { item.size.try_into().unwrap_or(i64::MAX) } else { 0 },
+        size: if item.is_regular() { item.size.try_into().unwrap_or(i64::MAX) } else { 0 },
         mod_time: item.modified,
         linkname: item.link.clone(),
         devmajor: item.device.0.into(),
