@@ -35,7 +35,7 @@ fn outcome(text: String) -> Result<usize, String> {
         })
     };
     // As large as those of the threads that builds run on.
-    let timed = || (work(), rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec);
+    let timed = move || (work(), rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec);
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(timed).unwrap();
     let (outcome, seconds) = thread.join().unwrap();
     assert!(seconds < 20, "{seconds} s");
