@@ -383,7 +383,10 @@ fn environment(given: &[String]) -> Vec<String> {
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(given.len());
     let mut env: Vec<String> = Vec::with_capacity(given.len() + 1);
     for variable in given {
-        let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
+        let Some((name, _)) = variable.split_once('=') else {
+            env.push(variable.clone());
+            continue;
+        };
         match places.entry(name) {
             Entry::Occupied(place) => env[*place.get()].clone_from(variable),
             Entry::Vacant(place) => {
