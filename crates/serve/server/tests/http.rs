@@ -290,7 +290,6 @@ async fn what_a_build_cannot_do_is_a_clear_error() {
     let world = world().await;
     for (target, status) in [
         ("/build?remote=nonsense://127.0.0.1/x.git", 400),
-        ("/build?version=2", 501),
         ("/build?dhow-context=relative", 400),
         ("/build?buildargs=x", 400),
         ("/build?isolation=hyperv", 400),
