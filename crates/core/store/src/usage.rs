@@ -24,10 +24,12 @@ impl Store {
             Usage { blobs: self.blobs()?.iter().map(|(_, length)| length).sum(), ..Usage::default() };
         let mut sizes: HashMap<ChainId, u64> = HashMap::new();
         let mut own: HashMap<ChainId, u64> = HashMap::new();
+        let mut halves: HashMap<ChainId, ChainId> = HashMap::new();
         for (chain, layer) in self.layers()? {
             if let Ok(layer) = layer {
                 usage.layers += layer.own_size();
                 own.insert(chain.clone(), layer.own_size());
+                halves.extend(layer.over.map(|over| (chain.clone(), over.chain)));
                 sizes.insert(chain, layer.size);
             }
         }
@@ -35,6 +37,12 @@ impl Store {
         let mut users: HashMap<ChainId, u32> = HashMap::new();
         for image in &images {
             for chain in ChainId::all(&image.config.rootfs.diff_ids) {
+                let mut lower = halves.get(&chain);
+                while let Some(chain) = lower {
+                    // An image needs it, though it is none of its layers.
+                    lower = halves.get(chain).filter(|_| !users.contains_key(chain));
+                    users.entry(chain.clone()).or_default();
+                }
                 *users.entry(chain).or_default() += 1;
             }
         }

@@ -179,6 +179,7 @@ fn the_lower_half_stays_as_long_as_the_upper() {
     let image = env.store.resolve(&built.image_id.to_string(), None).unwrap();
     let (size, _) = usage.images[&image.digest];
     assert!(size > usage.layers / 2 && usage.layers < 2 * size, "{usage:?}");
+    assert_eq!(usage.cache_only.len(), 0, "what an image's layer lies over is not the cache's: {usage:?}");
 }
 
 #[test]
