@@ -75,7 +75,7 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_leaks() {
         "FROM busybox\nARG N\nRUN echo made $N > /made\nCOPY --link copied /\nRUN mkdir /many && touch /many/$N\nCOPY many /many\n",
     );
     for number in 0..80 {
-        host.file(&format!("ctx/many/f{number}"), &format!("{number}\n"));
+        host.file(&format!("ctx/many/f{number}"), format!("{number}\n"));
     }
     host.file("ctx/copied", "copied\n");
     let before = {

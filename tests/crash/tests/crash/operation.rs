@@ -130,13 +130,14 @@ pub fn prepare(host: &Host) {
     host.file("ctx/Dockerfile", "FROM busybox\nRUN echo made > /made\nCOPY copied /\n");
     host.file("ctx/copied", "copied\n");
     for (name, made) in [("Dockerfile", "one"), ("Two", "two")] {
-        let text = format!("FROM busybox\nRUN echo {made} > /made\nCOPY --link copied /linked/\nCOPY . /many\n");
+        let text =
+            format!("FROM busybox\nRUN echo {made} > /made\nCOPY --link copied /linked/\nCOPY . /many\n");
         host.file(&format!("many/{name}"), &text);
     }
     host.file("many/Two.dockerignore", "f3\n");
     host.file("many/copied", "copied\n");
     for number in 0..80 {
-        host.file(&format!("many/f{number}"), &format!("{number}\n"));
+        host.file(&format!("many/f{number}"), format!("{number}\n"));
     }
     host.type_in("build -q -t loaded ctx").ok();
     host.type_in("save -o image.tar loaded").ok();

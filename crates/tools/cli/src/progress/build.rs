@@ -134,7 +134,8 @@ impl Picture {
                 self.steps.insert(*id, step);
             }
             BuildEvent::StepCached { id } => self.settle(*id, State::Cached, Duration::ZERO),
-            BuildEvent::StepMissed { .. } | BuildEvent::StepNote { .. } | BuildEvent::StageSkipped { .. } => {}
+            BuildEvent::StepMissed { .. } | BuildEvent::StepNote { .. } | BuildEvent::StageSkipped { .. } => {
+            }
             BuildEvent::StepLog { id, text, .. } => return self.log(*id, text, now),
             BuildEvent::StepDone { id, millis } => {
                 let rest = self.rest(*id, now);
