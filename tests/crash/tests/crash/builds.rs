@@ -51,7 +51,7 @@ fn builds_killed_at_random_moments_leave_a_cache_that_is_right() {
     host.file("ctx/Dockerfile", DOCKERFILE);
     host.file("busybox.tar", testkit::busybox());
     let machine = Machine::new(&host);
-    let before = machine.holds();
+    let before = machine.rests();
     let mut typical: BTreeMap<usize, Duration> = BTreeMap::new();
     for round in 0..kills {
         let way = random.usize(..WAYS.len());

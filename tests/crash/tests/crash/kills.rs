@@ -84,7 +84,7 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_leaks() {
         host.type_in("rmi -f busybox").ok();
         host.type_in("load -i image.tar").ok();
         host.file("files.tar", testkit::busybox());
-        machine.holds()
+        machine.rests()
     };
     let mut run = Run {
         random: fastrand::Rng::with_seed(seed),

@@ -24,7 +24,7 @@ fn on_a_full_disk_nothing_is_half_done_and_there_is_a_way_out() {
     disk.mount(host.home(), "24m");
     let machine = Machine::new(&host);
     operation::prepare(&host);
-    let before = machine.holds();
+    let before = machine.rests();
     let ballast = host.root().join("ballast");
     let seed = settings::seed();
     for (number, operation) in operation::ALL.into_iter().enumerate() {
@@ -52,6 +52,8 @@ fn on_a_full_disk_nothing_is_half_done_and_there_is_a_way_out() {
     host.type_in("volume rm named").ok();
     host.type_in("system prune -f --volumes").ok();
     std::fs::remove_file(&ballast).unwrap();
+    // It has taken the default network off the machine.
+    host.type_in("run --rm busybox true").ok();
     machine.repair().unwrap();
     machine.returns_to(&before).unwrap();
 }
@@ -61,7 +63,7 @@ fn with_few_descriptors_nothing_is_half_done() {
     let host = Host::new(Mode::Embedded);
     let machine = Machine::new(&host);
     operation::prepare(&host);
-    let before = machine.holds();
+    let before = machine.rests();
     let seed = settings::seed();
     for (number, operation) in operation::ALL.into_iter().enumerate() {
         let tried = settings::sample(DESCRIPTORS.len(), seed, number);

@@ -36,6 +36,15 @@ impl<'h> Machine<'h> {
         Machine { host, mark: id[id.len() - 8..].to_owned() }
     }
 
+    /// What it holds when no container is connected any more: interfaces go with their namespaces, which the kernel takes apart
+    /// after their containers' ends.
+    pub fn rests(&self) -> BTreeSet<String> {
+        testkit::eventually("no container is connected", || {
+            !interfaces().iter().any(|name| name.starts_with("veth"))
+        });
+        self.holds()
+    }
+
     /// Everything of this machine that could be left behind.
     pub fn holds(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();

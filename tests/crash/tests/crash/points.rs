@@ -62,7 +62,7 @@ fn broken_everywhere(operation: &Operation) {
     let host = Host::new(Mode::Embedded);
     let machine = Machine::new(&host);
     operation::prepare(&host);
-    let mut before = machine.holds();
+    let mut before = machine.rests();
     let (mut tried, mut wrong) = (0, Vec::new());
     for fault in [Fault::Kill, Fault::Fail] {
         // In a sample each seed takes other points.
