@@ -21,11 +21,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     let bin = prefix.join("bin");
     std::fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
-    let built = setup::release_binary()?;
     let installed = bin.join("dhow");
     // Rename over the old file: containers that run keep the binary that they were started with.
     let partial = bin.join(".dhow.partial");
-    std::fs::copy(&built, &partial).with_context(|| format!("copy to {}", partial.display()))?;
+    setup::install_binary(&partial)?;
     std::fs::rename(&partial, &installed)?;
     println!("installed {}", installed.display());
     if alias {

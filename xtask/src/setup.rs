@@ -11,6 +11,18 @@ use crate::shell;
 pub const TARGET: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
+/// Builds the release binary and puts it at `path`.
+///
+/// It is written at once, and not as the linker does it, piece by piece: then the page cache has it in large pages, which is what
+/// its layout is for (`crates/dhow/build.rs`).
+pub fn install_binary(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let program = std::fs::read(release_binary()?)?;
+    std::fs::write(path, program).with_context(|| format!("write {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
 /// Builds the release binary and returns its path.
 pub fn release_binary() -> anyhow::Result<PathBuf> {
     shell::run(&mut shell::cargo(&["build", "--release", "--package", "dhow", "--target", TARGET]))?;
