@@ -25,8 +25,11 @@ impl Client {
         etag: Option<&str>,
         last_modified: Option<&str>,
     ) -> Result<Download, Error> {
-        let bad = |problem| Error::Protocol { url: address.to_owned(), problem };
-        let mut url = Url::parse(address).map_err(|_| bad(Problem::BadRedirect))?;
+        let parsed = Url::parse(address);
+        // What is no address may have a password anywhere.
+        let shown = parsed.as_ref().map(exchange::shown).unwrap_or_default();
+        let bad = |problem| Error::Protocol { url: shown.clone(), problem };
+        let mut url = parsed.map_err(|_| bad(Problem::BadRedirect))?;
         for _ in 0..=REDIRECTS {
             let mut request = self.transport().http(&url)?.get(url.clone());
             if let Some(etag) = etag {

@@ -277,10 +277,14 @@ pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
     Error::Transport { url: shown(url), source: error.without_url() }
 }
 
-/// The address without its query, in which object stores have signatures.
+/// The address without its query, in which object stores have signatures, and without its password.
 pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
+    if url.password().is_some() {
+        // It fails for addresses that can't have one.
+        let _ = url.set_password(Some("xxxxx"));
+    }
     url.to_string()
 }
 

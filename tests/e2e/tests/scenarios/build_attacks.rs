@@ -209,6 +209,40 @@ fn secrets_are_nowhere() {
     }
 }
 
+/// What a killed build was told in confidence lies in memory no longer than to the next build or prune.
+#[test]
+fn secrets_of_killed_builds_are_forgotten() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("secret", CANARY);
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN --mount=type=secret,id=s sleep 1000\n");
+    let kept = || {
+        let found = host.program("grep", &["-rl", CANARY, "."]).run().stdout;
+        found.lines().filter(|file| *file != "./secret").count()
+    };
+    let mut build = host.dhow(&["build", "--secret", "id=s,src=secret", "ctx"]).start();
+    testkit::eventually("the step has its secret", || kept() > 0);
+    build.kill().unwrap();
+    build.wait().unwrap();
+    host.type_in("builder prune -f").ok();
+    assert_eq!(kept(), 0);
+}
+
+/// A Dockerfile that is none: endless, or a word that nobody else may read.
+#[test]
+fn dockerfiles_that_are_no_files() {
+    let host = Host::new(Mode::Embedded);
+    fs::create_dir_all(host.home().join("ctx")).unwrap();
+    let link = host.home().join("ctx/Dockerfile");
+    symlink("/dev/zero", &link).unwrap();
+    for words in [&["build", "ctx"][..], &["build", "--check", "ctx"]] {
+        let refused = host.dhow(words).fails(1);
+        assert!(refused.contains("Dockerfile is not a regular file"), "{refused}");
+    }
+    let refused = host.dhow(&["build", "-f", "/dev/zero", "ctx"]).fails(1);
+    assert!(refused.contains("dockerfile is larger than"), "{refused}");
+}
+
 /// A server that answers each request with the next of these answers, for as long as it is asked.
 fn server(answers: Vec<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

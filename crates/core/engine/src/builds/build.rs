@@ -156,6 +156,7 @@ impl Drop for CancelOnDrop {
 
 /// The builder's surroundings on this engine.
 pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &CancelToken) -> Env {
+    leftovers::forget_secrets(engine);
     let parent = options.cgroup_parent.trim_matches('/');
     Env {
         store: engine.store().clone(),

@@ -35,6 +35,24 @@ pub(crate) fn files(engine: &Engine) -> Result<Vec<PathBuf>> {
             }
         }
     }
+    dead.extend(dead_secrets(engine)?);
+    Ok(dead)
+}
+
+/// Removes the secrets of builds that were killed: they wait for no check.
+pub(super) fn forget_secrets(engine: &Engine) {
+    let removed = dead_secrets(engine).and_then(|dead| {
+        dead.iter().try_for_each(|path| {
+            std::fs::remove_dir_all(path).during(format_args!("remove {}", path.display()))
+        })
+    });
+    if let Err(e) = removed {
+        tracing::warn!(error = %e, "secrets of killed builds not removed");
+    }
+}
+
+fn dead_secrets(engine: &Engine) -> Result<Vec<PathBuf>> {
+    let mut dead = Vec::new();
     for path in entries(&secrets(engine))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !is_alive(engine, &name)? {

@@ -139,6 +139,10 @@ fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source,
     if metadata.is_dir() {
         return Err(Error::new(format!("failed to read dockerfile: {shown} is a directory")));
     }
+    // One that is asked for may be a pipe: the shell's `-f <(command)`.
+    if file.is_none() && !metadata.is_file() {
+        return Err(Error::new(format!("failed to read dockerfile: {shown} is not a regular file")));
+    }
     let real = full.canonicalize().unwrap_or_else(|_| full.clone());
     // The name as it was given counts, unless a link leads out of the context.
     let inside = |candidate: &Path| candidate.strip_prefix(&path).ok().map(|path| path.display().to_string());
@@ -148,11 +152,19 @@ fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source,
             Ok(Source::Directory { path, dockerfile: Some(relative), own: Some(full), inline: None })
         }
         None => {
-            let text = std::fs::read(&full).map_err(|error| Error::file("read", &full, &error))?;
+            let text = bytes(&full).map_err(|error| Error::file("read", &full, &error))?;
             let inline = Some(inline(&shown, text)?);
             Ok(Source::Directory { path, dockerfile: None, own: Some(full), inline })
         }
     }
+}
+
+/// A Dockerfile, or so much of something endless that its reader finds it too large.
+pub(super) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = dockerfile::MAX_SIZE as u64 + 1;
+    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(path)?, limit), &mut bytes)?;
+    Ok(bytes)
 }
 
 /// A tar, plain or compressed.
