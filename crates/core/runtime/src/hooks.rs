@@ -71,8 +71,11 @@ impl Subject {
     ) -> Result<(), Error> {
         const MARK: i32 = 1_234_567_891;
         let null = kind == "createContainer";
-        if null && !hooks.is_empty() {
+        // The mounts around them are made without a mask.
+        let masked = null && !hooks.is_empty();
+        if masked {
             plan.push("change to the root file system for hooks", Step::ChdirRoot);
+            plan.push("set umask", Step::Umask(0o022));
         }
         for hook in hooks {
             let state = self.state(status, Some(MARK))?;
@@ -95,6 +98,9 @@ impl Subject {
                 null: null.then(crate::process::null).transpose()?,
             };
             plan.labeled(Label::Hook { kind, path: hook.path.clone() }, Step::Hook(Box::new(step)));
+        }
+        if masked {
+            plan.push("set umask", Step::Umask(0));
         }
         Ok(())
     }

@@ -159,11 +159,14 @@ fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source,
     }
 }
 
-/// A Dockerfile, or so much of something endless that its reader finds it too large.
+/// A Dockerfile, which has an end.
 pub(super) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let limit = dockerfile::MAX_SIZE as u64 + 1;
-    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(path)?, limit), &mut bytes)?;
+    let limit = dockerfile::MAX_SIZE;
+    let mut file = std::io::Read::take(std::fs::File::open(path)?, limit as u64 + 1);
+    if std::io::Read::read_to_end(&mut file, &mut bytes)? > limit {
+        return Err(std::io::Error::other(format!("larger than {limit} bytes")));
+    }
     Ok(bytes)
 }
 

@@ -44,7 +44,7 @@ fn hooks_run_in_the_bundle_or_in_the_root_file_system() {
         for kind in ["prestart", "createRuntime", "poststart", "poststop"] {
             config["hooks"][kind] = hook(kind, &told);
         }
-        config["hooks"]["createContainer"] = hook("createContainer", "test -x bin/busybox && echo $K > here");
+        config["hooks"]["createContainer"] = hook("createContainer", "test -x bin/busybox && echo $K > here && umask > mask");
         config["hooks"]["startContainer"] = hook("startContainer", "pwd > /where");
         config["process"]["cwd"] = json!("/proc");
     });
@@ -57,6 +57,7 @@ fn hooks_run_in_the_bundle_or_in_the_root_file_system() {
     let lines: String = lines.iter().map(|kind| format!("{kind} {}\n", home.display())).collect();
     assert_eq!(fs::read_to_string(log).expect("read"), lines);
     assert_eq!(fs::read_to_string(bundle.path("rootfs/here")).expect("read"), "createContainer\n");
+    assert_eq!(fs::read_to_string(bundle.path("rootfs/mask")).expect("read"), "0022\n");
 }
 
 #[test]
