@@ -43,7 +43,7 @@ pub fn run() -> anyhow::Result<()> {
     setup::packages(&[("busybox", "busybox-static"), ("unshare", "util-linux"), ("ip", "iproute2")])?;
     let home = shell::target().join("bench/start");
     fs::create_dir_all(&home)?;
-    let binary = home.join("dhow");
+    let binary = home.join("installed");
     setup::install_binary(&binary)?;
     let archive = super::busybox(&home)?;
     let group = Group::enter()?;
