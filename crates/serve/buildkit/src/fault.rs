@@ -32,6 +32,11 @@ pub fn code(kind: Kind) -> Code {
     }
 }
 
+/// What a client is told that sends source policies.
+pub fn no_policies() -> Status {
+    Status::unimplemented("source policies are not supported by this server")
+}
+
 /// An error that has no place.
 pub fn status(error: Error) -> Status {
     Status::new(code(error.kind), with_hint(error.message, error.hint.as_deref()))

@@ -99,6 +99,7 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
         super::caches::targets(engine, &options, &credentials)?,
     );
     let Questions { credentials: ask, secrets, agents } = questions;
+    leftovers::forget_secrets(engine);
     let env = Env {
         images: base_images(engine, credentials, ask, &request.cancel),
         cache_from,
@@ -156,7 +157,6 @@ impl Drop for CancelOnDrop {
 
 /// The builder's surroundings on this engine.
 pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &CancelToken) -> Env {
-    leftovers::forget_secrets(engine);
     let parent = options.cgroup_parent.trim_matches('/');
     Env {
         store: engine.store().clone(),

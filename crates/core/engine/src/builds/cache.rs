@@ -9,6 +9,7 @@ use builder::{CacheEntry, CacheKind, CancelToken, Env, Prune};
 use jiff::SignedDuration;
 
 use super::build::environment;
+use super::leftovers;
 use crate::error::{Context, Result};
 use crate::{Engine, events, prune as common};
 
@@ -66,6 +67,7 @@ pub async fn prune(engine: &Engine, options: CachePruneOptions) -> Result<CacheP
     let unused_since = common::until(&options.filters)?.map(|until| until.to_string());
     engine
         .blocking(move |engine| {
+            leftovers::forget_secrets(engine);
             let env = env(engine);
             let entries = builder::entries(&env).system()?;
             let used = entries.iter().map(|entry| entry.size).sum();

@@ -59,8 +59,7 @@ pub(crate) fn remove(network: &Network) -> Result<(), Error> {
 
 fn remove_network(network: &Network) -> Result<(), Error> {
     let sets = [&ruleset::NETWORK_SETS[..], &ruleset::PORT_MAPS].concat();
-    let mut socket = open()?;
-    let outcome = change(&mut socket, "remove network", |socket| {
+    take_away("remove network", |socket| {
         let mut messages = Vec::new();
         for family in Family::ALL {
             let present = listing::entries(socket, family, &sets)?;
@@ -73,9 +72,7 @@ fn remove_network(network: &Network) -> Result<(), Error> {
             }
         }
         Ok(messages)
-    });
-    close_later(socket);
-    outcome
+    })
 }
 
 /// Leads the endpoint's ports to it.
@@ -157,15 +154,23 @@ fn forget(
     attempt: &'static str,
     whose: impl Fn(&Element) -> bool,
 ) -> Result<(), Error> {
-    let mut socket = open()?;
-    let outcome = change(&mut socket, attempt, |socket| {
+    take_away(attempt, |socket| {
         let mut messages = Vec::new();
         for family in Family::ALL {
             let present = listing::entries(socket, family, sets)?;
             messages.extend(difference(&present, &[], family, |entry| whose(&entry.2)));
         }
         Ok(messages)
-    });
+    })
+}
+
+/// [`change`] on a socket of its own, for what only removes.
+fn take_away(
+    attempt: &'static str,
+    compute: impl FnMut(&mut Socket) -> Result<Vec<Message>, Error>,
+) -> Result<(), Error> {
+    let mut socket = open()?;
+    let outcome = change(&mut socket, attempt, compute);
     close_later(socket);
     outcome
 }

@@ -109,7 +109,7 @@ fn check(build: &Build, frontend: &str, attributes: &Attributes) -> Result<(), S
         }
     }
     if build.order.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
-        return Err(Status::unimplemented("source policies are not supported by this server"));
+        return Err(fault::no_policies());
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub async fn image_config(
     wanted: ResolveImageConfigRequest,
 ) -> Result<ResolveImageConfigResponse, Status> {
     if !wanted.source_policies.is_empty() {
-        return Err(Status::unimplemented("source policies are not supported by this server"));
+        return Err(fault::no_policies());
     }
     let found = image(host, build, &wanted.r#ref, wanted.platform, &wanted.resolve_mode).await?;
     let (digest, config) = (found.manifest.to_string(), found.bytes);
@@ -38,7 +38,7 @@ pub async fn source(
     wanted: ResolveSourceMetaRequest,
 ) -> Result<ResolveSourceMetaResponse, Status> {
     if !wanted.source_policies.is_empty() {
-        return Err(Status::unimplemented("source policies are not supported by this server"));
+        return Err(fault::no_policies());
     }
     let source = wanted.source.ok_or_else(|| Status::invalid_argument("source is needed"))?;
     let Some(name) = source.identifier.strip_prefix(IMAGE) else {

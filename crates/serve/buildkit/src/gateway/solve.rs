@@ -22,7 +22,7 @@ pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<So
         return Ok(answer(Outcome::default()));
     }
     if !order.source_policies.is_empty() {
-        return Err(Status::unimplemented("source policies are not supported by this server"));
+        return Err(fault::no_policies());
     }
     let mut attributes = build.order.frontend_attrs.clone();
     attributes.extend(order.frontend_opt);

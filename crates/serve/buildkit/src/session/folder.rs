@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 
+use api::containers::go_mode;
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use bollard_buildkit_proto::moby::filesync::packet::file_send_client::FileSendClient;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Status};
 
 use super::outputs::{EXPORTER, METHOD};
-use super::{Session, append, mode};
+use super::{Session, append};
 use crate::fault;
 use crate::line::Line;
 
@@ -205,7 +206,7 @@ impl Sender {
 }
 
 fn folder(path: &str) -> Stat {
-    Stat { path: path.to_owned(), mode: mode::from_unix(0o040_755), ..Stat::default() }
+    Stat { path: path.to_owned(), mode: go_mode(0o040_755), ..Stat::default() }
 }
 
 /// An entry of an image as fsutil has it.
@@ -216,7 +217,7 @@ pub fn stat(directory: &str, item: &Item) -> Stat {
     };
     Stat {
         path,
-        mode: mode::from_unix(item.mode),
+        mode: go_mode(item.mode),
         uid: item.uid,
         gid: item.gid,
         size: if item.is_regular() { item.size.try_into().unwrap_or(i64::MAX) } else { 0 },
