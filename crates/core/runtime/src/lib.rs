@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 mod bits;
 pub mod capabilities;
+pub mod cdi;
 pub mod cgroup;
 pub mod containers;
 mod create;
