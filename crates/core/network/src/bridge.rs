@@ -121,7 +121,7 @@ fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<IpNet>, Error> {
 
 /// Takes the network off this machine. Endpoints that are still attached lose their link.
 pub fn remove_network(network: &Network) -> Result<(), Error> {
-    let outcome = firewall::remove(network);
+    let outcome = firewall::remove(&network.id);
     let mut socket = route_socket()?;
     if find(&mut socket, &network.bridge.ifname)?.is_some_and(|link| is_ours(&link)) {
         delete_link(&mut socket, "remove bridge", &network.bridge.ifname)?;

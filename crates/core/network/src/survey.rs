@@ -57,7 +57,7 @@ pub fn remove_orphan(id: &str) -> Result<(), Error> {
     for link in found.ports.iter().chain(&found.bridges).filter(|link| link.id == id) {
         bridge::delete_link(&mut socket, "remove interface", &link.ifname)?;
     }
-    firewall::forget_owner(id)
+    firewall::remove(id)
 }
 
 /// The MTU of the interface that this machine's default route leaves by; `None` when it has none.

@@ -12,7 +12,7 @@ mod ruleset;
 use crate::error::Error;
 use crate::forwarding::Switches;
 use crate::model::{Endpoint, Network, PortMap};
-use nft::{Element, Family};
+use nft::Family;
 use ruleset::Entry;
 use rustix::io::Errno;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -51,28 +51,23 @@ pub(crate) fn ensure(network: &Network, switched_on: Switches) -> Result<(), Err
     })
 }
 
-/// Lets the rules forget the network. With the last one of all engines the tables go, too: who is about to use them adds them
-/// again together with what it adds.
-pub(crate) fn remove(network: &Network) -> Result<(), Error> {
-    if_any(remove_network(network))
-}
-
-fn remove_network(network: &Network) -> Result<(), Error> {
+/// Removes every element of a network or an endpoint. With the last one of all engines the tables go, too: who is about to use
+/// them adds them again together with what it adds.
+pub(crate) fn remove(owner: &str) -> Result<(), Error> {
     let sets = [&ruleset::NETWORK_SETS[..], &ruleset::PORT_MAPS].concat();
-    take_away("remove network", |socket| {
+    if_any(take_away("remove rules", |socket| {
         let mut messages = Vec::new();
         for family in Family::ALL {
             let present = listing::entries(socket, family, &sets)?;
-            let of_network =
-                |entry: &Entry| entry.2.owner == network.id && ruleset::NETWORK_SETS.contains(&entry.1);
-            if !present.iter().all(of_network) {
-                messages.extend(difference(&present, &[], family, of_network));
+            let owned = |entry: &Entry| entry.2.owner == owner;
+            if !present.iter().all(owned) {
+                messages.extend(difference(&present, &[], family, owned));
             } else if listing::version(socket, family)?.is_some() {
                 messages.push(nft::table_removal(family));
             }
         }
         Ok(messages)
-    })
+    }))
 }
 
 /// Leads the endpoint's ports to it.
@@ -109,13 +104,14 @@ pub(crate) fn withdraw(endpoint: &Endpoint) -> Result<(), Error> {
     if endpoint.ports.is_empty() {
         return Ok(());
     }
-    if_any(forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == endpoint.id))
-}
-
-/// Removes every element of the given owner, port or network.
-pub(crate) fn forget_owner(owner: &str) -> Result<(), Error> {
-    if_any(forget(&ruleset::PORT_MAPS, "withdraw ports", |element| element.owner == owner))?;
-    if_any(forget(&ruleset::NETWORK_SETS, "remove network", |element| element.owner == owner))
+    if_any(take_away("withdraw ports", |socket| {
+        let mut messages = Vec::new();
+        for family in Family::ALL {
+            let present = listing::entries(socket, family, &ruleset::PORT_MAPS)?;
+            messages.extend(difference(&present, &[], family, |entry| entry.2.owner == endpoint.id));
+        }
+        Ok(messages)
+    }))
 }
 
 /// Leads questions for names within this thread's network namespace, a container's, to these ports of the address.
@@ -138,6 +134,13 @@ pub fn remove_tables() -> Result<(), Error> {
     })
 }
 
+/// Whether there is a table of ours.
+#[cfg(test)]
+pub(crate) fn has_tables() -> bool {
+    let mut socket = open().unwrap();
+    Family::ALL.into_iter().any(|family| listing::version(&mut socket, family).unwrap().is_some())
+}
+
 /// Whether a container has the port at this address.
 pub(crate) fn is_published(protocol: crate::Protocol, address: SocketAddr) -> bool {
     let meets = |map: &PortMap| {
@@ -147,21 +150,6 @@ pub(crate) fn is_published(protocol: crate::Protocol, address: SocketAddr) -> bo
             && (map.host_ip == address.ip() || map.host_ip.is_unspecified() || address.ip().is_unspecified())
     };
     published_ports().is_ok_and(|ports| ports.iter().any(|port| meets(&port.map)))
-}
-
-fn forget(
-    sets: &[&'static str],
-    attempt: &'static str,
-    whose: impl Fn(&Element) -> bool,
-) -> Result<(), Error> {
-    take_away(attempt, |socket| {
-        let mut messages = Vec::new();
-        for family in Family::ALL {
-            let present = listing::entries(socket, family, sets)?;
-            messages.extend(difference(&present, &[], family, |entry| whose(&entry.2)));
-        }
-        Ok(messages)
-    })
 }
 
 /// [`change`] on a socket of its own, for what only removes.

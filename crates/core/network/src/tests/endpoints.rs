@@ -1,6 +1,7 @@
 //! Endpoints come, reach what they may, and leave nothing.
 
 use super::{Host, NEIGHBOUR, Space, UPLINK, endpoint, ip, network};
+use crate::firewall::has_tables;
 use crate::{attach, create_namespace, link, remove_network, remove_orphan, survey, withdraw};
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -65,10 +66,12 @@ fn teardown_leaves_nothing() {
     }
     let found = host.space.run(survey).unwrap();
     assert!(found.ports.is_empty() && found.published.is_empty(), "{found:?}");
+    assert!(host.space.run(has_tables));
     for _ in 0..2 {
         host.space.run(|| remove_network(&net)).unwrap();
     }
     assert_eq!(host.space.run(survey).unwrap(), crate::Survey::default());
+    assert!(!host.space.run(has_tables));
     assert_eq!(links(&host.space), before);
 }
 
@@ -78,10 +81,13 @@ fn orphans_go_by_their_id() {
     let before = links(&host.space);
     let net = network("dhow0", &["172.17.0.0/16"]);
     let (web, other) = host.with_two(&net);
-    for id in [&web.endpoint.id, &other.endpoint.id, &net.id] {
+    // In this order the last one is an endpoint, with a port that is published still.
+    for id in [&other.endpoint.id, &net.id, &web.endpoint.id] {
+        assert!(host.space.run(has_tables));
         host.space.run(|| remove_orphan(id)).unwrap();
     }
     assert_eq!(host.space.run(survey).unwrap(), crate::Survey::default());
+    assert!(!host.space.run(has_tables));
     assert_eq!(links(&host.space), before);
 }
 
