@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use builder::lower::{Error, Inputs, Lowered, lower};
+use builder::lower::{AllowedDevices, Devices, Error, Inputs, Lowered, lower};
 use dockerfile::ast::Dockerfile;
 use dockerfile::call::{self, Question};
 use dockerfile::expand::Expander;
@@ -28,6 +28,8 @@ pub fn dockerfile(data: &[u8]) {
     let platform = Platform::new("linux", "amd64", None);
     let (build_args, contexts, labels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut images = BTreeMap::new();
+    let allowed = AllowedDevices::default();
+    let devices = Devices::new(&allowed, &[]);
     loop {
         let inputs = Inputs {
             file: &file,
@@ -42,6 +44,7 @@ pub fn dockerfile(data: &[u8]) {
             no_cache_filter: &[],
             allow_insecure: false,
             allow_host_network: false,
+            devices: &devices,
         };
         match lower(&inputs) {
             Ok(Lowered::Graph(_)) => return,

@@ -61,6 +61,11 @@ pub struct BuildOptions {
 
 /// Header with [`BuildExtras`] as JSON in base64url.
 pub const EXTRAS_HEADER: &str = "X-Dhow-Build";
+/// Header with the number of bytes at the beginning of the body that are [`BuildExtras`] as JSON, in place of
+/// [`EXTRAS_HEADER`] where they are too long for one.
+pub const EXTRAS_LENGTH_HEADER: &str = "X-Dhow-Build-Length";
+/// Extras that are longer travel in the body.
+pub const EXTRAS_HEADER_MAX: usize = 16 << 10;
 
 /// What a build can be asked beyond Docker's classic parameters. It travels in a header because secrets must not
 /// be part of a URL.
@@ -141,6 +146,24 @@ pub struct ExportOptions {
     /// The image tells which records of the cache its layers belong to.
     #[serde(skip_serializing_if = "zero")]
     pub inline_cache: bool,
+    /// The names are given once more with the result's digest.
+    #[serde(skip_serializing_if = "zero")]
+    pub canonical_names: bool,
+    /// A result without a name is called so, with its digest.
+    #[serde(skip_serializing_if = "zero")]
+    pub dangling_prefix: String,
+    /// `min` or `max`: the provenance is told to whoever builds, and attached to nothing.
+    #[serde(skip_serializing_if = "zero")]
+    pub told_provenance: String,
+    /// `v0.2`, or `v1` without.
+    #[serde(skip_serializing_if = "zero")]
+    pub provenance_version: String,
+    /// Who the provenance says has built it.
+    #[serde(skip_serializing_if = "zero")]
+    pub builder_id: String,
+    /// The provenance says that all that the build needs is named in it.
+    #[serde(skip_serializing_if = "zero")]
+    pub reproducible: bool,
 }
 
 /// A Dockerfile and what to call it in messages.
@@ -190,6 +213,9 @@ document! {
 document! {
     /// What became of a build.
     pub struct BuildDetails {
+        /// The id of the build's record.
+        #[serde(rename = "ID", skip_serializing_if = "zero")]
+        pub id: String,
         /// The manifest, or the index of several.
         pub target: Option<Descriptor>,
         pub images: Vec<BuiltImage>,
@@ -208,6 +234,9 @@ document! {
         /// A SLSA predicate, if it was asked for.
         #[serde(skip_serializing_if = "zero")]
         pub provenance: Option<serde_json::Value>,
+        /// A list of packages in SPDX, if that was asked for.
+        #[serde(skip_serializing_if = "zero")]
+        pub sbom: Option<serde_json::Value>,
     }
 }
 
@@ -350,6 +379,9 @@ document! {
         pub privileged: bool,
         /// As for `run --mount`.
         pub mounts: Vec<String>,
+        /// Devices by the names that their vendors give them.
+        #[serde(skip_serializing_if = "zero")]
+        pub devices: Vec<String>,
         /// What the step had and this has not, in words.
         pub missing: Vec<String>,
     }

@@ -187,6 +187,23 @@ document! {
         pub descriptor: Option<oci::image::Descriptor>,
         /// The document itself, byte for byte.
         pub raw: String,
+        /// The configurations by platform, if they were asked for.
+        #[serde(skip_serializing_if = "zero")]
+        pub images: std::collections::BTreeMap<String, serde_json::Value>,
+        /// What is attested of them by platform, as in-toto statements, likewise.
+        #[serde(skip_serializing_if = "zero")]
+        pub attestations: std::collections::BTreeMap<String, Vec<serde_json::Value>>,
+    }
+}
+
+document! {
+    /// What the lines of an index say of its members.
+    pub struct MemberAnnotation {
+        /// Of the member for this platform; of all without.
+        #[serde(skip_serializing_if = "zero")]
+        pub platform: String,
+        pub key: String,
+        pub value: String,
     }
 }
 
@@ -198,6 +215,11 @@ document! {
         /// It gets the target's members too.
         pub append: bool,
         pub annotations: std::collections::BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub member_annotations: Vec<MemberAnnotation>,
+        /// Only members for these platforms; all without.
+        #[serde(skip_serializing_if = "zero")]
+        pub platforms: Vec<String>,
         /// A single manifest stays one.
         pub plain: bool,
         pub dry_run: bool,

@@ -136,8 +136,20 @@ document! {
         pub firewall_backend: Option<FirewallInfo>,
         #[serde(rename = "CDISpecDirs")]
         pub cdi_spec_dirs: Vec<String>,
+        #[serde(skip_serializing_if = "zero")]
+        pub discovered_devices: Vec<DeviceInfo>,
         #[serde(serialize_with = "null_if_empty")]
         pub warnings: Vec<String>,
+    }
+}
+
+document! {
+    /// A device that containers can be given by name.
+    pub struct DeviceInfo {
+        /// Who knows it: `cdi`.
+        pub source: String,
+        #[serde(rename = "ID")]
+        pub id: String,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::context::{Opener, ignore_text, parse_ignore};
 use crate::error::Error;
 use crate::event::{Event, Stream};
 use crate::graph::Graph;
-use crate::lower::{self, ImageKey, Inputs, Lowered};
+use crate::lower::{self, Devices, ImageKey, Inputs, Lowered};
 use crate::progress::{Progress, in_turn};
 use crate::request::{
     Built, BuiltImage, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
@@ -19,7 +19,7 @@ use oci::{ChainId, Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use store::Lease;
 use sys::root::Root;
 
@@ -74,18 +74,102 @@ pub fn build(
     if request.verify {
         verify::verify(&job, &parts)?;
     }
-    let used = transfer::Used {
-        env,
-        lease: &lease,
-        keys: parts.iter().flat_map(|part| part.used.iter().cloned()).collect(),
-        results: parts.iter().filter_map(|part| part.made.chain.clone()).collect(),
-        lowered: lowered.iter().map(|one| (&one.graph, &one.images[..])).collect(),
+    job.finish(&lowered, parts)
+}
+
+/// Builds what a client says as a graph: one for each platform, and no Dockerfile.
+pub fn build_graph(
+    env: &Env,
+    given: Given,
+    request: &Request,
+    progress: &mut (dyn FnMut(Event) + Send),
+) -> Result<Built, Error> {
+    let sink = in_turn(progress);
+    let progress = Progress::new(&sink);
+    let lease =
+        env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
+    let opener = Opener { env, request, lease: &lease, progress: &progress };
+    let context = ContextTree { root: opener.main(Context::Empty)?, ignore: Ignore::default() };
+    let mut named = opener.named()?;
+    // Whoever gives a graph has said which files it is about.
+    named.values_mut().for_each(|context| context.ignore = Ignore::default());
+    let file = SourceFile { name: given.name, text: given.text };
+    let parsed = dockerfile::parse(NOTHING, dockerfile::Options::default());
+    let parsed = parsed.map_err(|e| parse_error(&file, e))?;
+    let began = step::timestamp();
+    let facts = export::Facts {
+        remote: None,
+        dockerfile: &file.name,
+        text: &file.text,
+        began: &began,
+        id: lease.id(),
     };
-    let built = job.publish(parts)?;
-    for target in &env.cache_to {
-        transfer::send(&used, target, &progress)?;
+    let mut lowered = Vec::with_capacity(given.graphs.len());
+    for (platform, graph) in given.graphs {
+        let images = find_images(env, request, &file, &graph, &progress)?;
+        lowered.push(Platformed { platform, graph, images });
     }
-    Ok(built)
+    let imports = transfer::open(env, &lease, &env.cache_from, &progress);
+    let job = Job {
+        env,
+        request,
+        lease: &lease,
+        progress: &progress,
+        file: &file,
+        parsed: &parsed,
+        context: &context,
+        named: &named,
+        facts: &facts,
+        imports: &imports,
+        isolated: false,
+    };
+    let parts = job.make(&lowered)?;
+    job.finish(&lowered, parts)
+}
+
+/// Stands for a Dockerfile where there is none.
+const NOTHING: &str = "FROM scratch\n";
+
+/// What a client says as a graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// One for each platform.
+    pub graphs: Vec<(Platform, Graph)>,
+    /// What the file is called that the graph was made of; empty for none.
+    pub name: String,
+    /// Its text, which the operations' places lie in.
+    pub text: String,
+}
+
+/// Finds the images that a graph names.
+fn find_images(
+    env: &Env,
+    request: &Request,
+    file: &SourceFile,
+    graph: &Graph,
+    progress: &Progress<'_>,
+) -> Result<Vec<Image>, Error> {
+    let find = |used: &crate::graph::ImageUse| {
+        let wanted = ImageRequest {
+            reference: used.reference.clone(),
+            platform: used.platform.clone(),
+            pull: request.pull,
+        };
+        (env.images)(&wanted).map_err(|source| {
+            let step = progress.step(&used.name, "", "");
+            let place = Box::new(file.place(used.span));
+            let error = Error::Image { reference: used.reference.clone(), place, near: None, source };
+            step.failed(error.chain());
+            error
+        })
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = graph.images.iter().map(|used| scope.spawn(|| find(used))).collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// The graph of one platform's image, with its base images.
@@ -179,6 +263,7 @@ impl<'a> Job<'a> {
             isolated: self.isolated,
             imports: self.imports,
             used: Mutex::default(),
+            earlier: OnceLock::new(),
             ran: AtomicU64::new(0),
             cached: AtomicU64::new(0),
         }
@@ -243,6 +328,22 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Records the images, and sends the cache where it is to go.
+    fn finish(&self, lowered: &[Platformed], parts: Vec<Part>) -> Result<Built, Error> {
+        let used = transfer::Used {
+            env: self.env,
+            lease: self.lease,
+            keys: parts.iter().flat_map(|part| part.used.iter().cloned()).collect(),
+            results: parts.iter().filter_map(|part| part.made.chain.clone()).collect(),
+            lowered: lowered.iter().map(|one| (&one.graph, &one.images[..])).collect(),
+        };
+        let built = self.publish(parts)?;
+        for target in &self.env.cache_to {
+            transfer::send(&used, target, self.progress)?;
+        }
+        Ok(built)
+    }
+
     /// Records the images and names them.
     fn publish(&self, parts: Vec<Part>) -> Result<Built, Error> {
         let (ran, cached) = (parts.iter().map(|p| p.ran).sum(), parts.iter().map(|p| p.cached).sum());
@@ -259,12 +360,14 @@ impl<'a> Job<'a> {
                 platform: made.platform,
                 is_new: put.new,
                 provenance: made.provenance,
+                sbom: made.sbom,
             })
             .collect();
         for member in &members {
             step.log(Stream::Stderr, format!("writing image {}\n", member.image_id));
         }
-        for tag in &self.request.tags {
+        let tags = export::names(self.request, &published.target.digest);
+        for tag in &tags {
             step.log(Stream::Stderr, format!("naming to {tag}\n"));
         }
         step.done();
@@ -274,7 +377,7 @@ impl<'a> Job<'a> {
             image_id: members[best].image_id.clone(),
             manifest: members[best].manifest.digest.clone(),
             platform: members[best].platform.clone(),
-            tags: self.request.tags.clone(),
+            tags,
             target: published.target,
             images: members,
             ran,
@@ -389,6 +492,7 @@ fn lower_all(
         })
         .collect();
     let mut images: BTreeMap<ImageKey, Image> = BTreeMap::new();
+    let devices = Devices::new(&request.allow_devices, &env.cdi);
     loop {
         if request.cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -407,6 +511,7 @@ fn lower_all(
             no_cache_filter: &request.no_cache_filter,
             allow_insecure: request.allow_insecure,
             allow_host_network: request.allow_host_network || request.network == NetMode::Host,
+            devices: &devices,
         });
         match lowered.map_err(|e| lower_error(file, e))? {
             Lowered::Needs(needs) => {

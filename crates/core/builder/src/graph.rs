@@ -111,7 +111,9 @@ impl Op {
                 Origin::Fs(fs) => Some(fs),
                 Origin::Context(_) => None,
             }),
-            OpKind::Mkdir(_) => {}
+            OpKind::Stack(Stack::Merge(others)) => needs.extend(others),
+            OpKind::Stack(Stack::Diff(lower)) => needs.push(lower),
+            OpKind::Stack(Stack::Mount(_)) | OpKind::Mkdir(_) | OpKind::Change(_) => {}
         }
         needs
     }
@@ -126,6 +128,65 @@ pub enum OpKind {
     Copy(Box<Copy>),
     /// Make a directory (`WORKDIR`).
     Mkdir(Mkdir),
+    /// Change single files, one after the other.
+    Change(Vec<Change>),
+    /// Put layers of others together anew.
+    Stack(Stack),
+}
+
+/// Layers of other operations in another order. Nothing is read or written for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Stack {
+    /// What a `RUN`, the base, left in one of its mounts ([`MountKind::Kept`]), counted among those.
+    Mount(usize),
+    /// The layers of these on top of the base's.
+    Merge(Vec<Fs>),
+    /// What the base has changed of this.
+    Diff(Fs),
+}
+
+/// A change of a file system.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// Absolute path.
+    pub path: String,
+    /// What becomes of it.
+    pub kind: ChangeKind,
+    /// `user[:group]`, to be looked up in the file system; none is root.
+    pub owner: Option<String>,
+    /// Nanoseconds since 1970.
+    pub time: Option<i64>,
+}
+
+/// What becomes of a path.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum ChangeKind {
+    /// A file with this content, whatever was there.
+    File {
+        /// Permission bits.
+        mode: u32,
+        /// The content.
+        data: Vec<u8>,
+    },
+    /// A directory.
+    Directory {
+        /// Permission bits.
+        mode: u32,
+        /// With those above it, and it may be there.
+        parents: bool,
+    },
+    /// A symbolic link.
+    Link {
+        /// What it says.
+        target: String,
+    },
+    /// Nothing.
+    Gone {
+        /// It need not be there.
+        optional: bool,
+        /// The path is a pattern.
+        pattern: bool,
+    },
 }
 
 /// `RUN`.
@@ -143,6 +204,9 @@ pub struct Run {
     pub network: Option<NetKind>,
     /// `--security=insecure`.
     pub insecure: bool,
+    /// `--device`s by their whole names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// `--mount`s in order.
     pub mounts: Vec<Mount>,
     /// The machine's name, where the build gives one.
@@ -153,6 +217,33 @@ pub struct Run {
     /// Proxy variables: given to the process, never part of a key.
     #[serde(skip)]
     pub proxies: Vec<String>,
+    /// What no Dockerfile says.
+    #[serde(skip_serializing_if = "Own::is_default")]
+    pub own: Own,
+}
+
+/// What only the graph of a client says of a process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Own {
+    /// Names and addresses besides the build's.
+    pub hosts: Vec<(String, String)>,
+    /// Limits besides the build's.
+    pub rlimits: Vec<oci::runtime::Rlimit>,
+    /// Exit codes that are no failure; without any, 0.
+    pub exit_codes: Vec<i32>,
+    /// The root file system is read-only.
+    pub readonly: bool,
+}
+
+impl Own {
+    fn is_default(&self) -> bool {
+        *self == Own::default()
+    }
+
+    /// Whether a process that ends so has done its work.
+    pub fn is_success(&self, code: i32) -> bool {
+        if self.exit_codes.is_empty() { code == 0 } else { self.exit_codes.contains(&code) }
+    }
 }
 
 /// `RUN --network` where it says something.
@@ -206,6 +297,8 @@ pub struct Mount {
 pub enum MountKind {
     /// Files of a context, a stage or an image.
     Bind,
+    /// The same, and what is written becomes a result of its own ([`Stack::Mount`]).
+    Kept,
     /// A directory that stays between builds.
     Cache {
         /// Which.
@@ -285,6 +378,9 @@ pub struct Copy {
     pub chmod: Option<String>,
     /// `--parents`.
     pub parents: bool,
+    /// A directory is copied into one that is there, and not its content.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// `--link`: the result does not depend on what lies below.
     pub link: bool,
     /// `--exclude`.

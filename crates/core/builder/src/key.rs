@@ -3,7 +3,7 @@
 //! A key is the digest of a [`Record`]: what the operation does, the layer stack below it and the content that it reads. The
 //! record is kept with the result, so a miss can be explained by comparing records.
 
-use crate::graph::{Copy, CopySource, Mkdir, Op, OpKind, Run};
+use crate::graph::{Change, Copy, CopySource, Mkdir, Op, OpKind, Own, Run};
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 const VERSION: u32 = 4;
 /// Differences that are told.
 const MAX_REASONS: usize = 10;
+/// What the names of parts that are variables begin with.
+const VARIABLE: &str = "variable ";
 
 /// What a key is the digest of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ impl Record {
             OpKind::Run(run) => run_parts(run),
             OpKind::Copy(copy) => copy_parts(copy),
             OpKind::Mkdir(dir) => mkdir_parts(dir),
+            OpKind::Change(changes) => change_parts(changes),
+            OpKind::Stack(stack) => BTreeMap::from([("layers".to_string(), json(stack))]),
         };
         Self { version: VERSION, platform: op.platform.to_string(), parent: parent.cloned(), what, inputs }
     }
@@ -57,42 +61,62 @@ impl Record {
         json(self)
     }
 
-    /// What changed since an older run of the same step.
+    /// All that differs from an older run, a sentence each.
     pub fn differences(&self, old: &Record) -> Vec<String> {
-        let mut reasons = self.of_work(old);
-        changes(&old.inputs, &self.inputs, &mut reasons);
-        shortened(reasons)
+        let below = (self.parent != old.parent).then(|| "what is below changed".to_owned());
+        let work = self.differences_of_work(old);
+        below.into_iter().chain(work).chain(self.differences_of_inputs(old)).collect()
     }
 
-    /// The same with the files that are known to have changed in place of what is read.
-    pub fn differences_with(&self, old: &Record, files: Vec<String>) -> Vec<String> {
-        let mut reasons = self.of_work(old);
-        reasons.extend(files);
-        shortened(reasons)
-    }
-
-    /// The same without what is read.
+    /// What it does otherwise.
     pub fn differences_of_work(&self, old: &Record) -> Vec<String> {
-        shortened(self.of_work(old))
-    }
-
-    fn of_work(&self, old: &Record) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.version != old.version {
             reasons.push("the cache is of another version".to_string());
-        }
-        if self.parent != old.parent {
-            reasons.push("the step before changed".to_string());
         }
         if self.platform != old.platform {
             reasons.push(format!("platform {} was {}", self.platform, old.platform));
         }
         changes(&old.what, &self.what, &mut reasons);
+        if reasons.is_empty() && self.what != old.what {
+            reasons.push("the order of variables changed".to_string());
+        }
         reasons
+    }
+
+    /// What it reads otherwise.
+    pub fn differences_of_inputs(&self, old: &Record) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let is_summed = |record: &Record| record.files().any(|(_, value)| is_sum(value));
+        if is_summed(self) != is_summed(old) {
+            // One names files, the other whole directories.
+            reasons.push("the files changed that are read".to_string());
+            return reasons;
+        }
+        changes(&old.inputs, &self.inputs, &mut reasons);
+        reasons
+    }
+
+    /// Both read files, and none is the same: they belong to different things.
+    pub fn shares_nothing(&self, old: &Record) -> bool {
+        let mut files = self.files().peekable();
+        files.peek().is_some()
+            && old.files().next().is_some()
+            && !files.any(|(name, value)| old.inputs.get(name) == Some(value))
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.inputs.iter().filter(|(name, value)| name.starts_with('/') && *value != "top")
     }
 }
 
-fn shortened(mut reasons: Vec<String>) -> Vec<String> {
+/// Whether this stands for all files of a directory.
+fn is_sum(value: &str) -> bool {
+    value.len() == 64 && !value.contains(' ')
+}
+
+/// The first of many reasons.
+pub(crate) fn shortened(mut reasons: Vec<String>) -> Vec<String> {
     let more = reasons.len().saturating_sub(MAX_REASONS);
     if more > 0 {
         reasons.truncate(MAX_REASONS);
@@ -104,17 +128,35 @@ fn shortened(mut reasons: Vec<String>) -> Vec<String> {
 fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>, out: &mut Vec<String>) {
     for (name, value) in new {
         match old.get(name) {
-            None => out.push(format!("{} is new", called(name))),
-            Some(before) if before != value => out.push(format!("{} changed", called(name))),
+            None => out.push(format!("{} is new", called(name, value))),
+            Some(before) if without_place(name, before) != without_place(name, value) => {
+                out.push(format!("{} changed", called(name, value)));
+            }
             Some(_) => {}
         }
     }
-    out.extend(old.keys().filter(|n| !new.contains_key(*n)).map(|n| format!("{} is gone", called(n))));
+    let gone = old.iter().filter(|(name, _)| !new.contains_key(*name));
+    out.extend(gone.map(|(name, value)| format!("{} is gone", called(name, value))));
+}
+
+/// A variable's value without its number, which moves with every variable before it.
+fn without_place<'v>(name: &str, value: &'v str) -> &'v str {
+    let is_variable = name.starts_with(VARIABLE);
+    value.split_once(' ').filter(|_| is_variable).map_or(value, |(_, value)| value)
 }
 
 /// Paths are files; all else is called what it is.
-fn called(name: &str) -> String {
-    if name.starts_with('/') { format!("file {name}") } else { name.to_string() }
+fn called(name: &str, value: &str) -> String {
+    let what = match name {
+        _ if name.starts_with('/') && is_sum(value) => "what is in directory ",
+        _ if name.starts_with('/') => "file ",
+        "times up to" => return "the time that files are not newer than (SOURCE_DATE_EPOCH)".to_owned(),
+        _ => "",
+    };
+    match name.strip_prefix("of mount ") {
+        Some(target) => format!("what is mounted at {target}"),
+        None => format!("{what}{name}"),
+    }
 }
 
 fn run_parts(run: &Run) -> BTreeMap<String, String> {
@@ -128,16 +170,22 @@ fn run_parts(run: &Run) -> BTreeMap<String, String> {
     for (i, variable) in run.env.iter().enumerate() {
         let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
         // The order is part of what a process sees.
-        parts.insert(format!("variable {name}"), format!("{i} {value}"));
+        parts.insert(format!("{VARIABLE}{name}"), format!("{i} {value}"));
     }
     for mount in &run.mounts {
         parts.insert(format!("mount {}", mount.target), json(mount));
+    }
+    for device in &run.devices {
+        parts.insert(format!("device {device}"), String::new());
     }
     if let Some(hostname) = &run.hostname {
         parts.insert("hostname".into(), hostname.clone());
     }
     if let Some(script) = &run.script {
         parts.insert("script".into(), json(script));
+    }
+    if run.own != Own::default() {
+        parts.insert("own settings".into(), json(&run.own));
     }
     parts
 }
@@ -149,6 +197,9 @@ fn copy_parts(copy: &Copy) -> BTreeMap<String, String> {
         ("mode".to_string(), json(&copy.chmod)),
         ("options".to_string(), json(&(copy.is_add, copy.parents, copy.unpack, copy.link, &copy.exclude))),
     ]);
+    if copy.whole {
+        parts.insert("directories".to_string(), "whole".to_string());
+    }
     for (i, source) in copy.sources.iter().enumerate() {
         let (name, value) = match source {
             CopySource::Path(path) => (format!("source {i}"), path.clone()),
@@ -163,6 +214,13 @@ fn copy_parts(copy: &Copy) -> BTreeMap<String, String> {
         parts.insert(name, value);
     }
     parts
+}
+
+fn change_parts(changes: &[Change]) -> BTreeMap<String, String> {
+    let part = |(i, change): (usize, &Change)| {
+        (format!("change of {}", change.path), format!("{i} {}", Digest::sha256(json(change).as_bytes())))
+    };
+    changes.iter().enumerate().map(part).collect()
 }
 
 fn mkdir_parts(dir: &Mkdir) -> BTreeMap<String, String> {
@@ -202,10 +260,12 @@ mod tests {
             user: String::new(),
             network: None,
             insecure: false,
+            devices: Vec::new(),
             mounts: Vec::new(),
             hostname: None,
             script: None,
             proxies: proxies.iter().map(|e| e.to_string()).collect(),
+            own: Default::default(),
         })))
     }
 
@@ -236,6 +296,7 @@ mod tests {
                 chown: None,
                 chmod: None,
                 parents: false,
+                whole: false,
                 link: false,
                 exclude: Vec::new(),
                 unpack: None,
@@ -265,6 +326,14 @@ mod tests {
                 "file /b is gone"
             ]
         );
+        let more = record(&["C=1", "A=1", "B=2"], &[("/a", "1"), ("/b", "1")]);
+        assert_eq!(more.differences(&old), ["variable C is new"], "the others have only moved");
+        let turned = record(&["B=2", "A=1"], &[("/a", "1"), ("/b", "1")]);
+        assert_eq!(turned.differences(&old), ["the order of variables changed"]);
+        let summed = record(&["A=1", "B=2"], &[("/d", &"0".repeat(64))]);
+        assert_eq!(summed.differences(&old), ["the files changed that are read"]);
+        assert!(!new.shares_nothing(&record(&[], &[("/a", "2"), ("/z", "1")])));
+        assert!(new.shares_nothing(&record(&[], &[("/a", "3"), ("/z", "1")])));
         let again: Record = serde_json::from_str(&old.text()).unwrap();
         assert_eq!(again.key(), old.key());
         assert!(old.differences(&again).is_empty());

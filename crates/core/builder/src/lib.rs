@@ -12,11 +12,13 @@ mod context;
 mod error;
 mod event;
 mod exec;
+mod explain;
 mod export;
 mod files;
 pub mod graph;
 mod key;
 pub mod lower;
+mod mirror;
 mod mode;
 mod progress;
 mod request;
@@ -25,6 +27,7 @@ mod session;
 pub mod solve;
 mod source;
 mod squash;
+mod stack;
 mod step;
 mod transfer;
 mod turn;
@@ -32,11 +35,13 @@ mod usage;
 mod users;
 mod verify;
 
-pub use build::{Definition, build, definition};
+pub use build::{Definition, Given, build, build_graph, definition};
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
-pub use exec::{Kept, kept};
-pub use export::options::{Annotation, Level, Options as Export, Provenance};
+pub use exec::{Kept, forget_kept, kept};
+pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
+pub use mirror::Mirror;
+pub use lower::AllowedDevices;
 pub use request::{
     Agents, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched,
     Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request, Secrets,

@@ -2,6 +2,7 @@
 
 use crate::error::BoxError;
 use crate::export::options::Options as Export;
+use crate::lower::AllowedDevices;
 use crate::solve::Gate;
 use crate::transfer::{CacheOrigin, CacheTarget};
 use oci::image::{Descriptor, ImageConfig, Manifest};
@@ -47,6 +48,8 @@ pub struct Env {
     pub workers: usize,
     /// The limit on steps that run at once which several builds share.
     pub gate: Option<Arc<Gate>>,
+    /// Where vendors describe devices.
+    pub cdi: Vec<PathBuf>,
 }
 
 /// Gives a network of the wanted kind.
@@ -229,6 +232,8 @@ pub struct Request {
     pub allow_insecure: bool,
     /// `RUN --network=host` is allowed; it also is if `network` is the host's.
     pub allow_host_network: bool,
+    /// The devices that `RUN --device` may name.
+    pub allow_devices: AllowedDevices,
     /// Build a second time without the cache, and fail if that gives another image.
     pub verify: bool,
     /// Read trailing `# …` as Docker does.
@@ -261,6 +266,7 @@ impl Default for Request {
             rewrite_timestamp: false,
             allow_insecure: false,
             allow_host_network: false,
+            allow_devices: AllowedDevices::default(),
             verify: false,
             strict: false,
             cancel: CancelToken::default(),
@@ -318,4 +324,6 @@ pub struct BuiltImage {
     pub is_new: bool,
     /// How it was made, if that was asked for: a SLSA predicate.
     pub provenance: Option<serde_json::Value>,
+    /// A list of the packages in it in SPDX, if that was asked for.
+    pub sbom: Option<serde_json::Value>,
 }

@@ -89,6 +89,7 @@ fn run(config: &ImageConfig, result: &Fs) -> Run {
         user: config.user.clone(),
         network: None,
         insecure: false,
+        devices: Vec::new(),
         mounts: vec![Mount {
             kind: MountKind::Bind,
             from: Origin::Fs(result.clone()),
@@ -100,6 +101,7 @@ fn run(config: &ImageConfig, result: &Fs) -> Run {
         hostname: None,
         script: None,
         proxies: Vec::new(),
+        own: Default::default(),
     }
 }
 

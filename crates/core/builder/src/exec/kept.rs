@@ -39,6 +39,9 @@ pub struct Kept {
     pub network: String,
     /// It ran with `--security=insecure`.
     pub insecure: bool,
+    /// Devices by their whole names.
+    #[serde(default)]
+    pub devices: Vec<String>,
     /// Directories of this machine that were mounted: where from, where to, read-only.
     pub binds: Vec<(PathBuf, String, bool)>,
     /// Where there was memory.
@@ -68,19 +71,29 @@ pub(super) fn keep(
         used: now,
         uses: 0,
     };
-    let limit = jiff::Timestamp::now() - KEPT_FOR;
     session.env.db.write_fleeting(|tx| {
-        let all = cache::all(tx)?;
-        let mine = all.iter().rev().filter(|entry| entry.scope.starts_with(SCOPE)).enumerate();
-        for (newer, old) in mine {
-            let is_old = old.created.parse::<jiff::Timestamp>().is_ok_and(|at| at < limit);
-            if newer + 1 >= KEPT || is_old {
-                cache::remove(tx, &old.key)?;
-            }
-        }
+        forget(tx, KEPT - 1)?;
         cache::put(tx, &entry)
     })?;
     Ok(id)
+}
+
+/// Lets go of what was kept too long; its layers are garbage of the store then.
+pub fn forget_kept(env: &Env) -> Result<(), Error> {
+    Ok(env.db.write_fleeting(|tx| forget(tx, KEPT))?)
+}
+
+/// All but the newest, and of these the old ones too.
+fn forget(tx: &state::Tx<'_>, most: usize) -> Result<(), state::Error> {
+    let limit = jiff::Timestamp::now() - KEPT_FOR;
+    let mine = cache::recent_below(tx, SCOPE, u32::MAX)?;
+    for (newer, old) in mine.iter().enumerate() {
+        let is_old = old.created.parse::<jiff::Timestamp>().is_ok_and(|at| at < limit);
+        if newer >= most || is_old {
+            cache::remove(tx, &old.key)?;
+        }
+    }
+    Ok(())
 }
 
 /// The failed step of this id.
@@ -110,6 +123,7 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run) -> Kept {
         user: run.user.clone(),
         network: network.to_string(),
         insecure: run.insecure,
+        devices: run.devices.clone(),
         binds: Vec::new(),
         tmpfs: Vec::new(),
         missing: Vec::new(),
@@ -122,7 +136,7 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run) -> Kept {
                 kept.binds.push((session.env.cache_mounts.join(name), target, mount.readonly));
             }
             MountKind::Tmpfs { .. } => kept.tmpfs.push(target),
-            MountKind::Bind => match shared(session, &mount.from, &mount.source) {
+            MountKind::Bind | MountKind::Kept => match shared(session, &mount.from, &mount.source) {
                 // What the step wrote there was lost with it; the files themselves are not to be written to.
                 Some(source) => kept.binds.push((source, target, true)),
                 None => kept

@@ -31,16 +31,17 @@ pub(crate) fn run(
     inputs: &Inputs,
     parent: Option<&ChainId>,
     step: &Step<'_, '_>,
+    kept: &mut Vec<Option<ChainId>>,
 ) -> Result<Option<ChainId>, Error> {
     let workspace = Workspace::new(session)?;
-    let held = mounts::set_up(session, op, run, inputs)?;
+    let mut held = mounts::set_up(session, op, run, inputs)?;
     let net = network::set_up(session, op, run, &workspace.scratch)?;
     let view = session.view(parent)?;
     let failed = |message: String| Error::Step(session.step_error(op, message));
     let who = Users::read(view.as_ref()).and_then(|users| users.process(&run.user)).map_err(failed)?;
     let has = |name: &str| run.env.iter().any(|e| e.split('=').next() == Some(name));
     let proxies = run.proxies.iter().filter(|p| !has(p.split('=').next().unwrap_or_default()));
-    let spec = spec::spec(spec::Inputs {
+    let mut spec = spec::spec(spec::Inputs {
         run,
         who,
         env: proxies.chain(&held.env).cloned().collect(),
@@ -52,6 +53,7 @@ pub(crate) fn run(
         limits: &session.request.limits,
         cgroup: cgroup_path(session),
     });
+    give_devices(session, op, run, &mut spec)?;
     let stubs: Vec<stubs::Stub> =
         spec::mount_points(&spec).into_iter().map(|(path, is_dir)| stubs::Stub { path, is_dir }).collect();
     let stubs = stubs::make(&workspace.scratch, view.as_ref(), &stubs)?;
@@ -60,11 +62,19 @@ pub(crate) fn run(
     overlay.lower.push(stubs);
     let rootfs = runtime::Rootfs::Overlay(overlay);
     let ended = execute(session, &spec, rootfs, net.handle.netns.as_ref(), step)?;
+    let mounts = std::mem::take(&mut held.kept);
     // Before the layer is made: nothing of the step may be in use any more.
     drop((held, net));
     match ended {
         Ended::Cancelled => Err(Error::Cancelled),
-        Ended::Exited { code: 0, .. } => workspace.commit(session, parent).map(Some),
+        Ended::Exited { code, reason: None, .. } if run.own.is_success(code) => {
+            *kept = mounts.into_iter().map(|mount| mount.commit(session)).collect::<Result<_, _>>()?;
+            // What is read-only has not changed.
+            match run.own.readonly {
+                true => Ok(parent.cloned()),
+                false => workspace.commit(session, parent).map(Some),
+            }
+        }
         Ended::Exited { code, output, reason } => {
             // What can't be kept is no other failure than the one there is.
             let kept = kept::keep(session, op, run, workspace, parent).ok();
@@ -75,6 +85,31 @@ pub(crate) fn run(
             ..*session.step_error(op, "start the process of the step")
         }))),
     }
+}
+
+/// What the vendors of the step's devices say.
+fn give_devices(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    spec: &mut oci::runtime::Spec,
+) -> Result<(), Error> {
+    if run.devices.is_empty() {
+        return Ok(());
+    }
+    let registry = runtime::cdi::Registry::read(&session.env.cdi);
+    registry.inject(spec, run.devices.iter().map(String::as_str)).map_err(|error| {
+        Error::Step(Box::new(StepError {
+            source: Some(error.into()),
+            ..*session.step_error(op, "CDI device injection failed")
+        }))
+    })?;
+    // Where nothing is forbidden, there is nothing to allow.
+    let resources = spec.linux.as_mut().and_then(|linux| linux.resources.as_mut());
+    if let Some(resources) = resources.filter(|_| run.insecure) {
+        resources.devices.clear();
+    }
+    Ok(())
 }
 
 fn cgroup_path(session: &Session<'_>) -> String {
@@ -171,6 +206,9 @@ fn execute(
         // The process is reaped; a group that does not go is found by `system check`.
         let _ = cgroup.kill_all();
         let _ = cgroup.delete(PATIENCE);
+    }
+    for error in runtime::poststop(&id, spec, None) {
+        step.log(Stream::Stderr, format!("warning: {error}\n"));
     }
     ended
 }

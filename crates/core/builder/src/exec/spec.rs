@@ -4,7 +4,7 @@ use super::network::HOSTNAME;
 use crate::graph::Run;
 use crate::request::Limits;
 use crate::users::Identity;
-use oci::runtime::{Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Resources, Spec, User};
+use oci::runtime::{Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Resources, Root, Spec, User};
 use runtime::defaults;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ pub(crate) fn spec(inputs: Inputs<'_>) -> Spec {
             permitted: own,
             ..Capabilities::default()
         }),
-        rlimits: inputs.limits.rlimits.clone(),
+        rlimits: inputs.limits.rlimits.iter().chain(&run.own.rlimits).cloned().collect(),
         ..Process::default()
     };
     let paths = |list: &[&str]| match run.insecure {
@@ -77,6 +77,7 @@ pub(crate) fn spec(inputs: Inputs<'_>) -> Spec {
     Spec {
         oci_version: oci::runtime::VERSION.into(),
         process: Some(process),
+        root: run.own.readonly.then(|| Root { path: PathBuf::new(), readonly: true }),
         hostname: inputs.run.hostname.clone().unwrap_or_else(|| HOSTNAME.into()),
         mounts: mounts(&inputs),
         linux: Some(linux),
@@ -168,10 +169,12 @@ mod tests {
             user: String::new(),
             network: None,
             insecure,
+            devices: Vec::new(),
             mounts: Vec::new(),
             hostname: None,
             script: None,
             proxies: Vec::new(),
+            own: Default::default(),
         }
     }
 

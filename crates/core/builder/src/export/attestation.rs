@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 const STATEMENT: &str = "application/vnd.in-toto+json";
 const PREDICATE: &str = "in-toto.io/predicate-type";
 const SLSA: &str = "https://slsa.dev/provenance/v1";
+const SLSA_OLD: &str = "https://slsa.dev/provenance/v0.2";
 const SPDX: &str = "https://spdx.dev/Document";
 
 /// Adds the attestations that are asked for.
@@ -33,12 +34,16 @@ pub(crate) fn attest(
     } else if options.sbom {
         let root = session.view(chain)?;
         let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended);
+        made.sbom = Some(document.clone());
         statements.push(statement(SPDX, &made.manifest.digest, document));
     }
     if let Some(how) = options.provenance {
         let predicate = told(session, facts, how, &ended);
-        statements.push(statement(SLSA, &made.manifest.digest, predicate.clone()));
-        made.provenance = Some(predicate);
+        let kind = if options.slsa.old { SLSA_OLD } else { SLSA };
+        statements.push(statement(kind, &made.manifest.digest, predicate));
+    }
+    if let Some(how) = options.told_provenance.or(options.provenance) {
+        made.provenance = Some(told(session, facts, how, &ended));
     }
     if statements.is_empty() {
         return Ok(());
@@ -48,7 +53,11 @@ pub(crate) fn attest(
 }
 
 fn told(session: &Session<'_>, facts: &Facts<'_>, how: Provenance, ended: &str) -> Value {
-    provenance::predicate(how, facts, session.request, session.graph, session.images, ended)
+    let predicate = provenance::predicate(how, facts, session.request, session.graph, session.images, ended);
+    match session.request.export.slsa.old {
+        true => provenance::old(&predicate),
+        false => predicate,
+    }
 }
 
 fn statement(kind: &str, subject: &Digest, predicate: Value) -> (String, Value) {

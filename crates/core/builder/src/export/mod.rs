@@ -7,12 +7,12 @@ mod provenance;
 mod sbom;
 
 use crate::error::Error;
-use crate::graph::{Fs, HistoryItem};
+use crate::graph::{Fs, HistoryItem, Op, OpKind, Stack};
 use crate::request::{Env, Request};
 use crate::session::{Output, Session};
 use crate::step::epoch;
 use oci::image::{Descriptor, History, ImageConfig, Index, Manifest};
-use oci::{ChainId, Digest, Platform, media_types};
+use oci::{ChainId, Digest, Platform, Reference, media_types};
 use options::{Level, Options};
 use serde::Serialize;
 use std::sync::PoisonError;
@@ -22,6 +22,8 @@ pub(crate) use provenance::Facts;
 
 /// What BuildKit writes as the comment of every step.
 const COMMENT: &str = "buildkit.dockerfile.v0";
+/// The same of layers that no instruction made.
+const EXPORTED: &str = "buildkit.exporter.image.v0";
 
 /// An image whose documents are written and that is not recorded yet.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub(crate) struct Made {
     pub attestation: Option<Descriptor>,
     /// What is said of how it was made.
     pub provenance: Option<serde_json::Value>,
+    /// The list of packages in it, if it was asked for.
+    pub sbom: Option<serde_json::Value>,
 }
 
 /// What became of the images of a build.
@@ -79,6 +83,10 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
         descriptors.extend(new.iter().map(|layer| session.env.store.descriptor(layer)));
         config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
     }
+    if graph.stages.is_empty() {
+        // A client says what it likes of layers that it has not made.
+        complete(session, &mut config.history, final_layers.len());
+    }
     config.created = created(session, &config);
     let options = &session.request.export;
     let descriptors = pack(session, options, descriptors, &final_layers)?;
@@ -98,6 +106,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
         platform: platform.clone(),
         attestation: None,
         provenance: None,
+        sbom: None,
     };
     made.manifest.annotations = options.annotations(Level::ManifestDescriptor, &platform);
     made.manifest.platform = Some(platform);
@@ -148,6 +157,15 @@ fn pack(
     Ok(packed)
 }
 
+/// One line for each layer, where the history is not one of these layers.
+fn complete(session: &Session<'_>, history: &mut Vec<History>, layers: usize) {
+    if history.iter().filter(|line| !line.empty_layer).count() != layers {
+        let created = Some(crate::step::now(session));
+        let line = History { created, comment: EXPORTED.to_owned(), ..History::default() };
+        *history = vec![line; layers];
+    }
+}
+
 /// Records the images and gives them their names, in one transaction.
 pub(crate) fn publish(
     env: &Env,
@@ -174,18 +192,31 @@ pub(crate) fn publish(
         }
     };
     let named = made.len().saturating_sub(1);
+    let tags = names(request, &target.digest);
     let records: Vec<NewImage<'_>> = made
         .iter()
         .enumerate()
         .map(|(i, m)| NewImage {
             manifest: &m.manifest.digest,
             parent: None,
-            tags: if i == named { &request.tags } else { &[] },
+            tags: if i == named { &tags } else { &[] },
             target: Some(&target.digest),
         })
         .collect();
     let images = env.store.put_images(&records).map_err(store_error("write image"))?;
     Ok(Published { target, images })
+}
+
+/// The names of a result.
+pub(crate) fn names(request: &Request, digest: &Digest) -> Vec<Reference> {
+    let canonical = |name: &Reference| name.with_digest(digest.clone());
+    let mut names = request.tags.clone();
+    match (names.is_empty(), request.export.canonical_names) {
+        (true, _) => names.extend(request.export.dangling_name.as_ref().map(canonical)),
+        (false, true) => names.extend(request.tags.iter().map(canonical)),
+        (false, false) => {}
+    }
+    names
 }
 
 /// Writes a document; its descriptor.
@@ -203,7 +234,11 @@ fn base_image<'s>(session: &'s Session<'_>, fs: &Fs) -> Option<&'s crate::Image>
         match fs {
             Fs::Scratch => return None,
             Fs::Image(i) => return session.images.get(*i),
-            Fs::Op(i) => fs = &session.graph.ops[*i].base,
+            Fs::Op(i) => match &session.graph.ops[*i] {
+                // Their layers are not those of what they work on.
+                Op { kind: OpKind::Stack(Stack::Mount(_) | Stack::Diff(_)), .. } => return None,
+                op => fs = &op.base,
+            },
         }
     }
 }
@@ -244,5 +279,29 @@ fn created(session: &Session<'_>, config: &ImageConfig) -> Option<String> {
             let last = config.history.last().and_then(|h| h.created.clone());
             last.or_else(|| config.created.clone()).or_else(|| Some(crate::step::now(session)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_digests() {
+        let name = |text: &str| Reference::parse(text).unwrap();
+        let digest = Digest::sha256(b"x");
+        let told = |request: &Request| -> Vec<String> {
+            names(request, &digest).iter().map(Reference::familiar).collect()
+        };
+        let mut request = Request { tags: vec![name("a:1")], ..Request::default() };
+        assert_eq!(told(&request), ["a:1"]);
+        request.export.dangling_name = Some(name("later"));
+        request.export.canonical_names = true;
+        assert_eq!(told(&request), ["a:1".to_string(), format!("a@{digest}")]);
+        request.tags.clear();
+        request.export.canonical_names = false;
+        assert_eq!(told(&request), [format!("later@{digest}")]);
+        request.export.dangling_name = None;
+        assert!(told(&request).is_empty());
     }
 }

@@ -19,12 +19,31 @@ pub struct Options {
     pub annotations: Vec<Annotation>,
     /// An attestation of how the images were made.
     pub provenance: Option<Provenance>,
+    /// The same for whoever builds, attached to nothing.
+    pub told_provenance: Option<Provenance>,
+    /// How either is written.
+    pub slsa: Slsa,
     /// An attestation of what is in them.
     pub sbom: bool,
     /// The image whose program lists the packages; ours does without.
     pub generator: Option<String>,
     /// The configuration tells which records its layers belong to.
     pub inline_cache: bool,
+    /// The result is given its names with its digest too.
+    pub canonical_names: bool,
+    /// The name of a result that has none, which gets its digest too.
+    pub dangling_name: Option<oci::Reference>,
+}
+
+/// How the origin of an image is written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Slsa {
+    /// As version 0.2 of the predicate.
+    pub old: bool,
+    /// Who has built.
+    pub builder_id: String,
+    /// All that the build needs is named.
+    pub reproducible: bool,
 }
 
 /// How much is told of how an image was made.

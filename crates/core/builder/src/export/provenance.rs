@@ -79,6 +79,8 @@ pub(crate) fn predicate(
             "source": { "infos": [{ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) }] },
         });
     }
+    let slsa = &request.export.slsa;
+    metadata["buildkit_reproducible"] = slsa.reproducible.into();
     json!({
         "buildDefinition": {
             "buildType": BUILD_TYPE,
@@ -86,8 +88,50 @@ pub(crate) fn predicate(
             "internalParameters": internal,
             "resolvedDependencies": dependencies(graph, images, facts),
         },
-        "runDetails": { "builder": { "id": "" }, "metadata": metadata },
+        "runDetails": { "builder": { "id": slsa.builder_id }, "metadata": metadata },
     })
+}
+
+/// What BuildKit calls its builds in version 0.2 of the predicate, and its own part there.
+const OLD_BUILD_TYPE: &str = "https://mobyproject.org/buildkit@v1";
+const OLD_METADATA: &str = "https://mobyproject.org/buildkit@v1#metadata";
+
+/// The same in the fields of version 0.2 (slsa.dev/spec/v0.2/provenance).
+pub(crate) fn old(predicate: &Value) -> Value {
+    let (definition, details) = (&predicate["buildDefinition"], &predicate["runDetails"]);
+    let (external, metadata) = (&definition["externalParameters"], &details["metadata"]);
+    let mut source = json!({ "entryPoint": external["configSource"]["path"] });
+    if let Some(uri) = external["configSource"].get("uri") {
+        source["uri"] = uri.clone();
+    }
+    let mut old = json!({
+        "builder": details["builder"],
+        "buildType": OLD_BUILD_TYPE,
+        "materials": definition["resolvedDependencies"],
+        "invocation": {
+            "configSource": source,
+            "parameters": external["request"],
+            "environment": { "platform": definition["internalParameters"]["builderPlatform"] },
+        },
+        "metadata": {
+            "buildInvocationID": metadata["invocationId"],
+            "buildStartedOn": metadata["startedOn"],
+            "buildFinishedOn": metadata["finishedOn"],
+            "completeness": {
+                "parameters": metadata["buildkit_completeness"]["request"],
+                "environment": true,
+                "materials": metadata["buildkit_completeness"]["resolvedDependencies"],
+            },
+            "reproducible": metadata["buildkit_reproducible"],
+        },
+    });
+    if let Some(config) = definition["internalParameters"].get("buildConfig") {
+        old["buildConfig"] = config.clone();
+    }
+    if let Some(own) = metadata.get("buildkit_metadata") {
+        old["metadata"][OLD_METADATA] = own.clone();
+    }
+    old
 }
 
 fn base64(text: &str) -> String {
@@ -107,6 +151,10 @@ fn steps(graph: &Graph) -> Vec<Value> {
             OpKind::Run(run) => json!({ "exec": { "meta": { "args": run.argv, "cwd": run.cwd } } }),
             OpKind::Copy(copy) => json!({ "file": { "dest": copy.dest } }),
             OpKind::Mkdir(dir) => json!({ "file": { "mkdir": dir.path } }),
+            OpKind::Change(changes) => {
+                json!({ "file": { "change": changes.iter().map(|c| &c.path).collect::<Vec<_>>() } })
+            }
+            OpKind::Stack(_) => json!({ "merge": {} }),
         };
         json!({ "id": format!("step{number}"), "name": op.name, "op": kind })
     };
@@ -134,6 +182,7 @@ fn dependencies(graph: &Graph, images: &[Image], facts: &Facts<'_>) -> Vec<Value
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::Slsa;
     use super::*;
     use crate::graph::Fs;
     use oci::image::ImageConfig;
@@ -170,5 +219,14 @@ mod tests {
         assert_eq!(arguments(&max)["secrets"][0]["id"], "token");
         assert!(arguments(&min)["args"].as_object().unwrap().is_empty());
         assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://me:xxxxx@h/a.git#main");
+        request.export.slsa = Slsa { old: true, builder_id: "https://me".into(), reproducible: true };
+        let old = old(&predicate(Provenance::Max, &facts, &request, &graph, &[], "2024-01-01T00:00:01Z"));
+        assert_eq!(old["builder"]["id"], "https://me");
+        assert_eq!(old["invocation"]["configSource"]["entryPoint"], "Dockerfile");
+        assert_eq!(old["invocation"]["parameters"]["args"]["build-arg:VERSION"], "7");
+        assert_eq!(old["materials"][0]["uri"], "https://me:xxxxx@h/a.git#main");
+        assert_eq!(old["metadata"]["reproducible"], true);
+        assert_eq!(old["metadata"][OLD_METADATA]["source"]["infos"][0]["filename"], "Dockerfile");
+        assert!(!old.to_string().contains("hidden") && old["buildConfig"]["llbDefinition"].is_array());
     }
 }

@@ -5,6 +5,8 @@ use super::*;
 fn lowered(file: &Dockerfile) -> Result<usize, Error> {
     let (nothing, contexts, labels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let platform = Platform::new("linux", "amd64", None);
+    let allowed = AllowedDevices::default();
+    let devices = Devices::new(&allowed, &[]);
     let inputs = Inputs {
         file,
         build_args: &nothing,
@@ -18,6 +20,7 @@ fn lowered(file: &Dockerfile) -> Result<usize, Error> {
         no_cache_filter: &[],
         allow_insecure: false,
         allow_host_network: false,
+        devices: &devices,
     };
     match lower(&inputs)? {
         Lowered::Graph(graph) => Ok(graph.ops.len()),

@@ -5,6 +5,7 @@
 //! never looked at. Instructions that only describe the image (`ENV`, `CMD`, …) make no operation.
 
 mod config;
+mod devices;
 mod files;
 mod history;
 mod path;
@@ -12,6 +13,7 @@ mod run;
 mod stage;
 
 use crate::graph::{Fs, Graph, ImageUse, Op};
+pub use devices::{AllowedDevices, Devices};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::scope::{Globals, platform_args};
@@ -46,6 +48,8 @@ pub struct Inputs<'a> {
     pub allow_insecure: bool,
     /// `RUN --network=host` is allowed.
     pub allow_host_network: bool,
+    /// The devices that there are, and which of them are allowed.
+    pub devices: &'a Devices<'a>,
 }
 
 /// A base image.

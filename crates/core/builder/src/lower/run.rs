@@ -1,5 +1,6 @@
 //! `RUN` to an operation.
 
+use super::devices::Asked;
 use super::stage::StageState;
 use super::{Error, Lowering, history, path};
 use crate::graph::{Fs, Mount, MountKind, NetKind, OpKind, Origin, Run, Script, Sharing};
@@ -12,10 +13,6 @@ pub(super) fn run(
     i: &Instruction,
     run: &ast::Run,
 ) -> Result<(), Error> {
-    if let Some(device) = run.devices.iter().find(|d| d.required) {
-        let message = format!("device {:?} is not available: builds have no CDI devices", device.name);
-        return Err(Error::at(message, device.span));
-    }
     let insecure = run.security == Security::Insecure;
     if insecure && !l.inputs.allow_insecure {
         let error = Error::at("security.insecure is not allowed", i.span);
@@ -29,6 +26,12 @@ pub(super) fn run(
     for mount in &run.mounts {
         mounts.push(lower_mount(l, index, s, mount)?);
     }
+    let mut devices = Vec::with_capacity(run.devices.len());
+    for device in &run.devices {
+        let name = l.expand(s, &device.name, device.span)?;
+        devices.push(Asked { name, required: device.required, span: device.span });
+    }
+    let devices = l.inputs.devices.resolve(&devices)?;
     let (argv, script) = command_line(s, run);
     let args = visible_args(s);
     let created_by = history::run(&argv, &args);
@@ -48,9 +51,11 @@ pub(super) fn run(
             Network::Host => Some(NetKind::Host),
         },
         insecure,
+        devices,
         mounts,
         hostname: l.globals.given.get("BUILDKIT_SANDBOX_HOSTNAME").filter(|name| !name.is_empty()).cloned(),
         proxies: l.globals.proxies().map(|(name, value)| format!("{name}={value}")).collect(),
+        own: Default::default(),
     };
     l.push(s, OpKind::Run(Box::new(op)), i, created_by);
     Ok(())

@@ -23,6 +23,8 @@ fn run(case: &Case<'_>) -> Result<Graph, Error> {
     let mut images = BTreeMap::new();
     let none = BTreeMap::new();
     let labels = BTreeMap::new();
+    let allowed = AllowedDevices::default();
+    let devices = Devices::new(&allowed, &[]);
     loop {
         let inputs = Inputs {
             file: &file,
@@ -37,6 +39,7 @@ fn run(case: &Case<'_>) -> Result<Graph, Error> {
             no_cache_filter: &[],
             allow_insecure: false,
             allow_host_network: false,
+            devices: &devices,
         };
         match lower(&inputs)? {
             Lowered::Graph(graph) => return Ok(*graph),
@@ -77,6 +80,8 @@ fn ops(graph: &Graph) -> String {
         let _ = match &op.kind {
             OpKind::Run(r) => writeln!(out, "#{i} on {base}: run {:?} in {} as {:?}", r.argv, r.cwd, r.user),
             OpKind::Mkdir(m) => writeln!(out, "#{i} on {base}: mkdir {}", m.path),
+            // No Dockerfile gives one.
+            OpKind::Change(_) | OpKind::Stack(_) => writeln!(out, "#{i} on {base}: {:?}", op.kind),
             OpKind::Copy(c) => {
                 let sources: Vec<String> = c
                     .sources
@@ -329,6 +334,11 @@ fn mistakes_point_at_their_line() {
         ("FROM a\nCOPY http://x/y /\n", 2, "source can't be a URL for COPY"),
         ("FROM a\nRUN --security=insecure x\n", 2, "security.insecure is not allowed"),
         ("FROM a\nRUN --network=host x\n", 2, "network.host is not allowed"),
+        (
+            "FROM a\nENV d=0\nRUN --device=v.com/c=$d,required x\n",
+            3,
+            "required device \"v.com/c=0\" is not registered",
+        ),
         ("FROM a\nENV x=\"${y?need y}\"\n", 2, "y: need y"),
         (
             "FROM a\nCOPY --chmod=9 a b\n",

@@ -74,7 +74,7 @@ fn manifest(used: &Used<'_>, target: &CacheTarget) -> Result<(Descriptor, Vec<De
         let chains = ChainId::all(&entry.layers);
         for (diff_id, chain) in entry.layers.iter().zip(&chains) {
             if !document.layers.contains_key(diff_id) {
-                document.layers.insert(diff_id.clone(), layer(used, &known, diff_id, chain)?);
+                document.layers.insert(diff_id.clone(), layer(used, target, &known, diff_id, chain)?);
             }
         }
     }
@@ -152,19 +152,20 @@ fn known(used: &Used<'_>) -> BTreeMap<Digest, Descriptor> {
 
 fn layer(
     used: &Used<'_>,
+    target: &CacheTarget,
     known: &BTreeMap<Digest, Descriptor>,
     diff_id: &Digest,
     chain: &ChainId,
 ) -> Result<Descriptor, BoxError> {
     let store = &used.env.store;
-    if let Some(descriptor) = known.get(diff_id)
+    if let Some(descriptor) = known.get(diff_id).filter(|_| !target.force)
         && store.use_blob(used.lease, &descriptor.digest)?.is_some()
     {
         return Ok(descriptor.clone());
     }
     let layer = store.use_layer(used.lease, chain)?.ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
     let found = store.descriptor(&layer);
-    Ok(store.pack_layer(used.lease, &layer, &found, Compression::Gzip, None)?)
+    Ok(store.pack_layer(used.lease, &layer, &found, target.compression, target.level)?)
 }
 
 /// The directories of the cache mounts that the graph names.

@@ -91,6 +91,12 @@ pub struct CacheTarget {
     pub max: bool,
     /// Directories of cache mounts too.
     pub mounts: bool,
+    /// How layers that were made here are compressed, and by which level of its own scale.
+    pub compression: archive::Compression,
+    /// See `compression`.
+    pub level: Option<u32>,
+    /// Layers of base images are compressed anew too.
+    pub force: bool,
     /// The build is fine also where the cache could not be sent.
     pub ignore_error: bool,
     /// Takes a manifest and what it names, all of which are blobs of the store now.

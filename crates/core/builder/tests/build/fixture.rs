@@ -123,6 +123,7 @@ impl Fixture {
             cgroup_prefix: String::new(),
             workers: 4,
             gate: None,
+            cdi: vec![self.dir.path().join("cdi")],
         }
     }
 
