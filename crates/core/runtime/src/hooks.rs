@@ -1,15 +1,22 @@
 //! Hooks of the specification: programs with the container's state on their standard input and no environment
 //! but their own.
+//!
+//! Those of the runtime namespace are run where the runtime was called. A process that has to enter the container's user
+//! namespace to make it at all leaves a copy of itself behind for that, which ends with it.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use oci::runtime::{Hook, Spec, State};
+use oci::runtime::{Hook, Hooks, Spec, State};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
 use sys::child::{Argv, HookStep, Step};
 
 use crate::Error;
@@ -50,13 +57,17 @@ impl Subject {
         pid: Option<i32>,
     ) -> Result<(), Error> {
         for hook in hooks {
-            let state = self.state(status, pid)?;
-            let bundle = self.bundle.is_dir().then_some(self.bundle.as_path());
-            run(hook, &state, bundle).map_err(|reason| Error::Hook {
-                kind,
-                path: hook.path.clone(),
-                reason,
-            })?;
+            let order = Order {
+                hook: Cow::Borrowed(hook),
+                state: self.state(status, pid)?,
+                directory: self.bundle.is_dir().then(|| self.bundle.clone()),
+            };
+            let failed = |reason| Error::Hook { kind, path: hook.path.clone(), reason };
+            match BEHIND.get() {
+                Some(behind) => have_run(behind, &order),
+                None => order.run(),
+            }
+            .map_err(failed)?;
         }
         Ok(())
     }
@@ -123,8 +134,63 @@ pub(crate) fn subject(id: &str, spec: &Spec, bundle: Option<&Path>) -> Subject {
     }
 }
 
+/// The copy of this process in the runtime namespace, once this one has left that.
+static BEHIND: OnceLock<Mutex<UnixStream>> = OnceLock::new();
+
+/// A hook to run.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order<'a> {
+    hook: Cow<'a, Hook>,
+    state: String,
+    directory: Option<PathBuf>,
+}
+
+impl Order<'_> {
+    fn run(&self) -> Result<(), String> {
+        run(&self.hook, &self.state, self.directory.as_deref())
+    }
+}
+
+/// To be called before this process leaves the runtime namespace, if any of the hooks have to be run there.
+pub(crate) fn stay(hooks: &Hooks) -> io::Result<()> {
+    let outside = [&hooks.prestart, &hooks.create_runtime, &hooks.poststart, &hooks.poststop];
+    if outside.iter().all(|hooks| hooks.is_empty()) {
+        return Ok(());
+    }
+    let behind = sys::userns::leave_behind(serve)?;
+    // Who leaves twice has left already.
+    let _ = BEHIND.set(Mutex::new(behind));
+    Ok(())
+}
+
+/// Runs what is ordered, a line each; answers with a line each. Ends with the process that orders.
+fn serve(stream: UnixStream) {
+    for line in BufReader::new(&stream).lines().map_while(Result::ok) {
+        let order: Result<Order<'_>, _> = serde_json::from_str(&line);
+        let answer = order.map_err(|e| e.to_string()).and_then(|order| order.run());
+        if write_line(&stream, &answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn have_run(behind: &Mutex<UnixStream>, order: &Order<'_>) -> Result<(), String> {
+    let stream = behind.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut answer = String::new();
+    write_line(&stream, order)
+        .and_then(|()| BufReader::new(&*stream).read_line(&mut answer))
+        .and_then(|_| Ok(serde_json::from_str(&answer)?))
+        .map_err(|e| format!("no answer from the runtime namespace: {e}"))?
+}
+
+fn write_line(mut stream: &UnixStream, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
 fn run(hook: &Hook, state: &str, directory: Option<&Path>) -> Result<(), String> {
-    let text = |e: std::io::Error| e.raw_os_error().map_or_else(|| e.to_string(), said);
+    let text = |e: io::Error| e.raw_os_error().map_or_else(|| e.to_string(), said);
     let mut command = Command::new(&hook.path);
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);

@@ -286,7 +286,7 @@ fn file_system(
             return Err(Error::Unsupported { what: format!("mount option tmpcopyup of type {}", mount.typ) });
         }
         let fail = |e: io::Error| mount_error(name.clone(), destination.clone(), errno(&e), "tmpcopyup");
-        let tree = copy_up::tmpfs(scene.root, &destination, words, attrs).map_err(fail)?;
+        let tree = copy_up::tmpfs(scene.root, &destination, &name, words, attrs).map_err(fail)?;
         attrs = MountAttrFlags::empty();
         MountSource::Tree(tree)
     } else {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
-use oci::runtime::{IdMapping, Linux, Namespace, NamespaceType};
+use oci::runtime::{IdMapping, Namespace, NamespaceType, Spec};
 use rustix::thread::CapabilitySet;
 use sys::child::{Message, Spawn, Step, spawn};
 
@@ -58,10 +58,10 @@ fn has(capability: CapabilitySet) -> bool {
 
 /// Takes this process, which has one thread, into the user namespace of a container that it may not make otherwise, and
 /// changes the document accordingly: from there on it has all rights over what is made. Does nothing with privileges.
-pub(crate) fn enter(linux: &mut Linux) -> Result<(), Error> {
-    if has(CapabilitySet::SYS_ADMIN) {
+pub(crate) fn enter(spec: &mut Spec) -> Result<(), Error> {
+    let Some(linux) = spec.linux.as_mut().filter(|_| !has(CapabilitySet::SYS_ADMIN)) else {
         return Ok(());
-    }
+    };
     let Some(at) = linux.namespaces.iter().position(|namespace| namespace.typ == NamespaceType::User) else {
         let reason = "rootless container requires user namespaces: see spec --rootless".to_owned();
         return Err(Error::Spec { reason });
@@ -71,6 +71,9 @@ pub(crate) fn enter(linux: &mut Linux) -> Result<(), Error> {
         Some(path) => namespaces::open(path)?,
         None => with_maps(&linux.uid_mappings, &linux.gid_mappings)?,
     };
+    if let Some(hooks) = &spec.hooks {
+        crate::hooks::stay(hooks).map_err(call("stay in the runtime namespace for hooks"))?;
+    }
     go(&namespace)?;
     linux.namespaces[at] =
         Namespace { typ: NamespaceType::User, path: Some(Path::new("/proc/self/ns/user").to_owned()) };

@@ -17,6 +17,8 @@ use crate::make_path::{Want, make_path};
 
 const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+/// The kernel's directories in which something has to be hidden.
+const KERNELS: [&[u8]; 2] = [b"proc", b"sys"];
 
 fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     // EAGAIN: a rename elsewhere raced with `..`; bounded, since it may be done on purpose.
@@ -109,10 +111,26 @@ pub(super) fn mount(state: &mut State<'_>, step: &MountStep) -> Result<(), Failu
     if step.propagation != 0 {
         set_attr(tree, 0, step.propagation, step.recursive)?;
     }
-    if let Some(slot) = step.slot.and_then(|at| state.slots.get_mut(at)) {
-        *slot = Some(tree.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?);
+    let kernels = KERNELS.iter().position(|name| step.target.path.to_bytes() == *name);
+    let slot = step.slot.and_then(|at| state.slots.get_mut(at));
+    let kernel = kernels.and_then(|at| state.kernels.get_mut(at));
+    for remembered in slot.into_iter().chain(kernel) {
+        *remembered = Some(tree.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?);
     }
     Ok(())
+}
+
+/// What is to be hidden or made read-only. In the kernel's directories it is looked for below the mount itself: who shares
+/// the root file system may exchange a mount point for something else meanwhile, and put it back afterwards.
+fn sensitive(state: &State<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
+    for (name, mount) in KERNELS.iter().zip(&state.kernels) {
+        let rest = path.to_bytes_with_nul().strip_prefix(b"/").and_then(|path| path.strip_prefix(*name));
+        let rest = rest.and_then(|path| path.strip_prefix(b"/")).map(CStr::from_bytes_with_nul);
+        if let (Some(Ok(rest)), Some(mount)) = (rest, mount) {
+            return open(mount.as_fd(), rest, OFlags::PATH, IN_ROOT);
+        }
+    }
+    open(state.root()?, path, OFlags::PATH, IN_ROOT)
 }
 
 /// Changes the mount at a target, and its file system where options ask for that.
@@ -282,7 +300,7 @@ pub(super) fn symlink(state: &State<'_>, to: &CStr, at: &Target, replace: bool) 
 /// Mask sources are the machine's own null device, verified, and a tmpfs of ours: never what the image has at
 /// /dev/null (CVE-2025-31133). They are read-only, so that nobody changes the device's mode through them.
 pub(super) fn mask(state: &mut State<'_>, path: &CStr) -> Result<(), Failure> {
-    let target = match open(state.root()?, path, OFlags::PATH, IN_ROOT) {
+    let target = match sensitive(state, path) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
@@ -324,7 +342,7 @@ fn null_device() -> Result<OwnedFd, Failure> {
 }
 
 pub(super) fn readonly(state: &State<'_>, path: &CStr) -> Result<(), Errno> {
-    let target = match open(state.root()?, path, OFlags::PATH, IN_ROOT) {
+    let target = match sensitive(state, path) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };

@@ -10,7 +10,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::step::{Argv, SLOTS, Step};
 use super::{
-    FAILED, LISTENER, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal,
+    FAILED, LISTENER, MASTER, MOVED, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, moved,
+    terminal,
 };
 
 /// Why a step failed.
@@ -48,6 +49,8 @@ pub(super) struct State<'a> {
     pub(super) root: Option<OwnedFd>,
     pub(super) proc: Option<OwnedFd>,
     pub(super) slots: [Option<OwnedFd>; SLOTS],
+    /// The mounts of `/proc` and `/sys`.
+    pub(super) kernels: [Option<OwnedFd>; 2],
     /// The null device of the machine, to mask files with.
     pub(super) null: Option<OwnedFd>,
     /// An attached empty tmpfs, to mask directories with.
@@ -85,6 +88,11 @@ impl State<'_> {
 
     pub(super) fn warn(&self, errno: Errno) -> Result<(), Errno> {
         self.say(WARNING, errno.raw_os_error(), &[])
+    }
+
+    /// Tells the parent the number of the process that goes on.
+    pub(super) fn say_moved(&self, pid: i32) -> Result<(), Errno> {
+        self.say(MOVED, pid, &[])
     }
 
     pub(super) fn send_master(&self, master: BorrowedFd<'_>) -> Result<(), Errno> {

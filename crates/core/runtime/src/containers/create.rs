@@ -166,9 +166,7 @@ fn set_up(
     mut place: Option<&mut Place>,
 ) -> Result<Made, Error> {
     folder.write_spec(&bundle.text)?;
-    if let Some(linux) = &mut bundle.spec.linux {
-        userns::enter(linux).map_err(Error::Start)?;
-    }
+    userns::enter(&mut bundle.spec).map_err(Error::Start)?;
     if request.notify {
         folder.make_notify()?;
         let folder = std::path::absolute(folder.path()).map_err(|source| Error::Notify { source })?;

@@ -10,14 +10,17 @@ use rustix::mount::MountAttrFlags;
 use sys::mount::{Context, SetAttr};
 use sys::root::Root;
 
-/// Makes the tmpfs, detached, and fills it from `directory` of `root`. One that is not there leaves it empty.
+/// Makes the tmpfs, detached, and fills it from `directory` of `root`. One that is not there leaves it empty. `name` is shown as
+/// its source.
 pub(super) fn tmpfs(
     root: &Root,
     directory: &Path,
+    name: &Path,
     options: Vec<(CString, Option<CString>)>,
     attrs: MountAttrFlags,
 ) -> io::Result<OwnedFd> {
     let mut fs = Context::open("tmpfs").map_err(io::Error::other)?;
+    fs.set("source", &name.to_string_lossy()).map_err(io::Error::other)?;
     for (key, value) in options {
         let key = key.to_string_lossy();
         let set = match value {

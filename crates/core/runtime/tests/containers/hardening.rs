@@ -5,7 +5,7 @@ use std::path::Path;
 
 use oci::runtime::{Process, SeccompAction, User};
 
-use crate::scene::{DOCKER_CAPABILITIES, Scene};
+use crate::scene::Scene;
 
 #[test]
 fn masked_and_readonly_paths() {
@@ -110,7 +110,7 @@ fn nothing_goes_into_proc() {
 
 #[test]
 fn dockers_profile_blocks_what_it_should() {
-    let caps = DOCKER_CAPABILITIES.map(str::to_owned).to_vec();
+    let caps = runtime::defaults::CAPABILITIES.map(str::to_owned).to_vec();
     let profile = runtime::seccomp::docker_default(&caps);
     let outcome =
         Scene::script("grep Seccomp: /proc/self/status; unshare -m true; echo $?; mount -t tmpfs x /tmp")

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use runtime::Stdio;
 
-use crate::scene::{DOCKER_CAPABILITIES, Scene, cleanup};
+use crate::scene::{Scene, cleanup};
 
 #[test]
 fn a_start_takes_milliseconds() {
-    let caps = DOCKER_CAPABILITIES.map(str::to_owned).to_vec();
+    let caps = runtime::defaults::CAPABILITIES.map(str::to_owned).to_vec();
     let mut phases: [Vec<Duration>; 4] = Default::default();
     let scene = Scene::new(&["true"]).seccomp(runtime::seccomp::docker_default(&caps));
     for _ in 0..40 {

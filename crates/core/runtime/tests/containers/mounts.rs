@@ -258,7 +258,7 @@ fn what_is_mounted_is_changed_where_it_is() {
 #[test]
 fn a_tmpfs_starts_with_what_it_covers() {
     let script = "stat -c '%n %a %u:%g %F' /data/sub /data/sub/file /data/link; cat /data/sub/file; echo new > /data/sub/file; \
-        stat -c %a /data; readlink /data/link";
+        stat -c %a /data; readlink /data/link; grep ' /data ' /proc/self/mounts | cut -d' ' -f1,3";
     let scene = Scene::script(script).mount("tmpfs", Path::new("tmpfs"), "/data", &["tmpcopyup", "nosuid"]);
     let data = scene.rootfs().join("data");
     std::fs::create_dir_all(data.join("sub")).unwrap();
@@ -269,7 +269,7 @@ fn a_tmpfs_starts_with_what_it_covers() {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     }
     scene.prints(
-        "/data/sub 711 5:6 directory\n/data/sub/file 640 0:0 regular file\n/data/link 777 0:0 symbolic link\nold\n750\n/etc/passwd",
+        "/data/sub 711 5:6 directory\n/data/sub/file 640 0:0 regular file\n/data/link 777 0:0 symbolic link\nold\n750\n/etc/passwd\ntmpfs tmpfs",
     );
     assert_eq!(std::fs::read_to_string(data.join("sub/file")).unwrap(), "old\n");
     let readonly =

@@ -12,22 +12,8 @@ use oci::runtime::{
     Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Resources, Root, Seccomp, Spec,
 };
 use runtime::cgroup::Cgroup;
-pub use runtime::defaults::CAPABILITIES as DOCKER_CAPABILITIES;
+use runtime::defaults;
 use runtime::{Create, Created, Error, Rootfs, Running, Stdio};
-
-const MASKED: [&str; 9] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 pub struct Scene {
     pub dir: tempfile::TempDir,
@@ -198,7 +184,7 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
-fn mount(typ: &str, source: &Path, destination: &str, options: &[&str]) -> Mount {
+pub fn mount(typ: &str, source: &Path, destination: &str, options: &[&str]) -> Mount {
     Mount {
         typ: typ.to_owned(),
         source: source.to_owned(),
@@ -215,7 +201,7 @@ fn strings(list: &[&str]) -> Vec<String> {
 fn spec(args: &[&str]) -> Spec {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let own = format!("/dhow-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let caps = strings(&DOCKER_CAPABILITIES);
+    let caps = strings(&defaults::CAPABILITIES);
     let process = Process {
         args: strings(args),
         env: strings(&["PATH=/usr/bin:/bin"]),
@@ -263,8 +249,8 @@ fn spec(args: &[&str]) -> Spec {
         linux: Some(Linux {
             namespaces: kinds.map(|typ| Namespace { typ, path: None }).to_vec(),
             cgroups_path: own,
-            masked_paths: strings(&MASKED),
-            readonly_paths: strings(&READONLY),
+            masked_paths: strings(&defaults::MASKED),
+            readonly_paths: strings(&defaults::READONLY),
             ..Linux::default()
         }),
         ..Spec::default()

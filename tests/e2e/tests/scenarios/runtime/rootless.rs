@@ -119,6 +119,36 @@ fn every_verb_works_for_a_user() {
 }
 
 #[test]
+fn hooks_of_a_user_run_where_the_runtime_was_called() {
+    let user = User::new(1000);
+    let kinds = ["prestart", "createRuntime", "poststart", "poststop"];
+    user.edit(|config| {
+        config["process"]["args"] = json!(["true"]);
+        for kind in kinds {
+            let script = "cat > $0; readlink /proc/self/ns/user /proc/self/ns/mnt >> $0; id -u >> $0; ls /proc/self/fd >> $0";
+            let file = user.path(kind).display().to_string();
+            let env = ["PATH=/usr/bin:/bin"];
+            config["hooks"][kind] =
+                json!([{"path": "/bin/sh", "args": ["sh", "-c", script, file], "env": env, "timeout": 20}]);
+        }
+    });
+    user.runtime(&["run", "one"]).ok();
+    let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).expect("read a link");
+    let expected = format!("{}\n{}\n1000\n0\n1\n2\n3\n", own("user").display(), own("mnt").display());
+    for kind in kinds {
+        let text = fs::read_to_string(user.path(kind)).expect(kind);
+        let (state, rest) = text.split_at(text.rfind('}').expect("a state") + 1);
+        let state: Value = serde_json::from_str(state).expect("JSON");
+        assert_eq!((&state["id"], rest.trim_start()), (&json!("one"), &*expected), "{kind}");
+    }
+    // One that fails says why, and nothing is left.
+    user.edit(|config| config["hooks"]["createRuntime"][0]["args"] = json!(["sh", "-c", "echo no >&2; exit 3"]));
+    let told = user.runtime(&["run", "one"]).fails(1);
+    assert!(told.contains("createRuntime hook /bin/sh: exit status: 3: no"), "{told}");
+    assert_eq!(fs::read_dir(user.path("state")).expect("read").count(), 0);
+}
+
+#[test]
 fn what_a_user_may_not_have_is_told() {
     let user = User::new(1000);
     user.edit(|config| config["process"]["args"] = json!(["true"]));

@@ -1,16 +1,18 @@
 //! An accomplice in another container exchanges directories for links while the runtime works in a shared volume
 //! (CVE-2021-30465, CVE-2024-45310, CVE-2025-31133, CVE-2025-52565).
 
-use std::os::unix::fs::symlink;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oci::runtime::Device;
+use runtime::Stdio;
 use rustix::fs::RenameFlags;
 use sys::root::Root;
 
 use super::Trap;
-use crate::scene::Scene;
+use crate::scene::{Scene, cleanup, mount};
 
 /// How often a container is made in each race.
 const ROUNDS: usize = 40;
@@ -31,17 +33,22 @@ fn race(trap: &Trap, prepare: impl Fn(&Path), attempt: impl Fn(&Path) -> bool) -
     std::fs::create_dir(volume.path().join("a")).unwrap();
     symlink(trap.path(), volume.path().join("b")).unwrap();
     prepare(volume.path());
+    exchanging(volume.path(), ["a", "b"], || attempt(volume.path()))
+}
+
+/// The same while two names of any folder change places.
+fn exchanging(folder: &Path, [a, b]: [&str; 2], attempt: impl Fn() -> bool) -> (usize, u64) {
     let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
     let through = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let root = Root::open(volume.path()).unwrap();
+            let root = Root::open(folder).unwrap();
             while !stop.load(Ordering::Relaxed) {
-                root.rename_with("a", "b", RenameFlags::EXCHANGE).unwrap();
+                root.rename_with(a, b, RenameFlags::EXCHANGE).unwrap();
                 changes.fetch_add(1, Ordering::Relaxed);
             }
         });
         let _stop = Stop(&stop);
-        (0..ROUNDS).filter(|_| attempt(volume.path())).count()
+        (0..ROUNDS).filter(|_| attempt()).count()
     });
     (through, changes.into_inner())
 }
@@ -160,4 +167,83 @@ fn a_dev_whose_files_become_links() {
     });
     assert_raced(raced);
     trap.is_untouched();
+}
+
+/// The kernel's directories of a root file system that somebody else has, too. What is hidden in them stays so, wherever their
+/// mount points are.
+#[test]
+fn a_kernel_directory_that_becomes_a_link() {
+    let trap = Trap::new();
+    for (name, script, hidden) in [
+        ("proc", "until cd /proc && test -e 1/comm; do :; done; stat -c %t:%T keys timer_list", "1:3\n1:3\n"),
+        (
+            "proc",
+            "until cd /proc && test -e 1/comm; do :; done; echo no > sys/kernel/hostname; hostname",
+            "box\n",
+        ),
+        ("sys", "until cd /sys && test -d kernel; do :; done; ls firmware", ""),
+        ("dev", "until cd /dev && test -c null; do :; done", ""),
+    ] {
+        let scene = Scene::script(&format!("exec 2> /tmp/errors; {script}"));
+        symlink(trap.path(), scene.rootfs().join("link")).unwrap();
+        let raced = exchanging(&scene.rootfs(), [name, "link"], || match scene.run() {
+            Ok(outcome) => {
+                assert_eq!(outcome.output, hidden, "{script}");
+                true
+            }
+            Err(_) => false,
+        });
+        assert_raced(raced);
+    }
+    trap.is_untouched();
+}
+
+#[test]
+fn a_part_of_a_volume_that_becomes_a_link() {
+    let trap = Trap::new();
+    let raced = race(
+        &trap,
+        |volume| std::fs::write(volume.join("a/own"), "own").unwrap(),
+        |volume| {
+            let part = format!("{}=a", runtime::SUBPATH);
+            let scene = Scene::script("cat /v/canary; echo x > /v/new; cat /v/own");
+            ran(&scene.mount("bind", volume, "/v", &["rbind", &part]))
+        },
+    );
+    assert_raced(raced);
+    trap.is_untouched();
+}
+
+/// The attacker owns `/dev`, and the file that the terminal is bound over, or the directory of the terminals, changes places
+/// with a link.
+#[test]
+fn a_console_that_becomes_a_link() {
+    let trap = Trap::new();
+    for (names, target) in [(["console", "link"], trap.canary()), (["pts", "link"], trap.path().to_owned())] {
+        let volume = tempfile::tempdir().unwrap();
+        std::fs::create_dir(volume.path().join("pts")).unwrap();
+        std::fs::write(volume.path().join("console"), "").unwrap();
+        symlink(target, volume.path().join("link")).unwrap();
+        let mut scene = Scene::new(&["test", "-c", "/dev/console"]);
+        scene.process().terminal = true;
+        scene
+            .spec
+            .mounts
+            .retain(|m| !["/dev", "/dev/mqueue", "/dev/shm"].map(Path::new).contains(&&*m.destination));
+        scene.spec.mounts.insert(0, mount("bind", volume.path(), "/dev", &["rbind"]));
+        let raced = exchanging(volume.path(), names, || {
+            let Ok(created) = scene.create(Stdio::Terminal) else { return false };
+            let cgroup = created.cgroup.clone();
+            let started = created.start();
+            if let Ok(running) = &started {
+                sys::child::wait(running.pidfd.as_fd()).unwrap();
+            }
+            cleanup(cgroup.as_ref());
+            started.is_ok()
+        });
+        assert_raced(raced);
+    }
+    trap.is_untouched();
+    let stat = std::fs::metadata(trap.canary()).unwrap();
+    assert!(stat.is_file() && stat.uid() == rustix::process::geteuid().as_raw());
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::with_perl;
-use crate::scene::DOCKER_CAPABILITIES;
 
 /// The error number of a denied call.
 const DENIED: i64 = 2222;
@@ -109,7 +108,7 @@ fn denied(results: &BTreeMap<String, Option<i64>>) -> BTreeSet<u32> {
 }
 
 fn capabilities(more: Option<&str>) -> Vec<String> {
-    DOCKER_CAPABILITIES.iter().copied().chain(more).map(str::to_owned).collect()
+    runtime::defaults::CAPABILITIES.iter().copied().chain(more).map(str::to_owned).collect()
 }
 
 #[test]
