@@ -10,8 +10,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::step::{Argv, SLOTS, Step};
 use super::{
-    FAILED, LISTENER, MASTER, MOVED, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, moved,
-    terminal,
+    FAILED, LISTENER, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal,
 };
 
 /// Why a step failed.
@@ -88,11 +87,6 @@ impl State<'_> {
 
     pub(super) fn warn(&self, errno: Errno) -> Result<(), Errno> {
         self.say(WARNING, errno.raw_os_error(), &[])
-    }
-
-    /// Tells the parent the number of the process that goes on.
-    pub(super) fn say_moved(&self, pid: i32) -> Result<(), Errno> {
-        self.say(MOVED, pid, &[])
     }
 
     pub(super) fn send_master(&self, master: BorrowedFd<'_>) -> Result<(), Errno> {
