@@ -80,9 +80,10 @@ fn is_ours(socket: &Path) -> bool {
 
 /// A server in this process; the engine is opened by the first request.
 fn embedded(globals: &Globals, surroundings: &Surroundings) -> Connector {
-    let starts = matches!(globals.args.as_slice(), [verb, ..] if verb == "run")
-        || matches!(globals.args.as_slice(), [noun, verb, ..] if noun == "container" && verb == "run");
-    let config = engine::Config { alone: true, starts, ..surroundings.places.engine() };
+    let starts = is(globals, "run");
+    // Who may not open all this is to hear so first.
+    let late = is(globals, "exec") && rustix::process::geteuid().is_root();
+    let config = engine::Config { alone: true, starts, late, ..surroundings.places.engine() };
     let engine: Arc<OnceCell<Engine>> = Arc::default();
     // It ends with the process: closing its files one by one beforehand is good for nothing.
     std::mem::forget(engine.clone());
@@ -93,6 +94,15 @@ fn embedded(globals: &Globals, surroundings: &Surroundings) -> Connector {
             server::embedded(engine.clone()).map(Stream::Unix)
         })
     })
+}
+
+/// Whether the command is this verb of containers.
+fn is(globals: &Globals, verb: &str) -> bool {
+    match globals.args.as_slice() {
+        [noun, asked, ..] if noun == "container" => asked == verb,
+        [asked, ..] => asked == verb,
+        [] => false,
+    }
 }
 
 /// Opens the engine; who may not hears what to do.
@@ -131,7 +141,12 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             directory: "/".into(),
-            places: Places { root: "/no/such/root".into(), run: "/no/such/run".into(), layer_max: None },
+            places: Places {
+                root: "/no/such/root".into(),
+                run: "/no/such/run".into(),
+                layer_max: None,
+                cdi: Vec::new(),
+            },
         };
         let globals = Globals { hosts: flag.map(str::to_owned).into_iter().collect(), ..Globals::default() };
         match connect(&globals, &surroundings) {

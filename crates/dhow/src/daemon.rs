@@ -26,6 +26,9 @@ struct Args {
     /// Print debugging messages
     #[arg(short = 'D', long)]
     debug: bool,
+    /// Directory with vendors' descriptions of devices, in place of /etc/cdi and /var/run/cdi; may be repeated
+    #[arg(long, value_name = "path")]
+    cdi_spec_dir: Vec<PathBuf>,
     /// Group, by number, that may use the socket
     #[arg(short = 'G', long, value_name = "int")]
     group: Option<u32>,
@@ -102,6 +105,9 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     };
     let mut config = surroundings.places.engine();
     config.insecure_registries.clone_from(&args.insecure_registry);
+    if !args.cdi_spec_dir.is_empty() {
+        config.cdi_directories.clone_from(&args.cdi_spec_dir);
+    }
     let engine = crate::connect::open(config).await.context("open the engine")?;
     let listeners = listeners(surroundings, &args).await?;
     let _pidfile = args.pidfile.as_deref().map(PidFile::write).transpose()?;

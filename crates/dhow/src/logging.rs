@@ -1,7 +1,15 @@
 //! Log messages, on standard error: warnings unless the user asks for more.
 
+use std::sync::OnceLock;
+
 use cli::Globals;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, reload};
+
+/// What is printed, while the process runs.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// Starts the subscriber; `--log-level` wins over `--debug`.
 pub fn start(globals: &Globals) {
@@ -13,12 +21,18 @@ pub fn start(globals: &Globals) {
         None if globals.debug => LevelFilter::DEBUG,
         None => LevelFilter::WARN,
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .finish();
+    let (level, handle) = reload::Layer::new(level);
+    let messages = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
     // Fails only when there is one already.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    if tracing_subscriber::registry().with(level).with(messages).try_init().is_ok() {
+        let _ = LEVEL.set(handle);
+    }
+}
+
+/// Prints debugging messages too from now on: some commands have a flag of their own for that.
+pub fn debug() {
+    if let Some(level) = LEVEL.get() {
+        // Fails only when the subscriber is gone.
+        let _ = level.reload(LevelFilter::DEBUG);
+    }
 }

@@ -1,6 +1,7 @@
 //! The environment, read once.
 //!
-//! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories, and `DHOW_LAYER_MAX` says what is too large for a layer. `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
+//! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories, `DHOW_LAYER_MAX` says what is too large for a layer, and
+//! `DHOW_CDI_SPEC_DIRS` where vendors describe devices (several with colons between). `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
 //! `DOCKER_CONFIG` the directory of the client's settings. Everything else is handed to the commands by name.
 
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub struct Places {
     pub run: PathBuf,
     /// The bytes that a layer or an archive of images may unpack to, where the engine's own limit is not wanted.
     pub layer_max: Option<u64>,
+    /// Where vendors describe devices, where that is not where they always do.
+    pub cdi: Vec<PathBuf>,
 }
 
 impl Places {
@@ -60,7 +63,9 @@ impl Places {
             Some(value) => Err(format!("{name} must be an absolute path: {}", value.to_string_lossy())),
         };
         let (root, run) = (place("DHOW_ROOT", "/var/lib/dhow")?, place("DHOW_RUN", "/run/dhow")?);
-        Ok(Places { root, run, layer_max: layer_max(std::env::var_os("DHOW_LAYER_MAX"))? })
+        let cdi = std::env::var_os("DHOW_CDI_SPEC_DIRS").unwrap_or_default();
+        let cdi = std::env::split_paths(&cdi).filter(|path| !path.as_os_str().is_empty()).collect();
+        Ok(Places { root, run, layer_max: layer_max(std::env::var_os("DHOW_LAYER_MAX"))?, cdi })
     }
 
     /// The daemon's socket.
@@ -73,6 +78,9 @@ impl Places {
         let mut config = engine::Config::new(&self.root, &self.run, exe());
         if let Some(bytes) = self.layer_max {
             config.unpack.bytes = bytes;
+        }
+        if !self.cdi.is_empty() {
+            config.cdi_directories.clone_from(&self.cdi);
         }
         config
     }
@@ -124,6 +132,7 @@ impl Surroundings {
             directory: self.directory.clone(),
             config_dir,
             connect: Box::new(move |globals| connect::connect(globals, &surroundings)),
+            debug: crate::logging::debug,
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Host {
     /// Where credentials and settings live.
     pub config_dir: PathBuf,
     pub connect: Connect,
+    /// Has debugging messages printed from now on.
+    pub debug: fn(),
 }
 
 /// One run of a command.
@@ -103,6 +105,12 @@ impl Cli {
     /// Reads a local file that a flag names.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Error> {
         std::fs::read(self.host.directory.join(path)).map_err(|error| Error::file("open", path, &error))
+    }
+
+    /// Reads a definition: see [`crate::definition::read`].
+    pub fn read_definition(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let found = crate::definition::read(&self.host.directory.join(path));
+        found.map_err(|error| Error::file("open", path, &error))
     }
 
     /// Writes to standard output: data only.

@@ -6,7 +6,7 @@ use api::JsonMessage;
 use api::auth::{self, AuthConfig};
 use api::build::{
     BuildDefinition, BuildExtras, BuildLogLine, BuildOptions, BuildRecord, BuildShell, CachePruneOptions,
-    CachePruneReport, EXTRAS_HEADER,
+    CachePruneReport, EXTRAS_HEADER, EXTRAS_HEADER_MAX, EXTRAS_LENGTH_HEADER,
 };
 use api::common::REGISTRY_CONFIG_HEADER;
 use http::Method;
@@ -14,9 +14,13 @@ use serde::Serialize;
 
 use crate::Client;
 use crate::error::{Error, Result};
+use crate::hijack::{Hijacked, hijack_for};
 use crate::query::Query;
-use crate::request::{call, get, post};
+use crate::request::{Call, call, get, post};
 use crate::stream::{JsonLines, Payload};
+
+/// What a context is sent as.
+const TAR: &str = "application/x-tar";
 
 /// Builds an image from a context in tar form; with `options.context_dir` or `options.remote` the payload is
 /// empty. The last message but one carries [`api::build::BuildResult`] in `aux`.
@@ -26,14 +30,25 @@ pub async fn build(
     context: Payload,
     credentials: &BTreeMap<String, AuthConfig>,
 ) -> Result<JsonLines<JsonMessage>> {
-    let mut call = post("/build").query(query(options)?).payload("application/x-tar", context);
+    let mut call = with_extras(post("/build").query(query(options)?), &options.extras, context)?;
     if !credentials.is_empty() {
         call = call.header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials));
     }
-    if options.extras != BuildExtras::default() {
-        call = call.header(EXTRAS_HEADER, options.extras.encode());
-    }
     Ok(JsonLines::new(call.send(client).await?.into_body()))
+}
+
+/// The body, with the extras in a header or, if they are long (a Dockerfile may be among them), before it.
+fn with_extras(call: Call, extras: &BuildExtras, body: Payload) -> Result<Call> {
+    if *extras == BuildExtras::default() {
+        return Ok(call.payload(TAR, body));
+    }
+    let header = extras.encode();
+    if header.len() <= EXTRAS_HEADER_MAX {
+        return Ok(call.payload(TAR, body).header(EXTRAS_HEADER, header));
+    }
+    let text = serde_json::to_vec(extras).map_err(Error::Encode)?;
+    let length = text.len().to_string();
+    Ok(call.payload(TAR, body.after(text)).header(EXTRAS_LENGTH_HEADER, length))
 }
 
 fn query(options: &BuildOptions) -> Result<Query> {
@@ -79,11 +94,8 @@ fn json<T: Serialize + Default + PartialEq>(query: Query, name: &str, value: &T)
 
 /// The Dockerfile and the ignore file of `options.remote`.
 pub async fn definition(client: &Client, options: &BuildOptions) -> Result<BuildDefinition> {
-    let mut call = post("/build/definition").query(query(options)?);
-    if options.extras != BuildExtras::default() {
-        call = call.header(EXTRAS_HEADER, options.extras.encode());
-    }
-    call.fetch(client).await
+    let call = post("/build/definition").query(query(options)?);
+    with_extras(call, &options.extras, Payload::empty())?.fetch(client).await
 }
 
 /// Removes what the build cache holds.
@@ -120,4 +132,9 @@ pub async fn forget(client: &Client, name: &str) -> Result<Vec<String>> {
 /// Makes ready to look around where a step failed.
 pub async fn shell(client: &Client, id: &str) -> Result<BuildShell> {
     post("/build/shell").query(Query::new().text("id", id)).fetch(client).await
+}
+
+/// A connection to the server's BuildKit, which speaks gRPC.
+pub async fn grpc(client: &Client) -> Result<Hijacked> {
+    hijack_for(post("/grpc"), client, "h2c").await
 }

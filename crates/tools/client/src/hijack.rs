@@ -32,7 +32,12 @@ impl Hijacked {
 
 /// Sends a request that asks for the connection.
 pub(crate) async fn hijack(call: Call, client: &Client) -> Result<Hijacked> {
-    let response = call.header("Connection", "Upgrade").header("Upgrade", "tcp").send(client).await?;
+    hijack_for(call, client, "tcp").await
+}
+
+/// The same for a protocol that has a name.
+pub(crate) async fn hijack_for(call: Call, client: &Client, protocol: &str) -> Result<Hijacked> {
+    let response = call.header("Connection", "Upgrade").header("Upgrade", protocol).send(client).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status();
         return Err(if status.is_success() { Error::NoUpgrade(status) } else { failure(response).await });

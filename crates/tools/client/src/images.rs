@@ -89,14 +89,26 @@ pub async fn push(
     send_push(client, name, Query::new().text("tag", tag).text("platform", platform), credentials).await
 }
 
-/// Pushes what a name stands for without giving it a tag there (our own servers).
-pub async fn push_by_digest(
+/// How the result of a build is pushed (our own servers).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PushResult {
+    /// It gets no tag there.
+    pub by_digest: bool,
+    /// Plain HTTP will do, and a certificate that nobody has signed.
+    pub insecure: bool,
+}
+
+/// Pushes what a name stands for.
+pub async fn push_result(
     client: &Client,
     name: &str,
     tag: &str,
+    how: PushResult,
     credentials: &AuthConfig,
 ) -> Result<JsonLines<JsonMessage>> {
-    send_push(client, name, Query::new().text("tag", tag).flag("dhow-by-digest", true), credentials).await
+    let query = Query::new().text("tag", tag);
+    let query = query.flag("dhow-by-digest", how.by_digest).flag("dhow-insecure", how.insecure);
+    send_push(client, name, query, credentials).await
 }
 
 async fn send_push(
@@ -117,9 +129,16 @@ pub async fn archive(client: &Client, digest: &str, names: &[String]) -> Result<
     Ok(ByteStream::new(get(path("/images/", digest, "/get")).query(query).send(client).await?.into_body()))
 }
 
-/// An image or an index as its registry has it (our own servers).
-pub async fn remote(client: &Client, name: &str, credentials: &AuthConfig) -> Result<RemoteImage> {
+/// An image or an index as its registry has it, with configurations and attestations if those are wanted (our own
+/// servers).
+pub async fn remote(
+    client: &Client,
+    name: &str,
+    details: bool,
+    credentials: &AuthConfig,
+) -> Result<RemoteImage> {
     get(path("/distribution/", name, "/raw"))
+        .query(Query::new().flag("dhow-details", details))
         .header(REGISTRY_AUTH_HEADER, auth::encode(credentials))
         .fetch(client)
         .await

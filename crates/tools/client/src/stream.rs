@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
@@ -37,6 +37,14 @@ impl Payload {
     /// A stream of unknown length.
     pub fn stream(stream: impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
         Self(StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync())
+    }
+
+    /// These bytes first.
+    pub(crate) fn after(self, first: impl Into<Bytes>) -> Self {
+        let first = futures_util::stream::iter([Ok(first.into())]);
+        let rest = BodyStream::new(self.0);
+        let rest = rest.try_filter_map(|frame| std::future::ready(Ok(frame.into_data().ok())));
+        Self::stream(first.chain(rest))
     }
 
     /// All that a reader gives.

@@ -84,8 +84,14 @@ impl<'a> Devices<'a> {
     fn check(&self, known: &Registry, found: &[&str], device: &Asked) -> Result<(), Error> {
         let granted = |name: &&str| {
             self.allowed.all
-                || known.annotation(name, ALLOWED).is_some_and(|value| matches!(value, "true" | "1" | "t" | "True" | "TRUE" | "T"))
-                || self.allowed.names.iter().any(|(own, of)| of.is_none() && matching(known, own).contains(name))
+                || known
+                    .annotation(name, ALLOWED)
+                    .is_some_and(|value| matches!(value, "true" | "1" | "t" | "True" | "TRUE" | "T"))
+                || self
+                    .allowed
+                    .names
+                    .iter()
+                    .any(|(own, of)| of.is_none() && matching(known, own).contains(name))
         };
         let forbidden: Vec<&str> = found.iter().copied().filter(|name| !granted(name)).collect();
         let message = match forbidden.as_slice() {
@@ -110,8 +116,12 @@ fn find<'k>(known: &'k Registry, name: &str, device: &Asked) -> Result<Vec<&'k s
     Err(match known.problems() {
         [] => error,
         problems => {
-            let one = |problem: &runtime::cdi::Problem| format!("{}: {}", problem.path.display(), problem.reason);
-            error.help(format!("files that could not be used: {}", problems.iter().map(one).collect::<Vec<_>>().join("; ")))
+            let one =
+                |problem: &runtime::cdi::Problem| format!("{}: {}", problem.path.display(), problem.reason);
+            error.help(format!(
+                "files that could not be used: {}",
+                problems.iter().map(one).collect::<Vec<_>>().join("; ")
+            ))
         }
     })
 }
@@ -148,7 +158,11 @@ mod tests {
         let directories = [home.path().to_owned()];
         let asked: Vec<Asked> = asked
             .iter()
-            .map(|(name, required)| Asked { name: (*name).to_owned(), required: *required, span: Span::default() })
+            .map(|(name, required)| Asked {
+                name: (*name).to_owned(),
+                required: *required,
+                span: Span::default(),
+            })
             .collect();
         Devices::new(&allowed, &directories).resolve(&asked).map_err(|error| match error {
             Error::At { message, .. } => message,
@@ -167,7 +181,10 @@ mod tests {
         ] {
             assert_eq!(resolve(&[""], &[(name, false)]).unwrap().join(" "), want, "{name}");
         }
-        assert_eq!(resolve(&[""], &[("v.com/d=none", true)]).unwrap_err(), "required device \"v.com/d=none\" is not registered");
+        assert_eq!(
+            resolve(&[""], &[("v.com/d=none", true)]).unwrap_err(),
+            "required device \"v.com/d=none\" is not registered"
+        );
         assert_eq!(resolve(&[""], &[("/dev/kvm", false)]).unwrap_err(), "invalid device \"/dev/kvm\"");
         assert_eq!(resolve(&[""], &[("v.com/d=0", true), ("v.com/d", true)]).unwrap(), ["v.com/d=0"]);
     }

@@ -8,11 +8,38 @@ use crate::options::mount::csv;
 /// Which attestations are made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attestations {
-    /// `min` or `max`.
-    pub provenance: Option<&'static str>,
+    pub provenance: Option<Provenance>,
     pub sbom: bool,
     /// The image whose program lists the packages; empty is the builder's own list.
     pub generator: String,
+}
+
+/// How a provenance is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// `min` or `max`.
+    pub mode: &'static str,
+    /// `v1` or `v0.2`.
+    pub version: &'static str,
+    pub builder_id: String,
+    pub reproducible: bool,
+    /// Only where the image leaves this machine.
+    pub inline_only: bool,
+    /// What it is called among files.
+    pub filename: String,
+}
+
+impl Default for Provenance {
+    fn default() -> Self {
+        Provenance {
+            mode: "min",
+            version: "v1",
+            builder_id: String::new(),
+            reproducible: false,
+            inline_only: false,
+            filename: "provenance.json".to_owned(),
+        }
+    }
 }
 
 /// The one that clients name by default: what it does, the builder does itself.
@@ -28,7 +55,7 @@ impl Attestations {
             let rest: Vec<&str> =
                 fields.iter().map(String::as_str).filter(|field| !field.starts_with("type=")).collect();
             match kind {
-                Some("provenance") => all.provenance = mode(&rest)?,
+                Some("provenance") => all.provenance = how(&rest)?,
                 Some("sbom") => (all.sbom, all.generator) = scan(&rest)?,
                 Some(other) => {
                     return Err(Error::new(format!("unknown attestation type {}", template::quote(other))));
@@ -37,7 +64,7 @@ impl Attestations {
             }
         }
         if let Some(text) = provenance {
-            all.provenance = mode(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
+            all.provenance = how(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
         if let Some(text) = sbom {
             (all.sbom, all.generator) = scan(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -46,20 +73,41 @@ impl Attestations {
     }
 }
 
-fn mode(fields: &[&str]) -> Result<Option<&'static str>, Error> {
-    let mut mode = Some("min");
+fn how(fields: &[&str]) -> Result<Option<Provenance>, Error> {
+    let mut all = Provenance::default();
     for field in fields {
-        match *field {
-            "true" | "disabled=false" | "mode=min" | "" => mode = Some("min"),
-            "mode=max" => mode = Some("max"),
-            "false" | "disabled=true" => return Ok(None),
-            "version=v1" | "inline-only=false" => {}
-            other => {
-                return Err(Error::new(format!("provenance: {} is not supported", template::quote(other))));
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        match (key, value) {
+            ("false", "") => return Ok(None),
+            ("true" | "", "") => {}
+            ("disabled", value) => {
+                if boolean(field, value)? {
+                    return Ok(None);
+                }
+            }
+            ("mode", "min") => all.mode = "min",
+            ("mode", "max") => all.mode = "max",
+            ("version", "v1") => all.version = "v1",
+            ("version", "v0.2") => all.version = "v0.2",
+            ("builder-id", id) => all.builder_id = id.to_owned(),
+            ("filename", name) if !name.is_empty() && !name.contains('/') => all.filename = name.to_owned(),
+            ("reproducible", value) => all.reproducible = boolean(field, value)?,
+            ("inline-only", value) => all.inline_only = boolean(field, value)?,
+            _ => {
+                return Err(Error::new(format!(
+                    "provenance: {} is not supported: there are mode=min|max, version=v1|v0.2, builder-id=, filename=, \
+                     reproducible=, inline-only= and disabled=",
+                    template::quote(field)
+                )));
             }
         }
     }
-    Ok(mode)
+    Ok(Some(all))
+}
+
+fn boolean(field: &str, value: &str) -> Result<bool, Error> {
+    crate::flags::boolean(value)
+        .map_err(|_| Error::new(format!("provenance: {} is neither true nor false", template::quote(field))))
 }
 
 fn scan(fields: &[&str]) -> Result<(bool, String), Error> {
@@ -70,7 +118,10 @@ fn scan(fields: &[&str]) -> Result<(bool, String), Error> {
             ("false" | "disabled=true", _) => return Ok((false, String::new())),
             (_, Some(generator)) => image = generator_of(generator)?,
             (other, None) => {
-                return Err(Error::new(format!("sbom: {} is not supported", template::quote(other))));
+                return Err(Error::new(format!(
+                    "sbom: {} is not supported: there are generator= and disabled=",
+                    template::quote(other)
+                )));
             }
         }
     }
@@ -94,7 +145,7 @@ mod tests {
         let read = |provenance: Option<&str>, sbom: Option<&str>, attest: &[&str]| {
             let attest: Vec<String> = attest.iter().map(|text| (*text).to_owned()).collect();
             Attestations::read(provenance, sbom, &attest)
-                .map(|a| (a.provenance, a.sbom))
+                .map(|a| (a.provenance.map(|how| how.mode), a.sbom))
                 .map_err(|e| e.message)
         };
         assert_eq!(read(None, None, &[]), Ok((None, false)));
@@ -108,6 +159,16 @@ mod tests {
         assert_eq!(generator("generator=docker.io/docker/buildkit-syft-scanner"), Ok(String::new()));
         assert!(generator("generator=UPPER").is_err());
         assert!(read(Some("mode=all"), None, &[]).is_err());
+        let all = "mode=max,version=v0.2,builder-id=me,reproducible=true,inline-only=1,filename=p.json";
+        let all = Attestations::read(Some(all), None, &[]).unwrap().provenance.unwrap();
+        assert_eq!(
+            (all.mode, all.version, all.builder_id.as_str(), all.filename.as_str()),
+            ("max", "v0.2", "me", "p.json")
+        );
+        assert!(all.reproducible && all.inline_only);
+        for wrong in ["version=v2", "reproducible=perhaps", "filename=../x", "capture=1"] {
+            assert!(read(Some(wrong), None, &[]).unwrap_err().contains(wrong), "{wrong}");
+        }
         assert!(read(None, None, &["mode=max"]).is_err());
     }
 }

@@ -40,7 +40,7 @@ fn read(cli: &Cli, spec: &str, path: &str) -> Result<Attributes, Error> {
         attributes.insert(key.trim().to_lowercase(), value.to_owned());
     }
     match attributes.get("type").map(String::as_str) {
-        None => return Err(Error::new(format!("type required form> {}", template::quote(spec)))),
+        None => return Err(Error::new(format!("type required form {}", template::quote(spec)))),
         Some("local" | "registry") => {}
         Some("s3") => super::aws::complete(cli, &mut attributes)?,
         Some(other) => {

@@ -166,7 +166,7 @@ async fn read(cli: &Cli, source: Source, extras: BuildExtras) -> Result<Dockerfi
                 Some(inline) => (inline.name, inline.text),
                 None => {
                     let name = dockerfile.unwrap_or_else(|| "Dockerfile".to_owned());
-                    let bytes = super::source::bytes(&path.join(&name));
+                    let bytes = crate::definition::read(&path.join(&name));
                     let bytes = bytes.map_err(|error| Error::file("open", &name, &error))?;
                     (name, decoded(&bytes)?)
                 }

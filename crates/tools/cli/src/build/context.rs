@@ -18,8 +18,8 @@ pub fn ignore_text(directory: &Path, dockerfile: Option<&Path>) -> Result<String
         PathBuf::from(name)
     });
     for path in own.into_iter().chain([directory.join(".dockerignore")]) {
-        match std::fs::read_to_string(&path) {
-            Ok(text) => return Ok(text),
+        match crate::definition::read(&path) {
+            Ok(text) => return Ok(String::from_utf8_lossy(&text).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("read", &path, &error)),
         }
@@ -72,7 +72,8 @@ impl Context {
         names.sort();
         for name in names {
             let Some(name) = name.to_str() else {
-                return Err(Error::new(format!("file name {name:?} in the build context is not UTF-8")));
+                let name = template::quote(&name.to_string_lossy());
+                return Err(Error::new(format!("file name {name} in the build context is not UTF-8")));
             };
             let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
             self.object(packer, &path, inherited)?;

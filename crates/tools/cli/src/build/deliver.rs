@@ -5,6 +5,7 @@ use std::path::Path;
 
 use api::build::{BuildDetails, BuiltImage};
 use client::ByteStream;
+use client::images::PushResult;
 use oci::Reference;
 use serde_json::Value;
 use sys::root::Root;
@@ -24,6 +25,8 @@ pub struct Delivery<'a> {
     /// The names that the image was given.
     pub names: &'a [String],
     pub quiet: bool,
+    /// What a provenance is called among files.
+    pub provenance: &'a str,
 }
 
 /// What a registry knows a pushed image by.
@@ -77,11 +80,25 @@ impl Delivery<'_> {
     async fn local(&self, output: &Output) -> Result<(), Error> {
         let dest = self.cli.host.directory.join(output.dest.as_deref().unwrap_or_default());
         std::fs::create_dir_all(&dest).map_err(|error| Error::file("mkdir", &dest, &error))?;
-        unpack(self.files(output).await?, &dest).await?;
+        if !output.delete {
+            unpack(self.files(output).await?, &dest).await?;
+            return self.attestations(output, &dest);
+        }
+        // What was there goes when the new files have come whole, and not before.
+        let fresh = tempfile::Builder::new().prefix(".dhow-").tempdir_in(&dest);
+        let fresh = fresh.map_err(|error| Error::file("mkdir", &dest, &error))?;
+        unpack(self.files(output).await?, fresh.path()).await?;
+        self.attestations(output, fresh.path())?;
+        replace(&dest, fresh.path())
+    }
+
+    /// Writes what is attested of the images beside their files.
+    fn attestations(&self, output: &Output, dest: &Path) -> Result<(), Error> {
         for (image, (_, place)) in self.details.images.iter().zip(self.places(output)) {
-            if let Some(predicate) = &image.provenance {
-                let path = dest.join(place).join("provenance.json");
-                let text = crate::system::inspect::pretty(predicate)?;
+            for (name, document) in [(self.provenance, &image.provenance), ("sbom.spdx.json", &image.sbom)] {
+                let Some(document) = document else { continue };
+                let path = dest.join(&place).join(format!("{}{name}", output.attestation_prefix));
+                let text = crate::system::inspect::pretty(document)?;
                 std::fs::write(&path, text).map_err(|error| Error::file("write", &path, &error))?;
             }
         }
@@ -132,8 +149,9 @@ impl Delivery<'_> {
             let auth = credentials::lookup(self.cli, &name.domain)?.unwrap_or_default();
             let (tag, client) = (name.tag.clone().unwrap_or_default(), self.cli.client()?);
             let repository = name.familiar_name();
-            let messages = match output.by_digest {
-                true => client::images::push_by_digest(client, &repository, &tag, &auth).await?,
+            let how = PushResult { by_digest: output.by_digest, insecure: output.insecure };
+            let messages = match how.by_digest || how.insecure {
+                true => client::images::push_result(client, &repository, &tag, how, &auth).await?,
                 false => client::images::push(client, &repository, &tag, "", &auth).await?,
             };
             let terminal = self.cli.stderr_is_terminal();
@@ -155,6 +173,25 @@ impl Delivery<'_> {
         }
         Ok(last)
     }
+}
+
+/// Makes the content of a directory that of another one, which lies in it.
+fn replace(dest: &Path, fresh: &Path) -> Result<(), Error> {
+    let entries = |directory: &Path| -> Result<Vec<std::path::PathBuf>, Error> {
+        let failed = |error: std::io::Error| Error::file("open", directory, &error);
+        let read = std::fs::read_dir(directory).map_err(failed)?;
+        read.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+    };
+    for path in entries(dest)?.into_iter().filter(|path| path != fresh) {
+        let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        let removed = if is_folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(|error| Error::file("remove", &path, &error))?;
+    }
+    for path in entries(fresh)? {
+        let Some(name) = path.file_name() else { continue };
+        std::fs::rename(&path, dest.join(name)).map_err(|error| Error::file("rename", &path, &error))?;
+    }
+    Ok(())
 }
 
 /// Unpacks an archive into a directory; what is in the way of a file is replaced.
@@ -201,6 +238,25 @@ mod tests {
         header.extend_from_slice(content);
         header.resize(header.len().next_multiple_of(BLOCK), 0);
         header
+    }
+
+    #[test]
+    fn what_is_not_in_a_result_goes() {
+        let home = tempfile::tempdir().unwrap();
+        let (dest, fresh) = (home.path().join("out"), home.path().join("out/.new"));
+        std::fs::create_dir_all(dest.join("old/deep")).unwrap();
+        std::fs::create_dir_all(fresh.join("kept")).unwrap();
+        std::fs::write(home.path().join("outside"), "untouched").unwrap();
+        std::os::unix::fs::symlink(home.path(), dest.join("link")).unwrap();
+        std::fs::write(dest.join("kept"), "old").unwrap();
+        std::fs::write(fresh.join("kept/file"), "new").unwrap();
+        replace(&dest, &fresh).unwrap();
+        std::fs::remove_dir(&fresh).unwrap();
+        let names: Vec<_> =
+            std::fs::read_dir(&dest).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["kept"]);
+        assert_eq!(std::fs::read_to_string(dest.join("kept/file")).unwrap(), "new");
+        assert_eq!(std::fs::read_to_string(home.path().join("outside")).unwrap(), "untouched");
     }
 
     #[test]

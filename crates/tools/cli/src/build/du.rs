@@ -2,7 +2,9 @@ use std::fmt::Write as _;
 
 use api::build::CacheRecord;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
+use crate::buildx::Plugin;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::format::time::ago;
@@ -12,22 +14,31 @@ use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Builder to look at; there is one
-    #[arg(long, hide = true)]
-    builder: Option<String>,
+    #[command(flatten)]
+    plugin: Plugin,
     /// Only what matches, such as "type=regular", "shared=true" or "id=..."
     #[arg(long, value_name = "filter", value_parser = filter::check)]
     filter: Vec<String>,
-    /// "table" or "json"
-    #[arg(long, default_value = "table")]
-    format: String,
-    /// Tell all about each record
+    /// "table", "pretty", "json" or a Go template
+    #[arg(long)]
+    format: Option<String>,
+    /// Accepted: nobody is asked for long
+    #[arg(long, hide = true)]
+    timeout: Option<String>,
+    /// Tell all about each record, as --format=pretty
     #[arg(long)]
     verbose: bool,
     args: Vec<String>,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    args.plugin.check(cli)?;
+    let format = match (args.format.as_deref(), args.verbose) {
+        (None | Some(""), true) => "pretty",
+        (None | Some(""), false) => "table",
+        (Some(_), true) => return Err(Error::new("--format and --verbose cannot be used together")),
+        (Some(format), false) => format,
+    };
     let usage = client::system::df(cli.client()?, &["build-cache".to_owned()]).await?;
     let mut records = usage.build_cache.unwrap_or_default();
     let filters = filter::parse(&args.filter);
@@ -40,19 +51,44 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
             kept.push(record);
         }
     }
-    match (args.format.as_str(), args.verbose) {
-        ("json", _) => {
+    match format {
+        "json" => {
             for record in &kept {
-                cli.println(&serde_json::to_string(record).map_err(|error| Error::new(error.to_string()))?)?;
+                cli.println(&told(record).to_string())?;
             }
             return Ok(0);
         }
-        ("table", true) => cli.print(&whole(&kept))?,
-        ("table", false) => cli.print(&table(&kept, Timestamp::now()))?,
-        (other, _) => return Err(Error::new(format!("unsupported format {other}: \"table\" or \"json\""))),
+        "pretty" => cli.print(&whole(&kept))?,
+        "table" => cli.print(&table(&kept, Timestamp::now()))?,
+        template => {
+            let template = template::Template::parse_with(template, template::Options::default());
+            let template =
+                template.map_err(|error| Error::new(format!("template parsing error: {error}")))?;
+            for record in &kept {
+                cli.println(&template.execute(&told(record)).map_err(Error::template)?)?;
+            }
+            return Ok(0);
+        }
     }
     cli.print(&sums(&kept))?;
     Ok(0)
+}
+
+/// A record as programs and templates get it.
+fn told(record: &CacheRecord) -> Value {
+    json!({
+        "ID": record.id,
+        "Parents": record.parents,
+        "CreatedAt": record.created_at,
+        "Mutable": is_mount(record),
+        "Reclaimable": !record.in_use,
+        "Shared": record.shared,
+        "Size": size(record.size),
+        "Description": record.description,
+        "UsageCount": record.usage_count,
+        "LastUsedAt": record.last_used_at,
+        "Type": record.typ,
+    })
 }
 
 fn is_mount(record: &CacheRecord) -> bool {
@@ -89,7 +125,7 @@ fn table(records: &[CacheRecord], now: Timestamp) -> String {
     text
 }
 
-fn whole(records: &[CacheRecord]) -> String {
+pub fn whole(records: &[CacheRecord]) -> String {
     let mut text = String::new();
     for record in records {
         let mut line = |name: &str, value: &str| {
@@ -150,5 +186,7 @@ mod tests {
         assert_eq!(sums(&all), "Shared:\t\t1.5kB\nPrivate:\t1.5kB\nReclaimable:\t3kB\nTotal:\t\t3kB\n");
         assert!(whole(&all).contains("Mutable:      true\n"));
         assert_eq!(table(&all, Timestamp::now()).lines().count(), 3);
+        let told = told(&all[1]);
+        assert_eq!((&told["Mutable"], &told["Size"]), (&true.into(), &"1.5kB".into()));
     }
 }

@@ -18,6 +18,12 @@ pub fn document(
         all.insert("image.name".into(), names.join(",").into());
         return all.into();
     };
+    if !details.id.is_empty() {
+        all.insert(
+            "buildx.build.ref".into(),
+            format!("{0}/{0}/{1}", crate::buildx::builders::NAME, details.id).into(),
+        );
+    }
     match details.images.as_slice() {
         [only] => provenance(&mut all, "buildx.build.provenance".into(), only),
         several => {

@@ -22,6 +22,20 @@ pub enum Kind {
     CacheOnly,
 }
 
+impl Kind {
+    /// The exporter's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Local => "local",
+            Kind::Tar => "tar",
+            Kind::Oci => "oci",
+            Kind::Docker => "docker",
+            Kind::Image => "image",
+            Kind::CacheOnly => "cacheonly",
+        }
+    }
+}
+
 /// One `--output`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -30,6 +44,12 @@ pub struct Output {
     pub dest: Option<String>,
     pub push: bool,
     pub by_digest: bool,
+    /// `registry.insecure=true`: plain HTTP will do, and certificates that nobody has signed.
+    pub insecure: bool,
+    /// `mode=delete`: what is in the directory and not in the result goes.
+    pub delete: bool,
+    /// What names of attestations among files begin with.
+    pub attestation_prefix: String,
     /// `name=`, in place of `--tag`.
     pub names: Vec<String>,
     /// A directory for each platform; with several there always is.
@@ -47,6 +67,8 @@ pub struct Wishes {
     pub force: bool,
     pub docker_media_types: bool,
     pub rewrite_timestamp: bool,
+    pub canonical_names: bool,
+    pub dangling_prefix: String,
     pub annotations: Vec<String>,
 }
 
@@ -57,6 +79,9 @@ impl Output {
             dest: None,
             push: false,
             by_digest: false,
+            insecure: false,
+            delete: false,
+            attestation_prefix: String::new(),
             names: Vec::new(),
             split: None,
             directory: false,
@@ -125,14 +150,52 @@ impl Output {
             "platform-split" if matches!(self.kind, Kind::Local | Kind::Tar) => {
                 self.split = Some(boolean(key, value)?);
             }
-            "mode" if self.kind == Kind::Local && value == "copy" => {}
+            "mode" if self.kind == Kind::Local => {
+                self.delete = match value {
+                    "copy" => false,
+                    "delete" => true,
+                    _ => return Err(self.refused(key, &format!("{value} is neither copy nor delete"))),
+                }
+            }
+            "attestation-prefix" if matches!(self.kind, Kind::Local | Kind::Tar) => {
+                value.clone_into(&mut self.attestation_prefix);
+            }
             "tar" if self.kind == Kind::Oci => self.directory = !boolean(key, value)?,
             "name" if image => self.names = value.split(',').map(|name| name.trim().to_owned()).collect(),
             "push" if self.kind == Kind::Image => self.push = boolean(key, value)?,
             "push-by-digest" if self.kind == Kind::Image => self.by_digest = boolean(key, value)?,
+            "registry.insecure" if self.kind == Kind::Image => self.insecure = boolean(key, value)?,
             // An image made here is always unpacked, and always stored.
             "unpack" if self.kind == Kind::Image => drop(boolean(key, value)?),
-            "store" if self.kind == Kind::Image && boolean(key, value)? => {}
+            "store" if self.kind == Kind::Image => {
+                if !boolean(key, value)? {
+                    return Err(self.refused(key, "what is built is always stored; remove it with image rm"));
+                }
+            }
+            "name-canonical" if self.kind == Kind::Image => {
+                self.export.canonical_names = boolean(key, value)?
+            }
+            "dangling-name-prefix" if self.kind == Kind::Image => {
+                value.clone_into(&mut self.export.dangling_prefix)
+            }
+            "buildinfo" | "buildinfo-attrs" if image => {
+                if boolean(key, value)? {
+                    return Err(self.refused(
+                        key,
+                        "there is none any more; how an image was made is said by --provenance",
+                    ));
+                }
+            }
+            "prefer-nondist-layers" | "oci-artifact" if image => {
+                if boolean(key, value)? {
+                    return Err(self.refused(key, "it is not supported"));
+                }
+            }
+            "context" if self.kind == Kind::Docker => {
+                if !matches!(value, "" | "default") {
+                    return Err(self.refused(key, "there is one context, \"default\""));
+                }
+            }
             "compression" if image => self.export.compression = Some(value.to_owned()),
             "compression-level" if image => {
                 let level =
@@ -141,16 +204,22 @@ impl Output {
             }
             "force-compression" if image => self.export.force = boolean(key, value)?,
             "oci-mediatypes" if image => self.export.docker_media_types = !boolean(key, value)?,
-            "rewrite-timestamp" => self.export.rewrite_timestamp = boolean(key, value)?,
+            "rewrite-timestamp" if self.kind != Kind::CacheOnly => {
+                self.export.rewrite_timestamp = boolean(key, value)?
+            }
             _ => return self.annotation(key, value),
         }
         Ok(())
     }
 
+    fn refused(&self, key: &str, why: &str) -> Error {
+        Error::new(format!("{} exporter: {key}: {why}", self.kind.word()))
+    }
+
     /// `annotation.key`, `annotation-index.key`, `annotation-manifest[linux/amd64].key`.
     fn annotation(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let unsupported =
-            || Error::new(format!("output type {:?} has no attribute {}", self.kind, template::quote(key)));
+            || Error::new(format!("{} exporter has no attribute {}", self.kind.word(), template::quote(key)));
         let rest = key.strip_prefix("annotation").ok_or_else(unsupported)?;
         let (level, name) = rest.split_once('.').ok_or_else(unsupported)?;
         let level = match (level.strip_prefix('-'), level) {
@@ -169,7 +238,7 @@ impl Output {
             return Err(Error::new("dest cannot be stdout for local output"));
         }
         if matches!(self.kind, Kind::Image | Kind::CacheOnly) && self.dest.is_some() {
-            return Err(Error::new(format!("output type {:?} has no dest", self.kind)));
+            return Err(Error::new(format!("{} exporter has no attribute \"dest\"", self.kind.word())));
         }
         if self.directory && matches!(self.dest.as_deref(), None | Some("-" | "")) {
             return Err(Error::new("dest is required for an oci output that is no tar"));
@@ -203,6 +272,10 @@ pub fn wishes(outputs: &[Output]) -> Result<Wishes, Error> {
         all.compression.clone_from(&own.compression);
         (all.level, all.force, all.docker_media_types) = (own.level, own.force, own.docker_media_types);
         all.annotations.extend(own.annotations.iter().cloned());
+        all.canonical_names |= own.canonical_names;
+        if !own.dangling_prefix.is_empty() {
+            all.dangling_prefix.clone_from(&own.dangling_prefix);
+        }
     }
     all.rewrite_timestamp = outputs.iter().any(|output| output.export.rewrite_timestamp);
     Ok(all)
@@ -226,6 +299,14 @@ mod tests {
         let image = parsed("type=image,\"name=a,b:1\",push=true,compression=zstd,oci-mediatypes=false");
         assert_eq!(image.names, ["a", "b:1"]);
         assert!(image.push && image.export.docker_media_types);
+        let many = parsed(
+            "type=registry,name-canonical=true,push-by-digest=true,registry.insecure=true,unpack=true,store=true,buildinfo=false,dangling-name-prefix=x",
+        );
+        assert!(many.insecure && many.by_digest && many.export.canonical_names);
+        assert_eq!(many.export.dangling_prefix, "x");
+        assert!(
+            parsed("type=local,dest=x,mode=delete").delete && !parsed("type=local,dest=x,mode=copy").delete
+        );
         let notes =
             parsed("type=image,annotation.k=v,annotation-index.a.b=c,annotation-manifest[linux/amd64].x=y");
         assert_eq!(notes.export.annotations, ["manifest:k=v", "index:a.b=c", "manifest[linux/amd64]:x=y"]);
@@ -238,8 +319,15 @@ mod tests {
             ("type=local", "dest is required"),
             ("type=local,dest=-", "dest cannot be stdout"),
             ("dest=x", "type is required"),
-            ("type=image,dest=x", "has no dest"),
-            ("type=image,wrong=1", "has no attribute"),
+            ("type=image,dest=x", "image exporter has no attribute \"dest\""),
+            ("type=image,wrong=1", "image exporter has no attribute \"wrong\""),
+            ("type=local,dest=x,mode=move", "local exporter: mode: move is neither copy nor delete"),
+            ("type=image,store=false", "image exporter: store: "),
+            ("type=registry,buildinfo=true", "image exporter: buildinfo: "),
+            ("type=docker,context=other", "docker exporter: context: "),
+            ("type=oci,dest=x,oci-artifact=true", "oci exporter: oci-artifact: "),
+            ("type=oci,dest=x,name-canonical=true", "oci exporter has no attribute"),
+            ("type=cacheonly,rewrite-timestamp=true", "cacheonly exporter has no attribute"),
             ("type=tar,push=true", "has no attribute"),
             ("type=image,push=perhaps", "neither true nor false"),
             ("type=oci,tar=false", "dest is required"),

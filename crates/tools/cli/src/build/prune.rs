@@ -1,5 +1,6 @@
 use api::build::CachePruneOptions;
 
+use crate::buildx::Plugin;
 use crate::context::Cli;
 use crate::format::units::{human_size, ram_in_bytes};
 use crate::options::filter;
@@ -25,10 +26,19 @@ pub struct Args {
     /// Space that should be free on the disk
     #[arg(long, value_name = "bytes", value_parser = ram_in_bytes)]
     min_free_space: Option<i64>,
+    #[command(flatten)]
+    plugin: Plugin,
+    /// Accepted: nobody is asked for long
+    #[arg(long, hide = true)]
+    timeout: Option<String>,
+    /// Tell all about each record that went
+    #[arg(long)]
+    verbose: bool,
     args: Vec<String>,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    args.plugin.check(cli)?;
     let what = if args.all { "all build cache" } else { "all dangling build cache" };
     let question = format!("WARNING! This will remove {what}. Are you sure you want to continue?");
     let options = CachePruneOptions {
@@ -41,13 +51,25 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if !args.force && !cli.confirm(&question)? {
         return Ok(0);
     }
+    let known = match args.verbose {
+        true => client::system::df(cli.client()?, &["build-cache".to_owned()])
+            .await?
+            .build_cache
+            .unwrap_or_default(),
+        false => Vec::new(),
+    };
     let report = client::builds::prune(cli.client()?, &options).await?;
     if !report.caches_deleted.is_empty() {
         cli.println("Deleted build cache objects:")?;
         for id in &report.caches_deleted {
-            cli.println(id)?;
+            match known.iter().find(|record| record.id == *id) {
+                Some(record) => cli.print(&super::du::whole(std::slice::from_ref(record)))?,
+                None => cli.println(id)?,
+            }
         }
-        cli.println("")?;
+        if !args.verbose {
+            cli.println("")?;
+        }
     }
     cli.println(&format!("Total reclaimed space: {}", human_size(report.space_reclaimed as f64)))?;
     Ok(0)

@@ -1,22 +1,21 @@
-use std::collections::BTreeMap;
+mod options;
 
-use api::build::{BuildDetails, BuildExtras, BuildOptions, BuildResult, ExportOptions};
+use api::build::{BuildDetails, BuildExtras, BuildResult};
 use api::containers::Ulimit;
-use oci::Reference;
 
 use super::attest::Attestations;
 use super::call::{Asked, Call};
 use super::deliver::{Delivery, Pushed};
-use super::output::{self, Kind, Output};
+use super::output::{Kind, Output};
 use super::screen::{Screen, Shown, View};
-use super::source::{Source, is_remote, source, with_text};
+use super::source::{Source, source, with_text};
 use super::ssh::Agents;
-use super::{caches, metadata, secrets};
+use super::{metadata, secrets};
+use crate::buildx::Plugin;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::integer;
 use crate::format::units::{ram_in_bytes, swap_bytes};
-use crate::options::volume::absolute;
 use crate::options::{env, ulimit};
 use crate::registry::credentials;
 use crate::stream::signals::interruptible;
@@ -27,8 +26,8 @@ pub struct Args {
     /// Add a line to /etc/hosts of the steps, as name:address
     #[arg(long)]
     add_host: Vec<String>,
-    /// Allow what is off otherwise: network.host or security.insecure
-    #[arg(long, value_delimiter = ',')]
+    /// Allow what is off otherwise: network.host, security.insecure, device or buildx.local.delete
+    #[arg(long)]
     allow: Vec<String>,
     /// Annotate the image, as [manifest:|index:]key=value
     #[arg(long)]
@@ -42,9 +41,8 @@ pub struct Args {
     /// Another source of files, as name=directory, docker-image://reference, oci-layout://directory or a URL
     #[arg(long)]
     build_context: Vec<String>,
-    /// Builder to use; there is one, "default"
-    #[arg(long)]
-    builder: Option<String>,
+    #[command(flatten)]
+    plugin: Plugin,
     /// Caches to take results from: an image, or type=local, registry or s3 with options
     #[arg(long)]
     cache_from: Vec<String>,
@@ -129,11 +127,14 @@ pub struct Args {
     /// Platforms to build for, such as linux/arm64; several make an index
     #[arg(long, value_delimiter = ',')]
     platform: Vec<String>,
-    /// Kind of progress: "auto", "plain", "tty", "quiet" or "rawjson"
+    /// Policies for sources, as disabled=true; there are none
+    #[arg(long)]
+    policy: Vec<String>,
+    /// Kind of progress: "auto", "plain", "tty", "quiet", "none" or "rawjson"
     #[arg(long)]
     pub progress: Option<String>,
     /// Attach how the image was made: "true", "mode=max" or "false"
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long)]
     provenance: Option<String>,
     /// Look for newer base images
     #[arg(long)]
@@ -147,8 +148,11 @@ pub struct Args {
     /// Accepted for old scripts; no step leaves a container behind
     #[arg(long, default_value_t = true, hide = true)]
     rm: bool,
-    /// Attach the list of packages in the image
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Limits of the steps, as memory=2g or cpu-quota=50000
+    #[arg(long)]
+    resource: Vec<String>,
+    /// Attach the list of packages in the image: "true", "generator=image" or "false"
+    #[arg(long)]
     sbom: Option<String>,
     /// A secret for RUN --mount=type=secret, as id=name,src=file or id=name,env=VARIABLE
     #[arg(long)]
@@ -238,11 +242,11 @@ pub struct Finished {
 
 /// Builds, and hands the result out.
 pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> Result<Finished, Error> {
-    refuse(args)?;
+    options::refuse(cli, args)?;
     let shown = view.shown();
     let outputs = outputs(args)?;
     let names = names(args, &outputs);
-    let mut options = options(cli, args, shown, &outputs)?;
+    let mut options = options::options(cli, args, shown, &outputs)?;
     let keeps = outputs.iter().any(Output::keeps);
     options.tags = if keeps { names.clone() } else { Vec::new() };
     let agents = Agents::open(cli, &args.ssh)?;
@@ -255,8 +259,12 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     drop(agents);
     let result = result.ok_or_else(|| Error::new("server ended the build without an image"))?;
     // Beside other builds, nothing else may write to the picture.
-    let quiet = shown == Shown::Quiet || view.is_one_of_several() && shown == Shown::Terminal;
-    let pushed = deliver(cli, &outputs, &names, &result, quiet, keeps).await?;
+    let quiet =
+        matches!(shown, Shown::Quiet | Shown::None) || view.is_one_of_several() && shown == Shown::Terminal;
+    let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
+    let filename = attestations.provenance.unwrap_or_default().filename;
+    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, provenance: &filename };
+    let pushed = deliver(cli, &handing, &result).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
     if shown == Shown::Quiet {
         cli.println(&id)?;
@@ -268,7 +276,10 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     if let Some(path) = &args.iidfile {
         write(path, &id)?;
     }
-    let metadata = metadata::document(&result.id, &names, result.details.as_ref(), pushed.as_ref());
+    let mut metadata = metadata::document(&result.id, &names, result.details.as_ref(), pushed.as_ref());
+    if options::env_flag(cli, "BUILDX_METADATA_WARNINGS") {
+        metadata["buildx.build.warnings"] = view.warnings();
+    }
     if let Some(path) = &args.metadata_file {
         write(path, &crate::system::inspect::pretty(&metadata)?)?;
     }
@@ -305,25 +316,30 @@ fn names(args: &Args, outputs: &[Output]) -> Vec<String> {
     names
 }
 
-/// Serves all outputs, then removes what only they needed.
-async fn deliver(
-    cli: &Cli,
-    outputs: &[Output],
-    names: &[String],
-    result: &BuildResult,
+/// What is handed out of a build, and how.
+struct Handing<'a> {
+    outputs: &'a [Output],
+    names: &'a [String],
     quiet: bool,
+    /// The image stays on the server.
     keeps: bool,
-) -> Result<Option<Pushed>, Error> {
+    /// What a provenance is called among files.
+    provenance: &'a str,
+}
+
+/// Serves all outputs, then removes what only they needed.
+async fn deliver(cli: &Cli, handing: &Handing<'_>, result: &BuildResult) -> Result<Option<Pushed>, Error> {
     let default = BuildDetails::default();
     let needs = |output: &Output| !output.keeps();
-    if result.details.is_none() && outputs.iter().any(needs) {
+    if result.details.is_none() && handing.outputs.iter().any(needs) {
         return Err(Error::new("this server can only keep images: --output is not available with it"));
     }
     let details = result.details.as_ref().unwrap_or(&default);
-    let delivery = Delivery { cli, details, names, quiet };
+    let Handing { names, quiet, provenance, .. } = *handing;
+    let delivery = Delivery { cli, details, names, quiet, provenance };
     let mut pushed = None;
     let mut served = Ok(());
-    for output in outputs {
+    for output in handing.outputs {
         match interruptible(delivery.serve(output)).await {
             Ok(told) => pushed = told.or(pushed),
             Err(error) => {
@@ -332,119 +348,8 @@ async fn deliver(
             }
         }
     }
-    if !keeps {
+    if !handing.keeps {
         delivery.clean().await?;
     }
     served.map(|()| pushed)
-}
-
-/// What cannot be served is said, not ignored.
-fn refuse(args: &Args) -> Result<(), Error> {
-    if let Some(word) = args.isolation.as_deref().filter(|word| !matches!(*word, "" | "default")) {
-        return Err(Error::new(format!(
-            "unsupported isolation: {}: it is Windows' alone",
-            template::quote(word)
-        )));
-    }
-    if let Some(builder) = args.builder.as_deref().filter(|name| !matches!(*name, "" | "default")) {
-        return Err(Error::new(format!(
-            "no builder {} found: there is one, \"default\"",
-            template::quote(builder)
-        )));
-    }
-    Ok(())
-}
-
-fn options(cli: &Cli, args: &Args, shown: Shown, outputs: &[Output]) -> Result<BuildOptions, Error> {
-    for tag in &args.tag {
-        Reference::parse(tag)
-            .map_err(|error| Error::new(format!("invalid tag {}: {error}", template::quote(tag))))?;
-    }
-    let build_args = args.build_arg.iter().map(|text| match text.split_once('=') {
-        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-        None => (text.clone(), cli.variable(text)),
-    });
-    let platform = match args.platform.is_empty() {
-        true => cli.variable("DOCKER_DEFAULT_PLATFORM").unwrap_or_default(),
-        false => args.platform.join(","),
-    };
-    let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
-    let number = |flag: Option<i64>| flag.unwrap_or_default();
-    Ok(BuildOptions {
-        extra_hosts: args.add_host.clone(),
-        quiet: shown == Shown::Quiet,
-        no_cache: args.no_cache,
-        pull: args.pull,
-        rm: args.rm,
-        force_rm: args.force_rm,
-        memory: number(args.memory),
-        memory_swap: number(args.memory_swap),
-        cpu_shares: number(args.cpu_shares),
-        cpu_period: number(args.cpu_period),
-        cpu_quota: number(args.cpu_quota),
-        cpuset_cpus: text(&args.cpuset_cpus),
-        cpuset_mems: text(&args.cpuset_mems),
-        cgroup_parent: text(&args.cgroup_parent),
-        ulimits: args.ulimit.clone(),
-        shm_size: number(args.shm_size),
-        build_args: build_args.collect(),
-        labels: env::map(&args.label),
-        squash: args.squash,
-        network_mode: text(&args.network),
-        platform,
-        target: text(&args.target),
-        security_opt: args.security_opt.clone(),
-        native_progress: shown != Shown::Classic,
-        extras: extras(cli, args, outputs)?,
-        ..BuildOptions::default()
-    })
-}
-
-fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
-    let secrets =
-        args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
-    let mut contexts = BTreeMap::new();
-    for spec in &args.build_context {
-        let (name, source) = spec
-            .split_once('=')
-            .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
-        let full = |path: &str| absolute(path, &cli.host.directory).display().to_string();
-        let source = match source.strip_prefix("oci-layout://") {
-            Some(layout) => format!("oci-layout://{}", full(layout)),
-            None if source.contains("://") || is_remote(source) => source.to_owned(),
-            None => full(source),
-        };
-        contexts.insert(name.to_owned(), source);
-    }
-    let wishes = output::wishes(outputs)?;
-    let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
-    let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
-    let source_date_epoch = epoch
-        .map(|text| text.parse().map_err(|_| Error::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))))
-        .transpose()?;
-    Ok(BuildExtras {
-        secrets,
-        contexts,
-        no_cache_filter: args.no_cache_filter.clone(),
-        allow: args.allow.clone(),
-        source_date_epoch,
-        rewrite_timestamp: wishes.rewrite_timestamp,
-        export: ExportOptions {
-            compression: wishes.compression.unwrap_or_default(),
-            compression_level: wishes.level,
-            force_compression: wishes.force,
-            docker_media_types: wishes.docker_media_types,
-            annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
-            provenance: attestations.provenance.unwrap_or_default().to_owned(),
-            sbom: attestations.sbom,
-            sbom_generator: attestations.generator,
-            inline_cache: args.cache_to.iter().any(|text| caches::is_inline(text)),
-        },
-        caches_from: caches::from(cli, &args.cache_from)?,
-        caches_to: caches::to(cli, &args.cache_to)?,
-        jobs: args.jobs.unwrap_or_default(),
-        verify: args.verify,
-        group: args.group.clone(),
-        ..BuildExtras::default()
-    })
 }

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use api::build::{BuildEvent, BuildRecord, BuildResult, NATIVE_PROGRESS_ID};
 use client::JsonLines;
+use jiff::Timestamp;
 
 use super::history::inspect::steps;
 use super::run::Args;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::progress::build::Picture;
+use crate::progress::raw::Raw;
 use crate::stream::signals::interruptible;
 use crate::stream::terminal;
 
@@ -23,6 +25,8 @@ pub enum Shown {
     Plain,
     Raw,
     Quiet,
+    /// Not even the image's id.
+    None,
     /// The text of Docker's builder before BuildKit.
     Classic,
 }
@@ -41,7 +45,8 @@ impl Shown {
             "" | "auto" | "plain" => Ok(Shown::Plain),
             "tty" if cli.stderr_is_terminal() => Ok(Shown::Terminal),
             "tty" => Err(Error::new("failed to get console: the output is no terminal")),
-            "quiet" | "none" => Ok(Shown::Quiet),
+            "quiet" => Ok(Shown::Quiet),
+            "none" => Ok(Shown::None),
             "rawjson" => Ok(Shown::Raw),
             other => Err(Error::new(format!("invalid progress mode {other}"))),
         }
@@ -55,11 +60,14 @@ pub struct Screen {
     state: RefCell<State>,
 }
 
-#[derive(Default)]
 struct State {
     picture: Picture,
+    /// What programs are told of the steps.
+    raw: Raw,
     /// How the steps stand, and why.
     told: BuildRecord,
+    /// Warnings, as BuildKit's documents.
+    warnings: Vec<serde_json::Value>,
     /// Lines of the picture that stand on the terminal.
     drawn: usize,
     /// The number on the screen of each step of each build.
@@ -88,6 +96,11 @@ impl<'s> View<'s> {
         self.screen.shown
     }
 
+    /// The warnings so far, as BuildKit's documents.
+    pub fn warnings(&self) -> serde_json::Value {
+        self.screen.state.borrow().warnings.clone().into()
+    }
+
     pub fn is_one_of_several(&self) -> bool {
         self.name.is_some()
     }
@@ -104,7 +117,7 @@ impl<'s> View<'s> {
             false => error,
         });
         result.map_err(|error| match self.screen.shown {
-            Shown::Classic | Shown::Quiet => error,
+            Shown::Classic | Shown::Quiet | Shown::None => error,
             _ => Error { message: headed(&error.message), ..error },
         })
     }
@@ -147,7 +160,7 @@ impl<'s> View<'s> {
                     found = result.filter(|result| !result.id.is_empty()).or(found);
                 }
                 // The closing words of the classic text are said by the steps already.
-                None if native || screen.shown == Shown::Quiet => {}
+                None if native || matches!(screen.shown, Shown::Quiet | Shown::None) => {}
                 None => {
                     let text = match message.stream.is_empty() {
                         true => format!("{}\n", message.status),
@@ -216,40 +229,52 @@ impl Screen {
 
     /// A screen that shows things so.
     pub fn showing(shown: Shown) -> Screen {
-        Screen { shown, begun: Instant::now(), state: RefCell::default() }
+        let state = State {
+            picture: Picture::default(),
+            raw: Raw::new(Timestamp::now()),
+            told: BuildRecord::default(),
+            warnings: Vec::new(),
+            drawn: 0,
+            numbers: BTreeMap::new(),
+        };
+        Screen { shown, begun: Instant::now(), state: RefCell::new(state) }
     }
 
     /// A signal ended the build: what ran is shown as cancelled, and `error` gets words.
     fn cancel(&self, error: Error) -> Error {
-        let text = self.state.borrow_mut().picture.cancel(self.begun.elapsed());
-        if self.shown == Shown::Plain {
-            // The error that follows says the same where nobody reads this.
-            let _ = std::io::stderr().write_all(text.as_bytes());
-        }
+        // The error that follows says the same where nobody reads this.
+        self.stop();
         Error { message: "build canceled".to_owned(), ..error }
     }
 
     /// Nothing is going on any more, whatever was: other builds stop where one failed.
     pub fn stop(&self) {
-        let text = self.state.borrow_mut().picture.cancel(self.begun.elapsed());
-        if self.shown == Shown::Plain {
-            let _ = std::io::stderr().write_all(text.as_bytes());
-        }
+        let state = &mut *self.state.borrow_mut();
+        let text = state.picture.cancel(self.begun.elapsed());
+        let text = match self.shown {
+            Shown::Plain => text,
+            Shown::Raw => state.raw.cancel(Timestamp::now()).unwrap_or_default(),
+            _ => return,
+        };
+        let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
     fn event(&self, event: &BuildEvent) -> Result<(), Error> {
         let state = &mut *self.state.borrow_mut();
         state.told.note(event);
+        state
+            .warnings
+            .extend(state.raw.warning(event).and_then(|warning| serde_json::to_value(warning).ok()));
         let now = self.begun.elapsed();
         let mut out = std::io::stderr().lock();
         match self.shown {
             Shown::Terminal => drop(state.picture.take(event, now)),
             Shown::Raw => {
-                let line = serde_json::to_string(event).map_err(|error| Error::new(error.to_string()))?;
-                writeln!(out, "{line}")?;
+                let line = state.raw.line(event, Timestamp::now());
+                out.write_all(line.unwrap_or_default().as_bytes())?;
             }
             Shown::Plain => out.write_all(state.picture.plain(event, now).as_bytes())?,
-            Shown::Quiet | Shown::Classic => {}
+            Shown::Quiet | Shown::None | Shown::Classic => {}
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         words.push("--privileged".to_owned());
     }
     words.extend(["--network".to_owned(), ready.network.clone()]);
+    words.extend(ready.devices.iter().map(|device| format!("--device={device}")));
     words.extend(ready.mounts.iter().flat_map(|mount| ["--mount".to_owned(), mount.clone()]));
     words.push(ready.image.clone());
     match command {

@@ -8,6 +8,7 @@ use client::Payload;
 
 use super::context::{Context, ignore, ignore_text};
 use crate::context::Cli;
+use crate::definition;
 use crate::error::Error;
 use crate::options::volume::absolute;
 use crate::stream::channel::ChannelWriter;
@@ -152,22 +153,11 @@ fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source,
             Ok(Source::Directory { path, dockerfile: Some(relative), own: Some(full), inline: None })
         }
         None => {
-            let text = bytes(&full).map_err(|error| Error::file("read", &full, &error))?;
+            let text = definition::read(&full).map_err(|error| Error::file("read", &full, &error))?;
             let inline = Some(inline(&shown, text)?);
             Ok(Source::Directory { path, dockerfile: None, own: Some(full), inline })
         }
     }
-}
-
-/// A Dockerfile, which has an end.
-pub(super) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = dockerfile::MAX_SIZE;
-    let mut file = std::io::Read::take(std::fs::File::open(path)?, limit as u64 + 1);
-    if std::io::Read::read_to_end(&mut file, &mut bytes)? > limit {
-        return Err(std::io::Error::other(format!("larger than {limit} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// A tar, plain or compressed.

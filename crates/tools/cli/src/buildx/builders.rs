@@ -3,7 +3,7 @@
 use crate::error::Error;
 
 /// The name of the builder, and what platforms it builds for without help.
-const NAME: &str = "default";
+pub const NAME: &str = "default";
 
 /// A builder that is named must be the one.
 pub fn only(name: Option<&str>) -> Result<(), Error> {
@@ -19,6 +19,7 @@ pub mod ls {
     use serde_json::json;
 
     use super::NAME;
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::error::Error;
     use crate::verbs::Outcome;
@@ -31,10 +32,16 @@ pub mod ls {
         /// Accepted: platforms are never left out
         #[arg(long, hide = true)]
         no_trunc: bool,
+        #[command(flatten)]
+        plugin: Plugin,
+        /// Accepted: nobody is asked for long
+        #[arg(long, hide = true)]
+        timeout: Option<String>,
         args: Vec<String>,
     }
 
     pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        args.plugin.check(cli)?;
         let platform = oci::Platform::host().to_string();
         let data = json!({
             "Name": NAME, "Driver": "dhow", "Current": true, "Dynamic": false,
@@ -54,6 +61,7 @@ pub mod ls {
 
 pub mod inspect {
     use super::{NAME, only};
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::verbs::Outcome;
 
@@ -62,14 +70,17 @@ pub mod inspect {
         /// Accepted: it needs no start
         #[arg(long)]
         bootstrap: bool,
-        /// Builder to show; there is one, "default"
-        #[arg(long)]
-        builder: Option<String>,
+        #[command(flatten)]
+        plugin: Plugin,
+        /// Accepted: nobody is asked for long
+        #[arg(long, hide = true)]
+        timeout: Option<String>,
         args: Vec<String>,
     }
 
     pub async fn run(cli: &Cli, args: Args) -> Outcome {
-        only(args.args.first().or(args.builder.as_ref()).map(String::as_str))?;
+        args.plugin.check(cli)?;
+        only(args.args.first().map(String::as_str))?;
         let (version, platform) = (cli.host.version, oci::Platform::host());
         cli.println(&format!(
             "Name:   {NAME}\nDriver: dhow\n\nNodes:\nName:             {NAME}\nEndpoint:         {NAME}\nStatus:           running\nBuildKit version: {version}\nPlatforms:        {platform}"
@@ -80,6 +91,7 @@ pub mod inspect {
 
 pub mod choose {
     use super::only;
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::verbs::Outcome;
 
@@ -91,35 +103,40 @@ pub mod choose {
         /// Accepted: there is no other
         #[arg(long)]
         global: bool,
+        #[command(flatten)]
+        plugin: Plugin,
         args: Vec<String>,
     }
 
-    pub async fn run(_cli: &Cli, args: Args) -> Outcome {
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        args.plugin.check(cli)?;
         only(args.args.first().map(String::as_str)).map(|()| 0)
     }
 }
 
 pub mod stop {
     use super::only;
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::verbs::Outcome;
 
     #[derive(clap::Args)]
     pub struct Args {
-        /// Builder to stop; there is one, "default"
-        #[arg(long)]
-        builder: Option<String>,
+        #[command(flatten)]
+        plugin: Plugin,
         args: Vec<String>,
     }
 
     /// It runs while something is built, and no longer.
-    pub async fn run(_cli: &Cli, args: Args) -> Outcome {
-        only(args.args.first().or(args.builder.as_ref()).map(String::as_str)).map(|()| 0)
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        args.plugin.check(cli)?;
+        only(args.args.first().map(String::as_str)).map(|()| 0)
     }
 }
 
 pub mod rm {
     use super::{NAME, only};
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::error::Error;
     use crate::verbs::Outcome;
@@ -129,9 +146,8 @@ pub mod rm {
         /// Remove all builders that are not active; there is none
         #[arg(long)]
         all_inactive: bool,
-        /// Builder to remove; there is one, "default"
-        #[arg(long)]
-        builder: Option<String>,
+        #[command(flatten)]
+        plugin: Plugin,
         /// Ask nothing
         #[arg(short, long)]
         force: bool,
@@ -147,27 +163,30 @@ pub mod rm {
         args: Vec<String>,
     }
 
-    pub async fn run(_cli: &Cli, args: Args) -> Outcome {
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        args.plugin.check(cli)?;
         if args.all_inactive {
             return Ok(0);
         }
-        for name in args.args.iter().map(String::as_str).chain(args.builder.as_deref()) {
-            only(Some(name))?;
-        }
+        args.args.iter().try_for_each(|name| only(Some(name)))?;
         Err(Error::new(format!("the builder {NAME:?} is part of the program and can't be removed")))
     }
 }
 
 pub mod version {
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::verbs::Outcome;
 
     #[derive(clap::Args)]
     pub struct Args {
+        #[command(flatten)]
+        plugin: Plugin,
         args: Vec<String>,
     }
 
-    pub async fn run(cli: &Cli, _args: Args) -> Outcome {
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        args.plugin.check(cli)?;
         cli.println(&format!("{} {}", cli.program(), cli.host.version)).map(|()| 0)
     }
 }
@@ -180,24 +199,7 @@ pub mod create {
 
     #[derive(clap::Args)]
     pub struct Args {
-        /// Accepted for old scripts
-        #[arg(long, hide = true)]
-        bootstrap: bool,
-        /// Kind of builder
-        #[arg(long, hide = true)]
-        driver: Option<String>,
-        /// Options of the builder
-        #[arg(long, hide = true)]
-        driver_opt: Vec<String>,
-        /// Name of the builder
-        #[arg(long, hide = true)]
-        name: Option<String>,
-        /// Platforms of the builder
-        #[arg(long, hide = true)]
-        platform: Vec<String>,
-        /// Use it from now on
-        #[arg(long, hide = true)]
-        r#use: bool,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     }
 

@@ -1,8 +1,13 @@
 //! `buildx imagetools`: images in registries, looked at and joined without pulling them.
 
 pub mod create {
-    use api::images::NewIndex;
+    use std::collections::BTreeMap;
 
+    use api::images::{MemberAnnotation, NewIndex};
+    use oci::Platform;
+    use serde_json::json;
+
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::error::Error;
     use crate::registry::credentials;
@@ -10,25 +15,30 @@ pub mod create {
 
     #[derive(clap::Args)]
     pub struct Args {
-        /// Annotate the index, as [index:]key=value
+        /// Annotate the index or its lines, as [index:|manifest-descriptor[platform]:]key=value
         #[arg(long)]
         annotation: Vec<String>,
         /// Keep what the name stands for now
         #[arg(long)]
         append: bool,
-        /// Builder to use; there is one, "default"
-        #[arg(long)]
-        builder: Option<String>,
+        #[command(flatten)]
+        plugin: Plugin,
         /// Print the index and send nothing
         #[arg(long)]
         dry_run: bool,
-        /// Read a source from a file
+        /// Read a source from a file: a descriptor, a digest or a name
         #[arg(short, long)]
         file: Vec<String>,
+        /// Write what was made to this file
+        #[arg(long)]
+        metadata_file: Option<String>,
+        /// Only members for these platforms
+        #[arg(short, long, value_delimiter = ',')]
+        platform: Vec<String>,
         /// Make an index also of a single image
-        #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+        #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = crate::flags::boolean)]
         prefer_index: bool,
-        /// Kind of progress: "auto", "plain" or "quiet"
+        /// Kind of progress: "auto", "plain", "tty", "rawjson", "quiet" or "none"
         #[arg(long)]
         progress: Option<String>,
         /// Name of the index; may be repeated
@@ -37,29 +47,89 @@ pub mod create {
         args: Vec<String>,
     }
 
+    /// What is said of an index and of its lines.
+    #[derive(Debug, Default, PartialEq)]
+    struct Notes {
+        index: BTreeMap<String, String>,
+        members: Vec<MemberAnnotation>,
+    }
+
+    impl Notes {
+        /// Reads `[index,manifest-descriptor[platform]:]key=value`.
+        fn add(&mut self, text: &str) -> Result<(), Error> {
+            let wrong =
+                |reason: &str| Error::new(format!("invalid annotation {}: {reason}", template::quote(text)));
+            let (name, value) = text.split_once('=').ok_or_else(|| wrong("expected key=value"))?;
+            let (levels, key) = match name.split_once(':') {
+                Some((levels, key)) if levels.split(',').all(is_level) => (levels, key),
+                _ => ("index", name),
+            };
+            if key.is_empty() {
+                return Err(wrong("the key is empty"));
+            }
+            for level in levels.split(',') {
+                let (level, platform) = level.split_once('[').unwrap_or((level, ""));
+                let platform = platform.trim_end_matches(']');
+                match level {
+                    "index" => drop(self.index.insert(key.to_owned(), value.to_owned())),
+                    "manifest-descriptor" => {
+                        let platform = match platform {
+                            "" => String::new(),
+                            text => text
+                                .parse::<Platform>()
+                                .map_err(|e| wrong(&e.to_string()))?
+                                .normalized()
+                                .to_string(),
+                        };
+                        self.members.push(MemberAnnotation {
+                            platform,
+                            key: key.to_owned(),
+                            value: value.to_owned(),
+                        });
+                    }
+                    other => {
+                        return Err(wrong(&format!(
+                            "{other} annotations are not supported: an index and its lines are made, no manifests"
+                        )));
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn is_level(word: &str) -> bool {
+        let word = word.split('[').next().unwrap_or_default();
+        matches!(word, "index" | "manifest-descriptor" | "manifest" | "index-descriptor")
+    }
+
     pub async fn run(cli: &Cli, args: Args) -> Outcome {
-        super::super::builders::only(args.builder.as_deref())?;
+        args.plugin.check(cli)?;
         if args.tag.is_empty() && !args.dry_run {
-            return Err(Error::new("can't push without a tag: name it with --tag, or use --dry-run"));
+            return Err(Error::new("can't push with no tags specified, please set --tag or --dry-run"));
         }
-        let mut sources = args.args.clone();
-        for file in &args.file {
-            let text = String::from_utf8_lossy(&cli.read(file)?).into_owned();
-            sources.extend(text.split_whitespace().map(str::to_owned));
-        }
-        let annotation = |text: &String| {
-            let text = text.strip_prefix("index:").unwrap_or(text);
-            let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
-            let pair = pair.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            pair.ok_or_else(|| {
-                Error::new(format!("invalid annotation {}: expected key=value", template::quote(text)))
-            })
+        let says = match args.progress.as_deref() {
+            None | Some("auto" | "plain" | "tty") => true,
+            Some("quiet" | "none" | "rawjson") => false,
+            Some(other) => return Err(Error::new(format!("invalid progress mode {other}"))),
         };
+        let mut sources = Vec::new();
+        for file in &args.file {
+            sources.push(String::from_utf8_lossy(&cli.read(file)?).trim().to_owned());
+        }
+        sources.extend(args.args.iter().cloned());
+        if sources.is_empty() && !args.append {
+            return Err(Error::new("no sources specified"));
+        }
+        let mut notes = Notes::default();
+        args.annotation.iter().try_for_each(|text| notes.add(text))?;
         let new = NewIndex {
             targets: args.tag,
             sources,
             append: args.append,
-            annotations: args.annotation.iter().map(annotation).collect::<Result<_, _>>()?,
+            annotations: notes.index,
+            member_annotations: notes.members,
+            platforms: args.platform,
             plain: !args.prefer_index,
             dry_run: args.dry_run,
         };
@@ -67,21 +137,57 @@ pub mod create {
         if new.dry_run {
             return cli.println(&made.raw).map(|()| 0);
         }
+        if let Some(path) = &args.metadata_file {
+            let digest = made.descriptor.as_ref().map(|descriptor| descriptor.digest.to_string());
+            let document = json!({
+                "containerimage.descriptor": made.descriptor,
+                "containerimage.digest": digest,
+                "image.name": new.targets.join(","),
+            });
+            std::fs::write(cli.host.directory.join(path), crate::system::inspect::pretty(&document)?)
+                .map_err(|error| Error::file("write", path, &error))?;
+        }
         let digest = made.descriptor.map(|descriptor| descriptor.digest.to_string()).unwrap_or_default();
-        if !matches!(args.progress.as_deref(), Some("quiet" | "none")) {
-            for target in &new.targets {
-                cli.complain(&format!("pushed {digest} to {target}"));
-            }
+        for target in new.targets.iter().filter(|_| says) {
+            cli.complain(&format!("pushed {digest} to {target}"));
         }
         Ok(0)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn notes_have_levels() {
+            let mut notes = Notes::default();
+            for text in [
+                "a=1",
+                "index:b:c=2",
+                "index,manifest-descriptor[linux/arm64]:d=3",
+                "manifest-descriptor:e=4",
+            ] {
+                notes.add(text).unwrap();
+            }
+            assert_eq!(notes.index.keys().collect::<Vec<_>>(), ["a", "b:c", "d"]);
+            let members: Vec<_> =
+                notes.members.iter().map(|note| (note.platform.as_str(), note.key.as_str())).collect();
+            assert_eq!(members, [("linux/arm64", "d"), ("", "e")]);
+            for wrong in ["a", "=1", "index:=1", "manifest:a=1", "manifest-descriptor[x/y/z/w]:a=1"] {
+                assert!(notes.add(wrong).is_err(), "{wrong}");
+            }
+        }
     }
 }
 
 pub mod inspect {
+    use std::collections::BTreeMap;
+
     use api::images::RemoteImage;
     use oci::Reference;
     use serde_json::{Value, json};
 
+    use crate::buildx::Plugin;
     use crate::context::Cli;
     use crate::error::Error;
     use crate::registry::credentials;
@@ -89,10 +195,9 @@ pub mod inspect {
 
     #[derive(clap::Args)]
     pub struct Args {
-        /// Builder to use; there is one, "default"
-        #[arg(long)]
-        builder: Option<String>,
-        /// Print by a Go template: .Name, .Manifest
+        #[command(flatten)]
+        plugin: Plugin,
+        /// Print by a Go template: .Name, .Manifest, .Image, .Provenance, .SBOM
         #[arg(long)]
         format: Option<String>,
         /// Print the document as it is
@@ -102,20 +207,83 @@ pub mod inspect {
     }
 
     pub async fn run(cli: &Cli, args: Args) -> Outcome {
-        super::super::builders::only(args.builder.as_deref())?;
+        args.plugin.check(cli)?;
         let name = Reference::parse(&args.args[0]).map_err(|error| Error::new(error.to_string()))?;
         let auth = credentials::lookup(cli, &name.domain)?.unwrap_or_default();
-        let found = client::images::remote(cli.client()?, &args.args[0], &auth).await?;
+        let format = args.format.as_deref().filter(|format| !format.is_empty());
+        let all = ["Image", "SBOM", "Provenance", "json"];
+        let details = format.is_some_and(|format| all.iter().any(|word| format.contains(word)));
+        let found = client::images::remote(cli.client()?, &args.args[0], details && !args.raw, &auth).await?;
         if args.raw {
-            return cli.print(&found.raw).map(|()| 0);
+            return match format {
+                Some(_) => Err(Error::new("format and raw cannot be used together")),
+                None => cli.print(&found.raw).map(|()| 0),
+            };
         }
         let manifest = manifest(&found)?;
-        if let Some(format) = &args.format {
-            let data = json!({ "Name": found.name, "Manifest": manifest });
-            let text = template::render(format, &data).map_err(|error| Error::new(error.to_string()))?;
+        if let Some(format) = format {
+            let text = match format.split_whitespace().collect::<String>().as_str() {
+                "json" | "{{json.}}" => told(&found, &manifest).to_string(),
+                _ => template::render(format, &data(&found, &manifest))
+                    .map_err(|error| Error::new(error.to_string()))?,
+            };
             return cli.println(&text).map(|()| 0);
         }
         cli.print(&described(&found.name, &manifest)).map(|()| 0)
+    }
+
+    /// All in one document.
+    fn told(found: &RemoteImage, manifest: &Value) -> Value {
+        let mut told = json!({ "name": found.name, "manifest": manifest });
+        if !found.images.is_empty() {
+            told["image"] = by_platform(&found.images);
+        }
+        told
+    }
+
+    /// What templates get. What is there for one platform stands for itself; of several each has its name.
+    fn data(found: &RemoteImage, manifest: &Value) -> Value {
+        let (mut provenance, mut sbom) = (BTreeMap::new(), BTreeMap::new());
+        for (platform, statements) in &found.attestations {
+            let of = |kind: &'static str| {
+                let fits = move |statement: &&Value| {
+                    statement["predicateType"].as_str().is_some_and(|found| found.starts_with(kind))
+                };
+                statements.iter().filter(fits).map(|statement| statement["predicate"].clone())
+            };
+            if let Some(predicate) = of("https://slsa.dev/provenance/").next() {
+                provenance.insert(platform.clone(), json!({ "SLSA": predicate }));
+            }
+            let mut documents = of("https://spdx.dev/Document");
+            if let Some(first) = documents.next() {
+                let mut entry = json!({ "SPDX": first });
+                let more: Vec<Value> = documents.collect();
+                if !more.is_empty() {
+                    entry["AdditionalSPDXs"] = more.into();
+                }
+                sbom.insert(platform.clone(), entry);
+            }
+        }
+        let several = found.images.len() > 1;
+        let one_or_all = |all: &BTreeMap<String, Value>| match all.values().next() {
+            Some(only) if !several => only.clone(),
+            None if !several => json!({}),
+            _ => json!(all),
+        };
+        json!({
+            "Name": found.name,
+            "Manifest": manifest,
+            "Image": by_platform(&found.images),
+            "Provenance": one_or_all(&provenance),
+            "SBOM": one_or_all(&sbom),
+        })
+    }
+
+    fn by_platform(images: &BTreeMap<String, Value>) -> Value {
+        match (images.len(), images.values().next()) {
+            (1, Some(only)) => only.clone(),
+            _ => json!(images),
+        }
     }
 
     /// The document with its own descriptor, as buildx gives it to templates.
@@ -164,6 +332,29 @@ pub mod inspect {
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        #[test]
+        fn templates_get_all_by_platform() {
+            let statement =
+                |kind: &str, what: &str| json!({ "predicateType": kind, "predicate": { "is": what } });
+            let slsa = statement("https://slsa.dev/provenance/v1", "slsa");
+            let spdx = |what| statement("https://spdx.dev/Document", what);
+            let mut found = RemoteImage { name: "h/a:1".into(), ..RemoteImage::default() };
+            found.images.insert("linux/amd64".into(), json!({ "os": "linux" }));
+            found.attestations.insert("linux/amd64".into(), vec![slsa, spdx("one"), spdx("two")]);
+            let one = data(&found, &json!({}));
+            assert_eq!(
+                (&one["Image"]["os"], &one["Provenance"]["SLSA"]["is"]),
+                (&"linux".into(), &"slsa".into())
+            );
+            assert_eq!(one["SBOM"]["AdditionalSPDXs"][0]["is"], "two");
+            found.images.insert("linux/arm64".into(), json!({ "os": "linux" }));
+            let two = data(&found, &json!({}));
+            assert_eq!(two["SBOM"]["linux/amd64"]["SPDX"]["is"], "one");
+            assert_eq!(two["Image"]["linux/arm64"]["os"], "linux");
+            assert!(two["Provenance"].get("linux/arm64").is_none());
+            assert_eq!(told(&found, &json!({}))["image"]["linux/amd64"]["os"], "linux");
+        }
 
         #[test]
         fn members_are_listed() {

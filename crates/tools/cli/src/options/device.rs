@@ -1,11 +1,48 @@
 //! `--device` and the limits on block devices.
 
-use api::containers::{DeviceMapping, ThrottleDevice, WeightDevice};
+use api::containers::{DeviceMapping, DeviceRequest, ThrottleDevice, WeightDevice};
 
 use crate::format::units::ram_in_bytes;
 
+/// A device as `--device` names it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Device {
+    /// A node of the machine.
+    Node(DeviceMapping),
+    /// What a vendor has given a name to.
+    Named(String),
+}
+
+/// `vendor.com/class=name`, or a node's path.
+pub fn device(spec: &str) -> Result<Device, String> {
+    match oci::cdi::is_qualified(spec) {
+        true => Ok(Device::Named(spec.to_owned())),
+        false => mapping(spec).map(Device::Node),
+    }
+}
+
+/// What is asked of the vendors' files, if something is.
+pub fn request(devices: &[Device]) -> Option<DeviceRequest> {
+    let named = devices.iter().filter_map(|device| match device {
+        Device::Named(name) => Some(name.clone()),
+        Device::Node(_) => None,
+    });
+    let request =
+        DeviceRequest { driver: "cdi".to_owned(), device_ids: named.collect(), ..DeviceRequest::default() };
+    (!request.device_ids.is_empty()).then_some(request)
+}
+
+/// The nodes among devices.
+pub fn nodes(devices: &[Device]) -> Vec<DeviceMapping> {
+    let nodes = devices.iter().filter_map(|device| match device {
+        Device::Node(mapping) => Some(mapping.clone()),
+        Device::Named(_) => None,
+    });
+    nodes.collect()
+}
+
 /// `host[:container][:rwm]`.
-pub fn mapping(spec: &str) -> Result<DeviceMapping, String> {
+fn mapping(spec: &str) -> Result<DeviceMapping, String> {
     let parts: Vec<&str> = spec.split(':').collect();
     let (host, container, mode) = match parts.as_slice() {
         [host] => (*host, *host, "rwm"),
@@ -113,6 +150,18 @@ mod tests {
         assert_eq!(run("a:b:c:d").unwrap_err(), "invalid device specification: a:b:c:d");
         assert!(cgroup_rule("c 1:* rwm").is_ok());
         assert!(cgroup_rule("x 1:3 r").is_err());
+    }
+
+    #[test]
+    fn names_of_vendors() {
+        let devices = ["v.com/d=0", "/dev/fuse", "v.com/d=1"].map(|spec| device(spec).unwrap());
+        assert_eq!(nodes(&devices).len(), 1);
+        let request = request(&devices).unwrap();
+        assert_eq!(
+            (request.driver.as_str(), request.device_ids.join(" ")),
+            ("cdi", "v.com/d=0 v.com/d=1".to_owned())
+        );
+        assert_eq!(super::request(&devices[1..2]), None);
     }
 
     #[test]

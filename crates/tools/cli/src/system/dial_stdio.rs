@@ -1,4 +1,4 @@
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use crate::context::Cli;
 use crate::verbs::Outcome;
@@ -11,7 +11,12 @@ pub struct Args {
 /// The far end of an `ssh://` connection.
 pub async fn run(cli: &Cli, _args: Args) -> Outcome {
     let link = (cli.host.connect)(&cli.globals)?;
-    let (mut from, mut to) = tokio::io::split(link.connector.dial().await?);
+    join(link.connector.dial().await?).await
+}
+
+/// Joins standard input and output with a connection until its far end closes it.
+pub async fn join(connection: impl AsyncRead + AsyncWrite + Send + 'static) -> Outcome {
+    let (mut from, mut to) = tokio::io::split(connection);
     let input = tokio::spawn(async move {
         let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut to).await;
         let _ = to.shutdown().await;

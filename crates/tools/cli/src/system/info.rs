@@ -92,6 +92,18 @@ fn execution(lines: &mut Lines, info: &Info) {
     lines.add(2, "Volume", info.plugins.volume.join(" "));
     lines.add(2, "Network", info.plugins.network.join(" "));
     lines.add(2, "Log", info.plugins.log.join(" "));
+    if !info.cdi_spec_dirs.is_empty() {
+        lines.title(" CDI spec directories:");
+    }
+    for directory in &info.cdi_spec_dirs {
+        lines.title(&format!("  {directory}"));
+    }
+    if !info.discovered_devices.is_empty() {
+        lines.title(" Discovered Devices:");
+    }
+    for device in &info.discovered_devices {
+        lines.add(2, &device.source, &device.id);
+    }
     lines.add(1, "Swarm", &info.swarm.local_node_state);
     let runtimes: Vec<&str> = info.runtimes.keys().map(String::as_str).collect();
     lines.add(1, "Runtimes", runtimes.join(" "));

@@ -3,11 +3,12 @@ use std::time::Duration;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::progress::build::Picture;
+use crate::progress::raw::Raw;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// "plain", or "rawjson" for the events
+    /// "plain", or "rawjson" for programs
     #[arg(long, default_value = "plain")]
     progress: String,
     args: Vec<String>,
@@ -20,13 +21,21 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         other => return Err(Error::new(format!("invalid progress mode {other}"))),
     };
     let name = args.args.first().map_or("", String::as_str);
-    let mut picture = Picture::default();
-    for line in client::builds::logs(cli.client()?, name).await? {
-        let Some(event) = line.event else { continue };
-        match raw {
-            true => cli.println(&serde_json::to_string(&event).map_err(|e| Error::new(e.to_string()))?)?,
-            false => cli.print(&picture.plain(&event, Duration::from_millis(line.millis)))?,
+    let lines = client::builds::logs(cli.client()?, name).await?;
+    if raw {
+        let begun = client::builds::inspect(cli.client()?, name).await?.started_at;
+        let begun = api::time::parse(&begun).unwrap_or_default();
+        let mut raw = Raw::new(begun);
+        for line in lines {
+            let at = begun.checked_add(Duration::from_millis(line.millis)).unwrap_or(begun);
+            cli.print(&line.event.and_then(|event| raw.line(&event, at)).unwrap_or_default())?;
         }
+        return Ok(0);
+    }
+    let mut picture = Picture::default();
+    for line in lines {
+        let Some(event) = line.event else { continue };
+        cli.print(&picture.plain(&event, Duration::from_millis(line.millis)))?;
     }
     Ok(0)
 }

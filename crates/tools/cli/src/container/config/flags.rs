@@ -1,10 +1,11 @@
-use api::containers::{DeviceMapping, ThrottleDevice, Ulimit, WeightDevice};
+use api::containers::{ThrottleDevice, Ulimit, WeightDevice};
 use api::mounts::Mount;
 
 use super::Limits;
 use crate::flags::integer;
 use crate::format::units::ram_in_bytes;
-use crate::options::{device, env, network, ulimit};
+use crate::options::device::{self, Device};
+use crate::options::{env, network, ulimit};
 
 /// The flags of `run` and `create` that describe the container.
 #[derive(clap::Args)]
@@ -35,9 +36,9 @@ pub struct Flags {
     /// Control group namespace: "host" or "private"
     #[arg(long)]
     pub cgroupns: Option<String>,
-    /// Add a device of this machine, as host[:container][:rwm]
-    #[arg(long, value_parser = device::mapping)]
-    pub device: Vec<DeviceMapping>,
+    /// Add a device of this machine, as host[:container][:rwm], or as vendor/class=name
+    #[arg(long, value_parser = device::device)]
+    pub device: Vec<Device>,
     /// Allow a class of devices, such as 'c 1:3 mr'
     #[arg(long, value_parser = device::cgroup_rule)]
     pub device_cgroup_rule: Vec<String>,

@@ -8,7 +8,7 @@ use super::Flags;
 use crate::container::exec::environment;
 use crate::context::Cli;
 use crate::error::{Error, plain_io};
-use crate::options::{env, mount, network, port, volume};
+use crate::options::{device, env, mount, network, port, volume};
 
 /// The document that makes the container.
 #[derive(Debug)]
@@ -236,7 +236,8 @@ fn resources(flags: &Flags) -> Resources {
         blkio_device_write_bps: flags.device_write_bps.clone(),
         blkio_device_read_iops: flags.device_read_iops.clone(),
         blkio_device_write_iops: flags.device_write_iops.clone(),
-        devices: flags.device.clone(),
+        devices: device::nodes(&flags.device),
+        device_requests: device::request(&flags.device).into_iter().collect(),
         device_cgroup_rules: flags.device_cgroup_rule.clone(),
         memory_swappiness: flags.memory_swappiness.filter(|value| *value != -1),
         oom_kill_disable: Some(flags.oom_kill_disable),
@@ -336,6 +337,7 @@ mod tests {
             directory: "/work".into(),
             config_dir: "/nowhere".into(),
             connect: Box::new(|_| Err(Error::new("no server here"))),
+            debug: || (),
         };
         let cli = Cli::new(host, Globals::default(), "docker run".to_owned());
         let plan = plan(&cli, &line.flags, &line.args, false).map_err(|error| error.message)?;

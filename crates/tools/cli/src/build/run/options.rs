@@ -1,0 +1,231 @@
+//! What a command line asks of the server, and what of it nobody serves.
+
+use std::collections::BTreeMap;
+
+use api::build::{BuildExtras, BuildOptions, ExportOptions};
+use oci::Reference;
+
+use super::super::attest::Attestations;
+use super::super::output::{self, Kind, Output, Wishes};
+use super::super::screen::Shown;
+use super::super::source::is_remote;
+use super::super::{caches, secrets};
+use super::Args;
+use crate::context::Cli;
+use crate::error::Error;
+use crate::flags::integer;
+use crate::format::units::{ram_in_bytes, swap_bytes};
+use crate::options::env;
+use crate::options::mount::csv;
+use crate::options::volume::absolute;
+
+/// What lets an output remove files of the user's.
+const LOCAL_DELETE: &str = "buildx.local.delete";
+
+/// What cannot be served is said, not ignored.
+pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
+    if let Some(word) = args.isolation.as_deref().filter(|word| !matches!(*word, "" | "default")) {
+        return Err(Error::new(format!(
+            "unsupported isolation: {}: it is Windows' alone",
+            template::quote(word)
+        )));
+    }
+    for policy in &args.policy {
+        for field in
+            csv(policy)?.iter().filter(|field| !matches!(field.as_str(), "disabled=true" | "reset=true"))
+        {
+            return Err(Error::new(format!(
+                "--policy {}: policies in Rego are not supported, only \"disabled=true\"",
+                template::quote(field)
+            )));
+        }
+    }
+    let deletes =
+        args.output.iter().map(|text| Output::parse(text)).any(|output| output.is_ok_and(|o| o.delete));
+    if deletes && !allowed(args).iter().any(|word| word == LOCAL_DELETE) {
+        return Err(Error::new(format!(
+            "local exporter: mode=delete removes files that are no part of the result: allow it with --allow {LOCAL_DELETE}"
+        )));
+    }
+    args.plugin.check(cli)
+}
+
+/// Whether a variable of the environment is set and true.
+pub(super) fn env_flag(cli: &Cli, name: &str) -> bool {
+    cli.variable(name).is_some_and(|text| crate::flags::boolean(&text).unwrap_or(false))
+}
+
+/// `--resource memory=2g,cpu-quota=50000`: the same as the flags of these names.
+fn limits(args: &Args, options: &mut BuildOptions) -> Result<(), Error> {
+    for text in &args.resource {
+        for field in csv(text)? {
+            let wrong =
+                |reason: &str| Error::new(format!("invalid resource {}: {reason}", template::quote(&field)));
+            let (key, value) = field.split_once('=').ok_or_else(|| wrong("expected key=value"))?;
+            let number = |read: fn(&str) -> Result<i64, String>| read(value).map_err(|reason| wrong(&reason));
+            match key.trim() {
+                "memory" => options.memory = number(ram_in_bytes)?,
+                "memory-swap" => options.memory_swap = number(swap_bytes)?,
+                "cpu-shares" => options.cpu_shares = number(integer)?,
+                "cpu-period" => options.cpu_period = number(integer)?,
+                "cpu-quota" => options.cpu_quota = number(integer)?,
+                "cpuset-cpus" => value.clone_into(&mut options.cpuset_cpus),
+                "cpuset-mems" => value.clone_into(&mut options.cpuset_mems),
+                _ => {
+                    return Err(wrong(
+                        "there are memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus and cpuset-mems",
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What may be done beyond what is on by itself. Words with commas between them are several, but for a device's own
+/// attributes.
+fn allowed(args: &Args) -> Vec<String> {
+    let words = args.allow.iter().flat_map(|text| match text.starts_with("device=") {
+        true => vec![text.clone()],
+        false => text.split(',').map(|word| word.trim().to_owned()).collect(),
+    });
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// The platforms to build for; `local` is this machine's.
+fn platforms(cli: &Cli, args: &Args) -> String {
+    let given = match args.platform.is_empty() {
+        true => cli.variable("DOCKER_DEFAULT_PLATFORM").unwrap_or_default(),
+        false => args.platform.join(","),
+    };
+    let one =
+        |word: &str| if word.trim() == "local" { oci::Platform::host().to_string() } else { word.to_owned() };
+    given.split(',').map(one).collect::<Vec<_>>().join(",")
+}
+
+pub(super) fn options(
+    cli: &Cli,
+    args: &Args,
+    shown: Shown,
+    outputs: &[Output],
+) -> Result<BuildOptions, Error> {
+    for tag in &args.tag {
+        Reference::parse(tag)
+            .map_err(|error| Error::new(format!("invalid tag {}: {error}", template::quote(tag))))?;
+    }
+    let build_args = args.build_arg.iter().map(|text| match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.clone(), cli.variable(text)),
+    });
+    let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
+    let number = |flag: Option<i64>| flag.unwrap_or_default();
+    let mut options = BuildOptions {
+        extra_hosts: args.add_host.clone(),
+        quiet: matches!(shown, Shown::Quiet | Shown::None),
+        no_cache: args.no_cache,
+        pull: args.pull,
+        rm: args.rm,
+        force_rm: args.force_rm,
+        memory: number(args.memory),
+        memory_swap: number(args.memory_swap),
+        cpu_shares: number(args.cpu_shares),
+        cpu_period: number(args.cpu_period),
+        cpu_quota: number(args.cpu_quota),
+        cpuset_cpus: text(&args.cpuset_cpus),
+        cpuset_mems: text(&args.cpuset_mems),
+        cgroup_parent: text(&args.cgroup_parent),
+        ulimits: args.ulimit.clone(),
+        shm_size: number(args.shm_size),
+        build_args: build_args.collect(),
+        labels: env::map(&args.label),
+        squash: args.squash,
+        network_mode: text(&args.network),
+        platform: platforms(cli, args),
+        target: text(&args.target),
+        security_opt: args.security_opt.clone(),
+        native_progress: shown != Shown::Classic,
+        extras: extras(cli, args, outputs)?,
+        ..BuildOptions::default()
+    };
+    limits(args, &mut options)?;
+    Ok(options)
+}
+
+fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
+    let secrets =
+        args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let mut contexts = BTreeMap::new();
+    for spec in &args.build_context {
+        let (name, source) = spec
+            .split_once('=')
+            .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
+        let full = |path: &str| absolute(path, &cli.host.directory).display().to_string();
+        let source = match source.strip_prefix("oci-layout://") {
+            Some(layout) => format!("oci-layout://{}", full(layout)),
+            None if source.contains("://") || is_remote(source) => source.to_owned(),
+            None => full(source),
+        };
+        contexts.insert(name.to_owned(), source);
+    }
+    let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+    let source_date_epoch = epoch
+        .map(|text| text.parse().map_err(|_| Error::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))))
+        .transpose()?;
+    let wishes = output::wishes(outputs)?;
+    Ok(BuildExtras {
+        secrets,
+        contexts,
+        no_cache_filter: args.no_cache_filter.clone(),
+        allow: allowed(args).into_iter().filter(|word| word != LOCAL_DELETE).collect(),
+        source_date_epoch,
+        rewrite_timestamp: wishes.rewrite_timestamp,
+        export: export(cli, args, outputs, wishes)?,
+        caches_from: caches::from(cli, &args.cache_from)?,
+        caches_to: caches::to(cli, &args.cache_to)?,
+        jobs: args.jobs.unwrap_or_default(),
+        verify: args.verify,
+        group: args.group.clone(),
+        ..BuildExtras::default()
+    })
+}
+
+/// What the result shall look like.
+fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<ExportOptions, Error> {
+    let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
+    let how = attestations.provenance.clone().unwrap_or_default();
+    let leaves =
+        |output: &Output| output.push || matches!(output.kind, Kind::Oci | Kind::Docker) && !output.keeps();
+    let attached = attestations.provenance.is_some() && (!how.inline_only || outputs.iter().any(leaves));
+    Ok(ExportOptions {
+        compression: wishes.compression.unwrap_or_default(),
+        compression_level: wishes.level,
+        force_compression: wishes.force,
+        docker_media_types: wishes.docker_media_types,
+        annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
+        provenance: if attached { how.mode.to_owned() } else { String::new() },
+        told_provenance: told_provenance(cli, args)?,
+        provenance_version: how.version.to_owned(),
+        builder_id: how.builder_id,
+        reproducible: how.reproducible,
+        sbom: attestations.sbom,
+        sbom_generator: attestations.generator,
+        inline_cache: args.cache_to.iter().any(|text| caches::is_inline(text)),
+        canonical_names: wishes.canonical_names,
+        dangling_prefix: wishes.dangling_prefix,
+    })
+}
+
+/// How much of the provenance `--metadata-file` gets, whatever is attached (`BUILDX_METADATA_PROVENANCE`).
+fn told_provenance(cli: &Cli, args: &Args) -> Result<String, Error> {
+    let wanted = cli.variable("BUILDX_METADATA_PROVENANCE").unwrap_or_default();
+    match wanted.as_str() {
+        _ if args.metadata_file.is_none() => Ok(String::new()),
+        "" | "min" | "true" | "1" => Ok("min".to_owned()),
+        "max" => Ok("max".to_owned()),
+        "disabled" | "false" | "0" => Ok(String::new()),
+        other => Err(Error::new(format!(
+            "BUILDX_METADATA_PROVENANCE={}: there are min, max and disabled",
+            template::quote(other)
+        ))),
+    }
+}
