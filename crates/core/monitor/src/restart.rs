@@ -28,15 +28,7 @@ impl Restarts {
         asked_to_stop: bool,
         ran: Duration,
     ) -> Option<Duration> {
-        let again = !asked_to_stop
-            && match policy.name {
-                RestartName::No => false,
-                RestartName::Always | RestartName::UnlessStopped => true,
-                RestartName::OnFailure => {
-                    exit_code != 0 && (policy.max_retries == 0 || self.count < policy.max_retries)
-                }
-            };
-        if !again {
+        if asked_to_stop || !wants(policy, exit_code, self.count) {
             return None;
         }
         let pause = match self.pause {
@@ -46,6 +38,20 @@ impl Restarts {
         self.pause = Some(pause);
         self.count += 1;
         Some(pause)
+    }
+
+    /// Whether another policy wants the restart too that [`Restarts::next`] has promised.
+    pub(crate) fn keeps(&self, policy: RestartPolicy, exit_code: i32) -> bool {
+        wants(policy, exit_code, self.count.saturating_sub(1))
+    }
+}
+
+/// Whether the policy wants one more restart after so many.
+fn wants(policy: RestartPolicy, exit_code: i32, count: u32) -> bool {
+    match policy.name {
+        RestartName::No => false,
+        RestartName::Always | RestartName::UnlessStopped => true,
+        RestartName::OnFailure => exit_code != 0 && (policy.max_retries == 0 || count < policy.max_retries),
     }
 }
 
@@ -103,6 +109,20 @@ mod tests {
         for name in [RestartName::No, RestartName::OnFailure, RestartName::Always, RestartName::UnlessStopped]
         {
             assert!(Restarts::default().next(policy(name, 0), 1, true, SHORT).is_none());
+        }
+    }
+
+    #[test]
+    fn another_policy_may_keep_the_next_restart() {
+        let mut restarts = Restarts::default();
+        restarts.next(policy(RestartName::Always, 0), 1, false, SHORT).unwrap();
+        restarts.next(policy(RestartName::Always, 0), 1, false, SHORT).unwrap();
+        assert!(restarts.keeps(policy(RestartName::UnlessStopped, 0), 0));
+        assert!(restarts.keeps(policy(RestartName::OnFailure, 2), 1));
+        for (name, retries, code) in
+            [(RestartName::No, 0, 1), (RestartName::OnFailure, 1, 1), (RestartName::OnFailure, 0, 0)]
+        {
+            assert!(!restarts.keeps(policy(name, retries), code), "{name:?}");
         }
     }
 

@@ -102,6 +102,45 @@ fn a_daemon_applies_the_policies_of_monitors_that_are_killed() {
     assert_eq!(host.type_in("system check").ok(), "No problems found");
 }
 
+/// Between the end of a killed monitor and the start in its place there is a pause, which doubles each time.
+#[test]
+fn what_a_daemon_would_start_again_is_stopped_for_good() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let names = ["stopped", "changed", "removed", "clock"];
+    for name in names {
+        host.dhow(&["run", "-d", "--name", name, "--restart", "always", "busybox", "sleep", "1000"]).ok();
+    }
+    let state = |name: &str| host.dhow(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", name]).ok();
+    let kill_monitor = |name: &str| {
+        let pid = host.dhow(&["inspect", "-f", "{{.State.Pid}}", name]).ok();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
+        assert!(std::process::Command::new("kill").args(["-9", &monitor]).status().unwrap().success());
+    };
+    for round in 1..=4 {
+        names.iter().for_each(|name| kill_monitor(name));
+        for name in names {
+            eventually("it runs again", || state(name) == format!("running {round}"));
+        }
+    }
+    names.iter().for_each(|name| kill_monitor(name));
+    host.dhow(&["stop", "stopped"]).ok();
+    host.dhow(&["update", "--restart", "no", "changed"]).ok();
+    host.dhow(&["rm", "-f", "removed"]).ok();
+    // Its pause began last.
+    eventually("the clock runs again", || state("clock") == "running 5");
+    assert_eq!(host.dhow(&["ps", "--format", "{{.Names}}"]).ok(), "clock");
+    let all = host.dhow(&["ps", "-a", "--format", "{{.Names}}"]).ok();
+    let mut all: Vec<_> = all.lines().collect();
+    all.sort_unstable();
+    assert_eq!(all, ["changed", "clock", "stopped"]);
+    // A start by hand is one again.
+    host.dhow(&["start", "stopped"]).ok();
+    kill_monitor("stopped");
+    eventually("it runs again", || state("stopped") == "running 1");
+}
+
 fn health_is_told(host: &Host) {
     host.busybox();
     host.dhow(&[

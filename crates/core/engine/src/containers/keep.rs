@@ -14,7 +14,8 @@ use api::events::EventsOptions;
 use monitor::{RestartName, Restarts, State};
 use tokio::net::unix::pipe::Receiver;
 
-use super::{cleanup, launch, record, start};
+use super::record::{self, Record};
+use super::{cleanup, launch, start};
 use crate::error::{Context, Kind, Result};
 use crate::{Engine, system};
 
@@ -153,17 +154,14 @@ fn look(engine: &Engine, id: &str, restarts: &mut Restarts) -> Result<Next> {
     })
 }
 
-/// Starts it unless somebody was faster: started it, removed it, or changed its policy.
+/// Starts it unless somebody was faster: started it, stopped it, removed it, or changed its policy.
 fn again(engine: &Engine, id: &str, count: u32) -> Result<()> {
-    let record = match record::get(engine, id) {
-        Err(e) if e.kind == Kind::NotFound => return Ok(()),
-        record => record?,
+    let wanted = |record: &Record| {
+        let policy = launch::restart_policy(&record.document.host_config.restart_policy);
+        let status = record::observe(engine, id)?.status;
+        Ok(policy.name != RestartName::No && status.state == State::Exited && !status.manually_stopped)
     };
-    let policy = launch::restart_policy(&record.document.host_config.restart_policy);
-    if policy.name == RestartName::No || record::observe(engine, id)?.status.state != State::Exited {
-        return Ok(());
-    }
-    match start::start_again(engine, id, count) {
+    match start::start_if(engine, id, count, wanted) {
         Err(e) if matches!(e.kind, Kind::NotModified | Kind::NotFound) => Ok(()),
         result => result,
     }

@@ -41,11 +41,24 @@ pub(crate) fn start_now(engine: &Engine, id: &str) -> Result<()> {
 
 /// The same in place of its monitor, which was killed and would have made it the `restarts`th restart by its policy.
 pub(super) fn start_again(engine: &Engine, id: &str, restarts: u32) -> Result<()> {
+    start_if(engine, id, restarts, |_| Ok(true))
+}
+
+/// The same if it is `wanted` still when nobody else can change it any more.
+pub(super) fn start_if(
+    engine: &Engine,
+    id: &str,
+    restarts: u32,
+    wanted: impl Fn(&Record) -> Result<bool>,
+) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         // The clean-up of the last run may be waiting for the lock: it is given up between attempts.
         let attempt = {
             let (_lock, record) = record::locked(engine, id)?;
+            if !wanted(&record)? {
+                return Ok(());
+            }
             start_locked(engine, &record, restarts)
         };
         match attempt {

@@ -2,8 +2,11 @@
 
 use api::containers::StopOptions;
 
+use monitor::client::Observed;
+use monitor::{RestartName, State};
+
 use super::record::{self, Record};
-use super::{signal, start};
+use super::{cleanup, launch, signal, start};
 use crate::Engine;
 use crate::error::{Error, Kind, Result};
 
@@ -24,13 +27,42 @@ pub(crate) fn stop_now(engine: &Engine, record: &Record, options: &StopOptions) 
         "" => None,
         text => Some(signal::parse(text)?),
     };
-    let mut monitor = start::running(engine, record).map_err(|e| match e.kind {
-        Kind::Conflict => Error::not_modified("container is already stopped"),
-        _ => e,
-    })?;
+    let mut monitor = loop {
+        match start::running(engine, record) {
+            Err(e) if e.kind != Kind::Conflict => return Err(e),
+            Err(_) if keep_down(engine, record)? => {
+                return Err(Error::not_modified("container is already stopped"));
+            }
+            // It was started in between.
+            Err(_) => {}
+            Ok(monitor) => break monitor,
+        }
+    };
     match monitor.stop(signal, options.timeout).map_err(Error::from) {
         // It ended between our look and the request.
         Err(e) if e.kind == Kind::Conflict => Err(Error::not_modified("container is already stopped")),
         result => result.map_err(|e| e.within(format_args!("cannot stop container: {}", record.name))),
     }
+}
+
+/// Of a container that does not run: who would start it in place of its killed monitor is told not to. Whether it is down.
+fn keep_down(engine: &Engine, record: &Record) -> Result<bool> {
+    let policy = launch::restart_policy(&record.document.host_config.restart_policy);
+    if policy.name == RestartName::No {
+        return Ok(true);
+    }
+    let observed = record::observe(engine, &record.id)?;
+    if observed.lost {
+        cleanup::settle(engine, record, &observed.status)?;
+    }
+    let (_lock, record) = record::locked(engine, &record.id)?;
+    let Observed { mut status, alive, .. } = record::observe(engine, &record.id)?;
+    if status.state.is_live() {
+        return Ok(false);
+    }
+    if status.state == State::Exited && !status.manually_stopped && !alive {
+        status.manually_stopped = true;
+        status.write(&engine.container_dir(&record.id), true).map_err(|e| Error::from_chain(&e))?;
+    }
+    Ok(true)
 }

@@ -194,6 +194,9 @@ impl Monitor {
         }
         if let (Some(policy), Some(container)) = (restart, &mut self.container) {
             container.config.restart = policy;
+            if self.status.state == State::Restarting && !self.restarts.keeps(policy, self.status.exit_code) {
+                self.cancel_restart()?;
+            }
         }
         DONE
     }

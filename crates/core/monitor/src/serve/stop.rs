@@ -75,7 +75,7 @@ impl Monitor {
     }
 
     /// A container between two runs has nothing to be stopped but its restart.
-    fn cancel_restart(&mut self) -> Result<(), Failure> {
+    pub(super) fn cancel_restart(&mut self) -> Result<(), Failure> {
         self.timers.cancel(Timer::Restart);
         self.status.state = State::Exited;
         self.record(true);

@@ -54,8 +54,8 @@ fn always_ends_with_stop() {
     eventually("the monitor leaves", || !fixture.is_alive());
 }
 
-#[test]
-fn stop_between_two_runs_cancels_the_next() {
+/// A container that is caught between two runs.
+fn between_two_runs() -> Fixture {
     let fixture = Fixture::new();
     let mut config = fixture.shell("exit 1");
     config.restart = policy(RestartName::Always, 0);
@@ -64,7 +64,33 @@ fn stop_between_two_runs_cancels_the_next() {
     eventually("it is caught between two runs", || {
         fixture.status().state == State::Restarting && fixture.status().restart_count > 3
     });
+    fixture
+}
+
+#[test]
+fn stop_between_two_runs_cancels_the_next() {
+    let fixture = between_two_runs();
     fixture.connect().stop(None, None).unwrap();
+    assert_eq!(fixture.status().state, State::Exited);
+    eventually("the monitor leaves", || !fixture.is_alive());
+}
+
+#[test]
+fn a_kill_between_two_runs_cancels_the_next() {
+    let fixture = between_two_runs();
+    fixture.connect().signal(9).unwrap();
+    assert_eq!(fixture.status().state, State::Exited);
+    eventually("the monitor leaves", || !fixture.is_alive());
+}
+
+#[test]
+fn a_new_policy_between_two_runs_decides_on_the_next() {
+    let fixture = between_two_runs();
+    fixture.connect().update(None, Some(policy(RestartName::OnFailure, 0))).unwrap();
+    let count = fixture.status().restart_count;
+    eventually("it runs once more", || fixture.status().restart_count > count);
+    eventually("it is caught again", || fixture.status().state == State::Restarting);
+    fixture.connect().update(None, Some(policy(RestartName::No, 0))).unwrap();
     assert_eq!(fixture.status().state, State::Exited);
     eventually("the monitor leaves", || !fixture.is_alive());
 }
