@@ -336,6 +336,50 @@ fn volumes_behind_links() {
     assert_untouched(&host);
 }
 
+/// The same of a part of a volume that somebody else writes to, also for copies out of and into a container that does not run.
+#[test]
+fn a_part_of_a_volume_that_becomes_a_link() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    canary(&host);
+    let outside = host.home().join("canary").display().to_string();
+    let box_in =
+        |script: &str| host.dhow(&["run", "--rm", "-v", "data:/v", "busybox", "sh", "-c", script]).ok();
+    box_in("mkdir /v/part && echo own > /v/part/own && echo single > /v/single");
+    for part in ["part", "single"] {
+        let mount = format!("type=volume,source=data,target=/mnt/{part},volume-subpath={part}");
+        let show = format!("cat /mnt/{part}/file /mnt/{part}");
+        host.dhow(&["create", "--name", part, "--mount", &mount, "busybox", "sh", "-c", &show]).ok();
+    }
+    let out = host.home().join("out");
+    let (evil, copy) = (host.file("evil", "overwritten"), out.to_str().unwrap());
+    let copied = |from: &str| {
+        let _ = std::fs::remove_file(&out);
+        host.dhow(&["cp", from, copy]).run();
+        std::fs::read_to_string(&out).unwrap_or_default()
+    };
+    assert_eq!(
+        (copied("part:/mnt/part/own"), copied("single:/mnt/single")),
+        ("own\n".into(), "single\n".into())
+    );
+    host.dhow(&["cp", evil.to_str().unwrap(), "part:/mnt/part/more"]).ok();
+    assert_eq!(box_in("cat /v/part/more; rm -r /v/part /v/single"), "overwritten");
+    for to in [outside.clone(), format!("../../../../../../../../../..{outside}")] {
+        box_in(&format!("rm -f /v/part /v/single; ln -s {to} /v/part; ln -s {to}/file /v/single"));
+        for from in ["part:/mnt/part/file", "single:/mnt/single"] {
+            assert_eq!(copied(from), "", "{from} by {to}");
+        }
+        for into in ["part:/mnt/part/new", "part:/mnt/part/file", "single:/mnt/single"] {
+            assert_ne!(host.dhow(&["cp", evil.to_str().unwrap(), into]).run().code, 0, "{into} by {to}");
+        }
+        for name in ["part", "single"] {
+            let started = host.dhow(&["start", "-a", name]).run();
+            assert!(!started.stdout.contains("untouched") && started.code != 0, "{started:?}");
+        }
+    }
+    assert_untouched(&host);
+}
+
 /// CVE-2018-15664, CVE-2026-41568, CVE-2026-42306: copying while an accomplice exchanges a directory for a link.
 #[test]
 fn copies_in_a_race() {

@@ -184,10 +184,18 @@ fn place(engine: &Engine, record: &Record, path: &str, access: Access) -> Result
             Ok(Place { root, path: PathBuf::from(file), name, read_only, follow })
         }
         Some(m) => {
-            let root = Root::open(m.source.join(&m.subpath)).during("open the volume")?;
+            let volume = Root::open(&m.source).during("open the volume")?;
             let path = below(&m.destination);
             let follow = follow || path.as_os_str().is_empty();
-            Ok(Place { root, path, name, read_only, follow })
+            // Another container may have put a link where the part begins.
+            match volume.open_root(&m.subpath) {
+                Ok(root) => Ok(Place { root, path, name, read_only, follow }),
+                // The part is a single file.
+                Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                    Ok(Place { root: volume, path: m.subpath.clone().into(), name, read_only, follow: false })
+                }
+                Err(e) => Err(e).during(format_args!("open part {} of volume {}", m.subpath, m.name)),
+            }
         }
         None => {
             let root = match access {

@@ -142,7 +142,9 @@ fn hooks_of_a_user_run_where_the_runtime_was_called() {
         assert_eq!((&state["id"], rest.trim_start()), (&json!("one"), &*expected), "{kind}");
     }
     // One that fails says why, and nothing is left.
-    user.edit(|config| config["hooks"]["createRuntime"][0]["args"] = json!(["sh", "-c", "echo no >&2; exit 3"]));
+    user.edit(|config| {
+        config["hooks"]["createRuntime"][0]["args"] = json!(["sh", "-c", "echo no >&2; exit 3"])
+    });
     let told = user.runtime(&["run", "one"]).fails(1);
     assert!(told.contains("createRuntime hook /bin/sh: exit status: 3: no"), "{told}");
     assert_eq!(fs::read_dir(user.path("state")).expect("read").count(), 0);
