@@ -1,5 +1,6 @@
 //! What can be wrong with a Dockerfile, and what is merely suspicious.
 
+use crate::render::shortened;
 use crate::span::Span;
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +18,11 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(message: impl Into<String>, span: Span) -> Self {
-        Self { message: message.into(), span, help: None }
+        Self { message: shortened(&message.into()).into_owned(), span, help: None }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shortened(&help.into()).into_owned());
         self
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::span::Span;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Lines shown above and below.
@@ -31,7 +32,7 @@ pub fn excerpt(file: &str, source: &str, span: Span) -> String {
         let number = i as u32 + 1;
         let marked = (first..=last).contains(&number);
         let prefix = if marked { ">>>" } else { "   " };
-        let _ = writeln!(out, " {number:>3} | {prefix} {}", clipped(line));
+        let _ = writeln!(out, " {number:>3} | {prefix} {}", clipped(line, WIDTH));
         if number == first
             && first == span.end_line.max(first)
             && let Some(caret) = caret(line, span)
@@ -53,12 +54,40 @@ pub fn report(file: &str, source: &str, span: Span, message: &str, help: Option<
     out
 }
 
-fn clipped(line: &str) -> String {
-    let mut text: String = line.chars().take(WIDTH).map(visible).collect();
-    if line.chars().nth(WIDTH).is_some() {
+/// A line of at most so many characters, none of which is a command for a terminal.
+pub fn clipped(line: &str, width: usize) -> String {
+    let mut text: String = line.chars().take(width).map(visible).collect();
+    if line.chars().nth(width).is_some() {
         text.push('…');
     }
     text
+}
+
+/// Longest word of a message.
+const WORD: usize = 300;
+/// What is left of a longer one at its beginning and at its end.
+const ENDS: (usize, usize) = (180, 60);
+
+/// A message in which words (names and paths, usually) that are too long to be read have their middle left out.
+pub fn shortened(message: &str) -> Cow<'_, str> {
+    let is_long = |word: &str| word.len() > WORD && word.chars().nth(WORD).is_some();
+    if !message.split(char::is_whitespace).any(is_long) {
+        return Cow::Borrowed(message);
+    }
+    let mut out = String::with_capacity(message.len().min(4096));
+    for piece in message.split_inclusive(char::is_whitespace) {
+        let word = piece.trim_end_matches(char::is_whitespace);
+        if !is_long(word) {
+            out.push_str(piece);
+            continue;
+        }
+        let count = word.chars().count();
+        out.extend(word.chars().take(ENDS.0));
+        out.push('…');
+        out.extend(word.chars().skip(count - ENDS.1));
+        out.push_str(&piece[word.len()..]);
+    }
+    Cow::Owned(out)
 }
 
 /// Control characters must not reach a terminal.
@@ -103,6 +132,18 @@ boo
 help: write --from
 ";
         assert_eq!(report("Dockerfile", source, span, "boo", Some("write --from")), want);
+    }
+
+    #[test]
+    fn long_words_lose_their_middle() {
+        let long = format!("open /{}/end: no such file", "x".repeat(4000));
+        let short = shortened(&long);
+        assert!(short.len() < 320 && short.starts_with("open /xxx") && short.ends_with("/end: no such file"));
+        assert_eq!(short.matches('…').count(), 1);
+        let wide = "ß".repeat(400);
+        assert_eq!(shortened(&wide).chars().count(), ENDS.0 + 1 + ENDS.1);
+        let many = "word ".repeat(1000) + &"y".repeat(WORD);
+        assert!(matches!(shortened(&many), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -28,6 +28,43 @@ fn wait(file: File, path: &Path) -> Result<Lock> {
     }
 }
 
+/// Waits for the exclusive lock on `path`, a file that [`remove_if_free`] may remove.
+pub fn removable(path: &Path) -> Result<Lock> {
+    loop {
+        let file = open(path)?;
+        let lock = wait(file, path)?;
+        if has_name(&lock._file, path)? {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Removes a file that nobody holds, after something that only who holds it may do otherwise; whether nobody did.
+pub fn remove_if_free(path: &Path, first: impl FnOnce() -> Result<()>) -> Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e).during(format_args!("open {}", path.display())),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+        Err(e) => return Err(e).during(format_args!("lock {}", path.display())),
+    }
+    if !has_name(&file, path)? {
+        return Ok(false);
+    }
+    first()?;
+    std::fs::remove_file(path).during(format_args!("remove {}", path.display()))?;
+    Ok(true)
+}
+
+/// Whether a file was not removed by its last holder.
+fn has_name(file: &File, path: &Path) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(file.metadata().during(format_args!("look at {}", path.display()))?.nlink() > 0)
+}
+
 /// Waits for the exclusive lock on a directory, which goes with it. Blocks the thread.
 pub fn directory(path: &Path) -> Result<Lock> {
     wait(File::open(path).during(format_args!("open {}", path.display()))?, path)
@@ -71,5 +108,21 @@ mod tests {
         assert!(is_held(&path).unwrap());
         drop(lock);
         assert!(!is_held(&path).unwrap());
+    }
+
+    #[test]
+    fn what_nobody_holds_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = removable(&path).unwrap();
+        assert!(!remove_if_free(&path, || panic!("it is held")).unwrap());
+        drop(lock);
+        let mut first = false;
+        let removed = remove_if_free(&path, || {
+            first = true;
+            Ok(())
+        });
+        assert!(removed.unwrap() && first && !path.exists());
+        assert!(!remove_if_free(&path, || Ok(())).unwrap());
     }
 }

@@ -25,7 +25,14 @@ CREATE TABLE cache_shapes (
     PRIMARY KEY (shape, key)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX cache_shapes_key ON cache_shapes (key);
+CREATE TABLE cache_pruned (
+    scope TEXT PRIMARY KEY,
+    at    TEXT NOT NULL
+) WITHOUT ROWID, STRICT;
 ";
+
+/// Scopes that are remembered as pruned.
+const PRUNED: u32 = 1000;
 
 /// What an operation gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +115,50 @@ pub fn latest(tx: &Tx<'_>, scope: &str) -> Result<Option<Entry>, Error> {
     first(tx, &sql, [scope], scope, entry)
 }
 
+/// The entries of this scope that were used last, the last one first.
+pub fn recent(tx: &Tx<'_>, scope: &str, limit: u32) -> Result<Vec<Entry>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM cache WHERE scope = ?1 ORDER BY used DESC LIMIT ?2");
+    list(tx, &sql, params![scope, limit], "cache records", entry)
+}
+
+/// The entries whose scope begins so that were used last, the last one first.
+pub fn recent_below(tx: &Tx<'_>, prefix: &str, limit: u32) -> Result<Vec<Entry>, Error> {
+    // The index alone says which: records can be long.
+    let sql = format!(
+        "SELECT {COLUMNS} FROM cache WHERE key IN (
+            SELECT key FROM cache WHERE scope >= ?1 AND scope < ?1 || char(0x10ffff) ORDER BY used DESC LIMIT ?2
+         ) ORDER BY used DESC"
+    );
+    list(tx, &sql, params![prefix, limit], "cache records", entry)
+}
+
+/// Notes that the entries of a scope were pruned.
+pub fn put_pruned(tx: &Tx<'_>, scope: &str, now: &str) -> Result<(), Error> {
+    execute(
+        tx,
+        "INSERT OR REPLACE INTO cache_pruned (scope, at) VALUES (?1, ?2)",
+        [scope, now],
+        "note pruned cache record",
+        scope,
+    )?;
+    Ok(())
+}
+
+/// Forgets what was pruned longest ago, beyond what is remembered.
+pub fn forget_pruned(tx: &Tx<'_>) -> Result<(), Error> {
+    let sql = "DELETE FROM cache_pruned WHERE scope IN (
+                   SELECT scope FROM cache_pruned ORDER BY at DESC LIMIT -1 OFFSET ?1
+               )";
+    execute(tx, sql, [PRUNED], "forget pruned cache records", "")?;
+    Ok(())
+}
+
+/// Whether entries of this scope were pruned.
+pub fn was_pruned(tx: &Tx<'_>, scope: &str) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM cache_pruned WHERE scope = ?1";
+    Ok(first(tx, sql, [scope], scope, |row| row.get::<_, i64>(0))?.is_some())
+}
+
 /// Notes that an entry was used.
 pub fn touch(tx: &Tx<'_>, key: &Digest, now: &str) -> Result<(), Error> {
     let sql = "UPDATE cache SET used = ?2, uses = uses + 1 WHERE key = ?1";
@@ -161,6 +212,14 @@ mod tests {
             touch(tx, &old.key, "2025-01-03T00:00:00Z")?;
             let touched = latest(tx, "RUN make")?.unwrap();
             assert_eq!((touched.key, touched.uses), (old.key.clone(), 1));
+            let keys = |found: Vec<Entry>| found.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
+            assert_eq!(keys(recent(tx, "RUN make", 5)?), [old.key.clone(), new.key.clone()]);
+            assert_eq!(keys(recent_below(tx, "RUN ", 1)?), [old.key.clone()]);
+            assert!(recent_below(tx, "COPY ", 5)?.is_empty());
+            assert!(!was_pruned(tx, "RUN make")?);
+            put_pruned(tx, "RUN make", "2025-01-03T00:00:00Z")?;
+            forget_pruned(tx)?;
+            assert!(was_pruned(tx, "RUN make")?);
             assert_eq!(chains(tx)?.len(), 1);
             let shape = Digest::sha256(b"shape");
             put_shape(tx, &shape, &old.key)?;

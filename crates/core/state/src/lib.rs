@@ -48,4 +48,8 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (shape, key)
     ) WITHOUT ROWID, STRICT;
     CREATE INDEX cache_shapes_key ON cache_shapes (key);",
+    "CREATE TABLE cache_pruned (
+        scope TEXT PRIMARY KEY,
+        at    TEXT NOT NULL
+    ) WITHOUT ROWID, STRICT;",
 ];

@@ -28,7 +28,7 @@ fn layers_before_the_change_stay() {
     f.file("src/main.js", "2");
     let outcome = f.build(FILE);
     assert_eq!((outcome.ok().ran, outcome.ok().cached), (2, 3));
-    assert_eq!(outcome.reasons(), ["file /src/main.js changed", "the step before changed"]);
+    assert_eq!(outcome.reasons(), ["file /src/main.js changed", "the step before changed: COPY . ."]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod cache;
 mod direct;
+mod explain;
 mod files;
 mod fixture;
 mod link;

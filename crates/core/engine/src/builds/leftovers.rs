@@ -1,9 +1,9 @@
 //! What a killed build leaves outside of the store: control groups and secrets, named after its lease, and the locks of
-//! its steps and of their networks.
+//! its steps, of their networks and of named groups. The next build takes it away, a prune, or a daemon that starts.
 
 use std::path::{Path, PathBuf};
 
-use super::network;
+use super::{groups, network};
 use crate::error::{Context, Result};
 use crate::{Engine, lock};
 
@@ -28,7 +28,7 @@ pub(crate) fn is_dead_cgroup(engine: &Engine, name: &str) -> Result<bool> {
 /// Files and directories of dead builds.
 pub(crate) fn files(engine: &Engine) -> Result<Vec<PathBuf>> {
     let mut dead = Vec::new();
-    for locks in [network::locks(engine), engine.config().root.join("steps")] {
+    for locks in [network::locks(engine), steps(engine)] {
         for path in entries(&locks)? {
             if !lock::is_held(&path)? {
                 dead.push(path);
@@ -37,6 +37,62 @@ pub(crate) fn files(engine: &Engine) -> Result<Vec<PathBuf>> {
     }
     dead.extend(dead_secrets(engine)?);
     Ok(dead)
+}
+
+/// Locks of steps that are made.
+fn steps(engine: &Engine) -> PathBuf {
+    engine.config().root.join("steps")
+}
+
+/// How much a look for leftovers may cost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// A few small directories: after every build.
+    Brief,
+    /// Tables too: when a daemon starts, and with prunes.
+    Thorough,
+}
+
+/// Removes all that killed builds have left. Whatever goes wrong is no failure of who looks: `system check` tells of it.
+pub(super) fn forget(engine: &Engine, look: Look) {
+    forget_secrets(engine);
+    let thoroughly = look == Look::Thorough;
+    let forgotten = [
+        ("networks", network::forget_dead(engine, thoroughly)),
+        ("control groups", groups::forget_dead(engine)),
+        ("locks", forget_locks(engine)),
+    ];
+    for (what, result) in forgotten {
+        if let Err(error) = result {
+            tracing::warn!(%error, "{what} of killed builds not removed");
+        }
+    }
+}
+
+/// The same when a daemon starts.
+pub async fn forget_at_start(engine: &Engine) -> Result<()> {
+    let forget = |engine: &Engine| {
+        forget(engine, Look::Thorough);
+        Ok(())
+    };
+    engine.blocking(forget).await
+}
+
+fn forget_locks(engine: &Engine) -> Result<()> {
+    for path in entries(&steps(engine))? {
+        lock::remove_if_free(&path, || Ok(()))?;
+    }
+    Ok(())
+}
+
+/// Removes one of [`files`].
+pub(crate) fn remove(engine: &Engine, path: &Path) -> Result<()> {
+    if path.starts_with(secrets(engine)) {
+        return std::fs::remove_dir_all(path).during(format_args!("remove {}", path.display()));
+    }
+    network::forget_dead(engine, true)?;
+    groups::forget_dead(engine)?;
+    lock::remove_if_free(path, || Ok(())).map(drop)
 }
 
 /// Removes the secrets of builds that were killed: they wait for no check.
@@ -68,7 +124,7 @@ fn is_alive(engine: &Engine, name: &str) -> Result<bool> {
     Ok(!lease.is_empty() && engine.store().lease_is_alive(lease)?)
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     match std::fs::read_dir(dir) {
         Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).collect()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -1,5 +1,6 @@
 //! The networks of `RUN` steps: an endpoint on the default (or a named) network for as long as a step needs it.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use api::containers::HostConfig;
@@ -7,6 +8,7 @@ use api::networks::EndpointSettings;
 use builder::{BoxError, NetHandle, NetMode, Networks};
 use network::resolv::Mode;
 
+use super::leftovers;
 use crate::containers::{networking, resolv_conf};
 use crate::error::{Context, Result};
 use crate::lock::Lock;
@@ -87,7 +89,33 @@ fn path(engine: &Engine, owner: &str) -> std::path::PathBuf {
 
 fn hold(engine: &Engine, owner: &str) -> Result<Lock> {
     crate::containers::record::make_private_dir(&locks(engine))?;
-    lock::exclusive(&path(engine, owner))
+    lock::removable(&path(engine, owner))
+}
+
+/// Gives the endpoints of dead steps back. Each step's lock says so; `thoroughly` the table is looked through too, for locks
+/// go with the machine's uptime.
+pub(super) fn forget_dead(engine: &Engine, thoroughly: bool) -> Result<()> {
+    let mut owners = BTreeSet::new();
+    for path in leftovers::entries(&locks(engine))? {
+        owners.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+    if thoroughly {
+        owners.extend(engine.db().read(state::endpoints::list)?.into_iter().map(|row| row.container));
+    }
+    owners.retain(|owner| owner.starts_with(PREFIX));
+    for owner in owners {
+        let path = path(engine, &owner);
+        let disconnect = || {
+            networking::disconnect_all(engine, &owner);
+            Ok(())
+        };
+        if path.exists() {
+            lock::remove_if_free(&path, disconnect)?;
+        } else if thoroughly {
+            disconnect()?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether this owner of endpoints is a build step that goes on.

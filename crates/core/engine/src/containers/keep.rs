@@ -17,7 +17,7 @@ use tokio::net::unix::pipe::Receiver;
 use super::record::{self, Record};
 use super::{cleanup, launch, start};
 use crate::error::{Context, Kind, Result};
-use crate::{Engine, system};
+use crate::{Engine, builds, system};
 
 /// Starts what the restart policies want to run after a boot, then keeps it running when monitors are killed. Returns only
 /// with an error.
@@ -28,6 +28,7 @@ pub async fn keep(engine: &Engine) -> Result<()> {
     }
     // From here on no start is missed.
     let mut events = system::events(engine, options).await?;
+    builds::forget_at_start(engine).await?;
     cleanup::boot(engine).await?;
     let keeper = Keeper { engine: engine.clone(), kept: Arc::default() };
     for record in engine.blocking(record::list).await? {

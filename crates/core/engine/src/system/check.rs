@@ -355,7 +355,9 @@ impl<'e> Look<'e> {
     /// What killed builds left in the run directory.
     fn builds(&mut self) -> Result<()> {
         for path in builds::leftovers::files(self.engine)? {
-            self.mend("build", &path.to_string_lossy(), "its process is gone", |_| delete(&path));
+            self.mend("build", &path.to_string_lossy(), "its process is gone", |engine| {
+                builds::leftovers::remove(engine, &path)
+            });
         }
         Ok(())
     }
