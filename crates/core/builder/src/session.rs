@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use store::Lease;
 use sys::root::Root;
 
@@ -33,7 +33,11 @@ pub(crate) struct SourceFile {
 impl SourceFile {
     /// A place in it, rendered.
     pub fn place(&self, span: Span) -> Place {
-        let excerpt = dockerfile::render::excerpt(&self.name, &self.text, span);
+        let excerpt = match self.text.as_str() {
+            // A graph need not be made of a text.
+            "" => String::new(),
+            text => dockerfile::render::excerpt(&self.name, text, span),
+        };
         Place { file: self.name.clone(), span, excerpt }
     }
 }
@@ -45,12 +49,16 @@ pub(crate) struct ContextTree {
 }
 
 /// What a node of the graph gave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Output {
+    /// What is left in the mounts that are kept.
+    pub mounts: Vec<Option<ChainId>>,
     /// The layer stack; none is empty.
     pub chain: Option<ChainId>,
     /// The operation added a layer.
     pub layer: bool,
+    /// It was made by this build, and is from nowhere else.
+    pub made: bool,
     /// When, RFC 3339.
     pub created: String,
 }
@@ -86,6 +94,8 @@ pub(crate) struct Session<'a> {
     pub imports: &'a Imports,
     /// Keys of the records that were hit or made.
     pub used: Mutex<BTreeSet<Digest>>,
+    /// Records of earlier builds, once somebody asks what changed.
+    pub earlier: OnceLock<Vec<state::cache::Entry>>,
     pub ran: AtomicU64,
     pub cached: AtomicU64,
 }

@@ -2,12 +2,14 @@
 
 use crate::error::{Error, StepError};
 use crate::exec;
+use crate::explain::{self, Miss, Noted};
 use crate::files;
-use crate::graph::{Copy, CopySource, MountKind, Op, OpKind, Origin};
+use crate::graph::{Copy, CopySource, Fs, MountKind, Op, OpKind, Origin};
 use crate::key::Record;
 use crate::progress::Step;
 use crate::request::NetMode;
 use crate::session::{Output, Session};
+use crate::stack;
 use crate::turn::Turn;
 use oci::{ChainId, Digest};
 use state::cache;
@@ -27,6 +29,12 @@ impl Inputs {
         let nodes = needs(session, op);
         let at = nodes.iter().position(|n| *n == wanted)?;
         self.outputs.get(at).and_then(|o| o.chain.clone())
+    }
+
+    /// Whether this build made what the operation works on.
+    fn is_on_new(&self, op: &Op) -> bool {
+        // It is the first of what is needed.
+        op.base != Fs::Scratch && self.outputs.first().is_some_and(|output| output.made)
     }
 }
 
@@ -57,11 +65,15 @@ pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error
         chain = Some(id);
     }
     step.cached();
-    Ok(Output { chain, layer: false, created: image.config.created.clone().unwrap_or_default() })
+    let created = image.config.created.clone().unwrap_or_default();
+    Ok(Output { chain, created, ..Output::default() })
 }
 
 /// An operation.
 pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result<Output, Error> {
+    if let OpKind::Stack(stack) = &op.kind {
+        return stack::run(session, op, stack, outputs);
+    }
     let step = session.progress.step(&op.name, &op.stage, &op.instruction);
     let inputs = Inputs { outputs };
     let result = attempt(session, op, &inputs, &step);
@@ -130,7 +142,8 @@ fn attempt_on(
         let shape = Record::new(op, parent.as_ref(), BTreeMap::new()).shape();
         let turn = Turn::take(session, op, &shape, step)?;
         if !turn.waited || is_new(session, op, parent.as_ref())? {
-            return afresh(session, op, copy, parent.as_ref(), prepared, step);
+            let miss = inputs.is_on_new(op);
+            return afresh(session, op, copy, (parent.as_ref(), miss), prepared, step);
         }
     }
     let mut read = exec::read(session, op, inputs, &mut prepared)?;
@@ -138,7 +151,7 @@ fn attempt_on(
     let record = Record::new(op, parent.as_ref(), read);
     if let Some(output) = lookup(session, op, &record)? {
         if let Some(quick) = &quick {
-            remember(session, quick, &scope, &output)?;
+            remember(session, quick, &explain::noted(session, op, &record), &scope, &output)?;
         }
         return Ok(hit(session, step, output));
     }
@@ -149,13 +162,17 @@ fn attempt_on(
         {
             return Ok(hit(session, step, output));
         }
-        step.missed(explain(session, op, &scope, &record, Some(&prepared))?);
+        let on_new = inputs.is_on_new(op);
+        let miss = Miss { session, op, record: &record, prepared: Some(&prepared), on_new };
+        step.missed(miss.reasons()?);
         let made = exec::run(session, op, inputs, parent.as_ref(), &mut prepared, step)?;
         session.ran.fetch_add(1, Ordering::Relaxed);
-        let output = Output { layer: made != parent, chain: made, created: now(session) };
+        let mounts = std::mem::take(&mut prepared.kept);
+        let output = Output { layer: made != parent, made: true, chain: made, created: now(session), mounts };
         if !prepared.unsteady {
+            let noted = explain::noted(session, op, &record);
             for record in quick.iter().chain([&record]) {
-                remember(session, record, &scope, &output)?;
+                remember(session, record, &noted, &scope, &output)?;
             }
         }
         step.done();
@@ -176,7 +193,7 @@ fn afresh(
     session: &Session<'_>,
     op: &Op,
     copy: &Copy,
-    parent: Option<&ChainId>,
+    (parent, on_new): (Option<&ChainId>, bool),
     mut prepared: exec::Prepared,
     step: &Step<'_, '_>,
 ) -> Result<Output, Error> {
@@ -185,15 +202,18 @@ fn afresh(
     let shape = Record::new(op, parent, settings(session, op, None));
     let once = Digest::sha256(format!("{} {:?} {}", shape.text(), copy.from, scope).as_bytes());
     let (output, made_here) = session.shared.once.get(once, || {
-        step.missed(explain(session, op, &scope, &shape, None)?);
+        let miss = Miss { session, op, record: &shape, prepared: None, on_new };
+        step.missed(miss.reasons()?);
         let made = exec::run_copy(session, op, copy, parent, &mut prepared)?;
         // Most of it was digested as it was copied.
         let mut read = exec::read_copy(session, op, copy, &mut prepared)?;
         session.ran.fetch_add(1, Ordering::Relaxed);
-        let output = Output { layer: made.as_ref() != parent, chain: made, created: now(session) };
+        let (layer, created) = (made.as_ref() != parent, now(session));
+        let output = Output { layer, made: true, chain: made, created, ..Output::default() };
         if !prepared.unsteady {
             read.extend(settings(session, op, None));
-            remember(session, &Record::new(op, parent, read), &scope, &output)?;
+            let record = Record::new(op, parent, read);
+            remember(session, &record, &explain::noted(session, op, &record), &scope, &output)?;
         }
         step.done();
         Ok::<_, Error>(output)
@@ -270,10 +290,18 @@ fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Outp
     session.env.db.write_fleeting(|tx| cache::touch(tx, &key, &timestamp()))?;
     session.note(&key);
     let layer = entry.chain != record.parent().cloned();
-    Ok(Some(Output { chain: entry.chain, layer, created: entry.created }))
+    let Some(mounts) = stack::known(session, op, &key)? else { return Ok(None) };
+    Ok(Some(Output { chain: entry.chain, layer, made: false, created: entry.created, mounts }))
 }
 
-fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output) -> Result<(), Error> {
+/// Keeps what a record gave. Also where it stands for layers in place of content, what is told of it is the content.
+fn remember(
+    session: &Session<'_>,
+    record: &Record,
+    noted: &Noted,
+    scope: &str,
+    output: &Output,
+) -> Result<(), Error> {
     session.note(&record.key());
     if session.isolated {
         return Ok(());
@@ -282,7 +310,7 @@ fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output
         key: record.key(),
         chain: output.chain.clone(),
         scope: scope.to_string(),
-        record: record.text(),
+        record: noted.text(),
         created: output.created.clone(),
         used: timestamp(),
         uses: 0,
@@ -291,37 +319,9 @@ fn remember(session: &Session<'_>, record: &Record, scope: &str, output: &Output
     let shape = record.shape();
     Ok(session.env.db.write_fleeting(|tx| {
         cache::put(tx, &entry)?;
+        stack::remember(tx, &entry, &output.mounts)?;
         cache::put_shape(tx, &shape, &entry.key)
     })?)
-}
-
-/// Why the step has to run, compared with its last run; without `prepared` what it reads is not known yet.
-fn explain(
-    session: &Session<'_>,
-    op: &Op,
-    scope: &str,
-    record: &Record,
-    prepared: Option<&exec::Prepared>,
-) -> Result<Vec<String>, Error> {
-    if op.no_cache {
-        return Ok(vec!["the cache is switched off".into()]);
-    }
-    let Some(last) = session.env.db.read(|tx| cache::latest(tx, scope))? else { return Ok(Vec::new()) };
-    let Ok(old) = serde_json::from_str::<Record>(&last.record) else { return Ok(Vec::new()) };
-    let Some(prepared) = prepared else {
-        return Ok(or_removed(record.differences_of_work(&old)));
-    };
-    if let OpKind::Copy(copy) = &op.kind {
-        let files = exec::changed_files(session, copy, prepared, last.chain.as_ref());
-        if !files.is_empty() {
-            return Ok(record.differences_with(&old, files));
-        }
-    }
-    Ok(or_removed(record.differences(&old)))
-}
-
-fn or_removed(reasons: Vec<String>) -> Vec<String> {
-    if reasons.is_empty() { vec!["its layers were removed".into()] } else { reasons }
 }
 
 /// The time that is written for what this build makes.
@@ -379,6 +379,6 @@ fn reads_context(op: &Op) -> bool {
         OpKind::Run(run) => {
             run.mounts.iter().any(|m| m.kind == MountKind::Bind && matches!(m.from, Origin::Context(_)))
         }
-        OpKind::Mkdir(_) => false,
+        OpKind::Mkdir(_) | OpKind::Change(_) | OpKind::Stack(_) => false,
     }
 }

@@ -23,6 +23,8 @@ pub enum CacheKind {
     Regular,
     /// A directory of `RUN --mount=type=cache`.
     Mount,
+    /// A client's context as it was last.
+    Context,
 }
 
 /// One entry.
@@ -100,7 +102,8 @@ pub fn entries(env: &Env) -> Result<Vec<CacheEntry>, Error> {
             keys: vec![entry.key],
         });
     }
-    entries.extend(mounts(&env.cache_mounts)?);
+    entries.extend(directories(&env.cache_mounts, CacheKind::Mount)?);
+    entries.extend(directories(&contexts(env), CacheKind::Context)?);
     entries.sort_by(|a, b| (&a.used, &a.id).cmp(&(&b.used, &b.id)));
     Ok(entries)
 }
@@ -121,6 +124,9 @@ pub fn prune(env: &Env, wanted: &Prune) -> Result<Vec<CacheEntry>, Error> {
             left = left.saturating_sub(entry.size);
             gone.push(entry);
         }
+    }
+    if !gone.is_empty() {
+        env.db.write_fleeting(cache::forget_pruned)?;
     }
     forget_files(env, wanted)?;
     Ok(gone)
@@ -147,7 +153,10 @@ fn forget_files(env: &Env, wanted: &Prune) -> Result<(), Error> {
 fn remove(env: &Env, entry: &CacheEntry) -> Result<bool, Error> {
     match entry.kind {
         CacheKind::Regular => {
+            let now = crate::step::timestamp();
             let gone = env.db.write(|tx| {
+                // So that the next build can say why it does not know the step.
+                cache::put_pruned(tx, &entry.description, &now)?;
                 entry
                     .keys
                     .iter()
@@ -155,17 +164,23 @@ fn remove(env: &Env, entry: &CacheEntry) -> Result<bool, Error> {
             })?;
             Ok(gone)
         }
-        CacheKind::Mount => {
-            let base = &env.cache_mounts;
-            // Held while the directory goes, so that no step begins to use it.
-            let Some(_lock) = exclusive(base, &entry.id)? else { return Ok(false) };
-            let failed = |e| crate::session::io_error("remove", &base.join(&entry.id))(e);
-            Root::open(base).and_then(|root| root.remove_all(&entry.id)).map_err(failed)?;
-            // An empty file that stays does no harm; the next step takes it.
-            let _ = std::fs::remove_file(lock_of(base, &entry.id));
-            Ok(true)
-        }
+        CacheKind::Mount => remove_directory(&env.cache_mounts, &entry.id),
+        CacheKind::Context => remove_directory(&contexts(env), &entry.id),
     }
+}
+
+fn remove_directory(base: &Path, name: &str) -> Result<bool, Error> {
+    // Held while the directory goes, so that no build begins to use it.
+    let Some(_lock) = exclusive(base, name)? else { return Ok(false) };
+    let failed = |e| crate::session::io_error("remove", &base.join(name))(e);
+    Root::open(base).and_then(|root| root.remove_all(name)).map_err(failed)?;
+    // An empty file that stays does no harm; the next build takes it.
+    let _ = std::fs::remove_file(lock_of(base, name));
+    Ok(true)
+}
+
+fn contexts(env: &Env) -> PathBuf {
+    env.store.root().join(crate::mirror::DIRECTORY)
 }
 
 fn exclusive(base: &Path, name: &str) -> Result<Option<std::fs::File>, Error> {
@@ -176,7 +191,8 @@ fn lock_of(base: &Path, name: &str) -> PathBuf {
     base.join(format!("{name}.lock"))
 }
 
-fn mounts(base: &Path) -> Result<Vec<CacheEntry>, Error> {
+/// Directories with a lock beside each.
+fn directories(base: &Path, kind: CacheKind) -> Result<Vec<CacheEntry>, Error> {
     let listed = match std::fs::read_dir(base) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(crate::session::io_error("list", base))?,
@@ -193,8 +209,8 @@ fn mounts(base: &Path) -> Result<Vec<CacheEntry>, Error> {
         found.push(CacheEntry {
             in_use: exclusive(base, &name)?.is_none(),
             size: size(&entry.path()),
-            kind: CacheKind::Mount,
-            description: "cache mount".into(),
+            kind,
+            description: if kind == CacheKind::Mount { "cache mount" } else { "local source" }.into(),
             created: used.clone(),
             used,
             uses: 0,

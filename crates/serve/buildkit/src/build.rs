@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::build::BuildDetails;
+use api::build::{BuildDetails, BuiltImage};
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use engine::Engine;
+use engine::builds::Descriptor;
 use oci::Digest;
 use tokio::sync::Notify;
 use tonic::Status;
@@ -23,6 +24,8 @@ pub struct Build {
     pub told: Arc<Told>,
     results: Mutex<Results>,
     returned: Notify,
+    /// The manifest of the cache that was written last into a client's directory.
+    cache: Arc<Mutex<Option<Descriptor>>>,
     /// How many solves there were: the first one's record has the build's own name.
     solves: AtomicUsize,
 }
@@ -39,13 +42,34 @@ pub struct Made {
     pub details: BuildDetails,
     /// A directory for each platform.
     pub split: bool,
+    /// A file system that is no image yet.
+    is_part: bool,
     /// It is to stay: otherwise what was not there before goes with this.
     kept: std::sync::atomic::AtomicBool,
 }
 
 impl Made {
     pub fn new(engine: Engine, details: BuildDetails, split: bool) -> Made {
-        Made { engine, details, split, kept: false.into() }
+        Made { engine, details, split, is_part: false, kept: false.into() }
+    }
+
+    /// The same as a file system that is no image yet.
+    pub fn part(mut self) -> Made {
+        self.is_part = true;
+        self
+    }
+
+    pub fn is_part(&self) -> bool {
+        self.is_part
+    }
+
+    /// The image that an id names: `id/platform`, or the first one.
+    pub fn image(&self, id: &str) -> Option<&BuiltImage> {
+        let images = &self.details.images;
+        match id.split_once('/') {
+            Some((_, platform)) => images.iter().find(|image| image.platform == platform),
+            None => images.first(),
+        }
     }
 
     pub fn keep(&self) {
@@ -76,12 +100,23 @@ impl Build {
     pub fn new(order: SolveRequest) -> Build {
         let told = Arc::new(Told::new(&order.r#ref));
         let (results, returned) = (Mutex::default(), Notify::new());
-        Build { order, told, results, returned, solves: AtomicUsize::new(0) }
+        Build { order, told, results, returned, cache: Arc::default(), solves: AtomicUsize::new(0) }
     }
 
     /// The client's name for it.
     pub fn id(&self) -> &str {
         &self.order.r#ref
+    }
+
+    /// Takes note of caches that are written into a client's directory.
+    pub fn cache_note(&self) -> impl Fn(&Descriptor) + Send + Sync + 'static {
+        let cache = self.cache.clone();
+        move |manifest| *cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone())
+    }
+
+    /// The cache that was written last into a client's directory.
+    pub fn cache(&self) -> Option<Descriptor> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How the record of the next solve is called; only the first has the name that the client knows.

@@ -18,6 +18,8 @@ use crate::fault;
 use crate::frontend::attributes::{self, flag, names};
 use crate::session::{Folder, Part, Session};
 
+/// The client's store for a result that is to be a directory.
+const EXPORT: &str = "export";
 /// Messages of a push that wait to be told.
 const BACKLOG: usize = 64;
 
@@ -155,11 +157,7 @@ impl Export<'_> {
     /// A layout, or an archive for `docker load`: they are one here.
     async fn archive(&self, answer: &mut HashMap<String, String>) -> Result<(), Status> {
         let kind = self.exporter.r#type.as_str();
-        if self.exporter.attrs.get("tar").is_some_and(|value| value == "false") {
-            return Err(Status::unimplemented(format!(
-                "exporter {kind} with tar=false is not supported by this server: take the archive and unpack it"
-            )));
-        }
+        let is_layout = self.exporter.attrs.get("tar").is_some_and(|value| value == "false");
         let details = &self.made.details;
         if kind == "docker" && details.images.len() > 1 {
             return Err(Status::invalid_argument(
@@ -173,6 +171,11 @@ impl Export<'_> {
         let work = async {
             let session = self.session().await?;
             let engine = self.host.engine();
+            if is_layout {
+                let (stores, names) = (Arc::new(session.stores(|_| ())), names(self.exporter));
+                let sent = engine::builds::send_to(engine, stores, EXPORT.to_owned(), digest, names).await;
+                return sent.map_err(fault::status);
+            }
             let archive = engine::images::save_as(engine, digest, names(self.exporter)).await;
             session.send_archive(self.number, archive.map_err(fault::status)?).await
         };

@@ -5,8 +5,8 @@
 //! `POST /session`) the roles are swapped, and the server calls the client: for its files, secrets, agents, credentials, and
 //! to hand results out.
 //!
-//! A solve with the frontend `dockerfile.v0` becomes an [`engine::builds::Order`]. There is no LLB: a definition is understood
-//! where it is one source, and refused by name where it is a graph.
+//! A solve with the frontend `dockerfile.v0` becomes an [`engine::builds::Order`]; one of a graph (LLB) is lowered to the
+//! builder's operations.
 //!
 //! Nothing that a client sends is trusted: messages are bounded, waiting is bounded, files are written by
 //! [`engine::builds::received`] alone. A client that goes away takes its builds with it, for each is a future of its call.
@@ -22,6 +22,7 @@ mod gateway;
 mod health;
 mod host;
 mod line;
+mod llb;
 mod serve;
 mod session;
 mod status;

@@ -17,6 +17,8 @@ use crate::fault::Recipe;
 
 /// What is kept of a step's output, as BuildKit has it.
 const LOG_MAX: usize = 2 << 20;
+/// The run of steps that are not the engine's; those of the engine count from the next number on.
+const OWN: u32 = 0;
 /// What is sent in one message.
 const BATCH: usize = 256;
 
@@ -36,7 +38,7 @@ pub fn parse_time(text: &str) -> Option<SystemTime> {
 pub struct Teller {
     /// The build's id: vertexes of two builds have different digests.
     build: String,
-    steps: HashMap<u64, Step>,
+    steps: HashMap<(u32, u64), Step>,
     pub recipe: Recipe,
 }
 
@@ -50,25 +52,25 @@ impl Teller {
         Teller { build: build.to_owned(), steps: HashMap::new(), recipe: Recipe::default() }
     }
 
-    /// What an event says, at a time.
-    pub fn tell(&mut self, event: &BuildEvent, now: SystemTime) -> StatusResponse {
+    /// What an event of the build's run of this number says, at a time: each run counts its steps anew.
+    pub fn tell(&mut self, run: u32, event: &BuildEvent, now: SystemTime) -> StatusResponse {
         let mut status = StatusResponse::default();
         let time = Some(timestamp(now));
         match event {
             BuildEvent::StepStarted { id, name, .. } => {
-                let digest = Digest::sha256(format!("{}/{id}", self.build).as_bytes()).to_string();
+                let digest = Digest::sha256(format!("{}/{run}/{id}", self.build).as_bytes()).to_string();
                 let vertex = Vertex { digest, name: name.clone(), started: time, ..Vertex::default() };
                 status.vertexes.push(vertex.clone());
-                self.steps.insert(*id, Step { vertex, logged: 0 });
+                self.steps.insert((run, *id), Step { vertex, logged: 0 });
             }
-            BuildEvent::StepCached { id } => status.vertexes.extend(self.end(*id, |vertex| {
+            BuildEvent::StepCached { id } => status.vertexes.extend(self.end((run, *id), |vertex| {
                 vertex.cached = true;
                 vertex.completed = time;
             })),
             BuildEvent::StepDone { id, .. } => {
-                status.vertexes.extend(self.end(*id, |vertex| vertex.completed = time));
+                status.vertexes.extend(self.end((run, *id), |vertex| vertex.completed = time));
             }
-            BuildEvent::StepError { id, message } => status.vertexes.extend(self.end(*id, |vertex| {
+            BuildEvent::StepError { id, message } => status.vertexes.extend(self.end((run, *id), |vertex| {
                 vertex.completed = time;
                 vertex.error.clone_from(message);
             })),
@@ -77,7 +79,7 @@ impl Teller {
                     LogStream::Stdout => 1,
                     LogStream::Stderr => 2,
                 };
-                status.logs.extend(self.log(*id, number, text, time));
+                status.logs.extend(self.log((run, *id), number, text, time));
             }
             BuildEvent::Warning { rule, message, line, help, .. } => {
                 status.warnings.push(self.warning(rule, message, *line, help.as_deref()));
@@ -88,13 +90,13 @@ impl Teller {
         status
     }
 
-    fn end(&mut self, id: u64, change: impl FnOnce(&mut Vertex)) -> Option<Vertex> {
+    fn end(&mut self, id: (u32, u64), change: impl FnOnce(&mut Vertex)) -> Option<Vertex> {
         let step = self.steps.get_mut(&id)?;
         change(&mut step.vertex);
         Some(step.vertex.clone())
     }
 
-    fn log(&mut self, id: u64, stream: i64, text: &str, time: Option<Timestamp>) -> Option<VertexLog> {
+    fn log(&mut self, id: (u32, u64), stream: i64, text: &str, time: Option<Timestamp>) -> Option<VertexLog> {
         let step = self.steps.get_mut(&id)?;
         if step.logged > LOG_MAX {
             return None;
@@ -109,7 +111,7 @@ impl Teller {
 
     fn warning(&self, rule: &str, message: &str, line: u32, help: Option<&str>) -> VertexWarning {
         // Warnings belong to the step that read the file, the first one.
-        let first = self.steps.iter().min_by_key(|(id, _)| **id);
+        let first = self.steps.iter().filter(|((run, _), _)| *run != OWN).min_by_key(|(id, _)| **id);
         let line_number = i32::try_from(line).unwrap_or(0);
         let at = || Some(pb::Position { line: line_number, character: 0 });
         let info = pb::SourceInfo {
@@ -142,11 +144,13 @@ struct State {
     ended: bool,
     /// Numbers of steps that are not the engine's.
     next: u64,
+    /// How many runs there were.
+    runs: u32,
 }
 
 impl Told {
     pub fn new(build: &str) -> Told {
-        let state = State { teller: Teller::new(build), all: Vec::new(), ended: false, next: u64::MAX };
+        let state = State { teller: Teller::new(build), all: Vec::new(), ended: false, next: 0, runs: OWN };
         Told { state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
@@ -156,10 +160,18 @@ impl Told {
         result
     }
 
-    /// Takes an event of the engine in.
-    pub fn event(&self, event: &BuildEvent) {
+    /// The number of a run of the engine that begins.
+    pub fn run(&self) -> u32 {
         self.with(|state| {
-            let status = state.teller.tell(event, SystemTime::now());
+            state.runs = state.runs.saturating_add(1);
+            state.runs
+        })
+    }
+
+    /// Takes an event of a run of the engine in.
+    pub fn event(&self, run: u32, event: &BuildEvent) {
+        self.with(|state| {
+            let status = state.teller.tell(run, event, SystemTime::now());
             if status != StatusResponse::default() {
                 state.all.push(status);
             }
@@ -185,11 +197,11 @@ impl Told {
     /// Begins a step that is not the engine's.
     pub fn step(&self, name: &str) -> OwnStep<'_> {
         let id = self.with(|state| {
-            state.next -= 1;
+            state.next += 1;
             state.next
         });
         let (stage, instruction) = (String::new(), String::new());
-        self.event(&BuildEvent::StepStarted { id, name: name.to_owned(), stage, instruction });
+        self.event(OWN, &BuildEvent::StepStarted { id, name: name.to_owned(), stage, instruction });
         OwnStep { told: self, id, begun: SystemTime::now(), ended: false }
     }
 
@@ -245,7 +257,7 @@ impl OwnStep<'_> {
     pub fn progress(&self, what: &str, current: u64, total: u64, complete: bool) {
         let now = Some(timestamp(SystemTime::now()));
         self.told.with(|state| {
-            let Some(step) = state.teller.steps.get(&self.id) else { return };
+            let Some(step) = state.teller.steps.get(&(OWN, self.id)) else { return };
             let status = VertexStatus {
                 id: what.to_owned(),
                 vertex: step.vertex.digest.clone(),
@@ -263,10 +275,13 @@ impl OwnStep<'_> {
     /// Ends the step as the work of it ended.
     pub fn end<T>(mut self, result: Result<T, tonic::Status>) -> Result<T, tonic::Status> {
         self.ended = true;
-        self.told.event(&match &result {
-            Ok(_) => BuildEvent::StepDone { id: self.id, millis: 0 },
-            Err(status) => BuildEvent::StepError { id: self.id, message: status.message().to_owned() },
-        });
+        self.told.event(
+            OWN,
+            &match &result {
+                Ok(_) => BuildEvent::StepDone { id: self.id, millis: 0 },
+                Err(status) => BuildEvent::StepError { id: self.id, message: status.message().to_owned() },
+            },
+        );
         result
     }
 }
@@ -275,7 +290,7 @@ impl Drop for OwnStep<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let message = "context canceled".to_owned();
-            self.told.event(&BuildEvent::StepError { id: self.id, message });
+            self.told.event(OWN, &BuildEvent::StepError { id: self.id, message });
         }
     }
 }
@@ -292,12 +307,12 @@ mod tests {
     fn a_step_is_told_again_when_it_ends() {
         let mut teller = Teller::new("b");
         let now = SystemTime::now();
-        let first = teller.tell(&started(1, "[1/2] FROM a"), now).vertexes.remove(0);
+        let first = teller.tell(1, &started(1, "[1/2] FROM a"), now).vertexes.remove(0);
         assert!(first.started.is_some() && first.completed.is_none());
-        let cached = teller.tell(&BuildEvent::StepCached { id: 1 }, now).vertexes.remove(0);
+        let cached = teller.tell(1, &BuildEvent::StepCached { id: 1 }, now).vertexes.remove(0);
         assert!(cached.cached && cached.completed.is_some() && cached.digest == first.digest);
-        assert_eq!(teller.tell(&BuildEvent::StepCached { id: 9 }, now), StatusResponse::default());
-        let other = Teller::new("c").tell(&started(1, "[1/2] FROM a"), now).vertexes.remove(0);
+        assert_eq!(teller.tell(1, &BuildEvent::StepCached { id: 9 }, now), StatusResponse::default());
+        let other = Teller::new("c").tell(1, &started(1, "[1/2] FROM a"), now).vertexes.remove(0);
         assert_ne!(other.digest, first.digest);
     }
 
@@ -305,11 +320,11 @@ mod tests {
     fn output_is_clipped() {
         let mut teller = Teller::new("b");
         let now = SystemTime::now();
-        teller.tell(&started(1, "x"), now);
+        teller.tell(1, &started(1, "x"), now);
         let text = "x".repeat(LOG_MAX + 1);
         let log = |teller: &mut Teller| {
             teller
-                .tell(&BuildEvent::StepLog { id: 1, stream: LogStream::Stdout, text: text.clone() }, now)
+                .tell(1, &BuildEvent::StepLog { id: 1, stream: LogStream::Stdout, text: text.clone() }, now)
                 .logs
         };
         assert!(String::from_utf8_lossy(&log(&mut teller)[0].msg).contains("output clipped"));

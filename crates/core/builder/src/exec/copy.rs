@@ -277,7 +277,7 @@ pub(crate) fn run(
 /// Whether all that is copied is known beforehand: nothing that is written, unpacked or fetched, no paths that are kept.
 fn is_plain(copy: &Copy) -> bool {
     let is_path = |source: &CopySource| matches!(source, CopySource::Path(_));
-    !copy.is_add && !copy.parents && copy.unpack.is_none() && copy.sources.iter().all(is_path)
+    !copy.is_add && !copy.parents && !copy.whole && copy.unpack.is_none() && copy.sources.iter().all(is_path)
 }
 
 pub(super) struct Job<'j, 'a> {
@@ -324,12 +324,28 @@ impl Job<'_, '_> {
                 return Ok(());
             }
         }
+        let within = self.within(writer, found)?;
+        let dest = within.as_deref().unwrap_or(self.dest);
         let copied = if self.copy.parents {
             writer.copy_parents(from, found, pivot(source), self.dest)
         } else {
-            writer.copy(from, found, self.dest, self.many)
+            writer.copy(from, found, dest, self.many)
         };
         copied.map_err(|e| self.fail(e))
+    }
+
+    /// Where a whole directory goes if the destination is one already: below it, under its own name.
+    fn within(&self, writer: &Writer<'_>, found: &Match) -> Result<Option<String>, Error> {
+        if !self.copy.whole || !found.is_dir || found.name.is_empty() {
+            return Ok(None);
+        }
+        let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
+        let is_dir = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if !writer.root.lstat(&to).is_ok_and(is_dir) {
+            return Ok(None);
+        }
+        let name = found.name.to_string_lossy();
+        Ok(Some(format!("{}/{name}", self.dest.trim_end_matches('/'))))
     }
 
     /// Unpacks an archive at the destination; `false` if the file is none.

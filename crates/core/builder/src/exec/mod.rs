@@ -1,6 +1,7 @@
 //! Doing operations: reading what they read (for the key), then making their layer.
 
 mod agent;
+mod change;
 mod copy;
 mod direct;
 mod kept;
@@ -45,6 +46,8 @@ pub(crate) struct Prepared {
     view: Option<Root>,
     /// Docker's reading of the line holds.
     literal: bool,
+    /// What the process left in mounts that are kept.
+    pub kept: Vec<Option<ChainId>>,
     /// Something changed while it was read: the result must not be remembered.
     pub unsteady: bool,
     scratch: Option<Scratch>,
@@ -59,7 +62,7 @@ pub(crate) fn select(
 ) -> Result<(), Error> {
     match &op.kind {
         OpKind::Copy(c) => copy::select(session, op, c, inputs, prepared),
-        OpKind::Run(_) | OpKind::Mkdir(_) => Ok(()),
+        OpKind::Run(_) | OpKind::Mkdir(_) | OpKind::Change(_) | OpKind::Stack(_) => Ok(()),
     }
 }
 
@@ -73,12 +76,12 @@ pub(crate) fn read(
     match &op.kind {
         OpKind::Copy(c) => copy::read(session, op, c, prepared),
         OpKind::Run(run) => mounts::read(session, op, run, inputs),
-        OpKind::Mkdir(_) => Ok(BTreeMap::new()),
+        OpKind::Mkdir(_) | OpKind::Change(_) | OpKind::Stack(_) => Ok(BTreeMap::new()),
     }
 }
 
 pub(crate) use copy::{changed_files, is_local, owner, read as read_copy, run as run_copy};
-pub use kept::{Kept, kept};
+pub use kept::{Kept, forget_kept, kept};
 
 /// Makes the operation's layer; the layer stack with it.
 pub(crate) fn run(
@@ -93,9 +96,12 @@ pub(crate) fn run(
         OpKind::Copy(c) => copy::run(session, op, c, parent, prepared),
         OpKind::Run(run) => {
             crate::export::emulation::check(session, op)?;
-            process::run(session, op, run, inputs, parent, step)
+            process::run(session, op, run, inputs, parent, step, &mut prepared.kept)
         }
         OpKind::Mkdir(dir) => mkdir::run(session, op, dir, parent),
+        OpKind::Change(changes) => change::run(session, op, changes, parent).map(Some),
+        // Nothing runs for it.
+        OpKind::Stack(_) => Ok(parent.cloned()),
     }
 }
 

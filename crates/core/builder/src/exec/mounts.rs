@@ -14,7 +14,7 @@ use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::{Inputs, file_error};
 use crate::turn;
 use dockerfile::ignore::Ignore;
-use oci::Digest;
+use oci::{ChainId, Digest};
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,9 +38,31 @@ pub(crate) struct Held {
     fds: Vec<OwnedFd>,
     locks: Vec<File>,
     scratch: Vec<Scratch>,
+    /// What is written there becomes layers.
+    pub kept: Vec<Kept>,
     /// Before the directory that their sockets lie in.
     relays: Vec<Relay>,
     secrets: Option<Scratch>,
+}
+
+/// A mount whose content is a result.
+pub(crate) struct Kept {
+    scratch: Scratch,
+    chain: Option<ChainId>,
+}
+
+impl Kept {
+    /// Makes what was written a layer, if anything was.
+    pub fn commit(self, session: &Session<'_>) -> Result<Option<ChainId>, Error> {
+        let upper = self.scratch.path.join("upper");
+        let mut written = std::fs::read_dir(&upper).map_err(io_error("list", &upper))?;
+        if written.next().is_none() {
+            return Ok(self.chain);
+        }
+        let layer = session.env.store.layer_from_dir(session.lease, self.chain.as_ref(), &upper);
+        let layer = layer.map_err(|e| Error::Store { attempt: "make layer of a mount", source: e.into() })?;
+        Ok(Some(layer.chain_id))
+    }
 }
 
 /// Digests of what bind mounts show; a stage is known by its layers.
@@ -51,7 +73,7 @@ pub(crate) fn read(
     inputs: &Inputs,
 ) -> Result<BTreeMap<String, String>, Error> {
     let mut read = BTreeMap::new();
-    for mount in run.mounts.iter().filter(|m| m.kind == MountKind::Bind) {
+    for mount in run.mounts.iter().filter(|m| matches!(m.kind, MountKind::Bind | MountKind::Kept)) {
         match (&mount.from, session.context_of(&mount.from)) {
             (Origin::Fs(fs), _) => {
                 let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".into(), |c| c.to_string());
@@ -91,6 +113,7 @@ pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs)
     for mount in &run.mounts {
         match &mount.kind {
             MountKind::Bind => held.bind(session, op, mount, inputs)?,
+            MountKind::Kept => held.keep(session, op, mount, inputs)?,
             MountKind::Cache { .. } => held.cache(session, op, mount, inputs)?,
             MountKind::Tmpfs { size } => held.tmpfs(mount, *size),
             MountKind::Secret { .. } => held.secret(session, op, mount)?,
@@ -124,6 +147,30 @@ impl Held {
         let mut options = vec!["nosuid", "nodev", "mode=1777"];
         options.extend(size.as_deref());
         self.mounts.push(kernel("tmpfs", &mount.target, &options));
+    }
+
+    /// Mounts layers, and what is written is kept beside them.
+    fn keep(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
+        let Origin::Fs(fs) = &mount.from else {
+            return Err(Error::Step(session.step_error(op, "a context can't be written to")));
+        };
+        let chain = inputs.chain(session, op, fs);
+        let scratch = session.scratch()?;
+        let (upper, work) = (scratch.dir("upper")?, scratch.dir("work")?);
+        let mut lower = match &chain {
+            Some(chain) => session.env.store.layer_dirs(chain),
+            None => Ok(Vec::new()),
+        }
+        .map_err(|e| Error::Store { attempt: "find layers", source: e.into() })?;
+        if lower.is_empty() {
+            lower.push(scratch.dir("empty")?);
+        }
+        let overlay = Overlay { lower, upper: Some(upper), work: Some(work), volatile: true };
+        let opened = open_mounted(&overlay, Path::new(&mount.source));
+        let fd = opened.map_err(|e| not_there(session, op, mount, e))?;
+        self.by_fd(fd, mount, false);
+        self.kept.push(Kept { scratch, chain });
+        Ok(())
     }
 
     fn bind(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {

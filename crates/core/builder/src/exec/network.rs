@@ -30,8 +30,8 @@ pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, scratch: &Scratc
         Error::Step(error)
     })?;
     let name = run.hostname.as_deref().unwrap_or(HOSTNAME);
-    let hosts =
-        scratch.file("hosts", hosts(&handle, name, &session.request.extra_hosts).as_bytes(), 0o644)?;
+    let extra: Vec<_> = session.request.extra_hosts.iter().chain(&run.own.hosts).cloned().collect();
+    let hosts = scratch.file("hosts", hosts(&handle, name, &extra).as_bytes(), 0o644)?;
     let resolv_conf = scratch.file("resolv.conf", handle.resolv_conf.as_bytes(), 0o644)?;
     Ok(Net { handle, hosts, resolv_conf })
 }

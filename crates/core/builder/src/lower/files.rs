@@ -48,6 +48,7 @@ pub(super) fn transfer(
         chown: optional(l, s, &t.chown)?,
         chmod,
         parents: t.parents,
+        whole: false,
         link: t.link,
         exclude,
         unpack: t.unpack,

@@ -22,11 +22,13 @@ use oci::{Platform, Reference};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Sender};
 
+use super::contents::Contents;
+use super::entitled::Entitled;
 use super::history::Recorder;
 use super::under_way::UnderWay;
-use super::{fetch, leftovers, network};
+use super::{fetch, groups, leftovers, network};
 use crate::error::{Error, Kind, Result};
-use crate::{Engine, containers, events, images, networks, pipe, spec};
+use crate::{Engine, containers, events, images, machine, networks, pipe, spec};
 
 /// How often a download looks whether its build was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -42,6 +44,8 @@ pub enum ContextSource {
     Dir(PathBuf),
     /// The address of a repository, of an archive, or of a Dockerfile.
     Remote(String),
+    /// No Dockerfile, but what one would mean; its files are contexts by name.
+    Graph(Box<builder::Given>),
 }
 
 /// One build, and who wants it.
@@ -72,6 +76,8 @@ pub struct Questions {
     pub credentials: Option<AskCredentials>,
     pub secrets: Option<builder::Secrets>,
     pub agents: Option<builder::Agents>,
+    /// The client's own stores: local caches are in these then.
+    pub contents: Option<Arc<dyn Contents>>,
 }
 
 /// Who the client is to the registry of this name.
@@ -88,17 +94,23 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
             request.named_contexts.insert(name.clone(), NamedContext::Image(manifest.to_string()));
         }
     }
+    let group = groups::hold(engine, &options)?;
     let mut recorder = Recorder::begin(engine, &options, &context, record)?;
+    let mut given = None;
     let files = match context {
+        ContextSource::Graph(graph) => {
+            given = Some(*graph);
+            Files::Empty
+        }
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
         ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
         ContextSource::Remote(address) => Files::Remote(address),
     };
     let (cache_from, cache_to) = (
-        super::caches::origins(engine, &options, &credentials)?,
-        super::caches::targets(engine, &options, &credentials)?,
+        super::caches::origins(engine, &options, &credentials, questions.contents.as_ref())?,
+        super::caches::targets(engine, &options, &credentials, questions.contents.as_ref())?,
     );
-    let Questions { credentials: ask, secrets, agents } = questions;
+    let Questions { credentials: ask, secrets, agents, .. } = questions;
     leftovers::forget_secrets(engine);
     let env = Env {
         images: base_images(engine, credentials, ask, &request.cancel),
@@ -119,8 +131,13 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
                     request.cancel.cancel();
                 }
             };
-            let built = builder::build(&env, files, &request, &mut tell).map_err(failed);
+            let built = match given {
+                Some(graph) => builder::build_graph(&env, graph, &request, &mut tell),
+                None => builder::build(&env, files, &request, &mut tell),
+            };
+            let built = built.map_err(failed);
             recorder.end(&built);
+            drop(group);
             built
         })
         .await;
@@ -134,10 +151,12 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     Ok(built)
 }
 
-/// Keeps the cache within its budget, after the answer; what a second build made is nobody's.
+/// Takes away what killed builds left and keeps the cache within its budget, after the answer; what a second build made is
+/// nobody's.
 fn look_after_cache(engine: &Engine, built_twice: bool) {
     let (under_way, engine) = (UnderWay::begin(), engine.clone());
     tokio::task::spawn_blocking(move || {
+        leftovers::forget(&engine, leftovers::Look::Brief);
         super::cache::look_after(&engine);
         if built_twice && let Err(error) = engine.store().gc() {
             tracing::warn!(%error, "what the second build made was not removed");
@@ -177,6 +196,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         ),
         workers: options.extras.jobs as usize,
         gate: engine.gate(&options.extras.group, options.extras.jobs as usize),
+        cdi: engine.config().cdi_directories.clone(),
     }
 }
 
@@ -252,7 +272,12 @@ pub(super) fn request(options: &BuildOptions) -> Result<Request> {
     }
     let extras = &options.extras;
     let tag = |text: &String| {
-        Reference::parse(text).map_err(|e| Error::invalid(format!("invalid tag {text:?}: {e}")))
+        let found = Reference::parse(text);
+        let found = found.map_err(|e| Error::invalid(format!("invalid tag {text:?}: {e}")))?;
+        match found.digest {
+            None => Ok(found),
+            Some(_) => Err(Error::invalid("build tag cannot contain a digest")),
+        }
     };
     let platforms = options.platform.split(',').map(str::trim).filter(|text| !text.is_empty());
     let platform = |text: &str| {
@@ -262,6 +287,7 @@ pub(super) fn request(options: &BuildOptions) -> Result<Request> {
     let mut seen = BTreeSet::new();
     platforms.retain(|platform| seen.insert(platform.clone()));
     let args = options.build_args.iter();
+    let entitled = Entitled::read(&extras.allow)?;
     Ok(Request {
         named_contexts: named_contexts(extras)?,
         dockerfile: dockerfile(options),
@@ -282,8 +308,9 @@ pub(super) fn request(options: &BuildOptions) -> Result<Request> {
         export: super::export::options(options)?,
         source_date_epoch: epoch(options)?,
         rewrite_timestamp: extras.rewrite_timestamp,
-        allow_insecure: extras.allow.iter().any(|allowed| allowed == "security.insecure"),
-        allow_host_network: extras.allow.iter().any(|allowed| allowed == "network.host"),
+        allow_insecure: entitled.insecure,
+        allow_host_network: entitled.host_network,
+        allow_devices: entitled.devices,
         verify: extras.verify,
         strict: extras.strict,
         ..Request::default()
@@ -381,8 +408,11 @@ fn limits(options: &BuildOptions) -> Result<Limits> {
         cpu_quota: options.cpu_quota,
         cpuset_cpus: options.cpuset_cpus.clone(),
         cpuset_mems: options.cpuset_mems.clone(),
+        cgroup_parent: options.cgroup_parent.clone(),
+        ulimits: options.ulimits.clone(),
         ..Resources::default()
     };
+    containers::validate::check_resources(&resources, machine::facts().limits())?;
     Ok(Limits {
         resources: Some(spec::resources::resources(&resources, &BTreeMap::new())?),
         rlimits: spec::rlimits(&options.ulimits),

@@ -9,7 +9,7 @@ use builder::{CacheEntry, CacheKind, CancelToken, Env, Prune};
 use jiff::SignedDuration;
 
 use super::build::environment;
-use super::leftovers;
+use super::leftovers::{self, Look};
 use crate::error::{Context, Result};
 use crate::{Engine, events, prune as common};
 
@@ -41,6 +41,7 @@ fn kind(kind: CacheKind) -> &'static str {
     match kind {
         CacheKind::Regular => "regular",
         CacheKind::Mount => "exec.cachemount",
+        CacheKind::Context => "source.local",
     }
 }
 
@@ -67,7 +68,7 @@ pub async fn prune(engine: &Engine, options: CachePruneOptions) -> Result<CacheP
     let unused_since = common::until(&options.filters)?.map(|until| until.to_string());
     engine
         .blocking(move |engine| {
-            leftovers::forget_secrets(engine);
+            leftovers::forget(engine, Look::Thorough);
             let env = env(engine);
             let entries = builder::entries(&env).system()?;
             let used = entries.iter().map(|entry| entry.size).sum();
@@ -84,9 +85,9 @@ pub async fn prune(engine: &Engine, options: CachePruneOptions) -> Result<CacheP
 
 fn collect(engine: &Engine, env: &Env, wanted: &Prune) -> Result<CachePruneReport> {
     let gone = builder::prune(env, wanted).system()?;
-    let mounts = gone.iter().filter(|entry| entry.kind == CacheKind::Mount).map(|entry| entry.size);
+    let directories = gone.iter().filter(|entry| entry.kind != CacheKind::Regular).map(|entry| entry.size);
     let report = CachePruneReport {
-        space_reclaimed: mounts.sum::<u64>() + engine.store().gc()?.bytes,
+        space_reclaimed: directories.sum::<u64>() + engine.store().gc()?.bytes,
         caches_deleted: gone.into_iter().map(|entry| record(entry).id).collect(),
     };
     let attributes = BTreeMap::from([("reclaimed".to_owned(), report.space_reclaimed.to_string())]);
@@ -133,15 +134,15 @@ fn only(filters: &Filters, entries: Vec<CacheEntry>) -> Result<Option<BTreeSet<S
     }
     let admits = |entry: &CacheEntry| {
         let id = entry.id.split_once(':').map_or(entry.id.as_str(), |(_, hex)| hex);
-        let is_mount = entry.kind == CacheKind::Mount;
+        let is_mutable = entry.kind != CacheKind::Regular;
         any("id", &|value| id.starts_with(value))
             && any("type", &|value| value == kind(entry.kind))
             && any("description", &|value| value == entry.description)
             && in_use.is_none_or(|wanted| wanted == entry.in_use)
             && shared.is_none_or(|wanted| wanted == entry.shared)
             && private.is_none_or(|wanted| wanted != entry.shared)
-            && mutable.is_none_or(|wanted| wanted == is_mount)
-            && immutable.is_none_or(|wanted| wanted != is_mount)
+            && mutable.is_none_or(|wanted| wanted == is_mutable)
+            && immutable.is_none_or(|wanted| wanted != is_mutable)
     };
     Ok(Some(entries.into_iter().filter(admits).map(|entry| entry.id).collect()))
 }
@@ -161,6 +162,7 @@ pub(super) fn look_after(engine: &Engine) {
     if done.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < EVERY)) || std::fs::write(&stamp, "").is_err() {
         return;
     }
+    let _ = builder::forget_kept(&env(engine));
     let _ = within_budget(engine);
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use api::auth::AuthConfig;
 use api::build::BuildOptions;
+use archive::Compression;
 use builder::{
     BoxError, CacheOrigin, CacheTaker, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, OpenedCache,
 };
@@ -21,6 +22,7 @@ use store::Store;
 use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
 
+use super::contents::Contents;
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::images::{layout, pull};
@@ -28,21 +30,26 @@ use crate::images::{layout, pull};
 type Attributes = BTreeMap<String, String>;
 type Credentials = BTreeMap<String, AuthConfig>;
 
+/// The stores of a client, whose directories are meant then, and not this machine's.
+type OfClient<'a> = Option<&'a Arc<dyn Contents>>;
+
 /// Where caches come from.
 pub(super) fn origins(
     engine: &Engine,
     options: &BuildOptions,
     who: &Credentials,
+    contents: OfClient<'_>,
 ) -> Result<Vec<CacheOrigin>> {
     // The classic parameter names images, those that are here before those of registries.
     let image = |name: &String| match engine.store().resolve(name, None) {
         Ok(image) => Ok(local_image(engine, name, image)),
         Err(_) => {
             let pairs = [("type".to_owned(), "registry".to_owned()), ("ref".to_owned(), name.clone())];
-            origin(engine, &Attributes::from(pairs), who)
+            origin(engine, &Attributes::from(pairs), who, contents)
         }
     };
-    let others = options.extras.caches_from.iter().map(|attributes| origin(engine, attributes, who));
+    let others =
+        options.extras.caches_from.iter().map(|attributes| origin(engine, attributes, who, contents));
     options.cache_from.iter().map(image).chain(others).collect()
 }
 
@@ -73,17 +80,31 @@ pub(super) fn targets(
     engine: &Engine,
     options: &BuildOptions,
     who: &Credentials,
+    contents: OfClient<'_>,
 ) -> Result<Vec<CacheTarget>> {
-    options.extras.caches_to.iter().map(|attributes| target(engine, attributes, who)).collect()
+    options.extras.caches_to.iter().map(|attributes| target(engine, attributes, who, contents)).collect()
 }
 
-fn origin(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result<CacheOrigin> {
+fn origin(
+    engine: &Engine,
+    attributes: &Attributes,
+    who: &Credentials,
+    contents: OfClient<'_>,
+) -> Result<CacheOrigin> {
     let kind = kind(attributes)?;
-    known(attributes, kind, &["src", "ref", "tag", "digest"])?;
+    known(attributes, kind, FROM)?;
     let runtime = Handle::current();
     match kind {
         Kind::Local => {
-            let path = PathBuf::from(needed(attributes, "src")?);
+            let path = needed(attributes, "src")?;
+            if let Some(contents) = contents {
+                return Ok(super::contents::origin(
+                    contents,
+                    path,
+                    attributes.get("digest").map(String::as_str),
+                ));
+            }
+            let path = PathBuf::from(path);
             let (tag, digest) = (attributes.get("tag").cloned(), attributes.get("digest").cloned());
             let open = {
                 let path = path.clone();
@@ -102,18 +123,39 @@ fn origin(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result
     }
 }
 
-fn target(engine: &Engine, attributes: &Attributes, who: &Credentials) -> Result<CacheTarget> {
+fn target(
+    engine: &Engine,
+    attributes: &Attributes,
+    who: &Credentials,
+    contents: OfClient<'_>,
+) -> Result<CacheTarget> {
     let kind = kind(attributes)?;
-    let names = ["dest", "ref", "mode", "mounts", "ignore-error", "tag", "oci-mediatypes", "image-manifest"];
-    known(attributes, kind, &names)?;
+    known(attributes, kind, TO)?;
     let max = match attributes.get("mode").map_or("min", String::as_str) {
         "min" => false,
         "max" => true,
         other => return Err(Error::invalid(format!("unsupported cache mode {other:?}: min or max"))),
     };
-    let (name, send) = taker(engine, kind, attributes, who)?;
-    let (mounts, ignore_error) = (flag(attributes, "mounts")?, flag(attributes, "ignore-error")?);
-    Ok(CacheTarget { name, max, mounts, ignore_error, send })
+    let (name, send) = taker(engine, kind, attributes, who, contents)?;
+    let (compression, level) = compression(attributes, kind)?;
+    for name in ["oci-mediatypes", "image-manifest"] {
+        if attributes.contains_key(name) && !flag(attributes, name)? {
+            return Err(Error::invalid(format!(
+                "{} cache: {name}=false is not supported: a cache is an OCI image manifest",
+                kind.word()
+            )));
+        }
+    }
+    Ok(CacheTarget {
+        name,
+        max,
+        mounts: flag(attributes, "mounts")?,
+        compression,
+        level,
+        force: flag(attributes, "force-compression")?,
+        ignore_error: flag(attributes, "ignore-error")?,
+        send,
+    })
 }
 
 /// Where a cache goes to, by name, and what takes it there.
@@ -122,11 +164,16 @@ fn taker(
     kind: Kind,
     attributes: &Attributes,
     who: &Credentials,
+    contents: OfClient<'_>,
 ) -> Result<(String, CacheTaker)> {
     let (store, runtime) = (engine.store().clone(), Handle::current());
     match kind {
         Kind::Local => {
-            let path = PathBuf::from(needed(attributes, "dest")?);
+            let path = needed(attributes, "dest")?;
+            if let Some(contents) = contents {
+                return Ok((path.to_owned(), super::contents::taker(engine, contents, path)));
+            }
+            let path = PathBuf::from(path);
             let tag = attributes.get("tag").cloned().unwrap_or_else(|| "latest".to_owned());
             let name = path.display().to_string();
             let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
@@ -160,6 +207,52 @@ enum Kind {
     S3,
 }
 
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Local => "local",
+            Kind::Registry => "registry",
+            Kind::S3 => "s3",
+        }
+    }
+}
+
+/// What may be said of caches that are read, by kind; those of buckets have more of their own.
+const FROM: [&[&str]; 3] = [&["src", "tag", "digest"], &["ref", INSECURE], &[]];
+/// What may be said of caches that are written.
+const TO: [&[&str]; 3] = [&["dest", "tag"], &["ref", INSECURE], &[]];
+/// What may be said of all that are written.
+const TO_ALL: &[&str] = &[
+    "mode",
+    "mounts",
+    "ignore-error",
+    "oci-mediatypes",
+    "image-manifest",
+    "compression",
+    "compression-level",
+    "force-compression",
+];
+/// The registry may speak plain HTTP, or have a certificate that nobody has signed.
+const INSECURE: &str = "registry.insecure";
+
+/// How layers are compressed.
+fn compression(attributes: &Attributes, kind: Kind) -> Result<(Compression, Option<u32>)> {
+    let wrong = |name: &str, value: &str, words: &str| {
+        Error::invalid(format!("{} cache: {name}={value} is not supported: {words}", kind.word()))
+    };
+    let compression = match attributes.get("compression").map_or("gzip", String::as_str) {
+        "gzip" => Compression::Gzip,
+        "zstd" => Compression::Zstd,
+        "uncompressed" => Compression::None,
+        other => return Err(wrong("compression", other, "use uncompressed, gzip or zstd")),
+    };
+    let level = attributes.get("compression-level").map(|text| {
+        super::export::level(compression, text.parse().ok())
+            .ok_or_else(|| wrong("compression-level", text, "gzip has 0 to 9, zstd 0 to 22"))
+    });
+    Ok((compression, level.transpose()?))
+}
+
 fn kind(attributes: &Attributes) -> Result<Kind> {
     match attributes.get("type").map_or("", String::as_str) {
         "local" => Ok(Kind::Local),
@@ -181,11 +274,17 @@ fn flag(attributes: &Attributes, name: &str) -> Result<bool> {
     }
 }
 
-fn known(attributes: &Attributes, kind: Kind, names: &[&str]) -> Result<()> {
-    let more = if kind == Kind::S3 { s3::ATTRIBUTES } else { &[] };
-    let all = |name: &&String| ["type"].iter().chain(names).chain(more).any(|known| known == name);
+fn known(attributes: &Attributes, kind: Kind, names: [&[&str]; 3]) -> Result<()> {
+    let more = if names == TO { TO_ALL } else { &[] };
+    let [local, registry, _] = names;
+    let own = match kind {
+        Kind::Local => local,
+        Kind::Registry => registry,
+        Kind::S3 => s3::ATTRIBUTES,
+    };
+    let all = |name: &&String| own.iter().chain(more).any(|known| known == name) || *name == "type";
     match attributes.keys().find(|name| !all(name)) {
-        Some(name) => Err(Error::invalid(format!("a cache has no attribute {name:?}"))),
+        Some(name) => Err(Error::invalid(format!("{} cache has no attribute {name:?}", kind.word()))),
         None => Ok(()),
     }
 }
@@ -203,8 +302,11 @@ fn repository(
 ) -> Result<(Repository, String)> {
     let reference =
         Reference::parse(needed(attributes, "ref")?).map_err(|e| Error::invalid(e.to_string()))?;
-    let config =
-        registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
+    let mut insecure = engine.config().insecure_registries.clone();
+    if flag(attributes, INSECURE)? {
+        insecure.push(reference.domain.clone());
+    }
+    let config = registry::Config { insecure, ..Default::default() };
     let auth = pull::credentials_of(who.get(&reference.domain).cloned().unwrap_or_default());
     let client = Client::new(config);
     let repository = match write {
@@ -256,7 +358,11 @@ fn small(path: &Path, limit: u64) -> Result<Vec<u8>, BoxError> {
 }
 
 /// A cache of its own, or one in an image's configuration.
-fn opened(manifest: &Manifest, config: Vec<u8>, blob: builder::Blobs) -> Result<OpenedCache, BoxError> {
+pub(super) fn opened(
+    manifest: &Manifest,
+    config: Vec<u8>,
+    blob: builder::Blobs,
+) -> Result<OpenedCache, BoxError> {
     if manifest.config.media_type == DOCUMENT_TYPE {
         return Ok(OpenedCache { document: config, layers: Vec::new(), blob });
     }

@@ -33,6 +33,11 @@ fn directory(engine: &Engine) -> PathBuf {
     engine.config().root.join("builds")
 }
 
+/// A name for a record to be.
+pub fn new_id() -> Result<String> {
+    Ok(ids::new()?.chars().take(12).collect())
+}
+
 /// Writes one build's record.
 pub(super) struct Recorder {
     record: BuildRecord,
@@ -56,7 +61,7 @@ impl Recorder {
             }
             Some(id) if is_id(&id) => id,
             Some(id) => return Err(Error::invalid(format!("{id:?} is no name of a build"))),
-            None => ids::new()?.chars().take(12).collect(),
+            None => new_id()?,
         };
         let record = BuildRecord {
             name: name(options, context, called.context.as_deref()),
@@ -145,6 +150,7 @@ fn name(options: &BuildOptions, context: &ContextSource, called: Option<&str>) -
         ContextSource::Dir(path) => path.display().to_string(),
         ContextSource::Remote(address) => builder::without_password(address),
         ContextSource::Tar(_) => "-".to_owned(),
+        ContextSource::Graph(_) => "graph".to_owned(),
     };
     let file = options.extras.dockerfile.as_ref().map_or(options.dockerfile.as_str(), |inline| &inline.name);
     match file {

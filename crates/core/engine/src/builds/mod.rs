@@ -11,10 +11,13 @@ mod agent;
 mod build;
 mod cache;
 mod caches;
+mod contents;
 mod definition;
+mod entitled;
 mod event;
 mod export;
 mod fetch;
+mod groups;
 pub mod history;
 mod layout;
 pub(crate) mod leftovers;
@@ -27,11 +30,25 @@ pub use agent::AgentSocket;
 pub use build::{AskCredentials, ContextSource, Order, Questions, Record, build, check, is_remote};
 pub(crate) use cache::records as cache_records;
 pub use cache::{list as cache_list, prune};
+pub use contents::{Contents, load_from, send_to};
 pub use definition::definition;
 pub use event::document;
 pub use export::details;
+pub use leftovers::forget_at_start;
 pub(crate) use network::is_alive;
 pub use shell::shell;
 pub use under_way::are_under_way;
 
 pub use builder::{Agents, BoxError, Built, Event, Secrets, Stream};
+pub use oci::Digest;
+pub use oci::image::Descriptor;
+
+/// Graphs that stand for a Dockerfile.
+pub mod graph {
+    pub use builder::Given;
+    pub use builder::graph::{
+        Change, ChangeKind, Copy, CopySource, Fs, Graph, HistoryItem, ImageUse, Mount, MountKind, NetKind,
+        Op, OpKind, Origin, Own, Run, Sharing, Stack,
+    };
+    pub use oci::runtime::Rlimit;
+}

@@ -1,14 +1,18 @@
 //! A directory that a client's files are written into, entry by entry, for a build to read.
 //!
 //! The client is not trusted: every path is resolved below the directory, a name is replaced and never followed, and what
-//! is no file, directory or link is left out. It lies below `<root>/ingest` and goes with its lease.
+//! is no file, directory or link is left out.
+//!
+//! It lies below `<root>/ingest` and goes with its lease; or it is a [`builder::Mirror`] with the files of before, of which
+//! those that are still the same need not come again ([`Received::has`]), and those that are gone go at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Timespec, Timestamps};
+use builder::Mirror;
+use rustix::fs::{FileType, Stat, Timespec, Timestamps};
 use store::Lease;
 use sys::root::Root;
 
@@ -44,6 +48,8 @@ pub struct Entry {
     pub gid: u32,
     /// Nanoseconds since 1970.
     pub modified: i64,
+    /// Bytes of a file.
+    pub size: u64,
 }
 
 /// A file that is being received.
@@ -69,16 +75,37 @@ pub struct Received {
     names: u64,
     bytes: u64,
     lease: Lease,
+    /// The directory holds files of before.
+    mirror: Option<Mirror>,
+    /// The directory that was looked into last: entries come one directory after the other.
+    looked: Option<(String, Root)>,
 }
 
 impl Received {
     /// An empty directory.
     pub async fn new(engine: &Engine) -> Result<Self> {
+        Self::make(engine, None).await
+    }
+
+    /// A directory that may hold what came last from what is called so.
+    pub async fn again(engine: &Engine, called: String) -> Result<Self> {
+        Self::make(engine, Some(called)).await
+    }
+
+    async fn make(engine: &Engine, called: Option<String>) -> Result<Self> {
         engine
-            .blocking(|engine| {
+            .blocking(move |engine| {
                 let lease = engine.store().lease("build context")?;
-                let path = lease.scratch();
-                make_private_dir(&path)?;
+                let mirror = called.map(|called| Mirror::open(engine.store().root(), &called));
+                let mirror = mirror.transpose().during("open the files of before")?.flatten();
+                let path = match &mirror {
+                    Some(mirror) => mirror.path().to_owned(),
+                    None => {
+                        let path = lease.scratch();
+                        make_private_dir(&path)?;
+                        path
+                    }
+                };
                 let root = Root::open(&path).during(format_args!("open {}", path.display()))?;
                 Ok(Self {
                     path,
@@ -92,6 +119,8 @@ impl Received {
                     names: 0,
                     bytes: 0,
                     lease,
+                    mirror,
+                    looked: None,
                 })
             })
             .await
@@ -119,7 +148,7 @@ impl Received {
         }
         match &entry.kind {
             EntryKind::Directory => {
-                self.root.mkdir(&entry.path, 0o700).during(failed())?;
+                self.directory(entry).during(failed())?;
                 self.directories.push(entry.clone());
             }
             EntryKind::File => {}
@@ -127,8 +156,11 @@ impl Received {
                 if target.len() > PATH_MAX || target.contains('\0') {
                     return Err(Error::invalid(format!("{:?} is a link to what is no path", entry.path)));
                 }
-                self.root.symlink(target, &entry.path).during(failed())?;
-                self.describe(entry)?;
+                if !self.has(entry) {
+                    self.clear(&entry.path).during(failed())?;
+                    self.root.symlink(target, &entry.path).during(failed())?;
+                    self.describe(entry)?;
+                }
             }
             EntryKind::Hardlink(first) => {
                 if !is_plain(first) || !self.seen.contains(first) {
@@ -138,6 +170,59 @@ impl Received {
             }
         }
         Ok(())
+    }
+
+    /// Makes a directory unless there is one, which stays with what is in it.
+    fn directory(&mut self, entry: &Entry) -> io::Result<()> {
+        let known = self.before(&entry.path);
+        match known.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+            Some(stat) if stat.st_mode & 0o700 == 0o700 => Ok(()),
+            Some(_) => self.root.chmod(&entry.path, 0o700),
+            None => {
+                self.clear(&entry.path)?;
+                self.root.mkdir(&entry.path, 0o700)
+            }
+        }
+    }
+
+    /// What was there before under this path, if anything can have been.
+    fn before(&mut self, path: &str) -> Option<Stat> {
+        self.mirror.as_ref()?;
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if self.looked.as_ref().is_none_or(|(looked, _)| looked != parent) {
+            self.looked = Some((parent.to_owned(), self.root.open_root(parent).ok()?));
+        }
+        let (_, directory) = self.looked.as_ref()?;
+        directory.lstat(name).ok()
+    }
+
+    /// Whether a file or a link of before is the one that is told of, as far as kind, size, time, mode and owner say.
+    pub fn has(&mut self, entry: &Entry) -> bool {
+        let Some(stat) = self.before(&entry.path) else { return false };
+        let is = |kind: FileType| FileType::from_raw_mode(stat.st_mode) == kind && is_described(&stat, entry);
+        match &entry.kind {
+            // One with several names is told from its others by what it is a link to, which is not known any more.
+            EntryKind::File => {
+                is(FileType::RegularFile) && stat.st_nlink == 1 && stat.st_size as u64 == entry.size
+            }
+            EntryKind::Symlink(target) => {
+                is(FileType::Symlink)
+                    && self.root.readlink(&entry.path).is_ok_and(|says| says == Path::new(target))
+            }
+            EntryKind::Directory | EntryKind::Hardlink(_) => false,
+        }
+    }
+
+    /// Makes room for a new entry.
+    fn clear(&mut self, path: &str) -> io::Result<()> {
+        match self.mirror {
+            Some(_) => {
+                // What was looked into may go.
+                self.looked = None;
+                self.root.remove_all(path)
+            }
+            None => Ok(()),
+        }
     }
 
     fn count(&mut self, entry: &Entry) -> Result<()> {
@@ -160,6 +245,7 @@ impl Received {
             return Err(Error::invalid("too many files of the build context come at once"));
         }
         let failed = || format!("write {} of the build context", entry.path);
+        self.clear(&entry.path).during(failed())?;
         let file = self.root.create_file(&entry.path, 0o600).during(failed())?;
         self.open.insert(id, Open { entry: entry.clone(), file });
         Ok(())
@@ -207,12 +293,39 @@ impl Received {
         if let Some(open) = self.open.values().next() {
             return Err(Error::invalid(format!("{} of the build context came to no end", open.entry.path)));
         }
+        if self.mirror.is_some() {
+            self.forget_others()?;
+        }
         for entry in std::mem::take(&mut self.links) {
+            self.clear(&entry.path).during(format_args!("write {} of the build context", entry.path))?;
             self.link(&entry)?;
         }
         for entry in std::mem::take(&mut self.directories).iter().rev() {
-            self.describe(entry)?;
+            let known = self.before(&entry.path);
+            if !known.is_some_and(|stat| is_described(&stat, entry)) {
+                self.describe(entry)?;
+            }
         }
+        if let Some(mirror) = &self.mirror {
+            mirror.touch();
+        }
+        Ok(())
+    }
+
+    /// Removes what the client does not have any more.
+    fn forget_others(&mut self) -> Result<()> {
+        let directories = self.directories.iter().map(|entry| entry.path.as_str());
+        for directory in directories.chain([""]) {
+            let failed = || format!("list {directory} of the build context");
+            for found in self.root.read_dir(directory).during(failed())? {
+                let path = Path::new(directory).join(&found.name);
+                if path.to_str().is_none_or(|path| !self.seen.contains(path)) {
+                    let failed = || format!("remove {} of before", path.display());
+                    self.root.remove_all(&path).during(failed())?;
+                }
+            }
+        }
+        self.looked = None;
         Ok(())
     }
 
@@ -235,6 +348,15 @@ impl Received {
         }
         self.root.utimes(&entry.path, &times(entry)).during(failed())
     }
+}
+
+/// Whether mode, owner and time are those of the entry. A link's mode is nobody's choice.
+fn is_described(stat: &Stat, entry: &Entry) -> bool {
+    let is_link = matches!(entry.kind, EntryKind::Symlink(_));
+    (is_link || stat.st_mode & 0o7777 == entry.mode & 0o7777)
+        && (stat.st_uid, stat.st_gid) == (entry.uid, entry.gid)
+        && (stat.st_mtime, stat.st_mtime_nsec as i64)
+            == (entry.modified.div_euclid(1_000_000_000), entry.modified.rem_euclid(1_000_000_000))
 }
 
 fn times(entry: &Entry) -> Timestamps {

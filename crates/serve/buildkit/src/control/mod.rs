@@ -47,7 +47,7 @@ impl Control {
         let mut teller = status::Teller::new(id);
         let told: Vec<StatusResponse> = events
             .iter()
-            .map(|(millis, event)| teller.tell(event, begun + std::time::Duration::from_millis(*millis)))
+            .map(|(millis, event)| teller.tell(1, event, begun + std::time::Duration::from_millis(*millis)))
             .collect();
         Ok(told.chunks(BATCH).map(status::joined).collect())
     }

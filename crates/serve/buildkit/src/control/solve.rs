@@ -12,7 +12,7 @@ use tonic::Status;
 use crate::build::{Build, Made};
 use crate::export;
 use crate::frontend::{self, Solved};
-use crate::{Host, is_build_id};
+use crate::{Host, fault, is_build_id, llb};
 
 pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, Status> {
     if !is_build_id(&order.r#ref) {
@@ -26,15 +26,25 @@ pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, St
     if let Some(made) = made {
         answer = export::export(host, &build, &made).await?;
     }
+    if let Some(cache) = build.cache() {
+        let text = serde_json::to_string(&cache).map_err(|e| Status::internal(format!("cache: {e}")))?;
+        // By this the client finds it in its directory again.
+        answer.insert("cache.manifest".to_owned(), text);
+    }
     drop(registered);
     Ok(SolveResponse { exporter_response: answer })
 }
 
 async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, Status> {
     let order = &build.order;
-    let graph = order.definition.as_ref().is_some_and(|definition| !definition.def.is_empty());
-    if graph {
-        return Err(frontend::graph());
+    let graph = order.definition.as_ref().filter(|definition| !definition.def.is_empty());
+    if let (Some(definition), true) = (graph, order.frontend.is_empty()) {
+        if build.order.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
+            return Err(fault::no_policies());
+        }
+        let made = llb::solve(host, build, definition, &order.frontend_attrs, false).await?;
+        let id = build.put(made)?;
+        return Ok(Some(build.result(&id)?));
     }
     if order.frontend.is_empty() {
         return build.answered().await;

@@ -59,7 +59,7 @@ fn filters(texts: &[String]) -> Result<Filters, Status> {
 fn record(record: CacheRecord) -> UsageRecord {
     let time = |text: &str| status::parse_time(text).map(status::timestamp);
     UsageRecord {
-        mutable: record.typ == "exec.cachemount",
+        mutable: record.typ != "regular",
         in_use: record.in_use,
         size: record.size,
         created_at: time(&record.created_at),

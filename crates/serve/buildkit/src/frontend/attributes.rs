@@ -132,6 +132,9 @@ fn caches_from(
     let images = attributes.get("cache-from").into_iter().flat_map(|text| text.split(','));
     let image = |name: &str| ("registry".to_owned(), BTreeMap::from([("ref".to_owned(), name.to_owned())]));
     all.extend(images.filter(|name| !name.is_empty()).map(image));
+    // Clients say the same to the solve and to the frontend.
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|import| seen.insert(import.clone()));
     all.into_iter().map(|(kind, attributes)| cache(&kind, attributes)).collect()
 }
 
@@ -151,17 +154,13 @@ fn caches_to(order: Option<&CacheOptions>, options: &mut BuildOptions) -> Result
 /// One cache, which must be where this server can reach it.
 fn cache(kind: &str, mut attributes: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Status> {
     match kind {
-        "registry" | "s3" => {
+        "registry" | "s3" | "local" => {
             attributes.insert("type".to_owned(), kind.to_owned());
             Ok(attributes)
         }
-        "local" => Err(Status::unimplemented(
-            "cache of type local: this server cannot read or write an OCI layout of the client; use type=registry or \
-             type=inline, or build with dhow, which shares your files",
-        )),
-        other => {
-            Err(Status::unimplemented(format!("unknown cache type {other:?}: use registry, s3 or inline")))
-        }
+        other => Err(Status::unimplemented(format!(
+            "unknown cache type {other:?}: use registry, local, s3 or inline"
+        ))),
     }
 }
 
@@ -316,9 +315,6 @@ mod tests {
     fn what_cannot_be_served_is_said() {
         assert!(read(&[("force-network-mode", "mynet")]).unwrap_err().contains("invalid netmode mynet"));
         assert!(read(&[("shm-size", "much")]).unwrap_err().contains("invalid shm-size"));
-        assert!(
-            read(&[("cache-imports", r#"[{"Type":"local","Attrs":{}}]"#)]).unwrap_err().contains("layout")
-        );
         assert!(read(&[("cache-imports", r#"[{"Type":"gha"}]"#)]).unwrap_err().contains("\"gha\""));
         assert!(read(&[("attest:x", "")]).unwrap_err().contains("unknown attestation"));
     }

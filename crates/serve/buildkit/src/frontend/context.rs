@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use api::build::{BuildOptions, InlineDockerfile};
-use bollard_buildkit_proto::pb::Definition;
+use bollard_buildkit_proto::pb::{Definition, SourceOp};
 use dockerfile::ignore::clean;
 use engine::builds::received::Received;
 use engine::builds::{ContextSource, is_remote};
@@ -15,6 +15,7 @@ use super::definition;
 use crate::Host;
 use crate::build::Build;
 use crate::fault::{self, Recipe};
+use crate::llb::{LAYOUT, Local};
 use crate::session::{Session, UPLOAD, Wanted};
 
 const DOCKERFILE: &str = "Dockerfile";
@@ -32,6 +33,61 @@ pub struct Question<'a> {
 pub struct Recipes {
     pub recipe: Recipe,
     pub ignore: Option<String>,
+}
+
+/// Receives a directory of a client, of which what came the last time need not come again.
+async fn transfer(
+    host: &Host,
+    build: &Build,
+    title: &str,
+    session: Session,
+    wanted: Wanted,
+) -> Result<Received, Status> {
+    let step = build.told.step(title);
+    let work = async {
+        let called = format!("{}\0{wanted:?}", session.shared_key());
+        let into = Received::again(host.engine(), called).await.map_err(fault::status)?;
+        session.files(&wanted, into).await
+    };
+    let received = work.await;
+    if let Ok(received) = &received {
+        step.progress("transferring context:", received.bytes(), 0, true);
+    }
+    step.end(received)
+}
+
+/// Loads an image of a client's store, `oci-layout://store[:tag]@digest`: the digest of its manifest.
+pub async fn layout(
+    host: &Host,
+    build: &Build,
+    source: &SourceOp,
+    platform: &oci::Platform,
+) -> Result<String, Status> {
+    let address = source.identifier.as_str();
+    let wrong = |what: &str| Status::invalid_argument(format!("source {address}: {what}"));
+    let rest = address.strip_prefix(LAYOUT).unwrap_or(address);
+    let (name, digest) = rest.split_once('@').ok_or_else(|| wrong("it has no digest"))?;
+    let name = name.rsplit('/').next().and_then(|last| last.split(':').next()).unwrap_or_default();
+    let attribute = |key: &str| source.attrs.get(key).filter(|text| !text.is_empty());
+    let store = format!("oci:{}", attribute("oci.store").map_or(name, String::as_str));
+    let session = attribute("oci.session").unwrap_or(&build.order.session);
+    let digest = digest.parse().map_err(|_| wrong("its digest is none"))?;
+    let stores = std::sync::Arc::new(host.find_session(session).await?.stores(|_| ()));
+    let loaded = engine::builds::load_from(host.engine(), stores, store, digest, platform).await;
+    Ok(loaded.map_err(fault::status)?.to_string())
+}
+
+/// Receives what a graph reads of a client's directory.
+pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Received, Status> {
+    let own = build.order.session.as_str();
+    let session = host.find_session(if local.session.is_empty() { own } else { &local.session }).await?;
+    let wanted = Wanted {
+        name: local.name.clone(),
+        include: local.include.clone(),
+        exclude: local.exclude.clone(),
+        follow: local.follow.clone(),
+    };
+    transfer(host, build, &format!("local://{}", local.name), session, wanted).await
 }
 
 /// Where the main context is.
@@ -119,6 +175,7 @@ impl Question<'_> {
         found.read(IGNORE, dockerfile::ignore::MAX_SIZE as u64).map_err(fault::status)
     }
 
+    /// A few files that are read at once.
     async fn receive(&self, session: &Session, wanted: Wanted) -> Result<Received, Status> {
         let into = Received::new(self.host.engine()).await.map_err(fault::status)?;
         session.files(&wanted, into).await
@@ -126,18 +183,9 @@ impl Question<'_> {
 
     /// All files of a client's directory but the ignored ones.
     async fn directory(&self, title: &str, name: &str, ignore: Option<&str>) -> Result<Received, Status> {
-        let step = self.build.told.step(title);
         let exclude = ignore.map(patterns).unwrap_or_default();
-        let work = async {
-            let session = self.session(name).await?;
-            self.receive(&session, Wanted { name: name.to_owned(), exclude, ..Wanted::default() }).await
-        };
-        let received = work.await;
-        if let Ok(received) = &received {
-            let bytes = received.bytes();
-            step.progress("transferring context:", bytes, 0, true);
-        }
-        step.end(received)
+        let wanted = Wanted { name: name.to_owned(), exclude, ..Wanted::default() };
+        transfer(self.host, self.build, title, self.session(name).await?, wanted).await
     }
 
     /// The main context, and what must live as long as the build.
@@ -204,11 +252,16 @@ impl Question<'_> {
                     path
                 }
                 None if value.starts_with("docker-image://") || is_remote(&value) => value,
-                None if value.starts_with("oci-layout://") => {
-                    return Err(Status::unimplemented(format!(
-                        "context {name}: an OCI layout of the client cannot be read by this server; load the image and \
-                         use docker-image://"
-                    )));
+                None if value.starts_with(LAYOUT) => {
+                    let platform = options.platform.split(',').next().unwrap_or_default();
+                    let platform = match platform {
+                        "" => Ok(oci::Platform::host()),
+                        text => text.parse::<oci::Platform>().map(|platform| platform.normalized()),
+                    };
+                    let platform = platform.map_err(|e| Status::invalid_argument(e.to_string()))?;
+                    let source = SourceOp { identifier: value, ..SourceOp::default() };
+                    let found = layout(self.host, self.build, &source, &platform).await?;
+                    format!("docker-image://{found}")
                 }
                 None => {
                     return Err(Status::invalid_argument(format!(

@@ -25,10 +25,9 @@ pub fn source(definition: &Definition) -> Result<String, Status> {
     }
 }
 
-/// Why a definition is refused.
-pub fn graph() -> Status {
+fn graph() -> Status {
     Status::unimplemented(
-        "LLB definitions are not supported: this server builds Dockerfiles; use the frontend dockerfile.v0",
+        "a build context that is a graph is not supported: solve it first, and give the result",
     )
 }
 
@@ -89,7 +88,7 @@ mod tests {
         assert_eq!(source(&Definition::default()).unwrap_err().code(), tonic::Code::Unimplemented);
         let mut two = of_image(&Digest::sha256(b"x"));
         two.def.push(two.def[0].clone());
-        assert!(source(&two).unwrap_err().message().contains("dockerfile.v0"));
+        assert!(source(&two).unwrap_err().message().contains("solve it first"));
         two.def = vec![b"\xff\xff".to_vec(), Vec::new()];
         assert_eq!(source(&two).unwrap_err().code(), tonic::Code::InvalidArgument);
     }

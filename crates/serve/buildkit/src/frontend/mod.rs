@@ -7,5 +7,6 @@ mod csv;
 mod definition;
 mod run;
 
-pub use definition::{graph, of_image as definition_of_image};
-pub use run::{Solved, classic, solve};
+pub use context::{layout, receive};
+pub use definition::of_image as definition_of_image;
+pub use run::{Solved, classic, order, solve};

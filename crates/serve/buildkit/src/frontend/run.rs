@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::attributes::{self, Attributes};
+use super::call;
 use super::context::Question;
-use super::{call, definition};
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
@@ -101,7 +101,7 @@ fn check(build: &Build, frontend: &str, attributes: &Attributes) -> Result<(), S
                 "frontend {source} is not supported: this server builds Dockerfiles and runs no frontend images"
             )));
         }
-        ("", _) => return Err(definition::graph()),
+        ("", _) => return Err(Status::invalid_argument("neither a frontend nor a definition is given")),
         (other, _) => {
             return Err(Status::unimplemented(format!(
                 "frontend {other} is not supported: use the frontend dockerfile.v0"
@@ -114,7 +114,8 @@ fn check(build: &Build, frontend: &str, attributes: &Attributes) -> Result<(), S
     Ok(())
 }
 
-async fn order(
+/// Has the engine build.
+pub async fn order(
     host: &Host,
     build: &Build,
     mut options: BuildOptions,
@@ -137,13 +138,14 @@ async fn order(
         }
         None => BTreeMap::new(),
     };
-    let questions = session.map(|session| questions(host, &session)).unwrap_or_default();
+    let questions = session.map(|session| questions(host, build, &session)).unwrap_or_default();
     let record = builds::Record { id: build.record(), context: Some(called) };
     let order = Order { options, context, credentials, questions, record };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
+    let run = build.told.run();
     let listen = async {
         while let Some(event) = receiver.recv().await {
-            build.told.event(&builds::document(event));
+            build.told.event(run, &builds::document(event));
         }
     };
     let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
@@ -152,7 +154,7 @@ async fn order(
 }
 
 /// What the client can be asked while its build runs.
-fn questions(host: &Host, session: &Session) -> Questions {
+fn questions(host: &Host, build: &Build, session: &Session) -> Questions {
     let runtime = Handle::current();
     let boxed = |status: Status| BoxError::from(status.message().to_owned());
     let agents = Agents::new(host.engine().clone(), session.clone());
@@ -165,6 +167,7 @@ fn questions(host: &Host, session: &Session) -> Questions {
         })),
         secrets: Some(Arc::new(move |id| second.block_on(ask_secrets.secret(id)).map_err(boxed))),
         agents: Some(Arc::new(move |id| third.block_on(agents.socket(id)).map_err(boxed))),
+        contents: Some(Arc::new(session.stores(build.cache_note()))),
     }
 }
 

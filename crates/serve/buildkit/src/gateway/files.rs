@@ -14,13 +14,7 @@ use crate::{Host, MESSAGE_MAX, fault};
 /// The files of a result, or of the part of it for one platform.
 async fn view(host: &Host, build: &Build, id: &str) -> Result<View, Status> {
     let made = build.result(id)?;
-    let platform = id.split_once('/').map(|(_, platform)| platform);
-    let images = &made.details.images;
-    let image = match platform {
-        Some(platform) => images.iter().find(|image| image.platform == platform),
-        None => images.first(),
-    };
-    let manifest = image.and_then(|image| image.manifest.as_ref());
+    let manifest = made.image(id).and_then(|image| image.manifest.as_ref());
     let digest = manifest.ok_or_else(|| Status::not_found(format!("no such ref: {id}")))?.digest.to_string();
     View::open(host.engine(), digest).await.map_err(fault::status)
 }

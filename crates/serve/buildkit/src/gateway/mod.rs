@@ -66,13 +66,10 @@ impl LlbBridge for Gateway {
 
     async fn r#return(&self, request: Request<ReturnRequest>) -> Result<Response<ReturnResponse>, Status> {
         let (build, answer) = self.call(request).await?;
-        let given = match (answer.error, answer.result.and_then(|result| result.result)) {
+        let given = match (answer.error, answer.result) {
             (Some(error), _) => Err(error),
             (None, None) => Ok(None),
-            (None, Some(result)) => match solve::named(&result) {
-                Some(id) => Ok(Some(build.result(&id)?)),
-                None => Ok(None),
-            },
+            (None, Some(result)) => Ok(solve::returned(&self.host, &build, result).await?),
         };
         build.answer(given);
         Ok(Response::new(ReturnResponse {}))

@@ -1,6 +1,7 @@
 //! A solve of the gateway, and how its results are named.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     Ref, RefMap, Result as Outcome, SolveRequest, SolveResponse, result,
@@ -12,17 +13,18 @@ use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
 use crate::frontend::{self, Solved, definition_of_image};
+use crate::llb::{self, Piece};
 
 pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<SolveResponse, Status> {
-    let graph = order.definition.as_ref().is_some_and(|definition| !definition.def.is_empty());
-    if graph {
-        return Err(frontend::graph());
-    }
-    if order.frontend.is_empty() {
-        return Ok(answer(Outcome::default()));
-    }
     if !order.source_policies.is_empty() {
         return Err(fault::no_policies());
+    }
+    if order.frontend.is_empty() {
+        let Some(definition) = order.definition.filter(|definition| !definition.def.is_empty()) else {
+            return Ok(answer(Outcome::default()));
+        };
+        let made = llb::solve(host, build, &definition, &order.frontend_opt, true).await?;
+        return Ok(answer(part(build, made)?));
     }
     let mut attributes = build.order.frontend_attrs.clone();
     attributes.extend(order.frontend_opt);
@@ -42,6 +44,15 @@ pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<So
             Ok(answer(outcome(host, &id, &made).await?))
         }
     }
+}
+
+/// A file system that is no image yet.
+fn part(build: &Build, made: Made) -> Result<Outcome, Status> {
+    let manifest = made.details.images.first().and_then(|image| image.manifest.clone());
+    let manifest = manifest.ok_or_else(|| Status::internal("the build gave no file system"))?;
+    let id = build.put(made.part())?;
+    let part = Ref { id, def: Some(definition_of_image(&manifest.digest)) };
+    Ok(Outcome { result: Some(result::Result::Ref(part)), ..Outcome::default() })
 }
 
 fn answer(outcome: Outcome) -> SolveResponse {
@@ -84,13 +95,45 @@ async fn outcome(host: &Host, id: &str, made: &Made) -> Result<Outcome, Status> 
     Ok(Outcome { metadata, result, ..Outcome::default() })
 }
 
-/// The id of the result that a client names.
-pub fn named(result: &result::Result) -> Option<String> {
-    let id = match result {
-        result::Result::RefDeprecated(id) => Some(id),
-        result::Result::RefsDeprecated(map) => map.refs.values().next(),
-        result::Result::Ref(part) => Some(&part.id),
-        result::Result::Refs(map) => map.refs.values().next().map(|part| &part.id),
+/// What a client says that a build gave.
+pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Option<Arc<Made>>, Status> {
+    let Outcome { metadata, result, .. } = outcome;
+    let Some(named) = result.map(named).filter(|named| !named.is_empty()) else { return Ok(None) };
+    let mut whole = None;
+    let mut pieces = Vec::with_capacity(named.len());
+    let mut is_whole = true;
+    for (platform, id) in &named {
+        let made = build.result(id)?;
+        let image = made.image(id).ok_or_else(|| Status::not_found(format!("no such ref: {id}")))?;
+        let manifest =
+            image.manifest.as_ref().map(|manifest| manifest.digest.to_string()).unwrap_or_default();
+        let config = match platform.as_str() {
+            "" => metadata.get("containerimage.config"),
+            key => metadata.get(&format!("containerimage.config/{key}")),
+        };
+        let wrong = |e: oci::PlatformError| Status::internal(format!("platform of a result: {e}"));
+        let platform = image.platform.parse::<oci::Platform>().map_err(wrong)?;
+        is_whole &= !made.is_part() && made.details.images.len() == named.len();
+        is_whole &= whole.as_ref().is_none_or(|first| Arc::ptr_eq(first, &made));
+        pieces.push(Piece { manifest, platform, config: config.cloned() });
+        whole.get_or_insert(made);
+    }
+    if is_whole {
+        return Ok(whole);
+    }
+    Ok(Some(Arc::new(llb::assemble(host, build, pieces, &metadata).await?)))
+}
+
+/// The ids of the results, by platform where there are several.
+fn named(result: result::Result) -> Vec<(String, String)> {
+    let one = |id: String| vec![(String::new(), id)];
+    let mut named: Vec<(String, String)> = match result {
+        result::Result::RefDeprecated(id) => one(id),
+        result::Result::Ref(part) => one(part.id),
+        result::Result::RefsDeprecated(map) => map.refs.into_iter().collect(),
+        result::Result::Refs(map) => map.refs.into_iter().map(|(key, part)| (key, part.id)).collect(),
     };
-    id.filter(|id| !id.is_empty()).cloned()
+    named.retain(|(_, id)| !id.is_empty());
+    named.sort();
+    named
 }

@@ -11,6 +11,8 @@
 //!   FIN
 //! ```
 //!
+//! A file that is here already, as it came the last time, is not asked for.
+//!
 //! Both sides send at once. No more files are asked for at a time than [`ASKED_MAX`], so that asking never waits for a client
 //! that waits for us to read.
 
@@ -162,9 +164,10 @@ impl Transfer {
             uid: stat.uid,
             gid: stat.gid,
             modified: stat.mod_time,
+            size: stat.size.try_into().unwrap_or(0),
         };
         self.into.add(&entry).map_err(fault::status)?;
-        if entry.kind == EntryKind::File && mode::has_content(stat.mode) {
+        if entry.kind == EntryKind::File && mode::has_content(stat.mode) && !self.into.has(&entry) {
             self.waiting.push_back((id, entry));
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! A client's session: services of the client that this server calls.
 
 mod agents;
+mod content;
 mod credentials;
 mod files;
 mod folder;
@@ -40,6 +41,11 @@ struct Open {
 impl Session {
     pub fn new(line: Line, methods: Vec<String>, shared_key: String) -> Session {
         Session(Arc::new(Open { line, methods, shared_key }))
+    }
+
+    /// By which the client tells its contexts apart, and finds the same again.
+    pub fn shared_key(&self) -> &str {
+        &self.0.shared_key
     }
 
     /// What the client calls its context: `name:node`, or nothing.

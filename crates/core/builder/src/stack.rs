@@ -1,0 +1,192 @@
+//! Layers put together anew: what a `RUN` left in a mount, several stacks on top of each other, what one stack adds to
+//! another. No file is copied but where two stacks have nothing in common and are compared.
+
+use crate::error::Error;
+use crate::files::copy::Writer;
+use crate::files::walk::{Item, Tree};
+use crate::graph::{MountKind, Op, OpKind, Stack};
+use crate::session::{Output, Session, io_error};
+use crate::step::{file_error, now};
+use oci::{ChainId, Digest};
+use rustix::fs::FileType;
+use state::cache;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use store::Layer;
+use sys::root::Root;
+
+/// Puts the layers of what an operation needs together.
+pub(crate) fn run(
+    session: &Session<'_>,
+    op: &Op,
+    stack: &Stack,
+    outputs: Vec<Output>,
+) -> Result<Output, Error> {
+    if session.stopped() {
+        return Err(Error::Cancelled);
+    }
+    let mut outputs = outputs.into_iter();
+    // What is empty is no node, and so has no output.
+    let base = (session.node(&op.base)).and_then(|_| outputs.next()).unwrap_or_default();
+    let chain = match stack {
+        Stack::Mount(number) => base.mounts.get(*number).cloned().flatten(),
+        Stack::Merge(others) => {
+            let mut chain = base.chain.clone();
+            for _ in others.iter().filter_map(|fs| session.node(fs)) {
+                let layers = layers(session, outputs.next().unwrap_or_default().chain.as_ref())?;
+                chain = on_top(session, chain, &layers)?;
+            }
+            chain
+        }
+        Stack::Diff(lower) => {
+            let lower = session.node(lower).and_then(|_| outputs.next()).unwrap_or_default();
+            diff(session, op, base.chain.as_ref(), lower.chain.as_ref())?
+        }
+    };
+    Ok(Output { layer: true, made: base.made, chain, created: now(session), mounts: Vec::new() })
+}
+
+fn failed(attempt: &'static str) -> impl FnOnce(store::Error) -> Error {
+    move |e| Error::Store { attempt, source: e.into() }
+}
+
+/// The layers of a stack, the lowest first.
+fn layers(session: &Session<'_>, chain: Option<&ChainId>) -> Result<Vec<Layer>, Error> {
+    let mut layers = session.env.store.chain(chain).map_err(failed("find layers"))?;
+    layers.reverse();
+    Ok(layers)
+}
+
+fn on_top(
+    session: &Session<'_>,
+    mut chain: Option<ChainId>,
+    layers: &[Layer],
+) -> Result<Option<ChainId>, Error> {
+    for layer in layers {
+        let placed = session.env.store.rebase(session.lease, layer, chain.as_ref());
+        chain = Some(placed.map_err(failed("put a layer on another"))?.chain_id);
+    }
+    Ok(chain)
+}
+
+/// What `upper` changes of `lower`, as layers on nothing.
+fn diff(
+    session: &Session<'_>,
+    op: &Op,
+    upper: Option<&ChainId>,
+    lower: Option<&ChainId>,
+) -> Result<Option<ChainId>, Error> {
+    let (above, below) = (layers(session, upper)?, layers(session, lower)?);
+    let is_below =
+        above.len() >= below.len() && above.iter().zip(&below).all(|(a, b)| a.chain_id == b.chain_id);
+    if is_below {
+        return on_top(session, None, &above[below.len()..]);
+    }
+    compared(session, op, upper, lower).map(Some)
+}
+
+/// One layer with what differs between two trees.
+fn compared(
+    session: &Session<'_>,
+    op: &Op,
+    upper: Option<&ChainId>,
+    lower: Option<&ChainId>,
+) -> Result<ChainId, Error> {
+    let scratch = session.scratch()?;
+    let (empty, written) = (scratch.dir("empty")?, scratch.dir("written")?);
+    let open = |path: &PathBuf| Root::open(path).map_err(io_error("open", path));
+    let view = |chain| match session.view(chain)? {
+        Some(root) => Ok(root),
+        None => open(&empty),
+    };
+    let (above, below) = (view(upper)?, view(lower)?);
+    let cancelled = || session.stopped();
+    let tree = |root| Tree { root, ignore: None, is_context: false, cancelled: &cancelled };
+    let fail = |e| file_error(session, op, e);
+    let (from, old) = (tree(&above), tree(&below));
+    let items = from.walk("".as_ref()).map_err(fail)?;
+    let before: BTreeMap<PathBuf, Item> = old
+        .walk("".as_ref())
+        .map_err(fail)?
+        .into_iter()
+        .map(|item| (item.path.to_path_buf(), item))
+        .collect();
+    let root = open(&written)?;
+    let changed: Vec<Item> = items
+        .iter()
+        .filter(|item| !before.get(&*item.path).is_some_and(|old| is_same(item, old)))
+        .cloned()
+        .collect();
+    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
+    writer.copy_exact(&from, &changed).map_err(fail)?;
+    let now: BTreeSet<&Path> = items.iter().map(|item| &*item.path).collect();
+    for path in before.keys().filter(|path| !now.contains(path.as_path())) {
+        // What was below a directory that is gone is gone with it.
+        if path.parent().is_some_and(|parent| before.contains_key(parent) && !now.contains(parent)) {
+            continue;
+        }
+        let parent = path.parent().unwrap_or("".as_ref());
+        writer.make_dirs(parent).map_err(fail)?;
+        root.mknod(path, FileType::CharacterDevice, 0, 0).map_err(io_error("note as removed", path))?;
+    }
+    let layer = session.env.store.layer_from_dir(session.lease, None, &written);
+    layer.map(|layer| layer.chain_id).map_err(failed("make layer"))
+}
+
+/// Whether an entry is as it was, as far as its description says.
+fn is_same(new: &Item, old: &Item) -> bool {
+    let of = |item: &Item| {
+        let stat = &item.stat;
+        let size = if item.kind == FileType::RegularFile { stat.st_size } else { 0 };
+        let time = (item.kind != FileType::Directory).then_some((stat.st_mtime, stat.st_mtime_nsec));
+        (stat.st_mode, stat.st_uid, stat.st_gid, size, stat.st_rdev, time)
+    };
+    of(new) == of(old) && new.target == old.target
+}
+
+/// How many mounts of an operation are results.
+fn kept(op: &Op) -> usize {
+    match &op.kind {
+        OpKind::Run(run) => run.mounts.iter().filter(|mount| mount.kind == MountKind::Kept).count(),
+        _ => 0,
+    }
+}
+
+/// The key under which the content of a mount is kept.
+fn key_of_mount(key: &Digest, number: usize) -> Digest {
+    Digest::sha256(format!("{key} mount {number}").as_bytes())
+}
+
+/// What an earlier run left in its mounts; nothing if it is not known of all.
+pub(crate) fn known(
+    session: &Session<'_>,
+    op: &Op,
+    key: &Digest,
+) -> Result<Option<Vec<Option<ChainId>>>, Error> {
+    let mut mounts = Vec::new();
+    for number in 0..kept(op) {
+        let key = key_of_mount(key, number);
+        let Some(entry) = session.env.db.read(|tx| cache::get(tx, &key))? else { return Ok(None) };
+        if let Some(chain) = &entry.chain {
+            let found = session.env.store.use_layer(session.lease, chain).map_err(failed("find layers"))?;
+            if found.is_none() || session.env.store.chain(Some(chain)).is_err() {
+                return Ok(None);
+            }
+        }
+        mounts.push(entry.chain);
+    }
+    Ok(Some(mounts))
+}
+
+/// Keeps what a run left in its mounts beside its own record.
+pub(crate) fn remember(
+    tx: &state::Tx<'_>,
+    entry: &cache::Entry,
+    mounts: &[Option<ChainId>],
+) -> Result<(), state::Error> {
+    for (number, chain) in mounts.iter().enumerate() {
+        let key = key_of_mount(&entry.key, number);
+        cache::put(tx, &cache::Entry { key, chain: chain.clone(), ..entry.clone() })?;
+    }
+    Ok(())
+}

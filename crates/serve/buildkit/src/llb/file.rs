@@ -1,0 +1,242 @@
+//! Changes of files: copies, and what makes or removes single ones. Those in a row are one layer.
+
+use std::collections::BTreeMap;
+
+use bollard_buildkit_proto::pb::file_action::Action;
+use bollard_buildkit_proto::pb::{ChownOpt, FileAction, FileActionCopy, FileOp, user_opt};
+use engine::builds::graph::{Change, ChangeKind, Copy, CopySource, Fs, OpKind};
+use tonic::Status;
+
+use super::lower::{Lowering, Part};
+use super::read::Vertex;
+use super::{bad, unsupported};
+
+/// What each output of the actions gives.
+pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &FileOp) -> Result<BTreeMap<i64, Part>, Status> {
+    let mut outputs = BTreeMap::new();
+    // What each action gives, and the changes that wait to be made on a file system.
+    let mut given: Vec<Pending> = Vec::with_capacity(op.actions.len());
+    for action in &op.actions {
+        let pending = step(lowering, vertex, &given, action)?;
+        if action.output >= 0 {
+            let fs = pending.clone().settle(lowering, vertex);
+            outputs.insert(action.output, Part::Fs(fs.clone()));
+            given.push(Pending { fs, changes: Vec::new() });
+        } else {
+            given.push(pending);
+        }
+    }
+    if outputs.is_empty() {
+        return Err(bad("changes of files give nothing"));
+    }
+    Ok(outputs)
+}
+
+/// A file system with changes that are not made yet.
+#[derive(Clone)]
+struct Pending {
+    fs: Fs,
+    changes: Vec<Change>,
+}
+
+impl Pending {
+    fn settle(self, lowering: &mut Lowering, vertex: &Vertex) -> Fs {
+        if self.changes.is_empty() {
+            return self.fs;
+        }
+        let name = self.changes.iter().map(title).collect::<Vec<_>>().join(", ");
+        lowering.push(vertex, self.fs, OpKind::Change(self.changes), || name)
+    }
+}
+
+fn title(change: &Change) -> String {
+    let verb = match change.kind {
+        ChangeKind::File { .. } => "mkfile",
+        ChangeKind::Directory { .. } => "mkdir",
+        ChangeKind::Link { .. } => "symlink",
+        ChangeKind::Gone { .. } => "rm",
+    };
+    format!("{verb} {}", change.path)
+}
+
+fn step(
+    lowering: &mut Lowering,
+    vertex: &Vertex,
+    given: &[Pending],
+    action: &FileAction,
+) -> Result<Pending, Status> {
+    let mut base = base(lowering, vertex, given, action.input)?;
+    let what = action.action.as_ref().ok_or_else(|| bad("an action on files does nothing"))?;
+    if let Action::Copy(copy) = what {
+        let from = secondary(lowering, vertex, given, action.secondary_input)?;
+        let from = lowering.origin(&from);
+        let copy = self::copy(copy, from)?;
+        let fs = base.settle(lowering, vertex);
+        let name = match &copy.sources[0] {
+            CopySource::Path(path) => format!("copy {path} {}", copy.dest),
+            _ => "copy".to_owned(),
+        };
+        let fs = lowering.push(vertex, fs, OpKind::Copy(Box::new(copy)), || name);
+        return Ok(Pending { fs, changes: Vec::new() });
+    }
+    base.changes.push(change(what)?);
+    Ok(base)
+}
+
+/// The file system that an action works on: an input of the operation, or what an action before gave.
+fn base(lowering: &mut Lowering, vertex: &Vertex, given: &[Pending], index: i64) -> Result<Pending, Status> {
+    match before(vertex, given, index)? {
+        Some(pending) => Ok(pending.clone()),
+        None => Ok(Pending { fs: lowering.input(vertex, index)?, changes: Vec::new() }),
+    }
+}
+
+fn before<'g>(vertex: &Vertex, given: &'g [Pending], index: i64) -> Result<Option<&'g Pending>, Status> {
+    let past = usize::try_from(index).ok().and_then(|index| index.checked_sub(vertex.inputs.len()));
+    match past {
+        None => Ok(None),
+        Some(past) => {
+            given.get(past).map(Some).ok_or_else(|| bad(format!("an action on files has no input {index}")))
+        }
+    }
+}
+
+/// What a copy reads.
+fn secondary(
+    lowering: &mut Lowering,
+    vertex: &Vertex,
+    given: &[Pending],
+    index: i64,
+) -> Result<Part, Status> {
+    if let Some(pending) = before(vertex, given, index)? {
+        return Ok(Part::Fs(pending.clone().settle(lowering, vertex)));
+    }
+    match vertex.input(index)? {
+        Some(edge) => lowering.part(edge),
+        None => Ok(Part::Fs(Fs::Scratch)),
+    }
+}
+
+fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<Copy, Status> {
+    if given.timestamp >= 0 {
+        return Err(unsupported("a time of its own for what is copied"));
+    }
+    if given.always_replace_existing_dest_paths {
+        return Err(unsupported("replacing directories by files"));
+    }
+    if !given.required_paths.is_empty() {
+        return Err(unsupported("paths that a copy must include"));
+    }
+    let chmod = match (given.mode_str.as_str(), u32::try_from(given.mode)) {
+        ("", Err(_)) => None,
+        ("", Ok(mode)) => Some(format!("{:04o}", mode & 0o7777)),
+        (text, _) => Some(text.to_owned()),
+    };
+    let mut exclude = Vec::new();
+    if !given.include_patterns.is_empty() {
+        exclude.push("**".to_owned());
+        exclude.extend(given.include_patterns.iter().map(|pattern| format!("!{pattern}")));
+    }
+    exclude.extend(given.exclude_patterns.iter().cloned());
+    let source = if given.src.is_empty() { "/" } else { &given.src };
+    let source = if given.allow_wildcard { source.to_owned() } else { literal(source) };
+    Ok(Copy {
+        is_add: given.attempt_unpack_docker_compatibility,
+        from,
+        sources: vec![CopySource::Path(source)],
+        dest: absolute(&given.dest),
+        chown: given.owner.as_ref().map(owner),
+        chmod,
+        parents: false,
+        whole: !given.dir_copy_contents,
+        link: false,
+        exclude,
+        unpack: None,
+        literal: None,
+    })
+}
+
+/// A pattern that fits one path alone.
+fn literal(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+fn change(action: &Action) -> Result<Change, Status> {
+    let bits = |mode: i32| u32::try_from(mode).unwrap_or(0) & 0o7777;
+    let (path, kind, owner, time) = match action {
+        Action::Mkfile(file) => {
+            let kind = ChangeKind::File { mode: bits(file.mode), data: file.data.clone() };
+            (&file.path, kind, file.owner.as_ref(), file.timestamp)
+        }
+        Action::Mkdir(dir) => {
+            let kind = ChangeKind::Directory { mode: bits(dir.mode), parents: dir.make_parents };
+            (&dir.path, kind, dir.owner.as_ref(), dir.timestamp)
+        }
+        Action::Symlink(link) => {
+            let kind = ChangeKind::Link { target: link.oldpath.clone() };
+            (&link.newpath, kind, link.owner.as_ref(), link.timestamp)
+        }
+        Action::Rm(gone) => {
+            let kind = ChangeKind::Gone { optional: gone.allow_not_found, pattern: gone.allow_wildcard };
+            (&gone.path, kind, None, -1)
+        }
+        Action::Copy(_) => return Err(bad("a copy is no change of a single file")),
+    };
+    if path.contains('\0') {
+        return Err(bad(format!("{path:?} is no path")));
+    }
+    let time = Some(time).filter(|time| *time > 0);
+    Ok(Change { path: absolute(path), kind, owner: owner.map(self::owner), time })
+}
+
+/// `user:group`; who is not given is root.
+fn owner(given: &ChownOpt) -> String {
+    let part = |part: &Option<bollard_buildkit_proto::pb::UserOpt>| match part
+        .as_ref()
+        .and_then(|p| p.user.as_ref())
+    {
+        Some(user_opt::User::ByName(named)) => Some(named.name.clone()),
+        Some(user_opt::User::ById(id)) => Some(id.to_string()),
+        None => None,
+    };
+    let user = part(&given.user).unwrap_or_else(|| "0".to_owned());
+    match part(&given.group) {
+        Some(group) => format!("{user}:{group}"),
+        None => user,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_are_no_patterns() {
+        assert_eq!(literal("/a*[b]?\\"), "/a\\*\\[b]\\?\\\\");
+        assert_eq!(literal("/plain"), "/plain");
+    }
+
+    #[test]
+    fn owners() {
+        use bollard_buildkit_proto::pb::{NamedUserOpt, UserOpt};
+        let name = |name: &str| {
+            let named = NamedUserOpt { name: name.to_owned(), input: 0 };
+            Some(UserOpt { user: Some(user_opt::User::ByName(named)) })
+        };
+        let id = |id| Some(UserOpt { user: Some(user_opt::User::ById(id)) });
+        assert_eq!(owner(&ChownOpt { user: name("app"), group: id(7) }), "app:7");
+        assert_eq!(owner(&ChownOpt { user: id(3), group: None }), "3");
+        assert_eq!(owner(&ChownOpt { user: None, group: name("g") }), "0:g");
+    }
+}

@@ -1,0 +1,24 @@
+//! Graphs of clients (LLB, `pb.Definition`), as graphs of the builder.
+//!
+//! [`read`] checks a definition and puts its operations in order; [`lower`] is pure and gives the graph, with the local
+//! sources that it reads, which [`solve`] then receives from the client.
+
+mod exec;
+mod file;
+mod lower;
+mod read;
+mod solve;
+mod source;
+
+pub use solve::{Piece, assemble, solve};
+pub use source::{LAYOUT, Local};
+
+use tonic::Status;
+
+fn bad(message: impl Into<String>) -> Status {
+    Status::invalid_argument(format!("definition: {}", message.into()))
+}
+
+fn unsupported(what: impl std::fmt::Display) -> Status {
+    Status::unimplemented(format!("definition: {what} is not supported by this server"))
+}

@@ -1,0 +1,136 @@
+//! A definition as operations in an order in which each only refers to those before it.
+
+use std::collections::HashMap;
+
+use bollard_buildkit_proto::pb::{self, Definition, OpMetadata, op};
+use oci::{Digest, Platform};
+use prost::Message as _;
+use tonic::Status;
+
+use super::bad;
+
+/// Operations of one definition.
+const OPS_MAX: usize = 10_000;
+
+/// An output of an operation: its number, and which of its results.
+pub type Edge = (usize, i64);
+
+/// One operation.
+pub struct Vertex {
+    pub op: op::Op,
+    pub inputs: Vec<Edge>,
+    pub platform: Platform,
+    pub metadata: OpMetadata,
+}
+
+/// A definition.
+pub struct Graph {
+    pub vertices: Vec<Vertex>,
+    pub result: Edge,
+    /// For which platform the result is.
+    pub platform: Platform,
+}
+
+/// Reads a definition, whose last operation only points at the result.
+pub fn read(definition: &Definition) -> Result<Graph, Status> {
+    if definition.def.len() > OPS_MAX {
+        return Err(bad(format!("it has more than {OPS_MAX} operations")));
+    }
+    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut vertices: Vec<Vertex> = Vec::with_capacity(definition.def.len());
+    let mut result = None;
+    for bytes in &definition.def {
+        let op = pb::Op::decode(bytes.as_slice()).map_err(|e| bad(e.to_string()))?;
+        let edge = |input: &pb::Input| match known.get(&input.digest) {
+            Some(number) => Ok((*number, input.index)),
+            None => Err(bad(format!("an input is no operation before it: {}", input.digest))),
+        };
+        let inputs = op.inputs.iter().map(edge).collect::<Result<Vec<_>, _>>()?;
+        let Some(what) = op.op else {
+            let [only] = inputs.as_slice() else { return Err(bad("the result is not one operation's")) };
+            result = Some(*only);
+            continue;
+        };
+        let digest = Digest::sha256(bytes).to_string();
+        let metadata = definition.metadata.get(&digest).cloned().unwrap_or_default();
+        let platform = op.platform.as_ref().map_or_else(Platform::host, platform);
+        known.insert(digest, vertices.len());
+        vertices.push(Vertex { op: what, inputs, platform, metadata });
+    }
+    let result = result.ok_or_else(|| bad("it names no result"))?;
+    let platform = vertices[result.0].platform.clone();
+    Ok(Graph { vertices, result, platform })
+}
+
+fn platform(platform: &pb::Platform) -> Platform {
+    let variant = Some(platform.variant.as_str()).filter(|variant| !variant.is_empty());
+    Platform::new(&platform.os, &platform.architecture, variant).normalized()
+}
+
+impl Vertex {
+    /// What people see: the name that the client gave, or what the operation does.
+    pub fn name(&self, what: impl FnOnce() -> String) -> String {
+        match self.metadata.description.get("llb.customname") {
+            Some(name) => name.clone(),
+            None => what(),
+        }
+    }
+
+    /// The edge of an input that an operation counts, if it is one.
+    pub fn input(&self, index: i64) -> Result<Option<Edge>, Status> {
+        match usize::try_from(index) {
+            Err(_) => Ok(None),
+            Ok(index) => match self.inputs.get(index) {
+                Some(edge) => Ok(Some(*edge)),
+                None => Err(bad(format!("an operation has no input {index}"))),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use bollard_buildkit_proto::pb::{Input, Op, SourceOp};
+
+    /// Marshals operations, each with the numbers of those that it works on.
+    pub fn definition(ops: &[(op::Op, &[Edge])], result: Edge) -> Definition {
+        let mut digests: Vec<String> = Vec::new();
+        let mut def = Vec::new();
+        let inputs = |digests: &[String], edges: &[Edge]| {
+            let input = |(number, index): &Edge| Input { digest: digests[*number].clone(), index: *index };
+            edges.iter().map(input).collect()
+        };
+        for (op, edges) in ops {
+            let op = Op { inputs: inputs(&digests, edges), op: Some(op.clone()), ..Op::default() };
+            let bytes = op.encode_to_vec();
+            digests.push(Digest::sha256(&bytes).to_string());
+            def.push(bytes);
+        }
+        def.push(Op { inputs: inputs(&digests, &[result]), ..Op::default() }.encode_to_vec());
+        Definition { def, ..Definition::default() }
+    }
+
+    pub fn source(identifier: &str) -> op::Op {
+        op::Op::Source(SourceOp { identifier: identifier.to_owned(), ..SourceOp::default() })
+    }
+
+    fn message(definition: &Definition) -> String {
+        read(definition).err().map(|status| status.message().to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_no_graph_is_refused() {
+        let good = definition(&[(source("docker-image://a"), &[])], (0, 0));
+        assert!(read(&good).is_ok());
+        let mut other = good.clone();
+        other.def.swap(0, 1);
+        assert!(message(&other).contains("no operation before it"));
+        other.def = vec![good.def[0].clone()];
+        assert!(message(&other).contains("no result"));
+        other.def = vec![vec![0xff, 0xff]];
+        assert!(message(&other).contains("definition"));
+        other.def = vec![Vec::new(); OPS_MAX + 1];
+        assert!(message(&other).contains("more than"));
+    }
+}

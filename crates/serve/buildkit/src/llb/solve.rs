@@ -1,0 +1,111 @@
+//! Solving a graph: what it reads of the client comes, the engine builds. And putting results together to images, which is a graph
+//! with nothing to do.
+
+use std::collections::HashMap;
+
+use bollard_buildkit_proto::pb::Definition;
+use engine::builds::ContextSource;
+use engine::builds::graph::{Fs, Given, Graph, HistoryItem, ImageUse};
+use oci::Platform;
+use oci::image::ImageConfig;
+use tonic::Status;
+
+use super::bad;
+use super::lower::{Lowered, lower};
+use super::read::read;
+use crate::Host;
+use crate::build::{Build, Made};
+use crate::frontend::attributes::{self, Attributes};
+use crate::frontend::{layout, order, receive};
+
+/// Solves a definition. A `part` is no image yet: it has no name, and is not handed out.
+pub async fn solve(
+    host: &Host,
+    build: &Build,
+    definition: &Definition,
+    attributes: &Attributes,
+    is_part: bool,
+) -> Result<Made, Status> {
+    let Lowered { mut graph, platform, locals, pull, layouts } = lower(&read(definition)?)?;
+    let mut options = attributes::options(&Attributes::new(), &build.order)?;
+    options.no_cache = attributes.get("no-cache").is_some_and(String::is_empty);
+    options.pull = pull;
+    if is_part {
+        options.extras.export = Default::default();
+    } else {
+        options.tags = names(build);
+    }
+    for (id, op) in layouts {
+        let used = graph.images.iter_mut().filter(|image| image.reference == id);
+        for image in used {
+            image.reference = layout(host, build, &op, &image.platform).await?;
+        }
+    }
+    let mut held = Vec::new();
+    for local in locals {
+        let files = receive(host, build, &local).await?;
+        options.extras.contexts.insert(local.context, files.path().display().to_string());
+        held.push(files);
+    }
+    let given = Given { graphs: vec![(platform, graph)], name: String::new(), text: String::new() };
+    let made = order(host, build, options, ContextSource::Graph(Box::new(given)), false).await;
+    // Removing many files takes a while.
+    tokio::task::spawn_blocking(move || drop(held));
+    made
+}
+
+/// The names that the exporters of a build give.
+fn names(build: &Build) -> Vec<String> {
+    let exporters = attributes::exporters(&build.order);
+    exporters.iter().filter(|e| attributes::keeps(e)).flat_map(attributes::names).collect()
+}
+
+/// One platform's file system of a result that a client puts together.
+pub struct Piece {
+    /// The manifest that has it.
+    pub manifest: String,
+    pub platform: Platform,
+    /// The configuration that the client wants it to have.
+    pub config: Option<Vec<u8>>,
+}
+
+/// Makes images of what was solved.
+pub async fn assemble(
+    host: &Host,
+    build: &Build,
+    pieces: Vec<Piece>,
+    metadata: &HashMap<String, Vec<u8>>,
+) -> Result<Made, Status> {
+    let split = metadata.contains_key("refs.platforms") && pieces.len() > 1;
+    let graphs = pieces.into_iter().map(graph).collect::<Result<Vec<_>, _>>()?;
+    let mut options = attributes::options(&Attributes::new(), &build.order)?;
+    // It was sent when it was made.
+    options.extras.caches_to.clear();
+    options.tags = names(build);
+    let given = Given { graphs, name: String::new(), text: String::new() };
+    order(host, build, options, ContextSource::Graph(Box::new(given)), split).await
+}
+
+fn graph(piece: Piece) -> Result<(Platform, Graph), Status> {
+    let mut config = match &piece.config {
+        Some(bytes) => serde_json::from_slice::<ImageConfig>(bytes)
+            .map_err(|e| bad(format!("the configuration of the image: {e}")))?,
+        None => ImageConfig::new(&piece.platform),
+    };
+    if config.os.is_empty() || config.architecture.is_empty() {
+        let known = ImageConfig::new(&piece.platform);
+        (config.os, config.architecture, config.variant) = (known.os, known.architecture, known.variant);
+    }
+    let history = std::mem::take(&mut config.history).into_iter().map(HistoryItem::Base).collect();
+    let used = ImageUse {
+        reference: piece.manifest,
+        platform: piece.platform.clone(),
+        name: "[internal] result".to_owned(),
+        stage: String::new(),
+        span: Default::default(),
+    };
+    let (scan, stages) = (None, Default::default());
+    let graph =
+        Graph { images: vec![used], ops: Vec::new(), result: Fs::Image(0), config, history, scan, stages };
+    Ok((piece.platform, graph))
+}

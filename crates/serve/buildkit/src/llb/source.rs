@@ -1,0 +1,184 @@
+//! Sources: images, directories of the client, repositories, files of web servers, images of the client's stores.
+
+use bollard_buildkit_proto::pb::SourceOp;
+use engine::builds::graph::{Copy, CopySource, Fs, OpKind, Origin};
+use tonic::Status;
+
+use super::lower::{Lowering, Part};
+use super::read::Vertex;
+use super::{bad, unsupported};
+
+const IMAGE: &str = "docker-image://";
+const LOCAL: &str = "local://";
+const GIT: &str = "git://";
+pub const LAYOUT: &str = "oci-layout://";
+
+/// Attributes of repositories that change nothing here.
+const GIT_QUIET: [&str; 8] = [
+    "git.keepgitdir",
+    "git.fullurl",
+    "git.authheadersecret",
+    "git.authtokensecret",
+    "git.knownsshhosts",
+    "git.mountsshsock",
+    "git.checksum",
+    "git.fetchbycommit",
+];
+
+/// A directory of a client, and which files of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Local {
+    /// The context that it becomes.
+    pub context: String,
+    pub name: String,
+    /// The session that serves it; empty for the build's own.
+    pub session: String,
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    pub follow: Vec<String>,
+}
+
+impl Local {
+    /// Whether the files are the same.
+    pub fn is_same(&self, other: &Local) -> bool {
+        let of = |local: &Local| Local { context: String::new(), ..local.clone() };
+        of(self) == of(other)
+    }
+}
+
+/// What a source gives.
+pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &SourceOp) -> Result<Part, Status> {
+    let id = op.identifier.as_str();
+    if let Some(reference) = id.strip_prefix(IMAGE) {
+        let pull = op.attrs.get("image.resolvemode").is_some_and(|mode| mode == "pull");
+        if let Some(key) = op.attrs.keys().find(|key| *key == "image.layerlimit" || *key == "image.checksum")
+        {
+            return Err(unsupported(format!("attribute {key} of an image")));
+        }
+        let name = vertex.name(|| id.to_owned());
+        return Ok(Part::Fs(lowering.image(reference.to_owned(), vertex, name, pull)));
+    }
+    if let Some(name) = id.strip_prefix(LOCAL) {
+        return Ok(lowering.local(local(name, op)?));
+    }
+    if id.starts_with(LAYOUT) {
+        let name = vertex.name(|| id.to_owned());
+        lowering.layout(id.to_owned(), op);
+        return Ok(Part::Fs(lowering.image(id.to_owned(), vertex, name, false)));
+    }
+    let copy = match id.strip_prefix(GIT) {
+        Some(rest) => repository(rest, op)?,
+        None if id.starts_with("http://") || id.starts_with("https://") => file(id, op)?,
+        None => return Err(unsupported(format!("source {id}"))),
+    };
+    Ok(Part::Fs(lowering.push(vertex, Fs::Scratch, OpKind::Copy(Box::new(copy)), || id.to_owned())))
+}
+
+fn local(name: &str, op: &SourceOp) -> Result<Local, Status> {
+    let list = |key: &str| match op.attrs.get(key).filter(|text| !text.is_empty()) {
+        None => Ok(Vec::new()),
+        Some(text) => serde_json::from_str::<Option<Vec<String>>>(text)
+            .map(Option::unwrap_or_default)
+            .map_err(|e| bad(format!("{key}: {e}"))),
+    };
+    Ok(Local {
+        context: String::new(),
+        name: name.to_owned(),
+        session: op.attrs.get("local.session").cloned().unwrap_or_default(),
+        include: list("local.includepattern")?,
+        exclude: list("local.excludepatterns")?,
+        follow: list("local.followpaths")?,
+    })
+}
+
+/// A source that is fetched: `ADD` on nothing.
+fn add(source: CopySource, dest: String) -> Copy {
+    Copy {
+        is_add: true,
+        from: Origin::Context(None),
+        sources: vec![source],
+        dest,
+        chown: None,
+        chmod: None,
+        parents: false,
+        whole: false,
+        link: false,
+        exclude: Vec::new(),
+        unpack: Some(false),
+        literal: None,
+    }
+}
+
+fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
+    if let Some(key) = op.attrs.keys().find(|key| !GIT_QUIET.contains(&key.as_str())) {
+        return Err(unsupported(format!("attribute {key} of a repository")));
+    }
+    let remote = op.attrs.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{rest}"));
+    let remote = remote.split('#').next().unwrap_or_default();
+    let url = match rest.split_once('#') {
+        Some((_, part)) => format!("{remote}#{part}"),
+        None => remote.to_owned(),
+    };
+    let keep_git_dir = Some(op.attrs.get("git.keepgitdir").is_some_and(|value| value == "true"));
+    let checksum = op.attrs.get("git.checksum").cloned();
+    Ok(Copy { unpack: None, ..add(CopySource::Git { url, checksum, keep_git_dir }, "/".to_owned()) })
+}
+
+fn file(url: &str, op: &SourceOp) -> Result<Copy, Status> {
+    let known = ["http.checksum", "http.filename", "http.perm", "http.uid", "http.gid"];
+    if let Some(key) = op.attrs.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(unsupported(format!("attribute {key} of a file")));
+    }
+    let attribute = |key: &str| op.attrs.get(key).filter(|text| !text.is_empty()).cloned();
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let last = path.split("://").nth(1).and_then(|rest| rest.split_once('/')).map_or("", |(_, path)| path);
+    let last = last.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("download");
+    let name = attribute("http.filename").unwrap_or_else(|| last.to_owned());
+    if name.contains('/') || name == ".." || name == "." {
+        return Err(bad(format!("{name:?} is no name of a file")));
+    }
+    let source = CopySource::Url { url: url.to_owned(), checksum: attribute("http.checksum") };
+    let mut copy = add(source, format!("/{name}"));
+    copy.chmod = attribute("http.perm").map(|perm| perm.trim_start_matches("0o").to_owned());
+    let owner = (attribute("http.uid"), attribute("http.gid"));
+    if owner != (None, None) {
+        let number = |id: Option<String>| id.unwrap_or_else(|| "0".to_owned());
+        copy.chown = Some(format!("{}:{}", number(owner.0), number(owner.1)));
+    }
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(identifier: &str, attrs: &[(&str, &str)]) -> SourceOp {
+        let attrs = attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        SourceOp { identifier: identifier.to_owned(), attrs }
+    }
+
+    #[test]
+    fn files_have_names() {
+        let dest = |url: &str, attrs: &[(&str, &str)]| file(url, &op(url, attrs)).map(|copy| copy.dest);
+        assert_eq!(dest("http://h/a/b.txt?x=/y", &[]).unwrap(), "/b.txt");
+        assert_eq!(dest("http://h", &[]).unwrap(), "/download");
+        assert_eq!(dest("http://h/a", &[("http.filename", "c")]).unwrap(), "/c");
+        assert!(dest("http://h/a", &[("http.filename", "../c")]).is_err());
+        assert!(dest("http://h/a", &[("http.header.x", "1")]).is_err());
+    }
+
+    #[test]
+    fn repositories_and_what_is_asked_of_them() {
+        let copy = repository("h/a.git#main:sub", &op("", &[("git.fullurl", "https://h/a.git")])).unwrap();
+        assert!(matches!(&copy.sources[0], CopySource::Git { url, .. } if url == "https://h/a.git#main:sub"));
+        assert!(repository("h/a.git", &op("", &[("git.sig.pubkey", "x")])).is_err());
+    }
+
+    #[test]
+    fn patterns_are_lists() {
+        let read = |text: &str| local("src", &op("", &[("local.excludepatterns", text)]));
+        assert_eq!(read(r#"["a","!b"]"#).unwrap().exclude, ["a", "!b"]);
+        assert!(read("null").unwrap().exclude.is_empty());
+        assert!(read("{").is_err());
+    }
+}
