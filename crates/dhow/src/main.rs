@@ -4,6 +4,8 @@
 //! `cleanup` after one, `runtime` for engines that call an OCI runtime, `daemon`, and in all other cases the
 //! command line. The first four come before any thread or logger exists: each runs for every container.
 
+#![no_main]
+
 mod cleanup;
 mod connect;
 mod daemon;
@@ -23,6 +25,8 @@ use surroundings::Surroundings;
 
 /// How long a cancelled build may clear up before the process ends all the same.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+sys::entry!(main);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();

@@ -19,6 +19,8 @@
 //!   | Continue ----------------------> | execve
 //!   | <------------------ end of file  |   done
 //! ```
+//! With [`Step::Move`] another process goes on in the first one's place, and says so by `Moved{pid}`.
+//! With [`Step::Unasked`] the child begins by itself, and of all this only its own warnings and the end of file are left.
 //! At any place the child may send `Failed{step, errno, text}` instead and exit. When the parent is gone it
 //! exits too.
 
@@ -36,6 +38,7 @@ mod credentials;
 mod files;
 mod hook;
 mod look_path;
+mod moved;
 mod run;
 mod step;
 mod terminal;
@@ -64,6 +67,8 @@ pub enum Message {
     Sync,
     /// The child waits in [`Step::Ready`].
     Ready,
+    /// Another process, with this number, goes on in the child's place: see [`Child::moved`].
+    Moved(i32),
     /// The child has executed its program, or it is dead.
     End,
 }
@@ -74,6 +79,7 @@ const MASTER: u8 = 3;
 const SYNC: u8 = 4;
 const READY: u8 = 5;
 const LISTENER: u8 = 6;
+const MOVED: u8 = 7;
 
 /// A process to make.
 #[derive(Debug)]
@@ -257,6 +263,16 @@ impl Child {
         Ok(rustix::process::pidfd_getfd(pidfd, number, rustix::process::PidfdGetfdFlags::empty())?)
     }
 
+    /// Takes the process that goes on, as [`Message::Moved`] says, for the child. The one until here is ending.
+    pub fn moved(&mut self, pid: i32) -> io::Result<()> {
+        let number = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+        // It is our child, too: nobody else has its number before we reap it.
+        let next = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())?;
+        let before = self.pidfd.replace(next);
+        self.pid = pid;
+        before.map_or(Ok(()), |before| wait(before.as_fd()).map(drop))
+    }
+
     /// Hands the running process over: from now on its life is the caller's business.
     pub fn release(mut self) -> Option<OwnedFd> {
         self.pidfd.take()
@@ -312,6 +328,7 @@ fn parse(
         SYNC => Message::Sync,
         READY => Message::Ready,
         LISTENER => Message::Listener(errno),
+        MOVED => Message::Moved(errno),
         MASTER => match fd() {
             Some(fd) => Message::Master(fd),
             None => return Err(io::ErrorKind::InvalidData.into()),

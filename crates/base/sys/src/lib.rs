@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod child;
 pub mod daemon;
+pub mod entry;
 pub mod exe;
 pub mod lock;
 mod make_path;

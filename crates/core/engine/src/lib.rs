@@ -32,7 +32,7 @@ pub use error::{Error, Kind, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use error::Context as _;
 use monitor::client::Spare;
@@ -53,6 +53,8 @@ pub struct Config {
     pub exe: PathBuf,
     /// Registries that are spoken to over plain HTTP or unverified TLS, as `host[:port]`; loopback always is.
     pub insecure_registries: Vec<String>,
+    /// Where vendors describe devices; of two files that describe the same one, the later directory's counts.
+    pub cdi_directories: Vec<PathBuf>,
     /// What unpacking a layer or an archive of images may cost.
     pub unpack: archive::Limits,
     /// Version text of the product, for `version` and `info`.
@@ -61,6 +63,8 @@ pub struct Config {
     pub alone: bool,
     /// And that command starts the container that it makes: its monitor comes up meanwhile.
     pub starts: bool,
+    /// And that command is about what runs, of which monitors know: nothing is opened before it turns out to be needed.
+    pub late: bool,
 }
 
 impl Config {
@@ -71,10 +75,12 @@ impl Config {
             run: run.into(),
             exe: exe.into(),
             insecure_registries: Vec::new(),
+            cdi_directories: runtime::cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
             unpack: archive::Limits::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alone: false,
             starts: false,
+            late: false,
         }
     }
 }
@@ -89,9 +95,13 @@ struct Inner {
     config: Config,
     db: state::Db,
     store: store::Store,
-    mark: String,
+    mark: OnceLock<String>,
+    /// Whether the root was made ready.
+    ready: Mutex<bool>,
     /// The monitor to be of the container with this id.
     spare: Mutex<Option<(String, Spare)>>,
+    /// Where there is one command in this process: the further process that it runs.
+    exec: Mutex<Option<exec::Held>>,
     /// The limits that builds of one group share, while there are such.
     groups: Mutex<HashMap<String, Weak<builder::Gate>>>,
 }
@@ -106,6 +116,38 @@ impl Engine {
     }
 
     fn open_blocking(config: Config) -> Result<Engine> {
+        let db = state::Db::unopened(config.root.join("state.db"));
+        let store = store::Store::unopened(&config.root, &db, config.unpack);
+        let inner = Inner {
+            config,
+            db,
+            store,
+            mark: OnceLock::new(),
+            ready: Mutex::default(),
+            spare: Mutex::default(),
+            exec: Mutex::default(),
+            groups: Mutex::default(),
+        };
+        let engine = Engine { inner: Arc::new(inner) };
+        if !engine.config().late {
+            engine.make_ready()?;
+        }
+        Ok(engine)
+    }
+
+    /// Makes what lacks of the root, and opens the database. Once for each engine: at once, but where [`Config::late`] says
+    /// otherwise.
+    pub(crate) fn make_ready(&self) -> Result<()> {
+        let mut ready = self.inner.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ready {
+            self.prepare_root()?;
+            *ready = true;
+        }
+        Ok(())
+    }
+
+    fn prepare_root(&self) -> Result<()> {
+        let config = self.config();
         for (path, mode) in [(&config.root, 0o711), (&config.run, 0o711)] {
             private_dir(path, mode)?;
         }
@@ -117,20 +159,16 @@ impl Engine {
         for name in ["volumes", "ingest"] {
             private_dir(&config.root.join(name), 0o711)?;
         }
-        for name in ["containers", "exec", "builds", "networks"] {
+        for name in ["containers", "exec", "builds", "names", "networks"] {
             private_dir(&config.run.join(name), 0o700)?;
         }
         containers::skeleton::ensure(&config.root)?;
         // Looked at before the database: whoever makes these has made it first.
         let used =
             ["containers", "volumes", "layers"].iter().any(|name| has_entries(&config.root.join(name)));
-        let db = state::Db::open_beside(config.root.join("state.db"), used).during("open the database")?;
-        let store = store::Store::open_limited(&config.root, &db, config.unpack).during("open the store")?;
-        let mark = ids::mark(&config.root);
-        let (spare, groups) = (Mutex::default(), Mutex::default());
-        let engine = Engine { inner: Arc::new(Inner { config, db, store, mark, spare, groups }) };
-        networks::ensure_predefined(&engine)?;
-        Ok(engine)
+        self.db().prepare_file(used).during("open the database")?;
+        self.store().make_directories().during("open the store")?;
+        networks::ensure_predefined(self)
     }
 
     /// Where this engine lives.
@@ -140,12 +178,17 @@ impl Engine {
 
     /// A new identity for what this root makes in the kernel.
     pub(crate) fn new_id(&self) -> Result<String> {
-        ids::marked(&self.inner.mark)
+        ids::marked(self.mark())
+    }
+
+    /// The further process of the one command of this process.
+    pub(crate) fn held_exec(&self) -> &Mutex<Option<exec::Held>> {
+        &self.inner.exec
     }
 
     /// What identities of this root end with.
     pub(crate) fn mark(&self) -> &str {
-        &self.inner.mark
+        self.inner.mark.get_or_init(|| ids::mark(&self.config().root))
     }
 
     /// Has a monitor come up for a container that is being made, where it is known to be started next.
@@ -199,7 +242,7 @@ impl Engine {
 
     /// Whether an identity found in the kernel is this root's.
     pub(crate) fn is_ours(&self, id: &str) -> bool {
-        ids::has_mark(id, &self.inner.mark)
+        ids::has_mark(id, self.mark())
     }
 
     /// The database.

@@ -23,7 +23,7 @@ use oci::runtime::Resources;
 
 use crate::protocol::{
     self, Attach, Condition, ExecCreate, ExecStart, ExecState, Exit, Failure, FailureKind, FrameError,
-    Launch, PROTOCOL_VERSION, Reply, Request,
+    Inhabited, Launch, PROTOCOL_VERSION, Reply, Request,
 };
 use crate::{Config, RestartPolicy, Status, StatusError, place};
 
@@ -174,6 +174,19 @@ pub fn connect(run_dir: &Path, id: &str) -> Result<Option<Connection>, Error> {
 /// greeting is read together with the first answer. A monitor that leaves instead of answering is [`FailureKind::NotRunning`].
 pub fn reach(run_dir: &Path, id: &str) -> Result<Option<Connection>, Error> {
     Ok(dial(run_dir, id)?.map(|stream| Connection { stream, ungreeted: true }))
+}
+
+/// The id of the container of this name, if it runs: to be compared with the name that it says that it has.
+pub fn running(run_dir: &Path, name: &str) -> Option<String> {
+    let link = std::fs::read_link(place::name(run_dir, name)?).ok()?;
+    link.into_os_string().into_string().ok()
+}
+
+/// Forgets the name of a container whose monitor was killed.
+pub fn forget_name(run_dir: &Path, name: &str, id: &str) {
+    if let Some(link) = place::name(run_dir, name) {
+        place::forget_name(&link, id);
+    }
 }
 
 /// The process of the container's monitor, as a pidfd that is readable once it has ended; `None` if it has none.
@@ -396,6 +409,16 @@ impl Connection {
         }
     }
 
+    /// The container towards a further process; `None` if its monitor is older than that question, or was not told.
+    pub fn inhabited(&mut self) -> Result<Option<Inhabited>, Error> {
+        match self.call(&Request::Further) {
+            Ok(Reply::Inhabited(inhabited)) => Ok(Some(*inhabited)),
+            Ok(other) => Err(unexpected(&other)),
+            Err(Error::Failed(Failure { kind: FailureKind::Invalid, .. })) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Prepares a further process.
     pub fn exec_create(&mut self, create: ExecCreate) -> Result<(), Error> {
         self.done(&Request::ExecCreate(Box::new(create)))
@@ -409,7 +432,32 @@ impl Connection {
         size: Option<(u16, u16)>,
         raw: Option<bool>,
     ) -> Result<UnixStream, Error> {
-        match self.call(&Request::ExecStart(ExecStart { id: id.to_owned(), detach: false, size, raw }))? {
+        let start = ExecStart { id: id.to_owned(), size, raw, ..ExecStart::default() };
+        match self.call(&Request::ExecStart(start))? {
+            Reply::Attached { .. } => Ok(self.stream),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Prepares a further process, runs it and becomes the stream to its stdio, all by one message. When it has ended the
+    /// monitor writes [`Reply::Exited`] into `report`, and after that closes the stream; one that is older than this closes
+    /// `report` without a word.
+    pub fn exec_run(
+        mut self,
+        create: ExecCreate,
+        start: ExecStart,
+        report: BorrowedFd<'_>,
+    ) -> Result<UnixStream, Error> {
+        let mut frames = protocol::encode(&Request::ExecCreate(Box::new(create)))?;
+        frames.extend(protocol::encode(&Request::ExecStart(ExecStart { report: true, ..start }))?);
+        let written = send_with(&mut self.stream, &frames, &[report]).map_err(FrameError::Io);
+        self.greeted()?;
+        written?;
+        match self.receive()? {
+            Reply::Done => {}
+            other => return Err(unexpected(&other)),
+        }
+        match self.receive()? {
             Reply::Attached { .. } => Ok(self.stream),
             other => Err(unexpected(&other)),
         }
@@ -417,7 +465,7 @@ impl Connection {
 
     /// Runs a prepared process without a stream.
     pub fn exec_detached(&mut self, id: &str) -> Result<Started, Error> {
-        let start = ExecStart { id: id.to_owned(), detach: true, size: None, raw: None };
+        let start = ExecStart { id: id.to_owned(), detach: true, ..ExecStart::default() };
         match self.call(&Request::ExecStart(start))? {
             Reply::Started { pid, warnings } => Ok(Started { pid, warnings }),
             other => Err(unexpected(&other)),
@@ -446,12 +494,18 @@ impl Connection {
 
     fn call(&mut self, request: &Request) -> Result<Reply, Error> {
         let written = protocol::write(&mut self.stream, request);
+        self.greeted()?;
+        written?;
+        self.receive()
+    }
+
+    /// Reads the greeting where that was left to the first answer.
+    fn greeted(&mut self) -> Result<(), Error> {
         if std::mem::take(&mut self.ungreeted) && greeting(&mut self.stream)?.is_none() {
             let message = "container is not running".to_owned();
             return Err(Failure { kind: FailureKind::NotRunning, message, exit_code: None }.into());
         }
-        written?;
-        self.receive()
+        Ok(())
     }
 
     fn receive(&mut self) -> Result<Reply, Error> {

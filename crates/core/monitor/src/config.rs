@@ -66,10 +66,38 @@ pub struct Config {
     /// The file to which events are appended; `None` writes none.
     #[serde(default)]
     pub events: Option<PathBuf>,
+    /// What its further processes start from; `None` leaves that to who asks for one.
+    #[serde(default)]
+    pub further: Option<Further>,
     /// Run and awaited after the final exit, before `removed` waiters are answered: `[exe, "cleanup", id]`. Empty runs
     /// nothing.
     #[serde(default)]
     pub cleanup: Vec<String>,
+}
+
+/// What a further process of a container starts from, but for what its own request says. Texts are as in the container's
+/// definition: nothing is read from them here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Further {
+    /// Who runs it.
+    pub user: String,
+    /// Groups besides those of the user.
+    pub groups: Vec<String>,
+    /// The container's host name.
+    pub hostname: String,
+    /// The container's environment as it is configured.
+    pub env: Vec<String>,
+    /// Where it runs.
+    pub working_dir: String,
+    /// Capabilities beside the default ones.
+    pub cap_add: Vec<String>,
+    /// Capabilities to leave out.
+    pub cap_drop: Vec<String>,
+    /// Unconfined.
+    pub privileged: bool,
+    /// With no_new_privs.
+    pub no_new_privileges: bool,
 }
 
 /// Where a container's output is recorded.

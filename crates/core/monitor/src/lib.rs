@@ -55,7 +55,7 @@ mod serve;
 mod status;
 pub mod stdcopy;
 
-pub use config::{CONFIG_VERSION, Config, Health, LogConfig, LogDriver, RestartName, RestartPolicy};
+pub use config::{CONFIG_VERSION, Config, Further, Health, LogConfig, LogDriver, RestartName, RestartPolicy};
 pub use detach::{DEFAULT_DETACH_KEYS, DetachKeysError, parse_detach_keys};
 pub use restart::Restarts;
 pub use status::{HealthLog, HealthRecord, HealthStatus, STATUS_VERSION, State, Status, StatusError};

@@ -24,6 +24,20 @@ pub fn exec(run_dir: &Path, id: &str) -> PathBuf {
     run_dir.join("exec").join(id)
 }
 
+/// A link to the id of the running container of this name; `None` for what cannot be a name.
+pub fn name(run_dir: &Path, name: &str) -> Option<PathBuf> {
+    let plain = !name.starts_with('.') && !name.is_empty() && !name.contains('/');
+    plain.then(|| run_dir.join("names").join(name))
+}
+
+/// Removes such a link if it leads to this container.
+pub fn forget_name(link: &Path, id: &str) {
+    if std::fs::read_link(link).is_ok_and(|target| target.as_os_str() == id) {
+        // Who is faster has given the name to another one, which is found by the database then.
+        let _ = std::fs::remove_file(link);
+    }
+}
+
 /// Connects to the monitor in a directory. The address goes through `/proc/self/fd`, as the path of a socket may have only
 /// 107 bytes and an id alone has 64.
 pub fn connect(directory: &Path) -> io::Result<UnixStream> {

@@ -26,14 +26,15 @@
 //!
 //! Descriptors (SCM_RIGHTS) come with the first byte of `Start`: the network namespace first if `netns` says so, then the
 //! UDP and the listening TCP socket of [`Config::dns`] if it is there, then sockets that are only held open until the final
-//! exit (the reservations of published ports), last the detached mount of the root file system if `mounted` says so. The same two sockets come with `Names`.
+//! exit (the reservations of published ports), last the detached mount of the root file system if `mounted` says so. The same two sockets come with `Names`. With an
+//! `ExecStart` whose `report` says so comes a pipe, into which the monitor writes one `Exited` when the process has ended.
 
 use std::io::{self, Read, Write};
 
 use oci::runtime::{Process, Resources};
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, RestartPolicy, Status};
+use crate::{Config, Further, RestartPolicy, State, Status};
 
 /// How many descriptors one message may carry: the kernel's bound. More come with the next byte.
 pub(crate) const DESCRIPTORS: usize = 253;
@@ -114,6 +115,8 @@ pub enum Request {
         #[serde(default)]
         error: Option<String>,
     },
+    /// Say what a further process needs to know of the container.
+    Further,
     /// Prepare a further process in the running container.
     ExecCreate(Box<ExecCreate>),
     /// Run a prepared process; becomes a stream unless `detach`.
@@ -182,6 +185,19 @@ pub enum Condition {
     Removed,
 }
 
+/// A container towards its further processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inhabited {
+    /// Its name at the moment.
+    pub name: String,
+    /// How it is.
+    pub state: State,
+    /// Its init, in the engine's namespace; 0 unless it runs.
+    pub pid: i32,
+    /// As in [`Config::further`].
+    pub further: Option<Further>,
+}
+
 /// A further process to prepare.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecCreate {
@@ -229,6 +245,9 @@ pub struct ExecStart {
     /// Whether its output comes without frames; `None` is as its terminal says.
     #[serde(default)]
     pub raw: Option<bool>,
+    /// A descriptor has come to write [`Reply::Exited`] into.
+    #[serde(default)]
+    pub report: bool,
 }
 
 /// A further process as it is.
@@ -275,8 +294,17 @@ pub enum Reply {
     CleanUp,
     /// What was waited for has happened.
     Exit(Exit),
+    /// The answer to `Further`.
+    Inhabited(Box<Inhabited>),
     /// The answer to `ExecInspect`.
     Exec(Box<ExecState>),
+    /// How a further process has ended; goes where its `ExecStart` said.
+    Exited {
+        /// As in [`ExecState`].
+        exit_code: i32,
+        /// As in [`ExecState`].
+        pid: i32,
+    },
     /// The answer to `Status`.
     Status(Box<Status>),
     /// It could not be done.
@@ -397,8 +425,9 @@ mod tests {
 
     #[test]
     fn a_message_survives_the_way() {
-        let request =
-            Request::ExecStart(ExecStart { id: "abc".into(), detach: true, size: Some((24, 80)), raw: None });
+        let start =
+            ExecStart { id: "abc".into(), detach: true, size: Some((24, 80)), ..ExecStart::default() };
+        let request = Request::ExecStart(start);
         let frame = encode(&request).unwrap();
         let back: Request = read(&mut frame.as_slice()).unwrap();
         assert_eq!(format!("{back:?}"), format!("{request:?}"));

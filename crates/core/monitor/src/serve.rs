@@ -99,6 +99,8 @@ struct Container {
 /// What exists while the init runs.
 struct Running {
     pid: i32,
+    /// Which of its namespaces are not ours; looked at for the first further process.
+    namespaces: OnceCell<runtime::Joined>,
     cgroup: Option<Cgroup>,
     oom: Option<OomEvents>,
     since: Instant,
@@ -120,6 +122,8 @@ struct Exec {
     /// Its number among all; older ones are forgotten first.
     order: u32,
     stage: Stage,
+    /// Where its end is told.
+    report: Option<OwnedFd>,
 }
 
 /// Where in its life a further process is.

@@ -1,5 +1,7 @@
 //! Capability names and sets. The numbers are the kernel's (`linux/capability.h`).
 
+use std::sync::OnceLock;
+
 use oci::runtime::Capabilities;
 use sys::child::CapabilityMasks;
 
@@ -62,6 +64,11 @@ pub fn number(name: &str) -> Option<u32> {
 
 /// The highest capability that this kernel knows.
 pub(crate) fn last() -> u32 {
+    static LAST: OnceLock<u32> = OnceLock::new();
+    *LAST.get_or_init(read_last)
+}
+
+fn read_last() -> u32 {
     std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
         .ok()
         .and_then(|text| text.trim().parse().ok())

@@ -7,7 +7,7 @@
 //! Where version 2 is mounted, even without controllers, it freezes, kills and tells when the last process is
 //! gone; version 1 can do none of that well and has to be asked again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -172,6 +172,12 @@ impl Cgroup {
         self.dirs().next().is_some()
     }
 
+    /// The names of the groups directly below it, in any hierarchy.
+    pub fn names_below(&self) -> BTreeSet<String> {
+        let found = self.dirs().flat_map(|dir| children(&dir));
+        found.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect()
+    }
+
     pub fn exists(&self) -> bool {
         self.dirs().any(|dir| dir.is_dir())
     }
@@ -323,6 +329,16 @@ impl Cgroup {
         self.dirs().try_for_each(|dir| write(&dir.join("cgroup.procs"), &pid.to_string()))
     }
 
+    /// Whether its limit of tasks leaves no room for a process that makes another one in its place. Moving a process into
+    /// it is possible nevertheless.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let dir = self.v1_dir("pids").or_else(|| self.v2_dir());
+        dir.is_some_and(|dir| {
+            let limit = read::number(&dir, "pids.max");
+            limit.is_some_and(|limit| read::number(&dir, "pids.current").is_some_and(|now| now + 2 > limit))
+        })
+    }
+
     /// The version 2 directory, for a process to be born in.
     pub(crate) fn birthplace(&self) -> Result<Option<OwnedFd>, Error> {
         self.v2_dir().as_deref().map(open).transpose()
@@ -361,7 +377,7 @@ impl Cgroup {
         }
         // Frozen processes don't die, and processes may fork while we count: until a look finds none that was
         // not told.
-        let mut told = std::collections::BTreeSet::new();
+        let mut told = BTreeSet::new();
         loop {
             let new: Vec<i32> = self.pids()?.into_iter().filter(|pid| told.insert(*pid)).collect();
             for pid in new.iter().copied().filter_map(Pid::from_raw) {

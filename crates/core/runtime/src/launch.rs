@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci::runtime::IdMapping;
-use sys::child::{Child, Message, Spawn, spawn};
+use sys::child::{Child, Message, Spawn, Step, spawn};
 
 use crate::Error;
 use crate::cgroup::Cgroup;
@@ -29,6 +29,10 @@ pub(crate) struct Parent<'a> {
 pub(crate) struct Waiting {
     child: Child,
     labels: Vec<Label>,
+    /// Its program runs: it had nothing to wait for.
+    runs: bool,
+    /// Another process will take its place ([`Step::Move`]).
+    moves: bool,
     pub master: Option<OwnedFd>,
     pub warnings: Vec<String>,
 }
@@ -56,8 +60,10 @@ pub(crate) fn launch(
     }?;
     // The child has its copies: a pipe's end kept here would hide the end of file.
     let Plan { steps, labels, warnings } = plan;
+    let asked = !steps.iter().any(|step| matches!(step, Step::Unasked));
+    let moves = steps.iter().any(|step| matches!(step, Step::Move));
     drop(steps);
-    let mut waiting = Waiting { child, labels, master: None, warnings };
+    let mut waiting = Waiting { child, labels, runs: false, moves, master: None, warnings };
     let pid = waiting.child.pid();
     if let Some((uids, gids)) = parent.maps {
         crate::userns::write_maps(pid, uids, gids)?;
@@ -65,18 +71,26 @@ pub(crate) fn launch(
     if let Some(score) = parent.oom_score_adj {
         adjust_oom_score(pid, score, &mut waiting.warnings)?;
     }
-    waiting.child.go().map_err(talk)?;
+    if asked {
+        waiting.child.go().map_err(talk)?;
+    }
     loop {
         match waiting.hear()? {
+            Message::End if !asked && !waiting.moves => {
+                waiting.runs = true;
+                return Ok(waiting);
+            }
             Message::Sync => {
-                at_sync(pid)?;
+                at_sync(waiting.pid())?;
                 waiting.child.proceed().map_err(talk)?;
             }
             Message::Listener(number) => {
                 let call = |source| Error::Call { attempt: "take the seccomp listener".to_owned(), source };
                 let listener = waiting.child.take_fd(number).map_err(call)?;
                 let agent = parent.agent.as_ref();
-                agent.ok_or_else(|| call(io::ErrorKind::NotConnected.into()))?.send(&listener, pid)?;
+                agent
+                    .ok_or_else(|| call(io::ErrorKind::NotConnected.into()))?
+                    .send(&listener, waiting.pid())?;
                 waiting.child.proceed().map_err(talk)?;
             }
             Message::Ready => return Ok(waiting),
@@ -135,6 +149,10 @@ impl Waiting {
                     }
                 }
                 Message::Master(fd) => self.master = Some(fd),
+                Message::Moved(pid) => {
+                    self.child.moved(pid).map_err(talk)?;
+                    self.moves = false;
+                }
                 other => return Ok(other),
             }
         }
@@ -163,10 +181,12 @@ impl Waiting {
 
     /// Runs the program, and gives the pidfd of the running process.
     pub fn start(mut self) -> Result<(OwnedFd, Vec<String>), Error> {
-        self.child.proceed().map_err(talk)?;
-        loop {
+        if !self.runs {
+            self.child.proceed().map_err(talk)?;
+        }
+        while !self.runs {
             match self.hear()? {
-                Message::End => break,
+                Message::End => self.runs = true,
                 Message::Sync | Message::Ready => self.child.proceed().map_err(talk)?,
                 _ => {}
             }

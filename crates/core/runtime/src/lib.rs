@@ -52,6 +52,7 @@ pub use exec::exec;
 pub use features::features;
 pub use hooks::poststop;
 pub use mounts::SUBPATH;
+pub use namespaces::Joined;
 pub use plan::said;
 
 /// What [`create`] needs. The specification is validated, not trusted.
@@ -165,6 +166,8 @@ pub struct Exec<'a> {
     pub pid: i32,
     pub pidfd: BorrowedFd<'a>,
     pub process: &'a oci::runtime::Process,
+    /// What of them is not ours, where that was looked at before.
+    pub namespaces: Option<&'a Joined>,
     /// Joined, if the container has one.
     pub cgroup: Option<&'a cgroup::Cgroup>,
     /// Not the init's group instead, where this one takes no processes because those below it have controllers.

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use oci::runtime::{Linux, NamespaceType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -33,15 +32,6 @@ pub(crate) struct Namespaces {
     unshare: u32,
 }
 
-/// Whether this process starts one other and no more.
-static STARTS_ONE: AtomicBool = AtomicBool::new(false);
-
-/// Says that this process starts one other and no more. Without rights over the machine's pid namespace, as in a user
-/// namespace, there is no way back into it, and only further children would miss that.
-pub(crate) fn starts_one() {
-    STARTS_ONE.store(true, Ordering::Relaxed);
-}
-
 /// What a process joins.
 #[derive(Debug)]
 struct Join {
@@ -58,6 +48,41 @@ struct Around {
     fd: OwnedFd,
     /// For errors.
     what: String,
+}
+
+/// The namespaces of a running process that are not this process' own: what another one beside it joins.
+#[derive(Debug)]
+pub struct Joined {
+    /// `CLONE_NEW*`.
+    kinds: u32,
+}
+
+impl Joined {
+    /// Looks at a process.
+    pub fn of_process(pid: i32) -> Result<Joined, Error> {
+        let mut joined = Joined { kinds: 0 };
+        for (_, bit, name) in KINDS {
+            // Not every kernel has every kind.
+            let Ok(own) = std::fs::read_link(format!("/proc/thread-self/ns/{name}")) else { continue };
+            let path = format!("/proc/{pid}/ns/{name}");
+            let theirs = std::fs::read_link(&path).map_err(call(format!("read {path}")))?;
+            if own != theirs {
+                joined.kinds |= bit;
+            }
+        }
+        Ok(joined)
+    }
+
+    pub(crate) fn plan(&self, pidfd: BorrowedFd<'_>) -> Result<Namespaces, Error> {
+        let user = self.kinds & libc::CLONE_NEWUSER as u32 != 0;
+        let mut plan = Namespaces { user, ..Namespaces::default() };
+        if self.kinds != 0 {
+            let fd = pidfd.try_clone_to_owned().map_err(call("duplicate the pidfd"))?;
+            let what = "the container's namespaces".to_owned();
+            plan.join.push(Join { kinds: self.kinds, fd, what });
+        }
+        Ok(plan)
+    }
 }
 
 /// In the order in which error texts list them.
@@ -141,32 +166,6 @@ impl Namespaces {
         Ok(plan)
     }
 
-    /// All namespaces of a running process that are not this process' own.
-    pub fn of_process(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Namespaces, Error> {
-        let mut plan = Namespaces::default();
-        let mut kinds = 0;
-        for (typ, bit, name) in KINDS {
-            // Not every kernel has every kind.
-            let Ok(own) = std::fs::read_link(format!("/proc/thread-self/ns/{name}")) else { continue };
-            let path = format!("/proc/{pid}/ns/{name}");
-            let theirs = std::fs::read_link(&path).map_err(call(format!("read {path}")))?;
-            match typ {
-                _ if own == theirs => {}
-                NamespaceType::Pid => {
-                    let fd = open(Path::new(&path))?;
-                    plan.around.push(Around { typ, fd, what: "the container's pid namespace".to_owned() });
-                }
-                _ => kinds |= bit,
-            }
-        }
-        plan.user = kinds & libc::CLONE_NEWUSER as u32 != 0;
-        if kinds != 0 {
-            let fd = pidfd.try_clone_to_owned().map_err(call("duplicate the pidfd"))?;
-            plan.join.push(Join { kinds, fd, what: "the container's namespaces".to_owned() });
-        }
-        Ok(plan)
-    }
-
     fn joined(&mut self, typ: NamespaceType, fd: OwnedFd, what: String, makes_user: bool) {
         if typ == NamespaceType::Pid || makes_user {
             self.around.push(Around { typ, fd, what });
@@ -192,9 +191,9 @@ impl Namespaces {
         }
     }
 
-    /// Whether the process comes into another mount namespace than ours by joining it.
-    pub fn joins_mounts(&self) -> bool {
-        self.join.iter().any(|join| join.kinds & libc::CLONE_NEWNS as u32 != 0)
+    /// Whether the process joins the namespaces of a kind by itself.
+    pub fn joins(&self, typ: NamespaceType) -> bool {
+        self.join.iter().any(|join| join.kinds & flag(typ) != 0)
     }
 
     /// Whether other containers, or the machine, see the process by its number before it executes its program.
@@ -229,10 +228,7 @@ impl Home {
 
     fn return_all(&mut self) -> Result<(), Error> {
         while let Some((typ, fd)) = self.back.pop() {
-            match enter(typ, fd.as_fd()) {
-                Err(e) if e.raw_os_error() == Some(libc::EPERM) && STARTS_ONE.load(Ordering::Relaxed) => {}
-                other => other.map_err(call("return to our own namespaces"))?,
-            }
+            enter(typ, fd.as_fd()).map_err(call("return to our own namespaces"))?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oci::runtime::{IoPriority, Process, Rlimit, Scheduler, Seccomp, User};
-use sys::child::{Argv, Credentials, SchedAttr, Step, Target};
+use sys::child::{Argv, Credentials, SECCOMP_NEW_LISTENER, SchedAttr, Step, Target};
 
 use crate::cgroup::Cgroup;
 use crate::plan::{Label, Plan, c_string};
@@ -118,6 +118,11 @@ pub(crate) fn null() -> Result<OwnedFd, Error> {
     Ok(file.map_err(|source| Error::Call { attempt: "open /dev/null".to_owned(), source })?.into())
 }
 
+/// All but the standard streams and as many more as asked.
+pub(crate) fn close(preserve_fds: u32, plan: &mut Plan) {
+    plan.push("close descriptors", Step::CloseFds { first: 3 + preserve_fds });
+}
+
 /// Labels of security modules, written through the private procfs.
 pub(crate) fn labels(process: &Process, plan: &mut Plan) -> Result<(), Error> {
     let profile = process.apparmor_profile.as_str();
@@ -163,7 +168,7 @@ pub(crate) fn finish(
     let process = request.process;
     plan.push("open the container's /dev/null", Step::OwnNull);
     limits(process, plan)?;
-    plan.push("close descriptors", Step::CloseFds { first: 3 + request.preserve_fds });
+    close(request.preserve_fds, plan);
     // As root the directory may be entered where the user may not; if root may not, the user may (NFS).
     let chdir = |plan: &mut Plan, ignore_denied| {
         let path = c_string(cwd(process), "cwd")?;
@@ -367,7 +372,8 @@ fn program(
     let own = sys::exe::Place::own().ok();
     let step = Step::LookPath { candidates, search, own };
     plan.labeled(Label::LookPath { program: name.clone(), search }, step);
-    plan.push("wait for the start", Step::Ready);
+    let ready = if is_awaited(request, plan) { Step::Ready } else { Step::Unasked };
+    plan.push("wait for the start", ready);
     before_program(plan)?;
     let vector = |strings: &[String], what: &str| {
         Argv::new(strings.iter().map(String::as_str))
@@ -376,6 +382,17 @@ fn program(
     let step = Step::Exec { argv: vector(&process.args, "args")?, envp: vector(&env, "env")? };
     plan.labeled(Label::Exec { program: name }, step);
     Ok(())
+}
+
+/// Whether the parent of a process has something to do before its program runs. With one more process of a container that is
+/// seldom so, and each word between the two costs two changes of the process on the processor.
+fn is_awaited(request: &Request<'_>, plan: &Plan) -> bool {
+    let heard = |step: &Step| match step {
+        Step::Console { .. } | Step::Sync => true,
+        Step::Seccomp { flags, .. } => flags & SECCOMP_NEW_LISTENER != 0,
+        _ => false,
+    };
+    request.beside.is_none() || request.process.oom_score_adj.is_some() || plan.steps.iter().any(heard)
 }
 
 /// Of a variable that is given twice the last value counts, at the place of the first.

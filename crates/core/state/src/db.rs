@@ -4,10 +4,12 @@ use crate::{Error, MIGRATIONS, SCHEMAS};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rustix::fs::FallocateFlags;
+use std::fs::{OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +37,8 @@ pub struct Db {
 struct Shared {
     path: PathBuf,
     idle: Mutex<Vec<Pooled>>,
+    /// Whose turn it is to write, of this process' threads: SQLite would have all others sleep for up to 100 ms at a time.
+    turn: Mutex<()>,
     /// Never closed: closing any descriptor of a file takes all locks of this process on it away (fcntl(2)), those that
     /// SQLite has for another connection, too.
     presence: OnceLock<ManuallyDrop<OwnedFd>>,
@@ -79,14 +83,33 @@ impl Db {
     /// As [`Db::open`]; where there was something already (`used`) that only the database can have brought about, an empty
     /// one has lost what it knew, and is not taken for a new one: everything would be garbage.
     pub fn open_beside(path: impl AsRef<Path>, used: bool) -> Result<Db, Error> {
-        let path = path.as_ref().to_path_buf();
-        let db = Db { shared: Arc::new(Shared { path, idle: Mutex::default(), presence: OnceLock::new() }) };
-        let mut pooled = db.connect()?;
-        db.migrate(&mut pooled.connection, used)?;
-        // Without it all goes well until the disk is full.
-        let _ = db.reserve_log();
-        db.give_back(pooled);
+        let db = Db::unopened(path);
+        db.prepare_file(used)?;
         Ok(db)
+    }
+
+    /// A database that may never be needed: [`Db::prepare_file`] comes before its first transaction.
+    pub fn unopened(path: impl AsRef<Path>) -> Db {
+        let path = path.as_ref().to_path_buf();
+        Db {
+            shared: Arc::new(Shared {
+                path,
+                idle: Mutex::default(),
+                turn: Mutex::default(),
+                presence: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// What [`Db::open_beside`] does with the file.
+    pub fn prepare_file(&self, used: bool) -> Result<(), Error> {
+        self.close_to_others().map_err(|source| Error::Private { path: self.shared.path.clone(), source })?;
+        let mut pooled = self.connect()?;
+        self.migrate(&mut pooled.connection, used)?;
+        // Without it all goes well until the disk is full.
+        let _ = self.reserve_log();
+        self.give_back(pooled);
+        Ok(())
     }
 
     /// Holds the database open for whoever it is handed to, as a connection would: as long as one holds it, others
@@ -147,6 +170,7 @@ impl Db {
         durable: Option<bool>,
         work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let _turn = durable.map(|_| self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner));
         let mut pooled = self.pooled()?;
         let result = run(&mut pooled, behavior, durable, work);
         self.give_back(pooled);
@@ -173,14 +197,14 @@ impl Db {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.shared.path, flags)
+        let mut connection = Connection::open_with_flags(&self.shared.path, flags)
             .map_err(|source| self.open_error(source))?;
-        self.prepare(&connection).map_err(|source| self.open_error(source))?;
+        self.prepare(&mut connection).map_err(|source| self.open_error(source))?;
         Ok(Pooled { connection, durable: None })
     }
 
-    fn prepare(&self, connection: &Connection) -> rusqlite::Result<()> {
-        connection.busy_timeout(BUSY)?;
+    fn prepare(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        connection.busy_handler(Some(await_other))?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
@@ -204,6 +228,28 @@ impl Db {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// What is known of containers is nobody else's business, and who may read the index may lock it. SQLite gives its other
+    /// files the database's mode.
+    fn close_to_others(&self) -> std::io::Result<()> {
+        let path = &self.shared.path;
+        match std::fs::metadata(path) {
+            Ok(found) if found.mode() & 0o077 == 0 => Ok(()),
+            Ok(_) => [path.clone(), self.beside("-wal"), self.beside("-shm")].iter().try_for_each(|path| {
+                match std::fs::set_permissions(path, Permissions::from_mode(0o600)) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                }
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+                    Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+                    _ => Ok(()),
+                }
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -272,6 +318,14 @@ fn run<T, E: From<Error>>(
     Ok(value)
 }
 
+/// Sleeps once more as long as another process writes, which takes it a millisecond or a few: many that end at once would
+/// be late by SQLite's own pauses, which grow up to a tenth of a second.
+fn await_other(before: i32) -> bool {
+    const PAUSE: Duration = Duration::from_millis(2);
+    std::thread::sleep(PAUSE);
+    PAUSE * before.unsigned_abs() < BUSY
+}
+
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
@@ -302,6 +356,41 @@ mod tests {
             }
         });
         assert_eq!(Db::open(&path).unwrap().read(leases::ids).unwrap().len(), 80);
+    }
+
+    #[test]
+    fn threads_of_one_process_write_in_turn_by_one_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path().join("state.db")).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..50 {
+                let db = &db;
+                scope.spawn(move || db.write(|tx| leases::add(tx, &thread.to_string(), "")).unwrap());
+            }
+        });
+        assert_eq!(db.shared.idle.lock().unwrap().len(), 1);
+        assert_eq!(db.read(leases::ids).unwrap().len(), 50);
+    }
+
+    #[test]
+    fn nobody_else_reads_or_locks_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let modes = || {
+            ["", "-wal", "-shm"].map(|suffix| {
+                let file = format!("{}{suffix}", path.display());
+                std::fs::metadata(file).unwrap().mode() & 0o777
+            })
+        };
+        let db = Db::open(&path).unwrap();
+        assert_eq!(modes(), [0o600; 3]);
+        for suffix in ["", "-wal", "-shm"] {
+            let file = format!("{}{suffix}", path.display());
+            std::fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+        }
+        let _other = Db::open(&path).unwrap();
+        assert_eq!(modes(), [0o600; 3]);
+        drop(db);
     }
 
     #[test]

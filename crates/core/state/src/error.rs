@@ -14,6 +14,15 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+    /// The file can't be closed to other users.
+    #[error("make database {path} private")]
+    Private {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file was written by a newer version of this program.
     #[error("database {path} has schema version {found}, this program knows up to {known}")]
     Version {

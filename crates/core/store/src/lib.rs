@@ -26,6 +26,7 @@
 mod blobs;
 mod changes;
 mod check;
+mod durable;
 mod error;
 mod gc;
 mod images;
@@ -77,9 +78,20 @@ impl Store {
 
     /// Opens the store; a layer may cost so much.
     pub fn open_limited(root: impl AsRef<Path>, db: &Db, limits: Limits) -> Result<Store, Error> {
-        let root = root.as_ref().to_path_buf();
+        let store = Store::unopened(root, db, limits);
+        store.make_directories()?;
+        Ok(store)
+    }
+
+    /// A store that may never be needed: [`Store::make_directories`] comes before anything is put into it.
+    pub fn unopened(root: impl AsRef<Path>, db: &Db, limits: Limits) -> Store {
+        Store { shared: Arc::new(Shared { root: root.as_ref().to_path_buf(), db: db.clone(), limits }) }
+    }
+
+    /// What [`Store::open_limited`] does with the disk.
+    pub fn make_directories(&self) -> Result<(), Error> {
         for directory in DIRECTORIES {
-            let path = root.join(directory);
+            let path = self.shared.root.join(directory);
             if !path.is_dir() {
                 // Layers hold other people's set-user-id programs: nobody else may come near them.
                 DirBuilder::new()
@@ -89,7 +101,7 @@ impl Store {
                     .map_err(Error::io("make", &path))?;
             }
         }
-        Ok(Store { shared: Arc::new(Shared { root, db: db.clone(), limits }) })
+        Ok(())
     }
 
     /// The platform's root directory.

@@ -6,6 +6,7 @@ in_every_mode! {
     output_input_and_exit_code
     user_folder_and_environment
     detached
+    by_whatever_the_container_is_called
 }
 
 fn output_input_and_exit_code(host: &Host) {
@@ -53,4 +54,29 @@ fn detached(host: &Host) {
     host.type_in("run -d --name box busybox sleep 1000").ok();
     host.dhow(&["exec", "-d", "box", "sh", "-c", "echo done > /tmp/mark"]).ok();
     testkit::eventually("the mark is there", || host.type_in("exec box cat /tmp/mark").run().code == 0);
+}
+
+/// A container that runs is found without the database, whose word counts all the same.
+fn by_whatever_the_container_is_called(host: &Host) {
+    host.busybox();
+    let id = host.type_in("run -d --name one -h first busybox sleep 1000").ok();
+    let hostname = |reference: &str| host.dhow(&["exec", reference, "hostname"]);
+    for reference in ["one", "/one", &id, &id[..12]] {
+        assert_eq!(hostname(reference).ok(), "first", "{reference}");
+    }
+    host.type_in("rename one two").ok();
+    assert_eq!(hostname("two").ok(), "first");
+    assert!(hostname("one").fails(1).contains("No such container: one"));
+    host.type_in("run -d --name one -h second busybox sleep 1000").ok();
+    assert_eq!((hostname("one").ok().as_str(), hostname("two").ok().as_str()), ("second", "first"));
+    host.type_in("restart -t 0 two").ok();
+    assert_eq!(hostname("two").ok(), "first");
+    host.type_in("pause two").ok();
+    assert!(hostname("two").fails(1).contains("is paused, unpause the container before exec"));
+    host.type_in("unpause two").ok();
+    host.type_in("rm -f two").ok();
+    assert!(hostname("two").fails(1).contains("No such container: two"));
+    assert!(host.dhow(&["exec", "../containers", "hostname"]).fails(1).contains("No such container"));
+    host.type_in("create --name two busybox sleep 1000").ok();
+    assert!(hostname("two").fails(1).contains("is not running"));
 }

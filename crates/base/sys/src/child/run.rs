@@ -10,7 +10,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::step::{Argv, SLOTS, Step};
 use super::{
-    FAILED, LISTENER, MASTER, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, terminal,
+    FAILED, LISTENER, MASTER, MOVED, READY, SYNC, TEXT, WARNING, credentials, files, hook, look_path, moved,
+    terminal,
 };
 
 /// Why a step failed.
@@ -89,6 +90,11 @@ impl State<'_> {
         self.say(WARNING, errno.raw_os_error(), &[])
     }
 
+    /// Tells the parent the number of the process that goes on.
+    pub(super) fn say_moved(&self, pid: i32) -> Result<(), Errno> {
+        self.say(MOVED, pid, &[])
+    }
+
     pub(super) fn send_master(&self, master: BorrowedFd<'_>) -> Result<(), Errno> {
         let bytes = self.message(MASTER, 0, &[]);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -133,6 +139,7 @@ pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
     // SAFETY: this is the child's copy of a descriptor; the parent's `OwnedFd` lives in the parent alone, and
     // the child never drops its copy of that value. With it open the child would not see the parent go.
     unsafe { rustix::io::close(parent_end) };
+    let unasked = steps.iter().any(|step| matches!(step, Step::Unasked));
     let mut state = State {
         control,
         spared: spared(control, steps),
@@ -140,14 +147,18 @@ pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
         root: None,
         proc: None,
         slots: [const { None }; SLOTS],
+        kernels: [None, None],
         null: None,
         empty: None,
         program: None,
         step: 0,
     };
-    match state.hear() {
-        Ok(bytes) => state.pid = i32::from_ne_bytes(bytes),
-        Err(_) => exit(),
+    let begun = match unasked {
+        false => state.hear().map(|bytes| state.pid = i32::from_ne_bytes(bytes)),
+        true => rustix::fs::fcntl_setfl(state.control(), OFlags::NONBLOCK),
+    };
+    if begun.is_err() {
+        exit();
     }
     for (index, step) in steps.iter().enumerate() {
         state.step = index;
@@ -258,6 +269,11 @@ fn run<'a>(state: &mut State<'a>, step: &'a Step) -> Result<(), Failure> {
             state.say(READY, 0, &[])?;
             state.hear()?;
         }
+        Step::Unasked => match state.hear() {
+            Err(Errno::AGAIN) => {}
+            other => drop(other?),
+        },
+        Step::Move => moved::into_pid_namespace(state)?,
         Step::Gate { go, said } => gate(state, go, said)?,
         Step::Exec { argv, envp } => execute(state.program.ok_or(Errno::NOENT)?, argv, envp)?,
         step => credentials::run(state, step)?,

@@ -17,6 +17,9 @@ pub enum Step {
         fd: OwnedFd,
         kinds: u32,
     },
+    /// Another process goes on, in the pid namespace that this one has joined, where only children get to. It has the
+    /// descriptors, directories and rights of this one, and neither its session nor its [`Step::ParentDeathSignal`].
+    Move,
     /// Leaves namespaces for new ones. A time namespace takes effect at `execve` (Linux 6.3).
     Unshare {
         kinds: u32,
@@ -173,6 +176,9 @@ pub enum Step {
     },
     /// Tells the parent that all is prepared and waits for its word.
     Ready,
+    /// Ends the process if the parent is gone. A plan that has this instead of [`Step::Ready`] begins at once and waits for
+    /// nothing: the end of file tells the parent that the program runs.
+    Unasked,
     /// Waits for a byte in `go`, for as long as it takes: the parent may be gone. From here on the child says what it
     /// has to say into `said`, one [`crate::child::Message`] a write. Both are fifos, open for reading and writing, so
     /// that neither ever is at its end here; they are spared by [`Step::CloseFds`], and gone with `execve`.

@@ -46,6 +46,7 @@ fn clean_up(engine: &Engine, id: &str, remove: fn(&Engine, &Record, bool) -> Res
     }
     networking::disconnect_all(engine, id);
     exec::forget(engine, id);
+    monitor::client::forget_name(&engine.config().run, &record.name, id);
     if record.document.host_config.auto_remove {
         return remove(engine, &record, true);
     }

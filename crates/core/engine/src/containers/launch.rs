@@ -16,7 +16,7 @@ use super::record::{self, Mount, MountKind, Record, make_private_dir};
 use super::{devices, etc, logging, signal, skeleton};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, Joined};
-use crate::{Engine, machine};
+use crate::{Engine, exec, machine};
 
 /// Seconds between the stop signal and SIGKILL unless the container says otherwise.
 pub(crate) const STOP_TIMEOUT: i64 = 10;
@@ -51,7 +51,7 @@ pub(crate) fn config(
     let init = host.init.unwrap_or(false).then(|| engine.config().exe.clone());
     let cgroup = cgroup_path(record);
     let given = devices::of(host)?;
-    let spec = spec::spec(&spec::Inputs {
+    let mut spec = spec::spec(&spec::Inputs {
         id: &record.id,
         config: asked,
         host,
@@ -68,6 +68,7 @@ pub(crate) fn config(
         cgroup: &cgroup,
         machine: &facts.spec(),
     })?;
+    devices::inject(engine, host, &mut spec)?;
     Ok(Config {
         version: CONFIG_VERSION,
         id: record.id.clone(),
@@ -88,6 +89,7 @@ pub(crate) fn config(
         auto_remove: host.auto_remove,
         dns: connected.dns.clone(),
         events: Some(engine.events_path()),
+        further: Some(exec::further(record)?),
         cleanup: cleanup(engine, &record.id),
     })
 }

@@ -90,6 +90,7 @@ pub(super) fn remove_untold(engine: &Engine, record: &Record, anonymous: bool) -
 fn take_down(engine: &Engine, record: &Record, anonymous: bool, tell: fn(&Engine, &Record)) -> Result<()> {
     networking::disconnect_all(engine, &record.id);
     exec::forget(engine, &record.id);
+    monitor::client::forget_name(&engine.config().run, &record.name, &record.id);
     delete_cgroup(record, Duration::from_secs(2));
     let forgotten = engine.db().write_for(record.life(), |tx| -> Result<Vec<Forgotten>> {
         state::containers::delete(tx, &record.id)?;

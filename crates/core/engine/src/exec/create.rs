@@ -1,18 +1,20 @@
 //! The first half of `docker exec`.
 
 use api::IdResponse;
+use api::containers::{Config, HostConfig};
 use api::exec::CreateRequest;
-use monitor::State;
-use monitor::protocol::ExecCreate;
+use monitor::client::Connection;
+use monitor::protocol::{ExecCreate, Inhabited};
+use monitor::{Further, State};
 use oci::runtime::{ConsoleSize, Process};
 use oci::user::Resolved;
 use sys::root::Root;
 
-use super::dir;
-use crate::containers::record::{self, Record};
+use super::{dir, further, held};
+use crate::containers::record;
 use crate::containers::{bind, launch, merge};
 use crate::error::{Context, Error, Result};
-use crate::spec::{self, SecurityOptions, capabilities};
+use crate::spec::{self, capabilities};
 use crate::{Engine, ids, machine};
 
 /// Prepares a process in a running container.
@@ -20,27 +22,13 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
     let reference = reference.to_owned();
     engine
         .brief(move |engine| {
-            let record = record::find(engine, &reference)?;
-            let not_running = || Error::conflict(format!("container {} is not running", record.id));
-            let status = record::observe(engine, &record.id)?.status;
-            match status.state {
-                State::Paused => {
-                    return Err(Error::conflict(format!(
-                        "container {} is paused, unpause the container before exec",
-                        record.id
-                    )));
-                }
-                State::Restarting => {
-                    return Err(Error::conflict(format!(
-                        "container {} is restarting, wait until the container is running",
-                        record.id
-                    )));
-                }
-                state if !state.is_live() => return Err(not_running()),
-                _ => {}
-            }
+            let Place { container, state, pid, further, monitor } = match running(engine, &reference)? {
+                Some(place) => place,
+                None => recorded(engine, &reference)?,
+            };
+            check(&container, state)?;
             let id = ids::new()?;
-            let (process, refused) = process(&record, &request, status.pid)?;
+            let (process, refused) = process(&further, &request, pid)?;
             let create = ExecCreate {
                 id: id.clone(),
                 process,
@@ -55,27 +43,80 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
             };
             let file = dir(engine).join(&id);
             record::make_private_dir(&dir(engine))?;
-            let mut monitor =
-                monitor::client::reach(&engine.config().run, &record.id)?.ok_or_else(not_running)?;
-            std::fs::write(&file, &record.id).during("write the exec's file")?;
-            monitor.exec_create(create).map_err(|e| {
+            let monitor = match monitor {
+                Some(monitor) => monitor,
+                None => monitor::client::reach(&engine.config().run, &container)?
+                    .ok_or_else(|| not_running(&container))?,
+            };
+            std::fs::write(&file, &container).during("write the exec's file")?;
+            held::prepare(engine, &container, create, monitor).inspect_err(|_| {
                 let _ = std::fs::remove_file(&file);
-                Error::from(e)
             })?;
             Ok(IdResponse { id })
         })
         .await
 }
 
-/// The process, and why it can't be run: a user that the container does not know is told at the start, as Docker does.
-fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<(Process, Option<String>)> {
-    let (config, host) = (&record.document.config, &record.document.host_config);
-    let root = Root::of_process(pid).during("open the container's root file system")?;
-    let (user_spec, groups): (&str, &[String]) = match request.user.as_str() {
-        "" => (&config.user, &host.group_add),
-        user => (user, &host.group_add),
+/// Where the process is to run.
+struct Place {
+    container: String,
+    state: State,
+    pid: i32,
+    further: Further,
+    monitor: Option<Connection>,
+}
+
+/// A container that runs, by what its monitor says of it, where nothing else is open: by its whole id or its name, as those
+/// come first of what a reference may mean.
+fn running(engine: &Engine, reference: &str) -> Result<Option<Place>> {
+    if !engine.config().late {
+        return Ok(None);
+    }
+    let run = &engine.config().run;
+    let name = reference.strip_prefix('/').unwrap_or(reference);
+    let whole = name.len() == 64 && ids::is_prefix(name);
+    let id = if whole { Some(name.to_owned()) } else { monitor::client::running(run, name) };
+    let Some(container) = id.filter(|id| ids::is_prefix(id)) else { return Ok(None) };
+    let Ok(Some(mut monitor)) = monitor::client::reach(run, &container) else { return Ok(None) };
+    let Ok(Some(Inhabited { name: own, state, pid, further: Some(further) })) = monitor.inhabited() else {
+        return Ok(None);
     };
-    let (user, refused) = match launch::resolve_user(&root, user_spec, groups) {
+    let place = Place { container, state, pid, further, monitor: Some(monitor) };
+    Ok((whole || own == name).then_some(place))
+}
+
+/// A container by its definition.
+fn recorded(engine: &Engine, reference: &str) -> Result<Place> {
+    engine.make_ready()?;
+    let record = record::find(engine, reference)?;
+    let status = record::observe(engine, &record.id)?.status;
+    check(&record.id, status.state)?;
+    let further = further::further(&record)?;
+    Ok(Place { container: record.id, state: status.state, pid: status.pid, further, monitor: None })
+}
+
+fn not_running(container: &str) -> Error {
+    Error::conflict(format!("container {container} is not running"))
+}
+
+fn check(container: &str, state: State) -> Result<()> {
+    match state {
+        State::Paused => Err(Error::conflict(format!(
+            "container {container} is paused, unpause the container before exec"
+        ))),
+        State::Restarting => Err(Error::conflict(format!(
+            "container {container} is restarting, wait until the container is running"
+        ))),
+        state if !state.is_live() => Err(not_running(container)),
+        _ => Ok(()),
+    }
+}
+
+/// The process, and why it can't be run: a user that the container does not know is told at the start, as Docker does.
+fn process(further: &Further, request: &CreateRequest, pid: i32) -> Result<(Process, Option<String>)> {
+    let root = Root::of_process(pid).during("open the container's root file system")?;
+    let user = if request.user.is_empty() { &further.user } else { &request.user };
+    let (user, refused) = match launch::resolve_user(&root, user, &further.groups) {
         Ok(user) => (user, None),
         Err(e) => {
             // Nothing runs as this one.
@@ -84,18 +125,21 @@ fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<(Proces
         }
     };
     let home = user.home.as_deref().unwrap_or("/");
-    let asked = api::containers::Config { tty: request.tty, ..config.clone() };
-    let env = merge::environment(&asked, record.hostname(), home);
-    let cwd = match (request.working_dir.as_str(), config.working_dir.as_str()) {
+    let asked = Config { tty: request.tty, env: further.env.clone(), ..Config::default() };
+    let env = merge::environment(&asked, &further.hostname, home);
+    let cwd = match (request.working_dir.as_str(), further.working_dir.as_str()) {
         ("", "") => "/".to_owned(),
         ("", own) => own.to_owned(),
         (dir, _) if dir.starts_with('/') => bind::clean(dir),
         (dir, _) => return Err(Error::invalid(format!("Cwd must be an absolute path: {dir}"))),
     };
     let available = capabilities::from_mask(machine::capabilities());
-    let mut allowed = host.clone();
-    allowed.privileged |= request.privileged;
-    let options = SecurityOptions::parse(&host.security_opt)?;
+    let allowed = HostConfig {
+        cap_add: further.cap_add.clone().into(),
+        cap_drop: further.cap_drop.clone().into(),
+        privileged: further.privileged || request.privileged,
+        ..HostConfig::default()
+    };
     let size = request.console_size.unwrap_or_default().map(|n| u16::try_from(n).unwrap_or(u16::MAX));
     let process = Process {
         terminal: request.tty,
@@ -106,7 +150,7 @@ fn process(record: &Record, request: &CreateRequest, pid: i32) -> Result<(Proces
         env: merge::overlay(env, &request.env),
         cwd,
         capabilities: Some(spec::capability_sets(&allowed, user.uid, &available)?),
-        no_new_privileges: options.no_new_privileges,
+        no_new_privileges: further.no_new_privileges,
         ..Process::default()
     };
     Ok((process, refused))

@@ -2,7 +2,7 @@
 
 use api::exec::{Inspect, ProcessConfig};
 
-use super::monitor;
+use super::{held, monitor};
 use crate::Engine;
 use crate::error::Result;
 
@@ -11,8 +11,13 @@ pub async fn inspect(engine: &Engine, id: &str) -> Result<Inspect> {
     let id = id.to_owned();
     engine
         .brief(move |engine| {
-            let (mut connection, container_id) = monitor(engine, &id)?;
-            let state = connection.exec_inspect(&id)?;
+            let (state, container_id) = match held::ended(engine, &id) {
+                Some(ended) => ended,
+                None => {
+                    let (mut connection, container) = monitor(engine, &id)?;
+                    (connection.exec_inspect(&id)?, container)
+                }
+            };
             let mut args = state.create.process.args.into_iter();
             Ok(Inspect {
                 id,

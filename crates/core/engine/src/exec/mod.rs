@@ -8,6 +8,8 @@
 //! when it forgets the process, the clean-up of the container's run removes what is left.
 
 mod create;
+mod further;
+mod held;
 mod inspect;
 mod resize;
 mod start;
@@ -19,6 +21,8 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::{Engine, ids};
 
 pub use create::create;
+pub(crate) use further::further;
+pub(crate) use held::Held;
 pub use inspect::inspect;
 pub use resize::resize;
 pub use start::{Started, start, start_detached};
@@ -34,6 +38,9 @@ fn monitor(engine: &Engine, id: &str) -> Result<(monitor::client::Connection, St
     if !ids::is_prefix(id) || id.len() != 64 {
         return Err(missing());
     }
+    if let Some(prepared) = held::release(engine, id)? {
+        return Ok(prepared);
+    }
     let container = match std::fs::read_to_string(dir(engine).join(id)) {
         Ok(text) => text.trim().to_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
@@ -41,7 +48,7 @@ fn monitor(engine: &Engine, id: &str) -> Result<(monitor::client::Connection, St
     };
     match monitor::client::reach(&engine.config().run, &container)? {
         Some(connection) => Ok((connection, container)),
-        None => Err(match record::get(engine, &container) {
+        None => Err(match engine.make_ready().and_then(|()| record::get(engine, &container)) {
             Err(e) if e.kind == Kind::NotFound => missing(),
             Err(e) => e,
             Ok(_) => Error::conflict(format!("container {container} is not running")),

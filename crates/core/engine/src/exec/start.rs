@@ -3,11 +3,11 @@
 use api::exec::StartRequest;
 use std::io::Write as _;
 
-use monitor::protocol::FailureKind;
+use monitor::protocol::{ExecStart, FailureKind};
 use monitor::{client, stdcopy};
 use tokio::net::UnixStream;
 
-use super::monitor;
+use super::{held, monitor};
 use crate::Engine;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -29,8 +29,12 @@ pub async fn start(engine: &Engine, id: &str, request: StartRequest) -> Result<S
     let tty = request.tty;
     let stream = engine
         .brief(move |engine| {
-            let (connection, _) = monitor(engine, &id)?;
-            match connection.exec_attach(&id, size(&request), Some(tty)) {
+            let start = ExecStart { id, size: size(&request), raw: Some(tty), ..ExecStart::default() };
+            let started = match held::run(engine, &start)? {
+                Some(started) => started,
+                None => monitor(engine, &start.id)?.0.exec_attach(&start.id, start.size, start.raw),
+            };
+            match started {
                 Ok(stream) => Ok(stream),
                 Err(client::Error::Failed(failure)) if failure.kind == FailureKind::Start => {
                     last_words(&message(&failure.message), tty)

@@ -8,7 +8,7 @@ use super::session::{self, Owner, Plumbing, Session};
 use super::{Exec, Monitor, Stage};
 use crate::detach::{Matcher, parse_detach_keys};
 use crate::place;
-use crate::protocol::{ExecCreate, ExecStart, ExecState, Failure, FailureKind, Reply};
+use crate::protocol::{ExecCreate, ExecStart, ExecState, Failure, FailureKind, Inhabited, Reply};
 use crate::status::State;
 
 /// How many further processes that have exited are remembered.
@@ -22,6 +22,17 @@ pub struct Spawned {
 }
 
 impl Monitor {
+    pub(super) fn inhabited(&self) -> Answer {
+        let config = self.container.as_ref().map(|container| &container.config);
+        let config = config.ok_or_else(|| failure(FailureKind::NotRunning, "container is not running"))?;
+        Ok(Some(Reply::Inhabited(Box::new(Inhabited {
+            name: config.name.clone(),
+            state: self.status.state,
+            pid: self.status.pid,
+            further: config.further.clone(),
+        }))))
+    }
+
     pub(super) fn exec_create(&mut self, create: ExecCreate) -> Answer {
         self.expect_running()?;
         if self.status.state == State::Paused {
@@ -41,7 +52,7 @@ impl Monitor {
         self.forget_old_execs();
         self.exec_event("exec_create", &create);
         let order = self.number();
-        self.execs.insert(create.id.clone(), Exec { create, order, stage: Stage::Prepared });
+        self.execs.insert(create.id.clone(), Exec { create, order, stage: Stage::Prepared, report: None });
         Ok(Some(Reply::Done))
     }
 
@@ -74,6 +85,10 @@ impl Monitor {
             return Err(failure(FailureKind::ExecConflict, message));
         }
         let create = exec.create.clone();
+        let report = match (start.report, self.connections.get_mut(&connection)) {
+            (true, Some(connection)) => connection.take_descriptors().pop_front(),
+            _ => None,
+        };
         self.exec_event("exec_start", &create);
         let plumbing = match create.tty {
             true => session::plumb_terminal(),
@@ -95,7 +110,10 @@ impl Monitor {
                 return Err(failure);
             }
         };
-        self.set_stage(&start.id, Stage::Running { session: spawned.session, pid: spawned.pid });
+        if let Some(exec) = self.execs.get_mut(&start.id) {
+            exec.stage = Stage::Running { session: spawned.session, pid: spawned.pid };
+            exec.report = report;
+        }
         let size = start.size.or(create.process.console_size.map(|size| (size.height, size.width)));
         if let (true, Some((height, width)), Some(session)) =
             (create.tty, size, self.sessions.get(&spawned.session))
@@ -161,10 +179,15 @@ impl Monitor {
             }
             (known, _) => known,
         };
+        if running.namespaces.get().is_none() {
+            let found = runtime::Joined::of_process(running.pid).map_err(|e| start_failure(&e))?;
+            running.namespaces.get_or_init(|| found);
+        }
         let started = runtime::exec(runtime::Exec {
             pid: running.pid,
             pidfd: pidfd.as_fd(),
             process,
+            namespaces: running.namespaces.get(),
             cgroup: Some(cgroup),
             cgroup_only: false,
             seccomp,

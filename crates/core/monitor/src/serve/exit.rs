@@ -18,7 +18,7 @@ use super::poll::{Timer, Token};
 use super::session::Owner;
 use super::start::delete_cgroup;
 use super::{Cleanup, Container, INIT, Monitor, Stage};
-use crate::protocol::Reply;
+use crate::protocol::{self, Reply};
 use crate::status::{HealthStatus, State};
 
 /// How long output that somebody outside of the container holds open is still read.
@@ -144,6 +144,7 @@ impl Monitor {
     /// The container will not run again by itself: gives back what it held and cleans up.
     pub(super) fn end_of_run(&mut self) {
         self.timers.cancel(Timer::Kill);
+        self.withdraw_name();
         if !self.stoppers.is_empty() {
             self.event("stop", &[]);
         }
@@ -259,6 +260,12 @@ impl Monitor {
             Stage::Prepared => 0,
         };
         exec.stage = Stage::Exited { exit_code: code, pid };
+        if let Some(report) = exec.report.take()
+            && let Ok(message) = protocol::encode(&Reply::Exited { exit_code: code, pid })
+        {
+            // Nothing else is in the pipe. Who does not read it has gone, or asks.
+            let _ = rustix::io::write(&report, &message);
+        }
         self.event("exec_die", &[("execID", id.to_owned()), ("exitCode", code.to_string())]);
     }
 }

@@ -1,6 +1,8 @@
 //! What the monitor leaves behind for others to read: status, events, complaints.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
@@ -29,6 +31,36 @@ impl Monitor {
     /// Whether how the container ended must survive a power failure: one that is removed at its end leaves nothing to tell.
     pub(super) fn outlives_its_run(&self) -> bool {
         self.container.as_ref().is_none_or(|container| !container.config.auto_remove)
+    }
+
+    /// Lets the container be found by its name while it runs. Whoever finds it so asks whether that still is its name.
+    pub(super) fn announce_name(&self) {
+        let Some(link) = self.name_link() else { return };
+        let id = &self.launch.id;
+        let failed = match std::os::unix::fs::symlink(id, &link) {
+            // One that was killed has left it there.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&link).and_then(|()| std::os::unix::fs::symlink(id, &link))
+            }
+            made => made,
+        };
+        // It is found by the database as well.
+        if let Err(e) = failed
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            complain(&e);
+        }
+    }
+
+    /// Takes the name back, unless it is another container's by now.
+    pub(super) fn withdraw_name(&self) {
+        let Some(link) = self.name_link() else { return };
+        place::forget_name(&link, &self.launch.id);
+    }
+
+    fn name_link(&self) -> Option<PathBuf> {
+        let name = &self.container.as_ref()?.config.name;
+        place::name(&self.launch.run_dir, name)
     }
 
     /// Appends an event with the container's attributes and some of its own.

@@ -46,6 +46,7 @@ impl Monitor {
                 self.client_cleaned_up(id, error);
                 Ok(None)
             }
+            Request::Further => self.inhabited(),
             Request::ExecCreate(create) => self.exec_create(*create),
             Request::ExecStart(start) => self.exec_start(id, &start),
             Request::ExecResize { id, height, width } => self.exec_resize(&id, height, width),
@@ -58,8 +59,12 @@ impl Monitor {
                 self.serve_names(&config, descriptors).and(DONE)
             }
             Request::Rename { name } => {
+                self.withdraw_name();
                 if let Some(container) = &mut self.container {
                     container.config.name = name;
+                }
+                if self.running.is_some() {
+                    self.announce_name();
                 }
                 DONE
             }

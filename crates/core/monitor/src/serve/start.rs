@@ -1,5 +1,6 @@
 //! From a configuration to a running container; also for a restart.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -193,8 +194,15 @@ impl Monitor {
                 session.resize(size.height, size.width).map_err(Error::Stdio)?;
             }
         }
-        self.running = Some(Running { pid: running.pid, cgroup, oom, since: Instant::now() });
+        self.running = Some(Running {
+            pid: running.pid,
+            namespaces: OnceCell::new(),
+            cgroup,
+            oom,
+            since: Instant::now(),
+        });
         self.has_started();
+        self.announce_name();
         self.watch(INIT).map_err(Error::Watch)?;
         self.feed(INIT);
         self.admit_early_clients();

@@ -102,6 +102,7 @@ impl Fixture {
             stop_timeout: 10,
             dns: None,
             events: Some(self.path("events.ndjson")),
+            further: None,
             cleanup: Vec::new(),
         }
     }

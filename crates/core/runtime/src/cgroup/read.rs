@@ -52,7 +52,7 @@ fn text(dir: &Path, file: &str) -> String {
 }
 
 /// `max` and what is not there are `None`.
-fn number(dir: &Path, file: &str) -> Option<u64> {
+pub(super) fn number(dir: &Path, file: &str) -> Option<u64> {
     text(dir, file).trim().parse().ok()
 }
 

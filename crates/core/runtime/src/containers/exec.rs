@@ -32,7 +32,6 @@ pub fn exec(container: &Container, request: &Exec<'_>) -> Result<Running, Error>
         _ => {}
     }
     let Some((pid, pidfd)) = container.init()? else { return Err(Error::ExecStopped) };
-    crate::namespaces::starts_one();
     crate::userns::enter_that_of(pid).map_err(Error::Start)?;
     super::bundle::check_process(request.process)
         .map_err(|(_, reason)| Error::Start(crate::Error::Spec { reason }))?;
@@ -50,6 +49,7 @@ pub fn exec(container: &Container, request: &Exec<'_>) -> Result<Running, Error>
         pid,
         pidfd: pidfd.as_fd(),
         process: request.process,
+        namespaces: None,
         cgroup: cgroup.as_ref(),
         cgroup_only: !request.cgroups.is_empty(),
         seccomp: request.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref()),

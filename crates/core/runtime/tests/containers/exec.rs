@@ -16,10 +16,14 @@ struct Container {
 
 impl Container {
     fn start() -> Container {
+        Container::start_with(|scene| scene)
+    }
+
+    fn start_with(change: impl FnOnce(Scene) -> Scene) -> Container {
         let mut scene = Scene::new(&["sleep", "1000"]);
         let bounding = &scene.process().capabilities.as_ref().unwrap().bounding;
         let seccomp = runtime::seccomp::docker_default(bounding);
-        let scene = scene.seccomp(seccomp);
+        let scene = change(scene.seccomp(seccomp));
         let created = scene.create(Stdio::Null).unwrap();
         let cgroup = created.cgroup.clone().unwrap();
         Container { running: created.start().unwrap(), scene, cgroup }
@@ -35,6 +39,7 @@ impl Container {
             pid: self.running.pid,
             pidfd: self.running.pidfd.as_fd(),
             process,
+            namespaces: None,
             cgroup: Some(&self.cgroup),
             cgroup_only: false,
             filter: None,
@@ -160,6 +165,7 @@ fn a_group_below_of_all_controllers_or_of_one() {
             pid: container.running.pid,
             pidfd: container.running.pidfd.as_fd(),
             process: &process,
+            namespaces: None,
             cgroup: Some(group),
             cgroup_only: true,
             filter: None,
@@ -181,4 +187,17 @@ fn a_group_below_of_all_controllers_or_of_one() {
     assert!(run(&elsewhere.unwrap()).is_err(), "it does not exist");
     let error = inner("nothing").unwrap_err().to_string();
     assert!(error.starts_with("there is no version 1 controller \"nothing\" here"), "{error}");
+}
+
+/// The limit counts those who come, but nobody is turned away: whoever looks after a container that is full of processes has
+/// to get in.
+#[test]
+fn a_container_that_is_full_can_be_entered() {
+    let container = Container::start_with(|scene| {
+        let pids = oci::runtime::Pids { limit: 1 };
+        scene.resources(oci::runtime::Resources { pids: Some(pids), ..Default::default() })
+    });
+    let outcome = container.run(&container.process(&["sh", "-c", "echo $$; true | true"]));
+    assert!(outcome.output.starts_with("2\n"), "{outcome:?}");
+    assert!(outcome.output.contains("can't fork"), "{outcome:?}");
 }

@@ -301,6 +301,7 @@ fn an_exec_runs_on_the_processors_it_is_given() {
         pid: running.pid,
         pidfd: running.pidfd.as_fd(),
         process: &process,
+        namespaces: None,
         cgroup: group.as_ref(),
         cgroup_only: false,
         filter: None,

@@ -8,6 +8,7 @@ mod devices;
 mod documents;
 mod kernel;
 mod mounts;
+mod onlookers;
 mod program;
 mod races;
 mod seccomp;
@@ -78,6 +79,7 @@ fn join_preserving(
         pid: running.pid,
         pidfd: running.pidfd.as_fd(),
         process,
+        namespaces: None,
         cgroup: Some(cgroup),
         cgroup_only: false,
         filter: None,
