@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use api::version::ApiVersion;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use engine::Engine;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, StatusCode, header};
@@ -37,6 +37,8 @@ pub struct Call {
     pub query: Query,
     pub headers: HeaderMap,
     pub body: Incoming,
+    /// What was read of the body by whoever wanted no more than its beginning.
+    pub read: Bytes,
     /// The connection, when the client asks for it with `Upgrade`.
     pub upgrade: Option<OnUpgrade>,
     pub is_head: bool,
@@ -98,11 +100,40 @@ impl Call {
         !self.body.is_end_stream()
     }
 
-    /// The body as it comes.
+    /// The first bytes of the body, all of which have to be there.
+    pub async fn first(&mut self, count: usize) -> Result<Bytes> {
+        if count > JSON_MAX {
+            return Err(Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the beginning of the body is too large",
+            ));
+        }
+        let mut bytes = BytesMut::from(std::mem::take(&mut self.read));
+        let late = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the request body did not come in time");
+        let body = &mut self.body;
+        let reading = async {
+            while bytes.len() < count {
+                let Some(frame) = body.frame().await else {
+                    return Err(Failure::bad_request("the request body ends before it is complete"));
+                };
+                let frame = frame.map_err(|e| Failure::bad_request(format!("read request body: {e}")))?;
+                bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            }
+            Ok(())
+        };
+        tokio::time::timeout(self.patience, reading).await.map_err(late)??;
+        let first = bytes.split_to(count);
+        self.read = bytes.freeze();
+        Ok(first.freeze())
+    }
+
+    /// The body as it comes, without what was read.
     pub fn take_body(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        Upload { body: Some(BodyStream::new(self.body)), runtime: Handle::current() }
+        let read = Some(self.read).filter(|bytes| !bytes.is_empty()).map(Ok);
+        let rest = Upload { body: Some(BodyStream::new(self.body)), runtime: Handle::current() }
             .try_filter_map(|frame| std::future::ready(Ok(frame.into_data().ok())))
-            .map_err(io::Error::other)
+            .map_err(io::Error::other);
+        futures_util::stream::iter(read).chain(rest)
     }
 
     /// A header's text; empty when absent or not text.

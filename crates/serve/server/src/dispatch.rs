@@ -66,6 +66,7 @@ async fn serve(
         query,
         headers: head.headers,
         body,
+        read: bytes::Bytes::new(),
         upgrade,
         is_head,
     };

@@ -16,6 +16,7 @@ mod bake;
 mod build;
 mod buildx;
 mod container;
+mod definition;
 mod help;
 mod image;
 mod lint;
@@ -50,7 +51,11 @@ pub async fn run(host: Host, globals: Globals) -> u8 {
 pub fn report(error: &Error) {
     use std::io::Write as _;
     if !error.message.is_empty() {
-        let _ = writeln!(std::io::stderr(), "{}", format::text::printable(&error.message));
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}",
+            format::text::printable(&dockerfile::render::shortened(&error.message))
+        );
     }
 }
 

@@ -5,10 +5,14 @@ mod classic;
 pub mod history;
 mod options;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use api::JsonMessage;
-use api::build::{BuildEvent, BuildOptions, BuildResult, CachePruneOptions, NATIVE_PROGRESS_ID};
+use api::auth::AuthConfig;
+use api::build::{
+    BuildDetails, BuildEvent, BuildOptions, BuildResult, CachePruneOptions, NATIVE_PROGRESS_ID,
+};
 use engine::builds::{self, Built, ContextSource, Event};
 use http::StatusCode;
 use serde_json::json;
@@ -22,11 +26,18 @@ use classic::Classic;
 
 /// Events that may wait for a slow client before the build waits too.
 const BACKLOG: usize = 256;
+/// Messages that a quiet build shows of what was said before it failed.
+const QUIET_BACKLOG: usize = 1000;
 
-pub async fn build(call: Call) -> Result {
-    let options = options::options(&call)?;
-    let credentials = api::auth::decode_all(call.header(api::common::REGISTRY_CONFIG_HEADER))
-        .map_err(|e| Failure::bad_request(format!("X-Registry-Config: {e}")))?;
+pub async fn build(mut call: Call) -> Result {
+    let (options, credentials) = match parameters(&mut call).await {
+        Ok(parameters) => parameters,
+        Err(refused) => {
+            // The context is on its way: it is read to its end.
+            drop(call.take_body());
+            return Err(refused);
+        }
+    };
     let engine = call.engine.clone();
     let host = call.buildkit.clone();
     let call_is_buildkits = options::is_buildkits(&call);
@@ -45,17 +56,25 @@ pub async fn build(call: Call) -> Result {
     let failed = if options.native_progress { failed } else { failed_classic };
     let work = async move {
         let questions = builds::Questions::default();
-        let order =
-            builds::Order { options, context, credentials, questions, record: builds::Record::default() };
+        let id = builds::history::new_id()?;
+        let record = builds::Record { id: Some(id.clone()), ..builds::Record::default() };
+        let order = builds::Order { options, context, credentials, questions, record };
         let built = builds::build(&engine, order, sender).await?;
-        Ok(last_messages(&built, quiet, native_progress))
+        Ok(last_messages(&built, &id, quiet, native_progress))
     };
     progress::answer(receiver, encode, work, failed).await
 }
 
+async fn parameters(call: &mut Call) -> Result<(BuildOptions, BTreeMap<String, AuthConfig>)> {
+    let options = options::options(call).await?;
+    let credentials = api::auth::decode_all(call.header(api::common::REGISTRY_CONFIG_HEADER))
+        .map_err(|e| Failure::bad_request(format!("X-Registry-Config: {e}")))?;
+    Ok((options, credentials))
+}
+
 /// The Dockerfile of the context `remote`, which is not built.
-pub async fn definition(call: Call) -> Result {
-    let options = options::options(&call)?;
+pub async fn definition(mut call: Call) -> Result {
+    let options = options::options(&mut call).await?;
     if options.remote.is_empty() {
         return Err(Failure::bad_request("remote is required: the address of a repository or a URL"));
     }
@@ -67,11 +86,18 @@ fn encoder(options: &BuildOptions) -> Box<dyn FnMut(Event) -> Vec<JsonMessage> +
     if options.native_progress {
         return Box::new(|event| vec![native(&builds::document(event))]);
     }
-    if options.quiet {
-        return Box::new(|_| Vec::new());
-    }
     let mut classic = Classic::default();
-    Box::new(move |event| classic.text(builds::document(event)))
+    if !options.quiet {
+        return Box::new(move |event| classic.text(builds::document(event)));
+    }
+    // Nothing is said unless a step fails; then all is.
+    let mut held = VecDeque::new();
+    Box::new(move |event| {
+        let is_over = matches!(event, Event::StepError { .. });
+        held.extend(classic.text(builds::document(event)));
+        held.drain(..held.len().saturating_sub(QUIET_BACKLOG));
+        if is_over { held.drain(..).collect() } else { Vec::new() }
+    })
 }
 
 fn native(event: &BuildEvent) -> JsonMessage {
@@ -82,10 +108,11 @@ fn native(event: &BuildEvent) -> JsonMessage {
     }
 }
 
-fn last_messages(built: &Built, quiet: bool, native: bool) -> Vec<JsonMessage> {
+fn last_messages(built: &Built, record: &str, quiet: bool, native: bool) -> Vec<JsonMessage> {
     let id = built.image_id.to_string();
     if native {
-        let result = BuildResult { id, details: Some(builds::details(built)) };
+        let details = BuildDetails { id: record.to_owned(), ..builds::details(built) };
+        let result = BuildResult { id, details: Some(details) };
         return vec![JsonMessage::aux(json!(result))];
     }
     if quiet {

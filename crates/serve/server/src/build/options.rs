@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use api::build::{BuildExtras, BuildOptions, EXTRAS_HEADER};
+use api::build::{BuildExtras, BuildOptions, EXTRAS_HEADER, EXTRAS_LENGTH_HEADER};
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 
@@ -11,8 +11,10 @@ use crate::call::Call;
 use crate::error::Failure;
 
 /// Reads the parameters, and refuses what this server or this peer may not do.
-pub fn options(call: &Call) -> Result<BuildOptions> {
+pub async fn options(call: &mut Call) -> Result<BuildOptions> {
     refuse(call)?;
+    let extras = extras(call).await?;
+    let call = &*call;
     let query = &call.query;
     let number = |name| Ok::<i64, Failure>(query.number(name)?.unwrap_or(0));
     let options = BuildOptions {
@@ -45,7 +47,7 @@ pub fn options(call: &Call) -> Result<BuildOptions> {
         security_opt: json(call, "securityopt")?,
         context_dir: query.text("dhow-context").to_owned(),
         native_progress: query.text("progress") == "dhow",
-        extras: extras(call)?,
+        extras,
     };
     check(call, &options)?;
     // What is wrong is said while the body is still the caller's to read to its end.
@@ -138,13 +140,25 @@ fn json<T: DeserializeOwned + Default>(call: &Call, name: &str) -> Result<T> {
         "" => Ok(T::default()),
         text => {
             let document: Option<T> = serde_json::from_str(text)
-                .map_err(|e| Failure::bad_request(format!("error reading {name}: {e}")))?;
+                .map_err(|e| Failure::bad_request(format!("error reading {}: {e}", called(name))))?;
             Ok(document.unwrap_or_default())
         }
     }
 }
 
-fn extras(call: &Call) -> Result<BuildExtras> {
-    BuildExtras::decode(call.header(EXTRAS_HEADER))
-        .map_err(|e| Failure::bad_request(format!("{EXTRAS_HEADER}: {e}")))
+/// What Docker calls a parameter in messages.
+fn called(name: &str) -> &str {
+    if name == "buildargs" { "build args" } else { name }
+}
+
+/// In a header, or at the beginning of the body where they are long.
+async fn extras(call: &mut Call) -> Result<BuildExtras> {
+    let length = call.header(EXTRAS_LENGTH_HEADER);
+    if length.is_empty() {
+        return BuildExtras::decode(call.header(EXTRAS_HEADER))
+            .map_err(|e| Failure::bad_request(format!("{EXTRAS_HEADER}: {e}")));
+    }
+    let bad = |e: &dyn std::fmt::Display| Failure::bad_request(format!("{EXTRAS_LENGTH_HEADER}: {e}"));
+    let length = length.parse().map_err(|e: std::num::ParseIntError| bad(&e))?;
+    serde_json::from_slice(&call.first(length).await?).map_err(|e| bad(&e))
 }

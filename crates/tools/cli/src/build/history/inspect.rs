@@ -1,6 +1,8 @@
 use std::fmt::Write as _;
 
 use api::build::BuildRecord;
+use serde_json::{Value, json};
+use template::{Options, Template};
 
 use crate::context::Cli;
 use crate::error::Error;
@@ -9,7 +11,7 @@ use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// "pretty" or "json"
+    /// "pretty", "json" or a Go template
     #[arg(long, default_value = "pretty")]
     format: String,
     args: Vec<String>,
@@ -20,13 +22,30 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let record = client::builds::inspect(cli.client()?, name).await?;
     match args.format.as_str() {
         "pretty" => cli.print(&text(&record))?,
-        "json" => {
+        format => {
             let document = serde_json::to_value(&record).map_err(|error| Error::new(error.to_string()))?;
-            cli.println(&pretty(&document)?)?;
+            cli.println(&match format {
+                "json" => pretty(&document)?,
+                text => {
+                    let options = Options { zero: Some(zero), ..Options::default() };
+                    let template = Template::parse_with(text, options).map_err(Error::template)?;
+                    template.execute(&document).map_err(Error::template)?
+                }
+            })?;
         }
-        other => return Err(Error::new(format!("unsupported format {other}: \"pretty\" or \"json\""))),
     }
     Ok(0)
+}
+
+/// What a record leaves out because there is none.
+fn zero(field: &str) -> Option<Value> {
+    Some(match field {
+        "CompletedAt" | "Error" | "Image" | "Name" | "Platform" | "Target" => json!(""),
+        "BuildArgs" | "Labels" => json!({}),
+        "Steps" | "Tags" => json!([]),
+        "NoCache" => json!(false),
+        _ => return None,
+    })
 }
 
 fn text(record: &BuildRecord) -> String {

@@ -1,3 +1,6 @@
+use std::path::{Path, PathBuf};
+
+use super::filter::Filter;
 use crate::context::Cli;
 use crate::format::{Listing, time};
 use crate::settings;
@@ -8,9 +11,15 @@ pub struct Args {
     /// Builder whose builds are listed; there is one
     #[arg(long, hide = true)]
     builder: Option<String>,
+    /// Only builds for which this holds: ref, repository, status with = or !=; startedAt, completedAt, duration with < or >
+    #[arg(long, value_name = "condition")]
+    filter: Vec<String>,
     /// Print by a Go template, "table", "table TEMPLATE" or "json"
     #[arg(long)]
     format: Option<String>,
+    /// Only builds of this directory's repository
+    #[arg(long)]
+    local: bool,
     /// Accepted for old scripts: ids are short
     #[arg(long)]
     no_trunc: bool,
@@ -23,7 +32,13 @@ pub struct Args {
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let format = settings::format(cli, args.format, args.quiet, "buildsFormat")?;
     let now = jiff::Timestamp::now();
-    let records = client::builds::history(cli.client()?).await?;
+    let filter = Filter::parse(&args.filter, now)?;
+    let place = args.local.then(|| repository(&cli.host.directory));
+    let mut records = client::builds::history(cli.client()?).await?;
+    records.retain(|record| {
+        let is_here = |place: &PathBuf| Path::new(&record.name).starts_with(place);
+        filter.admits(record) && place.as_ref().is_none_or(is_here)
+    });
     let rows: Vec<_> = records
         .iter()
         .map(|record| {
@@ -64,4 +79,10 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     };
     cli.print(&listing.render(format.as_deref(), args.quiet, &rows)?)?;
     Ok(0)
+}
+
+/// The working tree that a directory lies in, or the directory itself.
+fn repository(directory: &Path) -> PathBuf {
+    let top = directory.ancestors().find(|path| path.join(".git").exists());
+    top.unwrap_or(directory).to_owned()
 }

@@ -2,6 +2,7 @@
 //! newest; without a name the newest is meant.
 
 pub mod diff;
+mod filter;
 pub mod inspect;
 pub mod logs;
 pub mod ls;
