@@ -80,6 +80,7 @@ fn is_ours(socket: &Path) -> bool {
 
 /// A server in this process; the engine is opened by the first request.
 fn embedded(globals: &Globals, surroundings: &Surroundings) -> Connector {
+    sys::daemon::mask_as_server();
     let starts = is(globals, "run");
     // Who may not open all this is to hear so first.
     let late = is(globals, "exec") && rustix::process::geteuid().is_root();

@@ -84,6 +84,7 @@ fn run(surroundings: &Surroundings, globals: &Globals, mut args: Args) -> anyhow
     args.hosts.extend(globals.hosts.iter().cloned());
     sys::daemon::share_pools();
     // A connection is a descriptor: more than the 1024 that a login or systemd gives are served.
+    sys::daemon::mask_as_server();
     if let Err(error) = sys::daemon::raise_files() {
         tracing::warn!(%error, "raise the limit of open files");
     }

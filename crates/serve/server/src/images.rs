@@ -144,6 +144,7 @@ pub async fn push(call: Call) -> Result {
         name: call.name.clone(),
         tag: call.query.text("tag").to_owned(),
         by_digest: call.query.flag("dhow-by-digest"),
+        insecure: call.query.flag("dhow-insecure"),
     };
     let engine = call.engine.clone();
     let work = async move { images::push(&engine, options, credentials, sender).await.map(|_| Vec::new()) };
@@ -226,9 +227,15 @@ pub async fn distribution(call: Call) -> Result {
 
 /// The document behind [`distribution`].
 pub async fn remote(call: Call) -> Result {
-    let remote = images::look(&call.engine, &call.name, &credentials(&call, &call.name)?).await?;
+    let who = credentials(&call, &call.name)?;
+    let remote = images::look(&call.engine, &call.name, &who).await?;
+    let (images, attestations) = match call.query.flag("dhow-details") {
+        true => images::details(&call.engine, &remote, &who).await?,
+        false => Default::default(),
+    };
     let raw = String::from_utf8_lossy(&remote.bytes).into_owned();
-    answer::ok(&RemoteImage { name: remote.name.to_string(), descriptor: Some(remote.descriptor), raw })
+    let (name, descriptor) = (remote.name.to_string(), Some(remote.descriptor));
+    answer::ok(&RemoteImage { name, descriptor, raw, images, attestations })
 }
 
 pub async fn create_index(mut call: Call) -> Result {
@@ -238,11 +245,14 @@ pub async fn create_index(mut call: Call) -> Result {
         sources: wanted.sources,
         append: wanted.append,
         annotations: wanted.annotations,
+        member_annotations: wanted.member_annotations,
+        platforms: wanted.platforms,
         plain: wanted.plain,
         dry_run: wanted.dry_run,
     };
     let who = credentials(&call, new.targets.first().map_or("", String::as_str))?;
     let (descriptor, bytes) = images::create_index(&call.engine, &new, &who).await?;
     let raw = String::from_utf8_lossy(&bytes).into_owned();
-    answer::ok(&RemoteImage { name: new.targets.join(","), descriptor: Some(descriptor), raw })
+    let (name, descriptor) = (new.targets.join(","), Some(descriptor));
+    answer::ok(&RemoteImage { name, descriptor, raw, ..RemoteImage::default() })
 }

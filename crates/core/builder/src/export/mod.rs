@@ -85,7 +85,8 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     }
     if graph.stages.is_empty() {
         // A client says what it likes of layers that it has not made.
-        complete(session, &mut config.history, final_layers.len());
+        let created = node.map(|n| outputs[n].created.clone()).filter(|created| !created.is_empty());
+        complete(created, &mut config.history, final_layers.len());
     }
     config.created = created(session, &config);
     let options = &session.request.export;
@@ -158,9 +159,8 @@ fn pack(
 }
 
 /// One line for each layer, where the history is not one of these layers.
-fn complete(session: &Session<'_>, history: &mut Vec<History>, layers: usize) {
+fn complete(created: Option<String>, history: &mut Vec<History>, layers: usize) {
     if history.iter().filter(|line| !line.empty_layer).count() != layers {
-        let created = Some(crate::step::now(session));
         let line = History { created, comment: EXPORTED.to_owned(), ..History::default() };
         *history = vec![line; layers];
     }

@@ -16,7 +16,8 @@ impl Entitled {
     pub fn read(allowed: &[String]) -> Result<Entitled> {
         let mut entitled = Entitled::default();
         for text in allowed {
-            let (word, value) = text.split_once('=').map_or((text.as_str(), None), |(word, v)| (word, Some(v)));
+            let (word, value) =
+                text.split_once('=').map_or((text.as_str(), None), |(word, v)| (word, Some(v)));
             match (word, value) {
                 ("security.insecure", None) => entitled.insecure = true,
                 ("network.host", None) => entitled.host_network = true,
@@ -40,8 +41,10 @@ mod tests {
 
     #[test]
     fn words() {
-        let read = |words: &[&str]| Entitled::read(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
-        let all = read(&["network.host", "security.insecure", "device", "device=v.com/c=0,alias=w.com/c=1"]).unwrap();
+        let read =
+            |words: &[&str]| Entitled::read(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        let all = read(&["network.host", "security.insecure", "device", "device=v.com/c=0,alias=w.com/c=1"])
+            .unwrap();
         assert!(all.insecure && all.host_network && all.devices != AllowedDevices::default());
         assert_eq!(read(&[]).unwrap(), Entitled::default());
         assert_eq!(read(&["network.hosts"]).unwrap_err().message, "unknown entitlement network.hosts");

@@ -2,7 +2,8 @@
 
 use api::build::{BuildDetails, BuildOptions, BuiltImage};
 use archive::Compression;
-use builder::{Annotation, Built, Export, Provenance};
+use builder::{Annotation, Built, Export, Provenance, Slsa};
+use oci::Reference;
 
 use crate::error::{Error, Result};
 
@@ -30,6 +31,31 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
         "max" => Some(Provenance::Max),
         other => return Err(Error::invalid(format!("invalid mode {other:?} of a provenance: min or max"))),
     };
+    let told = match options.told_provenance.as_str() {
+        "" => None,
+        "max" => Some(Provenance::Max),
+        _ => Some(Provenance::Min),
+    };
+    let old = match options.provenance_version.as_str() {
+        "" | "v1" => false,
+        "v0.2" => true,
+        other => {
+            return Err(Error::invalid(format!("invalid version {other:?} of a provenance: v1 or v0.2")));
+        }
+    };
+    let dangling_name = match options.dangling_prefix.as_str() {
+        "" => None,
+        prefix => Some(Reference::parse_name(prefix).map_err(|e| {
+            Error::invalid(format!("image exporter: dangling-name-prefix: invalid name {prefix:?}: {e}"))
+        })?),
+    };
+    if let Some(level) = options.compression_level
+        && self::level(compression.unwrap_or(Compression::Gzip), Some(level)).is_none()
+    {
+        return Err(Error::invalid(format!(
+            "compression-level {level} is not supported: gzip has 0 to 9, zstd 0 to 22"
+        )));
+    }
     Ok(Export {
         compression,
         level: options.compression_level,
@@ -37,10 +63,23 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
         docker: options.docker_media_types,
         annotations,
         provenance,
+        told_provenance: told,
+        slsa: Slsa { old, builder_id: options.builder_id.clone(), reproducible: options.reproducible },
+        canonical_names: options.canonical_names,
+        dangling_name,
         sbom: options.sbom,
         generator: Some(options.sbom_generator.clone()).filter(|image| options.sbom && !image.is_empty()),
         inline_cache: options.inline_cache || matches!(inline, Some("1" | "true")),
     })
+}
+
+/// The level, if this compression has it.
+pub(super) fn level(compression: Compression, level: Option<u32>) -> Option<u32> {
+    let most = match compression {
+        Compression::Zstd => 22,
+        _ => 9,
+    };
+    level.filter(|level| *level <= most)
 }
 
 /// What became of a build, for its client.
@@ -51,6 +90,11 @@ pub fn details(built: &Built) -> BuildDetails {
         platform: image.platform.to_string(),
         new: image.is_new,
         provenance: image.provenance.clone(),
+        sbom: image.sbom.clone(),
     };
-    BuildDetails { target: Some(built.target.clone()), images: built.images.iter().map(image).collect() }
+    BuildDetails {
+        id: String::new(),
+        target: Some(built.target.clone()),
+        images: built.images.iter().map(image).collect(),
+    }
 }

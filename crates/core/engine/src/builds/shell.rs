@@ -35,6 +35,7 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
                 instruction: kept.instruction,
                 network: kept.network,
                 privileged: kept.insecure,
+                devices: kept.devices,
                 missing: kept.missing,
             })
         })

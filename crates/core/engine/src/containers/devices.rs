@@ -5,10 +5,38 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use api::containers::{DeviceMapping, HostConfig, Resources};
+use api::containers::{DeviceMapping, DeviceRequest, HostConfig, Resources};
+use oci::runtime::Spec;
+use runtime::cdi::Registry;
 
-use crate::error::{Error, Result};
+use crate::Engine;
+use crate::error::{Context as _, Error, Result};
 use crate::spec::{HostDevice, is_access};
+
+/// The driver of requests for devices by the names that their vendors give them.
+pub(crate) const CDI: &str = "cdi";
+
+/// Whether a request of this driver can be one.
+pub(crate) fn check(request: &DeviceRequest) -> Result<()> {
+    if request.count != 0 {
+        return Err(Error::invalid("unexpected count in CDI device request"));
+    }
+    match request.options.is_empty() {
+        true => Ok(()),
+        false => Err(Error::invalid("unexpected options in CDI device request")),
+    }
+}
+
+/// Gives a container the devices that it asks for by name: what their vendors say is done to its document.
+pub(crate) fn inject(engine: &Engine, host: &HostConfig, spec: &mut Spec) -> Result<()> {
+    let asked = host.resources.device_requests.iter().filter(|request| request.driver == CDI);
+    let names: Vec<&str> = asked.flat_map(|request| request.device_ids.iter().map(String::as_str)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let registry = Registry::read(&engine.config().cdi_directories);
+    registry.inject(spec, names).during("CDI device injection failed")
+}
 
 /// The devices of `--device`; of a privileged container all.
 pub(crate) fn of(host: &HostConfig) -> Result<Vec<HostDevice>> {

@@ -4,7 +4,7 @@
 use api::containers::{Config, HealthConfig, HostConfig, Resources, RestartPolicy};
 use api::networks::EndpointSettings;
 
-use super::{ports, signal};
+use super::{devices, ports, signal};
 use crate::error::{Error, Result};
 use crate::spec::capabilities;
 
@@ -125,7 +125,11 @@ fn check_host(host: &HostConfig) -> Result<()> {
     if !matches!(host.isolation.as_str(), "" | "default") {
         return fail(format!("invalid isolation '{}' on linux", host.isolation));
     }
-    if let Some(request) = host.resources.device_requests.first() {
+    for request in &host.resources.device_requests {
+        if request.driver == devices::CDI {
+            devices::check(request)?;
+            continue;
+        }
         let wanted = format!(
             "[{}]",
             request.capabilities.iter().map(|c| format!("[{}]", c.join(" "))).collect::<Vec<_>>().join(" ")

@@ -39,7 +39,7 @@ pub use load::load;
 pub use prune::prune;
 pub use pull::pull;
 pub use push::{PushOptions, push};
-pub use remote::{NewIndex, Remote, create as create_index, look, registry_of};
+pub use remote::{NewIndex, Remote, create as create_index, details, look, registry_of};
 pub use remove::remove;
 pub use save::{save, save_as};
 pub use tag::tag;

@@ -34,6 +34,8 @@ pub struct PushOptions {
     pub tag: String,
     /// Give it no tag in the registry.
     pub by_digest: bool,
+    /// The registry may speak plain HTTP, or have a certificate that nobody has signed.
+    pub insecure: bool,
 }
 
 /// Sends an image, or all tags of a repository.
@@ -44,9 +46,11 @@ pub async fn push(
     progress: Sender<JsonMessage>,
 ) -> Result<()> {
     let (references, name) = names(engine, &options).await?;
-    let config =
-        registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
-    let client = Client::new(config);
+    let mut insecure = engine.config().insecure_registries.clone();
+    if options.insecure {
+        insecure.push(name.domain.clone());
+    }
+    let client = Client::new(registry::Config { insecure, ..Default::default() });
     let report = Report::new(progress);
     let line = format!("The push refers to repository [{}]", name.name());
     report.send(JsonMessage::status(line)).await?;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use api::auth::AuthConfig;
+use api::images::MemberAnnotation;
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, ImageConfig, Index, Manifest, is_attestation};
 use oci::{Digest, Platform, Reference, media_types};
 use registry::{Body, Client, Repository};
+use serde_json::Value;
 
 use super::pull::{credentials_of, registry_error};
 use crate::Engine;
@@ -37,6 +39,10 @@ pub struct NewIndex {
     pub append: bool,
     /// Annotations of the index.
     pub annotations: BTreeMap<String, String>,
+    /// Annotations of its lines.
+    pub member_annotations: Vec<MemberAnnotation>,
+    /// Only members for these platforms; all without.
+    pub platforms: Vec<String>,
     /// A single manifest stays one.
     pub plain: bool,
     /// Only say what it would be.
@@ -100,18 +106,133 @@ struct Member {
     from: Reference,
 }
 
+/// Configurations by platform.
+pub type Images = BTreeMap<String, Value>;
+/// In-toto statements by platform.
+pub type Attestations = BTreeMap<String, Vec<Value>>;
+
+/// The configurations of an image, or of all those of an index, and what is attested of them.
+pub async fn details(engine: &Engine, remote: &Remote, who: &Credentials) -> Result<(Images, Attestations)> {
+    let repository = repository(engine, &remote.name, who, false);
+    let (mut images, mut attestations) = (Images::new(), Attestations::new());
+    let parse = |bytes: &[u8]| Document::parse(bytes).map_err(|e| Error::invalid(e.to_string()));
+    let index = match parse(&remote.bytes)? {
+        Document::Manifest(manifest) => {
+            add_config(&repository, &manifest, None, &mut images).await?;
+            return Ok((images, attestations));
+        }
+        Document::Index(index) => index,
+    };
+    let mut names = BTreeMap::new();
+    for member in index.manifests.iter().filter(|member| !is_attestation(member)) {
+        let (_, bytes) = repository.member(member).await.map_err(registry_error)?;
+        let Document::Manifest(manifest) = parse(&bytes)? else { continue };
+        if let Some(name) = add_config(&repository, &manifest, member.platform.as_ref(), &mut images).await? {
+            names.insert(member.digest.to_string(), name);
+        }
+    }
+    for member in index.manifests.iter().filter(|member| is_attestation(member)) {
+        let of = member.annotations.get(SUBJECT).and_then(|digest| names.get(digest));
+        let Some(platform) = of else { continue };
+        let (_, bytes) = repository.member(member).await.map_err(registry_error)?;
+        let Document::Manifest(manifest) = parse(&bytes)? else { continue };
+        for layer in manifest.layers.iter().filter(|layer| layer.media_type.ends_with(STATEMENT)) {
+            let statement = small(&repository, layer).await?;
+            let statement = serde_json::from_slice(&statement);
+            let statement =
+                statement.map_err(|e| Error::invalid(format!("attestation {}: {e}", layer.digest)))?;
+            attestations.entry(platform.clone()).or_default().push(statement);
+        }
+    }
+    Ok((images, attestations))
+}
+
+/// The manifest that an attestation speaks of.
+const SUBJECT: &str = "vnd.docker.reference.digest";
+/// What the media types of in-toto statements end with.
+const STATEMENT: &str = "in-toto+json";
+/// Bytes of a configuration or an attestation: lists of packages are long.
+const DOCUMENT_MAX: u64 = 64 << 20;
+
+/// Reads an image's configuration; the name of its platform, unless it is no image.
+async fn add_config(
+    repository: &Repository,
+    manifest: &Manifest,
+    platform: Option<&Platform>,
+    images: &mut Images,
+) -> Result<Option<String>> {
+    if !media_types::is_config(&manifest.config.media_type) {
+        return Ok(None);
+    }
+    let invalid = |e: serde_json::Error| Error::invalid(format!("image configuration: {e}"));
+    let bytes = small(repository, &manifest.config).await?;
+    let config: ImageConfig = serde_json::from_slice(&bytes).map_err(invalid)?;
+    let name = platform.cloned().unwrap_or_else(|| config.platform()).to_string();
+    images.insert(name.clone(), serde_json::from_slice(&bytes).map_err(invalid)?);
+    Ok(Some(name))
+}
+
+/// A blob that is a document.
+async fn small(repository: &Repository, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    if descriptor.size > DOCUMENT_MAX {
+        return Err(Error::invalid(format!("{} has {} bytes", descriptor.digest, descriptor.size)));
+    }
+    let (mut blob, mut bytes) = (repository.blob(descriptor), Vec::new());
+    while let Some(chunk) = blob.chunk().await.map_err(registry_error)? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// A source of an index: a name, a digest in the repository of the targets, or a descriptor there.
+fn source(text: &str, targets: &[Reference]) -> Result<(String, Option<Descriptor>)> {
+    let text = text.trim();
+    let of_targets = |digest: &Digest| {
+        let mut repositories: Vec<String> = targets.iter().map(Reference::name).collect();
+        repositories.dedup();
+        match repositories.as_slice() {
+            [one] => Ok(format!("{one}@{digest}")),
+            _ => Err(Error::invalid(format!(
+                "source {digest} needs --tag with the one repository that has it"
+            ))),
+        }
+    };
+    if text.starts_with('{') {
+        let descriptor: Descriptor =
+            serde_json::from_str(text).map_err(|e| Error::invalid(format!("descriptor of a source: {e}")))?;
+        return Ok((of_targets(&descriptor.digest)?, Some(descriptor)));
+    }
+    match text.parse::<Digest>() {
+        Ok(digest) => Ok((of_targets(&digest)?, None)),
+        Err(_) => Ok((text.to_owned(), None)),
+    }
+}
+
 /// Makes an index and sends it to its names, with what they lack; its descriptor and its bytes.
 pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Result<(Descriptor, Vec<u8>)> {
     let targets = new.targets.iter().map(|name| parse(name)).collect::<Result<Vec<_>>>()?;
+    let platforms = new.platforms.iter().map(|text| {
+        text.parse::<Platform>()
+            .map(|platform| platform.normalized())
+            .map_err(|e| Error::invalid(e.to_string()))
+    });
+    let platforms = platforms.collect::<Result<Vec<_>>>()?;
     let mut members: Vec<Member> = Vec::new();
     let mut first = None;
     let own = targets.first().filter(|_| new.append).map(Reference::to_string);
-    for source in own.iter().chain(&new.sources) {
-        let remote = look(engine, source, who).await?;
-        let single = first.is_none() && new.annotations.is_empty();
+    for text in own.iter().chain(&new.sources) {
+        let (name, described) = source(text, &targets)?;
+        let mut remote = look(engine, &name, who).await?;
+        let plain = described.is_none() && new.annotations.is_empty() && new.member_annotations.is_empty();
+        let single = first.is_none() && plain && platforms.is_empty();
         first = single.then(|| (remote.descriptor.clone(), remote.bytes.clone()));
+        if let Some(described) = described {
+            remote.descriptor.annotations.extend(described.annotations);
+            remote.platforms = described.platform.map_or(remote.platforms, |platform| vec![platform]);
+        }
         add(&mut members, remote)?;
     }
+    keep(&mut members, &platforms)?;
     if members.is_empty() {
         return Err(Error::invalid("an index needs at least one source"));
     }
@@ -123,6 +244,7 @@ pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Resul
     let (descriptor, bytes) = match copied {
         Some((descriptor, bytes)) => (descriptor, bytes.to_vec()),
         None => {
+            members.iter_mut().for_each(|member| annotate(&mut member.descriptor, &new.member_annotations));
             let mut index = Index::new(members.iter().map(|member| member.descriptor.clone()).collect());
             index.annotations = new.annotations.clone();
             let bytes = serde_json::to_vec_pretty(&index).during("write an index")?;
@@ -135,6 +257,40 @@ pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Resul
         }
     }
     Ok((descriptor, bytes))
+}
+
+/// Drops members for other platforms than these, with what is attested of them.
+fn keep(members: &mut Vec<Member>, platforms: &[Platform]) -> Result<()> {
+    if platforms.is_empty() {
+        return Ok(());
+    }
+    let own = |member: &Member| member.descriptor.platform.as_ref().map(Platform::normalized);
+    if let Some(missing) =
+        platforms.iter().find(|wanted| !members.iter().any(|m| own(m).as_ref() == Some(wanted)))
+    {
+        return Err(Error::invalid(format!("no source has an image for {missing}")));
+    }
+    let kept: Vec<String> = members
+        .iter()
+        .filter(|member| own(member).is_some_and(|platform| platforms.contains(&platform)))
+        .map(|member| member.descriptor.digest.to_string())
+        .collect();
+    members.retain(|member| {
+        let about = member.descriptor.annotations.get(SUBJECT).filter(|_| is_attestation(&member.descriptor));
+        kept.contains(about.unwrap_or(&member.descriptor.digest.to_string()))
+    });
+    Ok(())
+}
+
+fn annotate(descriptor: &mut Descriptor, notes: &[MemberAnnotation]) {
+    if is_attestation(descriptor) {
+        return;
+    }
+    let own = descriptor.platform.as_ref().map(|platform| platform.normalized().to_string());
+    let fits =
+        |note: &&MemberAnnotation| note.platform.is_empty() || own.as_deref() == Some(note.platform.as_str());
+    let notes = notes.iter().filter(fits).map(|note| (note.key.clone(), note.value.clone()));
+    descriptor.annotations.extend(notes);
 }
 
 /// Adds a source's members; a later one takes the place of an earlier one for the same platform.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use api::system::{
-    Commit, ComponentVersion, FirewallInfo, IndexInfo, Info, PlatformName, PluginsInfo, RegistryConfig,
-    Runtime, SwarmInfo, Version,
+    Commit, ComponentVersion, DeviceInfo, FirewallInfo, IndexInfo, Info, PlatformName, PluginsInfo,
+    RegistryConfig, Runtime, SwarmInfo, Version,
 };
 use api::{time, version as versions};
 use monitor::State;
 use oci::Platform;
+use runtime::cdi::Registry;
 
 use crate::containers::list;
 use crate::error::Result;
@@ -84,6 +85,7 @@ fn info_now(engine: &Engine) -> Result<Info> {
         ..Info::default()
     };
     (info.operating_system, info.os_version) = operating_system();
+    devices(engine, &mut info);
     limits(&mut info, facts.cgroup2);
     info.warnings.extend(crate::privileges::warnings());
     for seen in list::everything(engine)? {
@@ -95,6 +97,18 @@ fn info_now(engine: &Engine) -> Result<Info> {
         }
     }
     Ok(info)
+}
+
+/// The devices that vendors describe, and what is wrong with the files in which they do.
+fn devices(engine: &Engine, info: &mut Info) {
+    let directories = &engine.config().cdi_directories;
+    info.cdi_spec_dirs = directories.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let known = Registry::read(directories);
+    let device = |name: &str| DeviceInfo { source: "cdi".to_owned(), id: name.to_owned() };
+    info.discovered_devices = known.names().map(device).collect();
+    info.warnings.extend(known.problems().iter().map(|problem| {
+        format!("CDI: Error associated with spec file {}: {}", problem.path.display(), problem.reason)
+    }));
 }
 
 /// The identity of this root: that of its default network, which is made once.
