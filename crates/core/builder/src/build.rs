@@ -394,14 +394,23 @@ fn read_dockerfile(
     let (name, bytes) = match source {
         DockerfileSource::Text { name, bytes, .. } => (name.clone(), bytes.clone()),
         DockerfileSource::InContext(path) => {
-            let name = path.clone().unwrap_or_else(|| "Dockerfile".into());
-            let bytes = match root.read_file(&name, dockerfile::MAX_SIZE as u64) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(Error::NoDockerfile { name });
-                }
-                other => other.map_err(io_error("read", Path::new(&name)))?,
+            // One that nobody has named may be in lower case.
+            let names = match path {
+                Some(path) => vec![path.clone()],
+                None => vec!["Dockerfile".to_owned(), "dockerfile".to_owned()],
             };
-            (name, bytes)
+            let mut found = None;
+            for name in &names {
+                match root.read_file(name, dockerfile::MAX_SIZE as u64) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    other => {
+                        let bytes = other.map_err(io_error("read", Path::new(name)))?;
+                        found = Some((name.clone(), bytes));
+                        break;
+                    }
+                }
+            }
+            found.ok_or_else(|| Error::NoDockerfile { name: names[0].clone() })?
         }
     };
     let step = progress.step(&format!("[internal] load build definition from {}", base_name(&name)), "", "");

@@ -2,6 +2,7 @@
 
 use crate::verify::{Difference, listed};
 use dockerfile::Span;
+use dockerfile::render::shortened;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -203,7 +204,7 @@ impl Error {
             }
             source = cause.source();
         }
-        text
+        shortened(&text).into_owned()
     }
 
     /// The whole story for a terminal: the lines of the Dockerfile, the message, the hint.

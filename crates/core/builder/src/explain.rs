@@ -20,7 +20,7 @@ const CANDIDATES: u32 = 8;
 /// Earlier runs among which an instruction's old text, or its stage's old name, is looked for.
 const EARLIER: u32 = 48;
 /// Differences that are few enough not to look for a nearer run.
-const CLOSE: usize = 3;
+const CLOSE: usize = 1;
 
 /// A record as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -107,10 +107,11 @@ impl Miss<'_, '_> {
             if elsewhere && self.prepared.is_some() && new.record.shares_nothing(&noted.record) {
                 continue;
             }
-            let distance = match self.prepared {
-                Some(_) => new.record.differences(&noted.record).len(),
-                None => new.record.differences_of_work(&noted.record).len(),
-            };
+            let distance = usize::from(noted.below.name != new.below.name)
+                + match self.prepared {
+                    Some(_) => new.record.differences(&noted.record).len(),
+                    None => new.record.differences_of_work(&noted.record).len(),
+                };
             let measure = (elsewhere, distance);
             if best.as_ref().is_none_or(|(least, _)| measure < *least) {
                 best = Some((measure, Earlier { noted, chain: entry.chain.clone() }));
@@ -168,12 +169,14 @@ impl Miss<'_, '_> {
         for entry in earlier {
             let Some((stage, text)) = parts(entry) else { continue };
             let names = record.parent().is_none_or(|chain| entry.record.contains(chain.0.as_str()));
-            if stage != op.stage || !names || stands(&text) {
+            if stage != op.stage || !names {
                 continue;
             }
             let Ok(noted) = serde_json::from_str::<Noted>(&entry.record) else { continue };
             if noted.record.parent() == record.parent() && noted.context == new.context {
-                return Ok(vec![format!("the instruction changed: it was {}", said(&text))]);
+                // One that still stands in the Dockerfile is no other text of this one, which then is new.
+                let reason = || format!("the instruction changed: it was {}", said(&text));
+                return Ok((!stands(&text)).then(reason).into_iter().collect());
             }
         }
         Ok(Vec::new())
@@ -241,8 +244,16 @@ mod tests {
         let step = |name: &str| Below { name: name.to_owned(), image: None };
         let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
         for (new, old, wanted) in [
-            (image("a:1", "2"), image("a:1", "1"), format!("base image a:1 changed: it was {one}, it is {two}")),
-            (image("a:2", "2"), image("a:1", "1"), "the base image changed: it was a:1, it is a:2".to_owned()),
+            (
+                image("a:1", "2"),
+                image("a:1", "1"),
+                format!("base image a:1 changed: it was {one}, it is {two}"),
+            ),
+            (
+                image("a:2", "2"),
+                image("a:1", "1"),
+                "the base image changed: it was a:1, it is a:2".to_owned(),
+            ),
             (step("RUN a"), step("RUN a"), "the step before changed: RUN a".to_owned()),
             (step("RUN b"), step("RUN a"), "the step before changed: it was RUN a, it is RUN b".to_owned()),
             (

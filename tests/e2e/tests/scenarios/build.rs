@@ -115,6 +115,25 @@ fn builds_are_remembered_and_explained(host: &Host) {
     assert!(explained.contains("variable V changed"), "{explained}");
     let list = host.type_in("build history ls").ok();
     assert_eq!(list.lines().count(), 4, "{list}");
+    let listed = |conditions: &[&str]| {
+        let flags: Vec<&str> = conditions.iter().flat_map(|condition| ["--filter", condition]).collect();
+        let all = host.dhow(&[&["buildx", "history", "ls", "-q"][..], &flags].concat()).ok();
+        all.lines().count()
+    };
+    for (conditions, count) in [
+        (&["status=completed"][..], 3),
+        (&["status!=completed"], 0),
+        (&["startedAt>1h", "duration<1h"], 3),
+        (&["ref=none"], 0),
+    ] {
+        assert_eq!(listed(conditions), count, "{conditions:?}");
+    }
+    let refused = host.dhow(&["buildx", "history", "ls", "--filter", "colour=red"]).fails(1);
+    assert!(refused.contains("there are ref, repository, status"), "{refused}");
+    assert_eq!(
+        host.dhow(&["build", "history", "inspect", "--format", "{{.Status}}{{.Target}}"]).ok(),
+        "completed"
+    );
     let newest = host.type_in("buildx history ls -q").ok().lines().next().unwrap().to_owned();
     let record: serde_json::Value = serde_json::from_str(
         &host.dhow(&["build", "history", "inspect", "--format", "json", &newest[..6]]).ok(),

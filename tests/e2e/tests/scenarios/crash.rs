@@ -142,25 +142,97 @@ fn a_check_takes_nothing_from_processes_at_work(host: &Host) {
     }
 }
 
-#[test]
-fn a_killed_build_leaves_what_a_repair_finds() {
-    let host = Host::new(Mode::Embedded);
-    host.busybox();
+/// A build in the middle of a step, and how much there is of what it would leave.
+fn begun_build(host: &Host, more: &[&str]) -> (Child, impl Fn() -> Vec<usize> + use<>) {
     host.file("secret", "hush");
     host.file(
         "ctx/Dockerfile",
         "FROM busybox\nRUN --mount=type=secret,id=s cat /run/secrets/s > /dev/null; echo going; sleep 1000\n",
     );
-    let run = host.home().join("run");
-    let mut client = host.dhow(&["build", "--secret", "id=s,src=secret", "ctx"]).start();
-    let count = |name: &str| std::fs::read_dir(run.join(name)).map_or(0, Iterator::count);
-    eventually("the step has its secret and its network", || count("build") == 1 && count("builds") == 1);
+    host.file("ctx/other", "FROM busybox\n");
+    let home = host.home().to_owned();
+    let left = move || {
+        let folders = ["run/build", "run/builds", "root/steps", "root/ingest"];
+        let count = |name: &&str| std::fs::read_dir(home.join(name)).map_or(0, Iterator::count);
+        folders.iter().map(count).collect::<Vec<_>>()
+    };
+    let client = host.dhow(&[&["build", "--secret", "id=s,src=secret"], more, &["ctx"]].concat()).start();
+    // A step that takes nothing from the cache has no lock of its own.
+    eventually("the step has its secret and its network", || left()[..2].iter().all(|n| *n > 0));
+    (client, left)
+}
+
+fn killed_build(host: &Host, more: &[&str]) -> impl Fn() -> Vec<usize> + use<> {
+    let (mut client, left) = begun_build(host, more);
     client.kill().unwrap();
     client.wait().unwrap();
+    left
+}
+
+#[test]
+fn a_killed_build_leaves_what_a_repair_finds() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let left = killed_build(&host, &[]);
     assert_eq!(host.type_in("system check").run().code, 1);
     host.type_in("system check --repair").ok();
     host.type_in("system check").ok();
-    assert_eq!((count("build"), count("builds")), (0, 0));
+    assert_eq!(left(), [0; 4]);
+}
+
+/// Nobody has to ask for it: the next build, a prune and a daemon that starts take away what a killed build left.
+#[test]
+fn what_a_killed_build_leaves_goes_by_itself() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let (parent, groups) = named_group();
+    for (more, next) in [
+        (&[][..], "build -q -f ctx/other ctx"),
+        (&["--cgroup-parent", &parent], "build -q -f ctx/other ctx"),
+        (&["--no-cache"], "builder prune -f"),
+        (&[], "system prune -f"),
+        (&["--cgroup-parent", &parent], "builder prune -f"),
+    ] {
+        let left = killed_build(&host, more);
+        // The step dies with the build, but a moment later.
+        eventually("all of it is gone", || {
+            host.type_in(next).ok();
+            left() == [0; 4] && groups() == 0
+        });
+        host.type_in("system check").ok();
+    }
+    // A build that ends takes the group away that was made for it.
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN true\n");
+    host.dhow(&["build", "-q", "--cgroup-parent", &parent, "ctx"]).ok();
+    assert_eq!(groups(), 0);
+}
+
+#[test]
+fn a_daemon_that_starts_looks_for_what_killed_builds_left() {
+    let mut host = Host::new(Mode::Daemon);
+    host.busybox();
+    let (parent, groups) = named_group();
+    let (mut client, left) = begun_build(&host, &["--cgroup-parent", &parent]);
+    assert!(groups() > 0);
+    host.crash_daemon(0);
+    assert!(!client.wait().unwrap().success());
+    // The step may outlive its daemon by a moment: then it is what the next build finds.
+    eventually("the daemon has looked", || {
+        host.type_in("build -q -f ctx/other ctx").ok();
+        left() == [0; 4] && groups() == 0
+    });
+    host.type_in("system check").ok();
+}
+
+/// A control group that there is not, and in how many hierarchies there is.
+fn named_group() -> (String, impl Fn() -> usize) {
+    let top = format!("dhow-test-{:x}", fastrand::u64(..));
+    let parent = format!("/{top}/below");
+    let count = move || {
+        let roots = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+        roots.chain(["/sys/fs/cgroup".into()]).filter(|root| root.join(&top).exists()).count()
+    };
+    (parent, count)
 }
 
 fn damaged_records_can_be_removed(host: &Host) {

@@ -75,26 +75,11 @@ fn files_of_stages() {
         Turn { file, files: &[("a", "1"), ("b", "1")], ..TURN },
         Turn { file, ..TURN },
         Turn { file, ..TURN },
-        Turn {
-            file,
-            files: &[("a", "2")],
-            reasons: &["file /a changed", "file /a changed", AFTER],
-            ..TURN
-        },
+        Turn { file, files: &[("a", "2")], reasons: &["file /a changed", "file /a changed", AFTER], ..TURN },
         Turn { file, ..TURN },
-        Turn {
-            file,
-            files: &[("b", "2")],
-            reasons: &["file /b changed", "file /b changed", AFTER],
-            ..TURN
-        },
+        Turn { file, files: &[("b", "2")], reasons: &["file /b changed", "file /b changed", AFTER], ..TURN },
         Turn { file, files: &[("b", "1")], ..TURN },
-        Turn {
-            file,
-            files: &[("a", "3")],
-            reasons: &["file /a changed", "file /a changed", AFTER],
-            ..TURN
-        },
+        Turn { file, files: &[("a", "3")], reasons: &["file /a changed", "file /a changed", AFTER], ..TURN },
     ];
     play("a copy from a stage is known by its layers too", &again);
     let mount = "FROM base AS one\nCOPY a /\nFROM base\nRUN --mount=type=bind,from=one,target=/m cat /m/a\n";
@@ -155,10 +140,10 @@ fn arguments() {
 
 #[test]
 fn instructions() {
-    let one = "FROM base\nRUN echo one\nRUN echo last\n";
-    let two = "FROM base\nRUN echo two\nRUN echo last\n";
-    let more = "FROM base\nRUN echo zero\nRUN echo one\nRUN echo last\n";
-    let flag = "FROM base\nRUN --network=none echo one\nRUN echo last\n";
+    let one = "FROM base\nRUN echo one > /n\nRUN echo last\n";
+    let two = "FROM base\nRUN echo two > /n\nRUN echo last\n";
+    let more = "FROM base\nRUN echo zero > /n\nRUN echo one > /n\nRUN echo last\n";
+    let flag = "FROM base\nRUN --network=none echo four > /n\nRUN echo last\n";
     play(
         "edited, back, inserted, with another flag",
         &[
@@ -166,19 +151,18 @@ fn instructions() {
             Turn {
                 file: two,
                 reasons: &[
-                    "the instruction changed: it was RUN echo one",
-                    "the step before changed: it was RUN echo one, it is RUN echo two",
+                    "the instruction changed: it was RUN echo one > /n",
+                    "the step before changed: it was RUN echo one > /n, it is RUN echo two > /n",
                 ],
                 ..TURN
             },
             Turn { file: one, ..TURN },
-            // Nothing stands for the new instruction; the next one stood on the base.
+            // Nothing stood in the place of the new instruction.
             Turn {
                 file: more,
                 reasons: &[
-                    "the instruction changed: it was RUN echo two",
-                    "the step before changed: it was FROM base, it is RUN echo zero",
-                    "the step before changed: RUN echo one",
+                    "the step before changed: it was FROM base, it is RUN echo zero > /n",
+                    "the step before changed: RUN echo one > /n",
                 ],
                 ..TURN
             },
@@ -186,8 +170,8 @@ fn instructions() {
             Turn {
                 file: flag,
                 reasons: &[
-                    "the instruction changed: it was RUN echo one",
-                    "the step before changed: it was RUN echo one, it is RUN --network=none echo one",
+                    "the instruction changed: it was RUN echo one > /n",
+                    "the step before changed: it was RUN echo one > /n, it is RUN --network=none echo four > /n",
                 ],
                 ..TURN
             },

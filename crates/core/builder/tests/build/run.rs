@@ -336,3 +336,47 @@ fn no_escape_through_mount_points() {
     f.build(&file).ok();
     assert!(canary.exists());
 }
+
+/// What failed steps leave is kept for a while: the last few, also of builds at once, and none for longer than a day.
+#[test]
+fn failed_steps_are_kept_for_a_while() {
+    let f = Fixture::new();
+    let fail = |number: usize| {
+        let file = format!("FROM base\nRUN echo {number} > /n; exit {number}\n");
+        let source = builder::DockerfileSource::Text {
+            name: "Dockerfile".into(),
+            bytes: file.into_bytes(),
+            ignore: None,
+        };
+        let request =
+            builder::Request { dockerfile: source, network: NetMode::None, ..builder::Request::default() };
+        let failed =
+            builder::build(&f.env(), builder::Context::Dir(f.context()), &request, &mut |_| {}).unwrap_err();
+        let hint = failed.hint().unwrap();
+        hint.rsplit(' ').next().unwrap().to_owned()
+    };
+    let first: Vec<String> = (1..=4).map(fail).collect();
+    let both: Vec<String> = std::thread::scope(|scope| {
+        let other = scope.spawn(|| (5..=6).map(fail).collect::<Vec<_>>());
+        let own: Vec<String> = (7..=8).map(fail).collect();
+        own.into_iter().chain(other.join().unwrap()).collect()
+    });
+    let env = f.env();
+    let is_kept = |id: &String| builder::kept(&env, id).unwrap().is_some();
+    assert!(!first[..3].iter().any(is_kept) && is_kept(&first[3]) && both.iter().all(is_kept));
+    // A day and more later.
+    env.db
+        .write(|tx| {
+            for mut entry in state::cache::recent_below(tx, "failed step", 10)? {
+                entry.created = "2024-01-01T00:00:00Z".into();
+                state::cache::put(tx, &entry)?;
+            }
+            Ok::<_, state::Error>(())
+        })
+        .unwrap();
+    builder::forget_kept(&env).unwrap();
+    assert!(!both.iter().any(is_kept));
+    let layers = std::fs::read_dir(f.root().join("layers")).unwrap().count();
+    env.store.gc().unwrap();
+    assert!(std::fs::read_dir(f.root().join("layers")).unwrap().count() < layers);
+}

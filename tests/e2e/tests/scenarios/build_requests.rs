@@ -1,0 +1,130 @@
+//! The classic `POST /build` as clients of all kinds send it, and what of our own client's is too long for a header.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use testkit::{Host, Mode};
+
+const DOCKERFILE: &str = "FROM busybox\nARG A\nRUN echo a$A\n";
+
+fn context(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// The answer to a build with this query and body; the whole body is written before anything is read, as Docker's client does.
+fn post(host: &Host, query: &str, body: &[u8]) -> String {
+    let mut stream = UnixStream::connect(host.socket(0)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /v1.41/build?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-tar\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap_or_else(|error| panic!("{query}: {error}"));
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Everything that is a matter of words comes out as from Docker's daemon, compared once.
+#[test]
+fn parameters_of_a_classic_build() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let plain = context(&[("Dockerfile", DOCKERFILE)]);
+    let built = "Successfully built";
+    for (query, status, words) in [
+        ("", 200, built),
+        // Anything but nothing, 0, no, false and none is true.
+        ("rm=maybe&forcerm=yes&nocache=None&q=NO&pull=FALSE", 200, built),
+        ("q=maybe", 200, "\"stream\":\"sha256:"),
+        ("squash=1&nocache=1", 200, built),
+        ("buildargs=%7B%22A%22%3A%22x%22%7D", 200, "ax"),
+        ("buildargs=null&labels=null&ulimits=null&cachefrom=null", 200, built),
+        ("buildargs=%7Bx", 400, "error reading build args"),
+        ("buildargs=%5B%22A%22%5D", 400, "error reading build args"),
+        ("labels=%7B%22A%22%3A1%7D", 400, "error reading labels"),
+        ("cachefrom=%22x%22", 400, "error reading cachefrom"),
+        ("ulimits=%7Bx", 400, "error reading ulimits"),
+        ("ulimits=%5B%7B%22Name%22%3A%22bogus%22%7D%5D", 400, "invalid ulimit type: bogus"),
+        ("memory=5242880", 400, "Minimum memory limit allowed is 6MB"),
+        ("memory=67108864", 200, built),
+        ("memory=67108864&memswap=33554432", 400, "Minimum memoryswap limit"),
+        ("memory=x", 400, "memory"),
+        ("shmsize=x", 400, "shmsize"),
+        ("cgroupparent=..%2Fx", 400, "invalid cgroup parent"),
+        ("networkmode=container%3Ax", 400, "can't share a container's network"),
+        ("networkmode=bogus&nocache=1", 200, "bogus"),
+        ("extrahosts=a", 400, "bad format for add-host"),
+        ("platform=bo%20gus%2F%2Fx", 400, "is an invalid component of"),
+        ("target=nope", 400, "could not be found"),
+        ("outputs=%5B%7B%22Type%22%3A%22local%22%7D%5D", 400, "outputs are for version 2"),
+        ("outputs=%5B%5D&version=1", 200, built),
+        ("version=3", 400, "invalid version"),
+        ("securityopt=%5B%22seccomp%3Dunconfined%22%5D", 400, "does not support setting security options"),
+        ("isolation=hyperv", 400, "isolation"),
+        ("remote=bogus", 400, "neither the address of a git repository nor a URL"),
+        ("t=UPPER", 400, "invalid"),
+        (
+            "t=a%40sha256%3A0000000000000000000000000000000000000000000000000000000000000000",
+            400,
+            "build tag cannot contain a digest",
+        ),
+        ("dockerfile=none", 400, "open none: no such file or directory"),
+    ] {
+        let answer = post(&host, query, &plain);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(words),
+            "{query}: {answer}"
+        );
+    }
+    for (files, words) in [
+        (&[("dockerfile", DOCKERFILE)][..], built),
+        (&[("Dockerfile", DOCKERFILE), (".dockerignore", "Dockerfile\n")], built),
+        (&[("Dockerfile", "")], "the Dockerfile cannot be empty"),
+        (&[("other", "")], "open Dockerfile: no such file or directory"),
+        (&[("Dockerfile", "FROM busybox\nFOO x\n")], "unknown instruction: FOO"),
+    ] {
+        let answer = post(&host, "", &context(files));
+        assert!(answer.contains(words), "{files:?}: {answer}");
+    }
+    // A refusal is heard by a client that first sends a large context.
+    let large = context(&[("Dockerfile", DOCKERFILE), ("large", &"x".repeat(8 << 20))]);
+    assert!(post(&host, "version=3", &large).contains("invalid version"));
+}
+
+/// What a quiet build would not have said is said when it fails, with the code of what failed.
+#[test]
+fn a_quiet_build_that_fails() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let files = context(&[("Dockerfile", "FROM busybox\nRUN echo reason; exit 3\n")]);
+    let answer = post(&host, "q=1", &files);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for words in ["reason", "\"code\":3", "returned a non-zero code: 3"] {
+        assert!(answer.contains(words), "{words}: {answer}");
+    }
+}
+
+fn a_long_dockerfile_that_is_not_in_the_context(host: &Host) {
+    host.busybox();
+    host.file("ctx/a", "content");
+    let comments = "# a comment that says nothing\n".repeat(10_000);
+    host.file("elsewhere/Dockerfile", format!("FROM busybox\n{comments}COPY a /\nRUN grep content /a\n"));
+    host.dhow(&["build", "-t", "long", "-f", "elsewhere/Dockerfile", "ctx"]).ok();
+    assert_eq!(host.type_in("run --rm long cat /a").ok(), "content");
+    // So is a secret.
+    host.file("secret", "s".repeat(200_000));
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN --mount=type=secret,id=s wc -c /run/secrets/s > /n\n");
+    host.dhow(&["build", "-t", "long", "--secret", "id=s,src=secret", "ctx"]).ok();
+    assert!(host.type_in("run --rm long cat /n").ok().contains("200000"));
+}
+
+in_every_mode! { a_long_dockerfile_that_is_not_in_the_context }
