@@ -44,7 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["api", "oci"]),
     ("template", &[]),
     ("lint", &["api", "dockerfile", "oci"]),
-    ("cli", &["api", "archive", "client", "dockerfile", "lint", "oci", "sys", "template"]),
+    ("bake", &[]),
+    ("cli", &["api", "archive", "bake", "client", "dockerfile", "lint", "oci", "sys", "template"]),
     ("dhow", &["api", "cli", "client", "engine", "monitor", "oci", "runtime", "server", "sys"]),
     ("testkit", &["network"]),
     (

@@ -1,41 +1,39 @@
 //! `dhow bake`: builds as files describe them, in HCL, JSON or compose.
 
-mod compose;
-mod evaluate;
-mod functions;
-mod plan;
-mod target;
+mod allow;
+mod build;
+mod files;
+mod list;
 
 use std::collections::BTreeMap;
 
-use clap::{Command, FromArgMatches as _};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use serde_json::{Map, Value, json};
+use ::bake::compose::service_attestation;
+use ::bake::shape::Content;
+use ::bake::{Config, Definitions, Plan, Surroundings};
 
-use crate::build;
-use crate::build::screen::{Screen, Shown, View};
+use crate::build::source::is_remote;
 use crate::context::Cli;
 use crate::error::Error;
-use crate::system::inspect::pretty;
 use crate::verbs::Outcome;
-use plan::Plan;
-use target::Target;
+use files::{Definition, Remote};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Allow what is off otherwise: network.host or security.insecure
-    #[arg(long, value_delimiter = ',')]
+    /// Allow what a file asks for: network.host, security.insecure, device, ssh, fs, fs.read or fs.write=path
+    #[arg(long)]
     allow: Vec<String>,
     /// Builder to use; there is one, "default"
     #[arg(long)]
     builder: Option<String>,
-    /// What to do instead of building, as for build
+    /// Ask in place of building: "check", "outline" or "targets"
     #[arg(long)]
     call: Option<String>,
     /// The same as --call=check
     #[arg(long)]
     check: bool,
+    /// Tell more of what happens
+    #[arg(short = 'D', long)]
+    debug: bool,
     /// File to read; may be repeated
     #[arg(short, long)]
     file: Vec<String>,
@@ -45,6 +43,12 @@ pub struct Args {
     /// List "targets" or "variables" and do nothing
     #[arg(long)]
     list: Option<String>,
+    /// The same as --list=targets
+    #[arg(long, hide = true)]
+    list_targets: bool,
+    /// The same as --list=variables
+    #[arg(long, hide = true)]
+    list_variables: bool,
     /// Keep the results as images
     #[arg(long)]
     load: bool,
@@ -52,8 +56,8 @@ pub struct Args {
     #[arg(long)]
     metadata_file: Option<String>,
     /// Take nothing from the cache
-    #[arg(long)]
-    no_cache: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    no_cache: Option<bool>,
     /// Print what would be built
     #[arg(long)]
     print: bool,
@@ -64,8 +68,8 @@ pub struct Args {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
     /// Look for newer base images
-    #[arg(long)]
-    pull: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pull: Option<bool>,
     /// Send the results to their registries
     #[arg(long)]
     push: bool,
@@ -81,247 +85,167 @@ pub struct Args {
     args: Vec<String>,
 }
 
-/// Files that are read if none is named; those that exist, all of them.
-const FILES: &[&str] = &[
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yml",
-    "docker-compose.yaml",
-    "docker-bake.json",
-    "docker-bake.hcl",
-    "docker-bake.override.json",
-    "docker-bake.override.hcl",
-];
-
-pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let variables: BTreeMap<&str, &str> = args.var.iter().filter_map(|text| text.split_once('=')).collect();
-    let environment =
-        |name: &str| variables.get(name).map(|value| (*value).to_owned()).or_else(|| cli.variable(name));
-    let source = read(cli, &args.file, &environment)?;
-    if let Some(what) = &args.list {
-        return list(cli, &source, what, &environment);
-    }
-    let wanted = if args.args.is_empty() { vec!["default".to_owned()] } else { args.args.clone() };
-    let mut plan = Plan::make(source.blocks(&environment)?, &wanted)?;
-    plan.apply(&overrides(&args))?;
-    if args.print {
-        return cli.println(&pretty(&plan.document())?).map(|()| 0);
-    }
-    build_all(cli, &args, &plan).await
+/// What the command line names besides options.
+struct Named {
+    /// Where the definition lies, if not here.
+    url: Option<String>,
+    /// What a remote definition calls the working directory.
+    command: String,
+    targets: Vec<String>,
 }
 
-/// Reads all files.
-fn read(
-    cli: &Cli,
-    files: &[String],
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<evaluate::Source, Error> {
-    let directory = &cli.host.directory;
-    let found: Vec<String> = match files {
-        [] => {
-            FILES.iter().filter(|name| directory.join(name).exists()).map(|name| (*name).to_owned()).collect()
+impl Named {
+    fn read(words: &[String]) -> Named {
+        let mut words = words.iter().peekable();
+        let url = words.next_if(|word| is_remote(word)).cloned();
+        let command = words.next_if(|word| url.is_some() && is_remote(word)).cloned();
+        let mut targets: Vec<String> = words.cloned().collect();
+        if targets.is_empty() {
+            targets.push("default".to_owned());
         }
-        named => named.to_vec(),
+        Named { url, command: command.unwrap_or_else(|| "cwd://".to_owned()), targets }
+    }
+}
+
+/// What is to be done.
+enum Asked {
+    Done,
+    Build(Plan),
+}
+
+pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    let told = |error: Error| match error.message.contains("ERROR: ") {
+        false if !error.message.is_empty() => Error { message: format!("ERROR: {}", error.message), ..error },
+        _ => error,
     };
-    if found.is_empty() {
-        return Err(Error::new(format!(
-            "couldn't find a bake definition: there is none of {}",
-            FILES.join(", ")
-        )));
+    match ask(cli, &args).await.map_err(told)? {
+        Asked::Done => Ok(0),
+        Asked::Build(plan) => build::all(cli, &args, &plan).await,
     }
-    let mut source = evaluate::Source::default();
-    for name in &found {
-        let bytes = match name.as_str() {
-            "-" => {
-                let mut bytes = Vec::new();
-                std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes)?;
-                bytes
-            }
-            path => cli.read(path)?,
-        };
-        let text =
-            String::from_utf8(bytes).map_err(|_| Error::new(format!("{name}: it is not UTF-8 text")))?;
-        let lower = name.to_lowercase();
-        match lower.rsplit('.').next() {
-            Some("yml" | "yaml") => compose::read(&mut source, name, &text, environment)?,
-            Some("json") => source.json(name, &text)?,
-            Some("hcl") => source.hcl(name, &text)?,
-            _ if text.trim_start().starts_with('{') => source.json(name, &text)?,
-            _ => source.hcl(name, &text)?,
-        }
+}
+
+/// Reads all files, and prints what of them is asked for.
+async fn ask(cli: &Cli, args: &Args) -> Result<Asked, Error> {
+    let listed = args.list.clone().or_else(|| {
+        let short = args.list_targets.then(|| "targets".to_owned());
+        short.or_else(|| args.list_variables.then(|| "variables".to_owned()))
+    });
+    if args.print && listed.is_some() {
+        return Err(Error::new("--print and --list are mutually exclusive"));
     }
-    Ok(source)
+    let allowed = allow::Allowed::read(&args.allow).map_err(Error::new)?;
+    let named = Named::read(&args.args);
+    let variables = variables(&args.var)?;
+    let environment = |name: &str| match reads_environment(cli) {
+        true => cli.variable(name),
+        false => None,
+    };
+    let lookup = |name: &str| variables.get(name).cloned().or_else(|| environment(name));
+    let definition = files::read(cli, &args.file, named.url.as_deref(), &lookup).await?;
+    let (config, known) = parse(cli, &definition, &named.command, &lookup)?;
+    if let Some(what) = listed {
+        return list::print(cli, &what, &config, known).map(|()| Asked::Done);
+    }
+    let plan = config.plan(&named.targets, &overrides(args), &environment);
+    let mut plan = plan.map_err(Error::new)?;
+    settle(cli, &mut plan, definition.remote.as_ref())?;
+    if args.print {
+        return cli.println(&list::json(&plan.document())?).map(|()| Asked::Done);
+    }
+    allow::check(cli, &plan, allowed, args, definition.remote.is_some())?;
+    Ok(Asked::Build(plan))
+}
+
+/// Whether variables may come from the environment.
+fn reads_environment(cli: &Cli) -> bool {
+    let off = cli.variable("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP");
+    off.and_then(|text| ::bake::entry::truth(&text)) != Some(true)
+}
+
+fn variables(given: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let quoted = |text: &String| template::quote(text);
+    let one = |text: &String| match text.split_once('=') {
+        None => Err(Error::new(format!("invalid variable {}, expected key=value", quoted(text)))),
+        Some(("", _)) => Err(Error::new(format!("invalid variable {}, key is empty", quoted(text)))),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+    };
+    given.iter().filter(|text| !text.is_empty()).map(one).collect()
+}
+
+/// All files as one configuration, and its variables.
+fn parse(
+    cli: &Cli,
+    definition: &Definition,
+    command: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<::bake::Listed>), Error> {
+    let mut config = definition.services(cli, lookup)?;
+    let builtin = BTreeMap::from([
+        ("BAKE_CMD_CONTEXT".to_owned(), command.to_owned()),
+        ("BAKE_LOCAL_PLATFORM".to_owned(), oci::Platform::host().to_string()),
+    ]);
+    let sources = &definition.sources;
+    let told = |wrong: ::bake::Diagnostics| {
+        let report = wrong.report(sources);
+        // The last line says what is wrong.
+        let (before, last) = report.rsplit_once("--------------------\n").unwrap_or(("", &report));
+        let rule = if before.is_empty() { "" } else { "--------------------\n" };
+        Error::new(format!("{before}{rule}ERROR: {last}"))
+    };
+    let mut definitions = Definitions::default();
+    for at in definition.native() {
+        let body = ::bake::language::parse(at, &sources[at]).map_err(told)?;
+        definitions.add(body, &builtin).map_err(told)?;
+    }
+    let home = cli.variable("HOME").unwrap_or_else(|| "/".to_owned());
+    let around = Surroundings { lookup, builtin, home, sources };
+    let known = config.define(&definitions, &around).map_err(told)?;
+    for (place, what) in &config.unknown {
+        let at = ::bake::language::position(place, sources);
+        cli.complain(&format!("WARNING: {at}: {what} is no argument of bake and has no effect"));
+    }
+    Ok((config, known))
 }
 
 /// `--set` and the flags that mean the same for all targets.
 fn overrides(args: &Args) -> Vec<String> {
     let mut all = args.set.clone();
-    let flags = [
-        (args.push, "push=true"),
-        (args.load, "load=true"),
-        (args.no_cache, "no-cache=true"),
-        (args.pull, "pull=true"),
-    ];
-    all.extend(flags.iter().filter(|(on, _)| *on).map(|(_, text)| format!("*.{text}")));
+    let flag = |on: Option<bool>, name: &str| on.map(|on| format!("*.{name}={on}"));
+    all.extend(args.push.then(|| "*.push=true".to_owned()));
+    all.extend(args.load.then(|| "*.load=true".to_owned()));
     let call = args.call.clone().or_else(|| args.check.then(|| "check".to_owned()));
-    all.extend(call.map(|call| format!("*.call={call}")));
+    let call = call.as_deref().and_then(|call| call.split(',').next()).filter(|call| *call != "build");
+    all.extend(call.map(|call| format!("*.call={}", if call == "check" { "lint" } else { call })));
+    all.extend(flag(args.no_cache, "no-cache"));
+    all.extend(flag(args.pull, "pull"));
+    let attest = |kind: &str, text: &Option<String>| {
+        let line = service_attestation(kind, text.as_deref().unwrap_or_default());
+        line.map(|line| format!("*.attest={line}"))
+    };
+    all.extend(attest("sbom", &args.sbom));
+    all.extend(attest("provenance", &args.provenance));
     all
 }
 
-fn list(
-    cli: &Cli,
-    source: &evaluate::Source,
-    what: &str,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Outcome {
-    let (what, json) = match what.split_once(',') {
-        Some((what, format)) => (what, format == "format=json"),
-        None => (what, false),
-    };
-    let what = what.trim_start_matches("type=");
-    let rows: Vec<Value> = match what {
-        "targets" => Plan::every(source.blocks(environment)?)?
-            .into_iter()
-            .map(|(name, description, group)| json!({ "name": name, "description": description, "group": group }))
-            .collect(),
-        "variables" => source
-            .listed(environment)?
-            .into_iter()
-            .map(|(variable, value)| json!({ "name": variable.name, "value": value, "description": variable.description }))
-            .collect(),
-        other => return Err(Error::new(format!("invalid list type {}", template::quote(other)))),
-    };
-    if json {
-        return cli.println(&pretty(&Value::from(rows))?).map(|()| 0);
-    }
-    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let second = if what == "targets" { "description" } else { "value" };
-    let width = rows.iter().map(|row| word(&row["name"]).len()).max().unwrap_or(0).max(8);
-    cli.println(&format!("{:width$}  {}", what.trim_end_matches('s').to_uppercase(), second.to_uppercase()))?;
-    for row in &rows {
-        let shown = format!("{:width$}  {}", word(&row["name"]), word(&row[second]));
-        cli.println(shown.trim_end())?;
-    }
-    Ok(0)
-}
-
-/// What is known of the targets that are built.
-#[derive(Default)]
-struct Done {
-    images: BTreeMap<String, String>,
-    metadata: Map<String, Value>,
-    /// Images that only other targets take files from; they go when all is built.
-    lent: Vec<String>,
-}
-
-/// Builds the targets side by side, each once those that it takes files from are there.
-async fn build_all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
-    let shown = Shown::choose(cli, false, args.progress.as_deref())?;
-    let screen = Screen::showing(shown);
-    let mut done = Done::default();
-    let result = build_on(cli, args, plan, &screen, &mut done).await;
-    if result.is_err() {
-        screen.stop();
-    }
-    screen.finish(false)?;
-    let code = result?;
-    if !done.lent.is_empty() {
-        client::images::discard(cli.client()?, &done.lent).await?;
-    }
-    if let (Some(path), 0) = (&args.metadata_file, code) {
-        let text = pretty(&Value::Object(done.metadata))?;
-        std::fs::write(cli.host.directory.join(path), text)
-            .map_err(|error| Error::file("write", path, &error))?;
-    }
-    Ok(code)
-}
-
-async fn build_on(cli: &Cli, args: &Args, plan: &Plan, screen: &Screen, done: &mut Done) -> Outcome {
-    let group = format!("bake-{}-{}", std::process::id(), jiff::Timestamp::now());
-    let mut waiting = plan.order()?;
-    let mut running = FuturesUnordered::new();
-    loop {
-        let ready = |name: &&str| plan.needs(name).iter().all(|other| done.images.contains_key(other));
-        for name in waiting.extract_if(.., |name| ready(name)).collect::<Vec<_>>() {
-            let Some(target) = plan.targets.get(name) else { continue };
-            let lends = plan.lends(name) && target.contains_key("output");
-            let (mut build, context) = arguments(cli, args, target, &done.images, lends)?;
-            build.group.clone_from(&group);
-            if let Some(code) = build::run::answer(cli, &build, &context).await? {
-                if code != 0 {
-                    return Ok(code);
-                }
-                done.images.insert(name.to_owned(), String::new());
-                continue;
-            }
-            running.push(async move {
-                let view = View::of(screen, name);
-                let built = build::run::perform(cli, &build, &context, &view).await;
-                built
-                    .map(|finished| (name, lends, finished.metadata))
-                    .map_err(|error| Error { message: format!("target {name}: {}", error.message), ..error })
-            });
+/// What surrounds the targets: where their contexts are, and the time that results get.
+fn settle(cli: &Cli, plan: &mut Plan, remote: Option<&Remote>) -> Result<(), Error> {
+    let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+    for target in plan.targets.values_mut() {
+        let is_stdin = |field: &str| target.text(field) == Some("-");
+        if is_stdin("context") || is_stdin("dockerfile") {
+            let what = if is_stdin("context") { "context" } else { "dockerfile" };
+            return Err(Error::new(format!("{what} from stdin not allowed in bake")));
         }
-        let Some(finished) = running.next().await else { break };
-        let (name, lends, metadata) = finished?;
-        let id = metadata["containerimage.config.digest"].as_str().unwrap_or_default();
-        done.images.insert(name.to_owned(), id.to_owned());
-        let manifest = metadata["containerimage.digest"].as_str();
-        done.lent.extend(manifest.filter(|_| lends).map(str::to_owned));
-        done.metadata.insert(name.to_owned(), metadata);
+        if let Some(epoch) =
+            epoch.as_ref().filter(|_| target.map("args").all(|(name, _)| name != "SOURCE_DATE_EPOCH"))
+        {
+            let mut args: BTreeMap<String, String> =
+                target.map("args").map(|(name, value)| (name.clone(), value.clone())).collect();
+            args.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.clone());
+            target.set("args", Content::Map(args));
+        }
+        let context = files::context(target.text("context").unwrap_or("."), remote).map_err(Error::new)?;
+        target.set("context", Content::Text(context));
     }
-    Ok(0)
-}
-
-/// The command line of `build` that a target stands for, and its context.
-fn arguments(
-    cli: &Cli,
-    args: &Args,
-    target: &Target,
-    images: &BTreeMap<String, String>,
-    keep: bool,
-) -> Result<(build::run::Args, String), Error> {
-    let mut words = vec!["build".to_owned()];
-    words.extend(target::flags(target));
-    words.extend(keep.then(|| "--load".to_owned()));
-    words.extend(args.jobs.map(|jobs| format!("--jobs={jobs}")));
-    words.extend(args.allow.iter().map(|allowed| format!("--allow={allowed}")));
-    let more = [
-        ("builder", &args.builder),
-        ("progress", &args.progress),
-        ("provenance", &args.provenance),
-        ("sbom", &args.sbom),
-    ];
-    words.extend(more.iter().filter_map(|(flag, value)| Some(format!("--{flag}={}", value.as_deref()?))));
-    let contexts = target.get("contexts").and_then(Value::as_object);
-    for (name, value) in contexts.into_iter().flatten() {
-        let value = value.as_str().unwrap_or_default();
-        let value = match value.strip_prefix("target:") {
-            Some(other) => match images.get(other) {
-                Some(image) if !image.is_empty() => format!("docker-image://{image}"),
-                _ => return Err(Error::new(format!("context {name:?}: target {other:?} gave no image"))),
-            },
-            None => value.to_owned(),
-        };
-        words.push(format!("--build-context={name}={value}"));
-    }
-    let text = |key: &str| target.get(key).and_then(Value::as_str);
-    let context = text("context").unwrap_or(".").trim_start_matches("cwd://");
-    let context = if context.is_empty() { "." } else { context };
-    let inline = text("dockerfile-inline").map(str::to_owned);
-    if inline.is_none()
-        && let Some(file) = text("dockerfile")
-    {
-        // Bake's Dockerfile is relative to the context, that of build to the working directory.
-        let own = std::path::Path::new(context).join(file);
-        let is_here = cli.host.directory.join(context).is_dir();
-        words.push(format!("--file={}", if is_here { own.display().to_string() } else { file.to_owned() }));
-    }
-    words.push(context.to_owned());
-    let command = <build::run::Args as clap::Args>::augment_args(Command::new("build"));
-    let parsed =
-        command.try_get_matches_from(&words).and_then(|found| build::run::Args::from_arg_matches(&found));
-    let mut parsed = parsed.map_err(|error| Error::new(error.to_string()))?;
-    parsed.inline = inline;
-    Ok((parsed, context.to_owned()))
+    Ok(())
 }

@@ -15,5 +15,5 @@ pub mod run;
 pub mod screen;
 mod secrets;
 pub mod shell;
-mod source;
+pub mod source;
 mod ssh;

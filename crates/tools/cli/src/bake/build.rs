@@ -1,0 +1,197 @@
+//! The targets of a plan, built side by side.
+
+use std::collections::BTreeMap;
+
+use ::bake::{Plan, Target};
+use clap::{Command, FromArgMatches as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Map, Value};
+
+use super::Args;
+use super::allow::dockerfile;
+use crate::build;
+use crate::build::screen::{Screen, Shown, View};
+use crate::build::source::is_remote;
+use crate::context::Cli;
+use crate::error::Error;
+use crate::system::inspect::pretty;
+use crate::verbs::Outcome;
+
+/// What is known of the targets that are built.
+#[derive(Default)]
+struct Done {
+    images: BTreeMap<String, String>,
+    metadata: Map<String, Value>,
+    /// Images that only other targets take files from; they go when all is built.
+    lent: Vec<String>,
+}
+
+/// Builds the targets side by side, each once those that it takes files from are there.
+pub async fn all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
+    let asks = |target: &Target| target.text("call").is_some_and(|call| call != "build");
+    if plan.targets.values().any(asks) {
+        return answers(cli, args, plan).await;
+    }
+    let shown = Shown::choose(cli, false, args.progress.as_deref())?;
+    let screen = Screen::showing(shown);
+    let mut done = Done::default();
+    let result = build_on(cli, args, plan, &screen, &mut done).await;
+    if result.is_err() {
+        screen.stop();
+    }
+    screen.finish(false)?;
+    let code = result?;
+    if !done.lent.is_empty() {
+        client::images::discard(cli.client()?, &done.lent).await?;
+    }
+    if let (Some(path), 0) = (&args.metadata_file, code) {
+        let text = pretty(&Value::Object(done.metadata))?;
+        std::fs::write(cli.host.directory.join(path), text)
+            .map_err(|error| Error::file("write", path, &error))?;
+    }
+    Ok(code)
+}
+
+/// What targets answer in place of being built, by name.
+async fn answers(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
+    let mut code = 0;
+    let json = args.call.as_deref().is_some_and(|call| call.split(',').any(|part| part == "format=json"));
+    let wanted: Vec<_> = plan.targets.iter().filter(|(_, target)| !target.linked).collect();
+    for (at, (name, target)) in wanted.iter().enumerate() {
+        if !json {
+            let description = target.text("description").map(|text| format!("{text}\n")).unwrap_or_default();
+            cli.print(&format!("{}{name}\n{description}\n", if at == 0 { "" } else { "\n" }))?;
+        }
+        let (build, context) = arguments(cli, args, target, None, false)?;
+        if let Some(found @ 1..) = build::run::answer(cli, &build, &context).await? {
+            code = found;
+        }
+    }
+    Ok(code)
+}
+
+async fn build_on(cli: &Cli, args: &Args, plan: &Plan, screen: &Screen, done: &mut Done) -> Outcome {
+    let group = format!("bake-{}-{}", std::process::id(), jiff::Timestamp::now());
+    let mut waiting = plan.order();
+    let mut running = FuturesUnordered::new();
+    loop {
+        let ready = |name: &&str| plan.needs(name).iter().all(|other| done.images.contains_key(other));
+        for name in waiting.extract_if(.., |name| ready(name)).collect::<Vec<_>>() {
+            let Some(target) = plan.targets.get(name) else { continue };
+            // What only lends its files is kept without a name until all is built.
+            let lends = target.linked || (plan.lends(name) && !target.entries("output").is_empty());
+            let (mut build, context) = arguments(cli, args, target, Some(&done.images), lends)?;
+            build.group.clone_from(&group);
+            running.push(async move {
+                let view = View::of(screen, name);
+                let built = build::run::perform(cli, &build, &context, &view).await;
+                built
+                    .map(|finished| (name, lends, finished.metadata))
+                    .map_err(|error| Error { message: format!("target {name}: {}", error.message), ..error })
+            });
+        }
+        let Some(finished) = running.next().await else { break };
+        let (name, lends, metadata) = finished?;
+        let id = metadata["containerimage.config.digest"].as_str().unwrap_or_default();
+        done.images.insert(name.to_owned(), id.to_owned());
+        let manifest = metadata["containerimage.digest"].as_str();
+        done.lent.extend(manifest.filter(|_| lends).map(str::to_owned));
+        done.metadata.insert(name.to_owned(), metadata);
+    }
+    Ok(0)
+}
+
+/// The command line of `build` that a target stands for, and its context.
+/// `images` are those of the targets that were built; none if nothing is built.
+fn arguments(
+    cli: &Cli,
+    args: &Args,
+    target: &Target,
+    images: Option<&BTreeMap<String, String>>,
+    lends: bool,
+) -> Result<(build::run::Args, String), Error> {
+    let mut words = vec!["build".to_owned()];
+    words.extend(flags(target));
+    words.extend(lends.then(|| "--load".to_owned()));
+    words.extend(args.jobs.map(|jobs| format!("--jobs={jobs}")));
+    let call = args.call.as_deref().filter(|call| *call != "build");
+    words.extend(call.or(target.text("call")).map(|call| format!("--call={call}")));
+    let more = [("builder", &args.builder), ("progress", &args.progress)];
+    words.extend(more.iter().filter_map(|(flag, value)| Some(format!("--{flag}={}", value.as_deref()?))));
+    for (name, value) in target.map("contexts") {
+        let value = match (value.strip_prefix("target:"), images) {
+            (Some(_), None) => continue,
+            (Some(other), Some(images)) => match images.get(other) {
+                Some(image) if !image.is_empty() => format!("docker-image://{image}"),
+                _ => return Err(Error::new(format!("context {name:?}: target {other:?} gave no image"))),
+            },
+            (None, _) => value.trim_start_matches("cwd://").to_owned(),
+        };
+        words.push(format!("--build-context={name}={value}"));
+    }
+    let context = target.text("context").unwrap_or(".").to_owned();
+    let inline = target.text("dockerfile-inline").map(str::to_owned);
+    if let (None, Some(file)) = (&inline, target.text("dockerfile")) {
+        // Bake's Dockerfile is relative to the context, that of build to the working directory.
+        let remote = is_remote(&context) && !cli.host.directory.join(&context).exists();
+        let file = if remote { file.to_owned() } else { dockerfile(&context, file) };
+        words.push(format!("--file={file}"));
+    }
+    words.push(context.clone());
+    let command = <build::run::Args as clap::Args>::augment_args(Command::new("build"));
+    let parsed =
+        command.try_get_matches_from(&words).and_then(|found| build::run::Args::from_arg_matches(&found));
+    let mut parsed = parsed.map_err(|error| Error::new(error.to_string()))?;
+    parsed.inline = inline;
+    Ok((parsed, context))
+}
+
+/// The flags of `build` that a target stands for, without its contexts.
+fn flags(target: &Target) -> Vec<String> {
+    let mut flags = Vec::new();
+    for (key, flag) in [
+        ("annotations", "annotation"),
+        ("tags", "tag"),
+        ("ulimits", "ulimit"),
+        ("no-cache-filter", "no-cache-filter"),
+        ("platforms", "platform"),
+        ("entitlements", "allow"),
+    ] {
+        let named = key == "tags" && target.linked;
+        let values = target.strings(key).iter().filter(|_| !named);
+        flags.extend(values.map(|value| format!("--{flag}={value}")));
+    }
+    for (key, flag) in [
+        ("attest", "attest"),
+        ("cache-from", "cache-from"),
+        ("cache-to", "cache-to"),
+        ("secret", "secret"),
+        ("ssh", "ssh"),
+        ("output", "output"),
+    ] {
+        // What only lends its files goes nowhere.
+        let nowhere = key == "output" && target.linked;
+        let entries = target.entries(key).iter().filter(|_| !nowhere);
+        flags.extend(entries.map(|entry| format!("--{flag}={}", entry.line())));
+    }
+    for (key, flag) in [("args", "build-arg"), ("labels", "label")] {
+        flags.extend(target.map(key).map(|(name, value)| format!("--{flag}={name}={value}")));
+    }
+    let hosts = target.map("extra-hosts");
+    let each = hosts.flat_map(|(name, at)| at.split(',').map(move |at| format!("--add-host={name}:{at}")));
+    flags.extend(each);
+    for key in ["target", "network", "shm-size"] {
+        flags.extend(target.text(key).map(|value| format!("--{key}={value}")));
+    }
+    for key in ["pull", "no-cache"] {
+        flags.extend(target.flag(key).then(|| format!("--{key}")));
+    }
+    flags.extend(target.resources().iter().map(|limit| match limit.split_once('=') {
+        Some((name @ ("memory" | "memory-swap" | "cpu-shares" | "cpu-period" | "cpu-quota"), value)) => {
+            format!("--{name}={value}")
+        }
+        _ => format!("--{limit}"),
+    }));
+    flags
+}
