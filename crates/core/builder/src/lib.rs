@@ -16,6 +16,7 @@ mod explain;
 mod export;
 mod files;
 pub mod graph;
+mod idle;
 mod key;
 pub mod lower;
 mod mirror;

@@ -88,6 +88,13 @@ pub struct NetHandle {
     pub keep: Box<dyn Any + Send>,
 }
 
+impl NetHandle {
+    /// No network of its own.
+    pub(crate) fn host() -> Self {
+        Self { netns: None, resolv_conf: String::new(), hosts: Vec::new(), keep: Box::new(()) }
+    }
+}
+
 /// Which image is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageRequest {

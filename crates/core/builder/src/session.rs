@@ -5,6 +5,7 @@ use crate::files;
 use crate::files::index::{Index, Indices};
 use crate::files::walk::Tree;
 use crate::graph::{Fs, Graph, Op, Origin};
+use crate::idle::Idle;
 use crate::progress::Progress;
 use crate::request::{Env, Image, Request};
 use crate::solve::Once;
@@ -12,13 +13,14 @@ use crate::transfer::Imports;
 use dockerfile::Span;
 use dockerfile::ignore::Ignore;
 use oci::{ChainId, Digest};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use store::Lease;
+use sys::mount::Overlay;
 use sys::root::Root;
 
 /// Where the indices of contexts are, below the platform's root.
@@ -71,6 +73,10 @@ pub(crate) struct Shared {
     pub snapshots: Once<String, PathBuf>,
     /// What is known of the files of contexts.
     pub indices: Indices,
+    /// The directories of layer stacks that a lease holds.
+    stacks: Mutex<HashMap<ChainId, Arc<[PathBuf]>>>,
+    /// Networks that wait for the next step.
+    pub networks: Idle,
     /// A step has failed: stop.
     pub aborted: AtomicBool,
 }
@@ -159,13 +165,36 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The directories of a layer stack that this build holds, topmost first. A stack that is held doesn't change: each layer's
+    /// description is read once.
+    pub fn layer_dirs(&self, chain: Option<&ChainId>) -> Result<Arc<[PathBuf]>, store::Error> {
+        let Some(chain) = chain else { return Ok(Arc::default()) };
+        let known = || self.shared.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(directories) = known().get(chain) {
+            return Ok(Arc::clone(directories));
+        }
+        let none = || store::Error::NoLayer(chain.clone());
+        let layer = self.env.store.layer(chain)?.ok_or_else(none)?;
+        if ChainId::on(layer.parent.as_ref(), &layer.diff_id) != *chain {
+            return Err(none());
+        }
+        let below = self.layer_dirs(layer.parent.as_ref())?;
+        let own = self.env.store.own_dirs(&layer)?;
+        let directories: Arc<[PathBuf]> = own.into_iter().chain(below.iter().cloned()).collect();
+        known().insert(chain.clone(), Arc::clone(&directories));
+        Ok(directories)
+    }
+
     /// A layer stack mounted read-only; none for an empty one.
     pub fn view(&self, chain: Option<&ChainId>) -> Result<Option<Root>, Error> {
-        let Some(chain) = chain else { return Ok(None) };
+        if chain.is_none() {
+            return Ok(None);
+        }
         let store = |source| Error::Store { attempt: "find layers", source };
-        let overlay = self.env.store.overlay(Some(chain), None, None).map_err(|e| store(e.into()))?;
-        let mount =
-            overlay.mount().map_err(|e| Error::Store { attempt: "mount layers", source: e.into() })?;
+        let lower = self.layer_dirs(chain).map_err(|e| store(e.into()))?.to_vec();
+        let mount = Overlay { lower, ..Overlay::default() }
+            .mount()
+            .map_err(|e| Error::Store { attempt: "mount layers", source: e.into() })?;
         let root = Root::from_fd(mount);
         root.map(Some).map_err(|source| Error::Io { attempt: "open", path: "layers".into(), source })
     }

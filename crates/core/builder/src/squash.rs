@@ -61,7 +61,7 @@ fn merge(session: &Session<'_>, dir: &Path, upper: &Root, below: Option<&Root>) 
 }
 
 fn is_whiteout(item: &Item) -> bool {
-    item.kind == FileType::CharacterDevice && item.stat.st_rdev == 0
+    item.kind == FileType::CharacterDevice && item.stat.rdev == 0
 }
 
 fn mark(upper: &Root, path: &Path) -> Result<(), files::Error> {

@@ -137,9 +137,9 @@ fn compared(
 fn is_same(new: &Item, old: &Item) -> bool {
     let of = |item: &Item| {
         let stat = &item.stat;
-        let size = if item.kind == FileType::RegularFile { stat.st_size } else { 0 };
-        let time = (item.kind != FileType::Directory).then_some((stat.st_mtime, stat.st_mtime_nsec));
-        (stat.st_mode, stat.st_uid, stat.st_gid, size, stat.st_rdev, time)
+        let size = if item.kind == FileType::RegularFile { stat.size } else { 0 };
+        let time = (item.kind != FileType::Directory).then_some(stat.modified);
+        (stat.mode, stat.uid, stat.gid, size, stat.rdev, time)
     };
     of(new) == of(old) && new.target == old.target
 }

@@ -282,7 +282,7 @@ fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Outp
     if let Some(chain) = &entry.chain {
         let store = |e: store::Error| Error::Store { attempt: "find cached layers", source: e.into() };
         if session.env.store.use_layer(session.lease, chain).map_err(store)?.is_none()
-            || session.env.store.chain(Some(chain)).is_err()
+            || session.layer_dirs(Some(chain)).is_err()
         {
             return Ok(None);
         }

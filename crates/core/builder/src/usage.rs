@@ -228,5 +228,5 @@ fn size(dir: &Path) -> u64 {
     let tree =
         crate::files::walk::Tree { root: &root, ignore: None, is_context: false, cancelled: &|| false };
     let items = tree.walk(Path::new("")).unwrap_or_default();
-    items.iter().map(|i| i.stat.st_size.max(0) as u64).sum()
+    items.iter().map(|i| i.stat.size).sum()
 }

@@ -350,9 +350,7 @@ impl Store {
         let bytes = serde_json::to_vec(&description)
             .map_err(|source| Error::DamagedLayer { chain: layer.chain_id.clone(), source })?;
         std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
-        // One call for all files of the layer instead of one for each.
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        rustix::fs::syncfs(&file).map_err(|error| Error::io("sync", &path)(error.into()))
+        crate::durable::make(directory)
     }
 
     fn name_layer(&self, lease: &Lease, directory: &Path, layer: &Layer) -> Result<(), Error> {

@@ -13,7 +13,8 @@ use crate::layers::make_dir;
 use crate::{Error, Layer, Lease, Over, Store, Unpacked};
 use archive::Unsettled;
 use oci::{ChainId, Digest};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use sys::mount::Overlay;
@@ -36,8 +37,8 @@ pub struct Packed<'a> {
     pub size: u64,
     /// The lower half, which the lease has to hold.
     pub over: Option<Over>,
-    /// What [`Store::listing`] gives back.
-    pub listing: Option<&'a [u8]>,
+    /// Writes what [`Store::listing`] gives back.
+    pub listing: Option<&'a dyn Fn(&mut dyn Write) -> io::Result<()>>,
 }
 
 impl Store {
@@ -57,7 +58,7 @@ impl Store {
             .map_err(Error::io("set mode of", &files))?;
         if let Some(listing) = packed.listing {
             let path = directory.join(LISTING);
-            std::fs::write(&path, listing).map_err(Error::io("write", &path))?;
+            File::create(&path).and_then(|mut file| listing(&mut file)).map_err(Error::io("write", &path))?;
         }
         let unpacked = Unpacked {
             directory,

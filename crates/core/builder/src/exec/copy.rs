@@ -131,8 +131,7 @@ fn content(
     let mut read = prepared.read.clone();
     let matches = || prepared.matches.values().flatten();
     // A top directory lends its content alone: mode and owner of the new one are the destination's.
-    let is_top =
-        |found: &Match, item: &Item| found.is_dir && !copy.parents && item.relative.as_os_str().is_empty();
+    let is_top = |found: &Match, item: &Item| found.is_dir && !copy.parents && item.is_start();
     let all = matches().flat_map(|found| found.items.iter().map(move |item| (found, item)));
     let entries = all
         .zip(prepared.sums.iter().map(Option::as_ref))

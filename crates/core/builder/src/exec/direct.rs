@@ -23,7 +23,7 @@ use oci::ChainId;
 use rustix::fs::{FileType, Stat};
 use state::cache;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -141,18 +141,17 @@ impl Direct<'_, '_> {
             return Ok((made.map_err(failed)?.chain_id, is_steady));
         };
         let of = |node: &Node<'_>| node.source.and_then(|(number, _)| sums[number]);
-        let listing = (is_steady && share::is_worth(nodes)).then(|| {
-            let sums: Vec<_> = nodes.iter().map(of).collect();
-            let entries = nodes.iter().zip(&sums);
-            listing::encode(entries.map(|(node, sum)| listing::Entry::of(node, sum.as_ref())))
-        });
+        let listing = |sink: &mut dyn Write| {
+            let entry = |node| listing::Entry::of(node, of(node).as_ref());
+            listing::write(nodes.iter().map(entry), sink)
+        };
         let packed = Packed {
             files: &workspace.upper,
             diff_id,
             archive_size,
             size,
             over: half.map(|half| Over { chain: half.chain, own }),
-            listing: listing.as_deref(),
+            listing: if is_steady && share::is_worth(nodes) { Some(&listing) } else { None },
         };
         let made = session.env.store.layer_from_packed(session.lease, self.parent, packed);
         Ok((made.map_err(failed)?.chain_id, is_steady))
@@ -229,8 +228,8 @@ impl Below {
             return Ok(!is_dir(self, parent)
                 || !matches!(self.enter(view, &target)?, Found::Directory | Found::Special));
         }
-        for item in found.items.iter().filter(|item| !item.relative.as_os_str().is_empty()) {
-            let target = to.join(&item.relative);
+        for item in found.items.iter().filter(|item| !item.is_start()) {
+            let target = to.join(item.relative());
             if !is_dir(self, target.parent().unwrap_or(Path::new(""))) {
                 continue;
             }

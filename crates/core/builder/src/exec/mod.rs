@@ -121,10 +121,10 @@ impl Workspace {
 
     /// The file system: writes go to `upper`. Syncing is the store's when the layer is published.
     fn overlay(&self, session: &Session<'_>, parent: Option<&ChainId>) -> Result<Overlay, Error> {
-        let overlay = session.env.store.overlay(parent, Some(&self.upper), Some(&self.work));
-        let mut overlay = overlay.map_err(|e| Error::Store { attempt: "find layers", source: e.into() })?;
-        overlay.volatile = true;
-        Ok(overlay)
+        let lower = session.layer_dirs(parent);
+        let lower = lower.map_err(|e| Error::Store { attempt: "find layers", source: e.into() })?.to_vec();
+        let (upper, work) = (Some(self.upper.clone()), Some(self.work.clone()));
+        Ok(Overlay { lower, upper, work, volatile: true })
     }
 
     fn mount(&self, session: &Session<'_>, parent: Option<&ChainId>) -> Result<Root, Error> {

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::graph::{NetKind, Op, Run};
+use crate::idle::Idle;
 use crate::request::{NetHandle, NetMode};
 use crate::session::{Scratch, Session};
 use std::fmt::Write as _;
@@ -11,20 +12,41 @@ use std::path::PathBuf;
 pub(crate) const HOSTNAME: &str = "buildkitsandbox";
 
 /// A network and its files.
-pub(crate) struct Net {
+pub(crate) struct Net<'s> {
     pub handle: NetHandle,
     pub hosts: PathBuf,
     pub resolv_conf: PathBuf,
+    /// Where it goes when the step has ended.
+    next: Option<&'s Idle>,
+}
+
+impl Drop for Net<'_> {
+    fn drop(&mut self) {
+        if let Some(next) = self.next {
+            next.give(std::mem::replace(&mut self.handle, NetHandle::host()));
+        }
+    }
 }
 
 /// Sets up what the `RUN`, or else the build, asks for.
-pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, scratch: &Scratch) -> Result<Net, Error> {
+pub(crate) fn set_up<'s>(
+    session: &Session<'s>,
+    op: &Op,
+    run: &Run,
+    scratch: &Scratch,
+) -> Result<Net<'s>, Error> {
     let mode = match run.network {
         None => session.request.network.clone(),
         Some(NetKind::None) => NetMode::None,
         Some(NetKind::Host) => NetMode::Host,
     };
-    let handle = (session.env.network)(&mode).map_err(|source| {
+    // Who may do everything may have done it to the network as well.
+    let next = (mode == NetMode::Bridge && !run.insecure).then_some(&session.shared.networks);
+    let made = match next.and_then(Idle::take) {
+        Some(handle) => Ok(handle),
+        None => (session.env.network)(&mode),
+    };
+    let handle = made.map_err(|source| {
         let mut error = session.step_error(op, "set up the network of the step");
         error.source = Some(source);
         Error::Step(error)
@@ -33,7 +55,7 @@ pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, scratch: &Scratc
     let extra: Vec<_> = session.request.extra_hosts.iter().chain(&run.own.hosts).cloned().collect();
     let hosts = scratch.file("hosts", hosts(&handle, name, &extra).as_bytes(), 0o644)?;
     let resolv_conf = scratch.file("resolv.conf", handle.resolv_conf.as_bytes(), 0o644)?;
-    Ok(Net { handle, hosts, resolv_conf })
+    Ok(Net { handle, hosts, resolv_conf, next })
 }
 
 fn hosts(handle: &NetHandle, own: &str, extra: &[(String, String)]) -> String {

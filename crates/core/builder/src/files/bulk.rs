@@ -103,7 +103,7 @@ impl Ends {
             Err(Errno::EXIST) => writer.create(target)?,
             other => File::from(other.map_err(|e| io("create", target)(e.into()))?),
         };
-        let copied = if (item.stat.st_size as usize) < buffer.len() {
+        let copied = if (item.stat.size as usize) < buffer.len() {
             through(&mut from, &mut into, buffer)
         } else if rustix::fs::ioctl_ficlone(&into, &from).is_ok() {
             Ok(())
@@ -117,7 +117,7 @@ impl Ends {
         if rustix::fs::flistxattr_query(&from).unwrap_or(0) > 0 {
             copy_xattrs(tree, &item.path, writer.root, target);
         }
-        Ok(Stamp::of(&now) == Stamp::of(&item.stat))
+        Ok(Stamp::from(&now) == Stamp::of(&item.stat))
     }
 }
 

@@ -8,10 +8,10 @@
 
 use super::index::Stamp;
 use super::select::Match;
-use super::walk::{Item, Tree};
+use super::walk::{Item, Status, Tree};
 use super::{Error, io, real};
 use crate::mode::Change;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -68,7 +68,7 @@ impl Writer<'_> {
     /// Gives a top directory that was made its mode, owner and the source's time.
     fn own_top(&self, to: &Path, source: &Item) -> Result<(), Error> {
         let mode = self.mode.as_ref().map_or(0o755, |change| change.apply(0o755, true));
-        let times = times_of(&source.stat).map(|t| (t.last_access, t.last_modification));
+        let times = Some(times_of(&source.stat));
         self.apply(to, &Meta { mode, owner: self.owner.unwrap_or((0, 0)), times })
     }
 
@@ -95,7 +95,7 @@ impl Writer<'_> {
             if i < last && self.make_dir(&at)? {
                 let real = real::path(tree.root, &source)?;
                 let stat = tree.root.lstat(&real).map_err(io("stat", &real))?;
-                let meta = self.meta(tree, FileType::Directory, &stat);
+                let meta = self.meta(tree, FileType::Directory, &(&stat).into());
                 self.apply(&at, &meta)?;
             }
         }
@@ -199,13 +199,12 @@ impl Writer<'_> {
             if i % 64 == 0 && (tree.cancelled)() {
                 return Err(Error::Cancelled);
             }
-            let target =
-                if item.relative.as_os_str().is_empty() { to.into() } else { to.join(&item.relative) };
+            let target = if item.is_start() { to.into() } else { to.join(item.relative()) };
             let meta = self.meta(tree, item.kind, &item.stat);
             match item.kind {
                 FileType::Directory => {
                     self.make_dirs(&target)?;
-                    if top_is_new || !item.relative.as_os_str().is_empty() {
+                    if top_is_new || !item.is_start() {
                         directories.push((item, target, meta));
                     }
                 }
@@ -217,7 +216,7 @@ impl Writer<'_> {
                         self.make_dirs(parent)?;
                         made = Some(parent.to_path_buf());
                     }
-                    if item.kind == FileType::RegularFile && item.stat.st_nlink == 1 {
+                    if item.kind == FileType::RegularFile && item.stat.links == 1 {
                         plain.push(Plain { item, target, meta });
                     } else {
                         self.copy_one(tree, item, &target, &meta, &mut links)?;
@@ -242,8 +241,8 @@ impl Writer<'_> {
         meta: &Meta,
         links: &mut HashMap<(u64, u64), PathBuf>,
     ) -> Result<(), Error> {
-        let inode = (item.stat.st_dev, item.stat.st_ino);
-        let is_linked = item.stat.st_nlink > 1 && item.kind == FileType::RegularFile;
+        let inode = (item.stat.dev, item.stat.ino);
+        let is_linked = item.stat.links > 1 && item.kind == FileType::RegularFile;
         if is_linked && let Some(first) = links.get(&inode) {
             self.clear(target)?;
             return self.root.hardlink(first, target).map_err(io("link", target));
@@ -263,7 +262,7 @@ impl Writer<'_> {
                 self.root.symlink(says, target).map_err(io("make link", target))?;
             }
             kind => {
-                let made = self.root.mknod(target, kind, 0o600, item.stat.st_rdev);
+                let made = self.root.mknod(target, kind, 0o600, item.stat.rdev);
                 made.map_err(io("make node", target))?;
             }
         }
@@ -297,7 +296,7 @@ impl Writer<'_> {
             super::sparse::copy(&mut from, &mut into).map_err(io("copy", &item.path))?;
         }
         let now = rustix::fs::fstat(&from).map_err(|e| io("stat", &item.path)(e.into()))?;
-        if Stamp::of(&now) != Stamp::of(&item.stat) {
+        if Stamp::from(&now) != Stamp::of(&item.stat) {
             self.unsteady = true;
         }
         set(&into, meta).map_err(|e| io("set owner, mode and times of", target)(e.into()))
@@ -315,15 +314,14 @@ impl Writer<'_> {
         }
     }
 
-    fn meta(&self, tree: &Tree<'_>, kind: FileType, stat: &Stat) -> Meta {
-        let own = if tree.is_context { (0, 0) } else { (stat.st_uid, stat.st_gid) };
-        let mode = stat.st_mode & 0o7777;
+    fn meta(&self, tree: &Tree<'_>, kind: FileType, stat: &Status) -> Meta {
+        let own = if tree.is_context { (0, 0) } else { (stat.uid, stat.gid) };
+        let mode = stat.mode & 0o7777;
         let mode = match &self.mode {
             Some(change) => change.apply(mode, kind == FileType::Directory),
             None => mode,
         };
-        let times = times_of(stat).map(|t| (t.last_access, t.last_modification));
-        Meta { mode, owner: self.owner.unwrap_or(own), times }
+        Meta { mode, owner: self.owner.unwrap_or(own), times: Some(times_of(stat)) }
     }
 
     fn apply(&self, path: &Path, meta: &Meta) -> Result<(), Error> {
@@ -359,8 +357,9 @@ pub(super) fn set(file: &File, meta: &Meta) -> rustix::io::Result<()> {
 }
 
 /// The modification time; the access time is nobody's business.
-fn times_of(stat: &Stat) -> Option<Timestamps> {
-    Some(times_of_modification((stat.st_mtime, stat.st_mtime_nsec as i64)))
+fn times_of(stat: &Status) -> (Timespec, Timespec) {
+    let times = times_of_modification((stat.modified.0, stat.modified.1.into()));
+    (times.last_access, times.last_modification)
 }
 
 /// To set this modification time, in seconds and nanoseconds, and no other.
@@ -394,7 +393,7 @@ pub fn clamp_times(dir: &Path, seconds: i64) -> Result<(), Error> {
     let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = Timestamps { last_access: limit, last_modification: limit };
     for item in tree.walk(Path::new(""))?.iter().rev() {
-        let newer = (item.stat.st_mtime, item.stat.st_mtime_nsec as i64) > (seconds, 0);
+        let newer = item.stat.modified > (seconds, 0);
         if !newer {
             continue;
         }

@@ -62,7 +62,7 @@ fn read(
     unknown: &[usize],
     index: Option<&Index>,
 ) -> Result<Vec<Done>, Error> {
-    let bytes: u64 = unknown.iter().map(|i| items[*i].stat.st_size as u64).sum();
+    let bytes: u64 = unknown.iter().map(|i| items[*i].stat.size).sum();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let worth = (unknown.len() / SHARE).max((bytes / BULK) as usize);
     let threads = processors.min(THREADS).min(unknown.len()).min(worth).max(1);
@@ -110,7 +110,7 @@ fn content(tree: &Tree<'_>, path: &Path, buffer: &mut [u8]) -> Result<(Sum, Stam
     // Nearly no file has any: one call tells.
     let has_attributes = rustix::fs::flistxattr_query(&file).unwrap_or(0) > 0;
     let sum = *hash.finalize().as_bytes();
-    Ok((if has_attributes { with_xattrs(tree, path, sum) } else { sum }, Stamp::of(&stat)))
+    Ok((if has_attributes { with_xattrs(tree, path, sum) } else { sum }, Stamp::from(&stat)))
 }
 
 /// A digest of the content and of the attributes; the content's own where there are none. Setting an attribute moves the
@@ -138,8 +138,8 @@ fn hex(sum: &Sum) -> String {
 /// One entry as text, everything that COPY carries over in it.
 fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Sum>) -> String {
     let stat = &item.stat;
-    let mode = stat.st_mode & 0o7777;
-    let owner = if tree.is_context { String::new() } else { format!(" {}:{}", stat.st_uid, stat.st_gid) };
+    let mode = stat.mode & 0o7777;
+    let owner = if tree.is_context { String::new() } else { format!(" {}:{}", stat.uid, stat.gid) };
     match item.kind {
         FileType::RegularFile => {
             format!("file {mode:o}{owner} {}", content.map_or_else(String::new, hex))
@@ -152,7 +152,7 @@ fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Sum>) -> String {
             let target = item.target.as_deref().unwrap_or(Path::new(""));
             format!("link{owner} {}", Digest::sha256(target.as_os_str().as_bytes()))
         }
-        other => format!("{other:?} {mode:o}{owner} {:x}", stat.st_rdev),
+        other => format!("{other:?} {mode:o}{owner} {:x}", stat.rdev),
     }
 }
 
@@ -192,14 +192,14 @@ fn note(tree: &Tree<'_>, item: &Item, sum: Option<&Sum>, hash: &mut blake3::Hash
     hash.update(path);
     match (item.kind, sum) {
         (FileType::RegularFile, Some(sum)) => {
-            let owner = if tree.is_context { (0, 0) } else { (item.stat.st_uid, item.stat.st_gid) };
-            let mut fields = [0; 13];
+            let owner = if tree.is_context { (0, 0) } else { (item.stat.uid, item.stat.gid) };
+            let mut fields = [0; 13 + size_of::<Sum>()];
             fields[0] = b'f';
-            fields[1..5].copy_from_slice(&(item.stat.st_mode & 0o7777).to_le_bytes());
+            fields[1..5].copy_from_slice(&(item.stat.mode & 0o7777).to_le_bytes());
             fields[5..9].copy_from_slice(&owner.0.to_le_bytes());
-            fields[9..].copy_from_slice(&owner.1.to_le_bytes());
+            fields[9..13].copy_from_slice(&owner.1.to_le_bytes());
+            fields[13..].copy_from_slice(sum);
             hash.update(&fields);
-            hash.update(sum);
         }
         _ => {
             let text = entry(tree, item, sum);

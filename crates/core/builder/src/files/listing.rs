@@ -16,11 +16,14 @@ use super::index::Sum;
 use super::plan::{Content, Meta, Node};
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const MAGIC: &[u8] = b"dhow layer 1\n";
 const DIGEST: usize = 32;
+/// Bytes that are written at once.
+const PIECE: usize = 64 << 10;
 /// Fixed bytes of an entry before its texts.
 const FIELDS: usize = 3 * 4 + 1 + 3 * 4 + 3 * 8 + DIGEST;
 
@@ -79,10 +82,16 @@ impl<'b> Entry<'b> {
     }
 }
 
-/// The bytes of these entries.
-pub fn encode<'e>(entries: impl Iterator<Item = Entry<'e>>) -> Vec<u8> {
+/// Writes these entries, a few at a time: there may be a hundred thousand.
+pub fn write<'e>(entries: impl Iterator<Item = Entry<'e>>, sink: &mut dyn Write) -> io::Result<()> {
+    let mut hash = blake3::Hasher::new();
     let mut bytes = MAGIC.to_vec();
     for entry in entries {
+        if bytes.len() >= PIECE {
+            hash.update(&bytes);
+            sink.write_all(&bytes)?;
+            bytes.clear();
+        }
         let texts = [entry.path, entry.source, entry.target].map(|path| path.as_os_str().as_bytes());
         for text in texts {
             bytes.extend((text.len() as u32).to_ne_bytes());
@@ -97,9 +106,9 @@ pub fn encode<'e>(entries: impl Iterator<Item = Entry<'e>>) -> Vec<u8> {
         bytes.extend(entry.sum);
         texts.iter().for_each(|text| bytes.extend(*text));
     }
-    let sum = blake3::hash(&bytes);
-    bytes.extend(sum.as_bytes());
-    bytes
+    hash.update(&bytes);
+    bytes.extend(hash.finalize().as_bytes());
+    sink.write_all(&bytes)
 }
 
 /// None if anything about it is wrong.
@@ -183,7 +192,8 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_damage_is_seen() {
         let entries = [entry("app/a", "a", 1), entry("app/b", "", 2)];
-        let bytes = encode(entries.iter().copied());
+        let mut bytes = Vec::new();
+        write(entries.iter().copied(), &mut bytes).unwrap();
         assert_eq!(decode(&bytes).unwrap(), entries);
         for damage in 0..bytes.len() {
             let mut other = bytes.clone();

@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::SystemTime;
 use sys::root::Root;
 
@@ -34,6 +34,8 @@ const RUN: usize = 64;
 const BLOCK: usize = 1 << 20;
 /// Blocks of a large file that are in memory at once.
 const BLOCKS: usize = 4;
+/// Bytes of a large file after which what was written of it is sent to the disk.
+const OUT: u64 = 64 << 20;
 /// Times outside of this many seconds since 1970 are not kept by every file system.
 const SECONDS: Range<i64> = 0..1 << 31;
 
@@ -277,7 +279,7 @@ impl<'w> Maker<'w> {
         let node = &self.work.nodes[at];
         let mut file = self.open(at, item, hand)?;
         let begun = SystemTime::now();
-        let wanted = item.stat.st_size as usize;
+        let wanted = item.stat.size as usize;
         let mut length = 0;
         // A regular file gives less than was asked for at its end only.
         while length < wanted {
@@ -308,7 +310,7 @@ impl<'w> Maker<'w> {
         let into = if self.has(at) { None } else { Some(self.create(node, &mut hand.to)?) };
         let begun = SystemTime::now();
         let mut digest = (into.is_some() && self.sums[number].is_none()).then(blake3::Hasher::new);
-        let size = item.stat.st_size as u64;
+        let size = item.stat.size;
         let entry = Entry { size, ..entry(node, Kind::File) };
         let mut hash = Packer::new(self.archive.take(piece)?);
         hash.begin(&entry).map_err(packing)?;
@@ -338,7 +340,7 @@ impl<'w> Maker<'w> {
     ) -> Result<u64, Error> {
         // Sharing the blocks costs nothing where the file system can do it.
         let into = into.filter(|into| rustix::fs::ioctl_ficlone(into, file).is_err());
-        let size = item.stat.st_size as u64;
+        let size = item.stat.size;
         std::thread::scope(|scope| {
             let (full, blocks) = sync_channel::<Vec<u8>>(BLOCKS);
             let (used, empty) = sync_channel(BLOCKS);
@@ -352,6 +354,7 @@ impl<'w> Maker<'w> {
                     let _ = used.send(block);
                 }
             });
+            let out = into.filter(|_| size >= 2 * OUT).map(|into| send_out(scope, into));
             let mut offset = 0;
             while offset < size {
                 if (self.work.tree.cancelled)() {
@@ -375,7 +378,11 @@ impl<'w> Maker<'w> {
                 }
                 offset += count as u64;
                 let _ = full.send(block);
+                if let Some(out) = out.as_ref().filter(|_| offset % OUT == 0) {
+                    let _ = out.try_send(());
+                }
             }
+            drop(full);
             if let Some(into) = into {
                 into.set_len(offset).map_err(io("write", &item.path))?;
             }
@@ -416,7 +423,7 @@ impl<'w> Maker<'w> {
     ) -> Result<(), Error> {
         let tree = self.work.tree;
         let now = rustix::fs::fstat(from).map_err(|e| io("stat", &item.path)(e.into()))?;
-        let is_same = Stamp::of(&now) == Stamp::of(&item.stat);
+        let is_same = Stamp::from(&now) == Stamp::of(&item.stat);
         self.set(into, &node.meta).map_err(|e| io("set owner, mode and times of", &node.path)(e.into()))?;
         // Nearly no file has attributes: one call tells. A change of the owner would take capabilities away.
         let has_attributes = rustix::fs::flistxattr_query(from).unwrap_or(0) > 0;
@@ -495,6 +502,22 @@ impl<'w> Maker<'w> {
         }
         Ok(())
     }
+}
+
+/// Has a thread send what was written of a file to the disk whenever it is told to: the sync before the layer gets its name
+/// then has little left to wait for.
+fn send_out<'scope, 'f: 'scope>(
+    scope: &'scope std::thread::Scope<'scope, 'f>,
+    file: &'f File,
+) -> SyncSender<()> {
+    let (tell, told) = sync_channel(1);
+    scope.spawn(move || {
+        for () in told {
+            // Whatever goes wrong here, the sync that counts meets it again.
+            let _ = rustix::fs::fdatasync(file);
+        }
+    });
+    tell
 }
 
 /// Fills the block as far as there is something.

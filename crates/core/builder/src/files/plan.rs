@@ -4,7 +4,7 @@
 //! and what is an error, has no plan.
 
 use super::select::Match;
-use super::walk::Item;
+use super::walk::{Item, Status};
 use crate::mode::Change;
 use rustix::fs::{FileType, Stat};
 use std::cmp::Ordering;
@@ -93,7 +93,7 @@ impl Node<'_> {
     /// Bytes of its file.
     pub fn size(&self) -> u64 {
         match (&self.content, self.source) {
-            (Content::File, Some((_, item))) => item.stat.st_size as u64,
+            (Content::File, Some((_, item))) => item.stat.size,
             _ => 0,
         }
     }
@@ -156,8 +156,8 @@ impl<'m> Draft<'_, 'm> {
         self.make(to, found.items.first().filter(|_| is_new));
         let mut links = HashMap::new();
         for (at, item) in found.items.iter().enumerate() {
-            if !item.relative.as_os_str().is_empty() {
-                self.entry(number + at, item, to.join(&item.relative), &mut links)?;
+            if !item.is_start() {
+                self.entry(number + at, item, to.join(item.relative()), &mut links)?;
             }
         }
         Some(())
@@ -213,8 +213,8 @@ impl<'m> Draft<'_, 'm> {
                 meta.mode = 0o777;
                 Content::Symlink
             }
-            FileType::RegularFile if item.stat.st_nlink == 1 => Content::File,
-            FileType::RegularFile => match links.entry((item.stat.st_dev, item.stat.st_ino)) {
+            FileType::RegularFile if item.stat.links == 1 => Content::File,
+            FileType::RegularFile => match links.entry((item.stat.dev, item.stat.ino)) {
                 std::collections::hash_map::Entry::Occupied(first) => Content::Hardlink(first.get().clone()),
                 std::collections::hash_map::Entry::Vacant(free) => {
                     free.insert(path.clone());
@@ -238,16 +238,16 @@ impl<'m> Draft<'_, 'm> {
 
     fn meta(&self, item: &Item) -> Meta {
         let stat = &item.stat;
-        let own = if self.target.is_context { (0, 0) } else { (stat.st_uid, stat.st_gid) };
-        let mode = stat.st_mode & 0o7777;
+        let own = if self.target.is_context { (0, 0) } else { (stat.uid, stat.gid) };
+        let mode = stat.mode & 0o7777;
         let changed =
             self.target.mode.map_or(mode, |change| change.apply(mode, item.kind == FileType::Directory));
         Meta { mode: changed, owner: self.target.owner.unwrap_or(own), modified: modified(stat) }
     }
 }
 
-fn modified(stat: &Stat) -> (i64, i64) {
-    (stat.st_mtime, stat.st_mtime_nsec as i64)
+fn modified(stat: &Status) -> (i64, i64) {
+    (stat.modified.0, stat.modified.1.into())
 }
 
 /// Sorted as an archive is, each path once: what was copied last counts. None if a file and a directory meet.

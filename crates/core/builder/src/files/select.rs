@@ -89,7 +89,7 @@ fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore) {
     };
     let mut kept: Vec<Item> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
-        if !hidden(&item.relative) {
+        if !hidden(item.relative()) {
             kept.push(item);
         }
     }
@@ -170,7 +170,7 @@ mod tests {
         let exclude = Ignore::from_patterns(exclude.iter().copied()).unwrap();
         let matches = select(&tree, source, &exclude).map_err(|e| e.to_string())?;
         let shown = |m: &Match| {
-            let items: Vec<_> = m.items.iter().map(|i| i.relative.display().to_string()).collect();
+            let items: Vec<_> = m.items.iter().map(|i| i.relative().display().to_string()).collect();
             format!("{}{{{}}}", m.name.to_string_lossy(), items.join(","))
         };
         Ok(matches.iter().map(shown).collect())

@@ -1,15 +1,17 @@
 //! Walking a tree: every entry once, in a fixed order, with what the ignore file leaves of it.
 //!
-//! Directories are listed side by side by a few threads, each by one `getdents` and a `statx` per name relative to the
-//! directory; directories that the ignore file hides whole are never opened.
+//! Directories are listed side by side by a few threads, each by one `getdents` and a status per name relative to the
+//! directory; directories that the ignore file hides whole are never opened. Trees of a hundred thousand files are usual:
+//! an entry has one allocation and what of its status is used.
 
 use super::{Error, io};
 use dockerfile::ignore::{Ignore, Inherited};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,19 +29,84 @@ pub struct Tree<'a> {
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
+/// What of an entry's status is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Device that it is on.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Length.
+    pub size: u64,
+    /// Device that it stands for.
+    pub rdev: u64,
+    /// Modification: seconds and nanoseconds since 1970.
+    pub modified: (i64, u32),
+    /// Change, likewise.
+    pub changed: (i64, u32),
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Names.
+    pub links: u32,
+}
+
+impl From<&Stat> for Status {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: stat.st_size as u64,
+            rdev: stat.st_rdev,
+            modified: (stat.st_mtime, stat.st_mtime_nsec as u32),
+            changed: (stat.st_ctime, stat.st_ctime_nsec as u32),
+            mode: stat.st_mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// One entry.
 #[derive(Debug, Clone)]
 pub struct Item {
     /// Path in the tree.
     pub path: PathBuf,
-    /// Path below the walk's start; empty for the start itself.
-    pub relative: PathBuf,
+    /// Where in it the part below the walk's start begins.
+    below: u32,
     /// Its type.
     pub kind: FileType,
     /// Its status.
-    pub stat: Stat,
+    pub stat: Status,
     /// What a symbolic link says.
-    pub target: Option<PathBuf>,
+    pub target: Option<Box<Path>>,
+}
+
+impl Item {
+    /// The start of a walk.
+    fn start(path: &Path, stat: &Stat, target: Option<Box<Path>>) -> Self {
+        Self {
+            path: path.into(),
+            below: path.as_os_str().len() as u32,
+            kind: FileType::from_raw_mode(stat.st_mode),
+            stat: stat.into(),
+            target,
+        }
+    }
+
+    /// Path below the walk's start; empty for the start itself.
+    pub fn relative(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path.as_os_str().as_bytes()[self.below as usize..]))
+    }
+
+    /// Whether it is what the walk began with.
+    pub fn is_start(&self) -> bool {
+        self.below as usize == self.path.as_os_str().len()
+    }
 }
 
 /// The deepest directory that is walked into.
@@ -48,6 +115,8 @@ const MAX_DEPTH: usize = 2000;
 const THREADS: usize = 4;
 /// Directories that have to wait before another thread is worth its start.
 const BACKLOG: usize = 8;
+/// Bytes of a directory that are read at once.
+const BUFFER: usize = 64 << 10;
 
 impl Tree<'_> {
     /// All entries at and below `start` (a path without links), directories before what is in them, names in byte order.
@@ -57,10 +126,12 @@ impl Tree<'_> {
         let stat = self.root.lstat(start).map_err(io("stat", start))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let target = match kind {
-            FileType::Symlink => Some(self.root.readlink(start).map_err(io("read link", start))?),
+            FileType::Symlink => {
+                Some(self.root.readlink(start).map_err(io("read link", start))?.into_boxed_path())
+            }
             _ => None,
         };
-        let top = Item { path: start.into(), relative: PathBuf::new(), kind, stat, target };
+        let top = Item::start(start, &stat, target);
         if kind != FileType::Directory {
             return Ok(if ignored { Vec::new() } else { vec![top] });
         }
@@ -76,8 +147,7 @@ impl Tree<'_> {
     pub fn entry(&self, path: &Path) -> Result<Item, Error> {
         let path = super::real::path(self.root, path)?;
         let stat = self.root.lstat(&path).map_err(io("stat", &path))?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        Ok(Item { path, relative: PathBuf::new(), kind, stat, target: None })
+        Ok(Item::start(&path, &stat, None))
     }
 
     /// Whether `path` is ignored, and what its children inherit.
@@ -104,7 +174,7 @@ impl Tree<'_> {
     }
 
     /// What is in a directory: what is there, and the directories to go on with, whose numbers are still to be given.
-    fn list(&self, task: &Task) -> Result<(Vec<Child>, Vec<Task>), Error> {
+    fn list(&self, task: &Task, names: &mut Names) -> Result<(Vec<Child>, Vec<Task>), Error> {
         let path = &task.item.path;
         if task.depth > MAX_DEPTH {
             return Err(Error::Conflict { message: format!("{}: directories are too deep", path.display()) });
@@ -122,18 +192,16 @@ impl Tree<'_> {
             }
             other => other.map_err(io("list", path))?,
         };
-        let mut names: Vec<OsString> =
-            sys::root::entries(&fd).map_err(io("list", path))?.into_iter().map(|e| e.name).collect();
-        names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        names.read(&fd).map_err(|e| io("list", path)(e.into()))?;
         let ignore = self.ignore.filter(|i| !i.is_empty());
         let (mut children, mut deeper) = (Vec::with_capacity(names.len()), Vec::new());
-        for name in names {
-            let own = path.join(&name);
+        for name in names.iter() {
+            let own = joined(path, name.to_bytes());
             let (ignored, inherited) = match ignore {
                 Some(ignore) => ignore.check(&text(&own), &task.inherited),
                 None => (false, Inherited::default()),
             };
-            let stat = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
                 other => other.map_err(|e| io("stat", &own)(e.into()))?,
             };
@@ -144,13 +212,17 @@ impl Tree<'_> {
             }
             let target = match kind {
                 FileType::Symlink => {
-                    let says = rustix::fs::readlinkat(&fd, &name, Vec::new());
+                    let says = rustix::fs::readlinkat(&fd, name, Vec::new());
                     let says = says.map_err(|e| io("read link", &own)(e.into()))?;
-                    Some(PathBuf::from(OsString::from_vec(says.into_bytes())))
+                    Some(Path::new(&OsString::from_vec(says.into_bytes())).into())
                 }
                 _ => None,
             };
-            let item = Item { relative: task.item.relative.join(&name), path: own, kind, stat, target };
+            let below = match task.item.is_start() {
+                true => (own.as_os_str().len() - name.count_bytes()) as u32,
+                false => task.item.below,
+            };
+            let item = Item { path: own, below, kind, stat: (&stat).into(), target };
             if is_dir {
                 children.push(Child::Directory(0));
                 deeper.push(Task { number: 0, item, ignored, inherited, depth: task.depth + 1 });
@@ -160,6 +232,64 @@ impl Tree<'_> {
         }
         Ok((children, deeper))
     }
+}
+
+/// The names of a directory, in the order of their bytes.
+struct Names {
+    buffer: Vec<u8>,
+    /// One after the other, each with its end mark.
+    bytes: Vec<u8>,
+    /// Where they begin and end.
+    at: Vec<(u32, u32)>,
+}
+
+impl Names {
+    fn new() -> Self {
+        Self { buffer: Vec::with_capacity(BUFFER), bytes: Vec::new(), at: Vec::new() }
+    }
+
+    /// Reads a directory.
+    fn read(&mut self, fd: &OwnedFd) -> rustix::io::Result<()> {
+        self.bytes.clear();
+        self.at.clear();
+        let mut entries = RawDir::new(fd, self.buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                let begin = self.bytes.len();
+                self.bytes.extend(name.to_bytes_with_nul());
+                self.at.push((begin as u32, self.bytes.len() as u32));
+            }
+        }
+        let bytes = &self.bytes;
+        self.at.sort_unstable_by(|a, b| {
+            bytes[a.0 as usize..a.1 as usize].cmp(&bytes[b.0 as usize..b.1 as usize])
+        });
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &CStr> {
+        let name = |(begin, end): &(u32, u32)| &self.bytes[*begin as usize..*end as usize];
+        self.at.iter().filter_map(move |at| CStr::from_bytes_with_nul(name(at)).ok())
+    }
+}
+
+/// The path of a name in a directory, in no more memory than it takes.
+fn joined(directory: &Path, name: &[u8]) -> PathBuf {
+    let directory = directory.as_os_str().as_bytes();
+    let slash = usize::from(!directory.is_empty());
+    let mut path = Vec::with_capacity(directory.len() + slash + name.len());
+    if !directory.is_empty() {
+        path.extend(directory);
+        path.push(b'/');
+    }
+    path.extend(name);
+    OsString::from_vec(path).into()
 }
 
 /// A directory to be listed.
@@ -225,6 +355,7 @@ impl<'s, 't> Survey<'s, 't> {
     /// Lists directories until there are none left. The first thread calls others when there is much to do.
     fn serve<'scope, 'env>(&'scope self, scope: Option<&'scope std::thread::Scope<'scope, 'env>>) {
         let limit = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+        let mut names = Names::new();
         let mut state = self.lock();
         loop {
             if state.error.is_some() || (state.waiting.is_empty() && state.busy == 0) {
@@ -246,7 +377,7 @@ impl<'s, 't> Survey<'s, 't> {
                 scope.spawn(|| self.serve(None));
             }
             drop(state);
-            let found = self.tree.list(&task);
+            let found = self.tree.list(&task, &mut names);
             state = self.lock();
             state.busy -= 1;
             match found {
@@ -265,7 +396,8 @@ impl<'s, 't> Survey<'s, 't> {
         if let Some(error) = state.error {
             return Err(error);
         }
-        let mut items: Vec<Item> = Vec::new();
+        let count = state.listed.iter().flatten().map(|listed| listed.children.len()).sum::<usize>() + 1;
+        let mut items: Vec<Item> = Vec::with_capacity(count);
         // Where the items of a directory begin, whether it is ignored, what is left of it.
         let mut open: Vec<(usize, bool, std::vec::IntoIter<Child>)> = Vec::new();
         let mut next = Some(0);
@@ -337,7 +469,7 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
         let found: Vec<String> =
-            tree.walk(Path::new("")).unwrap().iter().map(|i| i.relative.display().to_string()).collect();
+            tree.walk(Path::new("")).unwrap().iter().map(|i| i.relative().display().to_string()).collect();
         assert_eq!(found, wanted);
         let below: Vec<String> =
             tree.walk(Path::new("d07/e3")).unwrap().iter().map(|i| i.path.display().to_string()).collect();
