@@ -22,21 +22,22 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Turn {
     /// Somebody else had it before: what was not in the cache may be there now.
     pub waited: bool,
-    held: Option<(PathBuf, File)>,
+    held: (PathBuf, File),
 }
 
 impl Turn {
-    /// Waits for the turn at what has this key. A step that takes nothing from the cache has its own.
+    /// Waits for the turn at what has this key. A step that takes nothing from the cache has its own: whoever finds the file
+    /// of a dead one knows that there is more to clear up.
     pub fn take(session: &Session<'_>, op: &Op, key: &Digest, step: &Step<'_, '_>) -> Result<Self, Error> {
-        if op.no_cache {
-            return Ok(Self { waited: false, held: None });
-        }
         let directory = session.env.store.root().join("steps");
-        let path = directory.join(key.hex());
+        let path = match op.no_cache {
+            true => directory.join(format!("{}-{:016x}", session.lease.id(), fastrand::u64(..))),
+            false => directory.join(key.hex()),
+        };
         let mut waited = false;
         loop {
             if let Some(file) = lock(&directory, &path, FlockOperation::NonBlockingLockExclusive)? {
-                return Ok(Self { waited, held: Some((path, file)) });
+                return Ok(Self { waited, held: (path, file) });
             }
             if !waited {
                 step.log(Stream::Stderr, "another build is at this step: waiting for its result\n".into());
@@ -74,9 +75,7 @@ pub(crate) fn lock(directory: &Path, path: &Path, how: FlockOperation) -> Result
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some((path, file)) = self.held.take() {
-            let _ = std::fs::remove_file(path);
-            drop(file);
-        }
+        // Before the lock is let go, which happens when the file is closed.
+        let _ = std::fs::remove_file(&self.held.0);
     }
 }

@@ -74,7 +74,8 @@ fn attributes(a: &Entry, b: &Entry, tell: &mut dyn FnMut(String, bool)) {
     field("size", a.size.to_string(), b.size.to_string());
     field("mtime", time(a.mtime), time(b.mtime));
     field("link", a.link.display().to_string(), b.link.display().to_string());
-    field("device", format!("{:?}", a.device), format!("{:?}", b.device));
+    let device = |(major, minor): (u32, u32)| format!("{major}:{minor}");
+    field("device", device(a.device), device(b.device));
     let values = |entry: &Entry| entry.xattrs.iter().cloned().collect::<BTreeMap<_, _>>();
     let (of_a, of_b) = (values(a), values(b));
     let names: std::collections::BTreeSet<_> = of_a.keys().chain(of_b.keys()).collect();

@@ -131,12 +131,12 @@ fn a_repository_starts_no_program() {
     let f = Fixture::new();
     let canary = f.dir.path().join("canary");
     let touch = format!("touch%20{}", canary.display());
-    for (name, settings, words) in [
-        ("m", format!("path = m\n\turl = ext::sh -c {touch}\n"), "transport 'ext' not allowed"),
-        ("m", format!("path = m\n\turl = -u{touch}\n"), "git submodule"),
-        ("m", "path = m\n\turl = ssh://-oProxyCommand=touch/x\n".to_owned(), "git submodule"),
-        ("../../m", "path = m\n\turl = https://127.0.0.1:1/x\n".to_owned(), ""),
-        ("m", format!("path = m\n\turl = ./\n\tupdate = !touch {}\n", canary.display()), "git submodule"),
+    for (name, settings) in [
+        ("m", format!("path = m\n\turl = ext::sh -c {touch}\n")),
+        ("m", format!("path = m\n\turl = -u{touch}\n")),
+        ("m", "path = m\n\turl = ssh://-oProxyCommand=touch/x\n".to_owned()),
+        ("../../m", "path = m\n\turl = https://127.0.0.1:1/x\n".to_owned()),
+        ("m", format!("path = m\n\turl = ./\n\tupdate = !touch {}\n", canary.display())),
     ] {
         let origin = Origin::new(&f);
         origin.commit("Dockerfile", "FROM base\nCOPY . /\n", "one");
@@ -145,11 +145,8 @@ fn a_repository_starts_no_program() {
         std::fs::create_dir(origin.path.join("m")).unwrap();
         origin.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},m")]);
         origin.commit(".gitmodules", &format!("[submodule \"{name}\"]\n\t{settings}"), "three");
-        let outcome = build(&f, &origin.url());
-        if !words.is_empty() {
-            let refused = outcome.built.map(|_| ()).map_err(|error| error.chain());
-            assert!(refused.as_ref().is_err_and(|why| why.contains(words)), "{settings}: {refused:?}");
-        }
+        let refused = build(&f, &origin.url()).err().chain();
+        assert!(refused.contains("submodule"), "{settings}: {refused}");
         assert!(!canary.exists(), "{settings}");
         std::fs::remove_dir_all(&origin.path).unwrap();
     }

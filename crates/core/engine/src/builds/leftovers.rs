@@ -55,11 +55,15 @@ pub(super) enum Look {
 
 /// Removes all that killed builds have left. Whatever goes wrong is no failure of who looks: `system check` tells of it.
 pub(super) fn forget(engine: &Engine, look: Look) {
-    forget_secrets(engine);
     let thoroughly = look == Look::Thorough;
+    // A step that is killed leaves its lock in any case.
+    if !thoroughly && files(engine).is_ok_and(|dead| dead.is_empty()) {
+        return;
+    }
+    forget_secrets(engine);
     let forgotten = [
-        ("networks", network::forget_dead(engine, thoroughly)),
         ("control groups", groups::forget_dead(engine)),
+        ("networks", network::forget_dead(engine, thoroughly)),
         ("locks", forget_locks(engine)),
     ];
     for (what, result) in forgotten {

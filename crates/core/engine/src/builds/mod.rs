@@ -4,6 +4,7 @@
 //! <root>/builds/<id>/        record and log of a build; locked by its process while it runs
 //! <run>/builds/<id>          a lock that a build holds while its steps have a network; the id names them as a container's
 //!                            would in the endpoints' table
+//! <run>/builds/parent-<…>    a control group that builds were told to use; held shared by them
 //! <run>/build/<lease>-<n>/   secrets of a step that runs
 //! ```
 
