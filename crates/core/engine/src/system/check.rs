@@ -62,7 +62,7 @@ type Part<'e> = fn(&mut Look<'e>) -> Result<()>;
 
 impl<'e> Look<'e> {
     fn things(&mut self) {
-        let parts: [(&str, Part<'e>); 10] = [
+        let parts: [(&str, Part<'e>); 11] = [
             ("containers", Self::containers),
             ("monitors", Self::run_dirs),
             ("container directories", Self::container_dirs),
@@ -71,6 +71,7 @@ impl<'e> Look<'e> {
             ("network objects", Self::network_objects),
             ("control groups", Self::cgroups),
             ("execs", Self::execs),
+            ("names of what runs", Self::announced),
             ("builds", Self::builds),
             ("volumes", Self::volumes),
         ];
@@ -358,6 +359,19 @@ impl<'e> Look<'e> {
             self.mend("build", &path.to_string_lossy(), "its process is gone", |engine| {
                 builds::leftovers::remove(engine, &path)
             });
+        }
+        Ok(())
+    }
+
+    /// Names that lead to containers that do not run.
+    fn announced(&mut self) -> Result<()> {
+        let run = &self.engine.config().run;
+        for name in names(&run.join("names"))? {
+            let path = run.join("names").join(&name);
+            let container = std::fs::read_link(&path).unwrap_or_default();
+            if !container.to_str().is_some_and(|id| monitor::client::is_alive(run, id)) {
+                self.mend("name", &name, "its container does not run", |_| delete(&path));
+            }
         }
         Ok(())
     }

@@ -18,12 +18,13 @@ fn leftovers_are_found_and_mended() {
         fs::create_dir_all(root.join("containers").join(&orphan).join("upper")).unwrap();
         fs::create_dir(run.join("containers").join(&orphan)).unwrap();
         fs::write(run.join("exec").join(&orphan), &id).unwrap();
+        std::os::unix::fs::symlink(&id, run.join("names").join("web")).unwrap();
         fs::remove_dir_all(root.join("volumes/vol/_data")).unwrap();
         fs::create_dir_all(root.join("volumes/unfinished/_data")).unwrap();
         fs::create_dir(root.join("volumes/.aside")).unwrap();
         fs::remove_dir_all(root.join("containers").join(&id).join("upper")).unwrap();
         let first = found(&f, false).await;
-        assert_eq!(first.len(), 7, "{first:?}");
+        assert_eq!(first.len(), 8, "{first:?}");
         let mut repaired = found(&f, true).await;
         repaired.sort();
         let mut expected = first;
