@@ -7,6 +7,7 @@ mod containerd;
 mod dockerd;
 mod journey;
 mod podman;
+mod pods;
 mod python;
 mod skopeo;
 
@@ -104,5 +105,7 @@ fn our_runtime_serves_dockerd() {
 fn our_runtime_serves_podman() {
     let host = Host::new(Mode::Embedded);
     let runtime = runtime(&host);
-    behaviour::whole(&podman::Podman::new(host, &runtime));
+    let podman = podman::Podman::new(host, &runtime);
+    behaviour::whole(&podman);
+    pods::whole(&podman);
 }

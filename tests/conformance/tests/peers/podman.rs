@@ -1,5 +1,6 @@
 //! podman from Debian's package, private to one test: own storage, own mount namespace, our runtime.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -15,6 +16,9 @@ pub struct Podman {
 }
 
 impl Podman {
+    /// The image that holds a pod's namespaces: podman's own is built with a program that may not be here.
+    pub const INFRA: &str = "localhost/infra";
+
     /// Makes the machine. `runtime` is the program.
     pub fn new(host: Host, runtime: &Path) -> Self {
         let name = runtime.file_name().expect("a program").to_str().expect("UTF-8");
@@ -26,22 +30,25 @@ impl Podman {
              [engine]\n\
              events_logger = \"file\"\n\
              cgroup_manager = \"cgroupfs\"\n\
+             infra_image = \"{}\"\n\
              runtime = \"{name}\"\n\
              runtime_supports_json = [\"{name}\"]\n\
              [engine.runtimes]\n\
              {name} = [\"{}\"]\n",
+            Self::INFRA,
             runtime.display()
         );
         host.file("podman/containers.conf", configuration);
+        // Whose ids user namespaces of podman's choice take.
+        let ids = host.file("podman/ids", "containers:200000:100000\n");
+        let script = "mount --bind $0 /etc/subuid && mount --bind $0 /etc/subgid && echo && exec cat";
         let mut keeper = Command::new("unshare");
-        keeper.args(["--mount", "--propagation", "private", "cat"]);
-        keeper.stdin(Stdio::piped()).stdout(Stdio::null());
-        let keeper = keeper.spawn().expect("start unshare");
-        let own = std::fs::read_link("/proc/self/ns/mnt").expect("read a link");
-        let link = format!("/proc/{}/ns/mnt", keeper.id());
-        eventually("the mount namespace is made", || {
-            std::fs::read_link(&link).is_ok_and(|theirs| theirs != own)
-        });
+        keeper.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(ids);
+        keeper.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = keeper.spawn().expect("start unshare");
+        let mut ready = [0];
+        let said = keeper.stdout.as_mut().expect("a pipe").read_exact(&mut ready);
+        said.expect("make the mount namespace");
         Self { host, keeper }
     }
 
