@@ -88,7 +88,7 @@ fn parameters_of_a_classic_build() {
     for (files, words) in [
         (&[("dockerfile", DOCKERFILE)][..], built),
         (&[("Dockerfile", DOCKERFILE), (".dockerignore", "Dockerfile\n")], built),
-        (&[("Dockerfile", "")], "the Dockerfile cannot be empty"),
+        (&[("Dockerfile", "")], "file with no instructions"),
         (&[("other", "")], "open Dockerfile: no such file or directory"),
         (&[("Dockerfile", "FROM busybox\nFOO x\n")], "unknown instruction: FOO"),
     ] {

@@ -213,7 +213,7 @@ fn a_daemon_that_starts_looks_for_what_killed_builds_left() {
     host.busybox();
     let (parent, groups) = named_group();
     let (mut client, left) = begun_build(&host, &["--cgroup-parent", &parent]);
-    assert!(groups() > 0);
+    eventually("the step has its group", || groups() > 0);
     host.crash_daemon(0);
     assert!(!client.wait().unwrap().success());
     // The step may outlive its daemon by a moment: then it is what the next build finds.
@@ -256,4 +256,58 @@ fn finished_execs_are_forgotten() {
     }
     let files = std::fs::read_dir(host.home().join("run/exec")).unwrap().count();
     assert!(files <= 33, "{files}");
+}
+
+/// The kernel forgets to kill with its monitor who has changed its user since, as databases' images do.
+#[test]
+fn what_a_killed_monitor_leaves_running_is_ended_by_whoever_looks() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let passwd = host.file("passwd", "root:x:0:0::/:/bin/sh\nbob:x:7:7::/:/bin/sh\n");
+    let passwd = format!("{}:/etc/passwd:ro", passwd.display());
+    let processes = || {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let words = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        let sleeper = format!("sleep\u{0}{}\u{0}", 100_000 + std::process::id());
+        words.filter(|words| *words == sleeper.as_bytes()).count()
+    };
+    let command = format!("exec sleep {}", 100_000 + std::process::id());
+    let su = ["busybox", "su", "-s", "/bin/sh", "bob", "-c", &command];
+    let run = |name: &str| host.dhow(&[&["run", "-d", "--name", name, "-v", &passwd][..], &su].concat()).ok();
+    let kill_monitor = |name: &str| {
+        let pid = host.dhow(&["inspect", "-f", "{{.State.Pid}}", name]).ok();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        kill(status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap());
+    };
+    for name in ["looked-at", "started"] {
+        run(name);
+        eventually("it has changed its user", || processes() == 1);
+        kill_monitor(name);
+        if name == "looked-at" {
+            eventually("it is seen as ended", || host.type_in("ps -q").ok().is_empty());
+            eventually("nothing runs", || processes() == 0);
+        } else {
+            host.dhow(&["start", name]).ok();
+            eventually("it runs once", || processes() == 1);
+        }
+        host.dhow(&["rm", "-f", name]).ok();
+    }
+}
+
+/// A log that cannot be written is no reason to end a container.
+#[test]
+fn a_full_disk_ends_nobody() {
+    let host = Host::new(Mode::Embedded);
+    let (root, run) = (host.home().join("small/root"), host.home().join("small/run"));
+    let script = "mkdir small && mount -t tmpfs -o size=24m none small && mkdir small/root small/run && \
+        tar -C / -c bin/busybox usr/bin/busybox 2>/dev/null | \"$0\" import - bb >/dev/null; \
+        \"$0\" run -d --name web --network none bb /bin/busybox sh -c 'while :; do echo line; done' >/dev/null && \
+        \"$0\" run --name filler --network none bb /bin/busybox dd if=/dev/zero of=/big bs=64k 2>/dev/null; \
+        \"$0\" inspect -f '{{.State.Status}}' web; \"$0\" rm -f filler >/dev/null; \
+        \"$0\" exec web /bin/busybox echo entered; \"$0\" rm -f web";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(host.command().get_program());
+    command.env("DHOW_ROOT", root).env("DHOW_RUN", run).current_dir(host.home());
+    let told = testkit::Typed::new(command).run();
+    assert_eq!(told.stdout, "running\nentered\nweb\n", "{}", told.stderr);
 }
