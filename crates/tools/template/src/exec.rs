@@ -233,7 +233,7 @@ impl Run<'_> {
             arguments.push(value);
         }
         arguments.extend(last);
-        functions::call(name, arguments, self.template.options.header).map_err(|failure| match failure {
+        functions::call(name, arguments, &self.template.options).map_err(|failure| match failure {
             functions::Failure::Arguments { want, got } => {
                 let message = format!("wrong number of args for {name}: want {want} got {got}");
                 self.error(at.at, at, message)

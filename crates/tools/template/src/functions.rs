@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use crate::display::{display, is_hidden, type_name};
-use crate::{escape, printf};
+use crate::{Options, escape, printf};
 
 pub(crate) enum Failure {
     Arguments { want: String, got: usize },
@@ -39,8 +39,8 @@ pub(crate) fn truth(value: &Value) -> bool {
     }
 }
 
-pub(crate) fn call(name: &str, arguments: Vec<Value>, header: bool) -> Result<Value, Failure> {
-    if header && matches!(name, "json" | "lower" | "upper" | "title" | "truncate") {
+pub(crate) fn call(name: &str, arguments: Vec<Value>, options: &Options) -> Result<Value, Failure> {
+    if options.header && matches!(name, "json" | "lower" | "upper" | "title" | "truncate") {
         return Ok(arguments.into_iter().next().unwrap_or(Value::Null));
     }
     let got = arguments.len();
@@ -90,7 +90,7 @@ pub(crate) fn call(name: &str, arguments: Vec<Value>, header: bool) -> Result<Va
             exactly(2)?;
             compare(name, &arguments)?.into()
         }
-        _ => return docker(name, &arguments, exactly),
+        _ => return docker(name, &arguments, options.indent, exactly),
     })
 }
 
@@ -116,6 +116,7 @@ fn compare(name: &str, arguments: &[Value]) -> Result<bool, Failure> {
 fn docker(
     name: &str,
     arguments: &[Value],
+    indent: bool,
     exactly: impl Fn(usize) -> Result<(), Failure>,
 ) -> Result<Value, Failure> {
     let text = |index: usize| string(&arguments[index]);
@@ -125,7 +126,7 @@ fn docker(
         _ => exactly(3)?,
     }
     Ok(match name {
-        "json" => json(&arguments[0])?.into(),
+        "json" => json(&arguments[0], indent)?.into(),
         "lower" => text(0)?.to_lowercase().into(),
         "upper" => text(0)?.to_uppercase().into(),
         "title" => title(&text(0)?).into(),
@@ -158,7 +159,7 @@ fn docker(
 }
 
 /// Without the hidden fields of the document itself.
-fn json(value: &Value) -> Result<String, Failure> {
+fn json(value: &Value, indent: bool) -> Result<String, Failure> {
     let shown;
     let value = match value {
         Value::Object(map) if map.keys().any(|key| is_hidden(key)) => {
@@ -168,7 +169,8 @@ fn json(value: &Value) -> Result<String, Failure> {
         }
         value => value,
     };
-    serde_json::to_string(value).map_err(|error| Failure::Call(error.to_string()))
+    let text = if indent { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    text.map_err(|error| Failure::Call(error.to_string()))
 }
 
 /// Go would refuse any other type than string; JSON's nil stands for an empty string.

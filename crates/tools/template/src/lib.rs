@@ -46,6 +46,8 @@ pub struct Options {
     pub lenient: bool,
     /// Functions that change their argument hand it through unchanged: how table headers are made.
     pub header: bool,
+    /// `json` breaks lines and indents by two blanks.
+    pub indent: bool,
 }
 
 /// A parsed template.

@@ -223,7 +223,10 @@ pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Resul
     for text in own.iter().chain(&new.sources) {
         let (name, described) = source(text, &targets)?;
         let mut remote = look(engine, &name, who).await?;
-        let plain = described.is_none() && new.annotations.is_empty() && new.member_annotations.is_empty();
+        let nothing_more = |own: &Descriptor| own.platform.is_none() && own.annotations.is_empty();
+        let plain = described.as_ref().is_none_or(nothing_more)
+            && new.annotations.is_empty()
+            && new.member_annotations.is_empty();
         let single = first.is_none() && plain && platforms.is_empty();
         first = single.then(|| (remote.descriptor.clone(), remote.bytes.clone()));
         if let Some(described) = described {

@@ -79,7 +79,7 @@ impl Delivery<'_> {
 
     async fn local(&self, output: &Output) -> Result<(), Error> {
         let dest = self.cli.host.directory.join(output.dest.as_deref().unwrap_or_default());
-        std::fs::create_dir_all(&dest).map_err(|error| Error::file("mkdir", &dest, &error))?;
+        make(&dest)?;
         if !output.delete {
             unpack(self.files(output).await?, &dest).await?;
             return self.attestations(output, &dest);
@@ -99,7 +99,7 @@ impl Delivery<'_> {
                 let Some(document) = document else { continue };
                 let path = dest.join(&place).join(format!("{}{name}", output.attestation_prefix));
                 let text = crate::system::inspect::pretty(document)?;
-                std::fs::write(&path, text).map_err(|error| Error::file("write", &path, &error))?;
+                self.cli.write_file(&path, &text).map_err(|error| Error::file("write", &path, &error))?;
             }
         }
         Ok(())
@@ -124,7 +124,7 @@ impl Delivery<'_> {
     async fn layout(&self, output: &Output) -> Result<(), Error> {
         if output.directory {
             let dest = self.cli.host.directory.join(output.dest.as_deref().unwrap_or_default());
-            std::fs::create_dir_all(&dest).map_err(|error| Error::file("mkdir", &dest, &error))?;
+            make(&dest)?;
             return unpack(self.archive(output).await?, &dest).await;
         }
         let target = self.target(output)?;
@@ -173,6 +173,12 @@ impl Delivery<'_> {
         }
         Ok(last)
     }
+}
+
+/// Makes a directory, with those above it.
+fn make(dest: &Path) -> Result<(), Error> {
+    sys::daemon::with_mask_as_before(|| std::fs::create_dir_all(dest))
+        .map_err(|error| Error::file("mkdir", dest, &error))
 }
 
 /// Makes the content of a directory that of another one, which lies in it.

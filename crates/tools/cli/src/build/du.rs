@@ -51,21 +51,22 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
             kept.push(record);
         }
     }
+    let now = Timestamp::now();
     match format {
         "json" => {
             for record in &kept {
-                cli.println(&told(record).to_string())?;
+                cli.println(&told(record, now).to_string())?;
             }
             return Ok(0);
         }
-        "pretty" => cli.print(&whole(&kept))?,
-        "table" => cli.print(&table(&kept, Timestamp::now()))?,
+        "pretty" => cli.print(&whole(&kept, now))?,
+        "table" => cli.print(&table(&kept, now))?,
         template => {
             let template = template::Template::parse_with(template, template::Options::default());
             let template =
                 template.map_err(|error| Error::new(format!("template parsing error: {error}")))?;
             for record in &kept {
-                cli.println(&template.execute(&told(record)).map_err(Error::template)?)?;
+                cli.println(&template.execute(&told(record, now)).map_err(Error::template)?)?;
             }
             return Ok(0);
         }
@@ -75,20 +76,32 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
 }
 
 /// A record as programs and templates get it.
-fn told(record: &CacheRecord) -> Value {
+fn told(record: &CacheRecord, now: Timestamp) -> Value {
     json!({
         "ID": record.id,
-        "Parents": record.parents,
-        "CreatedAt": record.created_at,
+        "Parents": Some(&record.parents).filter(|parents| !parents.is_empty()),
+        "CreatedAt": created(record),
         "Mutable": is_mount(record),
         "Reclaimable": !record.in_use,
         "Shared": record.shared,
         "Size": size(record.size),
         "Description": record.description,
         "UsageCount": record.usage_count,
-        "LastUsedAt": record.last_used_at,
+        "LastUsedAt": used(record, now),
         "Type": record.typ,
     })
+}
+
+/// When it was made, as Go prints a time.
+fn created(record: &CacheRecord) -> String {
+    let at = api::time::parse(&record.created_at);
+    at.map_or_else(String::new, |at| at.strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string())
+}
+
+/// How long it has not been used.
+fn used(record: &CacheRecord, now: Timestamp) -> String {
+    let at = record.last_used_at.as_deref().and_then(api::time::parse);
+    at.map_or_else(String::new, |at| ago(now, at))
 }
 
 fn is_mount(record: &CacheRecord) -> bool {
@@ -118,29 +131,28 @@ fn size(bytes: i64) -> String {
 fn table(records: &[CacheRecord], now: Timestamp) -> String {
     let mut text = format!("{:26} {:12} {:10} LAST ACCESSED\n", "ID", "RECLAIMABLE", "SIZE");
     for record in records {
-        let used = record.last_used_at.as_deref().and_then(api::time::parse);
-        let used = used.map_or_else(String::new, |at| ago(now, at));
+        let used = used(record, now);
         let _ = writeln!(text, "{:26} {:12} {:10} {used}", record.id, !record.in_use, size(record.size));
     }
     text
 }
 
-pub fn whole(records: &[CacheRecord]) -> String {
+pub fn whole(records: &[CacheRecord], now: Timestamp) -> String {
     let mut text = String::new();
     for record in records {
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(text, "{:13} {value}", format!("{name}:"));
         };
         line("ID", &record.id);
-        line("Created at", &record.created_at);
+        line("Created at", &created(record));
         line("Mutable", &is_mount(record).to_string());
         line("Reclaimable", &(!record.in_use).to_string());
         line("Shared", &record.shared.to_string());
         line("Size", &size(record.size));
         line("Description", &record.description);
         line("Usage count", &record.usage_count.to_string());
-        if let Some(used) = &record.last_used_at {
-            line("Last used", used);
+        if record.last_used_at.is_some() {
+            line("Last used", &used(record, now));
         }
         line("Type", &record.typ);
         text.push('\n');
@@ -184,9 +196,15 @@ mod tests {
         assert_eq!(found("id=a"), ["a1"]);
         assert_eq!(found("inuse=true"), Vec::<&str>::new());
         assert_eq!(sums(&all), "Shared:\t\t1.5kB\nPrivate:\t1.5kB\nReclaimable:\t3kB\nTotal:\t\t3kB\n");
-        assert!(whole(&all).contains("Mutable:      true\n"));
+        assert!(whole(&all, Timestamp::now()).contains("Mutable:      true\n"));
         assert_eq!(table(&all, Timestamp::now()).lines().count(), 3);
-        let told = told(&all[1]);
+        let now: Timestamp = "2024-01-02T03:04:35Z".parse().unwrap();
+        let last_used_at = Some("2024-01-02T03:04:05Z".to_owned());
+        let timed =
+            CacheRecord { created_at: "2024-01-02T03:04:05.25Z".into(), last_used_at, ..all[1].clone() };
+        let told = told(&timed, now);
+        assert_eq!(told["CreatedAt"], "2024-01-02 03:04:05.25 +0000 UTC");
+        assert_eq!((&told["LastUsedAt"], &told["Parents"]), (&"30 seconds ago".into(), &Value::Null));
         assert_eq!((&told["Mutable"], &told["Size"]), (&true.into(), &"1.5kB".into()));
     }
 }

@@ -63,7 +63,9 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         cli.println("Deleted build cache objects:")?;
         for id in &report.caches_deleted {
             match known.iter().find(|record| record.id == *id) {
-                Some(record) => cli.print(&super::du::whole(std::slice::from_ref(record)))?,
+                Some(record) => {
+                    cli.print(&super::du::whole(std::slice::from_ref(record), jiff::Timestamp::now()))?
+                }
                 None => cli.println(id)?,
             }
         }

@@ -270,8 +270,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
         cli.println(&id)?;
     }
     let write = |path: &str, text: &str| {
-        std::fs::write(cli.host.directory.join(path), text)
-            .map_err(|error| Error::file("write", path, &error))
+        cli.write_file(path, text).map_err(|error| Error::file("write", path, &error))
     };
     if let Some(path) = &args.iidfile {
         write(path, &id)?;

@@ -144,7 +144,7 @@ pub mod create {
                 "containerimage.digest": digest,
                 "image.name": new.targets.join(","),
             });
-            std::fs::write(cli.host.directory.join(path), crate::system::inspect::pretty(&document)?)
+            cli.write_file(path, &crate::system::inspect::pretty(&document)?)
                 .map_err(|error| Error::file("write", path, &error))?;
         }
         let digest = made.descriptor.map(|descriptor| descriptor.digest.to_string()).unwrap_or_default();
@@ -186,6 +186,7 @@ pub mod inspect {
     use api::images::RemoteImage;
     use oci::Reference;
     use serde_json::{Value, json};
+    use template::{Options, Template};
 
     use crate::buildx::Plugin;
     use crate::context::Cli;
@@ -223,13 +224,21 @@ pub mod inspect {
         let manifest = manifest(&found)?;
         if let Some(format) = format {
             let text = match format.split_whitespace().collect::<String>().as_str() {
-                "json" | "{{json.}}" => told(&found, &manifest).to_string(),
-                _ => template::render(format, &data(&found, &manifest))
-                    .map_err(|error| Error::new(error.to_string()))?,
+                "json" | "{{json.}}" => indented(&told(&found, &manifest))?,
+                _ => {
+                    let options = Options { indent: true, ..Options::default() };
+                    Template::parse_with(format, options)
+                        .and_then(|template| template.execute(&data(&found, &manifest)))
+                        .map_err(|error| Error::new(error.to_string()))?
+                }
             };
             return cli.println(&text).map(|()| 0);
         }
         cli.print(&described(&found.name, &manifest)).map(|()| 0)
+    }
+
+    fn indented(value: &Value) -> Result<String, Error> {
+        serde_json::to_string_pretty(value).map_err(|error| Error::new(error.to_string()))
     }
 
     /// All in one document.

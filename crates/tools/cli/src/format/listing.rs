@@ -102,6 +102,7 @@ impl Listing {
             lenient: true,
             zero: None,
             null: None,
+            indent: false,
         };
         let names: Map<String, Value> = self
             .columns

@@ -40,11 +40,13 @@ pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
             )));
         }
     }
-    let deletes =
-        args.output.iter().map(|text| Output::parse(text)).any(|output| output.is_ok_and(|o| o.delete));
-    if deletes && !allowed(args).iter().any(|word| word == LOCAL_DELETE) {
+    let mut outputs = args.output.iter().filter_map(|text| Output::parse(text).ok());
+    if let Some(deletes) = outputs.find(|output| output.delete)
+        && !allowed(args).iter().any(|word| word == LOCAL_DELETE)
+    {
+        let dest = template::quote(deletes.dest.as_deref().unwrap_or_default());
         return Err(Error::new(format!(
-            "local exporter: mode=delete removes files that are no part of the result: allow it with --allow {LOCAL_DELETE}"
+            "local output mode=delete for destination {dest} requires --allow={LOCAL_DELETE}"
         )));
     }
     args.plugin.check(cli)
