@@ -1,6 +1,7 @@
 //! `dhow cleanup <id>`: what a container's monitor runs after the last exit. Not for people.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use engine::Engine;
@@ -12,7 +13,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("clean up container: {error:#}");
+            let _ = writeln!(std::io::stderr(), "clean up container: {error:#}");
             ExitCode::FAILURE
         }
     }

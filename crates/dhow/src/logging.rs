@@ -23,6 +23,8 @@ pub fn start(globals: &Globals) {
     };
     let (level, handle) = reload::Layer::new(level);
     let messages = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    // A message that finds no room is no reason to end.
+    let messages = messages.log_internal_errors(false);
     // Fails only when there is one already.
     if tracing_subscriber::registry().with(level).with(messages).try_init().is_ok() {
         let _ = LEVEL.set(handle);

@@ -284,9 +284,10 @@ impl Engine {
 
     fn measure(mut self, group: &Group, archive: &Path) -> anyhow::Result<Vec<Figure>> {
         let measured = self.figures(group, archive);
-        for remove in [["rm", "-f", "bench"], ["rmi", "-f", "bench"]] {
+        // The default network's bridge and tables go with the last container that needs them.
+        for remove in [&["rm", "-f", "bench"][..], &["rmi", "-f", "bench"], &["network", "prune", "-f"]] {
             // After a failure they may not be there.
-            self.command(&remove)
+            self.command(remove)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

@@ -5,10 +5,30 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 /// What limited this process's open files before [`raise_files`].
 static FILES: OnceLock<Rlimit> = OnceLock::new();
+
+/// What masked the modes of this process's new files before [`mask_as_server`].
+static MASK: OnceLock<Mode> = OnceLock::new();
+
+/// From now on new files have the modes that they would have if a server made them, whoever started this process: what
+/// containers see of them depends on it.
+pub fn mask_as_server() {
+    let before = umask(Mode::from_raw_mode(0o022));
+    let _ = MASK.set(before);
+}
+
+/// Runs `work` with the mask that this process was started with: for files that whoever started it asked for.
+pub fn with_mask_as_before<T>(work: impl FnOnce() -> T) -> T {
+    let Some(before) = MASK.get() else { return work() };
+    let now = umask(*before);
+    let result = work();
+    umask(now);
+    result
+}
 
 /// Lets this process open as many files as it may. The lower limit is for programs that keep descriptors in a fixed set of
 /// bits (`select`): what is started from here gets it back, by [`with_files_as_before`] or the limits of a container.

@@ -18,6 +18,16 @@ pub fn exclusive(path: &Path) -> Result<Lock> {
     wait(open(path)?, path)
 }
 
+/// The same if nobody has the lock now.
+pub fn try_exclusive(path: &Path) -> Result<Option<Lock>> {
+    let file = open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(e).during(format_args!("lock {}", path.display())),
+    }
+}
+
 fn wait(file: File, path: &Path) -> Result<Lock> {
     loop {
         match flock(&file, FlockOperation::LockExclusive) {

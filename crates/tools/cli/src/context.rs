@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use client::{Client, Connector};
 
@@ -53,6 +53,11 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Writes a file that the caller has named.
+    pub fn write_file(&self, path: impl AsRef<Path>, content: &str) -> std::io::Result<()> {
+        sys::daemon::with_mask_as_before(|| std::fs::write(self.host.directory.join(path), content))
+    }
+
     pub fn new(host: Host, globals: Globals, path: String) -> Cli {
         Cli { host, globals, path, link: OnceCell::new() }
     }

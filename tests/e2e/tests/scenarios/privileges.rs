@@ -328,3 +328,58 @@ fn what_cannot_be_checked_is_told_with_what_it_needs() {
     }
     host.type_in("system check").ok();
 }
+
+#[test]
+fn without_control_groups_containers_are_entered_and_looked_after() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let hidden = "umount -R /sys/fs/cgroup";
+    let locked = "for at in $(awk '$5 ~ \"^/sys/fs/cgroup\" {print $5}' /proc/self/mountinfo); do \
+        mount -o remount,bind,ro $at; done";
+    for (name, script) in [("hidden", hidden), ("locked", locked)] {
+        let started = remounted(
+            &host,
+            script,
+            &format!("run -d --name {name} --network none --health-cmd true --health-interval 1s busybox sleep 1000"),
+        )
+        .run();
+        assert_eq!(started.code, 0, "{}", started.stderr);
+        assert_eq!(
+            started.stderr.matches("no control groups can be made here").count(),
+            1,
+            "{}",
+            started.stderr
+        );
+        assert_eq!(remounted(&host, script, &format!("exec {name} echo ok")).ok(), "ok");
+        assert!(remounted(&host, script, &format!("top {name}")).ok().contains("sleep 1000"));
+        testkit::eventually("it is healthy", || {
+            host.dhow(&["inspect", "-f", "{{.State.Health.Status}}", name]).ok() == "healthy"
+        });
+        remounted(&host, script, &format!("rm -f {name}")).ok();
+    }
+}
+
+/// What containers see of what is made for them does not depend on who made it, and what users ask for is theirs.
+#[test]
+fn the_mask_of_whoever_calls_is_for_files_of_its_own() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let masked = |mask: &str, line: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {mask}; exec \"$@\""), "sh"]).arg(host.command().get_program());
+        command.args(line.split_whitespace());
+        with_surroundings(&host, command)
+    };
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let home = host.home().display();
+    let line = format!(
+        "run --rm --cidfile cid -u 7 -w /new/sub -v vol:/data -v {home}/made/deep:/m busybox ls -la / /new/sub /data /m"
+    );
+    masked("077", &line).ok();
+    assert_eq!(mode(&host.home().join("made/deep")), 0o755);
+    assert_eq!(mode(&host.home().join("cid")), 0o600);
+    masked("077", "save -o image.tar busybox").ok();
+    assert_eq!(mode(&host.home().join("image.tar")), 0o600);
+    masked("000", &format!("run --rm -v {home}/open/deep:/m busybox true")).ok();
+    assert_eq!((mode(&host.home().join("open")), mode(&host.home().join("open/deep"))), (0o755, 0o755));
+}

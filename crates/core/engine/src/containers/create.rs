@@ -11,6 +11,10 @@ use crate::lock::Lock;
 use crate::undo::Undo;
 use crate::{Engine, events, ids, lock, machine, networks, volumes};
 
+/// What a machine without control groups, or one that lets none be made, means for a container.
+const NO_GROUPS: &str = "no control groups can be made here (/sys/fs/cgroup is not mounted, or read-only): the container has \
+    no limits, and stats, pause and update are not available";
+
 /// Defines a container. Nothing runs yet; the image must be here (`No such image: …` makes a client pull it).
 pub async fn create(
     engine: &Engine,
@@ -52,6 +56,9 @@ fn create_now(
     let mut warnings = fill_defaults(&config, &mut host, &machine);
     if limits::are_asked(&host.resources) {
         warnings.extend(limits::discard(&mut host.resources, &runtime::cgroup::Controllers::available())?);
+    }
+    if !runtime::cgroup::Cgroup::new("/dhow").system()?.is_mounted() {
+        warnings.push(NO_GROUPS.to_owned());
     }
     let networks = wanted_networks(&mut config, &host, request.networking_config.unwrap_or_default())?;
     fill_config(&mut config, &host, &id)?;

@@ -19,6 +19,7 @@ pub(crate) mod list;
 mod logfile;
 mod logging;
 mod logs;
+mod lost;
 pub(crate) mod merge;
 mod mounts;
 pub(crate) mod name;

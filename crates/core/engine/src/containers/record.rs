@@ -22,6 +22,7 @@ use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 use state::Life;
 
+use super::lost;
 use crate::error::{Context, Error, Result};
 use crate::{Engine, ids, lock};
 
@@ -288,6 +289,11 @@ pub fn observe(engine: &Engine, id: &str) -> Result<Observed> {
         },
         Ok(observed) => observed,
     };
+    if observed.as_ref().is_some_and(|observed| observed.lost)
+        && let Err(e) = lost::end(engine, id)
+    {
+        tracing::debug!(error = %crate::error::chain(&e), container = id, "processes of a lost container not ended");
+    }
     Ok(observed.unwrap_or_else(|| Observed {
         status: monitor::Status::default(),
         alive: monitor::client::is_alive(&engine.config().run, id),

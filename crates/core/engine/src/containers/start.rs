@@ -11,7 +11,7 @@ use monitor::protocol::{Failure, FailureKind, Launch};
 use monitor::{Config, State};
 
 use super::record::{self, Record};
-use super::{launch, networking, remove};
+use super::{launch, lost, networking, remove};
 use crate::error::{Error, Result};
 use crate::undo::Undo;
 use crate::{Engine, privileges};
@@ -80,11 +80,16 @@ enum Attempt {
 
 fn start_locked(engine: &Engine, record: &Record, restarts: u32) -> Attempt {
     let done = |error| Attempt::Done(Err(error));
-    let state = match record::observe(engine, &record.id) {
-        Ok(observed) => observed.status.state,
+    let observed = match record::observe(engine, &record.id) {
+        Ok(observed) => observed,
         Err(e) => return done(e),
     };
-    match state {
+    if observed.lost
+        && let Err(e) = lost::end_locked(record)
+    {
+        return done(e);
+    }
+    match observed.status.state {
         State::Running | State::Restarting => {
             return done(Error::not_modified("container is already running"));
         }

@@ -18,7 +18,8 @@ pub async fn top(engine: &Engine, reference: &str, ps_args: &str) -> Result<TopR
         .blocking(move |engine| {
             let record = record::find(engine, &reference)?;
             let headings = ps::headings(&ps_args)?;
-            match record::observe(engine, &record.id)?.status.state {
+            let status = record::observe(engine, &record.id)?.status;
+            match status.state {
                 State::Running | State::Paused => {}
                 State::Restarting => {
                     return Err(Error::conflict(format!(
@@ -29,7 +30,10 @@ pub async fn top(engine: &Engine, reference: &str, ps_args: &str) -> Result<TopR
                 _ => return Err(Error::conflict(format!("container {} is not running", record.id))),
             }
             let group = runtime::cgroup::Cgroup::new(&launch::cgroup_path(&record)).system()?;
-            let mut pids = group.pids().during("list the container's processes")?;
+            let mut pids = match group.exists() {
+                true => group.pids().during("list the container's processes")?,
+                false => in_namespace_of(status.pid),
+            };
             pids.sort_unstable();
             let machine = machine();
             let processes = pids
@@ -41,6 +45,18 @@ pub async fn top(engine: &Engine, reference: &str, ps_args: &str) -> Result<TopR
             Ok(TopResponse { processes, titles: ps::titles(&headings) })
         })
         .await
+}
+
+/// Where there are no control groups: who lives in a pid namespace other than ours with this process, or it alone.
+fn in_namespace_of(pid: i32) -> Vec<i32> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let theirs = namespace(&pid.to_string());
+    if theirs.is_none() || theirs == namespace("self") {
+        return vec![pid];
+    }
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| namespace(name) == theirs).filter_map(|name| name.parse().ok()).collect()
 }
 
 fn machine() -> ps::Machine {

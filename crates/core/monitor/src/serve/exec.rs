@@ -158,7 +158,7 @@ impl Monitor {
             return Err(failure(FailureKind::NotRunning, "container is not running"));
         };
         let init = self.sessions.get(&super::INIT).and_then(|session| session.pidfd.as_ref());
-        let (Some(pidfd), Some(cgroup)) = (init, &running.cgroup) else {
+        let Some(pidfd) = init else {
             return Err(failure(FailureKind::NotRunning, "container is not running"));
         };
         let Plumbing { stdio, input, outputs } = plumbing;
@@ -188,7 +188,7 @@ impl Monitor {
             pidfd: pidfd.as_fd(),
             process,
             namespaces: running.namespaces.get(),
-            cgroup: Some(cgroup),
+            cgroup: running.cgroup.as_ref(),
             cgroup_only: false,
             seccomp,
             filter,

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rustix::event::epoll::EventFlags;
 use rustix::process::{Pid, PidfdFlags};
 
-use super::notices::complain;
+use super::notices::{complain, note};
 use super::poll::{Timer, Token};
 use super::session::Owner;
 use super::start::delete_cgroup;
@@ -277,7 +277,7 @@ fn told(status: ExitStatus, stderr: Option<ChildStderr>) -> String {
     if let Some(stderr) = stderr {
         let _ = stderr.take(64 << 10).read_to_string(&mut text);
     }
-    eprint!("{text}");
+    note(format_args!("{text}"));
     match text.lines().rfind(|line| !line.trim().is_empty()) {
         Some(line) => line.to_owned(),
         None => format!("clean up container: {status}"),

@@ -81,5 +81,11 @@ impl Monitor {
 
 /// Says on standard error, which is a file next to the socket, what went wrong without stopping anything.
 pub fn complain(error: &dyn std::error::Error) {
-    eprintln!("{} {}", Timestamp::now(), crate::chain(error));
+    note(format_args!("{} {}\n", Timestamp::now(), crate::chain(error)));
+}
+
+/// Writes there, if there is room: a full disk is no reason to end a container.
+pub fn note(text: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_fmt(text);
 }

@@ -5,7 +5,7 @@
 use rustix::io::Errno;
 
 use super::connection::{Role, Subscriber};
-use super::notices::complain;
+use super::notices::{complain, note};
 use super::{INIT, Monitor, Waiter};
 use crate::config::RestartPolicy;
 use crate::detach::{Matcher, parse_detach_keys};
@@ -186,7 +186,7 @@ impl Monitor {
         if let Some(resources) = resources {
             if self.running.is_some() {
                 self.with_cgroup(|cgroup| {
-                    cgroup.apply(&resources)?.iter().for_each(|warning| eprintln!("{warning}"));
+                    cgroup.apply(&resources)?.iter().for_each(|warning| note(format_args!("{warning}\n")));
                     Ok(())
                 })?;
             }

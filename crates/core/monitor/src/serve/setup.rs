@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::connection::Connection;
+use super::notices::note;
 use super::poll::{Poll, Timers, Token};
 use super::session::{Owner, Session};
 use super::{INIT, Monitor};
@@ -67,7 +68,7 @@ pub fn run() -> ExitCode {
     // The kernel has named it by the descriptor that it was executed through.
     let _ = rustix::thread::set_name(c"dhow");
     let Ok(mut spawner) = take_socket() else {
-        eprintln!("dhow monitor: standard input is not a socket; this command is for the engine only");
+        note(format_args!("dhow monitor: standard input is not a socket; this command is for the engine only\n"));
         return ExitCode::from(2);
     };
     let monitor = match set_up(&mut spawner) {
@@ -96,7 +97,7 @@ fn serve((mut monitor, lock): (Monitor, OwnedFd), spawner: UnixStream) -> ExitCo
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("dhow monitor: {e}");
+            note(format_args!("dhow monitor: {e}\n"));
             ExitCode::FAILURE
         }
     }

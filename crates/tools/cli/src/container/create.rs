@@ -111,13 +111,12 @@ struct CidFile {
 impl CidFile {
     fn open(cli: &Cli, path: &str) -> Result<CidFile, Error> {
         let full = cli.host.directory.join(path);
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&full).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::AlreadyExists => Error::new(format!(
-                    "container ID file found, make sure the other container isn't running or delete {path}"
-                )),
-                _ => Error::file("failed to create the container ID file: open", path, &error),
-            }
+        let made = || std::fs::OpenOptions::new().write(true).create_new(true).open(&full);
+        let file = sys::daemon::with_mask_as_before(made).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::new(format!(
+                "container ID file found, make sure the other container isn't running or delete {path}"
+            )),
+            _ => Error::file("failed to create the container ID file: open", path, &error),
         })?;
         Ok(CidFile { path: full, file, written: false })
     }

@@ -92,7 +92,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
 
 fn read(cli: &Cli, file: &str) -> Result<Vec<u8>, Error> {
     if file != STDIN {
-        return cli.read(file);
+        return cli.read_definition(file);
     }
     let mut text = Vec::new();
     std::io::stdin().take(dockerfile::MAX_SIZE as u64 + 1).read_to_end(&mut text)?;
@@ -108,7 +108,7 @@ fn settings(cli: &Cli, args: &Args) -> Result<Settings, Error> {
             if args.verbose {
                 cli.complain(&format!("Configuration file used: {path}"));
             }
-            Partial::read(&path, &cli.read(&path)?).map_err(failed)?
+            Partial::read(&path, &cli.read_definition(&path)?).map_err(failed)?
         }
         None => Partial::default(),
     };
@@ -171,8 +171,7 @@ fn write(cli: &Cli, args: &Args, settings: &Settings, results: &[Checked]) -> Re
         let report = format.render(results, show);
         match output {
             STDIN => cli.print(&report)?,
-            path => std::fs::write(cli.host.directory.join(path), report)
-                .map_err(|error| Error::file("write", path, &error))?,
+            path => cli.write_file(path, &report).map_err(|error| Error::file("write", path, &error))?,
         }
     }
     Ok(())

@@ -38,12 +38,9 @@ impl<'a> Target<'a> {
         // Devices and pipes are written to as they are.
         let special = path.exists() && !path.is_file();
         let partial = if special { path.clone() } else { PathBuf::from(partial) };
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(!special)
-            .open(&partial)
-            .map_err(fail)?;
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(!special);
+        let file = sys::daemon::with_mask_as_before(|| options.open(&partial)).map_err(fail)?;
         Ok(Target::File { path, partial, file })
     }
 
