@@ -68,7 +68,9 @@ pub fn run() -> ExitCode {
     // The kernel has named it by the descriptor that it was executed through.
     let _ = rustix::thread::set_name(c"dhow");
     let Ok(mut spawner) = take_socket() else {
-        note(format_args!("dhow monitor: standard input is not a socket; this command is for the engine only\n"));
+        note(format_args!(
+            "dhow monitor: standard input is not a socket; this command is for the engine only\n"
+        ));
         return ExitCode::from(2);
     };
     let monitor = match set_up(&mut spawner) {
