@@ -19,6 +19,11 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let name = args.args.first().map_or("", String::as_str);
+    if name == "attachment" {
+        return Err(Error::new(
+            "records of builds have no attachments: an image's are shown by \"buildx imagetools inspect --format '{{json .}}'\"",
+        ));
+    }
     let record = client::builds::inspect(cli.client()?, name).await?;
     match args.format.as_str() {
         "pretty" => cli.print(&text(&record))?,
