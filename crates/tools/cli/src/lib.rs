@@ -59,8 +59,8 @@ pub fn report(error: &Error) {
     }
 }
 
-async fn dispatch(host: Host, mut globals: Globals) -> Result<u8, Error> {
-    let words = std::mem::take(&mut globals.args);
+async fn dispatch(host: Host, globals: Globals) -> Result<u8, Error> {
+    let words = globals.args.clone();
     let program = host.program.clone();
     let (version, words_used) = (globals.version, verbs::find(&words));
     let path = match &words_used {

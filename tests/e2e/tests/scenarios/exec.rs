@@ -80,3 +80,16 @@ fn by_whatever_the_container_is_called(host: &Host) {
     host.type_in("create --name two busybox sleep 1000").ok();
     assert!(hostname("two").fails(1).contains("is not running"));
 }
+
+#[test]
+fn without_the_database() {
+    let host = Host::new(testkit::Mode::Embedded);
+    host.busybox();
+    host.type_in("run -d --name box -e KEPT=yes busybox sleep 1000").ok();
+    let (database, aside) = (host.root().join("state.db"), host.root().join("aside.db"));
+    std::fs::rename(&database, &aside).unwrap();
+    let seen = host.dhow(&["exec", "box", "sh", "-c", "echo $KEPT; exit 3"]).run();
+    assert_eq!((seen.code, &*seen.stdout), (3, "yes\n"));
+    assert!(!database.exists());
+    std::fs::rename(&aside, &database).unwrap();
+}
