@@ -6,7 +6,7 @@ use crate::files::copy::Writer;
 use crate::files::walk::{Item, Tree};
 use crate::graph::{MountKind, Op, OpKind, Stack};
 use crate::session::{Output, Session, io_error};
-use crate::step::{file_error, now};
+use crate::step::file_error;
 use oci::{ChainId, Digest};
 use rustix::fs::FileType;
 use state::cache;
@@ -25,6 +25,7 @@ pub(crate) fn run(
     if session.stopped() {
         return Err(Error::Cancelled);
     }
+    let ages: Vec<String> = outputs.iter().map(|output| output.created.clone()).collect();
     let mut outputs = outputs.into_iter();
     // What is empty is no node, and so has no output.
     let base = (session.node(&op.base)).and_then(|_| outputs.next()).unwrap_or_default();
@@ -43,7 +44,9 @@ pub(crate) fn run(
             diff(session, op, base.chain.as_ref(), lower.chain.as_ref())?
         }
     };
-    Ok(Output { layer: true, made: base.made, chain, created: now(session), mounts: Vec::new() })
+    // What is put together is as old as the youngest of its parts.
+    let created = ages.into_iter().max().unwrap_or_default();
+    Ok(Output { layer: true, made: base.made, chain, created, mounts: Vec::new() })
 }
 
 fn failed(attempt: &'static str) -> impl FnOnce(store::Error) -> Error {

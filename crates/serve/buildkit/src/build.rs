@@ -13,6 +13,7 @@ use oci::Digest;
 use tokio::sync::Notify;
 use tonic::Status;
 
+use crate::gateway::Containers;
 use crate::status::Told;
 
 /// Results of one build that are kept at a time.
@@ -22,6 +23,7 @@ const RESULTS_MAX: usize = 1024;
 pub struct Build {
     pub order: SolveRequest,
     pub told: Arc<Told>,
+    pub containers: Containers,
     results: Mutex<Results>,
     returned: Notify,
     /// The manifest of the cache that was written last into a client's directory.
@@ -100,7 +102,16 @@ impl Build {
     pub fn new(order: SolveRequest) -> Build {
         let told = Arc::new(Told::new(&order.r#ref));
         let (results, returned) = (Mutex::default(), Notify::new());
-        Build { order, told, results, returned, cache: Arc::default(), solves: AtomicUsize::new(0) }
+        let containers = Containers::default();
+        Build {
+            order,
+            told,
+            containers,
+            results,
+            returned,
+            cache: Arc::default(),
+            solves: AtomicUsize::new(0),
+        }
     }
 
     /// The client's name for it.

@@ -79,6 +79,11 @@ fn split(message: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// A message without the lines of the Dockerfile that it begins with.
+pub fn without_excerpt(message: &str) -> &str {
+    split(message).1
+}
+
 /// The file and the line that an excerpt is headed with.
 fn place(excerpt: &str) -> Option<(&str, u32)> {
     let (file, line) = excerpt.lines().next()?.rsplit_once(':')?;

@@ -5,6 +5,7 @@ mod direct;
 mod explain;
 mod files;
 mod fixture;
+mod graph;
 mod idle;
 mod link;
 mod remote;

@@ -24,6 +24,7 @@ mod layout;
 pub(crate) mod leftovers;
 mod network;
 pub mod received;
+mod sandbox;
 mod shell;
 mod under_way;
 
@@ -37,6 +38,7 @@ pub use event::document;
 pub use export::details;
 pub use leftovers::forget_at_start;
 pub(crate) use network::is_alive;
+pub use sandbox::{Command, Control, Process, Sandbox, Surroundings};
 pub use shell::shell;
 pub use under_way::are_under_way;
 

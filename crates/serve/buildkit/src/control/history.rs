@@ -14,19 +14,17 @@ use engine::builds::{history, is_remote};
 use futures_util::stream::{self, StreamExt as _};
 use tonic::{Code, Status};
 
-use super::Many;
+use super::{Many, filters};
 use crate::{Host, fault, status};
 
-const RUNNING: &str = "running";
+pub(super) const RUNNING: &str = "running";
 
 /// How often records are looked at for a client that listens on.
 const EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The records that are there, and (unless the client wants no more) those that come.
 pub async fn listen(host: &Host, request: BuildHistoryRequest) -> Result<Many<BuildHistoryEvent>, Status> {
-    if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
-        return Err(Status::invalid_argument(format!("filter {filter:?} of builds is not supported")));
-    }
+    filters::parse(&request.filter)?;
     let mut told = BTreeSet::new();
     let first = news(host.engine(), &request, &mut told).await?;
     if !request.r#ref.is_empty() && first.is_empty() {
@@ -60,9 +58,11 @@ async fn news(
     told: &mut BTreeSet<(String, bool)>,
 ) -> Result<Vec<BuildHistoryEvent>, Status> {
     let records = history::list(engine).await.map_err(fault::status)?;
+    let filters = filters::parse(&request.filter)?;
     let wanted = |record: &BuildRecord| {
         (request.r#ref.is_empty() || record.id == request.r#ref)
             && (!request.active_only || record.status == RUNNING)
+            && filters::admit(&filters, record)
     };
     let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let mut events = Vec::new();
@@ -93,7 +93,7 @@ fn document(record: BuildRecord) -> BuildHistoryRecord {
         RUNNING | "completed" => None,
         "canceled" => Some((Code::Cancelled, "context canceled".to_owned())),
         "killed" => Some((Code::Unknown, "the process of the build was killed".to_owned())),
-        _ => Some((Code::Unknown, record.error.clone())),
+        _ => Some((Code::Unknown, fault::without_excerpt(&record.error).to_owned())),
     };
     BuildHistoryRecord {
         frontend: "dockerfile.v0".to_owned(),

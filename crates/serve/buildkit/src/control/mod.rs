@@ -1,5 +1,6 @@
 //! `moby.buildkit.v1.Control`.
 
+mod filters;
 mod history;
 mod session;
 mod solve;

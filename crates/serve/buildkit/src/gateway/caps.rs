@@ -26,6 +26,9 @@ const GATEWAY: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
+    "gateway.exec",
+    "gateway.exec.extrahosts",
+    "gateway.exec.signals",
 ];
 
 /// What definitions may say, and what exporters can.

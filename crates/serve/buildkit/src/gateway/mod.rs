@@ -3,6 +3,7 @@
 //! Which build is meant stands in the metadata of each call.
 
 mod caps;
+mod containers;
 mod files;
 mod resolve;
 mod solve;
@@ -25,6 +26,8 @@ use crate::Host;
 use crate::build::Build;
 use crate::control::Many;
 
+pub use containers::Containers;
+
 const BUILD: &str = "buildkit-controlapi-buildid";
 
 pub struct Gateway {
@@ -43,13 +46,6 @@ impl Gateway {
         let build = self.host.find_build(&id).await;
         Ok((build.ok_or_else(|| Status::not_found(format!("unknown job {id}")))?, request.into_inner()))
     }
-}
-
-/// Why nothing runs in a client's containers.
-fn no_containers() -> Status {
-    Status::unimplemented(
-        "containers of the gateway are not supported by this server: look around a failed step with dhow build shell",
-    )
 }
 
 #[tonic::async_trait]
@@ -143,45 +139,58 @@ impl LlbBridge for Gateway {
 
     async fn new_container(
         &self,
-        _: Request<NewContainerRequest>,
+        request: Request<NewContainerRequest>,
     ) -> Result<Response<NewContainerResponse>, Status> {
-        Err(no_containers())
+        let (build, wanted) = self.call(request).await?;
+        containers::new(&self.host, &build, wanted)?;
+        Ok(Response::new(NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
-        _: Request<ReleaseContainerRequest>,
+        request: Request<ReleaseContainerRequest>,
     ) -> Result<Response<ReleaseContainerResponse>, Status> {
-        Err(no_containers())
+        let (build, wanted) = self.call(request).await?;
+        build.containers.release(&wanted.container_id).await?;
+        Ok(Response::new(ReleaseContainerResponse {}))
     }
 
     type ExecProcessStream = Many<ExecMessage>;
 
     async fn exec_process(
         &self,
-        _: Request<Streaming<ExecMessage>>,
+        request: Request<Streaming<ExecMessage>>,
     ) -> Result<Response<Many<ExecMessage>>, Status> {
-        Err(no_containers())
+        let (build, asked) = self.call(request).await?;
+        Ok(Response::new(containers::exec(build, asked)))
     }
 
     async fn read_file_container(
         &self,
         _: Request<ReadFileRequest>,
     ) -> Result<Response<ReadFileResponse>, Status> {
-        Err(no_containers())
+        Err(inside())
     }
 
     async fn read_dir_container(
         &self,
         _: Request<ReadDirRequest>,
     ) -> Result<Response<ReadDirResponse>, Status> {
-        Err(no_containers())
+        Err(inside())
     }
 
     async fn stat_file_container(
         &self,
         _: Request<StatFileRequest>,
     ) -> Result<Response<StatFileResponse>, Status> {
-        Err(no_containers())
+        Err(inside())
     }
+}
+
+/// Why files of a container are not read.
+fn inside() -> Status {
+    Status::unimplemented(
+        "files inside of a container of the gateway are not read by this server: read them with a process, or look at the \
+         result that the container is made of",
+    )
 }

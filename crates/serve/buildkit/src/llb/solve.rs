@@ -86,10 +86,18 @@ pub async fn assemble(
     order(host, build, options, ContextSource::Graph(Box::new(given)), split).await
 }
 
+/// What a client says of an image, whose layers it leaves to whoever writes it.
+fn configuration(bytes: &[u8]) -> serde_json::Result<ImageConfig> {
+    let mut document: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+    document.insert("rootfs".to_owned(), serde_json::json!({ "type": "layers", "diff_ids": [] }));
+    serde_json::from_value(document.into())
+}
+
 fn graph(piece: Piece) -> Result<(Platform, Graph), Status> {
     let mut config = match &piece.config {
-        Some(bytes) => serde_json::from_slice::<ImageConfig>(bytes)
-            .map_err(|e| bad(format!("the configuration of the image: {e}")))?,
+        Some(bytes) => {
+            configuration(bytes).map_err(|e| bad(format!("the configuration of the image: {e}")))?
+        }
         None => ImageConfig::new(&piece.platform),
     };
     if config.os.is_empty() || config.architecture.is_empty() {

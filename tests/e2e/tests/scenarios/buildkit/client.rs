@@ -39,6 +39,8 @@ pub struct Holdings {
     pub secrets: HashMap<String, Vec<u8>>,
     /// What the server sent of files: paths and contents.
     pub received: Mutex<Vec<(String, Vec<u8>)>>,
+    /// Files whose content the server asked for.
+    pub asked: Mutex<Vec<String>>,
     /// Excluded patterns that the server named.
     pub excluded: Mutex<Vec<String>>,
 }
@@ -89,13 +91,15 @@ impl FileSync for Serving {
             sender.send(Ok(packet(PacketType::PacketStat, 0, Some(stat.clone()), Vec::new()))).unwrap();
         }
         sender.send(Ok(packet(PacketType::PacketStat, 0, None, Vec::new()))).unwrap();
+        let holdings = self.0.clone();
         tokio::spawn(async move {
             let mut asked = request.into_inner();
             while let Some(Ok(answer)) = asked.next().await {
                 let id = answer.id;
                 match answer.r#type() {
                     PacketType::PacketReq => {
-                        let data = entries[id as usize].1.clone();
+                        let (stat, data) = entries[id as usize].clone();
+                        holdings.asked.lock().unwrap().push(stat.path);
                         let _ = sender.send(Ok(packet(PacketType::PacketData, id, None, data)));
                         let _ = sender.send(Ok(packet(PacketType::PacketData, id, None, Vec::new())));
                     }

@@ -1,0 +1,192 @@
+//! Graphs that are given, with real layers and real processes.
+
+use crate::fixture::{Fixture, Outcome, text};
+use builder::graph::{
+    Change, ChangeKind, Fs, Graph, ImageUse, Mount, MountKind, NetKind, Op, OpKind, Origin, Own, Run, Stack,
+};
+use builder::{Given, NetMode, Request};
+use oci::Platform;
+use oci::image::ImageConfig;
+use std::os::unix::fs::MetadataExt;
+
+fn op(base: Fs, kind: OpKind) -> Op {
+    Op {
+        base,
+        kind,
+        name: "step".into(),
+        stage: String::new(),
+        instruction: "step".into(),
+        span: Default::default(),
+        no_cache: false,
+        platform: Platform::host(),
+    }
+}
+
+fn file(path: &str, data: &[u8]) -> Change {
+    let kind = ChangeKind::File { mode: 0o640, data: data.to_vec() };
+    Change { path: path.into(), kind, owner: Some("7:8".into()), time: Some(1_500_000_000_000_000_000) }
+}
+
+fn change(path: &str, kind: ChangeKind) -> Change {
+    Change { path: path.into(), kind, owner: None, time: None }
+}
+
+fn run(script: &str, mounts: Vec<Mount>, own: Own) -> OpKind {
+    OpKind::Run(Box::new(Run {
+        argv: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+        env: vec!["PATH=/bin".into()],
+        cwd: "/".into(),
+        user: String::new(),
+        network: Some(NetKind::None),
+        insecure: false,
+        devices: Vec::new(),
+        mounts,
+        hostname: None,
+        script: None,
+        proxies: Vec::new(),
+        own,
+    }))
+}
+
+fn kept(target: &str, from: Fs) -> Mount {
+    Mount {
+        kind: MountKind::Kept,
+        from: Origin::Fs(from),
+        source: "/".into(),
+        target: target.into(),
+        readonly: false,
+        span: Default::default(),
+    }
+}
+
+/// Builds operations on the image `base`; the last one is the result.
+fn build(f: &Fixture, ops: Vec<Op>) -> Outcome {
+    let base = ImageUse {
+        reference: "base".into(),
+        platform: Platform::host(),
+        name: "base".into(),
+        stage: String::new(),
+        span: Default::default(),
+    };
+    let graph = Graph {
+        images: vec![base],
+        result: Fs::Op(ops.len() - 1),
+        ops,
+        config: ImageConfig::new(&Platform::host()),
+        history: Vec::new(),
+        scan: None,
+        stages: Default::default(),
+    };
+    let given = Given { graphs: vec![(Platform::host(), graph)], name: String::new(), text: String::new() };
+    let request = Request { network: NetMode::None, ..Request::default() };
+    let mut events = Vec::new();
+    let built = builder::build_graph(&f.env(), given, &request, &mut |e| events.push(e));
+    Outcome { built, events }
+}
+
+#[test]
+fn single_files_change() {
+    let f = Fixture::new();
+    let first = OpKind::Change(vec![
+        change("/d/e", ChangeKind::Directory { mode: 0o700, parents: true }),
+        file("/d/e/f", b"x\xff"),
+        file("/gone", b""),
+        change("/d/link", ChangeKind::Link { target: "e/f".into() }),
+        change("/go*", ChangeKind::Gone { optional: false, pattern: true }),
+        change("/nothing", ChangeKind::Gone { optional: true, pattern: false }),
+    ]);
+    let outcome = build(&f, vec![op(Fs::Scratch, first.clone())]);
+    let root = f.rootfs(outcome.ok());
+    let stat = root.lstat("d/e/f").unwrap();
+    assert_eq!((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid), (0o640, 7, 8));
+    assert_eq!((stat.st_mtime, root.read_file("d/e/f", 9).unwrap()), (1_500_000_000, b"x\xff".to_vec()));
+    assert_eq!(root.readlink("d/link").unwrap().to_str(), Some("e/f"));
+    assert!(root.lstat("gone").is_err());
+    assert_eq!(f.config(outcome.ok()).history.len(), 1);
+    assert_eq!(build(&f, vec![op(Fs::Scratch, first)]).ok().ran, 0);
+    let missing = change("/nothing", ChangeKind::Gone { optional: false, pattern: false });
+    let outcome = build(&f, vec![op(Fs::Scratch, OpKind::Change(vec![missing]))]);
+    assert!(outcome.err().chain().contains("lstat /nothing: no such file or directory"));
+}
+
+#[test]
+fn links_lead_nowhere_outside() {
+    let f = Fixture::new();
+    let outside = f.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let changes = vec![
+        change("/out", ChangeKind::Link { target: outside.display().to_string() }),
+        change("/up", ChangeKind::Link { target: "../../../../../../..".into() }),
+        file("/up/inside", b"x"),
+        change("/out/../up/dir", ChangeKind::Directory { mode: 0o755, parents: true }),
+    ];
+    let outcome = build(&f, vec![op(Fs::Scratch, OpKind::Change(changes))]);
+    assert_eq!(text(&f.rootfs(outcome.ok()), "inside"), "x");
+    let through = vec![
+        change("/out", ChangeKind::Link { target: outside.display().to_string() }),
+        change("/out", ChangeKind::Gone { optional: false, pattern: false }),
+        file("/out", b"y"),
+    ];
+    build(&f, vec![op(Fs::Scratch, OpKind::Change(through))]).ok();
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    assert_eq!(std::fs::metadata(&outside).unwrap().nlink(), 2);
+}
+
+#[test]
+fn mounts_are_results_and_cached_with_the_step() {
+    let f = Fixture::new();
+    let ops = |script: &str| {
+        let mounts = vec![kept("/out", Fs::Scratch), kept("/again", Fs::Image(0))];
+        let own =
+            Own { exit_codes: vec![3], hosts: vec![("db".into(), "10.1.2.3".into())], ..Own::default() };
+        vec![
+            op(Fs::Image(0), run(script, mounts, own)),
+            op(Fs::Op(0), OpKind::Stack(Stack::Mount(0))),
+            op(Fs::Op(0), OpKind::Stack(Stack::Mount(1))),
+            op(Fs::Op(1), OpKind::Stack(Stack::Merge(vec![Fs::Op(2)]))),
+        ]
+    };
+    let script = "grep -q '10.1.2.3.*db' /etc/hosts && echo a > /out/a && rm /again/etc/group && touch /root/r; exit 3";
+    let outcome = build(&f, ops(script));
+    let root = f.rootfs(outcome.ok());
+    assert_eq!((text(&root, "a").as_str(), outcome.ok().ran), ("a\n", 1));
+    assert!(root.lstat("etc/passwd").is_ok() && root.lstat("etc/group").is_err());
+    assert!(root.lstat("root/r").is_err());
+    let again = build(&f, ops(script));
+    assert_eq!((again.ok().ran, &again.ok().manifest), (0, &outcome.ok().manifest));
+    assert!(build(&f, ops("exit 0")).err().chain().contains("exit code: 0"));
+}
+
+#[test]
+fn what_is_read_only_does_not_change() {
+    let f = Fixture::new();
+    let own = Own { readonly: true, ..Own::default() };
+    let ops = vec![op(Fs::Image(0), run("! touch /x && test -d /etc", Vec::new(), own))];
+    let outcome = build(&f, ops);
+    assert!(f.rootfs(outcome.ok()).lstat("x").is_err());
+}
+
+#[test]
+fn stacks_are_put_together_and_compared() {
+    let f = Fixture::new();
+    let same = file("/same", b"s");
+    let ops = vec![
+        op(Fs::Scratch, OpKind::Change(vec![file("/one", b"1"), same.clone()])),
+        op(Fs::Scratch, OpKind::Change(vec![file("/two", b"2"), same])),
+        op(Fs::Op(0), OpKind::Change(vec![file("/three", b"3")])),
+        // What one has over the one that it was made of, and over one that it was not.
+        op(Fs::Op(2), OpKind::Stack(Stack::Diff(Fs::Op(0)))),
+        op(Fs::Op(1), OpKind::Stack(Stack::Diff(Fs::Op(0)))),
+        op(Fs::Op(0), OpKind::Stack(Stack::Merge(vec![Fs::Op(3), Fs::Op(4), Fs::Scratch]))),
+    ];
+    let root = f.rootfs(build(&f, ops.clone()).ok());
+    let names = |root: &sys::root::Root| {
+        let mut names: Vec<_> = root.read_dir("").unwrap().into_iter().map(|e| e.name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&root), ["same", "three", "two"]);
+    assert_eq!(names(&f.rootfs(build(&f, ops[..4].to_vec()).ok())), ["three"]);
+    let equal = vec![op(Fs::Image(0), OpKind::Stack(Stack::Diff(Fs::Image(0))))];
+    assert!(f.config(build(&f, equal).ok()).rootfs.diff_ids.is_empty());
+}

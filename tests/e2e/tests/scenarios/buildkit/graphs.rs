@@ -1,0 +1,268 @@
+//! Graphs of clients (LLB), solved by the control service and at the gateway, and what changes of a context between builds.
+
+use std::collections::HashMap;
+
+use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::exec_message::Input as Said;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
+    self, ExecMessage, FdMessage, InitMessage, ReadFileRequest, Ref, ReturnRequest, result,
+};
+use bollard_buildkit_proto::pb::file_action::Action;
+use bollard_buildkit_proto::pb::{
+    Definition, ExecOp, FileAction, FileActionCopy, FileOp, Input, Meta, Mount, MountType, NetMode, Op,
+    SecretOpt, SourceOp, op,
+};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+
+use super::client::{Client, file};
+use super::{SECRET, holdings, with_client};
+
+/// Marshals operations, each with the numbers of those that it works on; the last one is the result, by its output.
+fn definition(ops: Vec<(op::Op, Vec<usize>)>, output: i64) -> Definition {
+    let mut digests: Vec<String> = Vec::new();
+    let mut def = Vec::new();
+    for (op, inputs) in ops {
+        let inputs = inputs.into_iter().map(|n| Input { digest: digests[n].clone(), index: 0 }).collect();
+        let bytes = Op { inputs, op: Some(op), ..Op::default() }.encode_to_vec();
+        let hex: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        digests.push(format!("sha256:{hex}"));
+        def.push(bytes);
+    }
+    let last = Input { digest: digests.pop().unwrap(), index: output };
+    def.push(Op { inputs: vec![last], ..Op::default() }.encode_to_vec());
+    Definition { def, ..Definition::default() }
+}
+
+fn source(identifier: &str) -> op::Op {
+    op::Op::Source(SourceOp { identifier: identifier.to_owned(), ..SourceOp::default() })
+}
+
+fn mount(dest: &str, input: i64, output: i64) -> Mount {
+    Mount { dest: dest.to_owned(), input, output, ..Mount::default() }
+}
+
+/// A process that reads the client's files and a secret, and writes into a mount that is the result.
+fn graph() -> Definition {
+    let script = "cp /src/a.txt /out/copy && wc -c < /run/secrets/token > /out/size && echo said";
+    let secret = SecretOpt { id: "token".to_owned(), mode: 0o400, ..SecretOpt::default() };
+    let exec = ExecOp {
+        meta: Some(Meta {
+            args: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+            env: vec!["PATH=/bin".to_owned()],
+            cwd: "/".to_owned(),
+            ..Meta::default()
+        }),
+        mounts: vec![
+            mount("/", 0, 0),
+            Mount { readonly: true, ..mount("/src", 1, -1) },
+            mount("/out", -1, 1),
+            Mount {
+                mount_type: MountType::Secret.into(),
+                secret_opt: Some(secret),
+                ..mount("/run/secrets/token", -1, -1)
+            },
+        ],
+        ..ExecOp::default()
+    };
+    let image = source("docker-image://docker.io/library/busybox:latest");
+    definition(
+        vec![(image, vec![]), (source("local://context"), vec![]), (op::Op::Exec(exec), vec![0, 1])],
+        1,
+    )
+}
+
+fn order(client: &Client, id: &str, exporters: &[(&str, &[(&str, &str)])]) -> SolveRequest {
+    SolveRequest { frontend: String::new(), ..client.order(id, &[], exporters) }
+}
+
+#[test]
+fn a_graph_is_built_and_handed_out() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let order = |id: &str| SolveRequest {
+                definition: Some(graph()),
+                ..order(&client, id, &[("local", &[]), ("image", &[("name", "graph:1")])])
+            };
+            let (solved, told) = client.solve(order("build000000000020")).await;
+            assert_eq!(solved.unwrap().exporter_response["image.name"], "graph:1");
+            let logs: Vec<u8> = told.iter().flat_map(|s| &s.logs).flat_map(|log| log.msg.clone()).collect();
+            assert!(String::from_utf8_lossy(&logs).contains("said"));
+            let mut received = std::mem::take(&mut *client.holdings.received.lock().unwrap());
+            received.sort();
+            let files = [("copy", "aaa".to_owned()), ("size", format!("{}\n", SECRET.len()))];
+            assert_eq!(received, files.map(|(name, text)| (name.to_owned(), text.into_bytes())));
+            let (solved, told) = client.solve(order("build000000000021")).await;
+            solved.unwrap();
+            let mut vertexes = told.iter().flat_map(|status| &status.vertexes);
+            assert!(vertexes.any(|v| v.cached && v.name.starts_with("/bin/sh")), "{told:?}");
+        };
+        (host, run)
+    });
+}
+
+/// Runs processes in a container of a result.
+async fn look_around(
+    gateway: &mut LlbBridgeClient<Channel>,
+    result: &str,
+    about: fn(frontend::NewContainerRequest) -> Request<frontend::NewContainerRequest>,
+) {
+    let container = |mounts| frontend::NewContainerRequest {
+        container_id: "c1".to_owned(),
+        mounts,
+        network: NetMode::None.into(),
+        ..Default::default()
+    };
+    let refused = gateway.new_container(about(container(Vec::new()))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let missing = Mount { result_id: "nothing".to_owned(), ..mount("/", -1, -1) };
+    assert_eq!(
+        gateway.new_container(about(container(vec![missing]))).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    let root = Mount { result_id: result.to_owned(), ..mount("/", -1, -1) };
+    gateway.new_container(about(container(vec![root.clone()]))).await.unwrap();
+    let again = gateway.new_container(about(container(vec![root]))).await.unwrap_err();
+    assert_eq!(again.code(), Code::AlreadyExists);
+    let (sender, receiver) = tokio::sync::mpsc::channel(16);
+    let asked = futures_util::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|message| (message, receiver))
+    });
+    let mut call = Request::new(asked);
+    *call.metadata_mut() = about(Default::default()).metadata().clone();
+    let say = async |process: &str, input: Said| {
+        sender.send(ExecMessage { process_id: process.to_owned(), input: Some(input) }).await.unwrap();
+    };
+    let start = |script: &str| {
+        let meta = Meta {
+            args: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+            env: vec!["PATH=/bin".to_owned(), "FROM=client".to_owned()],
+            cwd: "/".to_owned(),
+            ..Meta::default()
+        };
+        let (container_id, fds) = ("c1".to_owned(), vec![0, 1, 2]);
+        Said::Init(InitMessage { container_id, meta: Some(meta), fds, ..InitMessage::default() })
+    };
+    let typed = |data: &[u8], eof| Said::File(FdMessage { fd: 0, eof, data: data.to_vec() });
+    say("p1", start("echo $FROM; read line; echo \"$line\" >&2; read more; exit 7")).await;
+    let mut told = gateway.exec_process(call).await.unwrap().into_inner();
+    say("p1", typed(b"typed\n", false)).await;
+    let mut heard = HashMap::<(String, u32), Vec<u8>>::new();
+    let (mut exits, mut is_second) = (Vec::new(), false);
+    while exits.len() < 2 {
+        let message = told.message().await.unwrap().expect("it goes on");
+        match message.input.unwrap() {
+            Said::File(file) => heard.entry((message.process_id, file.fd)).or_default().extend(file.data),
+            Said::Exit(exit) => exits.push((message.process_id, exit.code)),
+            _ => {}
+        }
+        let errors = heard.get(&("p1".to_owned(), 2)).map_or(&b""[..], Vec::as_slice);
+        if errors == b"typed\n" && !std::mem::replace(&mut is_second, true) {
+            say("p2", start("echo second")).await;
+        }
+        if exits.len() == 1 {
+            say("p1", typed(b"", true)).await;
+        }
+    }
+    assert_eq!(exits, [("p2".to_owned(), 0), ("p1".to_owned(), 7)]);
+    assert_eq!(heard[&("p1".to_owned(), 1)], b"client\n");
+    assert_eq!(heard[&("p2".to_owned(), 1)], b"second\n");
+}
+
+#[test]
+fn a_client_puts_an_image_together_at_the_gateway() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let mut inspect = host.command();
+        inspect.args(["image", "inspect", "put:1"]);
+        let run = async move {
+            const ID: &str = "build000000000022";
+            fn about<T>(message: T) -> Request<T> {
+                let mut request = Request::new(message);
+                request.metadata_mut().insert("buildkit-controlapi-buildid", ID.parse().unwrap());
+                request
+            }
+            let mut control = client.control.clone();
+            let whole = order(&client, ID, &[("moby", &[("name", "put:1")])]);
+            let converse = async {
+                let mut gateway = client.gateway.clone();
+                let asked = frontend::SolveRequest { definition: Some(graph()), ..Default::default() };
+                let solved = gateway.solve(about(asked)).await.unwrap().into_inner().result.unwrap();
+                let Some(result::Result::Ref(part)) = solved.result else { panic!("no result") };
+                let wanted = ReadFileRequest {
+                    r#ref: part.id.clone(),
+                    file_path: "/copy".to_owned(),
+                    ..Default::default()
+                };
+                assert_eq!(gateway.read_file(about(wanted)).await.unwrap().into_inner().data, b"aaa");
+                let busybox = source("docker-image://docker.io/library/busybox:latest");
+                let asked = frontend::SolveRequest {
+                    definition: Some(definition(vec![(busybox, vec![])], 0)),
+                    ..Default::default()
+                };
+                let solved = gateway.solve(about(asked)).await.unwrap().into_inner().result.unwrap();
+                let Some(result::Result::Ref(Ref { id, .. })) = solved.result else { panic!("no result") };
+                look_around(&mut gateway, &id, about).await;
+                // What was solved is a source like any other.
+                let copy = FileActionCopy {
+                    src: "/copy".to_owned(),
+                    dest: "/again".to_owned(),
+                    mode: 0o600,
+                    timestamp: -1,
+                    ..FileActionCopy::default()
+                };
+                let action =
+                    FileAction { input: -1, secondary_input: 0, output: 0, action: Some(Action::Copy(copy)) };
+                let before = Op::decode(part.def.unwrap().def[0].as_slice()).unwrap().op.unwrap();
+                let files = op::Op::File(FileOp { actions: vec![action] });
+                let next = definition(vec![(before, vec![]), (files, vec![0])], 0);
+                let asked = frontend::SolveRequest { definition: Some(next), ..Default::default() };
+                let solved = gateway.solve(about(asked)).await.unwrap().into_inner().result.unwrap();
+                let Some(result::Result::Ref(Ref { id, .. })) = solved.result else { panic!("no result") };
+                let config =
+                    br#"{"architecture":"amd64","os":"linux","config":{"Env":["FROM=client"],"Cmd":["/x"]}}"#;
+                let result = frontend::Result {
+                    metadata: HashMap::from([("containerimage.config".to_owned(), config.to_vec())]),
+                    result: Some(result::Result::Ref(Ref { id, def: None })),
+                    ..frontend::Result::default()
+                };
+                gateway.r#return(about(ReturnRequest { result: Some(result), error: None })).await.unwrap();
+            };
+            let (solved, ()) = tokio::join!(control.solve(whole), converse);
+            assert_eq!(solved.unwrap().into_inner().exporter_response["image.name"], "put:1");
+            let image = tokio::process::Command::from(inspect).output().await.unwrap().stdout;
+            let image: serde_json::Value = serde_json::from_slice(&image).unwrap();
+            assert_eq!(image[0]["Config"]["Env"][0], "FROM=client");
+            assert_eq!(image[0]["RootFS"]["Layers"].as_array().unwrap().len(), 1);
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn files_that_did_not_change_are_not_sent_again() {
+    let mut held = holdings();
+    held.directories.get_mut("context").unwrap().push(file("zz", "last"));
+    with_client(held, |host, client| {
+        host.busybox();
+        let run = async move {
+            let asked = || std::mem::take(&mut *client.holdings.asked.lock().unwrap());
+            for (id, again) in [("build000000000023", false), ("build000000000024", true)] {
+                let order = client.order(id, &[], &[("local", &[])]);
+                client.solve(order).await.0.unwrap();
+                let asked = asked();
+                assert_eq!(asked.contains(&"sub/b.txt".to_owned()), !again, "{asked:?}");
+                assert_eq!(asked.contains(&"zz".to_owned()), !again, "{asked:?}");
+                let received = std::mem::take(&mut *client.holdings.received.lock().unwrap());
+                for (path, content) in [("app/sub/b.txt", "b"), ("app/h", "aaa"), ("app/zz", "last")] {
+                    assert!(received.contains(&(path.to_owned(), content.into())), "{path}");
+                }
+            }
+        };
+        (host, run)
+    });
+}
