@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::definition::{Definitions, Resolver, Surroundings, valid_name};
 use crate::entry::Entry;
 use crate::language::{Diagnostics, Place};
+use crate::path::clean;
 use crate::shape::{Content, Shape, find};
 use crate::target::{Granted, Override, Target};
 
@@ -69,8 +70,15 @@ impl Config {
                     )
                 };
                 match value {
-                    // What is wrong with the expression, and that it therefore is no value.
-                    Err(why) => wrong = wrong.and(why).and(unsuitable("value must be known")),
+                    // What is wrong with the expression, and that it therefore is no value; what can't even be
+                    // resolved is not looked at.
+                    Err(why) => {
+                        let unresolved = why.0.iter().any(|one| one.summary == "Invalid expression");
+                        wrong = wrong.and(why);
+                        if !unresolved {
+                            wrong = wrong.and(unsuitable("value must be known"));
+                        }
+                    }
                     Ok(value) => match field.shape.content(&value) {
                         Ok(Some(content)) => target.set(field.name, content),
                         Ok(None) => {}
@@ -265,9 +273,11 @@ impl Config {
         let target = self.target(name, &mut BTreeMap::new(), overrides, granted)?;
         let mut target = target.ok_or_else(|| format!("failed to find target {name}"))?;
         target.fields.remove("inherits");
-        if target.text("context").is_none() {
-            target.set("context", Content::Text(".".to_owned()));
-        }
+        let context = target.text("context").unwrap_or(".");
+        let elsewhere =
+            context.contains("://") || context.contains('@') || context.starts_with("github.com/");
+        let context = if elsewhere || context == "-" { context.to_owned() } else { clean(context) };
+        target.set("context", Content::Text(context));
         if target.text("dockerfile").is_none_or(str::is_empty) {
             target.set("dockerfile", Content::Text("Dockerfile".to_owned()));
         }

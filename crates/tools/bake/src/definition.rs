@@ -127,8 +127,9 @@ fn function(block: &Block) -> Result<(String, Declared), Diagnostics> {
         return Err(Diagnostics::one(other.name_place, "Unsupported argument", detail));
     }
     let attribute = |name: &str| block.body.attribute(name).cloned();
-    let place = block.labels.first().map_or(block.place, |label| label.place);
     let (parameters, rest, result) = (attribute("params"), attribute("variadic_params"), attribute("result"));
+    let label = block.labels.first().map_or(block.place, |label| label.place);
+    let place = parameters.as_ref().map_or(label, |parameters| parameters.place);
     Ok((name.to_owned(), Declared { parameters, rest, result, place }))
 }
 

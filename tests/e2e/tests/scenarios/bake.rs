@@ -13,6 +13,8 @@ in_every_mode! {
     an_archive_is_imported_from_a_server
     what_was_meant_is_guessed
     an_agent_belongs_to_whom_the_mount_says
+    what_a_definition_asks_for_must_be_allowed
+    definitions_come_from_elsewhere
 }
 
 /// Waits in a cache mount for the other one: nobody gets through alone.
@@ -140,6 +142,72 @@ fn an_agent_belongs_to_whom_the_mount_says(host: &Host) {
     host.dhow(&["build", "--ssh", &given, "--ssh", &default, "-t", "agents", "ctx"]).ok();
     let seen = host.dhow(&["run", "--rm", "agents", "cat", "/one", "/two"]).ok();
     assert_eq!(seen, "600:0:0\n660:1000:50:/agent");
+}
+
+fn what_a_definition_asks_for_must_be_allowed(host: &Host) {
+    host.busybox();
+    host.file("Dockerfile", "FROM busybox\nRUN --mount=type=secret,id=s cat /run/secrets/s >/s\n");
+    host.file(
+        "docker-bake.hcl",
+        "target \"default\" {\n  tags = [\"asked\"]\n  secret = [\"id=s,src=/etc/passwd\"]\n}\n\
+         target \"net\" {\n  dockerfile-inline = \"FROM busybox\\nRUN true\"\n  network = \"host\"\n}\n",
+    );
+    let bake = |words: &[&str]| host.dhow(&[&["bake", "--progress=plain"], words].concat()).run();
+    let seen = bake(&[]);
+    assert_eq!(seen.code, 1, "{}", seen.stderr);
+    for part in
+        ["Read access to path /etc/passwd", "--allow=fs.read=/etc/passwd", "additional privileges requested"]
+    {
+        assert!(seen.stderr.contains(part), "{part}: {}", seen.stderr);
+    }
+    let seen = bake(&["--allow", "fs.read=/etc"]);
+    assert_eq!(seen.code, 0, "{}", seen.stderr);
+    assert!(host.dhow(&["run", "--rm", "asked", "cat", "/s"]).ok().starts_with("root:"));
+    // What the command line names itself is allowed by that.
+    let seen = bake(&["--set", "default.secret.s=src=/etc/passwd"]);
+    assert_eq!(seen.code, 0, "{}", seen.stderr);
+    let seen = bake(&["net"]);
+    assert!(seen.code == 1 && seen.stderr.contains("--allow=network.host"), "{}", seen.stderr);
+    let seen = bake(&["--allow", "network.host", "net"]);
+    assert_eq!(seen.code, 0, "{}", seen.stderr);
+    let seen = bake(&["--allow", "nonsense", "net"]);
+    assert!(
+        seen.code == 1 && seen.stderr.contains("unknown entitlement key \"nonsense\""),
+        "{}",
+        seen.stderr
+    );
+    // What is wrong is shown where it stands.
+    host.file("docker-bake.hcl", "target \"default\" {\n  tags = [nothing]\n}\n");
+    let seen = bake(&["--print"]);
+    let want = "   2 | >>>   tags = [nothing]";
+    assert!(seen.code == 1 && seen.stderr.contains(want), "{}", seen.stderr);
+    let want = "ERROR: docker-bake.hcl:2,11-18: Unknown variable; There is no variable named \"nothing\".";
+    assert!(seen.stderr.contains(want), "{}", seen.stderr);
+}
+
+fn definitions_come_from_elsewhere(host: &Host) {
+    host.busybox();
+    let text = "target \"default\" {\n  context = \"sub\"\n  tags = [\"far\"]\n}\n\
+                target \"near\" {\n  context = BAKE_CMD_CONTEXT\n  tags = [\"near\"]\n  dockerfile = \"cwd://D\"\n}\n";
+    host.file("repo/docker-bake.hcl", text);
+    host.file("repo/sub/Dockerfile", "FROM busybox\nCOPY file /\n");
+    host.file("repo/sub/file", "of the repository");
+    host.file("D", "FROM busybox\nRUN echo here >/file\n");
+    let git =
+        "cd repo && git init -qb main . && git add . && git -c user.name=x -c user.email=x@x commit -qm x";
+    host.program("sh", &["-c", git]).ok();
+    let url = format!("file://{}/repo/.git#main", host.home().display());
+    let printed = host.dhow(&["bake", "--print", &url]).ok();
+    assert!(printed.contains(&format!("{url}:sub")), "{printed}");
+    host.dhow(&["bake", &url, "default", "near"]).ok();
+    assert_eq!(host.dhow(&["run", "--rm", "far", "cat", "/file"]).ok(), "of the repository");
+    assert_eq!(host.dhow(&["run", "--rm", "near", "cat", "/file"]).ok(), "here");
+    // One file, and standard input.
+    let url = format!("http://127.0.0.1:{}/docker-bake.hcl", web(text.as_bytes().to_vec(), 1));
+    let printed = host.dhow(&["bake", "--print", &url, "near"]).ok();
+    assert!(printed.contains("\"near\"") && printed.contains("\"cwd://D\""), "{printed}");
+    let seen = host.dhow(&["bake", "--print", "-f", "-", "near"]).input(text.as_bytes().to_vec()).run();
+    assert!(seen.code == 0 && seen.stdout.contains("near"), "{}", seen.stderr);
 }
 
 /// Gives the same bytes to whoever asks, so often.

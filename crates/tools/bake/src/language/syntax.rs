@@ -145,6 +145,14 @@ fn add(file: usize, text: &str, structure: Structure, body: &mut Body) {
 /// What the parser stumbled over, in HCL's words where they can be told from what stands there.
 fn wrong(file: usize, text: &str, error: &hcl_edit::parser::Error) -> Diagnostics {
     let start = text.floor_char_boundary(error.location().offset().min(text.len()));
+    if let (true, Some(open)) = (text[start..].trim().is_empty(), unclosed(&text[..start])) {
+        return Diagnostics::one(
+            Place { file, start: open, end: open + 1 },
+            "Unclosed configuration block",
+            "There is no closing brace for this block before the end of the file. This may be caused by incorrect \
+             brace nesting elsewhere in this file.",
+        );
+    }
     let next = text[start..].chars().next();
     let end = start + next.map_or(0, char::len_utf8);
     let at = Place { file, start, end };
@@ -153,12 +161,6 @@ fn wrong(file: usize, text: &str, error: &hcl_edit::parser::Error) -> Diagnostic
         _ if error.message().contains("duplicate") || error.message().contains("redefine") => {
             ("Attribute redefined", error.message().to_owned())
         }
-        (_, None) => (
-            "Unclosed configuration block",
-            "There is no closing brace for this block before the end of the file. This may be caused by incorrect \
-             brace nesting elsewhere in this file."
-                .to_owned(),
-        ),
         (Some('=' | '[' | '(' | '{' | ',' | '+' | '-' | '*' | '/' | '?' | ':'), _) => (
             "Invalid expression",
             "Expected the start of an expression, but found an invalid expression token.".to_owned(),
@@ -172,4 +174,19 @@ fn wrong(file: usize, text: &str, error: &hcl_edit::parser::Error) -> Diagnostic
         _ => ("Invalid expression", error.message().to_owned()),
     };
     Diagnostics::one(at, summary, detail)
+}
+
+/// The last brace that is not closed; those in strings and comments count too.
+fn unclosed(text: &str) -> Option<usize> {
+    let mut open = Vec::new();
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => open.push(at),
+            b'}' => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    open.pop()
 }

@@ -3,7 +3,7 @@
 use ::bake::compose::{File, World, looks_like};
 use ::bake::path::clean;
 use ::bake::{Config, Source};
-use api::build::{BuildExtras, BuildOptions};
+use api::build::BuildOptions;
 
 use crate::build::source::is_remote;
 use crate::context::Cli;
@@ -73,8 +73,7 @@ pub async fn read(
     }
     let compose = sources.iter().map(is_compose).collect();
     let dotenv = std::fs::read_to_string(cli.host.directory.join(".env")).unwrap_or_default();
-    let extra =
-        ::bake::compose::dotenv(&dotenv, lookup).map_err(Error::new)?;
+    let extra = ::bake::compose::dotenv(&dotenv, lookup).map_err(Error::new)?;
     Ok(Definition { sources, compose, remote, extra })
 }
 
@@ -102,34 +101,33 @@ fn text(name: &str, bytes: Vec<u8>) -> Result<String, Error> {
 /// The files of a repository or an archive, or the one file that lies at an address.
 async fn fetch(cli: &Cli, url: &str, names: &[&str]) -> Result<(Vec<Source>, Remote), Error> {
     let client = cli.client()?;
-    let wanted: Vec<&str> = if names.is_empty() { FILES.to_vec() } else { names.to_vec() };
-    let mut sources = Vec::new();
-    let mut alone = true;
-    let mut problem = None;
+    let file = async |name: &str| {
+        let options =
+            BuildOptions { remote: url.to_owned(), dockerfile: name.to_owned(), ..BuildOptions::default() };
+        client::builds::definition(client, &options).await
+    };
+    // A file that stands alone is given whatever was asked for; archives have none of this name.
+    let base = url.split('#').next().unwrap_or_default();
+    let repository = base.trim_end_matches('/').ends_with(".git") || base.len() < url.len();
+    if url.starts_with("http")
+        && !repository
+        && let Ok(found) = file(".definition-that-stands-alone").await
+    {
+        let source = Source { name: url.to_owned(), text: found.text };
+        return Ok((vec![source], Remote { url: String::new() }));
+    }
+    let wanted = if names.is_empty() { FILES } else { names };
+    let (mut sources, mut problem) = (Vec::new(), None);
     for name in wanted {
-        let options = BuildOptions {
-            remote: url.to_owned(),
-            dockerfile: name.to_owned(),
-            extras: BuildExtras::default(),
-            ..BuildOptions::default()
-        };
-        match client::builds::definition(client, &options).await {
-            Ok(found) if found.name == name => {
-                alone = false;
-                sources.push(Source { name: name.to_owned(), text: found.text });
-            }
-            // An address of one file gives it whatever was asked for.
-            Ok(found) => {
-                sources.push(Source { name: url.to_owned(), text: found.text });
-                break;
-            }
+        match file(name).await {
+            Ok(found) => sources.push(Source { name: (*name).to_owned(), text: found.text }),
             Err(error) if names.is_empty() => problem = Some(error),
             Err(error) => return Err(error.into()),
         }
     }
     match (sources.is_empty(), problem) {
         (true, Some(problem)) => Err(problem.into()),
-        _ => Ok((sources, Remote { url: if alone { String::new() } else { url.to_owned() } })),
+        _ => Ok((sources, Remote { url: url.to_owned() })),
     }
 }
 
@@ -172,8 +170,7 @@ impl Definition {
                 }
             },
         };
-        ::bake::compose::read(&files, &world, &mut config)
-            .map_err(Error::new)?;
+        ::bake::compose::read(&files, &world, &mut config).map_err(Error::new)?;
         Ok(config)
     }
 }

@@ -1,0 +1,2 @@
+target "a" { args = { Z = 1 } }
+group "default" { targets = ["a"] }
