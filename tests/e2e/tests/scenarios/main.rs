@@ -32,6 +32,7 @@ mod caches;
 mod checks;
 mod containers;
 mod crash;
+mod devices;
 mod events;
 mod exec;
 mod files;

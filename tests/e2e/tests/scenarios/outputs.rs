@@ -10,6 +10,9 @@ in_every_mode! {
     results_are_files_and_archives
     registries_get_what_was_built
     one_name_for_several_platforms
+    outputs_do_what_they_are_told
+    programs_read_what_a_build_does
+    images_of_registries_are_looked_at
 }
 
 /// Debian's registry on loopback.
@@ -259,4 +262,121 @@ fn sources_lie_elsewhere() {
     assert_eq!(fs::read_to_string(host.home().join("out/again")).unwrap(), "made\n");
     let without = host.dhow(&["build", "--ssh", "default", "ctx"]).fails(1);
     assert!(without.contains("SSH_AUTH_SOCK"), "{without}");
+}
+
+fn outputs_do_what_they_are_told(host: &Host) {
+    context(host);
+    let plain =
+        |arguments: &[&str]| host.dhow(&[&["build", "-q", "-f", "ctx/plain"], arguments, &["ctx"]].concat());
+    host.file("out/stale/deep", "old");
+    let refused = plain(&["-o", "type=local,dest=out,mode=delete"]).fails(1);
+    assert!(refused.contains("requires --allow=buildx.local.delete"), "{refused}");
+    let allow =
+        ["--allow", "buildx.local.delete", "--sbom", "true", "--provenance", "mode=max,filename=how.json"];
+    plain(&[&allow[..], &["-o", "type=local,dest=out,mode=delete,attestation-prefix=x-"]].concat()).ok();
+    let mut left: Vec<String> = fs::read_dir(host.home().join("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["amd64", "x-how.json", "x-sbom.spdx.json"]);
+    plain(&["-o", "type=image,name=canon:1,name-canonical=true"]).ok();
+    assert!(host.type_in("images --digests canon").ok().contains("sha256:"));
+    plain(&["--label", "a=b", "-o", "type=image,dangling-name-prefix=later"]).ok();
+    assert!(host.type_in("images --digests later").ok().contains("sha256:"));
+    let cache = |words: &str| plain(&["--cache-to", &format!("type=local,dest=cache,{words}")]);
+    cache("compression=zstd,compression-level=5,force-compression=true,mode=max,oci-mediatypes=true").ok();
+    let blobs = host.program("grep", &["-rhao", "layer.v1.tar+[a-z]*", "cache"]).ok();
+    assert!(!blobs.is_empty() && blobs.lines().all(|line| line.ends_with("+zstd")), "{blobs}");
+    for (words, want) in [
+        ("compression=estargz", "local cache: compression=estargz is not supported"),
+        ("compression-level=77", "local cache: compression-level=77 is not supported"),
+        ("image-manifest=false", "local cache: image-manifest=false is not supported"),
+        ("ref=x", "local cache has no attribute \"ref\""),
+    ] {
+        let refused = cache(words).fails(1);
+        assert!(refused.contains(want), "{refused}");
+    }
+}
+
+fn programs_read_what_a_build_does(host: &Host) {
+    context(host);
+    let told = host.type_in("build --progress rawjson --metadata-file told.json -t one ctx").run();
+    let mut names = std::collections::BTreeMap::new();
+    for line in told.stderr.lines() {
+        let status: serde_json::Value = serde_json::from_str(line).unwrap();
+        for vertex in status["vertexes"].as_array().into_iter().flatten() {
+            assert!(vertex["digest"].as_str().unwrap().starts_with("sha256:"), "{line}");
+            names.insert(vertex["name"].as_str().unwrap().to_owned(), vertex["completed"].is_string());
+        }
+    }
+    assert_eq!(names.get("[2/3] RUN echo made > /made"), Some(&true), "{names:?}");
+    assert!(names.values().all(|ended| *ended), "{names:?}");
+    let document: serde_json::Value =
+        serde_json::from_slice(&fs::read(host.home().join("told.json")).unwrap()).unwrap();
+    let build = document["buildx.build.ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert!(host.dhow(&["build", "history", "inspect", &build]).ok().contains("RUN echo made"));
+    assert_eq!(
+        document["buildx.build.provenance"]["buildDefinition"]["externalParameters"]["configSource"]["path"],
+        "Dockerfile"
+    );
+    assert_eq!(document["image.name"], "one");
+    assert_eq!(host.type_in("build --progress none ctx").ok(), "");
+    let line = host.type_in("buildx du --format json").ok().lines().next().unwrap().to_owned();
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["LastUsedAt"]
+            .as_str()
+            .unwrap()
+            .ends_with("ago")
+    );
+    for (words, want) in [
+        ("--resource mem=1g", "invalid resource \"mem=1g\""),
+        ("--policy filename=x", "policies in Rego are not supported"),
+        ("--builder other", "no builder \"other\" found"),
+        ("--security-opt seccomp=x", "does not support setting security options on build"),
+    ] {
+        let refused = host.type_in(&format!("build {words} ctx")).fails(1);
+        assert!(refused.contains(want), "{refused}");
+    }
+    host.type_in("build -q -D --resource memory=1g,cpu-quota=50000 --policy disabled=true ctx").ok();
+}
+
+fn images_of_registries_are_looked_at(host: &Host) {
+    let _registry = Registry::new(host);
+    context(host);
+    let several = "build -q -f ctx/plain --platform linux/amd64,linux/arm64 --provenance mode=max --sbom true -o \
+                   type=registry,name=127.0.0.1:5000/m:1,registry.insecure=true ctx";
+    host.type_in(several).ok();
+    let look = |name: &str, format: &str| {
+        host.dhow(&["buildx", "imagetools", "inspect", &format!("127.0.0.1:5000/{name}"), "--format", format])
+            .ok()
+    };
+    let arm = "{{(index .Image \"linux/arm64\").Architecture}} {{(index .Provenance \"linux/arm64\").SLSA.buildDefinition.externalParameters.configSource.path}} {{(index .SBOM \"linux/arm64\").SPDX.dataLicense}}";
+    assert_eq!(look("m:1", arm), "arm64 plain CC0-1.0");
+    let create = |words: &str| host.type_in(&format!("buildx imagetools create {words}"));
+    let one = "-t 127.0.0.1:5000/m:2 -p linux/arm64 --annotation index:a=b --annotation manifest-descriptor:c=d 127.0.0.1:5000/m:1";
+    create(one).ok();
+    let index: serde_json::Value = serde_json::from_str(&look("m:2", "{{json .Manifest}}")).unwrap();
+    assert_eq!(index["annotations"]["a"], "b");
+    assert_eq!(index["manifests"][0]["annotations"]["c"], "d");
+    assert_eq!(
+        index["manifests"].as_array().unwrap().len(),
+        2,
+        "the image, and what is attested of it: {index}"
+    );
+    assert_eq!(look("m:2", "{{.Image.Architecture}}"), "arm64");
+    // A descriptor in a file is a source too, and what it names is copied as it is.
+    let digest = look("m:2", "{{.Manifest.Digest}}");
+    host.file(
+        "source",
+        format!(
+            "{{\"mediaType\":\"{}\",\"digest\":\"{digest}\",\"size\":{}}}",
+            index["mediaType"].as_str().unwrap(),
+            index["size"]
+        ),
+    );
+    create("-t 127.0.0.1:5000/m:3 -f source").ok();
+    assert_eq!(look("m:3", "{{.Manifest.Digest}}"), digest);
+    let missing = create("--dry-run -p linux/s390x 127.0.0.1:5000/m:1").fails(1);
+    assert!(missing.contains("no source has an image for linux/s390x"), "{missing}");
 }
