@@ -7,7 +7,7 @@
 use super::copy::{Plain, Writer, copy_xattrs, set};
 use super::index::Stamp;
 use super::walk::Tree;
-use super::{Error, io};
+use super::{Error, io, open_to_read};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -95,9 +95,8 @@ impl Ends {
     ) -> Result<bool, Error> {
         let Plain { item, target, meta } = file;
         let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let from = rustix::fs::openat(&self.from, name(&item.path), flags, Mode::empty());
-        let mut from = File::from(from.map_err(|e| io("open", &item.path)(e.into()))?);
+        let open = |flags| rustix::fs::openat(&self.from, name(&item.path), flags, Mode::empty());
+        let mut from = open_to_read(open).map_err(io("open", &item.path))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut into = match rustix::fs::openat(&self.to, name(target), flags, Mode::RUSR | Mode::WUSR) {
             Err(Errno::EXIST) => writer.create(target)?,

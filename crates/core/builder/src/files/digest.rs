@@ -4,12 +4,12 @@
 use super::copy::carried_xattrs;
 use super::index::{Index, Stamp, Sum};
 use super::walk::{Item, Tree};
-use super::{Error, io};
+use super::{Error, io, open_to_read};
 use oci::Digest;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,6 +23,8 @@ const SHARE: usize = 16;
 /// Bytes that are worth another thread.
 const BULK: u64 = 4 << 20;
 const BUFFER: usize = 256 << 10;
+/// Bytes of what is said of entries that are hashed at once.
+const NOTES: usize = 16 << 10;
 
 /// What is known of the contents of these entries without reading them.
 pub fn known(items: &[Item], index: Option<&Index>) -> Vec<Option<Sum>> {
@@ -94,8 +96,11 @@ fn read(
 
 /// The digest of a file and its attributes, and its stamp when it was read.
 fn content(tree: &Tree<'_>, path: &Path, buffer: &mut [u8]) -> Result<(Sum, Stamp), Error> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut file = File::from(tree.root.open_with(path, flags, Mode::empty()).map_err(io("open", path))?);
+    let open = |flags| {
+        let opened = tree.root.open_with(path, flags, Mode::empty());
+        opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    };
+    let mut file = open_to_read(open).map_err(io("open", path))?;
     let mut hash = blake3::Hasher::new();
     loop {
         if (tree.cancelled)() {
@@ -144,6 +149,7 @@ fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Sum>) -> String {
         FileType::RegularFile => {
             format!("file {mode:o}{owner} {}", content.map_or_else(String::new, hex))
         }
+        FileType::Directory if item.is_plain => format!("dir {mode:o}{owner}"),
         FileType::Directory => match with_xattrs(tree, &item.path, Sum::default()) {
             none if none == Sum::default() => format!("dir {mode:o}{owner}"),
             attributes => format!("dir {mode:o}{owner} {}", hex(&attributes)),
@@ -169,42 +175,46 @@ pub fn lines<'i>(
     }
     let depth = depth(entries.clone().map(|(item, _)| item.path.as_path()), limit);
     let mut groups: BTreeMap<&Path, blake3::Hasher> = BTreeMap::new();
-    let mut open: Option<(&Path, blake3::Hasher)> = None;
+    // A hash is fast where it gets much at once.
+    let mut open: Option<(&Path, Vec<u8>)> = None;
+    let mut close = |path, bytes: &mut Vec<u8>| {
+        groups.entry(path).or_default().update(bytes);
+        bytes.clear();
+    };
     for (item, sum) in entries {
         let group = prefix(&item.path, depth);
-        if open.as_ref().is_none_or(|(path, _)| *path != group) {
-            let next = groups.remove(group).unwrap_or_default();
-            groups.extend(open.replace((group, next)));
+        let (path, bytes) = open.get_or_insert_with(|| (group, Vec::with_capacity(2 * NOTES)));
+        if *path != group || bytes.len() >= NOTES {
+            close(*path, bytes);
+            *path = group;
         }
-        if let Some((_, hash)) = &mut open {
-            note(tree, item, sum, hash);
-        }
+        note(tree, item, sum, bytes);
     }
-    groups.extend(open);
+    if let Some((path, mut bytes)) = open {
+        close(path, &mut bytes);
+    }
     let text = |hash: blake3::Hasher| hash.finalize().to_hex().to_string();
     groups.into_iter().map(|(path, hash)| (name(path), text(hash))).collect()
 }
 
 /// One entry of a group: what [`entry`] says of it, and where it is.
-fn note(tree: &Tree<'_>, item: &Item, sum: Option<&Sum>, hash: &mut blake3::Hasher) {
+fn note(tree: &Tree<'_>, item: &Item, sum: Option<&Sum>, bytes: &mut Vec<u8>) {
     let path = item.path.as_os_str().as_bytes();
-    hash.update(&(path.len() as u64).to_le_bytes());
-    hash.update(path);
+    bytes.extend((path.len() as u64).to_le_bytes());
+    bytes.extend(path);
     match (item.kind, sum) {
         (FileType::RegularFile, Some(sum)) => {
             let owner = if tree.is_context { (0, 0) } else { (item.stat.uid, item.stat.gid) };
-            let mut fields = [0; 13 + size_of::<Sum>()];
-            fields[0] = b'f';
-            fields[1..5].copy_from_slice(&(item.stat.mode & 0o7777).to_le_bytes());
-            fields[5..9].copy_from_slice(&owner.0.to_le_bytes());
-            fields[9..13].copy_from_slice(&owner.1.to_le_bytes());
-            fields[13..].copy_from_slice(sum);
-            hash.update(&fields);
+            bytes.push(b'f');
+            for field in [item.stat.mode & 0o7777, owner.0, owner.1] {
+                bytes.extend(field.to_le_bytes());
+            }
+            bytes.extend(sum);
         }
         _ => {
             let text = entry(tree, item, sum);
-            hash.update(&(text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text.as_bytes());
         }
     }
 }

@@ -10,7 +10,7 @@ use super::digest::with_xattrs;
 use super::index::{Index, Stamp, Sum};
 use super::plan::{Content, Meta, Node};
 use super::walk::{Item, Tree};
-use super::{Error, io};
+use super::{Error, io, open_to_read};
 use archive::{Entry, Kind, Packer, Time};
 use oci::Digest;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -162,10 +162,26 @@ struct Maker<'w> {
 struct Hand {
     buffer: Vec<u8>,
     packer: Packer<Vec<u8>>,
+    /// The entry of a file: allocated once.
+    entry: Entry,
     from: Folder,
     lower: Folder,
     to: Folder,
     learned: Vec<(usize, Sum)>,
+}
+
+impl Hand {
+    /// Packs a file whose content is in the buffer.
+    fn pack(&mut self, node: &Node<'_>, length: usize) -> Result<(), archive::Error> {
+        let path = self.entry.path.as_mut_os_string();
+        path.clear();
+        path.push(&node.path);
+        describe(&mut self.entry, &node.meta);
+        self.entry.size = length as u64;
+        self.packer.begin(&self.entry)?;
+        self.packer.sink().extend(&self.buffer[..length]);
+        self.packer.end(&self.entry)
+    }
 }
 
 /// The directory that was opened last.
@@ -221,6 +237,7 @@ impl<'w> Maker<'w> {
         let mut hand = Hand {
             buffer: vec![0; BLOCK],
             packer: Packer::new(Vec::with_capacity(BLOCK)),
+            entry: Entry::new("", Kind::File, 0),
             from: Folder::default(),
             lower: Folder::default(),
             to: Folder::default(),
@@ -288,8 +305,7 @@ impl<'w> Maker<'w> {
                 count => length += count,
             }
         }
-        let entry = Entry { size: length as u64, ..entry(node, Kind::File) };
-        hand.packer.append_bytes(&entry, &hand.buffer[..length]).map_err(packing)?;
+        hand.pack(node, length).map_err(packing)?;
         self.size.fetch_add(length as u64, Ordering::Relaxed);
         if self.has(at) {
             return if length == wanted { Ok(()) } else { Err(short(node)) };
@@ -397,10 +413,8 @@ impl<'w> Maker<'w> {
             Some(lower) => (hand.lower.of(lower.root, &node.path)?, &node.path),
             None => (hand.from.of(self.work.tree.root, &item.path)?, &item.path),
         };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(folder, path.file_name().unwrap_or_default(), flags, Mode::empty());
-        let file = File::from(opened.map_err(|e| io("open", path)(e.into()))?);
-        Ok(file)
+        let name = path.file_name().unwrap_or_default();
+        open_to_read(|flags| rustix::fs::openat(folder, name, flags, Mode::empty())).map_err(io("open", path))
     }
 
     fn create(&self, node: &Node<'_>, to: &mut Folder) -> Result<File, Error> {
@@ -493,7 +507,7 @@ impl<'w> Maker<'w> {
                 .chown(&node.path, uid, gid)
                 .and_then(|()| layer.chmod(&node.path, node.meta.mode))
                 .and_then(|()| {
-                    if let Some((_, item)) = node.source {
+                    if let Some((_, item)) = node.source.filter(|(_, item)| !item.is_plain) {
                         self.attributes(item, node);
                     }
                     layer.utimes(&node.path, &times_of_modification(node.meta.modified))
@@ -534,13 +548,15 @@ fn read(mut file: &File, block: &mut [u8]) -> std::io::Result<usize> {
 
 /// A node as packing the layer's files would give it.
 fn entry(node: &Node<'_>, kind: Kind) -> Entry {
-    let Meta { mode, owner, modified } = node.meta;
-    Entry {
-        uid: owner.0.into(),
-        gid: owner.1.into(),
-        mtime: Time { seconds: modified.0, nanoseconds: 0 },
-        ..Entry::new(&node.path, kind, mode)
-    }
+    let mut entry = Entry::new(&node.path, kind, 0);
+    describe(&mut entry, &node.meta);
+    entry
+}
+
+fn describe(entry: &mut Entry, meta: &Meta) {
+    entry.mode = meta.mode;
+    (entry.uid, entry.gid) = (meta.owner.0.into(), meta.owner.1.into());
+    entry.mtime = Time { seconds: meta.modified.0, nanoseconds: 0 };
 }
 
 fn pack(hand: &mut Hand, entry: &Entry) -> Result<(), Error> {

@@ -17,7 +17,11 @@ pub mod share;
 mod sparse;
 pub mod walk;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// A file operation that failed, with the path in the tree that it was about.
@@ -65,6 +69,22 @@ pub enum Error {
     /// The build was cancelled.
     #[error("build canceled")]
     Cancelled,
+}
+
+/// How a file is opened to be read: whatever has been put in its place is not followed and not waited for.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// Opens a file to be read, without a note of when if its owner is who asks: notes of twenty thousand files have to be written
+/// out as well.
+fn open_to_read(open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> io::Result<File> {
+    match open(READ | OFlags::NOATIME) {
+        Err(Errno::PERM) => Ok(open(READ)?.into()),
+        other => Ok(other?.into()),
+    }
 }
 
 /// Adds attempt and path to an error of the system.

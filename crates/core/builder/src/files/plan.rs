@@ -252,23 +252,23 @@ fn modified(stat: &Status) -> (i64, i64) {
 
 /// Sorted as an archive is, each path once: what was copied last counts. None if a file and a directory meet.
 fn in_order(mut nodes: Vec<Node<'_>>) -> Option<Vec<Node<'_>>> {
-    nodes.sort_by(|a, b| order(&a.path, &b.path));
-    let mut kept: Vec<Node<'_>> = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        match kept.last_mut() {
-            Some(last) if last.path == node.path => {
-                if (last.content == Content::Directory) != (node.content == Content::Directory) {
-                    return None;
-                }
-                let is_below = last.is_below;
-                // A directory that is passed again stays what its source made of it.
-                *last = node;
-                last.is_below |= is_below;
-            }
-            _ => kept.push(node),
-        }
+    // One source is in order as it was walked.
+    if !nodes.is_sorted_by(|a, b| order(&a.path, &b.path) != Ordering::Greater) {
+        nodes.sort_by(|a, b| order(&a.path, &b.path));
     }
-    Some(kept)
+    let mut is_clash = false;
+    nodes.dedup_by(|node, last| {
+        if last.path != node.path {
+            return false;
+        }
+        is_clash |= (last.content == Content::Directory) != (node.content == Content::Directory);
+        let is_below = last.is_below;
+        // A directory that is passed again stays what its source made of it.
+        std::mem::swap(last, node);
+        last.is_below |= is_below;
+        true
+    });
+    (!is_clash).then_some(nodes)
 }
 
 /// Directories of the layers below in which something is made become new; those that are only passed through keep their time.

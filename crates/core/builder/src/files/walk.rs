@@ -84,6 +84,8 @@ pub struct Item {
     pub stat: Status,
     /// What a symbolic link says.
     pub target: Option<Box<Path>>,
+    /// It is a directory without extended attributes.
+    pub is_plain: bool,
 }
 
 impl Item {
@@ -95,6 +97,7 @@ impl Item {
             kind: FileType::from_raw_mode(stat.st_mode),
             stat: stat.into(),
             target,
+            is_plain: false,
         }
     }
 
@@ -174,7 +177,7 @@ impl Tree<'_> {
     }
 
     /// What is in a directory: what is there, and the directories to go on with, whose numbers are still to be given.
-    fn list(&self, task: &Task, names: &mut Names) -> Result<(Vec<Child>, Vec<Task>), Error> {
+    fn list(&self, task: &Task, names: &mut Names) -> Result<(Listed, Vec<Task>), Error> {
         let path = &task.item.path;
         if task.depth > MAX_DEPTH {
             return Err(Error::Conflict { message: format!("{}: directories are too deep", path.display()) });
@@ -188,49 +191,51 @@ impl Tree<'_> {
             Err(e)
                 if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && task.depth > 0 =>
             {
-                return Ok((Vec::new(), Vec::new()));
+                return Ok((Listed::default(), Vec::new()));
             }
             other => other.map_err(io("list", path))?,
         };
         names.read(&fd).map_err(|e| io("list", path)(e.into()))?;
+        let is_plain = rustix::fs::flistxattr_query(&fd) == Ok(0);
         let ignore = self.ignore.filter(|i| !i.is_empty());
-        let (mut children, mut deeper) = (Vec::with_capacity(names.len()), Vec::new());
+        let mut listed = Listed { is_plain, children: Vec::with_capacity(names.len()), ..Listed::default() };
+        let mut deeper = Vec::new();
+        let own = |name: &CStr| joined(path, name.to_bytes());
         for name in names.iter() {
-            let own = joined(path, name.to_bytes());
             let (ignored, inherited) = match ignore {
-                Some(ignore) => ignore.check(&text(&own), &task.inherited),
+                Some(ignore) => ignore.check(&text(&own(name)), &task.inherited),
                 None => (false, Inherited::default()),
             };
             let stat = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
-                other => other.map_err(|e| io("stat", &own)(e.into()))?,
+                other => other.map_err(|e| io("stat", own(name))(e.into()))?,
             };
             let kind = FileType::from_raw_mode(stat.st_mode);
             let is_dir = kind == FileType::Directory;
-            if ignored && (!is_dir || ignore.is_some_and(|i| i.may_skip_below(&text(&own)))) {
+            if ignored && (!is_dir || ignore.is_some_and(|i| i.may_skip_below(&text(&own(name))))) {
                 continue;
             }
             let target = match kind {
                 FileType::Symlink => {
                     let says = rustix::fs::readlinkat(&fd, name, Vec::new());
-                    let says = says.map_err(|e| io("read link", &own)(e.into()))?;
+                    let says = says.map_err(|e| io("read link", own(name))(e.into()))?;
                     Some(Path::new(&OsString::from_vec(says.into_bytes())).into())
                 }
                 _ => None,
             };
-            let below = match task.item.is_start() {
-                true => (own.as_os_str().len() - name.count_bytes()) as u32,
-                false => task.item.below,
-            };
-            let item = Item { path: own, below, kind, stat: (&stat).into(), target };
+            let begin = listed.names.len();
+            let name_at = (begin as u32, (begin + name.count_bytes()) as u32);
+            let leaf = Leaf { name: name_at, kind, stat: (&stat).into(), target };
             if is_dir {
-                children.push(Child::Directory(0));
+                let item = leaf.item(&task.item, name.to_bytes());
+                listed.children.push(Child::Directory(0));
                 deeper.push(Task { number: 0, item, ignored, inherited, depth: task.depth + 1 });
             } else {
-                children.push(Child::Other(item));
+                listed.names.extend(name.to_bytes());
+                listed.children.push(Child::Other(leaf));
             }
         }
-        Ok((children, deeper))
+        Ok((listed, deeper))
     }
 }
 
@@ -303,18 +308,49 @@ struct Task {
 }
 
 /// What is in a directory.
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
 enum Child {
     /// The number of its listing.
     Directory(usize),
-    Other(Item),
+    Other(Leaf),
+}
+
+/// What is no directory, without its path: threads that allocate one for each wait for each other.
+struct Leaf {
+    /// Where its name is in [`Listed::names`].
+    name: (u32, u32),
+    kind: FileType,
+    stat: Status,
+    target: Option<Box<Path>>,
+}
+
+impl Leaf {
+    /// The entry of this name in a directory.
+    fn item(self, directory: &Item, name: &[u8]) -> Item {
+        let path = joined(&directory.path, name);
+        let below = match directory.is_start() {
+            true => (path.as_os_str().len() - name.len()) as u32,
+            false => directory.below,
+        };
+        Item { path, below, kind: self.kind, stat: self.stat, target: self.target, is_plain: false }
+    }
 }
 
 /// A directory as listed.
+#[derive(Default)]
 struct Listed {
-    item: Item,
-    ignored: bool,
+    is_plain: bool,
+    /// Names of what is no directory, one after the other.
+    names: Vec<u8>,
     children: Vec<Child>,
+}
+
+/// A directory whose entries are being put in order.
+struct Open {
+    /// Where its items begin.
+    begun: usize,
+    ignored: bool,
+    names: Vec<u8>,
+    children: std::vec::IntoIter<Child>,
 }
 
 /// A walk under way.
@@ -326,7 +362,7 @@ struct Survey<'s, 't> {
 
 struct State {
     waiting: VecDeque<Task>,
-    listed: Vec<Option<Listed>>,
+    listed: Vec<Option<(Task, Listed)>>,
     /// Directories that are being listed.
     busy: usize,
     threads: usize,
@@ -381,7 +417,7 @@ impl<'s, 't> Survey<'s, 't> {
             state = self.lock();
             state.busy -= 1;
             match found {
-                Ok((children, deeper)) => state.enter(task, children, deeper),
+                Ok((listed, deeper)) => state.enter(task, listed, deeper),
                 Err(error) => drop(state.error.get_or_insert(error)),
             }
             if state.idle > 0 {
@@ -396,22 +432,26 @@ impl<'s, 't> Survey<'s, 't> {
         if let Some(error) = state.error {
             return Err(error);
         }
-        let count = state.listed.iter().flatten().map(|listed| listed.children.len()).sum::<usize>() + 1;
+        let count = state.listed.iter().flatten().map(|(_, listed)| listed.children.len()).sum::<usize>() + 1;
         let mut items: Vec<Item> = Vec::with_capacity(count);
-        // Where the items of a directory begin, whether it is ignored, what is left of it.
-        let mut open: Vec<(usize, bool, std::vec::IntoIter<Child>)> = Vec::new();
+        let mut open: Vec<Open> = Vec::new();
         let mut next = Some(0);
         loop {
-            if let Some(listed) = next.take().and_then(|number: usize| state.listed[number].take()) {
-                open.push((items.len(), listed.ignored, listed.children.into_iter()));
-                items.push(listed.item);
+            if let Some((task, listed)) = next.take().and_then(|number: usize| state.listed[number].take()) {
+                let Listed { is_plain, names, children } = listed;
+                let (begun, children) = (items.len(), children.into_iter());
+                items.push(Item { is_plain, ..task.item });
+                open.push(Open { begun, ignored: task.ignored, names, children });
             }
-            let Some((begun, ignored, children)) = open.last_mut() else { return Ok(items) };
-            match children.next() {
+            let Some(directory) = open.last_mut() else { return Ok(items) };
+            match directory.children.next() {
                 Some(Child::Directory(number)) => next = Some(number),
-                Some(Child::Other(item)) => items.push(item),
+                Some(Child::Other(leaf)) => {
+                    let name = &directory.names[leaf.name.0 as usize..leaf.name.1 as usize];
+                    items.push(leaf.item(&items[directory.begun], name));
+                }
                 None => {
-                    if *ignored && items.len() == *begun + 1 {
+                    if directory.ignored && items.len() == directory.begun + 1 {
                         items.pop();
                     }
                     open.pop();
@@ -423,8 +463,8 @@ impl<'s, 't> Survey<'s, 't> {
 
 impl State {
     /// Keeps a listing and numbers the directories in it.
-    fn enter(&mut self, task: Task, mut children: Vec<Child>, deeper: Vec<Task>) {
-        let mut numbers = children.iter_mut().filter_map(|child| match child {
+    fn enter(&mut self, task: Task, mut listed: Listed, deeper: Vec<Task>) {
+        let mut numbers = listed.children.iter_mut().filter_map(|child| match child {
             Child::Directory(number) => Some(number),
             Child::Other(_) => None,
         });
@@ -436,7 +476,8 @@ impl State {
             self.listed.push(None);
             self.waiting.push_back(task);
         }
-        self.listed[task.number] = Some(Listed { item: task.item, ignored: task.ignored, children });
+        let number = task.number;
+        self.listed[number] = Some((task, listed));
     }
 }
 
