@@ -106,7 +106,8 @@ fn registries_get_what_was_built(host: &Host) {
         "FROM busybox\nARG V\nRUN --mount=type=secret,id=s cat /run/secrets/s | wc -c > /made\n",
     );
     let name = "127.0.0.1:5000/some/attested:1";
-    let attested = ["--provenance=mode=max", "--sbom", "--secret", "id=s,src=secret", "--build-arg", "V=7"];
+    let attested =
+        ["--provenance=mode=max", "--sbom=true", "--secret", "id=s,src=secret", "--build-arg", "V=7"];
     host.dhow(&[&["build", "--push", "-t", name][..], &attested, &["ctx"]].concat()).ok();
     let copy = ["copy", "--all", "--src-tls-verify=false", &format!("docker://{name}"), "dir:attested"];
     host.program("skopeo", &copy).ok();

@@ -31,9 +31,8 @@ pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
         )));
     }
     for policy in &args.policy {
-        for field in
-            csv(policy)?.iter().filter(|field| !matches!(field.as_str(), "disabled=true" | "reset=true"))
-        {
+        let none = |field: &&String| matches!(field.as_str(), "disabled=true" | "reset=true");
+        if let Some(field) = csv(policy)?.iter().find(|field| !none(field)) {
             return Err(Error::new(format!(
                 "--policy {}: policies in Rego are not supported, only \"disabled=true\"",
                 template::quote(field)
