@@ -59,6 +59,7 @@ fn parameters_of_a_classic_build() {
         ("memory=67108864&memswap=33554432", 400, "Minimum memoryswap limit"),
         ("memory=x", 400, "memory"),
         ("shmsize=x", 400, "shmsize"),
+        ("shmsize=-1", 400, "SHM size can not be less than 0"),
         ("cgroupparent=..%2Fx", 400, "invalid cgroup parent"),
         ("networkmode=container%3Ax", 400, "can't share a container's network"),
         ("networkmode=bogus&nocache=1", 200, "bogus"),

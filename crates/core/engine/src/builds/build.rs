@@ -413,6 +413,9 @@ fn limits(options: &BuildOptions) -> Result<Limits> {
         ..Resources::default()
     };
     containers::validate::check_resources(&resources, machine::facts().limits())?;
+    if options.shm_size < 0 {
+        return Err(Error::invalid("SHM size can not be less than 0"));
+    }
     Ok(Limits {
         resources: Some(spec::resources::resources(&resources, &BTreeMap::new())?),
         rlimits: spec::rlimits(&options.ulimits),
