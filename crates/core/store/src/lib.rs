@@ -45,7 +45,7 @@ pub use gc::Collected;
 pub use images::{Image, NewImage, Put};
 pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
-pub use over::Packed;
+pub use over::{Packed, Writing};
 pub use usage::Usage;
 
 use archive::Limits;

@@ -25,6 +25,9 @@ const DEPTH: usize = 4;
 /// What a layer's maker noted about its files.
 const LISTING: &str = "files";
 
+/// Writes something to a file that is being made.
+pub type Writing<'a> = &'a dyn Fn(&mut dyn Write) -> io::Result<()>;
+
 /// The files of a new layer, whose archive is known already: whoever wrote them has computed it meanwhile.
 pub struct Packed<'a> {
     /// The directory with the files, on the store's file system and not mounted; it is taken over.
@@ -38,7 +41,7 @@ pub struct Packed<'a> {
     /// The lower half, which the lease has to hold.
     pub over: Option<Over>,
     /// Writes what [`Store::listing`] gives back.
-    pub listing: Option<&'a dyn Fn(&mut dyn Write) -> io::Result<()>>,
+    pub listing: Option<Writing<'a>>,
 }
 
 impl Store {
