@@ -4,7 +4,7 @@
 //! `cleanup` after one, `runtime` for engines that call an OCI runtime, `daemon`, and in all other cases the
 //! command line. The first four come before any thread or logger exists: each runs for every container.
 
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 mod cleanup;
 mod connect;
@@ -26,6 +26,7 @@ use surroundings::Surroundings;
 /// How long a cancelled build may clear up before the process ends all the same.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+#[cfg(not(test))]
 sys::entry!(main);
 
 fn main() -> ExitCode {
