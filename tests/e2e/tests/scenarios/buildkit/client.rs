@@ -26,6 +26,8 @@ use tonic::codegen::Service;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::content::Content;
+
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
 
@@ -39,6 +41,8 @@ pub struct Holdings {
     pub secrets: HashMap<String, Vec<u8>>,
     /// What the server sent of files: paths and contents.
     pub received: Mutex<Vec<(String, Vec<u8>)>>,
+    /// Blobs of its own content store.
+    pub blobs: Mutex<HashMap<String, Vec<u8>>>,
     /// Files whose content the server asked for.
     pub asked: Mutex<Vec<String>>,
     /// Excluded patterns that the server named.
@@ -241,6 +245,7 @@ impl Client {
             .add_service(FileSyncServer::new(serving.clone()))
             .add_service(SecretsServer::new(serving.clone()))
             .add_service(FileSendServer::new(serving))
+            .add_service(Content(holdings.clone()))
             .serve_with_incoming(
                 stream::once(async { Ok::<_, std::io::Error>(stream) }).chain(stream::pending()),
             );

@@ -45,6 +45,8 @@ const METHODS: &[(&str, &[&str])] = &[
             "Inputs",
             "NewContainer",
             "ReleaseContainer",
+            "ExecProcess",
+            "ReadFileContainer",
             "Warn",
             "None",
         ],

@@ -1,0 +1,205 @@
+//! A client's own content store on its session, and the caches that are kept in it.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    CacheOptions, CacheOptionsEntry, PruneRequest, SolveRequest,
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::server::{Grpc, NamedService, ServerStreamingService, StreamingService, UnaryService};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::client::Holdings;
+use super::{holdings, with_client};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Asked {
+    #[prost(string, tag = "1")]
+    digest: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Known {
+    #[prost(message, optional, tag = "1")]
+    info: Option<Info>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Info {
+    #[prost(int64, tag = "2")]
+    size: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Bytes {
+    #[prost(bytes = "vec", tag = "2")]
+    data: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Part {
+    #[prost(int32, tag = "1")]
+    action: i32,
+    #[prost(string, tag = "4")]
+    expected: String,
+    #[prost(int64, tag = "5")]
+    offset: i64,
+    #[prost(bytes = "vec", tag = "6")]
+    data: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Taken {
+    #[prost(int32, tag = "1")]
+    action: i32,
+    #[prost(int64, tag = "4")]
+    offset: i64,
+}
+
+const COMMIT: i32 = 2;
+const STORE: &str = "local:/of/the/client";
+
+/// `containerd.services.content.v1.Content` over blobs in memory.
+#[derive(Clone)]
+pub struct Content(pub Arc<Holdings>);
+
+impl NamedService for Content {
+    const NAME: &'static str = "containerd.services.content.v1.Content";
+}
+
+type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
+type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn check<T>(request: &Request<T>) -> Result<(), Status> {
+    match request.metadata().get("buildkit-attachable-store-id").map(|id| id.as_bytes() == STORE.as_bytes()) {
+        Some(true) => Ok(()),
+        _ => Err(Status::not_found("unknown store")),
+    }
+}
+
+impl Service<http::Request<Body>> for Content {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let content = self.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path().rsplit('/').next() {
+                Some("Info") => Grpc::new(ProstCodec::default()).unary(content, request).await,
+                Some("Read") => Grpc::new(ProstCodec::default()).server_streaming(content, request).await,
+                Some("Write") => Grpc::new(ProstCodec::default()).streaming(content, request).await,
+                _ => Status::unimplemented("method").into_http(),
+            })
+        })
+    }
+}
+
+impl UnaryService<Asked> for Content {
+    type Response = Known;
+    type Future = Answer<Response<Known>>;
+
+    fn call(&mut self, request: Request<Asked>) -> Self::Future {
+        let blobs = self.0.clone();
+        Box::pin(async move {
+            check(&request)?;
+            let blobs = blobs.blobs.lock().unwrap();
+            let blob = blobs.get(&request.get_ref().digest).ok_or_else(|| Status::not_found("blob"))?;
+            Ok(Response::new(Known { info: Some(Info { size: blob.len() as i64 }) }))
+        })
+    }
+}
+
+impl ServerStreamingService<Asked> for Content {
+    type Response = Bytes;
+    type ResponseStream = Many<Bytes>;
+    type Future = Answer<Response<Many<Bytes>>>;
+
+    fn call(&mut self, request: Request<Asked>) -> Self::Future {
+        let blobs = self.0.clone();
+        Box::pin(async move {
+            check(&request)?;
+            let blobs = blobs.blobs.lock().unwrap();
+            let blob = blobs.get(&request.get_ref().digest).ok_or_else(|| Status::not_found("blob"))?;
+            let parts: Vec<_> = blob.chunks(1000).map(|part| Ok(Bytes { data: part.to_vec() })).collect();
+            Ok(Response::new(Box::pin(stream::iter(parts)) as Many<Bytes>))
+        })
+    }
+}
+
+impl StreamingService<Part> for Content {
+    type Response = Taken;
+    type ResponseStream = Many<Taken>;
+    type Future = Answer<Response<Many<Taken>>>;
+
+    fn call(&mut self, request: Request<Streaming<Part>>) -> Self::Future {
+        let holdings = self.0.clone();
+        Box::pin(async move {
+            check(&request)?;
+            let parts = request.into_inner();
+            let taken = stream::unfold((parts, Vec::new()), move |(mut parts, mut blob)| {
+                let holdings = holdings.clone();
+                async move {
+                    let part = parts.next().await?.ok()?;
+                    assert_eq!(part.offset, blob.len() as i64);
+                    blob.extend(&part.data);
+                    if part.action == COMMIT {
+                        let hex: String =
+                            Sha256::digest(&blob).iter().map(|byte| format!("{byte:02x}")).collect();
+                        assert_eq!(part.expected, format!("sha256:{hex}"));
+                        holdings.blobs.lock().unwrap().insert(part.expected, blob.clone());
+                    }
+                    Some((Ok(Taken { action: part.action, offset: blob.len() as i64 }), (parts, blob)))
+                }
+            });
+            Ok(Response::new(Box::pin(taken) as Many<Taken>))
+        })
+    }
+}
+
+fn entry(pairs: &[(&str, &str)]) -> CacheOptionsEntry {
+    let attrs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    CacheOptionsEntry { r#type: "local".to_owned(), attrs }
+}
+
+#[test]
+fn a_cache_goes_to_the_clients_directory_and_comes_back() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let order = |id: &str, cache: CacheOptions| SolveRequest {
+                cache: Some(cache),
+                ..client.order(id, &[], &[("cacheonly", &[])])
+            };
+            let exports = vec![entry(&[("dest", "/of/the/client"), ("mode", "max")])];
+            let to = CacheOptions { exports, ..CacheOptions::default() };
+            let (solved, _) = client.solve(order("build000000000030", to)).await;
+            let answer: HashMap<String, String> = solved.unwrap().exporter_response;
+            let manifest: serde_json::Value = serde_json::from_str(&answer["cache.manifest"]).unwrap();
+            let digest = manifest["digest"].as_str().unwrap().to_owned();
+            assert!(client.holdings.blobs.lock().unwrap().contains_key(&digest));
+
+            let prune = PruneRequest { all: true, ..PruneRequest::default() };
+            client.control.clone().prune(prune).await.unwrap().into_inner().for_each(async |_| {}).await;
+            let imports = vec![entry(&[("src", "/of/the/client"), ("digest", &digest)])];
+            let from = CacheOptions { imports, ..CacheOptions::default() };
+            let (solved, told) = client.solve(order("build000000000031", from)).await;
+            solved.unwrap();
+            let cached = told.iter().flat_map(|s| &s.vertexes).filter(|v| v.cached).count();
+            assert_eq!(cached, 3, "{told:?}");
+        };
+        (host, run)
+    });
+}
