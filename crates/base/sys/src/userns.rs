@@ -20,10 +20,33 @@ fn unshare() -> Result<(), Errno> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
 }
 
+/// A copy of this process, and our end of the stream to it. Dropping it ends the stream, and waits for the end of the copy.
+#[derive(Debug)]
+pub struct Behind {
+    /// `None` while it is dropped.
+    stream: Option<UnixStream>,
+    pid: libc::pid_t,
+}
+
+impl Behind {
+    pub fn stream(&self) -> io::Result<&UnixStream> {
+        self.stream.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        drop(self.stream.take());
+        // SAFETY: a number, and no place for a status. It fails when somebody else has reaped it, or by a signal: try again.
+        while unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) } == -1
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+    }
+}
+
 /// Makes a copy of this process, which must have one thread, that stays behind in the namespaces that this one is about to
-/// leave. The copy does `work` with one end of a stream, has no other descriptors from 3 on, and ends with it; the other end is
-/// ours.
-pub fn leave_behind(work: impl FnOnce(UnixStream)) -> io::Result<UnixStream> {
+/// leave. The copy does `work` with one end of a stream, has no other descriptors from 3 on, and ends with it.
+pub fn leave_behind(work: impl FnOnce(UnixStream)) -> io::Result<Behind> {
     let (ours, theirs) = UnixStream::pair()?;
     // SAFETY: it takes a number. CLONE_THREAD changes nothing, but is refused to a process that has several threads.
     if unsafe { libc::unshare(libc::CLONE_THREAD) } != 0 {
@@ -45,6 +68,6 @@ pub fn leave_behind(work: impl FnOnce(UnixStream)) -> io::Result<UnixStream> {
             }
         }
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(ours),
+        pid => Ok(Behind { stream: Some(ours), pid }),
     }
 }

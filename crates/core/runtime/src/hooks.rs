@@ -11,13 +11,14 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use oci::runtime::{Hook, Hooks, Spec, State};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 use sys::child::{Argv, HookStep, Step};
+use sys::userns::Behind;
 
 use crate::Error;
 use crate::plan::{Label, Plan, c_string, said};
@@ -63,7 +64,7 @@ impl Subject {
                 directory: self.bundle.is_dir().then(|| self.bundle.clone()),
             };
             let failed = |reason| Error::Hook { kind, path: hook.path.clone(), reason };
-            match BEHIND.get() {
+            match &*behind() {
                 Some(behind) => have_run(behind, &order),
                 None => order.run(),
             }
@@ -135,7 +136,7 @@ pub(crate) fn subject(id: &str, spec: &Spec, bundle: Option<&Path>) -> Subject {
 }
 
 /// The copy of this process in the runtime namespace, once this one has left that.
-static BEHIND: OnceLock<Mutex<UnixStream>> = OnceLock::new();
+static BEHIND: Mutex<Option<Behind>> = Mutex::new(None);
 
 /// A hook to run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -157,10 +158,17 @@ pub(crate) fn stay(hooks: &Hooks) -> io::Result<()> {
     if outside.iter().all(|hooks| hooks.is_empty()) {
         return Ok(());
     }
-    let behind = sys::userns::leave_behind(serve)?;
-    // Who leaves twice has left already.
-    let _ = BEHIND.set(Mutex::new(behind));
+    *behind() = Some(sys::userns::leave_behind(serve)?);
     Ok(())
+}
+
+/// Ends the process that was left behind, if there is one: to be called by a program that ends. Nobody may be there to bury it.
+pub fn dismiss() {
+    drop(behind().take());
+}
+
+fn behind() -> MutexGuard<'static, Option<Behind>> {
+    BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs what is ordered, a line each; answers with a line each. Ends with the process that orders.
@@ -174,13 +182,14 @@ fn serve(stream: UnixStream) {
     }
 }
 
-fn have_run(behind: &Mutex<UnixStream>, order: &Order<'_>) -> Result<(), String> {
-    let stream = behind.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut answer = String::new();
-    write_line(&stream, order)
-        .and_then(|()| BufReader::new(&*stream).read_line(&mut answer))
-        .and_then(|_| Ok(serde_json::from_str(&answer)?))
-        .map_err(|e| format!("no answer from the runtime namespace: {e}"))?
+fn have_run(behind: &Behind, order: &Order<'_>) -> Result<(), String> {
+    let ask = |stream: &UnixStream| {
+        let mut answer = String::new();
+        write_line(stream, order)?;
+        BufReader::new(stream).read_line(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
+    };
+    behind.stream().and_then(ask).map_err(|e| format!("no answer from the runtime namespace: {e}"))?
 }
 
 fn write_line(mut stream: &UnixStream, value: &impl Serialize) -> io::Result<()> {

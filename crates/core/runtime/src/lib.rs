@@ -50,8 +50,8 @@ pub use create::create;
 pub use error::Error;
 pub use exec::exec;
 pub use features::features;
-pub use hooks::poststop;
-pub use mounts::SUBPATH;
+pub use hooks::{dismiss, poststop};
+pub use mounts::{MOUNTS_OF, SUBPATH};
 pub use namespaces::Joined;
 pub use plan::said;
 

@@ -166,7 +166,9 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
         globals.log.warning("--criu is ignored: containers are not checkpointed");
     }
     globals.log.debug(format_args!("{:?} below {}", arguments.verb, globals.root.display()));
-    match run(&globals, &arguments.verb) {
+    let outcome = run(&globals, &arguments.verb);
+    ::runtime::dismiss();
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             let failure = if homeless { failure.for_want_of_a_root() } else { failure };
