@@ -236,7 +236,7 @@ fn what_is_wrong_with_overrides_and_compose_files() {
         ("tools.secret.q+=id=q", "invalid key tools.secret.q+, secret does not support append"),
         ("tools.resources.cpu-quota=x", "invalid value x for int64 key resources.cpu-quota"),
         ("tools.resources.x=1", "unknown resources key x"),
-        ("tools.output=x=y", "invalid value for outputs: type is required for output"),
+        ("tools.output=a=b,c=d", "invalid value for outputs: type is required for output"),
     ] {
         assert_eq!(printed(&["all.hcl"], &["tools"], &[set], &[]).unwrap_err(), want, "{set}");
     }
