@@ -4,7 +4,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cli::{Error, Files, Globals, Link};
@@ -109,6 +109,14 @@ fn is(globals: &Globals, verb: &str) -> bool {
 /// Opens the engine; who may not hears what to do.
 pub async fn open(config: engine::Config) -> io::Result<Engine> {
     let places = [config.root.clone(), config.run.clone()];
+    // What is there of each, or of the way to it.
+    let there = |place: &PathBuf| place.ancestors().find(|path| path.exists()).map(Path::to_owned);
+    if let Some(file) = places.iter().filter_map(there).find(|path| !path.is_dir()) {
+        return Err(io::Error::other(format!(
+            "{} is not a directory: let DHOW_ROOT and DHOW_RUN name directories",
+            file.display()
+        )));
+    }
     Engine::open(config).await.map_err(|error| match places.iter().find(|place| is_closed_to_us(place)) {
         Some(place) => io::Error::other(closed(place)),
         None => io::Error::other(error),

@@ -356,10 +356,10 @@ pub struct ContainerConfig {
     #[serde(deserialize_with = "nullable::default", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// The fixed part of the command line.
-    #[serde(skip_serializing_if = "none_or_empty")]
+    #[serde(deserialize_with = "words", skip_serializing_if = "none_or_empty")]
     pub entrypoint: Option<Vec<String>>,
     /// The default of the rest of the command line.
-    #[serde(skip_serializing_if = "none_or_empty")]
+    #[serde(deserialize_with = "words", skip_serializing_if = "none_or_empty")]
     pub cmd: Option<Vec<String>>,
     /// How to probe whether the container works.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -432,6 +432,20 @@ pub struct Healthcheck {
     /// How many failures in a row make the container unhealthy.
     #[serde(deserialize_with = "nullable::default", skip_serializing_if = "is_zero")]
     pub retries: i64,
+}
+
+/// A list, or one word alone, as Docker takes it.
+fn words<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        Many(Option<Vec<String>>),
+        One(String),
+    }
+    Ok(match Words::deserialize(from)? {
+        Words::Many(words) => words,
+        Words::One(word) => Some(vec![word]),
+    })
 }
 
 fn is_false(value: &bool) -> bool {

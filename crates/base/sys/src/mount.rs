@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use serde::{Deserialize, Serialize};
+
+use crate::root::Root;
 
 /// A mount that the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +222,28 @@ pub fn open_tree_clone(dir: BorrowedFd<'_>, path: &Path, recursive: bool) -> io:
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     Ok(rustix::mount::open_tree(dir, path, flags)?)
+}
+
+/// Clones the one mount at `path` in another mount namespace into a detached one. A thread of its own goes there, as only one
+/// that shares its directories with no other may; what the path leads to is looked up below the root that it finds there.
+pub fn clone_within(namespace: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let clone = || {
+        unshare_directories()?;
+        rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Mount))?;
+        let found = Root::open(Path::new("/"))?.resolve(path)?;
+        open_tree_clone(found.as_fd(), Path::new(""), false)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mounts".into()).stack_size(256 << 10);
+        let outcome = thread.spawn_scoped(scope, clone)?.join();
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[allow(unsafe_code)]
+fn unshare_directories() -> io::Result<()> {
+    // SAFETY: only CLONE_FILES has the I/O-safety hazard that makes this function unsafe.
+    Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }?)
 }
 
 /// Attaches a mount on the file or directory that `target` is open on.

@@ -88,7 +88,7 @@ impl Error {
 
     /// A system error that tells the whole chain of `error`.
     pub fn from_chain(error: &(dyn std::error::Error + 'static)) -> Error {
-        Error::system(chain(error))
+        Error::system(with_way_out(chain(error)))
     }
 
     /// The same error with a hint.
@@ -122,7 +122,7 @@ impl From<store::Error> for Error {
         let text = chain(&error);
         match crate::privileges::for_files(&error) {
             Some(missing) => Error::new(kind, format!("{text}: {missing}")),
-            None => Error::new(kind, text),
+            None => Error::new(kind, with_way_out(text)),
         }
     }
 }
@@ -150,6 +150,14 @@ impl From<monitor::client::Error> for Error {
             _ => Kind::System,
         };
         Error::new(kind, chain(&error))
+    }
+}
+
+/// What was said of a failure, with what to do about it where the kernel's word is not enough.
+fn with_way_out(text: String) -> String {
+    match crate::privileges::way_out(&text) {
+        Some(way) => format!("{text}: {way}"),
+        None => text,
     }
 }
 
@@ -181,7 +189,7 @@ pub trait Context<T> {
 
 impl<T, E: std::error::Error + 'static> Context<T> for std::result::Result<T, E> {
     fn during(self, what: impl fmt::Display) -> Result<T> {
-        self.map_err(|e| Error::system(format!("{what}: {}", chain(&e))))
+        self.map_err(|e| Error::system(with_way_out(format!("{what}: {}", chain(&e)))))
     }
 
     fn system(self) -> Result<T> {

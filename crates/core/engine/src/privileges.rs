@@ -88,12 +88,10 @@ fn is_outermost() -> bool {
 /// `error` of a container that did not start, with what the kernel does not say: in a user namespace the capabilities are
 /// all there, and worth nothing for what belongs to the machine.
 pub(crate) fn explained(error: Error) -> Error {
-    if error.kind == Kind::System && error.message.contains("operation not permitted") && is_filtered() {
-        return Error::system(format!(
-            "{}: a seccomp filter is on this process: inside of a container, give that one --privileged or \
-             --security-opt seccomp=unconfined",
-            error.message
-        ));
+    if error.kind == Kind::System
+        && let Some(way) = way_out(&error.message)
+    {
+        return Error::system(format!("{}: {way}", error.message));
     }
     if is_outermost() || error.kind != Kind::System {
         return error;
@@ -104,6 +102,26 @@ pub(crate) fn explained(error: Error) -> Error {
         error.message
     ))
 }
+
+/// What to do about a system call that this kernel does not have or a filter does not let through, by what was said of it;
+/// `None` if that was not the matter, or has been said.
+pub(crate) fn way_out(said: &str) -> Option<&'static str> {
+    let lower = said.to_ascii_lowercase();
+    let missing = lower.contains("function not implemented");
+    if !missing && !lower.contains("operation not permitted") {
+        return None;
+    }
+    let way = match is_filtered() {
+        true => FILTERED,
+        false if missing => OLD,
+        false => return None,
+    };
+    (!said.contains(way)).then_some(way)
+}
+
+const FILTERED: &str = "a seccomp filter is on this process: inside of a container, give that one --privileged or \
+    --security-opt seccomp=unconfined";
+const OLD: &str = "this kernel lacks a system call that is needed: use Linux 5.12 or newer";
 
 /// Whether some system calls are refused to this process, whatever its capabilities.
 fn is_filtered() -> bool {
@@ -123,6 +141,11 @@ pub(crate) fn warnings() -> Vec<String> {
 /// The capabilities that this thread can use; all if the kernel does not say.
 fn held() -> CapabilitySet {
     rustix::thread::capabilities(None).map_or(CapabilitySet::all(), |sets| sets.effective)
+}
+
+/// Whether limits may be raised above those of this process.
+pub(crate) fn raises_limits() -> bool {
+    held().contains(CapabilitySet::SYS_RESOURCE) && is_outermost()
 }
 
 fn missing<'n>(held: CapabilitySet, needs: impl Iterator<Item = &'n Need>) -> Vec<&'n Need> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oci::runtime::Spec;
+use oci::runtime::{Rlimit, Spec};
 use runtime::Rootfs;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,12 @@ pub struct Further {
     pub privileged: bool,
     /// With no_new_privs.
     pub no_new_privileges: bool,
+    /// Its resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// What of it the OOM killer prefers.
+    pub oom_score_adj: i32,
+    /// The AppArmor profile; empty is none.
+    pub apparmor_profile: String,
 }
 
 /// Where a container's output is recorded.

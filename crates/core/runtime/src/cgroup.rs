@@ -25,6 +25,7 @@ mod devices;
 mod events;
 mod layout;
 pub(crate) mod mount;
+mod own;
 mod read;
 mod settings;
 mod stats;
@@ -110,6 +111,27 @@ impl Cgroup {
         })
     }
 
+    /// A group of this name below the one that this process is in, hierarchy by hierarchy: what limits this process limits it
+    /// too. With version 2 alone it lies beside.
+    pub fn below_own(name: &str) -> Result<Cgroup, Error> {
+        let read = |path: &str| crate::proc::read(path).map_err(call(format!("read {path}")));
+        let group = Cgroup::new(&format!("/{name}"))?;
+        let above = own::paths(&group.layout, &read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        let elsewhere = above.into_iter().map(|(at, path)| (at, format!("{path}/{name}"))).collect();
+        Ok(group.with_elsewhere(elsewhere))
+    }
+
+    /// Where it has another path than [`Cgroup::path`], by mount point.
+    pub fn elsewhere(&self) -> &BTreeMap<PathBuf, String> {
+        &self.elsewhere
+    }
+
+    /// The same group as [`Cgroup::elsewhere`] told of it.
+    #[must_use]
+    pub fn with_elsewhere(self, elsewhere: BTreeMap<PathBuf, String>) -> Cgroup {
+        Cgroup { elsewhere, tasks: OnceLock::new(), ..self }
+    }
+
     /// Whether the controllers of this machine are of version 2.
     pub fn unified() -> Result<bool, Error> {
         let layout = layout()?;
@@ -126,23 +148,29 @@ impl Cgroup {
     pub fn inner(&self, asked: &BTreeMap<String, String>) -> Result<Cgroup, Error> {
         let below = |name: &str| match name.trim_matches('/') {
             "" => Ok(self.clone()),
-            name => Cgroup::new(&format!("{}/{name}", self.path)),
+            name => {
+                let inner = Cgroup::new(&format!("{}/{name}", self.path))?;
+                let deeper = |(at, path): (&PathBuf, &String)| (at.clone(), format!("{path}/{name}"));
+                Ok(inner.with_elsewhere(self.elsewhere.iter().map(deeper).collect()))
+            }
         };
         if let Some(name) = asked.get("") {
             return below(name);
         }
-        let mut inner = Cgroup { tasks: OnceLock::new(), ..self.clone() };
+        let mut told = BTreeMap::new();
         for (controller, name) in asked {
             let Some(mountpoint) = self.layout.v1(controller) else {
                 return Err(Error::Controller { name: controller.clone() });
             };
-            let path = below(name)?.path;
-            if inner.elsewhere.insert(mountpoint.to_owned(), path.clone()).is_some_and(|other| other != path)
-            {
+            let group = below(name)?;
+            let path = group.elsewhere.get(mountpoint).unwrap_or(&group.path);
+            if told.insert(mountpoint.to_owned(), path.clone()).is_some_and(|other| other != *path) {
                 return Err(Error::Torn { name: controller.clone() });
             }
         }
-        Ok(inner)
+        let mut elsewhere = self.elsewhere.clone();
+        elsewhere.extend(told);
+        Ok(self.clone().with_elsewhere(elsewhere))
     }
 
     fn below(&self, mountpoint: &Path) -> PathBuf {
@@ -200,7 +228,8 @@ impl Cgroup {
     /// A new version 1 cpuset is empty and takes no process.
     fn inherit_cpuset(&self, mountpoint: &Path) -> Result<(), Error> {
         let mut dir = mountpoint.to_owned();
-        for name in self.path.split('/').filter(|name| !name.is_empty()) {
+        let path = self.elsewhere.get(mountpoint).unwrap_or(&self.path);
+        for name in path.split('/').filter(|name| !name.is_empty()) {
             let parent = dir.clone();
             dir.push(name);
             for file in ["cpuset.cpus", "cpuset.mems"] {

@@ -145,6 +145,7 @@ impl Container {
         }
         let cgroup = crate::cgroup::Cgroup::new(path);
         let cgroup = cgroup.map_err(|source| Error::Cgroup { path: path.to_owned(), source })?;
+        let cgroup = cgroup.with_elsewhere(self.record.elsewhere.clone());
         Ok(Some(cgroup).filter(crate::cgroup::Cgroup::is_mounted))
     }
 

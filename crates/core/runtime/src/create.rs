@@ -31,19 +31,20 @@ pub(crate) struct Gate {
 
 /// Sets a container up, blocked just before its program.
 pub fn create(request: Create<'_>) -> Result<Created, Error> {
-    set_up(request, None, None)
+    set_up(request, None, None, None)
 }
 
 /// As [`create`]; with a gate, [`Created::leave`] takes the place of [`Created::start`]. `keeper` is in the control group, and
-/// goes when the init is there or will never be.
+/// goes when the init is there or will never be. `cgroup` takes the place of the specification's `cgroupsPath`.
 pub(crate) fn set_up(
     request: Create<'_>,
     gate: Option<Gate>,
     keeper: Option<Keeper>,
+    cgroup: Option<Cgroup>,
 ) -> Result<Created, Error> {
     let (process, linux) = validate::check(request.spec)?;
     let mut warnings = Vec::new();
-    let cgroup = make_cgroup(linux, &mut warnings)?;
+    let cgroup = make_cgroup(linux, cgroup, &mut warnings)?;
     match assemble(request, gate, process, linux, cgroup.as_ref(), warnings) {
         Ok(mut created) => {
             drop(keeper);
@@ -69,12 +70,17 @@ fn starved(linux: &Linux, cgroup: &Cgroup) -> Option<Error> {
     (cgroup.oom_kills() > 0).then_some(Error::Memory { limit, usage, peak })
 }
 
-fn make_cgroup(linux: &Linux, warnings: &mut Vec<String>) -> Result<Option<Cgroup>, Error> {
-    if linux.cgroups_path.is_empty() {
-        return Ok(None);
-    }
+fn make_cgroup(
+    linux: &Linux,
+    known: Option<Cgroup>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Cgroup>, Error> {
     let fail = |source| Error::Cgroup { path: linux.cgroups_path.clone(), source };
-    let cgroup = Cgroup::new(&linux.cgroups_path).map_err(fail)?;
+    let cgroup = match known {
+        Some(known) => known,
+        None if linux.cgroups_path.is_empty() => return Ok(None),
+        None => Cgroup::new(&linux.cgroups_path).map_err(fail)?,
+    };
     if !cgroup.is_mounted() {
         warnings.push("no control groups are mounted here: limits are discarded".to_owned());
         return Ok(None);
@@ -133,6 +139,7 @@ fn assemble(
         home: home::of(&root, process.user.uid),
         user_namespace: namespaces.user,
         beside: None,
+        oom_score_adj: process.oom_score_adj,
     };
     if namespaces.shares_pids() {
         process::hide(&mut plan);

@@ -35,6 +35,7 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
         home: if has_home { String::new() } else { home::of(&root()?, process.user.uid) },
         user_namespace: namespaces.user,
         beside: Some(request.pid),
+        oom_score_adj: process.oom_score_adj.filter(|asked| own_oom_score_adj() != Some(*asked)),
     };
     process::hide(&mut plan);
     let no_affinity = CpuAffinity::default();
@@ -59,7 +60,7 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
         cgroup,
         beside: Some(request.pid).filter(|_| !request.cgroup_only),
         maps: None,
-        oom_score_adj: process.oom_score_adj,
+        oom_score_adj: process_request.oom_score_adj,
         agent,
     };
     let mut waiting = launch(&namespaces, plan, &parent, |pid| match crowded {
@@ -72,6 +73,11 @@ pub fn exec(request: Exec<'_>) -> Result<Running, Error> {
     let (pid, master) = (waiting.pid(), waiting.master.take());
     let (pidfd, warnings) = waiting.start()?;
     Ok(Running { pid, pidfd, master, warnings })
+}
+
+/// What a new process inherits of this one: most ask for just that, and need no word between the two.
+fn own_oom_score_adj() -> Option<i32> {
+    crate::proc::read("/proc/self/oom_score_adj").ok()?.trim().parse().ok()
 }
 
 /// The namespaces, and the root directory where the mount namespace is ours.

@@ -51,7 +51,7 @@ pub use error::Error;
 pub use exec::exec;
 pub use features::features;
 pub use hooks::{dismiss, poststop};
-pub use mounts::SUBPATH;
+pub use mounts::{MOUNTS_OF, SUBPATH};
 pub use namespaces::Joined;
 pub use plan::said;
 

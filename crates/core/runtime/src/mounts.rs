@@ -25,6 +25,10 @@ mod copy_up;
 /// on the way to it. Beyond the runtime specification: a source path alone cannot say where trust ends.
 pub const SUBPATH: &str = "dhow.subpath";
 
+/// Mount option `dhow.mounts-of=<mount namespace>` of a bind: the source is what is mounted at that path there. The kernel clones
+/// mounts of one's own namespace alone, so that no path leads to another container's.
+pub const MOUNTS_OF: &str = "dhow.mounts-of";
+
 /// What lies in /proc and may be mounted over, as with lxcfs.
 const OVER_PROC: [&str; 11] = [
     "/proc/cpuinfo",
@@ -151,9 +155,10 @@ fn bind(
     let source = scene.bundle.join(&mount.source);
     outside_proc(&source, &destination)?;
     let fail = |e: io::Error| mount_error(source.clone(), destination.clone(), errno(&e), "");
-    let cloned = match options.value(SUBPATH) {
-        Some(part) => clone_part(&source, part, options.recursive),
-        None => sys::mount::clone_tree(&source, options.recursive),
+    let cloned = match (options.value(MOUNTS_OF), options.value(SUBPATH)) {
+        (Some(namespace), _) => clone_of(Path::new(namespace), &source),
+        (None, Some(part)) => clone_part(&source, part, options.recursive),
+        (None, None) => sys::mount::clone_tree(&source, options.recursive),
     };
     let tree = match cloned {
         Ok(tree) => tree,
@@ -191,6 +196,13 @@ fn clone_part(source: &Path, part: &str, recursive: bool) -> Result<OwnedFd, sys
         .and_then(|root| root.resolve(part))
         .and_then(|found| sys::mount::open_tree_clone(found.as_fd(), Path::new(""), recursive));
     cloned.map_err(|e| sys::mount::Error::Clone { path: source.join(part), source: e })
+}
+
+/// Clones what is mounted at `source` in another mount namespace.
+fn clone_of(namespace: &Path, source: &Path) -> Result<OwnedFd, sys::mount::Error> {
+    let cloned = std::fs::File::open(namespace)
+        .and_then(|namespace| sys::mount::clone_within(namespace.as_fd(), source));
+    cloned.map_err(|e| sys::mount::Error::Clone { path: source.to_owned(), source: e })
 }
 
 /// The user namespace whose maps a mount takes: its own, or else the container's.
@@ -236,7 +248,7 @@ fn prepare(
             sys::mount::set_attr(tree, &change).map_err(fail)?;
         }
     }
-    for (key, _) in options.data.iter().filter(|(key, _)| key != SUBPATH) {
+    for (key, _) in options.data.iter().filter(|(key, _)| ![SUBPATH, MOUNTS_OF].contains(&key.as_str())) {
         plan.warnings.push(format!("mount option {key:?} of {} is ignored", destination.display()));
     }
     Ok(())

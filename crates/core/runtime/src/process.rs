@@ -26,6 +26,8 @@ pub(crate) struct Request<'a> {
     pub user_namespace: bool,
     /// A process that lives in its user namespace already; none is this one.
     pub beside: Option<i32>,
+    /// What the parent makes of its OOM score before it begins; none leaves the parent's own.
+    pub oom_score_adj: Option<i32>,
 }
 
 /// Refuses what can't be run, before anything is touched.
@@ -392,7 +394,7 @@ fn is_awaited(request: &Request<'_>, plan: &Plan) -> bool {
         Step::Seccomp { flags, .. } => flags & SECCOMP_NEW_LISTENER != 0,
         _ => false,
     };
-    request.beside.is_none() || request.process.oom_score_adj.is_some() || plan.steps.iter().any(heard)
+    request.beside.is_none() || request.oom_score_adj.is_some() || plan.steps.iter().any(heard)
 }
 
 /// Of a variable that is given twice the last value counts, at the place of the first.

@@ -16,7 +16,8 @@ const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.
 
 /// Open Container Initiative runtime
 #[derive(Debug, Parser)]
-#[command(name = "dhow-runtime", version = VERSION, disable_version_flag = true, arg_required_else_help = true)]
+#[command(name = "dhow-runtime", version = VERSION, disable_version_flag = true, args_override_self = true,
+    arg_required_else_help = true)]
 pub struct Arguments {
     /// Log messages for those who look for an error
     #[arg(long)]
@@ -120,4 +121,20 @@ impl Help {
 pub struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_given_twice_the_last_counts() {
+        let typed = "dhow-runtime --root a --debug --root b --debug exec -d -d --cwd /a --cwd /b --env A=1 --env B=2 x true";
+        let arguments = Arguments::try_parse_from(typed.split(' ')).unwrap();
+        assert_eq!(arguments.root, Some("b".into()));
+        let Verb::Exec(exec) = arguments.verb else { panic!("{:?}", arguments.verb) };
+        let text = format!("{exec:?}");
+        assert!(text.contains("\"/b\"") && !text.contains("\"/a\""), "{text}");
+        assert!(text.contains("A=1") && text.contains("B=2"), "{text}");
+    }
 }

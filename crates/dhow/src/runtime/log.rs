@@ -33,7 +33,7 @@ impl Log {
 
     /// Also on standard error when that isn't the log.
     pub fn error(&self, text: &str) {
-        self.write("error", text);
+        self.note("error", text);
         if self.file.is_some() {
             // Nobody is left to be told.
             let _ = writeln!(std::io::stderr(), "{text}");
@@ -41,18 +41,18 @@ impl Log {
     }
 
     pub fn warning(&self, text: &str) {
-        self.write("warning", text);
+        self.note("warning", text);
     }
 
     /// Not even written down unless it was asked for.
     pub fn debug(&self, text: std::fmt::Arguments<'_>) {
         if self.debug {
-            self.write("debug", &text.to_string());
+            self.note("debug", &text.to_string());
         }
     }
 
     /// One write a line, as others append to the same file.
-    fn write(&self, level: &str, text: &str) {
+    pub fn note(&self, level: &str, text: &str) {
         // What can't be logged must not stop what it is about.
         let _ = match &self.file {
             Some(file) => (&*file).write_all(line(self.format, level, text).as_bytes()),

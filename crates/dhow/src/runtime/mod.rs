@@ -39,7 +39,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use runtime::containers::{self, CgroupManager, Container};
 
 use crate::manager;
-use log::Log;
+use log::{Format, Log};
 
 /// What every verb is told.
 #[derive(Debug)]
@@ -128,10 +128,13 @@ fn said(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Runs one verb. `arguments` are what follows the program's name, or the word `runtime`.
 pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments = std::iter::once(OsString::from(name)).chain(arguments);
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = std::iter::once(OsString::from(name)).chain(arguments).collect();
+    let arguments = match Arguments::try_parse_from(&arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
+            if error.use_stderr() {
+                log_usage(&arguments, &error);
+            }
             if let Some(word) = unknown_verb(&error) {
                 eprintln!("No help topic for '{word}'");
                 return ExitCode::from(3);
@@ -175,6 +178,32 @@ pub fn main(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
             globals.log.error(&failure.text);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// What cannot be understood of `arguments`, into the log that they name all the same: engines look there.
+fn log_usage(arguments: &[OsString], error: &clap::Error) {
+    let (mut file, mut format) = (None, Format::Text);
+    let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = words.next().filter(|word| word.starts_with('-')) {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (word.into_owned(), None),
+        };
+        let mut value = || value.clone().or_else(|| words.next().map(|word| word.into_owned()));
+        match name.as_str() {
+            "--log" => file = value().map(PathBuf::from),
+            "--log-format" if value().as_deref() == Some("json") => format = Format::Json,
+            "--log-format" => format = Format::Text,
+            "--root" | "--criu" | "--rootless" => drop(value()),
+            _ => {}
+        }
+    }
+    let Some(file) = file else { return };
+    let text = error.to_string();
+    let text = text.lines().next().unwrap_or_default();
+    if let Ok(log) = Log::open(Some(&file), format, false) {
+        log.note("error", text.strip_prefix("error: ").unwrap_or(text));
     }
 }
 

@@ -189,7 +189,13 @@ pub async fn archive_get(client: &Client, id: &str, inside: &str) -> Result<(Pat
 pub async fn archive_head(client: &Client, id: &str, inside: &str) -> Result<PathStat> {
     let query = Query::new().put("path", inside);
     let call = call(Method::HEAD, path("/containers/", id, "/archive")).query(query);
-    path_stat(&call.send(client).await?)
+    match call.send(client).await {
+        // An answer to this method has no body: to the other one it says what is wrong.
+        Err(Error::Api { status, .. }) if status.is_server_error() => {
+            archive_get(client, id, inside).await.map(|(stat, _)| stat)
+        }
+        answer => path_stat(&answer?),
+    }
 }
 
 fn path_stat(response: &Response<Incoming>) -> Result<PathStat> {

@@ -50,7 +50,8 @@ fn create_now(
     let id = engine.new_id()?;
     engine.spawn_spare(&id);
     let image = engine.store().resolve(&config.image, platform.as_ref())?;
-    merge::merge(&mut config, &image.config.config);
+    merge::merge(&mut config, &merge::tolerable(&image.config.config));
+    let foreign = check_platform(&image.config.platform(), platform.is_some())?;
     let machine = machine::facts();
     validate::check(&config, &host, machine.limits())?;
     let mut warnings = fill_defaults(&config, &mut host, &machine);
@@ -60,6 +61,8 @@ fn create_now(
     if !runtime::cgroup::Cgroup::new("/dhow").system()?.is_mounted() {
         warnings.push(NO_GROUPS.to_owned());
     }
+    warnings.extend(limits::unreachable(&host));
+    warnings.extend(foreign);
     let networks = wanted_networks(&mut config, &host, request.networking_config.unwrap_or_default())?;
     fill_config(&mut config, &host, &id)?;
 
@@ -92,6 +95,29 @@ fn create_now(
     made.into_iter().for_each(volumes::Provisional::keep);
     events::emit_container(engine, "create", &record, &[]);
     Ok(CreateResponse { id, warnings })
+}
+
+/// Refuses an image of another system; gives a warning for one of another architecture that nobody has `asked` for.
+fn check_platform(image: &Platform, asked: bool) -> Result<Option<String>> {
+    let host = Platform::host();
+    if !image.os.is_empty() && image.normalized().os != host.os {
+        return Err(Error::invalid(format!(
+            "image operating system \"{}\" cannot be used on this platform",
+            image.os
+        )));
+    }
+    // These processors run the programs of their elders.
+    let elder = matches!(
+        (host.architecture.as_str(), image.normalized().architecture.as_str()),
+        ("amd64", "386") | ("arm64", "arm")
+    );
+    let fits = asked || image.architecture.is_empty() || elder || host.matches(image);
+    Ok((!fits).then(|| {
+        format!(
+            "The requested image's platform ({image}) does not match the detected host platform ({host}) and no specific \
+             platform was requested"
+        )
+    }))
 }
 
 /// Fails if another container has the name.

@@ -12,7 +12,7 @@ use state::Life;
 use sys::root::Root;
 
 use super::networking::Connected;
-use super::record::{self, Mount, MountKind, Record, make_private_dir};
+use super::record::{self, Mount, MountKind, Record};
 use super::{devices, etc, logging, signal, skeleton};
 use crate::error::{Context, Error, Result};
 use crate::spec::{self, Joined};
@@ -60,7 +60,6 @@ pub(crate) fn config(
         mounts: &document.mounts,
         etc: &engine.container_dir(&connected.names_of),
         init: init.as_deref(),
-        shm: shm(engine, record)?,
         network: connected.network,
         joined: joined(engine, record)?,
         devices: &given,
@@ -89,7 +88,7 @@ pub(crate) fn config(
         auto_remove: host.auto_remove,
         dns: connected.dns.clone(),
         events: Some(engine.events_path()),
-        further: Some(exec::further(record)?),
+        further: Some(exec::further(record, facts.apparmor)?),
         cleanup: cleanup(engine, &record.id),
     })
 }
@@ -237,37 +236,10 @@ fn check_subpath(volume: &Path, part: &str) -> Result<()> {
         .map_err(|e| Error::invalid(format!("cannot access path {}: {e}", volume.join(part).display())))
 }
 
-/// The directory behind `/dev/shm` of containers that share it.
-fn shm(engine: &Engine, record: &Record) -> Result<Option<PathBuf>> {
-    use std::os::unix::fs::PermissionsExt;
-    match record.document.host_config.ipc_mode.as_str() {
-        "shareable" => {
-            let dir = engine.container_run_dir(&record.id).join("shm");
-            // What the last run left is gone with it, as memory would be.
-            match std::fs::remove_dir_all(&dir) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(e).during("empty the shared memory");
-                }
-                _ => make_private_dir(&dir)?,
-            }
-            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o1777))
-                .during("set the mode of the shared memory")?;
-            Ok(Some(dir))
-        }
-        mode => match mode.strip_prefix("container:") {
-            Some(other) => {
-                let other = record::find(engine, other)?;
-                Ok(Some(engine.container_run_dir(&other.id).join("shm")))
-            }
-            None => Ok(None),
-        },
-    }
-}
-
 /// Namespaces of other containers, which must run.
 fn joined(engine: &Engine, record: &Record) -> Result<Joined> {
     let host = &record.document.host_config;
-    let path = |mode: &str, kind: &str| -> Result<Option<PathBuf>> {
+    let process = |mode: &str, kind: &str| -> Result<Option<PathBuf>> {
         let Some(reference) = mode.strip_prefix("container:") else { return Ok(None) };
         let other = record::find(engine, reference)?;
         if kind == "ipc" && other.document.host_config.ipc_mode != "shareable" {
@@ -284,7 +256,12 @@ fn joined(engine: &Engine, record: &Record) -> Result<Joined> {
                 other.name
             )));
         }
-        Ok(Some(PathBuf::from(format!("/proc/{pid}/ns/{kind}"))))
+        Ok(Some(PathBuf::from(format!("/proc/{pid}/ns"))))
     };
-    Ok(Joined { pid: path(&host.pid_mode, "pid")?, ipc: path(&host.ipc_mode, "ipc")? })
+    let ipc = process(&host.ipc_mode, "ipc")?;
+    Ok(Joined {
+        pid: process(&host.pid_mode, "pid")?.map(|of| of.join("pid")),
+        shm: ipc.as_ref().map(|of| of.join("mnt")),
+        ipc: ipc.map(|of| of.join("ipc")),
+    })
 }

@@ -1,10 +1,12 @@
 //! Limits that this machine cannot enforce: they are dropped with one warning each, in Docker's words, instead of being
 //! promised.
 
-use api::containers::Resources;
+use api::containers::{HostConfig, Resources, Ulimit};
 use runtime::cgroup::Controllers;
+use rustix::process::Resource;
 
 use crate::error::{Error, Result};
+use crate::privileges;
 
 /// Whether anything is asked of a controller, so that a plain create needs not look at the machine.
 pub(super) fn are_asked(r: &Resources) -> bool {
@@ -20,6 +22,59 @@ pub(super) fn are_asked(r: &Resources) -> bool {
         || r.pids_limit.is_some()
         || r.blkio_weight != 0
         || !r.blkio_weight_device.is_empty()
+}
+
+/// What is asked of limits of processes that cannot be raised so far here, and what applies instead; in one warning.
+pub(super) fn unreachable(host: &HostConfig) -> Option<String> {
+    let any = !host.resources.ulimits.is_empty() || host.oom_score_adj != 0;
+    if !any || privileges::raises_limits() {
+        return None;
+    }
+    let mut lowered: Vec<String> = host.resources.ulimits.iter().filter_map(|limit| lowered(limit)).collect();
+    let own =
+        std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
+    if let Some(own) = own.filter(|own| host.oom_score_adj < *own && host.oom_score_adj != 0) {
+        lowered.push(format!("oom-score-adj {} is {own}", host.oom_score_adj));
+    }
+    (!lowered.is_empty()).then(|| {
+        format!(
+            "Limits are applied as far as they are allowed here: {}. CAP_SYS_RESOURCE is missing for more: run this as the \
+             machine's own root, inside of a container give that one --cap-add SYS_RESOURCE",
+            lowered.join(", ")
+        )
+    })
+}
+
+/// A limit that is above what this process may have, and with it all that it starts.
+fn lowered(limit: &Ulimit) -> Option<String> {
+    let value = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
+    let text = |n: u64| if n == u64::MAX { "unlimited".to_owned() } else { n.to_string() };
+    let most = rustix::process::getrlimit(resource(&limit.name)?).maximum.unwrap_or(u64::MAX);
+    let (soft, hard) = (value(limit.soft), value(limit.hard));
+    let pair = |soft, hard| format!("{}:{}", text(soft), text(hard));
+    let applied = pair(soft.min(most), hard.min(most));
+    (hard > most).then(|| format!("ulimit {}={} is {applied}", limit.name, pair(soft, hard)))
+}
+
+fn resource(name: &str) -> Option<Resource> {
+    Some(match name {
+        "core" => Resource::Core,
+        "cpu" => Resource::Cpu,
+        "data" => Resource::Data,
+        "fsize" => Resource::Fsize,
+        "locks" => Resource::Locks,
+        "memlock" => Resource::Memlock,
+        "msgqueue" => Resource::Msgqueue,
+        "nice" => Resource::Nice,
+        "nofile" => Resource::Nofile,
+        "nproc" => Resource::Nproc,
+        "rss" => Resource::Rss,
+        "rtprio" => Resource::Rtprio,
+        "rttime" => Resource::Rttime,
+        "sigpending" => Resource::Sigpending,
+        "stack" => Resource::Stack,
+        _ => return None,
+    })
 }
 
 /// Drops what the machine has no controller for; gives the warnings.

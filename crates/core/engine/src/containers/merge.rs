@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use api::containers::{Config, HealthConfig, StrSlice};
 use oci::image::ContainerConfig;
 
+use super::validate::MIN_HEALTH;
+use super::{bind, ports, signal};
+
 /// The environment's search path when the image has none.
 pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -45,6 +48,37 @@ pub fn merge(config: &mut Config, image: &ContainerConfig) {
         config.shell = StrSlice(image.shell.clone());
     }
     config.healthcheck = health(config.healthcheck.take(), image.healthcheck.as_ref());
+}
+
+/// An image's configuration without what no container could be given, which Docker overlooks in an image while it refuses it of
+/// a request. Of a variable that is there twice the last value counts.
+pub fn tolerable(image: &ContainerConfig) -> ContainerConfig {
+    let mut image = image.clone();
+    let env = std::mem::take(&mut image.env);
+    for line in env.into_iter().filter(|line| !line.is_empty() && !line.starts_with('=')) {
+        match image.env.iter_mut().find(|known| key(known) == key(&line)) {
+            Some(known) => *known = line,
+            None => image.env.push(line),
+        }
+    }
+    if signal::parse(&image.stop_signal).is_err() {
+        image.stop_signal.clear();
+    }
+    image.exposed_ports.retain(|port| ports::parse(port).is_ok());
+    let volumes = std::mem::take(&mut image.volumes);
+    image.volumes = volumes.iter().map(|path| bind::clean(path)).filter(|path| path != "/").collect();
+    if let Some(health) = &mut image.healthcheck {
+        if !matches!(health.test.first().map(String::as_str), None | Some("NONE" | "CMD" | "CMD-SHELL")) {
+            health.test = vec!["NONE".to_owned()];
+        }
+        health.retries = health.retries.max(0);
+        for time in
+            [&mut health.interval, &mut health.timeout, &mut health.start_period, &mut health.start_interval]
+        {
+            *time = if *time > 0 { (*time).max(MIN_HEALTH) } else { 0 };
+        }
+    }
+    image
 }
 
 fn health(own: Option<HealthConfig>, image: Option<&HealthConfig>) -> Option<HealthConfig> {
@@ -175,6 +209,32 @@ mod tests {
         assert_eq!(config.labels["b"], "image");
         let health = config.healthcheck.unwrap();
         assert_eq!((health.test.len(), health.interval, health.retries), (2, 5, 9));
+    }
+
+    #[test]
+    fn what_is_odd_of_an_image_is_no_request() {
+        let odd = ContainerConfig {
+            env: words(&["PATH=/a", "", "=x", "PATH=/b"]),
+            stop_signal: "SIGBOGUS".into(),
+            exposed_ports: ["99999/tcp", "80/tcp"].map(str::to_owned).into(),
+            volumes: ["../../x", "/", "/y/"].map(str::to_owned).into(),
+            healthcheck: Some(HealthConfig {
+                test: words(&["BOGUS", "x"]),
+                interval: 1,
+                timeout: -1,
+                retries: -3,
+                ..Default::default()
+            }),
+            ..ContainerConfig::default()
+        };
+        let image = tolerable(&odd);
+        assert_eq!(image.env, ["PATH=/b"]);
+        assert_eq!(image.stop_signal, "");
+        assert_eq!(Vec::from_iter(&image.exposed_ports), ["80/tcp"]);
+        assert_eq!(Vec::from_iter(&image.volumes), ["/x", "/y"]);
+        let health = image.healthcheck.unwrap();
+        assert_eq!((health.interval, health.timeout, health.retries), (MIN_HEALTH, 0, 0));
+        assert_eq!(health.test, ["NONE"]);
     }
 
     #[test]

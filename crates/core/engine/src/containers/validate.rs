@@ -16,7 +16,8 @@ pub struct Machine {
 }
 
 const LINUX_MIN_MEMORY: i64 = 6 << 20;
-const MIN_HEALTH: i64 = 1_000_000;
+/// The shortest time of a health check, in nanoseconds.
+pub const MIN_HEALTH: i64 = 1_000_000;
 
 fn fail<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::invalid(message))

@@ -91,7 +91,7 @@ fn recorded(engine: &Engine, reference: &str) -> Result<Place> {
     let record = record::find(engine, reference)?;
     let status = record::observe(engine, &record.id)?.status;
     check(&record.id, status.state)?;
-    let further = further::further(&record)?;
+    let further = further::further(&record, machine::facts().apparmor)?;
     Ok(Place { container: record.id, state: status.state, pid: status.pid, further, monitor: None })
 }
 
@@ -151,6 +151,9 @@ fn process(further: &Further, request: &CreateRequest, pid: i32) -> Result<(Proc
         cwd,
         capabilities: Some(spec::capability_sets(&allowed, user.uid, &available)?),
         no_new_privileges: further.no_new_privileges,
+        rlimits: further.rlimits.clone(),
+        oom_score_adj: Some(further.oom_score_adj),
+        apparmor_profile: further.apparmor_profile.clone(),
         ..Process::default()
     };
     Ok((process, refused))

@@ -4,10 +4,10 @@ use monitor::Further;
 
 use crate::containers::record::Record;
 use crate::error::Result;
-use crate::spec::SecurityOptions;
+use crate::spec::{self, SecurityOptions};
 
-/// The part of a definition that its monitor keeps for them.
-pub(crate) fn further(record: &Record) -> Result<Further> {
+/// The part of a definition that its monitor keeps for them; `apparmor` is whether the machine has it.
+pub(crate) fn further(record: &Record, apparmor: bool) -> Result<Further> {
     let (config, host) = (&record.document.config, &record.document.host_config);
     let options = SecurityOptions::parse(&host.security_opt)?;
     Ok(Further {
@@ -20,5 +20,8 @@ pub(crate) fn further(record: &Record) -> Result<Further> {
         cap_drop: host.cap_drop.as_slice().to_vec(),
         privileged: host.privileged,
         no_new_privileges: options.no_new_privileges,
+        rlimits: spec::rlimits(&host.resources.ulimits),
+        oom_score_adj: host.oom_score_adj as i32,
+        apparmor_profile: options.apparmor(apparmor)?,
     })
 }

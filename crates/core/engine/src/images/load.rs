@@ -269,6 +269,9 @@ impl Load<'_> {
         let names = tags_of(item)?;
         let bytes = self.read_item(&item.config)?;
         let config = config(&bytes)?;
+        if !config.os.is_empty() && !config.os.eq_ignore_ascii_case("linux") {
+            return Err(Error::invalid(format!("cannot load {} image on linux", config.os)));
+        }
         expect_layers(item.layers.len(), &config)?;
         let config_digest = self.store.put_blob(self.lease, &bytes)?;
         let mut layers = Vec::new();

@@ -58,6 +58,8 @@ pub struct Joined {
     pub pid: Option<PathBuf>,
     /// `--ipc container:x`.
     pub ipc: Option<PathBuf>,
+    /// The mount namespace of the same container, whose `/dev/shm` is shared with it.
+    pub shm: Option<PathBuf>,
 }
 
 /// Everything that [`spec`] needs.
@@ -79,8 +81,6 @@ pub struct Inputs<'a> {
     pub etc: &'a Path,
     /// The program that is bound to [`INIT_PATH`] if it has an init.
     pub init: Option<&'a Path>,
-    /// Shared memory of the host's or another container, bound to `/dev/shm`.
-    pub shm: Option<PathBuf>,
     /// Its network namespace.
     pub network: Network,
     /// Namespaces of others.

@@ -86,9 +86,11 @@ fn kernel(inputs: &Inputs<'_>, options: &SecurityOptions) -> Vec<Mount> {
         list.push(bind_mount(Path::new("/dev/shm"), "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
         return list;
     }
-    match &inputs.shm {
-        Some(source) => {
-            list.push(bind_mount(source, "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"]))
+    match &inputs.joined.shm {
+        Some(namespace) => {
+            let of = format!("{}={}", runtime::MOUNTS_OF, namespace.display());
+            let options = ["bind", "rprivate", "nosuid", "noexec", "nodev", &of];
+            list.push(bind_mount(Path::new("/dev/shm"), "/dev/shm", &options));
         }
         None if host.ipc_mode == "none" => {}
         None => {

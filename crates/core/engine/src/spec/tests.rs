@@ -68,7 +68,6 @@ impl Case {
             mounts: &self.mounts,
             etc: Path::new("/r/containers/0123456789ab"),
             init: self.host.init.unwrap_or(false).then_some(Path::new("/usr/bin/dhow")),
-            shm: None,
             network: self.network,
             joined: Joined::default(),
             devices: &self.devices,

@@ -89,8 +89,7 @@ fn hierarchy(
         return push(plan, fs_type.into(), destination, source, attrs, None);
     }
     let Some(mountpoint) = mountpoint else { return Ok(()) };
-    let group = scene.cgroup.map(|cgroup| cgroup.path().trim_start_matches('/')).unwrap_or_default();
-    let path = mountpoint.join(group);
+    let path = scene.cgroup.map_or_else(|| mountpoint.to_owned(), |cgroup| cgroup.below(mountpoint));
     let fail = |e: std::io::Error| mount_error(path.clone(), destination.clone(), errno(&e), "");
     let tree = sys::mount::open_tree_clone(rustix::fs::CWD, &path, false).map_err(fail)?;
     let change = SetAttr { set: attrs, propagation: Some(Propagation::Private), ..SetAttr::default() };

@@ -67,11 +67,12 @@ pub fn create(
     if let Some(process) = &bundle.spec.process {
         check(process)?;
     }
-    let mut place = adapt(request, &mut bundle)?;
+    let (mut place, cgroup) = adapt(request, &mut bundle)?;
     let mut record = Record::new(request.id, &bundle.spec, bundle.path.clone(), bundle.rootfs.clone());
+    record.elsewhere = cgroup.as_ref().map(|cgroup| cgroup.elsewhere().clone()).unwrap_or_default();
     record.scope = place.as_ref().map(|place| place.unit().to_owned());
     let (folder, _lock) = Folder::create(request.root, request.id)?;
-    match set_up(request, bundle, &folder, record, place.as_mut()) {
+    match set_up(request, bundle, &folder, record, place.as_mut(), cgroup) {
         Ok(made) => Ok(Waiting {
             container: Container { folder, record: made.record },
             pid: made.pid,
@@ -92,32 +93,39 @@ pub fn create(
 }
 
 /// What the document leaves to the runtime.
-fn adapt(request: &Create<'_>, bundle: &mut Bundle) -> Result<Option<Place>, Error> {
-    let mut place = None;
+fn adapt(request: &Create<'_>, bundle: &mut Bundle) -> Result<(Option<Place>, Option<Cgroup>), Error> {
+    let (mut place, mut cgroup) = (None, None);
     if let Some(linux) = &mut bundle.spec.linux {
         if request.cgroups == CgroupManager::Systemd {
             place = Some(Place::find(linux, request.id)?);
         } else {
-            find(request, linux)?;
+            cgroup = find(request, linux)?;
         }
     }
     if let (1.., Some(process)) = (request.listen_fds, &mut bundle.spec.process) {
         // The init of a pid namespace, or a process that can't know its number any better.
         process.env.extend([format!("LISTEN_FDS={}", request.listen_fds), "LISTEN_PID=1".to_owned()]);
     }
-    Ok(place)
+    Ok((place, cgroup))
 }
 
-/// Where a control group is that we make ourselves.
-fn find(request: &Create<'_>, linux: &mut Linux) -> Result<(), Error> {
-    linux.cgroups_path = cgroup_path(&linux.cgroups_path, request.id);
-    if request.cgroup_optional && !may_make(&linux.cgroups_path)? {
+/// The control group that we make ourselves: below this process' own where the document names no absolute path, as runc's.
+fn find(request: &Create<'_>, linux: &mut Linux) -> Result<Option<Cgroup>, Error> {
+    let path = cgroup_path(&linux.cgroups_path, request.id);
+    let found = match linux.cgroups_path.starts_with('/') {
+        true => Cgroup::new(&path),
+        false => Cgroup::below_own(path.trim_start_matches('/')),
+    };
+    let cgroup = found.map_err(|source| Error::Cgroup { path: path.clone(), source })?;
+    if request.cgroup_optional && !may_make(&cgroup)? {
         linux.cgroups_path.clear();
+        return Ok(None);
     }
-    Ok(())
+    linux.cgroups_path = path;
+    Ok(Some(cgroup))
 }
 
-/// Below the root of each hierarchy, whatever the document has; the id where it has nothing.
+/// Without ways up, whatever the document has; the id where it has nothing.
 fn cgroup_path(path: &str, id: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -134,9 +142,8 @@ fn cgroup_path(path: &str, id: &str) -> String {
 }
 
 /// Whether a control group can be made; it is, if so.
-fn may_make(path: &str) -> Result<bool, Error> {
-    let made = Cgroup::new(path).and_then(|cgroup| cgroup.create());
-    match made {
+fn may_make(cgroup: &Cgroup) -> Result<bool, Error> {
+    match cgroup.create() {
         Ok(()) => Ok(true),
         Err(crate::cgroup::Error::Call { source, .. })
             if matches!(
@@ -146,7 +153,7 @@ fn may_make(path: &str) -> Result<bool, Error> {
         {
             Ok(false)
         }
-        Err(source) => Err(Error::Cgroup { path: path.to_owned(), source }),
+        Err(source) => Err(Error::Cgroup { path: cgroup.path().to_owned(), source }),
     }
 }
 
@@ -164,6 +171,7 @@ fn set_up(
     folder: &Folder,
     mut record: Record,
     mut place: Option<&mut Place>,
+    cgroup: Option<Cgroup>,
 ) -> Result<Made, Error> {
     folder.write_spec(&bundle.text)?;
     userns::enter(&mut bundle.spec).map_err(Error::Start)?;
@@ -195,7 +203,7 @@ fn set_up(
         no_pivot: request.no_pivot,
         inherit_keyring: request.inherit_keyring,
     };
-    let mut created = crate::create::set_up(asked, Some(gate), keeper).map_err(Error::Start)?;
+    let mut created = crate::create::set_up(asked, Some(gate), keeper, cgroup).map_err(Error::Start)?;
     let cgroup = created.cgroup.take();
     record.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()).unwrap_or_default();
     let finished = match (place, &cgroup) {

@@ -29,6 +29,9 @@ pub(super) struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Empty for none.
     pub cgroup: String,
+    /// The hierarchies in which that is at another path, by mount point.
+    #[serde(default)]
+    pub elsewhere: BTreeMap<PathBuf, String>,
     /// The unit that has the control group, if systemd made it.
     pub scope: Option<String>,
     /// Whether the container's processes end with its init, because it has a pid namespace of its own.
@@ -89,6 +92,7 @@ impl Record {
             created: jiff::Timestamp::now().to_string(),
             annotations: spec.annotations.clone(),
             cgroup: linux.map(|linux| linux.cgroups_path.clone()).unwrap_or_default(),
+            elsewhere: BTreeMap::new(),
             scope: None,
             own_pids,
             poststart: hooks.poststart,
