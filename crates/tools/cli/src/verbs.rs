@@ -66,7 +66,7 @@ pub const VERBS: &[Verb] = &[
     verb!(["build history rm", "buildx history rm", "builder history rm"], build::history::rm, AtLeast(0), "[OPTIONS] [BUILD...]", "Forget builds"),
     verb!(["build shell", "buildx shell", "builder shell"], build::shell, AtLeast(1), "STEP [COMMAND] [ARG...]", "Run a shell where a step of a build failed"),
     verb!(["builder prune", "buildx prune"], build::prune, Arity::None, "[OPTIONS]", "Empty the build cache"),
-    verb!(["buildx create", "builder create"], buildx::builders::create, AtMost(1), "[OPTIONS]", "Say that there is one builder"),
+    verb!(["buildx create", "builder create"], buildx::builders::create, AtLeast(0), "[OPTIONS]", "Say that there is one builder"),
     verb!(["buildx dap"], buildx::refused, AtLeast(0), "", "Say that failed steps are looked at with build shell"),
     verb!(["buildx dial-stdio", "builder dial-stdio"], buildx::dial_stdio, Arity::None, "[OPTIONS]", "Join standard input and output with the server's BuildKit"),
     verb!(["buildx du", "builder du"], build::du, Arity::None, "[OPTIONS]", "Show what the build cache takes"),

@@ -211,7 +211,7 @@ fn files_describe_builds() {
     assert_eq!(host.type_in("run --rm 127.0.0.1:5000/app:1 cat /lent").ok(), "lent");
     assert!(fs::read_to_string(host.home().join("told.json")).unwrap().contains("\"app\": {"));
     let printed = host.dhow(&["buildx", "bake", "--print", "--set", "app.tags=x"]).ok();
-    assert!(printed.contains("\"tags\": [\n                \"x\""), "{printed}");
+    assert!(printed.split_whitespace().collect::<String>().contains("\"tags\":[\"x\""), "{printed}");
     assert!(host.type_in("bake nothing").fails(1).contains("failed to find target nothing"));
 
     // Joined in the registry, without coming here.

@@ -196,11 +196,17 @@ impl Output {
                     return Err(self.refused(key, "there is one context, \"default\""));
                 }
             }
-            "compression" if image => self.export.compression = Some(value.to_owned()),
+            "compression" if image => {
+                if !matches!(value, "uncompressed" | "gzip" | "zstd") {
+                    let words = "there are uncompressed, gzip and zstd";
+                    return Err(self.refused(key, &format!("{value} is not supported: {words}")));
+                }
+                self.export.compression = Some(value.to_owned());
+            }
             "compression-level" if image => {
-                let level =
-                    value.parse().map_err(|_| Error::new(format!("invalid compression-level {value}")))?;
-                self.export.level = Some(level);
+                let wrong =
+                    || self.refused(key, &format!("{value} is no level: gzip has 0 to 9, zstd 0 to 22"));
+                self.export.level = Some(value.parse().map_err(|_| wrong())?);
             }
             "force-compression" if image => self.export.force = boolean(key, value)?,
             "oci-mediatypes" if image => self.export.docker_media_types = !boolean(key, value)?,
@@ -239,6 +245,11 @@ impl Output {
         }
         if matches!(self.kind, Kind::Image | Kind::CacheOnly) && self.dest.is_some() {
             return Err(Error::new(format!("{} exporter has no attribute \"dest\"", self.kind.word())));
+        }
+        let most = if self.export.compression.as_deref() == Some("zstd") { 22 } else { 9 };
+        if let Some(level) = self.export.level.filter(|level| *level > most) {
+            let reason = format!("{level} is no level: gzip has 0 to 9, zstd 0 to 22");
+            return Err(self.refused("compression-level", &reason));
         }
         if self.directory && matches!(self.dest.as_deref(), None | Some("-" | "")) {
             return Err(Error::new("dest is required for an oci output that is no tar"));
@@ -322,6 +333,9 @@ mod tests {
             ("type=image,dest=x", "image exporter has no attribute \"dest\""),
             ("type=image,wrong=1", "image exporter has no attribute \"wrong\""),
             ("type=local,dest=x,mode=move", "local exporter: mode: move is neither copy nor delete"),
+            ("type=image,compression=estargz", "image exporter: compression: estargz is not supported"),
+            ("type=oci,dest=x,compression=zstd,compression-level=23", "oci exporter: compression-level: 23"),
+            ("type=image,compression-level=10", "image exporter: compression-level: 10"),
             ("type=image,store=false", "image exporter: store: "),
             ("type=registry,buildinfo=true", "image exporter: buildinfo: "),
             ("type=docker,context=other", "docker exporter: context: "),
