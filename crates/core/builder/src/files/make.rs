@@ -32,6 +32,9 @@ const THREADS: usize = 4;
 const RUN: usize = 64;
 /// Files of this size and more pass through in blocks of it.
 const BLOCK: usize = 1 << 20;
+/// Bytes that are written at once. For more the kernel looks for memory in larger pieces, and where most is in use, finding those
+/// takes longer than the writing.
+const WRITE: usize = 256 << 10;
 /// Blocks of a large file that are in memory at once.
 const BLOCKS: usize = 4;
 /// Bytes of a large file after which what was written of it is sent to the disk.
@@ -313,7 +316,7 @@ impl<'w> Maker<'w> {
         let sum = || *blake3::hash(&hand.buffer[..length]).as_bytes();
         let sum = self.sums[number].is_none().then(sum);
         let into = self.create(node, &mut hand.to)?;
-        (&into).write_all(&hand.buffer[..length]).map_err(io("write", &node.path))?;
+        write(&into, &hand.buffer[..length], 0).map_err(io("write", &node.path))?;
         self.own.fetch_add(length as u64, Ordering::Relaxed);
         self.settle(node, number, item, (&file, &into), sum.map(|sum| (sum, begun)), &mut hand.learned)
     }
@@ -390,7 +393,7 @@ impl<'w> Maker<'w> {
                 if let Some(into) = into
                     && block.iter().any(|byte| *byte != 0)
                 {
-                    into.write_all_at(&block, offset).map_err(io("write", &item.path))?;
+                    write(into, &block, offset).map_err(io("write", &item.path))?;
                 }
                 offset += count as u64;
                 let _ = full.send(block);
@@ -532,6 +535,14 @@ fn send_out<'scope, 'f: 'scope>(
         }
     });
     tell
+}
+
+fn write(file: &File, bytes: &[u8], mut offset: u64) -> std::io::Result<()> {
+    for piece in bytes.chunks(WRITE) {
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// Fills the block as far as there is something.
