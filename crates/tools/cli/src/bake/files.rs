@@ -106,14 +106,10 @@ async fn fetch(cli: &Cli, url: &str, names: &[&str]) -> Result<(Vec<Source>, Rem
             BuildOptions { remote: url.to_owned(), dockerfile: name.to_owned(), ..BuildOptions::default() };
         client::builds::definition(client, &options).await
     };
-    // A file that stands alone is given whatever was asked for; archives have none of this name.
-    let base = url.split('#').next().unwrap_or_default();
-    let repository = base.trim_end_matches('/').ends_with(".git") || base.len() < url.len();
-    if url.starts_with("http")
-        && !repository
-        && let Ok(found) = file(".definition-that-stands-alone").await
-    {
-        let source = Source { name: url.to_owned(), text: found.text };
+    // A file that stands alone is what the address is of.
+    let path = url.split(['#', '?']).next().unwrap_or_default();
+    if url.starts_with("http") && [".hcl", ".json", ".yml", ".yaml"].iter().any(|end| path.ends_with(end)) {
+        let source = Source { name: url.to_owned(), text: file("").await?.text };
         return Ok((vec![source], Remote { url: String::new() }));
     }
     let wanted = if names.is_empty() { FILES } else { names };
