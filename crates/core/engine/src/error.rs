@@ -154,7 +154,7 @@ impl From<monitor::client::Error> for Error {
 }
 
 /// What was said of a failure, with what to do about it where the kernel's word is not enough.
-fn with_way_out(text: String) -> String {
+pub(crate) fn with_way_out(text: String) -> String {
     match crate::privileges::way_out(&text) {
         Some(way) => format!("{text}: {way}"),
         None => text,

@@ -93,7 +93,7 @@ pub(crate) fn explained(error: Error) -> Error {
     {
         return Error::system(format!("{}: {way}", error.message));
     }
-    if is_outermost() || error.kind != Kind::System {
+    if is_outermost() || error.kind != Kind::System || error.message.contains(FILTERED) {
         return error;
     }
     Error::system(format!(
@@ -103,20 +103,21 @@ pub(crate) fn explained(error: Error) -> Error {
     ))
 }
 
-/// What to do about a system call that this kernel does not have or a filter does not let through, by what was said of it;
-/// `None` if that was not the matter, or has been said.
-pub(crate) fn way_out(said: &str) -> Option<&'static str> {
+/// What to do about a refusal of the kernel's, or a system call that it does not have, by what was said of it; `None` if that
+/// was not the matter, or has been said.
+pub(crate) fn way_out(said: &str) -> Option<String> {
     let lower = said.to_ascii_lowercase();
-    let missing = lower.contains("function not implemented");
-    if !missing && !lower.contains("operation not permitted") {
+    let absent = lower.contains("function not implemented");
+    if !absent && !lower.contains("operation not permitted") {
         return None;
     }
-    let way = match is_filtered() {
-        true => FILTERED,
-        false if missing => OLD,
-        false => return None,
+    let way = match refuse(&missing(held(), CONTAINERS.iter())) {
+        Err(error) if !absent => error.message,
+        _ if is_filtered() => FILTERED.to_owned(),
+        _ if absent => OLD.to_owned(),
+        _ => return None,
     };
-    (!said.contains(way)).then_some(way)
+    (!said.contains(&way)).then_some(way)
 }
 
 const FILTERED: &str = "a seccomp filter is on this process: inside of a container, give that one --privileged or \

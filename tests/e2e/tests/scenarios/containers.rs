@@ -19,6 +19,8 @@ in_every_mode! {
     init_reaps_and_passes_signals_on
     a_cidfile_holds_the_id
     namespaces_of_others
+    shared_memory_is_memory_and_limited
+    images_with_odd_configurations_run
     what_stands_still_has_figures
 }
 
@@ -362,4 +364,64 @@ fn a_cidfile_holds_the_id(host: &Host) {
     let id = host.dhow(&["run", "-d", "--cidfile", path.to_str().unwrap(), "busybox", "true"]).ok();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), id);
     host.dhow(&["run", "--cidfile", path.to_str().unwrap(), "busybox", "true"]).fails(125);
+}
+
+fn shared_memory_is_memory_and_limited(host: &Host) {
+    host.busybox();
+    let run = "run -d --network none --ipc";
+    host.type_in(&format!("{run} shareable --shm-size 2m --name one busybox sleep 1000")).ok();
+    host.type_in(&format!("{run} container:one --name two busybox sleep 1000")).ok();
+    let fill = "echo shared > /dev/shm/said; dd if=/dev/zero of=/dev/shm/big bs=64k count=80 2>/dev/null; \
+                grep -c ' /dev/shm .* - tmpfs .*size=2048k' /proc/self/mountinfo";
+    for name in ["one", "two"] {
+        assert_eq!(host.dhow(&["exec", name, "sh", "-c", fill]).ok(), "1");
+        let size: u64 = host.type_in(&format!("exec {name} stat -c %s /dev/shm/big")).ok().parse().unwrap();
+        assert!((1 << 20..2 << 20).contains(&size), "{size}");
+    }
+    // It goes with the last that has it, and nothing of it lies on the machine.
+    assert_eq!(host.program("find", &[".", "-name", "big"]).ok(), "");
+    host.type_in("rm -f one").ok();
+    assert_eq!(host.type_in("exec two cat /dev/shm/said").ok(), "shared");
+    let gone = host.type_in("run --rm --ipc container:two busybox true").fails(125);
+    assert!(gone.contains("non-shareable IPC"), "{gone}");
+}
+
+/// Docker overlooks in an image what it refuses of a request.
+fn images_with_odd_configurations_run(host: &Host) {
+    host.busybox();
+    host.dhow(&["save", "-o", "image.tar", "busybox"]).ok();
+    let edit = |name: &str, change: &str| {
+        let script = r#"
+import hashlib, io, json, sys, tarfile
+name, change = sys.argv[1:]
+files = {m.name: f.read() for t in [tarfile.open("image.tar")] for m in t if (f := t.extractfile(m))}
+[item] = json.loads(files["manifest.json"])
+config = json.loads(files[item["Config"]])
+exec(change, {"c": config, "o": config.setdefault("config", {})})
+item["Config"], item["RepoTags"] = "config.json", [name]
+files["config.json"] = json.dumps(config).encode()
+files["manifest.json"] = json.dumps([item]).encode()
+with tarfile.open(name + ".tar", "w") as out:
+    for name in ["manifest.json", "config.json", *item["Layers"]]:
+        info = tarfile.TarInfo(name); info.size = len(files[name])
+        out.addfile(info, io.BytesIO(files[name]))
+"#;
+        host.program("python3", &["-c", script, name, change]).ok();
+        host.type_in(&format!("load -q -i {name}.tar"))
+    };
+    let odd = "o.update(Env=['PATH=/a', '', 'PATH=/bin'], StopSignal='SIGBOGUS', ExposedPorts={'99999/tcp': {}}, \
+               Volumes={'../../x': {}}, Healthcheck={'Test': ['CMD', 'true'], 'Interval': 1}, Cmd='ls')";
+    edit("odd", odd).ok();
+    let told =
+        host.dhow(&["run", "--rm", "--network", "none", "odd", "sh", "-c", "echo $PATH; test -d /x"]).ok();
+    assert_eq!(told, "/bin");
+    assert!(host.type_in("run --rm --network none odd").ok().contains("bin"));
+    edit("arm", "c.update(architecture='arm64')").ok();
+    let warned = host.type_in("run --rm --network none arm true").run();
+    let words =
+        "WARNING: The requested image's platform (linux/arm64) does not match the detected host platform";
+    assert!(cfg!(target_arch = "aarch64") || warned.stderr.contains(words), "{}", warned.stderr);
+    assert_eq!(warned.code, 0);
+    let refused = edit("win", "c.update(os='windows')").fails(1);
+    assert!(refused.contains("cannot load windows image on linux"), "{refused}");
 }

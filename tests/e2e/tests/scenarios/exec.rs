@@ -7,6 +7,7 @@ in_every_mode! {
     user_folder_and_environment
     detached
     by_whatever_the_container_is_called
+    within_the_limits_of_the_container
 }
 
 fn output_input_and_exit_code(host: &Host) {
@@ -92,4 +93,16 @@ fn without_the_database() {
     assert_eq!((seen.code, &*seen.stdout), (3, "yes\n"));
     assert!(!database.exists());
     std::fs::rename(&aside, &database).unwrap();
+}
+
+fn within_the_limits_of_the_container(host: &Host) {
+    host.busybox();
+    host.type_in(
+        "run -d --name box --network none --ulimit nofile=123:456 --ulimit core=0 --oom-score-adj 300 busybox sleep 1000",
+    )
+    .ok();
+    let look = "ulimit -n; ulimit -Hn; ulimit -Hc; cat /proc/self/oom_score_adj";
+    assert_eq!(host.dhow(&["exec", "box", "sh", "-c", look]).ok(), "123\n456\n0\n300");
+    host.type_in("run -d --name plain --network none busybox sleep 1000").ok();
+    assert_eq!(host.type_in("exec plain cat /proc/self/oom_score_adj").ok(), "0");
 }

@@ -383,3 +383,75 @@ fn the_mask_of_whoever_calls_is_for_files_of_its_own() {
     masked("000", &format!("run --rm -v {home}/open/deep:/m busybox true")).ok();
     assert_eq!((mode(&host.home().join("open")), mode(&host.home().join("open/deep"))), (0o755, 0o755));
 }
+
+#[test]
+fn limits_that_cannot_be_raised_are_told_once() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let limited = |line: &str| {
+        let mut command = Command::new("sh");
+        let script = "ulimit -n 1000; exec setpriv --bounding-set -sys_resource \"$@\"";
+        command.args(["-c", script, "sh"]).arg(host.command().get_program()).args(line.split_whitespace());
+        with_surroundings(&host, command)
+    };
+    let ran = limited("run --rm --network none --ulimit nofile=900:5000 busybox sh -c ulimit${IFS}-Hn").run();
+    assert_eq!((ran.code, ran.stdout.trim()), (0, "1000"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("WARNING").count(), 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("ulimit nofile=900:5000 is 900:1000") && ran.stderr.contains("CAP_SYS_RESOURCE"),
+        "{}",
+        ran.stderr
+    );
+    let ran = limited("run --rm --network none --ulimit nofile=900 --oom-score-adj 9 busybox true").run();
+    assert_eq!((ran.code, &*ran.stderr), (0, ""));
+}
+
+#[test]
+fn a_root_that_is_a_file_is_no_matter_of_privileges() {
+    let host = Host::new(Mode::Embedded);
+    let file = host.file("file", "");
+    for place in [file.clone(), file.join("below"), "/dev/null".into()] {
+        let mut command = host.command();
+        command.args(["ps"]).env("DHOW_ROOT", &place);
+        let told = Typed::new(command).fails(1);
+        assert!(told.contains("is not a directory: let DHOW_ROOT"), "{told}");
+    }
+}
+
+/// What a filter does not let through looks like an old kernel.
+#[test]
+fn system_calls_that_are_not_there_are_told_with_the_way_to_get_them() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.type_in("save -o image.tar busybox").ok();
+    let home = host.home().display();
+    let lacking = |call: &str| {
+        let profile = format!(
+            r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{{"names": ["{call}"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}}]}}"#
+        );
+        host.file("profile.json", profile);
+        let binary = host.command().get_program().to_string_lossy().into_owned();
+        let line = format!(
+            "run --rm --cap-add SYS_ADMIN --network none --security-opt seccomp={home}/profile.json -v {binary}:/dhow:ro \
+             -v {home}/image.tar:/image.tar:ro -v /var/lib/dhow busybox sh -c"
+        );
+        let script = "/dhow load -q -i /image.tar && /dhow run --rm --network none busybox echo inner";
+        let words: Vec<&str> = line.split_whitespace().chain([script]).collect();
+        host.dhow(&words).run()
+    };
+    for call in ["clone3", "openat2", "fsopen"] {
+        let told = lacking(call);
+        assert_ne!(told.code, 0, "{call}");
+        assert!(
+            told.stderr.to_lowercase().contains("function not implemented")
+                && told.stderr.contains("a seccomp filter is on this process")
+                && told.stderr.contains("--security-opt seccomp=unconfined"),
+            "{call}: {}",
+            told.stderr
+        );
+    }
+    host.type_in("create --name box busybox true").ok();
+    host.file("file", "");
+    let told = under(&host, "setpriv --bounding-set -sys_admin", "cp file box:/tmp").fails(1);
+    assert!(told.contains("missing privileges: CAP_SYS_ADMIN (for namespaces and mounts)"), "{told}");
+}

@@ -73,7 +73,8 @@ fn spool(store: &Store, lease: &Lease, root: &Root, source: impl Read + Send) ->
 }
 
 fn unreadable(error: archive::Error) -> Error {
-    Error::invalid(format!("invalid archive: {}", crate::error::chain(&error)))
+    let text = format!("invalid archive: {}", crate::error::chain(&error));
+    Error::invalid(crate::error::with_way_out(text))
 }
 
 /// The digest that a file of the layout has by its name.

@@ -206,3 +206,35 @@ fn want_of_memory_is_an_event() {
     assert!(seen(&bundle, "oom") > 0);
     bundle.await_status("one", "stopped");
 }
+
+/// A document that names no absolute path is below whoever runs it, and so within what limits that one.
+#[test]
+fn groups_without_an_absolute_path_are_below_the_callers() {
+    for (named, inner) in [("", None), ("rel//../ative", Some("ative"))] {
+        let bundle = Bundle::new("exec sleep 1000");
+        bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(named));
+        bundle.create("one");
+        let id = bundle.id("one");
+        let pid = bundle.state("one")["pid"].as_u64().expect("a number");
+        let groups = |process: &str| fs::read_to_string(format!("/proc/{process}/cgroup")).expect("read");
+        let (own, theirs) = (groups("self"), groups(&pid.to_string()));
+        // With version 2 alone it lies beside.
+        let beside = own.lines().count() == 1;
+        for (own, theirs) in own.lines().zip(theirs.lines()) {
+            let (hierarchy, above) = own.rsplit_once(':').expect("a path");
+            let above = if beside { above.rsplit_once('/').map_or("", |(up, _)| up) } else { above };
+            let name = inner.unwrap_or(&id);
+            // Hierarchies that are not mounted leave a process where it is.
+            if theirs != own {
+                assert_eq!(theirs, format!("{hierarchy}:{}/{name}", above.trim_end_matches('/')));
+            }
+        }
+        assert_ne!(own, theirs);
+        assert!(bundle.runtime(&["ps", "@one"]).ok().contains(&pid.to_string()));
+        bundle.runtime(&["delete", "--force", "@one"]).ok();
+        let left = Command::new("find")
+            .args(["/sys/fs/cgroup", "-type", "d", "-name", inner.unwrap_or(&id)])
+            .output();
+        assert_eq!(String::from_utf8_lossy(&left.expect("run").stdout), "");
+    }
+}
