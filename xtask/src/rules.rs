@@ -140,6 +140,7 @@ const INSIDE_ROOTS: &[&str] = &[
     "crates/base/archive/src/tree.rs",
     "crates/base/archive/src/unpack.rs",
     "crates/base/archive/src/whiteout.rs",
+    "crates/core/builder/src/exec/change.rs",
     "crates/core/builder/src/exec/copy.rs",
     "crates/core/builder/src/exec/mkdir.rs",
     "crates/core/builder/src/exec/remote.rs",
@@ -166,7 +167,7 @@ const OWN_PATHS: &[(&str, &str)] = &[
     // A folder of the layer that a step makes, which no container sees yet.
     ("crates/core/builder/src/files/copy.rs", "rustix::fs::utimensat(CWD, dir,"),
     // The index of a context's files is one of the engine's own.
-    ("crates/core/builder/src/files/index.rs", "std::fs::read(&path).ok().and_then(|bytes| decode("),
+    ("crates/core/builder/src/files/index.rs", "std::fs::read(&path).ok().and_then(Table::of)"),
     ("crates/core/builder/src/files/index.rs", "std::fs::write(scratch, bytes)"),
     ("crates/core/builder/src/files/index.rs", "std::fs::rename(scratch, &self.path)"),
     ("crates/core/builder/src/files/index.rs", "std::fs::create_dir_all(directory)"),
