@@ -287,11 +287,7 @@ impl Engine {
         // The default network's bridge and tables go with the last container that needs them.
         for remove in [&["rm", "-f", "bench"][..], &["rmi", "-f", "bench"], &["network", "prune", "-f"]] {
             // After a failure they may not be there.
-            self.command(remove)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()?;
+            self.command(remove).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
         }
         if let Some(daemon) = &mut self.daemon {
             shell::quiet(Command::new("kill").arg(daemon.id().to_string()))?;

@@ -30,7 +30,7 @@ pub(super) fn unreachable(host: &HostConfig) -> Option<String> {
     if !any || privileges::raises_limits() {
         return None;
     }
-    let mut lowered: Vec<String> = host.resources.ulimits.iter().filter_map(|limit| lowered(limit)).collect();
+    let mut lowered: Vec<String> = host.resources.ulimits.iter().filter_map(lowered).collect();
     let own =
         std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
     if let Some(own) = own.filter(|own| host.oom_score_adj < *own && host.oom_score_adj != 0) {
