@@ -233,6 +233,7 @@ pub(crate) struct Part {
     /// What made each stack of layers.
     pub steps: Vec<(ChainId, String)>,
     used: BTreeSet<Digest>,
+    cache_mounts: BTreeSet<String>,
     ran: u64,
     cached: u64,
 }
@@ -263,6 +264,7 @@ impl<'a> Job<'a> {
             isolated: self.isolated,
             imports: self.imports,
             used: Mutex::default(),
+            cache_mounts: Mutex::default(),
             earlier: OnceLock::new(),
             ran: AtomicU64::new(0),
             cached: AtomicU64::new(0),
@@ -277,6 +279,7 @@ impl<'a> Job<'a> {
             made,
             steps: steps.filter_map(|(op, output)| Some((output.chain.clone()?, op.name.clone()))).collect(),
             used: session.used.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            cache_mounts: session.cache_mounts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ran: session.ran.load(Ordering::Relaxed),
             cached: session.cached.load(Ordering::Relaxed),
         })
@@ -334,6 +337,7 @@ impl<'a> Job<'a> {
             env: self.env,
             lease: self.lease,
             keys: parts.iter().flat_map(|part| part.used.iter().cloned()).collect(),
+            mounts: parts.iter().flat_map(|part| part.cache_mounts.iter().cloned()).collect(),
             results: parts.iter().filter_map(|part| part.made.chain.clone()).collect(),
             lowered: lowered.iter().map(|one| (&one.graph, &one.images[..])).collect(),
         };
@@ -482,6 +486,27 @@ fn ignore_of(root: &Root, source: &DockerfileSource) -> Result<Option<(String, S
     Ok(None)
 }
 
+/// The contexts by name as one platform sees them: `name::platform` is for that platform alone, and goes before `name`.
+fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Option<String>> {
+    let mut contexts = BTreeMap::new();
+    // A name comes before the same name with a platform.
+    for (name, context) in &request.named_contexts {
+        let image = match context {
+            NamedContext::Dir(_) | NamedContext::Remote(_) => None,
+            NamedContext::Image(image) => Some(image.clone()),
+        };
+        let place = name.split_once("::").and_then(|(name, of)| Some((name, of.parse::<Platform>().ok()?)));
+        match place {
+            None => contexts.insert(name.clone(), image),
+            Some((name, of)) if of.normalized() == platform.normalized() => {
+                contexts.insert(name.to_string(), image)
+            }
+            Some(_) => None,
+        };
+    }
+    contexts
+}
+
 /// Lowers, fetching configurations of base images as they turn out to be needed.
 fn lower_all(
     env: &Env,
@@ -492,14 +517,7 @@ fn lower_all(
     progress: &Progress<'_>,
 ) -> Result<(Graph, Vec<Image>), Error> {
     let build_platform = Platform::host();
-    let contexts = request
-        .named_contexts
-        .iter()
-        .map(|(name, context)| match context {
-            NamedContext::Dir(_) | NamedContext::Remote(_) => (name.clone(), None),
-            NamedContext::Image(image) => (name.clone(), Some(image.clone())),
-        })
-        .collect();
+    let contexts = contexts_of(request, platform);
     let mut images: BTreeMap<ImageKey, Image> = BTreeMap::new();
     let devices = Devices::new(&request.allow_devices, &env.cdi);
     loop {

@@ -3,6 +3,7 @@
 //! A key is the digest of a [`Record`]: what the operation does, the layer stack below it and the content that it reads. The
 //! record is kept with the result, so a miss can be explained by comparing records.
 
+use crate::exec::OF_MOUNT;
 use crate::graph::{Change, Copy, CopySource, Mkdir, Op, OpKind, Own, Run};
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
@@ -153,7 +154,7 @@ fn called(name: &str, value: &str) -> String {
         "times up to" => return "the time that files are not newer than (SOURCE_DATE_EPOCH)".to_owned(),
         _ => "",
     };
-    match name.strip_prefix("of mount ") {
+    match name.strip_prefix(OF_MOUNT) {
         Some(target) => format!("what is mounted at {target}"),
         None => format!("{what}{name}"),
     }

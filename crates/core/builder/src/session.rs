@@ -100,6 +100,8 @@ pub(crate) struct Session<'a> {
     pub imports: &'a Imports,
     /// Keys of the records that were hit or made.
     pub used: Mutex<BTreeSet<Digest>>,
+    /// Directories of the cache mounts that its steps name.
+    pub cache_mounts: Mutex<BTreeSet<String>>,
     /// Records of earlier builds, once somebody asks what changed.
     pub earlier: OnceLock<Vec<state::cache::Entry>>,
     pub ran: AtomicU64,
@@ -110,6 +112,11 @@ impl<'a> Session<'a> {
     /// Notes that a record belongs to this build.
     pub fn note(&self, key: &Digest) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    }
+
+    /// Notes that a step of this build uses this directory of a cache mount.
+    pub fn note_cache_mount(&self, name: String) {
+        self.cache_mounts.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
     }
 
     /// Whether work should stop.

@@ -4,11 +4,12 @@
 //! It is a record of the build cache of its own kind: it keeps the layer from being collected until it is pruned, or until
 //! [`KEPT_FOR`] has passed or [`KEPT`] newer ones have come. Secrets are not kept.
 
-use super::Workspace;
+use super::{Workspace, mounts};
 use crate::error::Error;
 use crate::graph::{MountKind, NetKind, Op, Origin, Run};
 use crate::request::{Env, NetMode};
 use crate::session::Session;
+use crate::step::Inputs;
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 use state::cache;
@@ -55,13 +56,13 @@ pub(super) fn keep(
     session: &Session<'_>,
     op: &Op,
     run: &Run,
-    workspace: Workspace,
-    parent: Option<&ChainId>,
+    inputs: &Inputs,
+    (workspace, parent): (Workspace, Option<&ChainId>),
 ) -> Result<String, Error> {
     let chain = workspace.commit(session, parent)?;
     let id = format!("{:012x}", fastrand::u64(..) >> 16);
     let now = jiff::Timestamp::now().to_string();
-    let record = serde_json::to_string(&describe(session, op, run));
+    let record = serde_json::to_string(&describe(session, op, run, inputs)?);
     let entry = cache::Entry {
         key: key(&id),
         chain: Some(chain),
@@ -108,7 +109,7 @@ fn key(id: &str) -> Digest {
     Digest::sha256(format!("{SCOPE} {id}").as_bytes())
 }
 
-fn describe(session: &Session<'_>, op: &Op, run: &Run) -> Kept {
+fn describe(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Result<Kept, Error> {
     let network = match (run.network, &session.request.network) {
         (Some(NetKind::None), _) | (None, NetMode::None) => "none",
         (Some(NetKind::Host), _) | (None, NetMode::Host) => "host",
@@ -131,8 +132,8 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run) -> Kept {
     for mount in &run.mounts {
         let target = mount.target.clone();
         match &mount.kind {
-            MountKind::Cache { id, .. } => {
-                let name = Digest::sha256(id.as_bytes()).hex().to_string();
+            MountKind::Cache { .. } => {
+                let Some(name) = mounts::directory(session, op, mount, inputs)? else { continue };
                 kept.binds.push((session.env.cache_mounts.join(name), target, mount.readonly));
             }
             MountKind::Tmpfs { .. } => kept.tmpfs.push(target),
@@ -147,7 +148,7 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run) -> Kept {
             MountKind::Ssh { id, .. } => kept.missing.push(format!("ssh agent {id}: agents are not kept")),
         }
     }
-    kept
+    Ok(kept)
 }
 
 /// A directory or file of a context that stays when the build has ended.

@@ -82,6 +82,7 @@ pub(crate) fn read(
 
 pub(crate) use copy::{changed_files, is_local, owner, read as read_copy, run as run_copy};
 pub use kept::{Kept, forget_kept, kept};
+pub(crate) use mounts::OF_MOUNT;
 
 /// Makes the operation's layer; the layer stack with it.
 pub(crate) fn run(

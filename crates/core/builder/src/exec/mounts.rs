@@ -15,7 +15,7 @@ use crate::step::{Inputs, file_error};
 use crate::turn;
 use dockerfile::ignore::Ignore;
 use oci::{ChainId, Digest};
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -26,6 +26,8 @@ use std::time::Duration;
 use sys::mount::Overlay;
 use sys::root::Root;
 
+/// What the names of those inputs of a step begin with that stand for all that a mount shows.
+pub(crate) const OF_MOUNT: &str = "of mount ";
 /// How often a waiting step looks again at a locked cache.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
@@ -65,7 +67,7 @@ impl Kept {
     }
 }
 
-/// Digests of what bind mounts show; a stage is known by its layers.
+/// Digests of what mounts show, and of what new cache directories begin with; a stage is known by its layers.
 pub(crate) fn read(
     session: &Session<'_>,
     op: &Op,
@@ -73,31 +75,73 @@ pub(crate) fn read(
     inputs: &Inputs,
 ) -> Result<BTreeMap<String, String>, Error> {
     let mut read = BTreeMap::new();
-    for mount in run.mounts.iter().filter(|m| matches!(m.kind, MountKind::Bind | MountKind::Kept)) {
-        match (&mount.from, session.context_of(&mount.from)) {
-            (Origin::Fs(fs), _) => {
-                let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".into(), |c| c.to_string());
-                read.insert(format!("of mount {}", mount.target), chain);
+    for mount in &run.mounts {
+        match &mount.kind {
+            MountKind::Bind | MountKind::Kept => read.extend(content(session, op, mount, inputs)?),
+            MountKind::Cache { id, seeded, .. } => {
+                let seed = match seeded {
+                    true => content(session, op, mount, inputs)?,
+                    false => BTreeMap::new(),
+                };
+                session.note_cache_mount(cache_name(id, &mount.source, &seed));
+                read.extend(seed);
             }
-            (_, Some(context)) => {
-                let cancelled = || session.stopped();
-                let from = tree(&context.root, Some(context), &cancelled);
-                let fail = |e| mount_error(session, op, mount, e);
-                let found = select::select(&from, &mount.source, &Ignore::default()).map_err(fail)?;
-                let index = session.index(&from).map_err(|e| mount_error(session, op, mount, e))?;
-                for found in &found {
-                    let fail = |e| mount_error(session, op, mount, e);
-                    let mut sums = digest::known(&found.items, index.as_deref());
-                    digest::fill(&from, &found.items, &mut sums, index.as_deref(), &mut true)
-                        .map_err(fail)?;
-                    let entries = found.items.iter().zip(sums.iter().map(Option::as_ref));
-                    read.extend(digest::lines(&from, entries, LISTED));
-                }
-            }
-            (Origin::Context(_), None) => {}
+            MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => {}
         }
     }
     Ok(read)
+}
+
+/// Digests of the files that a mount is made of.
+fn content(
+    session: &Session<'_>,
+    op: &Op,
+    mount: &Mount,
+    inputs: &Inputs,
+) -> Result<BTreeMap<String, String>, Error> {
+    if let Origin::Fs(fs) = &mount.from {
+        let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".into(), |c| c.to_string());
+        return Ok(BTreeMap::from([(format!("{OF_MOUNT}{}", mount.target), chain)]));
+    }
+    let Some(context) = session.context_of(&mount.from) else { return Ok(BTreeMap::new()) };
+    let cancelled = || session.stopped();
+    let from = tree(&context.root, Some(context), &cancelled);
+    let fail = |e| mount_error(session, op, mount, e);
+    let index = session.index(&from).map_err(fail)?;
+    let mut read = BTreeMap::new();
+    for found in select::select(&from, &mount.source, &Ignore::default()).map_err(fail)? {
+        let mut sums = digest::known(&found.items, index.as_deref());
+        digest::fill(&from, &found.items, &mut sums, index.as_deref(), &mut true).map_err(fail)?;
+        let entries = found.items.iter().zip(sums.iter().map(Option::as_ref));
+        read.extend(digest::lines(&from, entries, LISTED));
+    }
+    Ok(read)
+}
+
+/// What the directory of a cache mount is called: one that begins with other files is another.
+pub(super) fn directory(
+    session: &Session<'_>,
+    op: &Op,
+    mount: &Mount,
+    inputs: &Inputs,
+) -> Result<Option<String>, Error> {
+    let MountKind::Cache { id, seeded, .. } = &mount.kind else { return Ok(None) };
+    let seed = if *seeded { content(session, op, mount, inputs)? } else { BTreeMap::new() };
+    Ok(Some(cache_name(id, &mount.source, &seed)))
+}
+
+fn cache_name(id: &str, source: &str, seed: &BTreeMap<String, String>) -> String {
+    let digest = match seed.is_empty() {
+        true => Digest::sha256(id.as_bytes()),
+        // Where it is mounted does not count.
+        false => {
+            let place = |name: &str| name.starts_with(OF_MOUNT);
+            let seed = seed.iter().map(|(name, value)| (if place(name) { "" } else { name }, value));
+            let seed: Vec<_> = seed.collect();
+            Digest::sha256(format!("{id:?} {source:?} {seed:?}").as_bytes())
+        }
+    };
+    digest.hex().to_string()
 }
 
 /// An error that points at the mount and not only at the instruction.
@@ -258,25 +302,28 @@ impl Held {
     }
 
     fn cache(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
-        let MountKind::Cache { id, sharing, mode, uid, gid, seeded } = &mount.kind else { return Ok(()) };
+        let MountKind::Cache { sharing, mode, uid, gid, seeded, .. } = &mount.kind else { return Ok(()) };
+        let Some(name) = directory(session, op, mount, inputs)? else { return Ok(()) };
         let base = &session.env.cache_mounts;
         std::fs::create_dir_all(base).map_err(io_error("make", base))?;
         std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
             .map_err(io_error("set mode of", base))?;
-        let name = Digest::sha256(id.as_bytes()).hex().to_string();
         let (lock, name) = lock(session, base, &name, *sharing)?;
         self.locks.push(lock);
         let dir = base.join(&name);
-        match std::fs::create_dir(&dir) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(io_error("make", &dir)(e)),
-            Ok(()) => {
-                chown(&dir, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &dir))?;
-                let mode = PermissionsExt::from_mode(*mode);
-                std::fs::set_permissions(&dir, mode).map_err(io_error("set mode of", &dir))?;
-                if *seeded {
-                    seed(session, op, mount, inputs, &dir)?;
-                }
+        if !dir.exists() {
+            // Under its name only when it is whole: others may use it at once, and this process may be killed.
+            let scratch = session.scratch()?;
+            let made = scratch.dir("new")?;
+            chown(&made, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &made))?;
+            let mode = PermissionsExt::from_mode(*mode);
+            std::fs::set_permissions(&made, mode).map_err(io_error("set mode of", &made))?;
+            if *seeded {
+                seed(session, op, mount, inputs, &made)?;
+            }
+            match renameat_with(CWD, &made, CWD, &dir, RenameFlags::NOREPLACE) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(io_error("make", &dir)(e.into())),
             }
         }
         let root = Root::open(&dir).map_err(io_error("open", &dir))?;

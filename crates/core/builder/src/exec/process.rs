@@ -77,7 +77,7 @@ pub(crate) fn run(
         }
         Ended::Exited { code, output, reason } => {
             // What can't be kept is no other failure than the one there is.
-            let kept = kept::keep(session, op, run, workspace, parent).ok();
+            let kept = kept::keep(session, op, run, inputs, (workspace, parent)).ok();
             Err(exited(session, op, run, Exit { code, output, reason, kept }))
         }
         Ended::NotStarted(error) => Err(Error::Step(Box::new(StepError {

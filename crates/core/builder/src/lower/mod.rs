@@ -217,16 +217,24 @@ impl<'a> Lowering<'a> {
     /// What `COPY --from` and mounts mean.
     fn named(&self, name: &str, current: usize, span: Span) -> Result<Named, Error> {
         if let Some(index) = self.find_stage(name, current, false) {
-            return Ok(Named::Stage(index));
+            return self.stage_or_context(index, span);
         }
         if let Ok(index) = name.parse::<usize>() {
             if index >= self.inputs.file.stages.len() {
                 let error = Error::at(format!("invalid stage index {index}"), span);
                 return Err(error.help("stages are counted from 0"));
             }
-            return Ok(Named::Stage(index));
+            return self.stage_or_context(index, span);
         }
         self.outside(name, span)
+    }
+
+    /// A stage, or the named context that takes its place.
+    fn stage_or_context(&self, index: usize, span: Span) -> Result<Named, Error> {
+        match &self.inputs.file.stages[index].from.name {
+            Some(name) if self.inputs.contexts.contains_key(&name.text) => self.outside(&name.text, span),
+            _ => Ok(Named::Stage(index)),
+        }
     }
 
     /// A name that is no stage.

@@ -1,7 +1,7 @@
 //! One stage: its `FROM`, the triggers of its base, its instructions.
 
 use super::{Error, Lowering, Named, config, files, run};
-use crate::graph::{Fs, HistoryItem, ImageUse, Op, OpId, OpKind};
+use crate::graph::{Copy, CopySource, Fs, HistoryItem, ImageUse, Op, OpId, OpKind, Origin};
 use dockerfile::Span;
 use dockerfile::ast::{Instruction, Kind, Word};
 use dockerfile::expand::Expander;
@@ -68,6 +68,10 @@ impl StageState {
 /// Lowers stage `index`.
 pub(super) fn lower(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
     let stage = &l.inputs.file.stages[index];
+    if let Some(state) = replaced(l, index)? {
+        number(l, index, &state);
+        return Ok(state);
+    }
     let mut state = base(l, index)?;
     let triggers = std::mem::take(&mut state.config.config.on_build);
     for trigger in triggers {
@@ -122,57 +126,82 @@ fn base(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
         return Err(Error::at(message, from.image.span).help("give the ARG a default or a --build-arg"));
     }
     let name = l.stage_name(index);
-    let no_cache =
-        l.inputs.no_cache || l.inputs.no_cache_filter.iter().any(|f| f.eq_ignore_ascii_case(&name));
     if let Some(parent) = l.find_stage(&reference, index, true) {
         let mut state = l.stage(parent)?;
+        state.no_cache = is_uncached(l, &name);
         state.name = name;
         state.own = Vec::new();
         state.image = None;
         state.cmd_set = false;
-        state.no_cache = no_cache;
         return Ok(state);
     }
-    let (fs, config, image) = match l.outside(&reference, from.image.span)? {
-        Named::Scratch => (Fs::Scratch, empty(&platform), None),
-        Named::Context(name) => {
-            let message = format!("named context {name:?} is a directory and no base image");
-            return Err(Error::at(message, from.image.span));
-        }
-        Named::Stage(_) => return Err(Error::at("stage used before it is defined", from.image.span)),
-        Named::Image(reference) => {
-            let config = l.image_config(&reference, &platform, from.image.span);
-            let mut config = config.unwrap_or_else(|| empty(&platform));
-            if !config.config.env.iter().any(|e| e.starts_with("PATH=")) {
-                config.config.env.push(format!("PATH={DEFAULT_PATH}"));
-            }
-            let used = ImageUse {
-                name: String::new(),
-                stage: name.clone(),
-                span: from.image.span,
-                platform: platform.clone(),
-                reference,
-            };
-            let fs = l.image_fs(used);
-            let image = if let Fs::Image(i) = fs { Some(i) } else { None };
-            (fs, config, image)
-        }
-    };
-    let history = config.history.iter().cloned().map(HistoryItem::Base).collect();
-    let args = Vec::new();
-    Ok(StageState {
-        fs,
-        config,
-        history,
-        args,
+    let outside = l.outside(&reference, from.image.span)?;
+    begin(l, index, outside, platform)
+}
+
+/// What stands in a stage's place: the named context that has its name.
+fn replaced(l: &mut Lowering<'_>, index: usize) -> Result<Option<StageState>, Error> {
+    let Some(name) = &l.inputs.file.stages[index].from.name else { return Ok(None) };
+    if !l.inputs.contexts.contains_key(&name.text) {
+        return Ok(None);
+    }
+    let platform = platform(l, index)?;
+    let outside = l.outside(&name.text, name.span)?;
+    begin(l, index, outside, platform).map(Some)
+}
+
+/// A stage that begins with something from outside of the file.
+fn begin(
+    l: &mut Lowering<'_>,
+    index: usize,
+    outside: Named,
+    platform: Platform,
+) -> Result<StageState, Error> {
+    let span = l.inputs.file.stages[index].from.image.span;
+    let name = l.stage_name(index);
+    let mut state = StageState {
+        fs: Fs::Scratch,
+        config: empty(&platform),
+        history: Vec::new(),
+        args: Vec::new(),
         platform,
+        no_cache: is_uncached(l, &name),
         name,
         cmd_set: false,
         exposed: 0,
-        no_cache,
         own: Vec::new(),
-        image,
-    })
+        image: None,
+    };
+    match outside {
+        Named::Scratch => {}
+        Named::Context(context) => l.push_context(&mut state, &context, span),
+        Named::Stage(_) => return Err(Error::at("stage used before it is defined", span)),
+        Named::Image(reference) => begin_with_image(l, &mut state, reference, span),
+    }
+    Ok(state)
+}
+
+fn begin_with_image(l: &mut Lowering<'_>, state: &mut StageState, reference: String, span: Span) {
+    if let Some(config) = l.image_config(&reference, &state.platform, span) {
+        state.config = config;
+    }
+    if !state.config.config.env.iter().any(|e| e.starts_with("PATH=")) {
+        state.config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    state.history = state.config.history.iter().cloned().map(HistoryItem::Base).collect();
+    state.fs = l.image_fs(ImageUse {
+        name: String::new(),
+        stage: state.name.clone(),
+        span,
+        platform: state.platform.clone(),
+        reference,
+    });
+    state.image = if let Fs::Image(i) = state.fs { Some(i) } else { None };
+}
+
+/// Whether nothing of a stage may come from the cache.
+fn is_uncached(l: &Lowering<'_>, name: &str) -> bool {
+    l.inputs.no_cache || l.inputs.no_cache_filter.iter().any(|f| f.eq_ignore_ascii_case(name))
 }
 
 /// The configuration of `scratch`.
@@ -261,6 +290,39 @@ impl Lowering<'_> {
         s.history.push(HistoryItem::New { created_by, op: Some(id), author: s.config.author.clone() });
     }
 
+    /// Adds the files of a named context as the whole file system of a stage.
+    fn push_context(&mut self, s: &mut StageState, context: &str, span: Span) {
+        let copy = Copy {
+            is_add: false,
+            from: Origin::Context(Some(context.to_owned())),
+            sources: vec![CopySource::Path("/".into())],
+            dest: "/".into(),
+            chown: None,
+            chmod: None,
+            parents: false,
+            whole: false,
+            link: false,
+            exclude: Vec::new(),
+            unpack: None,
+            literal: None,
+        };
+        let source = format!("COPY --from={context} / /");
+        let id = self.ops.len();
+        self.ops.push(Op {
+            base: Fs::Scratch,
+            kind: OpKind::Copy(Box::new(copy)),
+            name: String::new(),
+            stage: s.name.clone(),
+            instruction: source.clone(),
+            span,
+            no_cache: s.no_cache,
+            platform: s.platform.clone(),
+        });
+        s.fs = Fs::Op(id);
+        s.own.push(id);
+        s.history.push(HistoryItem::New { created_by: source, op: Some(id), author: String::new() });
+    }
+
     /// A `--from` as a file system or context.
     pub(super) fn origin(
         &mut self,
@@ -268,8 +330,7 @@ impl Lowering<'_> {
         index: usize,
         s: &StageState,
         span: Span,
-    ) -> Result<crate::graph::Origin, Error> {
-        use crate::graph::Origin;
+    ) -> Result<Origin, Error> {
         Ok(match self.named(name, index, span)? {
             Named::Scratch => Origin::Fs(Fs::Scratch),
             Named::Context(name) => Origin::Context(Some(name)),

@@ -3,7 +3,7 @@
 use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, MOUNT_TYPE};
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
-use crate::graph::{Graph, MountKind, OpKind};
+use crate::graph::Graph;
 use crate::progress::Progress;
 use crate::request::{Env, Image};
 use archive::Compression;
@@ -22,6 +22,8 @@ pub(crate) struct Used<'a> {
     pub lease: &'a Lease,
     /// Keys of all records that were hit or made.
     pub keys: BTreeSet<Digest>,
+    /// Directories of the cache mounts that its steps name.
+    pub mounts: BTreeSet<String>,
     /// The layers of the results.
     pub results: Vec<ChainId>,
     /// The graphs of all platforms with their base images.
@@ -79,9 +81,9 @@ fn manifest(used: &Used<'_>, target: &CacheTarget) -> Result<(Descriptor, Vec<De
         }
     }
     if target.mounts {
-        for name in mounts(used) {
-            if let Some(descriptor) = mount(used, &name)? {
-                document.mounts.insert(name, descriptor);
+        for name in &used.mounts {
+            if let Some(descriptor) = mount(used, name)? {
+                document.mounts.insert(name.clone(), descriptor);
             }
         }
     }
@@ -166,21 +168,6 @@ fn layer(
     let layer = store.use_layer(used.lease, chain)?.ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
     let found = store.descriptor(&layer);
     Ok(store.pack_layer(used.lease, &layer, &found, target.compression, target.level)?)
-}
-
-/// The directories of the cache mounts that the graph names.
-fn mounts(used: &Used<'_>) -> BTreeSet<String> {
-    let ops = used.lowered.iter().flat_map(|(graph, _)| graph.ops.iter());
-    let mounts = ops.flat_map(|op| match &op.kind {
-        OpKind::Run(run) => run.mounts.iter().collect::<Vec<_>>(),
-        _ => Vec::new(),
-    });
-    mounts
-        .filter_map(|mount| match &mount.kind {
-            MountKind::Cache { id, .. } => Some(Digest::sha256(id.as_bytes()).hex().to_string()),
-            _ => None,
-        })
-        .collect()
 }
 
 fn mount(used: &Used<'_>, name: &str) -> Result<Option<Descriptor>, BoxError> {

@@ -1,7 +1,7 @@
 //! What is taken from the cache, and what is not.
 
 use crate::fixture::{Fixture, Outcome};
-use builder::{Context, DockerfileSource, NetMode, Request};
+use builder::{Context, DockerfileSource, NamedContext, NetMode, Request};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 const FILE: &str =
@@ -221,4 +221,32 @@ fn a_build_that_fails_leaves_the_step_to_the_next() {
     let file = "FROM base\nRUN --mount=type=cache,target=/c sleep 1; mkdir /c/twice || exit 0; exit 1\n";
     let (one, two) = at_once(&f, file);
     assert!(one.built.is_ok() != two.built.is_ok(), "the first one failed, the one that waited ran it anew");
+}
+
+#[test]
+fn what_a_cache_mount_begins_with_counts() {
+    let f = Fixture::new();
+    let file = |seed: &str| {
+        format!(
+            "FROM base AS s\nRUN mkdir /d && echo {seed} > /d/a\nFROM base\n\
+             RUN --mount=type=cache,target=/c,from=s,source=/d,id=seeded cat /c/a > /out\n"
+        )
+    };
+    for seed in ["one", "two"] {
+        let outcome = f.build(&file(seed));
+        assert_eq!(outcome.ok().ran, 2, "{seed}");
+        assert_eq!(f.rootfs(outcome.ok()).read_file("/out", 100).unwrap(), format!("{seed}\n").into_bytes());
+    }
+    assert_eq!(f.build(&file("one")).ok().ran, 0);
+    // Files of the context are such a beginning, too.
+    let file = "FROM base\nRUN --mount=type=cache,target=/c,from=more,id=seeded cat /c/a > /out\n";
+    let more = f.dir.path().join("more");
+    std::fs::create_dir(&more).unwrap();
+    for seed in ["three", "four"] {
+        std::fs::write(more.join("a"), seed).unwrap();
+        let outcome = f.build_with(file, |request| {
+            request.named_contexts.insert("more".into(), NamedContext::Dir(more.clone()));
+        });
+        assert_eq!(f.rootfs(outcome.ok()).read_file("/out", 100).unwrap(), seed.as_bytes());
+    }
 }

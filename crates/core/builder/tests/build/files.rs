@@ -1,7 +1,7 @@
 //! `COPY`, `ADD` and contexts.
 
 use crate::fixture::{Fixture, text};
-use builder::{Context, Error, Fetched};
+use builder::{Context, Error, Fetched, NamedContext};
 use std::io::Cursor;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
@@ -268,8 +268,8 @@ fn other_contexts() {
     std::fs::write(other.join("o"), "other").unwrap();
     let file = "FROM img\nCOPY --from=extra o /o\n";
     let outcome = f.build_with(file, |r| {
-        r.named_contexts.insert("extra".into(), builder::NamedContext::Dir(other.clone()));
-        r.named_contexts.insert("img".into(), builder::NamedContext::Image("base".into()));
+        r.named_contexts.insert("extra".into(), NamedContext::Dir(other.clone()));
+        r.named_contexts.insert("img".into(), NamedContext::Image("base".into()));
     });
     assert_eq!(text(&f.rootfs(outcome.ok()), "/o"), "other");
 }
@@ -304,4 +304,32 @@ fn hard_links_and_replacing() {
     f.file("tree/etc", "x");
     let outcome = f.build("FROM base\nCOPY tree /\n");
     assert_eq!(outcome.err().to_string(), "cannot replace directory /etc with a file");
+}
+
+#[test]
+fn a_named_context_takes_the_place_of_a_stage() {
+    let f = Fixture::new();
+    let other = f.dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("f"), "context\n").unwrap();
+    let with = |file: &str, context: NamedContext| {
+        f.build_with(file, |r| {
+            r.named_contexts.insert("s".into(), context);
+        })
+    };
+    let copied = "FROM base AS s\nRUN echo stage > /f && false\nFROM base\nCOPY --from=s /f /out\n";
+    let outcome = with(copied, NamedContext::Dir(other.clone()));
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/out"), "context\n");
+    // By its number it is the same stage, and what is built on it is built on the files.
+    let by_number = copied.replace("--from=s", "--from=0");
+    let outcome = with(&by_number, NamedContext::Dir(other.clone()));
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/out"), "context\n");
+    let below = "FROM base AS s\nRUN false\nFROM s\nCOPY Dockerfile /\nLABEL a=b\n";
+    f.file("Dockerfile", "");
+    let outcome = with(below, NamedContext::Dir(other));
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/f"), "context\n");
+    assert_eq!(f.config(outcome.ok()).rootfs.diff_ids.len(), 2);
+    let outcome =
+        with("FROM scratch AS s\nFROM s\nRUN test -e /bin/busybox\n", NamedContext::Image("base".into()));
+    assert_eq!(outcome.ok().ran, 1);
 }
