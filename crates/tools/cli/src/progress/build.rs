@@ -10,6 +10,8 @@ use api::build::BuildEvent;
 
 /// Lines of output kept of each step, for the picture and for the error at the end.
 const TAIL: usize = 200;
+/// A line that gets longer becomes several.
+const LINE_MAX: usize = 64 << 10;
 /// Lines of output shown of a running step.
 const SHOWN: usize = 5;
 
@@ -185,13 +187,18 @@ impl Picture {
     fn log(&mut self, id: u64, text: &str, now: Duration) -> Vec<(Duration, String)> {
         let Some(step) = self.steps.get_mut(&id) else { return Vec::new() };
         let at = now.saturating_sub(step.started);
-        step.partial.push_str(text);
         let mut lines = Vec::new();
-        while let Some(end) = step.partial.find('\n') {
-            let line: String = step.partial.drain(..=end).collect();
-            // Bars that a program draws over itself count as their last state.
-            let line = line.trim_end_matches(['\n', '\r']);
-            lines.push((at, clean(line.rsplit('\r').next().unwrap_or_default())));
+        for part in text.split_inclusive('\n') {
+            step.partial.push_str(part);
+            if !part.ends_with('\n') {
+                shorten(&mut step.partial);
+            }
+            if part.ends_with('\n') || step.partial.len() > LINE_MAX {
+                let line = std::mem::take(&mut step.partial);
+                // Bars that a program draws over itself count as their last state.
+                let line = line.trim_end_matches(['\n', '\r']);
+                lines.push((at, clean(line.rsplit('\r').next().unwrap_or_default())));
+            }
         }
         step.log.extend(lines.iter().cloned());
         let surplus = step.log.len().saturating_sub(TAIL);
@@ -260,6 +267,15 @@ impl Picture {
             }
         }
         out
+    }
+}
+
+/// Of a long beginning of a line, what was drawn over is not kept.
+fn shorten(partial: &mut String) {
+    if partial.len() > LINE_MAX
+        && let Some(at) = partial.trim_end_matches('\r').rfind('\r')
+    {
+        partial.drain(..=at);
     }
 }
 
@@ -352,5 +368,25 @@ mod tests {
         let short = picture.draw(Duration::from_millis(1200), 4, 48, false);
         assert_eq!(short.len(), 3);
         assert!(short[2].contains("RUN x"), "{short:?}");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_told_as_it_comes() {
+        let mut picture = Picture::default();
+        picture.take(&started(1, "RUN x"), Duration::ZERO);
+        let mut told = String::new();
+        for _ in 0..100 {
+            told += &picture.plain(&log(1, &"a".repeat(10_000)), Duration::ZERO);
+            assert!(picture.steps[&1].partial.len() <= LINE_MAX);
+        }
+        told += &picture.plain(&BuildEvent::StepDone { id: 1, millis: 1 }, Duration::ZERO);
+        assert_eq!(told.matches('a').count(), 1_000_000);
+        // A bar is what it is at last, however often it is drawn.
+        for number in 0..100 {
+            let bar = format!("{}{number}\r", "=".repeat(5_000));
+            assert_eq!(picture.take(&log(1, &bar), Duration::ZERO), []);
+        }
+        let [(_, last)] = &picture.take(&log(1, "done\n"), Duration::ZERO)[..] else { panic!() };
+        assert_eq!(last, "done");
     }
 }
