@@ -197,7 +197,7 @@ pub struct Limits {
 /// One build; its context is given apart, because a stream can be read once.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Further contexts by name.
+    /// Further contexts by name; an image may be for one platform only, as `name::linux/arm64`.
     pub named_contexts: BTreeMap<String, NamedContext>,
     /// The recipe.
     pub dockerfile: DockerfileSource,

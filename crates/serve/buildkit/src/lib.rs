@@ -12,6 +12,7 @@
 //! [`engine::builds::received`] alone. A client that goes away takes its builds with it, for each is a future of its call.
 //! This crate must not know containers, the database, or where files are kept.
 
+mod blobs;
 mod build;
 mod classic;
 mod control;

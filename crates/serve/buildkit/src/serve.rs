@@ -13,6 +13,7 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
 
+use crate::blobs::Blobs;
 use crate::control::Control;
 use crate::gateway::Gateway;
 use crate::health::Health;
@@ -31,10 +32,12 @@ impl Host {
     /// Answers calls until the client closes the connection; what it had begun then ends.
     pub async fn serve<T: Read + Write + Unpin + Send + 'static>(self, io: T) {
         let control = ControlServer::new(Control::new(self.clone()));
+        let blobs = Blobs(self.clone());
         let gateway = LlbBridgeServer::new(Gateway::new(self));
         let routes = Routes::new(control.max_decoding_message_size(MESSAGE_MAX))
             .add_service(gateway.max_decoding_message_size(MESSAGE_MAX))
             .add_service(HealthServer::new(Health))
+            .add_service(blobs)
             .prepare();
         let service = service_fn(move |request: Request<Incoming>| {
             let mut routes = routes.clone();

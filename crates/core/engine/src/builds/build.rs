@@ -89,9 +89,10 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     let mut request = request(&options)?;
     for (name, value) in &options.extras.contexts {
         if let Some(address) = value.strip_prefix(LAYOUT) {
-            let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
-            let manifest = super::layout::load(engine, address, &platform).await?;
-            request.named_contexts.insert(name.clone(), NamedContext::Image(manifest.to_string()));
+            for (name, platform) in super::layout::by_platform(name, &request.platforms) {
+                let manifest = super::layout::load(engine, address, &platform).await?;
+                request.named_contexts.insert(name, NamedContext::Image(manifest.to_string()));
+            }
         }
     }
     let group = groups::hold(engine, &options)?;
@@ -343,6 +344,13 @@ fn named_contexts(extras: &BuildExtras) -> Result<BTreeMap<String, NamedContext>
     let context = |(name, value): (&String, &String)| {
         let context = match value.strip_prefix("docker-image://") {
             Some(reference) => NamedContext::Image(reference.to_owned()),
+            None if name.contains("::") => {
+                let message =
+                    format!("context {name}: its files cannot differ between the platforms of one build");
+                return Err(
+                    Error::invalid(message).with_hint("give an image, or build each platform by itself")
+                );
+            }
             None if is_remote(value) => NamedContext::Remote(value.clone()),
             None => NamedContext::Dir(directory(name, Path::new(value))?),
         };

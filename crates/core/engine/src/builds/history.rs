@@ -3,6 +3,8 @@
 //! ```text
 //! <root>/builds/<id>/record.json   api::build::BuildRecord; written at the beginning and, by a rename, at the end
 //!                    log           what happened: a line of JSON each, milliseconds since the beginning and the event
+//!                    attachments.json  descriptors of the documents about the result, if there are any
+//!                    <sha256>      each of them: a SLSA provenance, an SPDX list of packages
 //! ```
 //!
 //! A build holds the lock of its directory, so that one whose process was killed is told from one that runs. Records are for
@@ -16,6 +18,8 @@ use std::time::Instant;
 
 use api::build::{BuildEvent, BuildOptions, BuildRecord};
 use builder::{Built, Event};
+use oci::Digest;
+use oci::image::Descriptor;
 
 use super::{ContextSource, Record as Called, document};
 use crate::containers::record::make_private_dir;
@@ -28,6 +32,9 @@ const KEPT: usize = 100;
 /// Bytes of a log that are kept: a step can write for ever.
 const LOG_MAX: u64 = 64 << 20;
 const RUNNING: &str = "running";
+const ATTACHMENTS: &str = "attachments.json";
+/// The media type of documents about results, as BuildKit has it.
+const STATEMENT: &str = "application/vnd.in-toto+json";
 
 fn directory(engine: &Engine) -> PathBuf {
     engine.config().root.join("builds")
@@ -123,6 +130,7 @@ impl Recorder {
             Ok(built) => {
                 self.record.status = "completed".to_owned();
                 self.record.image = built.image_id.to_string();
+                let _ = self.attach(built);
             }
             Err(error) => {
                 let cancelled = error.kind == Kind::Cancelled;
@@ -134,6 +142,37 @@ impl Recorder {
             let _ = log.flush();
         }
         let _ = self.write();
+    }
+}
+
+impl Recorder {
+    /// Keeps the documents about the result.
+    fn attach(&self, built: &Built) -> Result<()> {
+        let mut all = Vec::new();
+        for image in &built.images {
+            let provenance =
+                image.provenance.as_ref().map(|document| match document.get("buildDefinition") {
+                    Some(_) => ("https://slsa.dev/provenance/v1", document),
+                    None => ("https://slsa.dev/provenance/v0.2", document),
+                });
+            let sbom = image.sbom.as_ref().map(|document| ("https://spdx.dev/Document", document));
+            for (kind, document) in provenance.into_iter().chain(sbom) {
+                let bytes = serde_json::to_vec_pretty(document).during("write a document about a build")?;
+                let digest = Digest::sha256(&bytes);
+                let path = self.directory.join(digest.hex());
+                std::fs::write(&path, &bytes).during(format_args!("write {}", path.display()))?;
+                let mut descriptor = Descriptor::new(STATEMENT, digest, bytes.len() as u64);
+                descriptor.platform = Some(image.platform.clone());
+                descriptor.annotations.insert("in-toto.io/predicate-type".to_owned(), kind.to_owned());
+                all.push(descriptor);
+            }
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        let path = self.directory.join(ATTACHMENTS);
+        let text = serde_json::to_vec(&all).during("write a list of documents")?;
+        std::fs::write(&path, text).during(format_args!("write {}", path.display()))
     }
 }
 
@@ -233,6 +272,33 @@ pub async fn logs(engine: &Engine, name: String) -> Result<Vec<(u64, BuildEvent)
             // The last line of a build that runs or was killed may be cut.
             let lines = BufReader::new(file).lines().map_while(std::io::Result::ok);
             Ok(lines.map_while(|line| serde_json::from_str(&line).ok()).collect())
+        })
+        .await
+}
+
+/// The documents about the result of the build with this id.
+pub async fn attachments(engine: &Engine, id: String) -> Result<Vec<Descriptor>> {
+    engine
+        .blocking(move |engine| {
+            let path = directory(engine).join(&id).join(ATTACHMENTS);
+            let text = match std::fs::read(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                other => other.during(format_args!("read {}", path.display()))?,
+            };
+            Ok(serde_json::from_slice(&text).during(format_args!("read {}", path.display()))?)
+        })
+        .await
+}
+
+/// A document that is attached to some record.
+pub async fn attachment(engine: &Engine, digest: Digest) -> Result<Vec<u8>> {
+    engine
+        .blocking(move |engine| {
+            let missing = || Error::not_found(format!("content {digest}: not found"));
+            let records = std::fs::read_dir(directory(engine)).map_err(|_| missing())?;
+            let mut places = records.flatten().map(|record| record.path().join(digest.hex()));
+            let found = places.find_map(|path| std::fs::read(path).ok());
+            found.filter(|bytes| digest.matches(bytes)).ok_or_else(missing)
         })
         .await
 }

@@ -14,6 +14,16 @@ use crate::error::{Context as _, Error, Result};
 use crate::images::layout;
 use crate::{Engine, images, pipe};
 
+/// For which platforms an image is wanted, and what it is called there: a build for several has one of each.
+pub fn by_platform(name: &str, platforms: &[Platform]) -> Vec<(String, Platform)> {
+    match (name.split_once("::").map(|(_, own)| own.parse::<Platform>()), platforms) {
+        (Some(Ok(own)), _) => vec![(name.to_owned(), own.normalized())],
+        (_, []) => vec![(name.to_owned(), Platform::host())],
+        (_, [only]) => vec![(name.to_owned(), only.clone())],
+        (_, several) => several.iter().map(|of| (format!("{name}::{of}"), of.clone())).collect(),
+    }
+}
+
 /// Loads the image that an address names, without giving it a name here; the digest of its manifest.
 pub(super) async fn load(engine: &Engine, address: &str, platform: &Platform) -> Result<Digest> {
     let (path, selector) = split(address);

@@ -36,6 +36,7 @@ pub use contents::{Contents, load_from, send_to};
 pub use definition::definition;
 pub use event::document;
 pub use export::details;
+pub use layout::by_platform;
 pub use leftovers::forget_at_start;
 pub(crate) use network::is_alive;
 pub use sandbox::{Command, Control, Process, Sandbox, Surroundings};

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use api::build::BuildRecord;
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::{
-    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
-    UpdateBuildHistoryRequest,
+    self as buildkit, BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
+    BuildResultInfo, UpdateBuildHistoryRequest,
 };
 use engine::Engine;
-use engine::builds::{history, is_remote};
+use engine::builds::{Descriptor, history, is_remote};
 use futures_util::stream::{self, StreamExt as _};
 use tonic::{Code, Status};
 
@@ -70,10 +70,35 @@ async fn news(
         let ended = record.status != RUNNING;
         if told.insert((record.id.clone(), ended)) {
             let kind = if ended { BuildHistoryEventType::Complete } else { BuildHistoryEventType::Started };
-            events.push(BuildHistoryEvent { r#type: kind.into(), record: Some(document(record)) });
+            let attached = match ended {
+                true => history::attachments(engine, record.id.clone()).await.map_err(fault::status)?,
+                false => Vec::new(),
+            };
+            let mut record = document(record);
+            record.results = results(&attached);
+            // The result of a single platform is told without it.
+            if record.results.len() == 1 {
+                record.result = record.results.drain().next().map(|(_, result)| result);
+            }
+            events.push(BuildHistoryEvent { r#type: kind.into(), record: Some(record) });
         }
     }
     Ok(events)
+}
+
+/// The documents about the result, by platform.
+fn results(attached: &[Descriptor]) -> HashMap<String, BuildResultInfo> {
+    let mut results: HashMap<String, BuildResultInfo> = HashMap::new();
+    for document in attached {
+        let platform = document.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+        results.entry(platform).or_default().attestations.push(buildkit::Descriptor {
+            media_type: document.media_type.clone(),
+            digest: document.digest.to_string(),
+            size: i64::try_from(document.size).unwrap_or(i64::MAX),
+            annotations: document.annotations.clone().into_iter().collect(),
+        });
+    }
+    results
 }
 
 fn document(record: BuildRecord) -> BuildHistoryRecord {

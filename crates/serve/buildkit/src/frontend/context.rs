@@ -7,7 +7,8 @@ use api::build::{BuildOptions, InlineDockerfile};
 use bollard_buildkit_proto::pb::{Definition, SourceOp};
 use dockerfile::ignore::clean;
 use engine::builds::received::Received;
-use engine::builds::{ContextSource, is_remote};
+use engine::builds::{ContextSource, by_platform, is_remote};
+use oci::Platform;
 use tonic::Status;
 
 use super::attributes::Attributes;
@@ -61,7 +62,7 @@ pub async fn layout(
     host: &Host,
     build: &Build,
     source: &SourceOp,
-    platform: &oci::Platform,
+    platform: &Platform,
 ) -> Result<String, Status> {
     let address = source.identifier.as_str();
     let wrong = |what: &str| Status::invalid_argument(format!("source {address}: {what}"));
@@ -232,8 +233,9 @@ impl Question<'_> {
             .filter_map(|(key, value)| Some((key.strip_prefix("context:")?, value.as_str())))
             .collect();
         all.sort_unstable();
+        let platforms = platforms(&options.platform)?;
         for (full, value) in all {
-            let Some(name) = self.for_our_platform(full, &options.platform)? else { continue };
+            let Some(name) = for_our_platforms(full, &platforms)? else { continue };
             let value = match value.strip_prefix("input:") {
                 Some(key) => {
                     let missing = || Status::invalid_argument(format!("invalid input {key} for {full}"));
@@ -253,15 +255,12 @@ impl Question<'_> {
                 }
                 None if value.starts_with("docker-image://") || is_remote(&value) => value,
                 None if value.starts_with(LAYOUT) => {
-                    let platform = options.platform.split(',').next().unwrap_or_default();
-                    let platform = match platform {
-                        "" => Ok(oci::Platform::host()),
-                        text => text.parse::<oci::Platform>().map(|platform| platform.normalized()),
-                    };
-                    let platform = platform.map_err(|e| Status::invalid_argument(e.to_string()))?;
                     let source = SourceOp { identifier: value, ..SourceOp::default() };
-                    let found = layout(self.host, self.build, &source, &platform).await?;
-                    format!("docker-image://{found}")
+                    for (name, platform) in by_platform(name, &platforms) {
+                        let found = layout(self.host, self.build, &source, &platform).await?;
+                        options.extras.contexts.insert(name, format!("docker-image://{found}"));
+                    }
+                    continue;
                 }
                 None => {
                     return Err(Status::invalid_argument(format!(
@@ -273,23 +272,25 @@ impl Question<'_> {
         }
         Ok(())
     }
+}
 
-    /// A context may be for one platform, `name::linux/amd64`. Then the build must be for one too.
-    fn for_our_platform<'n>(&self, full: &'n str, platforms: &str) -> Result<Option<&'n str>, Status> {
-        let Some((name, platform)) = full.split_once("::") else { return Ok(Some(full)) };
-        let wrong = |e: oci::PlatformError| Status::invalid_argument(format!("context {full}: {e}"));
-        let platform: oci::Platform = platform.parse().map_err(wrong)?;
-        if platforms.contains(',') {
-            return Err(Status::unimplemented(format!(
-                "context {full}: contexts that differ between the platforms of one build are not supported"
-            )));
-        }
-        let ours = match platforms {
-            "" => oci::Platform::host(),
-            text => text.parse().map_err(wrong)?,
-        };
-        Ok((ours.normalized() == platform.normalized()).then_some(name))
-    }
+/// The platforms of a build; none is this machine's.
+fn platforms(text: &str) -> Result<Vec<Platform>, Status> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let platform = |name: &str| name.parse::<Platform>().map(|platform| platform.normalized());
+    names.map(|name| platform(name).map_err(|e| Status::invalid_argument(e.to_string()))).collect()
+}
+
+/// A context may be for one platform, `name::linux/amd64`. A build for one platform calls its own by the name alone.
+fn for_our_platforms<'n>(full: &'n str, platforms: &[Platform]) -> Result<Option<&'n str>, Status> {
+    let Some((name, of)) = full.split_once("::") else { return Ok(Some(full)) };
+    let of: Platform = of.parse().map_err(|e| Status::invalid_argument(format!("context {full}: {e}")))?;
+    let of = of.normalized();
+    Ok(match platforms {
+        [] => (of == Platform::host().normalized()).then_some(name),
+        [only] => (of == *only).then_some(name),
+        several => several.contains(&of).then_some(full),
+    })
 }
 
 /// The patterns of an ignore file, as clients want them.
@@ -311,6 +312,17 @@ fn patterns(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn contexts_of_platforms() {
+        let ours = |full: &'static str, text| for_our_platforms(full, &platforms(text).unwrap()).unwrap();
+        assert_eq!(ours("a", "linux/amd64,linux/arm64"), Some("a"));
+        assert_eq!(ours("a::linux/arm64", "linux/arm64/v8"), Some("a"));
+        assert_eq!(ours("a::linux/arm64", "linux/amd64,linux/arm64"), Some("a::linux/arm64"));
+        assert_eq!(ours("a::linux/s390x", "linux/amd64,linux/arm64"), None);
+        assert_eq!(ours("a::linux/s390x", "linux/amd64"), None);
+        assert!(for_our_platforms("a::b/c/d/e", &[]).is_err());
+    }
 
     #[test]
     fn ignore_files_become_patterns() {

@@ -139,6 +139,12 @@ pub async fn order(
         None => BTreeMap::new(),
     };
     let questions = session.map(|session| questions(host, build, &session)).unwrap_or_default();
+    // The record always says how the result was made; who takes the result sees that only if it was asked for.
+    let export = &mut options.extras.export;
+    let is_told = !export.provenance.is_empty();
+    if !is_told {
+        export.told_provenance = "max".to_owned();
+    }
     let record = builds::Record { id: build.record(), context: Some(called) };
     let order = Order { options, context, credentials, questions, record };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
@@ -150,7 +156,11 @@ pub async fn order(
     };
     let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
     let built = built.map_err(|error| fault::of_build(error, &build.told.recipe()))?;
-    Ok(Made::new(engine.clone(), builds::details(&built), split))
+    let mut details = builds::details(&built);
+    if !is_told {
+        details.images.iter_mut().for_each(|image| image.provenance = None);
+    }
+    Ok(Made::new(engine.clone(), details, split))
 }
 
 /// What the client can be asked while its build runs.

@@ -16,6 +16,7 @@ use tonic_prost::ProstCodec;
 
 use super::{Session, append, soon};
 use crate::MESSAGE_MAX;
+use crate::blobs::{InfoRequest, InfoResponse, ReadRequest, ReadResponse};
 use crate::line::Line;
 
 /// Which of the client's stores is meant.
@@ -25,40 +26,6 @@ const CHUNK: usize = 256 << 10;
 const BACKLOG: usize = 4;
 const WRITE: i32 = 1;
 const COMMIT: i32 = 2;
-
-#[derive(Clone, PartialEq, Message)]
-struct InfoRequest {
-    #[prost(string, tag = "1")]
-    digest: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct InfoResponse {
-    #[prost(message, optional, tag = "1")]
-    info: Option<Info>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Info {
-    #[prost(int64, tag = "2")]
-    size: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(string, tag = "1")]
-    digest: String,
-    #[prost(int64, tag = "2")]
-    offset: i64,
-    #[prost(int64, tag = "3")]
-    size: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadResponse {
-    #[prost(bytes = "bytes", tag = "2")]
-    data: Bytes,
-}
 
 #[derive(Clone, PartialEq, Message)]
 struct WriteRequest {
