@@ -27,7 +27,8 @@ pub async fn listen(host: &Host, request: BuildHistoryRequest) -> Result<Many<Bu
     filters::parse(&request.filter)?;
     let mut told = BTreeSet::new();
     let first = news(host.engine(), &request, &mut told).await?;
-    if !request.r#ref.is_empty() && first.is_empty() {
+    // Whether builds are remembered at all, clients find out by asking for a running one that cannot be.
+    if !request.r#ref.is_empty() && first.is_empty() && !request.active_only {
         return Err(Status::not_found(format!("no build record found for {}", request.r#ref)));
     }
     let first = stream::iter(first.into_iter().map(Ok));
