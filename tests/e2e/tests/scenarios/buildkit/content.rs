@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bollard_buildkit_proto::moby::buildkit::v1::{
-    CacheOptions, CacheOptionsEntry, PruneRequest, SolveRequest,
+    BuildHistoryRecord, BuildHistoryRequest, CacheOptions, CacheOptionsEntry, PruneRequest, SolveRequest,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::{Grpc, NamedService, ServerStreamingService, StreamingService, UnaryService};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::client::Holdings;
+use super::client::{Client, Holdings};
 use super::{holdings, with_client};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -199,6 +200,71 @@ fn a_cache_goes_to_the_clients_directory_and_comes_back() {
             solved.unwrap();
             let cached = told.iter().flat_map(|s| &s.vertexes).filter(|v| v.cached).count();
             assert_eq!(cached, 3, "{told:?}");
+        };
+        (host, run)
+    });
+}
+
+async fn records(client: &Client, asked: BuildHistoryRequest) -> Vec<BuildHistoryRecord> {
+    let told = client.control.clone().listen_build_history(asked).await.unwrap().into_inner();
+    told.map(|event| event.unwrap().record.unwrap()).collect().await
+}
+
+/// Reads from the content of the server.
+async fn read(channel: &Channel, digest: &str) -> Result<Vec<u8>, Code> {
+    let mut server = tonic::client::Grpc::new(channel.clone());
+    server.ready().await.unwrap();
+    let asked = || Request::new(Asked { digest: digest.to_owned() });
+    let path = |method: &str| format!("/{}/{method}", Content::NAME).parse().unwrap();
+    let known = server.unary(asked(), path("Info"), ProstCodec::<_, Known>::default()).await;
+    let size = known.map_err(|status| status.code())?.into_inner().info.unwrap().size;
+    server.ready().await.unwrap();
+    let parts = server.server_streaming(asked(), path("Read"), ProstCodec::<_, Bytes>::default()).await;
+    let parts: Vec<Bytes> = parts.unwrap().into_inner().map(Result::unwrap).collect().await;
+    let bytes: Vec<u8> = parts.into_iter().flat_map(|part| part.data).collect();
+    assert_eq!(bytes.len() as i64, size);
+    server.ready().await.unwrap();
+    let written = server.unary(asked(), path("Delete"), ProstCodec::<_, Known>::default()).await;
+    assert_eq!(written.unwrap_err().code(), Code::Unimplemented);
+    Ok(bytes)
+}
+
+#[test]
+fn records_have_documents_about_the_result_with_them() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let id = "build000000000032";
+            let order = client.order(id, &[("attest:sbom", "")], &[("local", &[])]);
+            client.solve(order).await.0.unwrap();
+            let received = std::mem::take(&mut *client.holdings.received.lock().unwrap());
+            assert!(received.iter().all(|(path, _)| path != "provenance.json"), "nobody asked for it");
+            let asked = BuildHistoryRequest {
+                r#ref: id.to_owned(),
+                early_exit: true,
+                ..BuildHistoryRequest::default()
+            };
+            let record = records(&client, asked.clone()).await.remove(0);
+            let attached = record.result.unwrap().attestations;
+            let mut found = Vec::new();
+            for document in &attached {
+                let bytes = read(&client.channel, &document.digest).await.unwrap();
+                let hex: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!(document.digest, format!("sha256:{hex}"));
+                let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                let kind = document.annotations["in-toto.io/predicate-type"].as_str();
+                found.push((kind, told.get("buildDefinition").is_some(), told.get("packages").is_some()));
+            }
+            found.sort_unstable();
+            let provenance = ("https://slsa.dev/provenance/v1", true, false);
+            assert_eq!(found, [provenance, ("https://spdx.dev/Document", false, true)]);
+            // Nothing else of this server's can be read there.
+            let other = format!("sha256:{}", "0".repeat(64));
+            assert_eq!(read(&client.channel, &other).await.unwrap_err(), Code::NotFound);
+            assert_eq!(read(&client.channel, "../record.json").await.unwrap_err(), Code::InvalidArgument);
+            // By this question buildx finds out whether there are records at all.
+            let probe = BuildHistoryRequest { r#ref: "none".to_owned(), active_only: true, ..asked };
+            assert_eq!(records(&client, probe).await, []);
         };
         (host, run)
     });
