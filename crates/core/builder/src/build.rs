@@ -10,7 +10,7 @@ use crate::request::{
     Built, BuiltImage, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
 };
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
-use crate::{export, scan, solve, step, transfer, verify};
+use crate::{export, promise, scan, solve, step, transfer, verify};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
@@ -233,6 +233,7 @@ pub(crate) struct Part {
     /// What made each stack of layers.
     pub steps: Vec<(ChainId, String)>,
     used: BTreeSet<Digest>,
+    promises: Vec<transfer::Promise>,
     cache_mounts: BTreeSet<String>,
     ran: u64,
     cached: u64,
@@ -242,7 +243,10 @@ impl<'a> Job<'a> {
     /// Solves for all platforms at once, and writes the images.
     pub fn make(&self, lowered: &'a [Platformed]) -> Result<Vec<Part>, Error> {
         let shared = Shared::default();
-        let sessions: Vec<Session<'_>> = lowered.iter().map(|one| self.session(one, &shared)).collect();
+        let mut sessions: Vec<Session<'_>> = lowered.iter().map(|one| self.session(one, &shared)).collect();
+        for session in &mut sessions {
+            session.settled = promise::settle(session);
+        }
         let outputs = solve_all(&sessions);
         sessions.iter().for_each(Session::keep_indices);
         let outputs = outputs?;
@@ -263,6 +267,7 @@ impl<'a> Job<'a> {
             shared,
             isolated: self.isolated,
             imports: self.imports,
+            settled: BTreeMap::new(),
             used: Mutex::default(),
             cache_mounts: Mutex::default(),
             earlier: OnceLock::new(),
@@ -279,6 +284,7 @@ impl<'a> Job<'a> {
             made,
             steps: steps.filter_map(|(op, output)| Some((output.chain.clone()?, op.name.clone()))).collect(),
             used: session.used.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            promises: session.promises(),
             cache_mounts: session.cache_mounts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ran: session.ran.load(Ordering::Relaxed),
             cached: session.cached.load(Ordering::Relaxed),
@@ -337,6 +343,7 @@ impl<'a> Job<'a> {
             env: self.env,
             lease: self.lease,
             keys: parts.iter().flat_map(|part| part.used.iter().cloned()).collect(),
+            promises: parts.iter().flat_map(|part| part.promises.iter().cloned()).collect(),
             mounts: parts.iter().flat_map(|part| part.cache_mounts.iter().cloned()).collect(),
             results: parts.iter().filter_map(|part| part.made.chain.clone()).collect(),
             lowered: lowered.iter().map(|one| (&one.graph, &one.images[..])).collect(),
@@ -627,7 +634,10 @@ fn solve_all(sessions: &[Session<'_>]) -> Result<Vec<Vec<Output>>, Error> {
         let _place = session.env.gate.as_ref().map(|gate| gate.enter());
         match index.checked_sub(session.graph.images.len()) {
             None => step::image(session, index),
-            Some(op) => step::op(session, &session.graph.ops[op], inputs),
+            Some(op) => match session.settled.get(&index) {
+                Some(settled) => Ok(step::settled(session, &session.graph.ops[op], settled)),
+                None => step::op(session, &session.graph.ops[op], inputs),
+            },
         }
     };
     let mut outputs = solve::solve(&needs, workers, &abort, &work)?;

@@ -82,6 +82,9 @@ impl Miss<'_, '_> {
             let flag = if session.request.no_cache { "--no-cache" } else { "--no-cache-filter" };
             return Ok(vec![format!("the cache is switched off ({flag})")]);
         }
+        if session.imports.promise(&self.record.key()).is_some() {
+            return Ok(vec!["the imported cache knows it without its layers (mode=max has them)".to_owned()]);
+        }
         let scope = crate::step::scope(op);
         let (same, pruned) = session.env.db.read(|tx| {
             let same = cache::recent(tx, &scope, CANDIDATES)?;

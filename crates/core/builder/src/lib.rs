@@ -22,6 +22,7 @@ pub mod lower;
 mod mirror;
 mod mode;
 mod progress;
+mod promise;
 mod request;
 mod scan;
 mod session;
@@ -41,8 +42,8 @@ pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Stream};
 pub use exec::{Kept, forget_kept, kept};
 pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
-pub use mirror::Mirror;
 pub use lower::AllowedDevices;
+pub use mirror::Mirror;
 pub use request::{
     Agents, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched,
     Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request, Secrets,

@@ -7,9 +7,10 @@ use crate::files::walk::Tree;
 use crate::graph::{Fs, Graph, Op, Origin};
 use crate::idle::Idle;
 use crate::progress::Progress;
+use crate::promise::Settled;
 use crate::request::{Env, Image, Request};
 use crate::solve::Once;
-use crate::transfer::Imports;
+use crate::transfer::{Imports, Promise};
 use dockerfile::Span;
 use dockerfile::ignore::Ignore;
 use oci::{ChainId, Digest};
@@ -98,6 +99,8 @@ pub(crate) struct Session<'a> {
     pub isolated: bool,
     /// Records from elsewhere.
     pub imports: &'a Imports,
+    /// What is known of nodes before anything is made, so that they are not looked at again.
+    pub settled: BTreeMap<usize, Settled>,
     /// Keys of the records that were hit or made.
     pub used: Mutex<BTreeSet<Digest>>,
     /// Directories of the cache mounts that its steps name.
@@ -112,6 +115,11 @@ impl<'a> Session<'a> {
     /// Notes that a record belongs to this build.
     pub fn note(&self, key: &Digest) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    }
+
+    /// What this build takes from elsewhere without its layers.
+    pub fn promises(&self) -> Vec<Promise> {
+        self.settled.values().filter_map(|settled| settled.promise.clone()).collect()
     }
 
     /// Notes that a step of this build uses this directory of a cache mount.

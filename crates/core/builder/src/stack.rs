@@ -148,7 +148,7 @@ fn is_same(new: &Item, old: &Item) -> bool {
 }
 
 /// How many mounts of an operation are results.
-fn kept(op: &Op) -> usize {
+pub(crate) fn kept(op: &Op) -> usize {
     match &op.kind {
         OpKind::Run(run) => run.mounts.iter().filter(|mount| mount.kind == MountKind::Kept).count(),
         _ => 0,

@@ -7,6 +7,7 @@ use crate::files;
 use crate::graph::{Copy, CopySource, Fs, MountKind, Op, OpKind, Origin};
 use crate::key::Record;
 use crate::progress::Step;
+use crate::promise::Settled;
 use crate::request::NetMode;
 use crate::session::{Output, Session};
 use crate::stack;
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 /// What a step reads besides the layers below it.
 pub(crate) struct Inputs {
     /// The stacks of everything that the operation needs, in the order of [`Op::needs`].
-    outputs: Vec<Output>,
+    pub outputs: Vec<Output>,
 }
 
 impl Inputs {
@@ -85,6 +86,16 @@ pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result
     result
 }
 
+/// An operation of which all is known already.
+pub(crate) fn settled(session: &Session<'_>, op: &Op, settled: &Settled) -> Output {
+    let step = session.progress.step(&op.name, &op.stage, &op.instruction);
+    let output = hit(session, &step, settled.output.clone());
+    if !settled.layers {
+        step.noted("known from elsewhere, and its layers are not needed");
+    }
+    output
+}
+
 /// What stays the same between two runs of what a person calls the same step.
 pub(crate) fn scope(op: &Op) -> String {
     format!("{} {} {}", op.platform, op.stage, op.instruction)
@@ -99,7 +110,20 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         return attempt_on(session, op, inputs, below, step);
     }
     let output = attempt_on(session, op, inputs, None, step)?;
-    let Some(chain) = &output.chain else { return Ok(Output { chain: below, ..output }) };
+    let (output, is_new) = place(session, output, below)?;
+    if is_new && step.was_cached() {
+        step.noted("put on another base without copying");
+    }
+    Ok(output)
+}
+
+/// Puts a layer that was made on nothing on what is below; whether it has never been there.
+pub(crate) fn place(
+    session: &Session<'_>,
+    output: Output,
+    below: Option<ChainId>,
+) -> Result<(Output, bool), Error> {
+    let Some(chain) = &output.chain else { return Ok((Output { chain: below, ..output }, false)) };
     let failed =
         |e: store::Error| Error::Store { attempt: "put the layer on what is below", source: e.into() };
     let layer =
@@ -108,10 +132,7 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
     let placed = ChainId::on(below.as_ref(), &layer.diff_id);
     let is_here = session.env.store.layer(&placed).map_err(failed)?.is_some();
     session.env.store.rebase(session.lease, &layer, below.as_ref()).map_err(failed)?;
-    if !is_here && step.was_cached() {
-        step.noted("put on another base without copying");
-    }
-    Ok(Output { chain: Some(placed), ..output })
+    Ok((Output { chain: Some(placed), ..output }, !is_here))
 }
 
 /// The operation on this layer stack.
@@ -228,7 +249,7 @@ fn hit(session: &Session<'_>, step: &Step<'_, '_>, output: Output) -> Output {
 }
 
 /// The record with layer stacks in place of the content read from them; none if something else is read.
-fn quick(
+pub(crate) fn quick(
     session: &Session<'_>,
     op: &Op,
     inputs: &Inputs,
@@ -247,7 +268,11 @@ fn quick(
 }
 
 /// Settings of the build, and numbers that names stand for, that change what the operation gives.
-fn settings(session: &Session<'_>, op: &Op, owner: Option<(u32, u32)>) -> BTreeMap<String, String> {
+pub(crate) fn settings(
+    session: &Session<'_>,
+    op: &Op,
+    owner: Option<(u32, u32)>,
+) -> BTreeMap<String, String> {
     let request = session.request;
     let mut settings = BTreeMap::new();
     if let Some((user, group)) = owner {
@@ -268,7 +293,7 @@ fn settings(session: &Session<'_>, op: &Op, owner: Option<(u32, u32)>) -> BTreeM
 }
 
 /// The result of an earlier run, if its layers are still here.
-fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Output>, Error> {
+pub(crate) fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Output>, Error> {
     if op.no_cache {
         return Ok(None);
     }

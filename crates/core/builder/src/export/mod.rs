@@ -125,7 +125,7 @@ fn document(
     let mut document = serde_json::to_value(config).map_err(failed)?;
     if session.request.export.inline_cache {
         let keys = session.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let cache = crate::transfer::inline(session.env, &keys, chain)?;
+        let cache = crate::transfer::inline(session.env, &keys, session.promises(), chain)?;
         document[crate::transfer::INLINE_KEY] = serde_json::to_value(cache).map_err(failed)?;
     }
     Ok(document)

@@ -1,6 +1,6 @@
 //! Sending records away.
 
-use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, MOUNT_TYPE};
+use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, MOUNT_TYPE, Promise};
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
 use crate::graph::Graph;
@@ -22,6 +22,8 @@ pub(crate) struct Used<'a> {
     pub lease: &'a Lease,
     /// Keys of all records that were hit or made.
     pub keys: BTreeSet<Digest>,
+    /// What was taken from elsewhere without its layers.
+    pub promises: Vec<Promise>,
     /// Directories of the cache mounts that its steps name.
     pub mounts: BTreeSet<String>,
     /// The layers of the results.
@@ -56,10 +58,11 @@ pub(crate) fn send(used: &Used<'_>, target: &CacheTarget, progress: &Progress<'_
 pub(crate) fn inline(
     env: &Env,
     keys: &BTreeSet<Digest>,
+    promises: Vec<Promise>,
     result: Option<&ChainId>,
 ) -> Result<Document, Error> {
     let wanted = prefixes(env, result.into_iter())?;
-    let mut document = Document { entries: entries(env, keys, Some(&wanted))?, ..Document::default() };
+    let mut document = records(env, keys, promises, Some(&wanted))?;
     document.entries.iter_mut().for_each(|entry| entry.record.clear());
     Ok(document)
 }
@@ -69,8 +72,7 @@ fn manifest(used: &Used<'_>, target: &CacheTarget) -> Result<(Descriptor, Vec<De
         true => None,
         false => Some(prefixes(used.env, used.results.iter())?),
     };
-    let entries = entries(used.env, &used.keys, wanted.as_ref())?;
-    let mut document = Document { entries, ..Document::default() };
+    let mut document = records(used.env, &used.keys, used.promises.clone(), wanted.as_ref())?;
     let known = known(used);
     for entry in &document.entries {
         let chains = ChainId::all(&entry.layers);
@@ -117,17 +119,20 @@ fn prefixes<'c>(env: &Env, chains: impl Iterator<Item = &'c ChainId>) -> Result<
     Ok(all)
 }
 
-fn entries(
+/// The records, those of other layers than the wanted ones as promises.
+fn records(
     env: &Env,
     keys: &BTreeSet<Digest>,
+    promises: Vec<Promise>,
     wanted: Option<&BTreeSet<ChainId>>,
-) -> Result<Vec<Entry>, Error> {
-    let mut entries = Vec::new();
+) -> Result<Document, Error> {
+    let (mut entries, mut promises) = (Vec::new(), promises);
     for key in keys {
         let Some(entry) = env.db.read(|tx| cache::get(tx, key))? else { continue };
         if let (Some(wanted), Some(chain)) = (wanted, &entry.chain)
             && !wanted.contains(chain)
         {
+            promises.push(Promise { key: entry.key, chain: chain.clone(), created: entry.created });
             continue;
         }
         // What was collected meanwhile is not sent.
@@ -141,7 +146,7 @@ fn entries(
             created: entry.created,
         });
     }
-    Ok(entries)
+    Ok(Document { entries, promises, ..Document::default() })
 }
 
 /// The archives that base images came as.

@@ -1,6 +1,6 @@
 //! Taking records from elsewhere.
 
-use super::{Blobs, CacheOrigin, Document, Entry};
+use super::{Blobs, CacheOrigin, Document, Entry, Promise};
 use crate::error::BoxError;
 use crate::event::Stream;
 use crate::key::Record;
@@ -18,6 +18,7 @@ use sys::root::Root;
 #[derive(Default)]
 pub(crate) struct Imports {
     entries: HashMap<Digest, (usize, Entry)>,
+    promises: HashMap<Digest, Promise>,
     origins: Vec<Origin>,
 }
 
@@ -62,10 +63,20 @@ impl Imports {
         self.entries.is_empty()
     }
 
+    /// Whether there are records without layers.
+    pub fn has_promises(&self) -> bool {
+        !self.promises.is_empty()
+    }
+
+    /// What the step of this key gave elsewhere, where its layers did not come along.
+    pub fn promise(&self, key: &Digest) -> Option<&Promise> {
+        self.promises.get(key)
+    }
+
     fn add(&mut self, env: &Env, lease: &Lease, origin: &CacheOrigin) -> Result<usize, BoxError> {
         let opened = (origin.open)()?;
         let document: Document = serde_json::from_slice(&opened.document)?;
-        let (number, count) = (self.origins.len(), document.entries.len());
+        let (number, count) = (self.origins.len(), document.entries.len() + document.promises.len());
         for (name, descriptor) in &document.mounts {
             mount(env, lease, name, descriptor, &opened.blob)?;
         }
@@ -74,6 +85,9 @@ impl Imports {
         self.origins.push(Origin { layers, blob: opened.blob });
         for entry in document.entries {
             self.entries.entry(entry.key.clone()).or_insert((number, entry));
+        }
+        for promise in document.promises {
+            self.promises.entry(promise.key.clone()).or_insert(promise);
         }
         Ok(count)
     }

@@ -4,6 +4,9 @@
 //! and, if asked for, the directories of cache mounts. A record's key is a digest of content, so it means the same
 //! everywhere. Whoever gives a cache says what steps give: import from those only whom you would let build for you. Layers
 //! are verified by their digests, and fetched only when a record that has them is hit.
+//!
+//! Where only the layers of the result travel (`mode=min`, `type=inline`), of every other step goes along which layers it
+//! gave ([`Promise`]): that is all that the keys of the steps after it need, so these are hit, and it is not made again.
 
 mod export;
 mod import;
@@ -12,8 +15,8 @@ pub(crate) use export::{Used, inline, send};
 pub(crate) use import::{Imports, open};
 
 use crate::error::BoxError;
-use oci::Digest;
 use oci::image::Descriptor;
+use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -33,6 +36,9 @@ pub const DOCUMENT_MAX: u64 = 64 << 20;
 pub(crate) struct Document {
     /// Records.
     pub entries: Vec<Entry>,
+    /// Of further steps what they gave; those layers are not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promises: Vec<Promise>,
     /// Layers by the digest of their uncompressed archive; none where an image's manifest names them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<Digest, Descriptor>,
@@ -53,6 +59,17 @@ pub(crate) struct Entry {
     /// What the step does and reads; empty inside of an image.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub record: String,
+    /// When it was made.
+    pub created: String,
+}
+
+/// What a step gave whose layers did not travel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Promise {
+    /// Digest of what the step does and reads.
+    pub key: Digest,
+    /// The layer stack that it gave.
+    pub chain: ChainId,
     /// When it was made.
     pub created: String,
 }

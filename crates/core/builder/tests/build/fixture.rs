@@ -36,6 +36,16 @@ impl Fixture {
         fixture
     }
 
+    /// Another machine: the same files, and nothing that is changed on one is on the other.
+    pub fn twin(&self) -> Self {
+        let dir = tempfile::tempdir().expect("make a directory");
+        for name in ["root", "context"] {
+            let (from, mut copy) = (self.dir.path().join(name), std::process::Command::new("cp"));
+            assert!(copy.arg("-a").arg(from).arg(dir.path()).status().expect("run cp").success());
+        }
+        Self { dir }
+    }
+
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }

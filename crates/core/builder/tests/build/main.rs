@@ -11,4 +11,5 @@ mod link;
 mod remote;
 mod run;
 mod share;
+mod transfer;
 mod verify;
