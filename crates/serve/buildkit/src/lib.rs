@@ -1,7 +1,8 @@
 //! BuildKit's protocols over the engine's builds: what `docker buildx`, bollard and other clients of BuildKit speak.
 //!
 //! A client has two connections, both upgraded to HTTP/2: on one ([`Host::serve`], `POST /grpc`) it calls
-//! `moby.buildkit.v1.Control` and the gateway `moby.buildkit.v1.frontend.LLBBridge`; on the other ([`Host::session`],
+//! `moby.buildkit.v1.Control` and the gateway `moby.buildkit.v1.frontend.LLBBridge`, and reads the documents that records of
+//! builds have with them from `containerd.services.content.v1.Content`; on the other ([`Host::session`],
 //! `POST /session`) the roles are swapped, and the server calls the client: for its files, secrets, agents, credentials, and
 //! to hand results out.
 //!

@@ -103,6 +103,29 @@ fn platforms_are_solved_at_once_and_share_what_is_the_same() {
 }
 
 #[test]
+fn a_context_may_be_an_image_of_each_platform() {
+    let f = Fixture::new();
+    let platforms = [Platform::host(), Platform::new("linux", "riscv64", None)];
+    let image = |platform: &Platform| {
+        let file = format!("FROM scratch\nCOPY of /{}\n", platform.architecture);
+        f.file("of", "x");
+        f.build_with(&file, |r| r.platforms = vec![platform.clone()]).ok().manifest.to_string()
+    };
+    let images = platforms.each_ref().map(image);
+    let build = |names: [String; 2]| {
+        f.build_with("FROM scratch\nARG TARGETARCH\nCOPY --from=parts /$TARGETARCH /found\n", |r| {
+            r.platforms = platforms.to_vec();
+            r.named_contexts =
+                names.into_iter().zip(images.clone().map(builder::NamedContext::Image)).collect();
+        })
+    };
+    let own = platforms.each_ref().map(|platform| format!("parts::{platform}"));
+    assert_eq!(build(own.clone()).ok().images.len(), 2);
+    // The name alone is for the platforms that have none of their own.
+    assert_eq!(build(["parts".to_owned(), own[1].clone()]).ok().images.len(), 2);
+}
+
+#[test]
 fn a_generator_lists_what_the_result_holds() {
     let f = Fixture::new();
     // The generator: an image whose command writes a statement about what it is shown.

@@ -107,6 +107,20 @@ fn pack(writer: pipe::Writer, root: &Root, index: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn each_platform_has_its_own() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap().normalized();
+        let all = [platform("linux/amd64"), platform("linux/riscv64")];
+        let named = |name: &str, of: &Platform| (name.to_owned(), of.clone());
+        assert_eq!(by_platform("a", &[]), [named("a", &Platform::host())]);
+        assert_eq!(by_platform("a", &all[1..]), [named("a", &all[1])]);
+        let each = [named("a::linux/amd64", &all[0]), named("a::linux/riscv64", &all[1])];
+        assert_eq!(by_platform("a", &all), each);
+        assert_eq!(by_platform("a::linux/riscv64", &all), [named("a::linux/riscv64", &all[1])]);
+    }
+
     #[test]
     fn addresses() {
         assert_eq!(super::split("/a/b"), ("/a/b", None));
