@@ -65,6 +65,11 @@ impl Export<'_> {
         answer.insert("containerimage.digest".to_owned(), target.digest.to_string());
         if let [only] = details.images.as_slice() {
             answer.insert("containerimage.config.digest".to_owned(), only.id.clone());
+            // Docker's plugin then prints the digest for the image's id, which it is in Docker's newer store: clients compare it
+            // with the id that they inspect. In a registry an image is found by its digest alone.
+            if flag(self.exporter, "prefer-image-digest") && !flag(self.exporter, "push") {
+                answer.insert("containerimage.digest".to_owned(), only.id.clone());
+            }
         }
         let document = json!({
             "mediaType": target.media_type,

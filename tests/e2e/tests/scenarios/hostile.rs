@@ -369,6 +369,11 @@ fn layers_larger_than_they_may_be() {
     assert!(refused.code == 1 && refused.stderr.contains("more than 1048576 bytes"), "{}", refused.stderr);
     assert_eq!(host.type_in("images -q").ok(), "");
     assert_eq!(limited("8m", &["load", "-i", "saved.tar"], &[]).code, 0);
+    host.file("ctx/Dockerfile", "FROM large\nADD large.tar /unpacked/\n");
+    host.file("ctx/large.tar", &layer);
+    let refused = limited("1m", &["build", "ctx"], &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("more than 1048576 bytes"), "{}", refused.stderr);
+    assert_eq!(limited("8m", &["build", "ctx"], &[]).code, 0);
     for wrong in ["0", "-1", "much", "1.5.2g"] {
         let refused = limited(wrong, &["images"], &[]);
         assert!(

@@ -361,7 +361,8 @@ impl Job<'_, '_> {
             Error::Step(error)
         };
         let stream = archive::decompress(file).map_err(|e| bad(e.into()))?;
-        let options = archive::Options { owner: writer.owner, ..archive::Options::plain() };
+        let limits = self.session.lease.limits();
+        let options = archive::Options { owner: writer.owner, limits, ..archive::Options::plain() };
         let stream = archive::Guard::new(stream, options.limits.stream(), || self.session.stopped());
         archive::unpack(stream, &root, &options).map_err(|e| bad(e.into()))?;
         Ok(true)

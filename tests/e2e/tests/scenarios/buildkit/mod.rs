@@ -62,9 +62,12 @@ fn a_build_with_the_clients_files_and_secrets() {
         host.busybox();
         let run = async move {
             let attributes = [("filename", "Dockerfile"), ("label:from", "a client")];
-            let order = client.order("build000000000001", &attributes, &[("moby", &[("name", "app:1")])]);
+            let wanted = [("name", "app:1"), ("prefer-image-digest", "true")];
+            let order = client.order("build000000000001", &attributes, &[("moby", &wanted)]);
             let (solved, told) = client.solve(order).await;
             let answer = solved.unwrap().exporter_response;
+            // What Docker's plugin prints for the image's id.
+            assert_eq!(answer["containerimage.digest"], answer["containerimage.config.digest"]);
             assert!(
                 answer["containerimage.digest"].starts_with("sha256:") && answer["image.name"] == "app:1"
             );
