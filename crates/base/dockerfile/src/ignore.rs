@@ -103,7 +103,10 @@ impl Ignore {
         let mut ignored = false;
         let mut matched = Vec::with_capacity(self.patterns.len());
         for (i, pattern) in self.patterns.iter().enumerate() {
-            let hit = parent.0.get(i).copied().unwrap_or(false) || pattern.matches(path);
+            // moby asks only the patterns that would change the answer, and what it did not ask, a directory does not hand
+            // down: after `**/*.log` and `!dir`, `dir/x.log` stays ignored.
+            let inherited = parent.0.get(i).copied().unwrap_or(false);
+            let hit = inherited || (pattern.negated == ignored && pattern.matches(path));
             matched.push(hit);
             if hit {
                 ignored = !pattern.negated;
@@ -283,6 +286,9 @@ mod tests {
             ("!a\na", "a", true),
             ("a\n!a/b\na/b/c", "a/b/c", true),
             ("a\n!a/b\na/b/c", "a/b/d", false),
+            ("**/*.log\n!src/deep", "src/deep/x.log", true),
+            ("**/*.log\n!src/deep/*", "src/deep/x.log", false),
+            ("*\n!src/deep", "src/deep/x.log", false),
             (".env.*", ".env.local", true),
             (".env.*", ".env", false),
         ] {
