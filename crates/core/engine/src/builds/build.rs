@@ -226,7 +226,8 @@ fn base_image(
     wanted: &ImageRequest,
 ) -> Result<Image> {
     if !wanted.pull {
-        match engine.store().resolve(&wanted.reference, Some(&wanted.platform)).map_err(Error::from) {
+        let name = name_here(&wanted.reference);
+        match engine.store().resolve(&name, Some(&wanted.platform)).map_err(Error::from) {
             Err(e) if e.kind == Kind::NotFound => {}
             found => return found.map(image),
         }
@@ -247,6 +248,19 @@ fn base_image(
             () = cancelled(cancel) => Err(failed(builder::Error::Cancelled)),
         }
     })
+}
+
+/// Digits of an image's id, as lists show them.
+const SHORT_ID: usize = 12;
+
+/// The name to look for among the images here. A few hexadecimal digits are a repository's name, as they are everywhere
+/// else: what is built must not depend on how ids happen to begin.
+fn name_here(reference: &str) -> String {
+    let is_hex = reference.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match Reference::parse(reference) {
+        Ok(named) if is_hex && reference.len() < SHORT_ID => named.to_string(),
+        _ => reference.to_owned(),
+    }
 }
 
 /// Ends when the build is cancelled.
@@ -449,4 +463,19 @@ pub(super) fn failed(error: builder::Error) -> Error {
     let mut failed = Error::new(kind, format!("{excerpt}{}", error.chain()));
     failed.hint = error.hint();
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_here;
+
+    #[test]
+    fn what_could_be_a_repository_is_no_id() {
+        assert_eq!(name_here("e3"), "docker.io/library/e3:latest");
+        assert_eq!(name_here("cafe"), "docker.io/library/cafe:latest");
+        let id = "0123456789ab";
+        assert_eq!(name_here(id), id);
+        assert_eq!(name_here("base"), "base");
+        assert_eq!(name_here("cafe:1"), "cafe:1");
+    }
 }
