@@ -107,7 +107,7 @@ fn a_daemon_applies_the_policies_of_monitors_that_are_killed() {
 fn what_a_daemon_would_start_again_is_stopped_for_good() {
     let host = Host::new(Mode::Daemon);
     host.busybox();
-    let names = ["stopped", "changed", "removed", "clock"];
+    let names = ["stopped", "killed", "changed", "removed", "clock"];
     for name in names {
         host.dhow(&["run", "-d", "--name", name, "--restart", "always", "busybox", "sleep", "1000"]).ok();
     }
@@ -126,6 +126,8 @@ fn what_a_daemon_would_start_again_is_stopped_for_good() {
     }
     names.iter().for_each(|name| kill_monitor(name));
     host.dhow(&["stop", "stopped"]).ok();
+    // In its pause it does not run; nor does it afterwards.
+    let _ = host.dhow(&["kill", "killed"]).run();
     host.dhow(&["update", "--restart", "no", "changed"]).ok();
     host.dhow(&["rm", "-f", "removed"]).ok();
     // Its pause began last.
@@ -134,7 +136,7 @@ fn what_a_daemon_would_start_again_is_stopped_for_good() {
     let all = host.dhow(&["ps", "-a", "--format", "{{.Names}}"]).ok();
     let mut all: Vec<_> = all.lines().collect();
     all.sort_unstable();
-    assert_eq!(all, ["changed", "clock", "stopped"]);
+    assert_eq!(all, ["changed", "clock", "killed", "stopped"]);
     // A start by hand is one again.
     host.dhow(&["start", "stopped"]).ok();
     kill_monitor("stopped");

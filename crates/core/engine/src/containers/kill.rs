@@ -5,7 +5,8 @@ use std::time::Duration;
 use monitor::protocol::Condition;
 use tokio::net::UnixStream;
 
-use super::{record, signal, start, wait};
+use super::stop::keep_down;
+use super::{launch, record, signal, start, wait};
 use crate::Engine;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -14,7 +15,7 @@ const SIGKILL: i32 = 9;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends a signal to a container's init; SIGKILL if none is named, which returns when the container has ended: clients
-/// inspect or remove it next.
+/// inspect or remove it next. One that a daemon would start again after a pause stays down, too.
 pub async fn kill(engine: &Engine, reference: &str, signal_name: &str) -> Result<()> {
     let (reference, signal_name) = (reference.to_owned(), signal_name.to_owned());
     let end = engine
@@ -28,7 +29,15 @@ pub async fn kill(engine: &Engine, reference: &str, signal_name: &str) -> Result
                 )),
                 _ => e,
             };
-            let mut connection = start::running(engine, &record).map_err(not_running)?;
+            let ends = number == SIGKILL || number == launch::stop_signal(&record)?;
+            let mut connection = loop {
+                match start::running(engine, &record) {
+                    Ok(connection) => break connection,
+                    // It was started in between.
+                    Err(e) if e.kind == Kind::Conflict && ends && !keep_down(engine, &record)? => {}
+                    Err(e) => return Err(not_running(e)),
+                }
+            };
             connection.signal(number).map_err(Error::from).map_err(not_running)?;
             match number {
                 SIGKILL => {

@@ -46,7 +46,7 @@ pub(crate) fn stop_now(engine: &Engine, record: &Record, options: &StopOptions) 
 }
 
 /// Of a container that does not run: who would start it in place of its killed monitor is told not to. Whether it is down.
-fn keep_down(engine: &Engine, record: &Record) -> Result<bool> {
+pub(super) fn keep_down(engine: &Engine, record: &Record) -> Result<bool> {
     let policy = launch::restart_policy(&record.document.host_config.restart_policy);
     if policy.name == RestartName::No {
         return Ok(true);
