@@ -270,6 +270,10 @@ fn outputs_do_what_they_are_told(host: &Host) {
     let plain =
         |arguments: &[&str]| host.dhow(&[&["build", "-q", "-f", "ctx/plain"], arguments, &["ctx"]].concat());
     host.file("out/stale/deep", "old");
+    // What is told of how it was made lies not among the files unless that is asked for.
+    plain(&["-o", "type=local,dest=told", "--metadata-file", "told.json"]).ok();
+    assert!(!host.home().join("told/provenance.json").exists());
+    assert!(fs::read_to_string(host.home().join("told.json")).unwrap().contains("buildx.build.provenance"));
     let refused = plain(&["-o", "type=local,dest=out,mode=delete"]).fails(1);
     assert!(refused.contains("requires --allow=buildx.local.delete"), "{refused}");
     let allow =

@@ -117,8 +117,7 @@ fn arguments(
     words.extend(args.jobs.map(|jobs| format!("--jobs={jobs}")));
     let call = args.call.as_deref().filter(|call| *call != "build");
     words.extend(call.or(target.text("call")).map(|call| format!("--call={call}")));
-    let more = [("builder", &args.builder), ("progress", &args.progress)];
-    words.extend(more.iter().filter_map(|(flag, value)| Some(format!("--{flag}={}", value.as_deref()?))));
+    words.extend(args.progress.as_ref().map(|progress| format!("--progress={progress}")));
     for (name, value) in target.map("contexts") {
         let value = match (value.strip_prefix("target:"), images) {
             (Some(_), None) => continue,

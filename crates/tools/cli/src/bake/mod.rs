@@ -12,6 +12,7 @@ use ::bake::shape::Content;
 use ::bake::{Config, Definitions, Plan, Surroundings};
 
 use crate::build::source::is_remote;
+use crate::buildx::Plugin;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::verbs::Outcome;
@@ -22,18 +23,14 @@ pub struct Args {
     /// Allow what a file asks for: network.host, security.insecure, device, ssh, fs, fs.read or fs.write=path
     #[arg(long)]
     allow: Vec<String>,
-    /// Builder to use; there is one, "default"
-    #[arg(long)]
-    builder: Option<String>,
+    #[command(flatten)]
+    plugin: Plugin,
     /// Ask in place of building: "check", "outline" or "targets"
     #[arg(long)]
     call: Option<String>,
     /// The same as --call=check
     #[arg(long)]
     check: bool,
-    /// Tell more of what happens
-    #[arg(short = 'D', long)]
-    debug: bool,
     /// File to read; may be repeated
     #[arg(short, long)]
     file: Vec<String>,
@@ -126,6 +123,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
 
 /// Reads all files, and prints what of them is asked for.
 async fn ask(cli: &Cli, args: &Args) -> Result<Asked, Error> {
+    args.plugin.check(cli)?;
     let listed = args.list.clone().or_else(|| {
         let short = args.list_targets.then(|| "targets".to_owned());
         short.or_else(|| args.list_variables.then(|| "variables".to_owned()))

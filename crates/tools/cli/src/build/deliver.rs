@@ -25,8 +25,8 @@ pub struct Delivery<'a> {
     /// The names that the image was given.
     pub names: &'a [String],
     pub quiet: bool,
-    /// What a provenance is called among files.
-    pub provenance: &'a str,
+    /// What a provenance is called among files, where one is to be among them.
+    pub provenance: Option<&'a str>,
 }
 
 /// What a registry knows a pushed image by.
@@ -95,7 +95,8 @@ impl Delivery<'_> {
     /// Writes what is attested of the images beside their files.
     fn attestations(&self, output: &Output, dest: &Path) -> Result<(), Error> {
         for (image, (_, place)) in self.details.images.iter().zip(self.places(output)) {
-            for (name, document) in [(self.provenance, &image.provenance), ("sbom.spdx.json", &image.sbom)] {
+            let provenance = self.provenance.map(|name| (name, &image.provenance));
+            for (name, document) in provenance.into_iter().chain([("sbom.spdx.json", &image.sbom)]) {
                 let Some(document) = document else { continue };
                 let path = dest.join(&place).join(format!("{}{name}", output.attestation_prefix));
                 let text = crate::system::inspect::pretty(document)?;

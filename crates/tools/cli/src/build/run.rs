@@ -262,8 +262,9 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let quiet =
         matches!(shown, Shown::Quiet | Shown::None) || view.is_one_of_several() && shown == Shown::Terminal;
     let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
-    let filename = attestations.provenance.unwrap_or_default().filename;
-    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, provenance: &filename };
+    // What is only told, or attached to images alone, lies among no files.
+    let beside = attestations.provenance.filter(|how| !how.inline_only).map(|how| how.filename);
+    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, provenance: beside.as_deref() };
     let pushed = deliver(cli, &handing, &result).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
     if shown == Shown::Quiet {
@@ -322,8 +323,8 @@ struct Handing<'a> {
     quiet: bool,
     /// The image stays on the server.
     keeps: bool,
-    /// What a provenance is called among files.
-    provenance: &'a str,
+    /// What a provenance is called among files, where one is to be among them.
+    provenance: Option<&'a str>,
 }
 
 /// Serves all outputs, then removes what only they needed.
