@@ -4,7 +4,9 @@ use super::network::HOSTNAME;
 use crate::graph::Run;
 use crate::request::Limits;
 use crate::users::Identity;
-use oci::runtime::{Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Resources, Root, Spec, User};
+use oci::runtime::{
+    Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Resources, Root, Spec, User,
+};
 use runtime::defaults;
 use std::path::{Path, PathBuf};
 
