@@ -165,6 +165,13 @@ fn wrong(file: usize, text: &str, error: &hcl_edit::parser::Error) -> Diagnostic
             "Invalid expression",
             "Expected the start of an expression, but found an invalid expression token.".to_owned(),
         ),
+        (_, Some('\n')) if is_one_line_block(before) => (
+            "Invalid single-argument block definition",
+            "An argument definition on the same line as its containing block creates a single-line block definition, \
+             which must also be closed on the same line. Place the block's closing brace immediately after the argument \
+             definition."
+                .to_owned(),
+        ),
         (_, Some('\n')) => (
             "Invalid multi-line string",
             "Quoted strings may not be split over multiple lines. To produce a multi-line string, either use the \\n \
@@ -174,6 +181,14 @@ fn wrong(file: usize, text: &str, error: &hcl_edit::parser::Error) -> Diagnostic
         _ => ("Invalid expression", error.message().to_owned()),
     };
     Diagnostics::one(at, summary, detail)
+}
+
+/// Whether a line ends here that began a block and defines an argument: no string is open in it, but a brace is.
+fn is_one_line_block(before: &str) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let quotes = line.replace("\\\\", "").replace("\\\"", "").matches('"').count();
+    let head = line.split('{').next().unwrap_or_default();
+    quotes % 2 == 0 && unclosed(line).is_some() && !head.contains('=')
 }
 
 /// The last brace that is not closed; those in strings and comments count too.
@@ -189,4 +204,18 @@ fn unclosed(text: &str) -> Option<usize> {
         }
     }
     open.pop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_one_line_block;
+
+    #[test]
+    fn a_block_in_one_line_is_no_open_string() {
+        assert!(is_one_line_block(r#"target "_c" { labels = { "a" = "x" }"#));
+        assert!(is_one_line_block("x = 1\ntarget \"t\" { pull = true"));
+        assert!(!is_one_line_block(r#"  name = "open"#));
+        assert!(!is_one_line_block(r#"target "t" { name = "open"#));
+        assert!(!is_one_line_block(r#"labels = { a = 1"#));
+    }
 }
