@@ -9,6 +9,7 @@ use crate::progress::Step;
 use crate::session::{Session, io_error};
 use crate::step::Inputs;
 use crate::users::Users;
+use dockerfile::render::clipped;
 use oci::ChainId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
@@ -119,6 +120,9 @@ fn cgroup_path(session: &Session<'_>) -> String {
     }
 }
 
+/// Characters of a command line that an error repeats at most.
+const COMMAND_MAX: usize = 4096;
+
 /// How a process ended.
 enum Ended {
     Exited { code: i32, output: String, reason: Option<String> },
@@ -138,7 +142,10 @@ struct Exit {
 /// BuildKit's sentence, with the output and what may help.
 fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
     let Exit { code, output, reason, kept } = exit;
-    let command = run.argv.join(" ");
+    let mut command = run.argv.join(" ");
+    if command.len() > COMMAND_MAX {
+        command = clipped(&command, COMMAND_MAX);
+    }
     let mut error = session
         .step_error(op, format!("process {command:?} did not complete successfully: exit code: {code}"));
     if let Some(reason) = &reason {
@@ -151,6 +158,10 @@ fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
             op.platform,
             oci::Platform::host()
         )),
+        Some(reason) if reason.to_lowercase().contains("argument list too long") => Some(
+            "the kernel takes no argument above 128 KiB: bring the script in as a file (COPY <<EOF /script) and run that"
+                .to_owned(),
+        ),
         Some(_) => hint(code, &format!("{}: not found", run.argv.first().map_or("", String::as_str))),
         None => hint(code, &output),
     };

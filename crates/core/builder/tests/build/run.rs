@@ -380,3 +380,13 @@ fn failed_steps_are_kept_for_a_while() {
     env.store.gc().unwrap();
     assert!(std::fs::read_dir(f.root().join("layers")).unwrap().count() < layers);
 }
+
+#[test]
+fn a_command_that_is_too_long_says_so() {
+    let f = Fixture::new();
+    let outcome = f.build(&format!("FROM base\nRUN : {}\n", "x".repeat(200_000)));
+    let error = outcome.err().chain();
+    assert!(error.to_lowercase().contains("argument list too long") && error.len() < 20_000, "{error}");
+    let Error::Step(step) = outcome.err() else { panic!("{error}") };
+    assert!(step.hint.as_ref().is_some_and(|hint| hint.contains("COPY <<EOF")), "{:?}", step.hint);
+}
