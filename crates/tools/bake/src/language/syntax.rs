@@ -188,7 +188,7 @@ fn is_one_line_block(before: &str) -> bool {
     let line = before.rsplit('\n').next().unwrap_or_default();
     let quotes = line.replace("\\\\", "").replace("\\\"", "").matches('"').count();
     let head = line.split('{').next().unwrap_or_default();
-    quotes % 2 == 0 && unclosed(line).is_some() && !head.contains('=')
+    quotes.is_multiple_of(2) && unclosed(line).is_some() && !head.contains('=')
 }
 
 /// The last brace that is not closed; those in strings and comments count too.
