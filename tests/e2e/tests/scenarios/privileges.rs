@@ -455,3 +455,33 @@ fn system_calls_that_are_not_there_are_told_with_the_way_to_get_them() {
     let told = under(&host, "setpriv --bounding-set -sys_admin", "cp file box:/tmp").fails(1);
     assert!(told.contains("missing privileges: CAP_SYS_ADMIN (for namespaces and mounts)"), "{told}");
 }
+
+/// Nor is what a killed monitor leaves running lost sight of.
+#[test]
+fn without_control_groups_nobody_outlives_a_container() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let passwd = host.file("passwd", "root:x:0:0::/:/bin/sh\nbob:x:7:7::/:/bin/sh\n");
+    let hidden = "umount -R /sys/fs/cgroup";
+    let time = 200_000 + std::process::id();
+    let sleeper = format!("sleep\u{0}{time}\u{0}");
+    let processes = || {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let words = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        words.filter(|words| *words == sleeper.as_bytes()).count()
+    };
+    let bound = format!("{}:/etc/passwd:ro", passwd.display());
+    let run = format!(
+        "run -d --name left --network none --pid host -v {bound} busybox su -s /bin/sleep bob {time}"
+    );
+    remounted(&host, hidden, &run).ok();
+    for (verb, runs) in [("start left", 1), ("rm -f left", 0)] {
+        testkit::eventually("it has changed its user", || processes() == 1);
+        let pid = host.dhow(&["inspect", "-f", "{{.State.Pid}}", "left"]).ok();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+        assert!(Command::new("kill").args(["-9", monitor]).status().unwrap().success());
+        remounted(&host, hidden, verb).ok();
+        testkit::eventually("none are left of before", || processes() == runs);
+    }
+}

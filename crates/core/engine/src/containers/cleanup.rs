@@ -1,7 +1,5 @@
 //! What happens after a container's last exit, and what happens when a machine boots.
 
-use std::time::Duration;
-
 use api::containers::RemoveOptions;
 use monitor::client::Observed;
 use monitor::{RestartName, State};
@@ -139,7 +137,7 @@ pub(crate) fn settle(engine: &Engine, record: &Record, status: &monitor::Status)
         if !record::observe(engine, &record.id)?.lost {
             return Ok(());
         }
-        remove::delete_cgroup(&record, Duration::from_secs(2));
+        remove::end_left(engine, &record);
         status.write(&engine.container_dir(&record.id), true).map_err(|e| crate::Error::from_chain(&e))?;
         let code = status.exit_code.to_string();
         events::emit_container(engine, "die", &record, &[("exitCode", &code)]);

@@ -1,12 +1,10 @@
 //! `docker rm`.
 
-use std::time::Duration;
-
 use api::containers::{RemoveOptions, StopOptions};
 use monitor::State;
 
 use super::record::{self, Record};
-use super::{networking, stop};
+use super::{lost, networking, stop};
 use crate::error::{Error, Kind, Result};
 use crate::volumes::Forgotten;
 use crate::{Engine, events, exec, volumes};
@@ -91,7 +89,7 @@ fn take_down(engine: &Engine, record: &Record, anonymous: bool, tell: fn(&Engine
     networking::disconnect_all(engine, &record.id);
     exec::forget(engine, &record.id);
     monitor::client::forget_name(&engine.config().run, &record.name, &record.id);
-    delete_cgroup(record, Duration::from_secs(2));
+    end_left(engine, record);
     let forgotten = engine.db().write_for(record.life(), |tx| -> Result<Vec<Forgotten>> {
         state::containers::delete(tx, &record.id)?;
         if anonymous { forget_volumes(tx, engine, record) } else { Ok(Vec::new()) }
@@ -127,18 +125,10 @@ fn tell_monitor(engine: &Engine, record: &Record) {
     }
 }
 
-/// A control group that a killed monitor left behind; usually there is none.
-pub(super) fn delete_cgroup(record: &Record, patience: Duration) {
-    let path = super::launch::cgroup_path(record);
-    let deleted = runtime::cgroup::Cgroup::new(&path).and_then(|group| {
-        if group.exists() {
-            group.kill_all()?;
-            group.delete(patience)?;
-        }
-        Ok(())
-    });
-    if let Err(e) = deleted {
-        tracing::debug!(error = %crate::error::chain(&e), container = record.id, "control group not deleted");
+/// What a killed monitor left behind; usually there is nothing.
+pub(super) fn end_left(engine: &Engine, record: &Record) {
+    if let Err(e) = lost::end_locked(engine, record) {
+        tracing::debug!(error = %crate::error::chain(&e), container = record.id, "processes not ended");
     }
 }
 

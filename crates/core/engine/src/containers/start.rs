@@ -85,7 +85,7 @@ fn start_locked(engine: &Engine, record: &Record, restarts: u32) -> Attempt {
         Err(e) => return done(e),
     };
     if observed.lost
-        && let Err(e) = lost::end_locked(record)
+        && let Err(e) = lost::end_locked(engine, record)
     {
         return done(e);
     }
