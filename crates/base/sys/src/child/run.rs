@@ -139,6 +139,7 @@ pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
     // SAFETY: this is the child's copy of a descriptor; the parent's `OwnedFd` lives in the parent alone, and
     // the child never drops its copy of that value. With it open the child would not see the parent go.
     unsafe { rustix::io::close(parent_end) };
+    forget_environment();
     let unasked = steps.iter().any(|step| matches!(step, Step::Unasked));
     let mut state = State {
         control,
@@ -169,6 +170,23 @@ pub(super) fn child(control: RawFd, parent_end: RawFd, steps: &[Step]) -> ! {
         }
     }
     exit()
+}
+
+/// Clears this process's copy of the environment that the parent was started with: a container that may trace processes
+/// reads it in `/proc` until the program runs, and it is whoever's who called us.
+fn forget_environment() {
+    unsafe extern "C" {
+        static environ: *const *mut libc::c_char;
+    }
+    // SAFETY: a null-terminated vector of C strings that the kernel made, in memory that is this process's own copy; nothing
+    // in a plan points there, and nothing else runs here.
+    unsafe {
+        let mut variable = environ;
+        while !variable.is_null() && !(*variable).is_null() {
+            libc::explicit_bzero((*variable).cast(), libc::strlen(*variable));
+            variable = variable.add(1);
+        }
+    }
 }
 
 /// The same descriptor several times where there is no gate.

@@ -19,6 +19,10 @@ until (-e "/tmp/stop") {
     for my $pid (@pids) {
         $seen{$pid} = 1;
         my @ways = ("root", "cwd");
+        if (open(my $environ, "<", "/proc/$pid/environ")) {
+            local $/; my $text = <$environ> // ""; close($environ);
+            if ($text =~ /CARGO/) { open(my $out, ">>", "/tmp/found"); print $out "environ\n"; close($out); }
+        }
         if (opendir(my $fds, "/proc/$pid/fd")) { push @ways, map { "fd/$_" } grep { /^\d+$/ } readdir($fds); closedir($fds); }
         for my $way (@ways) {
             next unless -e "/proc/$pid/$way$up$canary";
