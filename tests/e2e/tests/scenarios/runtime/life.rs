@@ -98,7 +98,7 @@ fn hooks_are_told_of_each_turn() {
     });
     bundle.runtime(&["run", "@one"]).ok();
     let told =
-        [("early", "creating"), ("created", "creating"), ("started", "running"), ("stopped", "stopped")];
+        [("early", "created"), ("created", "creating"), ("started", "running"), ("stopped", "stopped")];
     for (name, status) in told {
         let text = fs::read(bundle.path(&format!("{name}.json"))).expect(name);
         let state: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
