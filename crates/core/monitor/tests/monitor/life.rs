@@ -115,6 +115,7 @@ fn signals_arrive_real_time_ones_too() {
     fixture.wait_for_output("ready");
     fixture.connect().signal(37).unwrap();
     fixture.wait_for_output("got");
+    fixture.wait_for_state(State::Exited);
     assert_eq!(kind(fixture.connect().signal(4000).unwrap_err()), FailureKind::NotRunning);
 }
 
