@@ -392,6 +392,26 @@ pub struct Copy {
     pub literal: Option<Literal>,
 }
 
+impl Copy {
+    /// A `COPY` without flags.
+    pub fn plain(from: Origin, source: CopySource, dest: impl Into<String>) -> Copy {
+        Copy {
+            is_add: false,
+            from,
+            sources: vec![source],
+            dest: dest.into(),
+            chown: None,
+            chmod: None,
+            parents: false,
+            whole: false,
+            link: false,
+            exclude: Vec::new(),
+            unpack: None,
+            literal: None,
+        }
+    }
+}
+
 /// A `COPY` with the words of its trailing comment as sources.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Literal {

@@ -289,20 +289,8 @@ mod tests {
     #[test]
     fn the_place_of_a_stage_in_the_file_does_not_count() {
         let copy = |from: usize| {
-            op(OpKind::Copy(Box::new(Copy {
-                is_add: false,
-                from: Origin::Fs(Fs::Op(from)),
-                sources: vec![CopySource::Path("/x".into())],
-                dest: "/".into(),
-                chown: None,
-                chmod: None,
-                parents: false,
-                whole: false,
-                link: false,
-                exclude: Vec::new(),
-                unpack: None,
-                literal: None,
-            })))
+            let from = Origin::Fs(Fs::Op(from));
+            op(OpKind::Copy(Box::new(Copy::plain(from, CopySource::Path("/x".into()), "/"))))
         };
         let key = |op: &Op| Record::new(op, None, BTreeMap::new()).key();
         assert_eq!(key(&copy(1)), key(&copy(2)));

@@ -292,20 +292,7 @@ impl Lowering<'_> {
 
     /// Adds the files of a named context as the whole file system of a stage.
     fn push_context(&mut self, s: &mut StageState, context: &str, span: Span) {
-        let copy = Copy {
-            is_add: false,
-            from: Origin::Context(Some(context.to_owned())),
-            sources: vec![CopySource::Path("/".into())],
-            dest: "/".into(),
-            chown: None,
-            chmod: None,
-            parents: false,
-            whole: false,
-            link: false,
-            exclude: Vec::new(),
-            unpack: None,
-            literal: None,
-        };
+        let copy = Copy::plain(Origin::Context(Some(context.to_owned())), CopySource::Path("/".into()), "/");
         let source = format!("COPY --from={context} / /");
         let id = self.ops.len();
         self.ops.push(Op {

@@ -125,20 +125,7 @@ impl Lowering {
             return fs.clone();
         }
         let local = &self.locals[number];
-        let copy = Copy {
-            is_add: false,
-            from: self.origin(&Part::Local(number)),
-            sources: vec![CopySource::Path("/".to_owned())],
-            dest: "/".to_owned(),
-            chown: None,
-            chmod: None,
-            parents: false,
-            whole: false,
-            link: false,
-            exclude: Vec::new(),
-            unpack: None,
-            literal: None,
-        };
+        let copy = Copy::plain(self.origin(&Part::Local(number)), CopySource::Path("/".to_owned()), "/");
         let name = format!("local://{}", local.name);
         let op = operation(Fs::Scratch, OpKind::Copy(Box::new(copy)), name, Platform::host());
         let fs = self.add(op);

@@ -93,20 +93,8 @@ fn local(name: &str, op: &SourceOp) -> Result<Local, Status> {
 
 /// A source that is fetched: `ADD` on nothing.
 fn add(source: CopySource, dest: String) -> Copy {
-    Copy {
-        is_add: true,
-        from: Origin::Context(None),
-        sources: vec![source],
-        dest,
-        chown: None,
-        chmod: None,
-        parents: false,
-        whole: false,
-        link: false,
-        exclude: Vec::new(),
-        unpack: Some(false),
-        literal: None,
-    }
+    let plain = Copy::plain(Origin::Context(None), source, dest);
+    Copy { is_add: true, unpack: Some(false), ..plain }
 }
 
 fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
