@@ -130,6 +130,19 @@ impl Host {
         self.start_daemon(number);
     }
 
+    /// Kills the monitor of a container that runs.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[track_caller]
+    pub fn kill_monitor(&self, container: &str) {
+        let pid = self.dhow(&["inspect", "-f", "{{.State.Pid}}", container]).ok();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the container runs");
+        let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent").trim();
+        let killed = Command::new("kill").args(["-9", monitor]).status().expect("start kill");
+        assert!(killed.success(), "kill {monitor}");
+    }
+
     fn start_daemon(&mut self, number: usize) {
         let socket = self.socket(number);
         let before = inode(&socket);

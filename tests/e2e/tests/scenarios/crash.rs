@@ -274,15 +274,10 @@ fn what_a_killed_monitor_leaves_running_is_ended_by_whoever_looks() {
     let command = format!("exec sleep {}", 100_000 + std::process::id());
     let su = ["busybox", "su", "-s", "/bin/sh", "bob", "-c", &command];
     let run = |name: &str| host.dhow(&[&["run", "-d", "--name", name, "-v", &passwd][..], &su].concat()).ok();
-    let kill_monitor = |name: &str| {
-        let pid = host.dhow(&["inspect", "-f", "{{.State.Pid}}", name]).ok();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        kill(status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap());
-    };
     for name in ["looked-at", "started"] {
         run(name);
         eventually("it has changed its user", || processes() == 1);
-        kill_monitor(name);
+        host.kill_monitor(name);
         if name == "looked-at" {
             eventually("it is seen as ended", || host.type_in("ps -q").ok().is_empty());
             eventually("nothing runs", || processes() == 0);

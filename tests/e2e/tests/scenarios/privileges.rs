@@ -477,10 +477,7 @@ fn without_control_groups_nobody_outlives_a_container() {
     remounted(&host, hidden, &run).ok();
     for (verb, runs) in [("start left", 1), ("rm -f left", 0)] {
         testkit::eventually("it has changed its user", || processes() == 1);
-        let pid = host.dhow(&["inspect", "-f", "{{.State.Pid}}", "left"]).ok();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
-        assert!(Command::new("kill").args(["-9", monitor]).status().unwrap().success());
+        host.kill_monitor("left");
         remounted(&host, hidden, verb).ok();
         testkit::eventually("none are left of before", || processes() == runs);
     }

@@ -64,22 +64,17 @@ fn a_daemon_applies_the_policies_of_monitors_that_are_killed() {
     let state = |name: &str| {
         host.dhow(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}", name]).ok()
     };
-    let kill_monitor = |name: &str| {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", pid(name))).unwrap();
-        let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
-        assert!(std::process::Command::new("kill").args(["-9", &monitor]).status().unwrap().success());
-    };
     for round in 1..=2 {
         let before = pid("steady");
-        kill_monitor("steady");
+        host.kill_monitor("steady");
         eventually("it runs again", || state("steady") == format!("running 0 {round}"));
         assert_ne!(pid("steady"), before);
     }
-    kill_monitor("twice");
+    host.kill_monitor("twice");
     eventually("it runs again", || state("twice") == "running 0 1");
-    kill_monitor("twice");
+    host.kill_monitor("twice");
     eventually("its tries are over", || state("twice") == "exited 137 1");
-    kill_monitor("once");
+    host.kill_monitor("once");
     eventually("it has ended", || state("once") == "exited 137 0");
     // One that somebody else has started, and one whose policy came later.
     let mut other = host.command();
@@ -88,7 +83,7 @@ fn a_daemon_applies_the_policies_of_monitors_that_are_killed() {
     host.dhow(&["run", "-d", "--name", "late", "busybox", "sleep", "1000"]).ok();
     host.dhow(&["update", "--restart", "always", "late"]).ok();
     for name in ["other", "late"] {
-        kill_monitor(name);
+        host.kill_monitor(name);
         eventually("it runs again", || state(name) == "running 0 1");
     }
     // Who was stopped by hand stays so.
@@ -112,19 +107,13 @@ fn what_a_daemon_would_start_again_is_stopped_for_good() {
         host.dhow(&["run", "-d", "--name", name, "--restart", "always", "busybox", "sleep", "1000"]).ok();
     }
     let state = |name: &str| host.dhow(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", name]).ok();
-    let kill_monitor = |name: &str| {
-        let pid = host.dhow(&["inspect", "-f", "{{.State.Pid}}", name]).ok();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let monitor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
-        assert!(std::process::Command::new("kill").args(["-9", &monitor]).status().unwrap().success());
-    };
     for round in 1..=4 {
-        names.iter().for_each(|name| kill_monitor(name));
+        names.iter().for_each(|name| host.kill_monitor(name));
         for name in names {
             eventually("it runs again", || state(name) == format!("running {round}"));
         }
     }
-    names.iter().for_each(|name| kill_monitor(name));
+    names.iter().for_each(|name| host.kill_monitor(name));
     host.dhow(&["stop", "stopped"]).ok();
     // In its pause it does not run; nor does it afterwards.
     let _ = host.dhow(&["kill", "killed"]).run();
@@ -139,7 +128,7 @@ fn what_a_daemon_would_start_again_is_stopped_for_good() {
     assert_eq!(all, ["changed", "clock", "killed", "stopped"]);
     // A start by hand is one again.
     host.dhow(&["start", "stopped"]).ok();
-    kill_monitor("stopped");
+    host.kill_monitor("stopped");
     eventually("it runs again", || state("stopped") == "running 1");
 }
 
