@@ -1,4 +1,8 @@
-//! A blob on its way: bytes in order, resumed where a connection broke, verified at the end.
+//! A blob on its way: bytes in order, a large one over several connections, resumed where a connection broke, verified at the
+//! end.
+//!
+//! A large blob is asked for in stretches. While other blobs leave connections free, the next stretches come beside the first and
+//! wait in memory for their turn; a registry that knows no ranges gives all of it over one connection.
 
 use crate::error::{Error, Problem};
 use crate::exchange::{self, Get, Session};
@@ -8,27 +12,59 @@ use oci::{Digest, Reference};
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 use sha2::{Digest as _, Sha256, Sha512};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 /// How often in a row a connection may break without bringing a byte.
-const TRIES: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const TRIES: u32 = 6;
+/// Before the second try; the third waits longer.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const SECOND_PAUSE: Duration = Duration::from_millis(200);
+/// Connections for all blobs of a repository together.
+pub(crate) const LANES: usize = 6;
+/// Bytes that are asked for at once where there are several connections: as much may wait in memory for each.
+const STRETCH: u64 = 8 << 20;
+/// A blob that has less left comes over one connection.
+const LARGE: u64 = 4 * STRETCH;
+/// Stretches of one blob that are under way.
+const STRETCHES: usize = 4;
 
 /// Content of a known digest and size. What [`Blob::chunk`] hands out is verified only when it has
 /// returned `None`; until then it is a stranger's.
 pub struct Blob {
-    session: Arc<Session>,
-    reference: Reference,
-    digest: Digest,
-    size: u64,
+    place: Arc<Place>,
     received: u64,
-    response: Option<Response>,
-    /// Bytes of the response that we have already: the registry ignored our range.
-    skip: u64,
-    hash: Hash,
-    failures: u32,
+    source: Source,
+    /// None where whoever reads verifies it.
+    hash: Option<Hash>,
+    /// Whether the registry may know ranges.
+    ranges: bool,
     verified: bool,
+}
+
+/// Where a blob is.
+pub(crate) struct Place {
+    pub session: Arc<Session>,
+    pub reference: Reference,
+    pub digest: Digest,
+    pub size: u64,
+    /// Connections that may be made.
+    pub lanes: Arc<Semaphore>,
+}
+
+enum Source {
+    Closed,
+    /// One connection for all that is left.
+    One(Stretch),
+    Several {
+        /// In order.
+        under_way: VecDeque<UnderWay>,
+        /// The first byte that nobody has asked for.
+        next: u64,
+    },
 }
 
 enum Hash {
@@ -60,71 +96,205 @@ impl Hash {
 }
 
 impl Blob {
-    pub(crate) fn new(session: Arc<Session>, reference: Reference, digest: Digest, size: u64) -> Blob {
-        let hash = Hash::of(&digest);
-        Blob {
-            session,
-            reference,
-            digest,
-            size,
-            received: 0,
-            response: None,
-            skip: 0,
-            hash,
-            failures: 0,
-            verified: false,
-        }
+    pub(crate) fn new(place: Place) -> Blob {
+        let hash = Some(Hash::of(&place.digest));
+        let (place, source) = (Arc::new(place), Source::Closed);
+        Blob { place, received: 0, source, hash, ranges: true, verified: false }
+    }
+
+    /// The rest of a blob whose first bytes are here. Whoever has those verifies the whole; only its length is looked at here.
+    pub fn rest(self, from: u64) -> Blob {
+        Blob { received: from.min(self.place.size), hash: None, ..self }
     }
 
     /// Bytes that the blob has according to its descriptor.
     pub fn size(&self) -> u64 {
-        self.size
+        self.place.size
     }
 
-    /// Bytes handed out so far.
+    /// Bytes handed out so far, and those that were here before.
     pub fn received(&self) -> u64 {
         self.received
     }
 
     /// The next bytes; `None` once all have come and match the digest.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.verified {
+            return Ok(None);
+        }
+        match self.next().await {
+            Ok(Some(bytes)) => {
+                self.received += bytes.len() as u64;
+                if let Some(hash) = &mut self.hash {
+                    hash.update(&bytes);
+                }
+                Ok(Some(bytes))
+            }
+            Ok(None) => self.finish(),
+            Err(error) => {
+                self.source = Source::Closed;
+                Err(error)
+            }
+        }
+    }
+
+    /// The next bytes in order; `None` at the end. Whether more would come then does not matter.
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            if self.verified {
+            if self.received == self.place.size && self.place.size > 0 {
                 return Ok(None);
             }
-            if self.received == self.size && (self.size > 0 || self.response.is_some()) {
-                return self.finish().await;
+            match &mut self.source {
+                Source::Closed => self.source = self.start().await?,
+                Source::One(stretch) => return stretch.chunk().await,
+                Source::Several { under_way, next } => {
+                    ask_ahead(&self.place, under_way, next).await;
+                    let Some(front) = under_way.front_mut() else { return Ok(None) };
+                    match front.chunks.recv().await {
+                        Some(Err(Error::Protocol { problem: Problem::NoRanges, .. })) => {
+                            self.ranges = false;
+                            self.source = Source::Closed;
+                        }
+                        Some(chunk) => return chunk.map(Some),
+                        None => drop(under_way.pop_front()),
+                    }
+                }
             }
+        }
+    }
+
+    /// Asks for the first bytes, and finds out whether the registry gives parts.
+    async fn start(&self) -> Result<Source, Error> {
+        let (from, size) = (self.received, self.place.size);
+        let large = self.ranges && size - from >= LARGE;
+        let end = if large { from + STRETCH } else { size };
+        let lane = self.place.lanes.clone().acquire_owned().await.ok();
+        let mut first = Stretch::new(self.place.clone(), from, end, lane);
+        first.first = true;
+        first.ready().await?;
+        Ok(match first.end == size {
+            true => Source::One(first),
+            false => {
+                let next = first.end;
+                Source::Several { under_way: VecDeque::from([first.set_out()]), next }
+            }
+        })
+    }
+
+    fn finish(&mut self) -> Result<Option<Bytes>, Error> {
+        self.source = Source::Closed;
+        if let Some(hash) = self.hash.take() {
+            let found = hash.digest();
+            if found != self.place.digest {
+                self.hash = Some(Hash::of(&self.place.digest));
+                return Err(Error::WrongDigest { expected: self.place.digest.clone(), found });
+            }
+        }
+        self.verified = true;
+        Ok(None)
+    }
+}
+
+/// Asks for the next stretches where connections are free; at least for one.
+async fn ask_ahead(place: &Arc<Place>, under_way: &mut VecDeque<UnderWay>, next: &mut u64) {
+    while *next < place.size && under_way.len() < STRETCHES {
+        let lanes = place.lanes.clone();
+        let lane = match under_way.is_empty() {
+            true => lanes.acquire_owned().await.ok(),
+            false => match lanes.try_acquire_owned() {
+                Ok(lane) => Some(lane),
+                Err(_) => return,
+            },
+        };
+        let end = (*next + STRETCH).min(place.size);
+        under_way.push_back(Stretch::new(place.clone(), *next, end, lane).set_out());
+        *next = end;
+    }
+}
+
+/// A stretch that comes by itself.
+struct UnderWay {
+    /// Not more than the stretch is long.
+    chunks: mpsc::UnboundedReceiver<Result<Bytes, Error>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Bytes of a blob from one place up to another.
+struct Stretch {
+    place: Arc<Place>,
+    at: u64,
+    end: u64,
+    response: Option<Response>,
+    /// Bytes of the response that we have already: the registry ignored our range.
+    skip: u64,
+    failures: u32,
+    /// The blob's first one: if the registry gives all for a part, this takes all.
+    first: bool,
+    _lane: Option<OwnedSemaphorePermit>,
+}
+
+impl Stretch {
+    fn new(place: Arc<Place>, at: u64, end: u64, lane: Option<OwnedSemaphorePermit>) -> Stretch {
+        Stretch { place, at, end, response: None, skip: 0, failures: 0, first: false, _lane: lane }
+    }
+
+    /// Lets it come whether somebody waits for it or not.
+    fn set_out(mut self) -> UnderWay {
+        let (sender, chunks) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            loop {
+                let chunk = self.chunk().await.transpose();
+                let Some(chunk) = chunk else { return };
+                let last = chunk.is_err();
+                if sender.send(chunk).is_err() || last {
+                    return;
+                }
+            }
+        });
+        UnderWay { chunks, task }
+    }
+
+    /// The next bytes; `None` at the end of the stretch.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            if self.at == self.end && self.place.size > 0 {
+                return Ok(None);
+            }
+            self.ready().await?;
             match self.read().await {
                 Ok(Some(bytes)) if bytes.is_empty() => {}
                 Ok(Some(bytes)) => return self.accept(bytes).map(Some),
-                Ok(None) if self.received == self.size => return self.finish().await,
+                Ok(None) if self.at == self.end => return Ok(None),
                 Ok(None) => {
-                    let problem = Problem::ClosedEarly(self.received);
-                    let url = self.reference.with_digest(self.digest.clone()).familiar();
-                    self.pause(Error::Protocol { url, problem }).await?;
+                    let problem = Problem::ClosedEarly(self.at);
+                    self.pause(Error::Protocol { url: self.shown(), problem }).await?;
                 }
-                Err(error @ Error::Transport { .. }) => self.pause(error).await?,
-                Err(error) => return Err(error),
+                Err(error) => self.pause(error).await?,
             }
         }
     }
 
     fn accept(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
-        self.received += bytes.len() as u64;
-        if self.received > self.size {
-            return Err(self.wrong_size());
+        self.at += bytes.len() as u64;
+        if self.at > self.place.size {
+            let (digest, expected) = (self.place.digest.clone(), self.place.size);
+            return Err(Error::WrongSize { digest, expected, found: self.at });
         }
-        self.hash.update(&bytes);
+        if self.at > self.end {
+            return Err(Error::Protocol { url: self.shown(), problem: Problem::WrongRange });
+        }
         self.failures = 0;
         Ok(bytes)
     }
 
     /// Bytes of the open response that are new; `None` at its end.
     async fn read(&mut self) -> Result<Option<Bytes>, Error> {
-        if self.response.is_none() {
-            self.open().await?;
-        }
         let Some(response) = &mut self.response else { return Ok(None) };
         let shown = response.url().origin().ascii_serialization();
         let chunk = response.chunk().await;
@@ -136,37 +306,43 @@ impl Blob {
         }))
     }
 
+    /// Sees to it that there is a response.
+    async fn ready(&mut self) -> Result<(), Error> {
+        while self.response.is_none() {
+            match self.open().await {
+                Err(error @ Error::Transport { .. }) => self.pause(error).await?,
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     async fn open(&mut self) -> Result<(), Error> {
-        let url = url_in(&self.session, &self.reference, &format!("blobs/{}", self.digest)).await?;
-        let response = self.session.get(&url, &Get { accept: None, from: self.received }).await?;
+        let Place { session, reference, digest, size, .. } = &*self.place;
+        let url = url_in(session, reference, &format!("blobs/{digest}")).await?;
+        let until = (self.end < *size).then_some(self.end);
+        let response = session.get(&url, &Get { from: self.at, until, ..Get::default() }).await?;
         let start = match response.status() {
-            StatusCode::OK => 0,
+            StatusCode::OK if until.is_none() => 0,
+            StatusCode::OK if self.first => {
+                self.end = *size;
+                0
+            }
+            StatusCode::OK => {
+                return Err(Error::Protocol { url: url.to_string(), problem: Problem::NoRanges });
+            }
             StatusCode::PARTIAL_CONTENT => {
                 let range = exchange::header(response.headers(), CONTENT_RANGE.as_str());
                 range.and_then(range_start).unwrap_or(u64::MAX)
             }
-            _ => {
-                return Err(refusal(response, &self.reference, Wanted::Blob(&self.digest)).await);
-            }
+            _ => return Err(refusal(response, reference, Wanted::Blob(digest)).await),
         };
-        if start != 0 && start != self.received {
+        if start != 0 && start != self.at {
             return Err(Error::Protocol { url: url.to_string(), problem: Problem::WrongRange });
         }
-        self.skip = self.received - start;
+        self.skip = self.at - start;
         self.response = Some(response);
         Ok(())
-    }
-
-    /// Everything is there. Whether more would come does not matter: what we have has the right length.
-    async fn finish(&mut self) -> Result<Option<Bytes>, Error> {
-        self.response = None;
-        let hash = std::mem::replace(&mut self.hash, Hash::of(&self.digest));
-        let found = hash.digest();
-        if found != self.digest {
-            return Err(Error::WrongDigest { expected: self.digest.clone(), found });
-        }
-        self.verified = true;
-        Ok(None)
     }
 
     /// Waits before the next connection, or gives up.
@@ -175,18 +351,22 @@ impl Blob {
         self.failures += 1;
         if self.failures >= TRIES {
             return Err(Error::Broken {
-                digest: self.digest.clone(),
-                received: self.received,
+                digest: self.place.digest.clone(),
+                received: self.at,
                 tries: self.failures,
                 source: Box::new(error),
             });
         }
-        tokio::time::sleep(FIRST_PAUSE * 2u32.pow(self.failures - 1)).await;
+        let pause = match self.failures {
+            1 => FIRST_PAUSE,
+            failures => SECOND_PAUSE * 2u32.pow(failures - 2),
+        };
+        tokio::time::sleep(pause).await;
         Ok(())
     }
 
-    fn wrong_size(&self) -> Error {
-        Error::WrongSize { digest: self.digest.clone(), expected: self.size, found: self.received }
+    fn shown(&self) -> String {
+        self.place.reference.with_digest(self.place.digest.clone()).familiar()
     }
 }
 

@@ -3,6 +3,13 @@
 use oci::Digest;
 use oci::image::DocumentError;
 
+use crate::settings::InvalidSettings;
+
+/// Where settings of registries lie that are Dhow's own.
+const CERTS: &str = "/etc/dhow/certs.d";
+/// Go's words for a certificate that nobody known has signed.
+pub(crate) const UNKNOWN_AUTHORITY: &str = "x509: certificate signed by unknown authority";
+
 /// What an error means to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -16,12 +23,19 @@ pub enum Kind {
     Unavailable,
     /// The registry does not keep to the protocol, or its content is not what was asked for.
     Protocol,
+    /// A file with settings can't be used, or says that the registry must not be.
+    Settings,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("manifest for {reference} not found: {reason}")]
-    ManifestUnknown { reference: String, reason: String },
+    ManifestUnknown {
+        reference: String,
+        reason: String,
+        /// Tags that may have been meant.
+        near: Vec<String>,
+    },
     #[error("repository {name} not found: {reason}")]
     RepositoryUnknown { name: String, reason: String },
     #[error("blob {digest} not found: {reason}")]
@@ -35,7 +49,11 @@ pub enum Error {
     #[error("Get {url:?}: {reason}")]
     Unauthorized { url: String, reason: String },
     #[error("{reason}")]
-    RateLimited { reason: String },
+    RateLimited {
+        reason: String,
+        /// What the registry says of its limit.
+        limit: Option<String>,
+    },
     #[error("Get {url:?}: received unexpected HTTP status: {status}{reason}")]
     Status { url: String, status: String, reason: String },
     #[error("Get {url:?}")]
@@ -44,9 +62,28 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
-    /// The library found no root certificates, for example.
+    /// There are no root certificates, for example.
     #[error("set up TLS")]
-    Tls(#[source] reqwest::Error),
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// With Go's words, which people search for.
+    #[error("Get {url:?}: tls: failed to verify certificate: {problem}")]
+    Certificate { url: String, host: String, problem: String },
+    #[error("Get {url:?}: http: server gave HTTP response to HTTPS client")]
+    PlainHttp { url: String, host: String },
+    #[error("settings of registries")]
+    Settings(#[from] InvalidSettings),
+    #[error("{name} is blocked in {}", file.display())]
+    Blocked { name: String, file: std::path::PathBuf },
+    #[error("no host may be asked for {name}: hosts.toml gives none the capability")]
+    NoHost { name: String },
+    #[error("{source}; mirrors were asked before: {}", tried.join("; "))]
+    Mirrors {
+        /// Each with its reason, in order.
+        tried: Vec<String>,
+        source: Box<Error>,
+    },
+    #[error("{host} can't be searched: {reason}")]
+    NoSearch { host: String, reason: String },
     #[error("Get {url:?}: {problem}")]
     Protocol { url: String, problem: Problem },
     #[error("invalid manifest of {reference}")]
@@ -94,6 +131,8 @@ pub enum Problem {
     WrongType(String),
     #[error("range answer does not start where it was asked to")]
     WrongRange,
+    #[error("server does not give parts of what it has")]
+    NoRanges,
 }
 
 impl Error {
@@ -105,7 +144,14 @@ impl Error {
             Error::Denied { .. } | Error::PushDenied { .. } => Kind::Denied,
             Error::Unauthorized { .. } => Kind::Unauthorized,
             Error::RateLimited { .. } => Kind::RateLimited,
-            Error::Transport { .. } | Error::Tls(_) | Error::Broken { .. } => Kind::Unavailable,
+            Error::Transport { .. }
+            | Error::Tls(_)
+            | Error::Certificate { .. }
+            | Error::PlainHttp { .. }
+            | Error::Broken { .. } => Kind::Unavailable,
+            Error::Settings(_) | Error::Blocked { .. } | Error::NoHost { .. } => Kind::Settings,
+            Error::Mirrors { source, .. } => source.kind(),
+            Error::NoSearch { .. } => Kind::NotFound,
             Error::Status { status, .. } if status.starts_with('5') => Kind::Unavailable,
             Error::Protocol { problem: Problem::ClosedEarly(_), .. } => Kind::Unavailable,
             Error::Status { .. }
@@ -117,12 +163,30 @@ impl Error {
     }
 
     /// What the user can do.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Error::Tls(_) => Some("install the ca-certificates package"),
-            Error::PushDenied { .. } => Some("log in with `dhow login`, to an account that may write there"),
-            Error::RateLimited { .. } => Some("log in to raise the limit, or try again later"),
-            _ => None,
-        }
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Tls(_) => "install the ca-certificates package".to_owned(),
+            Error::PushDenied { .. } => {
+                "log in with `dhow login`, to an account that may write there".to_owned()
+            }
+            Error::RateLimited { limit: None, .. } => {
+                "log in to raise the limit, or try again later".to_owned()
+            }
+            Error::RateLimited { limit: Some(limit), .. } => {
+                format!("{limit}; log in to raise the limit, or try again later")
+            }
+            Error::ManifestUnknown { near, reference, .. } if !near.is_empty() => {
+                let tag = reference.rsplit(':').next().unwrap_or_default();
+                format!("no tag {tag}; near: {}", near.join(", "))
+            }
+            Error::Certificate { host, problem, .. } if problem == UNKNOWN_AUTHORITY => {
+                format!("put the certificate of the registry's authority into {CERTS}/{host}/ca.crt")
+            }
+            Error::PlainHttp { host, .. } => format!(
+                "the registry speaks no TLS: if that is meant so, write server = \"http://{host}\" into {CERTS}/{host}/hosts.toml"
+            ),
+            Error::Mirrors { source, .. } => return source.hint(),
+            _ => return None,
+        })
     }
 }

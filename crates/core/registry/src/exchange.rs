@@ -1,46 +1,51 @@
-//! One request to a registry and its answer: authentication, redirects, retries.
+//! One request to a registry and its answer: which host is asked, authentication, redirects, retries.
 
-use crate::challenge::{self, Challenge};
+use crate::client::Notice;
 use crate::credentials::Credentials;
 use crate::error::{Error, Problem};
+use crate::limits;
+use crate::names::InternalName;
+use crate::peer::{Authorization, Peer};
 use crate::redirect;
-use crate::token::{self, Token};
-use crate::transport::Transport;
+use crate::token::Wants;
+use crate::transport::{Purpose, Transport};
 use bytes::Bytes;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use oci::Reference;
+use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::OnceCell;
 
 const REDIRECTS: usize = 10;
 /// How often a request is made that fails for reasons that may pass.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A registry that wants us to wait longer is out of order for now.
-const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// Whoever waits longer than this is told so.
+const UNTOLD: Duration = Duration::from_secs(2);
 /// Bytes of an error's or token's document.
 pub(crate) const ERROR_LIMIT: u64 = 256 << 10;
 
-/// How we say who we are, once the registry has told how it wants to be told.
-#[derive(Clone)]
-enum Authorization {
-    Basic,
-    Bearer(Token),
-    /// The user's own token, sent as it is.
-    Given(String),
-}
-
-/// A conversation with one registry about one scope.
+/// A conversation about one repository: with its registry, and with the registry's mirrors where there are such.
+///
+/// Addresses are those at the registry ([`Session::root`]): what is asked of a mirror is put there instead.
 pub(crate) struct Session {
     transport: Arc<Transport>,
     domain: String,
-    scope: Option<String>,
+    path: String,
+    /// Whether it is to be written to. Then mirrors are not asked: what they have is not what the registry has.
+    writes: bool,
     credentials: Option<Credentials>,
-    authorization: Mutex<Option<Authorization>>,
+    wants: Mutex<Wants>,
+    peers: OnceCell<Peers>,
+    /// What went wrong with mirrors.
+    tried: Mutex<Vec<String>>,
+}
+
+struct Peers {
+    mirrors: Vec<Peer>,
+    home: Peer,
 }
 
 /// A request that has no side effects.
@@ -49,33 +54,97 @@ pub(crate) struct Get<'a> {
     pub accept: Option<&'a str>,
     /// First byte wanted.
     pub from: u64,
+    /// The first byte that is not.
+    pub until: Option<u64>,
+    /// Only the headers are wanted.
+    pub head: bool,
 }
 
 impl Session {
+    /// About a repository; `actions` is `pull` or `pull,push`.
     pub(crate) fn new(
         transport: Arc<Transport>,
-        domain: String,
-        scope: Option<String>,
+        reference: &Reference,
+        actions: &str,
         credentials: Option<Credentials>,
     ) -> Session {
-        let given = credentials.as_ref().map(|who| &who.registrytoken).filter(|token| !token.is_empty());
-        let authorization = Mutex::new(given.cloned().map(Authorization::Given));
-        Session { transport, domain, scope, credentials, authorization }
+        let (domain, path) = (reference.domain.clone(), reference.path.clone());
+        let wants = Wants::new(vec![format!("repository:{path}:{actions}")]);
+        let writes = actions.contains("push");
+        Session { path, writes, ..Session::with_registry(transport, domain, wants, credentials) }
+    }
+
+    /// About a registry as a whole.
+    pub(crate) fn with_registry(
+        transport: Arc<Transport>,
+        domain: String,
+        wants: Wants,
+        credentials: Option<Credentials>,
+    ) -> Session {
+        Session {
+            transport,
+            domain,
+            path: String::new(),
+            writes: false,
+            credentials,
+            wants: Mutex::new(wants),
+            peers: OnceCell::new(),
+            tried: Mutex::default(),
+        }
+    }
+
+    async fn peers(&self) -> Result<&Peers, Error> {
+        let find = async || {
+            let mut routes = self.transport.settings()?.routes(&self.domain, &self.path)?;
+            let none = || Error::NoHost { name: format!("{}/{}", self.domain, self.path) };
+            let at = match self.writes {
+                true => routes.iter().rposition(|route| route.can.push).ok_or_else(none)?,
+                false => routes.iter().rposition(|route| route.is_registry).ok_or_else(none)?,
+            };
+            let home = Peer::new(routes.remove(at), self.credentials.as_ref());
+            let mirrors = if self.writes { Vec::new() } else { routes };
+            Ok(Peers { mirrors: mirrors.into_iter().map(|route| Peer::new(route, None)).collect(), home })
+        };
+        self.peers.get_or_try_init(find).await
+    }
+
+    async fn home(&self) -> Result<&Peer, Error> {
+        Ok(&self.peers().await?.home)
     }
 
     /// The root of the registry's API.
     pub(crate) async fn root(&self) -> Result<Url, Error> {
-        self.transport.root(&self.domain).await
+        Ok(self.home().await?.root(&self.transport).await?.clone())
     }
 
-    /// Succeeds when the registry accepts us.
-    pub(crate) async fn ping(&self) -> Result<(), Error> {
+    /// The repository's name at the registry's own place.
+    pub(crate) async fn path(&self) -> Result<&str, Error> {
+        Ok(&self.home().await?.route.path)
+    }
+
+    /// Lets the next token be for one thing more, such as `repository:other:pull`.
+    pub(crate) async fn also(&self, scope: String) -> Result<(), Error> {
+        if self.lock_wants().add(scope) {
+            self.home().await?.forget_token().await;
+        }
+        Ok(())
+    }
+
+    fn lock_wants(&self) -> std::sync::MutexGuard<'_, Wants> {
+        self.wants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Succeeds when the registry accepts us. A token to come again with, if the token server gives such.
+    pub(crate) async fn ping(&self) -> Result<Option<String>, Error> {
         let root = self.root().await?;
         let response = self.get(&root, &Get::default()).await?;
         let (status, shown) = (response.status(), root.to_string());
         let body = body(response, &shown, ERROR_LIMIT).await?;
         match status {
-            status if status.is_success() => Ok(()),
+            status if status.is_success() => Ok(match self.home().await?.current().await {
+                Some(Authorization::Bearer(token)) => token.refresh,
+                _ => None,
+            }),
             StatusCode::UNAUTHORIZED => {
                 let reason = reason(&body).unwrap_or("unauthorized: authentication required".into());
                 Err(Error::Unauthorized { url: shown, reason })
@@ -84,41 +153,118 @@ impl Session {
         }
     }
 
-    /// Makes the request again while that may help. The answer's status is the caller's to judge.
+    /// Asks the mirrors that may be asked, and then the registry, again while that may help. The answer's status is the caller's
+    /// to judge.
     pub(crate) async fn get(&self, url: &Url, get: &Get<'_>) -> Result<Response, Error> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES {
-            let wait = match self.get_once(url, get).await {
-                Ok(response) => match passing(&response, pause) {
-                    Some(wait) => wait,
+        let Peers { mirrors, home } = self.peers().await?;
+        let root = home.root(&self.transport).await?;
+        let base = format!("{}{}/", root.path(), home.route.path);
+        let rest = url.path().strip_prefix(&base).filter(|_| redirect::same_origin(root, url));
+        if let Some(rest) = rest {
+            for mirror in mirrors.iter().filter(|mirror| !mirror.is_lost() && serves(mirror, rest)) {
+                match self.ask_mirror(mirror, rest, url.query(), get).await {
+                    Ok(response) => return Ok(response),
+                    Err(problem) => {
+                        mirror.lose();
+                        self.lock_tried().push(format!("{}: {problem}", mirror.route.shown()));
+                    }
+                }
+            }
+            if !serves(home, rest) {
+                return Err(Error::NoHost { name: format!("{}/{}", self.domain, self.path) });
+            }
+        }
+        self.insist(home, url, get).await
+    }
+
+    fn lock_tried(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error together with what went wrong with mirrors before.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let tried = self.lock_tried().clone();
+        match tried.is_empty() {
+            true => error,
+            false => Error::Mirrors { tried, source: Box::new(error) },
+        }
+    }
+
+    /// Asks a mirror once: there are others.
+    async fn ask_mirror(
+        &self,
+        mirror: &Peer,
+        rest: &str,
+        query: Option<&str>,
+        get: &Get<'_>,
+    ) -> Result<Response, String> {
+        let chain = |error: Error| {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            text
+        };
+        let mut url = mirror.root(&self.transport).await.map_err(chain)?.clone();
+        url.set_path(&format!("{}{}/{rest}", url.path(), mirror.route.path));
+        url.set_query(query);
+        if let Some(namespace) = &mirror.route.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        let response = self.get_once(mirror, &url, get).await.map_err(chain)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let why = body(response, "", ERROR_LIMIT).await.ok().and_then(|body| reason(&body));
+        Err(why.map_or_else(|| status.to_string(), |why| format!("{status}: {why}")))
+    }
+
+    /// Makes the request again while that may help.
+    async fn insist(&self, peer: &Peer, url: &Url, get: &Get<'_>) -> Result<Response, Error> {
+        let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
+        for tried in 1.. {
+            let (wait, why) = match self.get_once(peer, url, get).await {
+                Ok(response) => match limits::pause(&response, pause, waited).filter(|_| tried < TRIES) {
+                    Some(wait) => (wait, response.status().to_string()),
+                    None if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                        return Err(limited(response).await);
+                    }
                     None => return Ok(response),
                 },
                 // Who did not answer for so long will not answer now.
                 Err(Error::Transport { source, url }) if source.is_timeout() => {
                     return Err(Error::Transport { source, url });
                 }
-                Err(Error::Transport { .. }) => pause,
+                Err(Error::Transport { .. }) if tried < TRIES => (pause, "the connection broke".to_owned()),
                 Err(error) => return Err(error),
             };
+            if wait >= UNTOLD {
+                let (seconds, host) = (limits::period(wait.as_secs()), peer.route.shown());
+                self.transport.tell(Notice(format!("Waiting {seconds} for {host}: {why}")));
+            }
             tokio::time::sleep(wait).await;
+            waited += wait;
             pause *= 2;
         }
-        self.get_once(url, get).await
+        unreachable!("the last try returns")
     }
 
     /// Answers one challenge and follows redirects.
-    async fn get_once(&self, url: &Url, get: &Get<'_>) -> Result<Response, Error> {
-        let home = self.root().await?;
+    async fn get_once(&self, peer: &Peer, url: &Url, get: &Get<'_>) -> Result<Response, Error> {
+        let home = peer.root(&self.transport).await?;
         let mut current = url.clone();
         let mut answered = false;
         for _ in 0..=REDIRECTS {
-            let at_home = redirect::same_origin(&home, &current);
-            let used = if at_home { self.current_authorization().await? } else { None };
-            let response = self.send(&current, get, used.as_ref()).await?;
+            let at_home = redirect::same_origin(home, &current);
+            let used = if at_home { peer.current().await } else { None };
+            let response = self.send(peer, &current, get, used.as_ref()).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && at_home && !answered {
                 answered = true;
-                if !self.answer(&home, &response, used).await? {
+                if !self.answer(peer, &response, used).await? {
                     return Ok(response);
                 }
                 continue;
@@ -128,44 +274,39 @@ impl Session {
             }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             current = redirect::target(&current, location)
-                .map_err(|problem| Error::Protocol { url: url.to_string(), problem })?;
+                .map_err(|problem| Error::Protocol { url: shown(url), problem })?;
         }
         let problem = Problem::TooManyRedirects(REDIRECTS);
-        Err(Error::Protocol { url: url.to_string(), problem })
+        Err(Error::Protocol { url: shown(url), problem })
     }
 
     async fn send(
         &self,
+        peer: &Peer,
         url: &Url,
         get: &Get<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<Response, Error> {
-        let mut builder = self.transport.http(url)?.get(url.clone());
+        let home = peer.root(&self.transport).await?;
+        let method = if get.head { reqwest::Method::HEAD } else { reqwest::Method::GET };
+        let client = self.transport.towards(home, &peer.route, url, Purpose::Fetch)?;
+        let mut builder = client.request(method, url.clone());
         if let Some(accept) = get.accept {
             builder = builder.header(ACCEPT, accept);
         }
-        if get.from > 0 {
-            builder = builder.header(RANGE, format!("bytes={}-", get.from));
-        }
-        let builder = self.authorize(builder, authorization);
-        builder.send().await.map_err(|error| transport_error(url, error))
-    }
-
-    fn authorize(
-        &self,
-        builder: reqwest::RequestBuilder,
-        authorization: Option<&Authorization>,
-    ) -> reqwest::RequestBuilder {
-        match authorization {
+        builder = match get.until {
+            Some(until) => builder.header(RANGE, format!("bytes={}-{}", get.from, until - 1)),
+            None if get.from > 0 => builder.header(RANGE, format!("bytes={}-", get.from)),
             None => builder,
-            Some(Authorization::Basic) => match self.credentials.as_ref().and_then(Credentials::basic) {
-                Some((name, password)) => builder.basic_auth(name, Some(password)),
-                None => builder,
-            },
-            Some(Authorization::Bearer(Token { value, .. }) | Authorization::Given(value)) => {
-                builder.header(AUTHORIZATION, secret(value))
-            }
+        };
+        if !url.path().contains("/blobs/") && redirect::same_origin(home, url) {
+            builder = builder.timeout(self.transport.patience().document);
         }
+        if redirect::same_origin(home, url) {
+            builder = builder.headers(peer.route.headers.clone());
+        }
+        let builder = peer.authorize(builder, authorization);
+        builder.send().await.map_err(|error| transport_error(url, error))
     }
 
     /// One request with whatever body; credentials go to the registry alone. No challenge is answered, for a body comes once.
@@ -176,105 +317,88 @@ impl Session {
         headers: HeaderMap,
         body: reqwest::Body,
     ) -> Result<Response, Error> {
-        let at_home = redirect::same_origin(&self.root().await?, url);
-        let used = if at_home { self.current_authorization().await? } else { None };
-        let builder = self.transport.uploads(url)?.request(method, url.clone()).headers(headers).body(body);
-        let builder = self.authorize(builder, used.as_ref());
+        let peer = self.home().await?;
+        let home = peer.root(&self.transport).await?;
+        let client = self.transport.towards(home, &peer.route, url, Purpose::Send)?;
+        let mut builder = client.request(method, url.clone()).headers(headers).body(body);
+        if redirect::same_origin(home, url) {
+            builder = builder.headers(peer.route.headers.clone());
+            builder = peer.authorize(builder, peer.current().await.as_ref());
+        }
         builder.send().await.map_err(|error| transport_error(url, error))
     }
 
     /// Finds out how to be let in after a refusal; false when there is nothing that was not tried.
     pub(crate) async fn answered(&self, url: &Url, response: &Response) -> Result<bool, Error> {
-        let home = self.root().await?;
-        if !redirect::same_origin(&home, url) {
+        let peer = self.home().await?;
+        if !redirect::same_origin(peer.root(&self.transport).await?, url) {
             return Ok(false);
         }
-        let used = self.current_authorization().await?;
-        self.answer(&home, response, used).await
+        let used = peer.current().await;
+        self.answer(peer, response, used).await
     }
 
-    /// What the last challenge was answered with, unless it has run out.
-    async fn current_authorization(&self) -> Result<Option<Authorization>, Error> {
-        let known = self.authorization.lock().await;
-        Ok(match &*known {
-            Some(Authorization::Bearer(token)) if token.expires <= Instant::now() => None,
-            other => other.clone(),
-        })
-    }
-
-    /// Finds out how to be let in. False when there is nothing that was not tried.
     async fn answer(
         &self,
-        registry: &Url,
+        peer: &Peer,
         response: &Response,
         used: Option<Authorization>,
     ) -> Result<bool, Error> {
-        let headers = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let Some(challenge) = challenge::parse(headers.filter_map(|value| value.to_str().ok())) else {
-            let problem = Problem::BadChallenge;
-            return Err(Error::Protocol { url: registry.to_string(), problem });
-        };
-        // Held while the token is fetched: the requests that wait here use the same one.
-        let mut known = self.authorization.lock().await;
-        if !same_token(known.as_ref(), used.as_ref()) {
-            return Ok(true);
-        }
-        let answer = match challenge {
-            _ if matches!(used, Some(Authorization::Given(_) | Authorization::Basic)) => return Ok(false),
-            Challenge::Basic if self.credentials.as_ref().and_then(Credentials::basic).is_none() => {
-                return Ok(false);
-            }
-            Challenge::Basic => Authorization::Basic,
-            Challenge::Bearer { realm, service } => {
-                let request = token::Request {
-                    registry,
-                    realm: &realm,
-                    service: service.as_deref(),
-                    scope: self.scope.as_deref(),
-                    credentials: self.credentials.as_ref(),
-                };
-                Authorization::Bearer(token::fetch(&self.transport, &request).await?)
-            }
-        };
-        *known = Some(answer);
-        Ok(true)
+        let wants = self.lock_wants().clone();
+        peer.answer(&self.transport, response, used, &wants).await
     }
 }
 
-/// Whether nobody renewed the token since we used it.
-fn same_token(known: Option<&Authorization>, used: Option<&Authorization>) -> bool {
-    match (known, used) {
-        (Some(Authorization::Bearer(known)), Some(Authorization::Bearer(used))) => known.value == used.value,
-        (Some(Authorization::Bearer(known)), None) => known.expires <= Instant::now(),
-        _ => true,
+/// Whether a host may be asked for this part of a repository.
+fn serves(peer: &Peer, rest: &str) -> bool {
+    let can = peer.route.can;
+    match rest.split_once('/') {
+        Some(("manifests", name)) if !name.contains(':') => can.resolve,
+        Some(("manifests", _)) => can.pull,
+        Some(("blobs", _)) => can.pull || can.resolve,
+        // Lists are the registry's own: what a mirror keeps is less.
+        _ => peer.route.is_registry,
     }
 }
 
-fn secret(token: &str) -> HeaderValue {
-    // Tokens are checked to be printable when they arrive; a user's own that is not is sent as none.
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or(HeaderValue::from_static(""));
-    value.set_sensitive(true);
-    value
+/// What a registry means that has had enough of us.
+async fn limited(response: Response) -> Error {
+    let limit = limits::told(response.headers());
+    let shown = shown(response.url());
+    let body = body(response, &shown, ERROR_LIMIT).await.unwrap_or_default();
+    match unexpected(&shown, StatusCode::TOO_MANY_REQUESTS, &body) {
+        Error::RateLimited { reason, .. } => Error::RateLimited { reason, limit },
+        other => other,
+    }
 }
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// How long to wait before an answer may be another one; `None` when it will not be.
-fn passing(response: &Response, pause: Duration) -> Option<Duration> {
-    let asked = response.headers().get(RETRY_AFTER);
-    let asked = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
-    match response.status().as_u16() {
-        // Docker Hub's limit is one of hours, and it says so without a time.
-        429 => asked.filter(|wait| *wait <= LONGEST_PAUSE),
-        500 | 502 | 503 | 504 => Some(asked.unwrap_or(pause)).filter(|wait| *wait <= LONGEST_PAUSE),
-        _ => None,
-    }
-}
-
+/// A request that got no answer, with the reasons that have a remedy told apart.
 pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
-    Error::Transport { url: shown(url), source: error.without_url() }
+    let (shown, host) = (shown(url), redirect::authority(url));
+    let error = error.without_url();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(found) = cause {
+        if let Some(InternalName(name)) = found.downcast_ref() {
+            return Error::Protocol { url: shown, problem: Problem::InternalTarget(name.clone()) };
+        }
+        // The library's own errors are inside of those of the system, which do not count them as their cause.
+        let inside = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let found = inside.map_or(found, |inside| inside);
+        if let Some(error) = found.downcast_ref::<rustls::Error>() {
+            if let Some(problem) = crate::tls::problem(error, &host) {
+                return Error::Certificate { url: shown, host, problem };
+            }
+            if matches!(error, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) {
+                return Error::PlainHttp { url: shown, host };
+            }
+        }
+        cause = found.source();
+    }
+    Error::Transport { url: shown, source: error }
 }
 
 /// The address without its query, in which object stores have signatures, and without its password.
@@ -350,7 +474,8 @@ fn printable(text: &str) -> String {
 pub(crate) fn unexpected(shown: &str, status: StatusCode, body: &[u8]) -> Error {
     let reason = reason(body);
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return Error::RateLimited { reason: reason.unwrap_or("toomanyrequests: too many requests".into()) };
+        let reason = reason.unwrap_or("toomanyrequests: too many requests".into());
+        return Error::RateLimited { reason, limit: None };
     }
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     Error::Status { url: shown.to_owned(), status: status.to_string(), reason }

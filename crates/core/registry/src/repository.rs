@@ -1,6 +1,6 @@
 //! One repository of a registry: its manifests and tags.
 
-use crate::blob::Blob;
+use crate::blob::{Blob, LANES, Place};
 use crate::error::{Error, Problem};
 use crate::exchange::{self, ERROR_LIMIT, Get, Session};
 use bytes::Bytes;
@@ -11,12 +11,20 @@ use reqwest::header::{CONTENT_TYPE, LINK};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// The documents that we know.
+fn accept() -> String {
+    [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST].join(", ")
+}
 
 /// What is asked for in a repository.
 #[derive(Clone)]
 pub struct Repository {
     session: Arc<Session>,
     reference: Reference,
+    /// Connections for blobs.
+    lanes: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +42,7 @@ const TAGS_A_PAGE: usize = 1000;
 
 impl Repository {
     pub(crate) fn new(session: Session, reference: Reference) -> Repository {
-        Repository { session: Arc::new(session), reference }
+        Repository { session: Arc::new(session), reference, lanes: Arc::new(Semaphore::new(LANES)) }
     }
 
     /// What the reference stands for: the manifest or index by its digest or, without one, by its tag.
@@ -43,6 +51,20 @@ impl Repository {
             (Some(digest), _) => self.manifest(digest).await,
             (None, tag) => self.fetch(tag.as_deref().unwrap_or(DEFAULT_TAG), None).await,
         }
+    }
+
+    /// The digest of what the reference stands for, by the smallest question that there is. None where the registry says
+    /// nothing, whatever its reason: [`Repository::resolve`] finds that out.
+    pub async fn digest(&self) -> Result<Option<Digest>, Error> {
+        let digest = self.reference.digest.as_ref().map(Digest::as_str);
+        let name = digest.or(self.reference.tag.as_deref()).unwrap_or(DEFAULT_TAG);
+        let url = self.url(&format!("manifests/{name}")).await?;
+        let accept = accept();
+        let get = Get { accept: Some(&accept), head: true, ..Get::default() };
+        let response = self.session.get(&url, &get).await?;
+        let announced = exchange::header(response.headers(), "docker-content-digest");
+        let announced = announced.filter(|_| response.status().is_success());
+        Ok(announced.and_then(|digest| digest.parse().ok()))
     }
 
     /// The manifest or index with this digest.
@@ -72,7 +94,13 @@ impl Repository {
 
     /// The content that a descriptor names. Nothing is requested before its first bytes are wanted.
     pub fn blob(&self, descriptor: &Descriptor) -> Blob {
-        Blob::new(self.session.clone(), self.reference.clone(), descriptor.digest.clone(), descriptor.size)
+        Blob::new(Place {
+            session: self.session.clone(),
+            reference: self.reference.clone(),
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
+            lanes: self.lanes.clone(),
+        })
     }
 
     /// The repository's tags, in the registry's order; the first some thousand when there are more.
@@ -99,8 +127,9 @@ impl Repository {
 
     async fn fetch(&self, name: &str, expected: Option<&Digest>) -> Result<(Descriptor, Bytes), Error> {
         let url = self.url(&format!("manifests/{name}")).await?;
-        let accept = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST].join(", ");
-        let response = self.session.get(&url, &Get { accept: Some(&accept), from: 0 }).await?;
+        let accept = accept();
+        let get = Get { accept: Some(&accept), ..Get::default() };
+        let response = self.session.get(&url, &get).await?;
         let content_type = exchange::header(response.headers(), CONTENT_TYPE.as_str());
         let content_type =
             content_type.and_then(|text| text.split(';').next()).map(|text| text.trim().to_owned());

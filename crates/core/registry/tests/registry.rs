@@ -2,6 +2,8 @@
 
 #[path = "registry/attacks.rs"]
 mod attacks;
+#[path = "registry/ranges.rs"]
+mod ranges;
 mod stub;
 #[path = "registry/upload.rs"]
 mod upload;

@@ -5,6 +5,7 @@
 //! between; the slow part, deleting the files of layers, comes after it.
 
 use crate::lease::{Lease, bury, is_alive, remove};
+use crate::partial::{KEPT, is_partial, remove_unlocked};
 use crate::{Error, Layer, Store};
 use oci::image::{Document, INDEX_DEPTH_MAX};
 use oci::{ChainId, Digest};
@@ -176,11 +177,27 @@ impl Store {
         Ok(trash)
     }
 
+    /// Removes the manifest of an image that is not here any more from under an index that names it still. What it names goes
+    /// with the next collection.
+    pub fn forget_member(&self, digest: &Digest) -> Result<(), Error> {
+        self.db().write(|tx| {
+            let used = leases::pinned(tx)?.contains(digest) || !tags::of(tx, digest)?.is_empty();
+            match used || images::get(tx, digest)?.is_some() {
+                true => Ok(()),
+                false => remove(&self.blob_path(digest)),
+            }
+        })
+    }
+
     /// What lies below `ingest` and `leases` and belongs to no living process.
     pub(crate) fn leftovers(&self) -> Result<Vec<PathBuf>, Error> {
         let mut leftovers = Vec::new();
         let ingest = self.ingest_dir();
+        leftovers.extend(self.partials_since(KEPT)?.into_iter().map(|(path, ..)| path));
         for name in names(&ingest)? {
+            if is_partial(&name) {
+                continue;
+            }
             let lease = name.split('-').next().unwrap_or_default();
             if !is_alive(&self.leases_dir().join(lease))? {
                 leftovers.push(ingest.join(name));
@@ -211,7 +228,12 @@ impl Store {
 
     /// Removes what [`Store::leftovers`] found.
     pub(crate) fn remove_leftover(&self, path: &Path) -> Result<(), Error> {
-        if path.starts_with(self.leases_dir()) { bury(path) } else { remove(path) }
+        let is_partial = path.file_name().is_some_and(|name| is_partial(&name.to_string_lossy()));
+        match () {
+            () if path.starts_with(self.leases_dir()) => bury(path),
+            () if is_partial => remove_unlocked(path),
+            () => remove(path),
+        }
     }
 
     /// Whether a tag's target still has an image behind it.

@@ -9,6 +9,7 @@
 //!     layer.json                 its diff id, parent, sizes, and the layer that it lies over (see `over`)
 //!     files                      what its maker noted about its files, where that was of use
 //! ingest/<lease>-<n>         work in progress: files and directories that get a name above when they are whole
+//! ingest/partial-<digest>    the first bytes of a blob that somebody has begun to fetch; see `partial`
 //! leases/<lease>             a file whose lock its process holds
 //! ```
 //!
@@ -34,6 +35,7 @@ mod layers;
 mod lease;
 mod over;
 mod pack;
+mod partial;
 mod usage;
 mod verify;
 
@@ -46,6 +48,7 @@ pub use images::{Image, NewImage, Put};
 pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
 pub use over::{Packed, Writing};
+pub use partial::{KEPT, Partial};
 pub use usage::Usage;
 
 use archive::Limits;

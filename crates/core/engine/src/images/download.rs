@@ -1,6 +1,10 @@
-//! The layers of a pull: each is fetched, kept, decompressed, hashed and unpacked in one pass over its bytes, several
-//! side by side; then they get their names, lowest first.
+//! The layers of a pull: each is fetched, kept, decompressed, hashed and unpacked in one pass over its bytes, as many side by
+//! side as there are processors; each gets its name as soon as those below it have theirs.
+//!
+//! What came of a layer before the connection or the process died is kept by the store: the next pull reads it as if it had
+//! come just now, and fetches the rest.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,16 +15,18 @@ use bytes::Bytes;
 use oci::image::Descriptor;
 use oci::{ChainId, Digest};
 use registry::{Blob, Repository};
-use store::{BlobWriter, Lease, Store, Unpacked};
-use tokio::sync::{Semaphore, mpsc};
+use store::{Lease, Partial, Store, Unpacked};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::pull::registry_error;
 use super::report::{self, Report};
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
 
-/// Layers that are fetched at the same time, as many as Docker does.
-const CONCURRENT: usize = 3;
+/// Layers that are fetched at the same time: at least as many as Docker does, at most as many as have a connection.
+const AT_LEAST: usize = 3;
+const AT_MOST: usize = 6;
 /// Chunks that may wait between the network and the disk.
 const WAITING: usize = 64;
 /// How often a layer tells how far it is.
@@ -51,36 +57,85 @@ impl Layers<'_> {
     /// Sees to it that all layers (lowest first) are here under their chain ids.
     pub async fn run(&self, layers: &[Descriptor], diff_ids: &[Digest]) -> Result<()> {
         let needs = self.needs(layers, diff_ids).await?;
-        let permits = Arc::new(Semaphore::new(CONCURRENT));
+        let side_by_side = std::thread::available_parallelism().map_or(AT_LEAST, usize::from);
+        let permits = Arc::new(Semaphore::new(side_by_side.clamp(AT_LEAST, AT_MOST)));
+        let already = needs.iter().map(|need| *need == Need::Nothing).collect();
+        let (finished, publisher) = self.publisher(layers, diff_ids, already);
         // Dropping the set stops what is under way: so does the client by going away.
-        let mut tasks: JoinSet<Result<(usize, Option<Unpacked>)>> = JoinSet::new();
+        let mut tasks: JoinSet<Result<()>> = JoinSet::new();
         for (index, (layer, need)) in layers.iter().zip(&needs).enumerate() {
             let id = layer.digest.short();
             if *need == Need::Nothing {
                 self.report.send(JsonMessage::part(id, "Already exists", Progress::default())).await?;
+                finished.send((index, None)).ok();
                 continue;
             }
             self.report.send(JsonMessage::part(id, "Pulling fs layer", Progress::default())).await?;
-            let work = Work {
+            let work = Arc::new(Work {
                 store: self.engine.store().clone(),
                 lease: self.lease.clone(),
                 report: self.report.clone(),
                 descriptor: layer.clone(),
                 diff_id: diff_ids[index].clone(),
                 need: *need,
-            };
-            let (permits, blob) = (permits.clone(), self.repository.blob(layer));
+            });
+            let (permits, repository, finished) =
+                (permits.clone(), self.repository.clone(), finished.clone());
             tasks.spawn(async move {
-                let _permit = permits.acquire_owned().await.map_err(|e| Error::system(e.to_string()))?;
-                Ok((index, work.run(blob).await?))
+                let permit = permits.clone().try_acquire_owned();
+                if permit.is_err() {
+                    work.tell("Waiting").await?;
+                }
+                let _permit = match permit {
+                    Ok(permit) => permit,
+                    Err(_) => permits.acquire_owned().await.during("wait for a turn")?,
+                };
+                finished.send((index, work.run(&repository).await?)).ok();
+                Ok(())
             });
         }
-        let mut unpacked: Vec<Option<Unpacked>> = layers.iter().map(|_| None).collect();
+        drop(finished);
         while let Some(done) = tasks.join_next().await {
-            let (index, layer) = done.during("pull a layer")??;
-            unpacked[index] = layer;
+            done.during("pull a layer")??;
         }
-        self.publish(layers, diff_ids, unpacked).await
+        publisher.await.during("name the layers")?
+    }
+
+    /// Takes layers as they come, by their number, and gives them their names, lowest first. One that is here already
+    /// comes as none.
+    fn publisher(
+        &self,
+        layers: &[Descriptor],
+        diff_ids: &[Digest],
+        already: Vec<bool>,
+    ) -> (mpsc::UnboundedSender<Finished>, tokio::task::JoinHandle<Result<()>>) {
+        let (sender, mut finished) = mpsc::unbounded_channel::<Finished>();
+        let (store, lease, report) = (self.engine.store().clone(), self.lease.clone(), self.report.clone());
+        let (layers, diff_ids) = (layers.to_vec(), diff_ids.to_vec());
+        let publisher = tokio::task::spawn_blocking(move || {
+            let mut early = BTreeMap::new();
+            let mut parent: Option<ChainId> = None;
+            for (index, (layer, diff_id)) in layers.iter().zip(&diff_ids).enumerate() {
+                while !early.contains_key(&index) {
+                    // Without all of them something has gone wrong, which is told elsewhere.
+                    let Some((other, unpacked)) = finished.blocking_recv() else { return Ok(()) };
+                    early.insert(other, unpacked);
+                }
+                if let Some(unpacked) = early.remove(&index).flatten() {
+                    store.publish(&lease, parent.as_ref(), unpacked)?;
+                }
+                parent = Some(ChainId::on(parent.as_ref(), diff_id));
+                if !already[index] {
+                    report.line(JsonMessage::part(
+                        layer.digest.short(),
+                        "Pull complete",
+                        Progress::default(),
+                    ))?;
+                }
+            }
+            Ok(())
+        });
+        (sender, publisher)
     }
 
     async fn needs(&self, layers: &[Descriptor], diff_ids: &[Digest]) -> Result<Vec<Need>> {
@@ -106,34 +161,10 @@ impl Layers<'_> {
             })
             .await
     }
-
-    async fn publish(
-        &self,
-        layers: &[Descriptor],
-        diff_ids: &[Digest],
-        unpacked: Vec<Option<Unpacked>>,
-    ) -> Result<()> {
-        let (lease, report) = (self.lease.clone(), self.report.clone());
-        let (layers, diff_ids) = (layers.to_vec(), diff_ids.to_vec());
-        self.engine
-            .blocking(move |engine| {
-                let mut parent: Option<ChainId> = None;
-                for ((layer, diff_id), unpacked) in layers.iter().zip(&diff_ids).zip(unpacked) {
-                    if let Some(unpacked) = unpacked {
-                        engine.store().publish(&lease, parent.as_ref(), unpacked)?;
-                        report.line(JsonMessage::part(
-                            layer.digest.short(),
-                            "Pull complete",
-                            Progress::default(),
-                        ))?;
-                    }
-                    parent = Some(ChainId::on(parent.as_ref(), diff_id));
-                }
-                Ok(())
-            })
-            .await
-    }
 }
+
+/// A layer by its number, unpacked unless its files were here.
+type Finished = (usize, Option<Unpacked>);
 
 /// One layer's work.
 struct Work {
@@ -145,21 +176,55 @@ struct Work {
     need: Need,
 }
 
+/// Why a layer did not come.
+struct Failure {
+    error: Error,
+    /// Whether what was kept of an earlier attempt may be to blame.
+    again: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { error, again: false }
+    }
+}
+
 impl Work {
-    async fn run(self, blob: Blob) -> Result<Option<Unpacked>> {
+    async fn run(self: &Arc<Self>, repository: &Repository) -> Result<Option<Unpacked>> {
         if self.need == Need::Files {
+            let work = self.clone();
             let disk = tokio::task::spawn_blocking(move || {
-                let file = self.store.open_blob(&self.descriptor.digest)?;
-                self.unpack(file).map(Some)
+                let file = work.store.open_blob(&work.descriptor.digest)?;
+                work.unpack(file).map(Some)
             });
             return disk.await.during("unpack a layer")?;
         }
+        match self.attempt(repository, false).await {
+            Err(Failure { again: true, .. }) => {
+                self.attempt(repository, true).await.map_err(|failure| failure.error)
+            }
+            other => other.map_err(|failure| failure.error),
+        }
+    }
+
+    /// Fetches what is not kept of an earlier attempt, or with `anew` all of it.
+    async fn attempt(
+        self: &Arc<Self>,
+        repository: &Repository,
+        anew: bool,
+    ) -> Result<Option<Unpacked>, Failure> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (report, descriptor) = (self.report.clone(), self.descriptor.clone());
+        let (tell, kept) = oneshot::channel();
+        let work = self.clone();
         let disk = tokio::task::spawn_blocking(move || {
-            self.consume(Chunks { receiver, chunk: Bytes::new(), ended: false })
+            let chunks = Chunks { receiver, chunk: Bytes::new(), ended: false, interrupted: false };
+            work.consume(chunks, anew, tell)
         });
-        let fetched = fetch(blob, &descriptor, &report, sender).await;
+        // If it can't be opened the disk says why.
+        let fetched = match kept.await {
+            Ok(kept) => self.fetch(repository.blob(&self.descriptor).rest(kept), sender).await,
+            Err(_) => Ok(()),
+        };
         let kept = disk.await.during("keep a layer")?;
         // The network's reason comes first: the disk has then seen only that the stream broke.
         fetched?;
@@ -167,15 +232,43 @@ impl Work {
     }
 
     /// Keeps the archive and, on the way, unpacks it if that is needed.
-    fn consume(&self, chunks: Chunks) -> Result<Option<Unpacked>> {
-        let mut tee = Tee { chunks, writer: self.store.ingest_checked(&self.lease)? };
+    fn consume(
+        &self,
+        chunks: Chunks,
+        anew: bool,
+        tell: oneshot::Sender<u64>,
+    ) -> Result<Option<Unpacked>, Failure> {
+        let digest = &self.descriptor.digest;
+        let partial = match anew {
+            true => self.store.fetch_anew(&self.lease, digest),
+            false => self.store.fetch(&self.lease, digest),
+        }
+        .map_err(Error::from)?;
+        let kept = partial.kept();
+        let kept = if kept > self.descriptor.size { 0 } else { kept };
+        tell.send(kept).ok();
+        let mut tee = Tee { left: kept, chunks, partial };
+        let outcome = self.pass(&mut tee);
+        let interrupted = tee.chunks.interrupted || self.report.is_closed();
+        let outcome = match outcome {
+            Ok(unpacked) => tee.partial.commit().map(|_| unpacked).map_err(wrong),
+            Err(error) => {
+                if interrupted {
+                    tee.partial.keep();
+                }
+                Err(error)
+            }
+        };
+        outcome.map_err(|error| Failure { error, again: kept > 0 && !interrupted })
+    }
+
+    fn pass(&self, tee: &mut Tee<'_>) -> Result<Option<Unpacked>> {
         let unpacked = match self.need {
             Need::Archive => None,
-            _ => Some(self.unpack(&mut tee)?),
+            _ => Some(self.unpack(&mut *tee)?),
         };
         // A decompressor may leave what stands behind the end of its format.
-        io::copy(&mut tee, &mut io::sink()).during("fetch a layer")?;
-        tee.writer.commit(Some(&self.descriptor.digest))?;
+        io::copy(tee, &mut io::sink()).during("fetch a layer")?;
         Ok(unpacked)
     }
 
@@ -184,45 +277,58 @@ impl Work {
         unpacked.expect(Some(&self.diff_id))?;
         Ok(unpacked)
     }
-}
 
-/// Moves a blob's bytes from the network to the disk. The end is passed on only when the digest was right.
-async fn fetch(
-    mut blob: Blob,
-    descriptor: &Descriptor,
-    report: &Report,
-    sender: mpsc::Sender<io::Result<Bytes>>,
-) -> Result<()> {
-    let id = descriptor.digest.short();
-    let mut told: Option<Instant> = None;
-    loop {
-        match blob.chunk().await {
-            Ok(Some(chunk)) => {
-                if sender.send(Ok(chunk)).await.is_err() {
-                    // The disk has a reason of its own and tells it.
-                    return Ok(());
+    /// Moves a blob's bytes from the network to the disk, which compares them with its digest.
+    async fn fetch(&self, mut blob: Blob, sender: mpsc::Sender<io::Result<Bytes>>) -> Result<()> {
+        let id = self.descriptor.digest.short();
+        let mut told: Option<Instant> = None;
+        loop {
+            match blob.chunk().await {
+                Ok(Some(chunk)) => {
+                    if sender.send(Ok(chunk)).await.is_err() {
+                        // The disk has a reason of its own and tells it.
+                        return Ok(());
+                    }
+                    if told.is_none_or(|at| at.elapsed() >= EVERY) {
+                        told = Some(Instant::now());
+                        let progress = report::bytes(blob.received(), blob.size());
+                        self.report.hint(JsonMessage::part(id, "Downloading", progress));
+                    }
                 }
-                if told.is_none_or(|at| at.elapsed() >= EVERY) {
-                    told = Some(Instant::now());
-                    let progress = report::bytes(blob.received(), blob.size());
-                    report.hint(JsonMessage::part(id, "Downloading", progress));
+                // The empty chunk says that nothing is missing.
+                Ok(None) => {
+                    sender.send(Ok(Bytes::new())).await.ok();
+                    break;
                 }
-            }
-            // Only now are the bytes what they were to be: the empty chunk says so.
-            Ok(None) => {
-                sender.send(Ok(Bytes::new())).await.ok();
-                break;
-            }
-            Err(error) => {
-                let text = crate::error::chain(&error);
-                sender.send(Err(io::Error::other(text))).await.ok();
-                return Err(super::pull::registry_error(error));
+                Err(error) => {
+                    let kind = match error.kind() {
+                        registry::Kind::Unavailable => io::ErrorKind::ConnectionAborted,
+                        _ => io::ErrorKind::Other,
+                    };
+                    let text = crate::error::chain(&error);
+                    sender.send(Err(io::Error::new(kind, text))).await.ok();
+                    return Err(registry_error(error));
+                }
             }
         }
+        self.tell("Verifying Checksum").await?;
+        self.tell("Download complete").await?;
+        self.report.send(JsonMessage::part(id, "Extracting", report::bytes(blob.size(), blob.size()))).await
     }
-    report.send(JsonMessage::part(id, "Verifying Checksum", Progress::default())).await?;
-    report.send(JsonMessage::part(id, "Download complete", Progress::default())).await?;
-    report.send(JsonMessage::part(id, "Extracting", report::bytes(blob.size(), blob.size()))).await
+
+    async fn tell(&self, status: &str) -> Result<()> {
+        self.report.send(JsonMessage::part(self.descriptor.digest.short(), status, Progress::default())).await
+    }
+}
+
+/// What a registry gave under a digest that is another's.
+fn wrong(error: store::Error) -> Error {
+    match error {
+        store::Error::Mismatch { expected, found, .. } => {
+            registry_error(registry::Error::WrongDigest { expected, found })
+        }
+        error => error.into(),
+    }
 }
 
 /// Chunks from the network as a reader. An empty chunk is the end; a channel that is dropped before it came belongs to
@@ -231,6 +337,8 @@ struct Chunks {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     chunk: Bytes,
     ended: bool,
+    /// It broke for a reason that may pass.
+    interrupted: bool,
 }
 
 impl Read for Chunks {
@@ -240,8 +348,13 @@ impl Read for Chunks {
                 return Ok(0);
             }
             match self.receiver.blocking_recv() {
-                Some(chunk) => self.chunk = chunk?,
+                Some(Ok(chunk)) => self.chunk = chunk,
+                Some(Err(error)) => {
+                    self.interrupted = error.kind() == io::ErrorKind::ConnectionAborted;
+                    return Err(error);
+                }
                 None => {
+                    self.interrupted = true;
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the download was given up"));
                 }
             }
@@ -253,16 +366,23 @@ impl Read for Chunks {
     }
 }
 
-/// A reader that writes what it reads into a blob.
+/// A reader of what was kept of a blob and of what comes, which is kept too.
 struct Tee<'l> {
+    /// Bytes of what was kept that are still to be read.
+    left: u64,
     chunks: Chunks,
-    writer: BlobWriter<'l>,
+    partial: Partial<'l>,
 }
 
 impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left > 0 {
+            let count = self.partial.read(buffer)?;
+            self.left = if count == 0 { 0 } else { self.left - count as u64 };
+            return Ok(count);
+        }
         let count = self.chunks.read(buffer)?;
-        self.writer.write_all(&buffer[..count])?;
+        self.partial.write_all(&buffer[..count])?;
         Ok(count)
     }
 }

@@ -8,7 +8,7 @@ use api::auth::AuthConfig;
 use api::images::PullOptions;
 use bytes::Bytes;
 use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Manifest};
-use oci::{Digest, Platform, Reference, media_types};
+use oci::{ChainId, Digest, Platform, Reference, media_types};
 use registry::{Client, Credentials, Repository};
 use store::{Image, Lease, NewImage};
 use tokio::sync::mpsc::Sender;
@@ -103,6 +103,51 @@ pub(super) fn registry_error(error: registry::Error) -> Error {
     }
 }
 
+/// Why a layer can't be pulled.
+fn unsupported(layer: &Descriptor) -> Error {
+    let kind = &layer.media_type;
+    match kind.contains(".foreign.") || kind.contains(".nondistributable.") {
+        true => Error::invalid(format!(
+            "layer {} is a foreign one ({kind}): its registry does not have it, and addresses in manifests are not followed",
+            layer.digest
+        ))
+        .with_hint("it is part of an image for Windows, or of one whose owner hands its layers out himself"),
+        false => Error::invalid(format!("layers of type {kind:?} are not supported")),
+    }
+}
+
+/// What a name stands for here and its image for the platform, if nothing of that is missing.
+fn known(
+    engine: &Engine,
+    reference: &Reference,
+    platform: Option<&Platform>,
+) -> Result<Option<(Digest, Image)>> {
+    let store = engine.store();
+    let name = match &reference.digest {
+        Some(digest) => reference.with_digest(digest.clone()),
+        None => reference.clone(),
+    };
+    let known = engine.db().read(|tx| -> Result<_> {
+        let Some(tag) = state::tags::get(tx, &name)? else { return Ok(None) };
+        // The name by digest says that this came from there, and wasn't made here.
+        let came = state::tags::get(tx, &reference.with_digest(tag.target.clone()))?;
+        Ok(came.filter(|came| came.target == tag.target).map(|tag| tag.target))
+    })?;
+    let Some(target) = known else { return Ok(None) };
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    // Damage is what pulling mends.
+    let Ok(image) = store.resolve(&name.to_string(), Some(&wanted)) else { return Ok(None) };
+    let chains = ChainId::all(&image.config.rootfs.diff_ids);
+    for (layer, chain) in image.manifest.layers.iter().zip(&chains) {
+        let Some(here) = store.layer(chain)? else { return Ok(None) };
+        let packs = here.archive_size.is_some() && here.diff_id == layer.digest;
+        if !packs && store.blob_size(&layer.digest)? != Some(layer.size) {
+            return Ok(None);
+        }
+    }
+    Ok(Some((target, image)))
+}
+
 struct Pull {
     engine: Engine,
     client: Client,
@@ -124,12 +169,13 @@ impl Pull {
 
     async fn one(&self, reference: &Reference) -> Result<Image> {
         let repository = self.repository(reference);
-        let from = reference.path.clone();
+        if let Some((target, image)) = self.unchanged(&repository, reference).await? {
+            self.begin(reference, &target).await?;
+            self.end(reference, &target, false).await?;
+            return Ok(image);
+        }
         let (target, bytes) = repository.resolve().await.map_err(|e| failed(e, reference))?;
-        let shown = reference.tag.clone().unwrap_or_else(|| target.digest.to_string());
-        let mut message = JsonMessage::status(format!("Pulling from {from}"));
-        message.id = shown;
-        self.report.send(message).await?;
+        self.begin(reference, &target.digest).await?;
 
         let purpose = format!("pull {}", reference.familiar());
         let lease = Arc::new(self.engine.blocking(move |engine| Ok(engine.store().lease(&purpose)?)).await?);
@@ -140,10 +186,44 @@ impl Pull {
         self.layers(&lease, &repository, &chosen.manifest, &config).await?;
         let (image, new) = self.record(&lease, reference, &target.digest, &chosen.digest).await?;
 
-        self.report.send(JsonMessage::status(format!("Digest: {}", target.digest))).await?;
-        let outcome = if new { "Downloaded newer image for" } else { "Image is up to date for" };
-        self.report.send(JsonMessage::status(format!("Status: {outcome} {}", reference.familiar()))).await?;
+        self.end(reference, &target.digest, new).await?;
         Ok(image)
+    }
+
+    async fn begin(&self, reference: &Reference, target: &Digest) -> Result<()> {
+        let mut message = JsonMessage::status(format!("Pulling from {}", reference.path));
+        message.id = reference.tag.clone().unwrap_or_else(|| target.to_string());
+        self.report.send(message).await
+    }
+
+    async fn end(&self, reference: &Reference, target: &Digest, new: bool) -> Result<()> {
+        self.report.send(JsonMessage::status(format!("Digest: {target}"))).await?;
+        let outcome = if new { "Downloaded newer image for" } else { "Image is up to date for" };
+        self.report.send(JsonMessage::status(format!("Status: {outcome} {}", reference.familiar()))).await
+    }
+
+    /// What the name stands for and its image, if the registry says that it is still the same and all of it is here.
+    async fn unchanged(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<(Digest, Image)>> {
+        let (wanted, platform) = (reference.clone(), self.platform.clone());
+        let known = self.engine.blocking(move |engine| known(engine, &wanted, platform.as_ref())).await?;
+        let Some((target, image)) = known else { return Ok(None) };
+        match repository.digest().await {
+            Ok(Some(digest)) if digest == target => {}
+            // Whatever it is, asking for the document itself tells it.
+            _ => return Ok(None),
+        }
+        let (id, name) = (reference.familiar(), reference.familiar_name());
+        self.engine
+            .blocking(move |engine| {
+                events::emit(engine, "image", "pull", &id, &BTreeMap::from([("name".to_owned(), name)]));
+                Ok(())
+            })
+            .await?;
+        Ok(Some((target, image)))
     }
 
     /// Keeps the documents from the target down to the manifest for the platform.
@@ -253,7 +333,7 @@ impl Pull {
         config: &ImageConfig,
     ) -> Result<()> {
         if let Some(layer) = manifest.layers.iter().find(|layer| !media_types::is_layer(&layer.media_type)) {
-            return Err(Error::invalid(format!("layers of type {:?} are not supported", layer.media_type)));
+            return Err(unsupported(layer));
         }
         let fetch = download::Layers { engine: &self.engine, lease, repository, report: &self.report };
         fetch.run(&manifest.layers, &config.rootfs.diff_ids).await

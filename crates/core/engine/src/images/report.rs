@@ -24,6 +24,11 @@ impl Report {
         lease.stop_when(move || sender.is_closed());
     }
 
+    /// Whether the client went away.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Sends a line from synchronous work.
     pub fn line(&self, message: JsonMessage) -> Result<()> {
         self.sender.blocking_send(message).map_err(|_| cancelled())

@@ -1,0 +1,347 @@
+//! Blobs that come from afar, kept in part when the process that fetches them dies or gives up, for the next one to go on
+//! with.
+//!
+//! `ingest/partial-<algorithm>-<hex>` has the first bytes of the blob of this digest. Whoever writes it holds its lock; who finds it
+//! locked fetches for himself. Nobody trusts what is there: it is read, hashed and used as if it had come just now. What nobody
+//! has gone on with for [`KEPT`] is garbage.
+
+use crate::lease::remove;
+use crate::{Error, Lease, Store, sync_dir};
+use oci::Digest;
+use rustix::fs::FlockOperation;
+use sha2::{Digest as _, Sha256, Sha512};
+use state::leases;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use sys::space::Room;
+
+/// How long a part of a blob waits for somebody to go on with it.
+pub const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+const PREFIX: &str = "partial-";
+
+/// The digest of a part's name.
+fn digest_in(name: &str) -> Option<Digest> {
+    let (algorithm, hex) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
+/// A blob on its way. Read what was kept of it first ([`Read`]), then write the rest; [`Partial::commit`] makes it a blob.
+/// Dropped before that, it is thrown away, unless it is to be kept.
+pub struct Partial<'l> {
+    lease: &'l Lease,
+    store: Store,
+    digest: Digest,
+    path: PathBuf,
+    file: File,
+    hash: Hash,
+    /// Bytes that were there.
+    kept: u64,
+    /// Bytes read or written.
+    length: u64,
+    room: Room,
+    /// Whether somebody else can find it.
+    named: bool,
+    keep: bool,
+}
+
+enum Hash {
+    Sha256(Sha256),
+    Sha512(Box<Sha512>),
+}
+
+impl Hash {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hash::Sha256(hash) => hash.update(bytes),
+            Hash::Sha512(hash) => hash.update(bytes),
+        }
+    }
+
+    fn digest(self) -> Digest {
+        match self {
+            Hash::Sha256(hash) => Digest::from_sha256(hash.finalize().into()),
+            Hash::Sha512(hash) => Digest::from_sha512(hash.finalize().into()),
+        }
+    }
+}
+
+impl Store {
+    /// Starts a blob of this digest, or goes on with what there is of it.
+    pub fn fetch<'l>(&self, lease: &'l Lease, digest: &Digest) -> Result<Partial<'l>, Error> {
+        self.forget_partials(KEPT);
+        let path = self.ingest_dir().join(format!("{PREFIX}{}-{}", digest.algorithm(), digest.hex()));
+        match open_locked(&path)? {
+            Some(file) => self.partial(lease, digest, path, file, true),
+            None => self.fetch_anew(lease, digest),
+        }
+    }
+
+    /// The same, with nothing that anybody has left or will find.
+    pub fn fetch_anew<'l>(&self, lease: &'l Lease, digest: &Digest) -> Result<Partial<'l>, Error> {
+        let path = lease.scratch();
+        let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
+        let file = options.open(&path).map_err(Error::io("make", &path))?;
+        self.partial(lease, digest, path, file, false)
+    }
+
+    fn partial<'l>(
+        &self,
+        lease: &'l Lease,
+        digest: &Digest,
+        path: PathBuf,
+        file: File,
+        named: bool,
+    ) -> Result<Partial<'l>, Error> {
+        let room = Room::on(&file).map_err(Error::io("look at", &path))?;
+        let kept = file.metadata().map_err(Error::io("look at", &path))?.len();
+        let hash = match digest.algorithm() {
+            "sha512" => Hash::Sha512(Box::default()),
+            _ => Hash::Sha256(Sha256::default()),
+        };
+        let (store, digest) = (self.clone(), digest.clone());
+        Ok(Partial { lease, store, digest, path, file, hash, kept, length: 0, room, named, keep: false })
+    }
+
+    /// The parts that nobody is working on: where they are, and how many bytes of which blob they have.
+    pub fn partials(&self) -> Result<Vec<(PathBuf, Digest, u64)>, Error> {
+        self.partials_since(Duration::ZERO)
+    }
+
+    /// Removes the parts that nobody has touched for so long; whatever goes wrong here is what the collector is for.
+    pub fn forget_partials(&self, age: Duration) {
+        let Ok(partials) = self.partials_since(age) else { return };
+        for (path, ..) in partials {
+            remove_unlocked(&path).ok();
+        }
+    }
+
+    /// Parts of at least this age without an owner.
+    pub(crate) fn partials_since(&self, age: Duration) -> Result<Vec<(PathBuf, Digest, u64)>, Error> {
+        let directory = self.ingest_dir();
+        let failed = || Error::io("list", &directory);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&directory).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            let Some(digest) = digest_in(&entry.file_name().to_string_lossy()) else { continue };
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(failed())?,
+            };
+            // A clock that was set back makes nothing old.
+            let old = metadata.modified().is_ok_and(|at| at.elapsed().unwrap_or_default() >= age);
+            if old && !is_locked(&entry.path())? {
+                found.push((entry.path(), digest, metadata.len()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether this is the name of a part below `ingest`.
+pub(crate) fn is_partial(name: &str) -> bool {
+    digest_in(name).is_some()
+}
+
+/// Removes a part unless somebody is working on it; he would have to begin anew.
+pub(crate) fn remove_unlocked(path: &Path) -> Result<(), Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(Error::io("open", path))?,
+    };
+    match lock(&file, path)? && has_name(&file, path)? {
+        true => remove(path),
+        false => Ok(()),
+    }
+}
+
+/// Whether the file is still the one of this name: whoever had its lock may have made it a blob, or removed it.
+fn has_name(file: &File, path: &Path) -> Result<bool, Error> {
+    let failed = || Error::io("look at", path);
+    let own = file.metadata().map_err(failed())?;
+    match std::fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed()(error)),
+    }
+}
+
+/// The file with its lock; none if somebody else has that.
+fn open_locked(path: &Path) -> Result<Option<File>, Error> {
+    loop {
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
+        let file = options.open(path).map_err(Error::io("open", path))?;
+        if !lock(&file, path)? {
+            return Ok(None);
+        }
+        if has_name(&file, path)? {
+            return Ok(Some(file));
+        }
+    }
+}
+
+fn lock(file: &File, path: &Path) -> Result<bool, Error> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(Error::io("lock", path)(error.into())),
+    }
+}
+
+/// Tried as a shared lock: two who look at once must not take each other for an owner.
+fn is_locked(path: &Path) -> Result<bool, Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        other => other.map_err(Error::io("open", path))?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(Error::io("lock", path)(error.into())),
+    }
+}
+
+impl Partial<'_> {
+    /// Bytes that were here when it was opened.
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// Dropping it leaves what there is for the next who wants this blob.
+    pub fn keep(&mut self) {
+        self.keep = self.named;
+    }
+
+    /// Makes the bytes a blob, pinned by the lease, durable and visible to all. If they aren't those of its digest nothing is
+    /// kept.
+    pub fn commit(mut self) -> Result<u64, Error> {
+        let hash = std::mem::replace(&mut self.hash, Hash::Sha256(Sha256::default()));
+        let found = hash.digest();
+        if found != self.digest {
+            return Err(Error::Mismatch { what: "content", expected: self.digest.clone(), found });
+        }
+        if self.length < self.kept {
+            self.file.set_len(self.length).map_err(Error::io("cut", &self.path))?;
+        }
+        // From here on it is right whatever happens.
+        self.keep = self.named;
+        self.file.sync_all().map_err(Error::io("sync", &self.path))?;
+        let target = self.store.blob_path(&self.digest);
+        self.store.db().write_fleeting(|tx| {
+            leases::pin(tx, self.lease.id(), &self.digest)?;
+            // Another process may have been first; its bytes are the same.
+            std::fs::rename(&self.path, &target).map_err(Error::io("rename to", &target))
+        })?;
+        sync_dir(&self.store.blob_dir(self.digest.algorithm()))?;
+        self.keep = true;
+        Ok(self.length)
+    }
+}
+
+impl Read for Partial<'_> {
+    /// What was kept, to its end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.kept.saturating_sub(self.length);
+        let wanted = (buffer.len() as u64).min(left) as usize;
+        let count = self.file.read(&mut buffer[..wanted])?;
+        self.hash.update(&buffer[..count]);
+        self.length += count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for Partial<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.length < self.kept {
+            // What is kept comes first, and all of it: else the sum were another's.
+            self.file.seek(SeekFrom::Start(self.length))?;
+            self.file.set_len(self.length)?;
+            self.kept = self.length;
+        }
+        self.room.take(buffer.len() as u64)?;
+        let count = self.file.write(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.length += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Partial<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use state::Db;
+
+    fn store(dir: &Path) -> Store {
+        let db = Db::open(dir.join("state.db")).unwrap();
+        Store::open(dir, &db).unwrap()
+    }
+
+    #[test]
+    fn the_next_goes_on_where_one_has_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let digest = Digest::sha256(b"first and second");
+        let lease = store.lease("pull").unwrap();
+        let mut partial = store.fetch(&lease, &digest).unwrap();
+        partial.write_all(b"first ").unwrap();
+        // Who comes meanwhile has to fetch all of it.
+        assert_eq!(store.fetch(&lease, &digest).unwrap().kept(), 0);
+        assert_eq!(store.partials().unwrap(), []);
+        partial.keep();
+        drop(partial);
+        drop(lease);
+        assert_eq!(store.partials().unwrap().len(), 1);
+        store.gc().unwrap();
+        assert_eq!(store.check(false).unwrap(), []);
+
+        let lease = store.lease("pull").unwrap();
+        let mut partial = store.fetch(&lease, &digest).unwrap();
+        assert_eq!(partial.kept(), 6);
+        let mut before = String::new();
+        partial.read_to_string(&mut before).unwrap();
+        assert_eq!(before, "first ");
+        partial.write_all(b"and second").unwrap();
+        assert_eq!(partial.commit().unwrap(), 16);
+        assert_eq!(store.read_blob(&digest, 100).unwrap(), b"first and second");
+        assert_eq!(std::fs::read_dir(store.ingest_dir()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_kept_and_what_is_old_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let (digest, lease) = (Digest::sha256(b"right"), store.lease("pull").unwrap());
+        let mut partial = store.fetch(&lease, &digest).unwrap();
+        partial.write_all(b"wrong").unwrap();
+        assert!(matches!(partial.commit(), Err(Error::Mismatch { .. })));
+        assert_eq!(store.partials().unwrap(), []);
+
+        let mut partial = store.fetch(&lease, &digest).unwrap();
+        partial.write_all(b"ri").unwrap();
+        partial.keep();
+        drop(partial);
+        let (path, ..) = store.partials().unwrap().remove(0);
+        let long_ago = std::time::SystemTime::now() - KEPT - Duration::from_secs(60);
+        File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(store.check(false).unwrap().len(), 1);
+        store.gc().unwrap();
+        assert!(!path.exists());
+        assert_eq!(store.check(false).unwrap(), []);
+    }
+}
