@@ -132,20 +132,27 @@ impl BlobWriter<'_> {
         self.length
     }
 
-    /// Makes the bytes a blob, pinned by the lease, durable and visible to all; its digest and length. If they
-    /// aren't what was expected, nothing is kept.
-    pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), Error> {
+    /// The digest of what was written, which is all, and what [`BlobWriter::commit`] is then told: whoever commits may be
+    /// another thread, as that waits for the disk. An error if it isn't what was expected.
+    pub fn seal(&mut self, expected: Option<&Digest>) -> Result<Digest, Error> {
         let digest = match (expected, self.hash.take()) {
             (Some(expected), None) => expected.clone(),
             (Some(expected), Some(_)) if expected.algorithm() == "sha512" => self.read_back("sha512")?,
             (_, Some(hash)) => Digest::from_sha256(hash.finalize().into()),
             (None, None) => self.read_back("sha256")?,
         };
-        if let Some(expected) = expected
-            && *expected != digest
-        {
-            return Err(Error::Mismatch { what: "content", expected: expected.clone(), found: digest });
+        match expected {
+            Some(expected) if *expected != digest => {
+                Err(Error::Mismatch { what: "content", expected: expected.clone(), found: digest })
+            }
+            _ => Ok(digest),
         }
+    }
+
+    /// Makes the bytes a blob, pinned by the lease, durable and visible to all; its digest and length. If they
+    /// aren't what was expected, nothing is kept.
+    pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), Error> {
+        let digest = self.seal(expected)?;
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         let target = self.store.blob_path(&digest);
         self.store.db().write_fleeting(|tx| {

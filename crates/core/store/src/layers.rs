@@ -105,6 +105,16 @@ impl Store {
 
     /// Unpacks a layer (compressed or not) below `ingest`. Reads `diff` to its end.
     pub fn unpack(&self, lease: &Lease, diff: impl Read + Send) -> Result<Unpacked, Error> {
+        self.unpack_as(lease, diff, None)
+    }
+
+    /// As [`Store::unpack`]. If the archive isn't compressed, `known` is its digest, which the caller has computed already.
+    pub fn unpack_as(
+        &self,
+        lease: &Lease,
+        diff: impl Read + Send,
+        known: Option<&Digest>,
+    ) -> Result<Unpacked, Error> {
         let directory = lease.scratch();
         let files = directory.join("diff");
         make_dir(&directory, 0o700)?;
@@ -112,18 +122,22 @@ impl Store {
         let root = Root::open(&files).map_err(Error::io("open", &files))?;
         let failed = Error::archive("unpack");
         let diff = archive::decompress(diff).map_err(archive::Error::Read).map_err(failed)?;
+        let known = known.filter(|_| diff.compression() == archive::Compression::None);
         let options = Options { limits: self.limits(), ..Options::layer() };
-        let (stats, sum) = archive::read_ahead(lease.guard(diff), |ahead| {
+        let (stats, diff_id) = archive::read_ahead(lease.guard(diff), |ahead| {
+            if let Some(known) = known {
+                return Ok((archive::unpack_buffered(ahead, &root, &options)?, known.clone()));
+            }
             let mut hashing = HashingReader::new(ahead);
             let stats = archive::unpack_buffered(&mut hashing, &root, &options)?;
             // The digest is of all of the stream, also of what follows the end mark.
             archive::drain(&mut hashing).map_err(archive::Error::Read)?;
-            Ok((stats, hashing.finish().0))
+            Ok((stats, Digest::from_sha256(hashing.finish().0)))
         })
         .map_err(Error::archive("unpack"))?;
         Ok(Unpacked {
             directory,
-            diff_id: Digest::from_sha256(sum),
+            diff_id,
             size: stats.bytes,
             archive_size: None,
             over: None,

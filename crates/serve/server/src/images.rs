@@ -48,7 +48,7 @@ fn name_the_nameless(image: &mut Summary) {
 }
 
 pub async fn inspect(call: Call) -> Result {
-    let mut image = images::inspect(&call.engine, &call.name).await?;
+    let mut image = images::inspect(&call.engine, &call.name, call.query.text("platform")).await?;
     if !call.version.at_least(44) {
         image.virtual_size = image.size;
     }
@@ -59,7 +59,8 @@ pub async fn inspect(call: Call) -> Result {
 }
 
 pub async fn history(call: Call) -> Result {
-    answer::ok(&images::history(&call.engine, &call.name).await?)
+    let platform = call.query.text("platform");
+    answer::ok(&images::history(&call.engine, &call.name, platform).await?)
 }
 
 pub async fn tag(call: Call) -> Result {
@@ -124,12 +125,12 @@ async fn import(call: Call) -> Result {
 
 /// A failure is a message like any other, also the first: clients look for it there, as Docker's engine answers.
 pub async fn load(call: Call) -> Result {
-    let quiet = call.query.flag_or("quiet", true);
+    let (quiet, platforms) = (call.query.flag_or("quiet", true), call.query.all("platform"));
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let engine = call.engine.clone();
     let body = call.take_body();
     let work = async move {
-        Ok(match images::load(&engine, body, quiet, sender).await {
+        Ok(match images::load(&engine, body, quiet, platforms, sender).await {
             Ok(_) => Vec::new(),
             Err(error) => vec![failed(error)],
         })
@@ -165,7 +166,7 @@ pub async fn save(call: Call) -> Result {
             let digest = name.parse().map_err(|_| Failure::bad_request(format!("{name:?} is no digest")))?;
             images::save_as(&call.engine, digest, given).await?
         }
-        _ => images::save(&call.engine, names).await?,
+        _ => images::save(&call.engine, names, call.query.all("platform")).await?,
     };
     Ok(answer::bytes("application/x-tar", tar))
 }
@@ -221,21 +222,22 @@ fn credentials(call: &Call, name: &str) -> Result<BTreeMap<String, AuthConfig>> 
 }
 
 pub async fn distribution(call: Call) -> Result {
-    let remote = images::look(&call.engine, &call.name, &credentials(&call, &call.name)?).await?;
+    let remote = images::look(&call.engine, &call.name, &credentials(&call, &call.name)?, false).await?;
     answer::ok(&Distribution { descriptor: Some(remote.descriptor), platforms: remote.platforms })
 }
 
 /// The document behind [`distribution`].
 pub async fn remote(call: Call) -> Result {
     let who = credentials(&call, &call.name)?;
-    let remote = images::look(&call.engine, &call.name, &who).await?;
+    let insecure = call.query.flag("dhow-insecure");
+    let remote = images::look(&call.engine, &call.name, &who, insecure).await?;
     let (images, attestations) = match call.query.flag("dhow-details") {
-        true => images::details(&call.engine, &remote, &who).await?,
+        true => images::details(&call.engine, &remote, &who, insecure).await?,
         false => Default::default(),
     };
     let raw = String::from_utf8_lossy(&remote.bytes).into_owned();
     let (name, descriptor) = (remote.name.to_string(), Some(remote.descriptor));
-    answer::ok(&RemoteImage { name, descriptor, raw, images, attestations })
+    answer::ok(&RemoteImage { name, descriptor, raw, images, attestations, copied: vec![] })
 }
 
 pub async fn create_index(mut call: Call) -> Result {
@@ -249,10 +251,12 @@ pub async fn create_index(mut call: Call) -> Result {
         platforms: wanted.platforms,
         plain: wanted.plain,
         dry_run: wanted.dry_run,
+        document: wanted.document,
+        insecure: wanted.insecure,
     };
     let who = credentials(&call, new.targets.first().map_or("", String::as_str))?;
-    let (descriptor, bytes) = images::create_index(&call.engine, &new, &who).await?;
-    let raw = String::from_utf8_lossy(&bytes).into_owned();
-    let (name, descriptor) = (new.targets.join(","), Some(descriptor));
-    answer::ok(&RemoteImage { name, descriptor, raw, ..RemoteImage::default() })
+    let made = images::create_index(&call.engine, &new, &who).await?;
+    let raw = String::from_utf8_lossy(&made.bytes).into_owned();
+    let (name, descriptor) = (new.targets.join(","), Some(made.descriptor));
+    answer::ok(&RemoteImage { name, descriptor, raw, copied: made.copied, ..RemoteImage::default() })
 }

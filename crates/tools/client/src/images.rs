@@ -5,7 +5,7 @@ use api::common::{REGISTRY_AUTH_HEADER, REGISTRY_CONFIG_HEADER};
 use api::containers::CommitOptions;
 use api::images::{
     DeleteResponse, HistoryItem, ImportOptions, Inspect, ListOptions, NewIndex, PruneReport, PullOptions,
-    RemoteImage, RemoveOptions, SearchResult, Summary,
+    RemoteImage, RemoteOptions, RemoveOptions, SearchResult, Summary,
 };
 use api::{Filters, IdResponse, JsonMessage};
 use http::Method;
@@ -32,14 +32,16 @@ pub async fn inspect(client: &Client, name: &str) -> Result<Inspect> {
     get(path("/images/", name, "/json")).fetch(client).await
 }
 
-/// The image's document as the server wrote it, with all fields.
-pub async fn inspect_raw(client: &Client, name: &str) -> Result<serde_json::Value> {
-    get(path("/images/", name, "/json")).fetch(client).await
+/// The image's document as the server wrote it, with all fields; `platform` is empty or an OCI document.
+pub async fn inspect_raw(client: &Client, name: &str, platform: &str) -> Result<serde_json::Value> {
+    let query = Query::new().text("platform", platform);
+    get(path("/images/", name, "/json")).query(query).fetch(client).await
 }
 
-/// How the image came about, newest first.
-pub async fn history(client: &Client, name: &str) -> Result<Vec<HistoryItem>> {
-    get(path("/images/", name, "/history")).fetch(client).await
+/// How the image came about, newest first; `platform` is empty or an OCI document.
+pub async fn history(client: &Client, name: &str, platform: &str) -> Result<Vec<HistoryItem>> {
+    let query = Query::new().text("platform", platform);
+    get(path("/images/", name, "/history")).query(query).fetch(client).await
 }
 
 /// Gives another name.
@@ -134,11 +136,11 @@ pub async fn archive(client: &Client, digest: &str, names: &[String]) -> Result<
 pub async fn remote(
     client: &Client,
     name: &str,
-    details: bool,
+    options: &RemoteOptions,
     credentials: &AuthConfig,
 ) -> Result<RemoteImage> {
     get(path("/distribution/", name, "/raw"))
-        .query(Query::new().flag("dhow-details", details))
+        .query(Query::new().flag("dhow-details", options.details).flag("dhow-insecure", options.insecure))
         .header(REGISTRY_AUTH_HEADER, auth::encode(credentials))
         .fetch(client)
         .await
@@ -186,21 +188,21 @@ pub async fn import(
     Ok(JsonLines::new(call.send(client).await?.into_body()))
 }
 
-/// Loads what [`save`] wrote.
+/// Loads what [`save`] wrote, or of that these platforms, each an OCI document.
 pub async fn load(
     client: &Client,
     tar: Payload,
     quiet: bool,
-    platform: &str,
+    platforms: &[String],
 ) -> Result<JsonLines<JsonMessage>> {
-    let query = Query::new().put("quiet", if quiet { "1" } else { "0" }).text("platform", platform);
+    let query = Query::new().put("quiet", if quiet { "1" } else { "0" }).each("platform", platforms);
     let call = post("/images/load").query(query).payload("application/x-tar", tar);
     Ok(JsonLines::new(call.send(client).await?.into_body()))
 }
 
-/// Images as one tar.
-pub async fn save(client: &Client, names: &[String], platform: &str) -> Result<ByteStream> {
-    let query = Query::new().each("names", names).text("platform", platform);
+/// Images as one tar, or of them these platforms, each an OCI document.
+pub async fn save(client: &Client, names: &[String], platforms: &[String]) -> Result<ByteStream> {
+    let query = Query::new().each("names", names).each("platform", platforms);
     Ok(ByteStream::new(get("/images/get").query(query).send(client).await?.into_body()))
 }
 

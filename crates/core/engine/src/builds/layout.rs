@@ -58,7 +58,7 @@ pub(super) async fn load(engine: &Engine, address: &str, platform: &Platform) ->
     });
     let (progress, mut lines) = mpsc::channel(16);
     tokio::spawn(async move { while lines.recv().await.is_some() {} });
-    images::load(engine, stream, true, progress).await?;
+    images::load(engine, stream, true, Vec::new(), progress).await?;
     Ok(manifest)
 }
 

@@ -1,21 +1,24 @@
 //! `docker history`.
 
 use api::images::HistoryItem;
+use oci::Platform;
 use oci::image::History;
 
 use super::catalog::Catalog;
+use super::platform;
 use crate::Engine;
 use crate::error::Result;
 
-/// How an image came to be, newest step first.
-pub async fn history(engine: &Engine, name: &str) -> Result<Vec<HistoryItem>> {
+/// How an image came to be, newest step first; of several platforms' this one's.
+pub async fn history(engine: &Engine, name: &str, platform: &str) -> Result<Vec<HistoryItem>> {
     let name = name.to_owned();
-    engine.blocking(move |engine| history_blocking(engine, &name)).await
+    let platform = platform::one(platform)?;
+    engine.blocking(move |engine| history_blocking(engine, &name, platform.as_ref())).await
 }
 
-fn history_blocking(engine: &Engine, name: &str) -> Result<Vec<HistoryItem>> {
+fn history_blocking(engine: &Engine, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryItem>> {
     let store = engine.store();
-    let image = store.resolve(name, None)?;
+    let image = store.resolve(name, platform)?;
     let catalog = engine.db().read(|tx| Catalog::read(store, tx))?;
     let mut sizes = store.chain(image.chain().as_ref())?.into_iter().rev().map(|layer| layer.size as i64);
     let mut items = Vec::new();

@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 
 use api::containers::GraphDriver;
 use api::images::{Inspect, Metadata, RootFs};
+use oci::Platform;
 
 use super::catalog::Catalog;
+use super::platform;
 use crate::Engine;
 use crate::error::Result;
 
-/// Everything about an image.
-pub async fn inspect(engine: &Engine, name: &str) -> Result<Inspect> {
+/// Everything about an image; of several platforms' about this one's.
+pub async fn inspect(engine: &Engine, name: &str, platform: &str) -> Result<Inspect> {
     let name = name.to_owned();
-    engine.blocking(move |engine| inspect_blocking(engine, &name)).await
+    let platform = platform::one(platform)?;
+    engine.blocking(move |engine| inspect_blocking(engine, &name, platform.as_ref())).await
 }
 
-fn inspect_blocking(engine: &Engine, name: &str) -> Result<Inspect> {
+fn inspect_blocking(engine: &Engine, name: &str, platform: Option<&Platform>) -> Result<Inspect> {
     let store = engine.store();
-    let image = store.resolve(name, None)?;
+    let image = store.resolve(name, platform)?;
     let catalog = engine.db().read(|tx| Catalog::read(store, tx))?;
     let (mut tags, mut digests, mut last_tag) = (Vec::new(), Vec::new(), None);
     if let Some(item) = catalog.get(&image.id) {

@@ -1,124 +1,98 @@
 //! `docker load`: OCI layouts and Docker's archives, compressed or not, with any number of images.
 //!
 //! The archive is a stranger's: its blobs are kept only under their own digest, its other files are unpacked below a
-//! scratch directory and opened by the confined resolver, so no path in its documents leads anywhere else.
+//! scratch directory and opened by the confined resolver, so no path in its documents leads anywhere else. It is read once,
+//! and no part of it is written twice: see [`spool`] and [`early`].
+
+mod early;
+mod spool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufRead, Read};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api::JsonMessage;
-use archive::{Entry, Options, Unpacker};
+use archive::Entry;
 use bytes::Bytes;
 use futures_util::Stream;
 use oci::image::{
     CONFIG_MAX, Descriptor, Document, INDEX_DEPTH_MAX, ImageConfig, Index, Manifest, is_attestation,
 };
-use oci::{ChainId, Digest, Reference, media_types};
+use oci::{ChainId, Digest, Platform, Reference, media_types};
 use store::{Lease, NewImage, Store};
-use sys::root::Root;
 use tokio::sync::mpsc::Sender;
 
 use super::layout::{self, Item};
-use super::report::{self, Report};
+use super::platform;
+use super::report::Report;
 use crate::error::{Context as _, Error, Result};
-use crate::{Engine, events, pipe, privileges};
+use crate::{Engine, events, pipe};
+use early::Early;
+use spool::{Found, Spool};
 
-/// Loads all images of an archive. One line an image tells its name or id.
+/// Loads all images of an archive, or those for these platforms. One line an image tells its name or id.
 pub async fn load(
     engine: &Engine,
     body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     quiet: bool,
+    platforms: Vec<String>,
     progress: Sender<JsonMessage>,
 ) -> Result<()> {
+    let platforms = platform::named(&platforms)?;
     let reader = pipe::reader(body);
     let report = Report::new(progress);
     engine
         .blocking(move |engine| {
             let store = engine.store();
-            let lease = store.lease("load")?;
-            report.stops(&lease);
-            let scratch = lease.scratch();
-            std::fs::DirBuilder::new().mode(0o700).create(&scratch).during("make a scratch directory")?;
-            let root = Root::open(&scratch).during("open the scratch directory")?;
-            spool(store, &lease, &root, reader)?;
-            let load =
-                Load { engine, store, lease: &lease, root, report: &report, quiet, seen: Mutex::default() };
-            load.run()
+            let loaded = {
+                let lease = store.lease("load")?;
+                report.stops(&lease);
+                load_from(engine, &lease, &report, quiet, &platforms, reader)
+            };
+            if loaded.is_err() {
+                // What it brought belongs to nothing now. That there was no image is the better reason.
+                let _ = store.gc();
+            }
+            loaded
         })
         .await
 }
 
-/// Takes the archive apart: blobs of a layout go to the store, all else to the scratch directory.
-fn spool(store: &Store, lease: &Lease, root: &Root, source: impl Read + Send) -> Result<()> {
-    let source = archive::decompress(source).during("read the archive")?;
-    archive::read_ahead(lease.guard(source), |ahead| {
-        // It has documents and archives: nobody ever asks for a device of it, or for an owner.
-        let owner = Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
-        let options = Options { devices: false, owner, limits: store.limits(), ..Options::plain() };
-        let mut unpacker = Unpacker::new(root, &options);
-        let mut reader = archive::Reader::new(&mut *ahead);
-        while let Some(entry) = reader.next_entry().map_err(unreadable)? {
-            match blob_digest(&entry) {
-                Some(digest) => keep(store, lease, &digest, &mut reader)?,
-                None => unpacker.place(&entry, &mut reader).map_err(unreadable)?,
-            }
-        }
-        unpacker.finish().map_err(unreadable)?;
-        archive::drain(ahead).during("read the archive")
+fn load_from(
+    engine: &Engine,
+    lease: &Lease,
+    report: &Report,
+    quiet: bool,
+    platforms: &[Platform],
+    reader: impl Read + Send,
+) -> Result<()> {
+    let store = engine.store();
+    let mut spool = Spool::make(lease)?;
+    let told = (!quiet).then_some(report);
+    Early::with(store, lease, told, |early| {
+        // For one platform of many, most layers are not wanted.
+        spool.fill(store, lease, early, platforms.is_empty(), reader)?;
+        let load = Load { engine, store, lease, spool, early, report, platforms, seen: Mutex::default() };
+        load.run()
     })
 }
 
-fn unreadable(error: archive::Error) -> Error {
-    let text = format!("invalid archive: {}", crate::error::chain(&error));
-    Error::invalid(crate::error::with_way_out(text))
-}
-
-/// The digest that a file of the layout has by its name.
-fn blob_digest(entry: &Entry) -> Option<Digest> {
-    if entry.kind != archive::Kind::File || entry.sparse.is_some() {
-        return None;
-    }
-    let path = entry.path.strip_prefix("./").unwrap_or(&entry.path);
-    let mut parts = path.strip_prefix("blobs").ok()?.iter();
-    let (algorithm, hex) = (parts.next()?.to_str()?, parts.next()?.to_str()?);
-    parts.next().is_none().then(|| format!("{algorithm}:{hex}").parse().ok())?
-}
-
-fn keep<R: BufRead>(
-    store: &Store,
-    lease: &Lease,
-    digest: &Digest,
-    reader: &mut archive::Reader<R>,
-) -> Result<()> {
-    if store.use_blob(lease, digest)?.is_some() {
-        return Ok(());
-    }
-    let mut writer = store.ingest(lease)?;
-    io::copy(&mut reader.data(), &mut writer).during(format_args!("read blob {digest} of the archive"))?;
-    match writer.commit(Some(digest)) {
-        Err(error @ store::Error::Mismatch { .. }) => {
-            Err(Error::invalid(format!("invalid archive: {error}")))
-        }
-        other => other.map(|_| ()).map_err(Error::from),
-    }
-}
-
-struct Load<'a> {
+struct Load<'l, 'a> {
     engine: &'a Engine,
     store: &'a Store,
     lease: &'a Lease,
-    root: Root,
+    spool: Spool,
+    early: &'l Early<'a>,
     report: &'a Report,
-    quiet: bool,
+    /// The ones that are wanted; none means all.
+    platforms: &'a [Platform],
     /// Members of indexes that were looked at for the name under way.
     seen: Mutex<BTreeSet<Digest>>,
 }
 
-impl Load<'_> {
+impl Load<'_, '_> {
     fn run(&self) -> Result<()> {
         let items = match self.document(layout::MANIFEST)? {
             None => Vec::new(),
@@ -133,18 +107,42 @@ impl Load<'_> {
         if items.is_empty() {
             return Err(Error::invalid("invalid archive: does not contain a manifest.json or an index.json"));
         }
+        let mut any = false;
         for item in &items {
-            self.item(item)?;
+            any |= self.item(item)?;
         }
-        Ok(())
+        self.expect_any(any)
+    }
+
+    /// With platforms asked for, an archive that has none of them is not what was meant.
+    fn expect_any(&self, any: bool) -> Result<()> {
+        if any || self.platforms.is_empty() {
+            return Ok(());
+        }
+        Err(Error::not_found(format!("the archive has no image for {}", platform::list(self.platforms))))
     }
 
     /// A document of the archive, none if it has none of that name.
     fn document(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        match self.root.read_file(path, CONFIG_MAX) {
+        match self.bytes(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::invalid(format!("invalid archive: {path}: {error}"))),
+        }
+    }
+
+    /// A file of the archive, small enough for a document.
+    fn bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self.spool.open(path)? {
+            Found::Blob(digest) => {
+                return self.store.read_blob(&digest, CONFIG_MAX).map_err(io::Error::other);
+            }
+            Found::File(file) => file.take(CONFIG_MAX + 1).read_to_end(&mut bytes)?,
+        };
+        match bytes.len() as u64 > CONFIG_MAX {
+            true => Err(io::Error::other(format!("it has more than {CONFIG_MAX} bytes"))),
+            false => Ok(bytes),
         }
     }
 
@@ -169,9 +167,14 @@ impl Load<'_> {
                 None => targets.push((&descriptor.digest, name_of(descriptor)?.into_iter().collect())),
             }
         }
+        let mut any = false;
         for (digest, mut names) in targets {
             self.seen().clear();
             let images = self.target(digest, INDEX_DEPTH_MAX)?;
+            if images.is_empty() && !self.platforms.is_empty() {
+                continue;
+            }
+            any = true;
             if images.is_empty() {
                 return Err(Error::invalid(format!("invalid archive: it has no image for {digest}")));
             }
@@ -184,14 +187,14 @@ impl Load<'_> {
             names.dedup();
             self.record(&images, digest, &names)?;
         }
-        Ok(())
+        self.expect_any(any)
     }
 
     /// What a digest of the layout leads to: an image, or those images of an index that are in the archive.
     fn target(&self, digest: &Digest, depth: u32) -> Result<Vec<Complete>> {
         self.store.use_blob(self.lease, digest)?;
         match self.store.document(digest) {
-            Ok(Document::Manifest(manifest)) => Ok(vec![self.manifest(digest, &manifest)?]),
+            Ok(Document::Manifest(manifest)) => Ok(self.manifest(digest, &manifest)?.into_iter().collect()),
             Ok(Document::Index(index)) if depth > 0 => self.members(&index, depth - 1),
             Ok(Document::Index(_)) => {
                 Err(Error::invalid("invalid archive: an index in an index in an index"))
@@ -231,8 +234,8 @@ impl Load<'_> {
         Ok(images)
     }
 
-    /// An image whose manifest is a blob.
-    fn manifest(&self, digest: &Digest, manifest: &Manifest) -> Result<Complete> {
+    /// An image whose manifest is a blob, if it is for a platform that is wanted.
+    fn manifest(&self, digest: &Digest, manifest: &Manifest) -> Result<Option<Complete>> {
         self.store.use_blob(self.lease, &manifest.config.digest)?;
         let bytes =
             self.store.read_blob(&manifest.config.digest, CONFIG_MAX).map_err(|error| match error {
@@ -242,56 +245,83 @@ impl Load<'_> {
                 error => Error::from(error),
             })?;
         let config = config(&bytes)?;
+        if !platform::admits(self.platforms, &config.platform()) {
+            return Ok(None);
+        }
         expect_layers(manifest.layers.len(), &config)?;
-        let mut parent: Option<ChainId> = None;
-        for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-            let here = self.store.use_blob(self.lease, &layer.digest)?.is_some();
-            let chain = ChainId::on(parent.as_ref(), diff_id);
-            let known = self.store.use_layer(self.lease, &chain)?;
-            match known {
-                Some(known) if here || known.archive_size.is_some() => {}
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            self.expect_size(part)?;
+        }
+        let layers: Vec<&Digest> = manifest.layers.iter().map(|layer| &layer.digest).collect();
+        self.layers(&layers, &config.rootfs.diff_ids)?;
+        Ok(Some(Complete { manifest: digest.clone(), config: manifest.config.digest.clone() }))
+    }
+
+    /// What a manifest says of a blob's length is passed on when the image is: it has to be true.
+    fn expect_size(&self, part: &Descriptor) -> Result<()> {
+        match self.store.blob_size(&part.digest)? {
+            Some(length) if length != part.size => Err(Error::invalid(format!(
+                "invalid archive: blob {} has {length} bytes, expected {}",
+                part.digest, part.size
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sees to it that all layers, lowest first, are here under their chain ids.
+    fn layers(&self, layers: &[&Digest], diff_ids: &[Digest]) -> Result<()> {
+        let mut lacking = Vec::new();
+        for ((layer, diff_id), chain) in layers.iter().zip(diff_ids).zip(ChainId::all(diff_ids)) {
+            let here = self.store.use_blob(self.lease, layer)?.is_some();
+            match self.store.use_layer(self.lease, &chain)? {
+                Some(known) if here || (known.archive_size.is_some() && *diff_id == **layer) => {}
                 _ if !here => {
-                    let problem = format!("invalid archive: layer {} is missing", layer.digest);
-                    return Err(Error::invalid(problem));
+                    return Err(Error::invalid(format!("invalid archive: layer {layer} is missing")));
                 }
                 Some(_) => {}
-                None => {
-                    let file = self.store.open_blob(&layer.digest)?;
-                    self.unpack(file, parent.as_ref(), diff_id)?;
-                }
+                None => lacking.push((chain, *layer)),
+            }
+        }
+        self.early.want(lacking.iter().map(|(_, layer)| *layer));
+        let mut parent: Option<ChainId> = None;
+        for (diff_id, chain) in diff_ids.iter().zip(ChainId::all(diff_ids)) {
+            if let Some((_, layer)) = lacking.iter().find(|(lacking, _)| *lacking == chain)
+                // An image may have the same layers twice, each on the other.
+                && self.store.layer(&chain)?.is_none()
+            {
+                let unpacked = self.early.take(layer)?;
+                unpacked.expect(Some(diff_id)).map_err(|error| {
+                    Error::invalid(format!("invalid archive: {}", crate::error::chain(&error)))
+                })?;
+                self.store.publish(self.lease, parent.as_ref(), unpacked)?;
             }
             parent = Some(chain);
         }
-        Ok(Complete { manifest: digest.clone(), config: manifest.config.digest.clone() })
+        Ok(())
     }
 
-    /// An image of `manifest.json`: its files are wherever that says.
-    fn item(&self, item: &Item) -> Result<()> {
+    /// An image of `manifest.json`, whose files are wherever that says; whether it is for a platform that is wanted.
+    fn item(&self, item: &Item) -> Result<bool> {
         let names = tags_of(item)?;
         let bytes = self.read_item(&item.config)?;
         let config = config(&bytes)?;
         if !config.os.is_empty() && !config.os.eq_ignore_ascii_case("linux") {
             return Err(Error::invalid(format!("cannot load {} image on linux", config.os)));
         }
+        if !platform::admits(self.platforms, &config.platform()) {
+            return Ok(false);
+        }
         expect_layers(item.layers.len(), &config)?;
         let config_digest = self.store.put_blob(self.lease, &bytes)?;
-        let mut layers = Vec::new();
-        let mut parent: Option<ChainId> = None;
-        for (path, diff_id) in item.layers.iter().zip(&config.rootfs.diff_ids) {
-            let descriptor = self.layer_file(path)?;
-            let chain = ChainId::on(parent.as_ref(), diff_id);
-            if self.store.use_layer(self.lease, &chain)?.is_none() {
-                let file = self.store.open_blob(&descriptor.digest)?;
-                self.unpack(file, parent.as_ref(), diff_id)?;
-            }
-            layers.push(descriptor);
-            parent = Some(chain);
-        }
+        let layers = item.layers.iter().map(|path| self.layer_file(path)).collect::<Result<Vec<_>>>()?;
+        let digests: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
+        self.layers(&digests, &config.rootfs.diff_ids)?;
         let config = Descriptor::new(media_types::OCI_CONFIG, config_digest.clone(), bytes.len() as u64);
         let manifest = serde_json::to_vec(&Manifest::new(config, layers)).during("write a manifest")?;
         let manifest = self.store.put_blob(self.lease, &manifest)?;
         let image = Complete { manifest: manifest.clone(), config: config_digest };
-        self.record(&[image], &manifest, &names)
+        self.record(&[image], &manifest, &names)?;
+        Ok(true)
     }
 
     /// A file of the archive that `manifest.json` names, small enough for a document.
@@ -301,35 +331,28 @@ impl Load<'_> {
         {
             return Ok(self.store.read_blob(&digest, CONFIG_MAX)?);
         }
-        self.root
-            .read_file(path, CONFIG_MAX)
-            .map_err(|e| Error::invalid(format!("invalid archive: {path:?}: {e}")))
+        self.bytes(path).map_err(|e| Error::invalid(format!("invalid archive: {path:?}: {e}")))
     }
 
     /// A layer that `manifest.json` names, as a blob.
     fn layer_file(&self, path: &str) -> Result<Descriptor> {
+        let missing = |e| Error::invalid(format!("invalid archive: layer {path:?}: {e}"));
         let known = match blob_of(path) {
-            Some(digest) => self.store.use_blob(self.lease, &digest)?.map(|length| (digest, length)),
+            Some(digest) => self.store.use_blob(self.lease, &digest)?.map(|_| digest),
             None => None,
         };
-        let (digest, length) = match known {
+        let digest = match known {
             Some(known) => known,
-            None => {
-                let missing = |e| Error::invalid(format!("invalid archive: layer {path:?}: {e}"));
-                let mut file = self.root.open_file(path).map_err(missing)?;
-                let kind = file.metadata().map_err(missing)?;
-                if !kind.is_file() {
-                    return Err(Error::invalid(format!("invalid archive: layer {path:?} is no file")));
-                }
-                let mut writer = self.store.ingest(self.lease)?;
-                io::copy(&mut file, &mut writer).during(format_args!("keep layer {path:?}"))?;
-                writer.commit(None)?
-            }
+            None => match self.spool.open(path).map_err(missing)? {
+                Found::Blob(digest) => digest,
+                Found::File(file) => self.keep(file, path)?,
+            },
         };
-        let mut first = [0; 6];
-        let mut file = self.store.open_blob(&digest)?;
-        let filled = file.read(&mut first).during("read a layer")?;
-        let media_type = match archive::Compression::detect(&first[..filled]) {
+        let file = self.store.open_blob(&digest)?;
+        let length = file.metadata().during("read a layer")?.len();
+        let mut first = Vec::new();
+        file.take(6).read_to_end(&mut first).during("read a layer")?;
+        let media_type = match archive::Compression::detect(&first) {
             archive::Compression::Gzip => media_types::OCI_LAYER_GZIP,
             archive::Compression::Zstd => media_types::OCI_LAYER_ZSTD,
             _ => media_types::OCI_LAYER,
@@ -337,17 +360,10 @@ impl Load<'_> {
         Ok(Descriptor::new(media_type, digest, length))
     }
 
-    fn unpack(&self, file: File, parent: Option<&ChainId>, diff_id: &Digest) -> Result<()> {
-        let total = file.metadata().during("read a layer")?.len();
-        let source = Counted { file, count: 0, next: 0, total, id: diff_id.short(), load: self };
-        match self.store.apply_layer(self.lease, parent, source, Some(diff_id)) {
-            Ok(_) => Ok(()),
-            Err(error) if privileges::for_files(&error).is_some() => Err(error.into()),
-            Err(error @ (store::Error::Mismatch { .. } | store::Error::Archive { .. })) => {
-                Err(Error::invalid(format!("invalid archive: {}", crate::error::chain(&error))))
-            }
-            Err(error) => Err(error.into()),
-        }
+    fn keep(&self, mut file: File, path: &str) -> Result<Digest> {
+        let mut writer = self.store.ingest(self.lease)?;
+        io::copy(&mut file, &mut writer).during(format_args!("keep layer {path:?}"))?;
+        Ok(writer.commit(None)?.0)
     }
 
     /// Records images together with the names of what leads to them, of which a killed load leaves all or nothing, and
@@ -386,29 +402,6 @@ impl Load<'_> {
 struct Complete {
     manifest: Digest,
     config: Digest,
-}
-
-/// A layer's file that tells how far it was read.
-struct Counted<'a> {
-    file: File,
-    count: u64,
-    next: u64,
-    total: u64,
-    id: &'a str,
-    load: &'a Load<'a>,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.count += read as u64;
-        if !self.load.quiet && (self.count >= self.next || read == 0) {
-            self.next = self.count + (512 << 10);
-            let progress = report::bytes(self.count, self.total);
-            self.load.report.hint(JsonMessage::part(self.id, "Loading layer", progress));
-        }
-        Ok(read)
-    }
 }
 
 fn config(bytes: &[u8]) -> Result<ImageConfig> {
@@ -453,5 +446,5 @@ fn tagged(text: &str) -> Result<Reference> {
 
 /// The digest of a path that is a blob of the layout.
 fn blob_of(path: &str) -> Option<Digest> {
-    blob_digest(&Entry::file(Path::new(path), 0, 0))
+    spool::blob_digest(&Entry::file(Path::new(path), 0, 0))
 }

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use api::images::{DeleteResponse, RemoveOptions};
-use oci::{ChainId, Digest, Reference};
+use oci::{ChainId, Digest, Platform, Reference};
 use state::tags::Tag;
 use state::{Tx, containers, images, tags};
 
 use super::catalog::{Catalog, Item};
+use super::platform;
 use crate::containers::record;
 use crate::error::{Error, Result};
 use crate::{Engine, events, ids};
@@ -25,16 +26,21 @@ pub(crate) fn remove_blocking(
     name: &str,
     options: &RemoveOptions,
 ) -> Result<(Vec<DeleteResponse>, u64)> {
-    if !options.platforms.is_empty() {
-        return Err(Error::not_implemented("removing single platforms of an image is not supported"));
-    }
+    let platforms = platform::named(&options.platforms)?;
     // All of it is one transaction: what it decides on can't change under it.
     let done = engine.db().write(|tx| {
-        let mut removal =
-            Removal { engine, tx, options, answers: Vec::new(), events: Vec::new(), chains: Vec::new() };
-        removal.run(name)?;
-        Ok::<_, Error>(Done { answers: removal.answers, events: removal.events, chains: removal.chains })
+        let (answers, events, chains, forgotten) = Default::default();
+        let mut removal = Removal { engine, tx, options, answers, events, chains, forgotten };
+        match &platforms[..] {
+            [] => removal.run(name)?,
+            platforms => removal.run_for(name, platforms)?,
+        }
+        let Removal { answers, events, chains, forgotten, .. } = removal;
+        Ok::<_, Error>(Done { answers, events, chains, forgotten })
     })?;
+    for manifest in &done.forgotten {
+        engine.store().forget_member(manifest)?;
+    }
     for (action, id, attribute) in &done.events {
         let attributes = BTreeMap::from([("name".to_owned(), attribute.clone())]);
         events::emit(engine, "image", action, id, &attributes);
@@ -56,6 +62,7 @@ struct Done {
     answers: Vec<DeleteResponse>,
     events: Vec<(&'static str, String, String)>,
     chains: Vec<ChainId>,
+    forgotten: Vec<Digest>,
 }
 
 struct Removal<'a> {
@@ -66,6 +73,8 @@ struct Removal<'a> {
     events: Vec<(&'static str, String, String)>,
     /// The layers of deleted images, topmost first, which go if nothing else has them.
     chains: Vec<ChainId>,
+    /// The manifests of deleted images that an index names still.
+    forgotten: Vec<Digest>,
 }
 
 /// Why an image can't be deleted.
@@ -110,6 +119,52 @@ impl Removal<'_> {
                 self.untag_id(&id)?;
                 self.delete(&id, self.options.force, !self.options.no_prune, false)
             }
+        }
+    }
+
+    /// Takes of an image for several platforms those of these away. Its names stay as long as anything of it does.
+    fn run_for(&mut self, name: &str, platforms: &[Platform]) -> Result<()> {
+        let store = self.engine.store();
+        for platform in platforms {
+            let (record, tag) = store.find_in(self.tx, name, Some(platform))?;
+            let index = tag.as_ref().and_then(|tag| store.index(&tag.target).ok());
+            let others = index.iter().flat_map(|index| &index.manifests).filter(|m| m.digest != record.digest);
+            let mut last = true;
+            for other in others {
+                last &= images::get(self.tx, &other.digest)?.is_none();
+            }
+            if last {
+                self.expect_platform(&record, platform, name)?;
+                self.run(name)?;
+                continue;
+            }
+            let mask = Mask { names: false, stopped: !self.options.force };
+            if let Some(obstacle) = self.obstacle(&record.id, mask)? {
+                return Err(obstacle.error(&record.id));
+            }
+            let catalog = self.catalog()?;
+            images::remove(self.tx, &record.digest)?;
+            self.forgotten.push(record.digest.clone());
+            if let Some(item) = catalog.get(&record.id) {
+                self.chains.extend(item.chains().into_iter().rev());
+            }
+            let id = record.id.to_string();
+            self.answers.push(DeleteResponse { deleted: id.clone(), ..DeleteResponse::default() });
+            self.events.push(("delete", id.clone(), id));
+        }
+        Ok(())
+    }
+
+    /// Without an index, an image is for one platform, and that has to be the one.
+    fn expect_platform(&self, record: &images::Image, platform: &Platform, name: &str) -> Result<()> {
+        let own = self.engine.store().load(record.clone())?.config.platform();
+        match platform.matches(&own) {
+            true => Ok(()),
+            false => Err(store::Error::Platform {
+                name: name.to_owned(),
+                platform: Box::new(platform.clone()),
+            }
+            .into()),
         }
     }
 

@@ -9,18 +9,28 @@ use std::io::{self, Write};
 use archive::{Entry, Packer};
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index};
-use oci::{ChainId, Digest, Reference, media_types};
+use oci::{ChainId, Digest, Platform, Reference, media_types};
 use store::{Image, Layer, Store};
 use tokio::sync::mpsc::Receiver;
 
 use super::layout::{self, Item, Repositories};
+use super::platform;
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events, pipe};
 
-/// The archive of these images. A name without a tag stands for all tags of its repository.
-pub async fn save(engine: &Engine, names: Vec<String>) -> Result<Receiver<Result<Bytes>>> {
-    let plan = engine.blocking(move |engine| Plan::make(engine, &targets(engine, &names)?)).await?;
-    Ok(send(engine, plan))
+/// The archive of these images, of all their platforms that are here or of these. A name without a tag stands for all tags of
+/// its repository.
+pub async fn save(
+    engine: &Engine,
+    names: Vec<String>,
+    platforms: Vec<String>,
+) -> Result<Receiver<Result<Bytes>>> {
+    let platforms = platform::named(&platforms)?;
+    let plan = engine.blocking(move |engine| {
+        let targets = targets(engine, &names, &platforms)?;
+        Plan::make(engine, &targets, platforms)
+    });
+    Ok(send(engine, plan.await?))
 }
 
 /// The archive of an image or an index that needs no name here, under these names.
@@ -39,7 +49,7 @@ pub async fn save_as(engine: &Engine, digest: Digest, names: Vec<String>) -> Res
             }
         };
         let image = store.resolve(&member.to_string(), None)?;
-        Plan::make(engine, &[Target { digest, image, names }])
+        Plan::make(engine, &[Target { digest, images: vec![image], names }], Vec::new())
     });
     Ok(send(engine, plan.await?))
 }
@@ -63,6 +73,8 @@ fn send(engine: &Engine, plan: Plan) -> Receiver<Result<Bytes>> {
 struct Plan {
     /// Keeps the content until it is written.
     _lease: store::Lease,
+    /// Of an index, only members for these; none means all.
+    platforms: Vec<Platform>,
     blobs: BTreeMap<Digest, Source>,
     index: Vec<u8>,
     manifest: Vec<u8>,
@@ -80,16 +92,18 @@ enum Source {
 /// What the archive gets one entry in the index for.
 struct Target {
     digest: Digest,
-    image: Image,
+    /// What `manifest.json` lists: the best for this machine, or one for each platform that was asked for.
+    images: Vec<Image>,
     names: BTreeSet<Reference>,
 }
 
 impl Plan {
-    fn make(engine: &Engine, targets: &[Target]) -> Result<Plan> {
+    fn make(engine: &Engine, targets: &[Target], platforms: Vec<Platform>) -> Result<Plan> {
         let store = engine.store();
         let lease = store.lease("save")?;
         let mut plan = Plan {
             _lease: lease,
+            platforms,
             blobs: BTreeMap::new(),
             index: Vec::new(),
             manifest: Vec::new(),
@@ -101,10 +115,12 @@ impl Plan {
         for target in targets {
             plan.add_document(store, &target.digest, INDEX_DEPTH_MAX)?;
             descriptors.extend(plan.descriptors(store, target)?);
-            items.push(item(target));
-            list_names(target, &mut repositories);
-            let id = target.image.id.to_string();
-            events::emit(engine, "image", "save", &id, &BTreeMap::from([("name".to_owned(), id.clone())]));
+            for image in &target.images {
+                items.push(item(image, &target.names));
+                list_names(image, &target.names, &mut repositories);
+                let id = image.id.to_string();
+                events::emit(engine, "image", "save", &id, &BTreeMap::from([("name".to_owned(), id.clone())]));
+            }
         }
         let json = "write the archive's documents";
         plan.index = serde_json::to_vec(&Index::new(descriptors)).during(json)?;
@@ -132,7 +148,10 @@ impl Plan {
             }
             Document::Index(index) if depth > 0 => {
                 for member in &index.manifests {
-                    if store.blob_size(&member.digest)?.is_some() && self.is_whole(store, &member.digest)? {
+                    if store.blob_size(&member.digest)?.is_some()
+                        && self.is_wanted(member)
+                        && self.is_whole(store, &member.digest)?
+                    {
                         self.add_document(store, &member.digest, depth - 1)?;
                     }
                 }
@@ -140,6 +159,14 @@ impl Plan {
             Document::Index(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether a member of an index is for a platform that is wanted. Attestations are for none.
+    fn is_wanted(&self, member: &Descriptor) -> bool {
+        match &member.platform {
+            Some(platform) => platform::admits(&self.platforms, platform),
+            None => self.platforms.is_empty() || media_types::is_index(&member.media_type),
+        }
     }
 
     /// Whether a member of an index has all that it names here.
@@ -187,7 +214,7 @@ impl Plan {
         let length = store.blob_size(&target.digest)?.unwrap_or_default();
         let mut plain = Descriptor::new(&media_type, target.digest.clone(), length);
         if !media_types::is_index(&media_type) {
-            plain.platform = Some(target.image.config.platform());
+            plain.platform = target.images.first().map(|image| image.config.platform());
         }
         if target.names.is_empty() {
             return Ok(vec![plain]);
@@ -249,14 +276,14 @@ fn pack_layer(store: &Store, layer: &Layer, packer: &mut Packer<pipe::Writer>, e
 }
 
 /// What these names mean, each target once, in the order of the names.
-fn targets(engine: &Engine, names: &[String]) -> Result<Vec<Target>> {
+fn targets(engine: &Engine, names: &[String], platforms: &[Platform]) -> Result<Vec<Target>> {
     let store = engine.store();
     let mut targets: Vec<Target> = Vec::new();
     for name in names {
-        for (digest, image, reference) in meanings(engine, name)? {
+        for (digest, images, reference) in meanings(engine, name, platforms)? {
             match targets.iter_mut().find(|target| target.digest == digest) {
                 Some(target) => target.names.extend(reference),
-                None => targets.push(Target { digest, image, names: reference.into_iter().collect() }),
+                None => targets.push(Target { digest, images, names: reference.into_iter().collect() }),
             }
         }
     }
@@ -270,9 +297,9 @@ fn targets(engine: &Engine, names: &[String]) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-type Meaning = (Digest, Image, Option<Reference>);
+type Meaning = (Digest, Vec<Image>, Option<Reference>);
 
-fn meanings(engine: &Engine, name: &str) -> Result<Vec<Meaning>> {
+fn meanings(engine: &Engine, name: &str, platforms: &[Platform]) -> Result<Vec<Meaning>> {
     let store = engine.store();
     if let Ok(reference) = Reference::parse_name(name)
         && reference.is_name_only()
@@ -287,7 +314,7 @@ fn meanings(engine: &Engine, name: &str) -> Result<Vec<Meaning>> {
             return tags
                 .into_iter()
                 .map(|tag| {
-                    Ok((tag.target, store.resolve(&tag.reference.familiar(), None)?, Some(tag.reference)))
+                    Ok((tag.target, images(store, &tag.reference.familiar(), platforms)?, Some(tag.reference)))
                 })
                 .collect();
         }
@@ -295,21 +322,35 @@ fn meanings(engine: &Engine, name: &str) -> Result<Vec<Meaning>> {
     let (record, tag) = store.find(name, None)?;
     let target = tag.as_ref().map_or_else(|| record.digest.clone(), |tag| tag.target.clone());
     let reference = tag.map(|tag| tag.reference).filter(|reference| reference.digest.is_none());
-    Ok(vec![(target, store.load(record)?, reference)])
+    Ok(vec![(target, images(store, name, platforms)?, reference)])
 }
 
-fn item(target: &Target) -> Item {
-    let image = &target.image;
+/// The images that a name means: for each platform that is asked for there has to be one.
+fn images(store: &Store, name: &str, platforms: &[Platform]) -> Result<Vec<Image>> {
+    if platforms.is_empty() {
+        return Ok(vec![store.resolve(name, None)?]);
+    }
+    let mut images: Vec<Image> = Vec::new();
+    for platform in platforms {
+        let image = store.resolve(name, Some(platform))?;
+        if images.iter().all(|known| known.digest != image.digest) {
+            images.push(image);
+        }
+    }
+    Ok(images)
+}
+
+fn item(image: &Image, names: &BTreeSet<Reference>) -> Item {
     Item {
         config: layout::blob(&image.id),
-        repo_tags: (!target.names.is_empty()).then(|| target.names.iter().map(Reference::familiar).collect()),
+        repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
         layers: image.manifest.layers.iter().map(|layer| layout::blob(&layer.digest)).collect(),
     }
 }
 
-fn list_names(target: &Target, repositories: &mut Repositories) {
-    let Some(top) = target.image.manifest.layers.last() else { return };
-    for name in &target.names {
+fn list_names(image: &Image, names: &BTreeSet<Reference>, repositories: &mut Repositories) {
+    let Some(top) = image.manifest.layers.last() else { return };
+    for name in names {
         let tag = name.tag.clone().unwrap_or_default();
         repositories.entry(name.familiar_name()).or_default().insert(tag, top.digest.hex().to_owned());
     }

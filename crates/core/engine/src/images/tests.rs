@@ -17,6 +17,7 @@ use super::*;
 use crate::error::{Kind, Result};
 use crate::{Config, Engine};
 
+mod archives;
 mod hostile;
 mod pull;
 mod substitution;
@@ -77,12 +78,12 @@ async fn import_as(engine: &Engine, name: &str, files: &[(&str, &str)], changes:
 }
 
 async fn load_bytes(engine: &Engine, bytes: Vec<u8>) -> Result<Vec<String>> {
-    let messages = told(|sender| load(engine, body(bytes), false, sender)).await?;
+    let messages = told(|sender| load(engine, body(bytes), false, Vec::new(), sender)).await?;
     Ok(messages.into_iter().map(|message| message.stream).filter(|text| !text.is_empty()).collect())
 }
 
 async fn saved(engine: &Engine, names: &[&str]) -> Result<Vec<u8>> {
-    let mut receiver = save(engine, names.iter().map(|name| (*name).into()).collect()).await?;
+    let mut receiver = save(engine, names.iter().map(|name| (*name).into()).collect(), Vec::new()).await?;
     let mut bytes = Vec::new();
     while let Some(chunk) = receiver.recv().await {
         bytes.extend_from_slice(&chunk?);
@@ -119,13 +120,13 @@ async fn an_imported_image_is_what_was_asked_for() {
     let id =
         import_as(&engine, "app:1", &[("etc/conf", "12345")], &["CMD [\"run\"]", "LABEL a=b", "ENV X=y"])
             .await;
-    let image = inspect(&engine, "app:1").await.unwrap();
+    let image = inspect(&engine, "app:1", "").await.unwrap();
     assert_eq!((image.id.as_str(), image.size), (id.as_str(), 5));
     assert_eq!(image.repo_tags, ["app:1"]);
     assert_eq!(image.comment, "Imported from -");
     assert_eq!(image.config.unwrap().cmd.unwrap(), ["run"]);
     assert!(image.graph_driver.data["UpperDir"].ends_with("/diff"));
-    let steps = history(&engine, &id[7..19]).await.unwrap();
+    let steps = history(&engine, &id[7..19], "").await.unwrap();
     assert_eq!((steps.len(), steps[0].size, steps[0].id.as_str()), (1, 5, id.as_str()));
     assert_eq!(steps[0].tags, ["app:1"]);
     let lines = listed(&engine, &[]).await;
@@ -140,7 +141,7 @@ async fn an_imported_image_is_what_was_asked_for() {
     );
     let options = ImportOptions { from_src: "-".into(), ..ImportOptions::default() };
     assert!(told(|sender| import(&engine, options, body(b"junk".repeat(500)), sender)).await.is_err());
-    let error = inspect(&engine, "none").await.unwrap_err();
+    let error = inspect(&engine, "none", "").await.unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (Kind::NotFound, "No such image: none:latest"));
 }
 
@@ -171,7 +172,7 @@ async fn saving_and_loading_gives_the_same_bytes() {
     );
     let second = saved(&two, &["app:1", "other", "host.io/app:two"]).await.unwrap();
     assert!(first == second, "an archive that was loaded is saved as the same bytes");
-    assert_eq!(inspect(&one, "app:1").await.unwrap().id, inspect(&two, "app:1").await.unwrap().id);
+    assert_eq!(inspect(&one, "app:1", "").await.unwrap().id, inspect(&two, "app:1", "").await.unwrap().id);
     assert_eq!(members(&saved(&two, &["other"]).await.unwrap()).len(), 3 + 4 + 2);
     assert_eq!(saved(&two, &["missing"]).await.unwrap_err().message, "No such image: missing:latest");
 
@@ -220,7 +221,7 @@ async fn old_docker_archives_load() {
         let lines = load_bytes(&engine, compressed(compression, &bytes)).await.unwrap();
         assert_eq!(lines, ["Loaded image: old:1\n"], "{compression:?}");
     }
-    let image = inspect(&engine, "old:1").await.unwrap();
+    let image = inspect(&engine, "old:1", "").await.unwrap();
     assert_eq!(image.id, Digest::sha256(&config).to_string());
     assert_eq!((image.size, image.root_fs.layers.len()), (3, 2));
 
@@ -348,7 +349,7 @@ async fn an_index_is_kept_as_it_came() {
     let (bytes, target) = multi_platform();
     let blobs = members(&bytes).keys().filter(|name| name.contains("blobs/")).count();
     assert_eq!(load_bytes(&engine, bytes.clone()).await.unwrap(), ["Loaded image: multi:1\n"]);
-    let image = inspect(&engine, "multi:1").await.unwrap();
+    let image = inspect(&engine, "multi:1", "").await.unwrap();
     assert_eq!(format!("{}/{}", image.os, image.architecture), Platform::host().to_string());
     assert_eq!(listed(&engine, &[]).await.len(), 1, "the other platform is behind the same name");
     let all = list(&engine, ListOptions { all: true, ..ListOptions::default() }).await.unwrap();
@@ -478,7 +479,7 @@ async fn parents_go_with_their_last_child() {
         "{}",
         error.message
     );
-    assert_eq!(history(&engine, "top").await.unwrap()[0].tags, ["top:latest"]);
+    assert_eq!(history(&engine, "top", "").await.unwrap()[0].tags, ["top:latest"]);
 
     let answers = rmi(&engine, "top", false).await.unwrap();
     assert_eq!(answers.iter().filter(|answer| !answer.deleted.is_empty()).count(), 4, "{answers:?}");
@@ -522,7 +523,7 @@ async fn a_commit_has_the_changes_of_its_container() {
         ..Default::default()
     };
     let empty = commit(&engine, options.clone()).await.unwrap();
-    let image = inspect(&engine, &empty.id).await.unwrap();
+    let image = inspect(&engine, &empty.id, "").await.unwrap();
     assert_eq!((image.root_fs.layers.len(), image.parent.as_str()), (1, base.as_str()));
     assert_eq!((image.author.as_str(), image.comment.as_str()), ("me", "note"));
 
@@ -535,6 +536,6 @@ async fn a_commit_has_the_changes_of_its_container() {
     assert_eq!(std::fs::read_to_string(dirs[0].join("new")).unwrap(), "file");
     assert!(upper.join("new").exists(), "the container keeps its files");
     assert_eq!(ChainId::all(&image.config.rootfs.diff_ids).len(), 2);
-    let steps = history(&engine, "made").await.unwrap();
+    let steps = history(&engine, "made", "").await.unwrap();
     assert_eq!((steps[0].size, steps[0].comment.as_str(), steps[1].id.as_str()), (4, "note", base.as_str()));
 }

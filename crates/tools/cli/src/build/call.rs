@@ -218,7 +218,7 @@ async fn images(cli: &Cli, question: &Question<'_>) -> BTreeMap<String, ImageCon
     let mut images = BTreeMap::new();
     let Ok(client) = cli.client() else { return images };
     for name in bases(question) {
-        let Ok(document) = client::images::inspect_raw(client, &name).await else { continue };
+        let Ok(document) = client::images::inspect_raw(client, &name, "").await else { continue };
         let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
         let variant = Some(text("Variant")).filter(|variant| !variant.is_empty());
         let mut config =

@@ -3,10 +3,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::context::Cli;
-use crate::error::Error;
 use crate::format::text::{ellipsis, short_id};
 use crate::format::units::human_size_with;
 use crate::format::{Listing, time};
+use crate::options::platform;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -20,8 +20,8 @@ pub struct Args {
     /// Do not shorten
     #[arg(long)]
     no_trunc: bool,
-    /// Not supported: the image of this machine's platform is shown
-    #[arg(long, hide = true)]
+    /// Of an image for several platforms, this one's
+    #[arg(long)]
     platform: Option<String>,
     /// Only ids
     #[arg(short, long)]
@@ -30,10 +30,8 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    if args.platform.is_some() {
-        return Err(Error::new("--platform is not supported by history"));
-    }
-    let history = client::images::history(cli.client()?, &args.args[0]).await?;
+    let platform = platform::document(args.platform.as_deref())?;
+    let history = client::images::history(cli.client()?, &args.args[0], &platform).await?;
     let now = Timestamp::now();
     let rows: Vec<_> = history.iter().map(|item| row(item, args.human, !args.no_trunc, now)).collect();
     let created = if args.human { "{{.CreatedSince}}" } else { "{{.CreatedAt}}" };

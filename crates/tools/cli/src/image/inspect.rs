@@ -1,5 +1,5 @@
 use crate::context::Cli;
-use crate::error::Error;
+use crate::options::platform;
 use crate::system::inspect::{Kind, show};
 use crate::verbs::Outcome;
 
@@ -8,15 +8,13 @@ pub struct Args {
     /// Print by a Go template, or "json"
     #[arg(short, long)]
     format: Option<String>,
-    /// Not supported: the image of this machine's platform is shown
-    #[arg(long, hide = true)]
+    /// Of an image for several platforms, this one's
+    #[arg(long)]
     platform: Option<String>,
     args: Vec<String>,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    if args.platform.is_some() {
-        return Err(Error::new("--platform is not supported by inspect"));
-    }
-    show(cli, &[Kind::Image], &args.args, args.format.as_deref(), false).await
+    let kind = Kind::Image { platform: platform::document(args.platform.as_deref())? };
+    show(cli, &[kind], &args.args, args.format.as_deref(), false).await
 }

@@ -2,6 +2,7 @@ use api::images::RemoveOptions;
 
 use crate::context::Cli;
 use crate::error::{Error, joined};
+use crate::options::platform;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -20,7 +21,8 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let client = cli.client()?;
-    let options = RemoveOptions { force: args.force, no_prune: args.no_prune, platforms: args.platform };
+    let platforms = platform::documents(&args.platform)?;
+    let options = RemoveOptions { force: args.force, no_prune: args.no_prune, platforms };
     let mut errors = Vec::new();
     for name in &args.args {
         match client::images::remove(client, name, &options).await {

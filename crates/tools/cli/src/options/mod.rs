@@ -7,6 +7,7 @@ pub mod filter;
 pub mod keys;
 pub mod mount;
 pub mod network;
+pub mod platform;
 pub mod port;
 pub mod ulimit;
 pub mod volume;

@@ -1,7 +1,9 @@
 //! Joins synchronous writers, such as an archive's packer, with asynchronous requests.
 
 use std::io;
+use std::path::Path;
 
+use archive::{Packer, Tree};
 use bytes::{Buf as _, Bytes};
 use client::{ByteStream, Payload};
 use tokio::sync::mpsc;
@@ -27,7 +29,7 @@ impl ChannelWriter {
 }
 
 /// A file as the body of a request, read by a thread.
-pub fn file(path: &std::path::Path) -> io::Result<Payload> {
+pub fn file(path: &Path) -> io::Result<Payload> {
     let mut file = std::fs::File::open(path)?;
     let (mut writer, receiver) = ChannelWriter::new();
     tokio::task::spawn_blocking(move || {
@@ -40,6 +42,22 @@ pub fn file(path: &std::path::Path) -> io::Result<Payload> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return writer.fail(error),
             }
+        }
+    });
+    Ok(Payload::channel(receiver))
+}
+
+/// A directory's files as an archive in the body of a request, packed by a thread.
+pub fn directory(path: std::path::PathBuf) -> io::Result<Payload> {
+    let root = sys::root::Root::open(&path)?;
+    let (writer, receiver) = ChannelWriter::new();
+    tokio::task::spawn_blocking(move || {
+        let mut packer = Packer::new(io::BufWriter::with_capacity(PORTION, writer));
+        let tree = Tree { root: &root, path: Path::new(""), name: Path::new(""), layer: false };
+        match archive::pack_tree(&mut packer, tree) {
+            Err(error) => packer.sink().get_ref().fail(io::Error::other(error)),
+            // When that fails nobody reads it any more, and says why.
+            Ok(_) => drop(packer.finish()),
         }
     });
     Ok(Payload::channel(receiver))

@@ -20,20 +20,24 @@ pub struct Args {
 }
 
 /// Kinds of objects that have a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Container,
-    Image,
+    /// Of one for several platforms this one's, an OCI document; empty is what this machine runs best.
+    Image {
+        platform: String,
+    },
     Network,
     NetworkVerbose,
     Volume,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    let image = Kind::Image { platform: String::new() };
     let kinds: &[Kind] = match args.kind.as_deref() {
-        None => &[Kind::Container, Kind::Image, Kind::Network, Kind::Volume],
+        None => &[Kind::Container, image, Kind::Network, Kind::Volume],
         Some("container") => &[Kind::Container],
-        Some("image") => &[Kind::Image],
+        Some("image") => &[image],
         Some("network") => &[Kind::Network],
         Some("volume") => &[Kind::Volume],
         Some("") => {
@@ -93,7 +97,7 @@ async fn document(cli: &Cli, kinds: &[Kind], name: &str, size: bool) -> Result<V
     if name.trim().is_empty() {
         // An address without a name would be that of the list.
         let what = match kinds.first() {
-            Some(Kind::Image) => "image",
+            Some(Kind::Image { .. }) => "image",
             Some(Kind::Network | Kind::NetworkVerbose) => "network",
             Some(Kind::Volume) => "volume",
             Some(Kind::Container) | None => "container",
@@ -103,7 +107,7 @@ async fn document(cli: &Cli, kinds: &[Kind], name: &str, size: bool) -> Result<V
     for kind in kinds {
         let answer = match kind {
             Kind::Container => client::containers::inspect_raw(client, name, size).await,
-            Kind::Image => client::images::inspect_raw(client, name).await,
+            Kind::Image { platform } => client::images::inspect_raw(client, name, platform).await,
             Kind::Network => client::networks::inspect_raw(client, name, "", false).await,
             Kind::NetworkVerbose => client::networks::inspect_raw(client, name, "", true).await,
             Kind::Volume => client::volumes::inspect_raw(client, name).await,

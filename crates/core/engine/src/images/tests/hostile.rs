@@ -72,7 +72,7 @@ async fn a_bomb_ends_with_its_client() {
             let options = ImportOptions { from_src: "-".into(), ..ImportOptions::default() };
             match import_it {
                 true => import(&engine, options, body, sender).await,
-                false => load(&engine, body, false, sender).await,
+                false => load(&engine, body, false, Vec::new(), sender).await,
             }
         });
         drop(receiver);

@@ -99,7 +99,7 @@ async fn pulling_takes_the_platform_and_saves_as_it_came() {
     }
     let name = format!("127.0.0.1:{port}/team/app:1");
     assert_eq!(*lines.last().unwrap(), format!("Status: Downloaded newer image for {name}"));
-    let image = inspect(&engine, &name).await.unwrap();
+    let image = inspect(&engine, &name, "").await.unwrap();
     assert_eq!(format!("{}/{}", image.os, image.architecture), Platform::host().to_string());
     assert_eq!(image.repo_digests, [format!("127.0.0.1:{port}/team/app@{target}")]);
     let lines = run(request(port, "1")).await.unwrap();

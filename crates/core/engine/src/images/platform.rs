@@ -1,0 +1,65 @@
+//! Platforms as requests name them.
+
+use oci::Platform;
+
+use crate::error::{Error, Result};
+
+/// The platforms that parameters of a request name: Docker's clients send each as a JSON document, people write
+/// `os/architecture/variant`, several with commas between.
+pub(crate) fn named(texts: &[String]) -> Result<Vec<Platform>> {
+    let mut platforms = Vec::new();
+    for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        match text.starts_with('{') {
+            true => {
+                let platform: Platform = serde_json::from_str(text)
+                    .map_err(|e| Error::invalid(format!("invalid platform {text}: {e}")))?;
+                platforms.push(platform.normalized());
+            }
+            false => {
+                for part in text.split(',') {
+                    let platform = part.trim().parse();
+                    platforms.push(platform.map_err(|e: oci::PlatformError| Error::invalid(e.to_string()))?);
+                }
+            }
+        }
+    }
+    Ok(platforms)
+}
+
+/// The only platform of a parameter that may be absent.
+pub(crate) fn one(text: &str) -> Result<Option<Platform>> {
+    let mut platforms = named(&[text.to_owned()])?;
+    match platforms.len() {
+        0 | 1 => Ok(platforms.pop()),
+        _ => Err(Error::invalid(format!("one platform is enough: {text}"))),
+    }
+}
+
+/// Whether one of them is this; without any, all are.
+pub(crate) fn admits(wanted: &[Platform], platform: &Platform) -> bool {
+    wanted.is_empty() || wanted.iter().any(|wanted| wanted.matches(platform))
+}
+
+/// All of them, for a message.
+pub(crate) fn list(platforms: &[Platform]) -> String {
+    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_and_texts() {
+        let texts = ["", "linux/amd64,arm64", r#"{"os":"linux","architecture":"arm","variant":"v6"}"#];
+        let texts = texts.map(str::to_owned);
+        let platforms = named(&texts).unwrap();
+        assert_eq!(list(&platforms), "linux/amd64, linux/arm64, linux/arm/v6");
+        assert!(admits(&platforms, &Platform::new("linux", "arm64", Some("v8"))));
+        assert!(!admits(&platforms, &Platform::new("linux", "s390x", None)));
+        assert!(admits(&[], &Platform::host()));
+        for bad in ["{", "linux/*", "{\"os\":1}"] {
+            assert!(named(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+}
