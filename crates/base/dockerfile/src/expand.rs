@@ -134,7 +134,8 @@ impl Words {
     }
 
     fn end(&mut self) {
-        if std::mem::take(&mut self.in_word) {
+        // A word of nothing, even in quotes, is none.
+        if std::mem::take(&mut self.in_word) && !self.current.is_empty() {
             self.done.push(std::mem::take(&mut self.current));
         }
     }
@@ -498,6 +499,7 @@ mod tests {
     fn splits_only_what_variables_bring() {
         let expander = Expander::new('\\', &lookup);
         assert_eq!(expander.words("$two \"$two\" c\\ d").unwrap(), ["a", "b", "a b", "c d"]);
+        assert_eq!(expander.words("\"\" x ''").unwrap(), ["x"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! negated pattern can match below it ([`Ignore::may_skip_below`]).
 
 use crate::glob::{Dialect, Glob};
+use oci::path::clean;
 
 /// A `.dockerignore` file larger than this is refused.
 pub const MAX_SIZE: usize = 1 << 20;
@@ -202,46 +203,9 @@ fn how(pattern: &str) -> Result<How, crate::glob::BadPattern> {
     Glob::new(pattern, Dialect::Path).map(How::Glob)
 }
 
-/// Go's `filepath.Clean`.
-pub fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|p| *p != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    let joined = parts.join("/");
-    match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".into(),
-        (false, false) => joined,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cleans_like_go() {
-        for (path, want) in [
-            ("a/", "a"),
-            ("./a//b/../c", "a/c"),
-            ("/../a", "/a"),
-            ("../a", "../a"),
-            ("a/..", "."),
-            ("", "."),
-            ("/", "/"),
-        ] {
-            assert_eq!(clean(path), want);
-        }
-    }
 
     /// Cases of moby's own table, plus those of the tutorials.
     #[test]

@@ -8,9 +8,9 @@ use crate::{instruction, lines};
 /// A Dockerfile larger than this is refused.
 pub const MAX_SIZE: usize = 4 << 20;
 
-/// A Dockerfile with more stages than this is refused: they refer to each other, and each is worked out inside of the one that
-/// needs it.
-pub const MAX_STAGES: usize = 200;
+/// A Dockerfile with more stages than this is refused, as is one with more steps: programs write some with thousands of either,
+/// and what is larger by far only makes others wait.
+pub const MAX_STAGES: usize = 10_000;
 
 /// How to read.
 #[derive(Debug, Clone, Copy, Default)]

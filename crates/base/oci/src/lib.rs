@@ -12,6 +12,7 @@ pub mod image;
 pub mod lenient;
 pub mod media_types;
 mod nullable;
+pub mod path;
 mod platform;
 mod reference;
 pub mod runtime;

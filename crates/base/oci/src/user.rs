@@ -4,7 +4,7 @@
 //! (its `user` package). The two files come from the image and are hostile: the caller reads them confined and
 //! capped; a line that does not parse is skipped. A number out of `0..=2147483647` or an unknown name is an error, so that
 //! nothing that says somebody else ever falls through to uid 0 (CVE-2024-40635). Who names no user before a group means
-//! uid 0, and what comes after the group is nothing, as Docker has it; `--chown` needs a user.
+//! uid 0, and what comes after the group is nothing, as Docker has it.
 
 use std::collections::BTreeSet;
 
@@ -36,9 +36,6 @@ pub enum Error {
     /// A number that is no valid id.
     #[error("uids and gids must be in range 0-2147483647: {0}")]
     Range(String),
-    /// A group without a user.
-    #[error("invalid user specification {0:?}: user is missing")]
-    MissingUser(String),
 }
 
 /// Resolves `spec` and the extra groups of `--group-add` against the image's files.
@@ -69,12 +66,10 @@ pub fn resolve(spec: &str, extra: &[String], passwd: &[u8], group: &[u8]) -> Res
     Ok(Resolved { uid, gid, groups: groups.into_iter().collect(), home })
 }
 
-/// Whom `--chown` means: a number alone is also the group, a name alone brings its group.
+/// Whom `--chown` means: a number alone is also the group, a name alone brings its group, and nobody is root.
 pub fn owner(spec: &str, passwd: &[u8], group: &[u8]) -> Result<(u32, u32), Error> {
     let (user, group_name) = spec.split_once(':').unwrap_or((spec, ""));
-    if user.is_empty() {
-        return Err(Error::MissingUser(spec.to_owned()));
-    }
+    let user = if user.is_empty() { "0" } else { user };
     let (uid, own) = match number(user)? {
         Some(uid) => (uid, uid),
         None => {
@@ -200,7 +195,9 @@ mod tests {
         assert_eq!(owner("1:0"), Ok((1, 0)));
         assert_eq!(owner("nobody"), Err(Error::NoUser("nobody".into())));
         assert_eq!(owner("0:nope"), Err(Error::NoGroup("nope".into())));
-        assert_eq!(owner(":0"), Err(Error::MissingUser(":0".into())));
+        assert_eq!(owner(":5"), Ok((0, 5)));
+        assert_eq!(owner(":audio"), Ok((0, 63)));
+        assert_eq!(owner(":"), Ok((0, 0)));
         // -1 is "leave it as it is" to chown(2).
         for spec in ["4294967295", "0:4294967295", "-1"] {
             assert!(matches!(owner(spec), Err(Error::Range(_))), "{spec}");

@@ -61,10 +61,17 @@ where
     T: Clone + Send,
     E: Send,
 {
-    let waiting: Vec<BTreeSet<usize>> = needs.iter().map(|n| n.iter().copied().collect()).collect();
-    let ready = (0..needs.len()).filter(|i| waiting[*i].is_empty()).collect();
+    let mut waited_for = vec![Vec::new(); needs.len()];
+    let mut missing = Vec::with_capacity(needs.len());
+    for (index, needs) in needs.iter().enumerate() {
+        let needs: BTreeSet<usize> = needs.iter().copied().collect();
+        missing.push(needs.len());
+        needs.into_iter().for_each(|need| waited_for[need].push(index));
+    }
+    let ready = (0..needs.len()).filter(|index| missing[*index] == 0).collect();
+    let done = vec![None; needs.len()];
     let board = Board {
-        state: Mutex::new(State { waiting, ready, running: 0, done: vec![None; needs.len()], error: None }),
+        state: Mutex::new(State { waited_for, missing, ready, running: 0, done, error: None }),
         changed: Condvar::new(),
     };
     let threads = workers.clamp(1, needs.len().max(1));
@@ -86,7 +93,10 @@ struct Board<T, E> {
 }
 
 struct State<T, E> {
-    waiting: Vec<BTreeSet<usize>>,
+    /// Who needs each.
+    waited_for: Vec<Vec<usize>>,
+    /// How many that each needs are not done.
+    missing: Vec<usize>,
     /// In the order of the Dockerfile, so that a single worker behaves as people expect.
     ready: BTreeSet<usize>,
     running: usize,
@@ -137,8 +147,9 @@ impl<T: Clone + Send, E: Send> Board<T, E> {
 impl<T, E> State<T, E> {
     fn finish(&mut self, index: usize, value: T) {
         self.done[index] = Some(value);
-        for (other, waiting) in self.waiting.iter_mut().enumerate() {
-            if waiting.remove(&index) && waiting.is_empty() {
+        for other in std::mem::take(&mut self.waited_for[index]) {
+            self.missing[other] -= 1;
+            if self.missing[other] == 0 {
                 self.ready.insert(other);
             }
         }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use oci::path::clean;
 use serde_json::{Map, Value as Json, json};
 
 use crate::definition::{Definitions, Resolver, Surroundings, valid_name};
 use crate::entry::Entry;
 use crate::language::{Diagnostics, Place};
-use crate::path::clean;
 use crate::shape::{Content, Shape, find};
 use crate::target::{Granted, Override, Target};
 

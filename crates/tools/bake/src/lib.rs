@@ -10,7 +10,6 @@ pub mod definition;
 pub mod entry;
 pub mod functions;
 pub mod language;
-pub mod path;
 pub mod shape;
 pub mod target;
 pub mod value;

@@ -4,10 +4,11 @@ use super::scope::{Look, Scope};
 use super::{Surroundings, warning};
 use crate::ast::{ArgDecl, Command, Dockerfile, Instruction, KeyValue, Kind, Source, Stage, Transfer, Word};
 use crate::expand::{Expanded, Expander};
-use crate::ignore::{Ignore, clean};
+use crate::ignore::Ignore;
 use crate::scope::Globals;
 use crate::{Span, Warning};
 use oci::Platform;
+use oci::path::clean;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(

@@ -59,9 +59,17 @@ fn test(line: &mut Line<'_>, at: usize, flags: Vec<Flag>) -> Result<Healthcheck,
     Ok(Healthcheck::Test { command, interval, timeout, start_period, start_interval, retries })
 }
 
-/// A duration of at least a millisecond; zero means the default.
+/// A duration of at least a millisecond; zero, and nothing, mean the default.
 fn time(flag: &Flag) -> Result<Option<Duration>, Error> {
     let (text, span) = (flag.value.text.as_str(), flag.value.span);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let short = || Error::new(format!("Interval {:?} cannot be less than 1ms", flag.name), span);
+    if text.strip_prefix('-').and_then(|rest| duration::parse(rest).ok()).is_some_and(|time| !time.is_zero())
+    {
+        return Err(short());
+    }
     let value = match duration::parse(text) {
         Ok(value) => value,
         Err(message) => {
@@ -72,13 +80,16 @@ fn time(flag: &Flag) -> Result<Option<Duration>, Error> {
         return Ok(None);
     }
     if value < Duration::from_millis(1) {
-        return Err(Error::new(format!("Interval {:?} cannot be less than 1ms", flag.name), span));
+        return Err(short());
     }
     Ok(Some(value))
 }
 
 fn retries(flag: &Flag) -> Result<Option<u32>, Error> {
     let span = flag.value.span;
+    if flag.value.text.is_empty() {
+        return Ok(None);
+    }
     match flag.value.text.parse::<i32>() {
         Ok(0) => Ok(None),
         Ok(n) if n > 0 => Ok(Some(n as u32)),

@@ -372,9 +372,7 @@ impl Job<'_, '_> {
 /// How many leading components `--parents` leaves out: those before `/./`.
 fn pivot(source: &str) -> usize {
     match source.find("/./") {
-        Some(at) => {
-            dockerfile::ignore::clean(&source[..at]).split('/').filter(|p| !p.is_empty() && *p != ".").count()
-        }
+        Some(at) => oci::path::clean(&source[..at]).split('/').filter(|p| !p.is_empty() && *p != ".").count(),
         None => 0,
     }
 }

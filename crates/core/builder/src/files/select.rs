@@ -23,7 +23,7 @@ pub struct Match {
 
 /// Finds what `source` matches. A path that is not there is an error, a pattern may match nothing.
 pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Match>, Error> {
-    let cleaned = dockerfile::ignore::clean(&format!("/{source}"));
+    let cleaned = oci::path::clean(&format!("/{source}"));
     let cleaned = cleaned.trim_start_matches('/');
     let mut paths = Vec::new();
     if cleaned.contains(['*', '?', '[', '\\']) {

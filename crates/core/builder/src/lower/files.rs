@@ -81,8 +81,10 @@ fn literal(
     Ok(Some(Literal { first: comment.words[0].text.clone(), sources: all, dest }))
 }
 
+/// A flag's value; one that expands to nothing is as good as none.
 fn optional(l: &mut Lowering<'_>, s: &StageState, word: &Option<Word>) -> Result<Option<String>, Error> {
-    word.as_ref().map(|w| l.expand(s, &w.text, w.span)).transpose()
+    let value = word.as_ref().map(|w| l.expand(s, &w.text, w.span)).transpose()?;
+    Ok(value.filter(|value| !value.is_empty()))
 }
 
 /// What `ADD` says about sources that are fetched.
@@ -185,8 +187,8 @@ pub(super) fn workdir(
     dir: &Word,
 ) -> Result<(), Error> {
     let written = l.expand(s, &dir.text, dir.span)?;
-    if written.is_empty() || written.contains('\0') {
-        return Err(Error::at("WORKDIR requires a path", dir.span));
+    if written.contains('\0') {
+        return Err(Error::at("a path cannot hold NUL", dir.span));
     }
     let path = path::directory(&s.config.config.working_dir, &written);
     s.config.config.working_dir = path.clone();

@@ -12,7 +12,7 @@ mod path;
 mod run;
 mod stage;
 
-use crate::graph::{Fs, Graph, ImageUse, Op};
+use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op};
 pub use devices::{AllowedDevices, Devices};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
@@ -110,42 +110,47 @@ impl From<dockerfile::Error> for Error {
     }
 }
 
-/// Stages are lowered inside of those that need them, [`dockerfile::MAX_STAGES`] at most: the stack for it.
-const STACK: usize = 32 << 20;
+/// Stages are lowered inside of those that need them. So many get a stack of their own: a file may have a chain of thousands.
+const NESTED: usize = 100;
+/// That stack. What is not used of it costs nothing.
+const STACK: usize = 16 << 20;
 
-/// Makes the graph of the target stage.
-pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
+/// Does this on a stack of its own; none if the machine has no thread for it.
+fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || lower_here(inputs));
-        match thread.map(|thread| thread.join()) {
-            Ok(Ok(lowered)) => lowered,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            // A machine that has no thread for us may still have the stack.
-            Err(_) => lower_here(inputs),
-        }
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).ok()?;
+        Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
-fn lower_here(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
+/// Makes the graph of the target stage.
+pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     let target = target(inputs)?;
     let name = inputs.target.unwrap_or_default();
     let platform = platform_args(inputs.build_platform, inputs.platform, name);
     let globals = Globals::evaluate(inputs.file, inputs.build_args, platform)?;
     let stages = inputs.file.stages.len();
+    let mut named: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, stage) in inputs.file.stages.iter().enumerate() {
+        if let Some(name) = &stage.from.name {
+            named.entry(&name.text).or_default().push(index);
+        }
+    }
     let mut lowering = Lowering {
         inputs,
         globals,
+        named,
         ops: Vec::new(),
         images: Vec::new(),
         done: (0..stages).map(|_| None).collect(),
         open: BTreeSet::new(),
         needs: BTreeMap::new(),
     };
-    let state = lowering.stage(target)?;
+    lowering.stage(target)?;
     if !lowering.needs.is_empty() {
         return Ok(Lowered::Needs(lowering.needs));
     }
-    Ok(Lowered::Graph(Box::new(lowering.finish(state))))
+    Ok(Lowered::Graph(Box::new(lowering.finish(target)?)))
 }
 
 /// Index of the target stage.
@@ -164,6 +169,8 @@ fn target(inputs: &Inputs<'_>) -> Result<usize, Error> {
 struct Lowering<'a> {
     inputs: &'a Inputs<'a>,
     globals: Globals,
+    /// The stages of a name, in order.
+    named: BTreeMap<&'a str, Vec<usize>>,
     ops: Vec<Op>,
     images: Vec<ImageUse>,
     done: Vec<Option<StageState>>,
@@ -182,19 +189,30 @@ enum Named {
 
 impl<'a> Lowering<'a> {
     /// Lowers a stage once.
-    fn stage(&mut self, index: usize) -> Result<StageState, Error> {
-        if let Some(state) = &self.done[index] {
-            return Ok(state.clone());
+    fn stage(&mut self, index: usize) -> Result<&StageState, Error> {
+        if self.done[index].is_none() {
+            let place = self.inputs.file.stages[index].from.image.span;
+            if !self.open.insert(index) {
+                let message = format!("circular dependency detected on stage: {}", self.stage_name(index));
+                return Err(Error::at(message, place));
+            }
+            // All that wait for this one are open, and it is too.
+            let state = if (self.open.len() - 1).is_multiple_of(NESTED) {
+                let lowered = on_own_stack(|| stage::lower(self, index));
+                lowered.unwrap_or_else(|| Err(Error::at("no thread for what the stage needs", place)))?
+            } else {
+                stage::lower(self, index)?
+            };
+            self.open.remove(&index);
+            self.done[index] = Some(state);
         }
-        let stage = &self.inputs.file.stages[index];
-        if !self.open.insert(index) {
-            let message = format!("circular dependency detected on stage: {}", self.stage_name(index));
-            return Err(Error::at(message, stage.from.image.span));
-        }
-        let state = stage::lower(self, index)?;
-        self.open.remove(&index);
-        self.done[index] = Some(state.clone());
-        Ok(state)
+        self.lowered(index)
+    }
+
+    /// A stage that was lowered.
+    fn lowered(&self, index: usize) -> Result<&StageState, Error> {
+        let missing = || Error::at("stage used before it is defined", self.inputs.file.stages[index].head);
+        self.done[index].as_ref().ok_or_else(missing)
     }
 
     /// A stage's name, or its number.
@@ -207,11 +225,10 @@ impl<'a> Lowering<'a> {
 
     /// The stage that `name` stands for: for `FROM` an earlier one, else any, the nearest above first.
     fn find_stage(&self, name: &str, current: usize, only_earlier: bool) -> Option<usize> {
-        let lower = name.to_lowercase();
-        let stages = &self.inputs.file.stages;
-        let is = |i: &usize| stages[*i].from.name.as_ref().is_some_and(|n| n.text == lower);
-        let earlier = (0..current).rev().find(is);
-        if only_earlier { earlier } else { earlier.or_else(|| (current..stages.len()).find(is)) }
+        let named = self.named.get(name.to_lowercase().as_str())?;
+        let (earlier, later) = named.split_at(named.partition_point(|index| *index < current));
+        let later = later.first().filter(|_| !only_earlier);
+        earlier.last().or(later).copied()
     }
 
     /// What `COPY --from` and mounts mean.
@@ -278,19 +295,23 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn finish(self, state: StageState) -> Graph {
-        let stages = (0..self.done.len()).filter(|index| self.done[*index].is_some()).collect();
-        let mut config = state.config;
-        config.config.labels.extend(self.inputs.labels.clone());
-        Graph {
-            images: self.images,
-            ops: self.ops,
-            result: state.fs,
-            config,
-            history: state.history,
-            scan: None,
-            stages,
+    /// What was done up to the end of a stage: of those that it is from as well.
+    fn history(&self, target: usize) -> Result<Vec<HistoryItem>, Error> {
+        let mut line = vec![self.lowered(target)?];
+        while let Some(parent) = line[line.len() - 1].parent {
+            line.push(self.lowered(parent)?);
         }
+        Ok(line.into_iter().rev().flat_map(|state| state.history.iter().cloned()).collect())
+    }
+
+    fn finish(self, target: usize) -> Result<Graph, Error> {
+        let stages = (0..self.done.len()).filter(|index| self.done[*index].is_some()).collect();
+        let history = self.history(target)?;
+        let state = self.lowered(target)?;
+        let mut config = state.config.clone();
+        config.config.labels.extend(self.inputs.labels.clone());
+        let result = state.fs.clone();
+        Ok(Graph { images: self.images, ops: self.ops, result, config, history, scan: None, stages })
     }
 }
 

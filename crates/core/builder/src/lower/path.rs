@@ -4,7 +4,7 @@
 pub(super) fn resolve(workdir: &str, path: &str) -> String {
     let is_dir = path.is_empty() || path == "." || path.ends_with('/') || path.ends_with("/.");
     let full = if path.starts_with('/') { path.to_string() } else { format!("{}/{path}", base(workdir)) };
-    let mut clean = dockerfile::ignore::clean(&full);
+    let mut clean = oci::path::clean(&full);
     if is_dir && clean != "/" {
         clean.push('/');
     }
@@ -14,7 +14,7 @@ pub(super) fn resolve(workdir: &str, path: &str) -> String {
 /// `path` seen from the working directory, without a slash at the end.
 pub(super) fn directory(workdir: &str, path: &str) -> String {
     let full = if path.starts_with('/') { path.to_string() } else { format!("{}/{path}", base(workdir)) };
-    dockerfile::ignore::clean(&full)
+    oci::path::clean(&full)
 }
 
 fn base(workdir: &str) -> String {

@@ -14,10 +14,14 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const MAX_HISTORY: usize = 10_000;
 
 /// What a stage has become so far.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct StageState {
     pub fs: Fs,
     pub config: ImageConfig,
+    /// The stage that it is from: what that has done comes before its own history.
+    pub parent: Option<usize>,
+    /// Steps of that and of those that it is from.
+    steps: usize,
     pub history: Vec<HistoryItem>,
     /// Declared build arguments, the last declaration of a name counts.
     pub args: Vec<(String, Option<String>)>,
@@ -48,6 +52,25 @@ impl StageState {
         match env.iter_mut().find(|e| e.split('=').next() == Some(name)) {
             Some(old) => *old = entry,
             None => env.push(entry),
+        }
+    }
+
+    /// How a stage begins that is from this one.
+    fn child(&self, index: usize, name: String) -> Self {
+        Self {
+            fs: self.fs.clone(),
+            config: self.config.clone(),
+            parent: Some(index),
+            steps: self.steps + self.history.len(),
+            history: Vec::new(),
+            args: self.args.clone(),
+            platform: self.platform.clone(),
+            name,
+            cmd_set: false,
+            exposed: self.exposed,
+            no_cache: self.no_cache,
+            own: Vec::new(),
+            image: None,
         }
     }
 
@@ -83,7 +106,7 @@ pub(super) fn lower(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Er
     }
     for instruction in &stage.instructions {
         dispatch(l, index, &mut state, instruction)?;
-        if state.history.len() > MAX_HISTORY {
+        if state.steps + state.history.len() > MAX_HISTORY {
             return Err(Error::at(format!("more than {MAX_HISTORY} steps"), instruction.span));
         }
     }
@@ -127,13 +150,8 @@ fn base(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
     }
     let name = l.stage_name(index);
     if let Some(parent) = l.find_stage(&reference, index, true) {
-        let mut state = l.stage(parent)?;
-        state.no_cache = is_uncached(l, &name);
-        state.name = name;
-        state.own = Vec::new();
-        state.image = None;
-        state.cmd_set = false;
-        return Ok(state);
+        let no_cache = is_uncached(l, &name);
+        return Ok(StageState { no_cache, ..l.stage(parent)?.child(parent, name) });
     }
     let outside = l.outside(&reference, from.image.span)?;
     begin(l, index, outside, platform)
@@ -162,6 +180,8 @@ fn begin(
     let mut state = StageState {
         fs: Fs::Scratch,
         config: empty(&platform),
+        parent: None,
+        steps: 0,
         history: Vec::new(),
         args: Vec::new(),
         platform,
@@ -321,7 +341,7 @@ impl Lowering<'_> {
         Ok(match self.named(name, index, span)? {
             Named::Scratch => Origin::Fs(Fs::Scratch),
             Named::Context(name) => Origin::Context(Some(name)),
-            Named::Stage(other) => Origin::Fs(self.stage(other)?.fs),
+            Named::Stage(other) => Origin::Fs(self.stage(other)?.fs.clone()),
             Named::Image(reference) => {
                 self.image_config(&reference, &s.platform, span);
                 let shown = oci::Reference::parse(&reference).map_or(reference.clone(), |r| r.to_string());

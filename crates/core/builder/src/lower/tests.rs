@@ -200,6 +200,33 @@ MAINTAINER me
     );
 }
 
+/// What says nothing is taken as Docker takes it: nothing.
+#[test]
+fn what_is_empty_or_odd_is_as_with_docker() {
+    let file = "FROM a\nWORKDIR /q\nWORKDIR \"\"\nEXPOSE \"\" 80\nSTOPSIGNAL 999\n\
+        COPY --chown=$NONE --chmod= x /\nCOPY --chown=:5 x /\n\
+        HEALTHCHECK --interval= --retries= --timeout=0s CMD x\n";
+    let graph = run(&case(file)).unwrap();
+    let config = &graph.config.config;
+    assert_eq!((config.working_dir.as_str(), config.stop_signal.as_str()), ("/q", "999"));
+    assert_eq!(config.exposed_ports.iter().collect::<Vec<_>>(), ["80/tcp"]);
+    assert_eq!(config.healthcheck.as_ref().unwrap().interval, 0);
+    assert_eq!(
+        history(&graph)[..6],
+        [
+            "WORKDIR /q",
+            "WORKDIR /q",
+            "EXPOSE map[80/tcp:{}]",
+            "STOPSIGNAL 999",
+            "COPY x / # buildkit",
+            "COPY --chown=:5 x / # buildkit",
+        ]
+    );
+    for signal in ["0", "RTMIN+99", "RTMINX", ""] {
+        assert!(run(&case(&format!("FROM a\nSTOPSIGNAL \"{signal}\"\n"))).is_err(), "{signal}");
+    }
+}
+
 #[test]
 fn arguments_have_scopes() {
     let file = "\

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use api::build::{BuildOptions, InlineDockerfile};
 use bollard_buildkit_proto::pb::{Definition, SourceOp};
-use dockerfile::ignore::clean;
 use engine::builds::received::Received;
 use engine::builds::{ContextSource, by_platform, is_remote};
 use oci::Platform;
+use oci::path::clean;
 use tonic::Status;
 
 use super::attributes::Attributes;

@@ -1,9 +1,9 @@
 //! Text. A character is what a reader takes for one: a grapheme.
 
+use oci::path::clean;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::{Arguments, Failure, Outcome};
-use crate::path::clean;
 use crate::value::{Value, decode};
 
 pub fn basename(a: &Arguments<'_>) -> Outcome {

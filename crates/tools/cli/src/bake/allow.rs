@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use ::bake::path::clean;
 use ::bake::{Plan, Target};
+use oci::path::clean;
 
 use super::Args;
 use crate::build::source::is_remote;

@@ -1,9 +1,9 @@
 //! Files of definitions: which are read, from where, and what each is.
 
 use ::bake::compose::{File, World, looks_like};
-use ::bake::path::clean;
 use ::bake::{Config, Source};
 use api::build::BuildOptions;
+use oci::path::clean;
 
 use crate::build::source::is_remote;
 use crate::context::Cli;
