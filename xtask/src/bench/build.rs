@@ -26,8 +26,8 @@ const STAGES: usize = 10;
 const COLD_RUNS: usize = 3;
 const GIB: u64 = 1 << 30;
 /// How long a daemon may take to come up.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 const ROWS: [&str; 11] = [
     "COPY of 20,000 files, cold, ms",
@@ -230,7 +230,7 @@ fn copied(from: &Path, to: &Path) -> anyhow::Result<(f64, f64)> {
     Ok((copy, begun.elapsed().as_secs_f64() * 1e3))
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+pub(super) fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
@@ -371,7 +371,7 @@ impl Engine {
     }
 }
 
-fn dockerd(folder: &Path) -> anyhow::Result<Child> {
+pub(super) fn dockerd(folder: &Path) -> anyhow::Result<Child> {
     let log = fs::File::create(folder.join("log"))?;
     let socket = folder.join("api.sock");
     let mut command = Command::new("dockerd");
