@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,9 @@ use crate::error::{Context as _, Error, Result};
 const LONG: u64 = 256 << 10;
 /// Where an archive's first entry says that it is one, and how.
 const TAR: (usize, &[u8]) = (257, b"ustar");
+/// What has to be seen of a file to know whether it may be a layer.
+const BEGINNING: usize = TAR.0 + TAR.1.len();
+const BUFFER: usize = 256 << 10;
 
 /// The files of an archive that are no blobs by their names.
 pub(super) struct Spool {
@@ -129,9 +132,18 @@ impl<'a> Content<'_, 'a> {
         let mut writer = self.store.ingest(self.lease)?;
         let mut data = reader.data();
         let mut first = Vec::new();
-        (&mut data).take((TAR.0 + TAR.1.len()) as u64).read_to_end(&mut first).map_err(cut)?;
-        io::Write::write_all(&mut writer, &first).during("keep a blob of the archive")?;
-        io::copy(&mut data, &mut writer).during("keep a blob of the archive")?;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let count = match data.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(cut(&error)),
+            };
+            let lacking = BEGINNING.saturating_sub(first.len()).min(count);
+            first.extend_from_slice(&buffer[..lacking]);
+            writer.write_all(&buffer[..count]).during("keep a blob of the archive")?;
+        }
         let digest = writer.seal(digest).map_err(|error| match error {
             error @ store::Error::Mismatch { .. } => Error::invalid(format!("invalid archive: {error}")),
             error => error.into(),
@@ -150,8 +162,8 @@ fn diff_ids(store: &Store) -> Result<HashSet<Digest>> {
     Ok(store.layers()?.into_iter().filter_map(|(_, layer)| Some(layer.ok()?.diff_id)).collect())
 }
 
-fn cut(error: io::Error) -> Error {
-    Error::invalid(format!("invalid archive: {}", crate::error::chain(&error)))
+fn cut(error: &io::Error) -> Error {
+    Error::invalid(format!("invalid archive: {}", crate::error::chain(error)))
 }
 
 pub(super) fn unreadable(error: archive::Error) -> Error {
