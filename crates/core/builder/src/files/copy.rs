@@ -370,10 +370,15 @@ pub(super) fn times_of_modification((seconds, nanos): (i64, i64)) -> Timestamps 
     }
 }
 
-/// The attributes that a copy carries over: capabilities and the user's.
+/// Whether a copy carries an attribute over: capabilities and the user's.
+pub fn carries_attribute(name: &OsStr) -> bool {
+    name.as_bytes() == b"security.capability" || name.as_bytes().starts_with(b"user.")
+}
+
+/// The attributes that a copy carries over.
 pub(super) fn carried_xattrs(tree: &Tree<'_>, path: &Path) -> Vec<(OsString, Vec<u8>)> {
     let mut names = tree.root.xattr_names(path).unwrap_or_default();
-    names.retain(|n| n.as_bytes() == b"security.capability" || n.as_bytes().starts_with(b"user."));
+    names.retain(|name| carries_attribute(name));
     names.sort();
     let value = |name: OsString| Some((tree.root.xattr(path, &name).ok()??, name));
     names.into_iter().filter_map(value).map(|(value, name)| (name, value)).collect()
