@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("buildkit", &["api", "dockerfile", "engine", "oci"]),
+    ("registry-server", &["oci", "registry", "sys"]),
     ("server", &["api", "buildkit", "engine", "sys"]),
     ("client", &["api", "oci"]),
     ("template", &[]),

@@ -1,0 +1,103 @@
+//! Blobs of a repository: end-2, end-10.
+
+use http::{Method, StatusCode, header};
+use oci::Digest;
+
+use crate::answer::{self, Result, with};
+use crate::call::Call;
+use crate::error::{Code, Failure};
+use crate::name::Name;
+use crate::range::{self, Wanted};
+use crate::registry::Registry;
+use crate::storage::{Content, Key};
+
+pub(crate) const CONTENT_DIGEST: http::HeaderName = http::HeaderName::from_static("docker-content-digest");
+
+impl Registry {
+    /// Whether the repository has the blob, and its size. Relied on from now: a push that skips it finds it later.
+    pub(crate) async fn rely_on_blob(&self, name: &Name, digest: &Digest) -> Result<Option<u64>> {
+        if !self.storage.touch(&Key::link(name, digest)).await? {
+            return Ok(None);
+        }
+        Ok(self.storage.stat(&Key::blob(digest)).await?.map(|stat| stat.size))
+    }
+
+    async fn blob(&self, name: &Name, digest: &Digest) -> Result<Option<Content>> {
+        match self.storage.stat(&Key::link(name, digest)).await? {
+            Some(_) => Ok(self.storage.open(&Key::blob(digest)).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the blob, which is in the storage, one of the repository's.
+    pub(crate) async fn link(&self, name: &Name, digest: &Digest) -> Result<()> {
+        self.storage.touch(&Key::blob(digest)).await?;
+        Ok(self.storage.write(&Key::link(name, digest), bytes::Bytes::new()).await?)
+    }
+}
+
+/// GET and HEAD, DELETE.
+pub(crate) async fn serve(call: Call, name: Name, digest: Digest) -> Result {
+    match *call.method() {
+        Method::HEAD => head(&call, &name, &digest).await,
+        Method::GET => get(&call, &name, &digest).await,
+        Method::DELETE => delete(&call, &name, &digest).await,
+        _ => Err(call.unsupported("GET, HEAD, DELETE")),
+    }
+}
+
+fn unknown(digest: &Digest) -> Failure {
+    Failure::new(Code::BlobUnknown).about(serde_json::json!({ "digest": digest }))
+}
+
+fn described(answer: answer::Answer, digest: &Digest) -> answer::Answer {
+    let answer = with(answer, header::CONTENT_TYPE, "application/octet-stream");
+    let answer = with(answer, CONTENT_DIGEST, digest.as_str());
+    let answer = with(answer, header::ETAG, &format!("\"{digest}\""));
+    let answer = with(answer, header::ACCEPT_RANGES, "bytes");
+    with(answer, header::CACHE_CONTROL, "max-age=31536000")
+}
+
+async fn head(call: &Call, name: &Name, digest: &Digest) -> Result {
+    let size = call.registry.rely_on_blob(name, digest).await?.ok_or_else(|| unknown(digest))?;
+    let mut answer = answer::empty(StatusCode::OK);
+    answer.headers_mut().remove(header::CONTENT_LENGTH);
+    Ok(described(with(answer, header::CONTENT_LENGTH, &size.to_string()), digest))
+}
+
+async fn get(call: &Call, name: &Name, digest: &Digest) -> Result {
+    let content = call.registry.blob(name, digest).await?.ok_or_else(|| unknown(digest))?;
+    if call.header(header::IF_NONE_MATCH).is_some_and(|text| text.contains(digest.as_str())) {
+        return Ok(described(answer::empty(StatusCode::NOT_MODIFIED), digest));
+    }
+    // What it was is what it is: another digest is another blob.
+    let same = call.header(header::IF_RANGE).is_none_or(|text| text.contains(digest.as_str()));
+    let range = call.header(header::RANGE).filter(|_| same);
+    let size = content.size;
+    let (range, status) = match range::wanted(range, size) {
+        Wanted::All => (0..size, StatusCode::OK),
+        Wanted::Part(range) => (range, StatusCode::PARTIAL_CONTENT),
+        Wanted::Nothing => {
+            let failure = Failure::new(Code::RangeInvalid);
+            return Err(failure.header(header::CONTENT_RANGE, &format!("bytes */{size}")));
+        }
+    };
+    let length = range.end - range.start;
+    let shown = format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1));
+    let mut answer = http::Response::new(content.body(range, &call.registry.flow));
+    *answer.status_mut() = status;
+    let answer = with(answer, header::CONTENT_LENGTH, &length.to_string());
+    let answer = match status {
+        StatusCode::PARTIAL_CONTENT => with(answer, header::CONTENT_RANGE, &shown),
+        _ => answer,
+    };
+    Ok(described(answer, digest))
+}
+
+/// The repository no longer has it; the content goes with the garbage collection.
+async fn delete(call: &Call, name: &Name, digest: &Digest) -> Result {
+    match call.registry.storage.remove(&Key::link(name, digest)).await? {
+        true => Ok(with(answer::empty(StatusCode::ACCEPTED), CONTENT_DIGEST, digest.as_str())),
+        false => Err(unknown(digest)),
+    }
+}

@@ -1,0 +1,73 @@
+//! From an HTTP request to its end-point and back.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use tracing::Instrument as _;
+
+use crate::answer::{self, Answer, Result};
+use crate::call::Call;
+use crate::error::{Code, Failure};
+use crate::registry::Registry;
+use crate::route::{self, Target};
+use crate::{blobs, lists, manifests, referrers, uploads};
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// Answers one request.
+pub(crate) async fn dispatch(registry: Arc<Registry>, request: Request<Incoming>) -> Answer {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", %method, path);
+    let result = serve(registry, request).instrument(span).await;
+    let mut answer = result.unwrap_or_else(|failure| {
+        tracing::debug!(%method, path, status = failure.status.as_u16(), message = failure.message, "refused");
+        failure.answer()
+    });
+    let headers = answer.headers_mut();
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+async fn serve(registry: Arc<Registry>, request: Request<Incoming>) -> Result {
+    let target = route::target(request.method(), request.uri().path())?;
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    if !reads {
+        registry.may_change()?;
+    }
+    let (head, body) = request.into_parts();
+    let call = Call::new(registry, head, body);
+    let work = end_point(call, target);
+    if reads {
+        return work.await;
+    }
+    // The connection's task is dropped when the client leaves; a task of its own comes to an end.
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::internal(&error)),
+    }
+}
+
+async fn end_point(call: Call, target: Target) -> Result {
+    match target {
+        Target::Base => base(&call),
+        Target::Blob(name, digest) => blobs::serve(call, name, digest).await,
+        Target::Manifest(name, reference) => manifests::serve(call, name, reference).await,
+        Target::Uploads(name) => uploads::begin(call, name).await,
+        Target::Upload(name, id) => uploads::go_on(call, name, id).await,
+        Target::Tags(name) => lists::tags(call, name).await,
+        Target::Referrers(name, subject) => referrers::serve(call, name, subject).await,
+        Target::Catalog => lists::catalog(call).await,
+        Target::Token | Target::Front | Target::Repository(_) | Target::Image(..) => {
+            Err(Failure::new(Code::Unsupported).status(StatusCode::NOT_FOUND))
+        }
+    }
+}
+
+fn base(call: &Call) -> Result {
+    match [Method::GET, Method::HEAD].contains(call.method()) {
+        true => answer::json(&serde_json::json!({})),
+        false => Err(call.unsupported("GET, HEAD")),
+    }
+}

@@ -1,0 +1,29 @@
+//! A registry: OCI distribution-spec 1.1 and what Docker's clients want beside it.
+//!
+//! Keeps what it has in a [`storage`] and knows nothing of images in the engine's store. A client is hostile: names and
+//! digests are parsed before they come near a path, documents and heads are bounded, who is slow is cut off, and memory does
+//! not grow with what is sent.
+
+mod answer;
+mod blobs;
+mod call;
+mod dispatch;
+mod error;
+mod hash;
+mod lists;
+mod manifests;
+mod name;
+mod patient;
+mod query;
+mod range;
+mod referrers;
+mod registry;
+mod route;
+mod serve;
+mod spool;
+mod storage;
+mod uploads;
+
+pub use registry::{Config, Registry};
+pub use serve::serve;
+pub use storage::Error;

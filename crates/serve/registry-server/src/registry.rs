@@ -1,0 +1,84 @@
+//! What requests share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::answer::Result;
+use crate::error::Code;
+use crate::error::Failure;
+use crate::name::Name;
+use crate::spool::Spool;
+use crate::storage::{Disk, Error, Flow, Folder, Storage};
+
+/// Names that are read at a time.
+const STEP: usize = 1000;
+
+/// How a registry is to be.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it keeps everything, or what is not finished where blobs are kept elsewhere.
+    pub root: PathBuf,
+    /// How long a client may be silent.
+    pub patience: Duration,
+    /// How many connections are served at a time; more wait.
+    pub connections: usize,
+    /// Nothing can be changed.
+    pub read_only: bool,
+    /// An upload that nobody has written to for so long is removed.
+    pub upload_age: Duration,
+}
+
+impl Config {
+    /// A registry in this directory that everybody may use.
+    pub fn new(root: impl Into<PathBuf>) -> Config {
+        Config {
+            root: root.into(),
+            patience: Duration::from_secs(60),
+            connections: 4096,
+            read_only: false,
+            upload_age: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// A registry.
+pub struct Registry {
+    pub(crate) config: Config,
+    pub(crate) storage: Storage,
+    pub(crate) spool: Spool,
+    pub(crate) flow: Flow,
+}
+
+impl Registry {
+    /// Opens the storage.
+    pub fn open(config: Config) -> Result<Registry, Error> {
+        let disk = Disk::open(&config.root)?;
+        let spool = Spool::open(disk.clone())?;
+        Ok(Registry { config, storage: Storage::Disk(disk), spool, flow: Flow::default() })
+    }
+
+    /// Repositories after one, and whether there are more.
+    pub(crate) async fn repositories(&self, after: Option<&Name>, count: usize) -> Result<(Vec<Name>, bool)> {
+        let mut after = after.map(Name::folder).unwrap_or_default();
+        let mut found: Vec<Name> = Vec::new();
+        loop {
+            let folders = self.storage.names(Folder::Repositories, &after, STEP).await?;
+            let Some(last) = folders.last() else { return Ok((found, false)) };
+            after.clone_from(last);
+            for name in folders.iter().filter_map(|folder| Name::of_folder(folder)) {
+                if found.len() == count {
+                    return Ok((found, true));
+                }
+                found.push(name);
+            }
+        }
+    }
+
+    /// Refuses what changes something, where nothing can be changed.
+    pub(crate) fn may_change(&self) -> Result<()> {
+        match self.config.read_only {
+            true => Err(Failure::says(Code::Unsupported, "the registry is read-only")),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Accepting connections and answering on them until the server is told to stop.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::dispatch::dispatch;
+use crate::error::chain;
+use crate::patient::Patient;
+use crate::registry::Registry;
+
+/// The longest head of a request, which is also what is read of a body at a time.
+const HEAD_MAX: usize = 128 << 10;
+/// How many headers a request may have.
+const HEADERS_MAX: usize = 100;
+/// How long connections may take to finish when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long accepting pauses when this process has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often is looked for uploads that nobody goes on with.
+const TIDY: Duration = Duration::from_secs(5 * 60);
+
+/// Serves a registry until `shutdown` ends; requests under way get a few seconds to finish.
+pub async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept(registry.clone(), listener, stopped.clone()));
+    let tidying = tokio::spawn(tidy(registry));
+    drop(stopped);
+    shutdown.await;
+    tidying.abort();
+    // Fails only when nobody listens any more.
+    let _ = stop.send(true);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// What is done without being asked.
+async fn tidy(registry: Arc<Registry>) {
+    loop {
+        match registry.spool.expire(registry.config.upload_age).await {
+            Ok(0) | Err(_) => {}
+            Ok(count) => tracing::info!(count, "removed uploads that nobody went on with"),
+        }
+        tokio::time::sleep(TIDY.min(registry.config.upload_age)).await;
+    }
+}
+
+async fn accept(registry: Arc<Registry>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(registry.config.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepting = async {
+            // The semaphore is never closed.
+            let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, _) = listener.accept().await?;
+            Ok::<_, io::Error>((place, stream))
+        };
+        let accepted = tokio::select! {
+            accepted = accepting => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((place, stream)) => {
+                let (registry, stop) = (registry.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(registry, stream, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    let drained = async { while connections.join_next().await.is_some() {} };
+    // What does not end in time is cut.
+    let _ = tokio::time::timeout(DRAIN, drained).await;
+}
+
+/// Answers requests on one connection until its end.
+async fn connection(registry: Arc<Registry>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+    // Only a matter of speed.
+    let _ = stream.set_nodelay(true);
+    let patience = registry.config.patience;
+    let service = service_fn(|request| {
+        let registry = registry.clone();
+        async move { Ok::<_, Infallible>(dispatch(registry, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
+    tokio::pin!(connection);
+    // An error means that the server is gone, which is the same.
+    let stopping = async { drop(stop.wait_for(|stop| *stop).await) };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %chain(&error), "connection ended");
+    }
+}

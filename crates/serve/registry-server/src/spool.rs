@@ -1,0 +1,256 @@
+//! Uploads that are not finished: files below `uploads`, also where blobs are kept elsewhere, as what a blob is called is
+//! only known at its end.
+//!
+//! ```text
+//! uploads/<id>.json     whose it is and where it goes
+//! uploads/<id>          what has come so far
+//! ```
+//!
+//! An upload belongs to the repository and the user that began it. A server that starts again goes on with those that it
+//! finds. What nobody has written to for long is removed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use oci::Digest;
+use serde::{Deserialize, Serialize};
+use sys::space::Room;
+use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
+
+use crate::answer::Result;
+use crate::error::{Code, Failure};
+use crate::hash::Hash;
+use crate::name::Name;
+use crate::storage::disk::{Disk, modified};
+use crate::storage::{Algorithm, Error};
+
+const FOLDER: &str = "uploads";
+/// Unfinished uploads that there may be.
+const MOST: usize = 10_000;
+
+/// What is written down of an upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    repository: String,
+    /// Empty is nobody in particular.
+    user: String,
+}
+
+/// An upload, by whoever works on it.
+pub(crate) struct Upload {
+    pub(crate) id: Uuid,
+    record: Record,
+    sink: Option<Sink>,
+    /// Bytes that have come.
+    pub(crate) length: u64,
+    active: SystemTime,
+    gone: bool,
+}
+
+/// An open file, and the digest of what is in it.
+struct Sink {
+    file: File,
+    /// None when a part of the file was not seen by this process.
+    hash: Option<Hash>,
+    room: Room,
+}
+
+type Shared = Arc<tokio::sync::Mutex<Upload>>;
+
+/// All unfinished uploads.
+pub(crate) struct Spool {
+    disk: Disk,
+    uploads: Mutex<HashMap<Uuid, Shared>>,
+    most: usize,
+}
+
+impl Spool {
+    /// Finds what an earlier server has left.
+    pub(crate) fn open(disk: Disk) -> Result<Spool, Error> {
+        let failed = |error: io::Error| Error::new("open", FOLDER, error);
+        disk.make_folder(FOLDER).map_err(failed)?;
+        let mut uploads = HashMap::new();
+        for name in disk.files(FOLDER).map_err(failed)? {
+            let Some(id) = name.strip_suffix(".json") else { continue };
+            let Ok(id) = Uuid::try_parse(id) else { continue };
+            match load(&disk, id) {
+                Ok(upload) => {
+                    uploads.insert(id, Arc::new(tokio::sync::Mutex::new(upload)));
+                }
+                Err(_) => discard(&disk, id).map_err(failed)?,
+            }
+        }
+        Ok(Spool { disk, uploads: Mutex::new(uploads), most: MOST })
+    }
+
+    /// Begins an upload.
+    pub(crate) async fn start(
+        &self,
+        name: &Name,
+        user: &str,
+        algorithm: Algorithm,
+    ) -> Result<OwnedMutexGuard<Upload>> {
+        if self.lock().len() >= self.most {
+            return Err(Failure::says(Code::TooManyRequests, "too many uploads are not finished"));
+        }
+        let record = Record { repository: name.as_str().to_owned(), user: user.to_owned() };
+        let (disk, id) = (self.disk.clone(), Uuid::new_v4());
+        let upload = blocking(id, "begin", move || begin(&disk, id, record, algorithm)).await?;
+        let shared = Arc::new(tokio::sync::Mutex::new(upload));
+        let guard = shared.clone().lock_owned().await;
+        self.lock().insert(id, shared);
+        Ok(guard)
+    }
+
+    /// The upload, for its owner alone, and for one request at a time.
+    pub(crate) fn take(&self, id: Uuid, name: &Name, user: &str) -> Result<OwnedMutexGuard<Upload>> {
+        let unknown = || Failure::new(Code::BlobUploadUnknown);
+        let shared = self.lock().get(&id).cloned().ok_or_else(unknown)?;
+        let busy = |_| {
+            Failure::says(Code::BlobUploadInvalid, "another request writes to this upload")
+                .status(http::StatusCode::CONFLICT)
+        };
+        let upload = shared.try_lock_owned().map_err(busy)?;
+        let owned = upload.record.repository == name.as_str() && upload.record.user == user;
+        if owned && !upload.gone { Ok(upload) } else { Err(unknown()) }
+    }
+
+    /// Adds bytes to the end.
+    pub(crate) async fn write(&self, upload: &mut Upload, bytes: Bytes) -> Result<()> {
+        let (disk, id, taken) = (self.disk.clone(), upload.id, upload.sink.take());
+        let count = bytes.len() as u64;
+        let sink = blocking(id, "write to", move || {
+            let mut sink = match taken {
+                Some(sink) => sink,
+                None => Sink::reopen(&disk, id)?,
+            };
+            sink.room.take(count)?;
+            sink.file.write_all(&bytes)?;
+            if let Some(hash) = &mut sink.hash {
+                hash.update(&bytes);
+            }
+            Ok(sink)
+        })
+        .await;
+        match sink {
+            Ok(sink) => upload.sink = Some(sink),
+            Err(failure) => {
+                self.look_again(upload);
+                return Err(failure);
+            }
+        }
+        upload.length += count;
+        upload.active = SystemTime::now();
+        Ok(())
+    }
+
+    /// After a write that did not come to its end, what is in the file counts.
+    fn look_again(&self, upload: &mut Upload) {
+        if let Ok(Some(length)) = self.disk.append(&path(upload.id), false).map(|file| length(&file).ok()) {
+            upload.length = length;
+        }
+    }
+
+    /// The digest of all that has come, which is on disk then.
+    pub(crate) async fn finish(&self, upload: &mut Upload, algorithm: Algorithm) -> Result<Digest> {
+        let (disk, id, taken) = (self.disk.clone(), upload.id, upload.sink.take());
+        blocking(id, "finish", move || {
+            let sink = match taken {
+                Some(sink) => sink,
+                None => Sink::reopen(&disk, id)?,
+            };
+            let hash = sink.hash.filter(|hash| hash.algorithm() == algorithm);
+            let digest = match hash {
+                Some(hash) => hash.digest(),
+                None => disk.digest(&path(id), Hash::new(algorithm))?,
+            };
+            sink.file.sync_data()?;
+            Ok(digest)
+        })
+        .await
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(upload: &Upload) -> String {
+        path(upload.id)
+    }
+
+    /// Ends an upload, with what is still there of it.
+    pub(crate) async fn end(&self, upload: &mut Upload) -> Result<()> {
+        upload.gone = true;
+        upload.sink = None;
+        self.lock().remove(&upload.id);
+        let (disk, id) = (self.disk.clone(), upload.id);
+        blocking(id, "remove", move || discard(&disk, id)).await
+    }
+
+    /// Ends the uploads that nobody has written to for so long, and says how many they were.
+    pub(crate) async fn expire(&self, age: Duration) -> Result<usize> {
+        let all: Vec<Shared> = self.lock().values().cloned().collect();
+        let mut count = 0;
+        for shared in all {
+            // Who has it locked writes to it.
+            let Ok(mut upload) = shared.try_lock_owned() else { continue };
+            let idle = SystemTime::now().duration_since(upload.active).unwrap_or_default();
+            if idle > age && !upload.gone {
+                self.end(&mut upload).await?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Shared>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink {
+    /// What was written before is hashed at the end.
+    fn reopen(disk: &Disk, id: Uuid) -> io::Result<Sink> {
+        let file = disk.append(&path(id), false)?;
+        Ok(Sink { room: Room::on(&file)?, file, hash: None })
+    }
+}
+
+fn begin(disk: &Disk, id: Uuid, record: Record, algorithm: Algorithm) -> io::Result<Upload> {
+    let mut described = disk.append(&format!("{FOLDER}/{id}.json"), true)?;
+    described.write_all(&serde_json::to_vec(&record)?)?;
+    let file = disk.append(&path(id), true)?;
+    let sink = Sink { room: Room::on(&file)?, file, hash: Some(Hash::new(algorithm)) };
+    Ok(Upload { id, record, sink: Some(sink), length: 0, active: SystemTime::now(), gone: false })
+}
+
+fn load(disk: &Disk, id: Uuid) -> io::Result<Upload> {
+    let record = serde_json::from_slice(&disk.small(&format!("{FOLDER}/{id}.json"))?)?;
+    let file = disk.append(&path(id), false)?;
+    let (length, active) = (length(&file)?, modified(&file)?);
+    Ok(Upload { id, record, sink: None, length, active, gone: false })
+}
+
+fn length(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.len())
+}
+
+fn discard(disk: &Disk, id: Uuid) -> io::Result<()> {
+    disk.discard(&path(id))?;
+    disk.discard(&format!("{FOLDER}/{id}.json"))
+}
+
+fn path(id: Uuid) -> String {
+    format!("{FOLDER}/{id}")
+}
+
+async fn blocking<T: Send + 'static>(
+    id: Uuid,
+    attempt: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
+    done.map_err(|error| Failure::from(Error::new(attempt, format!("upload {id}"), error)))
+}

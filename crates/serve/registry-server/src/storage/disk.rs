@@ -1,0 +1,342 @@
+//! Files below one directory, by `openat2`.
+//!
+//! A file is written under `tmp`, synced, renamed, and the directory that has the name then is synced. `lock` is locked
+//! (flock) shared by whoever makes something be referred to, and alone by the sweep of the garbage collection, also when it
+//! is another process'.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use oci::Digest;
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW,
+};
+use sys::root::Root;
+
+use super::{Content, DOCUMENT_MAX, Error, Key, Stat};
+
+const DIRECTORY_MODE: u32 = 0o755;
+const FILE_MODE: u32 = 0o644;
+/// What is written under another name first.
+const TMP: &str = "tmp";
+/// What a crash left there is older than this.
+const TMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+const LOCK: &str = "lock";
+
+/// The directory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    root: Arc<Root>,
+}
+
+impl Disk {
+    /// Opens the directory, which is made where it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Disk, Error> {
+        let failed = |error: io::Error| Error::new("open", path.display().to_string(), error);
+        std::fs::create_dir_all(path).map_err(failed)?;
+        let root = Root::open(path).map_err(failed)?;
+        for folder in [TMP, "repositories", "blobs"] {
+            root.mkdir_p(folder, DIRECTORY_MODE).map_err(failed)?;
+        }
+        let disk = Disk { root: Arc::new(root) };
+        disk.sweep_tmp().map_err(failed)?;
+        Ok(disk)
+    }
+
+    /// Removes what writes that did not finish have left.
+    fn sweep_tmp(&self) -> io::Result<()> {
+        for entry in self.root.read_dir(TMP)? {
+            let path = Path::new(TMP).join(&entry.name);
+            let stat = self.root.lstat(&path)?;
+            let age = SystemTime::now().duration_since(time(stat.st_mtime, 0));
+            if age.is_ok_and(|age| age > TMP_AGE) {
+                self.root.unlink(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does this where waiting for the disk harms nobody.
+    async fn work<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        object: &str,
+        work: impl FnOnce(&Disk) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let disk = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&disk)).await;
+        done.map_err(io::Error::other).flatten().map_err(|error| Error::new(attempt, object, error))
+    }
+
+    pub(super) async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
+        let path = key.0.clone();
+        self.work("read", &key.0, move |disk| match disk.root.read_file(&path, DOCUMENT_MAX) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) => absent(error),
+        })
+        .await
+    }
+
+    pub(super) async fn write(&self, key: &Key, bytes: Bytes) -> Result<(), Error> {
+        let path = key.0.clone();
+        self.work("write", &key.0, move |disk| disk.put(&path, &bytes)).await
+    }
+
+    /// Keeps bytes under a path, durably and whole.
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        // A name alone needs no second one.
+        if bytes.is_empty() {
+            return self.put_name(path);
+        }
+        let scratch = format!("{TMP}/{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let written = self.root.create_file(&scratch, FILE_MODE).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        let done = written.and_then(|()| self.place(&scratch, path));
+        if done.is_err() {
+            let _ = self.root.unlink(&scratch);
+        }
+        done
+    }
+
+    fn put_name(&self, path: &str) -> io::Result<()> {
+        match self.root.create_file(path, FILE_MODE) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_folder(parent(path))?;
+                match self.root.create_file(path, FILE_MODE) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => {}
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return self.touch_now(path).map(drop);
+            }
+            Err(error) => return Err(error),
+        }
+        self.sync_folder(parent(path))
+    }
+
+    /// Renames what is complete and synced to its place.
+    fn place(&self, from: &str, to: &str) -> io::Result<()> {
+        let rename = || self.root.rename_with(from, to, RenameFlags::empty());
+        match rename() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_folder(parent(to))?;
+                rename()?;
+            }
+            other => other?,
+        }
+        self.sync_folder(parent(to))
+    }
+
+    /// Makes a folder whose name is on disk when this returns.
+    pub(crate) fn make_folder(&self, path: &str) -> io::Result<()> {
+        loop {
+            match self.root.mkdir(path, DIRECTORY_MODE) {
+                Ok(()) => return self.sync_folder(parent(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !parent(path).is_empty() => {
+                    self.make_folder(parent(path))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn sync_folder(&self, path: &str) -> io::Result<()> {
+        let folder = self.root.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        Ok(rustix::fs::fsync(folder)?)
+    }
+
+    pub(super) async fn remove(&self, key: &Key) -> Result<bool, Error> {
+        let path = key.0.clone();
+        self.work("remove", &key.0, move |disk| match disk.root.unlink(&path) {
+            Ok(()) => disk.sync_folder(parent(&path)).map(|()| true),
+            Err(error) => absent(error).map(|none: Option<()>| none.is_some()),
+        })
+        .await
+    }
+
+    pub(super) async fn stat(&self, key: &Key) -> Result<Option<Stat>, Error> {
+        let path = key.0.clone();
+        self.work("look at", &key.0, move |disk| match disk.root.lstat(&path) {
+            Ok(stat) => Ok(Some(known(&stat))),
+            Err(error) => absent(error),
+        })
+        .await
+    }
+
+    pub(super) async fn touch(&self, key: &Key) -> Result<bool, Error> {
+        let path = key.0.clone();
+        self.work("touch", &key.0, move |disk| disk.touch_now(&path)).await
+    }
+
+    fn touch_now(&self, path: &str) -> io::Result<bool> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        match self.root.utimes(path, &times) {
+            Ok(()) => Ok(true),
+            Err(error) => absent(error).map(|none: Option<()>| none.is_some()),
+        }
+    }
+
+    pub(super) async fn names(&self, folder: String, after: &str, most: usize) -> Result<Vec<String>, Error> {
+        let (path, after) = (folder.clone(), after.to_owned());
+        self.work("list", &folder, move |disk| {
+            let mut names: Vec<String> = disk.list(&path)?.into_iter().filter(|name| *name > after).collect();
+            // Only so many need to be in order as are given.
+            if most < names.len() && most > 0 {
+                names.select_nth_unstable(most - 1);
+            }
+            names.truncate(most);
+            names.sort_unstable();
+            Ok(names)
+        })
+        .await
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let entries = match self.root.read_dir(path) {
+            Err(error) => absent(error)?.unwrap_or_default(),
+            Ok(entries) => entries,
+        };
+        Ok(entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect())
+    }
+
+    pub(super) async fn entries(&self, folder: String) -> Result<Vec<(String, Stat)>, Error> {
+        let path = folder.clone();
+        self.work("list", &folder, move |disk| {
+            let names = disk.list(&path)?;
+            if names.is_empty() {
+                return Ok(Vec::new());
+            }
+            let directory = disk.root.open_with(&path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+            let mut entries = Vec::with_capacity(names.len());
+            for name in names {
+                match rustix::fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => entries.push((name, known(&stat))),
+                    Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(entries)
+        })
+        .await
+    }
+
+    pub(super) async fn has_folder(&self, path: String) -> Result<bool, Error> {
+        self.work("look at", &path.clone(), move |disk| match disk.root.lstat(&path) {
+            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
+            Err(error) => absent(error).map(|none: Option<()>| none.is_some()),
+        })
+        .await
+    }
+
+    pub(super) async fn open_content(&self, key: &Key) -> Result<Option<Content>, Error> {
+        let path = key.0.clone();
+        self.work("open", &key.0, move |disk| match disk.root.open_file(&path) {
+            Ok(file) => {
+                let metadata = file.metadata()?;
+                Ok(Some(Content::file(file, metadata.len(), metadata.modified()?)))
+            }
+            Err(error) => absent(error),
+        })
+        .await
+    }
+
+    pub(super) async fn adopt(&self, spooled: &str, key: &Key) -> Result<(), Error> {
+        let (from, to) = (spooled.to_owned(), key.0.clone());
+        self.work("place", &key.0, move |disk| disk.place(&from, &to)).await
+    }
+
+    /// Takes the lock, shared or alone; it goes with the file.
+    pub(super) async fn lock(&self, alone: bool) -> Result<File, Error> {
+        self.work("lock", LOCK, move |disk| {
+            let flags = OFlags::RDWR | OFlags::CREATE;
+            let file = disk.root.open_with(LOCK, flags, Mode::from_raw_mode(FILE_MODE))?;
+            let operation = if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
+            rustix::fs::flock(&file, operation)?;
+            Ok(File::from(file))
+        })
+        .await
+    }
+
+    /// A new file, or an old one to go on with, at the end of which is written.
+    pub(crate) fn append(&self, path: &str, new: bool) -> io::Result<File> {
+        // The kernel takes no mode for a file that is there.
+        let (flags, mode) = match new {
+            true => (OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(FILE_MODE)),
+            false => (OFlags::empty(), Mode::empty()),
+        };
+        let flags = flags | OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW;
+        let file = self.root.open_with(path, flags, mode)?;
+        Ok(File::from(file))
+    }
+
+    /// The files of a folder.
+    pub(crate) fn files(&self, path: &str) -> io::Result<Vec<String>> {
+        self.list(path)
+    }
+
+    /// A small file.
+    pub(crate) fn small(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.root.read_file(path, DOCUMENT_MAX)
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) fn discard(&self, path: &str) -> io::Result<()> {
+        match self.root.unlink(path) {
+            Ok(()) => Ok(()),
+            Err(error) => absent(error).map(|_: Option<()>| ()),
+        }
+    }
+
+    /// The digest of a file's content.
+    pub(crate) fn digest(&self, path: &str, mut hash: crate::hash::Hash) -> io::Result<Digest> {
+        let mut file = self.root.open_file(path)?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hash.digest()),
+                count => hash.update(&buffer[..count]),
+            }
+        }
+    }
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+/// What is not there is none, and no error.
+fn absent<T>(error: io::Error) -> io::Result<Option<T>> {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+        _ => Err(error),
+    }
+}
+
+fn known(stat: &rustix::fs::Stat) -> Stat {
+    Stat { size: stat.st_size.unsigned_abs(), modified: time(stat.st_mtime, stat.st_mtime_nsec as u32) }
+}
+
+fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
+    let length = Duration::new(seconds.unsigned_abs(), nanoseconds);
+    match seconds {
+        0.. => SystemTime::UNIX_EPOCH + length,
+        _ => SystemTime::UNIX_EPOCH,
+    }
+}
+
+/// When a file was written to last.
+pub(crate) fn modified(file: &File) -> io::Result<SystemTime> {
+    let metadata = file.metadata()?;
+    Ok(time(metadata.mtime(), 0))
+}

@@ -1,0 +1,173 @@
+//! Uploads of blobs: end-4, end-5, end-6, end-11, end-13, end-14.
+
+use http::{HeaderName, Method, StatusCode, header};
+use oci::Digest;
+use uuid::Uuid;
+
+use crate::answer::{self, Answer, Result, with};
+use crate::blobs::CONTENT_DIGEST;
+use crate::call::Call;
+use crate::error::{Code, Failure};
+use crate::name::Name;
+use crate::range;
+use crate::registry::Registry;
+use crate::route;
+use crate::spool::{Spool, Upload};
+use crate::storage::{Algorithm, Key};
+
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// Begins an upload, does a whole one, or takes the blob of another repository.
+pub(crate) async fn begin(mut call: Call, name: Name) -> Result {
+    if *call.method() != Method::POST {
+        return Err(call.unsupported("POST"));
+    }
+    if let Some(digest) = mounted(&call, &name).await? {
+        return Ok(created(&name, &digest));
+    }
+    let whole = call.query.get("digest").map(route::digest).transpose()?;
+    let algorithm = match (&whole, call.query.get("digest-algorithm")) {
+        (Some(digest), _) => Algorithm::of(digest),
+        (None, None | Some("sha256")) => Algorithm::Sha256,
+        (None, Some("sha512")) => Algorithm::Sha512,
+        (None, Some(_)) => return Err(Failure::says(Code::DigestInvalid, "unsupported digest algorithm")),
+    };
+    let registry = call.registry.clone();
+    let mut upload = registry.spool.start(&name, call.user(), algorithm).await?;
+    let Some(digest) = whole else {
+        return Ok(progress(StatusCode::ACCEPTED, &name, &upload));
+    };
+    let done = match receive(&mut call, &mut upload, None).await {
+        Ok(()) => registry.commit(&name, &mut upload, &digest).await,
+        Err(failure) => Err(failure),
+    };
+    if done.is_err() {
+        // The client has no name for it.
+        registry.spool.end(&mut upload).await?;
+    }
+    done.map(|()| created(&name, &digest))
+}
+
+/// Goes on with an upload.
+pub(crate) async fn go_on(mut call: Call, name: Name, id: Uuid) -> Result {
+    let registry = call.registry.clone();
+    if ![Method::GET, Method::PATCH, Method::PUT, Method::DELETE].contains(call.method()) {
+        return Err(call.unsupported("GET, PATCH, PUT, DELETE"));
+    }
+    let mut upload = registry.spool.take(id, &name, call.user())?;
+    match *call.method() {
+        Method::GET => Ok(progress(StatusCode::NO_CONTENT, &name, &upload)),
+        Method::DELETE => {
+            registry.spool.end(&mut upload).await?;
+            Ok(answer::empty(StatusCode::NO_CONTENT))
+        }
+        Method::PATCH => {
+            let expected = in_order(&call, &name, &upload)?;
+            receive(&mut call, &mut upload, expected).await?;
+            Ok(progress(StatusCode::ACCEPTED, &name, &upload))
+        }
+        _ => {
+            let digest = call.query.get("digest");
+            let digest = digest.ok_or_else(|| Failure::says(Code::DigestInvalid, "digest is missing"))?;
+            let digest = route::digest(digest)?;
+            let expected = in_order(&call, &name, &upload)?;
+            receive(&mut call, &mut upload, expected).await?;
+            registry.commit(&name, &mut upload, &digest).await?;
+            Ok(created(&name, &digest))
+        }
+    }
+}
+
+/// The blob that another repository had, if it was asked for, is there and may be seen.
+async fn mounted(call: &Call, name: &Name) -> Result<Option<Digest>> {
+    let (Some(digest), Some(from)) = (call.query.get("mount"), call.query.get("from")) else {
+        return Ok(None);
+    };
+    let digest = route::digest(digest)?;
+    // What can't be taken is uploaded.
+    let Ok(from) = from.parse::<Name>() else { return Ok(None) };
+    let _hold = call.registry.storage.hold().await?;
+    if call.registry.rely_on_blob(&from, &digest).await?.is_none() {
+        return Ok(None);
+    }
+    call.registry.link(name, &digest).await?;
+    Ok(Some(digest))
+}
+
+/// A chunk that says where it belongs must belong to the end of what is there. Gives the bytes that it has.
+fn in_order(call: &Call, name: &Name, upload: &Upload) -> Result<Option<u64>> {
+    let Some(text) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
+    let refused = |failure: Failure| {
+        failure
+            .header(header::LOCATION, &place(name, upload.id))
+            .header(header::RANGE, &so_far(upload))
+            .header(UPLOAD_ID, &upload.id.to_string())
+    };
+    let unreadable = || Failure::new(Code::RangeInvalid).status(StatusCode::BAD_REQUEST);
+    let range = range::chunk(text).ok_or_else(|| refused(unreadable()))?;
+    if range.start != upload.length {
+        let failure = Failure::says(Code::BlobUploadInvalid, "chunk is out of order");
+        return Err(refused(failure.status(StatusCode::RANGE_NOT_SATISFIABLE)));
+    }
+    let length = range.end - range.start;
+    match call.length() {
+        Some(found) if found != length => Err(refused(Failure::new(Code::SizeInvalid))),
+        _ => Ok(Some(length)),
+    }
+}
+
+/// Adds what comes to the upload; while it is written the next bytes come.
+async fn receive(call: &mut Call, upload: &mut Upload, expected: Option<u64>) -> Result<()> {
+    let registry = call.registry.clone();
+    let before = upload.length;
+    let mut next = call.portion().await?;
+    while let Some(bytes) = next {
+        let (written, portion) = tokio::join!(registry.spool.write(upload, bytes), call.portion());
+        written?;
+        next = portion?;
+    }
+    match expected {
+        Some(expected) if upload.length - before != expected => Err(Failure::new(Code::SizeInvalid)),
+        _ => Ok(()),
+    }
+}
+
+impl Registry {
+    /// What has come becomes a blob, if it is the one that it is said to be.
+    async fn commit(&self, name: &Name, upload: &mut Upload, digest: &Digest) -> Result<()> {
+        let found = self.spool.finish(upload, Algorithm::of(digest)).await?;
+        if found != *digest {
+            self.spool.end(upload).await?;
+            let detail = serde_json::json!({ "expected": digest, "found": found });
+            return Err(Failure::new(Code::DigestInvalid).about(detail));
+        }
+        let key = Key::blob(digest);
+        let _hold = self.storage.hold().await?;
+        if self.storage.stat(&key).await?.is_none() {
+            self.storage.adopt(&Spool::path(upload), &key).await?;
+        }
+        self.link(name, digest).await?;
+        self.spool.end(upload).await
+    }
+}
+
+fn place(name: &Name, id: Uuid) -> String {
+    format!("/v2/{name}/blobs/uploads/{id}")
+}
+
+/// `0-` and the last byte, of which there is one in the specification's eyes even when there is none.
+fn so_far(upload: &Upload) -> String {
+    format!("0-{}", upload.length.saturating_sub(1))
+}
+
+fn progress(status: StatusCode, name: &Name, upload: &Upload) -> Answer {
+    let answer = with(answer::empty(status), header::LOCATION, &place(name, upload.id));
+    let answer = with(answer, header::RANGE, &so_far(upload));
+    with(answer, UPLOAD_ID, &upload.id.to_string())
+}
+
+fn created(name: &Name, digest: &Digest) -> Answer {
+    let answer = answer::empty(StatusCode::CREATED);
+    let answer = with(answer, header::LOCATION, &format!("/v2/{name}/blobs/{digest}"));
+    with(answer, CONTENT_DIGEST, digest.as_str())
+}

@@ -1,0 +1,18 @@
+//! The registry as bytes on a connection, end-point by end-point.
+
+#[path = "registry/blobs.rs"]
+mod blobs;
+#[path = "registry/client.rs"]
+mod client;
+#[path = "registry/crashes.rs"]
+mod crashes;
+#[path = "registry/hostile.rs"]
+mod hostile;
+#[path = "registry/lists.rs"]
+mod lists;
+#[path = "registry/manifests.rs"]
+mod manifests;
+#[path = "registry/referrers.rs"]
+mod referrers;
+#[path = "registry/uploads.rs"]
+mod uploads;
