@@ -3,7 +3,8 @@
 //! An archive is hostile until it is unpacked. [`Reader`] parses (ustar, GNU, PAX) and never trusts a length or a name;
 //! [`unpack`] writes below a [`sys::root::Root`] only, which the kernel confines; [`Packer`] writes deterministic
 //! archives: the same tree gives the same bytes. A layer (OCI image-spec, layer.md) is unpacked into the form that
-//! overlayfs wants, whiteouts as character devices 0:0 and opaque directories by attribute, and packed back from it.
+//! overlayfs wants, whiteouts as character devices 0:0 and opaque directories by attribute, and packed back from it; or
+//! written as an EROFS image of the same tree ([`unpack_image`]).
 //!
 //! Sizes are bytes, times are seconds and nanoseconds since 1970. Errors name the entry. Nothing here knows images.
 
@@ -11,6 +12,7 @@ mod ahead;
 mod behind;
 mod compression;
 mod entry;
+mod erofs;
 mod error;
 mod guard;
 mod hashing;
@@ -28,6 +30,7 @@ pub use ahead::{Ahead, read_ahead};
 pub use behind::Behind;
 pub use compression::{Compression, Compressor, Decompressor, compress, decompress};
 pub use entry::{Entry, Kind, Segment, Time};
+pub use erofs::{Draft, unpack_image};
 pub use error::Error;
 pub use guard::Guard;
 pub use hashing::{HashingReader, HashingWriter, drain};

@@ -40,8 +40,18 @@ impl Jail {
         Root::open(self.path("")).unwrap()
     }
 
+    /// Unpacks; the first layer in a jail also as an image, which has to be the same.
     pub(crate) fn unpack(&self, archive: &[u8], options: &Options) -> Result<Stats, Error> {
-        unpack(archive, &self.root(), options)
+        let is_first = fs::read_dir(self.path("")).unwrap().next().is_none();
+        let unpacked = unpack(archive, &self.root(), options);
+        let (limits, usual) = (options.limits, crate::Limits::default());
+        let is_layer = options.semantics == crate::Semantics::Layer && options.owner.is_none();
+        let limited =
+            (limits.bytes, limits.entries, limits.memory) != (usual.bytes, usual.entries, usual.memory);
+        if is_first && is_layer && !limited {
+            crate::erofs::tests::compare(archive, &self.root(), &unpacked);
+        }
+        unpacked
     }
 
     fn pack(&self, layer: bool) -> Vec<u8> {

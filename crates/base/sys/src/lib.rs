@@ -21,3 +21,4 @@ pub mod signal;
 pub mod socket;
 pub mod space;
 pub mod userns;
+pub mod verity;

@@ -8,6 +8,7 @@
 
 mod page;
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -41,10 +42,10 @@ fn said(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }
 }
 
-/// An overlay of immutable directories with an optional writable one.
+/// An overlay of immutable layers with an optional writable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
-    /// Topmost first.
+    /// Topmost first: directories, and files named `*.erofs`, which are mounted for it.
     pub lower: Vec<PathBuf>,
     /// Takes the writes. Without it the mount is read-only.
     pub upper: Option<PathBuf>,
@@ -61,6 +62,7 @@ impl Overlay {
         match (&self.upper, self.lower.as_slice()) {
             (None, []) => Err(Error::NoLayers),
             (Some(upper), []) => clone_tree(upper, false),
+            (None, [only]) if is_image(only) => image(only),
             (None, [only]) => {
                 let tree = clone_tree(only, false)?;
                 let attrs = SetAttr { set: MountAttrFlags::MOUNT_ATTR_RDONLY, ..SetAttr::default() };
@@ -86,7 +88,14 @@ impl Overlay {
         // The directories are named through descriptors when their paths are too long for fsconfig.
         let mut held = Vec::new();
         for layer in &self.lower {
-            fs.set("lowerdir+", &short(layer, &mut held)?)?;
+            let name =
+                if is_image(layer) { named(image(layer)?, &mut held) } else { short(layer, &mut held)? };
+            fs.set("lowerdir+", &name)?;
+        }
+        if self.lower.iter().any(|layer| is_image(layer)) {
+            // Else files of one directory would lie on different devices, and who stays on one (`tar`, `find -xdev`) leave
+            // them out. The numbers of files in images are small.
+            fs.set("xino", "on")?;
         }
         if let Some(upper) = &self.upper {
             fs.set("upperdir", &short(upper, &mut held)?)?;
@@ -141,9 +150,45 @@ fn short(path: &Path, held: &mut Vec<OwnedFd>) -> Result<String, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| Error::Clone { path: path.to_owned(), source: e.into() })?;
+    Ok(named(fd, held))
+}
+
+/// A name for what a descriptor is open on, as long as that is held.
+fn named(fd: OwnedFd, held: &mut Vec<OwnedFd>) -> String {
     let name = format!("/proc/thread-self/fd/{}", fd.as_raw_fd());
     held.push(fd);
-    Ok(name)
+    name
+}
+
+/// Whether a layer is a file with an EROFS image.
+pub fn is_image(layer: &Path) -> bool {
+    layer.extension() == Some(OsStr::new("erofs"))
+}
+
+/// Mounts an EROFS image from its file, detached (Linux 6.12). Each mount caches its files on its own.
+pub fn image(path: &Path) -> Result<OwnedFd, Error> {
+    let mut fs = Context::open("erofs")?;
+    let mut held = Vec::new();
+    let source = match path.to_str().filter(|text| text.len() < 200) {
+        Some(text) => text.to_owned(),
+        None => {
+            let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            named(fd.map_err(|e| Error::Clone { path: path.to_owned(), source: e.into() })?, &mut held)
+        }
+    };
+    fs.set("source", &source)?;
+    fs.flag("ro")?;
+    fs.create()?;
+    fs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+/// The files of one layer, whether it is a directory or an image.
+pub fn layer_root(layer: &Path) -> io::Result<Root> {
+    if is_image(layer) {
+        image(layer).map_err(io::Error::other).and_then(Root::from_fd)
+    } else {
+        Root::open(layer)
+    }
 }
 
 /// A file system being configured: `fsopen` … `fsmount`.
