@@ -38,6 +38,9 @@ struct Args {
     /// Registry to speak to without TLS, as host[:port]
     #[arg(long)]
     insecure_registry: Vec<String>,
+    /// Address of a mirror of Docker Hub; may be repeated
+    #[arg(long)]
+    registry_mirror: Vec<String>,
     /// File to write the process's id to
     #[arg(short, long)]
     pidfile: Option<PathBuf>,
@@ -106,6 +109,7 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
     };
     let mut config = surroundings.places.engine();
     config.insecure_registries.clone_from(&args.insecure_registry);
+    config.registry_mirrors.clone_from(&args.registry_mirror);
     if !args.cdi_spec_dir.is_empty() {
         config.cdi_directories.clone_from(&args.cdi_spec_dir);
     }

@@ -1,7 +1,8 @@
 //! The environment, read once.
 //!
 //! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories, `DHOW_LAYER_MAX` says what is too large for a layer, and
-//! `DHOW_CDI_SPEC_DIRS` where vendors describe devices (several with colons between). `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
+//! `DHOW_CDI_SPEC_DIRS` where vendors describe devices (several with colons between). `DHOW_ETC` stands for the folder whose files
+//! say how registries are reached: `/etc` for root, a user's own configuration for others. `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
 //! `DOCKER_CONFIG` the directory of the client's settings. Everything else is handed to the commands by name.
 
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ pub struct Places {
     pub layer_max: Option<u64>,
     /// Where vendors describe devices, where that is not where they always do.
     pub cdi: Vec<PathBuf>,
+    /// The folder whose files say how registries are reached.
+    pub etc: PathBuf,
 }
 
 impl Places {
@@ -65,7 +68,8 @@ impl Places {
         let (root, run) = (place("DHOW_ROOT", "/var/lib/dhow")?, place("DHOW_RUN", "/run/dhow")?);
         let cdi = std::env::var_os("DHOW_CDI_SPEC_DIRS").unwrap_or_default();
         let cdi = std::env::split_paths(&cdi).filter(|path| !path.as_os_str().is_empty()).collect();
-        Ok(Places { root, run, layer_max: layer_max(std::env::var_os("DHOW_LAYER_MAX"))?, cdi })
+        let etc = place("DHOW_ETC", &default_etc())?;
+        Ok(Places { root, run, layer_max: layer_max(std::env::var_os("DHOW_LAYER_MAX"))?, cdi, etc })
     }
 
     /// The daemon's socket.
@@ -82,8 +86,18 @@ impl Places {
         if !self.cdi.is_empty() {
             config.cdi_directories.clone_from(&self.cdi);
         }
+        config.registries = engine::RegistryPlaces::below(&self.etc);
         config
     }
+}
+
+/// `/etc`, or the folder of a user's own configuration.
+fn default_etc() -> String {
+    if rustix::process::geteuid().is_root() {
+        return "/etc".to_owned();
+    }
+    let text = |name: &str| std::env::var(name).ok().filter(|value| value.starts_with('/'));
+    text("XDG_CONFIG_HOME").or_else(|| Some(text("HOME")? + "/.config")).unwrap_or_else(|| "/etc".to_owned())
 }
 
 /// A size as Docker's options have it, such as `20g`.

@@ -21,6 +21,7 @@ pub mod networks;
 mod pipe;
 mod privileges;
 mod prune;
+mod registries;
 pub mod spec;
 pub mod system;
 mod undo;
@@ -28,6 +29,7 @@ pub mod volumes;
 mod watch;
 
 pub use error::{Error, Kind, Result};
+pub use registry::Places as RegistryPlaces;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +55,10 @@ pub struct Config {
     pub exe: PathBuf,
     /// Registries that are spoken to over plain HTTP or unverified TLS, as `host[:port]`; loopback always is.
     pub insecure_registries: Vec<String>,
+    /// Addresses of mirrors of Docker Hub, asked before those of the administrator's files.
+    pub registry_mirrors: Vec<String>,
+    /// Where the administrator's files about registries lie; none are read without.
+    pub registries: RegistryPlaces,
     /// Where vendors describe devices; of two files that describe the same one, the later directory's counts.
     pub cdi_directories: Vec<PathBuf>,
     /// What unpacking a layer or an archive of images may cost.
@@ -75,6 +81,8 @@ impl Config {
             run: run.into(),
             exe: exe.into(),
             insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            registries: RegistryPlaces::default(),
             cdi_directories: runtime::cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
             unpack: archive::Limits::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

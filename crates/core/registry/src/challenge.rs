@@ -11,6 +11,8 @@ pub enum Challenge {
         realm: String,
         /// The name that the token server knows the registry by.
         service: Option<String>,
+        /// What the token must be for, with spaces between.
+        scope: Option<String>,
     },
 }
 
@@ -34,7 +36,7 @@ fn parse_one(header: &str) -> Option<Challenge> {
         let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.clone())
     };
-    Some(Challenge::Bearer { realm: find("realm")?, service: find("service") })
+    Some(Challenge::Bearer { realm: find("realm")?, service: find("service"), scope: find("scope") })
 }
 
 /// `key=value, key="quoted \" value"`; stops at the first thing that is neither.
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer { realm: realm.into(), service: service.map(str::to_owned) })
+        Some(Challenge::Bearer { realm: realm.into(), service: service.map(str::to_owned), scope: None })
     }
 
     #[test]
@@ -79,7 +81,11 @@ mod tests {
         let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a:b:pull,push""#;
         assert_eq!(
             parse([hub].into_iter()),
-            bearer("https://auth.docker.io/token", Some("registry.docker.io"))
+            Some(Challenge::Bearer {
+                realm: "https://auth.docker.io/token".into(),
+                service: Some("registry.docker.io".into()),
+                scope: Some("a:b:pull,push".into()),
+            })
         );
         assert_eq!(parse([r#"Basic realm="x""#].into_iter()), Some(Challenge::Basic));
         assert_eq!(parse(["basic"].into_iter()), Some(Challenge::Basic));

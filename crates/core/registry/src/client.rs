@@ -4,23 +4,61 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::exchange::Session;
 use crate::repository::Repository;
+use crate::settings::Places;
+use crate::token::Wants;
 use crate::transport::Transport;
 use oci::Reference;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub user_agent: String,
     /// Registries that may be spoken to without verified encryption: `host`, `host:port` or subnets.
     pub insecure: Vec<String>,
+    /// Addresses of mirrors of Docker Hub, asked before those of the files.
+    pub mirrors: Vec<String>,
+    /// Where the administrator's files lie; none are read without.
+    pub places: Places,
+    pub patience: Patience,
+}
+
+/// How long is waited for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Until it is connected.
+    pub connect: Duration,
+    /// How long a connection may be silent.
+    pub silence: Duration,
+    /// Until a document has come whole, however little of it comes at a time.
+    pub document: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(60),
+            document: Duration::from_secs(120),
+        }
+    }
 }
 
 impl Default for Config {
     fn default() -> Config {
-        let user_agent = format!("dhow/{}", env!("CARGO_PKG_VERSION"));
-        Config { user_agent, insecure: vec![] }
+        Config {
+            user_agent: format!("dhow/{}", env!("CARGO_PKG_VERSION")),
+            insecure: vec![],
+            mirrors: vec![],
+            places: Places::default(),
+            patience: Patience::default(),
+        }
     }
 }
+
+/// Something that whoever waits should know: a line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice(pub String);
 
 /// Connections to registries. Cheap to clone; making one touches nothing.
 #[derive(Clone, Debug)]
@@ -33,6 +71,11 @@ impl Client {
         Client { transport: Arc::new(Transport::new(config)) }
     }
 
+    /// Where waiting is told from now on. The last one who asks is told.
+    pub fn tell(&self, listener: impl Fn(Notice) + Send + Sync + 'static) {
+        self.transport.listen(Box::new(listener));
+    }
+
     /// The repository that `reference` names, seen by the owner of the credentials.
     pub fn repository(&self, reference: &Reference, credentials: Option<Credentials>) -> Repository {
         self.repository_for(reference, credentials, "pull")
@@ -43,7 +86,7 @@ impl Client {
         self.repository_for(reference, credentials, "pull,push")
     }
 
-    pub(crate) fn transport(&self) -> &Transport {
+    pub(crate) fn transport(&self) -> &Arc<Transport> {
         &self.transport
     }
 
@@ -53,22 +96,32 @@ impl Client {
         credentials: Option<Credentials>,
         actions: &str,
     ) -> Repository {
-        let scope = format!("repository:{}:{actions}", reference.path);
-        let session =
-            Session::new(self.transport.clone(), reference.domain.clone(), Some(scope), credentials);
+        let session = Session::new(self.transport.clone(), reference, actions, credentials);
         Repository::new(session, reference.clone())
     }
 
-    /// Asks a registry whether the credentials are good. `server` is a host or, for Docker Hub, the address
-    /// that Docker clients know it by.
-    pub async fn login(&self, server: &str, credentials: Credentials) -> Result<(), Error> {
-        let session = Session::new(self.transport.clone(), domain(server), None, Some(credentials));
+    /// Asks a registry whether the credentials are good; a token to come again with in their place, where the token server
+    /// gives one. `server` is a host or, for Docker Hub, the address that Docker clients know it by.
+    pub async fn login(&self, server: &str, credentials: Credentials) -> Result<Option<String>, Error> {
+        let wants = Wants::for_login();
+        let session =
+            Session::with_registry(self.transport.clone(), domain(server), wants, Some(credentials));
         session.ping().await
+    }
+
+    /// Mirrors of Docker Hub as the files have them.
+    pub fn mirrors(&self) -> Result<Vec<String>, Error> {
+        Ok(self.transport.settings()?.mirrors().iter().map(ToString::to_string).collect())
+    }
+
+    /// Who may be spoken to without verified encryption, as the files have it.
+    pub fn insecure(&self) -> Result<Vec<String>, Error> {
+        Ok(self.transport.settings()?.insecure())
     }
 }
 
 /// The host of a server address: `https://index.docker.io/v1/` is Docker Hub's name for itself.
-fn domain(server: &str) -> String {
+pub(crate) fn domain(server: &str) -> String {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or_default();
     match host {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::fmt;
 
 /// Either a name and a password, or a token of one of two kinds.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase", default)]
 pub struct Credentials {
     pub username: String,

@@ -30,8 +30,9 @@ impl Client {
         let shown = parsed.as_ref().map(exchange::shown).unwrap_or_default();
         let bad = |problem| Error::Protocol { url: shown.clone(), problem };
         let mut url = parsed.map_err(|_| bad(Problem::BadRedirect))?;
+        let start = url.clone();
         for _ in 0..=REDIRECTS {
-            let mut request = self.transport().http(&url)?.get(url.clone());
+            let mut request = self.transport().led(&start, &url)?.get(url.clone());
             if let Some(etag) = etag {
                 request = request.header(IF_NONE_MATCH, etag);
             }

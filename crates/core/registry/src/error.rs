@@ -162,6 +162,27 @@ impl Error {
         }
     }
 
+    /// Without what is said of mirrors.
+    pub fn bare(&self) -> &Error {
+        match self {
+            Error::Mirrors { source, .. } => source.bare(),
+            error => error,
+        }
+    }
+
+    /// The same with tags that may have been meant.
+    pub(crate) fn with_near(self, found: Vec<String>) -> Error {
+        match self {
+            Error::ManifestUnknown { reference, reason, .. } => {
+                Error::ManifestUnknown { reference, reason, near: found }
+            }
+            Error::Mirrors { tried, source } => {
+                Error::Mirrors { tried, source: Box::new(source.with_near(found)) }
+            }
+            error => error,
+        }
+    }
+
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

@@ -242,7 +242,7 @@ impl Session {
                 Err(error) => return Err(error),
             };
             if wait >= UNTOLD {
-                let (seconds, host) = (limits::period(wait.as_secs()), peer.route.shown());
+                let (seconds, host) = (limits::period(wait.as_secs()), redirect::origin_text(url));
                 self.transport.tell(Notice(format!("Waiting {seconds} for {host}: {why}")));
             }
             tokio::time::sleep(wait).await;
@@ -344,7 +344,7 @@ impl Session {
         response: &Response,
         used: Option<Authorization>,
     ) -> Result<bool, Error> {
-        let wants = self.lock_wants().clone();
+        let wants = self.lock_wants().renamed(&self.path, &peer.route.path);
         peer.answer(&self.transport, response, used, &wants).await
     }
 }
@@ -466,7 +466,7 @@ pub(crate) fn code(body: &[u8]) -> Option<String> {
 }
 
 /// Text of a stranger's for a terminal: one line, no control characters, not endless.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(500).collect()
 }
 
@@ -484,4 +484,10 @@ pub(crate) fn unexpected(shown: &str, status: StatusCode, body: &[u8]) -> Error 
 /// A header as text.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The address in `<…>; rel="next"` (RFC 8288).
+pub(crate) fn next_page(link: &str) -> Option<String> {
+    let (address, relation) = link.trim().strip_prefix('<')?.split_once('>')?;
+    relation.contains("next").then(|| address.to_owned())
 }

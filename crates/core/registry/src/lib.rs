@@ -13,6 +13,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! How a registry is reached the administrator says in files ([`Places`]): mirrors, certificates, who is insecure. Credentials are
+//! for the registry that a name means, wherever those files say that it is; a mirror gets none.
 //! Proxies are taken from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`) by the HTTP library.
 //! Names are resolved without libc, so `/etc/nsswitch.conf` has no say.
 
@@ -24,17 +26,27 @@ mod credentials;
 mod download;
 mod error;
 mod exchange;
+mod limits;
+mod names;
+mod near;
+mod peer;
 mod redirect;
 mod repository;
+mod search;
+mod settings;
+mod tls;
 mod token;
 mod transport;
 mod upload;
 
 pub use blob::Blob;
 pub use bucket::{Bucket, BucketAddress, Head, InvalidBucket, Object};
-pub use client::{Client, Config};
+pub use client::{Client, Config, Notice, Patience};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use download::Download;
 pub use error::{Error, Kind, Problem};
 pub use repository::Repository;
 pub use reqwest::Body;
+pub use search::Found;
+pub use settings::{InvalidSettings, Places};
+pub use upload::{Begun, Outgoing, Place};

@@ -30,15 +30,35 @@ pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
 pub(crate) fn is_internal(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match literal.map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback() || address.is_link_local() || address.is_unspecified()
-        }
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified()
-        }
+    match literal {
+        Ok(address) => is_internal_address(address),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
+}
+
+/// Whether only this machine or its own link reaches the address. Amazon's metadata server has one of its own for IPv6, and
+/// Alibaba's is in the carriers' range.
+pub(crate) fn is_internal_address(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback()
+                || address.is_link_local()
+                || address.octets()[0] == 0
+                || address.octets() == [100, 100, 100, 200]
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_unspecified()
+                || address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+        }
+    }
+}
+
+/// Host and port as names of registries have them.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Scheme, host and port: what an error may show of an address that was not meant for people.
@@ -74,7 +94,16 @@ mod tests {
         for location in ["file:///etc/passwd", "ftp://x/", "data:,x", "https://"] {
             assert_eq!(follow(from, location), Err(Problem::BadRedirect), "{location}");
         }
-        for host in ["169.254.169.254", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "0.0.0.0"] {
+        for host in [
+            "169.254.169.254",
+            "127.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "localhost",
+            "0.0.0.0",
+            "100.100.100.200",
+            "[fd00:ec2::254]",
+        ] {
             let refused = follow(from, &format!("https://{host}/latest/meta-data"));
             assert!(matches!(refused, Err(Problem::InternalTarget(_))), "{host}");
         }

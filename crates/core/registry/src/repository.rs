@@ -3,6 +3,7 @@
 use crate::blob::{Blob, LANES, Place};
 use crate::error::{Error, Problem};
 use crate::exchange::{self, ERROR_LIMIT, Get, Session};
+use crate::near;
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, MANIFEST_MAX};
 use oci::media_types::{self, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
@@ -11,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, LINK};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// The documents that we know.
@@ -36,6 +38,8 @@ struct Tags {
 /// What a reference without tag and digest means.
 const DEFAULT_TAG: &str = "latest";
 
+/// How long an error waits for tags that may have been meant.
+const SUGGESTION_PATIENCE: Duration = Duration::from_secs(5);
 /// Pages of a tag list that are read, and tags a page.
 const TAG_PAGES: usize = 20;
 const TAGS_A_PAGE: usize = 1000;
@@ -49,7 +53,24 @@ impl Repository {
     pub async fn resolve(&self) -> Result<(Descriptor, Bytes), Error> {
         match (&self.reference.digest, &self.reference.tag) {
             (Some(digest), _) => self.manifest(digest).await,
-            (None, tag) => self.fetch(tag.as_deref().unwrap_or(DEFAULT_TAG), None).await,
+            (None, tag) => {
+                let tag = tag.as_deref().unwrap_or(DEFAULT_TAG);
+                match self.fetch(tag, None).await {
+                    Err(error) => Err(self.suggest(error, tag).await),
+                    found => found,
+                }
+            }
+        }
+    }
+
+    /// Adds the tags that may have been meant to an error that says that there is no such tag.
+    async fn suggest(&self, error: Error, tag: &str) -> Error {
+        if !matches!(error.bare(), Error::ManifestUnknown { .. }) {
+            return error;
+        }
+        match tokio::time::timeout(SUGGESTION_PATIENCE, self.tag_pages(1)).await {
+            Ok(Ok(tags)) => error.with_near(near::tags(tag, &tags)),
+            _ => error,
         }
     }
 
@@ -105,12 +126,16 @@ impl Repository {
 
     /// The repository's tags, in the registry's order; the first some thousand when there are more.
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
+        self.tag_pages(TAG_PAGES).await.map_err(|error| self.session.explain(error))
+    }
+
+    async fn tag_pages(&self, pages: usize) -> Result<Vec<String>, Error> {
         let mut url = self.url("tags/list").await?;
         url.set_query(Some(&format!("n={TAGS_A_PAGE}")));
         let mut found = Vec::new();
-        for _ in 0..TAG_PAGES {
+        for _ in 0..pages {
             let response = self.session.get(&url, &Get::default()).await?;
-            let next = exchange::header(response.headers(), LINK.as_str()).and_then(next_page);
+            let next = exchange::header(response.headers(), LINK.as_str()).and_then(exchange::next_page);
             let next =
                 next.and_then(|link| url.join(&link).ok()).filter(|next| next.origin() == url.origin());
             let body = self.success(response, Wanted::Tags).await?;
@@ -126,6 +151,10 @@ impl Repository {
     }
 
     async fn fetch(&self, name: &str, expected: Option<&Digest>) -> Result<(Descriptor, Bytes), Error> {
+        self.fetch_once(name, expected).await.map_err(|error| self.session.explain(error))
+    }
+
+    async fn fetch_once(&self, name: &str, expected: Option<&Digest>) -> Result<(Descriptor, Bytes), Error> {
         let url = self.url(&format!("manifests/{name}")).await?;
         let accept = accept();
         let get = Get { accept: Some(&accept), ..Get::default() };
@@ -181,7 +210,9 @@ pub(crate) enum Wanted<'a> {
 impl Wanted<'_> {
     fn unknown(self, reference: &Reference, reason: String) -> Error {
         match self {
-            Wanted::Manifest => Error::ManifestUnknown { reference: reference.familiar(), reason },
+            Wanted::Manifest => {
+                Error::ManifestUnknown { reference: reference.familiar(), reason, near: vec![] }
+            }
             Wanted::Blob(digest) => Error::BlobUnknown { digest: digest.clone(), reason },
             Wanted::Tags => Error::RepositoryUnknown { name: reference.familiar_name(), reason },
         }
@@ -191,7 +222,12 @@ impl Wanted<'_> {
 /// An address below the repository.
 pub(crate) async fn url_in(session: &Session, reference: &Reference, rest: &str) -> Result<Url, Error> {
     let root = session.root().await?;
-    let path = format!("{}/{rest}", reference.path);
+    // A file of the administrator's may say that the registry has it by another name.
+    let path = match session.path().await? {
+        "" => &reference.path,
+        path => path,
+    };
+    let path = format!("{path}/{rest}");
     root.join(&path)
         .map_err(|_| Error::Protocol { url: format!("{root}{path}"), problem: Problem::BadRedirect })
 }
@@ -239,10 +275,4 @@ fn fitting_type(document: &Document, header: Option<&str>) -> Result<String, Pro
         false if own == header => Ok(own.to_owned()),
         false => Err(Problem::WrongType(header.to_owned())),
     }
-}
-
-/// The address in `<…>; rel="next"` (RFC 8288).
-fn next_page(link: &str) -> Option<String> {
-    let (address, relation) = link.trim().strip_prefix('<')?.split_once('>')?;
-    relation.contains("next").then(|| address.to_owned())
 }

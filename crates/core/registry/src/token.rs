@@ -7,10 +7,13 @@
 use crate::credentials::Credentials;
 use crate::error::{Error, Problem};
 use crate::exchange::{self, ERROR_LIMIT};
-use crate::redirect::{is_internal, origin_text};
-use crate::transport::Transport;
+use crate::redirect::{authority, is_internal, origin_text};
+use crate::settings::Route;
+use crate::transport::{Purpose, Transport};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A token that the registry accepts for a while.
@@ -18,16 +21,113 @@ use std::time::{Duration, Instant};
 pub(crate) struct Token {
     pub value: String,
     pub expires: Instant,
+    /// What can be exchanged for further ones, when it was asked for.
+    pub refresh: Option<String>,
+}
+
+/// What tokens are to be for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wants {
+    /// `repository:library/nginx:pull`, each.
+    scopes: Vec<String>,
+    /// A token to come again with is wanted too.
+    pub offline: bool,
+}
+
+impl Wants {
+    pub(crate) fn new(scopes: Vec<String>) -> Wants {
+        Wants { scopes, offline: false }
+    }
+
+    /// A token for nothing but to show who we are.
+    pub(crate) fn for_login() -> Wants {
+        Wants { scopes: vec![], offline: true }
+    }
+
+    /// Adds a scope; whether it is a new one.
+    pub(crate) fn add(&mut self, scope: String) -> bool {
+        let is_new = !self.scopes.contains(&scope);
+        if is_new {
+            self.scopes.push(scope);
+        }
+        is_new
+    }
+
+    /// The same at a place where a repository has another name.
+    pub(crate) fn renamed(&self, from: &str, to: &str) -> Wants {
+        let (from, to) = (format!("repository:{from}:"), format!("repository:{to}:"));
+        let rename = |scope: &String| match scope.strip_prefix(&from) {
+            Some(actions) => format!("{to}{actions}"),
+            None => scope.clone(),
+        };
+        Wants { scopes: self.scopes.iter().map(rename).collect(), offline: self.offline }
+    }
+
+    /// These, and those of a challenge that are about something else.
+    pub(crate) fn with(&self, challenge: &str) -> Vec<String> {
+        let mut scopes = self.scopes.clone();
+        let subject = |scope: &str| scope.rsplit_once(':').map(|(subject, _)| subject.to_owned());
+        for scope in challenge.split_ascii_whitespace().filter(|scope| scope.split(':').count() >= 3) {
+            if !scopes.iter().any(|own| subject(own) == subject(scope)) {
+                scopes.push(scope.to_owned());
+            }
+        }
+        scopes
+    }
 }
 
 /// What is asked of a token server.
 pub(crate) struct Request<'a> {
     /// The registry's own address.
     pub registry: &'a Url,
+    pub route: &'a Route,
     pub realm: &'a str,
     pub service: Option<&'a str>,
-    pub scope: Option<&'a str>,
+    pub scopes: Vec<String>,
+    /// A token to come again with is wanted too.
+    pub offline: bool,
     pub credentials: Option<&'a Credentials>,
+}
+
+/// Tokens of before, for requests that are the same.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    known: Mutex<HashMap<Key, Token>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    registry: Url,
+    realm: String,
+    service: Option<String>,
+    scopes: Vec<String>,
+    credentials: Option<Credentials>,
+}
+
+impl Key {
+    fn of(request: &Request<'_>) -> Key {
+        Key {
+            registry: request.registry.clone(),
+            realm: request.realm.to_owned(),
+            service: request.service.map(str::to_owned),
+            scopes: request.scopes.clone(),
+            credentials: request.credentials.cloned(),
+        }
+    }
+}
+
+impl Tokens {
+    /// One that lasts, and that was not refused.
+    pub(crate) fn find(&self, request: &Request<'_>, refused: Option<&str>) -> Option<Token> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = known.get(&Key::of(request)).filter(|_| !request.offline)?;
+        (token.expires > Instant::now() && Some(token.value.as_str()) != refused).then(|| token.clone())
+    }
+
+    pub(crate) fn keep(&self, request: &Request<'_>, token: &Token) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(Key::of(request), token.clone());
+    }
 }
 
 #[derive(Deserialize)]
@@ -36,6 +136,8 @@ struct Answer {
     token: String,
     #[serde(default)]
     access_token: String,
+    #[serde(default)]
+    refresh_token: String,
     expires_in: Option<u64>,
 }
 
@@ -44,30 +146,45 @@ const DEFAULT_TERM: Duration = Duration::from_secs(60);
 
 /// Gets a token.
 pub(crate) async fn fetch(transport: &Transport, request: &Request<'_>) -> Result<Token, Error> {
-    let realm = realm(request)?;
+    let realm = realm(transport, request)?;
+    let client = transport.towards(request.registry, request.route, &realm, Purpose::Fetch)?;
     let identity =
         request.credentials.map(|who| who.identitytoken.as_str()).filter(|token| !token.is_empty());
     let builder = match identity {
         Some(token) => {
-            let form = parameters(request, &[("grant_type", "refresh_token"), ("refresh_token", token)]);
-            transport
-                .http(&realm)?
+            // One text here, and one parameter each in the other form.
+            let scopes: Vec<String> = match request.scopes.is_empty() {
+                true => vec![],
+                false => vec![request.scopes.join(" ")],
+            };
+            let more = [("grant_type", "refresh_token"), ("refresh_token", token)];
+            client
                 .post(realm.clone())
                 .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form)
+                .body(parameters(request, &scopes, &more))
         }
         None => {
+            let basic = request.credentials.and_then(Credentials::basic);
+            let mut more = Vec::new();
+            if let Some((name, _)) = &basic {
+                more.push(("account", name.as_str()));
+            }
+            if request.offline {
+                more.push(("offline_token", "true"));
+            }
             let mut url = realm.clone();
-            let query = [url.query().unwrap_or_default(), &parameters(request, &[])].join("&");
+            let query =
+                [url.query().unwrap_or_default(), &parameters(request, &request.scopes, &more)].join("&");
             url.set_query(Some(query.trim_start_matches('&')));
-            let builder = transport.http(&realm)?.get(url);
-            match request.credentials.and_then(Credentials::basic) {
+            let builder = client.get(url);
+            match basic {
                 Some((name, password)) => builder.basic_auth(name, Some(password)),
                 None => builder,
             }
         }
     };
-    let shown = realm.to_string();
+    let builder = builder.timeout(transport.patience().document);
+    let shown = exchange::shown(&realm);
     let response = builder.send().await.map_err(|error| exchange::transport_error(&realm, error))?;
     let status = response.status();
     let body = exchange::body(response, &shown, ERROR_LIMIT).await?;
@@ -78,37 +195,47 @@ pub(crate) async fn fetch(transport: &Transport, request: &Request<'_>) -> Resul
     if !status.is_success() {
         return Err(exchange::unexpected(&shown, status, &body));
     }
-    let bad = || Error::Protocol { url: shown.clone(), problem: Problem::BadDocument };
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| bad())?;
+    parse(&body).ok_or(Error::Protocol { url: shown, problem: Problem::BadDocument })
+}
+
+fn parse(body: &[u8]) -> Option<Token> {
+    let answer: Answer = serde_json::from_slice(body).ok()?;
     let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
     if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad());
+        return None;
     }
     let term = answer.expires_in.map_or(DEFAULT_TERM, Duration::from_secs).min(Duration::from_secs(3600));
     // Renewed a little early, so that it does not end on the way.
-    Ok(Token { value, expires: Instant::now() + term.saturating_sub(Duration::from_secs(10)) })
+    let expires = Instant::now() + term.saturating_sub(Duration::from_secs(10));
+    Some(Token { value, expires, refresh: Some(answer.refresh_token).filter(|token| !token.is_empty()) })
 }
 
-fn realm(request: &Request<'_>) -> Result<Url, Error> {
-    let refuse = |problem| Error::Protocol { url: request.registry.to_string(), problem };
+/// The token server, if it may be told who we are: by HTTPS, unless the registry itself is not reached so and it is the same
+/// machine, or one that the administrator says may be spoken to in clear.
+fn realm(transport: &Transport, request: &Request<'_>) -> Result<Url, Error> {
+    let home = request.registry;
+    let refuse = |problem| Error::Protocol { url: home.to_string(), problem };
     let realm = Url::parse(request.realm).map_err(|_| refuse(Problem::BadChallenge))?;
-    if realm.scheme() != "https" && (realm.scheme() != "http" || request.registry.scheme() == "https") {
+    let host = realm.host_str().unwrap_or_default();
+    let plain_is_meant = home.scheme() == "http"
+        && (home.host_str() == Some(host) || transport.settings()?.is_insecure(host, realm.port()));
+    if realm.scheme() != "https" && !(realm.scheme() == "http" && plain_is_meant) {
         return Err(refuse(Problem::InsecureRealm(origin_text(&realm))));
     }
-    if is_internal(&realm) && !is_internal(request.registry) {
+    if is_internal(&realm) && !is_internal(home) && authority(&realm) != authority(home) {
         return Err(refuse(Problem::InternalTarget(origin_text(&realm))));
     }
     Ok(realm)
 }
 
-fn parameters(request: &Request<'_>, more: &[(&str, &str)]) -> String {
+fn parameters(request: &Request<'_>, scopes: &[String], more: &[(&str, &str)]) -> String {
     // The encoder of a URL's query is that of a form.
     let mut form = request.registry.clone();
     form.set_query(None);
     {
         let mut pairs = form.query_pairs_mut();
         pairs.extend_pairs(request.service.map(|service| ("service", service)));
-        pairs.extend_pairs(request.scope.map(|scope| ("scope", scope)));
+        pairs.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
         pairs.append_pair("client_id", "dhow").extend_pairs(more);
     }
     form.query().unwrap_or_default().to_owned()
@@ -119,21 +246,38 @@ mod tests {
     use super::*;
 
     fn trusted(registry: &str, realm: &str) -> Result<Url, Error> {
+        let insecure = vec!["open.lan".to_owned()];
+        let transport = Transport::new(crate::Config { insecure, ..crate::Config::default() });
         let registry = Url::parse(registry).unwrap();
-        super::realm(&Request { registry: &registry, realm, service: None, scope: None, credentials: None })
+        let domain = authority(&registry);
+        let routes = transport.settings().unwrap().routes(&domain, "app").unwrap();
+        let request = Request {
+            registry: &registry,
+            route: &routes[0],
+            realm,
+            service: None,
+            scopes: vec![],
+            offline: false,
+            credentials: None,
+        };
+        super::realm(&transport, &request)
     }
 
     #[test]
     fn who_gets_credentials() {
         assert!(trusted("https://registry-1.docker.io/v2/", "https://auth.docker.io/token").is_ok());
         assert!(trusted("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5001/token").is_ok());
-        assert!(trusted("http://reg.lan/v2/", "http://auth.lan/token").is_ok());
+        assert!(trusted("http://reg.lan/v2/", "http://reg.lan:5001/token").is_ok());
+        assert!(trusted("http://reg.lan/v2/", "http://open.lan/token").is_ok());
         let refused = |registry, realm| match trusted(registry, realm) {
             Err(Error::Protocol { problem, .. }) => problem,
             other => panic!("{other:?}"),
         };
         let registry = "https://r.example/v2/";
         assert!(matches!(refused(registry, "http://r.example/token"), Problem::InsecureRealm(_)));
+        assert!(matches!(refused(registry, "http://open.lan/token"), Problem::InsecureRealm(_)));
+        let plain = "http://reg.lan/v2/";
+        assert!(matches!(refused(plain, "http://auth.lan/token"), Problem::InsecureRealm(_)));
         assert!(matches!(refused(registry, "ftp://r.example/token"), Problem::InsecureRealm(_)));
         assert_eq!(refused(registry, "token"), Problem::BadChallenge);
         for realm in
@@ -141,5 +285,13 @@ mod tests {
         {
             assert!(matches!(refused(registry, realm), Problem::InternalTarget(_)), "{realm}");
         }
+    }
+
+    #[test]
+    fn scopes_of_challenges() {
+        let mut wants = Wants::new(vec!["repository:app:pull".into()]);
+        assert_eq!(wants.with("repository:app:pull,push x"), ["repository:app:pull"]);
+        assert_eq!(wants.with("registry:catalog:*"), ["repository:app:pull", "registry:catalog:*"]);
+        assert!(wants.add("repository:other:pull".into()) && !wants.add("repository:other:pull".into()));
     }
 }

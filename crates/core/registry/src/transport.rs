@@ -1,187 +1,180 @@
-//! HTTP connections: which library client and which scheme a registry host gets.
+//! HTTP connections: one library client for each way of trusting a host.
 
-use crate::client::Config;
+use crate::client::{Config, Notice, Patience};
 use crate::error::Error;
-use crate::redirect::is_internal;
-use ipnet::IpNet;
-use reqwest::{Url, redirect};
+use crate::names::Names;
+use crate::redirect;
+use crate::settings::{Route, Settings, Tls};
+use crate::token::{self, Token, Tokens};
+use crate::{exchange, tls};
+use reqwest::Url;
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Docker Hub's API has another host than its name says.
-const HUB: &str = "docker.io";
-const HUB_HOST: &str = "registry-1.docker.io";
-
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may be silent.
-const READ_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How far a host is trusted to be who it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    /// Its certificate is verified.
-    Verified,
-    /// The administrator says that it need not be.
-    Unverified,
-    /// It is this machine: nothing is verified, and no proxy stands between.
-    Local,
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    Fetch,
+    /// While we send something large, nothing comes back for as long as it takes.
+    Send,
 }
 
-#[derive(Debug)]
+type Listener = Box<dyn Fn(Notice) + Send + Sync>;
+
 pub(crate) struct Transport {
     config: Config,
-    /// One library client for each degree of trust, made when it is first needed: reading the root
-    /// certificates takes time, and a machine without any can still use its local registry.
-    clients: [OnceLock<reqwest::Client>; 3],
-    /// The same for uploads: while we send, nothing comes back for as long as it takes.
-    uploads: [OnceLock<reqwest::Client>; 3],
-    /// The root of each host's API, once known.
-    roots: Mutex<HashMap<String, Url>>,
+    /// Read when it is first needed.
+    settings: OnceLock<Settings>,
+    names: Names,
+    /// Made when they are first needed: reading the root certificates takes time, and a machine without any can still use
+    /// its local registry.
+    clients: Mutex<HashMap<(Tls, Purpose), reqwest::Client>>,
+    /// Hosts whose scheme had to be found out.
+    roots: Mutex<HashMap<Url, Url>>,
+    tokens: Tokens,
+    listener: Mutex<Option<Arc<Listener>>>,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Transport {
     pub(crate) fn new(config: Config) -> Transport {
         Transport {
             config,
-            clients: Default::default(),
-            uploads: Default::default(),
+            settings: OnceLock::new(),
+            names: Names::default(),
+            clients: Mutex::default(),
             roots: Mutex::default(),
+            tokens: Tokens::default(),
+            listener: Mutex::default(),
         }
     }
 
-    /// The library client for a request to `url`.
-    pub(crate) fn http(&self, url: &Url) -> Result<&reqwest::Client, Error> {
-        self.client(url, &self.clients, Some(READ_PATIENCE))
+    pub(crate) fn listen(&self, listener: Listener) {
+        *lock(&self.listener) = Some(Arc::new(listener));
+    }
+
+    pub(crate) fn tell(&self, notice: Notice) {
+        let listener = lock(&self.listener).clone();
+        if let Some(listener) = listener {
+            listener(notice);
+        }
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.config.patience
+    }
+
+    pub(crate) fn settings(&self) -> Result<&Settings, Error> {
+        if let Some(settings) = self.settings.get() {
+            return Ok(settings);
+        }
+        let settings = Settings::read(&self.config)?;
+        Ok(self.settings.get_or_init(|| settings))
+    }
+
+    /// The library client for a request to `url`, which the user has named.
+    pub(crate) fn http(&self, url: &Url) -> Result<reqwest::Client, Error> {
+        self.client(self.settings()?.tls(url)?, Purpose::Fetch)
     }
 
     /// The library client for sending something large to `url`.
-    pub(crate) fn uploads(&self, url: &Url) -> Result<&reqwest::Client, Error> {
-        self.client(url, &self.uploads, None)
+    pub(crate) fn uploads(&self, url: &Url) -> Result<reqwest::Client, Error> {
+        self.client(self.settings()?.tls(url)?, Purpose::Send)
     }
 
-    fn client<'c>(
+    /// The library client for a request to where `from` has led.
+    pub(crate) fn led(&self, from: &Url, url: &Url) -> Result<reqwest::Client, Error> {
+        self.names.guard(from, url);
+        self.http(url)
+    }
+
+    /// The library client for a request on behalf of a registry: to itself, or to where it sends us.
+    pub(crate) fn towards(
         &self,
+        home: &Url,
+        route: &Route,
         url: &Url,
-        clients: &'c [OnceLock<reqwest::Client>; 3],
-        patience: Option<Duration>,
-    ) -> Result<&'c reqwest::Client, Error> {
-        let trust = self.trust(url);
-        let slot = &clients[trust as usize];
-        if let Some(client) = slot.get() {
-            return Ok(client);
+        purpose: Purpose,
+    ) -> Result<reqwest::Client, Error> {
+        if redirect::authority(home) == redirect::authority(url) {
+            let unverified = route.tls.unverified || url.scheme() == "http";
+            return self.client(Tls { unverified, ..route.tls.clone() }, purpose);
         }
-        let client = self.build(trust, patience).map_err(Error::Tls)?;
-        Ok(slot.get_or_init(|| client))
+        self.names.guard(home, url);
+        let mut tls = self.settings()?.tls(url)?;
+        // A registry's own authority signs for its token server and its object store too; our certificate is for the
+        // registry alone.
+        tls.authorities.extend(route.tls.authorities.iter().cloned());
+        self.client(tls, purpose)
     }
 
-    fn trust(&self, url: &Url) -> Trust {
-        let insecure = url.host_str().is_some_and(|host| self.is_insecure(host, url.port()));
-        match (is_internal(url), url.scheme() == "http" || insecure) {
-            (true, _) => Trust::Local,
-            (false, true) => Trust::Unverified,
-            (false, false) => Trust::Verified,
+    /// A token, from before if there is one that was not refused.
+    pub(crate) async fn token(
+        &self,
+        request: &token::Request<'_>,
+        refused: Option<&str>,
+    ) -> Result<Token, Error> {
+        if let Some(token) = self.tokens.find(request, refused) {
+            return Ok(token);
         }
+        let token = token::fetch(self, request).await?;
+        self.tokens.keep(request, &token);
+        Ok(token)
     }
 
-    fn build(&self, trust: Trust, patience: Option<Duration>) -> Result<reqwest::Client, reqwest::Error> {
-        // Fails when the process has a provider already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = reqwest::Client::builder()
+    fn client(&self, tls: Tls, purpose: Purpose) -> Result<reqwest::Client, Error> {
+        let key = (tls, purpose);
+        if let Some(client) = lock(&self.clients).get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.build(&key.0, purpose)?;
+        lock(&self.clients).insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, tls: &Tls, purpose: Purpose) -> Result<reqwest::Client, Error> {
+        let patience = &self.config.patience;
+        let mut builder = reqwest::Client::builder()
             .user_agent(&self.config.user_agent)
-            .redirect(redirect::Policy::none())
+            .redirect(reqwest::redirect::Policy::none())
             .referer(false)
-            .connect_timeout(CONNECT_PATIENCE);
-        let builder = match patience {
-            Some(patience) => builder.read_timeout(patience),
-            None => builder,
-        };
-        match trust {
-            Trust::Verified => builder,
-            Trust::Unverified => builder.tls_danger_accept_invalid_certs(true),
-            Trust::Local => builder.tls_danger_accept_invalid_certs(true).no_proxy(),
+            .dns_resolver(self.names.clone())
+            .connect_timeout(tls.dial.unwrap_or(patience.connect))
+            .tls_backend_preconfigured(tls::config(tls)?);
+        if purpose == Purpose::Fetch {
+            builder = builder.read_timeout(patience.silence);
         }
-        .build()
+        if tls.local {
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(|error| Error::Tls(error.into()))
     }
 
-    /// The root of the host's API, e.g. `https://registry-1.docker.io/v2/`. A registry that may be insecure
-    /// is asked by HTTPS first and without encryption when that does not work, as Docker does.
-    pub(crate) async fn root(&self, domain: &str) -> Result<Url, Error> {
-        if let Some(root) = self.lock_roots().get(domain) {
+    /// The root of an insecure host's API, with the scheme that it speaks.
+    pub(crate) async fn secure_or_plain(&self, route: &Route) -> Result<Url, Error> {
+        let secure = &route.root;
+        if let Some(root) = lock(&self.roots).get(secure) {
             return Ok(root.clone());
         }
-        let host = if domain == HUB { HUB_HOST } else { domain };
-        let secure = root_url("https", host)?;
-        let root = match self.is_insecure(secure.host_str().unwrap_or_default(), secure.port()) {
-            false => secure,
-            true if self.speaks(&secure).await? => secure,
-            true => root_url("http", host)?,
-        };
-        self.lock_roots().insert(domain.to_owned(), root.clone());
+        let client = self.client(route.tls.clone(), Purpose::Fetch)?;
+        let mut root = secure.clone();
+        let speaks = client.get(secure.clone()).timeout(self.config.patience.document).send().await.is_ok();
+        if !speaks && root.set_scheme("http").is_err() {
+            return Err(Error::Protocol {
+                url: exchange::shown(secure),
+                problem: crate::error::Problem::BadRedirect,
+            });
+        }
+        lock(&self.roots).insert(secure.clone(), root.clone());
         Ok(root)
-    }
-
-    async fn speaks(&self, root: &Url) -> Result<bool, Error> {
-        Ok(self.http(root)?.get(root.clone()).send().await.is_ok())
-    }
-
-    fn lock_roots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Url>> {
-        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the host may be spoken to without verified encryption: this machine itself, and what the
-    /// administrator listed, as `host`, `host:port` or a subnet.
-    fn is_insecure(&self, host: &str, port: Option<u16>) -> bool {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let address = host.parse::<IpAddr>().ok();
-        if host == "localhost" || address.is_some_and(|address| address.to_canonical().is_loopback()) {
-            return true;
-        }
-        let with_port = format!("{host}:{}", port.unwrap_or(443));
-        self.config.insecure.iter().any(|entry| {
-            let subnet = entry.parse::<IpNet>().ok();
-            entry == host
-                || *entry == with_port
-                || subnet.zip(address).is_some_and(|(subnet, address)| subnet.contains(&address))
-        })
-    }
-}
-
-fn root_url(scheme: &str, host: &str) -> Result<Url, Error> {
-    let text = format!("{scheme}://{host}/v2/");
-    Url::parse(&text).map_err(|_| Error::Protocol { url: text, problem: crate::error::Problem::BadRedirect })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn which_hosts_may_be_insecure() {
-        let insecure = ["10.0.0.0/8", "reg.lan", "reg.corp:5000"].map(str::to_owned).to_vec();
-        let transport = Transport::new(Config { insecure, ..Config::default() });
-        for (host, port) in [
-            ("localhost", Some(5000)),
-            ("127.9.9.9", None),
-            ("[::1]", Some(5000)),
-            ("10.1.2.3", Some(80)),
-            ("reg.lan", Some(1)),
-            ("reg.corp", Some(5000)),
-        ] {
-            assert!(transport.is_insecure(host, port), "{host}");
-        }
-        for (host, port) in
-            [("docker.io", None), ("11.1.2.3", None), ("reg.corp", None), ("localhost.evil.example", None)]
-        {
-            assert!(!transport.is_insecure(host, port), "{host}");
-        }
-    }
-
-    #[tokio::test]
-    async fn the_hub_has_another_host() {
-        let transport = Transport::new(Config::default());
-        assert_eq!(transport.root("docker.io").await.unwrap().as_str(), "https://registry-1.docker.io/v2/");
-        assert_eq!(transport.root("ghcr.io").await.unwrap().as_str(), "https://ghcr.io/v2/");
     }
 }

@@ -1,12 +1,40 @@
 //! Sending content to a registry (distribution-spec, "Pushing blobs", "Pushing manifests").
 
-use crate::error::{Error, Problem};
+use crate::error::{Error, Kind, Problem};
 use crate::exchange::{self, ERROR_LIMIT, Session};
 use crate::repository::Repository;
 use bytes::Bytes;
 use oci::Digest;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::{Body, Method, Response, StatusCode, Url};
+use std::time::Duration;
+
+/// How often in a row a connection may break before more of a blob has come than ever.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A blob that is to be sent: where a connection breaks, its bytes are wanted once more.
+pub trait Outgoing: Send + Sync {
+    /// Its length, if that is known.
+    fn length(&self) -> Option<u64>;
+    /// Its bytes from this one on.
+    fn open(&self, from: u64) -> Body;
+    /// Its digest, which is known at the latest when all bytes have been read.
+    fn digest(&self) -> Option<Digest>;
+    /// Whether it was the blob that failed, and not the connection.
+    fn failed(&self) -> bool;
+}
+
+/// Where the bytes of a blob go.
+pub struct Place(Url);
+
+/// What a registry says to the wish to send a blob.
+pub enum Begun {
+    /// It has taken it from the other repository.
+    Mounted,
+    /// It comes here.
+    At(Place),
+}
 
 impl Repository {
     /// Whether the repository has this blob.
@@ -25,10 +53,102 @@ impl Repository {
 
     /// Lets the repository take a blob from another one of the same registry; whether that worked.
     pub async fn mount_blob(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
+        Ok(matches!(self.begin_blob(Some((digest, from))).await?, Begun::Mounted))
+    }
+
+    /// Asks for a place to send a blob to, or to take it from another repository of the same registry.
+    pub async fn begin_blob(&self, mount: Option<(&Digest, &str)>) -> Result<Begun, Error> {
         let mut url = self.url("blobs/uploads/").await?;
-        url.query_pairs_mut().append_pair("mount", digest.as_str()).append_pair("from", from);
+        if let Some((digest, from)) = mount {
+            self.session().also(format!("repository:{from}:pull")).await?;
+            url.query_pairs_mut().append_pair("mount", digest.as_str()).append_pair("from", from);
+        }
         let response = self.session().ask(Method::POST, &url, HeaderMap::new(), Bytes::new()).await?;
-        Ok(response.status() == StatusCode::CREATED)
+        match response.status() {
+            StatusCode::CREATED if mount.is_some() => Ok(Begun::Mounted),
+            StatusCode::ACCEPTED => Ok(Begun::At(Place(location(&url, &response)?))),
+            _ => Err(self.refused(response).await),
+        }
+    }
+
+    /// Sends a blob there, as far as that is needed over several connections; its digest.
+    pub async fn send_blob(&self, place: Place, blob: &dyn Outgoing) -> Result<Digest, Error> {
+        let Place(mut place) = place;
+        let (mut from, mut furthest, mut failures) = (0, 0, 0);
+        loop {
+            let error = match self.send_from(&mut place, from, blob).await {
+                Err(error) if error.kind() == Kind::Unavailable && !blob.failed() => error,
+                other => return other,
+            };
+            failures += 1;
+            if failures >= TRIES {
+                return Err(error);
+            }
+            tokio::time::sleep(PAUSE * 2u32.pow(failures - 1)).await;
+            match self.resume(&place).await {
+                Ok((next, reached)) => (place, from) = (next, reached),
+                // It may come back.
+                Err(error) if error.kind() == Kind::Unavailable => continue,
+                Err(error) => return Err(error),
+            }
+            if from > furthest {
+                (furthest, failures) = (from, 0);
+            }
+        }
+    }
+
+    async fn send_from(&self, place: &mut Url, from: u64, blob: &dyn Outgoing) -> Result<Digest, Error> {
+        if blob.length().is_none_or(|length| length > from) {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            if let Some(length) = blob.length() {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length - from));
+                if from > 0 {
+                    let range = HeaderValue::from_str(&format!("{from}-{}", length - 1));
+                    headers.extend(range.ok().map(|range| (CONTENT_RANGE, range)));
+                }
+            }
+            let response = self.session().stream(Method::PATCH, place, headers, blob.open(from)).await?;
+            let status = response.status();
+            if status == StatusCode::UNAUTHORIZED && self.session().answered(place, &response).await? {
+                // The token ran out on the way.
+                return Err(Error::Protocol {
+                    url: exchange::shown(place),
+                    problem: Problem::ClosedEarly(from),
+                });
+            }
+            if !status.is_success() {
+                return Err(self.refused(response).await);
+            }
+            *place = location(place, &response)?;
+        }
+        let Some(digest) = blob.digest() else {
+            return Err(Error::Protocol { url: exchange::shown(place), problem: Problem::ClosedEarly(from) });
+        };
+        let mut end = place.clone();
+        end.query_pairs_mut().append_pair("digest", digest.as_str());
+        let response = self.session().ask(Method::PUT, &end, HeaderMap::new(), Bytes::new()).await?;
+        match response.status().is_success() {
+            true => Ok(digest),
+            false => Err(self.refused(response).await),
+        }
+    }
+
+    /// Where an upload that broke goes on, and with which byte: at a new place if the registry has forgotten it.
+    async fn resume(&self, place: &Url) -> Result<(Url, u64), Error> {
+        let response = self.session().ask(Method::GET, place, HeaderMap::new(), Bytes::new()).await?;
+        let range = exchange::header(response.headers(), RANGE.as_str()).and_then(range_end);
+        if let (true, Some(last)) = (response.status().is_success(), range) {
+            let next = location(place, &response).unwrap_or_else(|_| place.clone());
+            // There is no way to say that nothing has come: so much is sent again.
+            return Ok((next, if last == 0 { 0 } else { last + 1 }));
+        }
+        match self.begin_blob(None).await? {
+            Begun::At(Place(place)) => Ok((place, 0)),
+            Begun::Mounted => {
+                Err(Error::Protocol { url: exchange::shown(place), problem: Problem::BadRedirect })
+            }
+        }
     }
 
     /// Sends a blob of known digest and length.
@@ -84,6 +204,11 @@ impl Repository {
     }
 }
 
+/// The last byte in `0-9`, with or without a unit.
+fn range_end(text: &str) -> Option<u64> {
+    text.trim().rsplit('-').next()?.parse().ok()
+}
+
 /// Where an upload goes on.
 fn location(from: &Url, response: &Response) -> Result<Url, Error> {
     let text = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -92,7 +217,7 @@ fn location(from: &Url, response: &Response) -> Result<Url, Error> {
 }
 
 impl Session {
-    /// A request with a small body, or none; one challenge is answered.
+    /// A request with a small body, or none, made again while that may help; one challenge is answered.
     async fn ask(
         &self,
         method: Method,
@@ -100,9 +225,31 @@ impl Session {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response, Error> {
-        let response = self.stream(method.clone(), url, headers.clone(), body.clone().into()).await?;
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.ask_once(&method, url, &headers, &body).await {
+                // Who did not answer for so long will not answer now.
+                Err(Error::Transport { source, .. }) if !source.is_timeout() => {}
+                Ok(response) if matches!(response.status().as_u16(), 502..=504) => {}
+                other => return other,
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.ask_once(&method, url, &headers, &body).await
+    }
+
+    async fn ask_once(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Response, Error> {
+        let send = || self.stream(method.clone(), url, headers.clone(), body.clone().into());
+        let response = send().await?;
         if response.status() == StatusCode::UNAUTHORIZED && self.answered(url, &response).await? {
-            return self.stream(method, url, headers, body.into()).await;
+            return send().await;
         }
         Ok(response)
     }

@@ -7,6 +7,8 @@ mod ranges;
 mod stub;
 #[path = "registry/upload.rs"]
 mod upload;
+#[path = "registry/waiting.rs"]
+mod waiting;
 
 use oci::image::Descriptor;
 use oci::{Digest, Reference};

@@ -13,9 +13,7 @@ use crate::Engine;
 
 /// Fetches from this machine's network.
 pub(super) fn fetcher(engine: &Engine, cancel: &CancelToken) -> Fetch {
-    let config =
-        registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
-    let (client, runtime, cancel) = (Client::new(config), Handle::current(), cancel.clone());
+    let (client, runtime, cancel) = (engine.registries(&[]), Handle::current(), cancel.clone());
     Arc::new(move |request| fetch(&client, &runtime, &cancel, request))
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::download;
 use super::report::Report;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events};
 
 /// Fetches an image, or with neither tag nor digest all tags of a repository; the (last) image.
@@ -30,11 +30,15 @@ pub async fn pull(
         "" => None,
         text => Some(text.parse().map_err(|e: oci::PlatformError| Error::invalid(e.to_string()))?),
     };
-    let config =
-        registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
+    let client = engine.registries(&[]);
+    let notices = progress.clone();
+    client.tell(move |notice| {
+        // Who does not keep up misses it.
+        let _ = notices.try_send(JsonMessage::status(notice.0));
+    });
     let pull = Pull {
         engine: engine.clone(),
-        client: Client::new(config),
+        client,
         credentials: credentials_of(credentials),
         platform,
         report: Report::new(progress),
@@ -90,17 +94,7 @@ fn failed(error: registry::Error, reference: &Reference) -> Error {
 
 /// A registry's error as the engine's. Docker says "not found" also where access is denied: it can't tell.
 pub(super) fn registry_error(error: registry::Error) -> Error {
-    let kind = match error.kind() {
-        registry::Kind::NotFound | registry::Kind::Denied => Kind::NotFound,
-        registry::Kind::Unauthorized => Kind::Unauthorized,
-        registry::Kind::RateLimited => Kind::Unavailable,
-        registry::Kind::Unavailable | registry::Kind::Protocol => Kind::System,
-    };
-    let engine = Error::new(kind, crate::error::chain(&error));
-    match error.hint() {
-        Some(hint) => engine.with_hint(hint),
-        None => engine,
-    }
+    crate::registries::failed(&error)
 }
 
 /// Why a layer can't be pulled.

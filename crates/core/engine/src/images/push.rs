@@ -12,7 +12,7 @@ use archive::Compression;
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, Index, Manifest, is_attestation};
 use oci::{ChainId, Digest, Reference};
-use registry::{Body, Client, Repository};
+use registry::{Body, Repository};
 use store::{Lease, Store};
 use tokio::sync::mpsc::Sender;
 use tokio_util::io::ReaderStream;
@@ -46,11 +46,13 @@ pub async fn push(
     progress: Sender<JsonMessage>,
 ) -> Result<()> {
     let (references, name) = names(engine, &options).await?;
-    let mut insecure = engine.config().insecure_registries.clone();
-    if options.insecure {
-        insecure.push(name.domain.clone());
-    }
-    let client = Client::new(registry::Config { insecure, ..Default::default() });
+    let insecure: Vec<String> = options.insecure.then(|| name.domain.clone()).into_iter().collect();
+    let client = engine.registries(&insecure);
+    let notices = progress.clone();
+    client.tell(move |notice| {
+        // Who does not keep up misses it.
+        let _ = notices.try_send(JsonMessage::status(notice.0));
+    });
     let report = Report::new(progress);
     let line = format!("The push refers to repository [{}]", name.name());
     report.send(JsonMessage::status(line)).await?;

@@ -132,17 +132,23 @@ fn security(apparmor: bool, cgroup2: bool) -> Vec<String> {
 }
 
 fn registries(engine: &Engine) -> RegistryConfig {
-    let index = IndexInfo { name: "docker.io".to_owned(), mirrors: Vec::new(), secure: true, official: true };
+    // What is wrong with the files the next pull tells.
+    let client = engine.registries(&[]);
+    let mirrors = client.mirrors().unwrap_or_default();
+    let name = "docker.io".to_owned();
+    let index = IndexInfo { name, mirrors: mirrors.clone(), secure: true, official: true };
     let mut configs = BTreeMap::from([("docker.io".to_owned(), index)]);
-    for host in &engine.config().insecure_registries {
+    let mut subnets = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
+    let insecure = client.insecure().unwrap_or_else(|_| engine.config().insecure_registries.clone());
+    for host in insecure {
+        if host.contains('/') {
+            subnets.insert(0, host);
+            continue;
+        }
         let index = IndexInfo { name: host.clone(), ..IndexInfo::default() };
-        configs.insert(host.clone(), index);
+        configs.insert(host, index);
     }
-    RegistryConfig {
-        insecure_registry_cidrs: vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()],
-        index_configs: configs,
-        mirrors: Vec::new(),
-    }
+    RegistryConfig { insecure_registry_cidrs: subnets, index_configs: configs, mirrors }
 }
 
 /// Which limits the machine can enforce.

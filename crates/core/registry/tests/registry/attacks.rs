@@ -104,7 +104,7 @@ async fn a_token_does_not_follow() {
     let error = refused(app.resolve()).await;
     assert_eq!(error.kind(), Kind::Denied);
     assert!(!error.to_string().contains("s3cret"), "{error}");
-    assert_eq!(store.requests().len(), 2, "its challenge is not answered");
+    assert_eq!(store.requests().len(), 2, "its challenge is not answered: {:?}", store.requests());
     assert!(store.requests().iter().all(|request| request.header("authorization").is_none()));
     assert_eq!(stub.requests_for("/token").len(), 1);
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
@@ -29,11 +30,20 @@ pub struct Answer {
     pub body: Vec<u8>,
     pub cut: Option<usize>,
     pub endless: bool,
+    /// The pause before each byte of the body.
+    pub drip: Option<Duration>,
 }
 
 impl Answer {
     pub fn new(status: u16, body: impl AsRef<[u8]>) -> Answer {
-        Answer { status, headers: vec![], body: body.as_ref().to_vec(), cut: None, endless: false }
+        Answer {
+            status,
+            headers: vec![],
+            body: body.as_ref().to_vec(),
+            cut: None,
+            endless: false,
+            drip: None,
+        }
     }
 
     pub fn ok(body: impl AsRef<[u8]>) -> Answer {
@@ -55,6 +65,12 @@ impl Answer {
 
     pub fn cut(mut self, after: usize) -> Answer {
         self.cut = Some(after);
+        self
+    }
+
+    /// A byte at a time, with this pause before each.
+    pub fn drip(mut self, pause: Duration) -> Answer {
+        self.drip = Some(pause);
         self
     }
 
@@ -145,6 +161,13 @@ fn write(mut stream: TcpStream, answer: &Answer) -> std::io::Result<()> {
         loop {
             stream.write_all(&answer.body)?;
         }
+    }
+    if let Some(pause) = answer.drip {
+        for byte in &answer.body {
+            std::thread::sleep(pause);
+            stream.write_all(&[*byte])?;
+        }
+        return Ok(());
     }
     stream.write_all(&answer.body[..answer.cut.unwrap_or(answer.body.len())])?;
     stream.flush()

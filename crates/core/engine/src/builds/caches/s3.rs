@@ -11,7 +11,7 @@ use std::time::Duration;
 use builder::{BoxError, DOCUMENT_MAX, OpenedCache};
 use oci::Digest;
 use oci::image::{Descriptor, Document, MANIFEST_MAX};
-use registry::{Body, Bucket, BucketAddress, Client, Error as Remote, Kind as RemoteKind};
+use registry::{Body, Bucket, BucketAddress, Error as Remote, Kind as RemoteKind};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
@@ -79,9 +79,7 @@ impl Place {
             path_style: flag(attributes, "use_path_style")?,
             credentials: key.zip(secret).map(|(key, secret)| (key, secret, token)),
         };
-        let config =
-            registry::Config { insecure: engine.config().insecure_registries.clone(), ..Default::default() };
-        let bucket = Client::new(config).bucket(&address).map_err(|e| Error::invalid(e.to_string()))?;
+        let bucket = engine.registries(&[]).bucket(&address).map_err(|e| Error::invalid(e.to_string()))?;
         let names: Vec<String> =
             or("name", "buildkit").split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let shown = format!("s3:{}/{}", address.name, names.join(";"));

@@ -1,0 +1,119 @@
+//! Host names to addresses, without libc.
+//!
+//! A name that a registry leads us to is a stranger's: it is not followed to this machine itself or to its network link, where
+//! clouds keep their metadata servers, unless the registry is there too. Addresses written as such are looked at before
+//! (`redirect`); what a name stands for is known here only.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{GOOGLE, LookupIpStrategy, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::OnceCell;
+
+use crate::redirect::{is_internal, is_internal_address};
+
+/// Shared by all connections of a client.
+#[derive(Clone, Default)]
+pub(crate) struct Names {
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    resolver: OnceCell<TokioResolver>,
+    /// Names that strangers led us to.
+    guarded: RwLock<HashSet<String>>,
+    /// Names that stand for this machine.
+    internal: RwLock<HashSet<String>>,
+}
+
+/// Why a name is not followed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is an address of this machine or its network link")]
+pub(crate) struct InternalName(pub String);
+
+impl Names {
+    /// Makes sure that `to` is followed to no internal address when `from` has led there.
+    pub(crate) fn guard(&self, from: &Url, to: &Url) {
+        let (Some(here), Some(there)) = (from.host_str(), to.host_str()) else { return };
+        if here == there || is_internal(from) || read(&self.state.internal).contains(here) {
+            return;
+        }
+        write(&self.state.guarded).insert(there.to_owned());
+    }
+}
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let names = self.clone();
+        Box::pin(async move {
+            let state = &names.state;
+            let resolver = state.resolver.get_or_try_init(async || new_resolver()).await?;
+            let all: Vec<IpAddr> = resolver.lookup_ip(name.as_str()).await?.iter().collect();
+            let outside: Vec<IpAddr> = all.iter().copied().filter(|ip| !is_internal_address(*ip)).collect();
+            if outside.len() < all.len() {
+                if read(&state.guarded).contains(name.as_str()) {
+                    return Err(InternalName(name.as_str().to_owned()).into());
+                }
+                write(&state.internal).insert(name.as_str().to_owned());
+            }
+            let addresses = all.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
+}
+
+fn read(set: &RwLock<HashSet<String>>) -> std::sync::RwLockReadGuard<'_, HashSet<String>> {
+    set.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(set: &RwLock<HashSet<String>>) -> std::sync::RwLockWriteGuard<'_, HashSet<String>> {
+    set.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// By `/etc/hosts` and `/etc/resolv.conf`; both kinds of addresses, of which the first that answers is taken.
+fn new_resolver() -> Result<TokioResolver, NetError> {
+    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
+        let public = ResolverConfig::udp_and_tcp(&GOOGLE);
+        TokioResolver::builder_with_config(public, TokioRuntimeProvider::default())
+    });
+    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn found(names: &Names) -> bool {
+        names.resolve("localhost".parse().unwrap()).await.is_ok()
+    }
+
+    /// `localhost` stands for any name that means this machine.
+    #[tokio::test]
+    async fn strangers_do_not_lead_here() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let here = url("https://localhost/token");
+        let names = Names::default();
+        assert!(found(&names).await, "the user may");
+        for from in ["http://127.0.0.1:5000/", "https://localhost:5000/"] {
+            names.guard(&url(from), &here);
+            assert!(found(&names).await, "and so may a registry that is here: {from}");
+        }
+        names.guard(&url("https://reg.example/v2/"), &here);
+        let refused = names.resolve("localhost".parse().unwrap()).await.err().unwrap();
+        assert!(refused.downcast_ref::<InternalName>().is_some(), "{refused}");
+    }
+}

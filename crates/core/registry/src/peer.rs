@@ -1,0 +1,161 @@
+//! One host that may be asked for a repository, and how it lets us in.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, Response, Url};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::challenge::{self, Challenge};
+use crate::credentials::Credentials;
+use crate::error::{Error, Problem};
+use crate::settings::{Plain, Route};
+use crate::token::{self, Token};
+use crate::transport::Transport;
+
+/// How we say who we are, once the host has told how it wants to be told.
+#[derive(Clone)]
+pub(crate) enum Authorization {
+    Basic,
+    Bearer(Token),
+    /// The user's own token, sent as it is.
+    Given(String),
+}
+
+pub(crate) struct Peer {
+    pub route: Route,
+    /// For the registry alone; a mirror gets none.
+    pub credentials: Option<Credentials>,
+    /// The root of its API with the scheme that it speaks.
+    root: OnceCell<Url>,
+    authorization: Mutex<Option<Authorization>>,
+    lost: AtomicBool,
+}
+
+impl Peer {
+    pub(crate) fn new(route: Route, credentials: Option<&Credentials>) -> Peer {
+        let credentials = credentials.filter(|_| route.is_registry).cloned();
+        let given = credentials.as_ref().map(|who| &who.registrytoken).filter(|token| !token.is_empty());
+        let authorization = Mutex::new(given.cloned().map(Authorization::Given));
+        Peer { route, credentials, root: OnceCell::new(), authorization, lost: AtomicBool::new(false) }
+    }
+
+    /// The root of its API. A host that may be insecure is asked by HTTPS first and without encryption when that does not work,
+    /// as Docker does.
+    pub(crate) async fn root(&self, transport: &Transport) -> Result<&Url, Error> {
+        let find = async || {
+            let secure = self.route.root.clone();
+            if self.route.plain != Plain::Allowed || secure.scheme() != "https" {
+                return Ok(secure);
+            }
+            transport.secure_or_plain(&self.route).await
+        };
+        self.root.get_or_try_init(find).await
+    }
+
+    /// Whether it has failed, so that others are asked from now on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// What the last challenge was answered with, unless it has run out.
+    pub(crate) async fn current(&self) -> Option<Authorization> {
+        let known = self.authorization.lock().await;
+        match &*known {
+            Some(Authorization::Bearer(token)) if token.expires <= Instant::now() => None,
+            other => other.clone(),
+        }
+    }
+
+    /// Forgets a token: more is wanted than it is for.
+    pub(crate) async fn forget_token(&self) {
+        let mut known = self.authorization.lock().await;
+        if matches!(&*known, Some(Authorization::Bearer(_))) {
+            *known = None;
+        }
+    }
+
+    pub(crate) fn authorize(
+        &self,
+        builder: RequestBuilder,
+        authorization: Option<&Authorization>,
+    ) -> RequestBuilder {
+        match authorization {
+            None => builder,
+            Some(Authorization::Basic) => match self.credentials.as_ref().and_then(Credentials::basic) {
+                Some((name, password)) => builder.basic_auth(name, Some(password)),
+                None => builder,
+            },
+            Some(Authorization::Bearer(Token { value, .. }) | Authorization::Given(value)) => {
+                builder.header(AUTHORIZATION, secret(value))
+            }
+        }
+    }
+
+    /// Finds out how to be let in. False when there is nothing that was not tried.
+    pub(crate) async fn answer(
+        &self,
+        transport: &Transport,
+        response: &Response,
+        used: Option<Authorization>,
+        wants: &token::Wants,
+    ) -> Result<bool, Error> {
+        let registry = self.root(transport).await?;
+        let headers = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let Some(challenge) = challenge::parse(headers.filter_map(|value| value.to_str().ok())) else {
+            let problem = Problem::BadChallenge;
+            return Err(Error::Protocol { url: registry.to_string(), problem });
+        };
+        // Held while the token is fetched: the requests that wait here use the same one.
+        let mut known = self.authorization.lock().await;
+        if !same_token(known.as_ref(), used.as_ref()) {
+            return Ok(true);
+        }
+        let answer = match challenge {
+            _ if matches!(used, Some(Authorization::Given(_) | Authorization::Basic)) => return Ok(false),
+            Challenge::Basic if self.credentials.as_ref().and_then(Credentials::basic).is_none() => {
+                return Ok(false);
+            }
+            Challenge::Basic => Authorization::Basic,
+            Challenge::Bearer { realm, service, scope } => {
+                let refused = match &used {
+                    Some(Authorization::Bearer(token)) => Some(token.value.as_str()),
+                    _ => None,
+                };
+                let request = token::Request {
+                    registry,
+                    route: &self.route,
+                    realm: &realm,
+                    service: service.as_deref(),
+                    scopes: wants.with(scope.as_deref().unwrap_or_default()),
+                    offline: wants.offline,
+                    credentials: self.credentials.as_ref(),
+                };
+                Authorization::Bearer(transport.token(&request, refused).await?)
+            }
+        };
+        *known = Some(answer);
+        Ok(true)
+    }
+}
+
+/// Whether nobody renewed the token since we used it.
+fn same_token(known: Option<&Authorization>, used: Option<&Authorization>) -> bool {
+    match (known, used) {
+        (Some(Authorization::Bearer(known)), Some(Authorization::Bearer(used))) => known.value == used.value,
+        (Some(Authorization::Bearer(known)), None) => known.expires <= Instant::now(),
+        _ => true,
+    }
+}
+
+fn secret(token: &str) -> HeaderValue {
+    // Tokens are checked to be printable when they arrive; a user's own that is not is sent as none.
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
