@@ -193,7 +193,19 @@ document! {
         /// What is attested of them by platform, as in-toto statements, likewise.
         #[serde(skip_serializing_if = "zero")]
         pub attestations: std::collections::BTreeMap<String, Vec<serde_json::Value>>,
+        /// Manifests that were brought to the registry with it.
+        #[serde(skip_serializing_if = "zero")]
+        pub copied: Vec<oci::Digest>,
     }
+}
+
+/// How an image is looked at in its registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemoteOptions {
+    /// Its configurations and what is attested of it, too.
+    pub details: bool,
+    /// Without encryption, or with a certificate that nobody vouches for, if there is no other way.
+    pub insecure: bool,
 }
 
 document! {
@@ -223,5 +235,134 @@ document! {
         /// A single manifest stays one.
         pub plain: bool,
         pub dry_run: bool,
+        /// The index itself, as the client has written it; the sources only say where its members are.
+        #[serde(skip_serializing_if = "zero")]
+        pub document: String,
+        /// As [`RemoteOptions::insecure`].
+        #[serde(skip_serializing_if = "zero")]
+        pub insecure: bool,
+    }
+}
+
+/// How the files of an image are looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContentsOptions {
+    /// Of an image for several platforms, this one's.
+    pub platform: String,
+    /// As its registry has it, whether or not it is here too.
+    pub remote: bool,
+    /// Each file is listed.
+    pub files: bool,
+}
+
+document! {
+    /// An image's layers with their files.
+    pub struct ImageTree {
+        pub name: String,
+        pub id: Option<oci::Digest>,
+        pub platform: String,
+        /// Bytes of the files of all layers.
+        pub size: u64,
+        /// Bytes of files that a later layer replaces or removes.
+        pub wasted: u64,
+        /// The share of `size` that is not wasted, 0 to 1.
+        pub efficiency: f64,
+        /// Lowest first.
+        pub layers: Vec<TreeLayer>,
+        /// Paths with wasted bytes, the most first.
+        pub waste: Vec<WastedPath>,
+    }
+}
+
+document! {
+    /// One layer.
+    pub struct TreeLayer {
+        /// Of its archive: in a registry the one that is there, here that of the unpacked one.
+        pub digest: String,
+        pub diff_id: String,
+        /// The instruction that made it.
+        pub created_by: String,
+        /// Bytes of its files.
+        pub size: u64,
+        /// Bytes of its archive in the registry, or of the one that is kept here; 0 if none is.
+        pub compressed: u64,
+        /// Files and links, but no directories.
+        pub files: u64,
+        pub added: u64,
+        pub changed: u64,
+        /// Of layers below.
+        pub removed: u64,
+        /// Bytes of its files that a later layer replaces or removes.
+        pub wasted: u64,
+        /// The files, if they were asked for.
+        #[serde(skip_serializing_if = "zero")]
+        pub list: Vec<LayerFile>,
+    }
+}
+
+/// What happened to a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum FileChange {
+    #[default]
+    Added,
+    Changed,
+    Removed,
+}
+
+document! {
+    /// A file of a layer.
+    pub struct LayerFile {
+        pub path: String,
+        pub change: FileChange,
+        pub size: u64,
+    }
+}
+
+document! {
+    /// A path whose bytes are in a layer and are not seen.
+    pub struct WastedPath {
+        pub path: String,
+        pub bytes: u64,
+        /// How many layers have it in vain.
+        pub times: u64,
+        /// In the end there is nothing there.
+        pub removed: bool,
+    }
+}
+
+document! {
+    /// What two images have that the other has not, or has otherwise. Pairs are of the first and the second.
+    pub struct ImageDifference {
+        pub names: Vec<String>,
+        pub ids: Vec<oci::Digest>,
+        /// Bytes of the files that are seen.
+        pub sizes: Vec<u64>,
+        pub layers: Vec<usize>,
+        /// Layers that both have, from the lowest on.
+        pub shared_layers: usize,
+        pub config: Vec<ConfigDifference>,
+        pub files: Vec<FileDifference>,
+    }
+}
+
+document! {
+    /// A setting that differs.
+    pub struct ConfigDifference {
+        /// Such as `Cmd` or `Env.PATH`.
+        pub name: String,
+        pub before: Option<String>,
+        pub after: Option<String>,
+    }
+}
+
+document! {
+    /// A path that differs.
+    pub struct FileDifference {
+        pub path: String,
+        pub change: FileChange,
+        pub sizes: Vec<u64>,
+        /// Of a changed one: `type`, `content`, `links`, `mode`, `owner`.
+        #[serde(skip_serializing_if = "zero")]
+        pub what: Vec<String>,
     }
 }

@@ -19,6 +19,7 @@ mod hashing;
 mod header;
 mod packer;
 mod pax;
+mod pieces;
 mod reader;
 mod sparse;
 mod tree;
@@ -35,9 +36,11 @@ pub use error::Error;
 pub use guard::Guard;
 pub use hashing::{HashingReader, HashingWriter, drain};
 pub use packer::Packer;
+pub use pieces::compress_pieces;
 pub use reader::Reader;
 pub use tree::{Tree, pack_tree};
 pub use unpack::{Limits, Options, Semantics, Stats, Unpacker, Unsettled, settle, unpack, unpack_buffered};
+pub use whiteout::{Meaning, meaning};
 
 #[cfg(test)]
 mod attacks;

@@ -23,7 +23,7 @@ pub(crate) const OVERLAY_XATTRS: &str = "trusted.overlay.";
 
 /// What an entry of a layer is for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Meaning<'n> {
+pub enum Meaning<'n> {
     /// Itself.
     Itself,
     /// The directory that it is in is opaque.
@@ -35,7 +35,7 @@ pub(crate) enum Meaning<'n> {
 }
 
 /// What the entry of this (normal) path is for.
-pub(crate) fn meaning(path: &Path) -> Result<Meaning<'_>, Error> {
+pub fn meaning(path: &Path) -> Result<Meaning<'_>, Error> {
     let Some(name) = path.file_name() else { return Ok(Meaning::Itself) };
     let mut above = path.parent().into_iter().flat_map(Path::iter);
     if above.any(|component| component.as_bytes().starts_with(PREFIX)) {

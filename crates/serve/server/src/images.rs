@@ -5,7 +5,8 @@ use api::auth::AuthConfig;
 use api::common::REGISTRY_CONFIG_HEADER;
 use api::containers::{CommitOptions, Config};
 use api::images::{
-    Distribution, ImportOptions, ListOptions, NewIndex, PullOptions, RemoteImage, RemoveOptions, Summary,
+    ContentsOptions, Distribution, ImportOptions, ListOptions, NewIndex, PullOptions, RemoteImage,
+    RemoveOptions, Summary,
 };
 use engine::images;
 use http::StatusCode;
@@ -206,8 +207,15 @@ pub async fn commit(mut call: Call) -> Result {
     answer::json(StatusCode::CREATED, &images::commit(&call.engine, options).await?)
 }
 
-pub async fn search(_call: Call) -> Result {
-    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "searching registries is not supported by this engine"))
+pub async fn search(call: Call) -> Result {
+    let query = &call.query;
+    let limit = match query.text("limit") {
+        "" => None,
+        text => Some(text.parse().map_err(|_| Failure::bad_request(format!("invalid limit: {text}")))?),
+    };
+    let (filters, credentials) = (query.filters()?, call.registry_auth()?);
+    let found = images::search(&call.engine, query.text("term"), limit, &filters, credentials).await?;
+    answer::ok(&found)
 }
 
 /// Who the client is to registries: to the one that is asked, or to each by its name.
@@ -259,4 +267,21 @@ pub async fn create_index(mut call: Call) -> Result {
     let raw = String::from_utf8_lossy(&made.bytes).into_owned();
     let (name, descriptor) = (new.targets.join(","), Some(made.descriptor));
     answer::ok(&RemoteImage { name, descriptor, raw, copied: made.copied, ..RemoteImage::default() })
+}
+
+fn contents_options(call: &Call) -> ContentsOptions {
+    let platform = call.query.text("platform").to_owned();
+    ContentsOptions { platform, remote: call.query.flag("remote"), files: call.query.flag("files") }
+}
+
+pub async fn tree(call: Call) -> Result {
+    let who = credentials(&call, &call.name)?;
+    answer::ok(&images::tree(&call.engine, &call.name, contents_options(&call), &who).await?)
+}
+
+pub async fn difference(call: Call) -> Result {
+    let who = credentials(&call, &call.name)?;
+    let other = call.query.text("to");
+    let names = [call.name.as_str(), other];
+    answer::ok(&images::difference(&call.engine, names, contents_options(&call), &who).await?)
 }

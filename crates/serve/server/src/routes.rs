@@ -94,6 +94,8 @@ pub static TABLE: &[Route] = table! {
     GET    - "/images/{}/get"                images::save;
     GET    - "/images/{}/json"               images::inspect;
     GET    - "/images/{}/history"            images::history;
+    GET    - "/images/{}/layers"             images::tree;
+    GET    - "/images/{}/difference"         images::difference;
     POST   - "/images/{}/push"               images::push;
     POST   ! "/images/{}/tag"                images::tag;
     DELETE ! "/images/{}"                    images::remove;

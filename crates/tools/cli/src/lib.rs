@@ -20,6 +20,7 @@ mod definition;
 mod help;
 mod image;
 mod lint;
+mod manifest;
 mod network;
 mod progress;
 mod registry;

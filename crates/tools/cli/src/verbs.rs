@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::Arity::{self, AtLeast, AtMost, Between, Exactly};
-use crate::{bake, build, buildx, container, image, lint, network, registry, system, volume};
+use crate::{bake, build, buildx, container, image, lint, manifest, network, registry, system, volume};
 
 /// What a command does: the exit code, or what went wrong.
 pub type Outcome = Result<u8, Error>;
@@ -49,6 +49,7 @@ pub const GROUPS: &[(&str, &str)] = &[
     ("container", "Containers"),
     ("context", "Connections to servers"),
     ("image", "Images"),
+    ("manifest", "Lists of images for several platforms"),
     ("network", "Networks between containers"),
     ("system", "The server and its disk space"),
     ("volume", "Volumes"),
@@ -103,10 +104,17 @@ pub const VERBS: &[Verb] = &[
     verb!(["inspect"], system::inspect, AtLeast(1), "[OPTIONS] NAME|ID [NAME|ID...]", "Show all about containers, images, networks or volumes"),
     verb!(["kill", "container kill"], container::kill, AtLeast(1), "[OPTIONS] CONTAINER [CONTAINER...]", "Send a signal to containers, KILL unless told otherwise"),
     verb!(["lint"], lint, AtLeast(0), "[OPTIONS] [FILE|-...]", "Check Dockerfiles by hadolint's rules"),
+    verb!(["image diff"], image::diff, Exactly(2), "[OPTIONS] IMAGE IMAGE", "Show what differs between two images"),
+    verb!(["image tree"], image::tree, Exactly(1), "[OPTIONS] IMAGE", "Show the files of an image's layers, and what is wasted"),
     verb!(["load", "image load"], image::load, Arity::None, "[OPTIONS]", "Read images from a tar"),
     verb!(["login"], registry::login, AtMost(1), "[OPTIONS] [SERVER]", "Store credentials for a registry"),
     verb!(["logout"], registry::logout, AtMost(1), "[SERVER]", "Forget the credentials for a registry"),
     verb!(["logs", "container logs"], container::logs, Exactly(1), "[OPTIONS] CONTAINER", "Print what a container wrote"),
+    verb!(["manifest annotate"], manifest::annotate, Exactly(2), "[OPTIONS] MANIFEST_LIST MANIFEST", "Say for which system a member of a list is"),
+    verb!(["manifest create"], manifest::create, AtLeast(2), "MANIFEST_LIST MANIFEST [MANIFEST...]", "Write down a list of images of registries"),
+    verb!(["manifest inspect"], manifest::inspect, Between(1, 2), "[OPTIONS] [MANIFEST_LIST] MANIFEST", "Show a manifest, or a list of manifests"),
+    verb!(["manifest push"], manifest::push, Exactly(1), "[OPTIONS] MANIFEST_LIST", "Send a list to its registry"),
+    verb!(["manifest rm"], manifest::rm, AtLeast(1), "MANIFEST_LIST [MANIFEST_LIST...]", "Forget lists that were written down"),
     verb!(["network connect"], network::connect, Exactly(2), "[OPTIONS] NETWORK CONTAINER", "Connect a container to a network"),
     verb!(["network create"], network::create, Exactly(1), "[OPTIONS] NETWORK", "Make a network"),
     verb!(["network disconnect"], network::disconnect, Exactly(2), "[OPTIONS] NETWORK CONTAINER", "Disconnect a container from a network"),

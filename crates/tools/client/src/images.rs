@@ -4,8 +4,9 @@ use api::auth::{self, AuthConfig};
 use api::common::{REGISTRY_AUTH_HEADER, REGISTRY_CONFIG_HEADER};
 use api::containers::CommitOptions;
 use api::images::{
-    DeleteResponse, HistoryItem, ImportOptions, Inspect, ListOptions, NewIndex, PruneReport, PullOptions,
-    RemoteImage, RemoteOptions, RemoveOptions, SearchResult, Summary,
+    ContentsOptions, DeleteResponse, HistoryItem, ImageDifference, ImageTree, ImportOptions, Inspect,
+    ListOptions, NewIndex, PruneReport, PullOptions, RemoteImage, RemoteOptions, RemoveOptions, SearchResult,
+    Summary,
 };
 use api::{Filters, IdResponse, JsonMessage};
 use http::Method;
@@ -159,6 +160,42 @@ pub async fn create_index(
         .await
 }
 
+/// An image's layers with their files (our own servers).
+pub async fn tree(
+    client: &Client,
+    name: &str,
+    options: &ContentsOptions,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<ImageTree> {
+    get(path("/images/", name, "/layers"))
+        .query(contents(options))
+        .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials))
+        .fetch(client)
+        .await
+}
+
+/// What two images have otherwise (our own servers).
+pub async fn difference(
+    client: &Client,
+    before: &str,
+    after: &str,
+    options: &ContentsOptions,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<ImageDifference> {
+    get(path("/images/", before, "/difference"))
+        .query(contents(options).put("to", after))
+        .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials))
+        .fetch(client)
+        .await
+}
+
+fn contents(options: &ContentsOptions) -> Query {
+    Query::new()
+        .put("platform", &options.platform)
+        .flag("remote", options.remote)
+        .flag("files", options.files)
+}
+
 /// Takes back images that were made only to be handed out, by their manifests (our own servers).
 pub async fn discard(client: &Client, manifests: &[String]) -> Result<()> {
     post("/images/discard").query(Query::new().each("image", manifests)).done(client).await
@@ -220,7 +257,17 @@ pub async fn commit(client: &Client, options: &CommitOptions) -> Result<IdRespon
 }
 
 /// Searches the default registry.
-pub async fn search(client: &Client, term: &str, limit: i64, filters: &Filters) -> Result<Vec<SearchResult>> {
+pub async fn search(
+    client: &Client,
+    term: &str,
+    limit: i64,
+    filters: &Filters,
+    credentials: Option<&AuthConfig>,
+) -> Result<Vec<SearchResult>> {
     let query = Query::new().put("term", term).number("limit", limit).text("filters", &filters.to_json());
-    get("/images/search").query(query).fetch(client).await
+    let mut call = get("/images/search").query(query);
+    if let Some(credentials) = credentials {
+        call = call.header(REGISTRY_AUTH_HEADER, auth::encode(credentials));
+    }
+    call.fetch(client).await
 }

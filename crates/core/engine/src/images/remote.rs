@@ -47,23 +47,50 @@ pub struct NewIndex {
     pub plain: bool,
     /// Only say what it would be.
     pub dry_run: bool,
+    /// The index itself; the sources only say where its members are. Empty where it is to be made of them.
+    pub document: String,
+    /// Registries may be talked to without encryption.
+    pub insecure: bool,
 }
 
-fn client(engine: &Engine) -> Client {
-    let insecure = engine.config().insecure_registries.clone();
-    Client::new(registry::Config { insecure, ..Default::default() })
+/// An index that was made.
+pub struct MadeIndex {
+    /// What it is.
+    pub descriptor: Descriptor,
+    /// The document.
+    pub bytes: Vec<u8>,
+    /// Members that a target lacked.
+    pub copied: Vec<Digest>,
+}
+
+/// How the registries of one command are reached.
+struct Access<'a> {
+    engine: &'a Engine,
+    who: &'a Credentials,
+    insecure: bool,
+}
+
+impl Access<'_> {
+    fn client(&self, reference: &Reference) -> Client {
+        let insecure: Vec<String> = self.insecure.then(|| reference.domain.clone()).into_iter().collect();
+        self.engine.registries(&insecure)
+    }
+
+    fn credentials(&self, reference: &Reference) -> Option<registry::Credentials> {
+        credentials_of(self.who.get(&reference.domain).cloned().unwrap_or_default())
+    }
+
+    fn read(&self, reference: &Reference) -> Repository {
+        self.client(reference).repository(reference, self.credentials(reference))
+    }
+
+    fn write(&self, reference: &Reference) -> Repository {
+        self.client(reference).writable(reference, self.credentials(reference))
+    }
 }
 
 fn parse(name: &str) -> Result<Reference> {
     Reference::parse(name).map_err(|e| Error::invalid(format!("invalid reference {name:?}: {e}")))
-}
-
-fn repository(engine: &Engine, reference: &Reference, who: &Credentials, write: bool) -> Repository {
-    let auth = credentials_of(who.get(&reference.domain).cloned().unwrap_or_default());
-    match write {
-        true => client(engine).writable(reference, auth),
-        false => client(engine).repository(reference, auth),
-    }
 }
 
 /// The registry that a name is in.
@@ -72,9 +99,13 @@ pub fn registry_of(name: &str) -> Result<String> {
 }
 
 /// Looks at an image in its registry.
-pub async fn look(engine: &Engine, name: &str, credentials: &Credentials) -> Result<Remote> {
+pub async fn look(engine: &Engine, name: &str, who: &Credentials, insecure: bool) -> Result<Remote> {
+    look_with(&Access { engine, who, insecure }, name).await
+}
+
+async fn look_with(access: &Access<'_>, name: &str) -> Result<Remote> {
     let name = parse(name)?;
-    let repository = repository(engine, &name, credentials, false);
+    let repository = access.read(&name);
     let (descriptor, bytes) = repository.resolve().await.map_err(registry_error)?;
     let document = Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))?;
     let platforms = match &document {
@@ -100,6 +131,37 @@ async fn platform(repository: &Repository, manifest: &Manifest) -> Result<Option
     Ok(serde_json::from_slice::<ImageConfig>(&bytes).ok().map(|config| config.platform()))
 }
 
+/// An image for a platform (this machine's, if none is said) in its registry: the repository, its manifest, and its
+/// configuration with the digest of that.
+pub(super) async fn image(
+    engine: &Engine,
+    name: &str,
+    platform: Option<&Platform>,
+    who: &Credentials,
+) -> Result<(Repository, Manifest, (Digest, ImageConfig))> {
+    let name = parse(name)?;
+    let repository = Access { engine, who, insecure: false }.read(&name);
+    let (_, mut bytes) = repository.resolve().await.map_err(registry_error)?;
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    for _ in 0..oci::image::INDEX_DEPTH_MAX {
+        let index = match Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))? {
+            Document::Manifest(manifest) => {
+                let config = small(&repository, &manifest.config).await?;
+                let config = serde_json::from_slice(&config)
+                    .map_err(|e| Error::invalid(format!("{} is no image: {e}", name.familiar())))?;
+                let id = manifest.config.digest.clone();
+                return Ok((repository, *manifest, (id, config)));
+            }
+            Document::Index(index) => index,
+        };
+        let member = index.best(&wanted).ok_or_else(|| {
+            Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries"))
+        })?;
+        (_, bytes) = repository.member(member).await.map_err(registry_error)?;
+    }
+    Err(Error::invalid(format!("the manifest of {} is an index in an index in an index", name.familiar())))
+}
+
 /// A member with the repository that has it.
 struct Member {
     descriptor: Descriptor,
@@ -112,8 +174,13 @@ pub type Images = BTreeMap<String, Value>;
 pub type Attestations = BTreeMap<String, Vec<Value>>;
 
 /// The configurations of an image, or of all those of an index, and what is attested of them.
-pub async fn details(engine: &Engine, remote: &Remote, who: &Credentials) -> Result<(Images, Attestations)> {
-    let repository = repository(engine, &remote.name, who, false);
+pub async fn details(
+    engine: &Engine,
+    remote: &Remote,
+    who: &Credentials,
+    insecure: bool,
+) -> Result<(Images, Attestations)> {
+    let repository = Access { engine, who, insecure }.read(&remote.name);
     let (mut images, mut attestations) = (Images::new(), Attestations::new());
     let parse = |bytes: &[u8]| Document::parse(bytes).map_err(|e| Error::invalid(e.to_string()));
     let index = match parse(&remote.bytes)? {
@@ -208,9 +275,49 @@ fn source(text: &str, targets: &[Reference]) -> Result<(String, Option<Descripto
     }
 }
 
-/// Makes an index and sends it to its names, with what they lack; its descriptor and its bytes.
-pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Result<(Descriptor, Vec<u8>)> {
+/// Makes an index and sends it to its names, with what they lack.
+pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Result<MadeIndex> {
+    let access = Access { engine, who, insecure: new.insecure };
     let targets = new.targets.iter().map(|name| parse(name)).collect::<Result<Vec<_>>>()?;
+    let (members, descriptor, bytes) = match new.document.as_str() {
+        "" => join(&access, new, &targets).await?,
+        document => written(document, &new.sources)?,
+    };
+    let mut copied = Vec::new();
+    if !new.dry_run {
+        for target in &targets {
+            copied.extend(send(&access, target, &members, &descriptor, &bytes).await?);
+        }
+    }
+    Ok(MadeIndex { descriptor, bytes, copied })
+}
+
+/// An index that the client has written, with the places of its members.
+fn written(document: &str, sources: &[String]) -> Result<(Vec<Member>, Descriptor, Vec<u8>)> {
+    let invalid = |e: &dyn std::fmt::Display| Error::invalid(format!("index: {e}"));
+    let Document::Index(index) = Document::parse(document.as_bytes()).map_err(|e| invalid(&e))? else {
+        return Err(invalid(&"it is a manifest"));
+    };
+    let sources = sources.iter().map(|name| parse(name)).collect::<Result<Vec<_>>>()?;
+    let members = index.manifests.into_iter().map(|descriptor| {
+        let from = sources.iter().find(|source| source.digest.as_ref() == Some(&descriptor.digest));
+        let from = from.ok_or_else(|| invalid(&format!("no source has its member {}", descriptor.digest)))?;
+        Ok(Member { from: from.clone(), descriptor })
+    });
+    let members = members.collect::<Result<Vec<_>>>()?;
+    let media_type = match index.media_type.as_str() {
+        media_types::DOCKER_INDEX => media_types::DOCKER_INDEX,
+        _ => media_types::OCI_INDEX,
+    };
+    Ok((members, Descriptor::of(media_type, document.as_bytes()), document.as_bytes().to_vec()))
+}
+
+/// An index of all members of all sources.
+async fn join(
+    access: &Access<'_>,
+    new: &NewIndex,
+    targets: &[Reference],
+) -> Result<(Vec<Member>, Descriptor, Vec<u8>)> {
     let platforms = new.platforms.iter().map(|text| {
         text.parse::<Platform>()
             .map(|platform| platform.normalized())
@@ -221,8 +328,8 @@ pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Resul
     let mut first = None;
     let own = targets.first().filter(|_| new.append).map(Reference::to_string);
     for text in own.iter().chain(&new.sources) {
-        let (name, described) = source(text, &targets)?;
-        let mut remote = look(engine, &name, who).await?;
+        let (name, described) = source(text, targets)?;
+        let mut remote = look_with(access, &name).await?;
         let nothing_more = |own: &Descriptor| own.platform.is_none() && own.annotations.is_empty();
         let plain = described.as_ref().is_none_or(nothing_more)
             && new.annotations.is_empty()
@@ -254,12 +361,7 @@ pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Resul
             (Descriptor::of(media_types::OCI_INDEX, &bytes), bytes)
         }
     };
-    if !new.dry_run {
-        for target in &targets {
-            send(engine, target, &members, &descriptor, &bytes, who).await?;
-        }
-    }
-    Ok((descriptor, bytes))
+    Ok((members, descriptor, bytes))
 }
 
 /// Drops members for other platforms than these, with what is attested of them.
@@ -319,25 +421,28 @@ fn add(members: &mut Vec<Member>, remote: Remote) -> Result<()> {
     Ok(())
 }
 
+/// Sends an index to one of its names; the members that were brought there before.
 async fn send(
-    engine: &Engine,
+    access: &Access<'_>,
     target: &Reference,
     members: &[Member],
     descriptor: &Descriptor,
     bytes: &[u8],
-    who: &Credentials,
-) -> Result<()> {
-    let to = repository(engine, target, who, true);
+) -> Result<Vec<Digest>> {
+    let to = access.write(target);
+    let mut copied = Vec::new();
     for member in members {
         let digest = &member.descriptor.digest;
         if !to.has_manifest(digest.as_str()).await.map_err(registry_error)? {
-            let from = repository(engine, &member.from, who, false);
+            let from = access.read(&member.from);
             copy(&from, &member.from, &to, target, &member.descriptor).await?;
+            copied.push(digest.clone());
         }
     }
     let name = target.tag.clone().unwrap_or_else(|| "latest".to_owned());
     let bytes = Bytes::copy_from_slice(bytes);
-    to.push_manifest(&name, &descriptor.media_type, bytes).await.map_err(registry_error)
+    to.push_manifest(&name, &descriptor.media_type, bytes).await.map_err(registry_error)?;
+    Ok(copied)
 }
 
 /// Brings a manifest with its blobs from one repository to another.

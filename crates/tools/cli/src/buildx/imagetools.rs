@@ -132,6 +132,7 @@ pub mod create {
             platforms: args.platform,
             plain: !args.prefer_index,
             dry_run: args.dry_run,
+            ..NewIndex::default()
         };
         let made = client::images::create_index(cli.client()?, &new, &credentials::all(cli)?).await?;
         if new.dry_run {
@@ -183,7 +184,7 @@ pub mod create {
 pub mod inspect {
     use std::collections::BTreeMap;
 
-    use api::images::RemoteImage;
+    use api::images::{RemoteImage, RemoteOptions};
     use oci::Reference;
     use serde_json::{Value, json};
     use template::{Options, Template};
@@ -214,7 +215,8 @@ pub mod inspect {
         let format = args.format.as_deref().filter(|format| !format.is_empty());
         let all = ["Image", "SBOM", "Provenance", "json"];
         let details = format.is_some_and(|format| all.iter().any(|word| format.contains(word)));
-        let found = client::images::remote(cli.client()?, &args.args[0], details && !args.raw, &auth).await?;
+        let options = RemoteOptions { details: details && !args.raw, insecure: false };
+        let found = client::images::remote(cli.client()?, &args.args[0], &options, &auth).await?;
         if args.raw {
             return match format {
                 Some(_) => Err(Error::new("format and raw cannot be used together")),

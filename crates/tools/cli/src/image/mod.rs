@@ -1,5 +1,6 @@
 //! Images, one verb a file.
 
+pub mod diff;
 pub mod history;
 pub mod import;
 pub mod inspect;
@@ -11,3 +12,4 @@ pub mod push;
 pub mod rm;
 pub mod save;
 pub mod tag;
+pub mod tree;
