@@ -8,6 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::answer::Result;
+use crate::auth::Caller;
 use crate::error::{Code, Failure};
 use crate::query::Query;
 use crate::registry::Registry;
@@ -16,14 +17,15 @@ use crate::registry::Registry;
 pub(crate) struct Call {
     pub(crate) registry: Arc<Registry>,
     pub(crate) query: Query,
+    pub(crate) caller: Caller,
     head: request::Parts,
     body: Incoming,
 }
 
 impl Call {
-    pub(crate) fn new(registry: Arc<Registry>, head: request::Parts, body: Incoming) -> Call {
+    pub(crate) fn new(registry: Arc<Registry>, caller: Caller, head: request::Parts, body: Incoming) -> Call {
         let query = Query::parse(head.uri.query().unwrap_or_default());
-        Call { registry, query, head, body }
+        Call { registry, query, caller, head, body }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -47,7 +49,7 @@ impl Call {
 
     /// The user's name; nobody in particular has none.
     pub(crate) fn user(&self) -> &str {
-        ""
+        self.caller.name()
     }
 
     /// The next bytes of the body.

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use tracing::Instrument as _;
 
 use crate::answer::{self, Answer, Result};
+use crate::auth;
 use crate::call::Call;
 use crate::error::{Code, Failure};
 use crate::registry::Registry;
@@ -16,10 +17,10 @@ use crate::{blobs, lists, manifests, referrers, uploads};
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// Answers one request.
-pub(crate) async fn dispatch(registry: Arc<Registry>, request: Request<Incoming>) -> Answer {
+pub(crate) async fn dispatch(registry: Arc<Registry>, tls: bool, request: Request<Incoming>) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", %method, path);
-    let result = serve(registry, request).instrument(span).await;
+    let result = serve(registry, tls, request).instrument(span).await;
     let mut answer = result.unwrap_or_else(|failure| {
         tracing::debug!(%method, path, status = failure.status.as_u16(), message = failure.message, "refused");
         failure.answer()
@@ -30,14 +31,20 @@ pub(crate) async fn dispatch(registry: Arc<Registry>, request: Request<Incoming>
     answer
 }
 
-async fn serve(registry: Arc<Registry>, request: Request<Incoming>) -> Result {
+async fn serve(registry: Arc<Registry>, tls: bool, request: Request<Incoming>) -> Result {
     let target = route::target(request.method(), request.uri().path())?;
     let reads = [Method::GET, Method::HEAD].contains(request.method());
-    if !reads {
+    let (head, body) = request.into_parts();
+    let auth = &registry.auth;
+    let caller = auth.caller(&head.headers).await.map_err(|failure| match failure.code {
+        Code::Unauthorized => auth.challenge(failure, &head.method, &target, &head.headers, tls),
+        _ => failure,
+    })?;
+    auth.check(&caller, &head.method, &target, &head.headers, tls)?;
+    if !reads && target != Target::Token {
         registry.may_change()?;
     }
-    let (head, body) = request.into_parts();
-    let call = Call::new(registry, head, body);
+    let call = Call::new(registry, caller, head, body);
     let work = end_point(call, target);
     if reads {
         return work.await;
@@ -59,7 +66,8 @@ async fn end_point(call: Call, target: Target) -> Result {
         Target::Tags(name) => lists::tags(call, name).await,
         Target::Referrers(name, subject) => referrers::serve(call, name, subject).await,
         Target::Catalog => lists::catalog(call).await,
-        Target::Token | Target::Front | Target::Repository(_) | Target::Image(..) => {
+        Target::Token => auth::endpoint::serve(call).await,
+        Target::Front | Target::Repository(_) | Target::Image(..) => {
             Err(Failure::new(Code::Unsupported).status(StatusCode::NOT_FOUND))
         }
     }

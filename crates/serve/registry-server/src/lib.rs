@@ -5,6 +5,7 @@
 //! not grow with what is sent.
 
 mod answer;
+pub mod auth;
 mod blobs;
 mod call;
 mod dispatch;
@@ -22,8 +23,9 @@ mod route;
 mod serve;
 mod spool;
 mod storage;
+mod tls;
 mod uploads;
 
-pub use registry::{Config, Registry};
+pub use registry::{Config, OpenError, Registry};
 pub use serve::serve;
 pub use storage::Error;

@@ -33,7 +33,7 @@ pub(crate) async fn catalog(call: Call) -> Result {
     only_reads(&call)?;
     let count = call.query.count(REPOSITORIES_MAX)?;
     let after = call.query.get("last").and_then(|name| name.parse().ok());
-    let (names, more) = call.registry.repositories(after.as_ref(), count).await?;
+    let (names, more) = call.registry.repositories(&call.caller, after.as_ref(), count).await?;
     let names: Vec<&str> = names.iter().map(Name::as_str).collect();
     let answer = answer::json(&json!({ "repositories": names }))?;
     Ok(paged(answer, "/v2/_catalog", count, names.last().filter(|_| more)))

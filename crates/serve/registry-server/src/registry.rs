@@ -1,17 +1,30 @@
 //! What requests share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::answer::Result;
+use crate::auth::{self, Auth, Caller};
 use crate::error::Code;
 use crate::error::Failure;
 use crate::name::Name;
 use crate::spool::Spool;
-use crate::storage::{Disk, Error, Flow, Folder, Storage};
+use crate::storage::{self, Disk, Flow, Folder, Storage};
+use crate::tls::{self, Tls};
 
 /// Names that are read at a time.
 const STEP: usize = 1000;
+
+/// Why a registry can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("open the storage")]
+    Storage(#[from] storage::Error),
+    #[error("read who may do what")]
+    Auth(#[from] auth::Error),
+    #[error("set up TLS")]
+    Tls(#[from] tls::Error),
+}
 
 /// How a registry is to be.
 #[derive(Clone, Debug)]
@@ -26,6 +39,10 @@ pub struct Config {
     pub read_only: bool,
     /// An upload that nobody has written to for so long is removed.
     pub upload_age: Duration,
+    /// Who may do what; without, everybody may do everything.
+    pub auth: Option<auth::Config>,
+    /// Files of a certificate with its chain, and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl Config {
@@ -37,6 +54,8 @@ impl Config {
             connections: 4096,
             read_only: false,
             upload_age: Duration::from_secs(24 * 60 * 60),
+            auth: None,
+            tls: None,
         }
     }
 }
@@ -47,25 +66,37 @@ pub struct Registry {
     pub(crate) storage: Storage,
     pub(crate) spool: Spool,
     pub(crate) flow: Flow,
+    pub(crate) auth: Auth,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Registry {
     /// Opens the storage.
-    pub fn open(config: Config) -> Result<Registry, Error> {
+    pub fn open(config: Config) -> Result<Registry, OpenError> {
         let disk = Disk::open(&config.root)?;
         let spool = Spool::open(disk.clone())?;
-        Ok(Registry { config, storage: Storage::Disk(disk), spool, flow: Flow::default() })
+        let auth = Auth::open(config.auth.clone(), &config.root)?;
+        let files = config.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+        let tls = files.map(|(certificate, key): (&Path, &Path)| Tls::open(certificate, key)).transpose()?;
+        let (storage, flow) = (Storage::Disk(disk), Flow::default());
+        Ok(Registry { config, storage, spool, flow, auth, tls })
     }
 
-    /// Repositories after one, and whether there are more.
-    pub(crate) async fn repositories(&self, after: Option<&Name>, count: usize) -> Result<(Vec<Name>, bool)> {
+    /// Repositories after one that the caller may see, and whether there are more.
+    pub(crate) async fn repositories(
+        &self,
+        caller: &Caller,
+        after: Option<&Name>,
+        count: usize,
+    ) -> Result<(Vec<Name>, bool)> {
         let mut after = after.map(Name::folder).unwrap_or_default();
         let mut found: Vec<Name> = Vec::new();
         loop {
             let folders = self.storage.names(Folder::Repositories, &after, STEP).await?;
             let Some(last) = folders.last() else { return Ok((found, false)) };
             after.clone_from(last);
-            for name in folders.iter().filter_map(|folder| Name::of_folder(folder)) {
+            let names = folders.iter().filter_map(|folder| Name::of_folder(folder));
+            for name in names.filter(|name| self.auth.may_see(caller, name)) {
                 if found.len() == count {
                     return Ok((found, true));
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -44,6 +45,9 @@ pub async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdown: imp
 /// What is done without being asked.
 async fn tidy(registry: Arc<Registry>) {
     loop {
+        if let Some(tls) = &registry.tls {
+            tls.refresh();
+        }
         match registry.spool.expire(registry.config.upload_age).await {
             Ok(0) | Err(_) => {}
             Ok(count) => tracing::info!(count, "removed uploads that nobody went on with"),
@@ -86,14 +90,29 @@ async fn accept(registry: Arc<Registry>, listener: TcpListener, mut stop: watch:
     let _ = tokio::time::timeout(DRAIN, drained).await;
 }
 
-/// Answers requests on one connection until its end.
-async fn connection(registry: Arc<Registry>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+/// Lets a connection be encrypted, where they are.
+async fn connection(registry: Arc<Registry>, stream: TcpStream, stop: watch::Receiver<bool>) {
     // Only a matter of speed.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &registry.tls else { return answer(registry, false, stream, stop).await };
+    match tokio::time::timeout(registry.config.patience, tls.accept(stream)).await {
+        Ok(Ok(stream)) => answer(registry, true, stream, stop).await,
+        Ok(Err(error)) => tracing::debug!(error = %chain(&error), "TLS handshake"),
+        Err(_) => {}
+    }
+}
+
+/// Answers requests on one connection until its end.
+async fn answer(
+    registry: Arc<Registry>,
+    tls: bool,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stop: watch::Receiver<bool>,
+) {
     let patience = registry.config.patience;
     let service = service_fn(|request| {
         let registry = registry.clone();
-        async move { Ok::<_, Infallible>(dispatch(registry, request).await) }
+        async move { Ok::<_, Infallible>(dispatch(registry, tls, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

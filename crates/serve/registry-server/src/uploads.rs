@@ -5,6 +5,7 @@ use oci::Digest;
 use uuid::Uuid;
 
 use crate::answer::{self, Answer, Result, with};
+use crate::auth::Action;
 use crate::blobs::CONTENT_DIGEST;
 use crate::call::Call;
 use crate::error::{Code, Failure};
@@ -86,6 +87,9 @@ async fn mounted(call: &Call, name: &Name) -> Result<Option<Digest>> {
     let digest = route::digest(digest)?;
     // What can't be taken is uploaded.
     let Ok(from) = from.parse::<Name>() else { return Ok(None) };
+    if !call.registry.auth.may(&call.caller, Action::Pull, &from) {
+        return Ok(None);
+    }
     let _hold = call.registry.storage.hold().await?;
     if call.registry.rely_on_blob(&from, &digest).await?.is_none() {
         return Ok(None);

@@ -1,5 +1,7 @@
 //! The registry as bytes on a connection, end-point by end-point.
 
+#[path = "registry/auth.rs"]
+mod auth;
 #[path = "registry/blobs.rs"]
 mod blobs;
 #[path = "registry/client.rs"]
@@ -14,5 +16,7 @@ mod lists;
 mod manifests;
 #[path = "registry/referrers.rs"]
 mod referrers;
+#[path = "registry/tls.rs"]
+mod tls;
 #[path = "registry/uploads.rs"]
 mod uploads;
