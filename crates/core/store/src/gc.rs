@@ -49,6 +49,7 @@ impl Store {
         for path in self.leftovers()? {
             self.remove_leftover(&path)?;
         }
+        self.empty_quarantine(false)?;
         Ok(collected)
     }
 

@@ -10,6 +10,7 @@
 //!     files                      what its maker noted about its files, where that was of use
 //! ingest/<lease>-<n>         work in progress: files and directories that get a name above when they are whole
 //! ingest/partial-<digest>    the first bytes of a blob that somebody has begun to fetch; see `partial`
+//! quarantine/<seconds>-…     what turned out to be damaged; see `quarantine`
 //! leases/<lease>             a file whose lock its process holds
 //! ```
 //!
@@ -36,12 +37,14 @@ mod lease;
 mod over;
 mod pack;
 mod partial;
+mod quarantine;
 mod usage;
+mod users;
 mod verify;
 
 pub use blobs::BlobWriter;
 pub use changes::{Change, ChangeKind};
-pub use check::Finding;
+pub use check::{Examination, Finding};
 pub use error::Error;
 pub use gc::Collected;
 pub use images::{Image, NewImage, Put};

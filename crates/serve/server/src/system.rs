@@ -1,12 +1,20 @@
 //! The server and its machine.
 
+use api::JsonMessage;
 use api::auth::AuthConfig;
+use api::common::REGISTRY_CONFIG_HEADER;
 use api::events::EventsOptions;
 use engine::system;
 use http::{HeaderValue, header};
+use tokio::sync::mpsc;
 
 use crate::answer::{self, Result};
 use crate::call::Call;
+use crate::error::Failure;
+use crate::progress;
+
+/// Messages that may wait for a slow client.
+const BACKLOG: usize = 64;
 
 /// `Builder-Version: 2` makes docker's command line build through `/session` and `/grpc`, where it has buildx.
 pub async fn ping(call: Call) -> Result {
@@ -42,7 +50,18 @@ pub async fn df(call: Call) -> Result {
 
 /// What is on disk and in the kernel against what is known; ours, not Docker's.
 pub async fn check(call: Call) -> Result {
-    answer::ok(&system::check(&call.engine, call.query.flag("repair")).await?)
+    let options = system::CheckOptions { repair: call.query.flag("repair"), quick: call.query.flag("quick") };
+    let bad = |e: api::auth::Error| Failure::bad_request(format!("X-Registry-Config: {e}"));
+    let who = api::auth::decode_all(call.header(REGISTRY_CONFIG_HEADER)).map_err(bad)?;
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let engine = call.engine.clone();
+    let work = async move {
+        let findings = system::check(&engine, options, &who, sender).await?;
+        let aux = serde_json::to_value(findings).map_err(|e| engine::Error::system(e.to_string()))?;
+        Ok(vec![JsonMessage { aux: Some(aux), ..JsonMessage::default() }])
+    };
+    let failed = |error: engine::Error| JsonMessage::error(0, error.message);
+    progress::answer(receiver, |message| vec![message], work, failed).await
 }
 
 pub async fn auth(mut call: Call) -> Result {

@@ -1,10 +1,13 @@
 //! The server and its machine.
 
-use api::auth::AuthConfig;
+use api::JsonMessage;
+use api::auth::{self, AuthConfig};
+use api::common::REGISTRY_CONFIG_HEADER;
 use api::events::{EventMessage, EventsOptions};
-use api::system::{AuthResponse, DiskUsage, Finding, Info, Ping, Version};
+use api::system::{AuthResponse, DiskUsage, Info, Ping, Version};
 use http::Response;
 use hyper::body::Incoming;
+use std::collections::BTreeMap;
 
 use crate::Client;
 use crate::error::Result;
@@ -58,7 +61,16 @@ pub async fn events(client: &Client, options: &EventsOptions) -> Result<JsonLine
     Ok(JsonLines::new(response.into_body()))
 }
 
-/// Compares what is known with disk and kernel; `repair` puts right what can be. Only Dhow's servers have this.
-pub async fn check(client: &Client, repair: bool) -> Result<Vec<Finding>> {
-    post("/system/check").query(Query::new().flag("repair", repair)).fetch(client).await
+/// Compares what is known with disk and kernel; `repair` puts right what can be, `quick` believes the bytes of layers. The
+/// last message has the [`Finding`](api::system::Finding)s. Only Dhow's servers have this.
+pub async fn check(
+    client: &Client,
+    repair: bool,
+    quick: bool,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<JsonLines<JsonMessage>> {
+    let call = post("/system/check")
+        .query(Query::new().flag("repair", repair).flag("quick", quick))
+        .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials));
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
 }

@@ -24,7 +24,7 @@ mod push;
 mod reference;
 mod remote;
 mod remove;
-mod report;
+pub(crate) mod report;
 mod save;
 mod search;
 mod tag;

@@ -128,7 +128,8 @@ impl Removal<'_> {
         for platform in platforms {
             let (record, tag) = store.find_in(self.tx, name, Some(platform))?;
             let index = tag.as_ref().and_then(|tag| store.index(&tag.target).ok());
-            let others = index.iter().flat_map(|index| &index.manifests).filter(|m| m.digest != record.digest);
+            let others =
+                index.iter().flat_map(|index| &index.manifests).filter(|m| m.digest != record.digest);
             let mut last = true;
             for other in others {
                 last &= images::get(self.tx, &other.digest)?.is_none();
@@ -160,11 +161,10 @@ impl Removal<'_> {
         let own = self.engine.store().load(record.clone())?.config.platform();
         match platform.matches(&own) {
             true => Ok(()),
-            false => Err(store::Error::Platform {
-                name: name.to_owned(),
-                platform: Box::new(platform.clone()),
+            false => {
+                Err(store::Error::Platform { name: name.to_owned(), platform: Box::new(platform.clone()) }
+                    .into())
             }
-            .into()),
         }
     }
 

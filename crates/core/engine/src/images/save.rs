@@ -119,7 +119,13 @@ impl Plan {
                 items.push(item(image, &target.names));
                 list_names(image, &target.names, &mut repositories);
                 let id = image.id.to_string();
-                events::emit(engine, "image", "save", &id, &BTreeMap::from([("name".to_owned(), id.clone())]));
+                events::emit(
+                    engine,
+                    "image",
+                    "save",
+                    &id,
+                    &BTreeMap::from([("name".to_owned(), id.clone())]),
+                );
             }
         }
         let json = "write the archive's documents";
@@ -314,7 +320,11 @@ fn meanings(engine: &Engine, name: &str, platforms: &[Platform]) -> Result<Vec<M
             return tags
                 .into_iter()
                 .map(|tag| {
-                    Ok((tag.target, images(store, &tag.reference.familiar(), platforms)?, Some(tag.reference)))
+                    Ok((
+                        tag.target,
+                        images(store, &tag.reference.familiar(), platforms)?,
+                        Some(tag.reference),
+                    ))
                 })
                 .collect();
         }

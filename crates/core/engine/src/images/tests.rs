@@ -20,6 +20,7 @@ use crate::{Config, Engine};
 mod archives;
 mod hostile;
 mod pull;
+mod repair;
 mod substitution;
 
 async fn engine() -> (TempDir, Engine) {

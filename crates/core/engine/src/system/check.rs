@@ -11,16 +11,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use api::JsonMessage;
+use api::auth::AuthConfig;
+use oci::Digest;
 use runtime::cgroup::Cgroup;
 use state::Life;
+use store::Examination;
+use tokio::sync::mpsc::Sender;
 
 pub use api::system::Finding;
 
+use super::refetch;
 use crate::containers::record::{self, Record};
 use crate::containers::{cleanup, networking};
 use crate::error::{Context, Error, Kind, Result, chain};
+use crate::images::report;
 use crate::networks::{self, EndpointRecord};
 use crate::{Engine, builds, exec, ids, lock, privileges, volumes};
 
@@ -28,25 +36,77 @@ use crate::{Engine, builds, exec, ids, lock, privileges, volumes};
 const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// How long the kernel may take to take a network namespace down.
 const NAMESPACE_GONE_WITHIN: Duration = Duration::from_secs(2);
+/// How often a check tells how far it is.
+const EVERY: Duration = Duration::from_millis(200);
 
-/// Looks at everything. Findings say what was repaired.
-pub async fn check(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
-    engine
+/// How a check is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CheckOptions {
+    /// What can be put right is, and content that is damaged is fetched again from where it came.
+    pub repair: bool,
+    /// The bytes of layers and of their archives are believed.
+    pub quick: bool,
+}
+
+/// Looks at everything. Findings say what was repaired. How far the bytes are looked at is told on the way.
+pub async fn check(
+    engine: &Engine,
+    options: CheckOptions,
+    credentials: &BTreeMap<String, AuthConfig>,
+    progress: Sender<JsonMessage>,
+) -> Result<Vec<Finding>> {
+    let CheckOptions { repair, quick } = options;
+    let (mut findings, mut broken) =
+        engine.blocking(move |engine| Ok(first_half(engine, repair, quick, &progress))).await?;
+    if repair {
+        // What an earlier check has taken away is still lacking.
+        let lacking = engine.blocking(|engine| Ok(engine.store().settle(false)?)).await;
+        broken.extend(lacking.into_iter().flatten().flat_map(|found| found.images));
+        findings.extend(refetch::refetch(engine, broken, credentials).await?);
+    }
+    // Last: what the others let go is garbage of the store.
+    let rest = engine
         .blocking(move |engine| {
-            let mut first = Look { engine, repair: false, suspects: None, findings: Vec::new() };
-            first.things();
-            let suspects: BTreeSet<String> = first.findings.into_iter().map(|f| f.object).collect();
-            let any = !suspects.is_empty();
-            let mut look = Look { engine, repair, suspects: Some(suspects), findings: Vec::new() };
-            if any {
-                std::thread::sleep(SECOND_LOOK);
-                look.things();
-            }
-            // Last: what the others let go is garbage of the store.
-            look.content();
+            let mut look = Look { engine, repair, suspects: None, findings: Vec::new() };
+            look.content(engine.store().settle(repair));
             Ok(look.findings)
         })
-        .await
+        .await?;
+    findings.extend(rest);
+    Ok(findings)
+}
+
+/// All but what refers to what in the store: what was found, and the images that have lost something.
+fn first_half(
+    engine: &Engine,
+    repair: bool,
+    quick: bool,
+    progress: &Sender<JsonMessage>,
+) -> (Vec<Finding>, BTreeSet<Digest>) {
+    let mut first = Look { engine, repair: false, suspects: None, findings: Vec::new() };
+    first.things();
+    let suspects: BTreeSet<String> = first.findings.into_iter().map(|f| f.object).collect();
+    let any = !suspects.is_empty();
+    let mut look = Look { engine, repair, suspects: Some(suspects), findings: Vec::new() };
+    if any {
+        std::thread::sleep(SECOND_LOOK);
+        look.things();
+    }
+    let (told, started) = (Mutex::new(None::<Instant>), Instant::now());
+    let tell = |done, total| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if done == total || told.is_none_or(|at| at.elapsed() >= EVERY) {
+            *told = Some(Instant::now());
+            let rate = done as f64 / 1e6 / started.elapsed().as_secs_f64().max(0.001);
+            let status = format!("Checking at {rate:.0} MB/s");
+            progress.try_send(JsonMessage::part("content", status, report::bytes(done, total))).ok();
+        }
+    };
+    let found = engine.store().examine(&Examination { repair, quick, progress: Some(&tell) });
+    let lost = |found: &Vec<store::Finding>| found.iter().flat_map(|found| found.images.clone()).collect();
+    let broken = found.as_ref().map(lost).unwrap_or_default();
+    look.content(found);
+    (look.findings, broken)
 }
 
 struct Look<'e> {
@@ -106,8 +166,8 @@ impl<'e> Look<'e> {
     }
 
     /// The store knows by its leases what is in work: one look is enough.
-    fn content(&mut self) {
-        let findings = match self.engine.store().check(self.repair) {
+    fn content(&mut self, found: Result<Vec<store::Finding>, store::Error>) {
+        let findings = match found {
             Ok(findings) => findings,
             Err(e) => {
                 let message = format!("could not be checked: {}", privileges::unchecked(&chain(&e)));

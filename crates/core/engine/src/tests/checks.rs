@@ -1,10 +1,9 @@
 use std::fs;
 
 use super::*;
-use crate::system;
 
 async fn found(f: &Fixture, repair: bool) -> Vec<String> {
-    let findings = system::check(&f.engine, repair).await.unwrap();
+    let findings = f.check(repair).await;
     findings.into_iter().map(|f| format!("{} {}", f.kind, f.message)).collect()
 }
 
@@ -58,7 +57,7 @@ fn data_without_a_definition_is_told_and_kept() {
         let data = f.dir.path().join("root/volumes/lost/_data");
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("precious"), "x").unwrap();
-        let findings = system::check(&f.engine, true).await.unwrap();
+        let findings = f.check(true).await;
         assert_eq!((findings.len(), findings[0].repaired), (1, false));
         assert!(data.join("precious").exists());
     });

@@ -78,7 +78,7 @@ fn a_name_has_one_winner_among_two_engines() {
             }
         }
         assert_eq!(won, 1);
-        assert_eq!(system::check(&f.engine, false).await.unwrap(), []);
+        assert_eq!(f.check(false).await, []);
     });
 }
 

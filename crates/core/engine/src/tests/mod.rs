@@ -99,6 +99,13 @@ fn filters(pairs: &[(&str, &str)]) -> Filters {
 }
 
 impl Fixture {
+    /// What a check of everything finds.
+    async fn check(&self, repair: bool) -> Vec<crate::system::Finding> {
+        let (progress, _) = tokio::sync::mpsc::channel(1);
+        let options = crate::system::CheckOptions { repair, quick: false };
+        crate::system::check(&self.engine, options, &Default::default(), progress).await.unwrap()
+    }
+
     async fn create(&self, name: &str, change: impl FnOnce(&mut ContainerConfig, &mut HostConfig)) -> String {
         verbs::create(&self.engine, name, "", request(change)).await.unwrap().id
     }
