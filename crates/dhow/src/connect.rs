@@ -154,7 +154,9 @@ mod tests {
                 root: "/no/such/root".into(),
                 run: "/no/such/run".into(),
                 layer_max: None,
+                layers: engine::LayerForm::default(),
                 cdi: Vec::new(),
+                etc: "/etc".into(),
             },
         };
         let globals = Globals { hosts: flag.map(str::to_owned).into_iter().collect(), ..Globals::default() };

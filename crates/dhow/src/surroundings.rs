@@ -1,7 +1,7 @@
 //! The environment, read once.
 //!
-//! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories, `DHOW_LAYER_MAX` says what is too large for a layer, and
-//! `DHOW_CDI_SPEC_DIRS` where vendors describe devices (several with colons between). `DHOW_ETC` stands for the folder whose files
+//! `DHOW_ROOT` and `DHOW_RUN` move the engine's directories, `DHOW_LAYER_MAX` says what is too large for a layer, `DHOW_LAYERS` what form
+//! layers take, and `DHOW_CDI_SPEC_DIRS` where vendors describe devices (several with colons between). `DHOW_ETC` stands for the folder whose files
 //! say how registries are reached: `/etc` for root, a user's own configuration for others. `DHOW_HOST`, or else `DOCKER_HOST`, names a server, and
 //! `DOCKER_CONFIG` the directory of the client's settings. Everything else is handed to the commands by name.
 
@@ -49,6 +49,8 @@ pub struct Places {
     pub run: PathBuf,
     /// The bytes that a layer or an archive of images may unpack to, where the engine's own limit is not wanted.
     pub layer_max: Option<u64>,
+    /// What becomes of layers that come from elsewhere.
+    pub layers: engine::LayerForm,
     /// Where vendors describe devices, where that is not where they always do.
     pub cdi: Vec<PathBuf>,
     /// The folder whose files say how registries are reached.
@@ -69,7 +71,11 @@ impl Places {
         let cdi = std::env::var_os("DHOW_CDI_SPEC_DIRS").unwrap_or_default();
         let cdi = std::env::split_paths(&cdi).filter(|path| !path.as_os_str().is_empty()).collect();
         let etc = place("DHOW_ETC", &default_etc())?;
-        Ok(Places { root, run, layer_max: layer_max(std::env::var_os("DHOW_LAYER_MAX"))?, cdi, etc })
+        let layers = std::env::var("DHOW_LAYERS").unwrap_or_default();
+        let layers = if layers.is_empty() { "auto" } else { &layers };
+        let layers = layers.parse().map_err(|problem| format!("DHOW_LAYERS {problem}"))?;
+        let layer_max = layer_max(std::env::var_os("DHOW_LAYER_MAX"))?;
+        Ok(Places { root, run, layer_max, layers, cdi, etc })
     }
 
     /// The daemon's socket.
@@ -83,6 +89,7 @@ impl Places {
         if let Some(bytes) = self.layer_max {
             config.unpack.bytes = bytes;
         }
+        config.layers = self.layers;
         if !self.cdi.is_empty() {
             config.cdi_directories.clone_from(&self.cdi);
         }

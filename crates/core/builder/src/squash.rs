@@ -39,7 +39,7 @@ pub(crate) fn squash(
 }
 
 fn merge(session: &Session<'_>, dir: &Path, upper: &Root, below: Option<&Root>) -> Result<(), files::Error> {
-    let layer = Root::open(dir).map_err(files::io("open", dir))?;
+    let layer = sys::mount::layer_root(dir).map_err(files::io("open", dir))?;
     let cancelled = || session.stopped();
     let tree = Tree { root: &layer, ignore: None, is_context: false, cancelled: &cancelled };
     let mut writer = Writer { root: upper, owner: None, mode: None, unsteady: false };

@@ -30,6 +30,7 @@ mod watch;
 
 pub use error::{Error, Kind, Result};
 pub use registry::Places as RegistryPlaces;
+pub use store::Form as LayerForm;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ pub struct Config {
     pub cdi_directories: Vec<PathBuf>,
     /// What unpacking a layer or an archive of images may cost.
     pub unpack: archive::Limits,
+    /// What becomes of the layers that come from elsewhere.
+    pub layers: LayerForm,
     /// Version text of the product, for `version` and `info`.
     pub version: String,
     /// There is one command in this process and no other client: what is brief is done on its own thread.
@@ -85,6 +88,7 @@ impl Config {
             registries: RegistryPlaces::default(),
             cdi_directories: runtime::cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
             unpack: archive::Limits::default(),
+            layers: LayerForm::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alone: false,
             starts: false,
@@ -125,7 +129,7 @@ impl Engine {
 
     fn open_blocking(config: Config) -> Result<Engine> {
         let db = state::Db::unopened(config.root.join("state.db"));
-        let store = store::Store::unopened(&config.root, &db, config.unpack);
+        let store = store::Store::unopened(&config.root, &db, config.unpack, config.layers);
         let inner = Inner {
             config,
             db,

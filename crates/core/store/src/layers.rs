@@ -1,16 +1,18 @@
 //! Layers: unpacked, immutable, named by their chain.
 //!
 //! A layer is unpacked below `ingest`, where it needs to know nothing of the layers below it, so the layers of an
-//! image unpack side by side; publishing, lowest first, settles what depends on those below and gives it its name.
+//! image unpack side by side; publishing, lowest first, settles what depends on those below and gives it its name. Its files
+//! are a directory or an image, see [`crate::form`].
 
+use crate::form::{DIRECTORY, IMAGE};
 use crate::{Error, Lease, Listed, Store, sync_dir};
-use archive::{Behind, HashingReader, HashingWriter, Options, Packer, Tree, Unsettled};
+use archive::{Behind, Draft, HashingReader, HashingWriter, Options, Packer, Stats, Tree, Unsettled};
 use oci::{ChainId, Digest};
 use rustix::fs::RenameFlags;
 use serde::{Deserialize, Serialize};
 use state::leases;
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::Scope;
@@ -33,6 +35,8 @@ pub struct Layer {
     pub archive_size: Option<u64>,
     /// The layer whose files are this one's too, but for what its own directory has otherwise.
     pub over: Option<Over>,
+    /// Whether its files are in an image.
+    pub is_image: bool,
 }
 
 /// Another layer's files as the lower half of a layer's own.
@@ -62,6 +66,8 @@ struct Description {
     archive_size: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     over: Option<Over>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    image: bool,
 }
 
 /// A layer that is unpacked and has no name yet. Dropping it leaves its files to the lease.
@@ -75,6 +81,16 @@ pub struct Unpacked {
     pub(crate) archive_size: Option<u64>,
     pub(crate) over: Option<Over>,
     pub(crate) unsettled: Unsettled,
+    pub(crate) image: Option<Image>,
+}
+
+/// The image of an unpacked layer.
+#[derive(Debug)]
+pub(crate) enum Image {
+    /// It is whole.
+    Whole,
+    /// What the layers below have decides about some of its inodes.
+    Draft(Box<Draft>),
 }
 
 impl Store {
@@ -94,6 +110,7 @@ impl Store {
             size: description.size,
             archive_size: description.archive_size,
             over: description.over,
+            is_image: description.image,
         }))
     }
 
@@ -115,34 +132,51 @@ impl Store {
         diff: impl Read + Send,
         known: Option<&Digest>,
     ) -> Result<Unpacked, Error> {
-        let directory = lease.scratch();
-        let files = directory.join("diff");
-        make_dir(&directory, 0o700)?;
-        make_dir(&files, 0o755)?;
-        let root = Root::open(&files).map_err(Error::io("open", &files))?;
-        let failed = Error::archive("unpack");
-        let diff = archive::decompress(diff).map_err(archive::Error::Read).map_err(failed)?;
+        self.unpack_into(self.makes_images(lease), lease, diff, known)
+    }
+
+    /// As [`Store::unpack`], into a directory whatever layers become here: for what is packed again.
+    pub fn unpack_files(&self, lease: &Lease, diff: impl Read + Send) -> Result<Unpacked, Error> {
+        self.unpack_into(false, lease, diff, None)
+    }
+
+    pub(crate) fn unpack_into(
+        &self,
+        image: bool,
+        lease: &Lease,
+        diff: impl Read + Send,
+        known: Option<&Digest>,
+    ) -> Result<Unpacked, Error> {
+        let target = Target::make(lease.scratch(), image)?;
+        let diff =
+            archive::decompress(diff).map_err(archive::Error::Read).map_err(Error::archive("unpack"))?;
         let known = known.filter(|_| diff.compression() == archive::Compression::None);
         let options = Options { limits: self.limits(), ..Options::layer() };
-        let (stats, diff_id) = archive::read_ahead(lease.guard(diff), |ahead| {
+        let ((stats, draft), diff_id) = archive::read_ahead(lease.guard(diff), |ahead| {
             if let Some(known) = known {
-                return Ok((archive::unpack_buffered(ahead, &root, &options)?, known.clone()));
+                return Ok((target.fill(ahead, &options)?, known.clone()));
             }
             let mut hashing = HashingReader::new(ahead);
-            let stats = archive::unpack_buffered(&mut hashing, &root, &options)?;
+            let filled = target.fill(&mut hashing, &options)?;
             // The digest is of all of the stream, also of what follows the end mark.
             archive::drain(&mut hashing).map_err(archive::Error::Read)?;
-            Ok((stats, Digest::from_sha256(hashing.finish().0)))
+            Ok((filled, Digest::from_sha256(hashing.finish().0)))
         })
         .map_err(Error::archive("unpack"))?;
-        Ok(Unpacked {
-            directory,
+        let mut unpacked = Unpacked {
+            directory: target.directory,
             diff_id,
             size: stats.bytes,
             archive_size: None,
             over: None,
             unsettled: stats.unsettled,
-        })
+            image: draft.map(Image::Draft),
+        };
+        if unpacked.unsettled == Unsettled::default() {
+            // The layers below have no say: its inodes needn't be kept in mind until their turn comes.
+            unpacked.finish_image(|| Ok(Vec::new()))?;
+        }
+        Ok(unpacked)
     }
 
     /// Gives an unpacked layer its name on top of `parent`, durable and pinned by the lease.
@@ -167,8 +201,10 @@ impl Store {
             }
             return Ok(layer);
         }
+        let mut unpacked = unpacked;
         unpacked.settle(|| self.roots(parent))?;
         let layer = Layer {
+            is_image: unpacked.image.is_some(),
             chain_id,
             diff_id: unpacked.diff_id,
             parent: parent.cloned(),
@@ -194,10 +230,10 @@ impl Store {
         self.publish(lease, parent, unpacked)
     }
 
-    /// Gives an unpacked layer the digest of the archive that packing it gives: for an archive of which nobody
-    /// knows the digest, so that it needn't be kept to name the layer.
+    /// Gives a layer that was unpacked by [`Store::unpack_files`] the digest of the archive that packing it gives: for an archive
+    /// of which nobody knows the digest, so that it needn't be kept to name the layer.
     pub fn repack(&self, unpacked: Unpacked) -> Result<Unpacked, Error> {
-        let files = unpacked.directory.join("diff");
+        let files = unpacked.files();
         let (size, sum, length) = std::thread::scope(|scope| {
             let mut sink = Early {
                 inner: Behind::new(scope, HashingWriter::new(io::sink())),
@@ -222,7 +258,7 @@ impl Store {
         upper: &Path,
     ) -> Result<Layer, Error> {
         let directory = lease.scratch();
-        let files = directory.join("diff");
+        let files = directory.join(DIRECTORY);
         make_dir(&directory, 0o700)?;
         std::fs::rename(upper, &files).map_err(Error::io("take over", upper))?;
         std::fs::set_permissions(&files, PermissionsExt::from_mode(0o755))
@@ -234,6 +270,7 @@ impl Store {
             archive_size: None,
             over: None,
             unsettled: Unsettled::default(),
+            image: None,
         };
         self.publish(lease, parent, self.repack(unpacked)?)
     }
@@ -292,7 +329,7 @@ impl Store {
         Ok(layers)
     }
 
-    /// The directories of a chain, topmost first.
+    /// Where the files of a chain are, topmost first, as [`Overlay`] takes them.
     pub fn layer_dirs(&self, chain: &ChainId) -> Result<Vec<PathBuf>, Error> {
         let layers = self.chain(Some(chain))?;
         let mut directories = Vec::with_capacity(layers.len());
@@ -349,7 +386,7 @@ impl Store {
     pub(crate) fn roots(&self, chain: Option<&ChainId>) -> Result<Vec<Root>, Error> {
         let Some(chain) = chain else { return Ok(Vec::new()) };
         let directories = self.layer_dirs(chain)?;
-        directories.iter().map(|path| Root::open(path).map_err(Error::io("open", path))).collect()
+        directories.iter().map(|path| sys::mount::layer_root(path).map_err(Error::io("open", path))).collect()
     }
 
     pub(crate) fn describe(&self, directory: &Path, layer: &Layer) -> Result<(), Error> {
@@ -360,6 +397,7 @@ impl Store {
             size: layer.size,
             archive_size: layer.archive_size,
             over: layer.over.clone(),
+            image: layer.is_image,
         };
         let bytes = serde_json::to_vec(&description)
             .map_err(|source| Error::DamagedLayer { chain: layer.chain_id.clone(), source })?;
@@ -388,17 +426,34 @@ impl Store {
 
 impl Unpacked {
     pub(crate) fn files(&self) -> PathBuf {
-        self.directory.join("diff")
+        self.directory.join(if self.image.is_some() { IMAGE } else { DIRECTORY })
     }
 
     /// Does what had to wait until the layers below are there.
-    pub(crate) fn settle(&self, lower: impl FnOnce() -> Result<Vec<Root>, Error>) -> Result<(), Error> {
+    pub(crate) fn settle(&mut self, lower: impl FnOnce() -> Result<Vec<Root>, Error>) -> Result<(), Error> {
+        if self.image.is_some() {
+            return self.finish_image(lower);
+        }
         if self.unsettled == Unsettled::default() {
             return Ok(());
         }
         let files = self.files();
         let root = Root::open(&files).map_err(Error::io("open", &files))?;
         archive::settle(&root, &self.unsettled, &lower()?).map_err(Error::archive("unpack"))
+    }
+
+    /// Writes what an image lacks.
+    fn finish_image(&mut self, lower: impl FnOnce() -> Result<Vec<Root>, Error>) -> Result<(), Error> {
+        let Some(Image::Draft(mut draft)) = self.image.take_if(|image| matches!(image, Image::Draft(_)))
+        else {
+            return Ok(());
+        };
+        draft.settle(&lower()?).map_err(Error::archive("unpack"))?;
+        let mut uuid = [0; 16];
+        uuid.iter_mut().zip(self.diff_id.hex().bytes()).for_each(|(byte, digit)| *byte = digit);
+        draft.finish(uuid).map_err(Error::archive("unpack"))?;
+        self.image = Some(Image::Whole);
+        Ok(())
     }
 
     /// Whether it is what was expected.
@@ -410,6 +465,47 @@ impl Unpacked {
                 found: self.diff_id.clone(),
             }),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Where an archive is unpacked to.
+struct Target {
+    directory: PathBuf,
+    files: Files,
+}
+
+enum Files {
+    Directory(Root),
+    Image(File),
+}
+
+impl Target {
+    fn make(directory: PathBuf, image: bool) -> Result<Target, Error> {
+        make_dir(&directory, 0o700)?;
+        let files = if image {
+            let path = directory.join(IMAGE);
+            Files::Image(File::create_new(&path).map_err(Error::io("make", &path))?)
+        } else {
+            let path = directory.join(DIRECTORY);
+            make_dir(&path, 0o755)?;
+            Files::Directory(Root::open(&path).map_err(Error::io("open", &path))?)
+        };
+        Ok(Target { directory, files })
+    }
+
+    fn fill(
+        &self,
+        source: &mut impl BufRead,
+        options: &Options,
+    ) -> Result<(Stats, Option<Box<Draft>>), archive::Error> {
+        match &self.files {
+            Files::Directory(root) => Ok((archive::unpack_buffered(source, root, options)?, None)),
+            Files::Image(file) => {
+                let file = file.try_clone().map_err(archive::Error::Write)?;
+                let draft = archive::unpack_image(source, file, options.limits)?;
+                Ok((draft.stats.clone(), Some(Box::new(draft))))
+            }
         }
     }
 }

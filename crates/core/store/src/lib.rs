@@ -5,7 +5,8 @@
 //! ```text
 //! blobs/<algorithm>/<hex>    immutable, named by the digest of their bytes
 //! layers/<chain hex>/        one unpacked layer, immutable
-//!     diff/                      its files, in overlayfs' form
+//!     diff/                      its files, in overlayfs' form; or
+//!     layer.erofs                an image of them (see `form`)
 //!     layer.json                 its diff id, parent, sizes, and the layer that it lies over (see `over`)
 //!     files                      what its maker noted about its files, where that was of use
 //! ingest/<lease>-<n>         work in progress: files and directories that get a name above when they are whole
@@ -30,6 +31,7 @@ mod changes;
 mod check;
 mod durable;
 mod error;
+mod form;
 mod gc;
 mod images;
 mod layers;
@@ -46,6 +48,7 @@ pub use blobs::BlobWriter;
 pub use changes::{Change, ChangeKind};
 pub use check::{Examination, Finding};
 pub use error::Error;
+pub use form::Form;
 pub use gc::Collected;
 pub use images::{Image, NewImage, Put};
 pub use layers::{Layer, Over, Unpacked};
@@ -60,7 +63,7 @@ use state::Db;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The content store. Cheap to clone.
 #[derive(Clone)]
@@ -72,6 +75,9 @@ struct Shared {
     root: PathBuf,
     db: Db,
     limits: Limits,
+    form: Form,
+    /// Whether images can be used here, once somebody had to know.
+    takes_images: OnceLock<bool>,
 }
 
 const DIRECTORIES: [&str; 5] = ["blobs/sha256", "blobs/sha512", "layers", "ingest", "leases"];
@@ -84,14 +90,20 @@ impl Store {
 
     /// Opens the store; a layer may cost so much.
     pub fn open_limited(root: impl AsRef<Path>, db: &Db, limits: Limits) -> Result<Store, Error> {
-        let store = Store::unopened(root, db, limits);
+        Store::open_as(root, db, limits, Form::default())
+    }
+
+    /// Opens the store; layers that come from elsewhere take this form.
+    pub fn open_as(root: impl AsRef<Path>, db: &Db, limits: Limits, form: Form) -> Result<Store, Error> {
+        let store = Store::unopened(root, db, limits, form);
         store.make_directories()?;
         Ok(store)
     }
 
     /// A store that may never be needed: [`Store::make_directories`] comes before anything is put into it.
-    pub fn unopened(root: impl AsRef<Path>, db: &Db, limits: Limits) -> Store {
-        Store { shared: Arc::new(Shared { root: root.as_ref().to_path_buf(), db: db.clone(), limits }) }
+    pub fn unopened(root: impl AsRef<Path>, db: &Db, limits: Limits, form: Form) -> Store {
+        let (root, db, takes_images) = (root.as_ref().to_path_buf(), db.clone(), OnceLock::new());
+        Store { shared: Arc::new(Shared { root, db, limits, form, takes_images }) }
     }
 
     /// What [`Store::open_limited`] does with the disk.

@@ -9,6 +9,7 @@
 //! The lower half is a layer as all others are: immutable, with a name of its own, and referred to as long as the upper half
 //! is here.
 
+use crate::form::DIRECTORY;
 use crate::layers::make_dir;
 use crate::{Error, Layer, Lease, Over, Store, Unpacked};
 use archive::Unsettled;
@@ -54,7 +55,7 @@ impl Store {
         packed: Packed<'_>,
     ) -> Result<Layer, Error> {
         let directory = lease.scratch();
-        let files = directory.join("diff");
+        let files = directory.join(DIRECTORY);
         make_dir(&directory, 0o700)?;
         std::fs::rename(packed.files, &files).map_err(Error::io("take over", packed.files))?;
         std::fs::set_permissions(&files, PermissionsExt::from_mode(0o755))
@@ -70,6 +71,7 @@ impl Store {
             archive_size: Some(packed.archive_size),
             over: packed.over,
             unsettled: Unsettled::default(),
+            image: None,
         };
         self.publish(lease, parent, unpacked)
     }
@@ -82,7 +84,7 @@ impl Store {
         lease.pin(&layer.chain_id.0)?;
         let directory = lease.scratch();
         make_dir(&directory, 0o700)?;
-        make_dir(&directory.join("diff"), 0o755)?;
+        make_dir(&directory.join(DIRECTORY), 0o755)?;
         let unpacked = Unpacked {
             directory,
             diff_id: layer.diff_id.clone(),
@@ -90,6 +92,7 @@ impl Store {
             archive_size: layer.archive_size,
             over: Some(Over { chain: layer.chain_id.clone(), own: 0 }),
             unsettled: Unsettled::default(),
+            image: None,
         };
         self.publish(lease, parent, unpacked)
     }
@@ -99,31 +102,34 @@ impl Store {
         std::fs::read(self.layer_dir(chain).join(LISTING)).ok()
     }
 
-    /// The layers whose directories together have this layer's files, itself first.
-    pub(crate) fn halves(&self, layer: &Layer) -> Result<Vec<ChainId>, Error> {
-        let mut halves = vec![layer.chain_id.clone()];
+    /// The layers whose own files together are this layer's, itself first.
+    pub(crate) fn halves(&self, layer: &Layer) -> Result<Vec<Layer>, Error> {
+        let mut halves = vec![layer.clone()];
         let mut next = layer.over.clone();
         while let Some(over) = next {
             let below = self.layer(&over.chain)?.ok_or_else(|| Error::NoLayer(over.chain.clone()))?;
             if halves.len() > DEPTH {
                 return Err(Error::NoLayer(over.chain));
             }
-            halves.push(over.chain);
-            next = below.over;
+            next = below.over.clone();
+            halves.push(below);
         }
         Ok(halves)
     }
 
-    /// The directories with this layer's files, the one that decides first.
+    /// Where this layer's files are, those that decide first; see [`sys::mount::layer_root`].
     pub fn own_dirs(&self, layer: &Layer) -> Result<Vec<PathBuf>, Error> {
-        Ok(self.halves(layer)?.iter().map(|chain| self.layer_dir(chain).join("diff")).collect())
+        if layer.over.is_none() {
+            return Ok(vec![self.files(layer)]);
+        }
+        Ok(self.halves(layer)?.iter().map(|half| self.files(half)).collect())
     }
 
     /// This layer's files.
     pub fn layer_root(&self, layer: &Layer) -> Result<Root, Error> {
         let directories = self.own_dirs(layer)?;
         if let [only] = &directories[..] {
-            return Root::open(only).map_err(Error::io("open", only));
+            return sys::mount::layer_root(only).map_err(Error::io("open", only));
         }
         let directory = self.layer_dir(&layer.chain_id);
         let mount = Overlay { lower: directories, ..Overlay::default() }.mount();

@@ -22,7 +22,7 @@ fn open(path: &Path) -> Store {
 }
 
 /// An archive of files with their names for content.
-fn tar(names: &[&str]) -> Vec<u8> {
+pub(crate) fn tar(names: &[&str]) -> Vec<u8> {
     let mut packer = Packer::new(Vec::new());
     for name in names {
         packer.append_bytes(&Entry::file(name, 0o644, 0), name.as_bytes()).unwrap();
@@ -30,13 +30,13 @@ fn tar(names: &[&str]) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut sink = archive::compress(Compression::Gzip, None, Vec::new()).unwrap();
     sink.write_all(bytes).unwrap();
     sink.finish().unwrap()
 }
 
-fn layer(store: &Store, lease: &Lease, parent: Option<&Layer>, names: &[&str]) -> Layer {
+pub(crate) fn layer(store: &Store, lease: &Lease, parent: Option<&Layer>, names: &[&str]) -> Layer {
     store.apply_layer(lease, parent.map(|layer| &layer.chain_id), &tar(names)[..], None).unwrap()
 }
 

@@ -30,7 +30,7 @@ impl Store {
         if self.use_layer(&lease, &layer.chain_id)?.is_none() || self.use_blob(&lease, archive)?.is_none() {
             return Ok(None);
         }
-        let unpacked = self.unpack(&lease, self.open_blob(archive)?)?;
+        let mut unpacked = self.unpack_into(layer.is_image, &lease, self.open_blob(archive)?, None)?;
         unpacked.expect(Some(&layer.diff_id))?;
         unpacked.settle(|| self.roots(layer.parent.as_ref()))?;
         Ok(Some(Copy { lease, unpacked, archive: archive.clone() }))
@@ -38,7 +38,7 @@ impl Store {
 
     /// The first file of the layer that is not as in its archive, and why; none if all are.
     pub(crate) fn differs(&self, layer: &Layer, copy: &Copy) -> Result<Option<String>, Error> {
-        let open = |path: PathBuf| Root::open(&path).map_err(Error::io("open", &path));
+        let open = |path: PathBuf| sys::mount::layer_root(&path).map_err(Error::io("open", &path));
         let (right, found) = (open(copy.unpacked.files())?, self.layer_root(layer)?);
         let difference = first_difference(&right, &found).map_err(Error::io("compare", Path::new("diff")))?;
         Ok(difference.map(|(path, what)| {

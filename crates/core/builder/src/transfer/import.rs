@@ -101,7 +101,7 @@ impl Imports {
             let chain = ChainId::on(parent.as_ref(), diff_id);
             if env.store.use_layer(lease, &chain)?.is_none() {
                 let Some(descriptor) = origin.layers.get(diff_id) else { return Ok(None) };
-                let unpacked = env.store.unpack(lease, (origin.blob)(descriptor)?)?;
+                let unpacked = env.store.unpack_files(lease, (origin.blob)(descriptor)?)?;
                 // Packing it here must give the archive that it came as: there is no other.
                 let (found, packed) = (unpacked.diff_id.clone(), env.store.repack(unpacked)?);
                 if found != *diff_id || packed.diff_id != *diff_id {

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use store::Layer;
-use sys::root::Root;
 
 /// A line that is longer is not shown.
 const LINE: u64 = 160;
@@ -136,8 +135,7 @@ fn files(env: &Env, layer: &Layer) -> Result<BTreeMap<PathBuf, File>, BoxError> 
 /// Where the content of a file begins to differ: the line if both are text, else the byte.
 fn content(env: &Env, layers: (&Layer, &Layer), path: &Path) -> Result<String, BoxError> {
     let open = |layer: &Layer| -> Result<BufReader<_>, BoxError> {
-        let directory = env.store.layer_dirs(&layer.chain_id)?.into_iter().next();
-        let root = Root::open(directory.ok_or("the layer has no files")?)?;
+        let root = env.store.layer_root(layer)?;
         Ok(BufReader::new(root.open_file(path)?))
     };
     let (mut one, mut two) = (open(layers.0)?, open(layers.1)?);
