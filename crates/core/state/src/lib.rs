@@ -18,7 +18,9 @@ mod error;
 pub mod images;
 pub mod leases;
 pub mod networks;
+pub mod packed;
 mod rows;
+pub mod signatures;
 pub mod tags;
 pub mod volumes;
 
@@ -35,6 +37,8 @@ const SCHEMAS: &[&str] = &[
     containers::SCHEMA,
     networks::SCHEMA,
     endpoints::SCHEMA,
+    packed::SCHEMA,
+    signatures::SCHEMA,
 ];
 
 /// The steps from each released schema version to the next; the first makes version 1 a version 2.
@@ -52,4 +56,6 @@ const MIGRATIONS: &[&str] = &[
         scope TEXT PRIMARY KEY,
         at    TEXT NOT NULL
     ) WITHOUT ROWID, STRICT;",
+    packed::SCHEMA,
+    signatures::SCHEMA,
 ];

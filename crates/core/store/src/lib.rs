@@ -54,6 +54,7 @@ pub use images::{Image, NewImage, Put};
 pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
 pub use over::{Packed, Writing};
+pub use pack::packed;
 pub use partial::{KEPT, Partial};
 pub use usage::Usage;
 

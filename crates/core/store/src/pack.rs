@@ -3,8 +3,8 @@
 use crate::{Error, Layer, Lease, Store};
 use archive::Compression;
 use oci::image::Descriptor;
-use oci::media_types;
-use std::io::{BufReader, BufWriter, Write as _};
+use oci::{Digest, media_types};
+use std::io::{BufReader, Write};
 
 impl Store {
     /// A layer's archive, compressed, as a blob; `found` is what a manifest names it as now. The same layer always gives
@@ -17,35 +17,67 @@ impl Store {
         compression: Compression,
         level: Option<u32>,
     ) -> Result<Descriptor, Error> {
+        let blob = self.ingest(lease)?;
+        let blob = self.write_layer(lease, layer, found, (compression, level), blob)?;
+        let (digest, length) = blob.commit(None)?;
+        Ok(packed(found, compression, digest, length))
+    }
+
+    /// The same bytes into a sink, which is given back.
+    pub fn write_layer<W: Write + Send>(
+        &self,
+        lease: &Lease,
+        layer: &Layer,
+        found: &Descriptor,
+        (compression, level): (Compression, Option<u32>),
+        sink: W,
+    ) -> Result<W, Error> {
         let failed = |error: std::io::Error| Error::Io {
             attempt: "compress",
             path: self.layer_dir(&layer.chain_id),
             source: error,
         };
-        let writer = BufWriter::with_capacity(1 << 20, self.ingest(lease)?);
-        let mut compressor = archive::compress(compression, level, writer).map_err(failed)?;
-        match self.use_blob(lease, &found.digest)? {
-            Some(_) => {
-                let blob = BufReader::with_capacity(1 << 20, self.open_blob(&found.digest)?);
-                let mut source = lease.guard(archive::decompress(blob).map_err(failed)?);
-                std::io::copy(&mut source, &mut compressor).map_err(failed)?;
-            }
-            None if layer.archive_size.is_some() => self.layer_tar(layer, &mut compressor)?,
+        let blob = match self.use_blob(lease, &found.digest)? {
+            Some(_) => Some(self.open_blob(&found.digest)?),
+            None if layer.archive_size.is_some() => None,
             // Packing it would not give the archive that it came as.
             None => return Err(Error::NoBlob(found.digest.clone())),
-        }
-        let mut writer = compressor.finish().map_err(failed)?;
-        writer.flush().map_err(failed)?;
-        let writer = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-        let (digest, length) = writer.commit(None)?;
-        let media_type = match compression {
-            Compression::Gzip => media_types::OCI_LAYER_GZIP,
-            Compression::Zstd => media_types::OCI_LAYER_ZSTD,
-            Compression::None | Compression::Xz | Compression::Bzip2 => media_types::OCI_LAYER,
         };
-        Ok(Descriptor {
-            annotations: found.annotations.clone(),
-            ..Descriptor::new(media_type, digest, length)
-        })
+        let produce = |compressor: &mut dyn Write| match blob {
+            Some(blob) => {
+                let blob = BufReader::with_capacity(1 << 20, blob);
+                let mut source = lease.guard(archive::decompress(blob).map_err(failed)?);
+                std::io::copy(&mut source, compressor).map(drop).map_err(failed)
+            }
+            None => self.layer_tar(layer, compressor),
+        };
+        let wrapped = |compressor: &mut dyn Write| produce(compressor).map_err(Wrapped::Store);
+        match archive::compress_pieces(compression, level, sink, wrapped) {
+            Ok(((), sink)) => Ok(sink),
+            Err(Wrapped::Store(error)) => Err(error),
+            Err(Wrapped::Io(error)) => Err(failed(error)),
+        }
+    }
+}
+
+/// What a manifest names a layer as that was compressed.
+pub fn packed(found: &Descriptor, compression: Compression, digest: Digest, length: u64) -> Descriptor {
+    let media_type = match compression {
+        Compression::Gzip => media_types::OCI_LAYER_GZIP,
+        Compression::Zstd => media_types::OCI_LAYER_ZSTD,
+        Compression::None | Compression::Xz | Compression::Bzip2 => media_types::OCI_LAYER,
+    };
+    Descriptor { annotations: found.annotations.clone(), ..Descriptor::new(media_type, digest, length) }
+}
+
+/// An error of what is compressed, or of compressing it.
+enum Wrapped {
+    Store(Error),
+    Io(std::io::Error),
+}
+
+impl From<std::io::Error> for Wrapped {
+    fn from(error: std::io::Error) -> Wrapped {
+        Wrapped::Io(error)
     }
 }

@@ -147,6 +147,9 @@ pub async fn push(call: Call) -> Result {
         tag: call.query.text("tag").to_owned(),
         by_digest: call.query.flag("dhow-by-digest"),
         insecure: call.query.flag("dhow-insecure"),
+        platform: call.query.text("platform").to_owned(),
+        compression: call.query.text("dhow-compression").to_owned(),
+        level: call.query.number("dhow-compression-level")?,
     };
     let engine = call.engine.clone();
     let work = async move { images::push(&engine, options, credentials, sender).await.map(|_| Vec::new()) };

@@ -81,15 +81,33 @@ pub async fn pull(
     Ok(JsonLines::new(call.send(client).await?.into_body()))
 }
 
-/// Pushes; an empty tag pushes all tags of the repository.
+/// What is pushed, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Push {
+    /// Empty for all tags of the repository.
+    pub tag: String,
+    /// Only this platform's image; all that is there without.
+    pub platform: String,
+    /// `gzip` or `zstd`, or empty (our own servers).
+    pub compression: String,
+    /// On the format's own scale (our own servers).
+    pub level: Option<u32>,
+}
+
+/// Pushes.
 pub async fn push(
     client: &Client,
     name: &str,
-    tag: &str,
-    platform: &str,
+    push: &Push,
     credentials: &AuthConfig,
 ) -> Result<JsonLines<JsonMessage>> {
-    send_push(client, name, Query::new().text("tag", tag).text("platform", platform), credentials).await
+    let level = push.level.map(|level| level.to_string()).unwrap_or_default();
+    let query = Query::new()
+        .text("tag", &push.tag)
+        .text("platform", &push.platform)
+        .text("dhow-compression", &push.compression)
+        .text("dhow-compression-level", &level);
+    send_push(client, name, query, credentials).await
 }
 
 /// How the result of a build is pushed (our own servers).

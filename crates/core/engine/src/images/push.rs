@@ -1,29 +1,39 @@
 //! `docker push`: what a registry does not have yet is sent, layers first, manifests and their index last.
 //!
-//! Layers that were made here are compressed on the way: then the manifest that is sent is another one than the one that
-//! is here, and the digest that the registry knows it by is recorded beside it.
+//! Layers that were made here are compressed on the way, on all processors and without a copy on the disk: then the manifest
+//! that is sent is another one than the one that is here, and the digest that the registry knows it by is recorded beside it.
+//! What a layer became is remembered: the next push of the same image asks one question, whether the registry has it still.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod cargo;
+mod outgoing;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use api::JsonMessage;
 use api::auth::AuthConfig;
 use api::common::Progress;
 use archive::Compression;
 use bytes::Bytes;
-use oci::image::{Descriptor, Document, Index, Manifest, is_attestation};
-use oci::{ChainId, Digest, Reference};
-use registry::{Body, Repository};
-use store::{Lease, Store};
+use oci::image::{Descriptor, Document};
+use oci::{Digest, Platform, Reference};
+use registry::{Begun, Outgoing as _, Repository};
+use store::Store;
+use tokio::sync::OnceCell;
 use tokio::sync::mpsc::Sender;
-use tokio_util::io::ReaderStream;
 
+use self::cargo::{Cargo, Content, Item, Parcel};
+use self::outgoing::{File, Packing};
+use super::platform;
 use super::pull::{credentials_of, registry_error};
-use super::report::{Report, bytes};
-use crate::error::{Context as _, Error, Result};
+use super::report::Report;
+use crate::error::{Error, Result};
 use crate::{Engine, events};
 
-/// Layers that are sent at once.
-const AT_ONCE: usize = 3;
+/// Blobs that are sent at once.
+const AT_ONCE: usize = 4;
+/// A blob that is shorter is sent with two requests in place of three.
+const SHORT: u64 = 1 << 20;
 
 /// How to push.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +46,53 @@ pub struct PushOptions {
     pub by_digest: bool,
     /// The registry may speak plain HTTP, or have a certificate that nobody has signed.
     pub insecure: bool,
+    /// The image of this platform alone: a document of OCI's or `os/architecture`. All that is here without.
+    pub platform: String,
+    /// `gzip` or `zstd`: layers that are compressed otherwise or not at all get this. Without it, what is made here gets gzip.
+    pub compression: String,
+    /// How hard to try, on the format's own scale.
+    pub level: Option<u32>,
+}
+
+/// What is done with layers and platforms.
+#[derive(Clone)]
+struct How {
+    platform: Option<Platform>,
+    /// If it was asked for.
+    compression: Option<Compression>,
+    level: Option<u32>,
+}
+
+impl How {
+    fn new(options: &PushOptions) -> Result<How> {
+        let (compression, most) = match options.compression.as_str() {
+            "" => (None, 9),
+            "gzip" => (Some(Compression::Gzip), 9),
+            "zstd" => (Some(Compression::Zstd), 22),
+            other => {
+                return Err(Error::invalid(format!(
+                    "unknown compression {other:?}: gzip and zstd are known"
+                )));
+            }
+        };
+        if let Some(level) = options.level.filter(|level| *level > most) {
+            return Err(Error::invalid(format!(
+                "compression level {level} is too high: {most} is the highest"
+            )));
+        }
+        Ok(How { platform: platform::one(&options.platform)?, compression, level: options.level })
+    }
+
+    /// What layers are compressed with that have to be.
+    fn compression(&self) -> Compression {
+        self.compression.unwrap_or(Compression::Gzip)
+    }
+
+    /// Names the method in what is remembered.
+    fn method(&self) -> String {
+        let level = self.level.map_or("default".to_owned(), |level| level.to_string());
+        format!("{:?} {level}", self.compression()).to_lowercase()
+    }
 }
 
 /// Sends an image, or all tags of a repository.
@@ -45,6 +102,7 @@ pub async fn push(
     credentials: AuthConfig,
     progress: Sender<JsonMessage>,
 ) -> Result<()> {
+    let how = How::new(&options)?;
     let (references, name) = names(engine, &options).await?;
     let insecure: Vec<String> = options.insecure.then(|| name.domain.clone()).into_iter().collect();
     let client = engine.registries(&insecure);
@@ -58,7 +116,14 @@ pub async fn push(
     report.send(JsonMessage::status(line)).await?;
     for reference in references {
         let repository = client.writable(&reference, credentials_of(credentials.clone()));
-        let push = Push { engine, repository: &repository, report: &report, by_digest: options.by_digest };
+        let push = Push {
+            engine,
+            repository: &repository,
+            report: &report,
+            how: how.clone(),
+            by_digest: options.by_digest,
+            holders: OnceCell::new(),
+        };
         push.one(&reference).await?;
     }
     Ok(())
@@ -96,49 +161,73 @@ struct Push<'a> {
     engine: &'a Engine,
     repository: &'a Repository,
     report: &'a Report,
+    how: How,
     by_digest: bool,
-}
-
-/// A document to send, after all that it names.
-struct Parcel {
-    media_type: String,
-    digest: Digest,
-    bytes: Vec<u8>,
-}
-
-/// All that a name stands for, ready to be sent.
-struct Cargo {
-    /// Keeps what was compressed for this push.
-    _lease: Lease,
-    /// Configurations and layers, with what a person calls them.
-    blobs: BTreeMap<Digest, (u64, String)>,
-    /// Members before their index.
-    parcels: Vec<Parcel>,
-    /// What the name stands for here.
-    target: Digest,
+    /// Repositories of the same registry that have layers of images that are here, by what the layers are named here.
+    holders: OnceCell<HashMap<Digest, String>>,
 }
 
 impl Push<'_> {
     async fn one(&self, reference: &Reference) -> Result<()> {
-        let wanted = reference.clone();
-        let report = self.report.clone();
-        let cargo = self.engine.blocking(move |engine| Cargo::load(engine.store(), &wanted, &report)).await?;
-        self.blobs(&cargo).await?;
-        let Some((top, members)) = cargo.parcels.split_last() else { return Ok(()) };
+        let (wanted, report, how) = (reference.clone(), self.report.clone(), self.how.clone());
+        let cargo = self.engine.blocking(move |engine| Cargo::load(engine, &wanted, &report, how)).await?;
+        let cargo = Arc::new(cargo);
+        let tag = reference.tag.clone().filter(|_| !self.by_digest);
+        for item in cargo.items.values() {
+            self.tell(&item.name, "Preparing").await?;
+        }
+        let mut parcels = self.parcels(&cargo, cargo.known()).await?;
+        match self.is_there(tag.as_deref(), parcels.last()).await? {
+            true => {
+                for item in cargo.items.values() {
+                    self.tell(&item.name, "Layer already exists").await?;
+                }
+            }
+            false => {
+                let sent = self.items(&cargo, reference).await?;
+                parcels = self.parcels(&cargo, Some(sent)).await?;
+                self.documents(&parcels, tag.as_deref()).await?;
+            }
+        }
+        let Some(top) = parcels.pop() else { return Ok(()) };
+        self.record(reference, &top.digest, &cargo.target).await?;
+        let shown = tag.clone().unwrap_or_else(|| reference.familiar_name());
+        let size = top.bytes.len();
+        let line = format!("{shown}: digest: {} size: {size}", top.digest);
+        self.report.send(JsonMessage::status(line)).await?;
+        let name = tag.unwrap_or_else(|| top.digest.to_string());
+        let aux = serde_json::json!({ "Tag": name, "Digest": top.digest, "Size": size, "MediaType": top.media_type });
+        self.report.send(JsonMessage::aux(aux)).await
+    }
+
+    /// The documents, if it is known what all layers are sent as; else none.
+    async fn parcels(
+        &self,
+        cargo: &Arc<Cargo>,
+        sent: Option<BTreeMap<Digest, Descriptor>>,
+    ) -> Result<Vec<Parcel>> {
+        let (Some(sent), cargo) = (sent, cargo.clone()) else { return Ok(Vec::new()) };
+        self.engine.blocking(move |engine| cargo.parcels(engine.store(), &sent)).await
+    }
+
+    /// Whether the registry has just this under the name. It has all that it names then.
+    async fn is_there(&self, tag: Option<&str>, top: Option<&Parcel>) -> Result<bool> {
+        let Some(top) = top else { return Ok(false) };
+        match tag {
+            // Whatever else it says, it says it to the next request as well.
+            Some(_) => {
+                Ok(self.repository.digest().await.is_ok_and(|found| found.as_ref() == Some(&top.digest)))
+            }
+            None => self.repository.has_manifest(top.digest.as_str()).await.map_err(registry_error),
+        }
+    }
+
+    async fn documents(&self, parcels: &[Parcel], tag: Option<&str>) -> Result<()> {
+        let Some((top, members)) = parcels.split_last() else { return Ok(()) };
         for member in members {
             self.parcel(member, member.digest.as_str()).await?;
         }
-        let tag = reference.tag.clone().filter(|_| !self.by_digest);
-        let name = tag.clone().unwrap_or_else(|| top.digest.to_string());
-        self.parcel(top, &name).await?;
-        self.record(reference, &top.digest, &cargo.target).await?;
-        let shown = tag.unwrap_or_else(|| reference.familiar_name());
-        let size = top.bytes.len();
-        self.report
-            .send(JsonMessage::status(format!("{shown}: digest: {} size: {size}", top.digest)))
-            .await?;
-        let aux = serde_json::json!({ "Tag": name, "Digest": top.digest, "Size": size, "MediaType": top.media_type });
-        self.report.send(JsonMessage::aux(aux)).await
+        self.parcel(top, tag.unwrap_or(top.digest.as_str())).await
     }
 
     async fn parcel(&self, parcel: &Parcel, name: &str) -> Result<()> {
@@ -146,44 +235,113 @@ impl Push<'_> {
         self.repository.push_manifest(name, &parcel.media_type, bytes).await.map_err(registry_error)
     }
 
-    async fn blobs(&self, cargo: &Cargo) -> Result<()> {
+    /// Sends configurations and layers; what each became, by what it is named here.
+    async fn items(&self, cargo: &Arc<Cargo>, reference: &Reference) -> Result<BTreeMap<Digest, Descriptor>> {
         use futures_util::future::BoxFuture;
         use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-        for (_, name) in cargo.blobs.values().filter(|(_, name)| !name.is_empty()) {
-            self.report.send(JsonMessage::part(name, "Preparing", Progress::default())).await?;
+        let mut sends: Vec<BoxFuture<'_, Result<(Digest, Descriptor)>>> = Vec::new();
+        for (digest, item) in &cargo.items {
+            let send = async move { Ok((digest.clone(), self.item(cargo, item, reference).await?)) };
+            sends.push(send.boxed());
         }
-        let mut sends: Vec<BoxFuture<'_, Result<()>>> = Vec::with_capacity(cargo.blobs.len());
-        for (digest, (length, name)) in &cargo.blobs {
-            sends.push(self.blob(digest, *length, name).boxed());
-        }
-        futures_util::stream::iter(sends).buffer_unordered(AT_ONCE).try_collect::<()>().await
+        futures_util::stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    async fn blob(&self, digest: &Digest, length: u64, name: &str) -> Result<()> {
-        let tell = |status: &'static str| async move {
-            match name {
-                "" => Ok(()),
-                name => self.report.send(JsonMessage::part(name, status, Progress::default())).await,
+    async fn item(&self, cargo: &Arc<Cargo>, item: &Item, reference: &Reference) -> Result<Descriptor> {
+        let mut place = None;
+        if let Some(sent) = &item.sent {
+            if self.repository.has_blob(&sent.digest).await.map_err(registry_error)? {
+                self.tell(&item.name, "Layer already exists").await?;
+                return Ok(sent.clone());
+            }
+            if let Some(from) = self.holder(reference, &sent.digest).await? {
+                let begun = self.repository.begin_blob(Some((&sent.digest, &from))).await;
+                match begun.map_err(registry_error)? {
+                    Begun::Mounted => {
+                        self.tell(&item.name, &format!("Mounted from {from}")).await?;
+                        return Ok(sent.clone());
+                    }
+                    Begun::At(at) => place = Some(at),
+                }
+            }
+        }
+        let sent = match &item.content {
+            Content::Blob => self.blob(item, place).await?,
+            Content::Layer(layer) => {
+                let packing = Packing::new(cargo, item, layer.clone(), self.report);
+                let place = self.place(place).await?;
+                let sent = self.repository.send_blob(place, &packing).await;
+                let (digest, length) = packing.outcome(sent)?;
+                let sent = cargo.packed(item, digest, length);
+                self.remember(&item.found.digest, &sent).await?;
+                sent
             }
         };
-        if self.repository.has_blob(digest).await.map_err(registry_error)? {
-            return tell("Layer already exists").await;
-        }
-        let wanted = digest.clone();
-        let file = self.engine.blocking(move |engine| Ok(engine.store().open_blob(&wanted)?)).await?;
-        let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
-        let (report, id) = (self.report.clone(), name.to_owned());
-        let mut sent = 0;
-        let counted = futures_util::StreamExt::map(stream, move |chunk: std::io::Result<Bytes>| {
-            sent += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-            if !id.is_empty() {
-                report.hint(JsonMessage::part(&id, "Pushing", bytes(sent, length)));
+        self.tell(&item.name, "Pushed").await?;
+        Ok(sent)
+    }
+
+    async fn blob(&self, item: &Item, place: Option<registry::Place>) -> Result<Descriptor> {
+        let digest = item.found.digest.clone();
+        let file = self.engine.blocking(move |engine| Ok(engine.store().open_blob(&digest)?)).await?;
+        let length = item.found.size;
+        let file = File::new(file, item, self.report);
+        match place {
+            None if length < SHORT => {
+                let sent = self.repository.push_blob(&item.found.digest, length, file.open(0)).await;
+                sent.map_err(registry_error)?;
             }
-            chunk
+            place => {
+                let place = self.place(place).await?;
+                self.repository.send_blob(place, &file).await.map_err(registry_error)?;
+            }
+        }
+        Ok(item.found.clone())
+    }
+
+    async fn place(&self, place: Option<registry::Place>) -> Result<registry::Place> {
+        if let Some(place) = place {
+            return Ok(place);
+        }
+        match self.repository.begin_blob(None).await.map_err(registry_error)? {
+            Begun::At(place) => Ok(place),
+            Begun::Mounted => Err(Error::system("the registry mounts what nobody asked it to")),
+        }
+    }
+
+    /// Another repository of the same registry that should have this blob.
+    async fn holder(&self, reference: &Reference, digest: &Digest) -> Result<Option<String>> {
+        let (own, wanted) = (reference.clone(), digest.clone());
+        let holders = self.holders.get_or_try_init(|| async {
+            self.engine.blocking(move |engine| cargo::holders(engine, &own)).await
         });
-        let body = Body::wrap_stream(counted);
-        self.repository.push_blob(digest, length, body).await.map_err(registry_error)?;
-        tell("Pushed").await
+        let holders = holders.await?;
+        if holders.is_empty() {
+            return Ok(None);
+        }
+        let sources = self
+            .engine
+            .blocking(move |engine| Ok(engine.db().read(|tx| state::packed::sources(tx, &wanted))?))
+            .await?;
+        Ok(sources.iter().chain([digest]).find_map(|name| holders.get(name)).cloned())
+    }
+
+    async fn remember(&self, source: &Digest, sent: &Descriptor) -> Result<()> {
+        let (source, method) = (source.clone(), self.how.method());
+        let packed = state::packed::Packed { digest: sent.digest.clone(), size: sent.size };
+        self.engine
+            .blocking(move |engine| {
+                Ok(engine.db().write_fleeting(|tx| state::packed::put(tx, &source, &method, &packed))?)
+            })
+            .await
+    }
+
+    /// Says something of a layer; what has no name for people is left out.
+    async fn tell(&self, name: &str, status: &str) -> Result<()> {
+        match name {
+            "" => Ok(()),
+            name => self.report.send(JsonMessage::part(name, status, Progress::default())).await,
+        }
     }
 
     /// Notes the digest that the registry has for what the name stands for here.
@@ -192,8 +350,11 @@ impl Push<'_> {
         let shown = reference.familiar();
         self.engine
             .blocking(move |engine| {
-                let now = jiff::Timestamp::now().to_string();
-                engine.db().write(|tx| state::tags::put(tx, &name, &target, &now).map(drop))?;
+                let known = engine.db().read(|tx| state::tags::get(tx, &name))?;
+                if known.is_none_or(|tag| tag.target != target) {
+                    let now = jiff::Timestamp::now().to_string();
+                    engine.db().write(|tx| state::tags::put(tx, &name, &target, &now).map(drop))?;
+                }
                 let attributes = BTreeMap::from([("name".to_owned(), shown.clone())]);
                 events::emit(engine, "image", "push", &shown, &attributes);
                 Ok(())
@@ -202,126 +363,15 @@ impl Push<'_> {
     }
 }
 
-impl Cargo {
-    fn load(store: &Store, reference: &Reference, report: &Report) -> Result<Cargo> {
-        let lease = store.lease("push")?;
-        report.stops(&lease);
-        let found = store.find(&reference.familiar(), None);
-        let (record, tag) = match found {
-            Err(store::Error::NoImage(_)) => return Err(missing(reference)),
-            other => other?,
-        };
-        let target = tag.map_or_else(|| record.digest.clone(), |tag| tag.target);
-        let mut cargo =
-            Cargo { _lease: lease, blobs: BTreeMap::new(), parcels: Vec::new(), target: target.clone() };
-        match store.document(&target)? {
-            Document::Index(index) if is_whole(store, &index)? => cargo.index(store, &target, index)?,
-            // Not all platforms are here: what is here is what can be sent.
-            Document::Index(_) => cargo.image(store, &record.digest).map(drop)?,
-            Document::Manifest(_) => cargo.image(store, &target).map(drop)?,
-        }
-        Ok(cargo)
-    }
-
-    /// Adds an index with its members; attestations follow the manifests that they speak of.
-    fn index(&mut self, store: &Store, digest: &Digest, index: Index) -> Result<()> {
-        let mut changed: BTreeMap<String, String> = BTreeMap::new();
-        let mut members = index.manifests.clone();
-        let mut seen = BTreeSet::new();
-        for member in &mut members {
-            if !seen.insert(member.digest.clone()) {
-                continue;
-            }
-            let sent = match is_attestation(member) {
-                true => self.plain(store, &member.digest)?,
-                false => self.image(store, &member.digest)?,
-            };
-            changed.insert(member.digest.to_string(), sent.digest.to_string());
-            (member.digest, member.size) = (sent.digest, sent.size);
-        }
-        for member in &mut members {
-            if let Some(subject) = member.annotations.get_mut("vnd.docker.reference.digest")
-                && let Some(now) = changed.get(subject)
-            {
-                subject.clone_from(now);
-            }
-        }
-        let bytes = match members == index.manifests {
-            true => store.read_blob(digest, oci::image::MANIFEST_MAX)?,
-            false => {
-                serde_json::to_vec(&Index { manifests: members, ..index.clone() }).during("write an index")?
-            }
-        };
-        self.parcels.push(Parcel {
-            media_type: Document::Index(index).media_type().to_owned(),
-            digest: Digest::sha256(&bytes),
-            bytes,
-        });
-        Ok(())
-    }
-
-    /// Adds a manifest that is no image, byte for byte.
-    fn plain(&mut self, store: &Store, digest: &Digest) -> Result<Descriptor> {
-        let bytes = store.read_blob(digest, oci::image::MANIFEST_MAX)?;
-        let Document::Manifest(manifest) = store.document(digest)? else {
-            return Err(Error::system(format!("{digest} is no manifest")));
-        };
-        for blob in manifest.layers.iter().chain([&manifest.config]) {
-            self.keep(store, &blob.digest, String::new())?;
-        }
-        Ok(self.manifest(manifest.media_type.clone(), bytes))
-    }
-
-    /// Adds an image; layers that have no archive get a compressed one.
-    fn image(&mut self, store: &Store, digest: &Digest) -> Result<Descriptor> {
-        let image = store.resolve(&digest.to_string(), None)?;
-        let mut layers = Vec::with_capacity(image.manifest.layers.len());
-        let chains = ChainId::all(&image.config.rootfs.diff_ids);
-        for (descriptor, chain) in image.manifest.layers.iter().zip(&chains) {
-            let sent = match store.use_blob(&self._lease, &descriptor.digest)? {
-                Some(_) => descriptor.clone(),
-                None => {
-                    let layer = store
-                        .use_layer(&self._lease, chain)?
-                        .ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
-                    store.pack_layer(&self._lease, &layer, descriptor, Compression::Gzip, None)?
-                }
-            };
-            let name = image.config.rootfs.diff_ids[layers.len()].short().to_owned();
-            self.keep(store, &sent.digest, name)?;
-            layers.push(sent);
-        }
-        self.keep(store, &image.manifest.config.digest, String::new())?;
-        let media_type = Document::Manifest(Box::new(image.manifest.clone())).media_type().to_owned();
-        let bytes = match layers == image.manifest.layers {
-            true => store.read_blob(digest, oci::image::MANIFEST_MAX)?,
-            false => serde_json::to_vec(&Manifest { layers, ..image.manifest }).during("write a manifest")?,
-        };
-        Ok(self.manifest(media_type, bytes))
-    }
-
-    fn keep(&mut self, store: &Store, digest: &Digest, name: String) -> Result<()> {
-        let length =
-            store.use_blob(&self._lease, digest)?.ok_or_else(|| store::Error::NoBlob(digest.clone()))?;
-        self.blobs.entry(digest.clone()).or_insert((length, name));
-        Ok(())
-    }
-
-    fn manifest(&mut self, media_type: String, bytes: Vec<u8>) -> Descriptor {
-        let descriptor = Descriptor::of(&media_type, &bytes);
-        self.parcels.push(Parcel { media_type, digest: descriptor.digest.clone(), bytes });
-        descriptor
-    }
-}
-
 /// Whether all that an index names is here.
-fn is_whole(store: &Store, index: &Index) -> Result<bool> {
+fn is_whole(store: &Store, index: &oci::image::Index) -> Result<bool> {
     for member in &index.manifests {
         let Ok(Document::Manifest(manifest)) = store.document(&member.digest) else { return Ok(false) };
         if store.blob_size(&manifest.config.digest)?.is_none() {
             return Ok(false);
         }
-        if !is_attestation(member) && store.resolve(&member.digest.to_string(), None).is_err() {
+        let is_image = !oci::image::is_attestation(member);
+        if is_image && store.resolve(&member.digest.to_string(), None).is_err() {
             return Ok(false);
         }
     }

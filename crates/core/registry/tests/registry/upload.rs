@@ -70,3 +70,91 @@ async fn files_of_web_servers() {
         assert!(client.download(&address(path), None, None).await.is_err(), "{path}");
     }
 }
+
+/// Bytes that are known, or become known when they have been read.
+struct Sending {
+    bytes: &'static [u8],
+    length: Option<u64>,
+    opened: std::sync::Mutex<Vec<u64>>,
+}
+
+impl Sending {
+    fn new(bytes: &'static [u8], length: Option<u64>) -> Sending {
+        Sending { bytes, length, opened: Default::default() }
+    }
+}
+
+impl registry::Outgoing for Sending {
+    fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    fn open(&self, from: u64) -> Body {
+        self.opened.lock().unwrap().push(from);
+        Body::from(&self.bytes[from as usize..])
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        Some(Digest::sha256(self.bytes))
+    }
+
+    fn failed(&self) -> bool {
+        false
+    }
+}
+
+async fn place(repository: &Repository) -> registry::Place {
+    match repository.begin_blob(None).await.unwrap() {
+        registry::Begun::At(place) => place,
+        registry::Begun::Mounted => panic!("mounted"),
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_broke_goes_on_where_it_stopped() {
+    let stub = Stub::new(|request: &Request| match (request.method.as_str(), request.path.as_str()) {
+        ("POST", _) => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/1"),
+        ("PATCH", "/v2/a/b/blobs/uploads/1") => Answer::new(503, ""),
+        ("GET", "/v2/a/b/blobs/uploads/1") => {
+            Answer::new(204, "").with("Location", "/v2/a/b/blobs/uploads/2").with("Range", "0-3")
+        }
+        ("PATCH", _) => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/3"),
+        ("PUT", _) => Answer::new(201, ""),
+        _ => Answer::ok("{}"),
+    });
+    let (repository, sending) = (writable(&stub), Sending::new(b"0123456789", Some(10)));
+    let digest = repository.send_blob(place(&repository).await, &sending).await.unwrap();
+    assert_eq!(digest, Digest::sha256(b"0123456789"));
+    assert_eq!(*sending.opened.lock().unwrap(), [0, 4]);
+    let second = stub.requests_for("uploads/2").remove(0);
+    assert_eq!((second.header("content-range"), second.body.as_str()), (Some("4-9"), "456789"));
+    assert!(stub.requests_for("uploads/3")[0].path.contains("digest=sha256"));
+}
+
+#[tokio::test]
+async fn an_upload_that_was_forgotten_begins_anew_and_does_not_begin_for_ever() {
+    let stub = Stub::new(|request: &Request| match request.method.as_str() {
+        "POST" => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/1"),
+        "PATCH" => Answer::new(503, ""),
+        _ => Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"),
+    });
+    let (repository, sending) = (writable(&stub), Sending::new(b"0123456789", Some(10)));
+    let error = repository.send_blob(place(&repository).await, &sending).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    let opened = sending.opened.lock().unwrap().clone();
+    assert!(opened.len() > 1 && opened.iter().all(|from| *from == 0), "{opened:?}");
+}
+
+#[tokio::test]
+async fn what_is_elsewhere_in_the_registry_is_mounted() {
+    let stub = Stub::new(|request: &Request| match request.path.contains("from=c%2Fd") {
+        true => Answer::new(201, ""),
+        false => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/1"),
+    });
+    let (repository, digest) = (writable(&stub), Digest::sha256(b"x"));
+    let begun = repository.begin_blob(Some((&digest, "c/d"))).await.unwrap();
+    assert!(matches!(begun, registry::Begun::Mounted));
+    // A registry that does not want to mount gives a place to send it to.
+    let begun = repository.begin_blob(Some((&digest, "e/f"))).await.unwrap();
+    assert!(matches!(begun, registry::Begun::At(_)));
+}

@@ -153,7 +153,10 @@ impl Delivery<'_> {
             let how = PushResult { by_digest: output.by_digest, insecure: output.insecure };
             let messages = match how.by_digest || how.insecure {
                 true => client::images::push_result(client, &repository, &tag, how, &auth).await?,
-                false => client::images::push(client, &repository, &tag, "", &auth).await?,
+                false => {
+                    let push = client::images::Push { tag, ..Default::default() };
+                    client::images::push(client, &repository, &push, &auth).await?
+                }
             };
             let terminal = self.cli.stderr_is_terminal();
             let mut sink: Box<dyn std::io::Write + Send> = match self.quiet {

@@ -30,10 +30,9 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         if !name.is_name_only() {
             return Err(Error::new("tag can't be used with --all-tags/-a"));
         }
-        return Err(Error::new("--all-tags is not supported: name the tags that you need"));
     }
     let reference = Reference::parse(&args.args[0]).map_err(|error| Error::new(error.to_string()))?;
-    if name.is_name_only() && !args.quiet {
+    if name.is_name_only() && !args.quiet && !args.all_tags {
         cli.println("Using default tag: latest")?;
     }
     let platform = args.platform.or_else(|| cli.variable("DOCKER_DEFAULT_PLATFORM")).unwrap_or_default();
@@ -41,6 +40,12 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         (Some(digest), _) => format!("{}@{digest}", reference.name()),
         (None, tag) => format!("{}:{}", reference.name(), tag.as_deref().unwrap_or("latest")),
     };
+    if args.all_tags {
+        let options = PullOptions { from_image: name.familiar_name(), platform, ..PullOptions::default() };
+        show(cli, &options, &name, args.quiet, false).await?;
+        cli.println(&name.name())?;
+        return Ok(0);
+    }
     fetch(cli, reference, platform, args.quiet, false).await?;
     cli.println(&full)?;
     Ok(0)
@@ -54,13 +59,23 @@ pub async fn fetch(
     quiet: bool,
     to_stderr: bool,
 ) -> Result<(), Error> {
-    let auth = credentials::lookup(cli, &reference.domain)?;
     let tag = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.clone().unwrap_or_default(),
     };
     let options = PullOptions { from_image: reference.familiar_name(), tag, platform };
-    let progress = client::images::pull(cli.client()?, &options, auth.as_ref()).await?;
+    show(cli, &options, &reference, quiet, to_stderr).await
+}
+
+async fn show(
+    cli: &Cli,
+    options: &PullOptions,
+    reference: &Reference,
+    quiet: bool,
+    to_stderr: bool,
+) -> Result<(), Error> {
+    let auth = credentials::lookup(cli, &reference.domain)?;
+    let progress = client::images::pull(cli.client()?, options, auth.as_ref()).await?;
     match (quiet, to_stderr) {
         (true, _) => messages::show(progress, &mut std::io::sink(), false, |_| {}).await,
         (false, true) => {

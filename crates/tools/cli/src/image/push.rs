@@ -2,6 +2,7 @@ use oci::Reference;
 
 use crate::context::Cli;
 use crate::error::Error;
+use crate::options::platform;
 use crate::progress::messages;
 use crate::registry::credentials;
 use crate::verbs::Outcome;
@@ -14,6 +15,12 @@ pub struct Args {
     /// Accepted for old scripts; images are not signed
     #[arg(long, default_value_t = true, hide = true)]
     disable_content_trust: bool,
+    /// Compress layers with gzip or zstd that are compressed otherwise or not at all
+    #[arg(long, value_parser = ["gzip", "zstd"])]
+    compression: Option<String>,
+    /// How hard to try, on the format's own scale
+    #[arg(long)]
+    compression_level: Option<u32>,
     /// Send this platform's image alone
     #[arg(long)]
     platform: Option<String>,
@@ -39,8 +46,13 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         cli.println("Using default tag: latest")?;
     }
     let auth = credentials::lookup(cli, &name.domain)?.unwrap_or_default();
-    let platform = args.platform.unwrap_or_default();
-    let progress = client::images::push(cli.client()?, &name.familiar_name(), &tag, &platform, &auth).await?;
+    let push = client::images::Push {
+        tag: tag.clone(),
+        platform: platform::document(args.platform.as_deref())?,
+        compression: args.compression.unwrap_or_default(),
+        level: args.compression_level,
+    };
+    let progress = client::images::push(cli.client()?, &name.familiar_name(), &push, &auth).await?;
     match args.quiet {
         true => {
             messages::show(progress, &mut std::io::sink(), false, |_| {}).await?;

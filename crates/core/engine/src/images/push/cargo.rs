@@ -1,0 +1,334 @@
+//! What a push consists of: found out before anything is sent.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use archive::Compression;
+use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index, Manifest, is_attestation};
+use oci::{ChainId, Digest, Reference, media_types};
+use store::{Layer, Lease, Store};
+
+use super::{How, is_whole, missing};
+use crate::Engine;
+use crate::error::{Context as _, Error, Result};
+use crate::images::report::Report;
+
+/// Names whose documents are looked at for repositories that may have a layer.
+const HOLDERS: usize = 500;
+
+/// A document to send, after all that it names.
+pub(super) struct Parcel {
+    pub media_type: String,
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
+}
+
+/// A configuration or a layer.
+pub(super) struct Item {
+    /// What a person calls it; nothing for what is of no interest.
+    pub name: String,
+    /// What a manifest names it as here.
+    pub found: Descriptor,
+    /// What it is sent as, if that is known.
+    pub sent: Option<Descriptor>,
+    pub content: Content,
+}
+
+/// Where its bytes come from.
+pub(super) enum Content {
+    /// A file, as it is.
+    Blob,
+    /// They are compressed on the way.
+    Layer(Box<Layer>),
+}
+
+/// All that a name stands for.
+pub(super) struct Cargo {
+    /// Keeps it until it is sent.
+    pub lease: Lease,
+    pub store: Store,
+    pub how: How,
+    /// By what manifests name them here.
+    pub items: BTreeMap<Digest, Item>,
+    /// What the name stands for here.
+    pub target: Digest,
+    tree: Tree,
+}
+
+/// The documents.
+enum Tree {
+    /// With its members, each once.
+    Index(Digest, Index, Vec<(Digest, Tree)>),
+    Image(Digest, Box<Manifest>),
+    /// No image: sent byte for byte.
+    Plain(Digest, Box<Manifest>),
+}
+
+impl Cargo {
+    pub fn load(engine: &Engine, reference: &Reference, report: &Report, how: How) -> Result<Cargo> {
+        let store = engine.store();
+        let lease = store.lease("push")?;
+        report.stops(&lease);
+        let (record, tag) = match store.find(&reference.familiar(), how.platform.as_ref()) {
+            Err(store::Error::NoImage(_)) => return Err(missing(reference)),
+            other => other?,
+        };
+        let mut travelled = match &tag {
+            Some(tag) => has_travelled(engine, &tag.target)?,
+            None => false,
+        };
+        let target = match (&how.platform, tag) {
+            (Some(platform), _) => {
+                let image = store.load(record)?;
+                if !platform.matches(&image.config.platform()) {
+                    let (name, platform) = (reference.familiar(), Box::new(platform.clone()));
+                    return Err(store::Error::Platform { name, platform }.into());
+                }
+                image.digest
+            }
+            (None, Some(tag)) => match store.document(&tag.target)? {
+                // Not all platforms are here: what is here is what can be sent.
+                Document::Index(index) if !is_whole(store, &index)? => record.digest,
+                _ => tag.target,
+            },
+            (None, None) => record.digest,
+        };
+        travelled |= has_travelled(engine, &target)?;
+        let mut search = Search { engine, lease, how, travelled, items: BTreeMap::new() };
+        let tree = search.grow(&target, INDEX_DEPTH_MAX)?;
+        let Search { lease, how, items, .. } = search;
+        Ok(Cargo { lease, store: store.clone(), how, items, target, tree })
+    }
+
+    /// What a manifest names an item as that was compressed.
+    pub fn packed(&self, item: &Item, digest: Digest, length: u64) -> Descriptor {
+        packed(&self.how, item, digest, length)
+    }
+
+    /// What all items are sent as, if that is known of all.
+    pub fn known(&self) -> Option<BTreeMap<Digest, Descriptor>> {
+        self.items.iter().map(|(digest, item)| Some((digest.clone(), item.sent.clone()?))).collect()
+    }
+
+    /// The documents that name what was sent, members before their index, the one that all hang on last.
+    pub fn parcels(&self, store: &Store, sent: &BTreeMap<Digest, Descriptor>) -> Result<Vec<Parcel>> {
+        let mut parcels = Vec::new();
+        write(store, &self.tree, sent, &mut parcels)?;
+        Ok(parcels)
+    }
+}
+
+/// Whether a registry has this document as it is: what it names is then sent as it came.
+fn has_travelled(engine: &Engine, digest: &Digest) -> Result<bool> {
+    let tags = engine.db().read(|tx| state::tags::of(tx, digest))?;
+    Ok(tags.iter().any(|tag| tag.reference.digest.as_ref() == Some(digest)))
+}
+
+fn packed(how: &How, item: &Item, digest: Digest, length: u64) -> Descriptor {
+    let compression = how.compression();
+    let mut packed = store::packed(&item.found, compression, digest, length);
+    if item.found.media_type == media_types::DOCKER_LAYER {
+        let docker = match compression {
+            Compression::Zstd => media_types::DOCKER_LAYER_ZSTD,
+            _ => media_types::DOCKER_LAYER_GZIP,
+        };
+        packed.media_type = docker.to_owned();
+    }
+    packed
+}
+
+/// Going through the documents.
+struct Search<'e> {
+    engine: &'e Engine,
+    lease: Lease,
+    how: How,
+    travelled: bool,
+    items: BTreeMap<Digest, Item>,
+}
+
+impl Search<'_> {
+    fn grow(&mut self, digest: &Digest, depth: u32) -> Result<Tree> {
+        match self.engine.store().document(digest)? {
+            Document::Manifest(manifest) => {
+                self.image(digest)?;
+                Ok(Tree::Image(digest.clone(), manifest))
+            }
+            Document::Index(index) => {
+                let mut members = Vec::new();
+                let mut seen = BTreeSet::new();
+                for member in index.manifests.iter().filter(|member| seen.insert(member.digest.clone())) {
+                    let tree = match is_attestation(member) {
+                        true => self.plain(&member.digest)?,
+                        false if depth > 0 => self.grow(&member.digest, depth - 1)?,
+                        false => {
+                            return Err(Error::system(format!("{digest} is an index in too many others")));
+                        }
+                    };
+                    members.push((member.digest.clone(), tree));
+                }
+                Ok(Tree::Index(digest.clone(), index, members))
+            }
+        }
+    }
+
+    /// A manifest that is no image.
+    fn plain(&mut self, digest: &Digest) -> Result<Tree> {
+        let Document::Manifest(manifest) = self.engine.store().document(digest)? else {
+            return Err(Error::system(format!("{digest} is no manifest")));
+        };
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            self.blob(blob, String::new())?;
+        }
+        Ok(Tree::Plain(digest.clone(), manifest))
+    }
+
+    fn image(&mut self, digest: &Digest) -> Result<()> {
+        let image = self.engine.store().resolve(&digest.to_string(), None)?;
+        let chains = ChainId::all(&image.config.rootfs.diff_ids);
+        let names = image.config.rootfs.diff_ids.iter().map(|id| id.short().to_owned());
+        for ((descriptor, chain), name) in image.manifest.layers.iter().zip(&chains).zip(names) {
+            if self.items.contains_key(&descriptor.digest) {
+                continue;
+            }
+            let here = self.engine.store().use_blob(&self.lease, &descriptor.digest)?.is_some();
+            if here && self.stays(descriptor) {
+                self.blob(descriptor, name)?;
+                continue;
+            }
+            let layer = self.engine.store().use_layer(&self.lease, chain)?;
+            let layer = layer.ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
+            let method = self.how.method();
+            let known = self.engine.db().read(|tx| state::packed::get(tx, &descriptor.digest, &method))?;
+            let docker = image.manifest.media_type == media_types::DOCKER_MANIFEST;
+            let mut item = Item {
+                name,
+                found: descriptor.clone(),
+                sent: None,
+                content: Content::Layer(Box::new(layer)),
+            };
+            if docker {
+                item.found.media_type = media_types::DOCKER_LAYER.to_owned();
+            }
+            item.sent = known.map(|known| packed(&self.how, &item, known.digest, known.size));
+            self.items.insert(descriptor.digest.clone(), item);
+        }
+        self.blob(&image.manifest.config, String::new())
+    }
+
+    /// Whether an archive that is here is sent as it is.
+    fn stays(&self, descriptor: &Descriptor) -> bool {
+        let is = match descriptor.media_type.as_str() {
+            media_types::OCI_LAYER_GZIP | media_types::DOCKER_LAYER_GZIP => Compression::Gzip,
+            media_types::OCI_LAYER_ZSTD | media_types::DOCKER_LAYER_ZSTD => Compression::Zstd,
+            media_types::OCI_LAYER | media_types::DOCKER_LAYER => Compression::None,
+            _ => return true,
+        };
+        match self.how.compression {
+            Some(wanted) => is == wanted,
+            None => is != Compression::None || self.travelled,
+        }
+    }
+
+    fn blob(&mut self, found: &Descriptor, name: String) -> Result<()> {
+        let length = self.engine.store().use_blob(&self.lease, &found.digest)?;
+        let size = length.ok_or_else(|| store::Error::NoBlob(found.digest.clone()))?;
+        let found = Descriptor { size, ..found.clone() };
+        let sent = Some(found.clone());
+        self.items.entry(found.digest.clone()).or_insert(Item { name, found, sent, content: Content::Blob });
+        Ok(())
+    }
+}
+
+/// Adds a document after those that it names; what names it.
+fn write(
+    store: &Store,
+    tree: &Tree,
+    sent: &BTreeMap<Digest, Descriptor>,
+    parcels: &mut Vec<Parcel>,
+) -> Result<Descriptor> {
+    let unchanged = |digest: &Digest| store.read_blob(digest, oci::image::MANIFEST_MAX);
+    let (media_type, bytes) = match tree {
+        Tree::Plain(digest, manifest) => (manifest.media_type.clone(), unchanged(digest)?),
+        Tree::Image(digest, manifest) => {
+            let layers: Vec<_> =
+                manifest.layers.iter().map(|layer| renamed(layer, sent.get(&layer.digest))).collect();
+            let bytes = match layers == manifest.layers {
+                true => unchanged(digest)?,
+                false => {
+                    let manifest = Manifest { layers, ..(**manifest).clone() };
+                    serde_json::to_vec(&manifest).during("write a manifest")?
+                }
+            };
+            (Document::Manifest(manifest.clone()).media_type().to_owned(), bytes)
+        }
+        Tree::Index(digest, index, trees) => {
+            let mut now = BTreeMap::new();
+            for (digest, tree) in trees {
+                now.insert(digest.clone(), write(store, tree, sent, parcels)?);
+            }
+            let members = renamed_members(index, &now);
+            let bytes = match members == index.manifests {
+                true => unchanged(digest)?,
+                false => serde_json::to_vec(&Index { manifests: members, ..index.clone() })
+                    .during("write an index")?,
+            };
+            (Document::Index(index.clone()).media_type().to_owned(), bytes)
+        }
+    };
+    let descriptor = Descriptor::of(&media_type, &bytes);
+    parcels.push(Parcel { media_type, digest: descriptor.digest.clone(), bytes });
+    Ok(descriptor)
+}
+
+/// A layer's line in a manifest: as it was, unless it is sent as something else.
+fn renamed(layer: &Descriptor, sent: Option<&Descriptor>) -> Descriptor {
+    match sent {
+        Some(sent) if sent.digest != layer.digest => sent.clone(),
+        _ => layer.clone(),
+    }
+}
+
+/// An index's lines with what their members became; attestations follow the manifests that they speak of.
+fn renamed_members(index: &Index, now: &BTreeMap<Digest, Descriptor>) -> Vec<Descriptor> {
+    let mut members = index.manifests.clone();
+    for member in &mut members {
+        if let Some(sent) = now.get(&member.digest) {
+            (member.digest, member.size) = (sent.digest.clone(), sent.size);
+        }
+        if let Some(subject) = member.annotations.get_mut("vnd.docker.reference.digest")
+            && let Some(sent) = subject.parse().ok().and_then(|digest: Digest| now.get(&digest))
+        {
+            *subject = sent.digest.to_string();
+        }
+    }
+    members
+}
+
+/// Which other repositories of a name's registry have the layers of images that are here: images that came from there or
+/// were sent there.
+pub(super) fn holders(engine: &Engine, own: &Reference) -> Result<HashMap<Digest, String>> {
+    let tags = engine.db().read(state::tags::all)?;
+    let elsewhere = tags.into_iter().filter(|tag| {
+        let name = &tag.reference;
+        name.digest.is_some() && name.domain == own.domain && name.path != own.path
+    });
+    let mut holders = HashMap::new();
+    for tag in elsewhere.take(HOLDERS) {
+        let mut next = vec![(tag.target, INDEX_DEPTH_MAX)];
+        while let Some((digest, depth)) = next.pop() {
+            // What is damaged helps nobody.
+            match engine.store().document(&digest) {
+                Ok(Document::Manifest(manifest)) => {
+                    let blobs = manifest.layers.into_iter().map(|layer| layer.digest);
+                    for blob in blobs.chain([manifest.config.digest]) {
+                        holders.entry(blob).or_insert_with(|| tag.reference.path.clone());
+                    }
+                }
+                Ok(Document::Index(index)) if depth > 0 => {
+                    next.extend(index.manifests.into_iter().map(|member| (member.digest, depth - 1)));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(holders)
+}
