@@ -1,11 +1,14 @@
 //! Blobs of a repository: end-2, end-10.
 
+use std::sync::atomic::Ordering;
+
 use http::{Method, StatusCode, header};
 use oci::Digest;
 
 use crate::answer::{self, Result, with};
 use crate::call::Call;
 use crate::error::{Code, Failure};
+use crate::events::{Deed, Object};
 use crate::name::Name;
 use crate::range::{self, Wanted};
 use crate::registry::Registry;
@@ -30,9 +33,13 @@ impl Registry {
     }
 
     /// Makes the blob, which is in the storage, one of the repository's.
-    pub(crate) async fn link(&self, name: &Name, digest: &Digest) -> Result<()> {
+    pub(crate) async fn link(&self, name: &Name, digest: &Digest, size: u64, new: bool) -> Result<()> {
         self.storage.touch(&Key::blob(digest)).await?;
-        Ok(self.storage.write(&Key::link(name, digest), bytes::Bytes::new()).await?)
+        let key = Key::link(name, digest);
+        if new || self.storage.stat(&key).await?.is_none() {
+            self.quota.add(name, size, new);
+        }
+        Ok(self.storage.write(&key, bytes::Bytes::new()).await?)
     }
 }
 
@@ -83,6 +90,8 @@ async fn get(call: &Call, name: &Name, digest: &Digest) -> Result {
         }
     };
     let length = range.end - range.start;
+    call.registry.metrics.sent.fetch_add(length, Ordering::Relaxed);
+    call.registry.events.tell(call, Deed::Pull, &Object::blob(name, digest, Some(size)));
     let shown = format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1));
     let mut answer = http::Response::new(content.body(range, &call.registry.flow));
     *answer.status_mut() = status;
@@ -97,7 +106,10 @@ async fn get(call: &Call, name: &Name, digest: &Digest) -> Result {
 /// The repository no longer has it; the content goes with the garbage collection.
 async fn delete(call: &Call, name: &Name, digest: &Digest) -> Result {
     match call.registry.storage.remove(&Key::link(name, digest)).await? {
-        true => Ok(with(answer::empty(StatusCode::ACCEPTED), CONTENT_DIGEST, digest.as_str())),
+        true => {
+            call.registry.events.tell(call, Deed::Delete, &Object::blob(name, digest, None));
+            Ok(with(answer::empty(StatusCode::ACCEPTED), CONTENT_DIGEST, digest.as_str()))
+        }
         false => Err(unknown(digest)),
     }
 }

@@ -1,6 +1,8 @@
 //! One request as its handler sees it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, Method, header, request};
@@ -18,14 +20,22 @@ pub(crate) struct Call {
     pub(crate) registry: Arc<Registry>,
     pub(crate) query: Query,
     pub(crate) caller: Caller,
+    /// The other end of the connection.
+    pub(crate) peer: Option<SocketAddr>,
     head: request::Parts,
     body: Incoming,
 }
 
 impl Call {
-    pub(crate) fn new(registry: Arc<Registry>, caller: Caller, head: request::Parts, body: Incoming) -> Call {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        caller: Caller,
+        peer: Option<SocketAddr>,
+        head: request::Parts,
+        body: Incoming,
+    ) -> Call {
         let query = Query::parse(head.uri.query().unwrap_or_default());
-        Call { registry, query, caller, head, body }
+        Call { registry, query, caller, peer, head, body }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -68,7 +78,10 @@ impl Call {
                     return Err(failure.status(http::StatusCode::BAD_REQUEST));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) if !bytes.is_empty() => return Ok(Some(bytes)),
+                    Ok(bytes) if !bytes.is_empty() => {
+                        self.registry.metrics.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        return Ok(Some(bytes));
+                    }
                     _ => {}
                 },
             }

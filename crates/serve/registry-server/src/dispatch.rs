@@ -1,6 +1,9 @@
 //! From an HTTP request to its end-point and back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -16,35 +19,50 @@ use crate::{blobs, lists, manifests, referrers, uploads};
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) tls: bool,
+}
+
 /// Answers one request.
-pub(crate) async fn dispatch(registry: Arc<Registry>, tls: bool, request: Request<Incoming>) -> Answer {
+pub(crate) async fn dispatch(registry: Arc<Registry>, peer: Peer, request: Request<Incoming>) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", %method, path);
-    let result = serve(registry, tls, request).instrument(span).await;
+    let (target, begun) = (route::target(&method, &path), Instant::now());
+    let kind = target.as_ref().ok().cloned();
+    registry.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+    let metrics = registry.metrics.clone();
+    let result = match target {
+        Ok(target) => serve(registry, peer, target, request).instrument(span).await,
+        Err(failure) => Err(failure),
+    };
+    metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
     let mut answer = result.unwrap_or_else(|failure| {
         tracing::debug!(%method, path, status = failure.status.as_u16(), message = failure.message, "refused");
         failure.answer()
     });
+    metrics.request(kind.as_ref(), method.as_str(), answer.status().as_u16(), begun.elapsed());
     let headers = answer.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
 
-async fn serve(registry: Arc<Registry>, tls: bool, request: Request<Incoming>) -> Result {
-    let target = route::target(request.method(), request.uri().path())?;
+async fn serve(registry: Arc<Registry>, peer: Peer, target: Target, request: Request<Incoming>) -> Result {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
     let (head, body) = request.into_parts();
     let auth = &registry.auth;
     let caller = auth.caller(&head.headers).await.map_err(|failure| match failure.code {
-        Code::Unauthorized => auth.challenge(failure, &head.method, &target, &head.headers, tls),
+        Code::Unauthorized => auth.challenge(failure, &head.method, &target, &head.headers, peer.tls),
         _ => failure,
     })?;
-    auth.check(&caller, &head.method, &target, &head.headers, tls)?;
+    auth.check(&caller, &head.method, &target, &head.headers, peer.tls)?;
     if !reads && target != Target::Token {
         registry.may_change()?;
     }
-    let call = Call::new(registry, caller, head, body);
+    let call = Call::new(registry, caller, peer.address, head, body);
     let work = end_point(call, target);
     if reads {
         return work.await;

@@ -1,5 +1,7 @@
 //! Manifests and indexes: end-3, end-7, end-9.
 
+use std::sync::atomic::Ordering;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderName, Method, StatusCode, header};
 use oci::Digest;
@@ -11,6 +13,7 @@ use crate::answer::{self, Answer, Result, with};
 use crate::blobs::CONTENT_DIGEST;
 use crate::call::Call;
 use crate::error::{Code, Failure};
+use crate::events::{Deed, Object};
 use crate::name::{Name, Tag};
 use crate::referrers;
 use crate::registry::Registry;
@@ -84,7 +87,13 @@ impl Registry {
         subject: Option<(&Digest, &Descriptor)>,
         tags: &[Tag],
     ) -> Result<()> {
-        self.storage.write(&Key::manifest(name, &stored.digest), stored.pack()).await?;
+        let (key, packed) = (Key::manifest(name, &stored.digest), stored.pack());
+        if self.storage.stat(&key).await?.is_none() {
+            let mut held = self.quota.reservation(name);
+            self.reserve(&mut held, packed.len() as u64).await?;
+            self.quota.add(name, packed.len() as u64, true);
+        }
+        self.storage.write(&key, packed).await?;
         if let Some((subject, descriptor)) = subject {
             let document = serde_json::to_vec(descriptor).map_err(|error| Failure::internal(&error))?;
             self.storage.write(&Key::referrer(name, subject, &stored.digest), document.into()).await?;
@@ -123,6 +132,12 @@ async fn get(call: &Call, name: &Name, reference: &Reference) -> Result {
             format!("{reference} is {kind}, which the client does not accept"),
         ));
     }
+    if *call.method() == Method::GET {
+        let size = stored.bytes.len() as u64;
+        call.registry.metrics.sent.fetch_add(size, Ordering::Relaxed);
+        let object = Object::manifest(name, &stored.digest, &stored.media_type, Some(size));
+        call.registry.events.tell(call, Deed::Pull, &object.tagged(reference.tag()));
+    }
     let tag = format!("\"{}\"", stored.digest);
     if call.header(header::IF_NONE_MATCH).is_some_and(|text| text.contains(stored.digest.as_str())) {
         return Ok(with(answer::empty(StatusCode::NOT_MODIFIED), header::ETAG, &tag));
@@ -160,6 +175,9 @@ async fn put(mut call: Call, name: Name, reference: Reference) -> Result {
     let stored = Stored { digest, media_type, bytes };
     let referred = subject.as_ref().map(|subject| (subject, &descriptor));
     registry.keep_manifest(&name, &stored, referred, &tags).await?;
+    let size = stored.bytes.len() as u64;
+    let object = Object::manifest(&name, &stored.digest, &stored.media_type, Some(size));
+    registry.events.tell(&call, Deed::Push, &object.tagged(tags.first()));
     Ok(kept(&name, &reference, &stored.digest, subject.as_ref(), &tags))
 }
 
@@ -269,7 +287,14 @@ async fn delete(call: &Call, name: &Name, reference: &Reference) -> Result {
         Reference::Digest(digest) => registry.remove_manifest(name, digest).await?,
     };
     match removed {
-        true => Ok(answer::empty(StatusCode::ACCEPTED)),
+        true => {
+            let object = match reference {
+                Reference::Tag(tag) => Object::tag(name, tag),
+                Reference::Digest(digest) => Object::manifest(name, digest, "", None),
+            };
+            registry.events.tell(call, Deed::Delete, &object);
+            Ok(answer::empty(StatusCode::ACCEPTED))
+        }
         false => Err(unknown(name, reference)),
     }
 }

@@ -1,13 +1,18 @@
 //! What requests share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::Result;
 use crate::auth::{self, Auth, Caller};
+use crate::collect::Collection;
 use crate::error::Code;
 use crate::error::Failure;
+use crate::events::{self, Events};
+use crate::metrics::Metrics;
 use crate::name::Name;
+use crate::quota::{Limit, Quota};
 use crate::spool::Spool;
 use crate::storage::{self, Disk, Flow, Folder, Storage};
 use crate::tls::{self, Tls};
@@ -24,6 +29,10 @@ pub enum OpenError {
     Auth(#[from] auth::Error),
     #[error("set up TLS")]
     Tls(#[from] tls::Error),
+    #[error("set up notifications")]
+    Events(#[from] events::Error),
+    #[error("count what is used: {0}")]
+    Count(String),
 }
 
 /// How a registry is to be.
@@ -43,6 +52,14 @@ pub struct Config {
     pub auth: Option<auth::Config>,
     /// Files of a certificate with its chain, and its key.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// How much repositories may hold.
+    pub quota: Vec<Limit>,
+    /// How often garbage is collected; zero is never.
+    pub collect_every: Duration,
+    /// What garbage is.
+    pub garbage: Collection,
+    /// Addresses that are told what happens.
+    pub webhooks: Vec<String>,
 }
 
 impl Config {
@@ -56,6 +73,10 @@ impl Config {
             upload_age: Duration::from_secs(24 * 60 * 60),
             auth: None,
             tls: None,
+            quota: Vec::new(),
+            collect_every: Duration::ZERO,
+            garbage: Collection { grace: Duration::from_secs(24 * 60 * 60), untagged: false },
+            webhooks: Vec::new(),
         }
     }
 }
@@ -68,18 +89,29 @@ pub struct Registry {
     pub(crate) flow: Flow,
     pub(crate) auth: Auth,
     pub(crate) tls: Option<Tls>,
+    pub(crate) quota: Quota,
+    pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Held by the one garbage collection that there is.
+    pub(crate) collecting: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
-    /// Opens the storage.
-    pub fn open(config: Config) -> Result<Registry, OpenError> {
+    /// Opens the storage, and starts what goes on by itself: to be called in a runtime.
+    pub async fn open(config: Config) -> Result<Registry, OpenError> {
         let disk = Disk::open(&config.root)?;
         let spool = Spool::open(disk.clone())?;
         let auth = Auth::open(config.auth.clone(), &config.root)?;
         let files = config.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let tls = files.map(|(certificate, key): (&Path, &Path)| Tls::open(certificate, key)).transpose()?;
         let (storage, flow) = (Storage::Disk(disk), Flow::default());
-        Ok(Registry { config, storage, spool, flow, auth, tls })
+        let metrics = Arc::new(Metrics::default());
+        let events = Events::start(&config.webhooks, metrics.clone())?;
+        let (quota, collecting) = (Quota::new(&config.quota), tokio::sync::Mutex::default());
+        let registry =
+            Registry { config, storage, spool, flow, auth, tls, quota, events, metrics, collecting };
+        registry.count_used().await.map_err(|failure| OpenError::Count(failure.message))?;
+        Ok(registry)
     }
 
     /// Repositories after one that the caller may see, and whether there are more.

@@ -18,6 +18,16 @@ pub enum Reference {
     Digest(Digest),
 }
 
+impl Reference {
+    /// The tag, if it is one.
+    pub(crate) fn tag(&self) -> Option<&Tag> {
+        match self {
+            Reference::Tag(tag) => Some(tag),
+            Reference::Digest(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -12,8 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::dispatch::dispatch;
+use crate::answer;
+use crate::collect::Collected;
+use crate::dispatch::{Peer, dispatch};
 use crate::error::chain;
+use crate::metrics;
 use crate::patient::Patient;
 use crate::registry::Registry;
 
@@ -25,6 +29,8 @@ const HEADERS_MAX: usize = 100;
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long accepting pauses when this process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that ask for figures.
+const FIGURES_CONNECTIONS: usize = 16;
 /// How often is looked for uploads that nobody goes on with.
 const TIDY: Duration = Duration::from_secs(5 * 60);
 
@@ -33,10 +39,12 @@ pub async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdown: imp
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     tasks.spawn(accept(registry.clone(), listener, stopped.clone()));
-    let tidying = tokio::spawn(tidy(registry));
+    let tidying = tokio::spawn(tidy(registry.clone()));
+    let collecting = tokio::spawn(collect(registry));
     drop(stopped);
     shutdown.await;
     tidying.abort();
+    collecting.abort();
     // Fails only when nobody listens any more.
     let _ = stop.send(true);
     while tasks.join_next().await.is_some() {}
@@ -54,6 +62,63 @@ async fn tidy(registry: Arc<Registry>) {
         }
         tokio::time::sleep(TIDY.min(registry.config.upload_age)).await;
     }
+}
+
+/// Collects garbage from time to time.
+async fn collect(registry: Arc<Registry>) {
+    let every = registry.config.collect_every;
+    if every.is_zero() {
+        return;
+    }
+    loop {
+        tokio::time::sleep(every).await;
+        match registry.collect(registry.config.garbage).await {
+            Ok(Some(collected)) if collected != Collected::default() => {
+                tracing::info!(?collected, "collected garbage");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "garbage collection"),
+        }
+    }
+}
+
+/// Serves the figures at `/metrics` of an address of its own until this is dropped.
+pub async fn serve_figures(registry: Arc<Registry>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(FIGURES_CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let registry = registry.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+                let answer = match request.uri().path() {
+                    "/metrics" => answer::document_of(metrics::CONTENT_TYPE, registry.figures().into()),
+                    _ => answer::empty(http::StatusCode::NOT_FOUND),
+                };
+                std::future::ready(Ok::<_, Infallible>(answer))
+            });
+            let builder = http_server(registry.config.patience);
+            // Who does not stay to read has no use for it.
+            let _ = builder
+                .serve_connection(TokioIo::new(Patient::new(stream, registry.config.patience)), service)
+                .await;
+            drop(place);
+        });
+    }
+}
+
+fn http_server(patience: Duration) -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_MAX);
+    builder
 }
 
 async fn accept(registry: Arc<Registry>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
@@ -75,7 +140,10 @@ async fn accept(registry: Arc<Registry>, listener: TcpListener, mut stop: watch:
             Ok((place, stream)) => {
                 let (registry, stop) = (registry.clone(), stop.clone());
                 connections.spawn(async move {
+                    let metrics = registry.metrics.clone();
+                    metrics.connections.fetch_add(1, Ordering::Relaxed);
                     connection(registry, stream, stop).await;
+                    metrics.connections.fetch_sub(1, Ordering::Relaxed);
                     drop(place);
                 });
             }
@@ -94,32 +162,30 @@ async fn accept(registry: Arc<Registry>, listener: TcpListener, mut stop: watch:
 async fn connection(registry: Arc<Registry>, stream: TcpStream, stop: watch::Receiver<bool>) {
     // Only a matter of speed.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &registry.tls else { return answer(registry, false, stream, stop).await };
+    let mut peer = Peer { address: stream.peer_addr().ok(), tls: false };
+    let Some(tls) = &registry.tls else { return converse(registry, peer, stream, stop).await };
+    peer.tls = true;
     match tokio::time::timeout(registry.config.patience, tls.accept(stream)).await {
-        Ok(Ok(stream)) => answer(registry, true, stream, stop).await,
+        Ok(Ok(stream)) => converse(registry.clone(), peer, stream, stop).await,
         Ok(Err(error)) => tracing::debug!(error = %chain(&error), "TLS handshake"),
         Err(_) => {}
     }
 }
 
 /// Answers requests on one connection until its end.
-async fn answer(
+async fn converse(
     registry: Arc<Registry>,
-    tls: bool,
+    peer: Peer,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     mut stop: watch::Receiver<bool>,
 ) {
     let patience = registry.config.patience;
     let service = service_fn(|request| {
         let registry = registry.clone();
-        async move { Ok::<_, Infallible>(dispatch(registry, tls, request).await) }
+        async move { Ok::<_, Infallible>(dispatch(registry, peer, request).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
+    let stream = TokioIo::new(Patient::new(stream, patience));
+    let connection = http_server(patience).serve_connection(stream, service);
     tokio::pin!(connection);
     // An error means that the server is gone, which is the same.
     let stopping = async { drop(stop.wait_for(|stop| *stop).await) };

@@ -26,6 +26,7 @@ use crate::answer::Result;
 use crate::error::{Code, Failure};
 use crate::hash::Hash;
 use crate::name::Name;
+use crate::quota::Reservation;
 use crate::storage::disk::{Disk, modified};
 use crate::storage::{Algorithm, Error};
 
@@ -50,6 +51,8 @@ pub(crate) struct Upload {
     pub(crate) length: u64,
     active: SystemTime,
     gone: bool,
+    /// Room that its bytes have.
+    pub(crate) held: Option<Reservation>,
 }
 
 /// An open file, and the digest of what is in it.
@@ -183,7 +186,7 @@ impl Spool {
     /// Ends an upload, with what is still there of it.
     pub(crate) async fn end(&self, upload: &mut Upload) -> Result<()> {
         upload.gone = true;
-        upload.sink = None;
+        (upload.sink, upload.held) = (None, None);
         self.lock().remove(&upload.id);
         let (disk, id) = (self.disk.clone(), upload.id);
         blocking(id, "remove", move || discard(&disk, id)).await
@@ -205,6 +208,11 @@ impl Spool {
         Ok(count)
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Shared>> {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,14 +231,14 @@ fn begin(disk: &Disk, id: Uuid, record: Record, algorithm: Algorithm) -> io::Res
     described.write_all(&serde_json::to_vec(&record)?)?;
     let file = disk.append(&path(id), true)?;
     let sink = Sink { room: Room::on(&file)?, file, hash: Some(Hash::new(algorithm)) };
-    Ok(Upload { id, record, sink: Some(sink), length: 0, active: SystemTime::now(), gone: false })
+    Ok(Upload { id, record, sink: Some(sink), length: 0, active: SystemTime::now(), gone: false, held: None })
 }
 
 fn load(disk: &Disk, id: Uuid) -> io::Result<Upload> {
     let record = serde_json::from_slice(&disk.small(&format!("{FOLDER}/{id}.json"))?)?;
     let file = disk.append(&path(id), false)?;
     let (length, active) = (length(&file)?, modified(&file)?);
-    Ok(Upload { id, record, sink: None, length, active, gone: false })
+    Ok(Upload { id, record, sink: None, length, active, gone: false, held: None })
 }
 
 fn length(file: &File) -> io::Result<u64> {

@@ -9,6 +9,7 @@ use crate::auth::Action;
 use crate::blobs::CONTENT_DIGEST;
 use crate::call::Call;
 use crate::error::{Code, Failure};
+use crate::events::{Deed, Object};
 use crate::name::Name;
 use crate::range;
 use crate::registry::Registry;
@@ -38,8 +39,8 @@ pub(crate) async fn begin(mut call: Call, name: Name) -> Result {
     let Some(digest) = whole else {
         return Ok(progress(StatusCode::ACCEPTED, &name, &upload));
     };
-    let done = match receive(&mut call, &mut upload, None).await {
-        Ok(()) => registry.commit(&name, &mut upload, &digest).await,
+    let done = match receive(&mut call, &name, &mut upload, None).await {
+        Ok(()) => registry.commit(&call, &name, &mut upload, &digest).await,
         Err(failure) => Err(failure),
     };
     if done.is_err() {
@@ -64,7 +65,7 @@ pub(crate) async fn go_on(mut call: Call, name: Name, id: Uuid) -> Result {
         }
         Method::PATCH => {
             let expected = in_order(&call, &name, &upload)?;
-            receive(&mut call, &mut upload, expected).await?;
+            receive(&mut call, &name, &mut upload, expected).await?;
             Ok(progress(StatusCode::ACCEPTED, &name, &upload))
         }
         _ => {
@@ -72,8 +73,8 @@ pub(crate) async fn go_on(mut call: Call, name: Name, id: Uuid) -> Result {
             let digest = digest.ok_or_else(|| Failure::says(Code::DigestInvalid, "digest is missing"))?;
             let digest = route::digest(digest)?;
             let expected = in_order(&call, &name, &upload)?;
-            receive(&mut call, &mut upload, expected).await?;
-            registry.commit(&name, &mut upload, &digest).await?;
+            receive(&mut call, &name, &mut upload, expected).await?;
+            registry.commit(&call, &name, &mut upload, &digest).await?;
             Ok(created(&name, &digest))
         }
     }
@@ -91,10 +92,12 @@ async fn mounted(call: &Call, name: &Name) -> Result<Option<Digest>> {
         return Ok(None);
     }
     let _hold = call.registry.storage.hold().await?;
-    if call.registry.rely_on_blob(&from, &digest).await?.is_none() {
-        return Ok(None);
-    }
-    call.registry.link(name, &digest).await?;
+    let Some(size) = call.registry.rely_on_blob(&from, &digest).await? else { return Ok(None) };
+    let mut held = call.registry.quota.reservation(name);
+    call.registry.reserve(&mut held, size).await?;
+    call.registry.link(name, &digest, size, false).await?;
+    let object = Object::blob(name, &digest, Some(size)).from(&from);
+    call.registry.events.tell(call, Deed::Mount, &object);
     Ok(Some(digest))
 }
 
@@ -121,15 +124,20 @@ fn in_order(call: &Call, name: &Name, upload: &Upload) -> Result<Option<u64>> {
 }
 
 /// Adds what comes to the upload; while it is written the next bytes come.
-async fn receive(call: &mut Call, upload: &mut Upload, expected: Option<u64>) -> Result<()> {
+async fn receive(call: &mut Call, name: &Name, upload: &mut Upload, expected: Option<u64>) -> Result<()> {
     let registry = call.registry.clone();
     let before = upload.length;
+    let mut held = upload.held.take().unwrap_or_else(|| registry.quota.reservation(name));
+    // What is said to come is refused before it comes.
+    registry.reserve(&mut held, before.saturating_add(call.length().unwrap_or(0))).await?;
     let mut next = call.portion().await?;
     while let Some(bytes) = next {
+        registry.reserve(&mut held, upload.length + bytes.len() as u64).await?;
         let (written, portion) = tokio::join!(registry.spool.write(upload, bytes), call.portion());
         written?;
         next = portion?;
     }
+    upload.held = Some(held);
     match expected {
         Some(expected) if upload.length - before != expected => Err(Failure::new(Code::SizeInvalid)),
         _ => Ok(()),
@@ -138,7 +146,7 @@ async fn receive(call: &mut Call, upload: &mut Upload, expected: Option<u64>) ->
 
 impl Registry {
     /// What has come becomes a blob, if it is the one that it is said to be.
-    async fn commit(&self, name: &Name, upload: &mut Upload, digest: &Digest) -> Result<()> {
+    async fn commit(&self, call: &Call, name: &Name, upload: &mut Upload, digest: &Digest) -> Result<()> {
         let found = self.spool.finish(upload, Algorithm::of(digest)).await?;
         if found != *digest {
             self.spool.end(upload).await?;
@@ -147,10 +155,12 @@ impl Registry {
         }
         let key = Key::blob(digest);
         let _hold = self.storage.hold().await?;
-        if self.storage.stat(&key).await?.is_none() {
+        let new = self.storage.stat(&key).await?.is_none();
+        if new {
             self.storage.adopt(&Spool::path(upload), &key).await?;
         }
-        self.link(name, digest).await?;
+        self.link(name, digest, upload.length, new).await?;
+        self.events.tell(call, Deed::Push, &Object::blob(name, digest, Some(upload.length)));
         self.spool.end(upload).await
     }
 }

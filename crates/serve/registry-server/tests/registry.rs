@@ -8,15 +8,23 @@ mod blobs;
 mod client;
 #[path = "registry/crashes.rs"]
 mod crashes;
+#[path = "registry/figures.rs"]
+mod figures;
+#[path = "registry/garbage.rs"]
+mod garbage;
 #[path = "registry/hostile.rs"]
 mod hostile;
 #[path = "registry/lists.rs"]
 mod lists;
 #[path = "registry/manifests.rs"]
 mod manifests;
+#[path = "registry/quota.rs"]
+mod quota;
 #[path = "registry/referrers.rs"]
 mod referrers;
 #[path = "registry/tls.rs"]
 mod tls;
 #[path = "registry/uploads.rs"]
 mod uploads;
+#[path = "registry/webhooks.rs"]
+mod webhooks;

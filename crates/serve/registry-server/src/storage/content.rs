@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -54,13 +53,12 @@ impl Drop for Seat {
 /// Content that was found.
 pub(crate) struct Content {
     pub(crate) size: u64,
-    pub(crate) modified: SystemTime,
     file: File,
 }
 
 impl Content {
-    pub(super) fn file(file: File, size: u64, modified: SystemTime) -> Content {
-        Content { size, modified, file }
+    pub(super) fn file(file: File, size: u64) -> Content {
+        Content { size, file }
     }
 
     /// These bytes of it, which it must have.

@@ -204,7 +204,8 @@ impl Disk {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let entries = match self.root.read_dir(path) {
-            Err(error) => absent(error)?.unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
             Ok(entries) => entries,
         };
         Ok(entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect())
@@ -244,7 +245,7 @@ impl Disk {
         self.work("open", &key.0, move |disk| match disk.root.open_file(&path) {
             Ok(file) => {
                 let metadata = file.metadata()?;
-                Ok(Some(Content::file(file, metadata.len(), metadata.modified()?)))
+                Ok(Some(Content::file(file, metadata.len())))
             }
             Err(error) => absent(error),
         })
@@ -266,6 +267,25 @@ impl Disk {
             Ok(File::from(file))
         })
         .await
+    }
+
+    /// Removes a folder with folders in it, if there is nothing else.
+    pub(super) async fn remove_folders(&self, path: String) -> Result<bool, Error> {
+        self.work("remove", &path.clone(), move |disk| {
+            match disk.prune(&path).and_then(|()| disk.sync_folder(parent(&path))) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+                other => other.map(|()| true),
+            }
+        })
+        .await
+    }
+
+    fn prune(&self, path: &str) -> io::Result<()> {
+        for name in self.list(path)? {
+            self.prune(&format!("{path}/{name}"))?;
+        }
+        self.root.rmdir(path)
     }
 
     /// A new file, or an old one to go on with, at the end of which is written.

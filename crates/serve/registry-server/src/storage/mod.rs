@@ -16,7 +16,7 @@ pub(crate) mod content;
 pub(crate) mod disk;
 
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use oci::Digest;
@@ -52,10 +52,6 @@ impl Key {
 
     pub(crate) fn referrer(name: &Name, subject: &Digest, digest: &Digest) -> Key {
         Folder::Referrers(name, subject).key(digest.as_str())
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -231,6 +227,28 @@ impl Storage {
     pub(crate) async fn adopt(&self, spooled: &str, key: &Key) -> Result<(), Error> {
         match self {
             Storage::Disk(disk) => disk.adopt(spooled, key).await,
+        }
+    }
+
+    /// Until this is dropped everybody else waits.
+    pub(crate) async fn hold_alone(&self) -> Result<Hold, Error> {
+        match self {
+            Storage::Disk(disk) => disk.lock(true).await.map(Hold::Disk),
+        }
+    }
+
+    /// Whether it is known what was relied on for as long as this.
+    pub(crate) fn remembers(&self, _grace: Duration) -> bool {
+        match self {
+            Storage::Disk(_) => true,
+        }
+    }
+
+    /// Removes what there is of a repository without blobs, manifests and tags; false if it has some again.
+    pub(crate) async fn remove_repository(&self, name: &Name) -> Result<bool, Error> {
+        let _hold = self.hold_alone().await?;
+        match self {
+            Storage::Disk(disk) => disk.remove_folders(Folder::Repository(name).path()).await,
         }
     }
 

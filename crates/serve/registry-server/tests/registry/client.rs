@@ -29,7 +29,7 @@ impl Served {
     pub async fn start(config: Config) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let registry = Arc::new(Registry::open(config).unwrap());
+        let registry = Arc::new(Registry::open(config).await.unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = registry.clone();
         tokio::spawn(async move {

@@ -47,7 +47,7 @@ async fn files_that_are_no_certificates() {
     ] {
         let mut config = registry_server::Config::new(world.dir.path().join("other"));
         config.tls = Some((certificate.clone(), key.clone()));
-        let error = registry_server::Registry::open(config).err();
+        let error = registry_server::Registry::open(config).await.err();
         assert!(error.is_some(), "{} {}", certificate.display(), key.display());
     }
 }

@@ -1,0 +1,137 @@
+//! Garbage collection while the registry serves.
+
+use crate::client::{OCI_INDEX, OCI_MANIFEST, World, files, manifest, sha256, world, world_of};
+use registry_server::{Collected, Collection};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+async fn collect(world: &World, grace: Duration, untagged: bool) -> Collected {
+    world.served.registry.collect(Collection { grace, untagged }).await.unwrap().unwrap()
+}
+
+fn blob_file(digest: &str) -> String {
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    format!("blobs/sha256/{}/{hex}", &hex[..2])
+}
+
+#[tokio::test]
+async fn what_nothing_names_goes() {
+    let world = world().await;
+    let document = world.push_image("a", "v1", b"layer").await;
+    let stray = world.push_blob("a", b"stray").await;
+    world.push_blob("b", b"only there").await;
+    world.push_blob("c", b"layer").await;
+    let collected = collect(&world, Duration::ZERO, false).await;
+    let expected = Collected { manifests: 0, links: 3, blobs: 2, bytes: 15, repositories: 2 };
+    assert_eq!(collected, expected);
+    assert_eq!(world.get(&format!("/v2/a/blobs/{stray}")).await.status, 404);
+    assert_eq!(world.get("/v2/a/manifests/v1").await.body, document);
+    assert_eq!(world.get(&format!("/v2/a/blobs/{}", sha256(b"layer"))).await.body, b"layer");
+    assert_eq!(world.get("/v2/_catalog").await.json()["repositories"], json!(["a"]));
+    assert_eq!(collect(&world, Duration::ZERO, true).await, Collected::default());
+    assert_eq!(world.delete(&format!("/v2/a/manifests/{}", sha256(&document))).await.status, 202);
+    let collected = collect(&world, Duration::ZERO, false).await;
+    assert_eq!((collected.links, collected.blobs, collected.repositories), (2, 2, 1));
+    assert_eq!(files(&world.root()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_was_relied_on_a_moment_ago_stays() {
+    let world = world().await;
+    let (old, new) = (world.push_blob("a", b"old").await, world.push_blob("a", b"new").await);
+    let past = std::time::SystemTime::now() - Duration::from_secs(7200);
+    for digest in [&old, &new] {
+        for path in [blob_file(digest), format!("repositories/a/blobs/{digest}")] {
+            std::fs::File::open(world.root().join(path)).unwrap().set_modified(past).unwrap();
+        }
+    }
+    // How a push asks whether it need not send it.
+    assert_eq!(world.head(&format!("/v2/a/blobs/{new}")).await.status, 200);
+    let collected = collect(&world, Duration::from_secs(3600), false).await;
+    assert_eq!((collected.links, collected.blobs), (1, 1));
+    assert_eq!(world.get(&format!("/v2/a/blobs/{new}")).await.body, b"new");
+    assert_eq!(world.get(&format!("/v2/a/blobs/{old}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn untagged_manifests_go_when_that_is_wanted() {
+    let world = world().await;
+    let member = world.push_image("a", "member", b"layer").await;
+    let first = world.push_image("a", "v1", b"one").await;
+    let second = world.push_image("a", "v1", b"two").await;
+    let describe = json!({ "mediaType": OCI_MANIFEST, "digest": sha256(&member), "size": member.len() });
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [describe] }).to_string();
+    assert_eq!(world.put("a", "index", OCI_INDEX, index.as_bytes()).await.status, 201);
+    assert_eq!(world.delete("/v2/a/manifests/member").await.status, 202);
+    let mut about = manifest(br#"{"architecture":"amd64","os":"linux"}"#, b"two");
+    about["subject"] = json!({ "mediaType": OCI_MANIFEST, "digest": sha256(&second), "size": second.len() });
+    let about = about.to_string().into_bytes();
+    assert_eq!(world.put("a", &sha256(&about), OCI_MANIFEST, &about).await.status, 201);
+    assert_eq!(collect(&world, Duration::ZERO, false).await.manifests, 0);
+    assert_eq!(collect(&world, Duration::from_secs(3600), true).await.manifests, 0, "they are new");
+    let collected = collect(&world, Duration::ZERO, true).await;
+    assert_eq!((collected.manifests, collected.links), (1, 1));
+    for (document, status) in [(&first, 404), (&second, 200), (&member, 200), (&about, 200)] {
+        assert_eq!(world.get(&format!("/v2/a/manifests/{}", sha256(document))).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_damaged_keeps_what_it_may_name() {
+    let world = world().await;
+    let document = world.push_image("a", "v1", b"layer").await;
+    let path = world.root().join(format!("repositories/a/manifests/{}", sha256(&document)));
+    std::fs::write(path, "damaged").unwrap();
+    assert_eq!(collect(&world, Duration::ZERO, true).await, Collected::default());
+    assert_eq!(world.get(&format!("/v2/a/blobs/{}", sha256(b"layer"))).await.body, b"layer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_under_way_loses_nothing() {
+    let world = Arc::new(world().await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let collecting = tokio::spawn({
+        let (world, stop) = (world.clone(), stop.clone());
+        async move {
+            let mut runs = 0;
+            while !stop.load(Ordering::Relaxed) {
+                collect(&world, Duration::from_secs(60), true).await;
+                runs += 1;
+            }
+            runs
+        }
+    });
+    for round in 0..20 {
+        // The same few layers come and go, so that content is garbage and is pushed again all the time.
+        let layer = format!("layer {}", round % 3).into_bytes();
+        let name = format!("a{}", round % 2);
+        let document = world.push_image(&name, "v", &layer).await;
+        assert_eq!(world.get(&format!("/v2/{name}/blobs/{}", sha256(&layer))).await.body, layer);
+        assert_eq!(world.delete(&format!("/v2/{name}/manifests/{}", sha256(&document))).await.status, 202);
+        let past = std::time::SystemTime::now() - Duration::from_secs(7200);
+        for path in files(&world.root()).iter().filter(|path| !path.starts_with("uploads")) {
+            // The collection may be faster.
+            let _ = std::fs::File::open(world.root().join(path)).and_then(|file| file.set_modified(past));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(collecting.await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn it_is_done_from_time_to_time() {
+    let world = world_of(|config| {
+        config.collect_every = Duration::from_millis(50);
+        config.garbage.grace = Duration::ZERO;
+    })
+    .await;
+    let digest = world.push_blob("a", b"stray").await;
+    let gone = async {
+        while world.get(&format!("/v2/a/blobs/{digest}")).await.status != 404 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it goes");
+}
