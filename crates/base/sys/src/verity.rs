@@ -24,8 +24,8 @@ struct Enable {
 const ENABLE: libc::c_ulong = 0x4080_6685;
 const SHA256: u32 = 1;
 
-/// Has the kernel seal a file that is whole, open for reading, and open for writing nowhere; that it is sealed already is fine.
-/// Whether it is sealed now: not every file system can do that, nor every kernel.
+/// Has the kernel seal a file that is whole and open for reading; that it is sealed already is fine. Whether it is sealed now:
+/// not every file system can do that, nor every kernel, and none while somebody has the file open for writing.
 pub fn seal(file: &File) -> io::Result<bool> {
     let arg = Enable { version: 1, hash_algorithm: SHA256, block_size: 4096, ..Enable::default() };
     // SAFETY: the ioctl reads a struct of the size that is part of its number, and `arg` is one; its pointers are null with
@@ -36,7 +36,7 @@ pub fn seal(file: &File) -> io::Result<bool> {
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
         Some(libc::EEXIST) => Ok(true),
-        Some(libc::ENOTTY | libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS) => Ok(false),
+        Some(libc::ENOTTY | libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS | libc::ETXTBSY) => Ok(false),
         _ => Err(error),
     }
 }

@@ -362,7 +362,7 @@ fn side_by_side<T: Sync>(
 }
 
 /// An error with all its causes.
-fn chain_text(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

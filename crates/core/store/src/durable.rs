@@ -5,6 +5,7 @@
 
 use crate::Error;
 use rustix::fs::{FileType, Mode, OFlags};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use sys::root::Root;
@@ -28,6 +29,13 @@ pub(crate) fn make(directory: &Path) -> Result<(), Error> {
         None => rustix::fs::syncfs(&open(Path::new("")).map_err(failed())?),
     };
     synced.map_err(|error| failed()(error.into()))
+}
+
+/// Has the kernel check a file, which is whole and open for writing nowhere, whenever it is read; where the file system can't do
+/// that, nothing happens.
+pub(crate) fn seal(path: &Path) -> Result<(), Error> {
+    let sealed = File::open(path).and_then(|file| sys::verity::seal(&file));
+    sealed.map(drop).map_err(Error::io("seal", path))
 }
 
 /// The regular files and directories of a small tree, a directory before what is in it. All else is in its directory.

@@ -54,8 +54,13 @@ impl Store {
     pub(crate) fn makes_images(&self, lease: &Lease) -> bool {
         match self.shared.form {
             Form::Auto | Form::Directories => false,
-            Form::Images => *self.shared.takes_images.get_or_init(|| takes_images(&lease.scratch())),
+            Form::Images => self.takes_images(lease),
         }
+    }
+
+    /// Whether images can be used here.
+    pub(crate) fn takes_images(&self, lease: &Lease) -> bool {
+        *self.shared.takes_images.get_or_init(|| takes_images(&lease.scratch()))
     }
 }
 

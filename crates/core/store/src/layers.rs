@@ -213,6 +213,9 @@ impl Store {
             over: unpacked.over,
         };
         self.describe(&unpacked.directory, &layer)?;
+        if layer.is_image {
+            crate::durable::seal(&unpacked.directory.join(IMAGE))?;
+        }
         self.name_layer(lease, &unpacked.directory, &layer)?;
         Ok(layer)
     }

@@ -30,7 +30,9 @@ impl Store {
         if self.use_layer(&lease, &layer.chain_id)?.is_none() || self.use_blob(&lease, archive)?.is_none() {
             return Ok(None);
         }
-        let mut unpacked = self.unpack_into(layer.is_image, &lease, self.open_blob(archive)?, None)?;
+        // An image that this kernel doesn't mount is replaced by a directory.
+        let image = layer.is_image && self.takes_images(&lease);
+        let mut unpacked = self.unpack_into(image, &lease, self.open_blob(archive)?, None)?;
         unpacked.expect(Some(&layer.diff_id))?;
         unpacked.settle(|| self.roots(layer.parent.as_ref()))?;
         Ok(Some(Copy { lease, unpacked, archive: archive.clone() }))
@@ -38,19 +40,33 @@ impl Store {
 
     /// The first file of the layer that is not as in its archive, and why; none if all are.
     pub(crate) fn differs(&self, layer: &Layer, copy: &Copy) -> Result<Option<String>, Error> {
-        let open = |path: PathBuf| sys::mount::layer_root(&path).map_err(Error::io("open", &path));
-        let (right, found) = (open(copy.unpacked.files())?, self.layer_root(layer)?);
-        let difference = first_difference(&right, &found).map_err(Error::io("compare", Path::new("diff")))?;
-        Ok(difference.map(|(path, what)| {
-            format!("{what} of /{} is not as in its archive {}", path.display(), copy.archive)
-        }))
+        let files = copy.unpacked.files();
+        let right = sys::mount::layer_root(&files).map_err(Error::io("open", &files))?;
+        let place = Path::new("diff");
+        let compared = self
+            .layer_root(layer)
+            .and_then(|found| first_difference(&right, &found).map_err(Error::io("compare", place)));
+        match compared {
+            // If the copy can be read, the image is what can't.
+            Err(error) if layer.is_image && first_difference(&right, &right).is_ok() => {
+                Ok(Some(format!("its image cannot be read: {}", crate::check::chain_text(&error))))
+            }
+            Err(error) => Err(error),
+            Ok(difference) => Ok(difference.map(|(path, what)| {
+                format!("{what} of /{} is not as in its archive {}", path.display(), copy.archive)
+            })),
+        }
     }
 
     /// Puts the copy in the layer's place.
     pub(crate) fn restore(&self, layer: &Layer, copy: Copy) -> Result<(), Error> {
         let (fresh, target) = (&copy.unpacked.directory, self.layer_dir(&layer.chain_id));
         // The copy has all files.
-        self.describe(fresh, &Layer { over: None, ..layer.clone() })?;
+        let is_image = copy.unpacked.image.is_some();
+        self.describe(fresh, &Layer { over: None, is_image, ..layer.clone() })?;
+        if is_image {
+            crate::durable::seal(&copy.unpacked.files())?;
+        }
         rustix::fs::renameat_with(CWD, fresh, CWD, &target, RenameFlags::EXCHANGE)
             .map_err(|error| Error::io("replace", &target)(error.into()))?;
         sync_dir(&self.layers_dir())?;

@@ -140,6 +140,13 @@ fn a_damaged_image_is_found_and_made_anew() {
     assert!(found.is_some_and(|text| text.starts_with("the content of /f is not as in its archive")));
     store.restore(&made, again).unwrap();
     assert_eq!(store.differs(&made, &copy()).unwrap(), None);
+    // One that the kernel doesn't take any more.
+    File::options().write(true).open(&image).unwrap().set_len(512).unwrap();
+    let again = copy();
+    let found = store.differs(&made, &again).unwrap();
+    assert!(found.is_some_and(|text| text.starts_with("its image cannot be read: ")));
+    store.restore(&made, again).unwrap();
+    assert_eq!(store.differs(&made, &copy()).unwrap(), None);
     std::fs::remove_file(&image).unwrap();
     assert!(matches!(store.layer_root(&made), Err(Error::Io { .. })));
 }
