@@ -32,7 +32,12 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
             name => filter.push(name.to_owned()),
         }
     }
-    setup::packages(&[("busybox", "busybox-static"), ("nft", "nftables"), ("cc", "gcc")])?;
+    setup::packages(&[
+        ("busybox", "busybox-static"),
+        ("nft", "nftables"),
+        ("cc", "gcc"),
+        ("docker-registry", "docker-registry"),
+    ])?;
     let before = Snapshot::take()?;
     let binary = setup::release_binary()?;
     let mut tests = cargo(&["test", "--package", "crash", "--", "--nocapture"]);

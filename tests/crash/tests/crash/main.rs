@@ -14,3 +14,4 @@ mod points;
 mod settings;
 #[cfg(target_arch = "x86_64")]
 mod trace;
+mod transfers;

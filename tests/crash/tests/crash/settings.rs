@@ -9,6 +9,16 @@ pub fn kills() -> u64 {
     number("DHOW_CRASH_KILLS").unwrap_or(KILLS)
 }
 
+/// How many connections are cut.
+pub fn cuts() -> u64 {
+    if every() == 1 { 200 } else { 15 }
+}
+
+/// How many pulls are killed.
+pub fn pull_kills() -> u64 {
+    if every() == 1 { 100 } else { 8 }
+}
+
 /// Every which fault point is tried, 1 is all of them: `DHOW_CRASH_EVERY`.
 pub fn every() -> u64 {
     number("DHOW_CRASH_EVERY").unwrap_or(POINTS_EVERY).max(1)

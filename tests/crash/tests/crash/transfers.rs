@@ -1,0 +1,254 @@
+//! Pulls and pushes over connections that are cut at random places, and pulls that are killed at random moments: in the end the
+//! image is the one that was sent, what had come before is not asked for again, and nothing is left over.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Child;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use testkit::{Host, Mode, eventually};
+
+use crate::settings;
+
+const REGISTRY: &str = "127.0.0.1:5000";
+const SENT: &str = "127.0.0.1:5000/faults:1";
+/// How many bytes a connection may bring at most before it is cut.
+const CUT_WITHIN: u64 = 6 << 20;
+/// What documents, headers and a part of a stretch that was under way may cost beside content.
+const OVERHEAD: u64 = 1 << 20;
+
+/// Debian's registry on loopback, with an image in it.
+struct Registry(Child);
+
+impl Registry {
+    fn new(host: &Host) -> Self {
+        let storage = host.home().join("registry").display().to_string();
+        let settings = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {storage}}}}}\nhttp: {{addr: \"{REGISTRY}\"}}\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+        );
+        let file = host.file("registry.yml", settings).display().to_string();
+        // It tells of each connection that broke: to a file, for nobody reads it meanwhile.
+        let script = format!("exec docker-registry serve {file} >registry.log 2>&1");
+        let registry = Self(host.program("sh", &["-c", &script]).start());
+        eventually("the registry listens", || TcpStream::connect(REGISTRY).is_ok());
+        registry
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A way to the registry on which connections break.
+struct Proxy {
+    /// How many bytes each connection may bring or take; none for all.
+    within: Mutex<Option<(u64, fastrand::Rng)>>,
+    /// Connections that were cut.
+    cuts: AtomicU64,
+    /// Bytes that came from the registry.
+    brought: AtomicU64,
+}
+
+impl Proxy {
+    /// Listens until the test's process ends.
+    fn start() -> (Arc<Self>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a listener has one").to_string();
+        let proxy =
+            Arc::new(Self { within: Mutex::default(), cuts: AtomicU64::new(0), brought: AtomicU64::new(0) });
+        let own = proxy.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(REGISTRY) else { continue };
+                let left = own
+                    .within
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .as_mut()
+                    .map(|(most, random)| random.u64(1..*most));
+                let left = Arc::new(Mutex::new(left));
+                for (from, to, down) in [(&client, &server, false), (&server, &client, true)] {
+                    let (from, to) = (from.try_clone(), to.try_clone());
+                    let (Ok(from), Ok(to), own, left) = (from, to, own.clone(), left.clone()) else {
+                        continue;
+                    };
+                    thread::spawn(move || own.carry(from, to, &left, down));
+                }
+            }
+        });
+        (proxy, address)
+    }
+
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, left: &Mutex<Option<u64>>, down: bool) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count) = from.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            let (allowed, cut) = {
+                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                match &mut *left {
+                    None => (count, false),
+                    Some(left) => {
+                        let allowed = (*left).min(count as u64);
+                        *left -= allowed;
+                        (allowed as usize, allowed < count as u64)
+                    }
+                }
+            };
+            if to.write_all(&buffer[..allowed]).is_err() {
+                break;
+            }
+            if down {
+                self.brought.fetch_add(allowed as u64, Ordering::SeqCst);
+            }
+            if cut {
+                self.cuts.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn cut_within(&self, most: Option<u64>, seed: u64) {
+        let within = most.map(|most| (most, fastrand::Rng::with_seed(seed)));
+        *self.within.lock().unwrap_or_else(PoisonError::into_inner) = within;
+    }
+}
+
+/// An image with a layer that is large enough for several connections, one of many files, and a small one; its id.
+fn send(host: &Host, random: &mut fastrand::Rng) -> String {
+    let mut large = vec![0; 40 << 20];
+    random.fill(&mut large);
+    host.file("ctx/large", &large);
+    host.file("ctx/small", &large[..3 << 20]);
+    for number in 0..300 {
+        host.file(&format!("ctx/many/f{number}"), format!("{number}\n").repeat(number));
+    }
+    host.file("ctx/Dockerfile", "FROM scratch\nCOPY large /\nCOPY many /many\nCOPY small /\n");
+    host.type_in(&format!("build -q -t {SENT} ctx")).ok();
+    host.type_in(&format!("push -q {SENT}")).ok();
+    let id = id(host, SENT);
+    host.type_in(&format!("rmi {SENT}")).ok();
+    host.type_in("builder prune -af").ok();
+    assert_eq!(work(host), Vec::<String>::new());
+    id
+}
+
+fn id(host: &Host, name: &str) -> String {
+    host.type_in(&format!("image inspect -f {{{{.Id}}}} {name}")).ok()
+}
+
+/// What lies in the folders of work in progress.
+fn work(host: &Host) -> Vec<String> {
+    let names = ["ingest", "leases", "blobs/sha256", "layers"].map(|folder| {
+        let entries = fs::read_dir(host.root().join(folder)).expect("the store is there");
+        entries.flatten().map(move |entry| format!("{folder}/{}", entry.file_name().display()))
+    });
+    names.into_iter().flatten().collect()
+}
+
+/// Bytes that a pull that went wrong has kept.
+fn kept(host: &Host) -> u64 {
+    let sizes = ["ingest", "blobs/sha256"].map(|folder| {
+        let entries = fs::read_dir(host.root().join(folder)).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|metadata| metadata.is_file());
+        files.map(|metadata| metadata.len()).sum::<u64>()
+    });
+    sizes.iter().sum()
+}
+
+/// The image is the one that was sent, file by file, and goes without a trace.
+fn is_right(host: &Host, name: &str, sent: &str) {
+    assert_eq!(id(host, name), sent);
+    let problems = host.type_in("system check").run();
+    assert_eq!(problems.code, 0, "{}{}", problems.stdout, problems.stderr);
+    let left: Vec<_> = work(host)
+        .into_iter()
+        .filter(|path| path.starts_with("ingest") || path.starts_with("leases"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    host.type_in(&format!("rmi {name}")).ok();
+    assert_eq!(work(host), Vec::<String>::new());
+}
+
+#[test]
+fn connections_that_are_cut_cost_nothing_but_time() {
+    let seed = settings::seed();
+    let host = Host::new(Mode::Embedded);
+    let _registry = Registry::new(&host);
+    let sent = send(&host, &mut fastrand::Rng::with_seed(seed));
+    let (proxy, address) = Proxy::start();
+    let name = format!("{address}/faults:1");
+    let mut round = 0;
+    while proxy.cuts.load(Ordering::SeqCst) < settings::cuts() {
+        proxy.cut_within(Some(CUT_WITHIN), seed + round);
+        round += 1;
+        // All tries of one stretch may be cut at once: then the next pull goes on.
+        eventually("a pull comes to its end", || {
+            let pull = host.type_in(&format!("pull -q {name}")).run();
+            let told =
+                pull.code == 0 || pull.stderr.contains("without progress") || pull.stderr.contains("Get ");
+            assert!(told, "seed {seed}, round {round}: {}", pull.stderr);
+            pull.code == 0
+        });
+        is_right(&host, &name, &sent);
+    }
+    println!("{} cuts in {round} pulls", proxy.cuts.load(Ordering::SeqCst));
+
+    // The same on the way there: under another name, so that all of it has to be sent.
+    host.type_in(&format!("pull -q {SENT}")).ok();
+    let there = format!("{address}/there:1");
+    host.type_in(&format!("tag {SENT} {there}")).ok();
+    let before = proxy.cuts.load(Ordering::SeqCst);
+    proxy.cut_within(Some(60 << 20), seed);
+    eventually("a push comes to its end", || host.type_in(&format!("push -q {there}")).run().code == 0);
+    println!("{} cuts of a push", proxy.cuts.load(Ordering::SeqCst) - before);
+    proxy.cut_within(None, 0);
+    host.type_in(&format!("rmi {SENT} {there}")).ok();
+    host.type_in(&format!("pull -q {there}")).ok();
+    is_right(&host, &there, &sent);
+}
+
+#[test]
+fn a_pull_that_was_killed_is_gone_on_with() {
+    let seed = settings::seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let host = Host::new(Mode::Embedded);
+    let _registry = Registry::new(&host);
+    let sent = send(&host, &mut random);
+    let (proxy, address) = Proxy::start();
+    let name = format!("{address}/faults:1");
+    let pull = || host.type_in(&format!("pull -q {name}"));
+    let begun = Instant::now();
+    pull().ok();
+    let (typical, all) = (begun.elapsed(), proxy.brought.load(Ordering::SeqCst));
+    is_right(&host, &name, &sent);
+    let (mut kills, mut resumed) = (0, 0);
+    while kills < settings::pull_kills() {
+        // Some pulls are killed several times before they are left alone.
+        for _ in 0..random.u64(1..5) {
+            let mut child = pull().start();
+            thread::sleep(Duration::from_micros(random.u64(0..typical.as_micros() as u64)));
+            child.kill().expect("our own child");
+            child.wait().expect("a child that was not waited for");
+            kills += 1;
+        }
+        let (kept, before) = (kept(&host), proxy.brought.load(Ordering::SeqCst));
+        pull().ok();
+        let brought = proxy.brought.load(Ordering::SeqCst) - before;
+        resumed += u64::from(kept > OVERHEAD);
+        let most = (all + OVERHEAD).saturating_sub(kept);
+        assert!(brought <= most, "seed {seed}, {kills} kills: {kept} bytes were kept, and {brought} brought");
+        is_right(&host, &name, &sent);
+    }
+    println!("{kills} kills, {resumed} pulls that went on with something");
+}
