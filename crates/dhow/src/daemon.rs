@@ -137,7 +137,7 @@ async fn serve(surroundings: &Surroundings, args: Args) -> anyhow::Result<()> {
 }
 
 /// Tells the service manager that waits for it, if there is one.
-fn notify(socket: Option<&str>, state: &str) {
+pub fn notify(socket: Option<&str>, state: &str) {
     let Some(socket) = socket else { return };
     if let Err(error) = manager::tell(socket, state) {
         tracing::warn!(%error, socket, "tell the service manager that {state}");

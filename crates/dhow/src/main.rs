@@ -13,6 +13,7 @@ mod init;
 mod logging;
 mod manager;
 mod monitor;
+mod registry;
 mod runtime;
 mod surroundings;
 
@@ -66,6 +67,9 @@ fn command_line() -> ExitCode {
     }
     if verb == Some("daemon") {
         return daemon::main(&surroundings, globals);
+    }
+    if verb == Some("registry") {
+        return registry::main(&surroundings, &globals);
     }
     sys::daemon::keep_memory();
     logging::start(&globals);

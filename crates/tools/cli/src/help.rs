@@ -60,6 +60,7 @@ pub fn program(program: &str) -> String {
         .filter(|(name, _)| !COMMON.contains(name))
         .collect();
     others.push(("daemon", "Serve the API for other programs"));
+    others.push(("registry", "Serve a registry of images"));
     others.sort_unstable();
     format!(
         "Usage:  {program} [OPTIONS] COMMAND\n\nBuild, move, run and connect containers\n\nCommon Commands:\n{}\n\

@@ -1,0 +1,304 @@
+//! `dhow registry`: a registry of one's own, and its garbage collection as a command.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use cli::Globals;
+use cli::flags::{Arity, Parsed, Shape};
+use registry_server::auth::{self, Scheme};
+use registry_server::{Collection, Config, Limit, Registry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::manager;
+use crate::surroundings::Surroundings;
+
+/// Threads that read and write files.
+const FILE_THREADS: usize = 64;
+/// How long they stay when there is nothing to do.
+const THREAD_REST: Duration = Duration::from_secs(10);
+
+/// `dhow registry serve`.
+#[derive(clap::Args)]
+struct Serve {
+    /// Who may do what: lines of USER REPOSITORIES ACTIONS, such as "ann team/* push"
+    #[arg(long, value_name = "file")]
+    access: Option<PathBuf>,
+    /// Where to listen
+    #[arg(long, value_name = "host:port", default_value = "127.0.0.1:5000")]
+    addr: String,
+    /// Everybody may pull
+    #[arg(long)]
+    anonymous_pull: bool,
+    /// How users say who they are: basic or token
+    #[arg(long, value_name = "scheme", default_value = "basic")]
+    auth: String,
+    /// How many connections are served at a time
+    #[arg(long, value_name = "int", default_value = "4096")]
+    connections: usize,
+    /// What was relied on so recently is no garbage
+    #[arg(long, value_name = "duration", default_value = "24h")]
+    gc_grace: String,
+    /// How often garbage is collected; 0 is never
+    #[arg(long, value_name = "duration", default_value = "24h")]
+    gc_interval: String,
+    /// Manifests that no tag leads to are garbage as well
+    #[arg(long)]
+    gc_untagged: bool,
+    /// Users and their passwords, as "htpasswd -B" writes them
+    #[arg(long, value_name = "file")]
+    htpasswd: Option<PathBuf>,
+    /// Where to serve figures for Prometheus, at /metrics
+    #[arg(long, value_name = "host:port")]
+    metrics_addr: Option<String>,
+    /// What may be kept: a size, or PREFIX=SIZE for the repositories below a name; may be repeated
+    #[arg(long, value_name = "size")]
+    quota: Vec<String>,
+    /// Nothing can be changed
+    #[arg(long)]
+    read_only: bool,
+    /// Directory to keep everything in
+    #[arg(long, value_name = "dir")]
+    root: Option<PathBuf>,
+    /// How long a client may be silent
+    #[arg(long, value_name = "duration", default_value = "1m")]
+    timeout: String,
+    /// Certificate with its chain, in PEM
+    #[arg(long, value_name = "file")]
+    tls_cert: Option<PathBuf>,
+    /// Key of the certificate, in PEM
+    #[arg(long, value_name = "file")]
+    tls_key: Option<PathBuf>,
+    /// How long a token is good
+    #[arg(long, value_name = "duration", default_value = "5m")]
+    token_life: String,
+    /// Where clients reach the registry, as https://registry.example.com
+    #[arg(long)]
+    url: Option<String>,
+    /// An upload that nobody has gone on with for so long is removed
+    #[arg(long, value_name = "duration", default_value = "24h")]
+    upload_expiry: String,
+    /// Address that is told what happens; may be repeated
+    #[arg(long, value_name = "url")]
+    webhook: Vec<String>,
+    args: Vec<String>,
+}
+
+/// `dhow registry gc`.
+#[derive(clap::Args)]
+struct Collect {
+    /// What was relied on so recently is no garbage
+    #[arg(long, value_name = "duration", default_value = "24h")]
+    gc_grace: String,
+    /// Manifests that no tag leads to are garbage as well
+    #[arg(long)]
+    gc_untagged: bool,
+    /// Directory of the registry
+    #[arg(long, value_name = "dir")]
+    root: Option<PathBuf>,
+    args: Vec<String>,
+}
+
+const USAGE: &str = "COMMAND\n\nServe a registry of images\n\nCommands:\n  gc      Remove what nothing in a registry refers to\n  serve   Serve a registry\n";
+
+/// Runs the command that follows `registry`.
+pub fn main(surroundings: &Surroundings, globals: &Globals) -> ExitCode {
+    let path = format!("{} registry", surroundings.program);
+    let rest = globals.args.get(2..).unwrap_or_default();
+    match globals.args.get(1).map(String::as_str) {
+        Some("serve") => run(
+            &format!("{path} serve"),
+            "Serve a registry: OCI distribution-spec 1.1",
+            rest,
+            |args: Serve| serve(surroundings, globals, args),
+        ),
+        Some("gc") => {
+            let about = "Remove what nothing in a registry refers to, also while it is served";
+            run(&format!("{path} gc"), about, rest, |args: Collect| collect(surroundings, globals, &args))
+        }
+        None | Some("-h" | "--help") => {
+            let _ = std::io::stdout().write_all(format!("Usage:  {path} {USAGE}").as_bytes());
+            ExitCode::SUCCESS
+        }
+        Some(other) => super::fail(&cli::Error::with_code(
+            format!("unknown command: {path} {other}\n\nUsage:  {path} {USAGE}"),
+            125,
+        )),
+    }
+}
+
+/// Reads a command's flags as all others are read, and runs it.
+fn run<A: clap::Args>(
+    path: &str,
+    about: &str,
+    arguments: &[String],
+    work: impl FnOnce(A) -> anyhow::Result<()>,
+) -> ExitCode {
+    let shape = Shape { path: path.to_owned(), usage: "[OPTIONS]", arity: Arity::None };
+    let command = || A::augment_args(clap::Command::new("registry"));
+    let matches = match cli::flags::parse(command(), &shape, arguments) {
+        Ok(Parsed::Matches(matches)) => matches,
+        Ok(Parsed::Help) => {
+            let options = cli::flags::options_help(command(), 100);
+            let text = format!("Usage:  {path} [OPTIONS]\n\n{about}\n\nOptions:\n{options}");
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return super::fail(&error),
+    };
+    match A::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{path}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(FILE_THREADS)
+        .thread_keep_alive(THREAD_REST)
+        .enable_all()
+        .build()
+}
+
+fn serve(surroundings: &Surroundings, globals: &Globals, args: Serve) -> anyhow::Result<()> {
+    super::logging::start(globals);
+    sys::daemon::share_pools();
+    if let Err(error) = sys::daemon::raise_files() {
+        tracing::warn!(%error, "raise the limit of open files");
+    }
+    let config = config(surroundings, &args)?;
+    let runtime = runtime()?;
+    let result = runtime.block_on(listen(surroundings, config, &args));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    result
+}
+
+async fn listen(surroundings: &Surroundings, config: Config, args: &Serve) -> anyhow::Result<()> {
+    // Registered first: a signal during the start ends the start in order.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let open_to_all = config.auth.is_none();
+    let encrypted = config.tls.is_some();
+    let registry = Arc::new(Registry::open(config).await.context("open the registry")?);
+    let listener = TcpListener::bind(&args.addr).await.with_context(|| format!("listen on {}", args.addr))?;
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() && open_to_all {
+        tracing::warn!(%address, "everybody who reaches this address may change what is there");
+    }
+    if !address.ip().is_loopback() && !open_to_all && !encrypted {
+        tracing::warn!(%address, "passwords travel unencrypted");
+    }
+    if let Some(place) = &args.metrics_addr {
+        let listener = TcpListener::bind(place).await.with_context(|| format!("listen on {place}"))?;
+        tokio::spawn(registry_server::serve_figures(registry.clone(), listener));
+    }
+    println!("serving a registry on {}://{address}", if encrypted { "https" } else { "http" });
+    let manager = surroundings.variable(manager::SOCKET);
+    super::daemon::notify(manager, "READY=1");
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        super::daemon::notify(manager, "STOPPING=1");
+    };
+    registry_server::serve(registry, listener, shutdown).await;
+    Ok(())
+}
+
+fn config(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Config> {
+    let mut config = Config::new(root(surroundings, args.root.as_deref())?);
+    config.auth = auth(surroundings, args)?;
+    config.tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Some((surroundings.directory.join(certificate), surroundings.directory.join(key)))
+        }
+        (None, None) => None,
+        _ => bail!("--tls-cert and --tls-key go together"),
+    };
+    config.patience = duration("timeout", &args.timeout)?;
+    config.connections = args.connections.max(1);
+    config.read_only = args.read_only;
+    config.upload_age = duration("upload-expiry", &args.upload_expiry)?;
+    config.quota = args.quota.iter().map(|text| limit(text)).collect::<anyhow::Result<_>>()?;
+    config.collect_every = duration("gc-interval", &args.gc_interval)?;
+    config.garbage = garbage(&args.gc_grace, args.gc_untagged)?;
+    config.webhooks.clone_from(&args.webhook);
+    Ok(config)
+}
+
+fn auth(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Option<auth::Config>> {
+    let scheme = match args.auth.as_str() {
+        "basic" => Scheme::Basic,
+        "token" => Scheme::Token,
+        other => bail!("--auth {other}: it is basic or token"),
+    };
+    let Some(htpasswd) = &args.htpasswd else {
+        if args.access.is_some() || args.anonymous_pull || scheme == Scheme::Token {
+            bail!("--access, --anonymous-pull and --auth token need users: --htpasswd FILE");
+        }
+        return Ok(None);
+    };
+    Ok(Some(auth::Config {
+        htpasswd: surroundings.directory.join(htpasswd),
+        access: args.access.as_ref().map(|path| surroundings.directory.join(path)),
+        anonymous_pull: args.anonymous_pull,
+        scheme,
+        url: args.url.clone(),
+        token_life: duration("token-life", &args.token_life)?,
+    }))
+}
+
+fn root(surroundings: &Surroundings, root: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match root {
+        Some(root) => Ok(surroundings.directory.join(root)),
+        None => bail!("where to keep everything is not said: --root DIR"),
+    }
+}
+
+fn garbage(grace: &str, untagged: bool) -> anyhow::Result<Collection> {
+    Ok(Collection { grace: duration("gc-grace", grace)?, untagged })
+}
+
+fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
+    let nanoseconds = api::duration::parse(text).with_context(|| format!("--{flag} {text}"))?;
+    match u64::try_from(nanoseconds) {
+        Ok(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
+        Err(_) => bail!("--{flag} {text}: it can't be negative"),
+    }
+}
+
+fn limit(text: &str) -> anyhow::Result<Limit> {
+    let (prefix, size) = match text.split_once('=') {
+        Some((prefix, size)) if !prefix.is_empty() => (Some(prefix.trim_end_matches('/').to_owned()), size),
+        _ => (None, text),
+    };
+    let bytes = cli::format::units::ram_in_bytes(size).map_err(anyhow::Error::msg);
+    let bytes = bytes.with_context(|| format!("--quota {text}"))?;
+    Ok(Limit { prefix, bytes: u64::try_from(bytes).with_context(|| format!("--quota {text}"))? })
+}
+
+fn collect(surroundings: &Surroundings, globals: &Globals, args: &Collect) -> anyhow::Result<()> {
+    super::logging::start(globals);
+    let root = root(surroundings, args.root.as_deref())?;
+    if !root.is_dir() {
+        bail!("{}: there is no registry", root.display());
+    }
+    let wanted = garbage(&args.gc_grace, args.gc_untagged)?;
+    let collected = runtime()?.block_on(async {
+        let registry = Registry::open(Config::new(&root)).await.context("open the registry")?;
+        registry.collect(wanted).await.map_err(anyhow::Error::from)
+    })?;
+    let collected = collected.unwrap_or_default();
+    println!("Removed manifests: {}", collected.manifests);
+    println!("Removed blobs: {}", collected.blobs);
+    println!("Removed repositories: {}", collected.repositories);
+    println!("Total reclaimed space: {}", cli::format::units::human_size(collected.bytes as f64));
+    Ok(())
+}
