@@ -153,6 +153,7 @@ mod tests {
             places: Places {
                 root: "/no/such/root".into(),
                 run: "/no/such/run".into(),
+                storage: engine::system::Storage::default(),
                 layer_max: None,
                 layers: engine::LayerForm::default(),
                 cdi: Vec::new(),

@@ -15,6 +15,7 @@ mod manager;
 mod monitor;
 mod registry;
 mod runtime;
+mod storage;
 mod surroundings;
 
 use std::ffi::OsStr;

@@ -47,6 +47,8 @@ pub struct Surroundings {
 pub struct Places {
     pub root: PathBuf,
     pub run: PathBuf,
+    /// What images and the build cache may take.
+    pub storage: engine::system::Storage,
     /// The bytes that a layer or an archive of images may unpack to, where the engine's own limit is not wanted.
     pub layer_max: Option<u64>,
     /// What becomes of layers that come from elsewhere.
@@ -75,7 +77,8 @@ impl Places {
         let layers = if layers.is_empty() { "auto" } else { &layers };
         let layers = layers.parse().map_err(|problem| format!("DHOW_LAYERS {problem}"))?;
         let layer_max = layer_max(std::env::var_os("DHOW_LAYER_MAX"))?;
-        Ok(Places { root, run, layer_max, layers, cdi, etc })
+        let storage = crate::storage::read(&etc)?;
+        Ok(Places { root, run, storage, layer_max, layers, cdi, etc })
     }
 
     /// The daemon's socket.
@@ -86,6 +89,7 @@ impl Places {
     /// How an engine is opened here.
     pub fn engine(&self) -> engine::Config {
         let mut config = engine::Config::new(&self.root, &self.run, exe());
+        config.storage = self.storage;
         if let Some(bytes) = self.layer_max {
             config.unpack.bytes = bytes;
         }
@@ -94,6 +98,8 @@ impl Places {
             config.cdi_directories.clone_from(&self.cdi);
         }
         config.registries = engine::RegistryPlaces::below(&self.etc);
+        config.policies =
+            ["dhow", "containers"].map(|owner| self.etc.join(owner).join("policy.json")).to_vec();
         config
     }
 }

@@ -239,6 +239,37 @@ document! {
         pub containers: Option<Vec<containers::Summary>>,
         pub volumes: Option<Vec<volumes::Volume>>,
         pub build_cache: Option<Vec<CacheRecord>>,
+        /// What each byte below the root is for, where that was asked for (`dhow-disk`, ours).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub disk: Option<Vec<DiskShare>>,
+    }
+}
+
+document! {
+    /// A kind of what lies below the root.
+    pub struct DiskShare {
+        pub kind: String,
+        /// The same in words.
+        pub purpose: String,
+        /// Files and directories.
+        pub files: i64,
+        /// Bytes of blocks on the disk; all together what `du` says of the root.
+        pub size: i64,
+    }
+}
+
+document! {
+    /// What a collection took away to be within limits (`POST /system/collect`, ours).
+    pub struct Collected {
+        #[serde(serialize_with = "null_if_empty")]
+        pub images_deleted: Vec<images::DeleteResponse>,
+        /// Records of the build cache.
+        pub caches_deleted: u64,
+        pub space_reclaimed: u64,
+        /// Bytes in use afterwards.
+        pub used: u64,
+        /// Bytes that are still too much: nothing else may go.
+        pub lacking: u64,
     }
 }
 

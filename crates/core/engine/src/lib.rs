@@ -60,12 +60,16 @@ pub struct Config {
     pub registry_mirrors: Vec<String>,
     /// Where the administrator's files about registries lie; none are read without.
     pub registries: RegistryPlaces,
+    /// Files of which the first that is there says which images must be signed (`containers-policy.json(5)`).
+    pub policies: Vec<PathBuf>,
     /// Where vendors describe devices; of two files that describe the same one, the later directory's counts.
     pub cdi_directories: Vec<PathBuf>,
     /// What unpacking a layer or an archive of images may cost.
     pub unpack: archive::Limits,
     /// What becomes of the layers that come from elsewhere.
     pub layers: LayerForm,
+    /// What images and the build cache may take of the disk.
+    pub storage: system::Storage,
     /// Version text of the product, for `version` and `info`.
     pub version: String,
     /// There is one command in this process and no other client: what is brief is done on its own thread.
@@ -86,9 +90,11 @@ impl Config {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             registries: RegistryPlaces::default(),
+            policies: Vec::new(),
             cdi_directories: runtime::cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
             unpack: archive::Limits::default(),
             layers: LayerForm::default(),
+            storage: system::Storage::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alone: false,
             starts: false,

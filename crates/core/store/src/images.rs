@@ -88,6 +88,7 @@ impl Store {
             }
             Ok::<_, Error>(put)
         })?;
+        images.iter().for_each(|image| self.touch(&image.id));
         let mut done = Vec::with_capacity(images.len());
         for (mut image, (is_new, moved)) in images.into_iter().zip(put) {
             if !is_new && let Some(record) = self.db().read(|tx| images::get(tx, &image.digest))? {

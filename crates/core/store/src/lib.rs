@@ -41,6 +41,7 @@ mod pack;
 mod partial;
 mod quarantine;
 mod usage;
+mod used;
 mod users;
 mod verify;
 

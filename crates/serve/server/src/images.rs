@@ -5,10 +5,10 @@ use api::auth::AuthConfig;
 use api::common::REGISTRY_CONFIG_HEADER;
 use api::containers::{CommitOptions, Config};
 use api::images::{
-    ContentsOptions, Distribution, ImportOptions, ListOptions, NewIndex, PullOptions, RemoteImage,
-    RemoveOptions, Summary,
+    ContentsOptions, Distribution, ImportOptions, ListOptions, NewArtifact, NewIndex, NewSignature,
+    PullOptions, RemoteImage, RemoveOptions, Summary,
 };
-use engine::images;
+use engine::{images, system};
 use http::StatusCode;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -103,7 +103,11 @@ async fn pull(call: Call) -> Result {
     let credentials = call.registry_auth()?;
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let engine = call.engine.clone();
-    let work = async move { images::pull(&engine, options, credentials, sender).await.map(|_| Vec::new()) };
+    let work = async move {
+        images::pull(&engine, options, credentials, sender).await?;
+        system::keep_within_limits(&engine).await;
+        Ok(Vec::new())
+    };
     progress::answer(receiver, |message| vec![message], work, failed).await
 }
 
@@ -120,7 +124,11 @@ async fn import(call: Call) -> Result {
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let engine = call.engine.clone();
     let body = call.take_body();
-    let work = async move { images::import(&engine, options, body, sender).await.map(|_| Vec::new()) };
+    let work = async move {
+        images::import(&engine, options, body, sender).await?;
+        system::keep_within_limits(&engine).await;
+        Ok(Vec::new())
+    };
     progress::answer(receiver, |message| vec![message], work, failed).await
 }
 
@@ -132,7 +140,10 @@ pub async fn load(call: Call) -> Result {
     let body = call.take_body();
     let work = async move {
         Ok(match images::load(&engine, body, quiet, platforms, sender).await {
-            Ok(_) => Vec::new(),
+            Ok(_) => {
+                system::keep_within_limits(&engine).await;
+                Vec::new()
+            }
             Err(error) => vec![failed(error)],
         })
     };
@@ -287,4 +298,36 @@ pub async fn difference(call: Call) -> Result {
     let other = call.query.text("to");
     let names = [call.name.as_str(), other];
     answer::ok(&images::difference(&call.engine, names, contents_options(&call), &who).await?)
+}
+
+pub async fn signatures(call: Call) -> Result {
+    let (who, insecure) = (credentials(&call, &call.name)?, call.query.flag("insecure"));
+    answer::ok(&images::look_for_signatures(&call.engine, &call.name, &who, insecure).await?)
+}
+
+pub async fn sign(mut call: Call) -> Result {
+    let wanted: NewSignature = call.json().await?;
+    let who = credentials(&call, &wanted.name)?;
+    let NewSignature { name, payload, signature, insecure } = wanted;
+    let new = images::NewSignature { name, payload, signature, insecure };
+    answer::ok(&images::sign(&call.engine, &new, &who).await?)
+}
+
+pub async fn attach(mut call: Call) -> Result {
+    let wanted: NewArtifact = call.json().await?;
+    let who = credentials(&call, &wanted.name)?;
+    let NewArtifact { name, artifact_type: kind, annotations, files, insecure } = wanted;
+    let new = images::NewArtifact { name, kind, annotations, files, insecure };
+    answer::ok(&images::attach(&call.engine, &new, &who).await?)
+}
+
+pub async fn attached(call: Call) -> Result {
+    let (who, insecure) = (credentials(&call, &call.name)?, call.query.flag("insecure"));
+    let kind = call.query.text("type");
+    answer::ok(&images::attached(&call.engine, &call.name, kind, &who, insecure).await?)
+}
+
+pub async fn attached_files(call: Call) -> Result {
+    let (who, insecure) = (credentials(&call, &call.name)?, call.query.flag("insecure"));
+    answer::ok(&images::attached_files(&call.engine, &call.name, &who, insecure).await?)
 }

@@ -49,6 +49,7 @@ pub static TABLE: &[Route] = table! {
     GET    - "/events"                       system::events;
     GET    - "/system/df"                    system::df;
     POST   ! "/system/check"                 system::check;
+    POST   ! "/system/collect"               system::collect;
     POST   - "/auth"                         system::auth;
 
     GET    - "/containers/json"              containers::list;
@@ -101,7 +102,12 @@ pub static TABLE: &[Route] = table! {
     DELETE ! "/images/{}"                    images::remove;
     GET    - "/distribution/{}/json"         images::distribution;
     GET    - "/distribution/{}/raw"          images::remote;
+    GET    - "/distribution/{}/signatures"   images::signatures;
+    GET    - "/distribution/{}/attached"     images::attached;
+    GET    - "/distribution/{}/files"        images::attached_files;
     POST   ! "/distribution"                 images::create_index;
+    POST   ! "/distribution/sign"            images::sign;
+    POST   ! "/distribution/attach"          images::attach;
 
     POST   - "/build"                        build::build;
     POST   ! "/build/prune"                  build::prune;

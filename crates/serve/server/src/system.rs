@@ -45,7 +45,19 @@ pub async fn events(call: Call) -> Result {
 }
 
 pub async fn df(call: Call) -> Result {
-    answer::ok(&system::df(&call.engine, &call.query.all("type")).await?)
+    answer::ok(&system::df(&call.engine, &call.query.all("type"), call.query.flag("dhow-disk")).await?)
+}
+
+/// Takes away what was used longest ago, until the content is within the limits; ours, not Docker's.
+pub async fn collect(call: Call) -> Result {
+    let set = call.engine.config().storage;
+    let unused = call.query.number("unused")?.map(std::time::Duration::from_secs);
+    let limits = system::Storage {
+        max: call.query.number("max")?.or(set.max),
+        keep_free: call.query.number("keep-free")?.or(set.keep_free),
+        unused: unused.or(set.unused),
+    };
+    answer::ok(&system::collect(&call.engine, limits).await?)
 }
 
 /// What is on disk and in the kernel against what is known; ours, not Docker's.

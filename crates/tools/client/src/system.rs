@@ -4,7 +4,7 @@ use api::JsonMessage;
 use api::auth::{self, AuthConfig};
 use api::common::REGISTRY_CONFIG_HEADER;
 use api::events::{EventMessage, EventsOptions};
-use api::system::{AuthResponse, DiskUsage, Info, Ping, Version};
+use api::system::{AuthResponse, Collected, DiskUsage, Info, Ping, Version};
 use http::Response;
 use hyper::body::Incoming;
 use std::collections::BTreeMap;
@@ -44,6 +44,18 @@ pub async fn info(client: &Client) -> Result<Info> {
 /// Space in use; no types is all of `container`, `image`, `volume` and `build-cache`.
 pub async fn df(client: &Client, types: &[String]) -> Result<DiskUsage> {
     get("/system/df").query(Query::new().each("type", types)).fetch(client).await
+}
+
+/// As [`df`] of everything, with what each byte below the root is for. Only Dhow's servers tell that.
+pub async fn df_of_disk(client: &Client) -> Result<DiskUsage> {
+    get("/system/df").query(Query::new().flag("dhow-disk", true)).fetch(client).await
+}
+
+/// Takes away what was used longest ago until the content is within limits: bytes in use and bytes free, and the seconds after
+/// which an image with a name is not in use any more. Zero is what the server is set to. Only Dhow's servers have this.
+pub async fn collect(client: &Client, max: i64, keep_free: i64, unused: i64) -> Result<Collected> {
+    let query = Query::new().number("max", max).number("keep-free", keep_free).number("unused", unused);
+    post("/system/collect").query(query).fetch(client).await
 }
 
 /// Checks credentials with their registry.

@@ -28,6 +28,7 @@ use super::history::Recorder;
 use super::under_way::UnderWay;
 use super::{fetch, groups, leftovers, network};
 use crate::error::{Error, Kind, Result};
+use crate::system::budget;
 use crate::{Engine, containers, events, images, machine, networks, pipe, spec};
 
 /// How often a download looks whether its build was cancelled.
@@ -159,6 +160,7 @@ fn look_after_cache(engine: &Engine, built_twice: bool) {
     tokio::task::spawn_blocking(move || {
         leftovers::forget(&engine, leftovers::Look::Brief);
         super::cache::look_after(&engine);
+        budget::look_after(&engine);
         if built_twice && let Err(error) = engine.store().gc() {
             tracing::warn!(%error, "what the second build made was not removed");
         }
@@ -229,7 +231,12 @@ fn base_image(
         let name = name_here(&wanted.reference);
         match engine.store().resolve(&name, Some(&wanted.platform)).map_err(Error::from) {
             Err(e) if e.kind == Kind::NotFound => {}
-            found => return found.map(image),
+            found => {
+                return found.map(|found| {
+                    engine.store().touch(&found.id);
+                    image(found)
+                });
+            }
         }
     }
     let reference = Reference::parse(&wanted.reference).map_err(|e| Error::invalid(e.to_string()))?;

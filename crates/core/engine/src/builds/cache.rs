@@ -33,6 +33,21 @@ pub async fn list(engine: &Engine, filters: Filters) -> Result<Vec<CacheRecord>>
         .await
 }
 
+/// All entries, what was used longest ago first.
+pub(crate) fn entries(engine: &Engine) -> Result<Vec<CacheEntry>> {
+    builder::entries(&env(engine)).system()
+}
+
+/// Those that are directories of their own, and no layers of the store.
+pub(crate) fn directories(engine: &Engine) -> Result<Vec<CacheEntry>> {
+    Ok(entries(engine)?.into_iter().filter(|entry| entry.kind != CacheKind::Regular).collect())
+}
+
+/// Forgets records without collecting; how many.
+pub(crate) fn forget(engine: &Engine, wanted: &Prune) -> Result<usize> {
+    Ok(builder::prune(&env(engine), wanted).system()?.len())
+}
+
 fn env(engine: &Engine) -> Env {
     environment(engine, &BuildOptions::default(), &CancelToken::default())
 }

@@ -30,7 +30,7 @@ mod under_way;
 
 pub use agent::AgentSocket;
 pub use build::{AskCredentials, ContextSource, Order, Questions, Record, build, check, is_remote};
-pub(crate) use cache::records as cache_records;
+pub(crate) use cache::{directories, entries, forget, records as cache_records};
 pub use cache::{list as cache_list, prune};
 pub use contents::{Contents, load_from, send_to};
 pub use definition::definition;
@@ -43,9 +43,9 @@ pub use sandbox::{Command, Control, Process, Sandbox, Surroundings};
 pub use shell::shell;
 pub use under_way::are_under_way;
 
-pub use builder::{Agents, BoxError, Built, Event, Secrets, Stream};
-pub use oci::Digest;
+pub use builder::{Agents, BoxError, Built, Event, Line, LineKind, Secrets, Stream, Teller};
 pub use oci::image::Descriptor;
+pub use oci::{ChainId, Digest};
 
 /// Graphs that stand for a Dockerfile.
 pub mod graph {

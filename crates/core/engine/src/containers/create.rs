@@ -7,6 +7,7 @@ use oci::Platform;
 use super::record::{self, Document, Record, make_private_dir};
 use super::{bind, limits, merge, mounts, name, networking, ports, validate};
 use crate::error::{Context, Error, Kind, Result};
+use crate::images::signatures;
 use crate::lock::Lock;
 use crate::undo::Undo;
 use crate::{Engine, events, ids, lock, machine, networks, volumes};
@@ -50,6 +51,8 @@ fn create_now(
     let id = engine.new_id()?;
     engine.spawn_spare(&id);
     let image = engine.store().resolve(&config.image, platform.as_ref())?;
+    engine.store().touch(&image.id);
+    signatures::admit(engine, &config.image, &image)?;
     merge::merge(&mut config, &merge::tolerable(&image.config.config));
     let foreign = check_platform(&image.config.platform(), platform.is_some())?;
     let machine = machine::facts();

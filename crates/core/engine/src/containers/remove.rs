@@ -99,6 +99,10 @@ fn take_down(engine: &Engine, record: &Record, anonymous: bool, tell: fn(&Engine
             tracing::warn!(error = %e, container = record.id, "data of an anonymous volume not deleted");
         }
     }
+    // Until now it was in use.
+    if let Some(image) = &record.image_id {
+        engine.store().touch(image);
+    }
     let gone = std::fs::remove_dir_all(engine.container_dir(&record.id));
     events::emit_container(engine, "destroy", record, &[]);
     // Before its directory goes: the monitor is found by the socket in it.

@@ -3,7 +3,7 @@
 //! Rules and texts are those of Docker's image service. An image is known by its id, the digest of its configuration;
 //! [`catalog`] is the view of all of them with their names that most verbs start from.
 
-mod catalog;
+pub(crate) mod catalog;
 mod changes;
 mod commit;
 mod config;
@@ -27,6 +27,7 @@ mod remove;
 pub(crate) mod report;
 mod save;
 mod search;
+pub(crate) mod signatures;
 mod tag;
 mod view;
 
@@ -45,8 +46,12 @@ pub use pull::pull;
 pub use push::{PushOptions, push};
 pub use remote::{MadeIndex, NewIndex, Remote, create as create_index, details, look, registry_of};
 pub use remove::remove;
+pub(crate) use remove::remove_blocking;
 pub use save::{save, save_as};
 pub use search::search;
+pub use signatures::{
+    NewArtifact, NewSignature, attach, attached, attached_files, sign, signatures as look_for_signatures,
+};
 pub use tag::tag;
 pub use view::{Item, View};
 

@@ -18,6 +18,7 @@ use crate::error::{Kind, Result};
 use crate::{Config, Engine};
 
 mod archives;
+mod budget;
 mod hostile;
 mod pull;
 mod repair;

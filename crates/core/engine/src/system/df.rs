@@ -5,11 +5,13 @@ use api::filters::Filters;
 use api::system::DiskUsage;
 use api::volumes::UsageData;
 
+use super::disk;
 use crate::error::{Error, Result};
 use crate::{Engine, containers, images, volumes};
 
-/// What images, containers, volumes and the build cache take; `types` picks some, none means all.
-pub async fn df(engine: &Engine, types: &[String]) -> Result<DiskUsage> {
+/// What images, containers, volumes and the build cache take; `types` picks some, none means all. With `disk`, also what each
+/// byte below the root is for.
+pub async fn df(engine: &Engine, types: &[String], disk: bool) -> Result<DiskUsage> {
     for typ in types {
         if !matches!(typ.as_str(), "container" | "image" | "volume" | "build-cache") {
             return Err(Error::invalid(format!("unknown object type: {typ}")));
@@ -33,6 +35,9 @@ pub async fn df(engine: &Engine, types: &[String]) -> Result<DiskUsage> {
     }
     if wants("build-cache") {
         usage.build_cache = Some(crate::builds::cache_records(engine).await?);
+    }
+    if disk {
+        usage.disk = Some(engine.blocking(disk::shares).await?);
     }
     Ok(usage)
 }

@@ -1,3 +1,5 @@
+use api::images::DeleteResponse;
+
 use crate::context::Cli;
 use crate::error::Error;
 use crate::format::units::human_size;
@@ -38,10 +40,15 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
 pub async fn prune(cli: &Cli, all: bool, mut filters: api::Filters) -> Result<(String, u64), Error> {
     filters.add("dangling", if all { "false" } else { "true" });
     let report = client::images::prune(cli.client()?, &filters).await?;
+    Ok((told(&report.images_deleted), report.space_reclaimed))
+}
+
+/// What was removed, as text.
+pub fn told(deleted: &[DeleteResponse]) -> String {
     let mut text = String::new();
-    if !report.images_deleted.is_empty() {
+    if !deleted.is_empty() {
         text.push_str("Deleted Images:\n");
-        for item in &report.images_deleted {
+        for item in deleted {
             text.push_str(&match item.untagged.is_empty() {
                 true => format!("deleted: {}\n", item.deleted),
                 false => format!("untagged: {}\n", item.untagged),
@@ -49,5 +56,5 @@ pub async fn prune(cli: &Cli, all: bool, mut filters: api::Filters) -> Result<(S
         }
         text.push('\n');
     }
-    Ok((text, report.space_reclaimed))
+    text
 }

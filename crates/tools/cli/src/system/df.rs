@@ -1,4 +1,4 @@
-use api::system::DiskUsage;
+use api::system::{DiskShare, DiskUsage};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -26,7 +26,10 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if args.verbose && args.format.is_some() {
         return Err(Error::new("--format and --verbose cannot be used together"));
     }
-    let usage = client::system::df(cli.client()?, &[]).await?;
+    let usage = match args.verbose {
+        true => client::system::df_of_disk(cli.client()?).await?,
+        false => client::system::df(cli.client()?, &[]).await?,
+    };
     let text = match args.verbose {
         true => verbose(&usage, Timestamp::now())?,
         false => listing().render(args.format.as_deref(), false, &summary(&usage))?,
@@ -155,5 +158,33 @@ fn verbose(usage: &DiskUsage, now: Timestamp) -> Result<String, Error> {
         labels: false,
     };
     out.push_str(&listing.render(None, false, &rows)?);
+    if let Some(disk) = &usage.disk {
+        out.push_str(&disk_usage(disk)?);
+    }
     Ok(out)
+}
+
+/// What each byte is for, which only our servers tell.
+fn disk_usage(disk: &[DiskShare]) -> Result<String, Error> {
+    let total: i64 = disk.iter().map(|share| share.size).sum();
+    let rows: Vec<_> = disk
+        .iter()
+        .map(|share| {
+            crate::row! {
+                "Kind": share.kind,
+                "Files": share.files.to_string(),
+                "Size": human_size_with(share.size as f64, 3),
+                "Purpose": share.purpose,
+            }
+        })
+        .collect();
+    let listing = Listing {
+        table: "{{.Kind}}\t{{.Files}}\t{{.Size}}\t{{.Purpose}}".to_owned(),
+        quiet: "",
+        raw: "",
+        columns: &[("Kind", "KIND"), ("Files", "FILES"), ("Size", "SIZE"), ("Purpose", "PURPOSE")],
+        labels: false,
+    };
+    let table = listing.render(None, false, &rows)?;
+    Ok(format!("\nDisk usage: {}\n\n{table}", human_size_with(total as f64, 3)))
 }

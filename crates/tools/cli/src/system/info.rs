@@ -145,5 +145,9 @@ fn machine(lines: &mut Lines, info: &Info) {
     for name in insecure.map(|(name, _)| name).chain(&info.registry_config.insecure_registry_cidrs) {
         lines.title(&format!("  {name}"));
     }
+    if !info.registry_config.mirrors.is_empty() {
+        lines.title(" Registry Mirrors:");
+        info.registry_config.mirrors.iter().for_each(|mirror| lines.title(&format!("  {mirror}")));
+    }
     lines.add(1, "Live Restore Enabled", info.live_restore_enabled);
 }

@@ -1,6 +1,7 @@
 //! The server as a whole, and what concerns objects of any kind.
 
 pub mod check;
+pub mod collect;
 pub mod context_ls;
 pub mod context_show;
 pub mod df;
