@@ -104,7 +104,7 @@ impl Host {
         let mut command = Command::new(binary());
         command.env("DHOW_ROOT", self.root()).env("DHOW_RUN", self.home().join("run"));
         // What vendors have installed on the machine that we sit at is not ours.
-        command.env("DHOW_CDI_SPEC_DIRS", self.home().join("cdi"));
+        command.env("DHOW_CDI_SPEC_DIRS", self.home().join("cdi")).env("DHOW_ETC", self.home().join("etc"));
         for name in ["DOCKER_HOST", "DHOW_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "NO_COLOR", "COLUMNS"] {
             command.env_remove(name);
         }

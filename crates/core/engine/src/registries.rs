@@ -2,8 +2,8 @@
 
 use registry::{Client, Config};
 
-use crate::error::{Error, Kind, chain};
 use crate::Engine;
+use crate::error::{Error, Kind, chain};
 
 impl Engine {
     /// A client that also may speak to these hosts without verified encryption.

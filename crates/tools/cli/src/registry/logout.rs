@@ -1,5 +1,5 @@
 use crate::context::Cli;
-use crate::registry::credentials;
+use crate::registry::credentials::{self, HUB};
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -9,9 +9,16 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let server = credentials::key(args.args.first().map_or("", String::as_str));
-    match credentials::erase(cli, server)? {
-        true => cli.println(&format!("Removing login credentials for {server}"))?,
-        false => cli.println(&format!("Not logged in to {server}"))?,
+    // Older clients wrote addresses.
+    let names = match server.as_str() {
+        HUB => vec![server.clone()],
+        host => vec![host.to_owned(), format!("http://{host}"), format!("https://{host}")],
+    };
+    cli.println(&format!("Removing login credentials for {server}"))?;
+    let problems = credentials::erase(cli, &names)?;
+    if problems.len() == names.len() {
+        cli.complain("WARNING: could not erase credentials:");
+        problems.iter().for_each(|problem| cli.complain(problem));
     }
     Ok(0)
 }

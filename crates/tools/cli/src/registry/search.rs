@@ -3,6 +3,7 @@ use crate::flags::integer;
 use crate::format::Listing;
 use crate::format::text::ellipsis;
 use crate::options::filter;
+use crate::registry::credentials;
 use crate::verbs::Outcome;
 
 #[derive(clap::Args)]
@@ -24,8 +25,15 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let filters = filter::parse(&args.filter);
-    let found =
-        client::images::search(cli.client()?, &args.args[0], args.limit.unwrap_or(0), &filters).await?;
+    let term = &args.args[0];
+    // The registry that is searched is the Hub unless the term begins with another's host.
+    let host = term
+        .split_once('/')
+        .map(|(host, _)| host)
+        .filter(|host| host.contains(['.', ':']) || *host == "localhost");
+    let auth = credentials::lookup(cli, host.unwrap_or_default())?;
+    let limit = args.limit.unwrap_or(0);
+    let found = client::images::search(cli.client()?, term, limit, &filters, auth.as_ref()).await?;
     let rows: Vec<_> = found
         .iter()
         .map(|result| {

@@ -118,6 +118,9 @@ pub(super) fn options(
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (text.clone(), cli.variable(text)),
     });
+    let mut build_args: BTreeMap<String, Option<String>> = build_args.collect();
+    let proxies = crate::settings::proxies(cli, |name| build_args.contains_key(name))?;
+    build_args.extend(proxies.into_iter().map(|(name, value)| (name, Some(value))));
     let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
     let number = |flag: Option<i64>| flag.unwrap_or_default();
     let mut options = BuildOptions {
@@ -137,7 +140,7 @@ pub(super) fn options(
         cgroup_parent: text(&args.cgroup_parent),
         ulimits: args.ulimit.clone(),
         shm_size: number(args.shm_size),
-        build_args: build_args.collect(),
+        build_args,
         labels: env::map(&args.label),
         squash: args.squash,
         network_mode: text(&args.network),

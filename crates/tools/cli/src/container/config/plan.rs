@@ -131,7 +131,7 @@ fn config(cli: &Cli, flags: &Flags, args: &[String], detach: bool) -> Result<Con
         tty: flags.tty,
         open_stdin: flags.interactive,
         stdin_once: attach && flags.interactive && streams.stdin,
-        env: environment(cli, &flags.env_file, &flags.env)?,
+        env: with_proxies(cli, environment(cli, &flags.env_file, &flags.env)?)?,
         cmd: match command.is_empty() {
             true => Default::default(),
             false => command.to_vec().into(),
@@ -150,6 +150,14 @@ fn config(cli: &Cli, flags: &Flags, args: &[String], detach: bool) -> Result<Con
         stop_timeout: flags.stop_timeout,
         ..Config::default()
     })
+}
+
+/// The variables, and those of the proxies that containers on this server are told.
+fn with_proxies(cli: &Cli, mut variables: Vec<String>) -> Result<Vec<String>, Error> {
+    let is_set = |name: &str| variables.iter().any(|line| line.split('=').next() == Some(name));
+    let proxies = crate::settings::proxies(cli, is_set)?;
+    variables.extend(proxies.into_iter().map(|(name, value)| format!("{name}={value}")));
+    Ok(variables)
 }
 
 fn health(flags: &Flags) -> Result<Option<HealthConfig>, Error> {
