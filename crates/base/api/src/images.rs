@@ -366,3 +366,59 @@ document! {
         pub what: Vec<String>,
     }
 }
+
+document! {
+    /// A signature of an image: a signed payload, or a bundle that has both in it.
+    pub struct SignedStatement {
+        /// What is signed, in base64.
+        #[serde(skip_serializing_if = "zero")]
+        pub payload: String,
+        /// The signature of the payload, in base64.
+        #[serde(skip_serializing_if = "zero")]
+        pub signature: String,
+        /// Sigstore's bundle, a JSON document.
+        #[serde(skip_serializing_if = "zero")]
+        pub bundle: String,
+    }
+}
+
+document! {
+    /// What is signed of an image in its registry.
+    pub struct Signatures {
+        pub name: String,
+        pub digest: Option<oci::Digest>,
+        pub statements: Vec<SignedStatement>,
+    }
+}
+
+document! {
+    /// A signature to be put beside an image in its registry.
+    pub struct NewSignature {
+        pub name: String,
+        pub payload: String,
+        pub signature: String,
+        pub insecure: bool,
+    }
+}
+
+document! {
+    /// A file of an artifact.
+    pub struct ArtifactFile {
+        pub name: String,
+        pub media_type: String,
+        /// In base64.
+        pub content: String,
+    }
+}
+
+document! {
+    /// Something to be attached to an image in its registry.
+    pub struct NewArtifact {
+        pub name: String,
+        /// What it is, as a media type.
+        pub artifact_type: String,
+        pub annotations: BTreeMap<String, String>,
+        pub files: Vec<ArtifactFile>,
+        pub insecure: bool,
+    }
+}

@@ -31,6 +31,7 @@ mod names;
 mod near;
 mod peer;
 mod redirect;
+mod referrers;
 mod repository;
 mod search;
 mod settings;
@@ -40,11 +41,15 @@ mod transport;
 mod upload;
 
 pub use blob::Blob;
-pub use bucket::{Bucket, BucketAddress, Head, InvalidBucket, Object};
+pub use bucket::{
+    Bucket, BucketAddress, Entry as BucketEntry, Head, InvalidBucket, Listing as BucketListing, Object,
+    Wanted as BucketWanted,
+};
 pub use client::{Client, Config, Notice, Patience};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use download::Download;
 pub use error::{Error, Kind, Problem};
+pub use referrers::referrers_tag;
 pub use repository::Repository;
 pub use reqwest::Body;
 pub use search::Found;

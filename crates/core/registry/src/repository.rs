@@ -113,6 +113,11 @@ impl Repository {
         Ok((found, bytes))
     }
 
+    /// What a tag or a digest stands for.
+    pub(crate) async fn named(&self, name: &str) -> Result<(Descriptor, Bytes), Error> {
+        self.fetch(name, None).await
+    }
+
     /// The content that a descriptor names. Nothing is requested before its first bytes are wanted.
     pub fn blob(&self, descriptor: &Descriptor) -> Blob {
         Blob::new(Place {

@@ -33,7 +33,13 @@ pub fn get(tx: &Tx<'_>, manifest: &Digest) -> Result<Option<String>, Error> {
 pub fn retain(tx: &Tx<'_>, manifests: &HashSet<Digest>) -> Result<(), Error> {
     for known in digests(tx, "SELECT manifest FROM signatures", "signatures")? {
         if !manifests.contains(&known) {
-            execute(tx, "DELETE FROM signatures WHERE manifest = ?1", [known.as_str()], "forget signatures", known.as_str())?;
+            execute(
+                tx,
+                "DELETE FROM signatures WHERE manifest = ?1",
+                [known.as_str()],
+                "forget signatures",
+                known.as_str(),
+            )?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::partial::{KEPT, is_partial, remove_unlocked};
 use crate::{Error, Layer, Store};
 use oci::image::{Document, INDEX_DEPTH_MAX};
 use oci::{ChainId, Digest};
-use state::{Tx, cache, containers, images, leases, tags};
+use state::{Tx, cache, containers, images, leases, signatures, tags};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,7 @@ impl Store {
             self.bury_leases(tx)?;
             let live = self.live(tx)?;
             self.collect_blobs(&live, &mut collected)?;
+            signatures::retain(tx, &live.blobs)?;
             self.hide_layers(&live, &lease, &mut collected)
         })?;
         for path in trash {

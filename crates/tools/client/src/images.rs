@@ -4,9 +4,9 @@ use api::auth::{self, AuthConfig};
 use api::common::{REGISTRY_AUTH_HEADER, REGISTRY_CONFIG_HEADER};
 use api::containers::CommitOptions;
 use api::images::{
-    ContentsOptions, DeleteResponse, HistoryItem, ImageDifference, ImageTree, ImportOptions, Inspect,
-    ListOptions, NewIndex, PruneReport, PullOptions, RemoteImage, RemoteOptions, RemoveOptions, SearchResult,
-    Summary,
+    ArtifactFile, ContentsOptions, DeleteResponse, HistoryItem, ImageDifference, ImageTree, ImportOptions,
+    Inspect, ListOptions, NewArtifact, NewIndex, NewSignature, PruneReport, PullOptions, RemoteImage,
+    RemoteOptions, RemoveOptions, SearchResult, Signatures, Summary,
 };
 use api::{Filters, IdResponse, JsonMessage};
 use http::Method;
@@ -212,6 +212,69 @@ fn contents(options: &ContentsOptions) -> Query {
         .put("platform", &options.platform)
         .flag("remote", options.remote)
         .flag("files", options.files)
+}
+
+/// What is signed of an image in its registry (our own servers).
+pub async fn signatures(
+    client: &Client,
+    name: &str,
+    insecure: bool,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<Signatures> {
+    get(path("/distribution/", name, "/signatures"))
+        .query(Query::new().flag("insecure", insecure))
+        .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials))
+        .fetch(client)
+        .await
+}
+
+/// Puts a signature beside an image in its registry (our own servers).
+pub async fn sign(
+    client: &Client,
+    new: &NewSignature,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<oci::Digest> {
+    let call = post("/distribution/sign").header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials));
+    call.json(new)?.fetch(client).await
+}
+
+/// Attaches files to an image in its registry (our own servers).
+pub async fn attach(
+    client: &Client,
+    new: &NewArtifact,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<oci::image::Descriptor> {
+    let call = post("/distribution/attach").header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials));
+    call.json(new)?.fetch(client).await
+}
+
+/// What is attached to an image in its registry, of one type or of all (our own servers).
+pub async fn attached(
+    client: &Client,
+    name: &str,
+    kind: &str,
+    insecure: bool,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<Vec<oci::image::Descriptor>> {
+    get(path("/distribution/", name, "/attached"))
+        .query(Query::new().put("type", kind).flag("insecure", insecure))
+        .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials))
+        .fetch(client)
+        .await
+}
+
+/// The files of an artifact in its registry (our own servers).
+pub async fn attached_files(
+    client: &Client,
+    name: &str,
+    insecure: bool,
+    credentials: &BTreeMap<String, AuthConfig>,
+) -> Result<Vec<ArtifactFile>> {
+    get(path("/distribution/", name, "/files"))
+        .query(Query::new().flag("insecure", insecure))
+        .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials))
+        .fetch(client)
+        .await
 }
 
 /// Takes back images that were made only to be handed out, by their manifests (our own servers).

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::download;
 use super::report::Report;
+use super::signatures::{self, Demand};
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events};
 
@@ -163,7 +164,9 @@ impl Pull {
 
     async fn one(&self, reference: &Reference) -> Result<Image> {
         let repository = self.repository(reference);
+        let demand = self.demand(reference).await?;
         if let Some((target, image)) = self.unchanged(&repository, reference).await? {
+            self.verify(&repository, demand.as_ref(), &target, &image.digest).await?;
             self.begin(reference, &target).await?;
             self.end(reference, &target, false).await?;
             return Ok(image);
@@ -175,6 +178,7 @@ impl Pull {
         let lease = Arc::new(self.engine.blocking(move |engine| Ok(engine.store().lease(&purpose)?)).await?);
         self.report.stops(&lease);
         let chosen = self.choose(&lease, &repository, &target, bytes, reference).await?;
+        self.verify(&repository, demand.as_ref(), &target.digest, &chosen.digest).await?;
         let config = self.config(&lease, &repository, &chosen.manifest, reference).await?;
         self.check_platform(&config, reference)?;
         self.layers(&lease, &repository, &chosen.manifest, &config).await?;
@@ -182,6 +186,34 @@ impl Pull {
 
         self.end(reference, &target.digest, new).await?;
         Ok(image)
+    }
+
+    /// What the policy asks of the image.
+    async fn demand(&self, reference: &Reference) -> Result<Option<Demand>> {
+        let reference = reference.clone();
+        self.engine.blocking(move |engine| Demand::of(engine, &reference)).await
+    }
+
+    /// Asks for the signatures of what a name stands for or of its image, if there must be any, and keeps them.
+    async fn verify(
+        &self,
+        repository: &Repository,
+        demand: Option<&Demand>,
+        target: &Digest,
+        image: &Digest,
+    ) -> Result<()> {
+        let Some(demand) = demand else { return Ok(()) };
+        let mut statements = signatures::statements(repository, target).await?;
+        if image != target {
+            statements.extend(signatures::statements(repository, image).await?);
+        }
+        demand.check(&[target, image], &statements)?;
+        let image = image.clone();
+        let document = serde_json::to_string(&statements).during("write what is signed")?;
+        let keep = move |engine: &Engine| {
+            engine.db().write(|tx| Ok::<_, Error>(state::signatures::put(tx, &image, &document)?))
+        };
+        self.engine.blocking(keep).await
     }
 
     async fn begin(&self, reference: &Reference, target: &Digest) -> Result<()> {

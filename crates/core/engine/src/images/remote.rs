@@ -64,10 +64,10 @@ pub struct MadeIndex {
 }
 
 /// How the registries of one command are reached.
-struct Access<'a> {
-    engine: &'a Engine,
-    who: &'a Credentials,
-    insecure: bool,
+pub(super) struct Access<'a> {
+    pub engine: &'a Engine,
+    pub who: &'a Credentials,
+    pub insecure: bool,
 }
 
 impl Access<'_> {
@@ -80,16 +80,16 @@ impl Access<'_> {
         credentials_of(self.who.get(&reference.domain).cloned().unwrap_or_default())
     }
 
-    fn read(&self, reference: &Reference) -> Repository {
+    pub fn read(&self, reference: &Reference) -> Repository {
         self.client(reference).repository(reference, self.credentials(reference))
     }
 
-    fn write(&self, reference: &Reference) -> Repository {
+    pub fn write(&self, reference: &Reference) -> Repository {
         self.client(reference).writable(reference, self.credentials(reference))
     }
 }
 
-fn parse(name: &str) -> Result<Reference> {
+pub(super) fn parse(name: &str) -> Result<Reference> {
     Reference::parse(name).map_err(|e| Error::invalid(format!("invalid reference {name:?}: {e}")))
 }
 
@@ -240,7 +240,7 @@ async fn add_config(
 }
 
 /// A blob that is a document.
-async fn small(repository: &Repository, descriptor: &Descriptor) -> Result<Vec<u8>> {
+pub(super) async fn small(repository: &Repository, descriptor: &Descriptor) -> Result<Vec<u8>> {
     if descriptor.size > DOCUMENT_MAX {
         return Err(Error::invalid(format!("{} has {} bytes", descriptor.digest, descriptor.size)));
     }
