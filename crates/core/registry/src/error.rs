@@ -190,6 +190,11 @@ impl Error {
             Error::PushDenied { .. } => {
                 "log in with `dhow login`, to an account that may write there".to_owned()
             }
+            Error::Manifest { source: DocumentError::Schema(1), .. } => {
+                "schema 1 is what Docker wrote before 1.10, and nobody reads it any more: whoever owns the image has to push \
+                 it again"
+                    .to_owned()
+            }
             Error::RateLimited { limit: None, .. } => {
                 "log in to raise the limit, or try again later".to_owned()
             }
