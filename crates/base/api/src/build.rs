@@ -27,7 +27,7 @@ pub struct BuildOptions {
     pub cache_from: Vec<String>,
     /// Looks for newer base images.
     pub pull: bool,
-    /// Removes intermediate containers; there are none, so it changes nothing.
+    /// Removes intermediate containers; there are none, so it changes only what is said.
     pub rm: bool,
     pub force_rm: bool,
     pub memory: i64,

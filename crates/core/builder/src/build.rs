@@ -1,27 +1,23 @@
 //! A whole build: read, lower, solve, export.
 
-use crate::context::{Opener, ignore_text, parse_ignore};
+use crate::context::Opener;
+use crate::definition::{parse_error, read_dockerfile, read_ignore};
 use crate::error::Error;
 use crate::event::{Event, Stream};
 use crate::graph::Graph;
-use crate::lower::{self, Devices, ImageKey, Inputs, Lowered};
+use crate::platforms::{Platformed, find_images, lower_platforms};
 use crate::progress::{Progress, in_turn};
-use crate::request::{
-    Built, BuiltImage, Context, DockerfileSource, Env, Image, ImageRequest, NamedContext, NetMode, Request,
-};
-use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
-use crate::{export, promise, scan, solve, step, transfer, verify};
-use dockerfile::Span;
+use crate::request::{Built, BuiltImage, Context, Env, Request};
+use crate::session::{ContextTree, Output, Session, Shared, SourceFile};
+use crate::{export, lines, promise, solve, step, transfer, verify};
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
 use dockerfile::ignore::Ignore;
 use oci::{ChainId, Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use store::Lease;
-use sys::root::Root;
 
 /// Builds an image.
 pub fn build(
@@ -30,51 +26,22 @@ pub fn build(
     request: &Request,
     progress: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Built, Error> {
-    let sink = in_turn(progress);
-    let progress = Progress::new(&sink);
-    let lease =
-        env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let opener = Opener { env, request, lease: &lease, progress: &progress };
-    let remote = match &context {
-        Context::Remote(address) => Some(address.clone()),
-        _ => None,
-    };
-    let root = opener.main(context)?;
-    let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
-    let options = dockerfile::Options { strict: request.strict, ..Default::default() };
-    let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
-    let ignore = read_ignore(&root, &request.dockerfile, &progress)?;
-    let context = ContextTree { root, ignore };
-    let named = opener.named()?;
-    let began = step::timestamp();
-    let facts = export::Facts {
-        remote: remote.as_deref(),
-        dockerfile: &file.name,
-        text: &file.text,
-        began: &began,
-        id: lease.id(),
-    };
-    let lowered = lower_platforms(env, request, &parsed, &file, &progress)?;
-    let imports = transfer::open(env, &lease, &env.cache_from, &progress);
-    let job = Job {
-        env,
-        request,
-        lease: &lease,
-        progress: &progress,
-        file: &file,
-        parsed: &parsed,
-        context: &context,
-        named: &named,
-        facts: &facts,
-        imports: &imports,
-        isolated: false,
-    };
-    lowered.iter().try_for_each(|one| job.tell_warnings(one))?;
-    let parts = job.make(&lowered)?;
-    if request.verify {
-        verify::verify(&job, &parts)?;
-    }
-    job.finish(&lowered, parts)
+    run(env, request, progress, |opener| {
+        let remote = match &context {
+            Context::Remote(address) => Some(address.clone()),
+            _ => None,
+        };
+        let root = opener.main(context)?;
+        let file = read_dockerfile(&root, &request.dockerfile, opener.progress)?;
+        let options = dockerfile::Options { strict: request.strict, ..Default::default() };
+        let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
+        let ignore = read_ignore(&root, &request.dockerfile, opener.progress)?;
+        let named = opener.named()?;
+        let began = step::timestamp();
+        let lowered = lower_platforms(env, request, &parsed, &file, opener.progress)?;
+        let context = ContextTree { root, ignore };
+        Ok(Plan { remote, file, parsed, context, named, began, lowered, is_given: false })
+    })
 }
 
 /// Builds what a client says as a graph: one for each platform, and no Dockerfile.
@@ -84,47 +51,81 @@ pub fn build_graph(
     request: &Request,
     progress: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Built, Error> {
+    run(env, request, progress, |opener| {
+        let context = ContextTree { root: opener.main(Context::Empty)?, ignore: Ignore::default() };
+        let mut named = opener.named()?;
+        // Whoever gives a graph has said which files it is about.
+        named.values_mut().for_each(|context| context.ignore = Ignore::default());
+        let file = SourceFile { name: given.name, text: given.text };
+        let parsed = dockerfile::parse(NOTHING, dockerfile::Options::default());
+        let parsed = parsed.map_err(|e| parse_error(&file, e))?;
+        let began = step::timestamp();
+        let mut lowered = Vec::with_capacity(given.graphs.len());
+        for (platform, graph) in given.graphs {
+            let images = find_images(env, request, &file, &graph, opener.progress)?;
+            lowered.push(Platformed { platform, graph, images });
+        }
+        Ok(Plan { remote: None, file, parsed, context, named, began, lowered, is_given: true })
+    })
+}
+
+/// All that a build does, before anything of it is done.
+struct Plan {
+    /// The address of the context.
+    remote: Option<String>,
+    file: SourceFile,
+    parsed: Dockerfile,
+    context: ContextTree,
+    named: BTreeMap<String, ContextTree>,
+    /// When it was asked for.
+    began: String,
+    lowered: Vec<Platformed>,
+    /// It is a client's graph, and the Dockerfile stands for nothing.
+    is_given: bool,
+}
+
+/// Does what `plan` says.
+fn run(
+    env: &Env,
+    request: &Request,
+    progress: &mut (dyn FnMut(Event) + Send),
+    plan: impl FnOnce(&Opener<'_>) -> Result<Plan, Error>,
+) -> Result<Built, Error> {
     let sink = in_turn(progress);
     let progress = Progress::new(&sink);
     let lease =
         env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let opener = Opener { env, request, lease: &lease, progress: &progress };
-    let context = ContextTree { root: opener.main(Context::Empty)?, ignore: Ignore::default() };
-    let mut named = opener.named()?;
-    // Whoever gives a graph has said which files it is about.
-    named.values_mut().for_each(|context| context.ignore = Ignore::default());
-    let file = SourceFile { name: given.name, text: given.text };
-    let parsed = dockerfile::parse(NOTHING, dockerfile::Options::default());
-    let parsed = parsed.map_err(|e| parse_error(&file, e))?;
-    let began = step::timestamp();
+    let plan = plan(&Opener { env, request, lease: &lease, progress: &progress })?;
     let facts = export::Facts {
-        remote: None,
-        dockerfile: &file.name,
-        text: &file.text,
-        began: &began,
+        remote: plan.remote.as_deref(),
+        dockerfile: &plan.file.name,
+        text: &plan.file.text,
+        began: &plan.began,
         id: lease.id(),
     };
-    let mut lowered = Vec::with_capacity(given.graphs.len());
-    for (platform, graph) in given.graphs {
-        let images = find_images(env, request, &file, &graph, &progress)?;
-        lowered.push(Platformed { platform, graph, images });
-    }
     let imports = transfer::open(env, &lease, &env.cache_from, &progress);
     let job = Job {
         env,
         request,
         lease: &lease,
         progress: &progress,
-        file: &file,
-        parsed: &parsed,
-        context: &context,
-        named: &named,
+        file: &plan.file,
+        parsed: &plan.parsed,
+        context: &plan.context,
+        named: &plan.named,
         facts: &facts,
         imports: &imports,
         isolated: false,
     };
-    let parts = job.make(&lowered)?;
-    job.finish(&lowered, parts)
+    if !plan.is_given {
+        plan.lowered.iter().try_for_each(|one| job.tell_warnings(one))?;
+        progress.send(Event::Lines { lines: lines::lines(&plan.parsed, request, &plan.lowered) });
+    }
+    let parts = job.make(&plan.lowered)?;
+    if request.verify && !plan.is_given {
+        verify::verify(&job, &parts)?;
+    }
+    job.finish(&plan.lowered, parts)
 }
 
 /// Stands for a Dockerfile where there is none.
@@ -139,75 +140,6 @@ pub struct Given {
     pub name: String,
     /// Its text, which the operations' places lie in.
     pub text: String,
-}
-
-/// Finds the images that a graph names.
-fn find_images(
-    env: &Env,
-    request: &Request,
-    file: &SourceFile,
-    graph: &Graph,
-    progress: &Progress<'_>,
-) -> Result<Vec<Image>, Error> {
-    let find = |used: &crate::graph::ImageUse| {
-        let wanted = ImageRequest {
-            reference: used.reference.clone(),
-            platform: used.platform.clone(),
-            pull: request.pull,
-        };
-        (env.images)(&wanted).map_err(|source| {
-            let step = progress.step(&used.name, "", "");
-            let place = Box::new(file.place(used.span));
-            let error = Error::Image { reference: used.reference.clone(), place, near: None, source };
-            step.failed(error.chain());
-            error
-        })
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = graph.images.iter().map(|used| scope.spawn(|| find(used))).collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
-}
-
-/// The graph of one platform's image, with its base images.
-pub(crate) struct Platformed {
-    platform: Platform,
-    graph: Graph,
-    images: Vec<Image>,
-}
-
-/// Lowers, once a platform. Where there are several, each step says which it is for.
-pub(crate) fn lower_platforms(
-    env: &Env,
-    request: &Request,
-    parsed: &Dockerfile,
-    file: &SourceFile,
-    progress: &Progress<'_>,
-) -> Result<Vec<Platformed>, Error> {
-    let host = [Platform::host()];
-    let platforms = if request.platforms.is_empty() { &host[..] } else { &request.platforms };
-    let mut lowered = Vec::with_capacity(platforms.len());
-    for platform in platforms {
-        let platform = platform.normalized();
-        let (mut graph, mut images) = lower_all(env, request, &platform, parsed, file, progress)?;
-        scan::add(env, request, (&mut graph, &mut images), progress)?;
-        if platforms.len() > 1 {
-            graph.images.iter_mut().for_each(|used| prefix(&mut used.name, &used.platform.to_string()));
-            graph.ops.iter_mut().for_each(|op| prefix(&mut op.name, &op.platform.to_string()));
-        }
-        lowered.push(Platformed { platform, graph, images });
-    }
-    Ok(lowered)
-}
-
-/// `[build 2/4] RUN make` becomes `[linux/arm64 build 2/4] RUN make`.
-fn prefix(name: &mut String, word: &str) {
-    if let Some(rest) = name.strip_prefix('[') {
-        *name = format!("[{word} {rest}");
-    }
 }
 
 /// What the builds for several platforms share.
@@ -312,7 +244,7 @@ impl<'a> Job<'a> {
                 build_platform: &Platform::host(),
                 image: &config,
                 ignore: Some(ignore),
-                stages: Some(&graph.stages),
+                stages: Some(&graph.stages.keys().copied().collect()),
             },
         );
         for warning in &warnings {
@@ -326,7 +258,7 @@ impl<'a> Job<'a> {
             });
         }
         for (index, stage) in parsed.stages.iter().enumerate() {
-            if !graph.stages.contains(&index) {
+            if !graph.stages.contains_key(&index) {
                 let name = stage.from.name.as_ref().map_or_else(|| index.to_string(), |n| n.text.clone());
                 progress.send(Event::StageSkipped { stage: name });
             }
@@ -384,6 +316,8 @@ impl<'a> Job<'a> {
         step.done();
         // The one that this machine can run stands for all.
         let best = Platform::host().best(members.iter().map(|m| Some(&m.platform))).unwrap_or(0);
+        let (image, is_new) = (members[best].image_id.clone(), members[best].is_new);
+        self.progress.send(Event::Image { image, is_new });
         Ok(Built {
             image_id: members[best].image_id.clone(),
             manifest: members[best].manifest.digest.clone(),
@@ -394,224 +328,6 @@ impl<'a> Job<'a> {
             ran,
             cached,
         })
-    }
-}
-
-fn read_dockerfile(
-    root: &Root,
-    source: &DockerfileSource,
-    progress: &Progress<'_>,
-) -> Result<SourceFile, Error> {
-    let (name, bytes) = match source {
-        DockerfileSource::Text { name, bytes, .. } => (name.clone(), bytes.clone()),
-        DockerfileSource::InContext(path) => {
-            // One that nobody has named may be in lower case.
-            let names = match path {
-                Some(path) => vec![path.clone()],
-                None => vec!["Dockerfile".to_owned(), "dockerfile".to_owned()],
-            };
-            let mut found = None;
-            for name in &names {
-                match root.read_file(name, dockerfile::MAX_SIZE as u64) {
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                    other => {
-                        let bytes = other.map_err(io_error("read", Path::new(name)))?;
-                        found = Some((name.clone(), bytes));
-                        break;
-                    }
-                }
-            }
-            found.ok_or_else(|| Error::NoDockerfile { name: names[0].clone() })?
-        }
-    };
-    let step = progress.step(&format!("[internal] load build definition from {}", base_name(&name)), "", "");
-    let decoded = dockerfile::decode(&bytes);
-    let file = SourceFile { name, text: decoded.as_ref().cloned().unwrap_or_default() };
-    decoded.map_err(|e| parse_error(&file, e))?;
-    step.done();
-    Ok(file)
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-fn parse_error(file: &SourceFile, error: dockerfile::Error) -> Error {
-    Error::Dockerfile { message: error.message, place: Box::new(file.place(error.span)), help: error.help }
-}
-
-/// What a context says about its build.
-pub struct Definition {
-    /// What to call the Dockerfile.
-    pub name: String,
-    /// Its text.
-    pub text: String,
-    /// The ignore file that counts for it, if there is one.
-    pub ignore: Option<String>,
-}
-
-/// Reads the Dockerfile of a context and its ignore file, and builds nothing.
-pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Definition, Error> {
-    let progress = Progress::new(&|_| {});
-    let lease = env
-        .store
-        .lease("read a context")
-        .map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let opener = Opener { env, request, lease: &lease, progress: &progress };
-    let root = opener.main(context)?;
-    let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
-    let ignore = ignore_of(&root, &request.dockerfile)?.map(|(_, text)| text);
-    Ok(Definition { name: file.name, text: file.text, ignore })
-}
-
-fn read_ignore(root: &Root, source: &DockerfileSource, progress: &Progress<'_>) -> Result<Ignore, Error> {
-    let step = progress.step("[internal] load .dockerignore", "", "");
-    let ignore = match ignore_of(root, source)? {
-        Some((name, text)) => parse_ignore(&name, &text)?,
-        None => Ignore::default(),
-    };
-    step.done();
-    Ok(ignore)
-}
-
-/// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore`: its name and text.
-fn ignore_of(root: &Root, source: &DockerfileSource) -> Result<Option<(String, String)>, Error> {
-    let own = match source {
-        DockerfileSource::Text { ignore: Some(text), .. } => {
-            return Ok(Some((".dockerignore".to_string(), text.clone())));
-        }
-        DockerfileSource::InContext(path) => {
-            format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile"))
-        }
-        DockerfileSource::Text { name, .. } => format!("{}.dockerignore", base_name(name)),
-    };
-    for name in [own, ".dockerignore".to_string()] {
-        if let Some(text) = ignore_text(root, &name)? {
-            return Ok(Some((name, text)));
-        }
-    }
-    Ok(None)
-}
-
-/// The contexts by name as one platform sees them: `name::platform` is for that platform alone, and goes before `name`.
-fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Option<String>> {
-    let mut contexts = BTreeMap::new();
-    // A name comes before the same name with a platform.
-    for (name, context) in &request.named_contexts {
-        let image = match context {
-            NamedContext::Dir(_) | NamedContext::Remote(_) => None,
-            NamedContext::Image(image) => Some(image.clone()),
-        };
-        let place = name.split_once("::").and_then(|(name, of)| Some((name, of.parse::<Platform>().ok()?)));
-        match place {
-            None => contexts.insert(name.clone(), image),
-            Some((name, of)) if of.normalized() == platform.normalized() => {
-                contexts.insert(name.to_string(), image)
-            }
-            Some(_) => None,
-        };
-    }
-    contexts
-}
-
-/// Lowers, fetching configurations of base images as they turn out to be needed.
-fn lower_all(
-    env: &Env,
-    request: &Request,
-    platform: &Platform,
-    parsed: &Dockerfile,
-    file: &SourceFile,
-    progress: &Progress<'_>,
-) -> Result<(Graph, Vec<Image>), Error> {
-    let build_platform = Platform::host();
-    let contexts = contexts_of(request, platform);
-    let mut images: BTreeMap<ImageKey, Image> = BTreeMap::new();
-    let devices = Devices::new(&request.allow_devices, &env.cdi);
-    loop {
-        if request.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let configs = images.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
-        let lowered = lower::lower(&Inputs {
-            file: parsed,
-            build_args: &request.build_args,
-            target: request.target.as_deref(),
-            platform,
-            build_platform: &build_platform,
-            images: &configs,
-            contexts: &contexts,
-            labels: &request.labels,
-            no_cache: request.no_cache,
-            no_cache_filter: &request.no_cache_filter,
-            allow_insecure: request.allow_insecure,
-            allow_host_network: request.allow_host_network || request.network == NetMode::Host,
-            devices: &devices,
-        });
-        match lowered.map_err(|e| lower_error(file, e))? {
-            Lowered::Needs(needs) => {
-                images.extend(fetch_images(env, request, (parsed, file), needs, progress)?)
-            }
-            Lowered::Graph(graph) => {
-                let of = |u: &crate::graph::ImageUse| ImageKey {
-                    reference: u.reference.clone(),
-                    platform: u.platform.clone(),
-                };
-                let used = graph.images.iter().filter_map(|u| images.get(&of(u)).cloned()).collect();
-                return Ok((*graph, used));
-            }
-        }
-    }
-}
-
-/// Asks for the images side by side.
-fn fetch_images(
-    env: &Env,
-    request: &Request,
-    (parsed, file): (&Dockerfile, &SourceFile),
-    needs: BTreeMap<ImageKey, Span>,
-    progress: &Progress<'_>,
-) -> Result<Vec<(ImageKey, Image)>, Error> {
-    let fetch = |key: &ImageKey, span: Span| {
-        let wanted = ImageRequest {
-            reference: key.reference.clone(),
-            platform: key.platform.clone(),
-            pull: request.pull,
-        };
-        let reference = oci::Reference::parse(&key.reference);
-        let reference = reference.map_or_else(|_| key.reference.clone(), |r| r.to_string());
-        let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
-        let found = (env.images)(&wanted).map_err(|source| {
-            let place = Box::new(file.place(span));
-            let stages = parsed.stages.iter().filter_map(|stage| stage.from.name.as_ref());
-            let names = stages.map(|name| name.text.as_str());
-            let names = names.chain(request.named_contexts.keys().map(String::as_str));
-            let near = dockerfile::nearest(&key.reference, names).map(str::to_owned);
-            Error::Image { reference, place, near, source }
-        });
-        match &found {
-            Ok(_) => step.done(),
-            Err(error) => step.failed(error.chain()),
-        }
-        found
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = needs
-            .into_iter()
-            .map(|(key, span)| scope.spawn(move || fetch(&key, span).map(|image| (key, image))))
-            .collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
-}
-
-fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
-    match error {
-        lower::Error::NoTarget { name, known } => Error::NoTarget { name, known },
-        lower::Error::At { message, span, help } => {
-            Error::Dockerfile { message, place: Box::new(file.place(span)), help }
-        }
     }
 }
 

@@ -1,13 +1,16 @@
-//! Progress: what a build tells while it works. These documents travel to clients as JSON lines, so fields are only
-//! ever added.
+//! Progress: what a build tells while it works.
 
 use dockerfile::Span;
-use serde::{Deserialize, Serialize};
+use oci::{ChainId, Digest};
 
 /// One message of a build. Steps run side by side, so everything about a step carries its id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// What is about to be done, once all is known of it.
+    Lines {
+        /// The instructions, in the order of the Dockerfile.
+        lines: Vec<Line>,
+    },
     /// A step begins.
     StepStarted {
         /// Number of the step in this build, from 1.
@@ -23,6 +26,8 @@ pub enum Event {
     StepCached {
         /// See [`Event::StepStarted`].
         id: u64,
+        /// The file system that it gives.
+        layers: Option<ChainId>,
     },
     /// Why a step could not be taken from the cache.
     StepMissed {
@@ -53,6 +58,8 @@ pub enum Event {
         id: u64,
         /// How long it took, in milliseconds.
         millis: u64,
+        /// The file system that it gives.
+        layers: Option<ChainId>,
     },
     /// A step has failed; the build ends.
     StepError {
@@ -65,6 +72,13 @@ pub enum Event {
     StageSkipped {
         /// Its name or number.
         stage: String,
+    },
+    /// The image is there.
+    Image {
+        /// Its id; of several, that of the one for this machine.
+        image: Digest,
+        /// It was not here before.
+        is_new: bool,
     },
     /// Something that builds but is probably not meant so.
     Warning {
@@ -83,9 +97,52 @@ pub enum Event {
     },
 }
 
+/// An instruction that is part of a build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The instruction as it stands in the Dockerfile.
+    pub text: String,
+    /// What it is.
+    pub kind: LineKind,
+    /// The line whose result it works on.
+    pub on: Option<usize>,
+    /// The name of the step that does its work, if there is any to do.
+    pub step: Option<String>,
+    /// What tells of an instruction without work whether it is new.
+    pub told_by: Teller,
+}
+
+/// What an instruction is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineKind {
+    /// `ARG` above all stages.
+    Argument,
+    /// `FROM`.
+    From {
+        /// The id of the image that it names.
+        image: Option<Digest>,
+        /// How many instructions the image has for those that are made of it; they follow.
+        triggers: usize,
+    },
+    /// Of a base image, for those that are made of it.
+    Trigger,
+    /// Any other.
+    Instruction,
+}
+
+/// What tells of an instruction that only describes the image whether it was there before: the first work on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Teller {
+    /// The step of this name.
+    Step(String),
+    /// There is none, but the image itself.
+    Image,
+    /// There is none, and nobody asks.
+    Nobody,
+}
+
 /// A stream of a step's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
     Stdout,

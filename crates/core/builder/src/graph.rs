@@ -7,6 +7,7 @@ use dockerfile::Span;
 use oci::Platform;
 use oci::image::ImageConfig;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Index of an operation in [`Graph::ops`]; an operation only refers to smaller ones.
 pub type OpId = usize;
@@ -38,7 +39,29 @@ pub struct Graph {
     /// The operation that lists what the result holds, where a generator was named.
     pub scan: Option<OpId>,
     /// The stages that the target needs, by their number in the file.
-    pub stages: std::collections::BTreeSet<usize>,
+    pub stages: BTreeMap<usize, StageUse>,
+}
+
+/// A stage that is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageUse {
+    /// The stage that it is from.
+    pub parent: Option<usize>,
+    /// What its `FROM` gave.
+    pub base: Fs,
+    /// What is done in it, in order; the triggers of its base first.
+    pub lines: Vec<Line>,
+}
+
+/// An instruction of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// As it stands in the Dockerfile.
+    pub text: String,
+    /// It is a trigger of the base image.
+    pub is_trigger: bool,
+    /// The operation that it is, if it changes files.
+    pub op: Option<OpId>,
 }
 
 /// A base image.

@@ -9,6 +9,7 @@
 
 mod build;
 mod context;
+mod definition;
 mod error;
 mod event;
 mod exec;
@@ -18,9 +19,11 @@ mod files;
 pub mod graph;
 mod idle;
 mod key;
+mod lines;
 pub mod lower;
 mod mirror;
 mod mode;
+mod platforms;
 mod progress;
 mod promise;
 mod request;
@@ -37,11 +40,13 @@ mod usage;
 mod users;
 mod verify;
 
-pub use build::{Definition, Given, build, build_graph, definition};
+pub use build::{Given, build, build_graph};
+pub use definition::{Definition, definition};
 pub use error::{BoxError, Error, Place, StepError};
-pub use event::{Event, Stream};
+pub use event::{Event, Line, LineKind, Stream, Teller};
 pub use exec::{Kept, forget_kept, kept};
 pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
+pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;
 pub use mirror::Mirror;
 pub use request::{

@@ -1,6 +1,7 @@
 //! Handing events to the caller from many threads, and what a step tells about itself.
 
 use crate::event::{Event, Stream};
+use oci::ChainId;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -51,9 +52,9 @@ pub(crate) struct Step<'p, 'a> {
 }
 
 impl Step<'_, '_> {
-    pub fn cached(&self) {
+    pub fn cached(&self, layers: Option<&ChainId>) {
         self.was_cached.store(true, Ordering::Relaxed);
-        self.progress.send(Event::StepCached { id: self.id });
+        self.progress.send(Event::StepCached { id: self.id, layers: layers.cloned() });
     }
 
     /// Whether its result was there.
@@ -62,9 +63,7 @@ impl Step<'_, '_> {
     }
 
     pub fn missed(&self, reasons: Vec<String>) {
-        if !reasons.is_empty() {
-            self.progress.send(Event::StepMissed { id: self.id, reasons });
-        }
+        self.progress.send(Event::StepMissed { id: self.id, reasons });
     }
 
     pub fn noted(&self, note: &str) {
@@ -76,8 +75,13 @@ impl Step<'_, '_> {
     }
 
     pub fn done(&self) {
+        self.made(None);
+    }
+
+    /// It has ended well, with this file system.
+    pub fn made(&self, layers: Option<&ChainId>) {
         let millis = self.began.elapsed().as_millis() as u64;
-        self.progress.send(Event::StepDone { id: self.id, millis });
+        self.progress.send(Event::StepDone { id: self.id, millis, layers: layers.cloned() });
     }
 
     pub fn failed(&self, message: String) {

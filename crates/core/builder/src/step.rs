@@ -65,7 +65,7 @@ pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error
         }
         chain = Some(id);
     }
-    step.cached();
+    step.cached(chain.as_ref());
     let created = image.config.created.clone().unwrap_or_default();
     Ok(Output { chain, created, ..Output::default() })
 }
@@ -196,7 +196,7 @@ fn attempt_on(
                 remember(session, record, &noted, &scope, &output)?;
             }
         }
-        step.done();
+        step.made(output.chain.as_ref());
         Ok::<_, Error>(output)
     })?;
     Ok(if made_here { output } else { hit(session, step, output) })
@@ -236,7 +236,7 @@ fn afresh(
             let record = Record::new(op, parent, read);
             remember(session, &record, &explain::noted(session, op, &record), &scope, &output)?;
         }
-        step.done();
+        step.made(output.chain.as_ref());
         Ok::<_, Error>(output)
     })?;
     Ok(if made_here { output } else { hit(session, step, output) })
@@ -244,7 +244,7 @@ fn afresh(
 
 fn hit(session: &Session<'_>, step: &Step<'_, '_>, output: Output) -> Output {
     session.cached.fetch_add(1, Ordering::Relaxed);
-    step.cached();
+    step.cached(output.chain.as_ref());
     output
 }
 

@@ -22,7 +22,7 @@ use crate::step::{file_error, scope};
 use oci::ChainId;
 use rustix::fs::{FileType, Stat};
 use state::cache;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -80,8 +80,21 @@ impl Direct<'_, '_> {
         let index = session.index(&from).map_err(fail)?;
         recall(&prepared.matches, &mut prepared.sums, index.as_deref());
         let half = self.half(&nodes, &prepared.sums)?;
-        let (chain, is_steady) = self.make(&nodes, &from, index.as_deref(), &mut prepared.sums, half)?;
-        prepared.unsteady |= !is_steady;
+        let missing: Vec<bool> = prepared.sums.iter().map(Option::is_none).collect();
+        // A file that changes from now on is not taken for what was read of it.
+        let read = SystemTime::now();
+        let (chain, changed) = self.make(&nodes, &from, &mut prepared.sums, half)?;
+        prepared.unsteady |= !changed.is_empty();
+        // There may be a hundred thousand of either.
+        drop(nodes);
+        if let Some(index) = index {
+            let items = prepared.matches.values().flatten().flat_map(|found| &found.items);
+            for (number, (item, sum)) in items.zip(&prepared.sums).enumerate() {
+                if let (Some(sum), true) = (sum, missing[number] && !changed.contains(&number)) {
+                    index.learn(&item.path, &item.stat, read, *sum);
+                }
+            }
+        }
         Ok(Some(chain))
     }
 
@@ -115,30 +128,29 @@ impl Direct<'_, '_> {
         Ok(Some(Half { chain, root, has, gone }))
     }
 
-    /// Makes the files and the layer; and whether no source changed meanwhile.
+    /// Makes the files and the layer; and which sources changed meanwhile.
     fn make(
         &self,
         nodes: &[Node<'_>],
         from: &Tree<'_>,
-        index: Option<&files::index::Index>,
         sums: &mut [Option<Sum>],
         half: Option<Half>,
-    ) -> Result<(ChainId, bool), Error> {
+    ) -> Result<(ChainId, BTreeSet<usize>), Error> {
         let session = self.session;
         let workspace = Workspace::new(session)?;
         let layer = Root::open(&workspace.upper).map_err(io_error("open", &workspace.upper))?;
         let lower = half.as_ref().map(|half| Lower { root: &half.root, has: &half.has, gone: &half.gone });
-        let work = Work { nodes, tree: from, layer: &layer, lower, index };
+        let work = Work { nodes, tree: from, layer: &layer, lower };
         let made = make::make(&work, sums).map_err(|e| file_error(session, self.op, e))?;
-        let Made { archive, size, own, is_steady } = made;
+        let Made { archive, size, own, changed } = made;
         let failed = |e: store::Error| Error::Store { attempt: "make layer", source: BoxError::from(e) };
         let Some((diff_id, archive_size)) = archive else {
             if half.is_some() {
                 // Attributes turned up that the shared layer says nothing about: all of it anew.
-                return self.make(nodes, from, index, sums, None);
+                return self.make(nodes, from, sums, None);
             }
             let made = session.env.store.layer_from_dir(session.lease, self.parent, &workspace.upper);
-            return Ok((made.map_err(failed)?.chain_id, is_steady));
+            return Ok((made.map_err(failed)?.chain_id, changed));
         };
         let of = |node: &Node<'_>| node.source.and_then(|(number, _)| sums[number]);
         let listing = |sink: &mut dyn Write| {
@@ -151,10 +163,10 @@ impl Direct<'_, '_> {
             archive_size,
             size,
             over: half.map(|half| Over { chain: half.chain, own }),
-            listing: if is_steady && share::is_worth(nodes) { Some(&listing) } else { None },
+            listing: if changed.is_empty() && share::is_worth(nodes) { Some(&listing) } else { None },
         };
         let made = session.env.store.layer_from_packed(session.lease, self.parent, packed);
-        Ok((made.map_err(failed)?.chain_id, is_steady))
+        Ok((made.map_err(failed)?.chain_id, changed))
     }
 }
 

@@ -7,23 +7,23 @@
 use super::archive::Archive;
 use super::copy::{carried_xattrs, times_of_modification};
 use super::digest::with_xattrs;
-use super::index::{Index, Stamp, Sum};
+use super::index::{Stamp, Sum};
 use super::plan::{Content, Meta, Node};
 use super::walk::{Item, Tree};
 use super::{Error, io, open_to_read};
 use archive::{Entry, Kind, Packer, Time};
 use oci::Digest;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::SystemTime;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use sys::root::Root;
 
 /// Threads at most.
@@ -52,8 +52,6 @@ pub struct Work<'a> {
     pub layer: &'a Root,
     /// The layer that it lies over.
     pub lower: Option<Lower<'a>>,
-    /// What is known of the files, and is to be told what is learned.
-    pub index: Option<&'a Index>,
 }
 
 /// Another layer that has some of the entries already.
@@ -75,8 +73,8 @@ pub struct Made {
     pub size: u64,
     /// Bytes of the files that were written.
     pub own: u64,
-    /// No source changed meanwhile.
-    pub is_steady: bool,
+    /// The sources that changed meanwhile, by their number among all that was selected.
+    pub changed: BTreeSet<usize>,
 }
 
 /// Makes the files. `sums` has the digests of files by their number among all that was selected; those that are missing are
@@ -84,15 +82,14 @@ pub struct Made {
 pub fn make(work: &Work<'_>, sums: &mut [Option<Sum>]) -> Result<Made, Error> {
     let maker = Maker {
         work,
-        sums,
+        sums: Mutex::new(sums),
         runs: runs(work.nodes),
         next: AtomicUsize::new(0),
         archive: Archive::new(),
-        is_steady: AtomicBool::new(true),
+        changed: Mutex::default(),
         is_plain: AtomicBool::new(is_plain(work)),
         size: AtomicU64::new(0),
         own: AtomicU64::new(0),
-        learned: Mutex::default(),
         own_id: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         mask: mask(),
     };
@@ -102,16 +99,12 @@ pub fn make(work: &Work<'_>, sums: &mut [Option<Sum>]) -> Result<Made, Error> {
     maker.run()?;
     maker.finish()?;
     let (pieces, is_plain) = (maker.runs.len(), maker.is_plain.into_inner());
-    let made = Made {
+    Ok(Made {
         archive: maker.archive.finish(pieces).filter(|_| is_plain),
         size: maker.size.into_inner(),
         own: maker.own.into_inner(),
-        is_steady: maker.is_steady.into_inner(),
-    };
-    for (number, sum) in maker.learned.into_inner().unwrap_or_default() {
-        sums[number] = Some(sum);
-    }
-    Ok(made)
+        changed: maker.changed.into_inner().unwrap_or_else(PoisonError::into_inner),
+    })
 }
 
 /// Whether the archive can be told beforehand: nothing gets attributes by itself, all times can be kept.
@@ -148,15 +141,14 @@ fn runs(nodes: &[Node<'_>]) -> Vec<Range<usize>> {
 
 struct Maker<'w> {
     work: &'w Work<'w>,
-    sums: &'w [Option<Sum>],
+    sums: Mutex<&'w mut [Option<Sum>]>,
     runs: Vec<Range<usize>>,
     next: AtomicUsize,
     archive: Archive,
-    is_steady: AtomicBool,
+    changed: Mutex<BTreeSet<usize>>,
     is_plain: AtomicBool,
     size: AtomicU64,
     own: AtomicU64,
-    learned: Mutex<Vec<(usize, Sum)>>,
     own_id: (u32, u32),
     mask: u32,
 }
@@ -170,7 +162,6 @@ struct Hand {
     from: Folder,
     lower: Folder,
     to: Folder,
-    learned: Vec<(usize, Sum)>,
 }
 
 impl Hand {
@@ -244,7 +235,6 @@ impl<'w> Maker<'w> {
             from: Folder::default(),
             lower: Folder::default(),
             to: Folder::default(),
-            learned: Vec::new(),
         };
         loop {
             let piece = self.next.fetch_add(1, Ordering::Relaxed);
@@ -259,10 +249,11 @@ impl<'w> Maker<'w> {
                 return done;
             }
         }
-        if let Ok(mut learned) = self.learned.lock() {
-            learned.append(&mut hand.learned);
-        }
         Ok(())
+    }
+
+    fn sums(&self) -> MutexGuard<'_, &'w mut [Option<Sum>]> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn piece(&self, piece: usize, run: Range<usize>, hand: &mut Hand) -> Result<(), Error> {
@@ -298,7 +289,6 @@ impl<'w> Maker<'w> {
     fn small(&self, at: usize, number: usize, item: &Item, hand: &mut Hand) -> Result<(), Error> {
         let node = &self.work.nodes[at];
         let mut file = self.open(at, item, hand)?;
-        let begun = SystemTime::now();
         let wanted = item.stat.size as usize;
         let mut length = 0;
         // A regular file gives less than was asked for at its end only.
@@ -313,12 +303,12 @@ impl<'w> Maker<'w> {
         if self.has(at) {
             return if length == wanted { Ok(()) } else { Err(short(node)) };
         }
-        let sum = || *blake3::hash(&hand.buffer[..length]).as_bytes();
-        let sum = self.sums[number].is_none().then(sum);
+        let is_unknown = self.sums()[number].is_none();
+        let sum = is_unknown.then(|| *blake3::hash(&hand.buffer[..length]).as_bytes());
         let into = self.create(node, &mut hand.to)?;
         write(&into, &hand.buffer[..length], 0).map_err(io("write", &node.path))?;
         self.own.fetch_add(length as u64, Ordering::Relaxed);
-        self.settle(node, number, item, (&file, &into), sum.map(|sum| (sum, begun)), &mut hand.learned)
+        self.settle(node, number, item, (&file, &into), sum)
     }
 
     /// A file that passes through in blocks.
@@ -327,8 +317,7 @@ impl<'w> Maker<'w> {
         let Some((number, item)) = node.source else { return Err(short(node)) };
         let file = self.open(at, item, hand)?;
         let into = if self.has(at) { None } else { Some(self.create(node, &mut hand.to)?) };
-        let begun = SystemTime::now();
-        let mut digest = (into.is_some() && self.sums[number].is_none()).then(blake3::Hasher::new);
+        let mut digest = (into.is_some() && self.sums()[number].is_none()).then(blake3::Hasher::new);
         let size = item.stat.size;
         let entry = Entry { size, ..entry(node, Kind::File) };
         let mut hash = Packer::new(self.archive.take(piece)?);
@@ -345,8 +334,8 @@ impl<'w> Maker<'w> {
             self.is_plain.store(false, Ordering::Relaxed);
         }
         self.own.fetch_add(passed, Ordering::Relaxed);
-        let sum = digest.map(|digest| (*digest.finalize().as_bytes(), begun));
-        self.settle(node, number, item, (&file, &into), sum, &mut hand.learned)
+        let sum = digest.map(|digest| *digest.finalize().as_bytes());
+        self.settle(node, number, item, (&file, &into), sum)
     }
 
     /// Passes the listed length of a file on, block by block; how much there was.
@@ -435,8 +424,7 @@ impl<'w> Maker<'w> {
         number: usize,
         item: &Item,
         (from, into): (&File, &File),
-        sum: Option<(Sum, SystemTime)>,
-        learned: &mut Vec<(usize, Sum)>,
+        sum: Option<Sum>,
     ) -> Result<(), Error> {
         let tree = self.work.tree;
         let now = rustix::fs::fstat(from).map_err(|e| io("stat", &item.path)(e.into()))?;
@@ -447,15 +435,12 @@ impl<'w> Maker<'w> {
         if has_attributes {
             self.attributes(item, node);
         }
-        if let Some((sum, begun)) = sum {
+        if let Some(sum) = sum {
             let sum = if has_attributes { with_xattrs(tree, &item.path, sum) } else { sum };
-            learned.push((number, sum));
-            if let Some(index) = self.work.index.filter(|_| is_same) {
-                index.learn(&item.path, &item.stat, begun, sum);
-            }
+            self.sums()[number] = Some(sum);
         }
         if !is_same {
-            self.is_steady.store(false, Ordering::Relaxed);
+            self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ mod path;
 mod run;
 mod stage;
 
-use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op};
+use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op, StageUse};
 pub use devices::{AllowedDevices, Devices};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
@@ -305,12 +305,15 @@ impl<'a> Lowering<'a> {
     }
 
     fn finish(self, target: usize) -> Result<Graph, Error> {
-        let stages = (0..self.done.len()).filter(|index| self.done[*index].is_some()).collect();
         let history = self.history(target)?;
         let state = self.lowered(target)?;
         let mut config = state.config.clone();
         config.config.labels.extend(self.inputs.labels.clone());
         let result = state.fs.clone();
+        let done = self.done.into_iter().enumerate().filter_map(|(index, state)| Some((index, state?)));
+        let stages = done
+            .map(|(index, StageState { parent, base, lines, .. })| (index, StageUse { parent, base, lines }));
+        let stages = stages.collect();
         Ok(Graph { images: self.images, ops: self.ops, result, config, history, scan: None, stages })
     }
 }

@@ -1,7 +1,7 @@
 //! One stage: its `FROM`, the triggers of its base, its instructions.
 
 use super::{Error, Lowering, Named, config, files, run};
-use crate::graph::{Copy, CopySource, Fs, HistoryItem, ImageUse, Op, OpId, OpKind, Origin};
+use crate::graph::{Copy, CopySource, Fs, HistoryItem, ImageUse, Line, Op, OpId, OpKind, Origin};
 use dockerfile::Span;
 use dockerfile::ast::{Instruction, Kind, Word};
 use dockerfile::expand::Expander;
@@ -17,6 +17,9 @@ const MAX_HISTORY: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct StageState {
     pub fs: Fs,
+    /// What its `FROM` gave.
+    pub base: Fs,
+    pub lines: Vec<Line>,
     pub config: ImageConfig,
     /// The stage that it is from: what that has done comes before its own history.
     pub parent: Option<usize>,
@@ -59,6 +62,8 @@ impl StageState {
     fn child(&self, index: usize, name: String) -> Self {
         Self {
             fs: self.fs.clone(),
+            base: self.fs.clone(),
+            lines: Vec::new(),
             config: self.config.clone(),
             parent: Some(index),
             steps: self.steps + self.history.len(),
@@ -91,27 +96,44 @@ impl StageState {
 /// Lowers stage `index`.
 pub(super) fn lower(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
     let stage = &l.inputs.file.stages[index];
-    if let Some(state) = replaced(l, index)? {
+    if let Some(mut state) = replaced(l, index)? {
+        state.base = state.fs.clone();
         number(l, index, &state);
         return Ok(state);
     }
     let mut state = base(l, index)?;
+    state.base = state.fs.clone();
     let triggers = std::mem::take(&mut state.config.config.on_build);
     for trigger in triggers {
         let span = stage.from.image.span;
         let parsed = dockerfile::parse_trigger(&trigger).map_err(|e| {
             Error::at(format!("ONBUILD trigger {trigger:?} of the base image: {}", e.message), span)
         })?;
-        dispatch(l, index, &mut state, &moved(parsed, span))?;
+        line(l, index, &mut state, &moved(parsed, span), true)?;
     }
     for instruction in &stage.instructions {
-        dispatch(l, index, &mut state, instruction)?;
+        line(l, index, &mut state, instruction, false)?;
         if state.steps + state.history.len() > MAX_HISTORY {
             return Err(Error::at(format!("more than {MAX_HISTORY} steps"), instruction.span));
         }
     }
     number(l, index, &state);
     Ok(state)
+}
+
+/// Lowers an instruction, and notes what came of it.
+fn line(
+    l: &mut Lowering<'_>,
+    index: usize,
+    state: &mut StageState,
+    instruction: &Instruction,
+    is_trigger: bool,
+) -> Result<(), Error> {
+    let before = state.own.len();
+    dispatch(l, index, state, instruction)?;
+    let op = state.own.get(before).copied();
+    state.lines.push(Line { text: instruction.source.clone(), is_trigger, op });
+    Ok(())
 }
 
 /// A trigger stands nowhere in this file: errors about it point at the `FROM`.
@@ -179,6 +201,8 @@ fn begin(
     let name = l.stage_name(index);
     let mut state = StageState {
         fs: Fs::Scratch,
+        base: Fs::Scratch,
+        lines: Vec::new(),
         config: empty(&platform),
         parent: None,
         steps: 0,

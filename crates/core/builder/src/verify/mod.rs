@@ -6,8 +6,9 @@
 mod documents;
 mod layers;
 
-use crate::build::{Job, Part, lower_platforms};
+use crate::build::{Job, Part};
 use crate::error::Error;
+use crate::platforms::lower_platforms;
 use crate::request::{Env, Request};
 use crate::transfer::{INLINE_KEY, Imports};
 use oci::image::{MANIFEST_MAX, Manifest};

@@ -111,7 +111,7 @@ impl Recorder {
     }
 
     pub fn event(&mut self, event: &Event) {
-        let event = document(event.clone());
+        let Some(event) = document(event.clone()) else { return };
         self.record.note(&event);
         let Some(log) = &mut self.log else { return };
         let Ok(mut line) = serde_json::to_vec(&(self.begun.elapsed().as_millis() as u64, event)) else {

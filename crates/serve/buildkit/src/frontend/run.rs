@@ -151,7 +151,9 @@ pub async fn order(
     let run = build.told.run();
     let listen = async {
         while let Some(event) = receiver.recv().await {
-            build.told.event(run, &builds::document(event));
+            if let Some(event) = builds::document(event) {
+                build.told.event(run, &event);
+            }
         }
     };
     let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);

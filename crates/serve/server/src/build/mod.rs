@@ -84,17 +84,17 @@ pub async fn definition(mut call: Call) -> Result {
 /// How events are shown to this client.
 fn encoder(options: &BuildOptions) -> Box<dyn FnMut(Event) -> Vec<JsonMessage> + Send> {
     if options.native_progress {
-        return Box::new(|event| vec![native(&builds::document(event))]);
+        return Box::new(|event| builds::document(event).iter().map(native).collect());
     }
-    let mut classic = Classic::default();
+    let mut classic = Classic::new(options.rm, options.force_rm);
     if !options.quiet {
-        return Box::new(move |event| classic.text(builds::document(event)));
+        return Box::new(move |event| classic.text(event));
     }
     // Nothing is said unless a step fails; then all is.
     let mut held = VecDeque::new();
     Box::new(move |event| {
         let is_over = matches!(event, Event::StepError { .. });
-        held.extend(classic.text(builds::document(event)));
+        held.extend(classic.text(event));
         held.drain(..held.len().saturating_sub(QUIET_BACKLOG));
         if is_over { held.drain(..).collect() } else { Vec::new() }
     })

@@ -1,0 +1,113 @@
+//! A build's recipe: the Dockerfile and the ignore file that goes with it, from the context or from the request.
+
+use crate::context::{Opener, ignore_text, parse_ignore};
+use crate::error::Error;
+use crate::progress::Progress;
+use crate::request::{Context, DockerfileSource, Env, Request};
+use crate::session::{SourceFile, io_error};
+use dockerfile::ignore::Ignore;
+use std::path::Path;
+use sys::root::Root;
+
+/// Reads the Dockerfile.
+pub(crate) fn read_dockerfile(
+    root: &Root,
+    source: &DockerfileSource,
+    progress: &Progress<'_>,
+) -> Result<SourceFile, Error> {
+    let (name, bytes) = match source {
+        DockerfileSource::Text { name, bytes, .. } => (name.clone(), bytes.clone()),
+        DockerfileSource::InContext(path) => {
+            // One that nobody has named may be in lower case.
+            let names = match path {
+                Some(path) => vec![path.clone()],
+                None => vec!["Dockerfile".to_owned(), "dockerfile".to_owned()],
+            };
+            let mut found = None;
+            for name in &names {
+                match root.read_file(name, dockerfile::MAX_SIZE as u64) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    other => {
+                        let bytes = other.map_err(io_error("read", Path::new(name)))?;
+                        found = Some((name.clone(), bytes));
+                        break;
+                    }
+                }
+            }
+            found.ok_or_else(|| Error::NoDockerfile { name: names[0].clone() })?
+        }
+    };
+    let step = progress.step(&format!("[internal] load build definition from {}", base_name(&name)), "", "");
+    let decoded = dockerfile::decode(&bytes);
+    let file = SourceFile { name, text: decoded.as_ref().cloned().unwrap_or_default() };
+    decoded.map_err(|e| parse_error(&file, e))?;
+    step.done();
+    Ok(file)
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// An error of the parser at its place.
+pub(crate) fn parse_error(file: &SourceFile, error: dockerfile::Error) -> Error {
+    Error::Dockerfile { message: error.message, place: Box::new(file.place(error.span)), help: error.help }
+}
+
+/// What a context says about its build.
+pub struct Definition {
+    /// What to call the Dockerfile.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// The ignore file that counts for it, if there is one.
+    pub ignore: Option<String>,
+}
+
+/// Reads the Dockerfile of a context and its ignore file, and builds nothing.
+pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Definition, Error> {
+    let progress = Progress::new(&|_| {});
+    let lease = env
+        .store
+        .lease("read a context")
+        .map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
+    let opener = Opener { env, request, lease: &lease, progress: &progress };
+    let root = opener.main(context)?;
+    let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
+    let ignore = ignore_of(&root, &request.dockerfile)?.map(|(_, text)| text);
+    Ok(Definition { name: file.name, text: file.text, ignore })
+}
+
+/// Reads the ignore file.
+pub(crate) fn read_ignore(
+    root: &Root,
+    source: &DockerfileSource,
+    progress: &Progress<'_>,
+) -> Result<Ignore, Error> {
+    let step = progress.step("[internal] load .dockerignore", "", "");
+    let ignore = match ignore_of(root, source)? {
+        Some((name, text)) => parse_ignore(&name, &text)?,
+        None => Ignore::default(),
+    };
+    step.done();
+    Ok(ignore)
+}
+
+/// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore`: its name and text.
+fn ignore_of(root: &Root, source: &DockerfileSource) -> Result<Option<(String, String)>, Error> {
+    let own = match source {
+        DockerfileSource::Text { ignore: Some(text), .. } => {
+            return Ok(Some((".dockerignore".to_string(), text.clone())));
+        }
+        DockerfileSource::InContext(path) => {
+            format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile"))
+        }
+        DockerfileSource::Text { name, .. } => format!("{}.dockerignore", base_name(name)),
+    };
+    for name in [own, ".dockerignore".to_string()] {
+        if let Some(text) = ignore_text(root, &name)? {
+            return Ok(Some((name, text)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,204 @@
+//! What is to be made for each platform: the Dockerfile lowered, with the images that it turns out to need.
+
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::lower::{self, Devices, ImageKey, Inputs, Lowered};
+use crate::progress::Progress;
+use crate::request::{Env, Image, ImageRequest, NamedContext, NetMode, Request};
+use crate::scan;
+use crate::session::SourceFile;
+use dockerfile::Span;
+use dockerfile::ast::Dockerfile;
+use oci::Platform;
+use std::collections::BTreeMap;
+
+/// The graph of one platform's image, with its base images.
+pub(crate) struct Platformed {
+    pub platform: Platform,
+    pub graph: Graph,
+    pub images: Vec<Image>,
+}
+
+/// Lowers, once a platform. Where there are several, each step says which it is for.
+pub(crate) fn lower_platforms(
+    env: &Env,
+    request: &Request,
+    parsed: &Dockerfile,
+    file: &SourceFile,
+    progress: &Progress<'_>,
+) -> Result<Vec<Platformed>, Error> {
+    let host = [Platform::host()];
+    let platforms = if request.platforms.is_empty() { &host[..] } else { &request.platforms };
+    let mut lowered = Vec::with_capacity(platforms.len());
+    for platform in platforms {
+        let platform = platform.normalized();
+        let (mut graph, mut images) = lower_all(env, request, &platform, parsed, file, progress)?;
+        scan::add(env, request, (&mut graph, &mut images), progress)?;
+        if platforms.len() > 1 {
+            graph.images.iter_mut().for_each(|used| prefix(&mut used.name, &used.platform.to_string()));
+            graph.ops.iter_mut().for_each(|op| prefix(&mut op.name, &op.platform.to_string()));
+        }
+        lowered.push(Platformed { platform, graph, images });
+    }
+    Ok(lowered)
+}
+
+/// `[build 2/4] RUN make` becomes `[linux/arm64 build 2/4] RUN make`.
+fn prefix(name: &mut String, word: &str) {
+    if let Some(rest) = name.strip_prefix('[') {
+        *name = format!("[{word} {rest}");
+    }
+}
+
+/// Finds the images that a graph names.
+pub(crate) fn find_images(
+    env: &Env,
+    request: &Request,
+    file: &SourceFile,
+    graph: &Graph,
+    progress: &Progress<'_>,
+) -> Result<Vec<Image>, Error> {
+    let find = |used: &crate::graph::ImageUse| {
+        let wanted = ImageRequest {
+            reference: used.reference.clone(),
+            platform: used.platform.clone(),
+            pull: request.pull,
+        };
+        (env.images)(&wanted).map_err(|source| {
+            let step = progress.step(&used.name, "", "");
+            let place = Box::new(file.place(used.span));
+            let error = Error::Image { reference: used.reference.clone(), place, near: None, source };
+            step.failed(error.chain());
+            error
+        })
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = graph.images.iter().map(|used| scope.spawn(|| find(used))).collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// The contexts by name as one platform sees them: `name::platform` is for that platform alone, and goes before `name`.
+fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Option<String>> {
+    let mut contexts = BTreeMap::new();
+    // A name comes before the same name with a platform.
+    for (name, context) in &request.named_contexts {
+        let image = match context {
+            NamedContext::Dir(_) | NamedContext::Remote(_) => None,
+            NamedContext::Image(image) => Some(image.clone()),
+        };
+        let place = name.split_once("::").and_then(|(name, of)| Some((name, of.parse::<Platform>().ok()?)));
+        match place {
+            None => contexts.insert(name.clone(), image),
+            Some((name, of)) if of.normalized() == platform.normalized() => {
+                contexts.insert(name.to_string(), image)
+            }
+            Some(_) => None,
+        };
+    }
+    contexts
+}
+
+/// Lowers, fetching configurations of base images as they turn out to be needed.
+fn lower_all(
+    env: &Env,
+    request: &Request,
+    platform: &Platform,
+    parsed: &Dockerfile,
+    file: &SourceFile,
+    progress: &Progress<'_>,
+) -> Result<(Graph, Vec<Image>), Error> {
+    let build_platform = Platform::host();
+    let contexts = contexts_of(request, platform);
+    let mut images: BTreeMap<ImageKey, Image> = BTreeMap::new();
+    let devices = Devices::new(&request.allow_devices, &env.cdi);
+    loop {
+        if request.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let configs = images.iter().map(|(key, image)| (key.clone(), image.config.clone())).collect();
+        let lowered = lower::lower(&Inputs {
+            file: parsed,
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            platform,
+            build_platform: &build_platform,
+            images: &configs,
+            contexts: &contexts,
+            labels: &request.labels,
+            no_cache: request.no_cache,
+            no_cache_filter: &request.no_cache_filter,
+            allow_insecure: request.allow_insecure,
+            allow_host_network: request.allow_host_network || request.network == NetMode::Host,
+            devices: &devices,
+        });
+        match lowered.map_err(|e| lower_error(file, e))? {
+            Lowered::Needs(needs) => {
+                images.extend(fetch_images(env, request, (parsed, file), needs, progress)?)
+            }
+            Lowered::Graph(graph) => {
+                let of = |u: &crate::graph::ImageUse| ImageKey {
+                    reference: u.reference.clone(),
+                    platform: u.platform.clone(),
+                };
+                let used = graph.images.iter().filter_map(|u| images.get(&of(u)).cloned()).collect();
+                return Ok((*graph, used));
+            }
+        }
+    }
+}
+
+/// Asks for the images side by side.
+fn fetch_images(
+    env: &Env,
+    request: &Request,
+    (parsed, file): (&Dockerfile, &SourceFile),
+    needs: BTreeMap<ImageKey, Span>,
+    progress: &Progress<'_>,
+) -> Result<Vec<(ImageKey, Image)>, Error> {
+    let fetch = |key: &ImageKey, span: Span| {
+        let wanted = ImageRequest {
+            reference: key.reference.clone(),
+            platform: key.platform.clone(),
+            pull: request.pull,
+        };
+        let reference = oci::Reference::parse(&key.reference);
+        let reference = reference.map_or_else(|_| key.reference.clone(), |r| r.to_string());
+        let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
+        let found = (env.images)(&wanted).map_err(|source| {
+            let place = Box::new(file.place(span));
+            let stages = parsed.stages.iter().filter_map(|stage| stage.from.name.as_ref());
+            let names = stages.map(|name| name.text.as_str());
+            let names = names.chain(request.named_contexts.keys().map(String::as_str));
+            let near = dockerfile::nearest(&key.reference, names).map(str::to_owned);
+            Error::Image { reference, place, near, source }
+        });
+        match &found {
+            Ok(_) => step.done(),
+            Err(error) => step.failed(error.chain()),
+        }
+        found
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = needs
+            .into_iter()
+            .map(|(key, span)| scope.spawn(move || fetch(&key, span).map(|image| (key, image))))
+            .collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
+    match error {
+        lower::Error::NoTarget { name, known } => Error::NoTarget { name, known },
+        lower::Error::At { message, span, help } => {
+            Error::Dockerfile { message, place: Box::new(file.place(span)), help }
+        }
+    }
+}
