@@ -1,18 +1,21 @@
 //! A directory that a client's files are written into, entry by entry, for a build to read.
 //!
 //! The client is not trusted: every path is resolved below the directory, a name is replaced and never followed, and what
-//! is no file, directory or link is left out.
+//! is no file, directory or link is left out. Names are bytes, as the kernel has them. Of extended attributes those come along
+//! that a copy of a build carries over.
 //!
 //! It lies below `<root>/ingest` and goes with its lease; or it is a [`builder::Mirror`] with the files of before, of which
 //! those that are still the same need not come again ([`Received::has`]), and those that are gone go at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use builder::Mirror;
-use rustix::fs::{FileType, Stat, Timespec, Timestamps};
+use rustix::fs::{FileType, Stat, Timespec, Timestamps, XattrFlags};
 use store::Lease;
 use sys::root::Root;
 
@@ -31,16 +34,16 @@ pub enum EntryKind {
     File,
     Directory,
     /// A symbolic link and what it says.
-    Symlink(String),
+    Symlink(OsString),
     /// Another name of an earlier file.
-    Hardlink(String),
+    Hardlink(OsString),
 }
 
 /// A file, directory or link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// From the top of the directory.
-    pub path: String,
+    pub path: OsString,
     pub kind: EntryKind,
     /// Permission bits.
     pub mode: u32,
@@ -50,6 +53,8 @@ pub struct Entry {
     pub modified: i64,
     /// Bytes of a file.
     pub size: u64,
+    /// Extended attributes.
+    pub attributes: Vec<(OsString, Vec<u8>)>,
 }
 
 /// A file that is being received.
@@ -68,7 +73,7 @@ pub struct Received {
     links: Vec<Entry>,
     /// Who makes files here without a word.
     own: (u32, u32),
-    seen: BTreeSet<String>,
+    seen: BTreeSet<OsString>,
     open: BTreeMap<u32, Open>,
     entries: u64,
     /// What is kept in mind of them.
@@ -78,7 +83,7 @@ pub struct Received {
     /// The directory holds files of before.
     mirror: Option<Mirror>,
     /// The directory that was looked into last: entries come one directory after the other.
-    looked: Option<(String, Root)>,
+    looked: Option<(OsString, Root)>,
 }
 
 impl Received {
@@ -142,7 +147,7 @@ impl Received {
         if !is_plain(&entry.path) {
             return Err(Error::invalid(format!("{:?} is no path of a file in a build context", entry.path)));
         }
-        let failed = || format!("write {} of the build context", entry.path);
+        let failed = || format!("write {} of the build context", entry.path.display());
         if !self.seen.insert(entry.path.clone()) {
             return Err(Error::invalid(format!("{:?} comes twice in the build context", entry.path)));
         }
@@ -153,7 +158,7 @@ impl Received {
             }
             EntryKind::File => {}
             EntryKind::Symlink(target) => {
-                if target.len() > PATH_MAX || target.contains('\0') {
+                if target.len() > PATH_MAX || target.as_bytes().contains(&0) {
                     return Err(Error::invalid(format!("{:?} is a link to what is no path", entry.path)));
                 }
                 if !self.has(entry) {
@@ -186,9 +191,10 @@ impl Received {
     }
 
     /// What was there before under this path, if anything can have been.
-    fn before(&mut self, path: &str) -> Option<Stat> {
+    fn before(&mut self, path: &OsStr) -> Option<Stat> {
         self.mirror.as_ref()?;
-        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let path = Path::new(path);
+        let (parent, name) = (path.parent()?.as_os_str(), path.file_name()?);
         if self.looked.as_ref().is_none_or(|(looked, _)| looked != parent) {
             self.looked = Some((parent.to_owned(), self.root.open_root(parent).ok()?));
         }
@@ -196,14 +202,17 @@ impl Received {
         directory.lstat(name).ok()
     }
 
-    /// Whether a file or a link of before is the one that is told of, as far as kind, size, time, mode and owner say.
+    /// Whether a file or a link of before is the one that is told of, as far as kind, size, time, mode, owner and attributes say.
     pub fn has(&mut self, entry: &Entry) -> bool {
         let Some(stat) = self.before(&entry.path) else { return false };
         let is = |kind: FileType| FileType::from_raw_mode(stat.st_mode) == kind && is_described(&stat, entry);
         match &entry.kind {
             // One with several names is told from its others by what it is a link to, which is not known any more.
             EntryKind::File => {
-                is(FileType::RegularFile) && stat.st_nlink == 1 && stat.st_size as u64 == entry.size
+                is(FileType::RegularFile)
+                    && stat.st_nlink == 1
+                    && stat.st_size as u64 == entry.size
+                    && self.has_attributes(entry)
             }
             EntryKind::Symlink(target) => {
                 is(FileType::Symlink)
@@ -213,8 +222,17 @@ impl Received {
         }
     }
 
+    /// Whether what was there before has the attributes of the entry.
+    fn has_attributes(&self, entry: &Entry) -> bool {
+        let is_there = |(name, value): &(OsString, Vec<u8>)| matches!(self.root.xattr(&entry.path, name), Ok(Some(known)) if known == *value);
+        let Ok(known) = self.root.xattr_names(&entry.path) else { return false };
+        let known = known.iter().filter(|name| builder::carries_attribute(name)).count();
+        let wanted = || entry.attributes.iter().filter(|(name, _)| builder::carries_attribute(name));
+        known == wanted().count() && wanted().all(is_there)
+    }
+
     /// Makes room for a new entry.
-    fn clear(&mut self, path: &str) -> io::Result<()> {
+    fn clear(&mut self, path: &OsStr) -> io::Result<()> {
         match self.mirror {
             Some(_) => {
                 // What was looked into may go.
@@ -227,7 +245,8 @@ impl Received {
 
     fn count(&mut self, entry: &Entry) -> Result<()> {
         self.entries += 1;
-        self.names += (entry.path.len() + size_of::<Entry>()) as u64;
+        let attributes = entry.attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.names += (entry.path.len() + attributes + size_of::<Entry>()) as u64;
         let most = self.lease.limits();
         if self.entries > most.entries {
             return Err(Error::invalid(format!("the build context has more than {} files", most.entries)));
@@ -244,7 +263,7 @@ impl Received {
         if self.open.len() >= OPEN_MAX {
             return Err(Error::invalid("too many files of the build context come at once"));
         }
-        let failed = || format!("write {} of the build context", entry.path);
+        let failed = || format!("write {} of the build context", entry.path.display());
         self.clear(&entry.path).during(failed())?;
         let file = self.root.create_file(&entry.path, 0o600).during(failed())?;
         self.open.insert(id, Open { entry: entry.clone(), file });
@@ -259,19 +278,25 @@ impl Received {
             return Err(Error::invalid(format!("the build context is longer than {most} bytes")));
         }
         let Some(open) = self.open.get_mut(&id) else { return Err(unasked(id)) };
-        open.file.write_all(bytes).during(format_args!("write {} of the build context", open.entry.path))
+        let failed = || format!("write {} of the build context", open.entry.path.display());
+        open.file.write_all(bytes).during(failed())
     }
 
     /// Ends a file.
     pub fn close(&mut self, id: u32) -> Result<()> {
         let Some(open) = self.open.remove(&id) else { return Err(unasked(id)) };
-        let failed = || format!("describe {} of the build context", open.entry.path);
+        let failed = || format!("describe {} of the build context", open.entry.path.display());
         let Entry { uid, gid, .. } = open.entry;
         if (uid, gid) != self.own {
             std::os::unix::fs::fchown(&open.file, Some(uid), Some(gid)).during(failed())?;
         }
         let mode = rustix::fs::Mode::from_raw_mode(open.entry.mode & 0o7777);
         rustix::fs::fchmod(&open.file, mode).during(failed())?;
+        for (name, value) in open.entry.attributes.iter().filter(|(name, _)| builder::carries_attribute(name))
+        {
+            // What this file system refuses is left out, as BuildKit does.
+            let _ = rustix::fs::fsetxattr(&open.file, name, value, XattrFlags::empty());
+        }
         rustix::fs::futimens(&open.file, &times(&open.entry)).during(failed())
     }
 
@@ -284,25 +309,27 @@ impl Received {
         if !is_file {
             return Err(Error::invalid(format!("{:?} is a link to no file", entry.path)));
         }
-        let failed = || format!("write {} of the build context", entry.path);
+        let failed = || format!("write {} of the build context", entry.path.display());
         self.root.hardlink(first, &entry.path).during(failed())
     }
 
     /// Ends the directory: modes and times of directories, the deepest first.
     pub fn finish(&mut self) -> Result<()> {
         if let Some(open) = self.open.values().next() {
-            return Err(Error::invalid(format!("{} of the build context came to no end", open.entry.path)));
+            let path = open.entry.path.display();
+            return Err(Error::invalid(format!("{path} of the build context came to no end")));
         }
         if self.mirror.is_some() {
             self.forget_others()?;
         }
         for entry in std::mem::take(&mut self.links) {
-            self.clear(&entry.path).during(format_args!("write {} of the build context", entry.path))?;
+            let failed = || format!("write {} of the build context", entry.path.display());
+            self.clear(&entry.path).during(failed())?;
             self.link(&entry)?;
         }
         for entry in std::mem::take(&mut self.directories).iter().rev() {
             let known = self.before(&entry.path);
-            if !known.is_some_and(|stat| is_described(&stat, entry)) {
+            if !known.is_some_and(|stat| is_described(&stat, entry)) || !self.has_attributes(entry) {
                 self.describe(entry)?;
             }
         }
@@ -314,12 +341,12 @@ impl Received {
 
     /// Removes what the client does not have any more.
     fn forget_others(&mut self) -> Result<()> {
-        let directories = self.directories.iter().map(|entry| entry.path.as_str());
-        for directory in directories.chain([""]) {
-            let failed = || format!("list {directory} of the build context");
+        let directories = self.directories.iter().map(|entry| Path::new(&entry.path));
+        for directory in directories.chain([Path::new("")]) {
+            let failed = || format!("list {} of the build context", directory.display());
             for found in self.root.read_dir(directory).during(failed())? {
-                let path = Path::new(directory).join(&found.name);
-                if path.to_str().is_none_or(|path| !self.seen.contains(path)) {
+                let path = directory.join(&found.name);
+                if !self.seen.contains(path.as_os_str()) {
                     let failed = || format!("remove {} of before", path.display());
                     self.root.remove_all(&path).during(failed())?;
                 }
@@ -339,14 +366,29 @@ impl Received {
     }
 
     fn describe(&self, entry: &Entry) -> Result<()> {
-        let failed = || format!("describe {} of the build context", entry.path);
+        let failed = || format!("describe {} of the build context", entry.path.display());
         if (entry.uid, entry.gid) != self.own {
             self.root.chown(&entry.path, entry.uid, entry.gid).during(failed())?;
         }
         if !matches!(entry.kind, EntryKind::Symlink(_)) {
             self.root.chmod(&entry.path, entry.mode & 0o7777).during(failed())?;
         }
+        self.attributes(entry);
         self.root.utimes(&entry.path, &times(entry)).during(failed())
+    }
+
+    /// Gives a directory or a link the attributes of the entry. What this file system refuses is left out, as BuildKit does.
+    fn attributes(&self, entry: &Entry) {
+        let known = match self.mirror {
+            Some(_) => self.root.xattr_names(&entry.path).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        for name in known.iter().filter(|name| builder::carries_attribute(name)) {
+            let _ = self.root.remove_xattr(&entry.path, name);
+        }
+        for (name, value) in entry.attributes.iter().filter(|(name, _)| builder::carries_attribute(name)) {
+            let _ = self.root.set_xattr(&entry.path, name, value);
+        }
     }
 }
 
@@ -370,7 +412,8 @@ fn unasked(id: u32) -> Error {
 }
 
 /// Whether a path names something below: no `..`, no empty part.
-fn is_plain(path: &str) -> bool {
-    let parts = || path.split('/');
-    !path.contains('\0') && path.len() < PATH_MAX && parts().all(|part| !matches!(part, "" | "." | ".."))
+fn is_plain(path: &OsStr) -> bool {
+    let bytes = path.as_bytes();
+    let mut parts = bytes.split(|byte| *byte == b'/');
+    !bytes.contains(&0) && bytes.len() < PATH_MAX && parts.all(|part| !matches!(part, b"" | b"." | b".."))
 }

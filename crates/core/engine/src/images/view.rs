@@ -1,10 +1,12 @@
 //! The files of an image to look at and to read, without making a container of it.
 //!
-//! Every path is resolved below the image's root; links are followed there and nowhere else.
+//! Every path is resolved below the image's root; links are followed there and nowhere else. Names are bytes, as the kernel
+//! has them.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
 use store::Lease;
@@ -24,7 +26,7 @@ pub struct View {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// From the top of the image, with no slash before it.
-    pub path: String,
+    pub path: PathBuf,
     /// `st_mode`.
     pub mode: u32,
     pub uid: u32,
@@ -33,8 +35,10 @@ pub struct Item {
     /// Nanoseconds since 1970.
     pub modified: i64,
     /// What a symbolic link says.
-    pub link: String,
+    pub link: OsString,
     pub device: (u32, u32),
+    /// The extended attributes that a copy carries over; none of what was not listed.
+    pub attributes: Vec<(OsString, Vec<u8>)>,
 }
 
 impl Item {
@@ -68,20 +72,22 @@ impl View {
             .await
     }
 
-    fn root(&self, path: &str) -> Result<&Root> {
-        self.root.as_ref().ok_or_else(|| Error::not_found(format!("open {path}: no such file or directory")))
+    fn root(&self, path: &Path) -> Result<&Root> {
+        let missing = || Error::not_found(format!("open {}: no such file or directory", path.display()));
+        self.root.as_ref().ok_or_else(missing)
     }
 
     /// What a path leads to.
-    pub fn stat(&self, path: &str) -> Result<Item> {
+    pub fn stat(&self, path: &Path) -> Result<Item> {
         let root = self.root(path)?;
         let stat = root.stat(path).map_err(|e| failed("stat", path, e))?;
-        Ok(item(path.trim_matches('/').to_owned(), &stat, String::new()))
+        let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
+        Ok(item(names.collect(), &stat))
     }
 
     /// What is in a directory, sorted by name.
-    pub fn list(&self, path: &str) -> Result<Vec<Item>> {
-        if self.root.is_none() && path.trim_matches('/').is_empty() {
+    pub fn list(&self, path: &Path) -> Result<Vec<Item>> {
+        if self.root.is_none() && path.components().all(|part| part == Component::RootDir) {
             return Ok(Vec::new());
         }
         let root = self.root(path)?;
@@ -90,58 +96,60 @@ impl View {
         names.sort_by(|a, b| a.name.cmp(&b.name));
         let mut items = Vec::with_capacity(names.len());
         for entry in names {
-            // A name that is not UTF-8 can't be said in the protocols that ask.
-            let Ok(name) = entry.name.into_string() else { continue };
+            let name = PathBuf::from(entry.name);
             let stat = below.lstat(&name).map_err(|e| failed("stat", &name, e))?;
-            let link = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Symlink => {
-                    let target = below.readlink(&name).map_err(|e| failed("readlink", &name, e))?;
-                    target.to_string_lossy().into_owned()
+            let mut item = item(name, &stat);
+            if item.kind() == FileType::Symlink {
+                let target = below.readlink(&item.path).map_err(|e| failed("readlink", &item.path, e))?;
+                item.link = target.into_os_string();
+            }
+            let names = below.xattr_names(&item.path).unwrap_or_default();
+            for name in names.into_iter().filter(|name| builder::carries_attribute(name)) {
+                if let Ok(Some(value)) = below.xattr(&item.path, &name) {
+                    item.attributes.push((name, value));
                 }
-                _ => String::new(),
-            };
-            items.push(item(name, &stat, link));
+            }
+            items.push(item);
         }
         Ok(items)
     }
 
     /// A file, to be read.
-    pub fn file(&self, path: &str) -> Result<File> {
+    pub fn file(&self, path: &Path) -> Result<File> {
         let root = self.root(path)?;
         // An image may hold device nodes, which opening alone sets to work.
         if !self.stat(path)?.is_regular() {
-            return Err(Error::invalid(format!("read {path}: it is no file")));
+            return Err(Error::invalid(format!("read {}: it is no file", path.display())));
         }
         root.open_file(path).map_err(|e| failed("open", path, e))
     }
 
     /// A part of a file, at most `limit` bytes; all without a length.
-    pub fn read(&self, path: &str, offset: u64, length: Option<u64>, limit: u64) -> Result<Vec<u8>> {
+    pub fn read(&self, path: &Path, offset: u64, length: Option<u64>, limit: u64) -> Result<Vec<u8>> {
         let mut file = self.file(path)?;
         file.seek(SeekFrom::Start(offset)).map_err(|e| failed("read", path, e))?;
         let wanted = length.unwrap_or(u64::MAX).min(limit + 1);
         let mut bytes = Vec::new();
         file.take(wanted).read_to_end(&mut bytes).map_err(|e| failed("read", path, e))?;
         match bytes.len() as u64 > limit {
-            true => Err(Error::invalid(format!("read {path}: more than {limit} bytes"))),
+            true => Err(Error::invalid(format!("read {}: more than {limit} bytes", path.display()))),
             false => Ok(bytes),
         }
     }
 
     /// Every entry, a directory before what is in it, names sorted. A tree may be deeper than a stack.
     pub fn walk(&self, each: &mut dyn FnMut(Item) -> Result<()>) -> Result<()> {
-        let mut levels = vec![(PathBuf::new(), self.list("")?.into_iter())];
+        let mut levels = vec![(PathBuf::new(), self.list(Path::new(""))?.into_iter())];
         while let Some((directory, items)) = levels.last_mut() {
             let Some(item) = items.next() else {
                 levels.pop();
                 continue;
             };
             let path = directory.join(&item.path);
-            let Some(text) = path.to_str() else { continue };
-            let (text, below) = (text.to_owned(), item.is_directory());
-            each(Item { path: text.clone(), ..item })?;
+            let below = item.is_directory();
+            each(Item { path: path.clone(), ..item })?;
             if below {
-                let items = self.list(&text)?.into_iter();
+                let items = self.list(&path)?.into_iter();
                 levels.push((path, items));
             }
         }
@@ -149,7 +157,7 @@ impl View {
     }
 }
 
-fn item(path: String, stat: &Stat, link: String) -> Item {
+fn item(path: PathBuf, stat: &Stat) -> Item {
     let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     Item {
         path,
@@ -158,12 +166,14 @@ fn item(path: String, stat: &Stat, link: String) -> Item {
         gid: stat.st_gid,
         size: stat.st_size.try_into().unwrap_or(0),
         modified: stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64),
-        link,
+        link: OsString::new(),
         device,
+        attributes: Vec::new(),
     }
 }
 
-fn failed(verb: &str, path: &str, error: std::io::Error) -> Error {
+fn failed(verb: &str, path: &Path, error: std::io::Error) -> Error {
+    let path = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(format!("{verb} {path}: no such file or directory")),
         _ => Error::system(format!("{verb} {path}: {error}")),

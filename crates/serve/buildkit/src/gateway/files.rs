@@ -1,14 +1,17 @@
 //! Looking at the files of a result.
 
+use std::path::Path;
+
+use api::containers::go_mode;
+use bollard_buildkit_proto::fsutil::types::Stat;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     ReadDirRequest, ReadDirResponse, ReadFileRequest, ReadFileResponse, StatFileRequest, StatFileResponse,
 };
 use dockerfile::glob::{Dialect, Glob};
-use engine::images::View;
+use engine::images::{Item, View};
 use tonic::Status;
 
 use crate::build::Build;
-use crate::session::stat as document;
 use crate::{Host, MESSAGE_MAX, fault};
 
 /// The files of a result, or of the part of it for one platform.
@@ -37,7 +40,7 @@ pub async fn read(host: &Host, build: &Build, wanted: ReadFileRequest) -> Result
         None => (0, None),
     };
     let limit = (MESSAGE_MAX - 1024) as u64;
-    let data = look(move || view.read(&wanted.file_path, offset, length, limit)).await?;
+    let data = look(move || view.read(Path::new(&wanted.file_path), offset, length, limit)).await?;
     Ok(ReadFileResponse { data })
 }
 
@@ -47,16 +50,31 @@ pub async fn list(host: &Host, build: &Build, wanted: ReadDirRequest) -> Result<
     let glob = pattern.map(|pattern| Glob::new(&pattern, Dialect::Path));
     let wrong = |_| Status::invalid_argument("include pattern: syntax error in pattern");
     let glob = glob.transpose().map_err(wrong)?;
-    let items = look(move || view.list(&wanted.dir_path)).await?;
+    let items = look(move || view.list(Path::new(&wanted.dir_path))).await?;
     let fits = |path: &str| glob.as_ref().is_none_or(|glob| glob.matches(path));
-    let entries = items.iter().filter(|item| fits(&item.path)).map(|item| document("", item)).collect();
+    let entries = items.iter().filter_map(document).filter(|entry| fits(&entry.path)).collect();
     Ok(ReadDirResponse { entries })
 }
 
 pub async fn stat(host: &Host, build: &Build, wanted: StatFileRequest) -> Result<StatFileResponse, Status> {
     let view = view(host, build, &wanted.r#ref).await?;
-    let item = look(move || view.stat(&wanted.path)).await?;
-    let name = item.path.rsplit('/').next().unwrap_or_default().to_owned();
-    let item = engine::images::Item { path: name, ..item };
-    Ok(StatFileResponse { stat: Some(document("", &item)) })
+    let item = look(move || view.stat(Path::new(&wanted.path))).await?;
+    Ok(StatFileResponse { stat: document(&item) })
+}
+
+/// An entry by its last name. One that is not UTF-8 can't be said in the types of these calls.
+fn document(item: &Item) -> Option<Stat> {
+    let name = item.path.file_name().unwrap_or_default().to_str()?;
+    Some(Stat {
+        path: name.to_owned(),
+        mode: go_mode(item.mode),
+        uid: item.uid,
+        gid: item.gid,
+        size: if item.is_regular() { item.size.try_into().unwrap_or(i64::MAX) } else { 0 },
+        mod_time: item.modified,
+        linkname: item.link.to_string_lossy().into_owned(),
+        devmajor: item.device.0.into(),
+        devminor: item.device.1.into(),
+        ..Stat::default()
+    })
 }

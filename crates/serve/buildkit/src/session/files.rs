@@ -17,19 +17,19 @@
 //! that waits for us to read.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 
-use bollard_buildkit_proto::fsutil::types::packet::PacketType;
-use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
-use bollard_buildkit_proto::moby::filesync::v1::file_sync_client::FileSyncClient;
 use engine::builds::received::{Entry, EntryKind, Received};
 use tokio::sync::mpsc;
 use tonic::codegen::tokio_stream::StreamExt as _;
 use tonic::{Request, Status};
 
+use super::packet::{Kind, Packet, Stat};
 use super::{Session, append, mode};
-use crate::line::Line;
-use crate::{MESSAGE_MAX, fault};
+use crate::fault;
 
+const METHOD: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 /// Files that are on their way at a time.
 const ASKED_MAX: usize = 64;
 /// Packets that wait to be written to the disk.
@@ -60,9 +60,7 @@ impl Session {
         append(metadata, "include-patterns", &wanted.include);
         append(metadata, "exclude-patterns", &wanted.exclude);
         append(metadata, "followpaths", &wanted.follow);
-        let mut client = FileSyncClient::with_origin(self.line(), Line::origin());
-        client = client.max_decoding_message_size(MESSAGE_MAX);
-        let mut packets = client.diff_copy(request).await?.into_inner();
+        let mut packets = self.packets(METHOD, request).await?;
 
         let (fill, filling) = mpsc::channel(BACKLOG);
         let transfer = Transfer::new(into, sender);
@@ -116,7 +114,7 @@ impl Transfer {
             let taken = self.take(packet);
             if let Err(status) = &taken {
                 // The client says it too, before it ends the call.
-                let _ = self.send(PacketType::PacketErr, 0, status.message());
+                let _ = self.send(Kind::Error, 0, status.message());
             }
             if taken? {
                 return Ok(self.into);
@@ -127,27 +125,27 @@ impl Transfer {
 
     /// Whether that was all.
     fn take(&mut self, packet: Packet) -> Result<bool, Status> {
-        match packet.r#type() {
-            PacketType::PacketStat => match packet.stat {
+        match packet.kind() {
+            Kind::Stat => match packet.stat {
                 Some(stat) => self.entry(stat)?,
                 None => self.complete = true,
             },
-            PacketType::PacketData if packet.data.is_empty() => {
+            Kind::Data if packet.data.is_empty() => {
                 self.into.close(packet.id).map_err(fault::status)?;
                 self.asked -= 1;
             }
-            PacketType::PacketData => self.into.write(packet.id, &packet.data).map_err(fault::status)?,
-            PacketType::PacketErr => {
+            Kind::Data => self.into.write(packet.id, &packet.data).map_err(fault::status)?,
+            Kind::Error => {
                 let text = String::from_utf8_lossy(&packet.data).into_owned();
                 return Err(Status::aborted(format!("error from sender: {text}")));
             }
-            PacketType::PacketFin => {
+            Kind::End => {
                 return match self.finished {
                     true => Ok(true),
                     false => Err(Status::aborted("the client ended its files before they were all there")),
                 };
             }
-            PacketType::PacketReq => return Err(Status::invalid_argument("a sender of files asks for none")),
+            Kind::Request => return Err(Status::invalid_argument("a sender of files asks for none")),
         }
         self.ask()?;
         Ok(false)
@@ -156,15 +154,16 @@ impl Transfer {
     fn entry(&mut self, stat: Stat) -> Result<(), Status> {
         let id = self.next;
         self.next = id.checked_add(1).ok_or_else(|| Status::resource_exhausted("too many files"))?;
-        let Some(kind) = mode::kind(stat.mode, &stat.linkname) else { return Ok(()) };
+        let Some(kind) = mode::kind(stat.mode, stat.link()) else { return Ok(()) };
         let entry = Entry {
-            path: stat.path,
+            path: OsString::from_vec(stat.path),
             kind,
             mode: mode::permissions(stat.mode),
             uid: stat.uid,
             gid: stat.gid,
-            modified: stat.mod_time,
+            modified: stat.modified,
             size: stat.size.try_into().unwrap_or(0),
+            attributes: stat.attributes.into_iter().map(Into::into).collect(),
         };
         self.into.add(&entry).map_err(fault::status)?;
         if entry.kind == EntryKind::File && mode::has_content(stat.mode) && !self.into.has(&entry) {
@@ -179,19 +178,19 @@ impl Transfer {
             && let Some((id, entry)) = self.waiting.pop_front()
         {
             self.into.open(id, &entry).map_err(fault::status)?;
-            self.send(PacketType::PacketReq, id, "")?;
+            self.send(Kind::Request, id, "")?;
             self.asked += 1;
         }
         if self.complete && self.asked == 0 && !self.finished {
             self.finished = true;
             self.into.finish().map_err(fault::status)?;
-            self.send(PacketType::PacketFin, 0, "")?;
+            self.send(Kind::End, 0, "")?;
         }
         Ok(())
     }
 
-    fn send(&self, kind: PacketType, id: u32, text: &str) -> Result<(), Status> {
-        let packet = Packet { r#type: kind.into(), stat: None, id, data: text.as_bytes().to_vec() };
+    fn send(&self, kind: Kind, id: u32, text: &str) -> Result<(), Status> {
+        let packet = Packet { kind: kind.into(), stat: None, id, data: text.as_bytes().to_vec() };
         self.sender.blocking_send(packet).map_err(|_| Status::unavailable("the client went away"))
     }
 }

@@ -5,20 +5,19 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 
 use api::containers::go_mode;
-use bollard_buildkit_proto::fsutil::types::packet::PacketType;
-use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
-use bollard_buildkit_proto::moby::filesync::packet::file_send_client::FileSendClient;
 use engine::images::{Item, View};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tonic::{Request, Status};
 
 use super::outputs::{EXPORTER, METHOD};
+use super::packet::{Kind, Packet, Stat};
 use super::{Session, append};
 use crate::fault;
-use crate::line::Line;
 
 const CHUNK: usize = 32 << 10;
 /// Packets that wait for the client.
@@ -38,7 +37,7 @@ pub struct Part {
 
 /// Where the content of a file is.
 enum Source {
-    Image(usize, String),
+    Image(usize, PathBuf),
     Bytes(Vec<u8>),
 }
 
@@ -59,14 +58,15 @@ impl Session {
             let files = HashMap::new();
             Sender { folder, told: Vec::new(), sender, files }.run(asked)
         });
-        let mut client = FileSendClient::with_origin(self.line(), Line::origin());
-        let mut answers = client.diff_copy(request).await?.into_inner();
+        let mut answers = self.packets(METHOD, request).await?;
         let mut failure = None;
         while let Some(answer) = answers.next().await {
             match answer {
-                Ok(packet) if packet.r#type() == PacketType::PacketErr => {
+                Ok(packet) if packet.kind() == Kind::Error => {
                     let text = String::from_utf8_lossy(&packet.data).into_owned();
                     failure = Some(Status::aborted(format!("error from receiver: {text}")));
+                    // The client waits for the end of the call then, and we must not wait for its.
+                    break;
                 }
                 Ok(packet) => {
                     if ask.send(packet).is_err() {
@@ -79,7 +79,8 @@ impl Session {
                 }
             }
         }
-        drop(ask);
+        // With the call goes what waits to be sent, and with that the sender.
+        drop((ask, answers));
         let sent = sending.await.map_err(|e| Status::internal(format!("send files: {e}")))?;
         match failure {
             Some(status) => Err(status),
@@ -100,13 +101,13 @@ impl Sender {
     fn run(mut self, mut asked: mpsc::UnboundedReceiver<Packet>) -> Result<(), Status> {
         let told = self.tell();
         if let Err(status) = told {
-            let _ = self.send(PacketType::PacketErr, 0, None, status.message().as_bytes().to_vec());
+            let _ = self.send(Kind::Error, 0, None, status.message().as_bytes().to_vec());
             return Err(status);
         }
         while let Some(packet) = asked.blocking_recv() {
-            match packet.r#type() {
-                PacketType::PacketReq => self.content(packet.id)?,
-                PacketType::PacketFin => return self.send(PacketType::PacketFin, 0, None, Vec::new()),
+            match packet.kind() {
+                Kind::Request => self.content(packet.id)?,
+                Kind::End => return self.send(Kind::End, 0, None, Vec::new()),
                 _ => return Err(Status::invalid_argument("a receiver of files sends none")),
             }
         }
@@ -119,7 +120,7 @@ impl Sender {
             self.part(&mut id, number, &part)?;
             self.told.push(part.view);
         }
-        self.send(PacketType::PacketStat, 0, None, Vec::new())
+        self.send(Kind::Stat, 0, None, Vec::new())
     }
 
     /// Tells one image's files. Names come in order, and what the image has of the extra file's name does not.
@@ -132,15 +133,15 @@ impl Sender {
         let name = extra.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
         let mut failed = None;
         let walked = part.view.walk(&mut |item| {
-            let mut tell = || {
-                if extra.as_ref().is_some_and(|(name, _)| !item.path.contains('/') && item.path >= *name) {
+            let tell = || {
+                if extra.as_ref().is_some_and(|(name, _)| is_past(&item.path, name)) {
                     self.bytes(id, directory, extra.take())?;
                 }
-                if !name.is_empty() && item.path == name {
+                if !name.is_empty() && item.path == Path::new(&name) {
                     return Ok(());
                 }
                 let source = item.is_regular().then(|| Source::Image(number, item.path.clone()));
-                self.stat(id, stat(directory, &item), source)
+                self.stat(id, stat(directory, item), source)
             };
             tell().map_err(|status: Status| {
                 let message = status.message().to_owned();
@@ -164,7 +165,8 @@ impl Sender {
         let Some((name, bytes)) = file else { return Ok(()) };
         let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        self.stat(id, Stat { path, mode: 0o644, size, ..Stat::default() }, Some(Source::Bytes(bytes)))
+        let stat = Stat { path: path.into(), mode: 0o644, size, ..Stat::default() };
+        self.stat(id, stat, Some(Source::Bytes(bytes)))
     }
 
     fn stat(&mut self, id: &mut u32, stat: Stat, source: Option<Source>) -> Result<(), Status> {
@@ -172,7 +174,7 @@ impl Sender {
             self.files.insert(*id, source);
         }
         *id = id.checked_add(1).ok_or_else(|| Status::resource_exhausted("too many files"))?;
-        self.send(PacketType::PacketStat, 0, Some(stat), Vec::new())
+        self.send(Kind::Stat, 0, Some(stat), Vec::new())
     }
 
     fn content(&mut self, id: u32) -> Result<(), Status> {
@@ -183,48 +185,52 @@ impl Sender {
                 let mut buffer = vec![0; CHUNK];
                 loop {
                     let count = file.read(&mut buffer);
-                    let count = count.map_err(|e| Status::internal(format!("read {path}: {e}")))?;
+                    let count =
+                        count.map_err(|e| Status::internal(format!("read {}: {e}", path.display())))?;
                     if count == 0 {
                         break;
                     }
-                    self.send(PacketType::PacketData, id, None, buffer[..count].to_vec())?;
+                    self.send(Kind::Data, id, None, buffer[..count].to_vec())?;
                 }
             }
             Source::Bytes(bytes) => {
                 for chunk in bytes.chunks(CHUNK) {
-                    self.send(PacketType::PacketData, id, None, chunk.to_vec())?;
+                    self.send(Kind::Data, id, None, chunk.to_vec())?;
                 }
             }
         }
-        self.send(PacketType::PacketData, id, None, Vec::new())
+        self.send(Kind::Data, id, None, Vec::new())
     }
 
-    fn send(&self, kind: PacketType, id: u32, stat: Option<Stat>, data: Vec<u8>) -> Result<(), Status> {
-        let packet = Packet { r#type: kind.into(), stat, id, data };
+    fn send(&self, kind: Kind, id: u32, stat: Option<Stat>, data: Vec<u8>) -> Result<(), Status> {
+        let packet = Packet { kind: kind.into(), stat, id, data };
         self.sender.blocking_send(packet).map_err(|_| Status::unavailable("the client went away"))
     }
 }
 
+/// Whether an entry at the top has this name or comes behind it.
+fn is_past(path: &Path, name: &str) -> bool {
+    let path = path.as_os_str().as_bytes();
+    !path.contains(&b'/') && path >= name.as_bytes()
+}
+
 fn folder(path: &str) -> Stat {
-    Stat { path: path.to_owned(), mode: go_mode(0o040_755), ..Stat::default() }
+    Stat { path: path.into(), mode: go_mode(0o040_755), ..Stat::default() }
 }
 
 /// An entry of an image as fsutil has it.
-pub fn stat(directory: &str, item: &Item) -> Stat {
-    let path = match directory {
-        "" => item.path.clone(),
-        directory => format!("{directory}/{}", item.path),
-    };
+fn stat(directory: &str, item: Item) -> Stat {
+    let size = if item.is_regular() { item.size.try_into().unwrap_or(i64::MAX) } else { 0 };
     Stat {
-        path,
+        path: Path::new(directory).join(item.path).into_os_string().into_vec(),
         mode: go_mode(item.mode),
         uid: item.uid,
         gid: item.gid,
-        size: if item.is_regular() { item.size.try_into().unwrap_or(i64::MAX) } else { 0 },
-        mod_time: item.modified,
-        linkname: item.link.clone(),
-        devmajor: item.device.0.into(),
-        devminor: item.device.1.into(),
-        ..Stat::default()
+        size,
+        modified: item.modified,
+        link: item.link.into_vec(),
+        device_major: item.device.0.into(),
+        device_minor: item.device.1.into(),
+        attributes: item.attributes.into_iter().map(Into::into).collect(),
     }
 }

@@ -7,6 +7,7 @@ mod files;
 mod folder;
 mod mode;
 mod outputs;
+mod packet;
 mod secrets;
 mod upload;
 
@@ -20,7 +21,7 @@ use crate::line::Line;
 
 pub use agents::Agents;
 pub use files::Wanted;
-pub use folder::{Folder, Part, stat};
+pub use folder::{Folder, Part};
 pub use upload::ADDRESS as UPLOAD;
 
 /// How long a client may take to answer a question.

@@ -1,5 +1,7 @@
 //! File modes as Go's `os.FileMode` has them, which is what fsutil sends.
 
+use std::ffi::OsStr;
+
 use api::containers::unix_mode;
 use engine::builds::received::EntryKind;
 
@@ -13,7 +15,7 @@ const IRREGULAR: u32 = 1 << 19;
 const SPECIAL: u32 = DEVICE | FIFO | SOCKET | CHARACTER_DEVICE | IRREGULAR;
 
 /// What kind of entry a mode means; none for what a build context can't hold.
-pub fn kind(mode: u32, link: &str) -> Option<EntryKind> {
+pub fn kind(mode: u32, link: &OsStr) -> Option<EntryKind> {
     match mode {
         _ if mode & SPECIAL != 0 => None,
         _ if mode & DIRECTORY != 0 => Some(EntryKind::Directory),
@@ -39,6 +41,10 @@ mod tests {
 
     use super::*;
 
+    fn kind(mode: u32, link: &str) -> Option<EntryKind> {
+        super::kind(mode, OsStr::new(link))
+    }
+
     const STICKY: u32 = 1 << 20;
 
     #[test]
@@ -47,8 +53,8 @@ mod tests {
         assert_eq!(go_mode(0o041_777), DIRECTORY | STICKY | 0o777);
         assert_eq!(permissions(go_mode(0o104_755)), 0o4755);
         assert_eq!(kind(DIRECTORY | 0o755, ""), Some(EntryKind::Directory));
-        assert_eq!(kind(SYMLINK | 0o777, "a"), Some(EntryKind::Symlink("a".to_owned())));
-        assert_eq!(kind(0o644, "a"), Some(EntryKind::Hardlink("a".to_owned())));
+        assert_eq!(kind(SYMLINK | 0o777, "a"), Some(EntryKind::Symlink("a".into())));
+        assert_eq!(kind(0o644, "a"), Some(EntryKind::Hardlink("a".into())));
         assert_eq!(kind(0o644, ""), Some(EntryKind::File));
         assert_eq!(kind(go_mode(0o010_644), ""), None);
         assert!(has_content(0o644) && !has_content(DIRECTORY) && !has_content(SYMLINK | 0o777));

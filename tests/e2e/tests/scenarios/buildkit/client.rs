@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use bollard_buildkit_proto::fsutil::types::packet::PacketType;
-use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
@@ -15,23 +12,16 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::Llb
 use bollard_buildkit_proto::moby::buildkit::v1::{
     Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
-use bollard_buildkit_proto::moby::filesync::packet::file_send_server::{FileSend, FileSendServer};
-use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::{FileSync, FileSyncServer};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
 use tonic::codegen::Service;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use super::content::Content;
-
-const DIRECTORY: u32 = 1 << 31;
-const SYMLINK: u32 = 1 << 27;
-
-type Packets = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
+use super::files::{Giving, Stat, Taking};
 
 /// What the client holds.
 #[derive(Default)]
@@ -39,8 +29,10 @@ pub struct Holdings {
     /// Entries by directory, in the order they are told.
     pub directories: HashMap<String, Vec<(Stat, Vec<u8>)>>,
     pub secrets: HashMap<String, Vec<u8>>,
-    /// What the server sent of files: paths and contents.
-    pub received: Mutex<Vec<(String, Vec<u8>)>>,
+    /// The files that the server sent.
+    pub received: Mutex<Vec<(Stat, Vec<u8>)>>,
+    /// It takes no files.
+    pub refuses: bool,
     /// Blobs of its own content store.
     pub blobs: Mutex<HashMap<String, Vec<u8>>>,
     /// Files whose content the server asked for.
@@ -49,83 +41,17 @@ pub struct Holdings {
     pub excluded: Mutex<Vec<String>>,
 }
 
-pub fn file(path: &str, content: &str) -> (Stat, Vec<u8>) {
-    let stat = Stat { path: path.into(), mode: 0o644, size: content.len() as i64, ..Stat::default() };
-    (stat, content.into())
-}
-
-pub fn folder(path: &str) -> (Stat, Vec<u8>) {
-    (Stat { path: path.into(), mode: DIRECTORY | 0o755, ..Stat::default() }, Vec::new())
-}
-
-pub fn link(path: &str, target: &str) -> (Stat, Vec<u8>) {
-    let stat = Stat { path: path.into(), mode: SYMLINK | 0o777, linkname: target.into(), ..Stat::default() };
-    (stat, Vec::new())
-}
-
-/// Another name of an earlier file.
-pub fn hardlink(path: &str, first: &str) -> (Stat, Vec<u8>) {
-    (Stat { path: path.into(), mode: 0o644, linkname: first.into(), ..Stat::default() }, Vec::new())
+impl Holdings {
+    /// Takes the files that the server sent, by name.
+    pub fn take_received(&self) -> Vec<(String, Vec<u8>)> {
+        let received = std::mem::take(&mut *self.received.lock().unwrap());
+        let name = |stat: Stat| String::from_utf8(stat.path).unwrap();
+        received.into_iter().map(|(stat, content)| (name(stat), content)).collect()
+    }
 }
 
 #[derive(Clone)]
 struct Serving(Arc<Holdings>);
-
-fn packet(kind: PacketType, id: u32, stat: Option<Stat>, data: Vec<u8>) -> Packet {
-    Packet { r#type: kind.into(), id, stat, data }
-}
-
-#[tonic::async_trait]
-impl FileSync for Serving {
-    type DiffCopyStream = Packets;
-
-    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
-        let all = |key: &str| -> Vec<String> {
-            request.metadata().get_all(key).iter().map(|v| v.to_str().unwrap().to_owned()).collect()
-        };
-        let name = all("dir-name").remove(0);
-        let follow = all("followpaths");
-        self.0.excluded.lock().unwrap().extend(all("exclude-patterns"));
-        let held = self.0.directories.get(&name).cloned();
-        let held = held.ok_or_else(|| Status::not_found(format!("no access allowed to dir {name:?}")))?;
-        let wanted = |stat: &Stat| follow.is_empty() || follow.contains(&stat.path);
-        let entries: Vec<_> = held.into_iter().filter(|(stat, _)| wanted(stat)).collect();
-        let (sender, receiver) = mpsc::unbounded_channel();
-        for (stat, _) in &entries {
-            sender.send(Ok(packet(PacketType::PacketStat, 0, Some(stat.clone()), Vec::new()))).unwrap();
-        }
-        sender.send(Ok(packet(PacketType::PacketStat, 0, None, Vec::new()))).unwrap();
-        let holdings = self.0.clone();
-        tokio::spawn(async move {
-            let mut asked = request.into_inner();
-            while let Some(Ok(answer)) = asked.next().await {
-                let id = answer.id;
-                match answer.r#type() {
-                    PacketType::PacketReq => {
-                        let (stat, data) = entries[id as usize].clone();
-                        holdings.asked.lock().unwrap().push(stat.path);
-                        let _ = sender.send(Ok(packet(PacketType::PacketData, id, None, data)));
-                        let _ = sender.send(Ok(packet(PacketType::PacketData, id, None, Vec::new())));
-                    }
-                    PacketType::PacketFin => {
-                        let _ = sender.send(Ok(packet(PacketType::PacketFin, 0, None, Vec::new())));
-                        return;
-                    }
-                    _ => return,
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(stream::unfold(receiver, |mut r| async {
-            r.recv().await.map(|p| (p, r))
-        }))))
-    }
-
-    type TarStreamStream = Packets;
-
-    async fn tar_stream(&self, _: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
-        Err(Status::unimplemented("tarstream"))
-    }
-}
 
 #[tonic::async_trait]
 impl Secrets for Serving {
@@ -136,48 +62,6 @@ impl Secrets for Serving {
         let id = request.into_inner().id;
         let data = self.0.secrets.get(&id).cloned().ok_or_else(|| Status::not_found("secret"))?;
         Ok(Response::new(GetSecretResponse { data }))
-    }
-}
-
-/// Takes files: asks for each one that is told.
-#[tonic::async_trait]
-impl FileSend for Serving {
-    type DiffCopyStream = Packets;
-
-    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
-        let holdings = self.0.clone();
-        let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            let mut told = request.into_inner();
-            let (mut paths, mut open, mut next) = (HashMap::new(), 0, 0);
-            let mut complete = false;
-            while let Some(Ok(said)) = told.next().await {
-                match (said.r#type(), said.stat) {
-                    (PacketType::PacketStat, Some(stat)) => {
-                        if stat.mode >> 19 == 0 {
-                            paths.insert(next, (stat.path, Vec::new()));
-                            let _ = sender.send(Ok(packet(PacketType::PacketReq, next, None, Vec::new())));
-                            open += 1;
-                        }
-                        next += 1;
-                    }
-                    (PacketType::PacketStat, None) => complete = true,
-                    (PacketType::PacketData, _) if said.data.is_empty() => {
-                        open -= 1;
-                        holdings.received.lock().unwrap().extend(paths.remove(&said.id));
-                    }
-                    (PacketType::PacketData, _) => paths.get_mut(&said.id).unwrap().1.extend(said.data),
-                    _ => return,
-                }
-                if complete && open == 0 {
-                    complete = false;
-                    let _ = sender.send(Ok(packet(PacketType::PacketFin, 0, None, Vec::new())));
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(stream::unfold(receiver, |mut r| async {
-            r.recv().await.map(|p| (p, r))
-        }))))
     }
 }
 
@@ -242,9 +126,9 @@ impl Client {
         let holdings = Arc::new(holdings);
         let serving = Serving(holdings.clone());
         let serve = Server::builder()
-            .add_service(FileSyncServer::new(serving.clone()))
-            .add_service(SecretsServer::new(serving.clone()))
-            .add_service(FileSendServer::new(serving))
+            .add_service(Giving(holdings.clone()))
+            .add_service(Taking(holdings.clone()))
+            .add_service(SecretsServer::new(serving))
             .add_service(Content(holdings.clone()))
             .serve_with_incoming(
                 stream::once(async { Ok::<_, std::io::Error>(stream) }).chain(stream::pending()),

@@ -237,7 +237,7 @@ fn records_have_documents_about_the_result_with_them() {
             let id = "build000000000032";
             let order = client.order(id, &[("attest:sbom", "")], &[("local", &[])]);
             client.solve(order).await.0.unwrap();
-            let received = std::mem::take(&mut *client.holdings.received.lock().unwrap());
+            let received = client.holdings.take_received();
             assert!(received.iter().all(|(path, _)| path != "provenance.json"), "nobody asked for it");
             let asked = BuildHistoryRequest {
                 r#ref: id.to_owned(),

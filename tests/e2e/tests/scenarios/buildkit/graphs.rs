@@ -18,7 +18,8 @@ use sha2::{Digest as _, Sha256};
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-use super::client::{Client, file};
+use super::client::Client;
+use super::files::file;
 use super::{SECRET, holdings, with_client};
 
 /// Marshals operations, each with the numbers of those that it works on; the last one is the result, by its output.
@@ -92,7 +93,7 @@ fn a_graph_is_built_and_handed_out() {
             assert_eq!(solved.unwrap().exporter_response["image.name"], "graph:1");
             let logs: Vec<u8> = told.iter().flat_map(|s| &s.logs).flat_map(|log| log.msg.clone()).collect();
             assert!(String::from_utf8_lossy(&logs).contains("said"));
-            let mut received = std::mem::take(&mut *client.holdings.received.lock().unwrap());
+            let mut received = client.holdings.take_received();
             received.sort();
             let files = [("copy", "aaa".to_owned()), ("size", format!("{}\n", SECRET.len()))];
             assert_eq!(received, files.map(|(name, text)| (name.to_owned(), text.into_bytes())));
@@ -257,7 +258,7 @@ fn files_that_did_not_change_are_not_sent_again() {
                 let asked = asked();
                 assert_eq!(asked.contains(&"sub/b.txt".to_owned()), !again, "{asked:?}");
                 assert_eq!(asked.contains(&"zz".to_owned()), !again, "{asked:?}");
-                let received = std::mem::take(&mut *client.holdings.received.lock().unwrap());
+                let received = client.holdings.take_received();
                 for (path, content) in [("app/sub/b.txt", "b"), ("app/h", "aaa"), ("app/zz", "last")] {
                     assert!(received.contains(&(path.to_owned(), content.into())), "{path}");
                 }

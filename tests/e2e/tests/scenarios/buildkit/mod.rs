@@ -2,6 +2,7 @@
 
 mod client;
 mod content;
+mod files;
 mod graphs;
 mod malformed;
 
@@ -18,7 +19,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     StatusRequest, UpdateBuildHistoryRequest,
 };
 use bollard_buildkit_proto::pb::Definition;
-use client::{Client, Holdings, file, folder, hardlink, link, upgrade};
+use client::{Client, Holdings, upgrade};
+use files::{Attribute, Stat, file, folder, hardlink, link};
 use futures_util::StreamExt as _;
 use testkit::{Host, Mode};
 use tonic::{Code, Request};
@@ -109,7 +111,7 @@ fn results_look_right_from_outside() {
             let order = client.order("build000000000003", &[], &[("local", &[])]);
             let (solved, _) = client.solve(order).await;
             solved.unwrap();
-            let received = client.holdings.received.lock().unwrap().clone();
+            let received = client.holdings.take_received();
             let content =
                 |path: &str| received.iter().find(|(known, _)| known == path).map(|(_, c)| c.clone());
             assert_eq!(content("app/a.txt").unwrap(), b"aaa");
@@ -119,6 +121,53 @@ fn results_look_right_from_outside() {
             let leaks =
                 std::process::Command::new("grep").args(["-rlaF", SECRET]).arg(&root).output().unwrap();
             assert_eq!(String::from_utf8(leaks.stdout).unwrap(), "", "the secret is on the disk");
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn names_that_are_no_text_come_and_go() {
+    let mut held = holdings();
+    let check = "FROM busybox\nCOPY . /all\nRUN cd /all && test \"$(cat $(printf 'l\\377'))\" = first && \
+        test \"$(readlink $(printf 'l\\377'))\" = \"$(printf 'bad\\377')\"\n";
+    held.directories.insert("dockerfile".to_owned(), vec![file("Dockerfile", check)]);
+    let mut first = file(b"bad\xff", "first");
+    first.0.attributes = vec![Attribute { name: b"user.note".into(), value: vec![0, 0xff] }];
+    let others = [folder(b"d\xfe"), file(b"d\xfe/\xfd", "second"), link(b"l\xff", b"bad\xff")];
+    let context =
+        [first, others[0].clone(), others[1].clone(), others[2].clone(), hardlink(b"z\xff", b"bad\xff")];
+    held.directories.insert("context".to_owned(), context.to_vec());
+    with_client(held, |host, client| {
+        host.busybox();
+        let run = async move {
+            for (id, again) in [("build000000000010", false), ("build000000000011", true)] {
+                let (solved, _) = client.solve(client.order(id, &[], &[("local", &[])])).await;
+                solved.unwrap();
+                let received = std::mem::take(&mut *client.holdings.received.lock().unwrap());
+                let found =
+                    |path: &[u8]| received.iter().find(|(stat, _)| stat.path == path).unwrap().clone();
+                let (stat, content) = found(b"all/bad\xff");
+                assert_eq!((content.as_slice(), stat.attributes.len()), (&b"first"[..], 1));
+                assert_eq!(stat.attributes[0].value, [0, 0xff]);
+                assert_eq!(found(b"all/z\xff").1, b"first");
+                assert_eq!(found(b"all/d\xfe/\xfd").1, b"second");
+                let asked = std::mem::take(&mut *client.holdings.asked.lock().unwrap());
+                assert_eq!(asked.iter().any(|path| path.starts_with("d\u{fffd}/")), !again, "{asked:?}");
+            }
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn a_client_that_takes_no_files_is_not_waited_for() {
+    with_client(Holdings { refuses: true, ..holdings() }, |host, client| {
+        host.busybox();
+        let run = async move {
+            let (solved, _) = client.solve(client.order("build000000000012", &[], &[("local", &[])])).await;
+            let message = solved.unwrap_err().message().to_owned();
+            assert!(message.contains("error from receiver: no room"), "{message}");
         };
         (host, run)
     });
@@ -276,7 +325,7 @@ fn builds_are_remembered_and_the_cache_is_told() {
 }
 
 /// The context of a hostile client: what it says, and what it hears.
-fn refused(entries: Vec<(bollard_buildkit_proto::fsutil::types::Stat, Vec<u8>)>, words: &str) {
+fn refused(entries: Vec<(Stat, Vec<u8>)>, words: &str) {
     let mut held = holdings();
     held.directories.insert("context".to_owned(), entries);
     let words = words.to_owned();
