@@ -76,7 +76,10 @@ fn a_bucket_that_refuses_is_explained(host: &Host) {
     let seen = host.dhow(&["build", "--cache-from", &format!("{given},name=none"), "ctx"]).run();
     assert!(seen.code == 0 && seen.stderr.contains("none of that name in the bucket"), "{}", seen.stderr);
     for (spec, want) in [
-        ("type=gha", "cache type \"gha\" is not supported: there are local, registry, s3 and inline"),
+        (
+            "type=gha,token=t,url=u",
+            "cache type \"gha\" is not supported: there are local, registry, s3 and inline",
+        ),
         ("type=azblob,account_url=x", "cache type \"azblob\" is not supported"),
         ("type=s3,region=r", "needs bucket="),
         ("type=s3,bucket=b", "needs region="),

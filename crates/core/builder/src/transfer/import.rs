@@ -34,12 +34,15 @@ pub(crate) fn open(env: &Env, lease: &Lease, origins: &[CacheOrigin], progress: 
         let step = progress.step(&format!("importing cache manifest from {}", origin.name), "", "");
         match imports.add(env, lease, origin) {
             Ok(0) => {
-                step.log(Stream::Stderr, "it has no records\n".into());
+                step.log(Stream::Stderr, format!("{} holds no cache of a build\n", origin.name));
                 step.done();
             }
             Ok(_) => step.done(),
             Err(error) => {
-                step.log(Stream::Stderr, format!("not imported: {}\n", chain(&*error)));
+                step.log(
+                    Stream::Stderr,
+                    format!("cache of {} not imported: {}\n", origin.name, chain(&*error)),
+                );
                 step.done();
             }
         }

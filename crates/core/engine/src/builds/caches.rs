@@ -17,7 +17,7 @@ use builder::{
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{Digest, Platform, Reference};
-use registry::{Blob, Body, Client, Object, Repository};
+use registry::{Blob, Body, Object, Repository};
 use store::Store;
 use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
@@ -26,6 +26,14 @@ use super::contents::Contents;
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::images::{layout, pull};
+
+/// The records of BuildKit's caches: a configuration of their own, or a member of an index of layers.
+const BUILDKIT_TYPE: &str = "application/vnd.buildkit.cacheconfig.v0";
+/// Where an image's configuration holds them.
+const BUILDKIT_KEY: &str = "moby.buildkit.cache.v0";
+/// Why none of them is of use: the keys of steps are digests that each builder makes in its own way.
+const FOREIGN: &str = "it was written by BuildKit, which calls the same steps by other keys than this builder; \
+    nothing of it can be used, but the build goes on without. Export a cache with this builder once (--cache-to)";
 
 type Attributes = BTreeMap<String, String>;
 type Credentials = BTreeMap<String, AuthConfig>;
@@ -63,9 +71,9 @@ fn local_image(engine: &Engine, name: &str, image: store::Image) -> CacheOrigin 
         let blob = move |descriptor: &Descriptor| {
             Ok(Box::new(store.open_blob(&descriptor.digest)?) as Box<dyn Read + Send>)
         };
-        match value.get(INLINE_KEY) {
-            Some(_) => opened(&image.manifest, config, Arc::new(blob)),
-            None => Ok(OpenedCache {
+        match [INLINE_KEY, BUILDKIT_KEY].iter().any(|key| value.get(key).is_some()) {
+            true => opened(&image.manifest, config, Arc::new(blob)),
+            false => Ok(OpenedCache {
                 document: br#"{"entries":[]}"#.to_vec(),
                 layers: Vec::new(),
                 blob: Arc::new(blob),
@@ -302,13 +310,12 @@ fn repository(
 ) -> Result<(Repository, String)> {
     let reference =
         Reference::parse(needed(attributes, "ref")?).map_err(|e| Error::invalid(e.to_string()))?;
-    let mut insecure = engine.config().insecure_registries.clone();
+    let mut insecure = Vec::new();
     if flag(attributes, INSECURE)? {
         insecure.push(reference.domain.clone());
     }
-    let config = registry::Config { insecure, ..Default::default() };
     let auth = pull::credentials_of(who.get(&reference.domain).cloned().unwrap_or_default());
-    let client = Client::new(config);
+    let client = engine.registries(&insecure);
     let repository = match write {
         true => client.writable(&reference, auth),
         false => client.repository(&reference, auth),
@@ -337,9 +344,7 @@ fn open_layout(path: &Path, tag: Option<&str>, digest: Option<&str>) -> Result<O
             false => Err(BoxError::from(format!("{} does not match its digest", descriptor.digest))),
         }
     };
-    let Document::Manifest(manifest) = document(&read(found, MANIFEST_MAX)?)? else {
-        return Err(format!("{} is no manifest", found.digest).into());
-    };
+    let manifest = manifest(document(&read(found, MANIFEST_MAX)?)?)?;
     let path = path.to_owned();
     let blob = move |descriptor: &Descriptor| {
         let file = fs::File::open(path.join(layout::blob(&descriptor.digest)))?;
@@ -357,6 +362,16 @@ fn small(path: &Path, limit: u64) -> Result<Vec<u8>, BoxError> {
     }
 }
 
+/// The manifest of a cache.
+pub(super) fn manifest(document: Document) -> Result<Manifest, BoxError> {
+    let is_foreign = |member: &Descriptor| member.media_type == BUILDKIT_TYPE;
+    match document {
+        Document::Manifest(manifest) => Ok(*manifest),
+        Document::Index(index) if index.manifests.iter().any(is_foreign) => Err(FOREIGN.into()),
+        Document::Index(_) => Err("it is an index and no cache".into()),
+    }
+}
+
 /// A cache of its own, or one in an image's configuration.
 pub(super) fn opened(
     manifest: &Manifest,
@@ -366,8 +381,15 @@ pub(super) fn opened(
     if manifest.config.media_type == DOCUMENT_TYPE {
         return Ok(OpenedCache { document: config, layers: Vec::new(), blob });
     }
+    if manifest.config.media_type == BUILDKIT_TYPE {
+        return Err(FOREIGN.into());
+    }
     let value: serde_json::Value = serde_json::from_slice(&config)?;
-    let inline = value.get(INLINE_KEY).ok_or("it is an image that was built without an inline cache")?;
+    let without = match value.get(BUILDKIT_KEY) {
+        Some(_) => FOREIGN,
+        None => "it is an image that was built without an inline cache",
+    };
+    let inline = value.get(INLINE_KEY).ok_or(without)?;
     let document = serde_json::to_vec(inline)?;
     let config: ImageConfig = serde_json::from_value(value)?;
     let layers = config.rootfs.diff_ids.into_iter().zip(manifest.layers.iter().cloned()).collect();
@@ -377,13 +399,12 @@ pub(super) fn opened(
 fn open_repository(repository: &Repository, runtime: &Handle) -> Result<OpenedCache, BoxError> {
     let (manifest, config) = runtime.block_on(async {
         let mut document = Document::parse(&repository.resolve().await?.1)?;
-        if let Document::Index(index) = &document {
-            let member = index.best(&Platform::host()).ok_or("it has nothing for this platform")?;
+        if let Document::Index(index) = &document
+            && let Some(member) = index.best(&Platform::host())
+        {
             document = Document::parse(&repository.member(member).await?.1)?;
         }
-        let Document::Manifest(manifest) = document else {
-            return Err(BoxError::from("it is an index of indexes"));
-        };
+        let manifest = manifest(document)?;
         let config = &manifest.config;
         if config.size > DOCUMENT_MAX {
             return Err(format!("its configuration has {} bytes", config.size).into());
@@ -392,7 +413,7 @@ fn open_repository(repository: &Repository, runtime: &Handle) -> Result<OpenedCa
         while let Some(chunk) = blob.chunk().await? {
             bytes.extend_from_slice(&chunk);
         }
-        Ok((manifest, bytes))
+        Ok::<_, BoxError>((manifest, bytes))
     })?;
     let (repository, runtime) = (repository.clone(), runtime.clone());
     let blob = move |descriptor: &Descriptor| {
@@ -507,4 +528,44 @@ async fn push(
     }
     let bytes = store.read_blob(&manifest.digest, MANIFEST_MAX)?;
     Ok(repository.push_manifest(tag, &manifest.media_type, bytes.into()).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn why<T>(opened: Result<T, BoxError>) -> String {
+        opened.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    fn described(media_type: &str) -> serde_json::Value {
+        json!({ "mediaType": media_type, "digest": Digest::sha256(b"x").to_string(), "size": 1 })
+    }
+
+    #[test]
+    fn caches_of_buildkit_say_why_they_are_of_no_use() {
+        const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+        let parse = |document: serde_json::Value| Document::parse(document.to_string().as_bytes()).unwrap();
+        let index = |members: &[&str]| {
+            let members: Vec<_> = members.iter().map(|kind| described(kind)).collect();
+            json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": members })
+        };
+        assert_eq!(why(manifest(parse(index(&[LAYER, BUILDKIT_TYPE])))), FOREIGN);
+        assert_eq!(why(manifest(parse(index(&[LAYER])))), "it is an index and no cache");
+        let image = |config: &str| {
+            let media_type = "application/vnd.oci.image.manifest.v1+json";
+            let (config, layers) = (described(config), [described(LAYER)]);
+            json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers })
+        };
+        let open = |kind: &str, config: serde_json::Value| {
+            let manifest = manifest(parse(image(kind))).unwrap();
+            opened(&manifest, config.to_string().into_bytes(), Arc::new(|_| unreachable!()))
+        };
+        assert_eq!(why(open(BUILDKIT_TYPE, json!({ "layers": [], "records": [] }))), FOREIGN);
+        let plain = "application/vnd.oci.image.config.v1+json";
+        assert_eq!(why(open(plain, json!({ "moby.buildkit.cache.v0": "e30=" }))), FOREIGN);
+        assert!(why(open(plain, json!({}))).contains("without an inline cache"));
+    }
 }

@@ -55,9 +55,7 @@ pub(super) fn origin(contents: &Arc<dyn Contents>, directory: &str, digest: Opti
     let open = move || -> Result<OpenedCache, BoxError> {
         let digest: Digest = digest.as_deref().ok_or("the directory has no cache of that tag")?.parse()?;
         let document = Document::parse(&small(&*contents, &store, &digest, MANIFEST_MAX)?)?;
-        let Document::Manifest(manifest) = document else {
-            return Err(format!("{digest} is no cache that was written here").into());
-        };
+        let manifest = super::caches::manifest(document)?;
         let config = small(&*contents, &store, &manifest.config.digest, DOCUMENT_MAX)?;
         let (contents, store) = (contents.clone(), store.clone());
         let blob = move |descriptor: &Descriptor| contents.read(&store, &descriptor.digest);

@@ -11,12 +11,13 @@ type Attributes = BTreeMap<String, String>;
 
 /// Caches to take results from.
 pub fn from(cli: &Cli, specs: &[String]) -> Result<Vec<Attributes>, Error> {
-    specs.iter().map(|spec| read(cli, spec, "src")).collect()
+    specs.iter().filter_map(|spec| read(cli, spec, "src").transpose()).collect()
 }
 
 /// Caches to send results to; what goes into the image is not among them.
 pub fn to(cli: &Cli, specs: &[String]) -> Result<Vec<Attributes>, Error> {
-    specs.iter().filter(|spec| !is_inline(spec)).map(|spec| read(cli, spec, "dest")).collect()
+    let others = specs.iter().filter(|spec| !is_inline(spec));
+    others.filter_map(|spec| read(cli, spec, "dest").transpose()).collect()
 }
 
 /// Whether the cache goes into the image itself.
@@ -24,13 +25,14 @@ pub fn is_inline(spec: &str) -> bool {
     spec.split(',').any(|field| field.trim() == "type=inline")
 }
 
-fn read(cli: &Cli, spec: &str, path: &str) -> Result<Attributes, Error> {
+/// None of what is not there to be used.
+fn read(cli: &Cli, spec: &str, path: &str) -> Result<Option<Attributes>, Error> {
     let fields = csv(spec)?;
     if let [only] = fields.as_slice()
         && !only.contains('=')
     {
         let pairs = [("type", "registry"), ("ref", only)];
-        return Ok(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        return Ok(Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()));
     }
     let mut attributes = Attributes::new();
     for field in &fields {
@@ -43,6 +45,8 @@ fn read(cli: &Cli, spec: &str, path: &str) -> Result<Attributes, Error> {
         None => return Err(Error::new(format!("type required form {}", template::quote(spec)))),
         Some("local" | "registry") => {}
         Some("s3") => super::aws::complete(cli, &mut attributes)?,
+        // The same command line serves in GitHub's workflows and elsewhere: buildx leaves it out where there are none.
+        Some("gha") if !is_workflow(cli, &attributes) => return Ok(None),
         Some(other) => {
             return Err(Error::new(format!(
                 "cache type {} is not supported: there are local, registry, s3 and inline",
@@ -54,5 +58,15 @@ fn read(cli: &Cli, spec: &str, path: &str) -> Result<Attributes, Error> {
         let full = absolute(directory.as_str(), &cli.host.directory);
         *directory = full.display().to_string();
     }
-    Ok(attributes)
+    Ok(Some(attributes))
+}
+
+/// Whether a workflow of GitHub's runs us, which has a cache.
+fn is_workflow(cli: &Cli, attributes: &Attributes) -> bool {
+    let is_set = |key: &str, variables: &[&str]| {
+        let given = attributes.get(key).is_some_and(|value| !value.is_empty());
+        given || variables.iter().any(|name| cli.variable(name).is_some_and(|value| !value.is_empty()))
+    };
+    is_set("token", &["ACTIONS_RUNTIME_TOKEN"])
+        && (is_set("url", &["ACTIONS_CACHE_URL"]) || is_set("url_v2", &["ACTIONS_RESULTS_URL"]))
 }
