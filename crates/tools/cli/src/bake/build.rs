@@ -53,10 +53,11 @@ pub async fn all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
     Ok(code)
 }
 
-/// What targets answer in place of being built, by name.
+/// What targets answer in place of being built, by name; as JSON all in one document with what would be built, as buildx has it.
 async fn answers(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
     let mut code = 0;
     let json = args.call.as_deref().is_some_and(|call| call.split(',').any(|part| part == "format=json"));
+    let mut answers = Map::new();
     let wanted: Vec<_> = plan.targets.iter().filter(|(_, target)| !target.linked).collect();
     for (at, (name, target)) in wanted.iter().enumerate() {
         if !json {
@@ -64,11 +65,45 @@ async fn answers(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
             cli.print(&format!("{}{name}\n{description}\n", if at == 0 { "" } else { "\n" }))?;
         }
         let (build, context) = arguments(cli, args, target, None, false)?;
-        if let Some(found @ 1..) = build::run::answer(cli, &build, &context).await? {
-            code = found;
+        let Some(reply) = build::run::reply(cli, &build, &context).await? else { continue };
+        code = code.max(if reply.error.is_some() { 1 } else { reply.code });
+        if json {
+            answers.insert((*name).clone(), value(&reply));
+            continue;
+        }
+        cli.print(&reply.text)?;
+        if let Some(error) = reply.error {
+            cli.println(&format!("error: {}", error.message.trim_start_matches("ERROR: ")))?;
         }
     }
+    if json {
+        cli.println(&super::list::json(&joined(plan, answers))?)?;
+    }
     Ok(code)
+}
+
+/// One answer as a value.
+fn value(reply: &build::call::Reply) -> Value {
+    let mut told: Value = serde_json::from_str(&reply.text).unwrap_or_else(|_| Value::Object(Map::new()));
+    if let Some(error) = &reply.error {
+        told["error"] = error.message.trim_start_matches("ERROR: ").into();
+    }
+    told
+}
+
+/// The plan's document with the answers in it.
+fn joined(plan: &Plan, mut answers: Map<String, Value>) -> Value {
+    let mut document = plan.document();
+    for (name, target) in &plan.targets {
+        let call = match target.text("call") {
+            Some("lint") | None => "check",
+            Some(other) => other,
+        };
+        let mut fields = Map::from_iter([("build".to_owned(), document["target"][name].take())]);
+        fields.extend(answers.remove(name).map(|answer| (call.to_owned(), answer)));
+        document["target"][name] = fields.into();
+    }
+    document
 }
 
 async fn build_on(cli: &Cli, args: &Args, plan: &Plan, screen: &Screen, done: &mut Done) -> Outcome {

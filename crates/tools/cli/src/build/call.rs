@@ -13,7 +13,6 @@ use super::context::{ignore, ignore_text};
 use super::source::Source;
 use crate::context::Cli;
 use crate::error::Error;
-use crate::verbs::Outcome;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +28,15 @@ pub struct Call {
     what: What,
     json: bool,
     ignore_status: bool,
+}
+
+/// An answer, as it is to be printed.
+pub struct Reply {
+    pub text: String,
+    /// What the command is to end with.
+    pub code: u8,
+    /// Why the Dockerfile cannot be built, where checks found that.
+    pub error: Option<Error>,
 }
 
 /// What the build would be.
@@ -78,8 +86,8 @@ impl Call {
         Ok(Some(Call { what, json, ignore_status }))
     }
 
-    /// Asks and prints.
-    pub async fn run(self, cli: &Cli, asked: Asked<'_>) -> Outcome {
+    /// Asks.
+    pub async fn ask(self, cli: &Cli, asked: Asked<'_>) -> Result<Reply, Error> {
         let read = read(cli, asked.source, asked.extras).await?;
         let platform = match asked.platform {
             Some(text) => {
@@ -116,33 +124,31 @@ impl Call {
             })
         };
         match self.what {
-            What::Lint => self.checked(cli, lint(&question)),
-            What::Outline => self.print(cli, &outline(&question).map_err(wrong)?).map(|()| 0),
-            What::Targets => self.print(cli, &targets(&question).map_err(wrong)?).map(|()| 0),
+            What::Lint => Ok(self.checked(lint(&question))),
+            What::Outline => Ok(self.reply(&outline(&question).map_err(wrong)?)),
+            What::Targets => Ok(self.reply(&targets(&question).map_err(wrong)?)),
         }
     }
 
-    fn print(self, cli: &Cli, answer: &Answer) -> Result<(), Error> {
-        match self.json {
-            true => cli.println(&answer.json),
-            false => cli.print(&crate::format::text::printable(&answer.text)),
-        }
+    fn reply(self, answer: &Answer) -> Reply {
+        let text = match self.json {
+            true => format!("{}\n", answer.json),
+            false => crate::format::text::printable(&answer.text).into_owned(),
+        };
+        Reply { text, code: 0, error: None }
     }
 
-    fn checked(self, cli: &Cli, answer: Answer) -> Outcome {
-        if !self.json {
-            match answer.warnings {
-                0 if answer.error.is_none() => cli.println("Check complete, no warnings found.")?,
-                0 => {}
-                1 => cli.println("Check complete, 1 warning has been found!")?,
-                count => cli.println(&format!("Check complete, {count} warnings have been found!"))?,
-            }
-        }
-        self.print(cli, &answer)?;
-        if let Some(error) = answer.error {
-            return Err(Error::new(format!("ERROR: {}", error.trim_end())));
-        }
-        Ok(u8::from(answer.warnings > 0 && !self.ignore_status))
+    fn checked(self, answer: Answer) -> Reply {
+        let headline = match answer.warnings {
+            _ if self.json => String::new(),
+            0 if answer.error.is_none() => "Check complete, no warnings found.\n".to_owned(),
+            0 => String::new(),
+            1 => "Check complete, 1 warning has been found!\n".to_owned(),
+            count => format!("Check complete, {count} warnings have been found!\n"),
+        };
+        let text = headline + &self.reply(&answer).text;
+        let error = answer.error.map(|error| Error::new(format!("ERROR: {}", error.trim_end())));
+        Reply { text, code: u8::from(answer.warnings > 0 && !self.ignore_status), error }
     }
 }
 

@@ -3,7 +3,7 @@
 mod attest;
 mod aws;
 mod caches;
-mod call;
+pub mod call;
 pub mod context;
 mod deliver;
 pub mod du;

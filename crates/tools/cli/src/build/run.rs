@@ -4,7 +4,7 @@ use api::build::{BuildDetails, BuildExtras, BuildResult};
 use api::containers::Ulimit;
 
 use super::attest::Attestations;
-use super::call::{Asked, Call};
+use super::call::{Asked, Call, Reply};
 use super::deliver::{Delivery, Pushed};
 use super::output::{Kind, Output};
 use super::screen::{Screen, Shown, View};
@@ -192,8 +192,9 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let context = args.args[0].clone();
-    if let Some(code) = answer(cli, &args, &context).await? {
-        return Ok(code);
+    if let Some(reply) = reply(cli, &args, &context).await? {
+        cli.print(&reply.text)?;
+        return reply.error.map_or(Ok(reply.code), Err);
     }
     let screen = Screen::new(cli, &args)?;
     let built = perform(cli, &args, &context, &View::alone(&screen)).await;
@@ -201,8 +202,8 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     built.map(|_| 0)
 }
 
-/// Does what is asked for in place of a build, if something is.
-pub async fn answer(cli: &Cli, args: &Args, context: &str) -> Result<Option<u8>, Error> {
+/// The answer to what is asked in place of a build, if something is.
+pub async fn reply(cli: &Cli, args: &Args, context: &str) -> Result<Option<Reply>, Error> {
     if let Some(call) = Call::choose(args.call.as_deref(), args.check)? {
         let build_args = args.build_arg.iter().filter_map(|text| match text.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
@@ -221,7 +222,7 @@ pub async fn answer(cli: &Cli, args: &Args, context: &str) -> Result<Option<u8>,
             build_args: build_args.collect(),
             platform: args.platform.first().map(String::as_str),
         };
-        return call.run(cli, asked).await.map(Some);
+        return call.ask(cli, asked).await.map(Some);
     }
     Ok(None)
 }
