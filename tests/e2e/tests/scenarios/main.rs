@@ -40,6 +40,7 @@ mod files;
 mod hostile;
 mod images;
 mod layers;
+mod layers;
 mod manifests;
 mod memory;
 mod names;
