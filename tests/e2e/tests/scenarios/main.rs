@@ -40,7 +40,6 @@ mod files;
 mod hostile;
 mod images;
 mod layers;
-mod layers;
 mod manifests;
 mod memory;
 mod names;
