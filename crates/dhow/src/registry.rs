@@ -10,7 +10,9 @@ use anyhow::{Context as _, bail};
 use cli::Globals;
 use cli::flags::{Arity, Parsed, Shape};
 use registry_server::auth::{self, Scheme};
-use registry_server::{Collection, Config, Limit, Registry};
+use registry_server::{
+    BucketAddress, BucketConfig, ClientConfig, Collection, Config, Credentials, Limit, Registry, Upstream,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,6 +69,22 @@ struct Serve {
     /// How long a client may be silent
     #[arg(long, value_name = "duration", default_value = "1m")]
     timeout: String,
+    /// Bucket of an S3-compatible store to keep everything in; what is not finished stays below --root. Credentials are those of
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    #[arg(long, value_name = "name")]
+    s3_bucket: Option<String>,
+    /// Address of the store; by default Amazon's
+    #[arg(long, value_name = "url", default_value = "")]
+    s3_endpoint: String,
+    /// The bucket's name is in the path, and not in the host's name
+    #[arg(long)]
+    s3_path_style: bool,
+    /// What keys begin with
+    #[arg(long, value_name = "path", default_value = "")]
+    s3_prefix: String,
+    /// Region of the bucket
+    #[arg(long, value_name = "name", default_value = "us-east-1")]
+    s3_region: String,
     /// Certificate with its chain, in PEM
     #[arg(long, value_name = "file")]
     tls_cert: Option<PathBuf>,
@@ -79,6 +97,18 @@ struct Serve {
     /// Where clients reach the registry, as https://registry.example.com
     #[arg(long)]
     url: Option<String>,
+    /// Registry to be a cache of: docker.io, registry.example.com:5000 or http://host:port
+    #[arg(long, value_name = "registry")]
+    upstream: Option<String>,
+    /// How long a tag of that registry is what it was
+    #[arg(long, value_name = "duration", default_value = "5m")]
+    upstream_fresh: String,
+    /// File with the password of --upstream-user
+    #[arg(long, value_name = "file")]
+    upstream_password_file: Option<PathBuf>,
+    /// User at that registry
+    #[arg(long, value_name = "name")]
+    upstream_user: Option<String>,
     /// An upload that nobody has gone on with for so long is removed
     #[arg(long, value_name = "duration", default_value = "24h")]
     upload_expiry: String,
@@ -230,7 +260,50 @@ fn config(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Config> {
     config.collect_every = duration("gc-interval", &args.gc_interval)?;
     config.garbage = garbage(&args.gc_grace, args.gc_untagged)?;
     config.webhooks.clone_from(&args.webhook);
+    config.bucket = args.s3_bucket.as_ref().map(|name| bucket(surroundings, args, name));
+    config.upstream = args.upstream.as_ref().map(|text| upstream(surroundings, args, text)).transpose()?;
     Ok(config)
+}
+
+fn bucket(surroundings: &Surroundings, args: &Serve, name: &str) -> BucketConfig {
+    let variable = |name: &str| surroundings.variable(name).map(str::to_owned);
+    let credentials = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
+    let address = BucketAddress {
+        name: name.to_owned(),
+        region: args.s3_region.clone(),
+        endpoint: args.s3_endpoint.clone(),
+        path_style: args.s3_path_style,
+        credentials: credentials.map(|(key, secret)| (key, secret, variable("AWS_SESSION_TOKEN"))),
+    };
+    BucketConfig { address, prefix: args.s3_prefix.clone(), client: ClientConfig::default() }
+}
+
+fn upstream(surroundings: &Surroundings, args: &Serve, text: &str) -> anyhow::Result<Upstream> {
+    let places = surroundings.places.engine().registries;
+    let mut client = ClientConfig { places, ..ClientConfig::default() };
+    let (scheme, host) = text.split_once("://").unwrap_or(("https", text));
+    let host = host.trim_end_matches('/').to_owned();
+    match scheme {
+        _ if host.is_empty() || host.contains('/') => {
+            bail!("--upstream {text}: a host is needed, and no path")
+        }
+        "https" => {}
+        "http" => client.insecure.push(host.clone()),
+        _ => bail!("--upstream {text}: it is reached by https or http"),
+    }
+    let credentials = match (&args.upstream_user, &args.upstream_password_file) {
+        (None, None) => None,
+        (Some(user), Some(path)) => {
+            let path = surroundings.directory.join(path);
+            let password =
+                std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let password = password.trim_end_matches(['\r', '\n']).to_owned();
+            Some(Credentials { username: user.clone(), password, ..Credentials::default() })
+        }
+        _ => bail!("--upstream-user and --upstream-password-file go together"),
+    };
+    let fresh = duration("upstream-fresh", &args.upstream_fresh)?;
+    Ok(Upstream { host, client, credentials, fresh })
 }
 
 fn auth(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Option<auth::Config>> {

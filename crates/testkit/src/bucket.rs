@@ -1,7 +1,7 @@
 //! An object store on loopback that speaks as much S3 as a cache needs, and believes no signature unseen.
 //!
 //! Requests must be signed in their query (Signature Version 4) by the one key that there is; a bucket is the first part of
-//! the path. Objects are held in memory.
+//! the path. Objects are held in memory. Lists come in small pages, so that whoever asks has to ask again.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,6 +25,8 @@ pub struct ObjectStore {
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Vec<u8>>,
+    /// Parts of objects that are not complete, by upload.
+    parts: BTreeMap<String, BTreeMap<u16, Vec<u8>>>,
     /// Requests as `PUT /bucket/key 200`.
     log: Vec<String>,
     /// So many requests are answered by 503.
@@ -80,6 +82,7 @@ struct Request {
     path: String,
     query: String,
     host: String,
+    range: Option<(usize, usize)>,
     body: Vec<u8>,
 }
 
@@ -88,7 +91,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut host, mut length) = (String::new(), 0);
+    let (mut host, mut length, mut range) = (String::new(), 0, None);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
@@ -96,13 +99,17 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         match name.to_ascii_lowercase().as_str() {
             "host" => host = value.trim().to_owned(),
             "content-length" => length = value.trim().parse().ok()?,
+            "range" => {
+                let (first, last) = value.trim().strip_prefix("bytes=")?.split_once('-')?;
+                range = Some((first.parse().ok()?, last.parse().ok()?));
+            }
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    Some(Request { method, path: path.to_owned(), query: query.to_owned(), host, body })
+    Some(Request { method, path: path.to_owned(), query: query.to_owned(), host, range, body })
 }
 
 fn serve(stream: &TcpStream, state: &Mutex<State>) {
@@ -111,7 +118,8 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
         let (status, body) = answer(&request, state);
         lock(state).log.push(format!("{} {} {status}", request.method, request.path));
         let length = body.len();
-        let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {length}\r\n\r\n");
+        let modified = "last-modified: Wed, 21 Oct 2015 07:28:00 GMT\r\netag: \"tag\"";
+        let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {length}\r\n{modified}\r\n\r\n");
         let body = if request.method == "HEAD" { Vec::new() } else { body };
         let mut stream = stream;
         if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body)).is_err() {
@@ -134,17 +142,116 @@ fn answer(request: &Request, state: &Mutex<State>) -> (u16, Vec<u8>) {
     if !is_signed(request) {
         return error(403, "SignatureDoesNotMatch", "the signature we calculated is another");
     }
-    let key = request.path.trim_start_matches('/').replace("%3A", ":");
+    let key = request.path.trim_start_matches('/').replace("%3A", ":").replace("%2B", "+");
+    let upload = parameter(request, "uploadId");
     match request.method.as_str() {
+        "GET" if parameter(request, "list-type").is_some() => list(request, &key, &state.objects),
+        "POST" | "PUT" | "DELETE" if upload.is_some() || parameter(request, "uploads").is_some() => {
+            multipart(request, &key, upload, &mut state)
+        }
+        "DELETE" => {
+            state.objects.remove(&key);
+            (204, Vec::new())
+        }
         "PUT" => {
             state.objects.insert(key, request.body.clone());
             (200, Vec::new())
         }
         "GET" | "HEAD" => match state.objects.get(&key) {
-            Some(bytes) => (200, bytes.clone()),
+            Some(bytes) => match request.range {
+                Some((first, last)) if first < bytes.len() => {
+                    (206, bytes[first..bytes.len().min(last + 1)].to_vec())
+                }
+                Some(_) => error(416, "InvalidRange", "there are no such bytes"),
+                None => (200, bytes.clone()),
+            },
             None => error(404, "NoSuchKey", "the key does not exist"),
         },
         _ => error(405, "MethodNotAllowed", "not here"),
+    }
+}
+
+/// A parameter of the query, decoded as far as keys need it.
+fn parameter(request: &Request, name: &str) -> Option<String> {
+    let pairs = request.query.split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()?;
+    Some(value.replace("%2F", "/").replace("%3A", ":").replace("%2B", "+"))
+}
+
+/// `ListObjectsV2`, a few entries at a time.
+fn list(request: &Request, bucket: &str, objects: &BTreeMap<String, Vec<u8>>) -> (u16, Vec<u8>) {
+    const PAGE: usize = 3;
+    let bucket = format!("{}/", bucket.trim_end_matches('/'));
+    let value = |name: &str| parameter(request, name).unwrap_or_default();
+    let prefix = value("prefix");
+    let after = if value("continuation-token").is_empty() {
+        value("start-after")
+    } else {
+        value("continuation-token")
+    };
+    let mut entries: Vec<(String, String)> = Vec::new();
+    for (key, bytes) in objects {
+        let Some(key) = key.strip_prefix(&bucket).filter(|key| key.starts_with(&prefix)) else { continue };
+        let folder = key[prefix.len()..].find('/').filter(|_| value("delimiter") == "/");
+        let (name, text) = match folder {
+            Some(end) => {
+                let folder = &key[..=prefix.len() + end];
+                (folder, format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>"))
+            }
+            None => {
+                let size = bytes.len();
+                let time = "2015-10-21T07:28:00.000Z";
+                let text = format!("<Key>{key}</Key><Size>{size}</Size><LastModified>{time}</LastModified>");
+                (key, format!("<Contents>{text}</Contents>"))
+            }
+        };
+        if name > after.as_str() && entries.last().is_none_or(|(last, _)| last != name) {
+            entries.push((name.to_owned(), text));
+        }
+    }
+    let more = entries.len() > PAGE;
+    entries.truncate(PAGE);
+    let next = entries.last().filter(|_| more).map(|(name, _)| name.as_str());
+    let next = next.map(|next| format!("<NextContinuationToken>{next}</NextContinuationToken>"));
+    let items: String = entries.iter().map(|(_, text)| text.as_str()).collect();
+    let next = next.unwrap_or_default();
+    let document = format!(
+        "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"{NAMESPACE}\"><IsTruncated>{more}</IsTruncated>{next}{items}</ListBucketResult>"
+    );
+    (200, document.into_bytes())
+}
+
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+
+/// Objects in parts.
+fn multipart(request: &Request, key: &str, upload: Option<String>, state: &mut State) -> (u16, Vec<u8>) {
+    let Some(upload) = upload else {
+        let upload = format!("upload-{}", state.parts.len() + state.objects.len());
+        state.parts.insert(upload.clone(), BTreeMap::new());
+        let text = format!("<Bucket>b</Bucket><Key>k</Key><UploadId>{upload}</UploadId>");
+        let document = format!(
+            "<?xml version=\"1.0\"?><InitiateMultipartUploadResult xmlns=\"{NAMESPACE}\">{text}</InitiateMultipartUploadResult>"
+        );
+        return (200, document.into_bytes());
+    };
+    match (request.method.as_str(), parameter(request, "partNumber")) {
+        ("PUT", Some(number)) => {
+            let parts = state.parts.entry(upload).or_default();
+            parts.insert(number.parse().unwrap_or(0), request.body.clone());
+            (200, Vec::new())
+        }
+        ("DELETE", _) => {
+            state.parts.remove(&upload);
+            (204, Vec::new())
+        }
+        _ => {
+            let parts = state.parts.remove(&upload).unwrap_or_default();
+            state.objects.insert(key.to_owned(), parts.into_values().flatten().collect());
+            let document = format!(
+                "<?xml version=\"1.0\"?><CompleteMultipartUploadResult xmlns=\"{NAMESPACE}\"><ETag>x</ETag></CompleteMultipartUploadResult>"
+            );
+            (200, document.into_bytes())
+        }
     }
 }
 
@@ -211,6 +318,7 @@ mod tests {
             path: "/b/k".into(),
             query: format!("{query}&X-Amz-Signature=00"),
             host: "h".into(),
+            range: None,
             body: Vec::new(),
         };
         assert!(!is_signed(&request), "any signature will not do");

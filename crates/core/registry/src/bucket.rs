@@ -1,12 +1,15 @@
 //! Objects of a store that speaks S3: whether they are there, fetching them, sending them.
 //!
-//! Requests are signed in their query (Signature Version 4), so that no body has to be read before it is sent. An object is
-//! sent by one request, which S3 limits to 5 GiB.
+//! Requests are signed in their query (Signature Version 4), so that no body has to be read before it is sent. S3 limits what
+//! one request may send to 5 GiB; what may be larger goes in parts.
+
+mod objects;
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::exchange::{self, transport_error};
 use bytes::Bytes;
+pub use objects::{Entry, Listing, Wanted};
 use reqwest::header::{CONTENT_LENGTH, LAST_MODIFIED};
 use reqwest::{Body, Response, StatusCode, Url};
 use rusty_s3::{Credentials, S3Action as _, UrlStyle};

@@ -1,20 +1,46 @@
 //! Blobs of a repository: end-2, end-10.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::{Method, StatusCode, header};
 use oci::Digest;
 
-use crate::answer::{self, Result, with};
+use crate::answer::{self, Body, Result, with};
 use crate::call::Call;
 use crate::error::{Code, Failure};
 use crate::events::{Deed, Object};
 use crate::name::Name;
 use crate::range::{self, Wanted};
 use crate::registry::Registry;
-use crate::storage::{Content, Key};
+use crate::storage::{Content, Flow, Key};
+use crate::upstream::Filling;
 
 pub(crate) const CONTENT_DIGEST: http::HeaderName = http::HeaderName::from_static("docker-content-digest");
+
+/// A blob that can be sent.
+enum Found {
+    Here(Content),
+    /// From another registry.
+    Coming(Arc<Filling>),
+}
+
+impl Found {
+    fn size(&self) -> u64 {
+        match self {
+            Found::Here(content) => content.size,
+            Found::Coming(filling) => filling.size(),
+        }
+    }
+
+    fn body(self, range: Range<u64>, flow: &Flow) -> Body {
+        match self {
+            Found::Here(content) => content.body(range, flow),
+            Found::Coming(filling) => filling.body(range),
+        }
+    }
+}
 
 impl Registry {
     /// Whether the repository has the blob, and its size. Relied on from now: a push that skips it finds it later.
@@ -25,9 +51,26 @@ impl Registry {
         Ok(self.storage.stat(&Key::blob(digest)).await?.map(|stat| stat.size))
     }
 
-    async fn blob(&self, name: &Name, digest: &Digest) -> Result<Option<Content>> {
-        match self.storage.stat(&Key::link(name, digest)).await? {
-            Some(_) => Ok(self.storage.open(&Key::blob(digest)).await?),
+    async fn blob(self: &Arc<Self>, name: &Name, digest: &Digest) -> Result<Option<Found>> {
+        let here = match self.storage.stat(&Key::link(name, digest)).await? {
+            Some(_) => self.storage.open(&Key::blob(digest)).await?,
+            None => None,
+        };
+        if here.is_some() || self.cache.is_none() {
+            return Ok(here.map(Found::Here));
+        }
+        let Some(descriptor) = self.described(name, digest).await? else { return Ok(None) };
+        if let Some(filling) = self.fill(name, &descriptor).await? {
+            return Ok(Some(Found::Coming(filling)));
+        }
+        self.adopt_blob(name, digest).await?;
+        Ok(self.storage.open(&Key::blob(digest)).await?.map(Found::Here))
+    }
+
+    /// The size of a blob that is not here, and will be when it is asked for.
+    async fn size_elsewhere(&self, name: &Name, digest: &Digest) -> Result<Option<u64>> {
+        match self.cache {
+            Some(_) => Ok(self.described(name, digest).await?.map(|descriptor| descriptor.size)),
             None => Ok(None),
         }
     }
@@ -66,7 +109,11 @@ fn described(answer: answer::Answer, digest: &Digest) -> answer::Answer {
 }
 
 async fn head(call: &Call, name: &Name, digest: &Digest) -> Result {
-    let size = call.registry.rely_on_blob(name, digest).await?.ok_or_else(|| unknown(digest))?;
+    let size = match call.registry.rely_on_blob(name, digest).await? {
+        None => call.registry.size_elsewhere(name, digest).await?,
+        here => here,
+    };
+    let size = size.ok_or_else(|| unknown(digest))?;
     let mut answer = answer::empty(StatusCode::OK);
     answer.headers_mut().remove(header::CONTENT_LENGTH);
     Ok(described(with(answer, header::CONTENT_LENGTH, &size.to_string()), digest))
@@ -80,7 +127,7 @@ async fn get(call: &Call, name: &Name, digest: &Digest) -> Result {
     // What it was is what it is: another digest is another blob.
     let same = call.header(header::IF_RANGE).is_none_or(|text| text.contains(digest.as_str()));
     let range = call.header(header::RANGE).filter(|_| same);
-    let size = content.size;
+    let size = content.size();
     let (range, status) = match range::wanted(range, size) {
         Wanted::All => (0..size, StatusCode::OK),
         Wanted::Part(range) => (range, StatusCode::PARTIAL_CONTENT),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use hyper::body::Incoming;
 use tracing::Instrument as _;
 
@@ -15,7 +15,7 @@ use crate::call::Call;
 use crate::error::{Code, Failure};
 use crate::registry::Registry;
 use crate::route::{self, Target};
-use crate::{blobs, lists, manifests, referrers, uploads};
+use crate::{blobs, lists, manifests, page, referrers, uploads};
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
@@ -60,9 +60,12 @@ async fn serve(registry: Arc<Registry>, peer: Peer, target: Target, request: Req
     })?;
     auth.check(&caller, &head.method, &target, &head.headers, peer.tls)?;
     if !reads && target != Target::Token {
-        registry.may_change()?;
+        registry.may_change(&head.method)?;
     }
     let call = Call::new(registry, caller, peer.address, head, body);
+    if let Some(cache) = &call.registry.cache {
+        cache.check(call.header(header::USER_AGENT))?;
+    }
     let work = end_point(call, target);
     if reads {
         return work.await;
@@ -85,9 +88,7 @@ async fn end_point(call: Call, target: Target) -> Result {
         Target::Referrers(name, subject) => referrers::serve(call, name, subject).await,
         Target::Catalog => lists::catalog(call).await,
         Target::Token => auth::endpoint::serve(call).await,
-        Target::Front | Target::Repository(_) | Target::Image(..) => {
-            Err(Failure::new(Code::Unsupported).status(StatusCode::NOT_FOUND))
-        }
+        page @ (Target::Front | Target::Repository(_) | Target::Image(..)) => page::serve(call, page).await,
     }
 }
 

@@ -18,10 +18,17 @@ pub(crate) async fn tags(call: Call, name: Name) -> Result {
     only_reads(&call)?;
     let count = call.query.count(TAGS_MAX)?;
     let after = call.query.get("last").unwrap_or_default();
-    if !call.registry.storage.has(&name).await? {
-        return Err(Failure::new(Code::NameUnknown).about(json!({ "name": name.as_str() })));
-    }
-    let mut tags = call.registry.storage.names(Folder::Tags(&name), after, count.saturating_add(1)).await?;
+    let elsewhere = match &call.registry.cache {
+        Some(cache) => call.registry.upstream_tags(cache, &name).await?,
+        None => None,
+    };
+    let mut tags = match elsewhere {
+        Some(tags) => tags.into_iter().filter(|tag| tag.as_str() > after).take(count + 1).collect(),
+        None if call.registry.storage.has(&name).await? => {
+            call.registry.storage.names(Folder::Tags(&name), after, count + 1).await?
+        }
+        None => return Err(Failure::new(Code::NameUnknown).about(json!({ "name": name.as_str() }))),
+    };
     let more = tags.len() > count;
     tags.truncate(count);
     let answer = answer::json(&json!({ "name": name.as_str(), "tags": tags }))?;

@@ -69,13 +69,17 @@ impl Registry {
 
     /// The manifest that is meant.
     pub(crate) async fn manifest(&self, name: &Name, reference: &Reference) -> Result<Option<Stored>> {
+        if let (Some(cache), Reference::Tag(tag)) = (&self.cache, reference) {
+            return self.refresh_tag(cache, name, tag).await;
+        }
         let digest = match reference {
             Reference::Digest(digest) => Some(digest.clone()),
             Reference::Tag(tag) => self.tagged(name, tag).await?,
         };
-        match digest {
-            Some(digest) => self.stored(name, &digest).await,
-            None => Ok(None),
+        let Some(digest) = digest else { return Ok(None) };
+        match (self.stored(name, &digest).await?, &self.cache) {
+            (None, Some(cache)) => self.fetch_manifest(cache, name, &digest).await,
+            (found, _) => Ok(found),
         }
     }
 

@@ -45,6 +45,12 @@ pub(crate) async fn serve(call: Call, name: Name, subject: Digest) -> Result {
         return Err(call.unsupported("GET, HEAD"));
     }
     let wanted = call.query.get("artifactType").filter(|kind| !kind.is_empty());
+    if let Some(cache) = &call.registry.cache
+        && let Some(mut found) = call.registry.upstream_referrers(cache, &name, &subject).await?
+    {
+        found.retain(|one| wanted.is_none_or(|kind| one.artifact_type.as_deref() == Some(kind)));
+        return listed(found, wanted.is_some());
+    }
     let after = call.query.get("last").unwrap_or_default();
     let count = call.query.count(PAGE_MAX)?;
     let folder = Folder::Referrers(&name, &subject);
@@ -68,11 +74,7 @@ pub(crate) async fn serve(call: Call, name: Name, subject: Digest) -> Result {
         }
     }
     let next = last.filter(|last| digests.last().is_some_and(|end| end != last.as_str()));
-    let document = serde_json::to_vec(&Index::new(found)).map_err(|error| Failure::internal(&error))?;
-    let mut answer = answer::document_of(OCI_INDEX, document.into());
-    if wanted.is_some() {
-        answer = with(answer, FILTERS, "artifactType");
-    }
+    let mut answer = listed(found, wanted.is_some())?;
     if let Some(next) = next {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(wanted.map(|kind| ("artifactType", kind)));
@@ -81,4 +83,10 @@ pub(crate) async fn serve(call: Call, name: Name, subject: Digest) -> Result {
         answer = with(answer, header::LINK, &link);
     }
     Ok(answer)
+}
+
+fn listed(found: Vec<Descriptor>, filtered: bool) -> Result {
+    let document = serde_json::to_vec(&Index::new(found)).map_err(|error| Failure::internal(&error))?;
+    let answer = answer::document_of(OCI_INDEX, document.into());
+    Ok(if filtered { with(answer, FILTERS, "artifactType") } else { answer })
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
+
 use crate::answer::Result;
 use crate::auth::{self, Auth, Caller};
 use crate::collect::Collection;
@@ -14,8 +16,9 @@ use crate::metrics::Metrics;
 use crate::name::Name;
 use crate::quota::{Limit, Quota};
 use crate::spool::Spool;
-use crate::storage::{self, Disk, Flow, Folder, Storage};
+use crate::storage::{self, Disk, Flow, Folder, Objects, Storage};
 use crate::tls::{self, Tls};
+use crate::upstream::{Cache, Upstream};
 
 /// Names that are read at a time.
 const STEP: usize = 1000;
@@ -27,12 +30,24 @@ pub enum OpenError {
     Storage(#[from] storage::Error),
     #[error("read who may do what")]
     Auth(#[from] auth::Error),
+    #[error("use the bucket")]
+    Bucket(#[from] registry::InvalidBucket),
     #[error("set up TLS")]
     Tls(#[from] tls::Error),
     #[error("set up notifications")]
     Events(#[from] events::Error),
     #[error("count what is used: {0}")]
     Count(String),
+}
+
+/// A bucket of a store that speaks S3.
+#[derive(Clone, Debug)]
+pub struct BucketConfig {
+    pub address: registry::BucketAddress,
+    /// What the keys begin with.
+    pub prefix: String,
+    /// How the store is spoken to.
+    pub client: registry::Config,
 }
 
 /// How a registry is to be.
@@ -58,8 +73,12 @@ pub struct Config {
     pub collect_every: Duration,
     /// What garbage is.
     pub garbage: Collection,
+    /// The bucket that blobs and all that belongs to them are kept in.
+    pub bucket: Option<BucketConfig>,
     /// Addresses that are told what happens.
     pub webhooks: Vec<String>,
+    /// The registry that this one is a cache of; nothing is pushed to it then.
+    pub upstream: Option<Upstream>,
 }
 
 impl Config {
@@ -76,7 +95,9 @@ impl Config {
             quota: Vec::new(),
             collect_every: Duration::ZERO,
             garbage: Collection { grace: Duration::from_secs(24 * 60 * 60), untagged: false },
+            bucket: None,
             webhooks: Vec::new(),
+            upstream: None,
         }
     }
 }
@@ -92,6 +113,7 @@ pub struct Registry {
     pub(crate) quota: Quota,
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cache: Option<Cache>,
     /// Held by the one garbage collection that there is.
     pub(crate) collecting: tokio::sync::Mutex<()>,
 }
@@ -104,12 +126,20 @@ impl Registry {
         let auth = Auth::open(config.auth.clone(), &config.root)?;
         let files = config.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let tls = files.map(|(certificate, key): (&Path, &Path)| Tls::open(certificate, key)).transpose()?;
-        let (storage, flow) = (Storage::Disk(disk), Flow::default());
+        let flow = Flow::default();
+        let storage = match &config.bucket {
+            Some(config) => {
+                let bucket = registry::Client::new(config.client.clone()).bucket(&config.address)?;
+                Storage::Objects(Objects::new(bucket, &config.prefix, disk))
+            }
+            None => Storage::Disk(disk),
+        };
         let metrics = Arc::new(Metrics::default());
         let events = Events::start(&config.webhooks, metrics.clone())?;
+        let cache = config.upstream.clone().map(Cache::new);
         let (quota, collecting) = (Quota::new(&config.quota), tokio::sync::Mutex::default());
         let registry =
-            Registry { config, storage, spool, flow, auth, tls, quota, events, metrics, collecting };
+            Registry { config, storage, spool, flow, auth, tls, quota, events, metrics, cache, collecting };
         registry.count_used().await.map_err(|failure| OpenError::Count(failure.message))?;
         Ok(registry)
     }
@@ -138,9 +168,14 @@ impl Registry {
     }
 
     /// Refuses what changes something, where nothing can be changed.
-    pub(crate) fn may_change(&self) -> Result<()> {
-        match self.config.read_only {
-            true => Err(Failure::says(Code::Unsupported, "the registry is read-only")),
+    pub(crate) fn may_change(&self, method: &Method) -> Result<()> {
+        if self.config.read_only {
+            return Err(Failure::says(Code::Unsupported, "the registry is read-only"));
+        }
+        match self.cache.is_some() && *method != Method::DELETE {
+            true => {
+                Err(Failure::says(Code::Unsupported, "the registry is a cache of another one: push there"))
+            }
             false => Ok(()),
         }
     }

@@ -178,6 +178,12 @@ impl Spool {
         .await
     }
 
+    /// The file, to be read while it is written.
+    pub(crate) fn reader(&self, upload: &Upload) -> Result<File, Error> {
+        let failed = |error| Error::new("open", format!("upload {}", upload.id), error);
+        self.disk.append(&path(upload.id), false).map_err(failed)
+    }
+
     /// Where the file is.
     pub(crate) fn path(upload: &Upload) -> String {
         path(upload.id)

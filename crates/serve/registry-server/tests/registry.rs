@@ -18,6 +18,10 @@ mod hostile;
 mod lists;
 #[path = "registry/manifests.rs"]
 mod manifests;
+#[path = "registry/objects.rs"]
+mod objects;
+#[path = "registry/pages.rs"]
+mod pages;
 #[path = "registry/quota.rs"]
 mod quota;
 #[path = "registry/referrers.rs"]
@@ -26,5 +30,7 @@ mod referrers;
 mod tls;
 #[path = "registry/uploads.rs"]
 mod uploads;
+#[path = "registry/upstream.rs"]
+mod upstream;
 #[path = "registry/webhooks.rs"]
 mod webhooks;

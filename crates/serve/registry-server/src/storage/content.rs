@@ -13,8 +13,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
+use registry::Bucket;
 use tokio::task::JoinHandle;
 
+use super::objects;
 use crate::answer::Body;
 
 /// What the portions of all answers may hold together; each has one that is read and one that is sent.
@@ -53,26 +55,31 @@ impl Drop for Seat {
 /// Content that was found.
 pub(crate) struct Content {
     pub(crate) size: u64,
-    file: File,
+    source: Source,
+}
+
+enum Source {
+    File(File),
+    Object(Bucket, String),
 }
 
 impl Content {
     pub(super) fn file(file: File, size: u64) -> Content {
-        Content { size, file }
+        Content { size, source: Source::File(file) }
+    }
+
+    pub(super) fn object(bucket: Bucket, key: String, size: u64) -> Content {
+        Content { size, source: Source::Object(bucket, key) }
     }
 
     /// These bytes of it, which it must have.
     pub(crate) fn body(self, range: Range<u64>, flow: &Flow) -> Body {
-        let file = Arc::new(self.file);
-        FileBody {
-            file,
-            next: range.start,
-            end: range.end,
-            left: range.end - range.start,
-            reading: None,
-            seat: flow.join(),
-        }
-        .boxed_unsync()
+        let file = match self.source {
+            Source::File(file) => Arc::new(file),
+            Source::Object(bucket, key) => return objects::body(bucket, key, range),
+        };
+        let (next, end, left) = (range.start, range.end, range.end - range.start);
+        FileBody { file, next, end, left, reading: None, seat: flow.join() }.boxed_unsync()
     }
 }
 
@@ -102,7 +109,7 @@ impl FileBody {
 }
 
 /// Exactly so many bytes: content that has become shorter is no content.
-fn portion(file: &File, mut at: u64, count: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn portion(file: &File, mut at: u64, count: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(count);
     while bytes.len() < count {
         let before = bytes.len();

@@ -14,6 +14,7 @@
 
 pub(crate) mod content;
 pub(crate) mod disk;
+pub(crate) mod objects;
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -24,6 +25,7 @@ use oci::Digest;
 use crate::name::{Name, Tag};
 pub(crate) use content::{Content, Flow};
 pub(crate) use disk::Disk;
+pub(crate) use objects::Objects;
 
 /// The longest document: a manifest and its type.
 const DOCUMENT_MAX: u64 = oci::image::MANIFEST_MAX + 4096;
@@ -147,12 +149,14 @@ impl Error {
 #[derive(Clone)]
 pub(crate) enum Storage {
     Disk(Disk),
+    Objects(Objects),
 }
 
 /// Keeps the sweep of the garbage collection away, or everybody else.
 #[expect(dead_code, reason = "held and not looked at")]
 pub(crate) enum Hold {
     Disk(std::fs::File),
+    Objects(objects::Guard),
 }
 
 impl Storage {
@@ -160,6 +164,7 @@ impl Storage {
     pub(crate) async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         match self {
             Storage::Disk(disk) => disk.read(key).await,
+            Storage::Objects(objects) => objects.read(key).await,
         }
     }
 
@@ -167,6 +172,7 @@ impl Storage {
     pub(crate) async fn write(&self, key: &Key, bytes: Bytes) -> Result<(), Error> {
         match self {
             Storage::Disk(disk) => disk.write(key, bytes).await,
+            Storage::Objects(objects) => objects.write(key, bytes).await,
         }
     }
 
@@ -174,12 +180,14 @@ impl Storage {
     pub(crate) async fn remove(&self, key: &Key) -> Result<bool, Error> {
         match self {
             Storage::Disk(disk) => disk.remove(key).await,
+            Storage::Objects(objects) => objects.remove(key).await,
         }
     }
 
     pub(crate) async fn stat(&self, key: &Key) -> Result<Option<Stat>, Error> {
         match self {
             Storage::Disk(disk) => disk.stat(key).await,
+            Storage::Objects(objects) => objects.stat(key).await,
         }
     }
 
@@ -187,6 +195,7 @@ impl Storage {
     pub(crate) async fn touch(&self, key: &Key) -> Result<bool, Error> {
         match self {
             Storage::Disk(disk) => disk.touch(key).await,
+            Storage::Objects(objects) => objects.touch(key).await,
         }
     }
 
@@ -199,6 +208,7 @@ impl Storage {
     ) -> Result<Vec<String>, Error> {
         match self {
             Storage::Disk(disk) => disk.names(folder.path(), after, most).await,
+            Storage::Objects(objects) => objects.names(folder, after, most).await,
         }
     }
 
@@ -206,6 +216,7 @@ impl Storage {
     pub(crate) async fn entries(&self, folder: Folder<'_>) -> Result<Vec<(String, Stat)>, Error> {
         match self {
             Storage::Disk(disk) => disk.entries(folder.path()).await,
+            Storage::Objects(objects) => objects.entries(folder).await,
         }
     }
 
@@ -213,6 +224,7 @@ impl Storage {
     pub(crate) async fn has(&self, name: &Name) -> Result<bool, Error> {
         match self {
             Storage::Disk(disk) => disk.has_folder(Folder::Repository(name).path()).await,
+            Storage::Objects(objects) => objects.has(Folder::Repository(name)).await,
         }
     }
 
@@ -220,6 +232,7 @@ impl Storage {
     pub(crate) async fn open(&self, key: &Key) -> Result<Option<Content>, Error> {
         match self {
             Storage::Disk(disk) => disk.open_content(key).await,
+            Storage::Objects(objects) => objects.open_content(key).await,
         }
     }
 
@@ -227,6 +240,7 @@ impl Storage {
     pub(crate) async fn adopt(&self, spooled: &str, key: &Key) -> Result<(), Error> {
         match self {
             Storage::Disk(disk) => disk.adopt(spooled, key).await,
+            Storage::Objects(objects) => objects.adopt(spooled, key).await,
         }
     }
 
@@ -234,13 +248,15 @@ impl Storage {
     pub(crate) async fn hold_alone(&self) -> Result<Hold, Error> {
         match self {
             Storage::Disk(disk) => disk.lock(true).await.map(Hold::Disk),
+            Storage::Objects(objects) => Ok(Hold::Objects(objects.hold_alone().await)),
         }
     }
 
     /// Whether it is known what was relied on for as long as this.
-    pub(crate) fn remembers(&self, _grace: Duration) -> bool {
+    pub(crate) fn remembers(&self, grace: Duration) -> bool {
         match self {
             Storage::Disk(_) => true,
+            Storage::Objects(objects) => objects.remembers(grace),
         }
     }
 
@@ -249,6 +265,8 @@ impl Storage {
         let _hold = self.hold_alone().await?;
         match self {
             Storage::Disk(disk) => disk.remove_folders(Folder::Repository(name).path()).await,
+            // What has no objects is not there.
+            Storage::Objects(_) => Ok(false),
         }
     }
 
@@ -256,6 +274,7 @@ impl Storage {
     pub(crate) async fn hold(&self) -> Result<Hold, Error> {
         match self {
             Storage::Disk(disk) => disk.lock(false).await.map(Hold::Disk),
+            Storage::Objects(objects) => Ok(Hold::Objects(objects.hold().await)),
         }
     }
 }

@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The configuration of images.
+pub const CONFIG: &[u8] =
+    br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A registry on loopback, gone with its files when it is dropped.
@@ -142,7 +145,7 @@ impl World {
 
     /// Pushes an image of one layer under a tag; gives the manifest.
     pub async fn push_image(&self, name: &str, tag: &str, layer: &[u8]) -> Vec<u8> {
-        let config = br#"{"architecture":"amd64","os":"linux"}"#;
+        let config = CONFIG;
         self.push_blob(name, config).await;
         self.push_blob(name, layer).await;
         let manifest = manifest(config, layer).to_string().into_bytes();

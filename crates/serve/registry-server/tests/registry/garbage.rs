@@ -1,6 +1,6 @@
 //! Garbage collection while the registry serves.
 
-use crate::client::{OCI_INDEX, OCI_MANIFEST, World, files, manifest, sha256, world, world_of};
+use crate::client::{CONFIG, OCI_INDEX, OCI_MANIFEST, World, files, manifest, sha256, world, world_of};
 use registry_server::{Collected, Collection};
 use serde_json::json;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ async fn untagged_manifests_go_when_that_is_wanted() {
     let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [describe] }).to_string();
     assert_eq!(world.put("a", "index", OCI_INDEX, index.as_bytes()).await.status, 201);
     assert_eq!(world.delete("/v2/a/manifests/member").await.status, 202);
-    let mut about = manifest(br#"{"architecture":"amd64","os":"linux"}"#, b"two");
+    let mut about = manifest(CONFIG, b"two");
     about["subject"] = json!({ "mediaType": OCI_MANIFEST, "digest": sha256(&second), "size": second.len() });
     let about = about.to_string().into_bytes();
     assert_eq!(world.put("a", &sha256(&about), OCI_MANIFEST, &about).await.status, 201);

@@ -1,6 +1,6 @@
 //! end-3, end-7, end-9.
 
-use crate::client::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, manifest, sha256, sha512, world, world_of};
+use crate::client::{CONFIG, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, manifest, sha256, sha512, world, world_of};
 use serde_json::json;
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -96,7 +96,7 @@ async fn what_a_manifest_names_must_be_there() {
 async fn indexes_and_dockers_types() {
     let world = world().await;
     let document = world.push_image("a", "one", b"layer").await;
-    let mut docker = manifest(br#"{"architecture":"amd64","os":"linux"}"#, b"layer");
+    let mut docker = manifest(CONFIG, b"layer");
     docker["mediaType"] = json!(DOCKER_MANIFEST);
     let docker = docker.to_string().into_bytes();
     assert_eq!(world.put("a", "two", DOCKER_MANIFEST, &docker).await.status, 201);

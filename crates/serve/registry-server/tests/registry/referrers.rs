@@ -1,10 +1,10 @@
 //! end-12.
 
-use crate::client::{OCI_INDEX, OCI_MANIFEST, World, manifest, sha256, world};
+use crate::client::{CONFIG, OCI_INDEX, OCI_MANIFEST, World, manifest, sha256, world};
 use serde_json::{Value, json};
 
 async fn attach(world: &World, subject: &str, kind: Option<&str>, note: &str) -> String {
-    let config = br#"{"architecture":"amd64","os":"linux"}"#;
+    let config = CONFIG;
     let mut document = manifest(config, b"layer");
     document["subject"] = json!({ "mediaType": OCI_MANIFEST, "digest": subject, "size": 7 });
     document["annotations"] = json!({ "note": note });

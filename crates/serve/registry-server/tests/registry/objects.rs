@@ -1,0 +1,112 @@
+//! The same registry over objects of a store that speaks S3.
+
+use crate::client::{OCI_MANIFEST, World, sha256, world_of};
+use registry::BucketAddress;
+use registry_server::{BucketConfig, Collection, Limit};
+use serde_json::json;
+use std::time::Duration;
+use testkit::bucket::{KEY, ObjectStore, SECRET};
+
+async fn over(store: &ObjectStore, limit: Option<u64>) -> World {
+    let address = BucketAddress {
+        name: "images".into(),
+        region: "eu-test-1".into(),
+        endpoint: store.url(),
+        path_style: true,
+        credentials: Some((KEY.into(), SECRET.into(), None)),
+    };
+    world_of(|config| {
+        let client = registry::Config::default();
+        config.bucket = Some(BucketConfig { address, prefix: "/one/".into(), client });
+        config.quota = limit.map(|bytes| Limit { prefix: None, bytes }).into_iter().collect();
+    })
+    .await
+}
+
+#[tokio::test]
+async fn push_list_pull_delete() {
+    let store = ObjectStore::start();
+    let world = over(&store, None).await;
+    let document = world.push_image("team/app", "v1", b"layer").await;
+    for tag in ["v2", "v3", "v4", "v5"] {
+        assert_eq!(world.put("team/app", tag, OCI_MANIFEST, &document).await.status, 201);
+    }
+    for name in ["a", "b", "c", "d"] {
+        world.push_blob(name, name.as_bytes()).await;
+    }
+    assert!(store.keys().iter().all(|key| key.starts_with("images/one/")), "{:?}", store.keys());
+    let again = over(&store, None).await;
+    assert_eq!(again.get("/v2/team/app/manifests/v1").await.body, document);
+    let layer = format!("/v2/team/app/blobs/{}", sha256(b"layer"));
+    assert_eq!(again.get(&layer).await.body, b"layer");
+    assert_eq!(again.head(&layer).await.header("content-length"), Some("5"));
+    let part = again.send("GET", &layer, &[("Range", "bytes=1-2")], b"").await;
+    assert_eq!((part.status, part.body.as_slice()), (206, b"ay".as_slice()));
+    let tags = again.get("/v2/team/app/tags/list?n=2&last=v2").await;
+    assert_eq!(tags.json()["tags"], json!(["v3", "v4"]));
+    assert!(tags.next_page().is_some());
+    let all = again.get("/v2/team/app/tags/list").await.json();
+    assert_eq!(all["tags"], json!(["v1", "v2", "v3", "v4", "v5"]));
+    let names = again.get("/v2/_catalog").await.json();
+    assert_eq!(names["repositories"], json!(["a", "b", "c", "d", "team/app"]));
+    assert_eq!(again.get("/v2/nobody/tags/list").await.status, 404);
+    let mount = format!("/v2/a/blobs/uploads/?mount={}&from=team/app", sha256(b"layer"));
+    assert_eq!(again.send("POST", &mount, &[], b"").await.status, 201);
+    assert_eq!(again.delete(&layer).await.status, 202);
+    assert_eq!(again.get(&layer).await.status, 404);
+    assert_eq!(again.delete("/v2/team/app/manifests/v5").await.status, 202);
+    assert_eq!(again.delete(&format!("/v2/team/app/manifests/{}", sha256(&document))).await.status, 202);
+    assert_eq!(again.get("/v2/team/app/manifests/v1").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_large_goes_in_parts() {
+    let store = ObjectStore::start();
+    let world = over(&store, None).await;
+    let content: Vec<u8> = (0..40_000_000u32).map(|number| (number >> 8) as u8).collect();
+    let digest = world.push_blob("a", &content).await;
+    let parts = store
+        .take_log()
+        .iter()
+        .filter(|line| line.starts_with("PUT") && line.contains("/blobs/sha256/"))
+        .count();
+    assert_eq!(parts, 3);
+    assert!(world.get(&format!("/v2/a/blobs/{digest}")).await.body == content);
+    let range = [("Range", "bytes=20000000-20000003")];
+    let part = world.send("GET", &format!("/v2/a/blobs/{digest}"), &range, b"").await;
+    assert_eq!(part.body, &content[20_000_000..20_000_004]);
+}
+
+#[tokio::test]
+async fn garbage_goes_when_it_is_known_to_be_some() {
+    let store = ObjectStore::start();
+    let world = over(&store, None).await;
+    world.push_image("a", "v1", b"layer").await;
+    let stray = world.push_blob("a", b"stray").await;
+    let collect =
+        async |grace| world.served.registry.collect(Collection { grace, untagged: false }).await.unwrap();
+    assert_eq!(collect(Duration::from_secs(3600)).await, None, "this server has not seen an hour yet");
+    // It was pushed after the run began to look.
+    let kept = collect(Duration::from_millis(1)).await.unwrap_or_default();
+    assert!(kept.blobs <= 1);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    collect(Duration::ZERO).await.unwrap();
+    assert_eq!(world.get(&format!("/v2/a/blobs/{stray}")).await.status, 404);
+    assert_eq!(world.get(&format!("/v2/a/blobs/{}", sha256(b"layer"))).await.body, b"layer");
+}
+
+#[tokio::test]
+async fn a_store_that_is_unwell_is_no_answer() {
+    let store = ObjectStore::start();
+    let world = over(&store, Some(1_000_000)).await;
+    world.push_image("a", "v1", b"layer").await;
+    store.fall_ill(100);
+    let answer = world.get("/v2/a/manifests/v1").await;
+    assert_eq!((answer.status, answer.code().as_str()), (500, "UNKNOWN"));
+    assert!(
+        !String::from_utf8_lossy(&answer.body).contains("127.0.0.1"),
+        "whose fault it is, is for the log"
+    );
+    store.fall_ill(0);
+    assert_eq!(world.get("/v2/a/manifests/v1").await.status, 200);
+}
