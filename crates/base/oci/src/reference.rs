@@ -111,6 +111,13 @@ impl Reference {
         self.with_suffix(self.familiar_name())
     }
 
+    /// The shortest name for what a name means, by which names are compared: `zz` for `docker.io/library/zz:latest`. None for what
+    /// is no name of an image.
+    pub fn shortest(name: &str) -> Option<String> {
+        let familiar = Reference::parse(name).ok()?.familiar();
+        Some(familiar.strip_suffix(":latest").map_or_else(|| familiar.clone(), str::to_owned))
+    }
+
     /// The same repository with this tag and no digest; an invalid tag is a format error.
     pub fn with_tag(&self, tag: &str) -> Result<Reference, ReferenceError> {
         if !is_tag(tag) {
@@ -270,6 +277,16 @@ mod tests {
     use super::*;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn names_for_the_same_are_one() {
+        for name in ["zz", "zz:latest", "library/zz", "docker.io/library/zz:latest"] {
+            assert_eq!(Reference::shortest(name).as_deref(), Some("zz"));
+        }
+        assert_eq!(Reference::shortest("docker.io/library/busybox:1.2").as_deref(), Some("busybox:1.2"));
+        assert_eq!(Reference::shortest("r:5000/zz").as_deref(), Some("r:5000/zz"));
+        assert_eq!(Reference::shortest("UPPER"), None);
+    }
 
     #[test]
     fn normalises_as_docker_does() {

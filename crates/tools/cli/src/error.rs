@@ -22,6 +22,12 @@ impl Error {
         Error { message: message.into(), code, not_found: false }
     }
 
+    /// The error itself: without what stands above it, an excerpt of a file, and hints below.
+    pub fn last_line(self) -> Error {
+        let line = self.message.lines().find(|line| line.starts_with("ERROR: ")).map(str::to_owned);
+        Error { message: line.unwrap_or(self.message), ..self }
+    }
+
     /// Ends the process with `code` and without a word.
     pub fn silent(code: u8) -> Error {
         Error::with_code("", code)

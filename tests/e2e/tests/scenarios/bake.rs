@@ -211,7 +211,7 @@ fn definitions_come_from_elsewhere(host: &Host) {
 }
 
 /// Gives the same bytes to whoever asks, so often.
-fn web(bytes: Vec<u8>, times: usize) -> u16 {
+pub fn web(bytes: Vec<u8>, times: usize) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -26,6 +26,7 @@ mod attacks;
 mod bake;
 mod build;
 mod build_attacks;
+mod build_names;
 mod build_requests;
 mod buildkit;
 mod caches;

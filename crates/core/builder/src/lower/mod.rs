@@ -249,16 +249,22 @@ impl<'a> Lowering<'a> {
     /// A stage, or the named context that takes its place.
     fn stage_or_context(&self, index: usize, span: Span) -> Result<Named, Error> {
         match &self.inputs.file.stages[index].from.name {
-            Some(name) if self.inputs.contexts.contains_key(&name.text) => self.outside(&name.text, span),
+            Some(name) if self.context(&name.text).is_some() => self.outside(&name.text, span),
             _ => Ok(Named::Stage(index)),
         }
     }
 
+    /// The named context that a name means: names are compared as references, `busybox` is `docker.io/library/busybox:latest`.
+    fn context(&self, name: &str) -> Option<(&'a String, &'a Option<String>)> {
+        let contexts = self.inputs.contexts;
+        contexts.get_key_value(name).or_else(|| contexts.get_key_value(&oci::Reference::shortest(name)?))
+    }
+
     /// A name that is no stage.
     fn outside(&self, name: &str, span: Span) -> Result<Named, Error> {
-        match self.inputs.contexts.get(name) {
-            Some(Some(image)) => return Ok(Named::Image(image.clone())),
-            Some(None) => return Ok(Named::Context(name.to_string())),
+        match self.context(name) {
+            Some((_, Some(image))) => return Ok(Named::Image(image.clone())),
+            Some((name, None)) => return Ok(Named::Context(name.clone())),
             None => {}
         }
         if name == "scratch" {

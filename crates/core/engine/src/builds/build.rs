@@ -90,7 +90,7 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     let mut request = request(&options)?;
     for (name, value) in &options.extras.contexts {
         if let Some(address) = value.strip_prefix(LAYOUT) {
-            for (name, platform) in super::layout::by_platform(name, &request.platforms) {
+            for (name, platform) in super::layout::by_platform(&context_key(name), &request.platforms) {
                 let manifest = super::layout::load(engine, address, &platform).await?;
                 request.named_contexts.insert(name, NamedContext::Image(manifest.to_string()));
             }
@@ -361,6 +361,13 @@ fn dockerfile(options: &BuildOptions) -> DockerfileSource {
     }
 }
 
+/// What a context is called: names that are references are compared as such; one may be for one platform, `name::platform`.
+fn context_key(name: &str) -> String {
+    let (name, platform) = name.split_once("::").map_or((name, None), |(name, of)| (name, Some(of)));
+    let key = Reference::shortest(name).unwrap_or_else(|| name.to_owned());
+    platform.map_or_else(|| key.clone(), |platform| format!("{key}::{platform}"))
+}
+
 fn named_contexts(extras: &BuildExtras) -> Result<BTreeMap<String, NamedContext>> {
     let context = |(name, value): (&String, &String)| {
         let context = match value.strip_prefix("docker-image://") {
@@ -375,7 +382,7 @@ fn named_contexts(extras: &BuildExtras) -> Result<BTreeMap<String, NamedContext>
             None if is_remote(value) => NamedContext::Remote(value.clone()),
             None => NamedContext::Dir(directory(name, Path::new(value))?),
         };
-        Ok((name.clone(), context))
+        Ok((context_key(name), context))
     };
     extras.contexts.iter().filter(|(_, value)| !value.starts_with(LAYOUT)).map(context).collect()
 }

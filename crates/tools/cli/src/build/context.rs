@@ -12,19 +12,26 @@ use crate::error::Error;
 
 /// The text of the ignore file that goes with a Dockerfile: its own, or the context's.
 pub fn ignore_text(directory: &Path, dockerfile: Option<&Path>) -> Result<String, Error> {
-    let own = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
-    for path in own.into_iter().chain([directory.join(".dockerignore")]) {
-        match crate::definition::read(&path) {
-            Ok(text) => return Ok(String::from_utf8_lossy(&text).into_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::file("read", &path, &error)),
-        }
+    let own = dockerfile.map(own_ignore_text).transpose()?.flatten();
+    match own {
+        Some(text) => Ok(text),
+        None => Ok(text_of(&directory.join(".dockerignore"))?.unwrap_or_default()),
     }
-    Ok(String::new())
+}
+
+/// The text of a Dockerfile's own ignore file, which lies beside it.
+pub fn own_ignore_text(dockerfile: &Path) -> Result<Option<String>, Error> {
+    let mut name = dockerfile.as_os_str().to_owned();
+    name.push(".dockerignore");
+    text_of(Path::new(&name))
+}
+
+fn text_of(path: &Path) -> Result<Option<String>, Error> {
+    match crate::definition::read(path) {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("read", path, &error)),
+    }
 }
 
 /// What such a text means.
@@ -52,7 +59,7 @@ impl Context {
                 .append_bytes(&Entry::file(name.as_str(), 0o600, content.len() as u64), content)
                 .map_err(fail)?;
         }
-        self.children(&mut packer, "", &Inherited::default())?;
+        self.children(&mut packer, Path::new(""), &Inherited::default())?;
         packer.finish().map_err(fail)?;
         Ok(())
     }
@@ -60,7 +67,7 @@ impl Context {
     fn children<W: Write>(
         &self,
         packer: &mut Packer<W>,
-        below: &str,
+        below: &Path,
         inherited: &Inherited,
     ) -> Result<(), Error> {
         let directory = self.directory.join(below);
@@ -71,12 +78,7 @@ impl Context {
         }
         names.sort();
         for name in names {
-            let Some(name) = name.to_str() else {
-                let name = template::quote(&name.to_string_lossy());
-                return Err(Error::new(format!("file name {name} in the build context is not UTF-8")));
-            };
-            let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
-            self.object(packer, &path, inherited)?;
+            self.object(packer, &below.join(name), inherited)?;
         }
         Ok(())
     }
@@ -84,23 +86,26 @@ impl Context {
     fn object<W: Write>(
         &self,
         packer: &mut Packer<W>,
-        path: &str,
+        path: &Path,
         inherited: &Inherited,
     ) -> Result<(), Error> {
         let full = self.directory.join(path);
         let metadata =
             std::fs::symlink_metadata(&full).map_err(|error| Error::file("lstat", &full, &error))?;
-        let (ignored, matched) = self.ignore.check(path, inherited);
-        let replaced = self.extra.iter().any(|(name, _)| name == path);
-        let wanted = !replaced && (!ignored || self.always.iter().any(|name| name == path));
+        // Patterns are text; names need not be.
+        let text = path.to_string_lossy();
+        let (ignored, matched) = self.ignore.check(&text, inherited);
+        let is = |name: &String| Path::new(name) == path;
+        let replaced = self.extra.iter().any(|(name, _)| is(name));
+        let wanted = !replaced && (!ignored || self.always.iter().any(is));
         if metadata.is_dir() {
-            let prefix = format!("{path}/");
+            let prefix = format!("{text}/");
             let holds_wanted = self.always.iter().any(|name| name.starts_with(&prefix));
-            if !wanted && self.ignore.may_skip_below(path) && !holds_wanted {
+            if !wanted && self.ignore.may_skip_below(&text) && !holds_wanted {
                 return Ok(());
             }
             if wanted {
-                let entry = describe(Entry::directory(format!("{path}/"), 0), &metadata);
+                let entry = describe(Entry::directory(path.join(""), 0), &metadata);
                 append(packer, &entry, std::io::empty())?;
             }
             return self.children(packer, path, &matched);
@@ -135,6 +140,8 @@ fn append<W: Write>(packer: &mut Packer<W>, entry: &Entry, data: impl std::io::R
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -152,6 +159,8 @@ mod tests {
         write("node_modules/x/index.js", "x");
         write("docs/drop.md", "x");
         write("docs/keep.md", "x");
+        let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
+        std::fs::write(dir.path().join(odd), "x").unwrap();
         std::os::unix::fs::symlink("a.txt", dir.path().join("link")).unwrap();
         let context = Context {
             directory: dir.path().to_owned(),
@@ -165,8 +174,10 @@ mod tests {
         let mut names = Vec::new();
         while let Some(entry) = reader.next_entry().unwrap() {
             assert_eq!((entry.uid, entry.gid), (0, 0));
-            names.push(entry.path.display().to_string());
+            names.push(entry.path);
         }
-        assert_eq!(names, [".dockerfile.x", "a.txt", ".dockerignore", "Dockerfile", "docs/keep.md", "link"]);
+        let first = [".dockerfile.x", "a.txt", ".dockerignore", "Dockerfile", "docs/keep.md", "link"];
+        assert_eq!(names[..6], first.map(PathBuf::from));
+        assert_eq!(names[6..], [PathBuf::from(odd)]);
     }
 }

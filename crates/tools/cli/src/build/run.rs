@@ -1,6 +1,6 @@
 mod options;
 
-use api::build::{BuildDetails, BuildExtras, BuildResult};
+use api::build::{BuildDetails, BuildExtras, BuildOptions, BuildResult};
 use api::containers::Ulimit;
 
 use super::attest::Attestations;
@@ -197,9 +197,14 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         return reply.error.map_or(Ok(reply.code), Err);
     }
     let screen = Screen::new(cli, &args)?;
-    let built = perform(cli, &args, &context, &View::alone(&screen)).await;
+    let view = View::alone(&screen);
+    let built = perform(cli, &args, &context, &view).await;
     screen.finish(args.explain)?;
-    built.map(|_| 0)
+    built.map(|_| 0).map_err(|error| match view.shown() {
+        // Who reads JSON has read the excerpt there, and gets one line beside it.
+        Shown::Raw => error.last_line(),
+        _ => error,
+    })
 }
 
 /// The answer to what is asked in place of a build, if something is.
@@ -212,7 +217,7 @@ pub async fn reply(cli: &Cli, args: &Args, context: &str) -> Result<Option<Reply
         let secrets = args.secret.iter().map(|spec| secrets::read(cli, spec));
         let agents = Agents::open(cli, &args.ssh)?;
         let asked = Asked {
-            source: opened(cli, args, context)?,
+            source: opened(cli, args, context).await?,
             extras: BuildExtras {
                 secrets: secrets.collect::<Result<_, _>>()?,
                 ssh: agents.sockets.clone(),
@@ -228,10 +233,16 @@ pub async fn reply(cli: &Cli, args: &Args, context: &str) -> Result<Option<Reply
 }
 
 /// Where the files and the Dockerfile come from.
-fn opened(cli: &Cli, args: &Args, context: &str) -> Result<Source, Error> {
-    match &args.inline {
-        Some(text) => with_text(cli, context, text),
-        None => source(cli, context, args.file.as_deref()),
+async fn opened(cli: &Cli, args: &Args, context: &str) -> Result<Source, Error> {
+    let is_url = |file: &&str| ["http://", "https://"].iter().any(|scheme| file.starts_with(scheme));
+    match (&args.inline, args.file.as_deref()) {
+        (Some(text), _) => with_text(cli, context, text),
+        (None, Some(file)) if is_url(&file) => {
+            let options = BuildOptions { remote: file.to_owned(), ..BuildOptions::default() };
+            let found = client::builds::definition(cli.client()?, &options).await?;
+            with_text(cli, context, &found.text)
+        }
+        (None, file) => source(cli, context, file),
     }
 }
 
@@ -252,7 +263,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     options.tags = if keeps { names.clone() } else { Vec::new() };
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
-    let payload = opened(cli, args, context)?.payload(cli, &mut options, args.compress).await?;
+    let payload = opened(cli, args, context).await?.payload(cli, &mut options, args.compress).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
     let messages = interruptible(answer).await?;

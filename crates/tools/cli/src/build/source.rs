@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use api::build::{BuildOptions, InlineDockerfile};
 use client::Payload;
 
-use super::context::{Context, ignore, ignore_text};
+use super::context::{Context, ignore, ignore_text, own_ignore_text};
 use crate::context::Cli;
 use crate::definition;
 use crate::error::Error;
@@ -154,7 +154,8 @@ fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source,
         }
         None => {
             let text = definition::read(&full).map_err(|error| Error::file("read", &full, &error))?;
-            let inline = Some(inline(&shown, text)?);
+            let ignore = own_ignore_text(&full)?;
+            let inline = Some(InlineDockerfile { ignore, ..inline(&shown, text)? });
             Ok(Source::Directory { path, dockerfile: None, own: Some(full), inline })
         }
     }

@@ -163,6 +163,11 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
         let (name, source) = spec
             .split_once('=')
             .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
+        // Bake files may have names that nothing asks for.
+        if args.group.is_empty() {
+            Reference::parse(name)
+                .map_err(|error| Error::new(format!("invalid context name {name}: {error}")))?;
+        }
         let full = |path: &str| absolute(path, &cli.host.directory).display().to_string();
         let source = match source.strip_prefix("oci-layout://") {
             Some(layout) => format!("oci-layout://{}", full(layout)),
