@@ -102,7 +102,7 @@ fn split_version(path: &str) -> Result<(ApiVersion, &str)> {
 fn common_headers(headers: &mut HeaderMap, product: &str) {
     let server = format!("Dhow/{product} (linux)");
     headers.insert("Api-Version", header_value(&version::CURRENT.to_string()));
-    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    headers.insert("Docker-Experimental", HeaderValue::from_static("true"));
     headers.insert("Ostype", HeaderValue::from_static("linux"));
     headers.insert(header::SERVER, header_value(&server));
 }

@@ -81,7 +81,7 @@ async fn ping_says_who_we_are() {
     let world = world().await;
     let answer = world.get("/_ping").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "OK"));
-    for header in ["api-version: 1.51", "ostype: linux", "builder-version: 2", "docker-experimental: false"] {
+    for header in ["api-version: 1.51", "ostype: linux", "builder-version: 2", "docker-experimental: true"] {
         assert!(answer.head.contains(header), "{header} in {}", answer.head);
     }
     let answer = world.raw(b"HEAD /v1.24/_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;

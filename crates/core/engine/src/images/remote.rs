@@ -326,6 +326,8 @@ async fn join(
     let platforms = platforms.collect::<Result<Vec<_>>>()?;
     let mut members: Vec<Member> = Vec::new();
     let mut first = None;
+    let alone = new.sources.len() + usize::from(new.append) == 1;
+    let mut annotations = new.annotations.clone();
     let own = targets.first().filter(|_| new.append).map(Reference::to_string);
     for text in own.iter().chain(&new.sources) {
         let (name, described) = source(text, targets)?;
@@ -335,6 +337,10 @@ async fn join(
             && new.annotations.is_empty()
             && new.member_annotations.is_empty();
         let single = first.is_none() && plain && platforms.is_empty();
+        // What is left of one index goes on to be described as the whole was, as with buildx.
+        if let (true, true, Ok(Document::Index(index))) = (alone, plain, Document::parse(&remote.bytes)) {
+            annotations = index.annotations;
+        }
         first = single.then(|| (remote.descriptor.clone(), remote.bytes.clone()));
         if let Some(described) = described {
             remote.descriptor.annotations.extend(described.annotations);
@@ -347,16 +353,14 @@ async fn join(
         return Err(Error::invalid("an index needs at least one source"));
     }
     // One index alone is copied as it is; so is one manifest, if that is wanted.
-    let copied = first.filter(|(descriptor, _)| {
-        new.sources.len() + usize::from(new.append) == 1
-            && (media_types::is_index(&descriptor.media_type) || new.plain)
-    });
+    let copied =
+        first.filter(|(descriptor, _)| alone && (media_types::is_index(&descriptor.media_type) || new.plain));
     let (descriptor, bytes) = match copied {
         Some((descriptor, bytes)) => (descriptor, bytes.to_vec()),
         None => {
             members.iter_mut().for_each(|member| annotate(&mut member.descriptor, &new.member_annotations));
             let mut index = Index::new(members.iter().map(|member| member.descriptor.clone()).collect());
-            index.annotations = new.annotations.clone();
+            index.annotations = annotations;
             let bytes = serde_json::to_vec_pretty(&index).during("write an index")?;
             (Descriptor::of(media_types::OCI_INDEX, &bytes), bytes)
         }

@@ -36,6 +36,8 @@ pub async fn version(engine: &Engine) -> Result<Version> {
         os: host.os,
         arch: host.architecture,
         kernel_version: machine::release(),
+        // Docker's client asks for `--squash` only where this is so.
+        experimental: true,
         ..Version::default()
     })
 }
@@ -51,6 +53,7 @@ fn info_now(engine: &Engine) -> Result<Info> {
         id: id(engine)?,
         images: i64::try_from(engine.db().read(state::images::all)?.len()).unwrap_or(0),
         driver: "overlay2".to_owned(),
+        experimental_build: true,
         driver_status: vec![["Backing Filesystem".to_owned(), backing(engine)]],
         plugins: PluginsInfo {
             volume: vec!["local".to_owned()],
