@@ -1,6 +1,7 @@
 //! The same journey for every pair of client and engine, and the same behaviour of containers whoever starts them with our
 //! runtime: what works in one must work in all.
 
+mod archives;
 mod behaviour;
 mod builds;
 mod containerd;
@@ -9,6 +10,7 @@ mod journey;
 mod podman;
 mod pods;
 mod python;
+mod registry;
 mod skopeo;
 
 use std::os::unix::fs::PermissionsExt;
