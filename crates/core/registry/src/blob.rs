@@ -14,7 +14,7 @@ use reqwest::{Response, StatusCode};
 use sha2::{Digest as _, Sha256, Sha512};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
@@ -27,6 +27,8 @@ const SECOND_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) const LANES: usize = 6;
 /// Bytes that are asked for at once where there are several connections: as much may wait in memory for each.
 const STRETCH: u64 = 8 << 20;
+/// Bytes that must come in the time for which a connection may be silent.
+const SLOWEST: u64 = 1 << 10;
 /// A blob that has less left comes over one connection.
 const LARGE: u64 = 4 * STRETCH;
 /// Stretches of one blob that are under way.
@@ -234,6 +236,8 @@ struct Stretch {
     /// Bytes of the response that we have already: the registry ignored our range.
     skip: u64,
     failures: u32,
+    /// Since when bytes are counted, and how many have come since.
+    pace: (Instant, u64),
     /// The blob's first one: if the registry gives all for a part, this takes all.
     first: bool,
     _lane: Option<OwnedSemaphorePermit>,
@@ -241,7 +245,8 @@ struct Stretch {
 
 impl Stretch {
     fn new(place: Arc<Place>, at: u64, end: u64, lane: Option<OwnedSemaphorePermit>) -> Stretch {
-        Stretch { place, at, end, response: None, skip: 0, failures: 0, first: false, _lane: lane }
+        let pace = (Instant::now(), 0);
+        Stretch { place, at, end, response: None, skip: 0, failures: 0, pace, first: false, _lane: lane }
     }
 
     /// Lets it come whether somebody waits for it or not.
@@ -290,7 +295,26 @@ impl Stretch {
             return Err(Error::Protocol { url: self.shown(), problem: Problem::WrongRange });
         }
         self.failures = 0;
+        self.keep_pace(bytes.len() as u64)?;
         Ok(bytes)
+    }
+
+    /// Refuses a server that sends just enough not to be called silent.
+    fn keep_pace(&mut self, more: u64) -> Result<(), Error> {
+        let (since, come) = self.pace;
+        let window = self.place.session.patience().silence;
+        if since.elapsed() < window {
+            self.pace.1 += more;
+            return Ok(());
+        }
+        self.pace = (Instant::now(), 0);
+        match come + more < SLOWEST {
+            true => {
+                let problem = Problem::TooSlow(come + more, window.as_secs());
+                Err(Error::Protocol { url: self.shown(), problem })
+            }
+            false => Ok(()),
+        }
     }
 
     /// Bytes of the open response that are new; `None` at its end.

@@ -1,11 +1,14 @@
-//! A file of any web server, by its address: no registry, no credentials.
+//! A file of any web server, by its address: no registry; credentials only where the caller has some for it.
 
 use crate::client::Client;
 use crate::error::{Error, Problem};
 use crate::exchange::{self, transport_error};
 use crate::redirect;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_DISPOSITION, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    LOCATION,
+};
 use reqwest::{Response, StatusCode, Url};
 
 const REDIRECTS: usize = 10;
@@ -18,12 +21,14 @@ pub struct Download {
 }
 
 impl Client {
-    /// Asks for a file. With the marks of an earlier answer the server may say that it is the same.
+    /// Asks for a file. With the marks of an earlier answer the server may say that it is the same. The authorization is for the
+    /// address itself: where that leads elsewhere, it stays behind.
     pub async fn download(
         &self,
         address: &str,
         etag: Option<&str>,
         last_modified: Option<&str>,
+        authorization: Option<&str>,
     ) -> Result<Download, Error> {
         let parsed = Url::parse(address);
         // What is no address may have a password anywhere.
@@ -38,6 +43,11 @@ impl Client {
             }
             if let Some(time) = last_modified {
                 request = request.header(IF_MODIFIED_SINCE, time);
+            }
+            if let Some(text) = authorization.filter(|_| redirect::same_origin(&start, &url)) {
+                let mut value = HeaderValue::from_str(text).map_err(|_| bad(Problem::BadAuthorization))?;
+                value.set_sensitive(true);
+                request = request.header(AUTHORIZATION, value);
             }
             let response = request.send().await.map_err(|error| transport_error(&url, error))?;
             let status = response.status();

@@ -131,6 +131,8 @@ pub enum Problem {
     WrongType(String),
     #[error("range answer does not start where it was asked to")]
     WrongRange,
+    #[error("only {0} bytes came in {1} seconds")]
+    TooSlow(u64, u64),
     #[error("server does not give parts of what it has")]
     NoRanges,
 }
@@ -153,7 +155,9 @@ impl Error {
             Error::Mirrors { source, .. } => source.kind(),
             Error::NoSearch { .. } => Kind::NotFound,
             Error::Status { status, .. } if status.starts_with('5') => Kind::Unavailable,
-            Error::Protocol { problem: Problem::ClosedEarly(_), .. } => Kind::Unavailable,
+            Error::Protocol { problem: Problem::ClosedEarly(_) | Problem::TooSlow(..), .. } => {
+                Kind::Unavailable
+            }
             Error::Status { .. }
             | Error::Protocol { .. }
             | Error::Manifest { .. }

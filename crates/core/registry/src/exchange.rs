@@ -1,6 +1,6 @@
 //! One request to a registry and its answer: which host is asked, authentication, redirects, retries.
 
-use crate::client::Notice;
+use crate::client::{Notice, Patience};
 use crate::credentials::Credentials;
 use crate::error::{Error, Problem};
 use crate::limits;
@@ -47,6 +47,10 @@ struct Peers {
     mirrors: Vec<Peer>,
     home: Peer,
 }
+
+/// How a request said who we are.
+#[derive(Clone)]
+struct Used(Option<Authorization>);
 
 /// A request that has no side effects.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +119,11 @@ impl Session {
     /// The root of the registry's API.
     pub(crate) async fn root(&self) -> Result<Url, Error> {
         Ok(self.home().await?.root(&self.transport).await?.clone())
+    }
+
+    /// How long is waited for hosts.
+    pub(crate) fn patience(&self) -> Patience {
+        self.transport.patience()
     }
 
     /// The repository's name at the registry's own place.
@@ -321,11 +330,16 @@ impl Session {
         let home = peer.root(&self.transport).await?;
         let client = self.transport.towards(home, &peer.route, url, Purpose::Send)?;
         let mut builder = client.request(method, url.clone()).headers(headers).body(body);
+        let mut used = None;
         if redirect::same_origin(home, url) {
+            used = peer.current().await;
             builder = builder.headers(peer.route.headers.clone());
-            builder = peer.authorize(builder, peer.current().await.as_ref());
+            builder = peer.authorize(builder, used.as_ref());
         }
-        builder.send().await.map_err(|error| transport_error(url, error))
+        let mut response = builder.send().await.map_err(|error| transport_error(url, error))?;
+        // Others may have found out meanwhile how to be let in: what counts is what this request said.
+        response.extensions_mut().insert(Used(used));
+        Ok(response)
     }
 
     /// Finds out how to be let in after a refusal; false when there is nothing that was not tried.
@@ -334,7 +348,7 @@ impl Session {
         if !redirect::same_origin(peer.root(&self.transport).await?, url) {
             return Ok(false);
         }
-        let used = peer.current().await;
+        let used = response.extensions().get::<Used>().and_then(|used| used.0.clone());
         self.answer(peer, response, used).await
     }
 
@@ -385,9 +399,11 @@ pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
         if let Some(InternalName(name)) = found.downcast_ref() {
             return Error::Protocol { url: shown, problem: Problem::InternalTarget(name.clone()) };
         }
+        let mut found = found;
         // The library's own errors are inside of those of the system, which do not count them as their cause.
-        let inside = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let found = inside.map_or(found, |inside| inside);
+        while let Some(inside) = found.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            found = inside;
+        }
         if let Some(error) = found.downcast_ref::<rustls::Error>() {
             if let Some(problem) = crate::tls::problem(error, &host) {
                 return Error::Certificate { url: shown, host, problem };

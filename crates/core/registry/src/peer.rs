@@ -149,6 +149,7 @@ fn same_token(known: Option<&Authorization>, used: Option<&Authorization>) -> bo
     match (known, used) {
         (Some(Authorization::Bearer(known)), Some(Authorization::Bearer(used))) => known.value == used.value,
         (Some(Authorization::Bearer(known)), None) => known.expires <= Instant::now(),
+        (Some(Authorization::Basic), None) => false,
         _ => true,
     }
 }

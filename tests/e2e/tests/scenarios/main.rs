@@ -48,6 +48,7 @@ mod network;
 mod outputs;
 mod privileges;
 mod registries;
+mod registry_server;
 mod restart;
 mod runtime;
 mod security;

@@ -19,6 +19,9 @@ use super::signatures::{self, Demand};
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events};
 
+/// The kernel lays no more over each other (`OVL_MAX_STACK`).
+const LAYERS_MAX: usize = 500;
+
 /// Fetches an image, or with neither tag nor digest all tags of a repository; the (last) image.
 pub async fn pull(
     engine: &Engine,
@@ -293,6 +296,13 @@ impl Pull {
         reference: &Reference,
     ) -> Result<ImageConfig> {
         let descriptor = &manifest.config;
+        if manifest.layers.len() > LAYERS_MAX {
+            return Err(Error::invalid(format!(
+                "{} has {} layers, and a root file system can have {LAYERS_MAX}",
+                reference.familiar(),
+                manifest.layers.len()
+            )));
+        }
         if !media_types::is_config(&descriptor.media_type) {
             return Err(Error::invalid(format!(
                 "{} is no image: its configuration is of type {:?}",

@@ -61,13 +61,13 @@ async fn files_of_web_servers() {
         });
     let client = Client::new(Config::default());
     let address = |path: &str| format!("http://{}{path}", stub.host);
-    let mut file = client.download(&address("/moved"), None, None).await.unwrap();
+    let mut file = client.download(&address("/moved"), None, None, None).await.unwrap();
     assert_eq!((file.etag(), file.file_name().as_deref()), (Some("\"1\""), Some("x y")));
     assert_eq!(file.chunk().await.unwrap().as_deref(), Some(&b"bytes"[..]));
-    let same = client.download(&address("/file"), Some("\"1\""), None).await.unwrap();
+    let same = client.download(&address("/file"), Some("\"1\""), None, None).await.unwrap();
     assert!(same.unchanged());
     for path in ["/away", "/broken"] {
-        assert!(client.download(&address(path), None, None).await.is_err(), "{path}");
+        assert!(client.download(&address(path), None, None, None).await.is_err(), "{path}");
     }
 }
 
@@ -157,4 +157,47 @@ async fn what_is_elsewhere_in_the_registry_is_mounted() {
     // A registry that does not want to mount gives a place to send it to.
     let begun = repository.begin_blob(Some((&digest, "e/f"))).await.unwrap();
     assert!(matches!(begun, registry::Begun::At(_)));
+}
+
+fn ann() -> Option<registry::Credentials> {
+    Some(registry::Credentials {
+        username: "ann".into(),
+        password: "secret".into(),
+        ..registry::Credentials::default()
+    })
+}
+
+/// Both learn at the same time that a password is wanted: neither is taken for one whose password is wrong.
+#[tokio::test]
+async fn requests_at_once_are_let_in_both() {
+    let both = std::sync::Barrier::new(2);
+    let stub = Stub::new(move |request: &Request| match request.header("authorization") {
+        Some(_) => Answer::ok("").cut(0),
+        None if request.path == "/v2/" => Answer::ok("{}"),
+        None => {
+            both.wait();
+            Answer::new(401, "").with("WWW-Authenticate", "Basic realm=x").cut(0)
+        }
+    });
+    let reference = Reference::parse(&format!("{}/a/b:1", stub.host)).unwrap();
+    let repository = Client::new(Config::default()).writable(&reference, ann());
+    let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
+    let (one, two) = tokio::join!(repository.has_blob(&one), repository.has_blob(&two));
+    assert!(one.unwrap() && two.unwrap());
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_on_elsewhere_takes_no_password_along() {
+    let store = Stub::new(|_: &Request| Answer::new(201, ""));
+    let place = format!("http://{}/upload?signature=1", store.host);
+    let stub = Stub::new(move |request: &Request| match request.header("authorization") {
+        None => Answer::new(401, "").with("WWW-Authenticate", "Basic realm=x"),
+        Some(_) => Answer::new(202, "").with("Location", &place),
+    });
+    let reference = Reference::parse(&format!("{}/a/b:1", stub.host)).unwrap();
+    let repository = Client::new(Config::default()).writable(&reference, ann());
+    repository.push_blob(&Digest::sha256(b"content"), 7, Body::from("content")).await.unwrap();
+    let seen = store.requests();
+    assert!(!seen.is_empty() && seen.iter().all(|request| request.header("authorization").is_none()));
+    assert!(stub.requests().iter().any(|request| request.header("authorization").is_some()));
 }

@@ -73,6 +73,23 @@ async fn answers_that_drip() {
     assert!(client.repository(&reference, None).tags().await.is_err());
 }
 
+/// Nor is a blob of which just enough comes not to be called silent.
+#[tokio::test]
+async fn blobs_that_drip() {
+    let stub = Stub::new(|request| match request.path.as_str() {
+        "/v2/" => Answer::ok("{}"),
+        _ => Answer::ok(vec![b' '; 1 << 20]).drip(Duration::from_millis(20)),
+    });
+    let patience = Patience { silence: Duration::from_millis(500), ..Patience::default() };
+    let client = Client::new(Config { patience, ..Config::default() });
+    let reference = Reference::parse(&format!("{}/app", stub.host)).unwrap();
+    let blob = client.repository(&reference, None).blob(&descriptor(&[b' '; 1 << 20]));
+    let read = tokio::time::timeout(Duration::from_secs(20), read(blob)).await.expect("it ends");
+    let error = read.unwrap_err();
+    assert!(error.to_string().contains(" bytes came in "), "{error}");
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
 #[tokio::test]
 async fn servers_that_say_nothing() {
     let silent = listener();

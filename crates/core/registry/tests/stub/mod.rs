@@ -119,8 +119,11 @@ impl Stub {
 
 fn converse(stream: TcpStream, handler: &Arc<Handler>, log: &Mutex<Vec<Request>>) {
     let mut reader = BufReader::new(stream);
-    // A client that tries TLS first sends no request.
-    let Some(request) = read(&mut reader) else { return };
+    // A client that tries TLS first sends no request; servers answer that in clear.
+    let Some(request) = read(&mut reader) else {
+        let _ = reader.into_inner().write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        return;
+    };
     log.lock().unwrap().push(request.clone());
     let answer = handler(&request);
     // The client may have left.
