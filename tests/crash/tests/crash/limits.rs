@@ -29,9 +29,7 @@ fn on_a_full_disk_nothing_is_half_done_and_there_is_a_way_out() {
     let seed = settings::seed();
     for (number, operation) in operation::ALL.into_iter().enumerate() {
         for room in settings::sample(ROOM.len(), seed, number).into_iter().map(|index| ROOM[index]) {
-            for line in operation.before {
-                host.type_in(line).ok();
-            }
+            operation.begin(&host);
             fill(&ballast, room);
             let output = host.type_in(operation.line).run();
             // On the full disk still: what is there can be looked at and removed.
@@ -68,9 +66,7 @@ fn with_few_descriptors_nothing_is_half_done() {
     for (number, operation) in operation::ALL.into_iter().enumerate() {
         let tried = settings::sample(DESCRIPTORS.len(), seed, number);
         for descriptors in tried.into_iter().map(|index| DESCRIPTORS[index]) {
-            for line in operation.before {
-                host.type_in(line).ok();
-            }
+            operation.begin(&host);
             let output = limited(&host, descriptors, operation.line);
             let what = format!("{} with {descriptors} descriptors", operation.line);
             judge(

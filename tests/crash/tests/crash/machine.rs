@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use testkit::Host;
 
 /// What is in the root folder to stay: records of builds, hints about contexts.
-const KEPT: [&str; 2] = ["builds", "file-index"];
+const KEPT: [&str; 3] = ["builds", "file-index", "quarantine"];
 
 /// How long the kernel and detached helpers may take to be done.
 const PATIENCE: Duration = Duration::from_secs(5);

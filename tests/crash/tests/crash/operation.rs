@@ -4,7 +4,7 @@ use testkit::Host;
 
 /// An operation and what may come of it.
 pub struct Operation {
-    /// What is typed before, each time.
+    /// What is typed before, each time; behind `sh` it is for the shell.
     pub before: &'static [&'static str],
     pub line: &'static str,
     /// What tells the states apart.
@@ -121,9 +121,54 @@ pub const LOAD: Operation = Operation {
     after: &["rmi loaded"],
 };
 
+pub const REMOVE_IMAGE: Operation = Operation {
+    before: &["load -i image.tar"],
+    line: "rmi loaded",
+    done: "",
+    undone: &["made copied"],
+    ..LOAD
+};
+
+/// A file of a layer that has changed comes back from the archive that the layer came in.
+pub const RESTORE: Operation = Operation {
+    before: &[
+        "load -i image.tar",
+        "sh for f in $(find \"$DHOW_ROOT\"/layers -name copied -size -2); do echo broken > $f; done",
+        // Where layers are images.
+        "sh find \"$DHOW_ROOT\"/layers -name layer.erofs -exec env LC_ALL=C sed -i s/copied/broken/g {} +",
+    ],
+    line: "system check --repair",
+    undone: &["made broken", ""],
+    ..LOAD
+};
+
+/// A manifest that is damaged takes its image along, as nobody knows where to get it again.
+pub const QUARANTINE: Operation = Operation {
+    before: &[
+        "load -i image.tar",
+        "sh for f in $(grep -l config.v1 \"$DHOW_ROOT\"/blobs/sha256/* | xargs grep -l $(cat top)); do echo >> $f; done",
+    ],
+    line: "system check --repair",
+    done: "",
+    undone: &[""],
+    ..LOAD
+};
+
 /// What each of them is tried on.
-pub const ALL: [&Operation; 9] =
-    [&CREATE, &START, &STOP, &REMOVE, &RUN_AND_REMOVE, &BUILD, &REBUILD, &COMMIT, &LOAD];
+pub const ALL: [&Operation; 12] = [
+    &CREATE,
+    &START,
+    &STOP,
+    &REMOVE,
+    &RUN_AND_REMOVE,
+    &BUILD,
+    &REBUILD,
+    &COMMIT,
+    &LOAD,
+    &REMOVE_IMAGE,
+    &RESTORE,
+    &QUARANTINE,
+];
 
 /// Makes the files that the operations need.
 pub fn prepare(host: &Host) {
@@ -141,6 +186,8 @@ pub fn prepare(host: &Host) {
     }
     host.type_in("build -q -t loaded ctx").ok();
     host.type_in("save -o image.tar loaded").ok();
+    let top = host.dhow(&["image", "inspect", "-f", "{{index .RootFS.Layers 2}}", "loaded"]).ok();
+    host.file("top", top.trim_start_matches("sha256:"));
     // Its archive of busybox stays with busybox.
     for line in ["rmi loaded", "builder prune -af", "load -i image.tar", "rmi loaded"] {
         host.type_in(line).ok();
@@ -148,6 +195,22 @@ pub fn prepare(host: &Host) {
 }
 
 impl Operation {
+    /// Makes what the operation is tried on.
+    pub fn begin(&self, host: &Host) {
+        for line in self.before {
+            match line.strip_prefix("sh ") {
+                Some(script) => {
+                    let root = host.root();
+                    let root = root.to_str().expect("UTF-8");
+                    host.program("sh", &["-ec", script]).env("DHOW_ROOT", root).ok();
+                }
+                None => {
+                    host.type_in(line).ok();
+                }
+            }
+        }
+    }
+
     /// What there is now, in the words of [`Operation::done`].
     pub fn state(&self, host: &Host) -> String {
         let output = host.type_in(self.probe).run();

@@ -56,6 +56,21 @@ fn load() {
     broken_everywhere(&operation::LOAD);
 }
 
+#[test]
+fn remove_image() {
+    broken_everywhere(&operation::REMOVE_IMAGE);
+}
+
+#[test]
+fn restore() {
+    broken_everywhere(&operation::RESTORE);
+}
+
+#[test]
+fn quarantine() {
+    broken_everywhere(&operation::QUARANTINE);
+}
+
 /// What is broken of `operation`, one after the other, until there are no more points.
 fn broken_everywhere(operation: &Operation) {
     let (seed, every) = (settings::seed(), settings::every());
@@ -68,9 +83,7 @@ fn broken_everywhere(operation: &Operation) {
         // In a sample each seed takes other points.
         let first = 1 + usize::try_from((seed + fault as u64 * (every / 2)) % every).expect("small");
         for at in (first..).step_by(usize::try_from(every).expect("small")) {
-            for line in operation.before {
-                host.type_in(line).ok();
-            }
+            operation.begin(&host);
             let mut command = host.command();
             command.args(operation.line.split_whitespace());
             let (scratch, data) = (host.home(), &*host.root());
@@ -134,7 +147,11 @@ fn judge(
 /// A call that failed is told, with its reason, or it did not matter.
 fn judge_message(operation: &Operation, point: &Point, run: &Run, root: &Path) -> Result<(), String> {
     let reasons = ["input/output error", "no space left", "disk i/o error", "database or disk is full"];
-    let told = run.stderr.to_lowercase();
+    let mut told = run.stderr.to_lowercase();
+    // What a check finds is its output, and that it could not look is one of it.
+    if operation.line.starts_with("system check") {
+        told.push_str(&run.stdout.to_lowercase());
+    }
     if run.stderr.contains("panicked") {
         return Err("it panics".to_owned());
     }

@@ -70,6 +70,7 @@ impl std::fmt::Display for Point {
 #[derive(Debug)]
 pub struct Run {
     pub code: i32,
+    pub stdout: String,
     pub stderr: String,
     /// The point that was broken, if there were so many.
     pub hit: Option<Point>,
@@ -172,9 +173,10 @@ impl<'a> Tracer<'a> {
         }
         child.stdin.take().expect("piped").write_all(b"\n").expect("write to the shell");
         let code = self.follow(root);
-        let stderr = fs::read(&err).expect("the output");
+        let (stdout, stderr) = (fs::read(&out).expect("the output"), fs::read(&err).expect("the output"));
         Run {
             code,
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
             hit: self.hit,
             points: self.points,
