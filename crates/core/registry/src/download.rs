@@ -22,7 +22,7 @@ pub struct Download {
 
 impl Client {
     /// Asks for a file. With the marks of an earlier answer the server may say that it is the same. The authorization is for the
-    /// address itself: where that leads elsewhere, it stays behind.
+    /// address itself: where that leads elsewhere, it stays behind, and so does what is no text of a header.
     pub async fn download(
         &self,
         address: &str,
@@ -44,8 +44,8 @@ impl Client {
             if let Some(time) = last_modified {
                 request = request.header(IF_MODIFIED_SINCE, time);
             }
-            if let Some(text) = authorization.filter(|_| redirect::same_origin(&start, &url)) {
-                let mut value = HeaderValue::from_str(text).map_err(|_| bad(Problem::BadAuthorization))?;
+            let authorization = authorization.filter(|_| redirect::same_origin(&start, &url));
+            if let Some(mut value) = authorization.and_then(|text| HeaderValue::from_str(text).ok()) {
                 value.set_sensitive(true);
                 request = request.header(AUTHORIZATION, value);
             }

@@ -150,7 +150,7 @@ impl Session {
         let (status, shown) = (response.status(), root.to_string());
         let body = body(response, &shown, ERROR_LIMIT).await?;
         match status {
-            status if status.is_success() => Ok(match self.home().await?.current().await {
+            status if status.is_success() => Ok(match self.current(self.home().await?).await? {
                 Some(Authorization::Bearer(token)) => token.refresh,
                 _ => None,
             }),
@@ -268,7 +268,7 @@ impl Session {
         let mut answered = false;
         for _ in 0..=REDIRECTS {
             let at_home = redirect::same_origin(home, &current);
-            let used = if at_home { peer.current().await } else { None };
+            let used = if at_home { self.current(peer).await? } else { None };
             let response = self.send(peer, &current, get, used.as_ref()).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && at_home && !answered {
@@ -332,7 +332,7 @@ impl Session {
         let mut builder = client.request(method, url.clone()).headers(headers).body(body);
         let mut used = None;
         if redirect::same_origin(home, url) {
-            used = peer.current().await;
+            used = self.current(peer).await?;
             builder = builder.headers(peer.route.headers.clone());
             builder = peer.authorize(builder, used.as_ref());
         }
@@ -358,8 +358,15 @@ impl Session {
         response: &Response,
         used: Option<Authorization>,
     ) -> Result<bool, Error> {
-        let wants = self.lock_wants().renamed(&self.path, &peer.route.path);
-        peer.answer(&self.transport, response, used, &wants).await
+        peer.answer(&self.transport, response, used, &self.wants_at(peer)).await
+    }
+
+    async fn current(&self, peer: &Peer) -> Result<Option<Authorization>, Error> {
+        peer.current(&self.transport, &self.wants_at(peer)).await
+    }
+
+    fn wants_at(&self, peer: &Peer) -> Wants {
+        self.lock_wants().renamed(&self.path, &peer.route.path)
     }
 }
 

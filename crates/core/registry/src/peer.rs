@@ -1,6 +1,7 @@
 //! One host that may be asked for a repository, and how it lets us in.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Instant;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
@@ -30,7 +31,17 @@ pub(crate) struct Peer {
     /// The root of its API with the scheme that it speaks.
     root: OnceCell<Url>,
     authorization: Mutex<Option<Authorization>>,
+    /// What the last token was asked for with.
+    asked: StdMutex<Option<Asked>>,
     lost: AtomicBool,
+}
+
+/// Of a challenge.
+#[derive(Clone)]
+struct Asked {
+    realm: String,
+    service: Option<String>,
+    scope: Option<String>,
 }
 
 impl Peer {
@@ -38,7 +49,14 @@ impl Peer {
         let credentials = credentials.filter(|_| route.is_registry).cloned();
         let given = credentials.as_ref().map(|who| &who.registrytoken).filter(|token| !token.is_empty());
         let authorization = Mutex::new(given.cloned().map(Authorization::Given));
-        Peer { route, credentials, root: OnceCell::new(), authorization, lost: AtomicBool::new(false) }
+        Peer {
+            route,
+            credentials,
+            root: OnceCell::new(),
+            authorization,
+            asked: StdMutex::default(),
+            lost: AtomicBool::new(false),
+        }
     }
 
     /// The root of its API. A host that may be insecure is asked by HTTPS first and without encryption when that does not work,
@@ -63,13 +81,43 @@ impl Peer {
         self.lost.store(true, Ordering::Relaxed);
     }
 
-    /// What the last challenge was answered with, unless it has run out.
-    pub(crate) async fn current(&self) -> Option<Authorization> {
-        let known = self.authorization.lock().await;
-        match &*known {
-            Some(Authorization::Bearer(token)) if token.expires <= Instant::now() => None,
-            other => other.clone(),
+    /// What the last challenge was answered with. A token that has run out is renewed first: what is sent next may be too
+    /// large to be sent twice.
+    pub(crate) async fn current(
+        &self,
+        transport: &Transport,
+        wants: &token::Wants,
+    ) -> Result<Option<Authorization>, Error> {
+        let mut known = self.authorization.lock().await;
+        if let Some(Authorization::Bearer(token)) = &*known
+            && token.expires <= Instant::now()
+        {
+            let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            *known = match asked {
+                Some(asked) => Some(Authorization::Bearer(self.token(transport, &asked, None, wants).await?)),
+                None => None,
+            };
         }
+        Ok(known.clone())
+    }
+
+    async fn token(
+        &self,
+        transport: &Transport,
+        asked: &Asked,
+        refused: Option<&str>,
+        wants: &token::Wants,
+    ) -> Result<Token, Error> {
+        let request = token::Request {
+            registry: self.root(transport).await?,
+            route: &self.route,
+            realm: &asked.realm,
+            service: asked.service.as_deref(),
+            scopes: wants.with(asked.scope.as_deref().unwrap_or_default()),
+            offline: wants.offline,
+            credentials: self.credentials.as_ref(),
+        };
+        transport.token(&request, refused).await
     }
 
     /// Forgets a token: more is wanted than it is for.
@@ -127,16 +175,10 @@ impl Peer {
                     Some(Authorization::Bearer(token)) => Some(token.value.as_str()),
                     _ => None,
                 };
-                let request = token::Request {
-                    registry,
-                    route: &self.route,
-                    realm: &realm,
-                    service: service.as_deref(),
-                    scopes: wants.with(scope.as_deref().unwrap_or_default()),
-                    offline: wants.offline,
-                    credentials: self.credentials.as_ref(),
-                };
-                Authorization::Bearer(transport.token(&request, refused).await?)
+                let asked = Asked { realm, service, scope };
+                let token = self.token(transport, &asked, refused, wants).await?;
+                *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+                Authorization::Bearer(token)
             }
         };
         *known = Some(answer);

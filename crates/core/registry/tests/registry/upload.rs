@@ -201,3 +201,31 @@ async fn an_upload_that_goes_on_elsewhere_takes_no_password_along() {
     assert!(!seen.is_empty() && seen.iter().all(|request| request.header("authorization").is_none()));
     assert!(stub.requests().iter().any(|request| request.header("authorization").is_some()));
 }
+
+/// A body comes once, so a token that has run out is renewed before it is sent.
+#[tokio::test]
+async fn a_token_that_ran_out_is_renewed_before_an_upload() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let issued = std::sync::atomic::AtomicUsize::new(0);
+    let last = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let stub = Stub::on(listener, move |request: &Request| {
+        if request.path.starts_with("/token") {
+            let token = format!("t{}", issued.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+            *last.lock().unwrap() = format!("Bearer {token}");
+            // Run out as soon as it is there.
+            return Answer::ok(format!(r#"{{"token":"{token}","expires_in":1}}"#));
+        }
+        if request.header("authorization") != Some(last.lock().unwrap().as_str()) {
+            let challenge = format!(r#"Bearer realm="http://{host}/token",service="s""#);
+            return Answer::new(401, "").with("WWW-Authenticate", &challenge);
+        }
+        match request.method.as_str() {
+            "POST" => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/7"),
+            _ => Answer::new(201, ""),
+        }
+    });
+    writable(&stub).push_blob(&Digest::sha256(b"content"), 7, Body::from("content")).await.unwrap();
+    let put = stub.requests_for("uploads/7");
+    assert!(put.iter().all(|request| request.header("authorization").is_some()), "{put:?}");
+}
