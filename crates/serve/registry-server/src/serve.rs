@@ -67,7 +67,7 @@ async fn tidy(registry: Arc<Registry>) {
 /// Collects garbage from time to time.
 async fn collect(registry: Arc<Registry>) {
     let every = registry.config.collect_every;
-    if every.is_zero() {
+    if every.is_zero() || registry.config.read_only {
         return;
     }
     loop {

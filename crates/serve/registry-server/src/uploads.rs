@@ -106,7 +106,7 @@ fn in_order(call: &Call, name: &Name, upload: &Upload) -> Result<Option<u64>> {
     let Some(text) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
     let refused = |failure: Failure| {
         failure
-            .header(header::LOCATION, &place(name, upload.id))
+            .header(header::LOCATION, &address(name, upload.id))
             .header(header::RANGE, &so_far(upload))
             .header(UPLOAD_ID, &upload.id.to_string())
     };
@@ -153,19 +153,28 @@ impl Registry {
             let detail = serde_json::json!({ "expected": digest, "found": found });
             return Err(Failure::new(Code::DigestInvalid).about(detail));
         }
-        let key = Key::blob(digest);
-        let _hold = self.storage.hold().await?;
-        let new = self.storage.stat(&key).await?.is_none();
-        if new {
-            self.storage.adopt(&Spool::path(upload), &key).await?;
-        }
-        self.link(name, digest, upload.length, new).await?;
+        self.place(name, upload, digest).await?;
         self.events.tell(call, Deed::Push, &Object::blob(name, digest, Some(upload.length)));
         self.spool.end(upload).await
     }
+
+    /// Makes what was spooled, and is verified, a blob of the repository.
+    pub(crate) async fn place(&self, name: &Name, upload: &Upload, digest: &Digest) -> Result<()> {
+        let (key, spooled) = (Key::blob(digest), Spool::path(upload));
+        let far = self.storage.is_far() && self.storage.stat(&key).await?.is_none();
+        if far {
+            self.storage.adopt(&spooled, &key).await?;
+        }
+        let _hold = self.storage.hold().await?;
+        let lacking = self.storage.stat(&key).await?.is_none();
+        if lacking {
+            self.storage.adopt(&spooled, &key).await?;
+        }
+        self.link(name, digest, upload.length, lacking || far).await
+    }
 }
 
-fn place(name: &Name, id: Uuid) -> String {
+fn address(name: &Name, id: Uuid) -> String {
     format!("/v2/{name}/blobs/uploads/{id}")
 }
 
@@ -175,7 +184,7 @@ fn so_far(upload: &Upload) -> String {
 }
 
 fn progress(status: StatusCode, name: &Name, upload: &Upload) -> Answer {
-    let answer = with(answer::empty(status), header::LOCATION, &place(name, upload.id));
+    let answer = with(answer::empty(status), header::LOCATION, &address(name, upload.id));
     let answer = with(answer, header::RANGE, &so_far(upload));
     with(answer, UPLOAD_ID, &upload.id.to_string())
 }

@@ -17,6 +17,7 @@ use rustix::fs::{
     AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW,
 };
 use sys::root::Root;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::{Content, DOCUMENT_MAX, Error, Key, Stat};
 
@@ -27,11 +28,27 @@ const TMP: &str = "tmp";
 /// What a crash left there is older than this.
 const TMP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 const LOCK: &str = "lock";
+/// How often is looked whether another process has let go of it.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// The lock, as long as it is held.
+pub(crate) struct Lock {
+    _file: File,
+    _gate: Gate,
+}
+
+#[expect(dead_code, reason = "held and not looked at")]
+enum Gate {
+    Shared(OwnedRwLockReadGuard<()>),
+    Alone(OwnedRwLockWriteGuard<()>),
+}
 
 /// The directory. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     root: Arc<Root>,
+    /// The lock among our own requests, in order; the file's is for other processes.
+    gate: Arc<RwLock<()>>,
 }
 
 impl Disk {
@@ -43,7 +60,7 @@ impl Disk {
         for folder in [TMP, "repositories", "blobs"] {
             root.mkdir_p(folder, DIRECTORY_MODE).map_err(failed)?;
         }
-        let disk = Disk { root: Arc::new(root) };
+        let disk = Disk { root: Arc::new(root), gate: Arc::default() };
         disk.sweep_tmp().map_err(failed)?;
         Ok(disk)
     }
@@ -257,16 +274,33 @@ impl Disk {
         self.work("place", &key.0, move |disk| disk.place(&from, &to)).await
     }
 
-    /// Takes the lock, shared or alone; it goes with the file.
-    pub(super) async fn lock(&self, alone: bool) -> Result<File, Error> {
-        self.work("lock", LOCK, move |disk| {
-            let flags = OFlags::RDWR | OFlags::CREATE;
-            let file = disk.root.open_with(LOCK, flags, Mode::from_raw_mode(FILE_MODE))?;
-            let operation = if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
-            rustix::fs::flock(&file, operation)?;
-            Ok(File::from(file))
-        })
-        .await
+    /// Takes the lock, shared or alone. Nobody waits for it in a thread: those are needed by who has it.
+    pub(super) async fn lock(&self, alone: bool) -> Result<Lock, Error> {
+        let gate = match alone {
+            true => Gate::Alone(self.gate.clone().write_owned().await),
+            false => Gate::Shared(self.gate.clone().read_owned().await),
+        };
+        loop {
+            let file = self.work("lock", LOCK, move |disk| disk.try_lock(alone)).await?;
+            if let Some(file) = file {
+                return Ok(Lock { _file: file, _gate: gate });
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+    }
+
+    fn try_lock(&self, alone: bool) -> io::Result<Option<File>> {
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let file = self.root.open_with(LOCK, flags, Mode::from_raw_mode(FILE_MODE))?;
+        let operation = match alone {
+            true => FlockOperation::NonBlockingLockExclusive,
+            false => FlockOperation::NonBlockingLockShared,
+        };
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => Ok(Some(File::from(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes a folder with folders in it, if there is nothing else.

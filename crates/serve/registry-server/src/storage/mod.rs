@@ -155,7 +155,7 @@ pub(crate) enum Storage {
 /// Keeps the sweep of the garbage collection away, or everybody else.
 #[expect(dead_code, reason = "held and not looked at")]
 pub(crate) enum Hold {
-    Disk(std::fs::File),
+    Disk(disk::Lock),
     Objects(objects::Guard),
 }
 
@@ -242,6 +242,11 @@ impl Storage {
             Storage::Disk(disk) => disk.adopt(spooled, key).await,
             Storage::Objects(objects) => objects.adopt(spooled, key).await,
         }
+    }
+
+    /// Whether to adopt something takes long: nobody is to wait for that.
+    pub(crate) fn is_far(&self) -> bool {
+        matches!(self, Storage::Objects(_))
     }
 
     /// Until this is dropped everybody else waits.

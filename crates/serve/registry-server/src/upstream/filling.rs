@@ -22,7 +22,7 @@ use crate::answer::{Body, Result};
 use crate::error::{Failure, chain};
 use crate::name::Name;
 use crate::registry::Registry;
-use crate::spool::{Spool, Upload};
+use crate::spool::Upload;
 use crate::storage::content::portion;
 use crate::storage::{Algorithm, Key};
 
@@ -150,13 +150,7 @@ impl Registry {
             progress.send_replace(Progress::Coming(upload.length));
         }
         self.spool.finish(upload, Algorithm::of(&descriptor.digest)).await?;
-        let key = Key::blob(&descriptor.digest);
-        let _hold = self.storage.hold().await?;
-        let new = self.storage.stat(&key).await?.is_none();
-        if new {
-            self.storage.adopt(&Spool::path(upload), &key).await?;
-        }
-        self.link(name, &descriptor.digest, upload.length, new).await?;
+        self.place(name, upload, &descriptor.digest).await?;
         self.spool.end(upload).await
     }
 

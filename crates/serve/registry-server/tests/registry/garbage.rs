@@ -1,11 +1,14 @@
 //! Garbage collection while the registry serves.
 
-use crate::client::{CONFIG, OCI_INDEX, OCI_MANIFEST, World, files, manifest, sha256, world, world_of};
+use crate::client::{
+    Answer, CONFIG, OCI_INDEX, OCI_MANIFEST, World, files, manifest, sha256, world, world_of,
+};
 use registry_server::{Collected, Collection};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 async fn collect(world: &World, grace: Duration, untagged: bool) -> Collected {
     world.served.registry.collect(Collection { grace, untagged }).await.unwrap().unwrap()
@@ -134,4 +137,44 @@ async fn it_is_done_from_time_to_time() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it goes");
+}
+
+#[tokio::test]
+async fn what_is_being_pulled_is_pulled_to_its_end() {
+    let world = world().await;
+    let content: Vec<u8> = (0..16_000_000u32).map(|number| (number >> 4) as u8).collect();
+    let digest = world.push_blob("a", &content).await;
+    let mut stream = tokio::net::TcpStream::connect(world.served.address).await.unwrap();
+    let request = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = vec![0; 1000];
+    stream.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(world.delete(&format!("/v2/a/blobs/{digest}")).await.status, 202);
+    assert_eq!(collect(&world, Duration::ZERO, false).await.blobs, 1);
+    stream.read_to_end(&mut bytes).await.unwrap();
+    assert!(Answer::parse(&bytes).body == content);
+    assert_eq!(world.get(&format!("/v2/a/blobs/{digest}")).await.status, 404);
+}
+
+#[test]
+fn few_threads_are_enough() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).max_blocking_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = Arc::new(world().await);
+        let pushing = (0..64).map(|number| {
+            let world = world.clone();
+            tokio::spawn(async move { world.push_blob("a", format!("{number}").as_bytes()).await })
+        });
+        let pushing = futures_util::future::join_all(pushing);
+        let collecting = async {
+            for _ in 0..10 {
+                collect(&world, Duration::ZERO, false).await;
+            }
+        };
+        // Who waits for the collection must not keep it from its end.
+        let both = async { tokio::join!(pushing, collecting).0 };
+        let pushed = tokio::time::timeout(Duration::from_secs(60), both).await.expect("no deadlock");
+        assert!(pushed.iter().all(Result::is_ok));
+    });
 }

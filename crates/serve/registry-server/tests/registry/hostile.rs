@@ -148,3 +148,26 @@ async fn a_client_that_leaves_lets_an_upload_be_resumed() {
     };
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), finish).await.unwrap(), 201);
 }
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let world = world_of(|config| config.connections = 2).await;
+    let open = async || {
+        let mut stream = TcpStream::connect(world.served.address).await.unwrap();
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream
+    };
+    let answered = async |stream: &mut TcpStream, patience| {
+        let mut head = [0; 12];
+        let read = tokio::time::timeout(patience, stream.read_exact(&mut head)).await;
+        read.is_ok_and(|read| read.is_ok() && &head == b"HTTP/1.1 200")
+    };
+    let (mut first, mut second) = (open().await, open().await);
+    for stream in [&mut first, &mut second] {
+        assert!(answered(stream, Duration::from_secs(20)).await);
+    }
+    let mut third = open().await;
+    assert!(!answered(&mut third, Duration::from_millis(300)).await, "there are two already");
+    drop(first);
+    assert!(answered(&mut third, Duration::from_secs(20)).await);
+}
