@@ -106,12 +106,14 @@ impl Store {
         for (chain, layer) in layers {
             let Ok(layer) = layer else { continue };
             // Looked at again: one that was made while we listed may not have been listed.
-            let missing =
-                |parent: &ChainId| !here.contains(parent) && !matches!(self.layer(parent), Ok(Some(_)));
-            let problem = match () {
-                () if layer.parent.as_ref().is_some_and(missing) => "the layer below it is missing",
-                () if self.halves(&layer).is_err() => "the layer that has most of its files is missing",
-                () => continue,
+            let below = match &layer.parent {
+                Some(parent) if !here.contains(parent) => damage(self.layer(parent))?.flatten().is_some(),
+                _ => true,
+            };
+            let problem = match damage(self.halves(&layer))? {
+                _ if !below => "the layer below it is missing",
+                None => "the layer that has most of its files is missing",
+                Some(_) => continue,
             };
             if repair {
                 remove(&self.layer_dir(&chain))?;
@@ -129,9 +131,11 @@ impl Store {
     fn settle_images(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
         for (record, image) in self.images()? {
             let problem = match image {
-                Err(error) => chain_text(&error),
+                Err(error) if is_damage(&error) => chain_text(&error),
+                Err(error) => return Err(error),
                 Ok(image) => match self.chain(image.chain().as_ref()) {
-                    Err(error) => chain_text(&error),
+                    Err(error) if is_damage(&error) => chain_text(&error),
+                    Err(error) => return Err(error),
                     Ok(_) => {
                         self.settle_layer_blobs(&image, findings)?;
                         continue;
@@ -247,12 +251,13 @@ impl Run<'_> {
         };
         let archive = self.users.archive(chain).filter(|archive| !damaged.contains(archive));
         let problem = match layer {
-            Err(error) => chain_text(error),
+            Err(error) if is_damage(error) => chain_text(error),
+            Err(error) => return Ok(Some(self.unread(chain, error))),
             Ok(layer) if ChainId::on(layer.parent.as_ref(), &layer.diff_id) != *chain => {
                 "its description belongs to another layer".to_owned()
             }
             // What it lacks is looked at later.
-            Ok(layer) if store.halves(layer).is_err() => return Ok(None),
+            Ok(layer) if damage(store.halves(layer))?.is_none() => return Ok(None),
             Ok(layer) if !store.files(layer).exists() => {
                 format!("the files of {} are missing", layer.diff_id)
             }
@@ -275,13 +280,21 @@ impl Run<'_> {
         Ok(Some(Finding { subject: format!("layer {chain}"), problem, repaired: self.how.repair, images }))
     }
 
+    /// A layer that can't be looked at just now: that is no damage.
+    fn unread(&self, chain: &ChainId, error: &Error) -> Finding {
+        let images = self.users.of_layer(chain).to_vec();
+        let problem = self.users.told(format!("cannot be read: {}", chain_text(error)), &images);
+        Finding { subject: format!("layer {chain}"), problem, repaired: false, images }
+    }
+
     /// Whether a layer's files are those that its digest names.
     fn content(&self, layer: &Layer, archive: Option<&Digest>) -> Result<Option<Content>, Error> {
         // Only what was packed here can be packed again to the same bytes.
         if layer.archive_size.is_some() {
             return Ok(match self.store.layer_tar(layer, io::sink()) {
                 Ok(()) => None,
-                Err(error) => Some(Content::Damaged(chain_text(&error))),
+                Err(error) if is_damage(&error) => Some(Content::Damaged(chain_text(&error))),
+                Err(error) => Some(Content::Settled(self.unread(&layer.chain_id, &error))),
             });
         }
         let Some(archive) = archive else { return Ok(None) };
@@ -359,6 +372,20 @@ fn side_by_side<T: Sync>(
     let mut found: Vec<_> = found.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
     found.sort_by_key(|(index, _)| *index);
     found.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Whether content is at fault, and not what was needed to look at it, such as a descriptor.
+fn is_damage(error: &Error) -> bool {
+    !matches!(error, Error::Io { .. } | Error::State(_) | Error::Archive { .. })
+}
+
+/// Nothing where content is damaged or missing; what keeps from looking at it stays an error.
+fn damage<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// An error with all its causes.

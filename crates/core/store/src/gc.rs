@@ -243,7 +243,12 @@ impl Store {
         if images::get(tx, target)?.is_some() {
             return Ok(true);
         }
-        let Ok(Document::Index(index)) = self.document(target) else { return Ok(false) };
+        let index = match self.document(target) {
+            Ok(Document::Index(index)) => index,
+            // Not looked at is not damaged.
+            Err(error @ (Error::Io { .. } | Error::State(_))) => return Err(error),
+            _ => return Ok(false),
+        };
         for member in &index.manifests {
             if images::get(tx, &member.digest)?.is_some() {
                 return Ok(true);

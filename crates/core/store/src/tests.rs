@@ -621,3 +621,25 @@ fn a_kill_at_any_moment_leaves_garbage_only() {
     }
     assert!(image_names(&store) > 0, "the processes got somewhere");
 }
+
+/// What can't be read just now, as a descriptor or the disk lacks, is not taken for damaged: a repair leaves it alone.
+#[test]
+fn what_cannot_be_read_is_no_damage() {
+    let (_dir, store) = store();
+    let lease = store.lease("test").unwrap();
+    let bottom = layer(&store, &lease, None, &["a"]);
+    image(&store, &lease, &[&bottom], "linux/amd64", &["app"]);
+    drop(lease);
+    let before = store.check(false).unwrap();
+    let described = store.layer_dir(&bottom.chain_id).join("layer.json");
+    let aside = store.root().join("aside");
+    fs::rename(&described, &aside).unwrap();
+    // Opens, and can't be read: EISDIR stands for EMFILE and EIO.
+    fs::create_dir(&described).unwrap();
+    let found = store.check(true);
+    assert!(found.is_err(), "{found:?}");
+    fs::remove_dir(&described).unwrap();
+    fs::rename(&aside, &described).unwrap();
+    assert_eq!(store.check(false).unwrap(), before);
+    assert!(store.resolve("app", None).is_ok());
+}

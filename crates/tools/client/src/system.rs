@@ -52,9 +52,11 @@ pub async fn df_of_disk(client: &Client) -> Result<DiskUsage> {
 }
 
 /// Takes away what was used longest ago until the content is within limits: bytes in use and bytes free, and the seconds after
-/// which an image with a name is not in use any more. Zero is what the server is set to. Only Dhow's servers have this.
-pub async fn collect(client: &Client, max: i64, keep_free: i64, unused: i64) -> Result<Collected> {
-    let query = Query::new().number("max", max).number("keep-free", keep_free).number("unused", unused);
+/// which an image with a name is not in use any more. What is left out (or zero bytes) is as the server is set to. Only
+/// Dhow's servers have this.
+pub async fn collect(client: &Client, max: i64, keep_free: i64, unused: Option<i64>) -> Result<Collected> {
+    let unused = unused.map(|seconds| seconds.to_string()).unwrap_or_default();
+    let query = Query::new().number("max", max).number("keep-free", keep_free).text("unused", &unused);
     post("/system/collect").query(query).fetch(client).await
 }
 

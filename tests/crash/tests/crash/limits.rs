@@ -108,7 +108,7 @@ fn judge(
 ) {
     let told = format!("{what}: exit code {}, {}", output.code, output.stderr.trim());
     assert!(!output.stderr.contains("panicked"), "{told}");
-    let text = output.stderr.to_lowercase();
+    let text = operation.told(&output.stdout, &output.stderr);
     assert!(
         output.code == 0 || reasons.iter().any(|reason| text.contains(reason)),
         "no reason given: {told}"

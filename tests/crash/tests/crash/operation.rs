@@ -211,6 +211,13 @@ impl Operation {
         }
     }
 
+    /// Where it says why it failed, in small letters. What a check finds is its output, and that it could not look is a part of
+    /// that.
+    pub fn told(&self, stdout: &str, stderr: &str) -> String {
+        let found = if self.line.starts_with("system check") { stdout } else { "" };
+        format!("{stderr}{found}").to_lowercase()
+    }
+
     /// What there is now, in the words of [`Operation::done`].
     pub fn state(&self, host: &Host) -> String {
         let output = host.type_in(self.probe).run();

@@ -147,11 +147,7 @@ fn judge(
 /// A call that failed is told, with its reason, or it did not matter.
 fn judge_message(operation: &Operation, point: &Point, run: &Run, root: &Path) -> Result<(), String> {
     let reasons = ["input/output error", "no space left", "disk i/o error", "database or disk is full"];
-    let mut told = run.stderr.to_lowercase();
-    // What a check finds is its output, and that it could not look is one of it.
-    if operation.line.starts_with("system check") {
-        told.push_str(&run.stdout.to_lowercase());
-    }
+    let told = operation.told(&run.stdout, &run.stderr);
     if run.stderr.contains("panicked") {
         return Err("it panics".to_owned());
     }

@@ -23,10 +23,11 @@ pub struct Args {
 /// Exits with 1 when there is still too much.
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let bytes = |text: Option<String>| text.map_or(Ok(0), |text| ram_in_bytes(&text).map_err(Error::new));
-    let unused = args.unused.map_or(Ok(0), |text| {
+    let unused = args.unused.map(|text| {
         let parsed = text.parse::<SignedDuration>();
         parsed.map(|unused| unused.as_secs()).map_err(|_| Error::new(format!("invalid duration {text:?}")))
-    })?;
+    });
+    let unused = unused.transpose()?;
     let done =
         client::system::collect(cli.client()?, bytes(args.max)?, bytes(args.keep_free)?, unused).await?;
     cli.print(&prune::told(&done.images_deleted))?;
