@@ -98,9 +98,16 @@ impl Globals {
         expanded.map(|e| Some(e.text)).map_err(|e| Error::new(e.to_string(), arg.span))
     }
 
-    /// Proxy arguments that the caller gave.
+    /// Proxy arguments that the caller gave. Programs look for either spelling, so one stands for both.
     pub fn proxies(&self) -> impl Iterator<Item = (&str, &str)> {
-        PROXY_ARGS.iter().filter_map(|name| self.given.get(*name).map(|value| (*name, value.as_str())))
+        let other = |name: &str| match name.starts_with(|c: char| c.is_ascii_uppercase()) {
+            true => name.to_ascii_lowercase(),
+            false => name.to_ascii_uppercase(),
+        };
+        PROXY_ARGS.iter().filter_map(move |name| {
+            let value = self.given.get(*name).or_else(|| self.given.get(&other(name)));
+            value.map(|value| (*name, value.as_str()))
+        })
     }
 
     /// Given arguments that no `ARG` of the file consumes, which is worth a warning.

@@ -35,7 +35,7 @@ pub fn build(
         let file = read_dockerfile(&root, &request.dockerfile, opener.progress)?;
         let options = dockerfile::Options { strict: request.strict, ..Default::default() };
         let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
-        let ignore = read_ignore(&root, &request.dockerfile, opener.progress)?;
+        let ignore = read_ignore(&root, request, opener.progress)?;
         let named = opener.named()?;
         let began = step::timestamp();
         let lowered = lower_platforms(env, request, &parsed, &file, opener.progress)?;

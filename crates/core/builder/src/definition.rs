@@ -74,18 +74,14 @@ pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Defi
     let opener = Opener { env, request, lease: &lease, progress: &progress };
     let root = opener.main(context)?;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
-    let ignore = ignore_of(&root, &request.dockerfile)?.map(|(_, text)| text);
+    let ignore = ignore_of(&root, request)?.map(|(_, text)| text);
     Ok(Definition { name: file.name, text: file.text, ignore })
 }
 
 /// Reads the ignore file.
-pub(crate) fn read_ignore(
-    root: &Root,
-    source: &DockerfileSource,
-    progress: &Progress<'_>,
-) -> Result<Ignore, Error> {
+pub(crate) fn read_ignore(root: &Root, request: &Request, progress: &Progress<'_>) -> Result<Ignore, Error> {
     let step = progress.step("[internal] load .dockerignore", "", "");
-    let ignore = match ignore_of(root, source)? {
+    let ignore = match ignore_of(root, request)? {
         Some((name, text)) => parse_ignore(&name, &text)?,
         None => Ignore::default(),
     };
@@ -94,17 +90,18 @@ pub(crate) fn read_ignore(
 }
 
 /// `<Dockerfile>.dockerignore` if there is one, else `.dockerignore`: its name and text.
-fn ignore_of(root: &Root, source: &DockerfileSource) -> Result<Option<(String, String)>, Error> {
-    let own = match source {
+fn ignore_of(root: &Root, request: &Request) -> Result<Option<(String, String)>, Error> {
+    let own = match &request.dockerfile {
+        _ if request.common_ignore => None,
         DockerfileSource::Text { ignore: Some(text), .. } => {
             return Ok(Some((".dockerignore".to_string(), text.clone())));
         }
         DockerfileSource::InContext(path) => {
-            format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile"))
+            Some(format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile")))
         }
-        DockerfileSource::Text { name, .. } => format!("{}.dockerignore", base_name(name)),
+        DockerfileSource::Text { name, .. } => Some(format!("{}.dockerignore", base_name(name))),
     };
-    for name in [own, ".dockerignore".to_string()] {
+    for name in own.into_iter().chain([".dockerignore".to_string()]) {
         if let Some(text) = ignore_text(root, &name)? {
             return Ok(Some((name, text)));
         }

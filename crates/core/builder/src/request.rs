@@ -245,6 +245,8 @@ pub struct Request {
     pub verify: bool,
     /// Read trailing `# …` as Docker does.
     pub strict: bool,
+    /// Only the context's `.dockerignore` counts, as with Docker's classic builder, and none of the Dockerfile's own.
+    pub common_ignore: bool,
     /// Set it to stop the build.
     pub cancel: CancelToken,
 }
@@ -276,6 +278,7 @@ impl Default for Request {
             allow_devices: AllowedDevices::default(),
             verify: false,
             strict: false,
+            common_ignore: false,
             cancel: CancelToken::default(),
         }
     }

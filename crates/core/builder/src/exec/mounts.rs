@@ -74,7 +74,7 @@ pub(crate) fn read(
     run: &Run,
     inputs: &Inputs,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let mut read = BTreeMap::new();
+    let mut read = limits(session);
     for mount in &run.mounts {
         match &mount.kind {
             MountKind::Bind | MountKind::Kept => read.extend(content(session, op, mount, inputs)?),
@@ -90,6 +90,17 @@ pub(crate) fn read(
         }
     }
     Ok(read)
+}
+
+/// The limits that a build sets for its processes: under others they may do otherwise.
+fn limits(session: &Session<'_>) -> BTreeMap<String, String> {
+    let limits = &session.request.limits;
+    let processes = limits.rlimits.iter();
+    let mut told: BTreeMap<String, String> = processes
+        .map(|limit| (format!("limit {}", limit.typ), format!("{}:{}", limit.soft, limit.hard)))
+        .collect();
+    told.extend(limits.shm_size.map(|bytes| ("size of /dev/shm".to_owned(), bytes.to_string())));
+    told
 }
 
 /// Digests of the files that a mount is made of.
@@ -164,6 +175,8 @@ pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs)
             MountKind::Ssh { .. } => held.ssh(session, op, mount)?,
         }
     }
+    // What lies below another mount would be hidden by it.
+    held.mounts.sort_by_key(|mount| mount.destination.components().count());
     if let Some(script) = &run.script {
         let scratch = session.scratch()?;
         let dir = scratch.dir("pipes")?;
@@ -441,7 +454,7 @@ fn copy_into(
     let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
     let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
     for found in &found {
-        writer.copy(from, found, "/content", false)?;
+        writer.copy(from, found, "/content")?;
     }
     Ok(dir.join("content"))
 }
@@ -461,7 +474,7 @@ fn seed(session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs, dir: &Pa
     let root = Root::open(dir).map_err(io_error("open", dir))?;
     let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
     for found in &found {
-        writer.copy(&from, found, "/", false).map_err(fail)?;
+        writer.copy(&from, found, "/").map_err(fail)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::{Error, io, real};
 use dockerfile::glob::{Dialect, Glob};
 use dockerfile::ignore::Ignore;
 use rustix::fs::FileType;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,11 @@ pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Mat
         for element in &elements {
             Glob::new(element, Dialect::Path).map_err(|_| Error::Pattern { pattern: source.to_string() })?;
         }
-        expand(tree, PathBuf::new(), &elements, 0, &mut paths)?;
+        Expansion { tree, seen: HashSet::new(), found: &mut paths }.expand(
+            PathBuf::new(),
+            &elements,
+            false,
+        )?;
         paths.sort();
         paths.dedup();
     } else {
@@ -85,7 +90,12 @@ fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore) {
             return false;
         }
         let full = path.join(relative);
-        exclude.is_ignored(&inside.to_string_lossy()) || exclude.is_ignored(&full.to_string_lossy())
+        match exclude.decide(&inside.to_string_lossy()) {
+            (true, _) => true,
+            // A negation brought it back.
+            (false, Some(_)) => false,
+            (false, None) => exclude.is_ignored(&full.to_string_lossy()),
+        }
     };
     let mut kept: Vec<Item> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
@@ -96,50 +106,82 @@ fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore) {
     *items = kept;
 }
 
-/// Matches the pattern element by element; `**` stands for any number of directories.
-fn expand(
-    tree: &Tree<'_>,
-    at: PathBuf,
-    elements: &[&str],
-    depth: usize,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), Error> {
-    let Some((element, rest)) = elements.split_first() else {
-        found.push(at);
-        return Ok(());
-    };
-    if depth > 256 || (tree.cancelled)() {
-        return Err(Error::Cancelled);
-    }
-    let deep = *element == "**";
-    if deep {
-        expand(tree, at.clone(), rest, depth + 1, found)?;
-    } else if !element.contains(['*', '?', '[', '\\']) {
-        return expand(tree, at.join(element), rest, depth + 1, found);
-    }
-    let glob =
-        Glob::new(element, Dialect::Path).map_err(|_| Error::Pattern { pattern: element.to_string() })?;
-    let real = real::path(tree.root, &at)?;
-    let entries = match tree.root.read_dir(&real) {
-        Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+/// What a pattern stands for, found element by element; `**` stands for any number of directories. From the first element
+/// with a wildcard on, no link to a directory is followed: what is found is what the tree has below it.
+struct Expansion<'a> {
+    tree: &'a Tree<'a>,
+    /// Directories with the number of elements left there: several `**` lead there in many ways.
+    seen: HashSet<(PathBuf, usize)>,
+    found: &'a mut Vec<PathBuf>,
+}
+
+fn is_pattern(element: &str) -> bool {
+    element.contains(['*', '?', '[', '\\'])
+}
+
+impl Expansion<'_> {
+    fn expand(&mut self, at: PathBuf, elements: &[&str], below_wildcard: bool) -> Result<(), Error> {
+        if (self.tree.cancelled)() {
+            return Err(Error::Cancelled);
+        }
+        let Some((element, rest)) = elements.split_first() else {
+            self.found.push(at);
+            return Ok(());
+        };
+        if !is_pattern(element) {
+            let next = at.join(element);
+            if below_wildcard && !rest.is_empty() && !self.is_directory(&next)? {
+                return Ok(());
+            }
+            return self.expand(next, rest, below_wildcard);
+        }
+        if !self.seen.insert((at.clone(), elements.len())) {
             return Ok(());
         }
-        Err(e) => return Err(io("list", &real)(e)),
-    };
-    for entry in entries {
-        let next = at.join(&entry.name);
+        let deep = *element == "**";
         if deep {
-            if entry.file_type == FileType::Directory {
-                expand(tree, next, elements, depth + 1, found)?;
-            } else if rest.is_empty() {
-                found.push(next);
+            self.expand(at.clone(), rest, true)?;
+        }
+        let glob = Glob::new(element, Dialect::Path)
+            .map_err(|_| Error::Pattern { pattern: (*element).to_string() })?;
+        for (name, is_directory) in self.list(&at)? {
+            let next = at.join(&name);
+            if deep && is_directory {
+                self.expand(next, elements, true)?;
+            } else if deep && rest.is_empty() {
+                self.found.push(next);
+            } else if !deep && (is_directory || rest.is_empty()) && glob.matches(&name.to_string_lossy()) {
+                self.expand(next, rest, true)?;
             }
-        } else if glob.matches(&entry.name.to_string_lossy()) {
-            expand(tree, next, rest, depth + 1, found)?;
+        }
+        Ok(())
+    }
+
+    /// Whether this is a directory itself, and no link to one.
+    fn is_directory(&self, path: &Path) -> Result<bool, Error> {
+        match self.tree.root.lstat(path) {
+            Ok(status) => Ok(FileType::from_raw_mode(status.st_mode) == FileType::Directory),
+            Err(e) if absent(&e) => Ok(false),
+            Err(e) => Err(io("stat", path)(e)),
         }
     }
-    Ok(())
+
+    /// The names in a directory, and which of them are directories.
+    fn list(&self, at: &Path) -> Result<Vec<(OsString, bool)>, Error> {
+        let real = real::path(self.tree.root, at)?;
+        match self.tree.root.read_dir(&real) {
+            Ok(entries) => {
+                let entries = entries.into_iter();
+                Ok(entries.map(|entry| (entry.name, entry.file_type == FileType::Directory)).collect())
+            }
+            Err(e) if absent(&e) => Ok(Vec::new()),
+            Err(e) => Err(io("list", &real)(e)),
+        }
+    }
+}
+
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
@@ -188,6 +230,21 @@ mod tests {
         assert_eq!(all("*.nope"), Vec::<String>::new());
         assert_eq!(all("../a.txt"), ["a.txt{}"]);
         assert_eq!(all("link"), ["link{,x.rs,y,y/z.rs}"]);
+        assert_eq!(all("link/*.rs"), ["x.rs{}"], "a link in front of the pattern is a path");
+        assert_eq!(all("*/x.rs"), ["x.rs{}"], "the one of src, and not of link");
+        assert_eq!(all("l*/x.rs"), Vec::<String>::new());
+        assert_eq!(
+            all("*"),
+            [
+                "a.txt{}",
+                "b.txt{}",
+                "c.md{}",
+                "docs{,keep.md,no.md}",
+                "link{,x.rs,y,y/z.rs}",
+                "out{,o}",
+                "src{,x.rs,y,y/z.rs}"
+            ]
+        );
         assert_eq!(found(dir.path(), "", "nope", &[]).unwrap_err(), "\"/nope\": not found");
         assert_eq!(found(dir.path(), "", "[", &[]).unwrap_err(), "\"[\": syntax error in pattern");
     }
@@ -219,5 +276,22 @@ mod tests {
         assert_eq!(found(dir.path(), "", "src", &["*.rs"]).unwrap(), ["src{,y,y/z.rs}"]);
         assert_eq!(found(dir.path(), "", "src", &["src/y"]).unwrap(), ["src{,x.rs}"]);
         assert_eq!(found(dir.path(), "", "*.txt", &["a.*"]).unwrap(), ["b.txt{}"]);
+        assert_eq!(found(dir.path(), "", "docs", &["*", "!keep.md"]).unwrap(), ["docs{,keep.md}"]);
+    }
+
+    #[test]
+    fn links_do_not_multiply_what_a_pattern_finds() {
+        let dir = setup();
+        for link in 0..6 {
+            symlink(".", dir.path().join(format!("l{link}"))).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let cancelled = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 10_000;
+        let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &cancelled };
+        for pattern in ["*/".repeat(30) + "*", "**/".repeat(30) + "*", "**/*/".repeat(15)] {
+            asked.store(0, std::sync::atomic::Ordering::Relaxed);
+            select(&tree, &pattern, &Ignore::default()).unwrap();
+        }
     }
 }

@@ -14,7 +14,8 @@ pub(super) fn apply(l: &mut Lowering<'_>, s: &mut StageState, i: &Instruction) -
         Kind::Cmd(command) => {
             let argv = argv(s, command);
             s.note(format!("CMD {}", history::quoted_list(&argv)));
-            s.config.config.args_escaped = false;
+            // As Docker's builders write it with every command; it means nothing but on Windows.
+            s.config.config.args_escaped = true;
             s.config.config.cmd = Some(argv);
             s.cmd_set = true;
             Ok(())
@@ -81,6 +82,11 @@ fn arg(l: &mut Lowering<'_>, s: &mut StageState, args: &[dockerfile::ast::ArgDec
             None => arg.name.clone(),
         });
         s.args.retain(|(name, _)| *name != arg.name);
+        // Without a value it leaves the variable as it is.
+        match value.is_some() {
+            true => drop(s.later.insert(arg.name.clone())),
+            false => drop(s.later.remove(&arg.name)),
+        }
         s.args.push((arg.name.clone(), value));
     }
     s.note(format!("ARG {}", notes.join(" ")));
@@ -102,9 +108,7 @@ fn env(l: &mut Lowering<'_>, s: &mut StageState, pairs: &[dockerfile::ast::KeyVa
         set.push((key, value));
     }
     let note: Vec<String> = set.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    for (key, value) in &set {
-        s.set_env(key, value);
-    }
+    s.set_env(&set);
     s.note(format!("ENV {}", note.join(" ")));
     Ok(())
 }

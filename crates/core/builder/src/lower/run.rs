@@ -4,6 +4,8 @@ use super::devices::Asked;
 use super::stage::StageState;
 use super::{Error, Lowering, history, path};
 use crate::graph::{Fs, Mount, MountKind, NetKind, OpKind, Origin, Run, Script, Sharing};
+use std::collections::HashSet;
+
 use dockerfile::ast::{self, Command, Instruction, Network, Security};
 
 pub(super) fn run(
@@ -77,7 +79,7 @@ fn command_line(s: &StageState, run: &ast::Run) -> (Vec<String>, Option<Script>)
     (argv, None)
 }
 
-/// Declared build arguments with the values that a process sees: `ENV` wins.
+/// Declared build arguments with the values that a process sees: an `ENV` behind them wins.
 fn visible_args(s: &StageState) -> Vec<(String, String)> {
     let known = s.args.iter().filter(|(_, value)| value.is_some());
     known.map(|(name, _)| (name.clone(), s.variable(name).unwrap_or_default())).collect()
@@ -85,8 +87,16 @@ fn visible_args(s: &StageState) -> Vec<(String, String)> {
 
 fn environment(s: &StageState, args: &[(String, String)]) -> Vec<String> {
     let image = &s.config.config.env;
-    let has = |name: &str| image.iter().any(|e| e.split('=').next() == Some(name));
-    let mut env = image.clone();
+    let names: HashSet<&str> = image.iter().filter_map(|entry| entry.split('=').next()).collect();
+    let has = |name: &str| names.contains(name);
+    let mut env: Vec<String> = image
+        .iter()
+        .map(|entry| {
+            let name = entry.split('=').next().unwrap_or_default();
+            let over = s.later.contains(name).then(|| s.argument(name)).flatten();
+            over.map_or_else(|| entry.clone(), |value| format!("{name}={value}"))
+        })
+        .collect();
     env.extend(args.iter().filter(|(name, _)| !has(name)).map(|(name, value)| format!("{name}={value}")));
     env
 }

@@ -7,6 +7,7 @@ use dockerfile::ast::{Instruction, Kind, Word};
 use dockerfile::expand::Expander;
 use oci::Platform;
 use oci::image::ImageConfig;
+use std::collections::{BTreeSet, HashMap};
 
 /// Where programs are looked for if nothing says otherwise.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,6 +29,8 @@ pub(super) struct StageState {
     pub history: Vec<HistoryItem>,
     /// Declared build arguments, the last declaration of a name counts.
     pub args: Vec<(String, Option<String>)>,
+    /// Those of them that were declared after the `ENV` of that name, if there was one.
+    pub later: BTreeSet<String>,
     pub platform: Platform,
     pub name: String,
     /// `CMD` was set in this stage: `ENTRYPOINT` leaves it alone.
@@ -41,20 +44,39 @@ pub(super) struct StageState {
 }
 
 impl StageState {
-    /// The value of a variable: `ENV` wins over `ARG`.
+    /// The value of a variable: of `ENV` and `ARG` the later one counts.
     pub fn variable(&self, name: &str) -> Option<String> {
-        let env = self.config.config.env.iter().rev().find_map(|e| e.strip_prefix(name)?.strip_prefix('='));
-        env.map(String::from)
-            .or_else(|| self.args.iter().rev().find(|(n, _)| n == name).and_then(|(_, value)| value.clone()))
+        let env =
+            || self.config.config.env.iter().rev().find_map(|e| e.strip_prefix(name)?.strip_prefix('='));
+        let arg = || self.argument(name).map(String::from);
+        match self.later.contains(name) {
+            true => arg().or_else(|| env().map(String::from)),
+            false => env().map(String::from).or_else(arg),
+        }
     }
 
-    /// Sets `NAME=value`, in place if the name is there.
-    pub fn set_env(&mut self, name: &str, value: &str) {
-        let entry = format!("{name}={value}");
+    /// The value of a build argument.
+    pub fn argument(&self, name: &str) -> Option<&str> {
+        self.args.iter().rev().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// Sets variables, in place where the name is there.
+    pub fn set_env(&mut self, pairs: &[(String, String)]) {
         let env = &mut self.config.config.env;
-        match env.iter_mut().find(|e| e.split('=').next() == Some(name)) {
-            Some(old) => *old = entry,
-            None => env.push(entry),
+        let mut places = HashMap::new();
+        for (place, entry) in env.iter().enumerate() {
+            places.entry(entry.split('=').next().unwrap_or_default().to_owned()).or_insert(place);
+        }
+        for (name, value) in pairs {
+            self.later.remove(name);
+            let entry = format!("{name}={value}");
+            match places.get(name) {
+                Some(place) => env[*place] = entry,
+                None => {
+                    places.insert(name.clone(), env.len());
+                    env.push(entry);
+                }
+            }
         }
     }
 
@@ -69,6 +91,7 @@ impl StageState {
             steps: self.steps + self.history.len(),
             history: Vec::new(),
             args: self.args.clone(),
+            later: self.later.clone(),
             platform: self.platform.clone(),
             name,
             cmd_set: false,
@@ -182,7 +205,7 @@ fn base(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
 /// What stands in a stage's place: the named context that has its name.
 fn replaced(l: &mut Lowering<'_>, index: usize) -> Result<Option<StageState>, Error> {
     let Some(name) = &l.inputs.file.stages[index].from.name else { return Ok(None) };
-    if !l.inputs.contexts.contains_key(&name.text) {
+    if l.context(&name.text).is_none() {
         return Ok(None);
     }
     let platform = platform(l, index)?;
@@ -208,6 +231,7 @@ fn begin(
         steps: 0,
         history: Vec::new(),
         args: Vec::new(),
+        later: BTreeSet::new(),
         platform,
         no_cache: is_uncached(l, &name),
         name,
@@ -284,8 +308,7 @@ fn number(l: &mut Lowering<'_>, index: usize, state: &StageState) {
     if let Some(image) = state.image
         && l.images[image].name.is_empty()
     {
-        let reference = &l.images[image].reference;
-        let shown = oci::Reference::parse(reference).map_or_else(|_| reference.clone(), |r| r.to_string());
+        let shown = ImageUse::shown(&l.images[image].reference);
         l.images[image].name = format!("[{prefix}1/{total}] FROM {shown}");
     }
     for (i, id) in state.own.iter().enumerate() {
@@ -368,9 +391,8 @@ impl Lowering<'_> {
             Named::Stage(other) => Origin::Fs(self.stage(other)?.fs.clone()),
             Named::Image(reference) => {
                 self.image_config(&reference, &s.platform, span);
-                let shown = oci::Reference::parse(&reference).map_or(reference.clone(), |r| r.to_string());
                 Origin::Fs(self.image_fs(ImageUse {
-                    name: format!("FROM {shown}"),
+                    name: format!("FROM {}", ImageUse::shown(&reference)),
                     stage: s.name.clone(),
                     platform: s.platform.clone(),
                     span,

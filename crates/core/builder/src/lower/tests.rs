@@ -179,7 +179,7 @@ MAINTAINER me
     let json = serde_json::to_string(&graph.config).unwrap();
     assert_eq!(
         json,
-        r#"{"author":"me","architecture":"amd64","os":"linux","config":{"User":"app:app","ExposedPorts":{"1/tcp":{},"53/udp":{},"80/tcp":{}},"Env":["PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","A=1","B=x y"],"Entrypoint":["/main"],"Cmd":["/bin/bash","-c","serve $A"],"Healthcheck":{"Test":["CMD-SHELL","curl -f x || exit 1"],"Interval":30000000000,"Retries":3},"Volumes":{"/data":{}},"WorkingDir":"/","OnBuild":["RUN x"],"Labels":{"v":"1-x y"},"StopSignal":"SIGINT","Shell":["/bin/bash","-c"]},"rootfs":{"type":"layers","diff_ids":[]}}"#
+        r#"{"author":"me","architecture":"amd64","os":"linux","config":{"User":"app:app","ExposedPorts":{"1/tcp":{},"53/udp":{},"80/tcp":{}},"Env":["PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","A=1","B=x y"],"Entrypoint":["/main"],"Cmd":["/bin/bash","-c","serve $A"],"Healthcheck":{"Test":["CMD-SHELL","curl -f x || exit 1"],"Interval":30000000000,"Retries":3},"ArgsEscaped":true,"Volumes":{"/data":{}},"WorkingDir":"/","OnBuild":["RUN x"],"Labels":{"v":"1-x y"},"StopSignal":"SIGINT","Shell":["/bin/bash","-c"]},"rootfs":{"type":"layers","diff_ids":[]}}"#
     );
     assert_eq!(
         history(&graph),
@@ -198,6 +198,19 @@ MAINTAINER me
             "MAINTAINER me",
         ]
     );
+}
+
+#[test]
+fn images_are_shown_as_people_know_them() {
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    for (reference, shown) in [
+        ("alpine", "docker.io/library/alpine:latest"),
+        ("quay.io/a/b:1", "quay.io/a/b:1"),
+        (digest.as_str(), digest.as_str()),
+        (&digest[7..], &digest[7..]),
+    ] {
+        assert_eq!(ImageUse::shown(reference), shown);
+    }
 }
 
 /// What says nothing is taken as Docker takes it: nothing.
@@ -256,7 +269,37 @@ fn undeclared_arguments_do_not_reach_a_run() {
     let graph = run(&Case { args: &args, ..case(file) }).unwrap();
     let OpKind::Run(run) = &graph.ops[0].kind else { panic!() };
     assert_eq!(run.env, ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
-    assert_eq!(run.proxies, ["http_proxy=http://p"]);
+    assert_eq!(run.proxies, ["HTTP_PROXY=http://p", "http_proxy=http://p"], "programs look for either");
+}
+
+#[test]
+fn of_env_and_arg_the_later_one_counts() {
+    let file = "FROM alpine
+ENV A=env B=env
+ARG A=arg B C=arg
+RUN one
+ENV C=env D=$A
+RUN two
+FROM alpine AS other
+ARG A=arg
+ENV A=env
+RUN three
+";
+    let graph = run(&Case { target: Some("0"), ..case(file) }).unwrap();
+    let env = |op: usize| {
+        let OpKind::Run(run) = &graph.ops[op].kind else { panic!() };
+        run.env[1..].to_vec()
+    };
+    assert_eq!(env(0), ["A=arg", "B=env", "C=arg"]);
+    assert_eq!(env(1), ["A=arg", "B=env", "C=env", "D=arg"]);
+    assert_eq!(
+        graph.config.config.env[1..],
+        ["A=env", "B=env", "C=env", "D=arg"],
+        "an image has what ENV says"
+    );
+    let graph = run(&Case { target: Some("other"), ..case(file) }).unwrap();
+    let OpKind::Run(third) = &graph.ops[0].kind else { panic!() };
+    assert_eq!(third.env[1..], ["A=env"]);
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Source<'_> {
     /// What a URL gives now. With a checksum nobody is asked: the content must have it.
     pub fn look(&self, url: &str, checksum: Option<&Digest>, path: &Path) -> Result<Known, Error> {
         if let Some(digest) = checksum {
-            let name = file_name(url, None);
+            let name = file_name(url);
             return Ok(Known { digest: digest.clone(), name, modified: None, loaded: None });
         }
         let memory = self.remembered(url)?;
@@ -99,7 +99,13 @@ impl Source<'_> {
     fn ask(&self, request: &FetchRequest<'_>) -> Result<Fetched, Error> {
         let failed = |source| Error::Fetch { url: shown(request.url), source };
         let fetch = self.fetch.ok_or_else(|| failed("this build has no access to the network".into()))?;
-        fetch(request).map_err(failed)
+        let fetched = fetch(request).map_err(failed)?;
+        match fetched.unchanged && request.etag.is_none() && request.last_modified.is_none() {
+            true => {
+                Err(failed("the server says that it has not changed (304), and was not asked that".into()))
+            }
+            false => Ok(fetched),
+        }
     }
 
     fn take(&self, url: &str, mut fetched: Fetched, path: &Path) -> Result<Loaded, Error> {
@@ -123,18 +129,20 @@ impl Source<'_> {
         }
         let (_, sum, _) = writer.finish();
         let digest = Digest::from_sha256(sum);
-        let name = file_name(url, fetched.file_name.as_deref());
+        let name = file_name(url);
+        // Without a time of the server's the same content gives the same layer at any time.
+        let modified = Some(fetched.modified.unwrap_or(0));
         self.remember(
             url,
             &Memory {
                 digest: digest.clone(),
                 name: name.clone(),
-                modified: fetched.modified,
+                modified,
                 etag: fetched.etag,
                 last_modified: fetched.last_modified,
             },
         )?;
-        Ok(Loaded { path: path.to_owned(), name, modified: fetched.modified, digest })
+        Ok(Loaded { path: path.to_owned(), name, modified, digest })
     }
 
     fn remembered(&self, url: &str) -> Result<Option<Memory>, Error> {
@@ -166,12 +174,12 @@ fn key(url: &str) -> Digest {
     Digest::sha256(format!("url\0{url}").as_bytes())
 }
 
-/// What a fetched file is called: what the server proposes, or the end of the URL; never a path.
-fn file_name(url: &str, proposed: Option<&str>) -> String {
+/// What a fetched file is called: the end of the URL, never a path. What a server proposes does not count: it is not the one
+/// who says which files an image has.
+fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let after_host = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, p)| p);
-    let candidate = proposed.unwrap_or(after_host);
-    let name = candidate.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = after_host.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
     if matches!(name, "." | "..") { String::new() } else { name.replace('\0', "") }
 }
 
@@ -181,16 +189,16 @@ mod tests {
 
     #[test]
     fn names_of_urls_are_no_paths() {
-        for (url, proposed, want) in [
-            ("https://h/a/b.tar.gz", None, "b.tar.gz"),
-            ("https://h/a/b?x=/y", None, "b"),
-            ("https://h", None, ""),
-            ("https://h/", None, ""),
-            ("https://h/a", Some("../../etc/passwd"), "passwd"),
-            ("https://h/a", Some(".."), ""),
-            ("https://h/..", None, ""),
+        for (url, want) in [
+            ("https://h/a/b.tar.gz", "b.tar.gz"),
+            ("https://h/a/b?x=/y", "b"),
+            ("https://h/a/dir/", "dir"),
+            ("https://h", ""),
+            ("https://h/", ""),
+            ("https://h/a\\b", "b"),
+            ("https://h/..", ""),
         ] {
-            assert_eq!(file_name(url, proposed), want, "{url}");
+            assert_eq!(file_name(url), want, "{url}");
         }
     }
 }

@@ -114,8 +114,10 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     );
     let Questions { credentials: ask, secrets, agents, .. } = questions;
     leftovers::forget_secrets(engine);
+    let given_secrets = given_or_asked(request.secrets.clone(), secrets.clone());
     let env = Env {
         images: base_images(engine, credentials, ask, &request.cancel),
+        fetch: Some(fetch::fetcher(engine, &request.cancel, Some(given_secrets))),
         cache_from,
         cache_to,
         secrets,
@@ -187,7 +189,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         run: leftovers::secrets(engine),
         network: network::provider(engine),
         images: base_images(engine, BTreeMap::new(), None, cancel),
-        fetch: Some(fetch::fetcher(engine, cancel)),
+        fetch: Some(fetch::fetcher(engine, cancel, None)),
         secrets: None,
         agents: None,
         cache_from: Vec::new(),
@@ -311,6 +313,7 @@ pub(super) fn request(options: &BuildOptions) -> Result<Request> {
     let args = options.build_args.iter();
     let entitled = Entitled::read(&extras.allow)?;
     Ok(Request {
+        common_ignore: !options.native_progress,
         named_contexts: named_contexts(extras)?,
         dockerfile: dockerfile(options),
         target: Some(options.target.clone()).filter(|target| !target.is_empty()),
@@ -413,6 +416,15 @@ fn network_mode(text: &str) -> Result<NetMode> {
             return Err(Error::invalid("a build can't share a container's network"));
         }
         name => NetMode::Named(name.to_owned()),
+    })
+}
+
+/// The secrets of a build: those that came with it, and those that its client is asked for.
+fn given_or_asked(given: BTreeMap<String, Vec<u8>>, ask: Option<builder::Secrets>) -> builder::Secrets {
+    Arc::new(move |id| match (given.get(id), &ask) {
+        (Some(secret), _) => Ok(Some(secret.clone())),
+        (None, Some(ask)) => ask(id),
+        (None, None) => Ok(None),
     })
 }
 
