@@ -164,6 +164,9 @@ pub struct ExportOptions {
     /// The provenance says that all that the build needs is named in it.
     #[serde(skip_serializing_if = "zero")]
     pub reproducible: bool,
+    /// What the provenance says about the repository that the context lies in: `source`, `revision`, `localdir:context`.
+    #[serde(skip_serializing_if = "zero")]
+    pub vcs: BTreeMap<String, String>,
 }
 
 /// A Dockerfile and what to call it in messages.

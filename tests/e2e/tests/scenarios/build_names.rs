@@ -1,6 +1,10 @@
 //! What command lines of builds name: Dockerfiles and ignore files that lie elsewhere, contexts by the names of images, old
 //! repositories; and what they answer to programs.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
 use serde_json::Value;
 use testkit::{Host, Mode};
 
@@ -57,6 +61,84 @@ fn old_flaws_of_histories_are_no_reason_not_to_build() {
     host.program("sh", &["-c", make]).ok();
     let url = format!("file://{}/old/.git#main", host.home().display());
     host.dhow(&["build", "-t", "old", &url]).ok();
+}
+
+#[test]
+fn files_of_private_servers_are_added() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    let (elsewhere, elsewhere_saw) = guarded(None);
+    let (server, saw) = guarded(Some(elsewhere));
+    host.file(
+        "ctx/Dockerfile",
+        format!("FROM busybox\nADD http://127.0.0.1:{server}/file /f\nRUN grep -q content /f\n"),
+    );
+    let error = host.dhow(&["build", "ctx"]).fails(1);
+    assert!(error.contains("401"), "{error}");
+    let secret = ["build", "--secret", "id=HTTP_AUTH_TOKEN_127.0.0.1,env=TOKEN", "ctx"];
+    host.dhow(&secret).env("TOKEN", "s3cr3t-c4n4ry").ok();
+    assert!(saw.lock().unwrap().iter().any(|head| head.contains("authorization: Bearer s3cr3t-c4n4ry")));
+    // Where it leads to is another server, which must not see it.
+    let seen = elsewhere_saw.lock().unwrap().join("\n");
+    assert!(seen.contains("GET /file") && !seen.contains("s3cr3t"), "{seen}");
+    host.program("grep", &["-rqF", "s3cr3t-c4n4ry", "root"]).fails(1);
+}
+
+/// A web server: with somewhere to lead to, it does so for whoever has a token; else it gives a file to everybody. Its port, and the
+/// requests that it saw.
+fn guarded(leads_to: Option<u16>) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let saw = Arc::new(Mutex::new(Vec::new()));
+    let seen = saw.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).unwrap_or(0);
+            let head = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            let answer = match leads_to {
+                None => "200 OK\r\ncontent-length: 7\r\n\r\ncontent".to_owned(),
+                Some(port) if head.contains("authorization: Bearer ") => {
+                    format!(
+                        "302 Found\r\nlocation: http://127.0.0.1:{port}/file\r\ncontent-length: 0\r\n\r\n"
+                    )
+                }
+                Some(_) => "401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            };
+            seen.lock().unwrap().push(head);
+            let _ = stream.write_all(
+                format!("HTTP/1.1 {answer}").replacen("\r\n", "\r\nconnection: close\r\n", 1).as_bytes(),
+            );
+        }
+    });
+    (port, saw)
+}
+
+#[test]
+fn the_repository_of_a_context_is_told() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("ctx/app/Dockerfile", "FROM busybox\n");
+    let git = "cd ctx && git init -qb main . && git add . && git -c user.name=x -c user.email=x@x commit -qm x && \
+        git remote add origin https://me:hidden@example.com/a.git";
+    host.program("sh", &["-c", git]).ok();
+    host.dhow(&["build", "--provenance=true", "--metadata-file=md", "-t", "told", "ctx/app"])
+        .env("BUILDX_GIT_LABELS", "1")
+        .ok();
+    let text = std::fs::read_to_string(host.home().join("md")).unwrap();
+    let metadata: Value = serde_json::from_str(&text).unwrap();
+    let told = &metadata["buildx.build.provenance"]["runDetails"]["metadata"]["buildkit_metadata"]["vcs"];
+    assert_eq!(told["source"], "https://example.com/a.git", "{text}");
+    assert_eq!(told["localdir:context"], "app");
+    let labels = host.dhow(&["inspect", "-f", "{{json .Config.Labels}}", "told"]).ok();
+    let revision = told["revision"].as_str().unwrap();
+    assert!(
+        labels.contains(revision) && labels.contains("app/Dockerfile") && !labels.contains("hidden"),
+        "{labels}"
+    );
+    let refused =
+        host.dhow(&["build", "ctx/app"]).env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "policy.json").fails(1);
+    assert!(refused.contains("source policies are not supported"), "{refused}");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct Slsa {
     pub builder_id: String,
     /// All that the build needs is named.
     pub reproducible: bool,
+    /// The repository that the context lies in: `source`, `revision`, `localdir:context`.
+    pub vcs: BTreeMap<String, String>,
 }
 
 /// How much is told of how an image was made.

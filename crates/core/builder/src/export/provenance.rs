@@ -80,6 +80,10 @@ pub(crate) fn predicate(
         });
     }
     let slsa = &request.export.slsa;
+    if !slsa.vcs.is_empty() {
+        let shown = |(key, value): (&String, &String)| (key.clone(), crate::source::shown(value));
+        metadata["buildkit_metadata"]["vcs"] = json!(slsa.vcs.iter().map(shown).collect::<BTreeMap<_, _>>());
+    }
     metadata["buildkit_reproducible"] = slsa.reproducible.into();
     json!({
         "buildDefinition": {
@@ -219,13 +223,15 @@ mod tests {
         assert_eq!(arguments(&max)["secrets"][0]["id"], "token");
         assert!(arguments(&min)["args"].as_object().unwrap().is_empty());
         assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://me:xxxxx@h/a.git#main");
-        request.export.slsa = Slsa { old: true, builder_id: "https://me".into(), reproducible: true };
+        let vcs = BTreeMap::from([("source".to_string(), "https://me:hidden@h/a.git".to_string())]);
+        request.export.slsa = Slsa { old: true, builder_id: "https://me".into(), reproducible: true, vcs };
         let old = old(&predicate(Provenance::Max, &facts, &request, &graph, &[], "2024-01-01T00:00:01Z"));
         assert_eq!(old["builder"]["id"], "https://me");
         assert_eq!(old["invocation"]["configSource"]["entryPoint"], "Dockerfile");
         assert_eq!(old["invocation"]["parameters"]["args"]["build-arg:VERSION"], "7");
         assert_eq!(old["materials"][0]["uri"], "https://me:xxxxx@h/a.git#main");
         assert_eq!(old["metadata"]["reproducible"], true);
+        assert_eq!(old["metadata"][OLD_METADATA]["vcs"]["source"], "https://me:xxxxx@h/a.git");
         assert_eq!(old["metadata"][OLD_METADATA]["source"]["infos"][0]["filename"], "Dockerfile");
         assert!(!old.to_string().contains("hidden") && old["buildConfig"]["llbDefinition"].is_array());
     }

@@ -64,7 +64,12 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
         annotations,
         provenance,
         told_provenance: told,
-        slsa: Slsa { old, builder_id: options.builder_id.clone(), reproducible: options.reproducible },
+        slsa: Slsa {
+            old,
+            builder_id: options.builder_id.clone(),
+            reproducible: options.reproducible,
+            vcs: options.vcs.clone(),
+        },
         canonical_names: options.canonical_names,
         dangling_name,
         sbom: options.sbom,

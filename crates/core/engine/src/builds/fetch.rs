@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use builder::{BoxError, CancelToken, Fetch, FetchRequest, Fetched};
+use builder::{BoxError, CancelToken, Fetch, FetchRequest, Fetched, Secrets};
 use bytes::Bytes;
 use registry::{Client, Download};
 use tokio::runtime::Handle;
@@ -11,10 +11,44 @@ use tokio::runtime::Handle;
 use super::build::cancelled;
 use crate::Engine;
 
+/// Secrets that open web servers: the name of the host stands behind. The first is a whole header, the other a token.
+const SECRETS: [(&str, &str); 2] = [("HTTP_AUTH_HEADER_", ""), ("HTTP_AUTH_TOKEN_", "Bearer ")];
+
 /// Fetches from this machine's network.
-pub(super) fn fetcher(engine: &Engine, cancel: &CancelToken) -> Fetch {
+pub(super) fn fetcher(engine: &Engine, cancel: &CancelToken, secrets: Option<Secrets>) -> Fetch {
     let (client, runtime, cancel) = (engine.registries(&[]), Handle::current(), cancel.clone());
-    Arc::new(move |request| fetch(&client, &runtime, &cancel, request))
+    Arc::new(move |request| {
+        let authorization = match &secrets {
+            Some(secrets) => authorization(request.url, secrets)?,
+            None => None,
+        };
+        fetch(&client, &runtime, &cancel, request, authorization.as_deref())
+    })
+}
+
+/// What opens the server of an address; of two secrets the token counts, as with BuildKit.
+fn authorization(url: &str, secrets: &Secrets) -> Result<Option<String>, BoxError> {
+    let Some(host) = host(url) else { return Ok(None) };
+    let found = SECRETS.iter().rev().find_map(|(name, scheme)| {
+        let id = format!("{name}{host}");
+        // A client that has none of that name says so in its own way.
+        let secret = secrets(&id).ok().flatten()?;
+        let is_text = |text: &String| !text.trim_end().contains(|c: char| !matches!(c, ' '..='~'));
+        let text = String::from_utf8(secret).ok().filter(is_text);
+        Some(text.map(|text| format!("{scheme}{}", text.trim_end())).ok_or(id))
+    });
+    found.transpose().map_err(|id| format!("secret {id} is no value of a header").into())
+}
+
+/// The host of an address, without its port.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    match place.strip_prefix('[') {
+        Some(address) => address.split(']').next(),
+        None => place.split(':').next(),
+    }
 }
 
 fn fetch(
@@ -22,10 +56,12 @@ fn fetch(
     runtime: &Handle,
     cancel: &CancelToken,
     request: &FetchRequest<'_>,
+    authorization: Option<&str>,
 ) -> Result<Fetched, BoxError> {
+    let FetchRequest { url, etag, last_modified } = *request;
     let download = runtime.block_on(async {
         tokio::select! {
-            download = client.download(request.url, request.etag, request.last_modified) => Ok(download?),
+            download = client.download(url, etag, last_modified, authorization) => Ok(download?),
             () = cancelled(cancel) => Err(BoxError::from("build canceled")),
         }
     })?;
@@ -72,5 +108,28 @@ impl Read for Body {
         let taken = self.chunk.len().min(buffer.len());
         buffer[..taken].copy_from_slice(&self.chunk.split_to(taken));
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_hosts() {
+        let secrets: Secrets = Arc::new(|id| match id {
+            "HTTP_AUTH_HEADER_a.example" => Ok(Some(b"Basic x\n".to_vec())),
+            "HTTP_AUTH_TOKEN_::1" => Ok(Some(b"t".to_vec())),
+            "HTTP_AUTH_TOKEN_both" | "HTTP_AUTH_HEADER_both" => Ok(Some(b"b".to_vec())),
+            "HTTP_AUTH_TOKEN_lines" => Ok(Some(b"a\nb".to_vec())),
+            _ => Err("no such secret".into()),
+        });
+        assert!(authorization("http://lines/", &secrets).is_err());
+        let of = |url| authorization(url, &secrets).unwrap();
+        assert_eq!(of("https://a.example:8443/f?x#y").as_deref(), Some("Basic x"));
+        assert_eq!(of("http://me@[::1]:80/f").as_deref(), Some("Bearer t"));
+        assert_eq!(of("http://both/").as_deref(), Some("Bearer b"));
+        assert_eq!(of("http://b.example/a.example"), None);
+        assert_eq!(of("http://b.example/@a.example"), None);
     }
 }

@@ -58,7 +58,8 @@ async fn download(
     engine: &Engine,
     address: &str,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-    let download = engine.registries(&[]).download(address, None, None).await.map_err(registry_error)?;
+    let download =
+        engine.registries(&[]).download(address, None, None, None).await.map_err(registry_error)?;
     Ok(futures_util::stream::try_unfold(download, |mut download| async move {
         let chunk = download.chunk().await.map_err(io::Error::other)?;
         Ok(chunk.map(|chunk| (chunk, download)))

@@ -55,6 +55,7 @@ pub fn options(attributes: &Attributes, order: &SolveRequest) -> Result<BuildOpt
     options.extras.export = export(&exporters)?;
     options.extras.rewrite_timestamp = exporters.iter().any(|e| flag(e, "rewrite-timestamp"));
     attestations(attributes, &exporters, &mut options.extras.export)?;
+    options.extras.export.vcs = prefixed(attributes, "vcs:").filter(|(_, value)| !value.is_empty()).collect();
     Ok(options)
 }
 
@@ -209,9 +210,11 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
                 }
                 "force-compression" => options.force_compression = flag(exporter, key),
                 "oci-mediatypes" => options.docker_media_types = !flag(exporter, key),
-                "push-by-digest" | "dangling-name-prefix" if !value.is_empty() && value != "false" => {
+                "push-by-digest" if flag(exporter, key) => {
                     return Err(Status::unimplemented(format!("exporter attribute {key}={value}")));
                 }
+                "dangling-name-prefix" => options.dangling_prefix.clone_from(value),
+                "name-canonical" => options.canonical_names = value.is_empty() || flag(exporter, key),
                 key => options.annotations.extend(annotation(key, value)),
             }
         }
@@ -249,13 +252,10 @@ fn attestations(
                 if has("inline-only=true") && !exporters.iter().any(leaves) {
                     continue;
                 }
-                if let Some(other) = fields.iter().find_map(|field| field.strip_prefix("version="))
-                    && other != "v1"
-                {
-                    return Err(Status::unimplemented(format!(
-                        "provenance version {other}: only v1 is made"
-                    )));
-                }
+                let value = |key: &str| fields.iter().find_map(|field| field.strip_prefix(key));
+                options.provenance_version = value("version=").unwrap_or_default().to_owned();
+                options.builder_id = value("builder-id=").unwrap_or_default().to_owned();
+                options.reproducible = matches!(value("reproducible="), Some("true" | "1"));
                 options.provenance = if has("mode=max") { "max" } else { "min" }.to_owned();
             }
             "sbom" => {
@@ -297,7 +297,7 @@ mod tests {
             ("image-resolve-mode", "pull"),
             ("force-network-mode", "none"),
             ("cache-imports", r#"[{"Type":"registry","Attrs":{"ref":"r/x"}}]"#),
-            ("vcs:source", "ignored"),
+            ("vcs:source", "https://example.com/a.git"),
         ])
         .unwrap();
         assert_eq!(options.build_args["A"].as_deref(), Some("1"));
@@ -308,6 +308,7 @@ mod tests {
         assert_eq!((options.ulimits[0].soft, options.ulimits[0].hard, options.ulimits[1].hard), (10, 20, 0));
         assert_eq!((options.shm_size, options.network_mode.as_str()), (1024, "none"));
         assert_eq!(options.extras.caches_from[0]["ref"], "r/x");
+        assert_eq!(options.extras.export.vcs["source"], "https://example.com/a.git");
         assert!(read(&[("no-cache", "")]).unwrap().no_cache);
     }
 
@@ -331,6 +332,10 @@ mod tests {
         assert_eq!(provenance("oci", "mode=min,inline-only=true"), "min");
         assert_eq!(provenance("moby", "mode=max"), "max");
         assert_eq!(provenance("moby", "disabled=true"), "");
+        let how = "mode=max,version=v0.2,builder-id=me,reproducible=true";
+        let export = read(&[("attest:provenance", how)]).unwrap().extras.export;
+        assert_eq!((export.provenance_version.as_str(), export.builder_id.as_str()), ("v0.2", "me"));
+        assert!(export.reproducible);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod call;
 pub mod context;
 mod deliver;
 pub mod du;
+mod git;
 pub mod history;
 mod metadata;
 mod output;

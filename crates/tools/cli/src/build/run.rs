@@ -10,7 +10,7 @@ use super::output::{Kind, Output};
 use super::screen::{Screen, Shown, View};
 use super::source::{Source, source, with_text};
 use super::ssh::Agents;
-use super::{metadata, secrets};
+use super::{git, metadata, secrets};
 use crate::buildx::Plugin;
 use crate::context::Cli;
 use crate::error::Error;
@@ -263,7 +263,17 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     options.tags = if keeps { names.clone() } else { Vec::new() };
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
-    let payload = opened(cli, args, context).await?.payload(cli, &mut options, args.compress).await?;
+    let source = opened(cli, args, context).await?;
+    if let Source::Directory { path, own, .. } = &source {
+        let export = &mut options.extras.export;
+        let wanted =
+            git::Wanted::read(cli, !export.provenance.is_empty() || !export.told_provenance.is_empty());
+        let dockerfile = own.clone().unwrap_or_else(|| path.join("Dockerfile"));
+        let facts = git::facts(wanted, path, &dockerfile)?;
+        export.vcs = facts.vcs;
+        options.labels.extend(facts.labels);
+    }
+    let payload = source.payload(cli, &mut options, args.compress).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
     let messages = interruptible(answer).await?;

@@ -19,6 +19,8 @@ use crate::options::env;
 use crate::options::mount::csv;
 use crate::options::volume::absolute;
 
+/// A file of rules for what builds may take from elsewhere.
+const SOURCE_POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
 /// What lets an output remove files of the user's.
 const LOCAL_DELETE: &str = "buildx.local.delete";
 
@@ -38,6 +40,10 @@ pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
                 template::quote(field)
             )));
         }
+    }
+    // It would be a hole in somebody's rules to build without them.
+    if cli.variable(SOURCE_POLICY).is_some_and(|path| !path.is_empty()) {
+        return Err(Error::new(format!("{SOURCE_POLICY}: source policies are not supported")));
     }
     let mut outputs = args.output.iter().filter_map(|text| Output::parse(text).ok());
     if let Some(deletes) = outputs.find(|output| output.delete)
@@ -221,6 +227,7 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         inline_cache: args.cache_to.iter().any(|text| caches::is_inline(text)),
         canonical_names: wishes.canonical_names,
         dangling_prefix: wishes.dangling_prefix,
+        vcs: BTreeMap::new(),
     })
 }
 
