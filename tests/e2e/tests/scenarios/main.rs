@@ -53,6 +53,7 @@ mod restart;
 mod runtime;
 mod security;
 mod servers;
+mod signatures;
 mod terminal;
 mod transfers;
 mod tutorials;
