@@ -49,7 +49,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lint", &["api", "dockerfile", "oci"]),
     ("bake", &[]),
     ("cli", &["api", "archive", "bake", "client", "cosign", "dockerfile", "lint", "oci", "sys", "template"]),
-    ("dhow", &["api", "cli", "client", "engine", "monitor", "oci", "registry-server", "runtime", "server", "sys"]),
+    (
+        "dhow",
+        &["api", "cli", "client", "engine", "monitor", "oci", "registry-server", "runtime", "server", "sys"],
+    ),
     ("testkit", &["network"]),
     (
         "fuzz",

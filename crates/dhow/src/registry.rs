@@ -30,22 +30,22 @@ struct Serve {
     /// Who may do what: lines of USER REPOSITORIES ACTIONS, such as "ann team/* push"
     #[arg(long, value_name = "file")]
     access: Option<PathBuf>,
-    /// Where to listen
+    /// Where to listen (default 127.0.0.1:5000)
     #[arg(long, value_name = "host:port", default_value = "127.0.0.1:5000")]
     addr: String,
     /// Everybody may pull
     #[arg(long)]
     anonymous_pull: bool,
-    /// How users say who they are: basic or token
+    /// How users say who they are: basic or token (default basic)
     #[arg(long, value_name = "scheme", default_value = "basic")]
     auth: String,
-    /// How many connections are served at a time
+    /// How many connections are served at a time (default 4096)
     #[arg(long, value_name = "int", default_value = "4096")]
     connections: usize,
-    /// What was relied on so recently is no garbage
+    /// What was relied on so recently is no garbage (default 24h)
     #[arg(long, value_name = "duration", default_value = "24h")]
     gc_grace: String,
-    /// How often garbage is collected; 0 is never
+    /// How often garbage is collected; 0 is never (default 24h)
     #[arg(long, value_name = "duration", default_value = "24h")]
     gc_interval: String,
     /// Manifests that no tag leads to are garbage as well
@@ -66,7 +66,7 @@ struct Serve {
     /// Directory to keep everything in
     #[arg(long, value_name = "dir")]
     root: Option<PathBuf>,
-    /// How long a client may be silent
+    /// How long a client may be silent (default 1m)
     #[arg(long, value_name = "duration", default_value = "1m")]
     timeout: String,
     /// Bucket of an S3-compatible store to keep everything in; what is not finished stays below --root. Credentials are those of
@@ -82,7 +82,7 @@ struct Serve {
     /// What keys begin with
     #[arg(long, value_name = "path", default_value = "")]
     s3_prefix: String,
-    /// Region of the bucket
+    /// Region of the bucket (default us-east-1)
     #[arg(long, value_name = "name", default_value = "us-east-1")]
     s3_region: String,
     /// Certificate with its chain, in PEM
@@ -91,7 +91,7 @@ struct Serve {
     /// Key of the certificate, in PEM
     #[arg(long, value_name = "file")]
     tls_key: Option<PathBuf>,
-    /// How long a token is good
+    /// How long a token is good (default 5m)
     #[arg(long, value_name = "duration", default_value = "5m")]
     token_life: String,
     /// Where clients reach the registry, as https://registry.example.com
@@ -100,7 +100,7 @@ struct Serve {
     /// Registry to be a cache of: docker.io, registry.example.com:5000 or http://host:port
     #[arg(long, value_name = "registry")]
     upstream: Option<String>,
-    /// How long a tag of that registry is what it was
+    /// How long a tag of that registry is what it was (default 5m)
     #[arg(long, value_name = "duration", default_value = "5m")]
     upstream_fresh: String,
     /// File with the password of --upstream-user
@@ -109,7 +109,7 @@ struct Serve {
     /// User at that registry
     #[arg(long, value_name = "name")]
     upstream_user: Option<String>,
-    /// An upload that nobody has gone on with for so long is removed
+    /// An upload that nobody has gone on with for so long is removed (default 24h)
     #[arg(long, value_name = "duration", default_value = "24h")]
     upload_expiry: String,
     /// Address that is told what happens; may be repeated
@@ -121,7 +121,7 @@ struct Serve {
 /// `dhow registry gc`.
 #[derive(clap::Args)]
 struct Collect {
-    /// What was relied on so recently is no garbage
+    /// What was relied on so recently is no garbage (default 24h)
     #[arg(long, value_name = "duration", default_value = "24h")]
     gc_grace: String,
     /// Manifests that no tag leads to are garbage as well
