@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use archive::{Limits, Options, Packer, Semantics, Tree};
+use archive::{Limits, Options, Packer, Semantics, Stats, Tree};
 use sys::root::Root;
 use tempfile::TempDir;
 
@@ -26,6 +26,9 @@ pub fn unpack(data: &[u8]) {
         let root = Root::open(jail.path().join("root")).expect("the root");
         let options = Options { semantics, owner: None, devices: true, limits };
         let unpacked = archive::unpack(data, &root, &options);
+        if semantics == Semantics::Layer {
+            image(data, limits, &unpacked);
+        }
         if unpacked.is_ok() {
             let layer = semantics == Semantics::Layer;
             let mut packer = Packer::new(std::io::sink());
@@ -37,6 +40,20 @@ pub fn unpack(data: &[u8]) {
         let canary = std::fs::read_to_string(jail.path().join("canary")).expect("the canary");
         assert_eq!(canary, CANARY, "a file beside the root has changed");
         root.remove_contents("").expect("what was unpacked can be removed");
+    }
+}
+
+/// An image of the same layer is made or refused as the directory was.
+fn image(data: &[u8], limits: Limits, unpacked: &Result<Stats, archive::Error>) {
+    let file = tempfile::tempfile_in("/dev/shm").or_else(|_| tempfile::tempfile()).expect("a file");
+    let image = archive::unpack_image(&mut &*data, file, limits).and_then(|draft| {
+        let stats = draft.stats.clone();
+        draft.finish([0; 16]).map(|_| stats)
+    });
+    match (unpacked, image) {
+        (Ok(directory), Ok(image)) => assert_eq!(*directory, image, "an image of something else"),
+        (Err(_), Err(_)) => {}
+        (directory, image) => panic!("a directory gives {directory:?}, an image {image:?}"),
     }
 }
 

@@ -452,8 +452,11 @@ impl Unpacked {
             return Ok(());
         };
         draft.settle(&lower()?).map_err(Error::archive("unpack"))?;
+        let digits = self.diff_id.hex().as_bytes().chunks_exact(2);
+        let bytes = digits
+            .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
         let mut uuid = [0; 16];
-        uuid.iter_mut().zip(self.diff_id.hex().bytes()).for_each(|(byte, digit)| *byte = digit);
+        uuid.iter_mut().zip(bytes.flatten()).for_each(|(to, byte)| *to = byte);
         draft.finish(uuid).map_err(Error::archive("unpack"))?;
         self.image = Some(Image::Whole);
         Ok(())
