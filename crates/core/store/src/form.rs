@@ -3,7 +3,7 @@
 //!
 //! An image is written from the archive in one sequential pass, needs one inode of the disk however many files it has, and
 //! is deleted at once; but each container that uses it mounts it on its own, and the page cache of one mount is not that of
-//! another. `docs/adr/0006` has the figures. What is made here (by a build, a commit) is a directory in any case: it is one
+//! another. `docs/adr/0005` has the figures. What is made here (by a build, a commit) is a directory in any case: it is one
 //! already.
 
 use crate::layers::make_dir;
@@ -21,7 +21,7 @@ pub(crate) const IMAGE: &str = "layer.erofs";
 /// What becomes of the layers that come from elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// What is best on this machine: directories, see `docs/adr/0006`.
+    /// What is best on this machine: directories, see `docs/adr/0005`.
     #[default]
     Auto,
     /// Directories.
