@@ -385,6 +385,15 @@ document! {
         /// Devices by the names that their vendors give them.
         #[serde(skip_serializing_if = "zero")]
         pub devices: Vec<String>,
+        /// As for `run --add-host`.
+        #[serde(skip_serializing_if = "zero")]
+        pub extra_hosts: Vec<String>,
+        /// As for `run --ulimit`.
+        #[serde(skip_serializing_if = "zero")]
+        pub ulimits: Vec<String>,
+        /// Bytes of /dev/shm, where it is another size than usual.
+        #[serde(skip_serializing_if = "zero")]
+        pub shm_size: u64,
         /// What the step had and this has not, in words.
         pub missing: Vec<String>,
     }

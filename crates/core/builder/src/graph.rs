@@ -79,6 +79,17 @@ pub struct ImageUse {
     pub span: Span,
 }
 
+impl ImageUse {
+    /// A reference as people are shown it: with its registry and tag, unless it is an image by its digest or id.
+    pub fn shown(reference: &str) -> String {
+        let is_id = reference.len() == 64 && reference.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match oci::Reference::parse(reference) {
+            Ok(named) if !is_id && reference.parse::<oci::Digest>().is_err() => named.to_string(),
+            _ => reference.to_owned(),
+        }
+    }
+}
+
 /// One line of the image's history.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HistoryItem {

@@ -1,7 +1,7 @@
 //! What is to be made for each platform: the Dockerfile lowered, with the images that it turns out to need.
 
 use crate::error::Error;
-use crate::graph::Graph;
+use crate::graph::{Graph, ImageUse};
 use crate::lower::{self, Devices, ImageKey, Inputs, Lowered};
 use crate::progress::Progress;
 use crate::request::{Env, Image, ImageRequest, NamedContext, NetMode, Request};
@@ -58,7 +58,7 @@ pub(crate) fn find_images(
     graph: &Graph,
     progress: &Progress<'_>,
 ) -> Result<Vec<Image>, Error> {
-    let find = |used: &crate::graph::ImageUse| {
+    let find = |used: &ImageUse| {
         let wanted = ImageRequest {
             reference: used.reference.clone(),
             platform: used.platform.clone(),
@@ -140,10 +140,8 @@ fn lower_all(
                 images.extend(fetch_images(env, request, (parsed, file), needs, progress)?)
             }
             Lowered::Graph(graph) => {
-                let of = |u: &crate::graph::ImageUse| ImageKey {
-                    reference: u.reference.clone(),
-                    platform: u.platform.clone(),
-                };
+                let of =
+                    |u: &ImageUse| ImageKey { reference: u.reference.clone(), platform: u.platform.clone() };
                 let used = graph.images.iter().filter_map(|u| images.get(&of(u)).cloned()).collect();
                 return Ok((*graph, used));
             }
@@ -165,8 +163,7 @@ fn fetch_images(
             platform: key.platform.clone(),
             pull: request.pull,
         };
-        let reference = oci::Reference::parse(&key.reference);
-        let reference = reference.map_or_else(|_| key.reference.clone(), |r| r.to_string());
+        let reference = ImageUse::shown(&key.reference);
         let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
         let found = (env.images)(&wanted).map_err(|source| {
             let place = Box::new(file.place(span));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use oci::path::clean;
 use serde_json::{Map, Value as Json, json};
 
-use crate::definition::{Definitions, Resolver, Surroundings, valid_name};
+use crate::definition::{Definitions, Instance, Resolver, Surroundings, valid_name};
 use crate::entry::Entry;
 use crate::language::{Diagnostics, Place};
 use crate::shape::{Content, Shape, find};
@@ -50,47 +50,7 @@ impl Config {
         let mut wrong = Diagnostics::default();
         for instance in resolver.blocks() {
             let (kind, label) = (instance.block.kind.as_str(), &instance.block.labels[0].text);
-            let mut target = Target::named(&instance.name);
-            let mut lacks_targets = kind == "group";
-            for (attribute, value) in resolver.fields(&instance) {
-                let Some(field) = find(kind, &attribute.name) else {
-                    wrong = value.err().into_iter().fold(wrong, Diagnostics::and);
-                    self.unknown.push((
-                        attribute.name_place,
-                        format!("{kind} {:?}: {}", instance.name, attribute.name),
-                    ));
-                    continue;
-                };
-                lacks_targets &= field.name != "targets";
-                let unsuitable = |why: &str| {
-                    Diagnostics::one(
-                        attribute.code.start(),
-                        "Unsuitable value type",
-                        format!("Unsuitable value: {why}"),
-                    )
-                };
-                match value {
-                    // What is wrong with the expression, and that it therefore is no value; what can't even be
-                    // resolved is not looked at.
-                    Err(why) => {
-                        let unresolved = why.0.iter().any(|one| one.summary == "Invalid expression");
-                        wrong = wrong.and(why);
-                        if !unresolved {
-                            wrong = wrong.and(unsuitable("value must be known"));
-                        }
-                    }
-                    Ok(value) => match field.shape.content(&value) {
-                        Ok(Some(content)) => target.set(field.name, content),
-                        Ok(None) => {}
-                        Err(why) => wrong = wrong.and(unsuitable(&why)),
-                    },
-                }
-            }
-            if lacks_targets {
-                let place = instance.block.body.end.unwrap_or(instance.block.place);
-                let detail = "The argument \"targets\" is required, but no definition was found.";
-                wrong = wrong.and(Diagnostics::one(place, "Missing required argument", detail));
-            }
+            let target = self.fields(&resolver, &instance, &mut wrong);
             match (kind, renamed.iter_mut().find(|(name, _)| name == label)) {
                 ("target", Some((_, names))) => names.push(instance.name.clone()),
                 ("target", None) => renamed.push((label.clone(), vec![instance.name.clone()])),
@@ -112,6 +72,52 @@ impl Config {
             }
         }
         Ok(resolver.listed())
+    }
+
+    /// What a block says; what is wrong with it is added to `wrong`.
+    fn fields(
+        &mut self,
+        resolver: &Resolver<'_>,
+        instance: &Instance<'_>,
+        wrong: &mut Diagnostics,
+    ) -> Target {
+        let kind = instance.block.kind.as_str();
+        let mut add = |why| *wrong = std::mem::take(wrong).and(why);
+        let mut target = Target::named(&instance.name);
+        let mut lacks_targets = kind == "group";
+        for (attribute, value) in resolver.fields(instance) {
+            let Some(field) = find(kind, &attribute.name) else {
+                value.err().into_iter().for_each(&mut add);
+                let called = format!("{kind} {:?}: {}", instance.name, attribute.name);
+                self.unknown.push((attribute.name_place, called));
+                continue;
+            };
+            lacks_targets &= field.name != "targets";
+            let unsuitable = |why: &str| {
+                let detail = format!("Unsuitable value: {why}");
+                Diagnostics::one(attribute.code.start(), "Unsuitable value type", detail)
+            };
+            match value.map(|value| field.shape.content(&value)) {
+                Ok(Ok(Some(content))) => target.set(field.name, content),
+                Ok(Ok(None)) => {}
+                Ok(Err(why)) => add(unsuitable(&why)),
+                // What is wrong with the expression, and that it therefore is no value; what can't even be
+                // resolved is not looked at.
+                Err(why) => {
+                    let unresolved = why.0.iter().any(|one| one.summary == "Invalid expression");
+                    add(why);
+                    if !unresolved {
+                        add(unsuitable("value must be known"));
+                    }
+                }
+            }
+        }
+        if lacks_targets {
+            let place = instance.block.body.end.unwrap_or(instance.block.place);
+            let detail = "The argument \"targets\" is required, but no definition was found.";
+            add(Diagnostics::one(place, "Missing required argument", detail));
+        }
+        target
     }
 
     /// Adds a target, or what it says to the one of its name.

@@ -245,12 +245,11 @@ pub(crate) fn run(
     let remotes: BTreeMap<usize, Remote> = std::mem::take(&mut prepared.remotes);
     let literal = prepared.literal;
     let (sources, dest) = effective(copy, literal);
-    let count: usize = sources.len().max(prepared.matches.values().map(Vec::len).sum());
     let cancelled = || session.stopped();
     let context = session.context_of(&copy.from);
     let view = prepared.view.take();
     let from = context.map(|c| &c.root).or(view.as_ref());
-    let job = Job { session, op, copy, dest, many: count > 1 };
+    let job = Job { session, op, copy, dest };
     for (i, source) in sources.iter().enumerate() {
         match source {
             CopySource::Inline { name, content } => job.inline(&mut writer, name, content)?,
@@ -284,7 +283,6 @@ pub(super) struct Job<'j, 'a> {
     pub op: &'j Op,
     pub copy: &'j Copy,
     pub dest: &'j str,
-    pub many: bool,
 }
 
 impl Job<'_, '_> {
@@ -299,7 +297,7 @@ impl Job<'_, '_> {
 
     pub fn target(&self, writer: &Writer<'_>, name: &OsString) -> Result<PathBuf, Error> {
         let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
-        writer.file_target(&to, name, self.dest.ends_with('/'), self.many).map_err(|e| self.fail(e))
+        writer.file_target(&to, name, self.dest.ends_with('/')).map_err(|e| self.fail(e))
     }
 
     fn path(
@@ -328,7 +326,7 @@ impl Job<'_, '_> {
         let copied = if self.copy.parents {
             writer.copy_parents(from, found, pivot(source), self.dest)
         } else {
-            writer.copy(from, found, dest, self.many)
+            writer.copy(from, found, dest)
         };
         copied.map_err(|e| self.fail(e))
     }

@@ -67,7 +67,6 @@ impl Direct<'_, '_> {
         let target = Target {
             to: &to,
             slash: self.dest.ends_with('/'),
-            many: self.copy.sources.len().max(matches().count()) > 1,
             owner: self.owner,
             mode: self.mode,
             is_context: context.is_some(),

@@ -10,6 +10,7 @@ use crate::graph::{MountKind, NetKind, Op, Origin, Run};
 use crate::request::{Env, NetMode};
 use crate::session::Session;
 use crate::step::Inputs;
+use oci::runtime::Rlimit;
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 use state::cache;
@@ -43,6 +44,15 @@ pub struct Kept {
     /// Devices by their whole names.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Names and addresses besides the network's.
+    #[serde(default)]
+    pub hosts: Vec<(String, String)>,
+    /// Limits of the process.
+    #[serde(default)]
+    pub rlimits: Vec<Rlimit>,
+    /// Size of `/dev/shm` in bytes, where it is another than usual.
+    #[serde(default)]
+    pub shm_size: Option<u64>,
     /// Directories of this machine that were mounted: where from, where to, read-only.
     pub binds: Vec<(PathBuf, String, bool)>,
     /// Where there was memory.
@@ -125,6 +135,9 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Resul
         network: network.to_string(),
         insecure: run.insecure,
         devices: run.devices.clone(),
+        hosts: session.request.extra_hosts.iter().chain(&run.own.hosts).cloned().collect(),
+        rlimits: session.request.limits.rlimits.iter().chain(&run.own.rlimits).cloned().collect(),
+        shm_size: session.request.limits.shm_size,
         binds: Vec::new(),
         tmpfs: Vec::new(),
         missing: Vec::new(),

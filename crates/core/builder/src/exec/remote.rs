@@ -172,7 +172,7 @@ fn commit(
     let exclude = Ignore::from_patterns(job.copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| job.fail(e.into()))?;
     for found in select::select(&from, "/", &exclude).map_err(|e| job.fail(e))? {
-        writer.copy(&from, &found, job.dest, job.many).map_err(|e| job.fail(e))?;
+        writer.copy(&from, &found, job.dest).map_err(|e| job.fail(e))?;
     }
     Ok(())
 }

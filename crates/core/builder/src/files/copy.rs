@@ -53,15 +53,15 @@ impl Writer<'_> {
         real::path(self.root, Path::new(dest))
     }
 
-    /// Copies one match to `dest` (with a slash at the end it is a directory); `many` says that other sources go there too.
-    pub fn copy(&mut self, tree: &Tree<'_>, found: &Match, dest: &str, many: bool) -> Result<(), Error> {
+    /// Copies one match to `dest`; with a slash at the end it is a directory.
+    pub fn copy(&mut self, tree: &Tree<'_>, found: &Match, dest: &str) -> Result<(), Error> {
         let to = self.resolve(dest)?;
         if found.is_dir {
             let created = self.make_dirs(&to)?;
             self.copy_items(tree, &found.items, &to, false)?;
             return if created { self.own_top(&to, &found.items[0]) } else { Ok(()) };
         }
-        let to = self.file_target(&to, &found.name, dest.ends_with('/'), many)?;
+        let to = self.file_target(&to, &found.name, dest.ends_with('/'))?;
         self.copy_items(tree, &found.items, &to, true)
     }
 
@@ -106,8 +106,9 @@ impl Writer<'_> {
         self.copy_items(tree, &found.items, &at, true)
     }
 
-    /// Where a file goes: into a directory under its own name, or to the very path.
-    pub fn file_target(&self, to: &Path, name: &OsStr, slash: bool, many: bool) -> Result<PathBuf, Error> {
+    /// Where a file goes: into a directory under its own name, or to the very path. Of several that go to one path the last
+    /// counts, as with BuildKit.
+    pub fn file_target(&self, to: &Path, name: &OsStr, slash: bool) -> Result<PathBuf, Error> {
         let is_dir = match self.root.lstat(to) {
             Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
@@ -119,11 +120,6 @@ impl Writer<'_> {
                 self.make_dirs(to)?;
                 Ok(to.join(name))
             }
-            _ if many => Err(Error::Conflict {
-                message:
-                    "When using COPY with more than one source file, the destination must be a directory and end with a /"
-                        .into(),
-            }),
             _ => {
                 self.make_dirs(to.parent().unwrap_or(Path::new("")))?;
                 Ok(to.to_path_buf())

@@ -20,8 +20,6 @@ pub struct Target<'t> {
     pub to: &'t Path,
     /// It was written with a slash at the end.
     pub slash: bool,
-    /// Several sources go there.
-    pub many: bool,
     /// `--chown`.
     pub owner: Option<(u32, u32)>,
     /// `--chmod`.
@@ -40,7 +38,6 @@ impl Default for Target<'_> {
         Self {
             to: Path::new(""),
             slash: true,
-            many: true,
             owner: None,
             mode: None,
             is_context: false,
@@ -148,7 +145,7 @@ impl<'m> Draft<'_, 'm> {
         let number = self.number;
         self.number += found.items.len();
         if !found.is_dir {
-            let target = self.file_target(&found.name)?;
+            let target = self.file_target(&found.name);
             return self.entry(number, &found.items[0], target, &mut HashMap::new());
         }
         let to = self.target.to;
@@ -164,17 +161,14 @@ impl<'m> Draft<'_, 'm> {
     }
 
     /// As [`super::copy::Writer::file_target`].
-    fn file_target(&mut self, name: &OsStr) -> Option<PathBuf> {
+    fn file_target(&mut self, name: &OsStr) -> PathBuf {
         let to = self.target.to;
         if self.is_directory(to) || self.target.slash {
             self.make(to, None);
-            return Some(to.join(name));
-        }
-        if self.target.many {
-            return None;
+            return to.join(name);
         }
         self.make(to.parent().unwrap_or(Path::new("")), None);
-        Some(to.to_path_buf())
+        to.to_path_buf()
     }
 
     fn is_directory(&self, path: &Path) -> bool {

@@ -15,6 +15,7 @@ FROM scratch
 COPY a /file
 COPY a /into/
 COPY a b /many/
+COPY a b /last
 COPY dir /contents
 COPY dir /contents2/
 COPY dir/y /contents/
@@ -32,6 +33,7 @@ COPY --exclude=y dir /ex/
         ("/file", "a"),
         ("/into/a", "a"),
         ("/many/b", "b"),
+        ("/last", "b"),
         ("/contents/x", "x"),
         ("/contents/y/z", "z"),
         ("/contents/z", "z"),

@@ -24,6 +24,10 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
                 let end = if *readonly { ",readonly" } else { "" };
                 format!("type=bind,source={},target={to}{end}", from.display())
             };
+            let ulimit = |limit: &oci::runtime::Rlimit| {
+                let name = limit.typ.trim_start_matches("RLIMIT_").to_ascii_lowercase();
+                format!("{name}={}:{}", limit.soft, limit.hard)
+            };
             let tmpfs = kept.tmpfs.iter().map(|target| format!("type=tmpfs,target={target}"));
             Ok(BuildShell {
                 image,
@@ -36,6 +40,9 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
                 network: kept.network,
                 privileged: kept.insecure,
                 devices: kept.devices,
+                extra_hosts: kept.hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect(),
+                ulimits: kept.rlimits.iter().map(ulimit).collect(),
+                shm_size: kept.shm_size.unwrap_or_default(),
                 missing: kept.missing,
             })
         })

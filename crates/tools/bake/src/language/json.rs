@@ -188,51 +188,17 @@ impl Parser<'_> {
         let mut members = Vec::new();
         loop {
             self.space();
-            match self.peek() {
-                Some(b'}') if members.is_empty() => break,
-                Some(b'"') => {}
-                Some(b'}') => {
-                    let comma = self.text[..self.at].rfind(',').unwrap_or(self.at);
-                    self.at = comma;
-                    return Err(self.wrong(
-                        "Trailing comma in object",
-                        "JSON does not permit a trailing comma after the final property in an object.",
-                    ));
-                }
-                None => {
-                    return Err(
-                        self.wrong("Unclosed object", "No closing brace was found for this JSON object.")
-                    );
-                }
-                Some(_) => {
-                    return Err(self.wrong(
-                        "Invalid object property name",
-                        "A JSON object property name must be a string.",
-                    ));
-                }
+            if self.peek() == Some(b'}') && members.is_empty() {
+                break;
             }
-            let start = self.at;
-            let (text, _) = self.string()?;
-            let label = Label { text, place: self.place(start) };
-            self.space();
-            if self.peek() != Some(b':') {
-                return Err(self.wrong(
-                    "Missing property value colon",
-                    "A colon must appear between an object property's name and its value.",
-                ));
-            }
-            self.at += 1;
+            let label = self.property_name()?;
             let value = self.value(depth + 1)?;
             members.push((label, value));
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => break,
-                None => {
-                    return Err(
-                        self.wrong("Unclosed object", "No closing brace was found for this JSON object.")
-                    );
-                }
+                None => return Err(self.unclosed_object()),
                 Some(_) => {
                     return Err(self.wrong(
                         "Missing attribute seperator comma",
@@ -243,6 +209,41 @@ impl Parser<'_> {
         }
         self.at += 1;
         Ok(Kind::Object(members))
+    }
+
+    /// The name of an object's property, and the colon behind it.
+    fn property_name(&mut self) -> Result<Label, Diagnostics> {
+        match self.peek() {
+            Some(b'"') => {}
+            Some(b'}') => {
+                self.at = self.text[..self.at].rfind(',').unwrap_or(self.at);
+                return Err(self.wrong(
+                    "Trailing comma in object",
+                    "JSON does not permit a trailing comma after the final property in an object.",
+                ));
+            }
+            None => return Err(self.unclosed_object()),
+            Some(_) => {
+                return Err(self
+                    .wrong("Invalid object property name", "A JSON object property name must be a string."));
+            }
+        }
+        let start = self.at;
+        let (text, _) = self.string()?;
+        let label = Label { text, place: self.place(start) };
+        self.space();
+        if self.peek() != Some(b':') {
+            return Err(self.wrong(
+                "Missing property value colon",
+                "A colon must appear between an object property's name and its value.",
+            ));
+        }
+        self.at += 1;
+        Ok(label)
+    }
+
+    fn unclosed_object(&self) -> Diagnostics {
+        self.wrong("Unclosed object", "No closing brace was found for this JSON object.")
     }
 
     fn array(&mut self, depth: usize) -> Result<Kind, Diagnostics> {

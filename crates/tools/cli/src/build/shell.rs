@@ -28,6 +28,11 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     }
     words.extend(["--network".to_owned(), ready.network.clone()]);
     words.extend(ready.devices.iter().map(|device| format!("--device={device}")));
+    words.extend(ready.extra_hosts.iter().map(|host| format!("--add-host={host}")));
+    words.extend(ready.ulimits.iter().map(|limit| format!("--ulimit={limit}")));
+    if ready.shm_size > 0 {
+        words.push(format!("--shm-size={}", ready.shm_size));
+    }
     words.extend(ready.mounts.iter().flat_map(|mount| ["--mount".to_owned(), mount.clone()]));
     words.push(ready.image.clone());
     match command {
