@@ -3,8 +3,9 @@
 //!
 //! The image has eight layers, 60,000 files and 1.5 GB. Wall time of the whole command and processor time of the command and
 //! its daemon; the registry's own is nobody's. Before each measurement all is written out that others have left to write.
-//! Everything happens in a network namespace of its own, and an engine's files go before the next one begins: 12 GB at
-//! most are in use at once. `DHOW_BENCH_BINARY` is measured in place of the release that is built otherwise.
+//! Everything happens in a network namespace of its own. Each engine, and the floor, has a new file system in a file: ext4 does
+//! not use the inodes of deleted files again for minutes, and searches longer and longer for others, whoever has deleted them.
+//! 12 GB at most are in use at once. `DHOW_BENCH_BINARY` is measured in place of the release that is built otherwise.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -26,6 +27,7 @@ const LAYERS: usize = 8;
 const FILES: usize = 60_000;
 const PER_FOLDER: usize = 100;
 const REGISTRY: &str = "127.0.0.1:5000";
+const SOURCE: &str = "127.0.0.1:5000/dhow/first:1";
 /// What has to be free.
 const ROOM: u64 = 12 << 30;
 /// How often what takes milliseconds is done.
@@ -49,20 +51,29 @@ struct Cost {
     processor: f64,
 }
 
-/// Measures us, and whoever else is installed; with `dhow` as argument us alone.
+/// Bytes of an engine's file system, and of the floor's.
+const DISK: u64 = 8 << 30;
+const FLOOR_DISK: u64 = 3 << 30;
+
+/// Measures us, and whoever else is installed; with `dhow` as argument us alone, with `small` a quarter of the image.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     if arguments.first().is_none_or(|first| first != INSIDE) {
         return enter(arguments);
     }
-    let alone = arguments.get(1).is_some_and(|name| name == "dhow");
+    for argument in &arguments[1..] {
+        if !["dhow", "small"].contains(&argument.as_str()) {
+            bail!("unknown argument {argument:?}: dhow and small are known");
+        }
+    }
+    let asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    let (alone, files) = (asked("dhow"), if asked("small") { FILES / 4 } else { FILES });
     let home = home();
-    let archive = make_image(&home)?;
+    let archive = make_image(&home, files)?;
     let mut registry = Registry::start(&home)?;
     let mut columns = Vec::new();
     let names: &[&str] = if alone { &["dhow"] } else { &["dhow", "docker", "skopeo"] };
     for name in names {
-        let measured = Engine::start(name, &home).and_then(|engine| engine.measure(&archive));
-        match measured {
+        match measure(name, &home, &archive) {
             Ok(costs) => columns.push((*name, costs)),
             Err(error) => println!("{name}: {error:#}"),
         }
@@ -84,6 +95,7 @@ fn enter(arguments: &[String]) -> anyhow::Result<()> {
         ("ip", "iproute2"),
         ("time", "time"),
         ("docker-registry", "docker-registry"),
+        ("mkfs.ext4", "e2fsprogs"),
     ])?;
     let binary = match std::env::var_os("DHOW_BENCH_BINARY") {
         Some(binary) => binary.into(),
@@ -142,7 +154,7 @@ fn print(columns: &[(&str, Vec<Option<Cost>>)], floor: (Cost, f64)) {
 }
 
 /// Docker's archive of the image.
-fn make_image(home: &Path) -> anyhow::Result<PathBuf> {
+fn make_image(home: &Path, files: usize) -> anyhow::Result<PathBuf> {
     let archive = home.join("image.tar");
     let mut outer = Tar::create(&archive)?;
     let mut random = Random(1);
@@ -150,8 +162,8 @@ fn make_image(home: &Path) -> anyhow::Result<PathBuf> {
     for layer in 0..LAYERS {
         let path = home.join("layer.tar");
         let mut tar = Tar::create(&path)?;
-        for number in layer * FILES / LAYERS..(layer + 1) * FILES / LAYERS {
-            if number % PER_FOLDER == 0 {
+        for number in layer * files / LAYERS..(layer + 1) * files / LAYERS {
+            if number.is_multiple_of(PER_FOLDER) {
                 tar.entry(&format!("d{}/", number / PER_FOLDER), &[])?;
             }
             tar.entry(&format!("d{}/f{number}", number / PER_FOLDER), &content(&mut random, number))?;
@@ -307,6 +319,52 @@ impl Drop for Registry {
     }
 }
 
+/// A new file system in a file.
+struct Disk {
+    file: PathBuf,
+    folder: PathBuf,
+}
+
+impl Disk {
+    fn new(home: &Path, name: &str, size: u64) -> anyhow::Result<Self> {
+        let disk =
+            Self { file: home.join(format!("{name}.disk")), folder: home.join(format!("{name}-disk")) };
+        fs::create_dir_all(&disk.folder)?;
+        shell::quiet(Command::new("fallocate").args(["-l", &size.to_string()]).arg(&disk.file))?;
+        // Nothing is left to the kernel to do meanwhile.
+        let at_once = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+        shell::quiet(Command::new("mkfs.ext4").args(["-q", "-F", "-E", at_once]).arg(&disk.file))?;
+        shell::quiet(Command::new("mount").args(["-o", "loop"]).arg(&disk.file).arg(&disk.folder))?;
+        Ok(disk)
+    }
+
+    fn remove(self) -> anyhow::Result<()> {
+        shell::quiet(Command::new("umount").arg("--recursive").arg(&self.folder))?;
+        fs::remove_file(&self.file).with_context(|| format!("remove {}", self.file.display()))
+    }
+}
+
+/// What everything costs an engine, in the order of the rows.
+fn measure(name: &'static str, home: &Path, archive: &Path) -> anyhow::Result<Vec<Option<Cost>>> {
+    let disk = Disk::new(home, name, DISK)?;
+    let start = |folder| Engine::start(name, home, &disk.folder, folder);
+    let engine = start("first")?;
+    let costs = if name == "skopeo" {
+        let costs = engine.copies(archive);
+        engine.stop()?;
+        costs?
+    } else {
+        let sent = engine.sends(archive);
+        engine.stop()?;
+        let engine = start("second")?;
+        let fetched = engine.fetches();
+        engine.stop()?;
+        sent?.into_iter().chain(fetched?).map(Some).collect()
+    };
+    disk.remove()?;
+    Ok(costs)
+}
+
 /// Something that moves images.
 struct Engine {
     name: &'static str,
@@ -318,8 +376,9 @@ struct Engine {
 }
 
 impl Engine {
-    fn start(name: &'static str, home: &Path) -> anyhow::Result<Self> {
-        let folder = home.join(format!("{name}-files"));
+    /// With nothing in it, in a folder of a file system of its own.
+    fn start(name: &'static str, home: &Path, disk: &Path, folder: &str) -> anyhow::Result<Self> {
+        let folder = disk.join(folder);
         fs::create_dir_all(&folder)?;
         let mut engine = Self {
             name,
@@ -385,40 +444,40 @@ impl Engine {
         })
     }
 
-    fn measure(mut self, archive: &Path) -> anyhow::Result<Vec<Option<Cost>>> {
-        let costs = match self.name {
-            "skopeo" => self.copies(archive),
-            _ => self.costs(archive),
-        };
-        if let Some(daemon) = &mut self.daemon {
-            shell::quiet(Command::new("kill").arg(daemon.id().to_string()))?;
-            daemon.wait()?;
-        }
-        costs.and_then(|costs| clear(&self.home).map(|()| costs))
+    fn stop(mut self) -> anyhow::Result<()> {
+        let Some(daemon) = &mut self.daemon else { return Ok(()) };
+        shell::quiet(Command::new("kill").arg(daemon.id().to_string()))?;
+        daemon.wait().map(drop).context("wait for the daemon")
     }
 
-    fn costs(&self, archive: &Path) -> anyhow::Result<Vec<Option<Cost>>> {
+    /// What begins with an archive.
+    fn sends(&self, archive: &Path) -> anyhow::Result<Vec<Cost>> {
         let archive = archive.to_str().context("the target folder's name is not UTF-8")?;
         let saved = self.home.join("saved.tar").to_string_lossy().into_owned();
-        let image = |name: &str| format!("{REGISTRY}/{}/{name}:1", self.name);
-        let (first, second, third) = (image("first"), image("second"), image("third"));
-        // Everybody pulls what we have pushed.
-        let source = format!("{REGISTRY}/dhow/first:1");
+        let first = self.image("first");
         let mut costs = vec![self.cost(&["load", "-i", archive])?];
         self.cost(&["tag", "bench:1", &first])?;
         costs.push(self.cost(&["push", &first])?);
         costs.push(self.repeated(&["push", &first])?);
         costs.push(self.cost(&["save", "-o", &saved, "bench:1"])?);
         fs::remove_file(&saved)?;
-        self.cost(&["rmi", "bench:1", &first])?;
-        costs.push(self.cost(&["pull", &source])?);
-        costs.push(self.repeated(&["pull", &source])?);
+        Ok(costs)
+    }
+
+    /// What begins with a pull. Everybody pulls what we have pushed.
+    fn fetches(&self) -> anyhow::Result<Vec<Cost>> {
+        let (second, third) = (self.image("second"), self.image("third"));
+        let mut costs = vec![self.cost(&["pull", SOURCE])?, self.repeated(&["pull", SOURCE])?];
         // Into a repository of which nobody remembers anything.
-        self.cost(&["tag", &source, &second])?;
-        costs.push(self.cost(&["push", &second])?);
-        self.cost(&["tag", &source, &third])?;
-        costs.push(self.cost(&["push", &third])?);
-        Ok(costs.into_iter().map(Some).collect())
+        for name in [&second, &third] {
+            self.cost(&["tag", SOURCE, name])?;
+            costs.push(self.cost(&["push", name])?);
+        }
+        Ok(costs)
+    }
+
+    fn image(&self, name: &str) -> String {
+        format!("{REGISTRY}/{}/{name}:1", self.name)
     }
 
     /// Copies between an archive, a registry and a folder: it unpacks nothing.
@@ -426,8 +485,7 @@ impl Engine {
         let archive = format!("docker-archive:{}", archive.display());
         let folder = format!("dir:{}", self.home.join("copy").display());
         let saved = format!("docker-archive:{}:bench:1", self.home.join("saved.tar").display());
-        let (first, source) =
-            (format!("docker://{REGISTRY}/skopeo/first:1"), format!("docker://{REGISTRY}/dhow/first:1"));
+        let (first, source) = (format!("docker://{}", self.image("first")), format!("docker://{SOURCE}"));
         let copy = |from: &str, to: &str| {
             let insecure =
                 ["--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
@@ -450,8 +508,8 @@ impl Engine {
 /// All processors decompressing and unpacking the layers that were pulled; and the seconds until they are on the disk.
 fn floor(home: &Path) -> anyhow::Result<(Cost, f64)> {
     let blobs = home.join("registry/docker/registry/v2/blobs/sha256");
-    let folder = home.join("floor");
-    fs::create_dir_all(&folder)?;
+    let disk = Disk::new(home, "floor", FLOOR_DISK)?;
+    let folder = &disk.folder;
     let manifest = fs::read_to_string(
         home.join("registry/docker/registry/v2/repositories/dhow/first/_manifests/tags/1/current/link"),
     )?;
@@ -467,7 +525,7 @@ fn floor(home: &Path) -> anyhow::Result<(Cost, f64)> {
     let script = "f=$(mktemp -d -p \"$1\"); gzip -dc \"$2\" | tar -xf - -C \"$f\"";
     let mut command = Command::new("time");
     command.args(["-f", "%U %S", "-o"]).arg(home.join("time"));
-    command.args(["xargs", "-n1", "-P", &processors, "sh", "-c", script, "sh"]).arg(&folder);
+    command.args(["xargs", "-n1", "-P", &processors, "sh", "-c", script, "sh"]).arg(folder);
     let mut child = command.stdin(Stdio::piped()).spawn().context("start xargs")?;
     let begun = Instant::now();
     let mut input = child.stdin.take().context("it was asked for")?;
@@ -479,10 +537,10 @@ fn floor(home: &Path) -> anyhow::Result<(Cost, f64)> {
         bail!("the layers can't be unpacked");
     }
     let wall = begun.elapsed().as_secs_f64();
-    shell::quiet(Command::new("sync").arg("-f").arg(&folder))?;
+    shell::quiet(Command::new("sync").arg("-f").arg(folder))?;
     let synced = begun.elapsed().as_secs_f64();
     let time = fs::read_to_string(home.join("time"))?;
     let processor = time.split_whitespace().filter_map(|time| time.parse::<f64>().ok()).sum();
-    clear(&folder)?;
+    disk.remove()?;
     Ok((Cost { wall, processor }, synced))
 }

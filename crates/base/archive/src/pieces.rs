@@ -1,12 +1,13 @@
 //! Compressing on all processors.
 //!
 //! The stream is cut into pieces of one length, which are compressed side by side and written in order. So the bytes that come
-//! out depend on those that go in alone, and neither on how many processors there are nor on who is faster. gzip's pieces are one
-//! member, each begun with what lies before it as its dictionary (RFC 1951, RFC 1952); zstd's are frames (RFC 8878). Any
-//! decompressor takes both.
+//! out depend on those that go in alone, and neither on how many processors there are nor on who is faster. gzip's pieces are
+//! members (RFC 1952 section 2.2), zstd's are frames (RFC 8878 section 3.1): any decompressor takes them one after the other.
+//!
+//! A piece is here as a whole, which libdeflate makes use of: it takes half the time of a compressor of streams.
 
 use crate::Compression;
-use flate2::{Compress, Crc, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
 use std::io::{self, Write};
 use std::mem;
 use std::num::NonZero;
@@ -15,10 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// Bytes that a piece is made of: long enough that a new start costs little of what is saved.
-const GZIP_PIECE: usize = 512 << 10;
+const GZIP_PIECE: usize = 1 << 20;
 const ZSTD_PIECE: usize = 4 << 20;
-/// How far back gzip looks.
-const WINDOW: usize = 32 << 10;
+/// More of them than that would need more memory than they save time.
+const WORKERS: usize = 16;
+/// What gzip is told to do where nobody says: as small within a hundredth as at its usual level, in a good half of the time.
+const GZIP_LEVEL: u32 = 4;
 
 /// Compresses what `produce` writes into `sink`, at the format's own `level` (none is its default), on all processors. What it
 /// gives back and the sink. Formats that can't be cut are compressed here and now.
@@ -29,7 +32,12 @@ pub fn compress_pieces<T, E: From<io::Error>, W: Write + Send>(
     produce: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, W), E> {
     let format = match compression {
-        Compression::Gzip => Format::Gzip(flate2::Compression::new(level.unwrap_or(6).min(9))),
+        Compression::Gzip => {
+            let level = level.unwrap_or(GZIP_LEVEL).min(9) as i32;
+            Format::Gzip(
+                CompressionLvl::new(level).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+            )
+        }
         Compression::Zstd => Format::Zstd(level.unwrap_or(3).min(22) as i32),
         _ => {
             let mut compressor = crate::compress(compression, level, sink)?;
@@ -37,28 +45,20 @@ pub fn compress_pieces<T, E: From<io::Error>, W: Write + Send>(
             return Ok((made, compressor.finish()?));
         }
     };
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS);
     on_threads(format, workers, sink, produce)
 }
 
 #[derive(Clone, Copy)]
 enum Format {
-    Gzip(flate2::Compression),
+    Gzip(CompressionLvl),
     Zstd(i32),
 }
 
 /// A piece to be compressed, and where the outcome is waited for.
 struct Job {
     bytes: Vec<u8>,
-    /// What lies before it, as far as it matters.
-    before: Vec<u8>,
-    last: bool,
-    done: Sender<io::Result<Done>>,
-}
-
-struct Done {
-    bytes: Vec<u8>,
-    crc: Crc,
+    done: Sender<io::Result<Vec<u8>>>,
 }
 
 fn on_threads<T, E: From<io::Error>, W: Write + Send>(
@@ -76,11 +76,11 @@ fn on_threads<T, E: From<io::Error>, W: Write + Send>(
             let waiting = waiting.clone();
             scope.spawn(move || work(format, &waiting));
         }
-        let writer = scope.spawn(move || collect(format, sink, &in_order));
-        let mut pieces = Pieces { format, piece: Vec::new(), before: Vec::new(), jobs, order };
+        let writer = scope.spawn(move || collect(sink, &in_order));
+        let mut pieces = Pieces { format, piece: Vec::new(), begun: false, jobs, order };
         let made = produce(&mut pieces);
         let ended = match &made {
-            Ok(_) => pieces.pass(true),
+            Ok(_) => pieces.end(),
             // Nobody wants the rest.
             Err(_) => Ok(()),
         };
@@ -100,9 +100,10 @@ fn on_threads<T, E: From<io::Error>, W: Write + Send>(
 struct Pieces {
     format: Format,
     piece: Vec<u8>,
-    before: Vec<u8>,
+    /// Whether a piece was passed on.
+    begun: bool,
     jobs: Sender<Job>,
-    order: SyncSender<Receiver<io::Result<Done>>>,
+    order: SyncSender<Receiver<io::Result<Vec<u8>>>>,
 }
 
 impl Pieces {
@@ -113,20 +114,18 @@ impl Pieces {
         }
     }
 
-    fn pass(&mut self, last: bool) -> io::Result<()> {
-        let next = if last { Vec::new() } else { Vec::with_capacity(self.length()) };
-        let bytes = mem::replace(&mut self.piece, next);
-        let before = match self.format {
-            Format::Gzip(_) => {
-                let next = bytes[bytes.len().saturating_sub(WINDOW)..].to_vec();
-                mem::replace(&mut self.before, next)
-            }
-            Format::Zstd(_) => Vec::new(),
-        };
+    /// Passes on what is left. Nothing at all is a piece too.
+    fn end(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() && self.begun { Ok(()) } else { self.pass() }
+    }
+
+    fn pass(&mut self) -> io::Result<()> {
+        self.begun = true;
+        let bytes = mem::take(&mut self.piece);
         let (done, outcome) = channel();
-        let gone = |()| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.order.send(outcome).map_err(|_| gone(()))?;
-        self.jobs.send(Job { bytes, before, last, done }).map_err(|_| gone(()))
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.order.send(outcome).map_err(|_| gone())?;
+        self.jobs.send(Job { bytes, done }).map_err(|_| gone())
     }
 }
 
@@ -134,7 +133,11 @@ impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.length();
         if self.piece.len() == length {
-            self.pass(false)?;
+            self.pass()?;
+        }
+        if self.piece.is_empty() {
+            // Few bytes may be all that come.
+            self.piece.reserve_exact(if self.begun { length } else { bytes.len().min(length) });
         }
         let count = bytes.len().min(length - self.piece.len());
         self.piece.extend_from_slice(&bytes[..count]);
@@ -151,38 +154,22 @@ fn work(format: Format, waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let mut crc = Crc::new();
         let bytes = match format {
-            Format::Gzip(level) => {
-                crc.update(&job.bytes);
-                deflate(level, &job)
-            }
+            Format::Gzip(level) => member(level, &job.bytes),
             Format::Zstd(level) => zstd::bulk::compress(&job.bytes, level),
         };
         // Whoever collects may have failed.
-        let _ = job.done.send(bytes.map(|bytes| Done { bytes, crc }));
+        let _ = job.done.send(bytes);
     }
 }
 
-/// One piece of a raw stream: up to a byte's boundary, or to the end.
-fn deflate(level: flate2::Compression, job: &Job) -> io::Result<Vec<u8>> {
-    let mut compress = Compress::new(level, false);
-    if !job.before.is_empty() {
-        compress.set_dictionary(&job.before).map_err(io::Error::other)?;
-    }
-    let flush = if job.last { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut out = Vec::with_capacity(job.bytes.len() / 2 + 1024);
-    loop {
-        let read = compress.total_in() as usize;
-        let status = compress.compress_vec(&job.bytes[read..], &mut out, flush).map_err(io::Error::other)?;
-        let all = compress.total_in() as usize == job.bytes.len();
-        match status {
-            Status::StreamEnd => return Ok(out),
-            // With room left there is nothing more to come.
-            _ if !job.last && all && out.len() < out.capacity() => return Ok(out),
-            _ => out.reserve((out.capacity() / 2).max(4096)),
-        }
-    }
+/// A member of gzip's, without name and time.
+fn member(level: CompressionLvl, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compressor = Compressor::new(level);
+    let mut out = vec![0; compressor.gzip_compress_bound(bytes.len())];
+    let length = compressor.gzip_compress(bytes, &mut out).map_err(io::Error::other)?;
+    out.truncate(length);
+    Ok(out)
 }
 
 /// Why there is no sink to give back.
@@ -194,33 +181,13 @@ enum Stopped {
 }
 
 /// Writes the pieces in their order.
-fn collect<W: Write>(
-    format: Format,
-    mut sink: W,
-    in_order: &Receiver<Receiver<io::Result<Done>>>,
-) -> Result<W, Stopped> {
-    let mut sum = Crc::new();
-    let failed = Stopped::Sink;
-    if let Format::Gzip(level) = format {
-        let speed = match level.level() {
-            9 => 2,
-            0 | 1 => 4,
-            _ => 0,
-        };
-        // No flags, no time, no operating system.
-        sink.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, speed, 0xff]).map_err(failed)?;
-    }
+fn collect<W: Write>(mut sink: W, in_order: &Receiver<Receiver<io::Result<Vec<u8>>>>) -> Result<W, Stopped> {
     for outcome in in_order {
-        let Ok(done) = outcome.recv() else { return Err(Stopped::Early) };
-        let done = done.map_err(failed)?;
-        sink.write_all(&done.bytes).map_err(failed)?;
-        sum.combine(&done.crc);
+        let Ok(bytes) = outcome.recv() else { return Err(Stopped::Early) };
+        let written = bytes.and_then(|bytes| sink.write_all(&bytes));
+        written.map_err(Stopped::Sink)?;
     }
-    if let Format::Gzip(_) = format {
-        sink.write_all(&sum.sum().to_le_bytes()).map_err(failed)?;
-        sink.write_all(&sum.amount().to_le_bytes()).map_err(failed)?;
-    }
-    sink.flush().map_err(failed)?;
+    sink.flush().map_err(Stopped::Sink)?;
     Ok(sink)
 }
 
@@ -246,15 +213,15 @@ mod tests {
 
     #[test]
     fn the_same_bytes_come_out_however_many_work() {
-        for format in [Format::Gzip(flate2::Compression::new(6)), Format::Zstd(3)] {
-            for length in [0, 1, WINDOW, GZIP_PIECE, GZIP_PIECE + 1, ZSTD_PIECE + 5] {
+        for format in [Format::Gzip(CompressionLvl::new(6).unwrap()), Format::Zstd(3)] {
+            for length in [0, 1, 1 << 15, GZIP_PIECE, GZIP_PIECE + 1, ZSTD_PIECE + 5] {
                 let bytes = bytes(length);
                 let one = squeezed(format, 1, &bytes);
                 assert!(one == squeezed(format, 5, &bytes), "{length}");
                 let mut back = Vec::new();
                 decompress(&one[..]).unwrap().read_to_end(&mut back).unwrap();
                 assert!(back == bytes, "{length}");
-                assert!(length < 1000 || one.len() < length * 6 / 10, "{length}: {}", one.len());
+                assert!(length < 1000 || one.len() < length * 65 / 100, "{length}: {}", one.len());
             }
         }
     }
@@ -270,7 +237,7 @@ mod tests {
                 random as u8
             })
             .collect();
-        let out = squeezed(Format::Gzip(flate2::Compression::new(6)), 3, &bytes);
+        let out = squeezed(Format::Gzip(CompressionLvl::new(6).unwrap()), 3, &bytes);
         let mut back = Vec::new();
         decompress(&out[..]).unwrap().read_to_end(&mut back).unwrap();
         assert!(back == bytes);
@@ -278,7 +245,7 @@ mod tests {
 
     #[test]
     fn errors_come_back_from_both_ends() {
-        let gzip = || Format::Gzip(flate2::Compression::new(1));
+        let gzip = || Format::Gzip(CompressionLvl::new(1).unwrap());
         let broken = |_: &mut dyn Write| Err::<(), _>(io::Error::other("broken"));
         assert_eq!(on_threads(gzip(), 2, Vec::new(), broken).unwrap_err().to_string(), "broken");
         struct Full;
