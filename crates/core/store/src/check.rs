@@ -184,7 +184,7 @@ impl Store {
     }
 }
 
-fn sizes<'l>(layers: &'l [crate::Listed<ChainId, Layer>]) -> impl Iterator<Item = &'l u64> {
+fn sizes(layers: &[crate::Listed<ChainId, Layer>]) -> impl Iterator<Item = &u64> {
     layers.iter().filter_map(|(_, layer)| layer.as_ref().ok().map(|layer| &layer.size))
 }
 
