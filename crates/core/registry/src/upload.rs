@@ -2,10 +2,12 @@
 
 use crate::error::{Error, Kind, Problem};
 use crate::exchange::{self, ERROR_LIMIT, Session};
-use crate::repository::Repository;
+use crate::repository::{Repository, accept};
 use bytes::Bytes;
 use oci::Digest;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{
+    ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE,
+};
 use reqwest::{Body, Method, Response, StatusCode, Url};
 use std::time::Duration;
 
@@ -47,7 +49,10 @@ impl Repository {
     /// Whether the repository has a manifest under this tag or digest.
     pub async fn has_manifest(&self, name: &str) -> Result<bool, Error> {
         let url = self.url(&format!("manifests/{name}")).await?;
-        let response = self.session().ask(Method::HEAD, &url, HeaderMap::new(), Bytes::new()).await?;
+        let mut headers = HeaderMap::new();
+        // Registries hide what the question does not name.
+        headers.extend(HeaderValue::try_from(accept()).ok().map(|kinds| (ACCEPT, kinds)));
+        let response = self.session().ask(Method::HEAD, &url, headers, Bytes::new()).await?;
         Ok(response.status().is_success())
     }
 

@@ -148,7 +148,9 @@ async fn here(engine: &Engine, name: &str, platform: Option<Platform>) -> Result
         .blocking(move |engine| {
             let store = engine.store();
             let image = store.resolve(&name, platform.as_ref())?;
-            let layers = Layers::Here(store.chain(image.chain().as_ref())?);
+            let mut layers = store.chain(image.chain().as_ref())?;
+            layers.reverse();
+            let layers = Layers::Here(layers);
             Ok(Source { name, id: image.id, config: image.config, layers })
         })
         .await
