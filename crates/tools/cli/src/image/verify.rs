@@ -74,11 +74,11 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
                 ),
             }));
         }
-        cli.complain(&format!(
-            "Verification for {reference}: {} signatures by key {}",
-            good.len(),
-            key.fingerprint()
-        ));
+        let count = match good.len() {
+            1 => "a signature".to_owned(),
+            count => format!("{count} signatures"),
+        };
+        cli.complain(&format!("Verification for {reference}: {count} by key {}", key.fingerprint()));
         told.extend(good.into_iter().map(document));
     }
     cli.println(&json!(told).to_string()).map(|()| 0)

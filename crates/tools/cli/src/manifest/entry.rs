@@ -76,7 +76,7 @@ pub async fn fetch(cli: &Cli, name: &Reference, insecure: bool) -> Result<Found,
         serde_json::from_str(&image.raw).map_err(|error| Error::new(format!("index {name}: {error}")))?;
     let mut members = Vec::new();
     for member in index.manifests {
-        let name = name.with_digest(member.digest.clone());
+        let name = super::name(&format!("{name}@{}", member.digest))?;
         let image = remote(cli, &name, insecure, false).await?;
         members.push(Entry::of(&name, &image, member.platform)?);
     }
