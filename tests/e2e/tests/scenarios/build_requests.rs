@@ -33,6 +33,40 @@ fn post(host: &Host, query: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Programs read `Step n/m` and the ids: the same lines as from Docker's daemon, ids apart.
+#[test]
+fn a_classic_build_counts_its_instructions() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let dockerfile = "ARG V=1\nFROM busybox AS a\nENV X=1\nRUN echo one \\\n  two\nFROM busybox AS unneeded\nRUN false\n\
+        FROM scratch\nCOPY --from=a /bin/sh /sh\nCMD [\"/sh\"]\n";
+    let plain = context(&[("Dockerfile", dockerfile)]);
+    let lines = |answer: &str| {
+        let messages = answer.split("{\"stream\":\"").skip(1).filter_map(|rest| rest.split_once("\"}"));
+        let text: String = messages.map(|(text, _)| text.replace("\\n", "\n").replace("\\\"", "\"")).collect();
+        let word = |word: &str| {
+            let is_id = word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if is_id { "#".to_owned() } else { word.to_owned() }
+        };
+        let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    };
+    let work = |lines: &str| format!(" ---> Running in #\n{lines}Removing intermediate container #\n ---> #\n");
+    let file = |x: &str, run: &str, copy: &str, cmd: &str| {
+        format!(
+            "Step 1/7 : ARG V=1\nStep 2/7 : FROM busybox AS a\n ---> #\nStep 3/7 : ENV X=1\n{x}\
+             Step 4/7 : RUN echo one   two\n{run}Step 5/7 : FROM scratch\n ---> \n\
+             Step 6/7 : COPY --from=a /bin/sh /sh\n{copy}Step 7/7 : CMD [\"/sh\"]\n{cmd}Successfully built #"
+        )
+    };
+    let first = file(&work(""), &work("one two\n"), " ---> #\n", &work(""));
+    let cached = " ---> Using cache\n ---> #\n";
+    for want in [first, file(cached, cached, cached, cached)] {
+        let answer = post(&host, "networkmode=none", &plain);
+        assert_eq!(lines(&answer), want, "{answer}");
+    }
+}
+
 /// Everything that is a matter of words comes out as from Docker's daemon, compared once.
 #[test]
 fn parameters_of_a_classic_build() {

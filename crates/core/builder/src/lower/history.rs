@@ -10,16 +10,28 @@ pub(super) fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
+            c => out.push_str(&escaped(c)),
         }
     }
     out.push('"');
     out
+}
+
+/// A character within quotes, but for the quotes themselves.
+fn escaped(c: char) -> String {
+    match c {
+        '\x07' => "\\a".into(),
+        '\x08' => "\\b".into(),
+        '\t' => "\\t".into(),
+        '\n' => "\\n".into(),
+        '\x0b' => "\\v".into(),
+        '\x0c' => "\\f".into(),
+        '\r' => "\\r".into(),
+        '\\' => "\\\\".into(),
+        c if c < ' ' || c == '\x7f' => format!("\\x{:02x}", u32::from(c)),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.into(),
+    }
 }
 
 /// A list as Go's `%q` prints it.
@@ -81,19 +93,9 @@ pub(super) fn healthcheck(test: &[String], check: &Healthcheck) -> String {
 
 /// A number as Go's `%q` prints it: as the character that it stands for.
 fn quoted_number(number: u32) -> String {
-    let named = |letter: char| format!("'\\{letter}'");
     match char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER) {
-        '\x07' => named('a'),
-        '\x08' => named('b'),
-        '\t' => named('t'),
-        '\n' => named('n'),
-        '\x0b' => named('v'),
-        '\x0c' => named('f'),
-        '\r' => named('r'),
-        c @ ('\'' | '\\') => named(c),
-        c if c < ' ' || c == '\x7f' => format!("'\\x{number:02x}'"),
-        c if c.is_control() => format!("'\\u{number:04x}'"),
-        c => format!("'{c}'"),
+        '\'' => "'\\''".into(),
+        c => format!("'{}'", escaped(c)),
     }
 }
 
@@ -145,6 +147,7 @@ mod tests {
         assert_eq!(go_duration(Duration::from_millis(1500)), "1.5s");
         assert_eq!(go_duration(Duration::from_millis(100)), "100ms");
         assert_eq!(quoted_list(&["a".into(), "b \"c\"".into()]), r#"["a" "b \"c\""]"#);
+        assert_eq!(super::quoted("\u{7}\u{b}\u{1b}\u{85}é"), "\"\\a\\v\\x1b\\u0085é\"");
         let argv = vec!["/bin/sh".to_string(), "-c".into(), "x".into()];
         assert_eq!(run(&argv, &[]), "RUN /bin/sh -c x # buildkit");
         assert_eq!(run(&argv, &[("A".into(), "b".into())]), "RUN |1 A=b /bin/sh -c x # buildkit");
