@@ -65,6 +65,7 @@ fn names_and_passwords(host: &Host) {
     let again = log_in(&[], "");
     assert_eq!((again.code, again.stdout.as_str()), (0, "Login Succeeded\n"), "{}", again.stderr);
     assert!(again.stderr.starts_with("Authenticating with existing credentials... [Username: ann]\n"));
+    assert!(!again.stderr.contains("stored unencrypted"), "it was said before");
     let missing = host.dhow(&["pull", &format!("{server}/app:1")]).fails(1);
     assert!(missing.contains("manifest unknown"), "{missing}");
     let warned = log_in(&["-u", "ann", "-p", "secret"], "");
@@ -699,6 +700,8 @@ fn hostile_registries() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(longest < Duration::from_secs(30), "{longest:?}");
+    let log = fs::read_to_string(host.home().join("daemon0.log")).unwrap();
+    assert!(!log.contains("secret") && !log.contains("YW5uOnNlY3JldA"), "{log}");
     assert!(thief.requests().is_empty(), "nobody is led astray");
     assert_eq!(host.type_in("images -aq").ok(), "");
     assert_eq!(fs::read_dir(host.root().join("layers")).map(Iterator::count).unwrap_or(0), 0);

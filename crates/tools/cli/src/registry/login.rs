@@ -36,9 +36,9 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if let Some(auth) = stored.as_ref().filter(|auth| !auth.username.is_empty() && !auth.password.is_empty())
     {
         cli.complain(&format!("Authenticating with existing credentials... [Username: {}]", auth.username));
-        cli.complain(
-            "\ni Info → To login with a different account, run 'docker logout' followed by 'docker login'\n",
-        );
+        let mark = if cli.stderr_is_terminal() { "i Info →" } else { " Info ->" };
+        let advice = "To login with a different account, run 'docker logout' followed by 'docker login'";
+        cli.complain(&format!("\n{mark} {advice}\n\n"));
         match login(cli, auth.clone()).await {
             Ok(status) => return said(cli, &status),
             Err(error) if error.message.contains("unauthorized") || error.message.contains("401") => {

@@ -65,7 +65,7 @@ pub fn lookup(cli: &Cli, domain: &str) -> Result<Option<AuthConfig>, Error> {
     }
 }
 
-/// Stores credentials; the answer is true when a password lies in the file, readable for who reads the file.
+/// Stores credentials; the answer is true when a password lies in the file that did not, readable for who reads the file.
 pub fn store(cli: &Cli, auth: &AuthConfig) -> Result<bool, Error> {
     let saving = |error: Error| Error { message: format!("Error saving credentials: {error}"), ..error };
     let mut config = settings::load_whole(cli).map_err(saving)?;
@@ -81,10 +81,11 @@ pub fn store(cli: &Cli, auth: &AuthConfig) -> Result<bool, Error> {
     let auths = auths.as_object_mut().ok_or_else(|| {
         Error::new(format!("Error saving credentials: {}: auths is no object", settings::path(cli).display()))
     })?;
-    if auths.get(&auth.serveraddress) != Some(&entry) {
-        auths.insert(auth.serveraddress.clone(), entry);
-        settings::save(cli, &config).map_err(saving)?;
+    if auths.get(&auth.serveraddress) == Some(&entry) {
+        return Ok(false);
     }
+    auths.insert(auth.serveraddress.clone(), entry);
+    settings::save(cli, &config).map_err(saving)?;
     Ok(name.is_none() && !auth.password.is_empty())
 }
 
