@@ -43,7 +43,8 @@ fn a_classic_build_counts_its_instructions() {
     let plain = context(&[("Dockerfile", dockerfile)]);
     let lines = |answer: &str| {
         let messages = answer.split("{\"stream\":\"").skip(1).filter_map(|rest| rest.split_once("\"}"));
-        let text: String = messages.map(|(text, _)| text.replace("\\n", "\n").replace("\\\"", "\"")).collect();
+        let text: String =
+            messages.map(|(text, _)| text.replace("\\n", "\n").replace("\\\"", "\"")).collect();
         let word = |word: &str| {
             let is_id = word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
             if is_id { "#".to_owned() } else { word.to_owned() }
@@ -51,7 +52,8 @@ fn a_classic_build_counts_its_instructions() {
         let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ");
         text.lines().map(line).collect::<Vec<_>>().join("\n")
     };
-    let work = |lines: &str| format!(" ---> Running in #\n{lines}Removing intermediate container #\n ---> #\n");
+    let work =
+        |lines: &str| format!(" ---> Running in #\n{lines}Removing intermediate container #\n ---> #\n");
     let file = |x: &str, run: &str, copy: &str, cmd: &str| {
         format!(
             "Step 1/7 : ARG V=1\nStep 2/7 : FROM busybox AS a\n ---> #\nStep 3/7 : ENV X=1\n{x}\

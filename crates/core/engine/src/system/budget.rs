@@ -43,7 +43,11 @@ pub async fn collect(engine: &Engine, limits: Storage) -> Result<Collected> {
 /// The same within the limits of this engine's settings, after something has come. What goes wrong is for the next operation
 /// to tell.
 pub async fn keep_within_limits(engine: &Engine) {
-    let _ = engine.blocking(|engine| Ok(look_after(engine))).await;
+    let work = |engine: &Engine| {
+        look_after(engine);
+        Ok(())
+    };
+    let _ = engine.blocking(work).await;
 }
 
 /// [`keep_within_limits`] on this thread.
@@ -125,7 +129,7 @@ impl Collection<'_> {
         }
         candidates.sort_by_key(|(used, _)| *used);
         let usage = store.usage()?;
-        let (mut freed, mut any) = (0, false);
+        let (mut freed, mut any, mut shared) = (0, false, None);
         for (_, candidate) in candidates {
             if freed >= excess {
                 break;
@@ -140,13 +144,20 @@ impl Collection<'_> {
                     }
                 }
                 Candidate::Image(item) => {
-                    if self.remove(item, done)? {
-                        let size = item.records.first().and_then(|record| usage.images.get(&record.digest));
-                        // What it shares with others stays.
-                        (any, freed) = (true, freed + size.map_or(0, |(size, shared)| size - shared));
+                    let size = item.records.first().and_then(|record| usage.images.get(&record.digest));
+                    // What it shares with others stays.
+                    let own = size.map_or(0, |(size, shared)| size - shared);
+                    if own == 0 && !item.chains().is_empty() {
+                        shared = shared.or(Some(item));
+                    } else if self.remove(item, done)? {
+                        (any, freed) = (true, freed + own);
                     }
                 }
             }
+        }
+        // One that has nothing of its own makes no room, but for others that have the same.
+        if let (false, Some(item)) = (any, shared) {
+            any = self.remove(item, done)?;
         }
         store.gc()?;
         Ok(any)

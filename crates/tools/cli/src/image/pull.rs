@@ -26,10 +26,8 @@ pub struct Args {
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let name = Reference::parse_name(&args.args[0]).map_err(|error| Error::new(error.to_string()))?;
-    if args.all_tags {
-        if !name.is_name_only() {
-            return Err(Error::new("tag can't be used with --all-tags/-a"));
-        }
+    if args.all_tags && !name.is_name_only() {
+        return Err(Error::new("tag can't be used with --all-tags/-a"));
     }
     let reference = Reference::parse(&args.args[0]).map_err(|error| Error::new(error.to_string()))?;
     if name.is_name_only() && !args.quiet && !args.all_tags {

@@ -30,7 +30,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
             continue;
         }
         match fetch(cli, &name, args.insecure).await? {
-            Found::Image(entry) => members.push(entry),
+            Found::Image(entry) => members.push(*entry),
             Found::List(_) => return Err(Error::new(format!("{} is a manifest list", name.familiar()))),
         }
     }

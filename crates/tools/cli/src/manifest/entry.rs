@@ -29,7 +29,7 @@ pub struct Entry {
 
 /// What a registry has under a name.
 pub enum Found {
-    Image(Entry),
+    Image(Box<Entry>),
     /// An index; its members' names have its name and their digest.
     List(Vec<Entry>),
 }
@@ -70,7 +70,7 @@ pub async fn fetch(cli: &Cli, name: &Reference, insecure: bool) -> Result<Found,
     if !image.descriptor.as_ref().is_some_and(|found| media_types::is_index(&found.media_type)) {
         // Which platform it is for stands in its configuration alone.
         let image = remote(cli, name, insecure, true).await?;
-        return Entry::of(name, &image, None).map(Found::Image);
+        return Entry::of(name, &image, None).map(|entry| Found::Image(Box::new(entry)));
     }
     let index: oci::image::Index =
         serde_json::from_str(&image.raw).map_err(|error| Error::new(format!("index {name}: {error}")))?;

@@ -27,7 +27,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         [list, member] => {
             let (list, member) = (super::name(list)?, super::name(member)?);
             match lists.member(&list, &member)? {
-                Some(entry) => Found::Image(entry),
+                Some(entry) => Found::Image(Box::new(entry)),
                 None => fetch(cli, &member, args.insecure).await?,
             }
         }

@@ -39,7 +39,7 @@ pub fn get(name: &str, server: &str) -> Result<Option<AuthConfig>, Error> {
         TOKEN_USER => auth.identitytoken = kept.secret,
         _ => (auth.username, auth.password) = (kept.username, kept.secret),
     }
-    Ok((auth.username != "" || auth.identitytoken != "").then_some(auth))
+    Ok((!auth.username.is_empty() || !auth.identitytoken.is_empty()).then_some(auth))
 }
 
 pub fn store(name: &str, auth: &AuthConfig) -> Result<(), Error> {
