@@ -133,7 +133,13 @@ struct Collect {
     args: Vec<String>,
 }
 
-const USAGE: &str = "COMMAND\n\nServe a registry of images\n\nCommands:\n  gc      Remove what nothing in a registry refers to\n  serve   Serve a registry\n";
+/// `dhow registry passwd`.
+#[derive(clap::Args)]
+struct Passwd {
+    args: Vec<String>,
+}
+
+const USAGE: &str = "COMMAND\n\nServe a registry of images\n\nCommands:\n  gc      Remove what nothing in a registry refers to\n  passwd  Print the line of an htpasswd file for a user, whose password is read from standard input\n  serve   Serve a registry\n";
 
 /// Runs the command that follows `registry`.
 pub fn main(surroundings: &Surroundings, globals: &Globals) -> ExitCode {
@@ -149,6 +155,12 @@ pub fn main(surroundings: &Surroundings, globals: &Globals) -> ExitCode {
         Some("gc") => {
             let about = "Remove what nothing in a registry refers to, also while it is served";
             run(&format!("{path} gc"), about, rest, |args: Collect| collect(surroundings, globals, &args))
+        }
+        Some("passwd") => {
+            let about =
+                "Print the line of an htpasswd file for a user, whose password is read from standard input";
+            let shape = ("USER", Arity::Exactly(1));
+            run_with(&format!("{path} passwd"), shape, about, rest, |args: Passwd| passwd(&args))
         }
         None | Some("-h" | "--help") => {
             let _ = std::io::stdout().write_all(format!("Usage:  {path} {USAGE}").as_bytes());
@@ -168,13 +180,23 @@ fn run<A: clap::Args>(
     arguments: &[String],
     work: impl FnOnce(A) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let shape = Shape { path: path.to_owned(), usage: "[OPTIONS]", arity: Arity::None };
+    run_with(path, ("[OPTIONS]", Arity::None), about, arguments, work)
+}
+
+fn run_with<A: clap::Args>(
+    path: &str,
+    (usage, arity): (&'static str, Arity),
+    about: &str,
+    arguments: &[String],
+    work: impl FnOnce(A) -> anyhow::Result<()>,
+) -> ExitCode {
+    let shape = Shape { path: path.to_owned(), usage, arity };
     let command = || A::augment_args(clap::Command::new("registry"));
     let matches = match cli::flags::parse(command(), &shape, arguments) {
         Ok(Parsed::Matches(matches)) => matches,
         Ok(Parsed::Help) => {
             let options = cli::flags::options_help(command(), 100);
-            let text = format!("Usage:  {path} [OPTIONS]\n\n{about}\n\nOptions:\n{options}");
+            let text = format!("Usage:  {path} {usage}\n\n{about}\n\nOptions:\n{options}");
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -373,5 +395,17 @@ fn collect(surroundings: &Surroundings, globals: &Globals, args: &Collect) -> an
     println!("Removed blobs: {}", collected.blobs);
     println!("Removed repositories: {}", collected.repositories);
     println!("Total reclaimed space: {}", cli::format::units::human_size(collected.bytes as f64));
+    Ok(())
+}
+
+fn passwd(args: &Passwd) -> anyhow::Result<()> {
+    let mut password = String::new();
+    std::io::stdin().read_line(&mut password).context("read the password")?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        bail!("the password is read from standard input, and it is empty");
+    }
+    let name = args.args.first().map(String::as_str).unwrap_or_default();
+    println!("{}", auth::user(name, password)?);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, Method, header, request};
@@ -14,6 +15,10 @@ use crate::auth::Caller;
 use crate::error::{Code, Failure};
 use crate::query::Query;
 use crate::registry::Registry;
+
+/// What is read of a refused body.
+const DRAIN_MAX: usize = 64 << 20;
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request that may be served.
 pub(crate) struct Call {
@@ -86,6 +91,22 @@ impl Call {
                 },
             }
         }
+    }
+
+    /// Takes what still comes of the body of a request that is refused, up to a point: many clients read no answer before they
+    /// have sent all, and see a broken connection where the answer could have told them why.
+    pub(crate) async fn drain(&mut self) {
+        let draining = async {
+            let mut left = DRAIN_MAX;
+            while let Ok(Some(bytes)) = self.portion().await {
+                left = left.saturating_sub(bytes.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Who takes longer sees the broken connection.
+        let _ = tokio::time::timeout(DRAIN_PATIENCE, draining).await;
     }
 
     /// The whole body, of a document that may have so many bytes.

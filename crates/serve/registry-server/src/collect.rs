@@ -88,8 +88,8 @@ impl Registry {
             }
         }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            for first in 0..=u8::MAX {
-                run.content(algorithm, first).await?;
+            for shard in self.storage.shards() {
+                run.content(algorithm, &shard).await?;
             }
         }
         self.count_used().await?;
@@ -216,8 +216,8 @@ impl Run<'_> {
     }
 
     /// Removes content that no repository has.
-    async fn content(&mut self, algorithm: Algorithm, first: u8) -> Result<()> {
-        let entries = self.registry.storage.entries(Folder::Blobs(algorithm, first)).await?;
+    async fn content(&mut self, algorithm: Algorithm, shard: &str) -> Result<()> {
+        let entries = self.registry.storage.entries(Folder::Blobs(algorithm, shard)).await?;
         let digest = |hex: &str| format!("{}:{hex}", algorithm.as_str()).parse::<Digest>().ok();
         let garbage: Vec<Digest> = entries
             .iter()

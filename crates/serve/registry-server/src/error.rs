@@ -100,7 +100,7 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     pub(crate) status: StatusCode,
     pub(crate) message: String,
-    detail: Value,
+    detail: Option<Box<Value>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -108,7 +108,7 @@ impl Failure {
     /// The failure with its usual status and words.
     pub(crate) fn new(code: Code) -> Failure {
         let (_, status, message) = code.facts();
-        Failure { code, status, message: message.to_owned(), detail: Value::Null, headers: Vec::new() }
+        Failure { code, status, message: message.to_owned(), detail: None, headers: Vec::new() }
     }
 
     /// The failure in better words.
@@ -118,7 +118,7 @@ impl Failure {
 
     /// With what it is about.
     pub(crate) fn about(mut self, detail: Value) -> Failure {
-        self.detail = detail;
+        self.detail = Some(Box::new(detail));
         self
     }
 
@@ -144,8 +144,8 @@ impl Failure {
     pub(crate) fn answer(self) -> Answer {
         let (name, ..) = self.code.facts();
         let mut item = json!({ "code": name, "message": self.message });
-        if !self.detail.is_null() {
-            item["detail"] = self.detail;
+        if let Some(detail) = self.detail {
+            item["detail"] = *detail;
         }
         let document = json!({ "errors": [item] }).to_string();
         let mut answer = Response::new(answer::full(Bytes::from(document)));

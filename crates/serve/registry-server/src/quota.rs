@@ -176,8 +176,8 @@ impl Registry {
         }
         let mut sizes: HashMap<Digest, u64> = HashMap::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            for first in 0..=u8::MAX {
-                for (hex, stat) in self.storage.entries(Folder::Blobs(algorithm, first)).await? {
+            for shard in self.storage.shards() {
+                for (hex, stat) in self.storage.entries(Folder::Blobs(algorithm, &shard)).await? {
                     let digest = format!("{}:{hex}", algorithm.as_str()).parse();
                     sizes.extend(digest.ok().map(|digest: Digest| (digest, stat.size)));
                 }

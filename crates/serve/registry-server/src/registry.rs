@@ -130,7 +130,7 @@ impl Registry {
         let storage = match &config.bucket {
             Some(config) => {
                 let bucket = registry::Client::new(config.client.clone()).bucket(&config.address)?;
-                Storage::Objects(Objects::new(bucket, &config.prefix, disk))
+                Storage::Objects(Box::new(Objects::new(bucket, &config.prefix, disk)))
             }
             None => Storage::Disk(disk),
         };

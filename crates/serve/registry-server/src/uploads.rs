@@ -19,12 +19,24 @@ use crate::storage::{Algorithm, Key};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
+/// Requests for a new upload, and for one that goes on. Who is refused is heard out, so that they hear why.
+pub(crate) async fn serve(mut call: Call, name: Name, id: Option<Uuid>) -> Result {
+    let done = match id {
+        Some(id) => go_on(&mut call, name, id).await,
+        None => begin(&mut call, name).await,
+    };
+    if done.is_err() {
+        call.drain().await;
+    }
+    done
+}
+
 /// Begins an upload, does a whole one, or takes the blob of another repository.
-pub(crate) async fn begin(mut call: Call, name: Name) -> Result {
+async fn begin(call: &mut Call, name: Name) -> Result {
     if *call.method() != Method::POST {
         return Err(call.unsupported("POST"));
     }
-    if let Some(digest) = mounted(&call, &name).await? {
+    if let Some(digest) = mounted(call, &name).await? {
         return Ok(created(&name, &digest));
     }
     let whole = call.query.get("digest").map(route::digest).transpose()?;
@@ -39,8 +51,8 @@ pub(crate) async fn begin(mut call: Call, name: Name) -> Result {
     let Some(digest) = whole else {
         return Ok(progress(StatusCode::ACCEPTED, &name, &upload));
     };
-    let done = match receive(&mut call, &name, &mut upload, None).await {
-        Ok(()) => registry.commit(&call, &name, &mut upload, &digest).await,
+    let done = match receive(call, &name, &mut upload, None).await {
+        Ok(()) => registry.commit(call, &name, &mut upload, &digest).await,
         Err(failure) => Err(failure),
     };
     if done.is_err() {
@@ -51,7 +63,7 @@ pub(crate) async fn begin(mut call: Call, name: Name) -> Result {
 }
 
 /// Goes on with an upload.
-pub(crate) async fn go_on(mut call: Call, name: Name, id: Uuid) -> Result {
+async fn go_on(call: &mut Call, name: Name, id: Uuid) -> Result {
     let registry = call.registry.clone();
     if ![Method::GET, Method::PATCH, Method::PUT, Method::DELETE].contains(call.method()) {
         return Err(call.unsupported("GET, PATCH, PUT, DELETE"));
@@ -64,17 +76,17 @@ pub(crate) async fn go_on(mut call: Call, name: Name, id: Uuid) -> Result {
             Ok(answer::empty(StatusCode::NO_CONTENT))
         }
         Method::PATCH => {
-            let expected = in_order(&call, &name, &upload)?;
-            receive(&mut call, &name, &mut upload, expected).await?;
+            let expected = in_order(call, &name, &upload)?;
+            receive(call, &name, &mut upload, expected).await?;
             Ok(progress(StatusCode::ACCEPTED, &name, &upload))
         }
         _ => {
             let digest = call.query.get("digest");
             let digest = digest.ok_or_else(|| Failure::says(Code::DigestInvalid, "digest is missing"))?;
             let digest = route::digest(digest)?;
-            let expected = in_order(&call, &name, &upload)?;
-            receive(&mut call, &name, &mut upload, expected).await?;
-            registry.commit(&call, &name, &mut upload, &digest).await?;
+            let expected = in_order(call, &name, &upload)?;
+            receive(call, &name, &mut upload, expected).await?;
+            registry.commit(call, &name, &mut upload, &digest).await?;
             Ok(created(&name, &digest))
         }
     }

@@ -65,6 +65,29 @@ pub enum Error {
     Key { path: PathBuf },
 }
 
+/// A user who can't be one.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidUser {
+    #[error("{0:?} can't be a user's name")]
+    Name(String),
+    #[error("hash the password")]
+    Password(#[source] bcrypt::BcryptError),
+}
+
+/// The line of an `htpasswd` file for a user.
+pub fn user(name: &str, password: &str) -> Result<String, InvalidUser> {
+    if name.is_empty()
+        || name.contains([':', '#'])
+        || name.contains(char::is_control)
+        || rules::is_reserved(name)
+    {
+        return Err(InvalidUser::Name(name.to_owned()));
+    }
+    // Not a part of it alone: bcrypt takes 72 bytes.
+    let hash = bcrypt::non_truncating_hash(password, bcrypt::DEFAULT_COST).map_err(InvalidUser::Password)?;
+    Ok(format!("{name}:{hash}"))
+}
+
 /// What can be done to a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {

@@ -60,7 +60,7 @@ pub(crate) struct Content {
 
 enum Source {
     File(File),
-    Object(Bucket, String),
+    Object(Box<Bucket>, String),
 }
 
 impl Content {
@@ -69,14 +69,14 @@ impl Content {
     }
 
     pub(super) fn object(bucket: Bucket, key: String, size: u64) -> Content {
-        Content { size, source: Source::Object(bucket, key) }
+        Content { size, source: Source::Object(Box::new(bucket), key) }
     }
 
     /// These bytes of it, which it must have.
     pub(crate) fn body(self, range: Range<u64>, flow: &Flow) -> Body {
         let file = match self.source {
             Source::File(file) => Arc::new(file),
-            Source::Object(bucket, key) => return objects::body(bucket, key, range),
+            Source::Object(bucket, key) => return objects::body(*bucket, key, range),
         };
         let (next, end, left) = (range.start, range.end, range.end - range.start);
         FileBody { file, next, end, left, reading: None, seat: flow.join() }.boxed_unsync()

@@ -66,8 +66,8 @@ pub(crate) enum Folder<'a> {
     Manifests(&'a Name),
     Tags(&'a Name),
     Referrers(&'a Name, &'a Digest),
-    /// Blobs whose hexadecimal digits begin with this byte.
-    Blobs(Algorithm, u8),
+    /// Blobs whose hexadecimal digits begin so: see [`Storage::shards`].
+    Blobs(Algorithm, &'a str),
 }
 
 /// What digests are made by.
@@ -103,12 +103,18 @@ impl Folder<'_> {
             Folder::Manifests(name) => of(name, "manifests"),
             Folder::Tags(name) => of(name, "tags"),
             Folder::Referrers(name, subject) => of(name, &format!("referrers/{subject}")),
-            Folder::Blobs(algorithm, first) => format!("blobs/{}/{first:02x}", algorithm.as_str()),
+            Folder::Blobs(algorithm, shard) => format!("blobs/{}/{shard}", algorithm.as_str()),
         }
     }
 
     fn key(&self, name: &str) -> Key {
-        Key(format!("{}/{name}", self.path()))
+        match self {
+            Folder::Blobs(algorithm, _) => {
+                let folder = name.get(..2).unwrap_or_default();
+                Key(format!("blobs/{}/{folder}/{name}", algorithm.as_str()))
+            }
+            _ => Key(format!("{}/{name}", self.path())),
+        }
     }
 }
 
@@ -149,7 +155,7 @@ impl Error {
 #[derive(Clone)]
 pub(crate) enum Storage {
     Disk(Disk),
-    Objects(Objects),
+    Objects(Box<Objects>),
 }
 
 /// Keeps the sweep of the garbage collection away, or everybody else.
@@ -241,6 +247,15 @@ impl Storage {
         match self {
             Storage::Disk(disk) => disk.adopt(spooled, key).await,
             Storage::Objects(objects) => objects.adopt(spooled, key).await,
+        }
+    }
+
+    /// What the digits of blobs begin with, for whoever goes through all of them part by part.
+    pub(crate) fn shards(&self) -> Vec<String> {
+        match self {
+            Storage::Disk(_) => (0..=u8::MAX).map(|first| format!("{first:02x}")).collect(),
+            // A list costs a request.
+            Storage::Objects(_) => (0..16).map(|first| format!("{first:x}")).collect(),
         }
     }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use registry::{Body as Sent, Bucket, BucketWanted};
+use registry::{Body as Sent, Bucket, BucketWanted, Kind};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::content::portion;
@@ -23,6 +23,9 @@ use crate::answer::Body;
 
 /// What of a spooled file is read at a time.
 const PORTION: usize = 256 << 10;
+/// How often is asked, and the first pause between.
+const TRIES: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How long it is remembered that something was relied on; no grace is longer.
 const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Things that are remembered before old ones are looked for.
@@ -60,14 +63,16 @@ impl Objects {
 
     pub(super) async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         let failed = |error| Error::new("fetch", &key.0, error);
-        match self.bucket.get(&self.name(key)).await.map_err(failed)? {
+        let name = self.name(key);
+        match again(|| self.bucket.get(&name)).await.map_err(failed)? {
             Some(object) => object.bytes(DOCUMENT_MAX).await.map(Some).map_err(failed),
             None => Ok(None),
         }
     }
 
     pub(super) async fn write(&self, key: &Key, bytes: Bytes) -> Result<(), Error> {
-        let sent = self.bucket.put(&self.name(key), bytes.len() as u64, bytes.into()).await;
+        let name = self.name(key);
+        let sent = again(|| self.bucket.put(&name, bytes.len() as u64, bytes.clone().into())).await;
         sent.map_err(|error| Error::new("send", &key.0, error))?;
         self.remember(key);
         Ok(())
@@ -77,14 +82,16 @@ impl Objects {
         if self.stat(key).await?.is_none() {
             return Ok(false);
         }
-        let removed = self.bucket.delete(&self.name(key)).await;
+        let name = self.name(key);
+        let removed = again(|| self.bucket.delete(&name)).await;
         removed.map_err(|error| Error::new("remove", &key.0, error))?;
         Ok(true)
     }
 
     pub(super) async fn stat(&self, key: &Key) -> Result<Option<Stat>, Error> {
         let failed = |error| Error::new("look at", &key.0, error);
-        let head = self.bucket.head(&self.name(key)).await.map_err(failed)?;
+        let name = self.name(key);
+        let head = again(|| self.bucket.head(&name)).await.map_err(failed)?;
         Ok(head.map(|head| {
             let modified = head.modified.as_deref().map(http_time);
             Stat { size: head.size, modified: self.relied_on(key, modified) }
@@ -130,7 +137,7 @@ impl Objects {
                 names
             }
             _ => {
-                let found = self.list(&folder.path(), after, most).await?;
+                let found = self.list(folder, after, most).await?;
                 found.into_iter().map(|(name, _)| name).collect()
             }
         };
@@ -139,7 +146,7 @@ impl Objects {
     }
 
     pub(super) async fn entries(&self, folder: Folder<'_>) -> Result<Vec<(String, Stat)>, Error> {
-        let mut entries = self.list(&folder.path(), "", usize::MAX).await?;
+        let mut entries = self.list(folder, "", usize::MAX).await?;
         for (name, stat) in &mut entries {
             stat.modified = self.relied_on(&folder.key(name), Some(stat.modified));
         }
@@ -147,18 +154,20 @@ impl Objects {
     }
 
     /// What lies right in a folder, after a name and in order, at least so many where there are.
-    async fn list(&self, path: &str, after: &str, most: usize) -> Result<Vec<(String, Stat)>, Error> {
-        let prefix = format!("{}{path}/", self.prefix);
+    async fn list(&self, folder: Folder<'_>, after: &str, most: usize) -> Result<Vec<(String, Stat)>, Error> {
+        let path = folder.path();
+        // The parts of blobs are no folders.
+        let slash = if matches!(folder, Folder::Blobs(..)) { "" } else { "/" };
+        let prefix = format!("{}{path}{slash}", self.prefix);
         let behind = if after.is_empty() { String::new() } else { format!("{prefix}{after}") };
         let (mut found, mut next) = (Vec::new(), None::<String>);
         loop {
             let wanted =
                 BucketWanted { prefix: &prefix, folders: false, after: &behind, next: next.as_deref() };
-            let page = self.bucket.list(&wanted).await.map_err(|error| Error::new("list", path, error))?;
+            let page = again(|| self.bucket.list(&wanted)).await;
+            let page = page.map_err(|error| Error::new("list", &path, error))?;
             for entry in page.entries {
-                let Some(name) = entry.key.strip_prefix(&prefix).filter(|name| !name.contains('/')) else {
-                    continue;
-                };
+                let Some((_, name)) = entry.key.rsplit_once('/') else { continue };
                 let modified = entry.modified.parse::<jiff::Timestamp>().map(SystemTime::from);
                 let modified = modified.unwrap_or_else(|_| SystemTime::now());
                 found.push((name.to_owned(), Stat { size: entry.size, modified }));
@@ -175,7 +184,8 @@ impl Objects {
         let (mut found, mut next) = (Vec::new(), None::<String>);
         loop {
             let wanted = BucketWanted { prefix: &prefix, folders: true, after: "", next: next.as_deref() };
-            let page = self.bucket.list(&wanted).await.map_err(|error| Error::new("list", path, error))?;
+            let page = again(|| self.bucket.list(&wanted)).await;
+            let page = page.map_err(|error| Error::new("list", path, error))?;
             let names = page.folders.iter().filter_map(|folder| folder.strip_prefix(&prefix));
             found.extend(names.map(|name| name.trim_end_matches('/').to_owned()));
             next = page.next;
@@ -188,14 +198,15 @@ impl Objects {
     pub(super) async fn has(&self, folder: Folder<'_>) -> Result<bool, Error> {
         let prefix = format!("{}{}/", self.prefix, folder.path());
         let wanted = BucketWanted { prefix: &prefix, ..BucketWanted::default() };
-        let page = self.bucket.list(&wanted).await;
+        let page = again(|| self.bucket.list(&wanted)).await;
         Ok(!page.map_err(|error| Error::new("list", prefix, error))?.entries.is_empty())
     }
 
     pub(super) async fn open_content(&self, key: &Key) -> Result<Option<Content>, Error> {
-        let head = self.bucket.head(&self.name(key)).await;
+        let name = self.name(key);
+        let head = again(|| self.bucket.head(&name)).await;
         let head = head.map_err(|error| Error::new("look at", &key.0, error))?;
-        Ok(head.map(|head| Content::object(self.bucket.clone(), self.name(key), head.size)))
+        Ok(head.map(|head| Content::object(self.bucket.clone(), name, head.size)))
     }
 
     /// Sends a spooled file; it is removed with its upload.
@@ -203,8 +214,9 @@ impl Objects {
         let failed = |error: io::Error| Error::new("read", spooled, error);
         let file = Arc::new(self.spool.append(spooled, false).map_err(failed)?);
         let length = file.metadata().map_err(failed)?.len();
-        let body = |range: Range<u64>| Sent::wrap_stream(portions(file.clone(), range));
-        let sent = self.bucket.put_large(&self.name(key), length, body).await;
+        let body = &|range: Range<u64>| Sent::wrap_stream(portions(file.clone(), range));
+        let name = self.name(key);
+        let sent = again(|| self.bucket.put_large(&name, length, body)).await;
         sent.map_err(|error| Error::new("send", &key.0, error))?;
         self.remember(key);
         Ok(())
@@ -221,6 +233,22 @@ impl Objects {
     pub(super) fn remembers(&self, grace: Duration) -> bool {
         grace <= MEMORY && self.started.elapsed() >= grace
     }
+}
+
+/// Asks again for what may be done twice, while the store is unwell.
+async fn again<T, F>(work: impl Fn() -> F) -> Result<T, registry::Error>
+where
+    F: Future<Output = Result<T, registry::Error>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        match work().await {
+            Err(error) if error.kind() == Kind::Unavailable => tokio::time::sleep(pause).await,
+            other => return other,
+        }
+        pause *= 3;
+    }
+    work().await
 }
 
 /// A part of a file in portions.

@@ -100,6 +100,8 @@ async fn a_store_that_is_unwell_is_no_answer() {
     let store = ObjectStore::start();
     let world = over(&store, Some(1_000_000)).await;
     world.push_image("a", "v1", b"layer").await;
+    store.fall_ill(1);
+    assert_eq!(world.get("/v2/a/manifests/v1").await.status, 200, "it is asked again");
     store.fall_ill(100);
     let answer = world.get("/v2/a/manifests/v1").await;
     assert_eq!((answer.status, answer.code().as_str()), (500, "UNKNOWN"));

@@ -3,6 +3,7 @@
 use crate::client::{Served, World, files, sha256, world_of};
 use registry_server::{Collection, Config, Limit};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn limits(config: &mut Config) {
     let limit = |prefix: Option<&str>, bytes| Limit { prefix: prefix.map(str::to_owned), bytes };
@@ -57,4 +58,19 @@ async fn what_goes_makes_room_and_a_restart_counts_again() {
     let everything = Collection { grace: Duration::ZERO, untagged: false };
     world.served.registry.collect(everything).await.unwrap();
     assert_eq!(push(&world, "small", &[2; 900]).await.0, 201);
+}
+
+#[tokio::test]
+async fn who_sends_all_first_hears_why() {
+    let world = world_of(limits).await;
+    let answer = world.send("POST", "/v2/small/blobs/uploads/", &[], b"").await;
+    let place = answer.header("location").unwrap().to_owned();
+    let mut stream = tokio::net::TcpStream::connect(world.served.address).await.unwrap();
+    let content = vec![0; 8 << 20];
+    let head = format!("PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", content.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&content).await.expect("it is taken, and thrown away");
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 403");
 }
