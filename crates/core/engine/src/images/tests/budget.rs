@@ -80,6 +80,34 @@ async fn what_was_used_longest_ago_goes_first_and_what_is_used_never() {
 }
 
 #[tokio::test]
+async fn what_makes_no_room_stays_while_others_do() {
+    let (_dir, engine) = engine().await;
+    let id = megabyte(&engine, "one:1").await;
+    used(&engine, &id, 9000);
+    // The same layer under another configuration.
+    let image = engine.store().resolve("one:1", None).unwrap();
+    let lease = engine.store().lease("test").unwrap();
+    let mut config = image.config.clone();
+    config.comment = "another".into();
+    let twin = Reference::parse("twin:1").unwrap();
+    let layers = image.manifest.layers.clone();
+    let twin = engine.store().make_image(&lease, &config, layers, None, &[twin]).unwrap().image.id;
+    drop(lease);
+    used(&engine, &twin, 8000);
+    let alone = megabyte(&engine, "alone:1").await;
+    used(&engine, &alone, 7000);
+    let limits = |megabytes: u64| Storage {
+        max: Some(megabytes * MEGABYTE + MEGABYTE / 2),
+        unused: Some(Duration::ZERO),
+        ..Storage::default()
+    };
+    assert_eq!(collect(&engine, limits(1)).await.unwrap().lacking, 0);
+    assert_eq!(names(&engine).await, ["one:1", "twin:1"]);
+    assert_eq!(collect(&engine, limits(0)).await.unwrap().lacking, 0);
+    assert_eq!(names(&engine).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn an_operation_under_way_keeps_what_it_holds() {
     let (_dir, engine) = engine().await;
     let id = megabyte(&engine, "app:1").await;
