@@ -36,8 +36,8 @@ pub struct Graph {
     pub config: ImageConfig,
     /// How the target stage was made.
     pub history: Vec<HistoryItem>,
-    /// The operation that lists what the result holds, where a generator was named.
-    pub scan: Option<OpId>,
+    /// What lists of packages are made of.
+    pub scan: Scan,
     /// The stages that the target needs, by their number in the file.
     pub stages: BTreeMap<usize, StageUse>,
 }
@@ -62,6 +62,17 @@ pub struct Line {
     pub is_trigger: bool,
     /// The operation that it is, if it changes files.
     pub op: Option<OpId>,
+}
+
+/// What is looked through for packages, and by whom.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scan {
+    /// The operation that does it, where a generator was named.
+    pub op: Option<OpId>,
+    /// What is looked through besides the result, by the names of its lists (`BUILDKIT_SBOM_SCAN_STAGE`).
+    pub more: Vec<(String, Fs)>,
+    /// The context is to be among that (`BUILDKIT_SBOM_SCAN_CONTEXT`).
+    pub context: bool,
 }
 
 /// A base image.

@@ -62,8 +62,9 @@ pub(crate) fn settle(session: &Session<'_>) -> BTreeMap<usize, Settled> {
     needs.extend(graph.ops.iter().map(|op| step::needs(session, op)));
     let look = |node: usize, inputs: Vec<Guess>| Ok::<_, Infallible>(guess(session, node, &inputs));
     let Ok(mut guesses) = solve::solve(&needs, solve::workers(session.env.workers), &|| {}, &look);
-    let results = [Some(graph.result.clone()), graph.scan.map(Fs::Op)];
-    let results = results.iter().flatten().filter_map(|fs| session.node(fs)).collect();
+    let scanned = graph.scan.more.iter().map(|(_, fs)| fs);
+    let scan = graph.scan.op.map(Fs::Op);
+    let results = scanned.chain(&scan).chain([&graph.result]).filter_map(|fs| session.node(fs)).collect();
     hold(&needs, &results, &mut guesses);
     let on_promise = |node: usize| needs[node].iter().any(|need| guesses[*need].is_promised());
     let settled = |(node, guess): (usize, &Guess)| match guess {

@@ -1,13 +1,16 @@
 //! `--sbom=generator=IMAGE`: a program of somebody's choice lists what an image holds, as BuildKit's protocol of SBOM scanners
 //! has it.
 //!
-//! The generator's image is run with the result mounted read-only where `BUILDKIT_SCAN_SOURCE` says, and writes in-toto
+//! The generator's image is run with the result mounted read-only where `BUILDKIT_SCAN_SOURCE` says (other stages and the context, where these are to be looked through too, below
+//! `BUILDKIT_SCAN_SOURCE_EXTRAS`), and writes in-toto
 //! statements as `*.json` where `BUILDKIT_SCAN_DESTINATION` says. Its run is a step like any other: it is taken from the cache
 //! while neither it nor the result changed.
 
 use crate::error::{BoxError, Error, Place};
+use crate::graph::{
+    Copy, CopySource, Graph, ImageUse, Mkdir, Mount, MountKind, Op, OpKind, Origin, Run, Scan,
+};
 use crate::graph::{Fs, OpId};
-use crate::graph::{Graph, ImageUse, Mkdir, Mount, MountKind, Op, OpKind, Origin, Run};
 use crate::progress::Progress;
 use crate::request::{Env, Image, ImageRequest, Request};
 use crate::session::{Output, Session};
@@ -17,17 +20,27 @@ use oci::image::ImageConfig;
 use serde_json::Value;
 
 const SOURCE: &str = "/run/src/core/sbom";
+/// What more there is to look through.
+const EXTRAS: &str = "/run/src/extras/";
 const DESTINATION: &str = "/run/out";
 /// A longer statement is nobody's list of packages.
 const MAX: u64 = 256 << 20;
 
-/// Adds the run of the generator to a graph.
+/// Adds what lists of packages need to a graph: the context as files, where it is to be looked through, and the run of a generator.
 pub(crate) fn add(
     env: &Env,
     request: &Request,
     (graph, images): (&mut Graph, &mut Vec<Image>),
     progress: &Progress<'_>,
 ) -> Result<(), Error> {
+    if !request.export.sbom {
+        graph.scan = Scan::default();
+        return Ok(());
+    }
+    if std::mem::take(&mut graph.scan.context) {
+        let context = context(graph, request);
+        graph.scan.more.push(("context".to_string(), context));
+    }
     let Some(reference) = &request.export.generator else { return Ok(()) };
     let platform = Platform::host();
     let wanted =
@@ -41,7 +54,7 @@ pub(crate) fn add(
     });
     let image = image.inspect_err(|error| step.failed(error.chain()))?;
     step.done();
-    let run = run(&image.config, &graph.result);
+    let run = run(&image.config, graph);
     if run.argv.is_empty() {
         return Err(failed(reference)("the image says no command".into()));
     }
@@ -71,17 +84,38 @@ pub(crate) fn add(
     });
     images.push(image);
     graph.ops.extend([prepare, generate]);
-    graph.scan = Some(graph.ops.len() - 1);
+    graph.scan.op = Some(graph.ops.len() - 1);
     Ok(())
 }
 
-/// What the image does when it is run, over the result.
-fn run(config: &ImageConfig, result: &Fs) -> Run {
+/// The context as a file system of its own.
+fn context(graph: &mut Graph, request: &Request) -> Fs {
+    let copy = Copy::plain(Origin::Context(None), CopySource::Path("/".into()), "/");
+    graph.ops.push(Op {
+        base: Fs::Scratch,
+        kind: OpKind::Copy(Box::new(copy)),
+        name: "[sbom] build context".to_string(),
+        stage: "sbom".to_string(),
+        instruction: "COPY / /".to_string(),
+        span: Span::default(),
+        no_cache: request.no_cache,
+        platform: graph.config.platform(),
+    });
+    Fs::Op(graph.ops.len() - 1)
+}
+
+/// What the image does when it is run, over the result and what else is looked through.
+fn run(config: &ImageConfig, graph: &Graph) -> Run {
     let config = &config.config;
     let words = [config.entrypoint.as_deref(), config.cmd.as_deref()];
     let mut env = config.env.clone();
     env.push(format!("BUILDKIT_SCAN_SOURCE={SOURCE}"));
     env.push(format!("BUILDKIT_SCAN_DESTINATION={DESTINATION}"));
+    if !graph.scan.more.is_empty() {
+        env.push(format!("BUILDKIT_SCAN_SOURCE_EXTRAS={EXTRAS}"));
+    }
+    let more = graph.scan.more.iter().map(|(name, fs)| mount(fs, format!("{EXTRAS}sbom-{name}")));
+    let mounts = std::iter::once(mount(&graph.result, SOURCE.to_string())).chain(more).collect();
     Run {
         argv: words.into_iter().flatten().flatten().cloned().collect(),
         env,
@@ -90,18 +124,23 @@ fn run(config: &ImageConfig, result: &Fs) -> Run {
         network: None,
         insecure: false,
         devices: Vec::new(),
-        mounts: vec![Mount {
-            kind: MountKind::Bind,
-            from: Origin::Fs(result.clone()),
-            source: "/".to_string(),
-            target: SOURCE.to_string(),
-            readonly: true,
-            span: Span::default(),
-        }],
+        mounts,
         hostname: None,
         script: None,
         proxies: Vec::new(),
         own: Default::default(),
+    }
+}
+
+/// A file system to look through.
+fn mount(fs: &Fs, target: String) -> Mount {
+    Mount {
+        kind: MountKind::Bind,
+        from: Origin::Fs(fs.clone()),
+        source: "/".to_string(),
+        target,
+        readonly: true,
+        span: Span::default(),
     }
 }
 

@@ -392,6 +392,8 @@ fn images_of_registries_are_looked_at(host: &Host) {
     );
     create("-t 127.0.0.1:5000/m:3 -f source").ok();
     assert_eq!(look("m:3", "{{.Manifest.Digest}}"), digest);
+    let part = create("--dry-run -p linux/arm64 127.0.0.1:5000/m:2").ok();
+    assert!(part.contains("\"a\": \"b\""), "what is left is described as the whole was: {part}");
     let missing = create("--dry-run -p linux/s390x 127.0.0.1:5000/m:1").fails(1);
     assert!(missing.contains("no source has an image for linux/s390x"), "{missing}");
 }

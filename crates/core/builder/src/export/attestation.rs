@@ -27,15 +27,22 @@ pub(crate) fn attest(
     let options = &session.request.export;
     let ended = now(session);
     let mut statements = Vec::new();
-    if let Some(op) = session.graph.scan {
+    if let Some(op) = session.graph.scan.op {
         for (kind, predicate) in scan::predicates(session, outputs, op)? {
             statements.push(statement(&kind, &made.manifest.digest, predicate));
         }
     } else if options.sbom {
         let root = session.view(chain)?;
-        let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended);
+        let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, "sbom");
         made.sbom = Some(document.clone());
         statements.push(statement(SPDX, &made.manifest.digest, document));
+        for (name, fs) in &session.graph.scan.more {
+            let chain = session.node(fs).and_then(|node| outputs[node].chain.clone());
+            let root = session.view(chain.as_ref())?;
+            let name = format!("sbom-{name}");
+            let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, &name);
+            statements.push(statement(SPDX, &made.manifest.digest, document));
+        }
     }
     if let Some(how) = options.provenance {
         let predicate = told(session, facts, how, &ended);

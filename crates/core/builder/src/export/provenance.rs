@@ -203,7 +203,7 @@ mod tests {
             result: Fs::Scratch,
             config: ImageConfig::new(&Platform::host()),
             history: Vec::new(),
-            scan: None,
+            scan: Default::default(),
             stages: Default::default(),
         };
         let facts = Facts {

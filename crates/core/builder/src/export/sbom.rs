@@ -25,8 +25,8 @@ struct Package {
     license: String,
 }
 
-/// The document for a file system.
-pub(crate) fn document(root: Option<&Root>, subject: &Digest, created: &str) -> Value {
+/// The document for a file system: `sbom` for an image's own, another name for what else was looked through.
+pub(crate) fn document(root: Option<&Root>, subject: &Digest, created: &str, name: &str) -> Value {
     let packages = root.map(packages).unwrap_or_default();
     let list: Vec<Value> = packages.iter().enumerate().map(|(number, p)| entry(number, p)).collect();
     let related: Vec<Value> = (0..list.len())
@@ -42,8 +42,8 @@ pub(crate) fn document(root: Option<&Root>, subject: &Digest, created: &str) -> 
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
-        "name": "sbom",
-        "documentNamespace": format!("https://dhow.invalid/sbom/{}", subject.hex()),
+        "name": name,
+        "documentNamespace": format!("https://dhow.invalid/{name}/{}", subject.hex()),
         "creationInfo": { "creators": [format!("Tool: dhow-{}", env!("CARGO_PKG_VERSION"))], "created": created },
         "packages": list,
         "relationships": related,
@@ -229,7 +229,7 @@ mod tests {
         write("app/node_modules/@s/n/package.json", r#"{"name":"@s/n","version":"3.0.0","license":"MIT"}"#);
         write("app/package.json", r#"{"name":"app","version":"0"}"#);
         let root = Root::open(dir.path()).unwrap();
-        let document = document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00Z");
+        let document = document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00Z", "sbom");
         let urls: Vec<&str> = document["packages"]
             .as_array()
             .unwrap()

@@ -12,7 +12,7 @@ mod path;
 mod run;
 mod stage;
 
-use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op, StageUse};
+use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op, Scan, StageUse};
 pub use devices::{AllowedDevices, Devices};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
@@ -166,6 +166,19 @@ fn target(inputs: &Inputs<'_>) -> Result<usize, Error> {
     })
 }
 
+/// Arguments that only say what lists of packages are made of; no step sees them.
+const SCAN_CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+const SCAN_STAGE: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+
+/// Whether such an argument's value is true, or names this stage.
+fn is_named(value: &str, stage: &str) -> bool {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
+        names => names.split(',').any(|name| name == stage),
+    }
+}
+
 struct Lowering<'a> {
     inputs: &'a Inputs<'a>,
     globals: Globals,
@@ -310,17 +323,33 @@ impl<'a> Lowering<'a> {
         Ok(line.into_iter().rev().flat_map(|state| state.history.iter().cloned()).collect())
     }
 
+    /// What lists of packages are made of, as the arguments of stages say.
+    fn scan(&self, target: usize) -> Result<Scan, Error> {
+        let wants = |index: usize, state: &StageState, argument: &str| {
+            let value = state.argument(argument).or_else(|| self.globals.get(argument));
+            value.is_some_and(|value| is_named(value, &self.stage_name(index)))
+        };
+        let others = self.done.iter().enumerate().filter(|(index, _)| *index != target);
+        let others = others.filter_map(|(index, state)| Some((index, state.as_ref()?)));
+        let more = others
+            .filter(|(index, state)| wants(*index, state, SCAN_STAGE))
+            .map(|(index, state)| (self.stage_name(index), state.fs.clone()));
+        let context = wants(target, self.lowered(target)?, SCAN_CONTEXT);
+        Ok(Scan { op: None, more: more.collect(), context })
+    }
+
     fn finish(self, target: usize) -> Result<Graph, Error> {
         let history = self.history(target)?;
         let state = self.lowered(target)?;
         let mut config = state.config.clone();
         config.config.labels.extend(self.inputs.labels.clone());
         let result = state.fs.clone();
+        let scan = self.scan(target)?;
         let done = self.done.into_iter().enumerate().filter_map(|(index, state)| Some((index, state?)));
         let stages = done
             .map(|(index, StageState { parent, base, lines, .. })| (index, StageUse { parent, base, lines }));
         let stages = stages.collect();
-        Ok(Graph { images: self.images, ops: self.ops, result, config, history, scan: None, stages })
+        Ok(Graph { images: self.images, ops: self.ops, result, config, history, scan, stages })
     }
 }
 

@@ -81,7 +81,8 @@ fn command_line(s: &StageState, run: &ast::Run) -> (Vec<String>, Option<Script>)
 
 /// Declared build arguments with the values that a process sees: an `ENV` behind them wins.
 fn visible_args(s: &StageState) -> Vec<(String, String)> {
-    let known = s.args.iter().filter(|(_, value)| value.is_some());
+    let is_seen = |name: &str| ![super::SCAN_CONTEXT, super::SCAN_STAGE].contains(&name);
+    let known = s.args.iter().filter(|(name, value)| value.is_some() && is_seen(name));
     known.map(|(name, _)| (name.clone(), s.variable(name).unwrap_or_default())).collect()
 }
 

@@ -74,7 +74,7 @@ fn build(f: &Fixture, ops: Vec<Op>) -> Outcome {
         ops,
         config: ImageConfig::new(&Platform::host()),
         history: Vec::new(),
-        scan: None,
+        scan: Default::default(),
         stages: Default::default(),
     };
     let given = Given { graphs: vec![(Platform::host(), graph)], name: String::new(), text: String::new() };

@@ -161,3 +161,49 @@ fn a_generator_lists_what_the_result_holds() {
     .ok();
     assert!(build("idle").err().chain().contains("generate sbom using idle: it wrote no statement"));
 }
+
+#[test]
+fn stages_and_the_context_are_looked_through_where_arguments_say_so() {
+    let f = Fixture::new();
+    f.file("var/lib/dpkg/status.d/here", "Package: of-the-context\nVersion: 2\n");
+    f.file("var/lib/dpkg/status.d/hidden", "Package: ignored\nVersion: 2\n");
+    f.file(".dockerignore", "**/hidden\n");
+    let file = "FROM base AS tools\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n\
+        RUN test -z \"$BUILDKIT_SBOM_SCAN_STAGE\" && mkdir -p /lib/apk/db && \
+        printf 'P:of-the-stage\\nV:1\\n' >/lib/apk/db/installed && echo x >/x\n\
+        FROM base AS quiet\nRUN echo y >/y\n\
+        FROM base\nARG BUILDKIT_SBOM_SCAN_CONTEXT\nCOPY --from=tools /x /\nCOPY --from=quiet /y /\n";
+    let lists = |generator: Option<&str>, context: &str| -> Vec<(String, String)> {
+        let outcome = f.build_with(file, |r| {
+            r.export.sbom = true;
+            r.export.generator = generator.map(str::to_owned);
+            r.build_args.insert("BUILDKIT_SBOM_SCAN_CONTEXT".to_owned(), context.to_owned());
+        });
+        let store = f.store();
+        let index = store.index(&outcome.ok().target.digest).unwrap();
+        let notes = index.manifests.iter().find(|m| m.platform.as_ref().is_some_and(|p| p.os == "unknown"));
+        let oci::image::Document::Manifest(manifest) = store.document(&notes.unwrap().digest).unwrap() else {
+            panic!()
+        };
+        let read = |layer: &oci::image::Descriptor| {
+            let bytes = store.read_blob(&layer.digest, 1 << 20).unwrap();
+            let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let predicate = &told["predicate"];
+            (predicate["name"].as_str().unwrap().to_owned(), predicate["packages"].to_string())
+        };
+        manifest.layers.iter().map(read).collect()
+    };
+    let found = lists(None, "true");
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["sbom", "sbom-tools", "sbom-context"]);
+    assert!(found[1].1.contains("of-the-stage") && !found[0].1.contains("of-the-stage"), "{found:?}");
+    assert!(found[2].1.contains("of-the-context") && !found[2].1.contains("ignored"), "{found:?}");
+    assert_eq!(lists(None, "quiet").len(), 2, "the last stage is not called so");
+
+    let script = "echo \"{\\\"predicateType\\\": \\\"list\\\", \\\"predicate\\\": {\\\"name\\\": \\\"$(echo $(ls $BUILDKIT_SCAN_SOURCE_EXTRAS))\\\"}}\" \
+                  >$BUILDKIT_SCAN_DESTINATION/sbom.json";
+    let lister =
+        format!("FROM base\nENTRYPOINT [\"/bin/sh\", \"-c\"]\nCMD [{}]\n", serde_json::json!(script));
+    f.build_with(&lister, |r| r.tags = vec![oci::Reference::parse("lister").unwrap()]).ok();
+    assert_eq!(lists(Some("lister"), "1")[0].0, "sbom-context sbom-tools");
+}

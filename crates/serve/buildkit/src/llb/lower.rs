@@ -52,7 +52,7 @@ pub fn lower(graph: &read::Graph) -> Result<Lowered, Status> {
     let mut config = ImageConfig::new(&graph.platform);
     config.config.env = vec![format!("PATH={PATH}")];
     config.config.working_dir = "/".to_owned();
-    let (history, scan, stages) = (Vec::new(), None, Default::default());
+    let (history, scan, stages) = (Vec::new(), Default::default(), Default::default());
     let graph = (Graph { images, ops, result, config, history, scan, stages }, graph.platform.clone());
     let (graph, platform) = graph;
     Ok(Lowered { graph, platform, locals, pull, layouts })

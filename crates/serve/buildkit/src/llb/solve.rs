@@ -112,7 +112,7 @@ fn graph(piece: Piece) -> Result<(Platform, Graph), Status> {
         stage: String::new(),
         span: Default::default(),
     };
-    let (scan, stages) = (None, Default::default());
+    let (scan, stages) = (Default::default(), Default::default());
     let graph =
         Graph { images: vec![used], ops: Vec::new(), result: Fs::Image(0), config, history, scan, stages };
     Ok((piece.platform, graph))
