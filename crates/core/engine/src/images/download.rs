@@ -16,7 +16,7 @@ use oci::image::Descriptor;
 use oci::{ChainId, Digest};
 use registry::{Blob, Repository};
 use store::{Lease, Partial, Store, Unpacked};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::pull::registry_error;
@@ -86,11 +86,11 @@ impl Layers<'_> {
                 if permit.is_err() {
                     work.tell("Waiting").await?;
                 }
-                let _permit = match permit {
-                    Ok(permit) => permit,
+                let turn = match permit {
+                    Ok(turn) => turn,
                     Err(_) => permits.acquire_owned().await.during("wait for a turn")?,
                 };
-                finished.send((index, work.run(&repository).await?)).ok();
+                finished.send((index, work.run(&repository, turn).await?)).ok();
                 Ok(())
             });
         }
@@ -163,6 +163,9 @@ impl Layers<'_> {
     }
 }
 
+/// Leave to be one of those that are side by side.
+type Turn = OwnedSemaphorePermit;
+
 /// A layer by its number, unpacked unless its files were here.
 type Finished = (usize, Option<Unpacked>);
 
@@ -190,18 +193,20 @@ impl From<Error> for Failure {
 }
 
 impl Work {
-    async fn run(self: &Arc<Self>, repository: &Repository) -> Result<Option<Unpacked>> {
+    /// Lets the next one have its turn when only the disk is still to be waited for.
+    async fn run(self: &Arc<Self>, repository: &Repository, turn: Turn) -> Result<Option<Unpacked>> {
         if self.need == Need::Files {
             let work = self.clone();
             let disk = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
                 let file = work.store.open_blob(&work.descriptor.digest)?;
                 work.unpack(file).map(Some)
             });
             return disk.await.during("unpack a layer")?;
         }
-        match self.attempt(repository, false).await {
+        match self.attempt(repository, false, Some(turn)).await {
             Err(Failure { again: true, .. }) => {
-                self.attempt(repository, true).await.map_err(|failure| failure.error)
+                self.attempt(repository, true, None).await.map_err(|failure| failure.error)
             }
             other => other.map_err(|failure| failure.error),
         }
@@ -212,13 +217,14 @@ impl Work {
         self: &Arc<Self>,
         repository: &Repository,
         anew: bool,
+        turn: Option<Turn>,
     ) -> Result<Option<Unpacked>, Failure> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let (tell, kept) = oneshot::channel();
         let work = self.clone();
         let disk = tokio::task::spawn_blocking(move || {
             let chunks = Chunks { receiver, chunk: Bytes::new(), ended: false, interrupted: false };
-            work.consume(chunks, anew, tell)
+            work.consume(chunks, anew, tell, turn)
         });
         // If it can't be opened the disk says why.
         let fetched = match kept.await {
@@ -237,6 +243,7 @@ impl Work {
         chunks: Chunks,
         anew: bool,
         tell: oneshot::Sender<u64>,
+        turn: Option<Turn>,
     ) -> Result<Option<Unpacked>, Failure> {
         let digest = &self.descriptor.digest;
         let partial = match anew {
@@ -249,6 +256,7 @@ impl Work {
         tell.send(kept).ok();
         let mut tee = Tee { left: kept, chunks, partial };
         let outcome = self.pass(&mut tee);
+        drop(turn);
         let interrupted = tee.chunks.interrupted || self.report.is_closed();
         let outcome = match outcome {
             Ok(unpacked) => tee.partial.commit().map(|_| unpacked).map_err(wrong),
