@@ -31,6 +31,8 @@ struct State {
     log: Vec<String>,
     /// So many requests are answered by 503.
     unwell: u32,
+    /// Nobody is told when an object was written.
+    timeless: bool,
 }
 
 impl ObjectStore {
@@ -65,6 +67,11 @@ impl ObjectStore {
     /// The requests since the last time, as `PUT /bucket/key 200`.
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).log)
+    }
+
+    /// Does not say any more that objects were written long ago, for whom that makes a difference.
+    pub fn forget_times(&self) {
+        lock(&self.state).timeless = true;
     }
 
     /// Answers the next `count` requests by 503.
@@ -118,7 +125,10 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
         let (status, body) = answer(&request, state);
         lock(state).log.push(format!("{} {} {status}", request.method, request.path));
         let length = body.len();
-        let modified = "last-modified: Wed, 21 Oct 2015 07:28:00 GMT\r\netag: \"tag\"";
+        let modified = match lock(state).timeless {
+            true => "etag: \"tag\"",
+            false => "last-modified: Wed, 21 Oct 2015 07:28:00 GMT\r\netag: \"tag\"",
+        };
         let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {length}\r\n{modified}\r\n\r\n");
         let body = if request.method == "HEAD" { Vec::new() } else { body };
         let mut stream = stream;
