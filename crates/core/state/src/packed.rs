@@ -72,7 +72,7 @@ mod tests {
             put(tx, &a, "gzip", &packed)?;
             assert_eq!(get(tx, &a, "zstd")?, None);
             assert_eq!(get(tx, &a, "gzip")?, Some(packed.clone()));
-            assert_eq!(sources(tx, &b)?, [a.clone()]);
+            assert_eq!(sources(tx, &b)?, std::slice::from_ref(&a));
             Ok(())
         })
         .unwrap();
