@@ -219,9 +219,12 @@ async fn what_is_cut_or_lies_leaves_nothing() {
 async fn the_last_of_two_images_of_a_name_has_it() {
     let (one, two) = (tar(&[("a", "1")]), tar(&[("b", "2")]));
     let (_dir, engine) = engine().await;
-    load_bytes(&engine, legacy(&config_of(&[&one]), &[one.clone()], &["x:1", "y:1"])).await.unwrap();
+    load_bytes(&engine, legacy(&config_of(&[&one]), std::slice::from_ref(&one), &["x:1", "y:1"]))
+        .await
+        .unwrap();
     let first = inspect(&engine, "x:1", "").await.unwrap().id;
-    let lines = load_bytes(&engine, legacy(&config_of(&[&two]), &[two.clone()], &["x:1"])).await.unwrap();
+    let lines =
+        load_bytes(&engine, legacy(&config_of(&[&two]), std::slice::from_ref(&two), &["x:1"])).await.unwrap();
     assert!(lines[0].starts_with("The image x:1 already exists, renaming the old one with ID "), "{lines:?}");
     assert_eq!(inspect(&engine, "y:1", "").await.unwrap().id, first);
     assert_ne!(inspect(&engine, "x:1", "").await.unwrap().id, first);
