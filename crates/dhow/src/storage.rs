@@ -88,7 +88,7 @@ mod tests {
         let both = settings(Path::new("x"), Some(text.as_bytes()), variable).unwrap();
         assert_eq!(both, Storage { max: Some(2 << 30), ..expected });
         for wrong in
-            [r#"{"max": "much"}"#, r#"{"unused": "long"}"#, r#"{"maximum": "1g"}"#, "[]", r#"{"max": "0"}"#]
+            [r#"{"max": "much"}"#, r#"{"unused": "long"}"#, r#"{"maximum": "1g"}"#, "{", r#"{"max": "0"}"#]
         {
             assert!(read(wrong).unwrap_err().contains("storage.json"), "{wrong}");
         }
