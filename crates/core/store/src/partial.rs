@@ -37,7 +37,8 @@ pub struct Partial<'l> {
     digest: Digest,
     path: PathBuf,
     file: File,
-    hash: Hash,
+    /// None once it was compared.
+    hash: Option<Hash>,
     /// Bytes that were there.
     kept: u64,
     /// Bytes read or written.
@@ -98,10 +99,10 @@ impl Store {
     ) -> Result<Partial<'l>, Error> {
         let room = Room::on(&file).map_err(Error::io("look at", &path))?;
         let kept = file.metadata().map_err(Error::io("look at", &path))?.len();
-        let hash = match digest.algorithm() {
+        let hash = Some(match digest.algorithm() {
             "sha512" => Hash::Sha512(Box::default()),
             _ => Hash::Sha256(Sha256::default()),
-        };
+        });
         let (store, digest) = (self.clone(), digest.clone());
         Ok(Partial { lease, store, digest, path, file, hash, kept, length: 0, room, named, keep: false })
     }
@@ -211,19 +212,32 @@ impl Partial<'_> {
         self.kept
     }
 
+    fn update(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
+    }
+
     /// Dropping it leaves what there is for the next who wants this blob.
     pub fn keep(&mut self) {
         self.keep = self.named;
     }
 
+    /// Compares what was read and written, which is all, with the digest.
+    pub fn verify(&mut self) -> Result<(), Error> {
+        let Some(hash) = self.hash.take() else { return Ok(()) };
+        let found = hash.digest();
+        match found == self.digest {
+            true => Ok(()),
+            false => Err(Error::Mismatch { what: "content", expected: self.digest.clone(), found }),
+        }
+    }
+
     /// Makes the bytes a blob, pinned by the lease, durable and visible to all. If they aren't those of its digest nothing is
     /// kept.
     pub fn commit(mut self) -> Result<u64, Error> {
-        let hash = std::mem::replace(&mut self.hash, Hash::Sha256(Sha256::default()));
-        let found = hash.digest();
-        if found != self.digest {
-            return Err(Error::Mismatch { what: "content", expected: self.digest.clone(), found });
-        }
+        self.verify()?;
         if self.length < self.kept {
             self.file.set_len(self.length).map_err(Error::io("cut", &self.path))?;
         }
@@ -248,8 +262,7 @@ impl Read for Partial<'_> {
         let left = self.kept.saturating_sub(self.length);
         let wanted = (buffer.len() as u64).min(left) as usize;
         let count = self.file.read(&mut buffer[..wanted])?;
-        self.hash.update(&buffer[..count]);
-        self.length += count as u64;
+        self.update(&buffer[..count]);
         Ok(count)
     }
 }
@@ -264,8 +277,7 @@ impl Write for Partial<'_> {
         }
         self.room.take(buffer.len() as u64)?;
         let count = self.file.write(buffer)?;
-        self.hash.update(&buffer[..count]);
-        self.length += count as u64;
+        self.update(&buffer[..count]);
         Ok(count)
     }
 

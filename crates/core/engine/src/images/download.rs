@@ -259,7 +259,7 @@ impl Work {
         drop(turn);
         let interrupted = tee.chunks.interrupted || self.report.is_closed();
         let outcome = match outcome {
-            Ok(unpacked) => tee.partial.commit().map(|_| unpacked).map_err(wrong),
+            Ok(unpacked) => tee.partial.commit().map(|_| unpacked).map_err(Error::from),
             Err(error) => {
                 if interrupted {
                     tee.partial.keep();
@@ -273,10 +273,15 @@ impl Work {
     fn pass(&self, tee: &mut Tee<'_>) -> Result<Option<Unpacked>> {
         let unpacked = match self.need {
             Need::Archive => None,
-            _ => Some(self.unpack(&mut *tee)?),
+            _ => Some(self.store.unpack(&self.lease, &mut *tee)?),
         };
         // A decompressor may leave what stands behind the end of its format.
         io::copy(tee, &mut io::sink()).during("fetch a layer")?;
+        // What is another's is told so, whatever it would have unpacked to.
+        tee.partial.verify().map_err(wrong)?;
+        if let Some(unpacked) = &unpacked {
+            unpacked.expect(Some(&self.diff_id))?;
+        }
         Ok(unpacked)
     }
 
@@ -309,9 +314,9 @@ impl Work {
                     break;
                 }
                 Err(error) => {
-                    let kind = match error.kind() {
-                        registry::Kind::Unavailable => io::ErrorKind::ConnectionAborted,
-                        _ => io::ErrorKind::Other,
+                    let kind = match passes(&error) {
+                        true => io::ErrorKind::ConnectionAborted,
+                        false => io::ErrorKind::Other,
                     };
                     let text = crate::error::chain(&error);
                     sender.send(Err(io::Error::new(kind, text))).await.ok();
@@ -326,6 +331,14 @@ impl Work {
 
     async fn tell(&self, status: &str) -> Result<()> {
         self.report.send(JsonMessage::part(self.descriptor.digest.short(), status, Progress::default())).await
+    }
+}
+
+/// Whether what came until then is worth keeping: a registry that ends early in good order has no more.
+fn passes(error: &registry::Error) -> bool {
+    match error {
+        registry::Error::Broken { source, .. } => matches!(**source, registry::Error::Transport { .. }),
+        error => error.kind() == registry::Kind::Unavailable,
     }
 }
 

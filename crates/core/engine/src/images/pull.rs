@@ -106,7 +106,7 @@ fn unsupported(layer: &Descriptor) -> Error {
     let kind = &layer.media_type;
     match kind.contains(".foreign.") || kind.contains(".nondistributable.") {
         true => Error::invalid(format!(
-            "layer {} is a foreign one ({kind}): its registry does not have it, and addresses in manifests are not followed",
+            "layer {} is a foreign one ({kind}), which is not supported: addresses in manifests are not followed",
             layer.digest
         ))
         .with_hint("it is part of an image for Windows, or of one whose owner hands its layers out himself"),
