@@ -37,6 +37,15 @@ impl Users {
         Ok(Identity { uid: who.uid, gid: who.gid, groups: who.groups })
     }
 
+    /// Who a directory belongs to that `WORKDIR` makes for this user. One whom the image does not know makes it as root: so
+    /// Docker's builders have it.
+    pub fn maker(&self, user: &str) -> Result<(u32, u32), String> {
+        match user::owner(user, &self.passwd, &self.group) {
+            Err(user::Error::NoUser(_) | user::Error::NoGroup(_)) => Ok((0, 0)),
+            _ => self.owner(user),
+        }
+    }
+
     /// `--chown`.
     pub fn owner(&self, spec: &str) -> Result<(u32, u32), String> {
         let reason = |e| match e {
@@ -68,6 +77,7 @@ mod tests {
             "unable to find user nope: no matching entries in passwd file"
         );
         assert_eq!(users.owner("55:staff"), Ok((55, 50)));
+        assert_eq!((users.maker("app"), users.maker("nope")), (Ok((1000, 1001)), Ok((0, 0))));
         assert_eq!(
             users.owner("nope").unwrap_err(),
             "unable to convert uid/gid chown string to host mapping: can't find uid for user nope: no such user: nope"

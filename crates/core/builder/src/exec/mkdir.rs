@@ -32,7 +32,7 @@ pub(crate) fn run(
     let users = Users::read(view.as_ref()).map_err(failed)?;
     let owner = match dir.user.as_str() {
         "" => (0, 0),
-        user => users.owner(user).map_err(failed)?,
+        user => users.maker(user).map_err(failed)?,
     };
     drop(view);
     let workspace = Workspace::new(session)?;

@@ -11,6 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Where programs are looked for if nothing says otherwise.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// So many variables of an instruction are looked for one by one.
+const FEW: usize = 8;
 /// More instructions than this are not a Dockerfile.
 const MAX_HISTORY: usize = 10_000;
 
@@ -63,15 +65,24 @@ impl StageState {
     /// Sets variables, in place where the name is there.
     pub fn set_env(&mut self, pairs: &[(String, String)]) {
         let env = &mut self.config.config.env;
+        let named =
+            |entry: &str, name: &str| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+        // Looked up at once where there are many: a file may set thousands, in one instruction or in as many.
         let mut places = HashMap::new();
-        for (place, entry) in env.iter().enumerate() {
-            places.entry(entry.split('=').next().unwrap_or_default().to_owned()).or_insert(place);
+        if pairs.len() > FEW {
+            for (place, entry) in env.iter().enumerate() {
+                places.entry(entry.split('=').next().unwrap_or_default().to_owned()).or_insert(place);
+            }
         }
         for (name, value) in pairs {
             self.later.remove(name);
+            let place = match pairs.len() > FEW {
+                true => places.get(name).copied(),
+                false => env.iter().position(|entry| named(entry, name)),
+            };
             let entry = format!("{name}={value}");
-            match places.get(name) {
-                Some(place) => env[*place] = entry,
+            match place {
+                Some(place) => env[place] = entry,
                 None => {
                     places.insert(name.clone(), env.len());
                     env.push(entry);
