@@ -532,7 +532,7 @@ fn hostilities(elsewhere: &str) -> Vec<(&'static str, Behaviour, &'static str)> 
         (
             "layer with another content",
             but(move |own, request| is_layer(own, request).then(|| Answer::ok(vec![0; own.layer.len()]))),
-            "layer has digest",
+            "does not match its digest",
         ),
         (
             "layer that is longer",
