@@ -10,6 +10,7 @@ mod payload;
 mod policy;
 mod private;
 mod public;
+mod statement;
 
 pub use bundle::{BUNDLE_TYPE, InvalidBundle, verify_bundle};
 pub use payload::{
@@ -18,3 +19,4 @@ pub use payload::{
 pub use policy::{Identity, InvalidPolicy, Policy, Requirement, Signers};
 pub use private::{InvalidKey, PrivateKey};
 pub use public::PublicKey;
+pub use statement::Statement;

@@ -12,6 +12,52 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(Box<str>);
 
+/// The digest of content as it passes.
+#[derive(Clone)]
+pub struct Hasher(Sum);
+
+#[derive(Clone)]
+enum Sum {
+    Sha256(Sha256),
+    Sha512(Box<Sha512>),
+}
+
+impl Hasher {
+    /// One that gives sha256 digests.
+    pub fn sha256() -> Hasher {
+        Hasher(Sum::Sha256(Sha256::default()))
+    }
+
+    /// One that gives sha512 digests.
+    pub fn sha512() -> Hasher {
+        Hasher(Sum::Sha512(Box::default()))
+    }
+
+    /// One for content that must have this digest: by its algorithm.
+    pub fn of(digest: &Digest) -> Hasher {
+        match digest.algorithm() {
+            "sha512" => Hasher::sha512(),
+            _ => Hasher::sha256(),
+        }
+    }
+
+    /// More of the content.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Sum::Sha256(sum) => sum.update(bytes),
+            Sum::Sha512(sum) => sum.update(bytes),
+        }
+    }
+
+    /// The digest of all that has passed.
+    pub fn digest(self) -> Digest {
+        match self.0 {
+            Sum::Sha256(sum) => Digest::from_sha256(sum.finalize().into()),
+            Sum::Sha512(sum) => Digest::from_sha512(sum.finalize().into()),
+        }
+    }
+}
+
 /// Why a string is no digest; the texts are those of Docker's clients.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {

@@ -20,6 +20,6 @@ pub mod signal;
 pub mod user;
 
 pub use chain::ChainId;
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Hasher};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};

@@ -8,10 +8,9 @@ use crate::error::{Error, Problem};
 use crate::exchange::{self, Get, Session};
 use crate::repository::{Wanted, refusal, url_in};
 use bytes::Bytes;
-use oci::{Digest, Reference};
+use oci::{Digest, Hasher, Reference};
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
-use sha2::{Digest as _, Sha256, Sha512};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +40,7 @@ pub struct Blob {
     received: u64,
     source: Source,
     /// None where whoever reads verifies it.
-    hash: Option<Hash>,
+    hash: Option<Hasher>,
     /// Whether the registry may know ranges.
     ranges: bool,
     verified: bool,
@@ -69,37 +68,9 @@ enum Source {
     },
 }
 
-enum Hash {
-    Sha256(Sha256),
-    Sha512(Box<Sha512>),
-}
-
-impl Hash {
-    fn of(digest: &Digest) -> Hash {
-        match digest.algorithm() {
-            "sha512" => Hash::Sha512(Box::default()),
-            _ => Hash::Sha256(Sha256::default()),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Hash::Sha256(hash) => hash.update(bytes),
-            Hash::Sha512(hash) => hash.update(bytes),
-        }
-    }
-
-    fn digest(self) -> Digest {
-        match self {
-            Hash::Sha256(hash) => Digest::from_sha256(hash.finalize().into()),
-            Hash::Sha512(hash) => Digest::from_sha512(hash.finalize().into()),
-        }
-    }
-}
-
 impl Blob {
     pub(crate) fn new(place: Place) -> Blob {
-        let hash = Some(Hash::of(&place.digest));
+        let hash = Some(Hasher::of(&place.digest));
         let (place, source) = (Arc::new(place), Source::Closed);
         Blob { place, received: 0, source, hash, ranges: true, verified: false }
     }
@@ -188,7 +159,7 @@ impl Blob {
         if let Some(hash) = self.hash.take() {
             let found = hash.digest();
             if found != self.place.digest {
-                self.hash = Some(Hash::of(&self.place.digest));
+                self.hash = Some(Hasher::of(&self.place.digest));
                 return Err(Error::WrongDigest { expected: self.place.digest.clone(), found });
             }
         }

@@ -7,9 +7,8 @@
 
 use crate::lease::remove;
 use crate::{Error, Lease, Store, sync_dir};
-use oci::Digest;
+use oci::{Digest, Hasher};
 use rustix::fs::FlockOperation;
-use sha2::{Digest as _, Sha256, Sha512};
 use state::leases;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -38,7 +37,7 @@ pub struct Partial<'l> {
     path: PathBuf,
     file: File,
     /// None once it was compared.
-    hash: Option<Hash>,
+    hash: Option<Hasher>,
     /// Bytes that were there.
     kept: u64,
     /// Bytes read or written.
@@ -47,27 +46,6 @@ pub struct Partial<'l> {
     /// Whether somebody else can find it.
     named: bool,
     keep: bool,
-}
-
-enum Hash {
-    Sha256(Sha256),
-    Sha512(Box<Sha512>),
-}
-
-impl Hash {
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Hash::Sha256(hash) => hash.update(bytes),
-            Hash::Sha512(hash) => hash.update(bytes),
-        }
-    }
-
-    fn digest(self) -> Digest {
-        match self {
-            Hash::Sha256(hash) => Digest::from_sha256(hash.finalize().into()),
-            Hash::Sha512(hash) => Digest::from_sha512(hash.finalize().into()),
-        }
-    }
 }
 
 impl Store {
@@ -99,10 +77,7 @@ impl Store {
     ) -> Result<Partial<'l>, Error> {
         let room = Room::on(&file).map_err(Error::io("look at", &path))?;
         let kept = file.metadata().map_err(Error::io("look at", &path))?.len();
-        let hash = Some(match digest.algorithm() {
-            "sha512" => Hash::Sha512(Box::default()),
-            _ => Hash::Sha256(Sha256::default()),
-        });
+        let hash = Some(Hasher::of(digest));
         let (store, digest) = (self.clone(), digest.clone());
         Ok(Partial { lease, store, digest, path, file, hash, kept, length: 0, room, named, keep: false })
     }

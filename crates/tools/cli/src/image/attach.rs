@@ -7,6 +7,7 @@ use api::images::{ArtifactFile, NewArtifact};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::annotations;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::registry::credentials;
@@ -36,13 +37,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
             "image attach needs --artifact-type: what is attached, such as application/spdx+json",
         ));
     };
-    let mut annotations = BTreeMap::new();
-    for text in &args.annotation {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| Error::new(format!("invalid annotation {text}: expected key=value")))?;
-        annotations.insert(name.to_owned(), value.to_owned());
-    }
+    let annotations: BTreeMap<String, String> = annotations::read(&args.annotation)?.into_iter().collect();
     let mut files = Vec::new();
     for name in names {
         // A type has a slash and follows the last colon.

@@ -19,4 +19,5 @@ pub mod tag;
 pub mod tree;
 pub mod verify;
 
+mod annotations;
 mod key;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use oci::Reference;
 
-use super::key;
+use super::{annotations, key};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::registry::credentials;
@@ -33,13 +33,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
             "image sign needs --key FILE: signatures without a key of your own are not supported (image generate-key-pair makes one)",
         ));
     };
-    let mut annotations = BTreeMap::new();
-    for text in &args.annotation {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| Error::new(format!("invalid annotation {text}: expected key=value")))?;
-        annotations.insert(name.to_owned(), value.to_owned());
-    }
+    let annotations: BTreeMap<String, String> = annotations::read(&args.annotation)?.into_iter().collect();
     let key = key::private(cli, name)?;
     for image in &args.args {
         let reference = Reference::parse(image).map_err(|error| Error::new(error.to_string()))?;

@@ -1,13 +1,11 @@
 //! `image verify`: whether an image in its registry is signed with a key, as `cosign verify --key` tells it.
 
 use api::images::SignedStatement;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use cosign::{Claim, PublicKey};
+use cosign::{Claim, PublicKey, Statement};
 use oci::Reference;
 use serde_json::{Value, json};
 
-use super::key;
+use super::{annotations, key};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::registry::credentials;
@@ -32,13 +30,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         return Err(Error::new("image verify needs --key FILE: the public key of whoever is to have signed"));
     };
     let key = key::public(cli, name)?;
-    let mut wanted = Vec::new();
-    for text in &args.annotation {
-        wanted.push(
-            text.split_once('=')
-                .ok_or_else(|| Error::new(format!("invalid annotation {text}: expected key=value")))?,
-        );
-    }
+    let wanted = annotations::read(&args.annotation)?;
     let mut told = Vec::new();
     for image in &args.args {
         let reference = Reference::parse(image).map_err(|error| Error::new(error.to_string()))?;
@@ -53,9 +45,9 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
             Reference::parse_name(text).is_ok_and(|signed| signed.name() == reference.name())
         };
         let noted = |claim: &Claim| {
-            wanted
-                .iter()
-                .all(|(name, value)| claim.annotations.get(*name).and_then(Value::as_str) == Some(*value))
+            wanted.iter().all(|(name, value)| {
+                claim.annotations.get(name).and_then(Value::as_str) == Some(value.as_str())
+            })
         };
         let good: Vec<&Claim> = claims
             .iter()
@@ -85,12 +77,11 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
 }
 
 fn claim(key: &PublicKey, statement: &SignedStatement) -> Option<Claim> {
-    if !statement.bundle.is_empty() {
-        return cosign::verify_bundle(key, statement.bundle.as_bytes()).ok();
+    let SignedStatement { payload, signature, bundle } = statement;
+    match bundle.is_empty() {
+        true => Statement::Payload { payload, signature }.claim(key),
+        false => Statement::Bundle(bundle).claim(key),
     }
-    let payload = STANDARD.decode(&statement.payload).ok()?;
-    let signature = STANDARD.decode(&statement.signature).ok()?;
-    cosign::verify_payload(key, &payload, &signature).ok()
 }
 
 /// A claim as cosign prints it.

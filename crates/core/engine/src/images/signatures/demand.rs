@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use api::images::SignedStatement;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cosign::{Claim, Identity, Policy, PublicKey, Requirement, Signers};
+use cosign::{Claim, Identity, Policy, PublicKey, Requirement, Signers, Statement};
 use oci::{Digest, Reference};
 use state::tags::Tag;
 use store::Image;
@@ -31,20 +31,26 @@ impl Demand {
     /// What the policy asks of an image of this name; none without a policy or when anything goes. What is not wanted at
     /// all is an error.
     pub fn of(engine: &Engine, name: &Reference) -> Result<Option<Demand>> {
-        let Some((path, policy)) = read(&engine.config().policies)? else { return Ok(None) };
+        match read(&engine.config().policies)? {
+            Some((path, policy)) => Demand::by(&policy, &path, name),
+            None => Ok(None),
+        }
+    }
+
+    fn by(policy: &Policy, path: &Path, name: &Reference) -> Result<Option<Demand>> {
         let mut signers = Vec::new();
         for requirement in policy.of(name) {
             match requirement {
                 Requirement::Anything => {}
-                Requirement::Reject => return Err(refused(name, &path, "it rejects this image")),
+                Requirement::Reject => return Err(refused(name, path, "it rejects this image")),
                 Requirement::Unknown(what) => {
                     let why = format!("it asks for {what}, which can't be checked here");
-                    return Err(refused(name, &path, &why));
+                    return Err(refused(name, path, &why));
                 }
-                Requirement::Signed(wanted) => signers.push((keys(wanted, &path)?, wanted.identity.clone())),
+                Requirement::Signed(wanted) => signers.push((keys(wanted, path)?, wanted.identity.clone())),
             }
         }
-        Ok((!signers.is_empty()).then(|| Demand { name: name.clone(), policy: path, signers }))
+        Ok((!signers.is_empty()).then(|| Demand { name: name.clone(), policy: path.to_owned(), signers }))
     }
 
     /// Whether these statements about one of these manifests are enough; why not, if not.
@@ -76,20 +82,17 @@ impl Demand {
 
 /// What a statement claims, if this key's owner has signed it.
 fn claim(key: &PublicKey, statement: &SignedStatement) -> Option<Claim> {
-    if !statement.bundle.is_empty() {
-        return cosign::verify_bundle(key, statement.bundle.as_bytes()).ok();
+    let SignedStatement { payload, signature, bundle } = statement;
+    match bundle.is_empty() {
+        true => Statement::Payload { payload, signature }.claim(key),
+        false => Statement::Bundle(bundle).claim(key),
     }
-    let payload = STANDARD.decode(&statement.payload).ok()?;
-    let signature = STANDARD.decode(&statement.signature).ok()?;
-    cosign::verify_payload(key, &payload, &signature).ok()
 }
 
 /// Whether an image that is here may be run by this name: if it must be signed, by what was kept when it was pulled. By an id,
 /// all its names count, for it came by one of them.
 pub(crate) fn admit(engine: &Engine, asked: &str, image: &Image) -> Result<()> {
-    if read(&engine.config().policies)?.is_none() {
-        return Ok(());
-    }
+    let Some((path, policy)) = read(&engine.config().policies)? else { return Ok(()) };
     let (asked, all, kept) = engine.db().read(|tx| -> Result<_> {
         let asked = match Reference::parse(asked) {
             Ok(name) => state::tags::get(tx, &name)?,
@@ -107,7 +110,7 @@ pub(crate) fn admit(engine: &Engine, asked: &str, image: &Image) -> Result<()> {
         None => Vec::new(),
     };
     for tag in &names {
-        if let Some(demand) = Demand::of(engine, &tag.reference)? {
+        if let Some(demand) = Demand::by(&policy, &path, &tag.reference)? {
             demand.check(&[&image.digest, &tag.target], &statements)?;
         }
     }
