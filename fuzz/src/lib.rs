@@ -7,6 +7,7 @@
 mod archives;
 mod dockerfiles;
 mod documents;
+mod registries;
 mod specs;
 mod streams;
 
@@ -34,6 +35,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("users", specs::users),
     ("resolv-conf", specs::resolv_conf),
     ("challenge", specs::challenge),
+    ("registry-requests", registries::server),
+    ("registry-answers", registries::answers),
+    ("registry-settings", registries::settings),
     ("template", specs::template),
     ("frames", streams::frames),
     ("dns", streams::dns),

@@ -103,6 +103,9 @@ struct Serve {
     /// How long a tag of that registry is what it was (default 5m)
     #[arg(long, value_name = "duration", default_value = "5m")]
     upstream_fresh: String,
+    /// How much of that registry is kept; what nobody has asked for for longest makes room
+    #[arg(long, value_name = "size")]
+    upstream_max: Option<String>,
     /// File with the password of --upstream-user
     #[arg(long, value_name = "file")]
     upstream_password_file: Option<PathBuf>,
@@ -283,6 +286,9 @@ fn config(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Config> {
     config.garbage = garbage(&args.gc_grace, args.gc_untagged)?;
     config.webhooks.clone_from(&args.webhook);
     config.bucket = args.s3_bucket.as_ref().map(|name| bucket(surroundings, args, name));
+    if args.upstream.is_none() && args.upstream_max.is_some() {
+        bail!("--upstream-max is for a cache of another registry: --upstream HOST");
+    }
     config.upstream = args.upstream.as_ref().map(|text| upstream(surroundings, args, text)).transpose()?;
     Ok(config)
 }
@@ -325,7 +331,9 @@ fn upstream(surroundings: &Surroundings, args: &Serve, text: &str) -> anyhow::Re
         _ => bail!("--upstream-user and --upstream-password-file go together"),
     };
     let fresh = duration("upstream-fresh", &args.upstream_fresh)?;
-    Ok(Upstream { host, client, credentials, fresh })
+    let most = args.upstream_max.as_ref();
+    let most = most.map(|text| bytes(text).with_context(|| format!("--upstream-max {text}"))).transpose()?;
+    Ok(Upstream { host, client, credentials, fresh, most })
 }
 
 fn auth(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Option<auth::Config>> {
@@ -374,9 +382,13 @@ fn limit(text: &str) -> anyhow::Result<Limit> {
         Some((prefix, size)) if !prefix.is_empty() => (Some(prefix.trim_end_matches('/').to_owned()), size),
         _ => (None, text),
     };
-    let bytes = cli::format::units::ram_in_bytes(size).map_err(anyhow::Error::msg);
-    let bytes = bytes.with_context(|| format!("--quota {text}"))?;
-    Ok(Limit { prefix, bytes: u64::try_from(bytes).with_context(|| format!("--quota {text}"))? })
+    let bytes = bytes(size).with_context(|| format!("--quota {text}"))?;
+    Ok(Limit { prefix, bytes })
+}
+
+fn bytes(text: &str) -> anyhow::Result<u64> {
+    let bytes = cli::format::units::ram_in_bytes(text).map_err(anyhow::Error::msg)?;
+    Ok(u64::try_from(bytes)?)
 }
 
 fn collect(surroundings: &Surroundings, globals: &Globals, args: &Collect) -> anyhow::Result<()> {

@@ -33,6 +33,8 @@ struct State {
     unwell: u32,
     /// Nobody is told when an object was written.
     timeless: bool,
+    /// Nothing is taken of objects in parts, and nothing forgotten.
+    no_parts: bool,
 }
 
 impl ObjectStore {
@@ -72,6 +74,16 @@ impl ObjectStore {
     /// Does not say any more that objects were written long ago, for whom that makes a difference.
     pub fn forget_times(&self) {
         lock(&self.state).timeless = true;
+    }
+
+    /// How many objects in parts are neither complete nor aborted.
+    pub fn unfinished(&self) -> usize {
+        lock(&self.state).parts.len()
+    }
+
+    /// Answers whatever is wanted of an object in parts, once it was begun, by 503; or does so no more.
+    pub fn refuse_parts(&self, refuse: bool) {
+        lock(&self.state).no_parts = refuse;
     }
 
     /// Answers the next `count` requests by 503.
@@ -244,6 +256,9 @@ fn multipart(request: &Request, key: &str, upload: Option<String>, state: &mut S
         );
         return (200, document.into_bytes());
     };
+    if state.no_parts {
+        return (503, Vec::new());
+    }
     match (request.method.as_str(), parameter(request, "partNumber")) {
         ("PUT", Some(number)) => {
             let parts = state.parts.entry(upload).or_default();

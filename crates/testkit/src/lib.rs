@@ -8,6 +8,7 @@ pub mod bucket;
 mod command;
 mod host;
 mod images;
+pub mod registry;
 mod terminal;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@
 //! A large blob is asked for in stretches. While other blobs leave connections free, the next stretches come beside the first and
 //! wait in memory for their turn; a registry that knows no ranges gives all of it over one connection.
 
-use crate::error::{Error, Problem};
+use crate::error::{Cause, Error, Problem};
 use crate::exchange::{self, Get, Session};
 use crate::repository::{Wanted, refusal, url_in};
 use bytes::Bytes;
@@ -106,7 +106,7 @@ impl Blob {
             Ok(None) => self.finish(),
             Err(error) => {
                 self.source = Source::Closed;
-                Err(error)
+                Err(self.place.session.explain(error))
             }
         }
     }
@@ -245,7 +245,10 @@ impl Stretch {
             self.ready().await?;
             match self.read().await {
                 Ok(Some(bytes)) if bytes.is_empty() => {}
-                Ok(Some(bytes)) => return self.accept(bytes).map(Some),
+                Ok(Some(bytes)) => match self.accept(bytes) {
+                    Err(error) if self.is_mirrors(&error) => {}
+                    accepted => return accepted.map(Some),
+                },
                 Ok(None) if self.at == self.end => return Ok(None),
                 Ok(None) => {
                     let problem = Problem::ClosedEarly(self.at);
@@ -257,17 +260,29 @@ impl Stretch {
     }
 
     fn accept(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
-        self.at += bytes.len() as u64;
-        if self.at > self.place.size {
+        let at = self.at + bytes.len() as u64;
+        if at > self.place.size {
             let (digest, expected) = (self.place.digest.clone(), self.place.size);
-            return Err(Error::WrongSize { digest, expected, found: self.at });
+            return Err(Error::WrongSize { digest, expected, found: at });
         }
-        if self.at > self.end {
+        if at > self.end {
             return Err(Error::Protocol { url: self.shown(), problem: Problem::WrongRange });
         }
         self.failures = 0;
         self.keep_pace(bytes.len() as u64)?;
+        self.at = at;
         Ok(bytes)
+    }
+
+    /// Whether it is the fault of a mirror, which is not asked again then; the next one goes on where this one stopped.
+    fn is_mirrors(&mut self, error: &Error) -> bool {
+        let source = self.response.as_ref().and_then(exchange::source);
+        let blamed = self.place.session.blame(source, error);
+        if blamed {
+            self.response = None;
+            self.pace = (Instant::now(), 0);
+        }
+        blamed
     }
 
     /// Refuses a server that sends just enough not to be called silent.
@@ -293,7 +308,7 @@ impl Stretch {
         let Some(response) = &mut self.response else { return Ok(None) };
         let shown = response.url().origin().ascii_serialization();
         let chunk = response.chunk().await;
-        let chunk = chunk.map_err(|error| Error::Transport { url: shown, source: error.without_url() })?;
+        let chunk = chunk.map_err(|error| Error::Transport { url: shown, source: Cause::new(error) })?;
         Ok(chunk.map(|mut bytes| {
             let known = self.skip.min(bytes.len() as u64);
             self.skip -= known;
@@ -333,7 +348,9 @@ impl Stretch {
             _ => return Err(refusal(response, reference, Wanted::Blob(digest)).await),
         };
         if start != 0 && start != self.at {
-            return Err(Error::Protocol { url: url.to_string(), problem: Problem::WrongRange });
+            let error = Error::Protocol { url: url.to_string(), problem: Problem::WrongRange };
+            // Without an answer the next one is asked.
+            return if session.blame(exchange::source(&response), &error) { Ok(()) } else { Err(error) };
         }
         self.skip = self.at - start;
         self.response = Some(response);
@@ -342,6 +359,9 @@ impl Stretch {
 
     /// Waits before the next connection, or gives up.
     async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        if self.is_mirrors(&error) {
+            return Ok(());
+        }
         self.response = None;
         self.failures += 1;
         if self.failures >= TRIES {

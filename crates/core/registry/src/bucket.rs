@@ -6,10 +6,10 @@
 mod objects;
 
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::exchange::{self, transport_error};
 use bytes::Bytes;
-pub use objects::{Entry, Listing, Wanted};
+pub use objects::{Entry, Listing, Unfinished, Wanted};
 use reqwest::header::{CONTENT_LENGTH, LAST_MODIFIED};
 use reqwest::{Body, Response, StatusCode, Url};
 use rusty_s3::{Credentials, S3Action as _, UrlStyle};
@@ -109,10 +109,18 @@ impl Bucket {
     /// What is said of an object; none if there is none, or the store does not say: who may write need not be allowed to
     /// look, and why not an answer without a body can't tell.
     pub async fn head(&self, key: &str) -> Result<Option<Head>, Error> {
+        match self.look(key).await {
+            Err(Error::Status { status, .. }) if status == StatusCode::FORBIDDEN.to_string() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// What is said of an object; none if there is none. Who may list a bucket is told so when there is none.
+    pub async fn look(&self, key: &str) -> Result<Option<Head>, Error> {
         let url = self.bucket.head_object(self.credentials.as_ref(), key).sign(SIGNED_FOR);
         let request = self.client.transport().http(&url)?.head(url.clone());
         let response = request.send().await.map_err(|error| transport_error(&url, error))?;
-        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) {
+        if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let response = accepted(&url, response).await?;
@@ -146,7 +154,7 @@ impl Object {
     /// The next bytes; `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let shown = exchange::shown(self.response.url());
-        let broken = |source: reqwest::Error| Error::Transport { url: shown, source: source.without_url() };
+        let broken = |source: reqwest::Error| Error::Transport { url: shown, source: Cause::new(source) };
         self.response.chunk().await.map_err(broken)
     }
 

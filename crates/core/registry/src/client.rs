@@ -109,6 +109,12 @@ impl Client {
         session.ping().await
     }
 
+    /// The addresses that a repository is asked for at, in order, as the files have it: mirrors before the registry.
+    pub fn addresses(&self, reference: &Reference) -> Result<Vec<String>, Error> {
+        let routes = self.transport.settings()?.routes(&reference.domain, &reference.path)?;
+        Ok(routes.iter().map(|route| format!("{}{}", route.root, route.path)).collect())
+    }
+
     /// Mirrors of Docker Hub as the files have them.
     pub fn mirrors(&self) -> Result<Vec<String>, Error> {
         Ok(self.transport.settings()?.mirrors().iter().map(ToString::to_string).collect())

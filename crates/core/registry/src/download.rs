@@ -1,7 +1,7 @@
 //! A file of any web server, by its address: no registry; credentials only where the caller has some for it.
 
 use crate::client::Client;
-use crate::error::{Error, Problem};
+use crate::error::{Cause, Error, Problem};
 use crate::exchange::{self, transport_error};
 use crate::redirect;
 use bytes::Bytes;
@@ -96,7 +96,7 @@ impl Download {
     /// The next bytes; `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let shown = exchange::shown(self.response.url());
-        let broken = |source: reqwest::Error| Error::Transport { url: shown, source: source.without_url() };
+        let broken = |source: reqwest::Error| Error::Transport { url: shown, source: Cause::new(source) };
         self.response.chunk().await.map_err(broken)
     }
 }

@@ -60,7 +60,7 @@ pub enum Error {
     Transport {
         url: String,
         #[source]
-        source: reqwest::Error,
+        source: Cause,
     },
     /// There are no root certificates, for example.
     #[error("set up TLS")]
@@ -104,6 +104,50 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+}
+
+/// Why there was no answer, or no whole one: what the system or the peer did, in Go's words, which people search for.
+#[derive(Debug)]
+pub struct Cause {
+    error: reqwest::Error,
+    /// The host that was being connected to.
+    dialled: Option<String>,
+}
+
+impl Cause {
+    pub(crate) fn new(error: reqwest::Error) -> Cause {
+        let dialled = error.url().filter(|_| error.is_connect()).map(crate::redirect::authority);
+        Cause { error: error.without_url(), dialled }
+    }
+
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.error.is_timeout()
+    }
+}
+
+impl std::error::Error for Cause {}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(host) = &self.dialled {
+            write!(f, "dial tcp {host}: ")?;
+        }
+        // The innermost says what has happened, those around it where.
+        let mut innermost: &dyn std::error::Error = &self.error;
+        while let Some(inside) = innermost.source() {
+            innermost = inside;
+        }
+        match innermost.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            _ if self.is_timeout() => f.write_str("i/o timeout"),
+            Some(std::io::ErrorKind::ConnectionRefused) => f.write_str("connect: connection refused"),
+            Some(std::io::ErrorKind::ConnectionReset) => f.write_str("connection reset by peer"),
+            Some(std::io::ErrorKind::BrokenPipe) => f.write_str("broken pipe"),
+            Some(std::io::ErrorKind::NetworkUnreachable) => f.write_str("connect: network is unreachable"),
+            Some(std::io::ErrorKind::HostUnreachable) => f.write_str("connect: no route to host"),
+            Some(std::io::ErrorKind::UnexpectedEof) => f.write_str("unexpected EOF"),
+            _ => write!(f, "{innermost}"),
+        }
+    }
 }
 
 /// How an answer breaks the rules.

@@ -2,7 +2,7 @@
 
 use crate::client::{Notice, Patience};
 use crate::credentials::Credentials;
-use crate::error::{Error, Problem};
+use crate::error::{Cause, Error, Problem};
 use crate::limits;
 use crate::names::InternalName;
 use crate::peer::{Authorization, Peer};
@@ -47,6 +47,10 @@ struct Peers {
     mirrors: Vec<Peer>,
     home: Peer,
 }
+
+/// The mirror that gave an answer, by its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source(usize);
 
 /// How a request said who we are.
 #[derive(Clone)]
@@ -170,13 +174,14 @@ impl Session {
         let base = format!("{}{}/", root.path(), home.route.path);
         let rest = url.path().strip_prefix(&base).filter(|_| redirect::same_origin(root, url));
         if let Some(rest) = rest {
-            for mirror in mirrors.iter().filter(|mirror| !mirror.is_lost() && serves(mirror, rest)) {
+            let able = |mirror: &Peer| !mirror.is_lost() && serves(mirror, rest);
+            for (number, mirror) in mirrors.iter().enumerate().filter(|(_, mirror)| able(mirror)) {
                 match self.ask_mirror(mirror, rest, url.query(), get).await {
-                    Ok(response) => return Ok(response),
-                    Err(problem) => {
-                        mirror.lose();
-                        self.lock_tried().push(format!("{}: {problem}", mirror.route.shown()));
+                    Ok(mut response) => {
+                        response.extensions_mut().insert(Source(number));
+                        return Ok(response);
                     }
+                    Err(problem) => self.lose(mirror, &problem),
                 }
             }
             if !serves(home, rest) {
@@ -184,6 +189,33 @@ impl Session {
             }
         }
         self.insist(home, url, get).await
+    }
+
+    /// The mirror is not asked again, and why is told if all fails. Others may have seen the same at the same time.
+    fn lose(&self, mirror: &Peer, problem: &str) {
+        if mirror.lose() {
+            self.lock_tried().push(format!("{}: {problem}", mirror.route.shown()));
+        }
+    }
+
+    /// What a mirror's answer came to when it was read is the mirror's fault: others are asked from now on. False if it was
+    /// no mirror.
+    pub(crate) fn blame(&self, source: Option<Source>, problem: &Error) -> bool {
+        let mirror = source.and_then(|Source(number)| self.peers.get()?.mirrors.get(number));
+        if let Some(mirror) = mirror {
+            self.lose(mirror, &chain(problem));
+        }
+        mirror.is_some()
+    }
+
+    /// Whether there are mirrors, none of which is asked from now on.
+    pub(crate) fn give_up_mirrors(&self, problem: &str) -> bool {
+        let mirrors = self.peers.get().map_or(&[][..], |peers| &peers.mirrors);
+        let asked: Vec<&Peer> = mirrors.iter().filter(|mirror| !mirror.is_lost()).collect();
+        for mirror in &asked {
+            self.lose(mirror, problem);
+        }
+        !asked.is_empty()
     }
 
     fn lock_tried(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -207,22 +239,14 @@ impl Session {
         query: Option<&str>,
         get: &Get<'_>,
     ) -> Result<Response, String> {
-        let chain = |error: Error| {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
-            text
-        };
-        let mut url = mirror.root(&self.transport).await.map_err(chain)?.clone();
+        let told = |error: Error| chain(&error);
+        let mut url = mirror.root(&self.transport).await.map_err(told)?.clone();
         url.set_path(&format!("{}{}/{rest}", url.path(), mirror.route.path));
         url.set_query(query);
         if let Some(namespace) = &mirror.route.namespace {
             url.query_pairs_mut().append_pair("ns", namespace);
         }
-        let response = self.get_once(mirror, &url, get).await.map_err(chain)?;
+        let response = self.get_once(mirror, &url, get).await.map_err(told)?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -370,6 +394,22 @@ impl Session {
     }
 }
 
+/// Which mirror gave the answer; none if it was the registry.
+pub(crate) fn source(response: &Response) -> Option<Source> {
+    response.extensions().get::<Source>().copied()
+}
+
+/// An error with all its causes.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 /// Whether a host may be asked for this part of a repository.
 fn serves(peer: &Peer, rest: &str) -> bool {
     let can = peer.route.can;
@@ -400,7 +440,6 @@ fn is_redirect(status: StatusCode) -> bool {
 /// A request that got no answer, with the reasons that have a remedy told apart.
 pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
     let (shown, host) = (shown(url), redirect::authority(url));
-    let error = error.without_url();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(found) = cause {
         if let Some(InternalName(name)) = found.downcast_ref() {
@@ -421,7 +460,7 @@ pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
         }
         cause = found.source();
     }
-    Error::Transport { url: shown, source: error }
+    Error::Transport { url: shown, source: Cause::new(error) }
 }
 
 /// The address without its query, in which object stores have signatures, and without its password.
@@ -443,7 +482,7 @@ pub(crate) async fn body(mut response: Response, shown: &str, limit: u64) -> Res
     }
     let mut bytes = Vec::new();
     let broken =
-        |source: reqwest::Error| Error::Transport { url: shown.to_owned(), source: source.without_url() };
+        |source: reqwest::Error| Error::Transport { url: shown.to_owned(), source: Cause::new(source) };
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if (bytes.len() + chunk.len()) as u64 > limit {
             return Err(too_long());

@@ -43,12 +43,12 @@ mod upload;
 pub use blob::Blob;
 pub use bucket::{
     Bucket, BucketAddress, Entry as BucketEntry, Head, InvalidBucket, Listing as BucketListing, Object,
-    Wanted as BucketWanted,
+    Unfinished, Wanted as BucketWanted,
 };
 pub use client::{Client, Config, Notice, Patience};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use download::Download;
-pub use error::{Error, Kind, Problem};
+pub use error::{Cause, Error, Kind, Problem};
 pub use referrers::referrers_tag;
 pub use repository::Repository;
 pub use reqwest::Body;

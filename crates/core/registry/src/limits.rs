@@ -19,7 +19,7 @@ pub(crate) fn pause(response: &Response, usual: Duration, waited: Duration) -> O
     let asked = asked(response.headers(), SystemTime::now());
     match response.status().as_u16() {
         // A limit of hours is told without a time.
-        429 => asked.filter(|wait| waited + *wait <= LONGEST_WAIT),
+        429 => asked.filter(|wait| waited.saturating_add(*wait) <= LONGEST_WAIT),
         500 | 502 | 503 | 504 => Some(asked.unwrap_or(usual)).filter(|wait| *wait <= LONGEST_PAUSE),
         _ => None,
     }

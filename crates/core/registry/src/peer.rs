@@ -77,8 +77,9 @@ impl Peer {
         self.lost.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn lose(&self) {
-        self.lost.store(true, Ordering::Relaxed);
+    /// False if it was lost already.
+    pub(crate) fn lose(&self) -> bool {
+        !self.lost.swap(true, Ordering::Relaxed)
     }
 
     /// What the last challenge was answered with. A token that has run out is renewed first: what is sent next may be too

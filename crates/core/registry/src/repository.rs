@@ -2,7 +2,7 @@
 
 use crate::blob::{Blob, LANES, Place};
 use crate::error::{Error, Problem};
-use crate::exchange::{self, ERROR_LIMIT, Get, Session};
+use crate::exchange::{self, ERROR_LIMIT, Get, Session, Source};
 use crate::near;
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, MANIFEST_MAX};
@@ -129,6 +129,11 @@ impl Repository {
         })
     }
 
+    /// Whether mirrors were asked, none of which is asked from now on: what came of one is not what it was said to be.
+    pub fn give_up_mirrors(&self, problem: &str) -> bool {
+        self.session.give_up_mirrors(problem)
+    }
+
     /// The repository's tags, in the registry's order; the first some thousand when there are more.
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
         self.tag_pages(TAG_PAGES).await.map_err(|error| self.session.explain(error))
@@ -156,14 +161,27 @@ impl Repository {
     }
 
     async fn fetch(&self, name: &str, expected: Option<&Digest>) -> Result<(Descriptor, Bytes), Error> {
-        self.fetch_once(name, expected).await.map_err(|error| self.session.explain(error))
+        loop {
+            let mut source = None;
+            match self.fetch_once(name, expected, &mut source).await {
+                // There are others.
+                Err(error) if self.session.blame(source, &error) => {}
+                fetched => return fetched.map_err(|error| self.session.explain(error)),
+            }
+        }
     }
 
-    async fn fetch_once(&self, name: &str, expected: Option<&Digest>) -> Result<(Descriptor, Bytes), Error> {
+    async fn fetch_once(
+        &self,
+        name: &str,
+        expected: Option<&Digest>,
+        source: &mut Option<Source>,
+    ) -> Result<(Descriptor, Bytes), Error> {
         let url = self.url(&format!("manifests/{name}")).await?;
         let accept = accept();
         let get = Get { accept: Some(&accept), ..Get::default() };
         let response = self.session.get(&url, &get).await?;
+        *source = exchange::source(&response);
         let content_type = exchange::header(response.headers(), CONTENT_TYPE.as_str());
         let content_type =
             content_type.and_then(|text| text.split(';').next()).map(|text| text.trim().to_owned());

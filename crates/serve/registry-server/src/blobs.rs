@@ -57,6 +57,7 @@ impl Registry {
             None => None,
         };
         if here.is_some() || self.cache.is_none() {
+            self.asked_for(&Key::blob(digest)).await?;
             return Ok(here.map(Found::Here));
         }
         let Some(descriptor) = self.described(name, digest).await? else { return Ok(None) };

@@ -135,6 +135,11 @@ impl Failure {
         self
     }
 
+    /// Whether there was no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        self.status == StatusCode::INSUFFICIENT_STORAGE
+    }
+
     /// Something that is the server's own fault: why is for its log.
     pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Failure {
         tracing::error!(error = %chain(error), "request failed");
@@ -165,7 +170,7 @@ impl From<storage::Error> for Failure {
         match error.is_full() {
             true => {
                 tracing::error!(error = %chain(&error), "the storage is full");
-                Failure::says(Code::Denied, "the registry's storage is full")
+                Failure::says(Code::Unavailable, "the registry's storage is full")
                     .status(StatusCode::INSUFFICIENT_STORAGE)
             }
             false => Failure::internal(&error),

@@ -36,6 +36,6 @@ pub use crate::registry::{BucketConfig, Config, OpenError, Registry};
 pub use ::registry::{BucketAddress, Config as ClientConfig, Credentials};
 pub use collect::{Collected, Collection, NotCollected};
 pub use quota::Limit;
-pub use serve::{serve, serve_figures};
+pub use serve::{serve, serve_figures, serve_stream};
 pub use storage::Error;
 pub use upstream::Upstream;

@@ -69,6 +69,14 @@ impl Registry {
 
     /// The manifest that is meant.
     pub(crate) async fn manifest(&self, name: &Name, reference: &Reference) -> Result<Option<Stored>> {
+        let found = self.find_manifest(name, reference).await?;
+        if let Some(found) = &found {
+            self.asked_for(&Key::manifest(name, &found.digest)).await?;
+        }
+        Ok(found)
+    }
+
+    async fn find_manifest(&self, name: &Name, reference: &Reference) -> Result<Option<Stored>> {
         if let (Some(cache), Reference::Tag(tag)) = (&self.cache, reference) {
             return self.refresh_tag(cache, name, tag).await;
         }

@@ -35,6 +35,8 @@ pub(crate) struct Metrics {
     pub(crate) sent: AtomicU64,
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) evicted_bytes: AtomicU64,
     pub(crate) told: AtomicU64,
     pub(crate) not_told: AtomicU64,
     collections: AtomicU64,
@@ -89,7 +91,7 @@ impl Metrics {
 
 impl Registry {
     /// All figures as a document.
-    pub(crate) fn figures(&self) -> String {
+    pub fn figures(&self) -> String {
         let metrics = &self.metrics;
         let mut out = String::new();
         metrics.write_requests(&mut out);
@@ -108,6 +110,13 @@ impl Registry {
             ),
             ("cache_hits_total", "counter", "Upstream content that was here.", counter(&metrics.hits)),
             ("cache_misses_total", "counter", "Upstream content that was fetched.", counter(&metrics.misses)),
+            (
+                "cache_evicted_total",
+                "counter",
+                "Upstream content that had to make room.",
+                counter(&metrics.evicted),
+            ),
+            ("cache_evicted_bytes_total", "counter", "Bytes of that.", counter(&metrics.evicted_bytes)),
             ("events_told_total", "counter", "Events that webhooks took.", counter(&metrics.told)),
             (
                 "events_lost_total",

@@ -130,7 +130,9 @@ impl Registry {
         let storage = match &config.bucket {
             Some(config) => {
                 let bucket = registry::Client::new(config.client.clone()).bucket(&config.address)?;
-                Storage::Objects(Box::new(Objects::new(bucket, &config.prefix, disk)))
+                let objects = Objects::new(bucket, &config.prefix, disk);
+                objects.check().await?;
+                Storage::Objects(Box::new(objects))
             }
             None => Storage::Disk(disk),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -40,14 +40,26 @@ pub async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdown: imp
     let mut tasks = JoinSet::new();
     tasks.spawn(accept(registry.clone(), listener, stopped.clone()));
     let tidying = tokio::spawn(tidy(registry.clone()));
+    let evicting = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.keep_within().await }
+    });
     let collecting = tokio::spawn(collect(registry));
     drop(stopped);
     shutdown.await;
     tidying.abort();
     collecting.abort();
+    evicting.abort();
     // Fails only when nobody listens any more.
     let _ = stop.send(true);
     while tasks.join_next().await.is_some() {}
+}
+
+/// Answers on one connection that has come in some other way, until its end.
+pub async fn serve_stream(registry: Arc<Registry>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    // Nobody says that it is to stop: it ends by itself.
+    let (_stop, stopped) = watch::channel(false);
+    converse(registry, Peer { address: None, tls: false }, stream, stopped).await;
 }
 
 /// What is done without being asked.
@@ -59,6 +71,11 @@ async fn tidy(registry: Arc<Registry>) {
         match registry.spool.expire(registry.config.upload_age).await {
             Ok(0) | Err(_) => {}
             Ok(count) => tracing::info!(count, "removed uploads that nobody went on with"),
+        }
+        match registry.storage.tidy().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "aborted uploads in parts that an earlier run has left"),
+            Err(error) => tracing::warn!(error = %chain(&error), "abort uploads in parts"),
         }
         tokio::time::sleep(TIDY.min(registry.config.upload_age)).await;
     }
@@ -165,11 +182,38 @@ async fn connection(registry: Arc<Registry>, stream: TcpStream, stop: watch::Rec
     let mut peer = Peer { address: stream.peer_addr().ok(), tls: false };
     let Some(tls) = &registry.tls else { return converse(registry, peer, stream, stop).await };
     peer.tls = true;
-    match tokio::time::timeout(registry.config.patience, tls.accept(stream)).await {
-        Ok(Ok(stream)) => converse(registry.clone(), peer, stream, stop).await,
+    let accepting = async {
+        match is_plain(&stream).await {
+            false => tls.accept(stream).await.map(Some),
+            true => tell_plain(stream).await.map(|()| None),
+        }
+    };
+    match tokio::time::timeout(registry.config.patience, accepting).await {
+        Ok(Ok(Some(stream))) => converse(registry.clone(), peer, stream, stop).await,
         Ok(Err(error)) => tracing::debug!(error = %chain(&error), "TLS handshake"),
-        Err(_) => {}
+        Ok(Ok(None)) | Err(_) => {}
     }
+}
+
+/// Whether a connection begins as a request that is not encrypted: no record of TLS begins with a letter.
+async fn is_plain(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    stream.peek(&mut first).await.is_ok_and(|count| count == 1) && first[0].is_ascii_uppercase()
+}
+
+/// Tells who speaks plain HTTP what is wrong, in the words of Go's servers.
+async fn tell_plain(mut stream: TcpStream) -> io::Result<()> {
+    const TEXT: &str = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    stream.write_all(TEXT.as_bytes()).await?;
+    stream.shutdown().await?;
+    // What was not read would turn the end into a reset, and the answer would be lost.
+    let mut rest = [0; 1024];
+    for _ in 0..64 {
+        if stream.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Answers requests on one connection until its end.

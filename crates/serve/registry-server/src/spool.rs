@@ -7,7 +7,7 @@
 //! ```
 //!
 //! An upload belongs to the repository and the user that began it. A server that starts again goes on with those that it
-//! finds. What nobody has written to for long is removed.
+//! finds, but for those that nobody was told the name of. What nobody has written to for long is removed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -40,6 +40,18 @@ struct Record {
     repository: String,
     /// Empty is nobody in particular.
     user: String,
+    /// Whether nobody can go on with it: it is the matter of one request.
+    #[serde(default)]
+    nameless: bool,
+}
+
+/// Whose an upload is going to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whose<'w> {
+    pub(crate) name: &'w Name,
+    pub(crate) user: &'w str,
+    /// Whether it ends with the request that begins it.
+    pub(crate) nameless: bool,
 }
 
 /// An upload, by whoever works on it.
@@ -82,10 +94,12 @@ impl Spool {
             let Some(id) = name.strip_suffix(".json") else { continue };
             let Ok(id) = Uuid::try_parse(id) else { continue };
             match load(&disk, id) {
-                Ok(upload) => {
+                Ok(upload) if !upload.record.nameless => {
                     uploads.insert(id, Arc::new(tokio::sync::Mutex::new(upload)));
                 }
-                Err(_) => discard(&disk, id).map_err(failed)?,
+                _ if disk.is_alone() => discard(&disk, id).map_err(failed)?,
+                // Another process may be about to write it.
+                _ => {}
             }
         }
         Ok(Spool { disk, uploads: Mutex::new(uploads), most: MOST })
@@ -94,14 +108,14 @@ impl Spool {
     /// Begins an upload.
     pub(crate) async fn start(
         &self,
-        name: &Name,
-        user: &str,
+        whose: Whose<'_>,
         algorithm: Algorithm,
     ) -> Result<OwnedMutexGuard<Upload>> {
         if self.lock().len() >= self.most {
             return Err(Failure::says(Code::TooManyRequests, "too many uploads are not finished"));
         }
-        let record = Record { repository: name.as_str().to_owned(), user: user.to_owned() };
+        let (repository, user) = (whose.name.as_str().to_owned(), whose.user.to_owned());
+        let record = Record { repository, user, nameless: whose.nameless };
         let (disk, id) = (self.disk.clone(), Uuid::new_v4());
         let upload = blocking(id, "begin", move || begin(&disk, id, record, algorithm)).await?;
         let shared = Arc::new(tokio::sync::Mutex::new(upload));
@@ -233,11 +247,22 @@ impl Sink {
 }
 
 fn begin(disk: &Disk, id: Uuid, record: Record, algorithm: Algorithm) -> io::Result<Upload> {
-    let mut described = disk.append(&format!("{FOLDER}/{id}.json"), true)?;
-    described.write_all(&serde_json::to_vec(&record)?)?;
-    let file = disk.append(&path(id), true)?;
-    let sink = Sink { room: Room::on(&file)?, file, hash: Some(Hash::new(algorithm)) };
+    let opened = make(disk, id, &record);
+    if opened.is_err() {
+        // The failure before it is the one to tell.
+        let _ = discard(disk, id);
+    }
+    let (file, room) = opened?;
+    let sink = Sink { room, file, hash: Some(Hash::new(algorithm)) };
     Ok(Upload { id, record, sink: Some(sink), length: 0, active: SystemTime::now(), gone: false, held: None })
+}
+
+fn make(disk: &Disk, id: Uuid, record: &Record) -> io::Result<(File, Room)> {
+    let mut described = disk.append(&format!("{FOLDER}/{id}.json"), true)?;
+    described.write_all(&serde_json::to_vec(record)?)?;
+    let file = disk.append(&path(id), true)?;
+    let room = Room::on(&file)?;
+    Ok((file, room))
 }
 
 fn load(disk: &Disk, id: Uuid) -> io::Result<Upload> {

@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::range;
 use crate::registry::Registry;
 use crate::route;
-use crate::spool::{Spool, Upload};
+use crate::spool::{Spool, Upload, Whose};
 use crate::storage::{Algorithm, Key};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -47,7 +47,8 @@ async fn begin(call: &mut Call, name: Name) -> Result {
         (None, Some(_)) => return Err(Failure::says(Code::DigestInvalid, "unsupported digest algorithm")),
     };
     let registry = call.registry.clone();
-    let mut upload = registry.spool.start(&name, call.user(), algorithm).await?;
+    let whose = Whose { name: &name, user: call.user(), nameless: whole.is_some() };
+    let mut upload = registry.spool.start(whose, algorithm).await?;
     let Some(digest) = whole else {
         return Ok(progress(StatusCode::ACCEPTED, &name, &upload));
     };
@@ -69,25 +70,35 @@ async fn go_on(call: &mut Call, name: Name, id: Uuid) -> Result {
         return Err(call.unsupported("GET, PATCH, PUT, DELETE"));
     }
     let mut upload = registry.spool.take(id, &name, call.user())?;
+    let done = work_on(call, &name, &mut upload).await;
+    if done.as_ref().is_err_and(Failure::is_full) {
+        // Half a blob would keep the disk full for everybody, itself included.
+        registry.spool.end(&mut upload).await?;
+    }
+    done
+}
+
+async fn work_on(call: &mut Call, name: &Name, upload: &mut Upload) -> Result {
+    let registry = call.registry.clone();
     match *call.method() {
-        Method::GET => Ok(progress(StatusCode::NO_CONTENT, &name, &upload)),
+        Method::GET => Ok(progress(StatusCode::NO_CONTENT, name, upload)),
         Method::DELETE => {
-            registry.spool.end(&mut upload).await?;
+            registry.spool.end(upload).await?;
             Ok(answer::empty(StatusCode::NO_CONTENT))
         }
         Method::PATCH => {
-            let expected = in_order(call, &name, &upload)?;
-            receive(call, &name, &mut upload, expected).await?;
-            Ok(progress(StatusCode::ACCEPTED, &name, &upload))
+            let expected = in_order(call, name, upload)?;
+            receive(call, name, upload, expected).await?;
+            Ok(progress(StatusCode::ACCEPTED, name, upload))
         }
         _ => {
             let digest = call.query.get("digest");
             let digest = digest.ok_or_else(|| Failure::says(Code::DigestInvalid, "digest is missing"))?;
             let digest = route::digest(digest)?;
-            let expected = in_order(call, &name, &upload)?;
-            receive(call, &name, &mut upload, expected).await?;
-            registry.commit(call, &name, &mut upload, &digest).await?;
-            Ok(created(&name, &digest))
+            let expected = in_order(call, name, upload)?;
+            receive(call, name, upload, expected).await?;
+            registry.commit(call, name, upload, &digest).await?;
+            Ok(created(name, &digest))
         }
     }
 }

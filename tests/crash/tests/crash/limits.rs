@@ -19,9 +19,9 @@ const DESCRIPTORS: [u32; 7] = [8, 12, 16, 20, 24, 32, 64];
 #[test]
 fn on_a_full_disk_nothing_is_half_done_and_there_is_a_way_out() {
     // Later than the machine it is let go of.
-    let mut disk = Disk(None);
+    let mut disk = Disk::default();
     let host = Host::new(Mode::Embedded);
-    disk.mount(host.home(), "24m");
+    disk.mount(host.home(), "root", "24m");
     let machine = Machine::new(&host);
     operation::prepare(&host);
     let before = machine.rests();
@@ -123,33 +123,35 @@ fn judge(
 }
 
 /// A small disk of its own.
-struct Disk(Option<PathBuf>);
+#[derive(Default)]
+pub struct Disk(Option<PathBuf>);
 
 impl Disk {
-    /// Mounts it as the root folder of the machine with this home.
-    fn mount(&mut self, home: &Path, size: &str) {
-        let path = home.join("root");
+    /// Mounts it as a folder in the home of a machine.
+    pub fn mount(&mut self, home: &Path, folder: &str, size: &str) -> PathBuf {
+        let path = home.join(folder);
         std::fs::create_dir_all(&path).unwrap();
         let options = format!("size={size},mode=711");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
         assert!(mounted.unwrap().success());
-        self.0 = Some(home.to_owned());
+        self.0 = Some(path.clone());
+        path
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let Some(home) = &self.0 else { return };
-        let unmounted = Command::new("umount").arg("--lazy").arg(home.join("root")).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", home.display());
+        let Some(path) = &self.0 else { return };
+        let unmounted = Command::new("umount").arg("--lazy").arg(path).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", path.display());
         // The machine could not delete the mount point.
-        let _ = std::fs::remove_dir_all(home);
+        let _ = path.parent().map(std::fs::remove_dir_all);
     }
 }
 
 /// Fills the disk up to so many KiB.
-fn fill(ballast: &Path, room: u64) {
+pub fn fill(ballast: &Path, room: u64) {
     let folder = ballast.parent().unwrap();
     let output = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(folder).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

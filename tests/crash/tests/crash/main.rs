@@ -11,6 +11,7 @@ mod machine;
 mod operation;
 #[cfg(target_arch = "x86_64")]
 mod points;
+mod registry;
 mod settings;
 #[cfg(target_arch = "x86_64")]
 mod trace;

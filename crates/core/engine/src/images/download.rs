@@ -29,6 +29,8 @@ const AT_LEAST: usize = 3;
 const AT_MOST: usize = 6;
 /// Chunks that may wait between the network and the disk.
 const WAITING: usize = 64;
+/// What is told of a mirror that gave something else than it was asked for.
+const OTHER_CONTENT: &str = "what it gave is not the layer that it was asked for";
 /// How often a layer tells how far it is.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -184,11 +186,13 @@ struct Failure {
     error: Error,
     /// Whether what was kept of an earlier attempt may be to blame.
     again: bool,
+    /// Whether it may be what came, and not that it did not come.
+    content: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { error, again: false }
+        Failure { error, again: false, content: false }
     }
 }
 
@@ -205,7 +209,7 @@ impl Work {
             return disk.await.during("unpack a layer")?;
         }
         match self.attempt(repository, false, Some(turn)).await {
-            Err(Failure { again: true, .. }) => {
+            Err(failure) if failure.again || failure.content && repository.give_up_mirrors(OTHER_CONTENT) => {
                 self.attempt(repository, true, None).await.map_err(|failure| failure.error)
             }
             other => other.map_err(|failure| failure.error),
@@ -267,7 +271,7 @@ impl Work {
                 Err(error)
             }
         };
-        outcome.map_err(|error| Failure { error, again: kept > 0 && !interrupted })
+        outcome.map_err(|error| Failure { error, again: kept > 0 && !interrupted, content: !interrupted })
     }
 
     fn pass(&self, tee: &mut Tee<'_>) -> Result<Option<Unpacked>> {
@@ -336,7 +340,7 @@ impl Work {
 
 /// Whether what came until then is worth keeping: a registry that ends early in good order has no more.
 fn passes(error: &registry::Error) -> bool {
-    match error {
+    match error.bare() {
         registry::Error::Broken { source, .. } => matches!(**source, registry::Error::Transport { .. }),
         error => error.kind() == registry::Kind::Unavailable,
     }

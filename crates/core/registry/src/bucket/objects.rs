@@ -44,6 +44,14 @@ pub struct Listing {
     pub next: Option<String>,
 }
 
+/// An object that is sent in parts and not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    pub key: String,
+    /// The store's name for this upload.
+    pub id: String,
+}
+
 /// What of a bucket is listed.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted<'w> {
@@ -91,6 +99,10 @@ impl Bucket {
     /// Removes an object; that there is none is no error.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         let url = self.bucket.delete_object(self.credentials.as_ref(), key).sign(SIGNED_FOR);
+        self.discard(url).await
+    }
+
+    async fn discard(&self, url: Url) -> Result<(), Error> {
         let request = self.client.transport().http(&url)?.delete(url.clone());
         let response = request.send().await.map_err(|error| transport_error(&url, error))?;
         if response.status() == StatusCode::NOT_FOUND {
@@ -115,44 +127,36 @@ impl Bucket {
         }
     }
 
-    /// Sends an object of any length: in one request, or in parts that are sent side by side. `body` gives the bytes of a
-    /// range.
-    pub async fn put_large(
-        &self,
-        key: &str,
-        length: u64,
-        body: impl Fn(Range<u64>) -> Body,
-    ) -> Result<(), Error> {
-        if length <= PART {
-            return self.put(key, length, body(0..length)).await;
-        }
-        let id = self.begin_parts(key).await?;
-        let sent = self.send_parts(key, &id, length, body).await;
-        if sent.is_err() {
-            let abort = self.bucket.abort_multipart_upload(self.credentials.as_ref(), key, &id);
-            let url = abort.sign(SIGNED_FOR);
-            // The failure before it is the one to tell.
-            let _ = self.client.transport().http(&url)?.delete(url).send().await;
-        }
-        sent
+    /// Whether an object of this length goes in parts.
+    pub fn goes_in_parts(length: u64) -> bool {
+        length > PART
     }
 
-    async fn begin_parts(&self, key: &str) -> Result<String, Error> {
+    /// Begins to send an object in parts. The store keeps what comes until it is complete or aborted.
+    pub async fn begin(&self, key: &str) -> Result<Unfinished, Error> {
         let url = self.bucket.create_multipart_upload(self.credentials.as_ref(), key).sign(SIGNED_FOR);
         let request = self.client.transport().http(&url)?.post(url.clone());
         let response = request.send().await.map_err(|error| transport_error(&url, error))?;
         let text = text(&url, accepted(&url, response).await?, DOCUMENT).await?;
         let created = CreateMultipartUpload::parse_response(&text).map_err(|_| bad_document(&url))?;
-        Ok(created.upload_id().to_owned())
+        Ok(Unfinished { key: key.to_owned(), id: created.upload_id().to_owned() })
     }
 
-    async fn send_parts(
+    /// Lets the store forget the parts that have come; that there are none is no error.
+    pub async fn abort(&self, begun: &Unfinished) -> Result<(), Error> {
+        let credentials = self.credentials.as_ref();
+        let url = self.bucket.abort_multipart_upload(credentials, &begun.key, &begun.id).sign(SIGNED_FOR);
+        self.discard(url).await
+    }
+
+    /// Sends an object in parts, side by side, and completes it. `body` gives the bytes of a range.
+    pub async fn send_parts(
         &self,
-        key: &str,
-        id: &str,
+        begun: &Unfinished,
         length: u64,
         body: impl Fn(Range<u64>) -> Body,
     ) -> Result<(), Error> {
+        let Unfinished { key, id } = begun;
         let size = PART.max(length.div_ceil(PARTS));
         let parts = (0..length.div_ceil(size)).map(|number| {
             let range = number * size..length.min((number + 1) * size);

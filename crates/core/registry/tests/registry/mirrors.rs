@@ -116,6 +116,57 @@ async fn when_all_fail_each_reason_is_told() {
     assert!(text.ends_with("; http://EMPTY: 404 Not Found: manifest unknown: manifest unknown"), "{text}");
 }
 
+/// What goes wrong with a blob after a mirror has begun to give it, and how that is told.
+#[tokio::test]
+async fn a_mirror_that_breaks_off_is_followed_by_the_next() {
+    let blob: &'static [u8] = [7; 100_000].as_slice();
+    let broken: [(&str, fn(&[u8]) -> Answer, &str); 4] = [
+        ("cut", |blob| Answer::ok(blob).cut(40_000), "http://"),
+        ("short", |blob| Answer::ok(&blob[..40_000]), "connection closed after 40000 bytes"),
+        ("long", |blob| Answer::ok([blob, b"x"].concat()), "has 100001 bytes instead of 100000"),
+        ("moved", |blob| Answer::new(206, blob).with("Content-Range", "bytes 5-9/10"), "does not start where"),
+    ];
+    for (name, answer, reason) in broken {
+        let mirror = Stub::new(move |_| answer(blob));
+        let home = Stub::new(move |request| match request.header("range") {
+            Some("bytes=40000-") => {
+                Answer::new(206, &blob[40_000..]).with("Content-Range", "bytes 40000-99999/100000")
+            }
+            _ => Answer::ok(blob),
+        });
+        let text = format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", home.host, mirror.host);
+        let etc = Etc::new(&format!("breaks-{name}"), HOSTS, &text);
+        let repository = etc.client().repository(&app("reg.test/app"), None);
+        assert_eq!(read(repository.blob(&descriptor(blob))).await.unwrap(), blob, "{name}");
+        assert_eq!((mirror.requests().len(), home.requests().len()), (1, 1), "{name}");
+
+        let refusing = Stub::new(|_| Answer::error(404, "BLOB_UNKNOWN", "blob unknown"));
+        let text = format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", refusing.host, mirror.host);
+        let etc = Etc::new(&format!("refuses-{name}"), HOSTS, &text);
+        let repository = etc.client().repository(&app("reg.test/app"), None);
+        let error = read(repository.blob(&descriptor(blob))).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound, "{name}");
+        let told = format!("; mirrors were asked before: http://{}: ", mirror.host);
+        let (_, told) = error.to_string().split_once(&told).map(|(a, b)| (a.to_owned(), b.to_owned())).expect(name);
+        assert!(told.contains(reason), "{name}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_with_another_manifest_is_followed_by_the_next() {
+    let (mirror, home) = (Stub::new(|_| Answer::ok("{}")), has_it());
+    let text = format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", home.host, mirror.host);
+    let etc = Etc::new("another", HOSTS, &text);
+    let repository = etc.client().repository(&app("reg.test/app"), None);
+    repository.manifest(&Digest::sha256(manifest().as_bytes())).await.unwrap();
+    assert_eq!((mirror.requests().len(), home.requests().len()), (1, 1));
+    // What it says of a tag can't be compared with anything but itself.
+    let repository = etc.client().repository(&app("reg.test/app:1"), None);
+    repository.resolve().await.unwrap();
+    assert_eq!((mirror.requests().len(), home.requests().len()), (2, 2));
+    assert!(!repository.give_up_mirrors("it is given up already"));
+}
+
 #[tokio::test]
 async fn hosts_are_asked_for_what_they_can() {
     let (digests, tags, home) = (has_it(), has_it(), nothing());

@@ -32,6 +32,19 @@ async fn a_limit_is_waited_for_and_told() {
     assert_eq!(told, [format!("Waiting 2 seconds for http://{}: 429 Too Many Requests", stub.host)]);
 }
 
+/// However long a registry says, and whatever was waited before.
+#[tokio::test]
+async fn a_limit_longer_than_time_is_not_waited_for() {
+    let count = AtomicUsize::new(0);
+    let stub = Stub::new(move |_| {
+        let wait = if count.fetch_add(1, Ordering::SeqCst) == 0 { "1" } else { "18446744073709551615" };
+        Answer::error(429, "TOOMANYREQUESTS", "slow down").with("Retry-After", wait)
+    });
+    let error = repository(&stub, "app", None).resolve().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::RateLimited);
+    assert_eq!(stub.requests_for("manifests").len(), 2);
+}
+
 #[tokio::test]
 async fn a_limit_of_hours_is_told_and_not_waited_for() {
     let stub = Stub::new(|_| {

@@ -213,9 +213,15 @@ impl Auth {
         if allowed {
             return Ok(());
         }
-        // Who is known, and has no token that could be a better one, will not be let in.
-        let hopeless = matches!(caller.who, Who::User(_)) && caller.token.is_none();
-        if hopeless {
+        // Who is known, and could have no better token, will not be let in.
+        let better = caller.token.is_some()
+            && match wanted {
+                Wanted::Actions(name, actions) => {
+                    actions.iter().all(|action| doors.rules.allow(&caller.who, *action, name))
+                }
+                Wanted::Catalog | Wanted::Somebody | Wanted::Nothing => true,
+            };
+        if matches!(caller.who, Who::User(_)) && !better {
             return Err(Failure::new(Code::Denied));
         }
         Err(self.challenge(Failure::new(Code::Unauthorized), method, target, headers, tls))

@@ -2,10 +2,12 @@
 //!
 //! A file is written under `tmp`, synced, renamed, and the directory that has the name then is synced. `lock` is locked
 //! (flock) shared by whoever makes something be referred to, and alone by the sweep of the garbage collection, also when it
-//! is another process'.
+//! is another process'. `tmp` is locked shared by each process that has the storage open: who finds nobody there may take away
+//! what others have left.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +49,10 @@ enum Gate {
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     root: Arc<Root>,
+    /// The lock of `tmp`, for as long as the storage is open.
+    _open: Arc<OwnedFd>,
+    /// Whether no other process had it open when this one opened it.
+    alone: bool,
     /// The lock among our own requests, in order; the file's is for other processes.
     gate: Arc<RwLock<()>>,
 }
@@ -60,9 +66,15 @@ impl Disk {
         for folder in [TMP, "repositories", "blobs"] {
             root.mkdir_p(folder, DIRECTORY_MODE).map_err(failed)?;
         }
-        let disk = Disk { root: Arc::new(root), gate: Arc::default() };
+        let (open, alone) = join(&root).map_err(failed)?;
+        let disk = Disk { root: Arc::new(root), _open: Arc::new(open), alone, gate: Arc::default() };
         disk.sweep_tmp().map_err(failed)?;
         Ok(disk)
+    }
+
+    /// Whether what is unfinished here is nobody's any more.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Removes what writes that did not finish have left.
@@ -71,7 +83,7 @@ impl Disk {
             let path = Path::new(TMP).join(&entry.name);
             let stat = self.root.lstat(&path)?;
             let age = SystemTime::now().duration_since(time(stat.st_mtime, 0));
-            if age.is_ok_and(|age| age > TMP_AGE) {
+            if self.alone || age.is_ok_and(|age| age > TMP_AGE) {
                 self.root.unlink(&path)?;
             }
         }
@@ -79,7 +91,7 @@ impl Disk {
     }
 
     /// Does this where waiting for the disk harms nobody.
-    async fn work<T: Send + 'static>(
+    pub(super) async fn work<T: Send + 'static>(
         &self,
         attempt: &'static str,
         object: &str,
@@ -132,8 +144,9 @@ impl Disk {
                     _ => {}
                 }
             }
+            // Whoever makes it at the same time may not have come to syncing it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return self.touch_now(path).map(drop);
+                self.touch_now(path)?;
             }
             Err(error) => return Err(error),
         }
@@ -363,6 +376,18 @@ impl Disk {
             }
         }
     }
+}
+
+/// Says that this process has the storage open, and finds out whether it is the only one.
+fn join(root: &Root) -> io::Result<(OwnedFd, bool)> {
+    let folder = root.open_with(TMP, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    let alone = match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => true,
+        Err(rustix::io::Errno::WOULDBLOCK) => false,
+        Err(error) => return Err(error.into()),
+    };
+    rustix::fs::flock(&folder, FlockOperation::LockShared)?;
+    Ok((folder, alone))
 }
 
 fn parent(path: &str) -> &str {

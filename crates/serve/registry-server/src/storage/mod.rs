@@ -15,6 +15,7 @@
 pub(crate) mod content;
 pub(crate) mod disk;
 pub(crate) mod objects;
+mod parts;
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -287,6 +288,14 @@ impl Storage {
             Storage::Disk(disk) => disk.remove_folders(Folder::Repository(name).path()).await,
             // What has no objects is not there.
             Storage::Objects(_) => Ok(false),
+        }
+    }
+
+    /// Ends what was begun elsewhere and left; says how much that was.
+    pub(crate) async fn tidy(&self) -> Result<usize, Error> {
+        match self {
+            Storage::Disk(_) => Ok(0),
+            Storage::Objects(objects) => objects.tidy().await,
         }
     }
 

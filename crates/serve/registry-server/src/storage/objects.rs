@@ -18,6 +18,7 @@ use registry::{Body as Sent, Bucket, BucketWanted, Kind};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::content::portion;
+use super::parts::Notes;
 use super::{Content, DOCUMENT_MAX, Disk, Error, Folder, Key, Stat};
 use crate::answer::Body;
 
@@ -37,6 +38,7 @@ pub(crate) struct Objects {
     bucket: Bucket,
     prefix: String,
     spool: Disk,
+    notes: Notes,
     started: Instant,
     touched: Arc<Mutex<HashMap<Key, SystemTime>>>,
     lock: Arc<RwLock<()>>,
@@ -54,7 +56,20 @@ impl Objects {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let (touched, lock) = (Arc::default(), Arc::default());
-        Objects { bucket, prefix, spool, started: Instant::now(), touched, lock }
+        let notes = Notes::new(spool.clone());
+        Objects { bucket, prefix, spool, notes, started: Instant::now(), touched, lock }
+    }
+
+    /// Whether the store lets us in, before anybody relies on that.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        let wanted = BucketWanted { prefix: &self.prefix, ..BucketWanted::default() };
+        let page = again(|| self.bucket.list(&wanted)).await;
+        page.map(drop).map_err(|error| Error::new("list", "the bucket", error))
+    }
+
+    /// Ends what another run has begun and left.
+    pub(super) async fn tidy(&self) -> Result<usize, Error> {
+        self.notes.abort_left(&self.bucket).await
     }
 
     fn name(&self, key: &Key) -> String {
@@ -91,7 +106,7 @@ impl Objects {
     pub(super) async fn stat(&self, key: &Key) -> Result<Option<Stat>, Error> {
         let failed = |error| Error::new("look at", &key.0, error);
         let name = self.name(key);
-        let head = again(|| self.bucket.head(&name)).await.map_err(failed)?;
+        let head = again(|| self.bucket.look(&name)).await.map_err(failed)?;
         Ok(head.map(|head| {
             let modified = head.modified.as_deref().map(http_time);
             Stat { size: head.size, modified: self.relied_on(key, modified) }
@@ -204,7 +219,7 @@ impl Objects {
 
     pub(super) async fn open_content(&self, key: &Key) -> Result<Option<Content>, Error> {
         let name = self.name(key);
-        let head = again(|| self.bucket.head(&name)).await;
+        let head = again(|| self.bucket.look(&name)).await;
         let head = head.map_err(|error| Error::new("look at", &key.0, error))?;
         Ok(head.map(|head| Content::object(self.bucket.clone(), name, head.size)))
     }
@@ -216,8 +231,23 @@ impl Objects {
         let length = file.metadata().map_err(failed)?.len();
         let body = &|range: Range<u64>| Sent::wrap_stream(portions(file.clone(), range));
         let name = self.name(key);
-        let sent = again(|| self.bucket.put_large(&name, length, body)).await;
-        sent.map_err(|error| Error::new("send", &key.0, error))?;
+        let failed = |error| Error::new("send", &key.0, error);
+        match Bucket::goes_in_parts(length) {
+            false => again(|| self.bucket.put(&name, length, body(0..length))).await.map_err(failed)?,
+            true => {
+                let begun = again(|| self.bucket.begin(&name)).await.map_err(failed)?;
+                let note = self.notes.write(&begun).await?;
+                let sent = again(|| self.bucket.send_parts(&begun, length, body)).await;
+                if let Err(error) = sent {
+                    // Where that fails as well, the note stays for later.
+                    if self.bucket.abort(&begun).await.is_ok() {
+                        self.notes.remove(note).await?;
+                    }
+                    return Err(failed(error));
+                }
+                self.notes.remove(note).await?;
+            }
+        }
         self.remember(key);
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::answer::{Body, Result};
 use crate::error::{Failure, chain};
 use crate::name::Name;
 use crate::registry::Registry;
-use crate::spool::Upload;
+use crate::spool::{Upload, Whose};
 use crate::storage::content::portion;
 use crate::storage::{Algorithm, Key};
 
@@ -111,7 +111,8 @@ impl Registry {
             return Ok(None);
         }
         self.metrics.misses.fetch_add(1, Ordering::Relaxed);
-        let mut upload = self.spool.start(name, "", Algorithm::of(&descriptor.digest)).await?;
+        let whose = Whose { name, user: "", nameless: true };
+        let mut upload = self.spool.start(whose, Algorithm::of(&descriptor.digest)).await?;
         let opened = self.spool.reader(&upload);
         let file = Arc::new(opened.map_err(|error| Failure::internal(&error))?);
         let (sender, progress) = watch::channel(Progress::Coming(0));
@@ -126,6 +127,9 @@ impl Registry {
             if let Err(failure) = &done {
                 tracing::warn!(%name, digest = %descriptor.digest, message = failure.message, "fetch a blob");
                 let _ = registry.spool.end(&mut upload).await;
+                if failure.is_full() {
+                    cache.full();
+                }
             }
             sender.send_replace(if done.is_ok() { Progress::Here } else { Progress::Failed });
         });
@@ -151,6 +155,7 @@ impl Registry {
         }
         self.spool.finish(upload, Algorithm::of(&descriptor.digest)).await?;
         self.place(name, upload, &descriptor.digest).await?;
+        cache.grown(upload.length);
         self.spool.end(upload).await
     }
 

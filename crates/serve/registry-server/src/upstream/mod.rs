@@ -4,10 +4,11 @@
 //! wants no more requests, what is here is served. Only blobs that a manifest of the same repository names are fetched, so that
 //! nobody fills the disk with what they make up; each is fetched once, however many ask for it.
 
+mod eviction;
 mod filling;
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use oci::image::{Descriptor, Document};
 use oci::{Digest, Reference as Remote};
 use registry::{Client, Credentials, Kind, Repository};
+use tokio::sync::Notify;
 
 use crate::answer::Result;
 use crate::error::{Code, Failure, chain};
@@ -40,6 +42,8 @@ pub struct Upstream {
     pub credentials: Option<Credentials>,
     /// How long a tag is what it was.
     pub fresh: Duration,
+    /// Bytes that may be kept; what was not asked for for longest goes first.
+    pub most: Option<u64>,
 }
 
 /// What is known of the other registry.
@@ -51,13 +55,28 @@ pub(crate) struct Cache {
     /// One for each thing that somebody looks up at the moment.
     lookups: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     fillings: tokio::sync::Mutex<HashMap<Digest, Arc<Filling>>>,
+    /// Bytes that are here, about.
+    held: AtomicU64,
+    /// There is too much, or no room for more.
+    pressed: Notify,
+    /// There was no room for more.
+    full: AtomicBool,
 }
 
 impl Cache {
     pub(crate) fn new(upstream: Upstream) -> Cache {
         let agent = format!("dhow-registry/{} ({})", env!("CARGO_PKG_VERSION"), uuid::Uuid::new_v4());
         let client = Client::new(registry::Config { user_agent: agent.clone(), ..upstream.client.clone() });
-        Cache { upstream, agent, client, lookups: Mutex::default(), fillings: tokio::sync::Mutex::default() }
+        Cache {
+            upstream,
+            agent,
+            client,
+            lookups: Mutex::default(),
+            fillings: tokio::sync::Mutex::default(),
+            held: AtomicU64::new(0),
+            pressed: Notify::new(),
+            full: AtomicBool::new(false),
+        }
     }
 
     /// Refuses a request of our own.
@@ -177,7 +196,7 @@ impl Registry {
         let Some((descriptor, bytes)) = repository.tagged(tag.as_str()).await? else { return Ok(None) };
         self.metrics.misses.fetch_add(1, Ordering::Relaxed);
         let tags = std::slice::from_ref(tag);
-        Ok(Some(self.keep_fetched(name, descriptor, bytes, tags).await))
+        Ok(Some(self.keep_fetched(cache, name, descriptor, bytes, tags).await))
     }
 
     /// The manifest of a digest that was not here.
@@ -194,7 +213,7 @@ impl Registry {
         match cache.repository(name).manifest(digest).await {
             Ok((descriptor, bytes)) => {
                 self.metrics.misses.fetch_add(1, Ordering::Relaxed);
-                Ok(Some(self.keep_fetched(name, descriptor, bytes, &[]).await))
+                Ok(Some(self.keep_fetched(cache, name, descriptor, bytes, &[]).await))
             }
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(told(&error)),
@@ -202,7 +221,14 @@ impl Registry {
     }
 
     /// Keeps what came; what can't be kept is served all the same.
-    async fn keep_fetched(&self, name: &Name, descriptor: Descriptor, bytes: Bytes, tags: &[Tag]) -> Stored {
+    async fn keep_fetched(
+        &self,
+        cache: &Cache,
+        name: &Name,
+        descriptor: Descriptor,
+        bytes: Bytes,
+        tags: &[Tag],
+    ) -> Stored {
         let document = Document::parse(&bytes).ok();
         let stored = Stored { digest: descriptor.digest, media_type: descriptor.media_type, bytes };
         let size = stored.bytes.len() as u64;
@@ -211,8 +237,11 @@ impl Registry {
             (subject, referrers::descriptor(document, &stored.media_type, &stored.digest, size))
         });
         let subject = shown.as_ref().and_then(|(subject, shown)| Some((subject.as_ref()?, shown)));
-        if let Err(failure) = self.keep_manifest(name, &stored, subject, tags).await {
-            tracing::warn!(%name, message = failure.message, "an upstream manifest is not kept");
+        match self.keep_manifest(name, &stored, subject, tags).await {
+            Ok(()) => cache.grown(size),
+            Err(failure) => {
+                tracing::warn!(%name, message = failure.message, "an upstream manifest is not kept");
+            }
         }
         stored
     }

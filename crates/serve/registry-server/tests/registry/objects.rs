@@ -1,23 +1,26 @@
 //! The same registry over objects of a store that speaks S3.
 
-use crate::client::{OCI_MANIFEST, World, sha256, world_of};
+use crate::client::{OCI_MANIFEST, Served, World, files, sha256, world_of};
 use registry::BucketAddress;
-use registry_server::{BucketConfig, Collection, Limit};
+use registry_server::{BucketConfig, Collection, Config, Limit};
 use serde_json::json;
 use std::time::Duration;
 use testkit::bucket::{KEY, ObjectStore, SECRET};
 
-async fn over(store: &ObjectStore, limit: Option<u64>) -> World {
+fn bucket(store: &ObjectStore, secret: &str) -> BucketConfig {
     let address = BucketAddress {
         name: "images".into(),
         region: "eu-test-1".into(),
         endpoint: store.url(),
         path_style: true,
-        credentials: Some((KEY.into(), SECRET.into(), None)),
+        credentials: Some((KEY.into(), secret.into(), None)),
     };
+    BucketConfig { address, prefix: "/one/".into(), client: registry::Config::default() }
+}
+
+async fn over(store: &ObjectStore, limit: Option<u64>) -> World {
     world_of(|config| {
-        let client = registry::Config::default();
-        config.bucket = Some(BucketConfig { address, prefix: "/one/".into(), client });
+        config.bucket = Some(bucket(store, SECRET));
         config.quota = limit.map(|bytes| Limit { prefix: None, bytes }).into_iter().collect();
     })
     .await
@@ -111,4 +114,51 @@ async fn a_store_that_is_unwell_is_no_answer() {
     );
     store.fall_ill(0);
     assert_eq!(world.get("/v2/a/manifests/v1").await.status, 200);
+}
+
+#[tokio::test]
+async fn parts_that_a_server_has_left_are_aborted_by_the_next() {
+    let store = ObjectStore::start();
+    let world = over(&store, None).await;
+    let content = vec![1; 20_000_000];
+    let target = format!("/v2/a/blobs/uploads/?digest={}", sha256(&content));
+    store.refuse_parts(true);
+    let answer = world.send("POST", &target, &[], &content).await;
+    assert_eq!((answer.status, answer.code().as_str()), (500, "UNKNOWN"));
+    assert_eq!(store.unfinished(), 1, "it could not be aborted");
+    store.refuse_parts(false);
+    let World { served, dir } = world;
+    drop(served);
+    let mut config = Config::new(dir.path().join("registry"));
+    config.bucket = Some(bucket(&store, SECRET));
+    let world = World { served: Served::start(config).await, dir };
+    let aborted = async {
+        while store.unfinished() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), aborted).await.expect("the parts go");
+    assert_eq!(world.send("POST", &target, &[], &content).await.status, 201);
+    assert_eq!(store.unfinished(), 0);
+    let left: Vec<String> =
+        files(&world.root()).into_iter().filter(|path| path.starts_with("parts/")).collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_at_the_start() {
+    let store = ObjectStore::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::new(dir.path());
+    config.bucket = Some(bucket(&store, "wrong"));
+    let error = registry_server::Registry::open(config).await.err().expect("a refusal");
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    assert!(text.starts_with("open the storage: list the bucket: "), "{text}");
+    assert!(text.contains("403 Forbidden: SignatureDoesNotMatch"), "{text}");
+    assert!(!text.contains("wrong") && !text.contains("X-Amz"), "{text}");
 }

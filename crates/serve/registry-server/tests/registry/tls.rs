@@ -30,7 +30,9 @@ async fn a_connection_is_encrypted() {
     let _ = stream.read_to_end(&mut bytes).await;
     assert_eq!(Answer::parse(&bytes).status, 200);
     let plain = world.raw(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    assert!(!plain.starts_with(b"HTTP/1.1 200"), "not without");
+    let plain = Answer::parse(&plain);
+    assert_eq!(plain.status, 400, "{}", plain.head);
+    assert_eq!(plain.body, b"Client sent an HTTP request to an HTTPS server.\n");
 }
 
 #[tokio::test]

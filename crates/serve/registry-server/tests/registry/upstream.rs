@@ -9,12 +9,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 async fn cache_of(address: SocketAddr, fresh: Duration) -> World {
+    limited_cache_of(address, fresh, None).await
+}
+
+async fn limited_cache_of(address: SocketAddr, fresh: Duration, most: Option<u64>) -> World {
     world_of(|config| {
         config.upstream = Some(Upstream {
             host: address.to_string(),
             client: registry::Config::default(),
             credentials: None,
             fresh,
+            most,
         });
     })
     .await
@@ -190,10 +195,56 @@ async fn a_cache_of_itself_says_so() {
     let mut config = registry_server::Config::new(dir.path().join("registry"));
     let client = registry::Config::default();
     let fresh = Duration::ZERO;
-    config.upstream = Some(Upstream { host: address.to_string(), client, credentials: None, fresh });
+    config.upstream =
+        Some(Upstream { host: address.to_string(), client, credentials: None, fresh, most: None });
     let registry = std::sync::Arc::new(registry_server::Registry::open(config).await.unwrap());
     let listener = TcpListener::bind(address).await.unwrap();
     tokio::spawn(registry_server::serve(registry, listener, std::future::pending()));
     let answer = crate::client::send(address, "GET", "/v2/a/manifests/v1", &[], b"").await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn what_was_asked_for_longest_ago_makes_room() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let far = world().await;
+    let layers: Vec<Vec<u8>> = (0..4).map(|number| vec![number; 40_000]).collect();
+    for (number, layer) in layers.iter().enumerate() {
+        far.push_image(&format!("app{number}"), "v1", layer).await;
+    }
+    let cache = limited_cache_of(far.served.address, HOUR, Some(150_000)).await;
+    let layer = |number: usize| format!("/v2/app{number}/blobs/{}", sha256(&layers[number]));
+    let file = |number: usize| {
+        let hex = sha256(&layers[number]).trim_start_matches("sha256:").to_owned();
+        cache.root().join(format!("blobs/sha256/{}/{hex}", &hex[..2]))
+    };
+    let pull = async |number: usize| {
+        assert_eq!(cache.get(&format!("/v2/app{number}/manifests/v1")).await.status, 200);
+        assert_eq!(cache.get(&layer(number)).await.body, layers[number]);
+    };
+    let now = std::time::SystemTime::now();
+    for number in 0..3 {
+        pull(number).await;
+        let kept = std::fs::OpenOptions::new().write(true).open(file(number)).unwrap();
+        kept.set_modified(now - HOUR * (24 - number as u32)).unwrap();
+    }
+    // The oldest is asked for again.
+    assert_eq!(cache.get(&layer(0)).await.body, layers[0]);
+    pull(3).await;
+    let gone = async {
+        while file(1).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("there is too much");
+    let evicted = async {
+        while !cache.served.registry.figures().contains("dhow_registry_cache_evicted_total 1\n") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), evicted).await.expect("one is enough");
+    assert_eq!([0, 2, 3].map(|number| file(number).exists()), [true; 3]);
+    assert_eq!(cache.get("/v2/app1/manifests/v1").await.status, 200, "documents are small");
+    assert_eq!(cache.head(&layer(1)).await.header("content-length"), Some("40000"), "it can be had");
+    pull(1).await;
 }
