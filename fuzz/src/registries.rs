@@ -20,6 +20,7 @@ use crate::parts;
 
 /// What lies beside a registry's files and must stay there.
 const SECRET: &str = "what the registry must not give away";
+const LAST: &[u8] = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 /// Inputs before a server begins anew, or the disk would fill up.
 const LIFE: usize = 2000;
 
@@ -47,7 +48,8 @@ impl Server {
     fn start() -> Server {
         let (runtime, folder) = (runtime(), folder());
         std::fs::write(folder.path().join("secret"), SECRET).expect("write");
-        let config = registry_server::Config::new(folder.path().join("registry"));
+        let mut config = registry_server::Config::new(folder.path().join("registry"));
+        config.patience = Duration::from_millis(10);
         let registry = Arc::new(runtime.block_on(Registry::open(config)).expect("a registry"));
         let mut server = Server { runtime, registry, folder, left: LIFE };
         for request in [
@@ -60,7 +62,8 @@ impl Server {
         server
     }
 
-    /// What is answered on a connection that brings these bytes and ends.
+    /// What is answered on a connection that brings these bytes, and then a request that is the last one: unless it is part of
+    /// what came before, which is waited for in vain then.
     fn talk(&mut self, bytes: &[u8]) -> String {
         let registry = self.registry.clone();
         self.runtime.block_on(async move {
@@ -70,7 +73,7 @@ impl Server {
             let sending = async {
                 // Who has heard enough does not listen any more.
                 let _ = write.write_all(bytes).await;
-                let _ = write.shutdown().await;
+                let _ = write.write_all(LAST).await;
             };
             let mut answer = Vec::new();
             let (.., read) = tokio::join!(serving, sending, read.read_to_end(&mut answer));

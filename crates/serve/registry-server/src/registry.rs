@@ -107,7 +107,9 @@ pub struct Registry {
     pub(crate) config: Config,
     pub(crate) storage: Storage,
     pub(crate) spool: Spool,
+    /// Who is sent content, and who sends some.
     pub(crate) flow: Flow,
+    pub(crate) intake: Flow,
     pub(crate) auth: Auth,
     pub(crate) tls: Option<Tls>,
     pub(crate) quota: Quota,
@@ -126,7 +128,7 @@ impl Registry {
         let auth = Auth::open(config.auth.clone(), &config.root)?;
         let files = config.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let tls = files.map(|(certificate, key): (&Path, &Path)| Tls::open(certificate, key)).transpose()?;
-        let flow = Flow::default();
+        let (flow, intake) = (Flow::default(), Flow::default());
         let storage = match &config.bucket {
             Some(config) => {
                 let bucket = registry::Client::new(config.client.clone()).bucket(&config.address)?;
@@ -140,8 +142,20 @@ impl Registry {
         let events = Events::start(&config.webhooks, metrics.clone())?;
         let cache = config.upstream.clone().map(Cache::new);
         let (quota, collecting) = (Quota::new(&config.quota), tokio::sync::Mutex::default());
-        let registry =
-            Registry { config, storage, spool, flow, auth, tls, quota, events, metrics, cache, collecting };
+        let registry = Registry {
+            config,
+            storage,
+            spool,
+            flow,
+            intake,
+            auth,
+            tls,
+            quota,
+            events,
+            metrics,
+            cache,
+            collecting,
+        };
         registry.count_used().await.map_err(|failure| OpenError::Count(failure.message))?;
         Ok(registry)
     }

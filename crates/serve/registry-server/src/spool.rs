@@ -138,18 +138,23 @@ impl Spool {
     }
 
     /// Adds bytes to the end.
-    pub(crate) async fn write(&self, upload: &mut Upload, bytes: Bytes) -> Result<()> {
+    pub(crate) async fn write(&self, upload: &mut Upload, bytes: Vec<Bytes>) -> Result<()> {
+        let count = bytes.iter().map(|bytes| bytes.len() as u64).sum();
+        if count == 0 {
+            return Ok(());
+        }
         let (disk, id, taken) = (self.disk.clone(), upload.id, upload.sink.take());
-        let count = bytes.len() as u64;
         let sink = blocking(id, "write to", move || {
             let mut sink = match taken {
                 Some(sink) => sink,
                 None => Sink::reopen(&disk, id)?,
             };
             sink.room.take(count)?;
-            sink.file.write_all(&bytes)?;
-            if let Some(hash) = &mut sink.hash {
-                hash.update(&bytes);
+            for bytes in bytes {
+                sink.file.write_all(&bytes)?;
+                if let Some(hash) = &mut sink.hash {
+                    hash.update(&bytes);
+                }
             }
             Ok(sink)
         })

@@ -1,5 +1,6 @@
 //! Uploads of blobs: end-4, end-5, end-6, end-11, end-13, end-14.
 
+use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
 use oci::Digest;
 use uuid::Uuid;
@@ -146,6 +147,30 @@ fn in_order(call: &Call, name: &Name, upload: &Upload) -> Result<Option<u64>> {
     }
 }
 
+/// Bytes that are written at once.
+struct Batch {
+    bytes: Vec<Bytes>,
+    length: u64,
+    /// How the body has ended, if it has.
+    end: Option<Result<()>>,
+}
+
+/// What comes of a body, up to so much.
+async fn gather(call: &mut Call, most: usize) -> Batch {
+    let mut batch = Batch { bytes: Vec::new(), length: 0, end: None };
+    while batch.end.is_none() && batch.length < most as u64 {
+        match call.portion().await {
+            Ok(Some(bytes)) => {
+                batch.length += bytes.len() as u64;
+                batch.bytes.push(bytes);
+            }
+            Ok(None) => batch.end = Some(Ok(())),
+            Err(failure) => batch.end = Some(Err(failure)),
+        }
+    }
+    batch
+}
+
 /// Adds what comes to the upload; while it is written the next bytes come.
 async fn receive(call: &mut Call, name: &Name, upload: &mut Upload, expected: Option<u64>) -> Result<()> {
     let registry = call.registry.clone();
@@ -153,12 +178,20 @@ async fn receive(call: &mut Call, name: &Name, upload: &mut Upload, expected: Op
     let mut held = upload.held.take().unwrap_or_else(|| registry.quota.reservation(name));
     // What is said to come is refused before it comes.
     registry.reserve(&mut held, before.saturating_add(call.length().unwrap_or(0))).await?;
-    let mut next = call.portion().await?;
-    while let Some(bytes) = next {
-        registry.reserve(&mut held, upload.length + bytes.len() as u64).await?;
-        let (written, portion) = tokio::join!(registry.spool.write(upload, bytes), call.portion());
+    let seat = registry.intake.join();
+    let mut batch = gather(call, seat.portion()).await;
+    loop {
+        let Batch { bytes, length, end } = batch;
+        registry.reserve(&mut held, upload.length + length).await?;
+        let writing = registry.spool.write(upload, bytes);
+        if let Some(end) = end {
+            writing.await?;
+            end?;
+            break;
+        }
+        let (written, next) = tokio::join!(writing, gather(call, seat.portion()));
         written?;
-        next = portion?;
+        batch = next;
     }
     upload.held = Some(held);
     match expected {

@@ -150,7 +150,7 @@ impl Registry {
         };
         let mut blob = cache.repository(name).blob(descriptor);
         while let Some(bytes) = blob.chunk().await.map_err(broken)? {
-            self.spool.write(upload, bytes).await?;
+            self.spool.write(upload, vec![bytes]).await?;
             progress.send_replace(Progress::Coming(upload.length));
         }
         self.spool.finish(upload, Algorithm::of(&descriptor.digest)).await?;
