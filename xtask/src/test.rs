@@ -30,11 +30,16 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
     }
     let services =
         setup::debian("services", &["nginx-light", "postgresql", "redis-server", "python3-minimal"])?;
+    let languages = setup::debian(
+        "languages",
+        &["golang-go", "nodejs", "npm", "openjdk-17-jdk-headless", "python3-pip", "python3-venv"],
+    )?;
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     if !filter.is_empty() {
         tests.arg("--").args(filter);
     }
     tests.env("DHOW_TEST_BINARY", &binary).env("DHOW_TEST_SERVICES", &services);
+    tests.env("DHOW_TEST_LANGUAGES", &languages);
     shell::run(&mut tests)?;
     before.compare(&Snapshot::take()?)
 }

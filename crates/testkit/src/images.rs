@@ -17,10 +17,22 @@ impl Host {
     /// # Panics
     /// When the archive was not made: `cargo xtask test` makes it.
     pub fn services(&self) {
-        let archive = std::env::var_os("DHOW_TEST_SERVICES")
-            .map_or_else(|| crate::target().join("images/services.tar"), PathBuf::from);
+        self.debian("DHOW_TEST_SERVICES", "services");
+    }
+
+    /// Imports `languages:latest`: Debian with Node, npm, Go, Java's compiler and pip.
+    ///
+    /// # Panics
+    /// When the archive was not made: `cargo xtask test` makes it.
+    pub fn languages(&self) {
+        self.debian("DHOW_TEST_LANGUAGES", "languages");
+    }
+
+    fn debian(&self, variable: &str, name: &str) {
+        let archive = std::env::var_os(variable)
+            .map_or_else(|| crate::target().join(format!("images/{name}.tar")), PathBuf::from);
         assert!(archive.exists(), "{} is missing: `cargo xtask test` makes it", archive.display());
-        self.dhow(&["import", archive.to_str().expect("UTF-8"), "services:latest"]).ok();
+        self.dhow(&["import", archive.to_str().expect("UTF-8"), name]).ok();
     }
 }
 

@@ -22,6 +22,7 @@ macro_rules! in_every_mode {
     )*};
 }
 
+mod applications;
 mod attacks;
 mod bake;
 mod build;
@@ -39,6 +40,7 @@ mod events;
 mod exec;
 mod files;
 mod hostile;
+mod hub;
 mod images;
 mod layers;
 mod manifests;

@@ -2,105 +2,10 @@
 //! Hub as far as this machine can tell, and are stand-ins whose tools do with a shell what the real ones do.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
-use testkit::{Host, Mode, Output, Typed, eventually};
+use testkit::{Host, Mode};
 
-const HUB: &str = "registry-1.docker.io";
-
-/// Debian's registry in the place of Docker Hub, with a certificate that this machine trusts.
-struct Hub<'a> {
-    host: &'a Host,
-    child: Child,
-}
-
-impl<'a> Hub<'a> {
-    fn new(host: &'a Host) -> Self {
-        host.program("ip", &["link", "set", "lo", "up"]).ok();
-        let new = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ];
-        let root = ["-keyout", "root.key", "-out", "root.pem", "-subj", "/CN=root"];
-        host.program("openssl", &[&new[..], &root].concat()).ok();
-        let name = format!("subjectAltName=DNS:{HUB}");
-        let leaf = [
-            "-keyout", "hub.key", "-out", "hub.pem", "-subj", "/CN=hub", "-CA", "root.pem", "-CAkey",
-            "root.key",
-        ];
-        let use_ = ["-addext", &name, "-addext", "basicConstraints=critical,CA:FALSE"];
-        host.program("openssl", &[&new[..], &leaf, &use_].concat()).ok();
-        host.file("hosts", format!("127.0.0.1 localhost {HUB}\n"));
-        let home = host.home().display();
-        let config = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {home}/hub\nhttp:\n  addr: 127.0.0.1:443\n  \
-             tls:\n    certificate: {home}/hub.pem\n    key: {home}/hub.key\n"
-        );
-        let config = host.file("hub.yml", config);
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("docker-registry is installed: `cargo xtask test` does that");
-        eventually("the registry listens", || std::net::TcpStream::connect("127.0.0.1:443").is_ok());
-        Self { host, child }
-    }
-
-    /// `dhow` where Docker Hub is here.
-    fn dhow(&self, arguments: &[&str]) -> Typed {
-        let script = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
-        let binary = testkit::binary();
-        let own =
-            ["--mount", "--propagation", "private", "sh", "-c", script, binary.to_str().expect("UTF-8")];
-        self.host
-            .program("unshare", &[&own[..], arguments].concat())
-            .env("DHOW_ROOT", self.host.root().to_str().expect("UTF-8"))
-            .env("DHOW_RUN", self.host.home().join("run").to_str().expect("UTF-8"))
-            .env("SSL_CERT_FILE", self.host.home().join("root.pem").to_str().expect("UTF-8"))
-    }
-
-    /// Puts the stand-ins there, and forgets them here.
-    fn fill(&self) {
-        for (target, names) in STAND_INS {
-            let dockerfile = tutorial("stand-in");
-            self.dhow(&[
-                "build",
-                "-q",
-                "--target",
-                target,
-                "-t",
-                target,
-                "-f",
-                dockerfile.to_str().expect("UTF-8"),
-                "empty",
-            ])
-            .ok();
-            for name in *names {
-                self.dhow(&["tag", target, name]).ok();
-                self.dhow(&["push", "-q", name]).ok();
-                self.dhow(&["rmi", name]).ok();
-            }
-        }
-    }
-
-    fn build(&self, name: &str, more: &[&str]) -> Output {
-        let dockerfile = tutorial(name);
-        let what = ["build", "--progress", "plain", "-t", name, "-f", dockerfile.to_str().expect("UTF-8")];
-        self.dhow(&[&what[..], more, &["app"]].concat()).run()
-    }
-}
-
-impl Drop for Hub<'_> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::hub::Hub;
 
 /// Targets of the stand-ins and the names that tutorials know them by.
 const STAND_INS: &[(&str, &[&str])] = &[
@@ -146,7 +51,6 @@ fn application(host: &Host) {
     ] {
         host.file(&format!("app/{name}"), content);
     }
-    std::fs::create_dir(host.home().join("empty")).expect("make a folder");
 }
 
 /// Dockerfiles, options, and what the image says when it runs.
@@ -186,16 +90,19 @@ fn dockerfiles_of_tutorials_build() {
     host.busybox();
     application(&host);
     let hub = Hub::new(&host);
-    hub.fill();
+    for (target, names) in STAND_INS {
+        hub.publish(&tutorial("stand-in"), target, names);
+    }
+    let build = |name: &str, more: &[&str]| hub.build(name, &tutorial(name), "app", more);
     for (name, options, says) in BUILT {
-        let built = hub.build(name, options);
+        let built = build(name, options);
         assert_eq!(built.code, 0, "{name}: {}", built.stderr);
         assert_eq!(host.dhow(&["run", "--rm", "--network", "none", name]).ok(), *says, "{name}");
-        let again = hub.build(name, options);
+        let again = build(name, options);
         assert!(again.code == 0 && !again.stderr.contains("cache miss"), "{name}: {}", again.stderr);
     }
     // What is written behind an instruction is told, with its line.
-    let told = hub.build("node-comments", &["--no-cache"]).stderr;
+    let told = build("node-comments", &["--no-cache"]).stderr;
     assert!(told.contains("node-comments.Dockerfile:4") || told.contains("(line 4)"), "{told}");
     let inspect = |name: &str, format: &str| host.dhow(&["inspect", "-f", format, name]).ok();
     assert_eq!(inspect("node-stages", "{{.Config.Healthcheck.Retries}} {{.Config.User}}"), "3 node");
@@ -206,7 +113,7 @@ fn dockerfiles_of_tutorials_build() {
     assert_eq!(inspect("nginx-site", "{{.Config.StopSignal}}"), "SIGQUIT");
     assert_eq!(inspect("legacy-words", "{{.Author}}"), "A Person <person@example.com>");
     for (name, words) in REFUSED {
-        let refused = hub.build(name, &[]);
+        let refused = build(name, &[]);
         assert_eq!(refused.code, 1, "{name}");
         for word in *words {
             assert!(refused.stderr.contains(word), "{name}: {}", refused.stderr);
