@@ -4,9 +4,12 @@
 //! GnuPG, certificates) is one that nothing meets, and says so: nothing is let in because a file was not understood.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use oci::Reference;
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::payload::Claim;
 
@@ -76,14 +79,34 @@ pub enum InvalidPolicy {
 struct File {
     default: Vec<Line>,
     #[serde(default)]
-    transports: BTreeMap<String, BTreeMap<String, Vec<Line>>>,
+    transports: Once<Once<Vec<Line>>>,
+}
+
+/// A requirement as it is written. A key that its type does not have may be one that was meant to make it stricter: such a
+/// file is refused as a whole.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+enum Line {
+    InsecureAcceptAnything {},
+    Reject {},
+    SignedBy {
+        #[serde(rename = "keyType")]
+        _key_type: Option<String>,
+        #[serde(rename = "keyPath")]
+        _key_path: Option<String>,
+        #[serde(rename = "keyPaths")]
+        _key_paths: Option<Vec<String>>,
+        #[serde(rename = "keyData")]
+        _key_data: Option<String>,
+        #[serde(rename = "signedIdentity")]
+        _signed_identity: Option<Signed>,
+    },
+    SigstoreSigned(Box<Sigstore>),
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line {
-    #[serde(rename = "type")]
-    kind: String,
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Sigstore {
     key_path: Option<String>,
     key_paths: Option<Vec<String>>,
     key_data: Option<String>,
@@ -91,17 +114,58 @@ struct Line {
     fulcio: Option<serde_json::Value>,
     pki: Option<serde_json::Value>,
     rekor_public_key_path: Option<String>,
+    rekor_public_key_paths: Option<Vec<String>>,
     rekor_public_key_data: Option<String>,
+    rekor_public_key_datas: Option<Vec<String>>,
     signed_identity: Option<Signed>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Signed {
-    #[serde(rename = "type")]
-    kind: String,
-    docker_reference: Option<String>,
-    docker_repository: Option<String>,
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+enum Signed {
+    MatchExact {},
+    MatchRepoDigestOrExact {},
+    MatchRepository {},
+    ExactReference { docker_reference: String },
+    ExactRepository { docker_repository: String },
+    RemapIdentity { prefix: String, signed_prefix: String },
+}
+
+/// A map whose keys are there once: of two, one would be lost, and it might be the stricter one.
+struct Once<V>(BTreeMap<String, V>);
+
+impl<V> Default for Once<V> {
+    fn default() -> Once<V> {
+        Once(BTreeMap::new())
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Once<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Once<V>, D::Error> {
+        struct Keys<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Keys<V> {
+            type Value = Once<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Once<V>, A::Error> {
+                let mut found = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if found.contains_key(&key) {
+                        return Err(A::Error::custom(format_args!("duplicate key {key:?}")));
+                    }
+                    let value = map.next_value()?;
+                    found.insert(key, value);
+                }
+                Ok(Once(found))
+            }
+        }
+
+        deserializer.deserialize_map(Keys(PhantomData))
+    }
 }
 
 impl Policy {
@@ -110,9 +174,8 @@ impl Policy {
         let file: File = serde_json::from_slice(text)?;
         let default = requirements("default", file.default)?;
         let mut scopes = BTreeMap::new();
-        for (scope, lines) in
-            file.transports.into_iter().filter(|(name, _)| name == "docker").flat_map(|(_, s)| s)
-        {
+        let mut transports = file.transports.0;
+        for (scope, lines) in transports.remove("docker").unwrap_or_default().0 {
             let requirements = requirements(&scope, lines)?;
             scopes.insert(scope, requirements);
         }
@@ -140,9 +203,15 @@ impl Policy {
             candidates.push(format!("*.{domain}"));
             host = domain;
         }
-        // The scope of the whole transport.
-        candidates.push(String::new());
-        candidates.iter().find_map(|scope| self.scopes.get(scope)).unwrap_or(&self.default)
+        candidates
+            .iter()
+            .find_map(|scope| self.scopes.get(scope))
+            .map_or_else(|| self.of_nameless(), Vec::as_slice)
+    }
+
+    /// What an image without a name must meet: what holds for all registries, or else by default.
+    pub fn of_nameless(&self) -> &[Requirement] {
+        self.scopes.get("").unwrap_or(&self.default)
     }
 }
 
@@ -155,14 +224,15 @@ fn requirements(scope: &str, lines: Vec<Line>) -> Result<Vec<Requirement>, Inval
 }
 
 fn requirement(line: Line) -> Result<Requirement, String> {
-    match line.kind.as_str() {
-        "insecureAcceptAnything" => return Ok(Requirement::Anything),
-        "reject" => return Ok(Requirement::Reject),
-        "sigstoreSigned" => {}
-        other => return Ok(Requirement::Unknown(other.to_owned())),
-    }
+    let line = match line {
+        Line::InsecureAcceptAnything {} => return Ok(Requirement::Anything),
+        Line::Reject {} => return Ok(Requirement::Reject),
+        Line::SignedBy { .. } => return Ok(Requirement::Unknown("signedBy".to_owned())),
+        Line::SigstoreSigned(line) => line,
+    };
     let certificates = line.fulcio.is_some() || line.pki.is_some();
-    let logs = line.rekor_public_key_path.is_some() || line.rekor_public_key_data.is_some();
+    let log_paths = line.rekor_public_key_path.is_some() || line.rekor_public_key_paths.is_some();
+    let logs = log_paths || line.rekor_public_key_data.is_some() || line.rekor_public_key_datas.is_some();
     if certificates || logs {
         let what = if certificates { "certificates" } else { "a transparency log" };
         return Ok(Requirement::Unknown(format!("sigstoreSigned with {what}")));
@@ -177,19 +247,22 @@ fn requirement(line: Line) -> Result<Requirement, String> {
 }
 
 fn identity(signed: Signed) -> Result<Identity, String> {
-    let name = |text: Option<String>, what: &str| {
-        let text = text.ok_or_else(|| format!("signedIdentity {} needs {what}", signed.kind))?;
-        Reference::parse(&text).map(Box::new).map_err(|e| format!("{what} {text:?}: {e}"))
+    let name = |text: &str, what: &str| {
+        Reference::parse(text).map(Box::new).map_err(|e| format!("{what} {text:?}: {e}"))
     };
-    match signed.kind.as_str() {
-        "matchExact" => Ok(Identity::Exact),
-        "matchRepoDigestOrExact" => Ok(Identity::RepositoryDigestOrExact),
-        "matchRepository" => Ok(Identity::Repository),
-        "exactReference" => name(signed.docker_reference, "dockerReference").map(Identity::ExactReference),
-        "exactRepository" => {
-            name(signed.docker_repository, "dockerRepository").map(Identity::ExactRepository)
+    match signed {
+        Signed::MatchExact {} => Ok(Identity::Exact),
+        Signed::MatchRepoDigestOrExact {} => Ok(Identity::RepositoryDigestOrExact),
+        Signed::MatchRepository {} => Ok(Identity::Repository),
+        Signed::ExactReference { docker_reference } => {
+            name(&docker_reference, "dockerReference").map(Identity::ExactReference)
         }
-        other => Err(format!("signedIdentity {other:?} is not supported")),
+        Signed::ExactRepository { docker_repository } => {
+            name(&docker_repository, "dockerRepository").map(Identity::ExactRepository)
+        }
+        Signed::RemapIdentity { prefix, signed_prefix } => {
+            Err(format!("signedIdentity remapIdentity ({prefix} as {signed_prefix}) is not supported"))
+        }
     }
 }
 
@@ -251,19 +324,42 @@ mod tests {
 
     #[test]
     fn damaged_policies_are_refused() {
+        let reject = r#"[{"type": "reject"}]"#;
+        let twice = format!(
+            r#"{{"default": {reject}, "transports": {{"docker": {{"a": {reject}}}, "docker": {{}}}}}}"#
+        );
+        let scopes = format!(
+            r#"{{"default": {reject}, "transports": {{"docker": {{"a": {reject}, "a": {reject}}}}}}}"#
+        );
+        for text in [&twice, &scopes] {
+            let Err(InvalidPolicy::Document(error)) = Policy::parse(text.as_bytes()) else {
+                panic!("{text}")
+            };
+            assert!(error.to_string().contains("duplicate key"), "{error}");
+        }
         for (text, want) in [
             ("", "it is no policy"),
             ("{}", "it is no policy"),
             (r#"{"default": []}"#, "default: a list of requirements must not be empty"),
             (r#"{"default": [{"type": "sigstoreSigned"}]}"#, "needs keyPath"),
             (r#"{"default": [{"type": "reject"}], "other": 1}"#, "it is no policy"),
+            (r#"{"default": [{"type": "reject", "keyPath": "/k"}]}"#, "it is no policy"),
+            (r#"{"default": [{"type": "new"}]}"#, "it is no policy"),
             (
-                r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity": {"type": "new"}}]}"#,
-                "signedIdentity \"new\" is not supported",
+                r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "signedidentity": {}}]}"#,
+                "it is no policy",
+            ),
+            (
+                r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity": {"type": "remapIdentity", "prefix": "a", "signedPrefix": "b"}}]}"#,
+                "remapIdentity (a as b) is not supported",
             ),
             (
                 r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity": {"type": "exactReference"}}]}"#,
-                "needs dockerReference",
+                "it is no policy",
+            ),
+            (
+                r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity": {"type": "exactReference", "dockerReference": "A"}}]}"#,
+                "dockerReference \"A\"",
             ),
         ] {
             let error = Policy::parse(text.as_bytes()).unwrap_err().to_string();

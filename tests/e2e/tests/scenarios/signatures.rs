@@ -114,12 +114,28 @@ fn a_policy_decides_what_runs(host: &Host) {
     host.type_in("build -q -t 127.0.0.1:5000/team/own ctx").ok();
     let refused = host.type_in("run --rm 127.0.0.1:5000/team/own true").fails(125);
     assert!(refused.contains("the image has none"), "{refused}");
+    // Nor is anything built on it, or with files of it.
+    for line in
+        ["FROM 127.0.0.1:5000/team/own\nRUN true", "FROM busybox\nCOPY --from=127.0.0.1:5000/team/own / /x"]
+    {
+        host.file("on/Dockerfile", format!("{line}\n"));
+        let refused = host.type_in("build on").fails(1);
+        assert!(refused.contains("the image has none"), "{refused}");
+    }
     for (name, want) in
         [("bad/x", "it rejects this image"), ("gpg/x", "it asks for signedBy, which can't be checked here")]
     {
         let refused = host.type_in(&format!("pull 127.0.0.1:5000/{name}")).fails(1);
         assert!(refused.contains(want), "{refused}");
     }
+    // Without a name, what holds for all counts.
+    host.file("nameless/Dockerfile", "FROM busybox\nLABEL name=none\n");
+    let id = host.type_in("build -q nameless").ok();
+    host.type_in(&format!("run --rm {id} true")).ok();
+    fs::write(host.home().join("etc").join("dhow/policy.json"), "{\"default\":[{\"type\":\"reject\"}]}")
+        .unwrap();
+    let refused = host.type_in(&format!("run --rm {id} true")).fails(125);
+    assert!(refused.contains("it has no name"), "{refused}");
     // A file that can't be understood lets nothing in.
     fs::write(host.home().join("etc").join("dhow/policy.json"), "{\"default\":[]}").unwrap();
     let refused = host.type_in("run --rm busybox true").fails(125);

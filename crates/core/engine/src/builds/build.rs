@@ -234,10 +234,10 @@ fn base_image(
         match engine.store().resolve(&name, Some(&wanted.platform)).map_err(Error::from) {
             Err(e) if e.kind == Kind::NotFound => {}
             found => {
-                return found.map(|found| {
-                    engine.store().touch(&found.id);
-                    image(found)
-                });
+                let found = found?;
+                engine.store().touch(&found.id);
+                images::admit(engine, &name, &found)?;
+                return Ok(image(found));
             }
         }
     }

@@ -7,10 +7,9 @@ use oci::Platform;
 use super::record::{self, Document, Record, make_private_dir};
 use super::{bind, limits, merge, mounts, name, networking, ports, validate};
 use crate::error::{Context, Error, Kind, Result};
-use crate::images::signatures;
 use crate::lock::Lock;
 use crate::undo::Undo;
-use crate::{Engine, events, ids, lock, machine, networks, volumes};
+use crate::{Engine, events, ids, images, lock, machine, networks, volumes};
 
 /// What a machine without control groups, or one that lets none be made, means for a container.
 const NO_GROUPS: &str = "no control groups can be made here (/sys/fs/cgroup is not mounted, or read-only): the container has \
@@ -52,7 +51,7 @@ fn create_now(
     engine.spawn_spare(&id);
     let image = engine.store().resolve(&config.image, platform.as_ref())?;
     engine.store().touch(&image.id);
-    signatures::admit(engine, &config.image, &image)?;
+    images::admit(engine, &config.image, &image)?;
     merge::merge(&mut config, &merge::tolerable(&image.config.config));
     let foreign = check_platform(&image.config.platform(), platform.is_some())?;
     let machine = machine::facts();

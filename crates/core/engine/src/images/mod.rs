@@ -49,6 +49,7 @@ pub use remove::remove;
 pub(crate) use remove::remove_blocking;
 pub use save::{save, save_as};
 pub use search::search;
+pub(crate) use signatures::admit;
 pub use signatures::{
     NewArtifact, NewSignature, attach, attached, attached_files, sign, signatures as look_for_signatures,
 };

@@ -42,10 +42,10 @@ impl Demand {
         for requirement in policy.of(name) {
             match requirement {
                 Requirement::Anything => {}
-                Requirement::Reject => return Err(refused(name, path, "it rejects this image")),
+                Requirement::Reject => return Err(refused(&name.familiar(), path, "it rejects this image")),
                 Requirement::Unknown(what) => {
                     let why = format!("it asks for {what}, which can't be checked here");
-                    return Err(refused(name, path, &why));
+                    return Err(refused(&name.familiar(), path, &why));
                 }
                 Requirement::Signed(wanted) => signers.push((keys(wanted, path)?, wanted.identity.clone())),
             }
@@ -74,7 +74,7 @@ impl Demand {
                     format!("key {} has signed {of}, and not this image", fingerprints.join(" or "))
                 }
             };
-            return Err(refused(&self.name, &self.policy, &why));
+            return Err(refused(&self.name.familiar(), &self.policy, &why));
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ fn claim(key: &PublicKey, statement: &SignedStatement) -> Option<Claim> {
 }
 
 /// Whether an image that is here may be run by this name: if it must be signed, by what was kept when it was pulled. By an id,
-/// all its names count, for it came by one of them.
+/// all its names count, for it came by one of them; one that has none must need nothing.
 pub(crate) fn admit(engine: &Engine, asked: &str, image: &Image) -> Result<()> {
     let Some((path, policy)) = read(&engine.config().policies)? else { return Ok(()) };
     let (asked, all, kept) = engine.db().read(|tx| -> Result<_> {
@@ -109,6 +109,10 @@ pub(crate) fn admit(engine: &Engine, asked: &str, image: &Image) -> Result<()> {
             .map_err(|e| Error::system(format!("kept signatures of {}: {e}", image.digest)))?,
         None => Vec::new(),
     };
+    if names.is_empty() && policy.of_nameless().iter().any(|asked| *asked != Requirement::Anything) {
+        let why = "it has no name, and what holds for all images asks for more than nothing";
+        return Err(refused(&image.id.to_string(), &path, why));
+    }
     for tag in &names {
         if let Some(demand) = Demand::by(&policy, &path, &tag.reference)? {
             demand.check(&[&image.digest, &tag.target], &statements)?;
@@ -123,8 +127,8 @@ fn leads_to(engine: &Engine, target: &Digest, image: &Digest) -> bool {
     target == image || engine.store().index(target).is_ok_and(member)
 }
 
-fn refused(name: &Reference, policy: &Path, why: &str) -> Error {
-    Error::forbidden(format!("{} is refused by {}: {why}", name.familiar(), policy.display()))
+fn refused(image: &str, policy: &Path, why: &str) -> Error {
+    Error::forbidden(format!("{image} is refused by {}: {why}", policy.display()))
         .with_hint("`image verify --key FILE IMAGE` shows which signatures there are")
 }
 
