@@ -10,6 +10,7 @@
 //!
 //! Failure: [`Error`] names the attempt; a uniqueness constraint that didn't hold is [`Error::Conflict`].
 
+pub mod archives;
 pub mod cache;
 pub mod containers;
 mod db;
@@ -39,6 +40,7 @@ const SCHEMAS: &[&str] = &[
     endpoints::SCHEMA,
     packed::SCHEMA,
     signatures::SCHEMA,
+    archives::SCHEMA,
 ];
 
 /// The steps from each released schema version to the next; the first makes version 1 a version 2.
@@ -58,4 +60,5 @@ const MIGRATIONS: &[&str] = &[
     ) WITHOUT ROWID, STRICT;",
     packed::SCHEMA,
     signatures::SCHEMA,
+    archives::SCHEMA,
 ];

@@ -6,7 +6,7 @@
 use crate::{Error, Layer, Lease, Listed, Store, now};
 use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
-use state::{Tx, images, tags};
+use state::{Tx, archives, images, tags};
 
 /// An image with its documents.
 #[derive(Clone, Debug)]
@@ -66,8 +66,15 @@ impl Store {
     /// As [`Store::put_image`] for several, all or none of which are there afterwards.
     pub fn put_images(&self, new: &[NewImage<'_>]) -> Result<Vec<Put>, Error> {
         let images = new.iter().map(|new| self.whole(new)).collect::<Result<Vec<_>, _>>()?;
+        let mut compared = Vec::new();
+        for image in &images {
+            compared.extend(self.compare_archives(image)?);
+        }
         let put = self.db().write(|tx| {
             let mut put = Vec::with_capacity(new.len());
+            for (blob, diff_id) in &compared {
+                archives::put(tx, blob, diff_id)?;
+            }
             for (new, image) in new.iter().zip(&images) {
                 let target = new.target.unwrap_or(new.manifest);
                 self.require(image, target)?;
@@ -88,6 +95,7 @@ impl Store {
             }
             Ok::<_, Error>(put)
         })?;
+        self.are_remembered(&compared);
         images.iter().for_each(|image| self.touch(&image.id));
         let mut done = Vec::with_capacity(images.len());
         for (mut image, (is_new, moved)) in images.into_iter().zip(put) {
@@ -306,7 +314,7 @@ impl Store {
 }
 
 /// The same layer under OCI's media type, as a manifest of OCI's has it.
-fn oci_layer(mut layer: Descriptor) -> Descriptor {
+pub fn oci_layer(mut layer: Descriptor) -> Descriptor {
     let name = match layer.media_type.as_str() {
         media_types::DOCKER_LAYER => media_types::OCI_LAYER,
         media_types::DOCKER_LAYER_GZIP => media_types::OCI_LAYER_GZIP,

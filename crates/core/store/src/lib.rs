@@ -26,6 +26,7 @@
 //! Digests are checked when content is written, and when a document is read; [`Store::check`] checks all of it.
 //! Knows digests, layers and mounts; knows no container and no registry.
 
+mod archives;
 mod blobs;
 mod changes;
 mod check;
@@ -51,7 +52,7 @@ pub use check::{Examination, Finding};
 pub use error::Error;
 pub use form::Form;
 pub use gc::Collected;
-pub use images::{Image, NewImage, Put};
+pub use images::{Image, NewImage, Put, oci_layer};
 pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
 pub use over::{Packed, Writing};
@@ -62,10 +63,11 @@ pub use usage::Usage;
 use archive::Limits;
 use oci::Digest;
 use state::Db;
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The content store. Cheap to clone.
 #[derive(Clone)]
@@ -80,6 +82,8 @@ struct Shared {
     form: Form,
     /// Whether images can be used here, once somebody had to know.
     takes_images: OnceLock<bool>,
+    /// What blobs were seen to decompress to, until an image that has them is recorded.
+    archives: Mutex<BTreeMap<Digest, Digest>>,
 }
 
 const DIRECTORIES: [&str; 5] = ["blobs/sha256", "blobs/sha512", "layers", "ingest", "leases"];
@@ -104,8 +108,9 @@ impl Store {
 
     /// A store that may never be needed: [`Store::make_directories`] comes before anything is put into it.
     pub fn unopened(root: impl AsRef<Path>, db: &Db, limits: Limits, form: Form) -> Store {
-        let (root, db, takes_images) = (root.as_ref().to_path_buf(), db.clone(), OnceLock::new());
-        Store { shared: Arc::new(Shared { root, db, limits, form, takes_images }) }
+        let (root, db) = (root.as_ref().to_path_buf(), db.clone());
+        let (takes_images, archives) = (OnceLock::new(), Mutex::default());
+        Store { shared: Arc::new(Shared { root, db, limits, form, takes_images, archives }) }
     }
 
     /// What [`Store::open_limited`] does with the disk.

@@ -141,10 +141,10 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The client's credentials for the one registry that the request is about.
-    pub fn registry_auth(&self) -> Result<api::auth::AuthConfig> {
-        let header = self.header(api::common::REGISTRY_AUTH_HEADER);
-        api::auth::decode(header).map_err(|e| Failure::bad_request(format!("X-Registry-Auth: {e}")))
+    /// The client's credentials for the one registry that the request is about. What can't be read is none, as with Docker:
+    /// there are clients that send the word `null`.
+    pub fn registry_auth(&self) -> api::auth::AuthConfig {
+        api::auth::decode(self.header(api::common::REGISTRY_AUTH_HEADER)).unwrap_or_default()
     }
 }
 

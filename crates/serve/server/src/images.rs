@@ -100,7 +100,7 @@ async fn pull(call: Call) -> Result {
         tag: call.query.text("tag").to_owned(),
         platform: call.query.text("platform").to_owned(),
     };
-    let credentials = call.registry_auth()?;
+    let credentials = call.registry_auth();
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let engine = call.engine.clone();
     let work = async move {
@@ -151,7 +151,7 @@ pub async fn load(call: Call) -> Result {
 }
 
 pub async fn push(call: Call) -> Result {
-    let credentials = call.registry_auth()?;
+    let credentials = call.registry_auth();
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let options = images::PushOptions {
         name: call.name.clone(),
@@ -227,7 +227,7 @@ pub async fn search(call: Call) -> Result {
         "" => None,
         text => Some(text.parse().map_err(|_| Failure::bad_request(format!("invalid limit: {text}")))?),
     };
-    let (filters, credentials) = (query.filters()?, call.registry_auth()?);
+    let (filters, credentials) = (query.filters()?, call.registry_auth());
     let found = images::search(&call.engine, query.text("term"), limit, &filters, credentials).await?;
     answer::ok(&found)
 }
@@ -236,7 +236,7 @@ pub async fn search(call: Call) -> Result {
 fn credentials(call: &Call, name: &str) -> Result<BTreeMap<String, AuthConfig>> {
     let bad = |e: api::auth::Error| Failure::bad_request(format!("X-Registry-Config: {e}"));
     let mut all = api::auth::decode_all(call.header(REGISTRY_CONFIG_HEADER)).map_err(bad)?;
-    let own = call.registry_auth()?;
+    let own = call.registry_auth();
     if own != AuthConfig::default() {
         all.insert(engine::images::registry_of(name)?, own);
     }

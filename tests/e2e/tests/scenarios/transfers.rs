@@ -125,6 +125,16 @@ fn layers_are_compressed_as_it_is_wished(host: &Host) {
     assert_eq!(digest(&told), digests[0], "{told}");
     let error = host.type_in(&format!("push --compression gzip --compression-level 22 {A}")).fails(1);
     assert!(error.contains("9 is the highest"), "{error}");
+    // Docker's documents have no name for it, so what has such a layer is one of OCI's.
+    host.file("ctx/Dockerfile", "FROM busybox\n");
+    let name = "127.0.0.1:5000/docker:1";
+    host.type_in(&format!("build -q -o type=image,name={name},oci-mediatypes=false ctx")).ok();
+    for (options, docker) in [("", true), ("--compression zstd", false)] {
+        host.type_in(&format!("push -q {options} {name}")).ok();
+        let shown = host.type_in(&format!("manifest inspect --insecure {name}")).ok();
+        assert_eq!(shown.contains("vnd.docker.distribution.manifest"), docker, "{shown}");
+        assert_eq!(shown.contains("vnd.docker."), docker, "{shown}");
+    }
 }
 
 /// Serves these documents under `/v2/odd/manifests/<tag>` until the test ends; its address.

@@ -284,15 +284,21 @@ impl Work {
         // What is another's is told so, whatever it would have unpacked to.
         tee.partial.verify().map_err(wrong)?;
         if let Some(unpacked) = &unpacked {
-            unpacked.expect(Some(&self.diff_id))?;
+            self.expect(unpacked)?;
         }
         Ok(unpacked)
     }
 
     fn unpack(&self, source: impl Read + Send) -> Result<Unpacked> {
         let unpacked = self.store.unpack(&self.lease, source)?;
-        unpacked.expect(Some(&self.diff_id))?;
+        self.expect(&unpacked)?;
         Ok(unpacked)
+    }
+
+    fn expect(&self, unpacked: &Unpacked) -> Result<()> {
+        unpacked.expect(Some(&self.diff_id))?;
+        self.store.is_archive_of(&self.descriptor.digest, &self.diff_id);
+        Ok(())
     }
 
     /// Moves a blob's bytes from the network to the disk, which compares them with its digest.

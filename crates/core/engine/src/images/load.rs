@@ -293,6 +293,7 @@ impl Load<'_, '_> {
                 unpacked.expect(Some(diff_id)).map_err(|error| {
                     Error::invalid(format!("invalid archive: {}", crate::error::chain(&error)))
                 })?;
+                self.store.is_archive_of(layer, diff_id);
                 self.store.publish(self.lease, parent.as_ref(), unpacked)?;
             }
             parent = Some(chain);

@@ -245,9 +245,10 @@ impl Pull {
             // Whatever it is, asking for the document itself tells it.
             _ => return Ok(None),
         }
-        let (id, name) = (reference.familiar(), reference.familiar_name());
+        let (id, name, used) = (reference.familiar(), reference.familiar_name(), image.id.clone());
         self.engine
             .blocking(move |engine| {
+                engine.store().touch(&used);
                 events::emit(engine, "image", "pull", &id, &BTreeMap::from([("name".to_owned(), name)]));
                 Ok(())
             })

@@ -352,8 +352,7 @@ impl Push<'_> {
             .blocking(move |engine| {
                 let known = engine.db().read(|tx| state::tags::get(tx, &name))?;
                 if known.is_none_or(|tag| tag.target != target) {
-                    let now = jiff::Timestamp::now().to_string();
-                    engine.db().write(|tx| state::tags::put(tx, &name, &target, &now).map(drop))?;
+                    engine.db().write(|tx| note(tx, &name, &target))?;
                 }
                 let attributes = BTreeMap::from([("name".to_owned(), shown.clone())]);
                 events::emit(engine, "image", "push", &shown, &attributes);
@@ -361,6 +360,14 @@ impl Push<'_> {
             })
             .await
     }
+}
+
+/// Gives what was sent the name by its digest; unless it has been removed meanwhile.
+fn note(tx: &state::Tx<'_>, name: &Reference, target: &Digest) -> Result<()> {
+    if state::images::get(tx, target)?.is_some() || !state::tags::of(tx, target)?.is_empty() {
+        state::tags::put(tx, name, target, &jiff::Timestamp::now().to_string())?;
+    }
+    Ok(())
 }
 
 /// Whether all that an index names is here.
@@ -376,4 +383,25 @@ fn is_whole(store: &Store, index: &oci::image::Index) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_meanwhile_gets_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = state::Db::open(dir.path().join("state.db")).unwrap();
+        let target = Digest::sha256(b"image");
+        let name = Reference::parse("a.example/b").unwrap().with_digest(Digest::sha256(b"sent"));
+        let names = || db.read(state::tags::all).unwrap().len();
+        db.write(|tx| note(tx, &name, &target)).unwrap();
+        assert_eq!(names(), 0);
+        let added = "2026-01-01T00:00:00Z".to_owned();
+        let image = state::images::Image { digest: target.clone(), id: target.clone(), parent: None, added };
+        db.write(|tx| state::images::put(tx, &image)).unwrap();
+        db.write(|tx| note(tx, &name, &target)).unwrap();
+        assert_eq!(names(), 1);
+    }
 }

@@ -21,6 +21,7 @@ pub async fn tag(engine: &Engine, name: &str, repo: &str, tag: &str) -> Result<(
                 state::tags::put(tx, &new, &target, &now)?;
                 Ok(image.id)
             })?;
+            engine.store().touch(&id);
             let attributes = BTreeMap::from([("name".to_owned(), new.familiar())]);
             events::emit(engine, "image", "tag", &id.to_string(), &attributes);
             Ok(())

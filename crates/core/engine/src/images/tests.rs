@@ -226,6 +226,19 @@ async fn old_docker_archives_load() {
     let image = inspect(&engine, "old:1", "").await.unwrap();
     assert_eq!(image.id, Digest::sha256(&config).to_string());
     assert_eq!((image.size, image.root_fs.layers.len()), (3, 2));
+    // Others pack otherwise than we do: their archives are read as they came, or else the files.
+    let tree = async || {
+        let options = api::images::ContentsOptions::default();
+        let tree = crate::images::tree(&engine, "old:1", options, &BTreeMap::new()).await.unwrap();
+        tree.layers.iter().map(|layer| (layer.added, layer.removed, layer.size)).collect::<Vec<_>>()
+    };
+    assert_eq!(tree().await, [(1, 0, 1), (1, 1, 2)]);
+    for (blob, _) in engine.store().blobs().unwrap() {
+        if blob == Digest::sha256(&one) {
+            std::fs::remove_file(_dir.path().join("root/blobs/sha256").join(blob.hex())).unwrap();
+        }
+    }
+    assert_eq!(tree().await, [(1, 0, 1), (1, 1, 2)]);
 
     let bare = legacy(&config, &[one, two], &[]);
     let lines = load_bytes(&engine, bare).await.unwrap();

@@ -36,7 +36,8 @@ struct Source {
 }
 
 enum Layers {
-    Here(Vec<store::Layer>),
+    /// With what the manifest names each as.
+    Here(Vec<(store::Layer, Descriptor)>),
     There(Box<Repository>, Vec<Descriptor>),
 }
 
@@ -51,8 +52,7 @@ pub async fn tree(
     blocking(engine, move |engine, runtime| {
         let mut left = ENTRIES_MAX;
         let mut stack = Stack::default();
-        let described = source.described(engine)?;
-        for (number, layer) in described.into_iter().enumerate() {
+        for (number, layer) in source.described().into_iter().enumerate() {
             let entries = source.read(engine, runtime, number, false, &mut left)?;
             stack.push(layer, entries, options.files);
         }
@@ -150,7 +150,7 @@ async fn here(engine: &Engine, name: &str, platform: Option<Platform>) -> Result
             let image = store.resolve(&name, platform.as_ref())?;
             let mut layers = store.chain(image.chain().as_ref())?;
             layers.reverse();
-            let layers = Layers::Here(layers);
+            let layers = Layers::Here(layers.into_iter().zip(image.manifest.layers).collect());
             Ok(Source { name, id: image.id, config: image.config, layers })
         })
         .await
@@ -185,28 +185,25 @@ impl Layers {
 
 impl Source {
     /// The layers, lowest first, with the instructions that made them.
-    fn described(&self, engine: &Engine) -> Result<Vec<TreeLayer>> {
+    fn described(&self) -> Vec<TreeLayer> {
         let none = History::default();
         let mut steps = self.config.history.iter().filter(|step| !step.empty_layer);
         let mut described = Vec::new();
         for (number, diff_id) in self.config.rootfs.diff_ids.iter().enumerate() {
             let step = steps.next().unwrap_or(&none);
-            let packed = match &self.layers {
-                Layers::There(_, layers) => Some(layers[number].clone()),
-                Layers::Here(_) => None,
+            let archive = match &self.layers {
+                Layers::There(_, layers) => &layers[number],
+                Layers::Here(layers) => &layers[number].1,
             };
             described.push(TreeLayer {
-                digest: packed.as_ref().map_or(diff_id, |packed| &packed.digest).to_string(),
+                digest: archive.digest.to_string(),
                 diff_id: diff_id.to_string(),
                 created_by: step.created_by.clone(),
-                compressed: match packed {
-                    Some(packed) => packed.size,
-                    None => engine.store().blob_size(diff_id)?.unwrap_or(0),
-                },
+                compressed: if archive.digest == *diff_id { 0 } else { archive.size },
                 ..TreeLayer::default()
             });
         }
-        Ok(described)
+        described
     }
 
     /// Reads one layer's entries.
@@ -220,7 +217,15 @@ impl Source {
     ) -> Result<Entries> {
         let reading = Reading { limits: engine.store().limits(), left, contents };
         let entries = match &self.layers {
-            Layers::Here(layers) => packed(engine, &layers[number], reading),
+            Layers::Here(layers) => {
+                let (layer, archive) = &layers[number];
+                match engine.store().open_blob(&archive.digest) {
+                    Ok(blob) => layer::read(blob, reading),
+                    // It was made here, or its archive is lost.
+                    Err(store::Error::NoBlob(_)) => packed(engine, layer, reading),
+                    Err(error) => Err(error.into()),
+                }
+            }
             Layers::There(repository, layers) => {
                 let blob = repository.blob(&layers[number]);
                 let chunks = stream::try_unfold(blob, |mut blob| async move {
@@ -244,7 +249,10 @@ fn packed(engine: &Engine, layer: &store::Layer, reading: Reading<'_>) -> Result
         let packed = packing.join().map_err(|_| Error::system("packing a layer panicked"))?;
         // Who reads has a reason of its own where the pipe broke.
         let entries = entries?;
-        packed?;
-        Ok(entries)
+        match packed {
+            // Only what was packed here is packed to the same bytes again.
+            Err(store::Error::Mismatch { .. }) if layer.archive_size.is_none() => Ok(entries),
+            other => Ok(other.map(|()| entries)?),
+        }
     })
 }

@@ -72,6 +72,7 @@ impl Cargo {
             Err(store::Error::NoImage(_)) => return Err(missing(reference)),
             other => other?,
         };
+        store.touch(&record.id);
         let mut travelled = match &tag {
             Some(tag) => has_travelled(engine, &tag.target)?,
             None => false,
@@ -126,12 +127,9 @@ fn has_travelled(engine: &Engine, digest: &Digest) -> Result<bool> {
 fn packed(how: &How, item: &Item, digest: Digest, length: u64) -> Descriptor {
     let compression = how.compression();
     let mut packed = store::packed(&item.found, compression, digest, length);
-    if item.found.media_type == media_types::DOCKER_LAYER {
-        let docker = match compression {
-            Compression::Zstd => media_types::DOCKER_LAYER_ZSTD,
-            _ => media_types::DOCKER_LAYER_GZIP,
-        };
-        packed.media_type = docker.to_owned();
+    // Docker's documents know no zstd, whatever some write into them: such a manifest becomes one of OCI's.
+    if item.found.media_type == media_types::DOCKER_LAYER && compression != Compression::Zstd {
+        packed.media_type = media_types::DOCKER_LAYER_GZIP.to_owned();
     }
     packed
 }
@@ -251,32 +249,48 @@ fn write(
         Tree::Image(digest, manifest) => {
             let layers: Vec<_> =
                 manifest.layers.iter().map(|layer| renamed(layer, sent.get(&layer.digest))).collect();
-            let bytes = match layers == manifest.layers {
-                true => unchanged(digest)?,
+            match layers == manifest.layers {
+                true => (Document::Manifest(manifest.clone()).media_type().to_owned(), unchanged(digest)?),
                 false => {
-                    let manifest = Manifest { layers, ..(**manifest).clone() };
-                    serde_json::to_vec(&manifest).during("write a manifest")?
+                    let manifest = fitting(Manifest { layers, ..(**manifest).clone() });
+                    let bytes = serde_json::to_vec(&manifest).during("write a manifest")?;
+                    (Document::Manifest(Box::new(manifest)).media_type().to_owned(), bytes)
                 }
-            };
-            (Document::Manifest(manifest.clone()).media_type().to_owned(), bytes)
+            }
         }
         Tree::Index(digest, index, trees) => {
             let mut now = BTreeMap::new();
             for (digest, tree) in trees {
                 now.insert(digest.clone(), write(store, tree, sent, parcels)?);
             }
-            let members = renamed_members(index, &now);
-            let bytes = match members == index.manifests {
+            let mut index = index.clone();
+            let members = renamed_members(&index, &now);
+            let same = members == index.manifests;
+            if members.iter().any(|member| member.media_type == media_types::OCI_MANIFEST) && !same {
+                index.media_type = media_types::OCI_INDEX.to_owned();
+            }
+            index.manifests = members;
+            let bytes = match same {
                 true => unchanged(digest)?,
-                false => serde_json::to_vec(&Index { manifests: members, ..index.clone() })
-                    .during("write an index")?,
+                false => serde_json::to_vec(&index).during("write an index")?,
             };
-            (Document::Index(index.clone()).media_type().to_owned(), bytes)
+            (Document::Index(index).media_type().to_owned(), bytes)
         }
     };
     let descriptor = Descriptor::of(&media_type, &bytes);
     parcels.push(Parcel { media_type, digest: descriptor.digest.clone(), bytes });
     Ok(descriptor)
+}
+
+/// The manifest in Docker's form if that has names for its layers, or else in OCI's.
+fn fitting(mut manifest: Manifest) -> Manifest {
+    let foreign = |layer: &Descriptor| layer.media_type == media_types::OCI_LAYER_ZSTD;
+    if manifest.media_type == media_types::DOCKER_MANIFEST && manifest.layers.iter().any(foreign) {
+        manifest.media_type = media_types::OCI_MANIFEST.to_owned();
+        manifest.config.media_type = media_types::OCI_CONFIG.to_owned();
+        manifest.layers = manifest.layers.into_iter().map(store::oci_layer).collect();
+    }
+    manifest
 }
 
 /// A layer's line in a manifest: as it was, unless it is sent as something else.
@@ -293,6 +307,7 @@ fn renamed_members(index: &Index, now: &BTreeMap<Digest, Descriptor>) -> Vec<Des
     for member in &mut members {
         if let Some(sent) = now.get(&member.digest) {
             (member.digest, member.size) = (sent.digest.clone(), sent.size);
+            member.media_type.clone_from(&sent.media_type);
         }
         if let Some(subject) = member.annotations.get_mut("vnd.docker.reference.digest")
             && let Some(sent) = subject.parse().ok().and_then(|digest: Digest| now.get(&digest))

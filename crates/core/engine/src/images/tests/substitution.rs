@@ -202,3 +202,42 @@ async fn what_does_not_fit_together_leaves_nothing() {
     // The honest one is taken.
     pull(image(&parts(), &parts().layer)).await.unwrap();
 }
+
+/// Where a layer's files are here, nobody needs its archive for them; yet it is what is saved and pushed.
+#[tokio::test]
+async fn an_archive_of_another_layer_is_refused_where_the_files_are_here() {
+    let (_dir, engine) = engine().await;
+    let pull = async |layer: &[u8], media_type: &str| {
+        let mut parts = parts();
+        parts.manifest.layers[0] = Descriptor::of(media_type, layer);
+        let options = PullOptions {
+            from_image: format!("127.0.0.1:{}/app", registry(image(&parts, layer)).await),
+            tag: "1".into(),
+            ..PullOptions::default()
+        };
+        told(|sender| crate::images::pull(&engine, options, AuthConfig::default(), sender)).await
+    };
+    let (good, evil) = (parts().layer, tar(&[("a", "2")]));
+    pull(&good, media_types::OCI_LAYER).await.unwrap();
+    let names = || engine.db().read(state::tags::all).unwrap().len();
+    let before = names();
+    for evil in [evil.clone(), compressed(Compression::Gzip, &evil)] {
+        // The second time its bytes are here.
+        for _ in 0..2 {
+            let error = pull(&evil, media_types::OCI_LAYER_GZIP).await.unwrap_err();
+            assert!(error.to_string().contains("layer has digest"), "{error}");
+        }
+    }
+    assert_eq!(names(), before);
+    // The same layer in another archive is no other layer.
+    for _ in 0..2 {
+        pull(&compressed(Compression::Zstd, &good), media_types::OCI_LAYER_ZSTD).await.unwrap();
+    }
+    let config = config_of(&[&good]);
+    let error = load_bytes(&engine, legacy(&config, &[evil], &["app:evil"])).await.unwrap_err();
+    assert!(error.to_string().contains("layer has digest"), "{error}");
+    load_bytes(&engine, legacy(&config, &[compressed(Compression::Gzip, &good)], &["app:good"]))
+        .await
+        .unwrap();
+    assert_eq!(engine.store().check(false).unwrap(), vec![]);
+}

@@ -1,0 +1,69 @@
+//! Whether the blob that a manifest names for a layer is that layer's archive.
+//!
+//! A manifest names blobs, its configuration names what they decompress to, and nothing but decompressing shows that the two
+//! belong together. Where a layer's files are here already nobody decompresses its archive: without a look an image would run
+//! as one thing and be saved and pushed as another.
+
+use crate::{Error, Image, Store};
+use archive::HashingReader;
+use oci::Digest;
+use state::archives;
+use std::io::BufReader;
+use std::sync::PoisonError;
+
+impl Store {
+    /// Notes that this blob was seen to decompress to what has this digest.
+    pub fn is_archive_of(&self, blob: &Digest, diff_id: &Digest) {
+        let mut seen = self.shared.archives.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(blob.clone(), diff_id.clone());
+    }
+
+    /// Compares the archives of an image with its layers, by what is known of them, or else by reading them: those that were
+    /// not known. An archive that isn't here is nobody's.
+    pub(crate) fn compare_archives(&self, image: &Image) -> Result<Vec<(Digest, Digest)>, Error> {
+        let mut new = Vec::new();
+        for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
+            let blob = &layer.digest;
+            if blob == diff_id {
+                continue;
+            }
+            let found = match self.db().read(|tx| archives::get(tx, blob))? {
+                Some(known) => known,
+                None => match self.content_of(blob)? {
+                    Some(found) => {
+                        new.push((blob.clone(), found.clone()));
+                        found
+                    }
+                    None => continue,
+                },
+            };
+            if found != *diff_id {
+                return Err(Error::Mismatch { what: "layer", expected: diff_id.clone(), found });
+            }
+        }
+        Ok(new)
+    }
+
+    /// The database has these now.
+    pub(crate) fn are_remembered(&self, compared: &[(Digest, Digest)]) {
+        let mut seen = self.shared.archives.lock().unwrap_or_else(PoisonError::into_inner);
+        compared.iter().for_each(|(blob, _)| drop(seen.remove(blob)));
+    }
+
+    /// The digest of what a blob decompresses to; none if it isn't here.
+    fn content_of(&self, blob: &Digest) -> Result<Option<Digest>, Error> {
+        let seen = self.shared.archives.lock().unwrap_or_else(PoisonError::into_inner).get(blob).cloned();
+        if seen.is_some() || self.blob_size(blob)?.is_none() {
+            return Ok(seen);
+        }
+        let failed = |error| Error::io("decompress", &self.blob_path(blob))(error);
+        let file = BufReader::with_capacity(1 << 20, self.open_blob(blob)?);
+        let content = archive::decompress(file).map_err(failed)?;
+        let digest = archive::read_ahead(content, |content| {
+            let mut hashing = HashingReader::new(content);
+            archive::drain(&mut hashing)?;
+            Ok(Digest::from_sha256(hashing.finish().0))
+        });
+        digest.map(Some).map_err(failed)
+    }
+}
