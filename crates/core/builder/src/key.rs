@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Raised whenever the same record would give another result.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Differences that are told.
 const MAX_REASONS: usize = 10;
 /// What the names of parts that are variables begin with.

@@ -39,6 +39,15 @@ impl Change {
         Ok(Change::Symbolic(clauses.collect::<Result<Vec<_>, _>>()?.concat()))
     }
 
+    /// The mode of directories that are made on the way to a destination: an octal mode is theirs too, as with BuildKit since
+    /// 0.21; a symbolic one says how the source's is changed, and they have no source.
+    pub(crate) fn of_new_directory(change: Option<&Change>) -> u32 {
+        match change {
+            Some(Change::Absolute(bits)) => *bits,
+            Some(Change::Symbolic(_)) | None => 0o755,
+        }
+    }
+
     /// The mode that `mode` becomes.
     pub(crate) fn apply(&self, mode: u32, is_dir: bool) -> u32 {
         let clauses = match self {

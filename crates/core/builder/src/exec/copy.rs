@@ -351,7 +351,9 @@ impl Job<'_, '_> {
             return Ok(false);
         }
         let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
-        writer.make_dirs(&to).map_err(|e| self.fail(e))?;
+        // What is unpacked has modes of its own.
+        let plain = Writer { root: writer.root, owner: writer.owner, mode: None, unsteady: false };
+        plain.make_dirs(&to).map_err(|e| self.fail(e))?;
         let root: Root = writer.root.open_root(&to).map_err(io_error("open", &to))?;
         let bad = |e: BoxError| {
             let mut error = self.session.step_error(self.op, "unpack archive");

@@ -1,7 +1,8 @@
 //! Writing what a `COPY` selected into a file system, as BuildKit does it.
 //!
 //! * A directory's content is merged into the destination. The top directory is the destination's own: one that exists stays
-//!   as it is, a new one belongs to root (or `--chown`) with mode 0755 (or `--chmod`), whatever the source's is.
+//!   as it is, a new one is made as those on the way to it, whatever the source's is: it belongs to root (or `--chown`) with
+//!   mode 0755 (or an octal `--chmod`).
 //! * A file replaces whatever has its name, but a directory. A link at the very destination is followed inside the root.
 //! * Files of a context belong to root unless `--chown` says otherwise; files of a stage keep their owner.
 //! * Times, set-id bits, extended attributes and hard links within one source are kept.
@@ -59,17 +60,16 @@ impl Writer<'_> {
         if found.is_dir {
             let created = self.make_dirs(&to)?;
             self.copy_items(tree, &found.items, &to, false)?;
-            return if created { self.own_top(&to, &found.items[0]) } else { Ok(()) };
+            return if created { self.date(&to, &found.items[0]) } else { Ok(()) };
         }
         let to = self.file_target(&to, &found.name, dest.ends_with('/'))?;
         self.copy_items(tree, &found.items, &to, true)
     }
 
-    /// Gives a top directory that was made its mode, owner and the source's time.
-    fn own_top(&self, to: &Path, source: &Item) -> Result<(), Error> {
-        let mode = self.mode.as_ref().map_or(0o755, |change| change.apply(0o755, true));
-        let times = Some(times_of(&source.stat));
-        self.apply(to, &Meta { mode, owner: self.owner.unwrap_or((0, 0)), times })
+    /// Gives a top directory that was made the source's time.
+    fn date(&self, to: &Path, source: &Item) -> Result<(), Error> {
+        let times = times_of_modification((source.stat.modified.0, source.stat.modified.1.into()));
+        self.root.utimes(to, &times).map_err(io("set times of", to))
     }
 
     /// As [`Writer::copy`], keeping the source's directories (from the `/./` in it on).
@@ -141,8 +141,9 @@ impl Writer<'_> {
     fn make_dir(&self, path: &Path) -> Result<bool, Error> {
         match self.root.mkdir(path, 0o755) {
             Ok(()) => {
-                let owner = self.owner.unwrap_or((0, 0));
-                self.apply(path, &Meta { mode: 0o755, owner, times: None })?;
+                let (mode, owner) =
+                    (Change::of_new_directory(self.mode.as_ref()), self.owner.unwrap_or((0, 0)));
+                self.apply(path, &Meta { mode, owner, times: None })?;
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {

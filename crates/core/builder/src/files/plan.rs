@@ -183,9 +183,9 @@ impl<'m> Draft<'_, 'm> {
         if let Some(parent) = path.parent() {
             self.make(parent, None);
         }
-        let changed = top.and(self.target.mode).map_or(0o755, |change| change.apply(0o755, true));
+        let mode = Change::of_new_directory(self.target.mode);
         let modified = top.map_or(self.target.now, |item| modified(&item.stat));
-        let meta = Meta { mode: changed, owner: self.target.owner.unwrap_or((0, 0)), modified };
+        let meta = Meta { mode, owner: self.target.owner.unwrap_or((0, 0)), modified };
         self.directories.insert(path.to_path_buf());
         let path = path.to_path_buf();
         self.nodes.push(Node { path, content: Content::Directory, meta, source: None, is_below: false });

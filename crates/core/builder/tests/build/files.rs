@@ -108,6 +108,44 @@ fn a_new_top_directory_is_the_destinations_own() {
 }
 
 #[test]
+fn directories_on_the_way_have_an_octal_mode_and_no_symbolic_one() {
+    let f = Fixture::new();
+    f.file("sub/f", "1").file("sub/deep/f", "2").file("g", "3").file("arc/x", "4");
+    let mut tar = std::process::Command::new("tar");
+    assert!(
+        tar.args(["-cf", "a.tar", "-C", "arc", "x"]).current_dir(f.context()).status().unwrap().success()
+    );
+    for verb in ["COPY", "ADD", "COPY --link", "ADD --link"] {
+        let file = format!(
+            "FROM base\nRUN mkdir -m 750 /there\n{verb} --chmod=0640 sub /a/octal\n{verb} --chmod=751 sub g /b/\n\
+             {verb} --chmod=700 g /c/in/g\n{verb} --chmod=go-rwx sub /d/symbolic\n{verb} --chmod=u=rw,go= g /e/\n\
+             {verb} --chmod=700 sub /there\n{verb} sub /none\n{verb} --chmod=711 --chown=3:4 <<h /i/h\nx\nh\n"
+        );
+        let root = f.rootfs(f.build(&file).ok());
+        let modes = |paths: &[&str]| -> Vec<String> {
+            let mode = |path: &&str| format!("{:o}", root.lstat(path).unwrap().st_mode & 0o7777);
+            paths.iter().map(mode).collect()
+        };
+        assert_eq!(modes(&["/a", "/a/octal", "/a/octal/deep", "/a/octal/f"]), ["640"; 4], "{verb}");
+        assert_eq!(modes(&["/b", "/b/g", "/b/f", "/b/deep"]), ["751"; 4], "{verb}");
+        assert_eq!(modes(&["/c", "/c/in", "/c/in/g"]), ["700"; 3], "{verb}");
+        let symbolic = modes(&["/d", "/d/symbolic", "/d/symbolic/deep", "/d/symbolic/f", "/e", "/e/g"]);
+        assert_eq!(symbolic, ["755", "755", "700", "600", "755", "600"], "{verb}");
+        assert_eq!(modes(&["/there/f", "/none", "/i", "/i/h"]), ["700", "755", "711", "711"], "{verb}");
+        // A linked layer knows nothing of what is below.
+        let there = if verb.ends_with("--link") { "700" } else { "750" };
+        assert_eq!(modes(&["/there"]), [there], "{verb}");
+        assert_eq!(root.lstat("/i").unwrap().st_uid, 3, "{verb}");
+    }
+    let outcome = f
+        .build("FROM scratch\nADD --chmod=700 a.tar /unpacked/\nCOPY --parents --chmod=710 sub/deep/f /p/\n");
+    let root = f.rootfs(outcome.ok());
+    for (path, mode) in [("/unpacked", 0o755), ("/p", 0o710), ("/p/sub", 0o710), ("/p/sub/deep/f", 0o710)] {
+        assert_eq!(root.lstat(path).unwrap().st_mode & 0o7777, mode, "{path}");
+    }
+}
+
+#[test]
 fn archives_are_unpacked_by_add_alone() {
     let f = Fixture::new();
     f.file("in/a.txt", "packed");
