@@ -222,6 +222,9 @@ document! {
         /// The manifest, or the index of several.
         pub target: Option<Descriptor>,
         pub images: Vec<BuiltImage>,
+        /// The time that stood for now (`SOURCE_DATE_EPOCH`), in seconds since 1970: files that are handed out have it.
+        #[serde(rename = "SourceDateEpoch", skip_serializing_if = "Option::is_none")]
+        pub source_date_epoch: Option<i64>,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writing archives: ustar, with an extended header only where an entry needs one.
 
 use crate::header::{self, BLOCK};
-use crate::{Entry, Error, pax};
+use crate::{Entry, Error, Time, pax};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 pub struct Packer<W> {
     sink: W,
     buffer: Vec<u8>,
+    /// The time of every entry, where they have no own.
+    time: Option<Time>,
 }
 
 /// Data is copied in pieces of this size.
@@ -17,7 +19,13 @@ const BUFFER: usize = 256 << 10;
 impl<W: Write> Packer<W> {
     /// Starts an archive.
     pub fn new(sink: W) -> Packer<W> {
-        Packer { sink, buffer: Vec::new() }
+        Packer { sink, buffer: Vec::new(), time: None }
+    }
+
+    /// Gives every entry this time of modification.
+    #[must_use]
+    pub fn at(self, seconds: i64) -> Packer<W> {
+        Packer { time: Some(Time { seconds, nanoseconds: 0 }), ..self }
     }
 
     /// Adds an entry without data.
@@ -89,6 +97,8 @@ impl<W: Write> Packer<W> {
     }
 
     fn header(&mut self, entry: &Entry) -> Result<(), Error> {
+        let dated = self.time.map(|mtime| Entry { mtime, ..entry.clone() });
+        let entry = dated.as_ref().unwrap_or(entry);
         let (block, misfit) = header::encode(entry);
         let mut records = Vec::new();
         if misfit.path {

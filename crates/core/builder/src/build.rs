@@ -36,10 +36,16 @@ pub fn build(
         let options = dockerfile::Options { strict: request.strict, ..Default::default() };
         let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
         let ignore = read_ignore(&root, request, opener.progress)?;
-        let named = opener.named()?;
+        let mut named = opener.named()?;
         let began = step::timestamp();
         let lowered = lower_platforms(env, request, &parsed, &file, opener.progress)?;
-        let context = ContextTree { root, ignore };
+        let mut context = ContextTree { root, ignore };
+        for (name, sent) in opener.sent(lowered.iter().map(|one| &one.graph))? {
+            match name {
+                Some(name) => drop(named.insert(name, sent)),
+                None => context.root = sent.root,
+            }
+        }
         Ok(Plan { remote, file, parsed, context, named, began, lowered, is_given: false })
     })
 }
@@ -327,6 +333,7 @@ impl<'a> Job<'a> {
             images: members,
             ran,
             cached,
+            source_date_epoch: self.request.source_date_epoch,
         })
     }
 }

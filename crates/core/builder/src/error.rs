@@ -116,6 +116,14 @@ pub enum Error {
         /// Why it could not be had.
         source: Box<crate::source::Error>,
     },
+    /// A context that the client did not send.
+    #[error("load build context{}{name} from the client", if name.is_empty() { "" } else { " " })]
+    Sent {
+        /// Its name; empty for the main one.
+        name: String,
+        /// Why.
+        source: BoxError,
+    },
     /// A cache that was not taken.
     #[error("export cache to {name}")]
     Cache {

@@ -41,6 +41,7 @@ mod users;
 mod verify;
 
 pub use build::{Given, build, build_graph};
+pub use context::Reads;
 pub use definition::{Definition, definition};
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Line, LineKind, Stream, Teller};
@@ -50,8 +51,9 @@ pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;
 pub use mirror::Mirror;
 pub use request::{
-    Agents, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest, Fetched,
-    Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request, Secrets,
+    Agents, Bring, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest,
+    Fetched, Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request,
+    Secrets, Sent,
 };
 pub use solve::{Gate, workers};
 pub use source::git_url::is_git;

@@ -87,7 +87,7 @@ fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Optio
     // A name comes before the same name with a platform.
     for (name, context) in &request.named_contexts {
         let image = match context {
-            NamedContext::Dir(_) | NamedContext::Remote(_) => None,
+            NamedContext::Dir(_) | NamedContext::Remote(_) | NamedContext::Client => None,
             NamedContext::Image(image) => Some(image.clone()),
         };
         let place = name.split_once("::").and_then(|(name, of)| Some((name, of.parse::<Platform>().ok()?)));

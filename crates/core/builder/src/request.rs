@@ -1,5 +1,6 @@
 //! What a build needs: the surroundings ([`Env`]) and the order ([`Request`]).
 
+use crate::context::Reads;
 use crate::error::BoxError;
 use crate::export::options::Options as Export;
 use crate::lower::AllowedDevices;
@@ -37,6 +38,8 @@ pub struct Env {
     pub secrets: Option<Secrets>,
     /// Gives an agent that the request does not name.
     pub agents: Option<Agents>,
+    /// Bring the files of contexts that the client sends; none is the main one.
+    pub client: BTreeMap<Option<String>, Bring>,
     /// Caches to take results from.
     pub cache_from: Vec<CacheOrigin>,
     /// Caches to send results to.
@@ -62,6 +65,18 @@ pub type Fetch = Arc<dyn Fn(&FetchRequest<'_>) -> Result<Fetched, BoxError> + Se
 pub type Secrets = Arc<dyn Fn(&str) -> Result<Option<Vec<u8>>, BoxError> + Send + Sync>;
 /// Finds the socket of an ssh agent by its id, if there is one; it is there as long as the build is.
 pub type Agents = Arc<dyn Fn(&str) -> Result<Option<PathBuf>, BoxError> + Send + Sync>;
+
+/// Has the client send what a build reads of a context.
+pub type Bring = Arc<dyn Fn(&Reads) -> Result<Sent, BoxError> + Send + Sync>;
+
+/// Files that a client has sent, which stay as long as the build runs.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Where they are.
+    pub path: PathBuf,
+    /// The text of the context's ignore file. For the main context the Dockerfile comes with it.
+    pub ignore: Option<String>,
+}
 
 /// The network of a `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +169,9 @@ pub enum Context {
     Remote(String),
     /// Nothing: a Dockerfile alone.
     Empty,
+    /// A directory of the client, who is asked for what the build reads of it ([`Env::client`]). The Dockerfile and its ignore file
+    /// come with the request.
+    Client,
 }
 
 /// A context besides the main one, for `FROM` and `--from`.
@@ -165,6 +183,8 @@ pub enum NamedContext {
     Image(String),
     /// The address of a repository or of an archive.
     Remote(String),
+    /// A directory of the client, who is asked for what the build reads of it ([`Env::client`]).
+    Client,
 }
 
 /// The Dockerfile.
@@ -319,6 +339,8 @@ pub struct Built {
     pub ran: u64,
     /// See `ran`.
     pub cached: u64,
+    /// As it was asked for.
+    pub source_date_epoch: Option<i64>,
 }
 
 /// One platform's image of a finished build.

@@ -6,8 +6,8 @@ use crate::exchange::{self, transport_error};
 use crate::redirect;
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-    LOCATION,
+    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, ETAG, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
 };
 use reqwest::{Response, StatusCode, Url};
 
@@ -80,6 +80,12 @@ impl Download {
     /// `Last-Modified`.
     pub fn last_modified(&self) -> Option<&str> {
         exchange::header(self.response.headers(), LAST_MODIFIED.as_str())
+    }
+
+    /// Whether the file was compressed with gzip for the way alone.
+    pub fn is_gzipped(&self) -> bool {
+        let coding = exchange::header(self.response.headers(), CONTENT_ENCODING.as_str());
+        coding.is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"))
     }
 
     /// The name that the server gives the file.

@@ -140,7 +140,8 @@ impl Export<'_> {
                 let document = image.provenance.as_ref();
                 let document = document.and_then(|document| serde_json::to_vec_pretty(document).ok());
                 let extra = document.map(|bytes| ("provenance.json".to_owned(), bytes));
-                folder.push(Part { directory, view, extra });
+                let time = self.made.details.source_date_epoch.map(|s| s.saturating_mul(1_000_000_000));
+                folder.push(Part { directory, view, extra, time });
             }
             session.send_folder(self.number, folder).await
         };
@@ -153,7 +154,8 @@ impl Export<'_> {
             let session = self.session().await?;
             let places =
                 self.places().into_iter().map(|(digest, _, directory)| (digest, directory)).collect();
-            let tar = engine::images::files(self.host.engine(), places).await.map_err(fault::status)?;
+            let time = self.made.details.source_date_epoch;
+            let tar = engine::images::files(self.host.engine(), places, time).await.map_err(fault::status)?;
             session.send_archive(self.number, tar).await
         };
         step.end(work.await)

@@ -186,13 +186,17 @@ pub async fn save(call: Call) -> Result {
     Ok(answer::bytes("application/x-tar", tar))
 }
 
-/// The files of images: `image=` and `directory=` as many times as each other.
+/// The files of images: `image=` and `directory=` as many times as each other; `time=` is that of them all, in seconds since 1970.
 pub async fn files(call: Call) -> Result {
     let (images, directories) = (call.query.all("image"), call.query.all("directory"));
     if images.is_empty() || images.len() != directories.len() {
         return Err(Failure::bad_request("each image needs a directory"));
     }
-    let tar = images::files(&call.engine, images.into_iter().zip(directories).collect()).await?;
+    let time = match call.query.text("time") {
+        "" => None,
+        text => Some(text.parse().map_err(|_| Failure::bad_request(format!("{text:?} is no time")))?),
+    };
+    let tar = images::files(&call.engine, images.into_iter().zip(directories).collect(), time).await?;
     Ok(answer::bytes("application/x-tar", tar))
 }
 

@@ -282,10 +282,11 @@ pub async fn discard(client: &Client, manifests: &[String]) -> Result<()> {
     post("/images/discard").query(Query::new().each("image", manifests)).done(client).await
 }
 
-/// The files of images as one tar, each below its directory (our own servers).
-pub async fn files(client: &Client, images: &[(String, String)]) -> Result<ByteStream> {
+/// The files of images as one tar, each below its directory (our own servers). With a time all of them have that.
+pub async fn files(client: &Client, images: &[(String, String)], time: Option<i64>) -> Result<ByteStream> {
+    let query = Query::new().text("time", &time.map(|seconds| seconds.to_string()).unwrap_or_default());
     let query =
-        images.iter().fold(Query::new(), |query, (image, at)| query.put("image", image).put("directory", at));
+        images.iter().fold(query, |query, (image, at)| query.put("image", image).put("directory", at));
     Ok(ByteStream::new(get("/images/files").query(query).send(client).await?.into_body()))
 }
 

@@ -114,6 +114,38 @@ fn guarded(leads_to: Option<u16>) -> (u16, Arc<Mutex<Vec<String>>>) {
     (port, saw)
 }
 
+/// Some servers compress what they send without being asked: it is the plain file that is added.
+#[test]
+fn what_was_compressed_for_the_way_is_added_as_it_was() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("text", "plain");
+    host.program("gzip", &["-n", "text"]).ok();
+    let packed = std::fs::read(host.home().join("text.gz")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 4096];
+            let count = stream.read(&mut buffer).unwrap_or(0);
+            let coding = match buffer[..count].starts_with(b"GET /coded") {
+                true => "content-encoding: gzip\r\n",
+                false => "",
+            };
+            let length = packed.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{coding}content-length: {length}\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&packed));
+        }
+    });
+    let dockerfile = format!(
+        "FROM busybox\nADD --keep-git-dir=true http://127.0.0.1:{port}/coded http://127.0.0.1:{port}/file.gz /\n\
+         RUN test $(cat /coded) = plain && test $(gunzip -c /file.gz) = plain\n"
+    );
+    host.file("ctx/Dockerfile", dockerfile);
+    host.dhow(&["build", "ctx"]).ok();
+}
+
 #[test]
 fn the_repository_of_a_context_is_told() {
     let host = Host::new(Mode::Embedded);

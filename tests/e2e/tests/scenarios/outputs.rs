@@ -148,6 +148,33 @@ fn one_name_for_several_platforms(host: &Host) {
 }
 
 /// What one root has built, another need not build again.
+/// On two machines, from whatever says the time: the same archive, and files of that time.
+#[test]
+fn files_that_are_handed_out_have_the_time_that_was_said() {
+    let host = Host::new(Mode::Embedded);
+    context(&host);
+    host.file("ctx/D", "FROM scratch\nCOPY file /d/\nCOPY <<x /h\nh\nx\n");
+    let argument = "SOURCE_DATE_EPOCH=1000000";
+    let output = |name: &str| format!("type=tar,dest={name}");
+    host.dhow(&["build", "-f", "ctx/D", "--build-arg", argument, "-o", &output("one.tar"), "ctx"]).ok();
+    fs::File::open(host.home().join("ctx/file")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let other = host.home().join("other-root");
+    let build = ["build", "-f", "ctx/D", "-o", &output("two.tar"), "ctx"];
+    host.dhow(&build).env("DHOW_ROOT", &other.display().to_string()).env("SOURCE_DATE_EPOCH", "1000000").ok();
+    let read = |name: &str| fs::read(host.home().join(name)).unwrap();
+    assert_eq!(read("one.tar"), read("two.tar"));
+    let listed = host.program("tar", &["--utc", "-tvf", "one.tar"]).ok();
+    assert_eq!(listed.lines().filter(|line| line.contains("1970-01-12 13:46")).count(), 3, "{listed}");
+
+    host.dhow(&["build", "-f", "ctx/D", "--build-arg", argument, "-o", "out", "ctx"]).ok();
+    for name in ["out/d", "out/d/file", "out/h"] {
+        let modified = fs::metadata(host.home().join(name)).unwrap().modified().unwrap();
+        assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_000_000, "{name}");
+    }
+    host.dhow(&["build", "-f", "ctx/D", "-o", &output("now.tar"), "ctx"]).ok();
+    assert_ne!(read("one.tar"), read("now.tar"));
+}
+
 #[test]
 fn caches_travel() {
     let host = &Host::new(Mode::Daemon);

@@ -1,6 +1,11 @@
-//! Where a build's files come from, as directories: a directory of this machine, an archive, a repository, a URL.
+//! Where a build's files come from, as directories: a directory of this machine, an archive, a repository, a URL, a client.
+
+mod reads;
+
+pub use reads::Reads;
 
 use crate::error::Error;
+use crate::graph::Graph;
 use crate::progress::Progress;
 use crate::request::{Context, Env, NamedContext, Request};
 use crate::session::{ContextTree, io_error, make_private};
@@ -26,7 +31,8 @@ impl Opener<'_> {
     pub fn main(&self, context: Context) -> Result<Root, Error> {
         match context {
             Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
-            Context::Empty => {
+            // What a client has to send is known when the Dockerfile has been read.
+            Context::Empty | Context::Client => {
                 let path = self.scratch()?;
                 Root::open(&path).map_err(io_error("open", &path))
             }
@@ -51,7 +57,7 @@ impl Opener<'_> {
         let mut named = BTreeMap::new();
         for (name, context) in &self.request.named_contexts {
             let root = match context {
-                NamedContext::Image(_) => continue,
+                NamedContext::Image(_) | NamedContext::Client => continue,
                 NamedContext::Dir(path) => Root::open(path).map_err(io_error("open build context", path))?,
                 NamedContext::Remote(text) => {
                     self.remote(text, &format!("[context {name}] load {}", source::shown(text)))?
@@ -64,6 +70,28 @@ impl Opener<'_> {
             named.insert(name.clone(), ContextTree { root, ignore });
         }
         Ok(named)
+    }
+
+    /// The contexts that graphs read and a client sends; none is the main one, whose ignore file is known.
+    pub fn sent<'g>(
+        &self,
+        graphs: impl Iterator<Item = &'g Graph>,
+    ) -> Result<BTreeMap<Option<String>, ContextTree>, Error> {
+        let mut sent = BTreeMap::new();
+        if self.env.client.is_empty() {
+            return Ok(sent);
+        }
+        for (name, reads) in reads::reads(graphs) {
+            let Some(bring) = self.env.client.get(&name) else { continue };
+            let files = bring(&reads).map_err(|source| match self.request.cancel.is_cancelled() {
+                true => Error::Cancelled,
+                false => Error::Sent { name: name.clone().unwrap_or_default(), source },
+            })?;
+            let root = Root::open(&files.path).map_err(io_error("open build context", &files.path))?;
+            let ignore = files.ignore.map(|text| parse_ignore(".dockerignore", &text)).transpose()?;
+            sent.insert(name, ContextTree { root, ignore: ignore.unwrap_or_default() });
+        }
+        Ok(sent)
     }
 
     fn remote(&self, text: &str, title: &str) -> Result<Root, Error> {

@@ -8,6 +8,7 @@ use super::copy::LISTED;
 use super::spec::{bind, kernel};
 use crate::error::{BoxError, Error};
 use crate::files::copy::Writer;
+use crate::files::walk::Item;
 use crate::files::{digest, select};
 use crate::graph::{Mount, MountKind, Op, Origin, Run, Sharing};
 use crate::session::{Scratch, Session, io_error, make_private, tree};
@@ -123,8 +124,13 @@ fn content(
     for found in select::select(&from, &mount.source, &Ignore::default()).map_err(fail)? {
         let mut sums = digest::known(&found.items, index.as_deref());
         digest::fill(&from, &found.items, &mut sums, index.as_deref(), &mut true).map_err(fail)?;
+        // A directory's own mode and owner are not those of what is mounted.
+        let is_top = |item: &Item| found.is_dir && item.is_start();
         let entries = found.items.iter().zip(sums.iter().map(Option::as_ref));
-        read.extend(digest::lines(&from, entries, LISTED));
+        read.extend(digest::lines(&from, entries.filter(|(item, _)| !is_top(item)), LISTED));
+        if let Some(top) = found.items.first().filter(|item| is_top(item)) {
+            read.entry(format!("/{}", top.path.display())).or_insert_with(|| "top".into());
+        }
     }
     Ok(read)
 }

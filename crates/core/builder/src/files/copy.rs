@@ -5,6 +5,8 @@
 //!   mode 0755 (or an octal `--chmod`).
 //! * A file replaces whatever has its name, but a directory. A link at the very destination is followed inside the root.
 //! * Files of a context belong to root unless `--chown` says otherwise; files of a stage keep their owner.
+//! * A socket of a context becomes an empty file, as BuildKit's clients send it; one of a stage is left out, for no layer can
+//!   hold it.
 //! * Times, set-id bits, extended attributes and hard links within one source are kept.
 
 use super::index::Stamp;
@@ -205,7 +207,7 @@ impl Writer<'_> {
                         directories.push((item, target, meta));
                     }
                 }
-                FileType::Socket => {}
+                FileType::Socket if !tree.is_context => {}
                 _ => {
                     // Files were selected without some of their directories where --exclude took those out.
                     let parent = target.parent().unwrap_or(Path::new(""));
@@ -251,6 +253,10 @@ impl Writer<'_> {
                 links.insert(inode, target.to_path_buf());
             }
             return Ok(());
+        }
+        if item.kind == FileType::Socket {
+            let file = self.create(target)?;
+            return set(&file, meta).map_err(|e| io("set owner, mode and times of", target)(e.into()));
         }
         self.clear(target)?;
         match item.kind {

@@ -145,7 +145,9 @@ fn entry(tree: &Tree<'_>, item: &Item, content: Option<&Sum>) -> String {
     let stat = &item.stat;
     let mode = stat.mode & 0o7777;
     let owner = if tree.is_context { String::new() } else { format!(" {}:{}", stat.uid, stat.gid) };
+    let nothing = || *blake3::hash(b"").as_bytes();
     match item.kind {
+        FileType::Socket if tree.is_context => format!("file {mode:o}{owner} {}", hex(&nothing())),
         FileType::RegularFile => {
             format!("file {mode:o}{owner} {}", content.map_or_else(String::new, hex))
         }
@@ -202,8 +204,10 @@ fn note(tree: &Tree<'_>, item: &Item, sum: Option<&Sum>, bytes: &mut Vec<u8>) {
     let path = item.path.as_os_str().as_bytes();
     bytes.extend((path.len() as u64).to_le_bytes());
     bytes.extend(path);
+    let is_socket = tree.is_context && item.kind == FileType::Socket;
+    let sum = if is_socket { Some(*blake3::hash(b"").as_bytes()) } else { sum.copied() };
     match (item.kind, sum) {
-        (FileType::RegularFile, Some(sum)) => {
+        (FileType::RegularFile | FileType::Socket, Some(sum)) => {
             let owner = if tree.is_context { (0, 0) } else { (item.stat.uid, item.stat.gid) };
             bytes.push(b'f');
             for field in [item.stat.mode & 0o7777, owner.0, owner.1] {
@@ -212,7 +216,7 @@ fn note(tree: &Tree<'_>, item: &Item, sum: Option<&Sum>, bytes: &mut Vec<u8>) {
             bytes.extend(sum);
         }
         _ => {
-            let text = entry(tree, item, sum);
+            let text = entry(tree, item, sum.as_ref());
             bytes.extend((text.len() as u64).to_le_bytes());
             bytes.extend(text.as_bytes());
         }

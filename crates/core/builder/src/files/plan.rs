@@ -201,7 +201,7 @@ impl<'m> Draft<'_, 'm> {
     ) -> Option<()> {
         let mut meta = self.meta(item);
         let content = match item.kind {
-            FileType::Socket => return Some(()),
+            FileType::Socket if !self.target.is_context => return Some(()),
             FileType::Directory => Content::Directory,
             FileType::Symlink => {
                 meta.mode = 0o777;

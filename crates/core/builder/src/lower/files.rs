@@ -95,9 +95,6 @@ struct Remote {
 
 /// A checksum is one of one source that is fetched: the digest of a file, or the commit of a repository.
 fn check_remote(remote: &Remote, sources: &[CopySource], t: &Transfer, span: Span) -> Result<(), Error> {
-    if remote.keep_git_dir.is_some() && !sources.iter().any(|s| matches!(s, CopySource::Git { .. })) {
-        return Err(Error::at("--keep-git-dir needs a git source", span));
-    }
     let Some(checksum) = &remote.checksum else { return Ok(()) };
     let span = t.checksum.as_ref().map_or(span, |word| word.span);
     match sources {

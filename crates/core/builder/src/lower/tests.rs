@@ -456,7 +456,6 @@ fn remote_sources() {
         ("ADD --checksum=sha256:00 https://h/x", "invalid checksum digest format: \"sha256:00\""),
         ("ADD --checksum=master git://h/x", "invalid checksum \"master\" of a git source"),
         ("ADD --checksum=0123abc git://h/x git://h/y", "checksum can't be specified for multiple sources"),
-        ("ADD --keep-git-dir=true x", "--keep-git-dir needs a git source"),
     ] {
         assert_eq!(source(line), Err(want.to_string()), "{line}");
     }

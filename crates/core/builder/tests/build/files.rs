@@ -145,6 +145,38 @@ fn directories_on_the_way_have_an_octal_mode_and_no_symbolic_one() {
     }
 }
 
+/// As BuildKit's clients send them: a pipe is one, a socket an empty file.
+#[test]
+fn pipes_and_sockets_of_a_context() {
+    let f = Fixture::new();
+    f.file("d/a", "1");
+    let pipe =
+        std::process::Command::new("mkfifo").args(["-m", "640", "d/pipe"]).current_dir(f.context()).status();
+    assert!(pipe.unwrap().success());
+    let listener = std::os::unix::net::UnixListener::bind(f.context().join("d/socket")).unwrap();
+    std::fs::set_permissions(f.context().join("d/socket"), PermissionsExt::from_mode(0o751)).unwrap();
+    let file = "FROM base\nCOPY d /d\nADD d/socket d/pipe /own/\nCOPY --chown=3:4 --chmod=600 d/socket /own/other\n\
+                RUN --mount=type=bind,source=d,target=/m test -p /m/pipe -a -e /m/socket\n";
+    let outcome = f.build(file);
+    let root = f.rootfs(outcome.ok());
+    let stat = |path: &str| {
+        let s = root.lstat(path).unwrap();
+        (format!("{:o}", s.st_mode), s.st_uid, s.st_size)
+    };
+    for directory in ["/d", "/own"] {
+        assert_eq!(stat(&format!("{directory}/pipe")), ("10640".into(), 0, 0));
+        assert_eq!(stat(&format!("{directory}/socket")), ("100751".into(), 0, 0));
+    }
+    assert_eq!(stat("/own/other"), ("100600".into(), 3, 0));
+    // What it was before it was sent is nobody's business.
+    drop(listener);
+    std::fs::remove_file(f.context().join("d/socket")).unwrap();
+    f.file("d/socket", "");
+    std::fs::set_permissions(f.context().join("d/socket"), PermissionsExt::from_mode(0o751)).unwrap();
+    let again = f.build(&file.split("RUN").next().unwrap());
+    assert_eq!((again.ok().ran, again.ok().cached), (0, 3), "{:?}", again.reasons());
+}
+
 #[test]
 fn archives_are_unpacked_by_add_alone() {
     let f = Fixture::new();

@@ -128,6 +128,7 @@ impl Fixture {
             fetch: None,
             secrets: None,
             agents: None,
+            client: Default::default(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             cgroup_prefix: String::new(),

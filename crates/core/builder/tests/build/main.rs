@@ -1,6 +1,7 @@
 //! Builds with real layers and real processes. Needs root and a static busybox.
 
 mod cache;
+mod client;
 mod direct;
 mod explain;
 mod files;

@@ -13,7 +13,7 @@ use api::containers::Resources;
 use api::images::PullOptions;
 use base64::Engine as _;
 use builder::{
-    BoxError, Built, CancelToken, Context as Files, DockerfileSource, Env, Event, Image, ImageRequest,
+    BoxError, Bring, Built, CancelToken, Context as Files, DockerfileSource, Env, Event, Image, ImageRequest,
     Images, Limits, NamedContext, NetMode, Request,
 };
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub enum ContextSource {
     Dir(PathBuf),
     /// The address of a repository, of an archive, or of a Dockerfile.
     Remote(String),
+    /// A directory of the client, which sends what is read of it ([`Questions::files`]).
+    Client,
     /// No Dockerfile, but what one would mean; its files are contexts by name.
     Graph(Box<builder::Given>),
 }
@@ -77,6 +79,8 @@ pub struct Questions {
     pub credentials: Option<AskCredentials>,
     pub secrets: Option<builder::Secrets>,
     pub agents: Option<builder::Agents>,
+    /// The files of the client's own directories, by the names of the contexts that they are; none is the main one.
+    pub files: BTreeMap<Option<String>, Bring>,
     /// The client's own stores: local caches are in these then.
     pub contents: Option<Arc<dyn Contents>>,
 }
@@ -107,7 +111,9 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
         ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
         ContextSource::Remote(address) => Files::Remote(address),
+        ContextSource::Client => Files::Client,
     };
+    let client = client_files(questions.files, &mut request)?;
     let (cache_from, cache_to) = (
         super::caches::origins(engine, &options, &credentials, questions.contents.as_ref())?,
         super::caches::targets(engine, &options, &credentials, questions.contents.as_ref())?,
@@ -122,6 +128,7 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
         cache_to,
         secrets,
         agents,
+        client,
         ..environment(engine, &options, &request.cancel)
     };
     let cancel = CancelOnDrop(request.cancel.clone());
@@ -192,6 +199,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         fetch: Some(fetch::fetcher(engine, cancel, None)),
         secrets: None,
         agents: None,
+        client: BTreeMap::new(),
         cache_from: Vec::new(),
         cache_to: Vec::new(),
         cgroup_prefix: format!(
@@ -375,19 +383,35 @@ fn named_contexts(extras: &BuildExtras) -> Result<BTreeMap<String, NamedContext>
     let context = |(name, value): (&String, &String)| {
         let context = match value.strip_prefix("docker-image://") {
             Some(reference) => NamedContext::Image(reference.to_owned()),
-            None if name.contains("::") => {
-                let message =
-                    format!("context {name}: its files cannot differ between the platforms of one build");
-                return Err(
-                    Error::invalid(message).with_hint("give an image, or build each platform by itself")
-                );
-            }
+            None if name.contains("::") => return Err(differs(name)),
             None if is_remote(value) => NamedContext::Remote(value.clone()),
             None => NamedContext::Dir(directory(name, Path::new(value))?),
         };
         Ok((context_key(name), context))
     };
     extras.contexts.iter().filter(|(_, value)| !value.starts_with(LAYOUT)).map(context).collect()
+}
+
+fn differs(name: &str) -> Error {
+    Error::invalid(format!("context {name}: its files cannot differ between the platforms of one build"))
+        .with_hint("give an image, or build each platform by itself")
+}
+
+/// Makes the client's directories contexts of the build.
+fn client_files(
+    files: BTreeMap<Option<String>, Bring>,
+    request: &mut Request,
+) -> Result<BTreeMap<Option<String>, Bring>> {
+    let key = |(name, bring): (Option<String>, Bring)| match name {
+        Some(name) if name.contains("::") => Err(differs(&name)),
+        Some(name) => {
+            let name = context_key(&name);
+            request.named_contexts.insert(name.clone(), NamedContext::Client);
+            Ok((Some(name), bring))
+        }
+        None => Ok((None, bring)),
+    };
+    files.into_iter().map(key).collect()
 }
 
 /// Whether a context lies elsewhere: in a repository or on a web server.
@@ -480,6 +504,7 @@ pub(super) fn failed(error: builder::Error) -> Error {
         | builder::Error::NoTarget { .. }
         | builder::Error::Ignore { .. }
         | builder::Error::Remote { .. }
+        | builder::Error::Sent { .. }
         | builder::Error::NotReproducible { .. }
         | builder::Error::Context(_) => Kind::InvalidParameter,
         builder::Error::Cancelled => Kind::Cancelled,

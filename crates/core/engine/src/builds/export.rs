@@ -101,5 +101,6 @@ pub fn details(built: &Built) -> BuildDetails {
         id: String::new(),
         target: Some(built.target.clone()),
         images: built.images.iter().map(image).collect(),
+        source_date_epoch: built.source_date_epoch,
     }
 }

@@ -68,19 +68,17 @@ fn fetch(
     let text = |value: Option<&str>| value.map(str::to_owned);
     let last_modified = text(download.last_modified());
     let time = last_modified.as_deref().and_then(|time| jiff::fmt::rfc2822::parse(time).ok());
-    Ok(Fetched {
-        unchanged: download.unchanged(),
-        file_name: download.file_name(),
-        modified: time.map(|time| time.timestamp().as_second()),
-        etag: text(download.etag()),
-        last_modified,
-        body: Box::new(Body {
-            download,
-            runtime: runtime.clone(),
-            cancel: cancel.clone(),
-            chunk: Bytes::new(),
-        }),
-    })
+    let (unchanged, file_name, etag) = (download.unchanged(), download.file_name(), text(download.etag()));
+    let is_gzipped = download.is_gzipped() && !unchanged;
+    let (runtime, cancel) = (runtime.clone(), cancel.clone());
+    let body = Body { download, runtime, cancel, chunk: Bytes::new() };
+    // Nobody has asked for that, but there are servers that do it; Docker takes it off again.
+    let body: Box<dyn Read + Send> = match is_gzipped {
+        true => Box::new(archive::decompress(body)?),
+        false => Box::new(body),
+    };
+    let modified = time.map(|time| time.timestamp().as_second());
+    Ok(Fetched { unchanged, file_name, modified, etag, last_modified, body })
 }
 
 /// A download as a stream of the threads of a build.

@@ -185,7 +185,10 @@ fn is_id(text: &str) -> bool {
 /// A name for people: the directory, or the address, and the Dockerfile if it has another name than usual.
 fn name(options: &BuildOptions, context: &ContextSource, called: Option<&str>) -> String {
     let place = match context {
-        ContextSource::Dir(_) if called.is_some() => called.unwrap_or_default().to_owned(),
+        ContextSource::Dir(_) | ContextSource::Client if called.is_some() => {
+            called.unwrap_or_default().to_owned()
+        }
+        ContextSource::Client => "context".to_owned(),
         ContextSource::Dir(path) => path.display().to_string(),
         ContextSource::Remote(address) => builder::without_password(address),
         ContextSource::Tar(_) => "-".to_owned(),

@@ -43,7 +43,9 @@ pub use sandbox::{Command, Control, Process, Sandbox, Surroundings};
 pub use shell::shell;
 pub use under_way::are_under_way;
 
-pub use builder::{Agents, BoxError, Built, Event, Line, LineKind, Secrets, Stream, Teller};
+pub use builder::{
+    Agents, BoxError, Bring, Built, Event, Line, LineKind, Reads, Secrets, Sent, Stream, Teller,
+};
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};
 

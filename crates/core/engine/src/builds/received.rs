@@ -1,7 +1,7 @@
 //! A directory that a client's files are written into, entry by entry, for a build to read.
 //!
 //! The client is not trusted: every path is resolved below the directory, a name is replaced and never followed, and what
-//! is no file, directory or link is left out. Names are bytes, as the kernel has them. Of extended attributes those come along
+//! is no file, directory, link or named pipe is left out. Names are bytes, as the kernel has them. Of extended attributes those come along
 //! that a copy of a build carries over.
 //!
 //! It lies below `<root>/ingest` and goes with its lease; or it is a [`builder::Mirror`] with the files of before, of which
@@ -37,6 +37,8 @@ pub enum EntryKind {
     Symlink(OsString),
     /// Another name of an earlier file.
     Hardlink(OsString),
+    /// A named pipe.
+    Fifo,
 }
 
 /// A file, directory or link.
@@ -167,6 +169,13 @@ impl Received {
                     self.describe(entry)?;
                 }
             }
+            EntryKind::Fifo => {
+                if !self.has(entry) {
+                    self.clear(&entry.path).during(failed())?;
+                    self.root.mknod(&entry.path, FileType::Fifo, 0o600, 0).during(failed())?;
+                    self.describe(entry)?;
+                }
+            }
             EntryKind::Hardlink(first) => {
                 if !is_plain(first) || !self.seen.contains(first) {
                     return Err(Error::invalid(format!("{:?} is a link to no file", entry.path)));
@@ -218,6 +227,7 @@ impl Received {
                 is(FileType::Symlink)
                     && self.root.readlink(&entry.path).is_ok_and(|says| says == Path::new(target))
             }
+            EntryKind::Fifo => is(FileType::Fifo),
             EntryKind::Directory | EntryKind::Hardlink(_) => false,
         }
     }

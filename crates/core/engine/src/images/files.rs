@@ -10,8 +10,13 @@ use tokio::sync::mpsc::Receiver;
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, pipe};
 
-/// The files of each image below its directory in the archive; an empty one is the top.
-pub async fn files(engine: &Engine, images: Vec<(String, String)>) -> Result<Receiver<Result<Bytes>>> {
+/// The files of each image below its directory in the archive; an empty one is the top. With a time, in seconds since 1970, all of
+/// them have that.
+pub async fn files(
+    engine: &Engine,
+    images: Vec<(String, String)>,
+    time: Option<i64>,
+) -> Result<Receiver<Result<Bytes>>> {
     let roots = engine.blocking(move |engine| {
         let store = engine.store();
         let lease = store.lease("export")?;
@@ -35,7 +40,7 @@ pub async fn files(engine: &Engine, images: Vec<(String, String)>) -> Result<Rec
     let (writer, receiver) = pipe::writer();
     let errors = writer.sender();
     tokio::task::spawn_blocking(move || {
-        let written = write(writer, &roots);
+        let written = write(writer, &roots, time);
         drop((lease, roots));
         if let Err(error) = written {
             let _ = errors.blocking_send(Err(error));
@@ -44,8 +49,12 @@ pub async fn files(engine: &Engine, images: Vec<(String, String)>) -> Result<Rec
     Ok(receiver)
 }
 
-fn write(writer: pipe::Writer, roots: &[(Root, PathBuf)]) -> Result<()> {
-    let mut packer = Packer::new(writer);
+fn write(writer: pipe::Writer, roots: &[(Root, PathBuf)], time: Option<i64>) -> Result<()> {
+    let packer = Packer::new(writer);
+    let mut packer = match time {
+        Some(seconds) => packer.at(seconds),
+        None => packer,
+    };
     for (root, name) in roots {
         let tree = Tree { root, path: Path::new(""), name, layer: false };
         pack_tree(&mut packer, tree).during("pack the image's files")?;

@@ -1,22 +1,21 @@
-//! Where a build's files come from: the Dockerfile, the context and the contexts by name, received from sessions where they
-//! are a client's.
+//! Where a build's files come from: the Dockerfile, which is received first where it is a client's, the context and the contexts
+//! by name.
 
 use std::collections::HashMap;
 
 use api::build::{BuildOptions, InlineDockerfile};
 use bollard_buildkit_proto::pb::{Definition, SourceOp};
-use engine::builds::received::Received;
 use engine::builds::{ContextSource, by_platform, is_remote};
 use oci::Platform;
-use oci::path::clean;
 use tonic::Status;
 
 use super::attributes::Attributes;
 use super::definition;
+use super::folders::{self, Folder, Folders, Ignore};
 use crate::Host;
 use crate::build::Build;
 use crate::fault::{self, Recipe};
-use crate::llb::{LAYOUT, Local};
+use crate::llb::LAYOUT;
 use crate::session::{Session, UPLOAD, Wanted};
 
 const DOCKERFILE: &str = "Dockerfile";
@@ -34,27 +33,6 @@ pub struct Question<'a> {
 pub struct Recipes {
     pub recipe: Recipe,
     pub ignore: Option<String>,
-}
-
-/// Receives a directory of a client, of which what came the last time need not come again.
-async fn transfer(
-    host: &Host,
-    build: &Build,
-    title: &str,
-    session: Session,
-    wanted: Wanted,
-) -> Result<Received, Status> {
-    let step = build.told.step(title);
-    let work = async {
-        let called = format!("{}\0{wanted:?}", session.shared_key());
-        let into = Received::again(host.engine(), called).await.map_err(fault::status)?;
-        session.files(&wanted, into).await
-    };
-    let received = work.await;
-    if let Ok(received) = &received {
-        step.progress("transferring context:", received.bytes(), 0, true);
-    }
-    step.end(received)
 }
 
 /// Loads an image of a client's store, `oci-layout://store[:tag]@digest`: the digest of its manifest.
@@ -76,19 +54,6 @@ pub async fn layout(
     let stores = std::sync::Arc::new(host.find_session(session).await?.stores(|_| ()));
     let loaded = engine::builds::load_from(host.engine(), stores, store, digest, platform).await;
     Ok(loaded.map_err(fault::status)?.to_string())
-}
-
-/// Receives what a graph reads of a client's directory.
-pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Received, Status> {
-    let own = build.order.session.as_str();
-    let session = host.find_session(if local.session.is_empty() { own } else { &local.session }).await?;
-    let wanted = Wanted {
-        name: local.name.clone(),
-        include: local.include.clone(),
-        exclude: local.exclude.clone(),
-        follow: local.follow.clone(),
-    };
-    transfer(host, build, &format!("local://{}", local.name), session, wanted).await
 }
 
 /// Where the main context is.
@@ -147,8 +112,12 @@ impl Question<'_> {
         };
         let follow = vec![file.clone(), own.clone(), other.clone()];
         let session = self.session(name).await?;
-        let found =
-            self.receive(&session, Wanted { name: name.to_owned(), follow, ..Wanted::default() }).await?;
+        let found = folders::few(
+            self.host.engine(),
+            &session,
+            Wanted { name: name.to_owned(), follow, ..Wanted::default() },
+        )
+        .await?;
         let read = |name: &str, limit: usize| found.read(name, limit as u64).map_err(fault::status);
         let mut bytes = read(&file, dockerfile::MAX_SIZE)?;
         if bytes.is_none() {
@@ -169,32 +138,15 @@ impl Question<'_> {
     }
 
     async fn ignore_file(&self, context: &str) -> Result<Option<Vec<u8>>, Status> {
-        let session = self.session(context).await?;
-        let wanted =
-            Wanted { name: context.to_owned(), follow: vec![IGNORE.to_owned()], ..Wanted::default() };
-        let found = self.receive(&session, wanted).await?;
-        found.read(IGNORE, dockerfile::ignore::MAX_SIZE as u64).map_err(fault::status)
+        folders::ignore_file(self.host.engine(), &self.session(context).await?, context).await
     }
 
-    /// A few files that are read at once.
-    async fn receive(&self, session: &Session, wanted: Wanted) -> Result<Received, Status> {
-        let into = Received::new(self.host.engine()).await.map_err(fault::status)?;
-        session.files(&wanted, into).await
-    }
-
-    /// All files of a client's directory but the ignored ones.
-    async fn directory(&self, title: &str, name: &str, ignore: Option<&str>) -> Result<Received, Status> {
-        let exclude = ignore.map(patterns).unwrap_or_default();
-        let wanted = Wanted { name: name.to_owned(), exclude, ..Wanted::default() };
-        transfer(self.host, self.build, title, self.session(name).await?, wanted).await
-    }
-
-    /// The main context, and what must live as long as the build.
+    /// The main context.
     pub async fn context(
         &self,
         recipes: Option<&Recipes>,
         options: &mut BuildOptions,
-        held: &mut Vec<Received>,
+        folders: &mut Folders,
     ) -> Result<ContextSource, Status> {
         match recipes {
             Some(Recipes { recipe, ignore }) => {
@@ -216,17 +168,16 @@ impl Question<'_> {
                 Ok(ContextSource::Tar(session.upload(&address).await?))
             }
             Main::Local(name) => {
-                let ignore = recipes.and_then(|r| r.ignore.as_deref());
-                let files = self.directory("[internal] load build context", &name, ignore).await?;
-                let path = files.path().to_owned();
-                held.push(files);
-                Ok(ContextSource::Dir(path))
+                let ignore = Ignore::Known(recipes.and_then(|recipes| recipes.ignore.clone()));
+                let title = "[internal] load build context".to_owned();
+                folders.add(None, Folder { title, session: self.session(&name).await?, name, ignore });
+                Ok(ContextSource::Client)
             }
         }
     }
 
     /// The contexts by name.
-    pub async fn named(&self, options: &mut BuildOptions, held: &mut Vec<Received>) -> Result<(), Status> {
+    pub async fn named(&self, options: &mut BuildOptions, folders: &mut Folders) -> Result<(), Status> {
         let mut all: Vec<(&str, &str)> = self
             .attributes
             .iter()
@@ -245,13 +196,11 @@ impl Question<'_> {
             };
             let value = match value.strip_prefix("local:") {
                 Some(local) => {
-                    let ignore = self.ignore_file(local).await?;
-                    let ignore = ignore.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                     let title = format!("[context {name}] load from client");
-                    let files = self.directory(&title, local, ignore.as_deref()).await?;
-                    let path = files.path().display().to_string();
-                    held.push(files);
-                    path
+                    let (session, ignore) = (self.session(local).await?, Ignore::OfTheFolder);
+                    let folder = Folder { title, session, name: local.to_owned(), ignore };
+                    folders.add(Some(name.to_owned()), folder);
+                    continue;
                 }
                 None if value.starts_with("docker-image://") || is_remote(&value) => value,
                 None if value.starts_with(LAYOUT) => {
@@ -293,22 +242,6 @@ fn for_our_platforms<'n>(full: &'n str, platforms: &[Platform]) -> Result<Option
     })
 }
 
-/// The patterns of an ignore file, as clients want them.
-fn patterns(text: &str) -> Vec<String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
-    let pattern = |line: &str| {
-        let (sign, path) = match line.strip_prefix('!') {
-            Some(path) => ("!", path.trim()),
-            None => ("", line),
-        };
-        let path = clean(path);
-        let path = path.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&path);
-        format!("{sign}{path}")
-    };
-    lines.filter(|line| !line.is_empty()).map(pattern).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,13 +255,5 @@ mod tests {
         assert_eq!(ours("a::linux/s390x", "linux/amd64,linux/arm64"), None);
         assert_eq!(ours("a::linux/s390x", "linux/amd64"), None);
         assert!(for_our_platforms("a::b/c/d/e", &[]).is_err());
-    }
-
-    #[test]
-    fn ignore_files_become_patterns() {
-        assert_eq!(
-            patterns("# a comment\n\n/node_modules/\n ! keep/./x \n*.log\n"),
-            ["node_modules", "!keep/x", "*.log"]
-        );
     }
 }

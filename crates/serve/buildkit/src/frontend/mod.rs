@@ -5,8 +5,10 @@ mod call;
 mod context;
 mod csv;
 mod definition;
+mod folders;
 mod run;
 
-pub use context::{layout, receive};
+pub use context::layout;
 pub use definition::of_image as definition_of_image;
+pub use folders::receive;
 pub use run::{Solved, classic, order, solve};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::auth::AuthConfig;
 use api::build::BuildOptions;
 use bollard_buildkit_proto::pb::Definition;
-use engine::builds::{self, BoxError, ContextSource, Order, Questions};
+use engine::builds::{self, BoxError, Bring, ContextSource, Order, Questions};
 use oci::Reference;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -15,6 +15,7 @@ use tonic::Status;
 use super::attributes::{self, Attributes};
 use super::call;
 use super::context::Question;
+use super::folders::Folders;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
@@ -54,13 +55,11 @@ pub async fn solve(
     let exporters = attributes::exporters(&build.order);
     options.tags = exporters.iter().filter(|e| attributes::keeps(e)).flat_map(attributes::names).collect();
     let split = attributes.get("multi-platform").is_some_and(|text| matches!(text.as_str(), "true" | "1"));
-    // What is received goes when the build is over.
-    let mut held = Vec::new();
-    question.named(&mut options, &mut held).await?;
-    let context = question.context(recipes.as_ref(), &mut options, &mut held).await?;
-    let made = order(host, build, options, context, split).await;
-    // Removing many files takes a while.
-    tokio::task::spawn_blocking(move || drop(held));
+    let mut folders = Folders::new(host, build);
+    question.named(&mut options, &mut folders).await?;
+    let context = question.context(recipes.as_ref(), &mut options, &mut folders).await?;
+    let made = order(host, build, options, context, folders.bring(), split).await;
+    folders.forget();
     made.map(|made| Solved::Image(Box::new(made)))
 }
 
@@ -72,7 +71,7 @@ pub async fn classic(
     mut options: BuildOptions,
     context: Option<ContextSource>,
 ) -> Result<Made, Status> {
-    let mut held = Vec::new();
+    let mut folders = Folders::new(host, build);
     let context = match context {
         Some(context) => context,
         None => {
@@ -81,11 +80,11 @@ pub async fn classic(
             if let Some(recipes) = &recipes {
                 build.told.reads(recipes.recipe.clone());
             }
-            question.context(recipes.as_ref(), &mut options, &mut held).await?
+            question.context(recipes.as_ref(), &mut options, &mut folders).await?
         }
     };
-    let made = order(host, build, options, context, false).await;
-    tokio::task::spawn_blocking(move || drop(held));
+    let made = order(host, build, options, context, folders.bring(), false).await;
+    folders.forget();
     made
 }
 
@@ -120,6 +119,7 @@ pub async fn order(
     build: &Build,
     mut options: BuildOptions,
     context: ContextSource,
+    files: BTreeMap<Option<String>, Bring>,
     split: bool,
 ) -> Result<Made, Status> {
     let engine = host.engine();
@@ -138,7 +138,8 @@ pub async fn order(
         }
         None => BTreeMap::new(),
     };
-    let questions = session.map(|session| questions(host, build, &session)).unwrap_or_default();
+    let mut questions = session.map(|session| questions(host, build, &session)).unwrap_or_default();
+    questions.files = files;
     // The record always says how the result was made; who takes the result sees that only if it was asked for.
     let export = &mut options.extras.export;
     let is_told = !export.provenance.is_empty();
@@ -179,6 +180,7 @@ fn questions(host: &Host, build: &Build, session: &Session) -> Questions {
         })),
         secrets: Some(Arc::new(move |id| second.block_on(ask_secrets.secret(id)).map_err(boxed))),
         agents: Some(Arc::new(move |id| third.block_on(agents.socket(id)).map_err(boxed))),
+        files: BTreeMap::new(),
         contents: Some(Arc::new(session.stores(build.cache_note()))),
     }
 }

@@ -1,7 +1,7 @@
 //! Solving a graph: what it reads of the client comes, the engine builds. And putting results together to images, which is a graph
 //! with nothing to do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard_buildkit_proto::pb::Definition;
 use engine::builds::ContextSource;
@@ -48,7 +48,8 @@ pub async fn solve(
         held.push(files);
     }
     let given = Given { graphs: vec![(platform, graph)], name: String::new(), text: String::new() };
-    let made = order(host, build, options, ContextSource::Graph(Box::new(given)), false).await;
+    let made =
+        order(host, build, options, ContextSource::Graph(Box::new(given)), BTreeMap::new(), false).await;
     // Removing many files takes a while.
     tokio::task::spawn_blocking(move || drop(held));
     made
@@ -83,7 +84,7 @@ pub async fn assemble(
     options.extras.caches_to.clear();
     options.tags = names(build);
     let given = Given { graphs, name: String::new(), text: String::new() };
-    order(host, build, options, ContextSource::Graph(Box::new(given)), split).await
+    order(host, build, options, ContextSource::Graph(Box::new(given)), BTreeMap::new(), split).await
 }
 
 /// What a client says of an image, whose layers it leaves to whoever writes it.

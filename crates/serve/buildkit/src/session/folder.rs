@@ -33,6 +33,8 @@ pub struct Part {
     pub view: View,
     /// A file beside the image's own: name and content.
     pub extra: Option<(String, Vec<u8>)>,
+    /// The time of all of them, in nanoseconds since 1970; without, each has its own.
+    pub time: Option<i64>,
 }
 
 /// Where the content of a file is.
@@ -127,7 +129,7 @@ impl Sender {
     fn part(&mut self, id: &mut u32, number: usize, part: &Part) -> Result<(), Status> {
         let directory = &part.directory;
         if !directory.is_empty() {
-            self.stat(id, folder(directory), None)?;
+            self.stat(id, dated(folder(directory), part.time), None)?;
         }
         let mut extra = part.extra.clone();
         let name = extra.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
@@ -135,13 +137,13 @@ impl Sender {
         let walked = part.view.walk(&mut |item| {
             let tell = || {
                 if extra.as_ref().is_some_and(|(name, _)| is_past(&item.path, name)) {
-                    self.bytes(id, directory, extra.take())?;
+                    self.bytes(id, part, extra.take())?;
                 }
                 if !name.is_empty() && item.path == Path::new(&name) {
                     return Ok(());
                 }
                 let source = item.is_regular().then(|| Source::Image(number, item.path.clone()));
-                self.stat(id, stat(directory, item), source)
+                self.stat(id, dated(stat(directory, item), part.time), source)
             };
             tell().map_err(|status: Status| {
                 let message = status.message().to_owned();
@@ -153,20 +155,16 @@ impl Sender {
             Some(status) => return Err(status),
             None => walked.map_err(fault::status)?,
         }
-        self.bytes(id, directory, extra)
+        self.bytes(id, part, extra)
     }
 
-    fn bytes(
-        &mut self,
-        id: &mut u32,
-        directory: &str,
-        file: Option<(String, Vec<u8>)>,
-    ) -> Result<(), Status> {
+    fn bytes(&mut self, id: &mut u32, part: &Part, file: Option<(String, Vec<u8>)>) -> Result<(), Status> {
         let Some((name, bytes)) = file else { return Ok(()) };
+        let directory = &part.directory;
         let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let stat = Stat { path: path.into(), mode: 0o644, size, ..Stat::default() };
-        self.stat(id, stat, Some(Source::Bytes(bytes)))
+        self.stat(id, dated(stat, part.time), Some(Source::Bytes(bytes)))
     }
 
     fn stat(&mut self, id: &mut u32, stat: Stat, source: Option<Source>) -> Result<(), Status> {
@@ -212,6 +210,10 @@ impl Sender {
 fn is_past(path: &Path, name: &str) -> bool {
     let path = path.as_os_str().as_bytes();
     !path.contains(&b'/') && path >= name.as_bytes()
+}
+
+fn dated(stat: Stat, time: Option<i64>) -> Stat {
+    Stat { modified: time.unwrap_or(stat.modified), ..stat }
 }
 
 fn folder(path: &str) -> Stat {

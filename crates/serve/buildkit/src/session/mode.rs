@@ -17,6 +17,7 @@ const SPECIAL: u32 = DEVICE | FIFO | SOCKET | CHARACTER_DEVICE | IRREGULAR;
 /// What kind of entry a mode means; none for what a build context can't hold.
 pub fn kind(mode: u32, link: &OsStr) -> Option<EntryKind> {
     match mode {
+        _ if mode & SPECIAL == FIFO => Some(EntryKind::Fifo),
         _ if mode & SPECIAL != 0 => None,
         _ if mode & DIRECTORY != 0 => Some(EntryKind::Directory),
         _ if mode & SYMLINK != 0 => Some(EntryKind::Symlink(link.to_owned())),
@@ -56,7 +57,9 @@ mod tests {
         assert_eq!(kind(SYMLINK | 0o777, "a"), Some(EntryKind::Symlink("a".into())));
         assert_eq!(kind(0o644, "a"), Some(EntryKind::Hardlink("a".into())));
         assert_eq!(kind(0o644, ""), Some(EntryKind::File));
-        assert_eq!(kind(go_mode(0o010_644), ""), None);
+        assert_eq!(kind(go_mode(0o010_644), ""), Some(EntryKind::Fifo));
+        assert_eq!(kind(go_mode(0o060_644), ""), None);
+        assert_eq!(kind(FIFO | DEVICE | 0o644, ""), None);
         assert!(has_content(0o644) && !has_content(DIRECTORY) && !has_content(SYMLINK | 0o777));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use api::build::{BuildDetails, BuiltImage};
 use client::ByteStream;
@@ -74,7 +75,8 @@ impl Delivery<'_> {
     }
 
     async fn files(&self, output: &Output) -> Result<ByteStream, Error> {
-        Ok(client::images::files(self.cli.client()?, &self.places(output)).await?)
+        Ok(client::images::files(self.cli.client()?, &self.places(output), self.details.source_date_epoch)
+            .await?)
     }
 
     async fn local(&self, output: &Output) -> Result<(), Error> {
@@ -101,9 +103,18 @@ impl Delivery<'_> {
                 let path = dest.join(&place).join(format!("{}{name}", output.attestation_prefix));
                 let text = crate::system::inspect::pretty(document)?;
                 self.cli.write_file(&path, &text).map_err(|error| Error::file("write", &path, &error))?;
+                self.date(&path).map_err(|error| Error::file("chtimes", &path, &error))?;
             }
         }
         Ok(())
+    }
+
+    /// Gives a file the time that stands for now.
+    fn date(&self, path: &Path) -> std::io::Result<()> {
+        let Some(seconds) = self.details.source_date_epoch else { return Ok(()) };
+        let length = Duration::from_secs(seconds.unsigned_abs());
+        let time = if seconds < 0 { UNIX_EPOCH - length } else { UNIX_EPOCH + length };
+        std::fs::File::open(path)?.set_modified(time)
     }
 
     async fn tar(&self, output: &Output) -> Result<(), Error> {

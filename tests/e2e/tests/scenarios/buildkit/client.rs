@@ -39,6 +39,8 @@ pub struct Holdings {
     pub asked: Mutex<Vec<String>>,
     /// Excluded patterns that the server named.
     pub excluded: Mutex<Vec<String>>,
+    /// Directories that the server asked for, and the paths in them that it named.
+    pub followed: Mutex<Vec<(String, Vec<String>)>>,
 }
 
 impl Holdings {

@@ -19,6 +19,7 @@ use super::client::Holdings;
 
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
+const FIFO: u32 = 1 << 25;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Stat {
@@ -28,6 +29,8 @@ pub struct Stat {
     pub mode: u32,
     #[prost(int64, tag = "5")]
     pub size: i64,
+    #[prost(int64, tag = "6")]
+    pub modified: i64,
     #[prost(bytes = "vec", tag = "7")]
     pub link: Vec<u8>,
     #[prost(message, repeated, tag = "10")]
@@ -77,6 +80,10 @@ pub fn link(path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> (Stat, Vec<u8>)
 }
 
 /// Another name of an earlier file.
+pub fn pipe(path: impl AsRef<[u8]>) -> (Stat, Vec<u8>) {
+    (Stat { path: path.as_ref().into(), mode: FIFO | 0o640, ..Stat::default() }, Vec::new())
+}
+
 pub fn hardlink(path: impl AsRef<[u8]>, first: impl AsRef<[u8]>) -> (Stat, Vec<u8>) {
     let (path, link) = (path.as_ref().into(), first.as_ref().into());
     (Stat { path, mode: 0o644, link, ..Stat::default() }, Vec::new())
@@ -166,7 +173,15 @@ fn give(holdings: Arc<Holdings>, request: Request<Streaming<Packet>>) -> Result<
     holdings.excluded.lock().unwrap().extend(all("exclude-patterns"));
     let held = holdings.directories.get(&name).cloned();
     let held = held.ok_or_else(|| Status::not_found(format!("no access allowed to dir {name:?}")))?;
-    let wanted = |stat: &Stat| follow.is_empty() || follow.iter().any(|path| path.as_bytes() == stat.path);
+    holdings.followed.lock().unwrap().push((name, follow.clone()));
+    // What is named, what is below, and the directories above; of patterns the client knows one.
+    let wanted = |stat: &Stat| {
+        let is_on_the_way = |named: &String| {
+            let parts = named.split('/').zip(stat.path.split(|byte| *byte == b'/'));
+            parts.into_iter().all(|(named, part)| named == "*" || named.as_bytes() == part)
+        };
+        follow.is_empty() || follow.iter().any(is_on_the_way)
+    };
     let entries: Vec<_> = held.into_iter().filter(|(stat, _)| wanted(stat)).collect();
     let (sender, receiver) = mpsc::unbounded_channel();
     for (stat, _) in &entries {

@@ -23,7 +23,7 @@ use super::files::file;
 use super::{SECRET, holdings, with_client};
 
 /// Marshals operations, each with the numbers of those that it works on; the last one is the result, by its output.
-fn definition(ops: Vec<(op::Op, Vec<usize>)>, output: i64) -> Definition {
+pub fn definition(ops: Vec<(op::Op, Vec<usize>)>, output: i64) -> Definition {
     let mut digests: Vec<String> = Vec::new();
     let mut def = Vec::new();
     for (op, inputs) in ops {

@@ -5,6 +5,7 @@ mod content;
 mod files;
 mod graphs;
 mod malformed;
+mod reads;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,0 +1,189 @@
+//! A client's directories as contexts: of each comes what the build reads of it, when it is known what that is, and nothing of one
+//! that it does not read.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::Engine;
+use engine::builds::received::Received;
+use engine::builds::{BoxError, Bring, Reads, Sent};
+use oci::path::clean;
+use tokio::runtime::Handle;
+use tonic::Status;
+
+use crate::Host;
+use crate::build::Build;
+use crate::fault;
+use crate::llb::Local;
+use crate::session::{Session, Wanted};
+use crate::status::Told;
+
+const IGNORE: &str = ".dockerignore";
+
+/// A directory of a client.
+#[derive(Clone)]
+pub struct Folder {
+    /// How the step is called that receives it.
+    pub title: String,
+    pub session: Session,
+    /// The client's name for it.
+    pub name: String,
+    pub ignore: Ignore,
+}
+
+/// What of a directory is ignored.
+#[derive(Clone)]
+pub enum Ignore {
+    /// What this says.
+    Known(Option<String>),
+    /// What the file in it says.
+    OfTheFolder,
+}
+
+/// The directories that are contexts of a build; none is the main one.
+pub struct Folders {
+    receiver: Receiver,
+    all: BTreeMap<Option<String>, Folder>,
+}
+
+#[derive(Clone)]
+struct Receiver {
+    engine: Engine,
+    told: Arc<Told>,
+    /// What is received goes when the build is over.
+    held: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Folders {
+    pub fn new(host: &Host, build: &Build) -> Folders {
+        let (engine, told) = (host.engine().clone(), build.told.clone());
+        Folders { receiver: Receiver { engine, told, held: Arc::default() }, all: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, context: Option<String>, folder: Folder) {
+        self.all.insert(context, folder);
+    }
+
+    /// What a build calls to have their files; from a thread that may block.
+    pub fn bring(&self) -> BTreeMap<Option<String>, Bring> {
+        let runtime = Handle::current();
+        let bring = |(context, folder): (&Option<String>, &Folder)| {
+            let (runtime, receiver, folder) = (runtime.clone(), self.receiver.clone(), folder.clone());
+            let bring: Bring = Arc::new(move |reads| {
+                let sent = runtime.block_on(receiver.receive(&folder, reads));
+                sent.map_err(|status| BoxError::from(status.message().to_owned()))
+            });
+            (context.clone(), bring)
+        };
+        self.all.iter().map(bring).collect()
+    }
+
+    /// Removes what was received and is not kept.
+    pub fn forget(self) {
+        // Removing many files takes a while.
+        tokio::task::spawn_blocking(move || drop(self));
+    }
+}
+
+impl Receiver {
+    async fn receive(&self, folder: &Folder, reads: &Reads) -> Result<Sent, Status> {
+        let Folder { title, session, name, ignore } = folder;
+        let ignore = match ignore {
+            Ignore::Known(text) => text.clone(),
+            Ignore::OfTheFolder => {
+                let bytes = ignore_file(&self.engine, session, name).await?;
+                bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            }
+        };
+        let follow = match reads {
+            Reads::All => Vec::new(),
+            Reads::Paths(paths) => paths.iter().cloned().collect(),
+        };
+        let exclude = ignore.as_deref().map(patterns).unwrap_or_default();
+        let wanted = Wanted { name: name.clone(), include: Vec::new(), exclude, follow };
+        let received = transfer(&self.engine, &self.told, title, session, wanted).await?;
+        let path = received.path().to_owned();
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(received);
+        Ok(Sent { path, ignore })
+    }
+}
+
+/// Receives what a graph reads of a client's directory.
+pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Received, Status> {
+    let own = build.order.session.as_str();
+    let session = host.find_session(if local.session.is_empty() { own } else { &local.session }).await?;
+    let wanted = Wanted {
+        name: local.name.clone(),
+        include: local.include.clone(),
+        exclude: local.exclude.clone(),
+        follow: local.follow.clone(),
+    };
+    transfer(host.engine(), &build.told, &format!("local://{}", local.name), &session, wanted).await
+}
+
+/// Receives files of a client, of which those that came the last time need not come again.
+async fn transfer(
+    engine: &Engine,
+    told: &Told,
+    title: &str,
+    session: &Session,
+    wanted: Wanted,
+) -> Result<Received, Status> {
+    let step = told.step(title);
+    let work = async {
+        let called = format!("{}\0{wanted:?}", session.shared_key());
+        let into = Received::again(engine, called).await.map_err(fault::status)?;
+        session.files(&wanted, into).await
+    };
+    let received = work.await;
+    if let Ok(received) = &received {
+        step.progress("transferring context:", received.bytes(), 0, true);
+    }
+    step.end(received)
+}
+
+/// A few files that are read at once.
+pub async fn few(engine: &Engine, session: &Session, wanted: Wanted) -> Result<Received, Status> {
+    let into = Received::new(engine).await.map_err(fault::status)?;
+    session.files(&wanted, into).await
+}
+
+/// The ignore file of a client's directory, if there is one.
+pub async fn ignore_file(
+    engine: &Engine,
+    session: &Session,
+    folder: &str,
+) -> Result<Option<Vec<u8>>, Status> {
+    let wanted = Wanted { name: folder.to_owned(), follow: vec![IGNORE.to_owned()], ..Wanted::default() };
+    let found = few(engine, session, wanted).await?;
+    found.read(IGNORE, dockerfile::ignore::MAX_SIZE as u64).map_err(fault::status)
+}
+
+/// The patterns of an ignore file, as clients want them.
+fn patterns(text: &str) -> Vec<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
+    let pattern = |line: &str| {
+        let (sign, path) = match line.strip_prefix('!') {
+            Some(path) => ("!", path.trim()),
+            None => ("", line),
+        };
+        let path = clean(path);
+        let path = path.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&path);
+        format!("{sign}{path}")
+    };
+    lines.filter(|line| !line.is_empty()).map(pattern).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignore_files_become_patterns() {
+        assert_eq!(
+            patterns("# a comment\n\n/node_modules/\n ! keep/./x \n*.log\n"),
+            ["node_modules", "!keep/x", "*.log"]
+        );
+    }
+}
