@@ -199,6 +199,15 @@ document! {
     }
 }
 
+document! {
+    /// What a build would be based on: of an image that is here, or of what its registry has.
+    pub struct BaseImage {
+        pub config: Option<oci::image::ImageConfig>,
+        /// The server's machine can run its programs.
+        pub runs: bool,
+    }
+}
+
 /// How an image is looked at in its registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemoteOptions {

@@ -33,6 +33,12 @@ pub fn decode(bytes: &[u8]) -> Result<String, Error> {
 
 /// Parses a whole file.
 pub fn parse(text: &str, options: Options) -> Result<Dockerfile, Error> {
+    let (file, whole) = read(text, options)?;
+    whole.map(|()| file)
+}
+
+/// A file down to what cannot be read in it, and why that cannot; an error is the file's as a whole.
+pub(crate) fn read(text: &str, options: Options) -> Result<(Dockerfile, Result<(), Error>), Error> {
     if text.len() > MAX_SIZE {
         return Err(Error::new(format!("dockerfile is larger than {MAX_SIZE} bytes"), Span::default()));
     }
@@ -42,12 +48,19 @@ pub fn parse(text: &str, options: Options) -> Result<Dockerfile, Error> {
     let options = Options { strict: options.strict || scanned.directives.strict, ..options };
     let escape = scanned.directives.escape;
     let mut instructions = Vec::with_capacity(scanned.lines.len());
+    let mut whole = Ok(());
     for line in &scanned.lines {
-        instructions.push(instruction::parse(line, &index, escape, options, &mut warnings)?);
+        match instruction::parse(line, &index, escape, options, &mut warnings) {
+            Ok(instruction) => instructions.push(instruction),
+            Err(error) => {
+                whole = Err(error);
+                break;
+            }
+        }
     }
-    let (global_args, stages) = stages(instructions, options.lenient)?;
+    let (global_args, stages, cut) = stages(instructions, options.lenient);
     let (directives, comments) = (scanned.directives, scanned.comments);
-    Ok(Dockerfile { directives, global_args, stages, comments, warnings })
+    Ok((Dockerfile { directives, global_args, stages, comments, warnings }, whole.and(cut)))
 }
 
 /// Parses the text of an `ONBUILD` trigger, as an image config holds it.
@@ -68,8 +81,11 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Error> {
     }
 }
 
-/// Cuts the file at its `FROM`s.
-fn stages(instructions: Vec<Instruction>, lenient: bool) -> Result<(Vec<Instruction>, Vec<Stage>), Error> {
+/// Cuts the file at its `FROM`s, down to an instruction that cannot stand where it does.
+fn stages(
+    instructions: Vec<Instruction>,
+    lenient: bool,
+) -> (Vec<Instruction>, Vec<Stage>, Result<(), Error>) {
     let mut globals = Vec::new();
     let mut stages: Vec<Stage> = Vec::new();
     for instruction in instructions {
@@ -77,7 +93,8 @@ fn stages(instructions: Vec<Instruction>, lenient: bool) -> Result<(Vec<Instruct
         let is_full = stages.len() == MAX_STAGES;
         match (kind, stages.last_mut()) {
             (Kind::From(_), _) if is_full => {
-                return Err(Error::new(format!("dockerfile has more than {MAX_STAGES} stages"), span));
+                let error = Error::new(format!("dockerfile has more than {MAX_STAGES} stages"), span);
+                return (globals, stages, Err(error));
             }
             (Kind::From(from), _) => stages.push(new_stage(from, span, source, comments)),
             (kind, None) if lenient || matches!(kind, Kind::Arg(_)) => {
@@ -85,7 +102,8 @@ fn stages(instructions: Vec<Instruction>, lenient: bool) -> Result<(Vec<Instruct
             }
             (kind, None) => {
                 let error = Error::new("no build stage in current context", span);
-                return Err(error.help(format!("{} needs a FROM above it", kind.name())));
+                let error = error.help(format!("{} needs a FROM above it", kind.name()));
+                return (globals, stages, Err(error));
             }
             (kind, Some(stage)) => {
                 stage.span.end = span.end;
@@ -96,9 +114,10 @@ fn stages(instructions: Vec<Instruction>, lenient: bool) -> Result<(Vec<Instruct
     }
     if stages.is_empty() && !lenient {
         let span = globals.last().map(|g: &Instruction| g.span).unwrap_or_default();
-        return Err(Error::new("no build stage in current context", span).help("a Dockerfile needs a FROM"));
+        let error = Error::new("no build stage in current context", span).help("a Dockerfile needs a FROM");
+        return (globals, stages, Err(error));
     }
-    Ok((globals, stages))
+    (globals, stages, Ok(()))
 }
 
 fn new_stage(from: From, span: Span, source: String, comments: Vec<String>) -> Stage {

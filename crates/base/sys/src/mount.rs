@@ -36,7 +36,12 @@ pub enum Error {
     Mark { path: PathBuf, source: io::Error },
     #[error("overlay without layers")]
     NoLayers,
+    #[error("{0} layers: the kernel lays no more than {LAYERS_MAX} over each other")]
+    TooManyLayers(usize),
 }
+
+/// So many directories make an overlay at most (`OVL_MAX_STACK`).
+pub const LAYERS_MAX: usize = 500;
 
 fn said(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }
@@ -61,6 +66,7 @@ impl Overlay {
     pub fn mount(&self) -> Result<OwnedFd, Error> {
         match (&self.upper, self.lower.as_slice()) {
             (None, []) => Err(Error::NoLayers),
+            (_, lower) if lower.len() > LAYERS_MAX => Err(Error::TooManyLayers(lower.len())),
             (Some(upper), []) => clone_tree(upper, false),
             (None, [only]) if is_image(only) => image(only),
             (None, [only]) => {

@@ -5,14 +5,16 @@ use crate::definition::{parse_error, read_dockerfile, read_ignore};
 use crate::error::Error;
 use crate::event::{Event, Stream};
 use crate::graph::Graph;
-use crate::platforms::{Platformed, find_images, lower_platforms};
+use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, Context, Env, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile};
 use crate::{export, lines, promise, solve, step, transfer, verify};
+use dockerfile::Warning;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
 use dockerfile::ignore::Ignore;
+use oci::image::ImageConfig;
 use oci::{ChainId, Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,12 +36,32 @@ pub fn build(
         let root = opener.main(context)?;
         let file = read_dockerfile(&root, &request.dockerfile, opener.progress)?;
         let options = dockerfile::Options { strict: request.strict, ..Default::default() };
-        let parsed = dockerfile::parse(&file.text, options).map_err(|e| parse_error(&file, e))?;
+        let parsed = dockerfile::parse(&file.text, options).map_err(|e| {
+            let warnings = dockerfile::check::ahead(&file.text, options, &request.build_args);
+            tell(opener.progress, &file, &warnings);
+            parse_error(&file, e)
+        })?;
         let ignore = read_ignore(&root, request, opener.progress)?;
         let mut named = opener.named()?;
         let began = step::timestamp();
-        let lowered = lower_platforms(env, request, &parsed, &file, opener.progress)?;
         let mut context = ContextTree { root, ignore };
+        let lowered = lower_platforms(env, request, &parsed, &file, opener.progress);
+        let lowered = lowered.inspect_err(|error| {
+            let before = |w: &Warning| error.place().is_some_and(|place| w.span.start <= place.span.start);
+            let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+            let mut warnings = checked(
+                request,
+                &parsed,
+                &context.ignore,
+                &platform,
+                Known { image: &|_, _| None, stages: None },
+            );
+            warnings.retain(before);
+            tell(opener.progress, &file, &warnings);
+            if let Some(place) = error.place() {
+                opener.progress.send(lines::stuck(&parsed, place.span));
+            }
+        })?;
         for (name, sent) in opener.sent(lowered.iter().map(|one| &one.graph))? {
             match name {
                 Some(name) => drop(named.insert(name, sent)),
@@ -197,6 +219,7 @@ impl<'a> Job<'a> {
             request: self.request,
             lease: self.lease,
             graph: &one.graph,
+            platform: &one.platform,
             images: &one.images,
             context: self.context,
             named: self.named,
@@ -236,33 +259,16 @@ impl<'a> Job<'a> {
         let settings = dockerfile::check::settings(parsed, &request.build_args).map_err(|message| {
             Error::Checks { message: format!("failed to parse check options: {message}") }
         })?;
-        let config = |reference: &str, platform: &Platform| {
+        let config = |name: &str, platform: &Platform| {
+            let reference = image_of(request, name, platform)?;
             let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
             let used = graph.images.iter().position(|u| same(&u))?;
             images.get(used).map(|image| image.config.clone())
         };
-        let warnings = dockerfile::check::check(
-            parsed,
-            &Surroundings {
-                build_args: &request.build_args,
-                target: request.target.as_deref(),
-                platform,
-                build_platform: &Platform::host(),
-                image: &config,
-                ignore: Some(ignore),
-                stages: Some(&graph.stages.keys().copied().collect()),
-            },
-        );
-        for warning in &warnings {
-            progress.send(Event::Warning {
-                rule: warning.rule.clone(),
-                message: warning.message.clone(),
-                file: file.name.clone(),
-                span: warning.span,
-                help: warning.help.clone(),
-                excerpt: file.place(warning.span).excerpt,
-            });
-        }
+        let stages = graph.stages.keys().copied().collect();
+        let known = Known { image: &config, stages: Some(&stages) };
+        let warnings = checked(request, parsed, ignore, platform, known);
+        tell(progress, file, &warnings);
         for (index, stage) in parsed.stages.iter().enumerate() {
             if !graph.stages.contains_key(&index) {
                 let name = stage.from.name.as_ref().map_or_else(|| index.to_string(), |n| n.text.clone());
@@ -335,6 +341,49 @@ impl<'a> Job<'a> {
             cached,
             source_date_epoch: self.request.source_date_epoch,
         })
+    }
+}
+
+/// What checks know of a build.
+struct Known<'a> {
+    /// The configurations of base images.
+    image: &'a dyn Fn(&str, &Platform) -> Option<ImageConfig>,
+    /// The stages that are built, if that is known.
+    stages: Option<&'a BTreeSet<usize>>,
+}
+
+/// The warnings of a file.
+fn checked(
+    request: &Request,
+    parsed: &Dockerfile,
+    ignore: &Ignore,
+    platform: &Platform,
+    known: Known<'_>,
+) -> Vec<Warning> {
+    let around = Surroundings {
+        build_args: &request.build_args,
+        target: request.target.as_deref(),
+        platform,
+        build_platform: &Platform::host(),
+        image: known.image,
+        suits: &|actual| suits(request, actual),
+        ignore: Some(ignore),
+        stages: known.stages,
+    };
+    dockerfile::check::check(parsed, &around)
+}
+
+/// Sends warnings.
+fn tell(progress: &Progress<'_>, file: &SourceFile, warnings: &[Warning]) {
+    for warning in warnings {
+        progress.send(Event::Warning {
+            rule: warning.rule.clone(),
+            message: warning.message.clone(),
+            file: file.name.clone(),
+            span: warning.span,
+            help: warning.help.clone(),
+            excerpt: file.place(warning.span).excerpt,
+        });
     }
 }
 

@@ -194,7 +194,7 @@ impl Error {
                 let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
                 Some(format!("{near}stages are: {}", known.join(", ")))
             }
-            Error::Image { near: Some(near), .. } => Some(format!("did you mean the stage {near}?")),
+            Error::Image { near: Some(near), .. } => Some(format!("did you mean {near}?")),
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
             Error::NotReproducible { differences } => crate::verify::hint(differences),
             _ => None,

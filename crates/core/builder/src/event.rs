@@ -11,6 +11,15 @@ pub enum Event {
         /// The instructions, in the order of the Dockerfile.
         lines: Vec<Line>,
     },
+    /// An instruction cannot be done; nothing is.
+    Stuck {
+        /// Its number in the Dockerfile, from 1.
+        number: usize,
+        /// How many instructions there are.
+        total: usize,
+        /// The instruction as it stands in the Dockerfile.
+        text: String,
+    },
     /// A step begins.
     StepStarted {
         /// Number of the step in this build, from 1.

@@ -46,6 +46,7 @@ pub use definition::{Definition, definition};
 pub use error::{BoxError, Error, Place, StepError};
 pub use event::{Event, Line, LineKind, Stream, Teller};
 pub use exec::{Kept, forget_kept, kept};
+pub use export::emulation::runs;
 pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
 pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;

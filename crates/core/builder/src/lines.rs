@@ -1,11 +1,12 @@
 //! What is told to who follows a build instruction by instruction: the lines of the stages that are built, in the order of the
 //! Dockerfile. Pure.
 
-use crate::event::{Line, LineKind, Teller};
+use crate::event::{Event, Line, LineKind, Teller};
 use crate::graph::{Fs, Graph, StageUse};
 use crate::platforms::Platformed;
 use crate::request::Request;
-use dockerfile::ast::Dockerfile;
+use dockerfile::Span;
+use dockerfile::ast::{Dockerfile, Stage};
 use std::collections::BTreeMap;
 
 /// The lines of all platforms, one after the other.
@@ -16,6 +17,23 @@ pub(crate) fn lines(file: &Dockerfile, request: &Request, lowered: &[Platformed]
         Draft { file, one, lines: &mut lines, last: BTreeMap::new() }.add(request);
     }
     lines
+}
+
+/// The instruction that a place lies in, where nothing came of a file.
+pub(crate) fn stuck(file: &Dockerfile, place: Span) -> Event {
+    let of_stage = |stage: &'_ Stage| {
+        let own = stage.instructions.iter().map(|i| (i.span, i.source.clone()));
+        std::iter::once((stage.head, stage.source.clone())).chain(own).collect::<Vec<_>>()
+    };
+    let all: Vec<(Span, String)> = file
+        .global_args
+        .iter()
+        .map(|i| (i.span, i.source.clone()))
+        .chain(file.stages.iter().flat_map(of_stage))
+        .collect();
+    let number = all.partition_point(|(span, _)| span.start <= place.start).max(1);
+    let text = all.get(number - 1).map(|(_, text)| text.clone()).unwrap_or_default();
+    Event::Stuck { number, total: all.len(), text }
 }
 
 fn plain(text: String, kind: LineKind, on: Option<usize>) -> Line {

@@ -1,6 +1,7 @@
 //! What is to be made for each platform: the Dockerfile lowered, with the images that it turns out to need.
 
 use crate::error::Error;
+use crate::export::emulation;
 use crate::graph::{Graph, ImageUse};
 use crate::lower::{self, Devices, ImageKey, Inputs, Lowered};
 use crate::progress::Progress;
@@ -102,6 +103,18 @@ fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Optio
     contexts
 }
 
+/// Whether a base image for another platform is as good: nobody asked for one, and this machine runs it.
+pub(crate) fn suits(request: &Request, actual: &Platform) -> bool {
+    request.platforms.is_empty() && emulation::runs(actual)
+}
+
+/// The image that a name in a Dockerfile means for a platform: contexts come before images.
+pub(crate) fn image_of(request: &Request, name: &str, platform: &Platform) -> Option<String> {
+    let contexts = contexts_of(request, platform);
+    let shortest = || contexts.get(&oci::Reference::shortest(name)?);
+    contexts.get(name).or_else(shortest).map_or_else(|| Some(name.to_owned()), Clone::clone)
+}
+
 /// Lowers, fetching configurations of base images as they turn out to be needed.
 fn lower_all(
     env: &Env,
@@ -126,6 +139,7 @@ fn lower_all(
             target: request.target.as_deref(),
             platform,
             build_platform: &build_platform,
+            suits: &|actual| suits(request, actual),
             images: &configs,
             contexts: &contexts,
             labels: &request.labels,
@@ -168,9 +182,12 @@ fn fetch_images(
         let found = (env.images)(&wanted).map_err(|source| {
             let place = Box::new(file.place(span));
             let stages = parsed.stages.iter().filter_map(|stage| stage.from.name.as_ref());
-            let names = stages.map(|name| name.text.as_str());
-            let names = names.chain(request.named_contexts.keys().map(String::as_str));
-            let near = dockerfile::nearest(&key.reference, names).map(str::to_owned);
+            let stages: Vec<&str> = stages.map(|name| name.text.as_str()).collect();
+            let names = stages.iter().copied().chain(request.named_contexts.keys().map(String::as_str));
+            let near = dockerfile::nearest(&key.reference, names).map(|near| match stages.contains(&near) {
+                true => format!("the stage {near}"),
+                false => format!("the context {near}"),
+            });
             Error::Image { reference, place, near, source }
         });
         match &found {

@@ -212,6 +212,8 @@ pub struct Limits {
     pub rlimits: Vec<oci::runtime::Rlimit>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
+    /// The control group that those of the processes are made in; empty for the builder's own.
+    pub cgroup_parent: String,
 }
 
 /// One build; its context is given apart, because a stream can be read once.

@@ -13,7 +13,7 @@ use crate::solve::Once;
 use crate::transfer::{Imports, Promise};
 use dockerfile::Span;
 use dockerfile::ignore::Ignore;
-use oci::{ChainId, Digest};
+use oci::{ChainId, Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,8 @@ pub(crate) struct Session<'a> {
     pub request: &'a Request,
     pub lease: &'a Lease,
     pub graph: &'a Graph,
+    /// What is built for.
+    pub platform: &'a Platform,
     pub images: &'a [Image],
     pub context: &'a ContextTree,
     pub named: &'a BTreeMap<String, ContextTree>,
@@ -129,7 +131,12 @@ impl<'a> Session<'a> {
 
     /// Whether work should stop.
     pub fn stopped(&self) -> bool {
-        self.request.cancel.is_cancelled() || self.shared.aborted.load(Ordering::SeqCst)
+        self.request.cancel.is_cancelled() || self.failed()
+    }
+
+    /// Whether a step of this build has failed.
+    pub fn failed(&self) -> bool {
+        self.shared.aborted.load(Ordering::SeqCst)
     }
 
     /// The node number of a file system; none for scratch.

@@ -110,6 +110,7 @@ fn attempt(session: &Session<'_>, op: &Op, inputs: &Inputs, step: &Step<'_, '_>)
         return attempt_on(session, op, inputs, below, step);
     }
     let output = attempt_on(session, op, inputs, None, step)?;
+    exec::check_depth(session, op, below.as_ref())?;
     let (output, is_new) = place(session, output, below)?;
     if is_new && step.was_cached() {
         step.noted("put on another base without copying");
@@ -186,6 +187,7 @@ fn attempt_on(
         let on_new = inputs.is_on_new(op);
         let miss = Miss { session, op, record: &record, prepared: Some(&prepared), on_new };
         step.missed(miss.reasons()?);
+        prepared.others = Some(turn.others());
         let made = exec::run(session, op, inputs, parent.as_ref(), &mut prepared, step)?;
         session.ran.fetch_add(1, Ordering::Relaxed);
         let mounts = std::mem::take(&mut prepared.kept);
@@ -225,6 +227,7 @@ fn afresh(
     let (output, made_here) = session.shared.once.get(once, || {
         let miss = Miss { session, op, record: &shape, prepared: None, on_new };
         step.missed(miss.reasons()?);
+        exec::check_depth(session, op, parent)?;
         let made = exec::run_copy(session, op, copy, parent, &mut prepared)?;
         // Most of it was digested as it was copied.
         let mut read = exec::read_copy(session, op, copy, &mut prepared)?;

@@ -1,6 +1,7 @@
 //! One build at a time makes a step: whoever comes second, in this process or another, waits and takes what the first made.
 //!
 //! A turn is the lock of a file below `<root>/steps`, named by the step's key; it goes with its holder, however that ends.
+//! Who waits in the same process is counted besides: a build that is cancelled leaves its step running for them.
 
 use crate::error::Error;
 use crate::event::Stream;
@@ -9,14 +10,57 @@ use crate::progress::Step;
 use crate::session::{Session, io_error};
 use oci::Digest;
 use rustix::fs::FlockOperation;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often a build that waits looks whether it is its turn, or was cancelled.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How many builds of this process wait for whoever holds a lock.
+static WAITING: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+
+/// A build that waits for another one's step, until it is dropped.
+struct Waiting(PathBuf);
+
+impl Waiting {
+    fn new(path: &Path) -> Self {
+        *waiting().entry(path.to_owned()).or_default() += 1;
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waiting = waiting();
+        if let Entry::Occupied(mut count) = waiting.entry(std::mem::take(&mut self.0)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn waiting() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where to see whether others wait for a step.
+#[derive(Debug, Clone)]
+pub(crate) struct Others(PathBuf);
+
+impl Others {
+    /// Whether a build of this process waits for it.
+    pub fn wait(&self) -> bool {
+        waiting().contains_key(&self.0)
+    }
+}
 
 /// The right to make a step, until it is dropped.
 pub(crate) struct Turn {
@@ -34,20 +78,25 @@ impl Turn {
             true => directory.join(format!("{}-{:016x}", session.lease.id(), fastrand::u64(..))),
             false => directory.join(key.hex()),
         };
-        let mut waited = false;
+        let mut waiting = None;
         loop {
             if let Some(file) = lock(&directory, &path, FlockOperation::NonBlockingLockExclusive)? {
-                return Ok(Self { waited, held: (path, file) });
+                return Ok(Self { waited: waiting.is_some(), held: (path, file) });
             }
-            if !waited {
+            if waiting.is_none() {
+                waiting = Some(Waiting::new(&path));
                 step.log(Stream::Stderr, "another build is at this step: waiting for its result\n".into());
             }
-            waited = true;
             if session.stopped() {
                 return Err(Error::Cancelled);
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Those who wait for this one to be over.
+    pub fn others(&self) -> Others {
+        Others(self.held.0.clone())
     }
 }
 

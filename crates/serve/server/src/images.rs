@@ -266,6 +266,13 @@ pub async fn remote(call: Call) -> Result {
     answer::ok(&RemoteImage { name, descriptor, raw, images, attestations, copied: vec![] })
 }
 
+/// What a build would be based on.
+pub async fn base(call: Call) -> Result {
+    let who = credentials(&call, &call.name)?;
+    let found = images::base_document(&call.engine, &call.name, call.query.text("platform"), &who).await?;
+    answer::ok(&found)
+}
+
 pub async fn create_index(mut call: Call) -> Result {
     let wanted: NewIndex = call.json().await?;
     let new = images::NewIndex {

@@ -102,6 +102,7 @@ pub static TABLE: &[Route] = table! {
     DELETE ! "/images/{}"                    images::remove;
     GET    - "/distribution/{}/json"         images::distribution;
     GET    - "/distribution/{}/raw"          images::remote;
+    GET    - "/distribution/{}/base"         images::base;
     GET    - "/distribution/{}/signatures"   images::signatures;
     GET    - "/distribution/{}/attached"     images::attached;
     GET    - "/distribution/{}/files"        images::attached_files;

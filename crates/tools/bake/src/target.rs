@@ -192,8 +192,8 @@ impl Target {
             other => other,
         };
         let unknown = || format!("unknown key: {key}");
-        let known =
-            find("target", field).filter(|_| !matches!(key, "platforms" | "inherits" | "description"));
+        let known = find("target", field)
+            .filter(|_| !matches!(key, "platforms" | "inherits" | "description" | "dockerfile-inline"));
         let field = known.ok_or_else(unknown)?;
         let content = match (field.shape, name) {
             (Shape::Map, Some(name)) => Content::Map(BTreeMap::from([(name.to_owned(), last)])),

@@ -4,9 +4,9 @@ use api::auth::{self, AuthConfig};
 use api::common::{REGISTRY_AUTH_HEADER, REGISTRY_CONFIG_HEADER};
 use api::containers::CommitOptions;
 use api::images::{
-    ArtifactFile, ContentsOptions, DeleteResponse, HistoryItem, ImageDifference, ImageTree, ImportOptions,
-    Inspect, ListOptions, NewArtifact, NewIndex, NewSignature, PruneReport, PullOptions, RemoteImage,
-    RemoteOptions, RemoveOptions, SearchResult, Signatures, Summary,
+    ArtifactFile, BaseImage, ContentsOptions, DeleteResponse, HistoryItem, ImageDifference, ImageTree,
+    ImportOptions, Inspect, ListOptions, NewArtifact, NewIndex, NewSignature, PruneReport, PullOptions,
+    RemoteImage, RemoteOptions, RemoveOptions, SearchResult, Signatures, Summary,
 };
 use api::{Filters, IdResponse, JsonMessage};
 use http::Method;
@@ -160,6 +160,20 @@ pub async fn remote(
 ) -> Result<RemoteImage> {
     get(path("/distribution/", name, "/raw"))
         .query(Query::new().flag("dhow-details", options.details).flag("dhow-insecure", options.insecure))
+        .header(REGISTRY_AUTH_HEADER, auth::encode(credentials))
+        .fetch(client)
+        .await
+}
+
+/// What a build for a platform would be based on; nothing is pulled (our own servers).
+pub async fn base(
+    client: &Client,
+    name: &str,
+    platform: &oci::Platform,
+    credentials: &AuthConfig,
+) -> Result<BaseImage> {
+    get(path("/distribution/", name, "/base"))
+        .query(Query::new().put("platform", &platform.to_string()))
         .header(REGISTRY_AUTH_HEADER, auth::encode(credentials))
         .fetch(client)
         .await

@@ -86,6 +86,7 @@ fn by_checks(file: &Dockerfile, settings: &Settings) -> Vec<Finding> {
         platform: &platform,
         build_platform: &platform,
         image: &|_, _| None,
+        suits: &|_| false,
         ignore: None,
         stages: None,
     };

@@ -58,6 +58,11 @@ fn a_dockerfile_is_asked(host: &Host) {
     );
     let error = host.dhow(&["build", "--check", "-"]).input("FROM scratch\nCOYP a b\n").fails(1);
     assert!(error.contains("line 2: unknown instruction: COYP (did you mean COPY?)"), "{error}");
+    let bad = "FROM scratch AS Bad\nMAINTAINER me\nCOYP a b\n";
+    let checked = host.dhow(&["build", "--call=lint,format=json", "-"]).input(bad).run();
+    assert!(checked.stdout.contains("StageNameCasing") && checked.stdout.contains("buildError"));
+    let failed = host.dhow(&["build", "--progress=plain", "-"]).input(bad).fails(1);
+    assert!(failed.contains("MaintainerDeprecated") && failed.contains("StageNameCasing"), "{failed}");
     let error = host.dhow(&["build", "--call=outline", "--target=bild", "ctx"]).fails(1);
     assert!(error.contains("target stage \"bild\" could not be found (did you mean build?)"), "{error}");
     assert!(!host.type_in("images").ok().contains("<none>"), "nothing was built");

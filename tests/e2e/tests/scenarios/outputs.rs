@@ -13,6 +13,7 @@ in_every_mode! {
     outputs_do_what_they_are_told
     programs_read_what_a_build_does
     images_of_registries_are_looked_at
+    a_base_for_another_platform_is_better_than_none
 }
 
 /// Debian's registry on loopback.
@@ -56,6 +57,16 @@ fn results_are_files_and_archives(host: &Host) {
     host.dhow(&["build", "-t", "two:2", "-o", "type=docker,dest=docker.tar", "ctx"]).ok();
     host.dhow(&["build", "-o", "type=oci,dest=layout,tar=false", "ctx"]).ok();
     assert!(host.home().join("layout/oci-layout").is_file());
+    // One platform as one of several.
+    let several = ["build", "--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "-f", "ctx/plain"];
+    host.dhow(&[&several[..], &["-o", "several", "ctx"]].concat()).ok();
+    assert!(host.home().join("several/linux_amd64/amd64").is_file());
+    host.dhow(&[&several[..], &["-o", "type=oci,dest=index,tar=false", "ctx"]].concat()).ok();
+    let index = fs::read_to_string(host.home().join("index/index.json")).unwrap();
+    assert!(index.contains("application/vnd.oci.image.index.v1+json\",\"digest"), "{index}");
+    let one = ["--build-arg", "BUILDKIT_MULTI_PLATFORM=0", "--platform", "linux/amd64,linux/arm64", "ctx"];
+    let refused = host.dhow(&[&["build", "-f", "ctx/plain"], &one[..]].concat()).fails(1);
+    assert!(refused.contains("returning multiple target platforms is not allowed"), "{refused}");
     // None of these is an image here, and nothing is left of them.
     assert_eq!(host.type_in("images -aq").ok().lines().count(), 1);
     host.type_in("system check").ok();
@@ -126,6 +137,68 @@ fn registries_get_what_was_built(host: &Host) {
     assert!(!all.contains("hidden-word"));
     let unnamed = host.dhow(&["build", "--push", "ctx"]).fails(1);
     assert!(unnamed.contains("tag is needed when pushing to registry"), "{unnamed}");
+}
+
+fn a_base_for_another_platform_is_better_than_none(host: &Host) {
+    context(host);
+    let _registry = Registry::new(host);
+    let remote = "127.0.0.1:5000/only/riscv:1";
+    let layout = "type=oci,dest=layout,tar=false";
+    let foreign = |more: &[&str]| {
+        let arguments = ["build", "-f", "ctx/plain", "--platform", "linux/riscv64", "--provenance=false"];
+        host.dhow(&[&arguments, more, &["ctx"]].concat()).ok();
+    };
+    foreign(&["-t", "here"]);
+    foreign(&["-t", remote, "--push"]);
+    foreign(&["-o", layout]);
+    host.dhow(&["rmi", "-f", remote]).ok();
+    let says = |name: &str, wanted: &str| {
+        format!(
+            "InvalidBaseImagePlatform: Base image {name} was pulled with platform \"linux/riscv64\", expected \"{wanted}\" for current build"
+        )
+    };
+    host.file("ctx/on", format!("FROM {remote}\nCOPY file /\n"));
+    // A check asks the registry, and leaves the image there.
+    let checked = host.dhow(&["build", "--check", "-f", "ctx/on", "ctx"]).run();
+    assert!(checked.code == 1 && checked.stdout.contains("1 warning has been found"), "{}", checked.stdout);
+    assert!(!host.type_in("images").ok().contains("only/riscv"));
+    let on = |text: &str, more: &[&str]| {
+        host.file("ctx/on", text);
+        host.dhow(&[&["build", "--progress=plain", "-f", "ctx/on", "-t", "result"], more, &["ctx"]].concat())
+            .run()
+    };
+    let named = "base=oci-layout://layout";
+    let cases: [(&str, &[&str]); 5] = [
+        (remote, &[]),
+        ("here", &[]),
+        ("base", &["--build-context", named]),
+        ("base", &["--pull", "--build-context", named]),
+        ("here", &["--platform", "linux/amd64"]),
+    ];
+    for (name, more) in cases {
+        let built = on(&format!("FROM {name}\nCOPY file /\n"), more);
+        assert_eq!(built.code, 0, "{name}: {}", built.stderr);
+        assert!(built.stderr.contains(&says(name, "linux/amd64")), "{name}: {}", built.stderr);
+        assert!(!built.stderr.contains("docker.io/library/sha256"), "{}", built.stderr);
+        assert_eq!(host.dhow(&["inspect", "-f", "{{.Architecture}}", "result"]).ok(), "riscv64");
+    }
+    let built = on("FROM --platform=linux/s390x here\n", &[]);
+    assert!(built.code == 0 && built.stderr.contains(&says("here", "linux/s390x")), "{}", built.stderr);
+    // A program of that architecture, as far as the kernel looks at it.
+    let mut elf = fs::read("/usr/bin/busybox").unwrap()[..4096].to_vec();
+    elf[18..20].copy_from_slice(&[0xf3, 0]);
+    fs::write(host.home().join("ctx/elf"), elf).unwrap();
+    let failed = on("FROM here AS inner\nCOPY --chmod=755 elf /p\nRUN [\"/p\"]\n", &[]);
+    let message =
+        "stage \"inner\" runs programs for linux/riscv64, which this machine (linux/amd64) cannot execute";
+    assert!(failed.code == 1 && failed.stderr.contains(message), "{}", failed.stderr);
+    // Where there is a choice, one of them must fit.
+    let several =
+        ["build", "-f", "ctx/plain", "--platform", "linux/amd64,linux/riscv64", "-t", "127.0.0.1:5000/two"];
+    host.dhow(&[&several[..], &["--push", "ctx"]].concat()).ok();
+    host.dhow(&["rmi", "-f", "127.0.0.1:5000/two"]).ok();
+    let failed = on("FROM --platform=linux/s390x 127.0.0.1:5000/two\n", &[]);
+    assert!(failed.code == 1 && failed.stderr.contains("no match for platform in manifest sha256:"));
 }
 
 fn one_name_for_several_platforms(host: &Host) {

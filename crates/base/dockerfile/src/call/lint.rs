@@ -44,13 +44,10 @@ struct BuildError {
 /// Checks the file: all stages, or those that the target needs.
 pub fn lint(question: &Question<'_>) -> Answer {
     let parsed = question.parse();
-    let (warnings, error) = match &parsed {
-        Ok(file) => match warnings(question, file) {
-            Ok((warnings, violation)) => (warnings, violation),
-            Err(error) => (Vec::new(), Some(error)),
-        },
-        Err(error) => (Vec::new(), Some(error.clone())),
-    };
+    let checked = parsed.as_ref().map_err(Error::clone).and_then(|file| warnings(question, file));
+    let (warnings, error) = checked.unwrap_or_else(|error| {
+        (check::ahead(question.text, question.options, question.build_args), Some(error))
+    });
     let lines = |warning: &Warning| match &parsed {
         Ok(file) => file.lines(warning),
         Err(_) => (warning.span.line, warning.span.end_line),
@@ -123,6 +120,7 @@ fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>,
             platform: question.platform,
             build_platform: &Platform::host(),
             image: question.image,
+            suits: question.suits,
             ignore: question.ignore,
             stages: stages.as_ref(),
         },

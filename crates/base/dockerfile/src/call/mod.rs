@@ -40,6 +40,8 @@ pub struct Question<'a> {
     pub platform: &'a Platform,
     /// The configuration of a base image, if it is known.
     pub image: &'a dyn Fn(&str, &Platform) -> Option<ImageConfig>,
+    /// Whether a base image for this platform is as good, where none was asked for.
+    pub suits: &'a dyn Fn(&Platform) -> bool,
     /// The context's ignore file.
     pub ignore: Option<&'a crate::ignore::Ignore>,
 }
@@ -106,14 +108,15 @@ impl Question<'_> {
     }
 }
 
-/// The images that stages are based on, whose configurations [`Question::image`] will be asked for.
-pub fn bases(question: &Question<'_>) -> BTreeSet<String> {
+/// The images that stages are based on, whose configurations [`Question::image`] will be asked for, and for which platform.
+pub fn bases(question: &Question<'_>) -> BTreeSet<(String, Platform)> {
     let Ok(file) = question.parse() else { return BTreeSet::new() };
     let Ok(globals) = question.globals(&file) else { return BTreeSet::new() };
     let stages = file.stages.iter().enumerate();
     let names = stages.filter_map(|(index, stage)| {
         let name = base_name(&file, &globals, stage).ok()?;
-        (name != "scratch" && stage_named(&file, &name, index).is_none()).then_some(name)
+        let platform = platform(&file, &globals, stage).unwrap_or_else(|| question.platform.clone());
+        (name != "scratch" && stage_named(&file, &name, index).is_none()).then_some((name, platform))
     });
     names.collect()
 }
@@ -148,6 +151,14 @@ fn base_name(file: &Dockerfile, globals: &Globals, stage: &Stage) -> Result<Stri
         true => Err(Error::new(format!("base name ({}) should not be blank", image.text), stage.head)),
         false => Ok(expanded.text),
     }
+}
+
+/// The platform that a stage names, if it is one.
+fn platform(file: &Dockerfile, globals: &Globals, stage: &Stage) -> Option<Platform> {
+    let get = |name: &str| globals.get(name).map(String::from);
+    let expanded =
+        Expander::new(file.directives.escape, &get).word(&stage.from.platform.as_ref()?.text).ok()?;
+    expanded.text.parse::<Platform>().ok().map(|platform| platform.normalized())
 }
 
 /// The stages that a stage names: its base, sources of its copies and mounts.

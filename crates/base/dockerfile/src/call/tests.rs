@@ -32,6 +32,7 @@ fn ask<T>(text: &str, target: Option<&str>, question: impl Fn(&Question<'_>) -> 
         target,
         platform: &platform,
         image: &|_, _| None,
+        suits: &|_| false,
         ignore: None,
     })
 }

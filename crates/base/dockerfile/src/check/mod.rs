@@ -34,6 +34,8 @@ pub struct Surroundings<'a> {
     pub build_platform: &'a Platform,
     /// The configuration of a base image, if it is known.
     pub image: &'a dyn Fn(&str, &Platform) -> Option<ImageConfig>,
+    /// Whether a base image for this platform is as good, where none was asked for.
+    pub suits: &'a dyn Fn(&Platform) -> bool,
     /// The context's ignore file, if there is one.
     pub ignore: Option<&'a Ignore>,
     /// The stages that are built; all of them without.
@@ -56,6 +58,17 @@ pub fn check(file: &Dockerfile, around: &Surroundings<'_>) -> Vec<Warning> {
         unused(file, &globals, &mut found);
     }
     found.retain(|warning| is_wanted(file, &settings, warning));
+    found.sort_by_key(|warning| warning.span.start);
+    found
+}
+
+/// What is told of a file that cannot be read: BuildKit's warnings ahead of its error.
+pub fn ahead(text: &str, options: crate::Options, build_args: &BTreeMap<String, String>) -> Vec<Warning> {
+    let Ok((mut file, _)) = crate::parse::read(text, options) else { return Vec::new() };
+    let settings = settings(&file, build_args).unwrap_or_default();
+    let mut found = std::mem::take(&mut file.warnings);
+    names::ahead(&file, &mut found);
+    found.retain(|warning| is_wanted(&file, &settings, warning));
     found.sort_by_key(|warning| warning.span.start);
     found
 }

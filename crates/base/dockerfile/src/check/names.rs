@@ -17,6 +17,12 @@ pub(super) fn check(file: &Dockerfile, found: &mut Vec<Warning>) {
     descriptions(file, found);
 }
 
+/// What is seen of each instruction by itself, while a file is read.
+pub(super) fn ahead(file: &Dockerfile, found: &mut Vec<Warning>) {
+    file.stages.iter().for_each(|stage| casing_of_from(stage, found));
+    descriptions(file, found);
+}
+
 /// The place of the first word.
 fn keyword_span(instruction: Span, keyword: &str) -> Span {
     Span { end: instruction.start + keyword.len(), end_line: instruction.line, ..instruction }

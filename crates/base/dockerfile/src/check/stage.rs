@@ -129,7 +129,8 @@ fn base_scope(
     }
     let Some(known) = (around.image)(image, platform) else { return Scope::new(None) };
     let actual = known.platform();
-    if (&actual.os, &actual.architecture) != (&platform.os, &platform.architecture) {
+    let suits = stage.from.platform.is_none() && (around.suits)(&actual);
+    if !suits && (&actual.os, &actual.architecture) != (&platform.os, &platform.architecture) {
         let (actual, platform) = (actual.normalized().to_string(), platform.to_string());
         let message = format!(
             "Base image {image} was pulled with platform {actual:?}, expected {platform:?} for current build"

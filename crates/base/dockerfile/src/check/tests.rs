@@ -23,6 +23,7 @@ pub(crate) fn check(
             platform: &platform,
             build_platform: &platform,
             image,
+            suits: &|platform| platform.architecture == "386",
             ignore: ignore.as_ref(),
             stages: None,
         },
@@ -207,6 +208,11 @@ fn base_images_of_another_platform() {
             "1 InvalidBaseImagePlatform: Base image alpine was pulled with platform \"linux/arm64\", expected \"linux/amd64\" for current build"
         ]
     );
+    // One that this machine runs is as good, unless a platform was asked for.
+    let image = |_: &str, _: &Platform| Some(ImageConfig::new(&Platform::new("linux", "386", None)));
+    assert_eq!(check(text, &[], &image, None), []);
+    let text = "FROM --platform=$BUILDPLATFORM alpine\n";
+    assert_eq!(check(text, &[], &image, None)[0].rule, "InvalidBaseImagePlatform");
 }
 
 #[test]
@@ -274,6 +280,7 @@ fn stages_that_are_not_built_are_not_followed() {
         platform: &platform,
         build_platform: &platform,
         image: &|_, _| None,
+        suits: &|_| false,
         ignore: None,
         stages: Some(&reached),
     };
@@ -288,4 +295,21 @@ fn the_table_is_in_order_and_knows_buildkits_rules() {
         .partition(|rule| ["InvalidJSONArray", "TrailingComment", "UnusedBuildArg"].contains(&rule.name));
     assert_eq!((own.len(), theirs.len()), (3, 22));
     assert!(theirs.is_sorted_by_key(|rule| rule.name) && RULES.iter().all(|r| !r.description.ends_with('.')));
+}
+
+#[test]
+fn warnings_ahead_of_an_error() {
+    let ahead = |text: &str| {
+        assert!(parse(text, Options::default()).is_err(), "{text}");
+        let found = super::ahead(text, Options::default(), &BTreeMap::new());
+        found.into_iter().map(|w| format!("{} {}", w.span.line, w.rule)).collect::<Vec<_>>()
+    };
+    let text = "\nFROM scratch AS BadStageName\nMAINTAINER me@example.org\nBADCMD\n";
+    assert_eq!(ahead(text), ["2 StageNameCasing", "3 MaintainerDeprecated"]);
+    // Only what is ahead of it, and what the lines themselves tell.
+    let text = "FROM scratch\nBADCMD\nMAINTAINER me\nRUN a \\\n\n b\n";
+    assert_eq!(ahead(text), ["5 NoEmptyContinuation"]);
+    assert_eq!(ahead("MAINTAINER me\nFROM scratch AS B\n"), ["1 MaintainerDeprecated"]);
+    let text = "# check=skip=StageNameCasing\nFROM scratch AS B\nfrom scratch as C\nRUN --x=y a\n";
+    assert_eq!(ahead(text), Vec::<String>::new());
 }

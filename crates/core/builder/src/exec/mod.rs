@@ -21,6 +21,7 @@ use crate::graph::{Op, OpKind};
 use crate::progress::Step;
 use crate::session::{Scratch, Session, io_error};
 use crate::step::Inputs;
+use crate::turn::Others;
 use oci::ChainId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,6 +49,8 @@ pub(crate) struct Prepared {
     literal: bool,
     /// What the process left in mounts that are kept.
     pub kept: Vec<Option<ChainId>>,
+    /// Builds that wait for the same result: for them a process goes on when its own build is cancelled.
+    pub others: Option<Others>,
     /// Something changed while it was read: the result must not be remembered.
     pub unsteady: bool,
     scratch: Option<Scratch>,
@@ -93,17 +96,34 @@ pub(crate) fn run(
     prepared: &mut Prepared,
     step: &Step<'_, '_>,
 ) -> Result<Option<ChainId>, Error> {
+    check_depth(session, op, parent)?;
     match &op.kind {
         OpKind::Copy(c) => copy::run(session, op, c, parent, prepared),
         OpKind::Run(run) => {
             crate::export::emulation::check(session, op)?;
-            process::run(session, op, run, inputs, parent, step, &mut prepared.kept)
+            process::run(session, op, run, inputs, parent, step, prepared)
         }
         OpKind::Mkdir(dir) => mkdir::run(session, op, dir, parent),
         OpKind::Change(changes) => change::run(session, op, changes, parent).map(Some),
         // Nothing runs for it.
         OpKind::Stack(_) => Ok(parent.cloned()),
     }
+}
+
+/// Fails where one more layer would be one too many: a process has a directory of ours below them all.
+pub(crate) fn check_depth(session: &Session<'_>, op: &Op, parent: Option<&ChainId>) -> Result<(), Error> {
+    let below = session.layer_dirs(parent);
+    let below = below.map_err(|e| Error::Store { attempt: "find layers", source: e.into() })?.len();
+    if below + 1 < sys::mount::LAYERS_MAX {
+        return Ok(());
+    }
+    let most = sys::mount::LAYERS_MAX - 1;
+    let mut error =
+        session.step_error(op, format!("more than {most} layers: the kernel lays no more over each other"));
+    error.hint = Some(
+        "do more in one RUN (`RUN a && b`, or a here-document), or go on in a new stage: `FROM scratch` and `COPY --from=<stage> / /`".into(),
+    );
+    Err(Error::Step(error))
 }
 
 /// A writable file system on top of a layer stack.

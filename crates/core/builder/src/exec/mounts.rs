@@ -101,6 +101,9 @@ fn limits(session: &Session<'_>) -> BTreeMap<String, String> {
         .map(|limit| (format!("limit {}", limit.typ), format!("{}:{}", limit.soft, limit.hard)))
         .collect();
     told.extend(limits.shm_size.map(|bytes| ("size of /dev/shm".to_owned(), bytes.to_string())));
+    if !limits.cgroup_parent.is_empty() {
+        told.insert("parent of the control group".to_owned(), limits.cgroup_parent.clone());
+    }
     told
 }
 

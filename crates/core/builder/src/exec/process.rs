@@ -1,13 +1,15 @@
 //! `RUN`: a process in a container of its own, whose writes become the layer.
 
 use super::output::{Decoder, Tail, hint};
-use super::{Workspace, kept, mounts, network, spec, stubs};
+use super::{Prepared, Workspace, kept, mounts, network, spec, stubs};
 use crate::error::{Error, StepError};
 use crate::event::Stream;
+use crate::export::emulation;
 use crate::graph::{Op, Run};
 use crate::progress::Step;
 use crate::session::{Session, io_error};
 use crate::step::Inputs;
+use crate::turn::Others;
 use crate::users::Users;
 use dockerfile::render::clipped;
 use oci::ChainId;
@@ -24,6 +26,9 @@ const CANCEL_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// How long the last processes of a killed group may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the kernel says of a program of another architecture.
+const NO_FORMAT: &str = "exec format error";
+
 /// Runs the process and makes the layer.
 pub(crate) fn run(
     session: &Session<'_>,
@@ -32,7 +37,7 @@ pub(crate) fn run(
     inputs: &Inputs,
     parent: Option<&ChainId>,
     step: &Step<'_, '_>,
-    kept: &mut Vec<Option<ChainId>>,
+    prepared: &mut Prepared,
 ) -> Result<Option<ChainId>, Error> {
     let workspace = Workspace::new(session)?;
     let mut held = mounts::set_up(session, op, run, inputs)?;
@@ -62,14 +67,17 @@ pub(crate) fn run(
     let mut overlay = workspace.overlay(session, parent)?;
     overlay.lower.push(stubs);
     let rootfs = runtime::Rootfs::Overlay(overlay);
-    let ended = execute(session, &spec, rootfs, net.handle.netns.as_ref(), step)?;
+    let (others, mut goes_on) = (prepared.others.take(), false);
+    let mut stop = || is_to_stop(session, others.as_ref(), step, &mut goes_on);
+    let ended = execute(&mut stop, &spec, rootfs, net.handle.netns.as_ref(), step)?;
     let mounts = std::mem::take(&mut held.kept);
     // Before the layer is made: nothing of the step may be in use any more.
     drop((held, net));
     match ended {
         Ended::Cancelled => Err(Error::Cancelled),
         Ended::Exited { code, reason: None, .. } if run.own.is_success(code) => {
-            *kept = mounts.into_iter().map(|mount| mount.commit(session)).collect::<Result<_, _>>()?;
+            prepared.kept =
+                mounts.into_iter().map(|mount| mount.commit(session)).collect::<Result<_, _>>()?;
             // What is read-only has not changed.
             match run.own.readonly {
                 true => Ok(parent.cloned()),
@@ -77,6 +85,11 @@ pub(crate) fn run(
             }
         }
         Ended::Exited { code, output, reason } => {
+            if reason.as_ref().is_some_and(|reason| reason.contains(NO_FORMAT))
+                && let Some(error) = emulation::foreign(session, op)
+            {
+                return Err(error);
+            }
             // What can't be kept is no other failure than the one there is.
             let kept = kept::keep(session, op, run, inputs, (workspace, parent)).ok();
             Err(exited(session, op, run, Exit { code, output, reason, kept }))
@@ -153,7 +166,7 @@ fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
     }
     let foreign = op.platform.architecture != oci::Platform::host().architecture;
     error.hint = match &reason {
-        Some(reason) if reason.contains("exec format error") || foreign => Some(format!(
+        Some(reason) if reason.contains(NO_FORMAT) || foreign => Some(format!(
             "the step is for {}, this machine is {}: it needs an emulator (binfmt_misc) or a cross build with --platform=$BUILDPLATFORM",
             op.platform,
             oci::Platform::host()
@@ -174,9 +187,27 @@ fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
     Error::Step(error)
 }
 
+/// Whether a process is to be stopped. A step that fails takes the others of its build along; a build that is cancelled leaves
+/// what other builds wait for, and says so once.
+fn is_to_stop(
+    session: &Session<'_>,
+    others: Option<&Others>,
+    step: &Step<'_, '_>,
+    goes_on: &mut bool,
+) -> bool {
+    if !session.stopped() {
+        return false;
+    }
+    let is_wanted = !session.failed() && others.is_some_and(Others::wait);
+    if is_wanted && !std::mem::replace(goes_on, true) {
+        step.log(Stream::Stderr, "canceled here; it goes on for another build\n".into());
+    }
+    !is_wanted
+}
+
 /// Starts the process and stays with it until its end.
 fn execute(
-    session: &Session<'_>,
+    stop: &mut dyn FnMut() -> bool,
     spec: &oci::runtime::Spec,
     rootfs: runtime::Rootfs,
     netns: Option<&OwnedFd>,
@@ -210,7 +241,7 @@ fn execute(
     }
     let cgroup = created.cgroup.take();
     let ended = match created.start() {
-        Ok(running) => follow(session, running.pidfd.as_fd(), out, err, step),
+        Ok(running) => follow(stop, running.pidfd.as_fd(), out, err, step),
         Err(error) => Ok(not_started(error)),
     };
     if let Some(cgroup) = cgroup {
@@ -236,7 +267,7 @@ fn not_started(error: runtime::Error) -> Ended {
 
 /// Passes output on until the process has ended and said everything.
 fn follow(
-    session: &Session<'_>,
+    stop: &mut dyn FnMut() -> bool,
     pidfd: std::os::fd::BorrowedFd<'_>,
     out: OwnedFd,
     err: OwnedFd,
@@ -247,7 +278,7 @@ fn follow(
     let mut killed = None;
     // A process that has closed its output may run on, and is to be stopped all the same.
     while streams.iter().any(|s| s.file.is_some()) || !has_exited(pidfd)? {
-        if killed.is_none() && session.stopped() {
+        if killed.is_none() && stop() {
             // The process is the init of its pid namespace: all others go with it, and their pipe ends.
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
             killed = Some(Instant::now());

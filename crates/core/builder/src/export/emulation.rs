@@ -2,7 +2,7 @@
 //! the kernel (`binfmt_misc`, Documentation/admin-guide/binfmt-misc.rst).
 
 use crate::error::Error;
-use crate::graph::Op;
+use crate::graph::{Fs, Op};
 use crate::session::Session;
 use oci::Platform;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
@@ -10,16 +10,22 @@ use sys::root::Root;
 
 /// Fails if a step's programs cannot run here, naming its stage: the kernel would say `exec format error`.
 pub(crate) fn check(session: &Session<'_>, op: &Op) -> Result<(), Error> {
-    let (host, wanted) = (Platform::host(), &op.platform);
-    if wanted.os == host.os && native(&host.architecture, &wanted.architecture) {
-        return Ok(());
+    if runs(&op.platform) { Ok(()) } else { Err(cannot(session, op, &op.platform)) }
+}
+
+/// A step's program turned out to be of another architecture: the same error, if its stage is based on an image for one.
+pub(crate) fn foreign(session: &Session<'_>, op: &Op) -> Option<Error> {
+    let mut fs = &op.base;
+    while let Fs::Op(below) = fs {
+        fs = &session.graph.ops[*below].base;
     }
-    let names = names(wanted);
-    if wanted.os == host.os
-        && registered().iter().any(|emulator| names.iter().any(|name| emulator.contains(name)))
-    {
-        return Ok(());
-    }
+    let Fs::Image(image) = fs else { return None };
+    let platform = session.images[*image].config.platform();
+    (!runs(&platform)).then(|| cannot(session, op, &platform))
+}
+
+fn cannot(session: &Session<'_>, op: &Op, wanted: &Platform) -> Error {
+    let host = Platform::host();
     let message = format!(
         "stage {:?} runs programs for {wanted}, which this machine ({host}) cannot execute: no emulator is registered for them",
         op.stage
@@ -28,7 +34,18 @@ pub(crate) fn check(session: &Session<'_>, op: &Op) -> Result<(), Error> {
     error.hint = Some(
         "install qemu-user-static with binfmt-support, or let the stage run here: `FROM --platform=$BUILDPLATFORM`".into(),
     );
-    Err(Error::Step(error))
+    Error::Step(error)
+}
+
+/// Whether programs for a platform can run here.
+pub fn runs(wanted: &Platform) -> bool {
+    let host = Platform::host();
+    if wanted.os != host.os {
+        return false;
+    }
+    let names = names(wanted);
+    native(&host.architecture, &wanted.architecture)
+        || registered().iter().any(|emulator| names.iter().any(|name| emulator.contains(name)))
 }
 
 /// Whether the processor itself runs programs of this architecture.

@@ -91,7 +91,9 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     config.created = created(session, &config);
     let options = &session.request.export;
     let descriptors = pack(session, options, descriptors, &final_layers)?;
-    let platform = config.platform();
+    // An image that was asked for is the one for that platform, whatever it is based on.
+    let is_asked = !session.request.platforms.is_empty() && !graph.stages.is_empty();
+    let platform = if is_asked { session.platform.clone() } else { config.platform() };
     let env = session.env;
     let config_type = if options.docker { media_types::DOCKER_CONFIG } else { media_types::OCI_CONFIG };
     let config = write(env, session.lease, config_type, &document(session, &config, chain.as_ref())?)?;

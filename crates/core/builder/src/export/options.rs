@@ -15,6 +15,8 @@ pub struct Options {
     pub force: bool,
     /// Docker's media types instead of OCI's.
     pub docker: bool,
+    /// An index also of one image.
+    pub index: bool,
     /// Annotations.
     pub annotations: Vec<Annotation>,
     /// An attestation of how the images were made.
@@ -141,9 +143,9 @@ impl Options {
         self.annotations.iter().filter(fits).map(|a| (a.key.clone(), a.value.clone())).collect()
     }
 
-    /// Whether there is something that only an index can say.
+    /// Whether an index is asked for, or there is something that only an index can say.
     pub(crate) fn wants_index(&self) -> bool {
-        self.annotations.iter().any(|a| a.level != Level::Manifest)
+        self.index || self.annotations.iter().any(|a| a.level != Level::Manifest)
     }
 
     /// Whether attestations are made.

@@ -13,6 +13,7 @@ fn lowered(file: &Dockerfile) -> Result<usize, Error> {
         target: None,
         platform: &platform,
         build_platform: &platform,
+        suits: &|_| false,
         images: &BTreeMap::new(),
         contexts: &contexts,
         labels: &labels,

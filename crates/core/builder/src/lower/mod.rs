@@ -34,6 +34,8 @@ pub struct Inputs<'a> {
     pub platform: &'a Platform,
     /// What the build runs on.
     pub build_platform: &'a Platform,
+    /// Whether a base image for this platform is as good, where none was asked for.
+    pub suits: &'a (dyn Fn(&Platform) -> bool + Sync),
     /// Configurations of base images.
     pub images: &'a BTreeMap<ImageKey, ImageConfig>,
     /// Contexts besides the main one: the image that a name stands for, or a directory.

@@ -255,7 +255,14 @@ fn begin(
         Named::Scratch => {}
         Named::Context(context) => l.push_context(&mut state, &context, span),
         Named::Stage(_) => return Err(Error::at("stage used before it is defined", span)),
-        Named::Image(reference) => begin_with_image(l, &mut state, reference, span),
+        Named::Image(reference) => {
+            begin_with_image(l, &mut state, reference, span);
+            let actual = state.config.platform();
+            let is_free = l.inputs.file.stages[index].from.platform.is_none();
+            if is_free && actual.architecture != state.platform.architecture && (l.inputs.suits)(&actual) {
+                state.platform = actual.normalized();
+            }
+        }
     }
     Ok(state)
 }

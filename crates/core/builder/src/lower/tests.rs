@@ -32,6 +32,7 @@ fn run(case: &Case<'_>) -> Result<Graph, Error> {
             target: case.target,
             platform: &platform,
             build_platform: &platform,
+            suits: &|platform| platform.architecture == "386",
             images: &images,
             contexts: &none,
             labels: &labels,

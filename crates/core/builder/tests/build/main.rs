@@ -9,6 +9,7 @@ mod fixture;
 mod graph;
 mod idle;
 mod link;
+mod merge;
 mod remote;
 mod run;
 mod share;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use api::auth::AuthConfig;
 use api::build::{BuildExtras, BuildOptions};
 use api::containers::Resources;
-use api::images::PullOptions;
 use base64::Engine as _;
 use builder::{
     BoxError, Bring, Built, CancelToken, Context as Files, DockerfileSource, Env, Event, Image, ImageRequest,
@@ -20,7 +19,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use oci::{Platform, Reference};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::mpsc::Sender;
 
 use super::contents::Contents;
 use super::entitled::Entitled;
@@ -237,47 +236,17 @@ fn base_image(
     cancel: &CancelToken,
     wanted: &ImageRequest,
 ) -> Result<Image> {
-    if !wanted.pull {
-        let name = name_here(&wanted.reference);
-        match engine.store().resolve(&name, Some(&wanted.platform)).map_err(Error::from) {
-            Err(e) if e.kind == Kind::NotFound => {}
-            found => {
-                let found = found?;
-                engine.store().touch(&found.id);
-                images::admit(engine, &name, &found)?;
-                return Ok(image(found));
-            }
-        }
-    }
-    let reference = Reference::parse(&wanted.reference).map_err(|e| Error::invalid(e.to_string()))?;
-    let options = PullOptions {
-        from_image: reference.to_string(),
-        platform: wanted.platform.to_string(),
-        ..PullOptions::default()
+    let elsewhere = match images::look_for_base(engine, &wanted.reference, &wanted.platform, wanted.pull)? {
+        images::Base::Here(found) => return Ok(image(*found)),
+        images::Base::Elsewhere(elsewhere) => elsewhere,
     };
-    let auth = who(&reference.domain);
-    // The builder tells how long this takes; the bytes of each layer are nobody's here.
-    let (sender, mut receiver) = mpsc::channel(16);
-    runtime.spawn(async move { while receiver.recv().await.is_some() {} });
+    let auth = who(&elsewhere.reference.domain);
     runtime.block_on(async {
         tokio::select! {
-            pulled = images::pull(engine, options, auth, sender) => pulled.map(image),
+            pulled = elsewhere.pull(engine, auth) => pulled.map(image),
             () = cancelled(cancel) => Err(failed(builder::Error::Cancelled)),
         }
     })
-}
-
-/// Digits of an image's id, as lists show them.
-const SHORT_ID: usize = 12;
-
-/// The name to look for among the images here. A few hexadecimal digits are a repository's name, as they are everywhere
-/// else: what is built must not depend on how ids happen to begin.
-fn name_here(reference: &str) -> String {
-    let is_hex = reference.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    match Reference::parse(reference) {
-        Ok(named) if is_hex && reference.len() < SHORT_ID => named.to_string(),
-        _ => reference.to_owned(),
-    }
 }
 
 /// Ends when the build is cancelled.
@@ -299,8 +268,8 @@ pub fn check(options: &BuildOptions) -> Result<()> {
 /// What the API's parameters ask of the builder.
 pub(super) fn request(options: &BuildOptions) -> Result<Request> {
     if let Some(option) = options.security_opt.first() {
-        let reason = "the daemon on this platform does not support setting security options on build";
-        return Err(Error::invalid(format!("{reason}: {option}")));
+        let reason = "The daemon on this platform does not support setting security options on build";
+        return Err(Error::invalid(reason).with_hint(format!("leave {option} out")));
     }
     let extras = &options.extras;
     let tag = |text: &String| {
@@ -492,6 +461,7 @@ fn limits(options: &BuildOptions) -> Result<Limits> {
         resources: Some(spec::resources::resources(&resources, &BTreeMap::new())?),
         rlimits: spec::rlimits(&options.ulimits),
         shm_size: u64::try_from(options.shm_size).ok().filter(|bytes| *bytes > 0),
+        cgroup_parent: options.cgroup_parent.trim_matches('/').to_owned(),
     })
 }
 
@@ -514,19 +484,4 @@ pub(super) fn failed(error: builder::Error) -> Error {
     let mut failed = Error::new(kind, format!("{excerpt}{}", error.chain()));
     failed.hint = error.hint();
     failed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::name_here;
-
-    #[test]
-    fn what_could_be_a_repository_is_no_id() {
-        assert_eq!(name_here("e3"), "docker.io/library/e3:latest");
-        assert_eq!(name_here("cafe"), "docker.io/library/cafe:latest");
-        let id = "0123456789ab";
-        assert_eq!(name_here(id), id);
-        assert_eq!(name_here("base"), "base");
-        assert_eq!(name_here("cafe:1"), "cafe:1");
-    }
 }

@@ -6,7 +6,7 @@ use builder::{Event, Stream};
 /// The document of an event; none of what is only for a client that follows the Dockerfile line by line.
 pub fn document(event: Event) -> Option<BuildEvent> {
     Some(match event {
-        Event::Lines { .. } | Event::Image { .. } => return None,
+        Event::Lines { .. } | Event::Stuck { .. } | Event::Image { .. } => return None,
         Event::StepMissed { reasons, .. } if reasons.is_empty() => return None,
         Event::StepStarted { id, name, stage, instruction } => {
             BuildEvent::StepStarted { id, name, stage, instruction }

@@ -7,6 +7,22 @@ use oci::Reference;
 
 use crate::error::{Error, Result};
 
+/// The argument by which one image is written as one of several platforms, or several are refused.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
+fn index(build: &BuildOptions) -> Result<bool> {
+    let text = build.build_args.get(MULTI_PLATFORM).and_then(Option::as_deref).unwrap_or_default();
+    match text {
+        "" => Ok(false),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" if !build.platform.contains(',') => Ok(false),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => {
+            Err(Error::invalid("returning multiple target platforms is not allowed"))
+        }
+        other => Err(Error::invalid(format!("invalid boolean value {other:?} of {MULTI_PLATFORM}"))),
+    }
+}
+
 /// How images are to be written.
 pub(super) fn options(build: &BuildOptions) -> Result<Export> {
     let options = &build.extras.export;
@@ -61,6 +77,7 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
         level: options.compression_level,
         force: options.force_compression,
         docker: options.docker_media_types,
+        index: index(build)?,
         annotations,
         provenance,
         told_provenance: told,

@@ -44,7 +44,7 @@ pub use shell::shell;
 pub use under_way::are_under_way;
 
 pub use builder::{
-    Agents, BoxError, Bring, Built, Event, Line, LineKind, Reads, Secrets, Sent, Stream, Teller,
+    Agents, BoxError, Bring, Built, Event, Line, LineKind, Reads, Secrets, Sent, Stream, Teller, runs,
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};

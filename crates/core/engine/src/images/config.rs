@@ -2,6 +2,7 @@
 
 use oci::image::{ImageConfig, MANIFEST_MAX};
 use oci::{Digest, Platform};
+use store::Image;
 
 use crate::Engine;
 use crate::error::Result;
@@ -18,12 +19,15 @@ pub struct Configuration {
 /// The configuration of an image that is here, for a platform.
 pub async fn config(engine: &Engine, name: &str, platform: Option<Platform>) -> Result<Configuration> {
     let name = name.to_owned();
-    engine
-        .blocking(move |engine| {
-            let store = engine.store();
-            let image = store.resolve(&name, platform.as_ref())?;
-            let bytes = store.read_blob(&image.manifest.config.digest, MANIFEST_MAX)?;
-            Ok(Configuration { manifest: image.digest, config: image.config, bytes })
-        })
-        .await
+    let find = move |engine: &Engine| Ok(engine.store().resolve(&name, platform.as_ref())?);
+    configuration(engine, engine.blocking(find).await?).await
+}
+
+/// The configuration of an image that was found.
+pub async fn configuration(engine: &Engine, image: Image) -> Result<Configuration> {
+    let read = move |engine: &Engine| {
+        let bytes = engine.store().read_blob(&image.manifest.config.digest, MANIFEST_MAX)?;
+        Ok(Configuration { manifest: image.digest, config: image.config, bytes })
+    };
+    engine.blocking(read).await
 }

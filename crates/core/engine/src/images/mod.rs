@@ -3,6 +3,7 @@
 //! Rules and texts are those of Docker's image service. An image is known by its id, the digest of its configuration;
 //! [`catalog`] is the view of all of them with their names that most verbs start from.
 
+mod base;
 pub(crate) mod catalog;
 mod changes;
 mod commit;
@@ -31,8 +32,10 @@ pub(crate) mod signatures;
 mod tag;
 mod view;
 
+pub(crate) use base::look as look_for_base;
+pub use base::{Base, Elsewhere, base, base_config, base_document};
 pub use commit::commit;
-pub use config::{Configuration, config};
+pub use config::{Configuration, config, configuration};
 pub use contents::{difference, tree};
 pub use discard::discard;
 pub use files::files;

@@ -7,20 +7,20 @@ use api::JsonMessage;
 use api::auth::AuthConfig;
 use api::images::PullOptions;
 use bytes::Bytes;
-use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Manifest};
+use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Index, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use registry::{Client, Credentials, Repository};
 use store::{Image, Lease, NewImage};
 use tokio::sync::mpsc::Sender;
 
-use super::download;
 use super::report::Report;
 use super::signatures::{self, Demand};
+use super::{download, platform};
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events};
 
-/// The kernel lays no more over each other (`OVL_MAX_STACK`).
-const LAYERS_MAX: usize = 500;
+/// A container has one more below them.
+const LAYERS_MAX: usize = sys::mount::LAYERS_MAX - 1;
 
 /// Fetches an image, or with neither tag nor digest all tags of a repository; the (last) image.
 pub async fn pull(
@@ -28,6 +28,35 @@ pub async fn pull(
     options: PullOptions,
     credentials: AuthConfig,
     progress: Sender<JsonMessage>,
+) -> Result<Image> {
+    start(engine, options, credentials, progress, Fit::Exact).await
+}
+
+/// Fetches the base image of a build: where there is only one, it may be for another platform.
+pub(super) async fn base(
+    engine: &Engine,
+    options: PullOptions,
+    credentials: AuthConfig,
+    progress: Sender<JsonMessage>,
+) -> Result<Image> {
+    start(engine, options, credentials, progress, Fit::IfChosen).await
+}
+
+/// Which images have to be for the platform that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// All.
+    Exact,
+    /// Those that were chosen among several.
+    IfChosen,
+}
+
+async fn start(
+    engine: &Engine,
+    options: PullOptions,
+    credentials: AuthConfig,
+    progress: Sender<JsonMessage>,
+    fit: Fit,
 ) -> Result<Image> {
     let reference = reference(&options)?;
     let platform = match options.platform.as_str() {
@@ -45,6 +74,7 @@ pub async fn pull(
         client,
         credentials: credentials_of(credentials),
         platform,
+        fit,
         report: Report::new(progress),
     };
     if !reference.is_name_only() {
@@ -151,6 +181,7 @@ struct Pull {
     client: Client,
     credentials: Option<Credentials>,
     platform: Option<Platform>,
+    fit: Fit,
     report: Report,
 }
 
@@ -183,7 +214,9 @@ impl Pull {
         let chosen = self.choose(&lease, &repository, &target, bytes, reference).await?;
         self.verify(&repository, demand.as_ref(), &target.digest, &chosen.digest).await?;
         let config = self.config(&lease, &repository, &chosen.manifest, reference).await?;
-        self.check_platform(&config, reference)?;
+        if self.fit == Fit::Exact || chosen.digest != target.digest {
+            self.check_platform(&config, reference)?;
+        }
         self.layers(&lease, &repository, &chosen.manifest, &config).await?;
         let (image, new) = self.record(&lease, reference, &target.digest, &chosen.digest).await?;
 
@@ -276,9 +309,7 @@ impl Pull {
                 Document::Index(index) => index,
             };
             let wanted = self.platform.clone().unwrap_or_else(Platform::host);
-            let member = index.best(&wanted).ok_or_else(|| {
-                Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries"))
-            })?;
+            let member = index.best(&wanted).ok_or_else(|| self.no_member(&index, &wanted, &digest))?;
             digest = member.digest.clone();
             (_, bytes) = repository.member(member).await.map_err(|e| failed(e, reference))?;
         }
@@ -286,6 +317,17 @@ impl Pull {
             "the manifest of {} is an index in an index in an index",
             reference.familiar()
         )))
+    }
+
+    /// An index has nothing for the platform: in the words of pulls, or of builds.
+    fn no_member(&self, index: &Index, wanted: &Platform, digest: &Digest) -> Error {
+        let has = index.manifests.iter().filter(|member| !oci::image::is_attestation(member));
+        let has: Vec<Platform> = has.filter_map(|member| member.platform.clone()).collect();
+        let error = match self.fit {
+            Fit::Exact => format!("no matching manifest for {wanted} in the manifest list entries"),
+            Fit::IfChosen => format!("no match for platform in manifest {digest}: not found"),
+        };
+        Error::not_found(error).with_hint(format!("{wanted} is wanted; there are: {}", platform::list(&has)))
     }
 
     /// The image's configuration, kept as a blob.

@@ -1,17 +1,21 @@
 //! Subrequests: what a Dockerfile answers without being built.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api::build::BuildOptions;
 use dockerfile::call::{Answer, Question, bases, lint, outline, targets};
 use dockerfile::ignore::Ignore;
-use engine::Engine;
-use oci::Platform;
 use oci::image::ImageConfig;
+use oci::{Platform, Reference};
 use serde_json::json;
 use tonic::Status;
 
 use super::context::Recipes;
+use crate::Host;
+use crate::build::Build;
+
+/// Configurations of base images by name and platform.
+type Images = BTreeMap<(String, Platform), ImageConfig>;
 
 /// Of the documents of all answers.
 const VERSION: &str = "1.0.0";
@@ -26,7 +30,8 @@ const KNOWN: [(&str, &str); 4] = [
 
 /// The answer as the metadata of a result.
 pub async fn call(
-    engine: &Engine,
+    host: &Host,
+    build: &Build,
     request: &str,
     options: &BuildOptions,
     recipes: Option<&Recipes>,
@@ -53,6 +58,7 @@ pub async fn call(
     let args = args.filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
     let platform = platform.normalized();
     let nothing = |_: &str, _: &Platform| None;
+    let suits = |actual: &Platform| options.platform.is_empty() && engine::builds::runs(actual);
     let question = || Question {
         name: &recipe.name,
         text: &recipe.text,
@@ -61,6 +67,7 @@ pub async fn call(
         target: Some(options.target.as_str()).filter(|target| !target.is_empty()),
         platform: &platform,
         image: &nothing,
+        suits: &suits,
         ignore: ignore.as_ref(),
     };
     let wrong = |e: dockerfile::Error| Status::invalid_argument(e.to_string());
@@ -69,8 +76,9 @@ pub async fn call(
         "frontend.targets" => targets(&question()).map_err(wrong)?,
         _ => {
             let wanted = bases(&question());
-            let images = images(engine, wanted).await;
-            lint(&Question { image: &|name, _| images.get(name).cloned(), ..question() })
+            let images = images(host, build, wanted).await;
+            let image = |name: &str, of: &Platform| images.get(&(name.to_owned(), of.clone())).cloned();
+            lint(&Question { image: &image, ..question() })
         }
     };
     Ok(metadata(answer))
@@ -105,13 +113,18 @@ fn describe() -> HashMap<String, Vec<u8>> {
     ])
 }
 
-/// Configurations of the base images that are here: what is not, nothing is said about.
-async fn images(engine: &Engine, names: impl IntoIterator<Item = String>) -> BTreeMap<String, ImageConfig> {
-    let mut images = BTreeMap::new();
-    for name in names {
-        if let Ok(found) = engine::images::config(engine, &name, None).await {
-            images.insert(name, found.config);
+/// What base images are: those that are here or that their registries have. Of the others nothing is said.
+async fn images(host: &Host, build: &Build, wanted: BTreeSet<(String, Platform)>) -> Images {
+    let find = |(name, platform): (String, Platform)| async move {
+        let domain = Reference::parse(&name).ok()?.domain;
+        let mut who = BTreeMap::new();
+        if let Ok(session) = host.find_session(&build.order.session).await
+            && let Ok(found) = session.credentials(&domain).await
+        {
+            who.insert(domain, found);
         }
-    }
-    images
+        let config = engine::images::base_config(host.engine(), &name, &platform, &who).await.ok()?;
+        Some(((name, platform), config))
+    };
+    futures_util::future::join_all(wanted.into_iter().map(find)).await.into_iter().flatten().collect()
 }

@@ -49,7 +49,7 @@ pub async fn solve(
         build.told.reads(recipes.recipe.clone());
     }
     if let Some(request) = attributes.get("requestid").filter(|id| !id.is_empty()) {
-        let answer = call::call(host.engine(), request, &options, recipes.as_ref()).await?;
+        let answer = call::call(host, build, request, &options, recipes.as_ref()).await?;
         return Ok(Solved::Answer(answer));
     }
     let exporters = attributes::exporters(&build.order);

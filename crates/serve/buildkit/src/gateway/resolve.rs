@@ -5,10 +5,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     ResolveSourceMetaRequest, ResolveSourceMetaResponse,
 };
 use bollard_buildkit_proto::pb;
-use engine::images::{self, Configuration};
-use engine::{Error, Kind};
-use oci::{Platform, Reference};
-use tokio::sync::mpsc;
+use engine::images::{self, Base, Configuration};
+use oci::Platform;
 use tonic::Status;
 
 use crate::Host;
@@ -16,8 +14,6 @@ use crate::build::Build;
 use crate::fault;
 
 const IMAGE: &str = "docker-image://";
-/// Messages of a pull that may wait; nobody reads them.
-const BACKLOG: usize = 16;
 
 pub async fn image_config(
     host: &Host,
@@ -68,26 +64,19 @@ async fn image(
 ) -> Result<Configuration, Status> {
     let engine = host.engine();
     let platform = platform.map(|p| Platform::new(&p.os, &p.architecture, Some(&p.variant)).normalized());
-    if mode != "pull" {
-        match images::config(engine, name, platform.clone()).await {
-            Err(Error { kind: Kind::NotFound, .. }) => {}
-            found => return found.map_err(fault::status),
+    let platform = platform.unwrap_or_else(Platform::host);
+    let found = images::base(engine, name, &platform, mode == "pull").await;
+    let image = match found.map_err(fault::status)? {
+        Base::Here(image) => *image,
+        Base::Elsewhere(elsewhere) => {
+            let domain = &elsewhere.reference.domain;
+            let who = match build.order.session.as_str() {
+                "" => api::auth::AuthConfig::default(),
+                id => host.find_session(id).await?.credentials(domain).await?,
+            };
+            let step = build.told.step(&format!("[internal] load metadata for {}", elsewhere.reference));
+            step.end(elsewhere.pull(engine, who).await.map_err(fault::status))?
         }
-    }
-    let reference = Reference::parse(name).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let who = match build.order.session.as_str() {
-        "" => api::auth::AuthConfig::default(),
-        id => host.find_session(id).await?.credentials(&reference.domain).await?,
     };
-    let options = api::images::PullOptions {
-        from_image: reference.to_string(),
-        platform: platform.as_ref().map(ToString::to_string).unwrap_or_default(),
-        ..api::images::PullOptions::default()
-    };
-    let step = build.told.step(&format!("[internal] load metadata for {reference}"));
-    let (sender, mut receiver) = mpsc::channel(BACKLOG);
-    let quiet = async { while receiver.recv().await.is_some() {} };
-    let (pulled, ()) = tokio::join!(images::pull(engine, options, who, sender), quiet);
-    step.end(pulled.map_err(fault::status))?;
-    images::config(engine, name, platform).await.map_err(fault::status)
+    images::configuration(engine, image).await.map_err(fault::status)
 }

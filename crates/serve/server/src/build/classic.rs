@@ -47,6 +47,13 @@ pub struct Classic {
     image: Option<(Digest, bool)>,
     /// A step has failed, and all of it is told.
     is_over: bool,
+    /// Warnings of a file that may turn out to be none: that is a plain error, and no answer has begun.
+    held: Vec<String>,
+}
+
+/// The line that a step begins with.
+fn title(number: usize, total: usize, instruction: &str) -> String {
+    format!("Step {number}/{total} : {}\n", instruction.replace('\n', " "))
 }
 
 /// What a step of this name did.
@@ -89,6 +96,7 @@ impl Classic {
             work: BTreeMap::new(),
             image: None,
             is_over: false,
+            held: Vec::new(),
         }
     }
 
@@ -96,7 +104,12 @@ impl Classic {
     pub fn text(&mut self, event: Event) -> Vec<JsonMessage> {
         let mut text = Vec::new();
         match event {
+            Event::Stuck { number, total, text: instruction } => {
+                text.append(&mut self.held);
+                text.push(title(number, total, &instruction));
+            }
             Event::Lines { lines } => {
+                text.append(&mut self.held);
                 let names = lines.iter().filter_map(|line| line.step.clone());
                 self.work = names.map(|name| (name, Work::default())).collect();
                 self.total = lines.iter().filter(|line| line.kind != LineKind::Trigger).count();
@@ -125,7 +138,10 @@ impl Classic {
             Event::Image { image, is_new } => self.image = Some((image, is_new)),
             Event::StepNote { .. } | Event::StageSkipped { .. } => {}
             Event::Warning { message, file, span, .. } => {
-                text.push(format!("[Warning] {file}:{}: {message}\n", span.line));
+                self.held.push(format!("[Warning] {file}:{}: {message}\n", span.line));
+                if !self.lines.is_empty() {
+                    text.append(&mut self.held);
+                }
             }
         }
         while self.tell(&mut text) {}
@@ -170,8 +186,7 @@ impl Classic {
             self.told = Told::Title;
             if line.kind != LineKind::Trigger {
                 self.number += 1;
-                let shown = line.text.replace('\n', " ");
-                text.push(format!("Step {}/{} : {shown}\n", self.number, self.total));
+                text.push(title(self.number, self.total, &line.text));
             }
         }
         match line.kind {

@@ -93,7 +93,7 @@ fn encoder(options: &BuildOptions) -> Box<dyn FnMut(Event) -> Vec<JsonMessage> +
     // Nothing is said unless a step fails; then all is.
     let mut held = VecDeque::new();
     Box::new(move |event| {
-        let is_over = matches!(event, Event::StepError { .. });
+        let is_over = matches!(event, Event::StepError { .. } | Event::Stuck { .. });
         held.extend(classic.text(event));
         held.drain(..held.len().saturating_sub(QUIET_BACKLOG));
         if is_over { held.drain(..).collect() } else { Vec::new() }
@@ -130,7 +130,7 @@ fn last_messages(built: &Built, record: &str, quiet: bool, native: bool) -> Vec<
 
 /// A failed process passes its exit code on: docker's command line exits with it.
 fn failed(error: engine::Error) -> JsonMessage {
-    let code = failed_code(&error.message);
+    let code = exit_code(&error.message).unwrap_or(1);
     // Our own client prints the text as it stands.
     let message = match &error.hint {
         Some(hint) => format!("{}\nhint: {hint}", error.message),
@@ -141,7 +141,7 @@ fn failed(error: engine::Error) -> JsonMessage {
 
 /// The same in the words of Docker's builder, for which clients look.
 fn failed_classic(error: engine::Error) -> JsonMessage {
-    let code = failed_code(&error.message);
+    let code = exit_code(&error.message).unwrap_or_default();
     JsonMessage::error(code, classic_words(&error.message))
 }
 
@@ -158,8 +158,8 @@ fn classic_words(message: &str) -> String {
     }
 }
 
-fn failed_code(message: &str) -> i64 {
-    message.rsplit_once("exit code: ").and_then(|(_, code)| code.trim().parse().ok()).unwrap_or(1)
+fn exit_code(message: &str) -> Option<i64> {
+    message.rsplit_once("exit code: ").and_then(|(_, code)| code.trim().parse().ok())
 }
 
 pub async fn prune(call: Call) -> Result {

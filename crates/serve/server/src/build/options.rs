@@ -44,7 +44,7 @@ pub async fn options(call: &mut Call) -> Result<BuildOptions> {
         network_mode: query.text("networkmode").to_owned(),
         platform: query.text("platform").to_owned(),
         target: query.text("target").to_owned(),
-        security_opt: json(call, "securityopt")?,
+        security_opt: security_opt(call),
         context_dir: query.text("dhow-context").to_owned(),
         native_progress: query.text("progress") == "dhow",
         extras,
@@ -53,6 +53,12 @@ pub async fn options(call: &mut Call) -> Result<BuildOptions> {
     // What is wrong is said while the body is still the caller's to read to its end.
     engine::builds::check(&options)?;
     Ok(options)
+}
+
+/// The command line sends each by itself, others a list: a build is refused for one of them, however it is written.
+fn security_opt(call: &Call) -> Vec<String> {
+    let all = call.query.all("securityopt");
+    all.into_iter().filter(|text| !matches!(text.as_str(), "" | "null" | "[]")).collect()
 }
 
 /// The context of a build whose files a session has.

@@ -1,18 +1,23 @@
 //! `--call` and `--check`: what a Dockerfile answers without being built.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::time::Duration;
 
 use api::build::{BuildExtras, BuildOptions};
 use dockerfile::call::{Answer, Question, bases, lint, outline, targets};
 use dockerfile::ignore::Ignore;
-use oci::Platform;
 use oci::image::ImageConfig;
+use oci::{Platform, Reference};
 
 use super::context::{ignore, ignore_text};
 use super::source::Source;
 use crate::context::Cli;
 use crate::error::Error;
+use crate::registry::credentials;
+
+/// How long a registry may take to say what an image is: checks are to be quick.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +93,7 @@ impl Call {
 
     /// Asks.
     pub async fn ask(self, cli: &Cli, asked: Asked<'_>) -> Result<Reply, Error> {
+        let contexts = asked.extras.contexts.clone();
         let read = read(cli, asked.source, asked.extras).await?;
         let platform = match asked.platform {
             Some(text) => {
@@ -103,14 +109,16 @@ impl Call {
             target: asked.target,
             platform: &platform,
             image: &|_, _| None,
+            suits: &|_| false,
             ignore: read.ignore.as_ref(),
         };
-        let images = match self.what {
-            What::Lint => images(cli, &question).await,
-            What::Outline | What::Targets => BTreeMap::new(),
+        let bases = match self.what {
+            What::Lint => images(cli, &question, &contexts).await,
+            What::Outline | What::Targets => Bases::default(),
         };
-        let image = |name: &str, _: &Platform| images.get(name).cloned();
-        question.image = &image;
+        let image = |name: &str, of: &Platform| bases.images.get(&(name.to_owned(), of.clone())).cloned();
+        let suits = |actual: &Platform| asked.platform.is_none() && bases.run.contains(actual);
+        (question.image, question.suits) = (&image, &suits);
         let wrong = |error: dockerfile::Error| {
             let help = error.help.as_deref();
             let message = if error.span.line == 0 { error.message.clone() } else { error.to_string() };
@@ -219,26 +227,35 @@ fn from_tar(stream: impl Read + Send + 'static, name: &str) -> Result<(String, O
     Ok((text, rules.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
 }
 
-/// Configurations of the base images that the server has: what it has not, nothing is said about.
-async fn images(cli: &Cli, question: &Question<'_>) -> BTreeMap<String, ImageConfig> {
-    let mut images = BTreeMap::new();
-    let Ok(client) = cli.client() else { return images };
-    for name in bases(question) {
-        let Ok(document) = client::images::inspect_raw(client, &name, "").await else { continue };
-        let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
-        let variant = Some(text("Variant")).filter(|variant| !variant.is_empty());
-        let mut config =
-            ImageConfig::new(&Platform::new(&text("Os"), &text("Architecture"), variant.as_deref()));
-        let list = |key: &str| {
-            let items = document["Config"][key].as_array().into_iter().flatten();
-            items.filter_map(|item| item.as_str().map(str::to_owned)).collect::<Vec<_>>()
+/// What is known of base images.
+#[derive(Default)]
+struct Bases {
+    images: BTreeMap<(String, Platform), ImageConfig>,
+    /// Platforms whose programs the server can run.
+    run: BTreeSet<Platform>,
+}
+
+/// The base images that the server or their registries have: of what nobody has, nothing is said.
+async fn images(cli: &Cli, question: &Question<'_>, contexts: &BTreeMap<String, String>) -> Bases {
+    let Ok(client) = cli.client() else { return Bases::default() };
+    let ask = |(name, platform): (String, Platform)| async move {
+        let own = Reference::shortest(&name).unwrap_or_else(|| name.clone());
+        let given = contexts.get(&name).or_else(|| contexts.get(&own)).map(String::as_str);
+        let image = match given {
+            Some(address) => address.strip_prefix("docker-image://")?,
+            None => &name,
         };
-        config.config.env = list("Env");
-        config.config.on_build = list("OnBuild");
-        config.config.shell = Some(list("Shell"));
-        images.insert(name, config);
-    }
-    images
+        let domain = Reference::parse(image).ok()?.domain;
+        let auth = credentials::lookup(cli, &domain).ok().flatten().unwrap_or_default();
+        let asked = client::images::base(client, image, &platform, &auth);
+        let found = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+        let config = found.config?;
+        let runs = found.runs.then(|| config.platform());
+        Some((((name, platform), config), runs))
+    };
+    let answers = futures_util::future::join_all(bases(question).into_iter().map(ask)).await;
+    let (images, run): (_, Vec<_>) = answers.into_iter().flatten().unzip();
+    Bases { images, run: run.into_iter().flatten().collect() }
 }
 
 #[cfg(test)]

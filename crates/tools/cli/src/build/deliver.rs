@@ -26,6 +26,8 @@ pub struct Delivery<'a> {
     /// The names that the image was given.
     pub names: &'a [String],
     pub quiet: bool,
+    /// One image's files lie as those of several do.
+    pub split: bool,
     /// What a provenance is called among files, where one is to be among them.
     pub provenance: Option<&'a str>,
 }
@@ -65,7 +67,7 @@ impl Delivery<'_> {
     /// The images and where each one's files are in the output.
     fn places(&self, output: &Output) -> Vec<(String, String)> {
         let images = &self.details.images;
-        let split = output.split.unwrap_or(images.len() > 1);
+        let split = output.split.unwrap_or(self.split || images.len() > 1);
         let place = |image: &BuiltImage| match split {
             true => image.platform.replace('/', "_"),
             false => String::new(),

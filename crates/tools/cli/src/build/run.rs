@@ -221,6 +221,7 @@ pub async fn reply(cli: &Cli, args: &Args, context: &str) -> Result<Option<Reply
             extras: BuildExtras {
                 secrets: secrets.collect::<Result<_, _>>()?,
                 ssh: agents.sockets.clone(),
+                contexts: options::contexts(cli, args)?,
                 ..BuildExtras::default()
             },
             target: args.target.as_deref(),
@@ -286,7 +287,14 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
     // What is only told, or attached to images alone, lies among no files.
     let beside = attestations.provenance.filter(|how| !how.inline_only).map(|how| how.filename);
-    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, provenance: beside.as_deref() };
+    let handing = Handing {
+        outputs: &outputs,
+        names: &names,
+        quiet,
+        keeps,
+        provenance: beside.as_deref(),
+        split: is_split(cli, args),
+    };
     let pushed = deliver(cli, &handing, &result).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
     if shown == Shown::Quiet {
@@ -338,6 +346,17 @@ fn names(args: &Args, outputs: &[Output]) -> Vec<String> {
     names
 }
 
+/// Whether one platform is to be treated as one of several (`BUILDKIT_MULTI_PLATFORM`); the server refuses what is neither.
+fn is_split(cli: &Cli, args: &Args) -> bool {
+    let value = |text: &String| match text.split_once('=') {
+        Some(("BUILDKIT_MULTI_PLATFORM", value)) => Some(value.to_owned()),
+        None if text == "BUILDKIT_MULTI_PLATFORM" => cli.variable(text),
+        _ => None,
+    };
+    let given = args.build_arg.iter().rev().find_map(value);
+    given.is_some_and(|text| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
 /// What is handed out of a build, and how.
 struct Handing<'a> {
     outputs: &'a [Output],
@@ -347,6 +366,8 @@ struct Handing<'a> {
     keeps: bool,
     /// What a provenance is called among files, where one is to be among them.
     provenance: Option<&'a str>,
+    /// One image's files lie as those of several do.
+    split: bool,
 }
 
 /// Serves all outputs, then removes what only they needed.
@@ -357,8 +378,8 @@ async fn deliver(cli: &Cli, handing: &Handing<'_>, result: &BuildResult) -> Resu
         return Err(Error::new("this server can only keep images: --output is not available with it"));
     }
     let details = result.details.as_ref().unwrap_or(&default);
-    let Handing { names, quiet, provenance, .. } = *handing;
-    let delivery = Delivery { cli, details, names, quiet, provenance };
+    let Handing { names, quiet, provenance, split, .. } = *handing;
+    let delivery = Delivery { cli, details, names, quiet, split, provenance };
     let mut pushed = None;
     let mut served = Ok(());
     for output in handing.outputs {

@@ -161,9 +161,8 @@ pub(super) fn options(
     Ok(options)
 }
 
-fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
-    let secrets =
-        args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
+/// The contexts besides the main one.
+pub(super) fn contexts(cli: &Cli, args: &Args) -> Result<BTreeMap<String, String>, Error> {
     let mut contexts = BTreeMap::new();
     for spec in &args.build_context {
         let (name, source) = spec
@@ -182,6 +181,13 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
         };
         contexts.insert(name.to_owned(), source);
     }
+    Ok(contexts)
+}
+
+fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
+    let secrets =
+        args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let contexts = contexts(cli, args)?;
     let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
     let source_date_epoch = epoch
         .map(|text| text.parse().map_err(|_| Error::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))))

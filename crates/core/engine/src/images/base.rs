@@ -1,0 +1,165 @@
+//! The base image of a build: here, or else in its registry.
+//!
+//! One that is alone in its name may be for another platform than is asked for, as with BuildKit: whoever builds on it is
+//! warned. Where several are to choose from, one of them must fit.
+
+use std::collections::BTreeMap;
+
+use api::JsonMessage;
+use api::auth::AuthConfig;
+use api::images::{BaseImage, PullOptions};
+use oci::image::ImageConfig;
+use oci::{Digest, Platform, Reference};
+use store::Image;
+use tokio::sync::mpsc;
+
+use super::{pull, remote};
+use crate::Engine;
+use crate::error::{Error, Result};
+
+/// Messages of a pull that may wait; nobody reads them.
+const BACKLOG: usize = 16;
+
+/// Digits of an image's id, as lists show them.
+const SHORT_ID: usize = 12;
+
+/// What is known of a base image without asking anybody.
+pub enum Base {
+    /// It is this one.
+    Here(Box<Image>),
+    /// Its registry has to be asked.
+    Elsewhere(Elsewhere),
+}
+
+/// An image that a registry has to be asked for.
+pub struct Elsewhere {
+    /// Its name.
+    pub reference: Reference,
+    platform: Platform,
+    /// One of that name for another platform, which is better than none.
+    other: Option<Box<Image>>,
+}
+
+/// Looks for the image of a `FROM`; with `pull` its registry knows better, unless an id says which it is.
+pub async fn base(engine: &Engine, name: &str, platform: &Platform, pull: bool) -> Result<Base> {
+    let (name, platform) = (name.to_owned(), platform.clone());
+    engine.blocking(move |engine| look(engine, &name, &platform, pull)).await
+}
+
+/// [`base`] on a thread that may block.
+pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool) -> Result<Base> {
+    let is_id = match name.contains(':') {
+        true => name.parse::<Digest>().is_ok(),
+        false => Digest::from_hex(name).is_ok(),
+    };
+    let mut other = None;
+    if is_id || !pull {
+        let here = name_here(name);
+        let store = engine.store();
+        match store.resolve(&here, Some(platform)) {
+            Ok(image) => {
+                store.touch(&image.id);
+                return Ok(Base::Here(Box::new(image)));
+            }
+            Err(store::Error::Platform { .. }) => other = alone(engine, &here)?,
+            Err(store::Error::NoImage(_)) if !is_id => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match other {
+        Some(image) if is_id => Ok(Base::Here(image)),
+        other => {
+            let reference = Reference::parse(name).map_err(|e| Error::invalid(e.to_string()))?;
+            Ok(Base::Elsewhere(Elsewhere { reference, platform: platform.clone(), other }))
+        }
+    }
+}
+
+/// The image of this name, if there is no choice of platforms behind it.
+fn alone(engine: &Engine, name: &str) -> Result<Option<Box<Image>>> {
+    let store = engine.store();
+    let (record, tag) = store.find(name, None)?;
+    match tag.is_none_or(|tag| tag.target == record.digest) {
+        true => Ok(Some(Box::new(store.load(record)?))),
+        false => Ok(None),
+    }
+}
+
+impl Elsewhere {
+    /// Pulls it.
+    pub async fn pull(self, engine: &Engine, auth: AuthConfig) -> Result<Image> {
+        let options = PullOptions {
+            from_image: self.reference.to_string(),
+            platform: self.platform.to_string(),
+            ..PullOptions::default()
+        };
+        // The builder tells how long this takes; the bytes of each layer are nobody's here.
+        let (sender, mut receiver) = mpsc::channel::<JsonMessage>(BACKLOG);
+        let quiet = async { while receiver.recv().await.is_some() {} };
+        let (pulled, ()) = tokio::join!(pull::base(engine, options, auth, sender), quiet);
+        match (pulled, self.other) {
+            (Err(error), Some(other)) => {
+                tracing::debug!(%error, image = %self.reference, "taken for another platform");
+                engine.store().touch(&other.id);
+                Ok(*other)
+            }
+            (pulled, _) => pulled,
+        }
+    }
+}
+
+/// The configuration of the image of a `FROM`: of the one that is here, else its registry is asked, and nothing pulled.
+pub async fn base_config(
+    engine: &Engine,
+    name: &str,
+    platform: &Platform,
+    who: &BTreeMap<String, AuthConfig>,
+) -> Result<ImageConfig> {
+    let elsewhere = match base(engine, name, platform, false).await? {
+        Base::Here(image) => return Ok(image.config),
+        Base::Elsewhere(elsewhere) => elsewhere,
+    };
+    match (remote::image(engine, name, Some(platform), who).await, elsewhere.other) {
+        (Ok((_, _, (_, config))), _) => Ok(config),
+        (Err(_), Some(other)) => Ok(other.config),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// The same for a client, which names the platform.
+pub async fn base_document(
+    engine: &Engine,
+    name: &str,
+    platform: &str,
+    who: &BTreeMap<String, AuthConfig>,
+) -> Result<BaseImage> {
+    let platform = platform.parse::<Platform>().map_err(|e| Error::invalid(e.to_string()))?;
+    let config = base_config(engine, name, &platform.normalized(), who).await?;
+    let runs = builder::runs(&config.platform());
+    Ok(BaseImage { config: Some(config), runs })
+}
+
+/// The name to look for among the images here. A few hexadecimal digits are a repository's name, as they are everywhere
+/// else: what is built must not depend on how ids happen to begin.
+fn name_here(reference: &str) -> String {
+    let is_hex = reference.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match Reference::parse(reference) {
+        Ok(named) if is_hex && reference.len() < SHORT_ID => named.to_string(),
+        _ => reference.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_here;
+
+    #[test]
+    fn what_could_be_a_repository_is_no_id() {
+        assert_eq!(name_here("e3"), "docker.io/library/e3:latest");
+        assert_eq!(name_here("cafe"), "docker.io/library/cafe:latest");
+        let id = "0123456789ab";
+        assert_eq!(name_here(id), id);
+        assert_eq!(name_here("base"), "base");
+        assert_eq!(name_here("cafe:1"), "cafe:1");
+    }
+}
