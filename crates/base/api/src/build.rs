@@ -112,6 +112,9 @@ pub struct BuildExtras {
     pub caches_from: Vec<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "zero")]
     pub caches_to: Vec<BTreeMap<String, String>>,
+    /// What may be taken from elsewhere, and in whose place: BuildKit's source policies.
+    #[serde(skip_serializing_if = "zero")]
+    pub source_policies: Vec<serde_json::Value>,
     /// What the result shall look like.
     #[serde(skip_serializing_if = "zero")]
     pub export: ExportOptions,

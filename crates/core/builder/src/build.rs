@@ -9,7 +9,7 @@ use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, Context, Env, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile};
-use crate::{export, lines, promise, solve, step, transfer, verify};
+use crate::{export, lines, policy, promise, solve, step, transfer, verify};
 use dockerfile::Warning;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
@@ -45,7 +45,8 @@ pub fn build(
         let mut named = opener.named()?;
         let began = step::timestamp();
         let mut context = ContextTree { root, ignore };
-        let lowered = lower_platforms(env, request, &parsed, &file, opener.progress);
+        let lowered = lower_platforms(env, request, &parsed, &file, opener.progress)
+            .and_then(|lowered| asked(env, &file, lowered));
         let lowered = lowered.inspect_err(|error| {
             let before = |w: &Warning| error.place().is_some_and(|place| w.span.start <= place.span.start);
             let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
@@ -89,7 +90,8 @@ pub fn build_graph(
         let parsed = parsed.map_err(|e| parse_error(&file, e))?;
         let began = step::timestamp();
         let mut lowered = Vec::with_capacity(given.graphs.len());
-        for (platform, graph) in given.graphs {
+        for (platform, mut graph) in given.graphs {
+            policy::apply(env, &mut graph, &file)?;
             let images = find_images(env, request, &file, &graph, opener.progress)?;
             lowered.push(Platformed { platform, graph, images });
         }
@@ -342,6 +344,12 @@ impl<'a> Job<'a> {
             source_date_epoch: self.request.source_date_epoch,
         })
     }
+}
+
+/// Has the policy look at what graphs fetch.
+fn asked(env: &Env, file: &SourceFile, mut lowered: Vec<Platformed>) -> Result<Vec<Platformed>, Error> {
+    lowered.iter_mut().try_for_each(|one| policy::apply(env, &mut one.graph, file))?;
+    Ok(lowered)
 }
 
 /// What checks know of a build.

@@ -124,6 +124,9 @@ pub enum Error {
         /// Why.
         source: BoxError,
     },
+    /// The source policy does not let a context through.
+    #[error("evaluate the source policy")]
+    Policy(#[source] BoxError),
     /// A cache that was not taken.
     #[error("export cache to {name}")]
     Cache {

@@ -24,6 +24,7 @@ pub mod lower;
 mod mirror;
 mod mode;
 mod platforms;
+mod policy;
 mod progress;
 mod promise;
 mod request;
@@ -51,6 +52,7 @@ pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa
 pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;
 pub use mirror::Mirror;
+pub use policy::{Policy, Source};
 pub use request::{
     Agents, Bring, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest,
     Fetched, Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request,

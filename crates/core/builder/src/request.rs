@@ -4,6 +4,7 @@ use crate::context::Reads;
 use crate::error::BoxError;
 use crate::export::options::Options as Export;
 use crate::lower::AllowedDevices;
+use crate::policy::Policy;
 use crate::solve::Gate;
 use crate::transfer::{CacheOrigin, CacheTarget};
 use oci::image::{Descriptor, ImageConfig, Manifest};
@@ -34,6 +35,8 @@ pub struct Env {
     pub images: Images,
     /// Fetches the URL of an `ADD`; without it such an `ADD` is an error.
     pub fetch: Option<Fetch>,
+    /// What a build may take from elsewhere, and in whose place; images are [`Env::images`]' own.
+    pub policy: Option<Policy>,
     /// Gives a secret that the request does not hold.
     pub secrets: Option<Secrets>,
     /// Gives an agent that the request does not name.

@@ -32,9 +32,9 @@ pub fn code(kind: Kind) -> Code {
     }
 }
 
-/// What a client is told that sends source policies.
+/// What a client is told that sends source policies with a single question.
 pub fn no_policies() -> Status {
-    Status::unimplemented("source policies are not supported by this server")
+    Status::unimplemented("source policies of single requests are not supported: send them with the build")
 }
 
 /// An error that has no place.

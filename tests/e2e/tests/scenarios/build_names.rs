@@ -168,9 +168,59 @@ fn the_repository_of_a_context_is_told() {
         labels.contains(revision) && labels.contains("app/Dockerfile") && !labels.contains("hidden"),
         "{labels}"
     );
-    let refused =
-        host.dhow(&["build", "ctx/app"]).env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "policy.json").fails(1);
-    assert!(refused.contains("source policies are not supported"), "{refused}");
+}
+
+/// What `EXPERIMENTAL_BUILDKIT_SOURCE_POLICY` names says which sources there are, also for what is in the cache.
+#[test]
+fn a_policy_decides_about_sources() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("ctx/f", "f");
+    let build = |rules: &str, text: &str| {
+        host.file("policy.json", format!("{{\"version\": 1, \"rules\": [{rules}]}}"));
+        host.file("ctx/Dockerfile", text);
+        let command = host.dhow(&["build", "--progress=plain", "-t", "result", "ctx"]);
+        command.env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "policy.json").run()
+    };
+    let busybox = "docker-image://docker.io/library/busybox:latest";
+    let rule = |action: &str, name: &str| {
+        format!("{{\"action\": \"{action}\", \"selector\": {{\"identifier\": \"{name}\"}}}}")
+    };
+    let convert = |from: &str, to: &str| {
+        rule("CONVERT", from).replacen("}}", &format!("}}, \"updates\": {{\"identifier\": \"{to}\"}}}}"), 1)
+    };
+    let plain = "FROM busybox\nCOPY f /\n";
+    assert_eq!(build("", plain).code, 0);
+    let denied = |rules: &str, text: &str, source: &str| {
+        let ended = build(rules, text);
+        let says = format!("source \"{source}\" denied by policy");
+        assert!(ended.code == 1 && ended.stderr.contains(&says), "{source}: {}", ended.stderr);
+    };
+    denied(&rule("DENY", "docker-image://*"), plain, busybox);
+    denied(&rule("DENY", "local://*"), plain, "local://context");
+    // By the digest that the name stands for.
+    let digest = host.dhow(&["build", "-q", "-t", "pinned", "ctx"]).ok();
+    assert!(digest.starts_with("sha256:"), "{digest}");
+    let by_digest = build(&rule("DENY", "docker-image://docker.io/library/pinned:latest@*"), "FROM pinned\n");
+    assert!(
+        by_digest.code == 1 && by_digest.stderr.contains("pinned:latest@sha256:"),
+        "{}",
+        by_digest.stderr
+    );
+    let but = [rule("DENY", "docker-image://*"), rule("ALLOW", &format!("{busybox}*"))].join(",");
+    assert_eq!(build(&but, plain).code, 0, "the last that fits counts");
+    let url = "FROM scratch\nADD http://127.0.0.1:1/file /d/\n";
+    denied(&rule("DENY", "http://*"), url, "http://127.0.0.1:1/file");
+    let git = "FROM scratch\nADD https://127.0.0.1:1/a/b.git#main /d/\n";
+    denied(&rule("DENY", "git://*"), git, "git://127.0.0.1:1/a/b.git#main");
+    let other = "docker-image://docker.io/library/other:";
+    let built = build(
+        &convert(&format!("{other}*"), "docker-image://docker.io/library/busybox:${1}"),
+        "FROM other\nCOPY f /\n",
+    );
+    assert!(built.code == 0 && built.stderr.contains("CACHED"), "{}", built.stderr);
+    let bad = build(&rule("MAYBE", "x"), plain);
+    assert!(bad.code == 1 && bad.stderr.contains("invalid action"), "{}", bad.stderr);
 }
 
 #[test]

@@ -106,6 +106,11 @@ fn parameters_of_a_classic_build() {
         ("outputs=%5B%5D&version=1", 200, built),
         ("version=3", 400, "invalid version"),
         ("securityopt=%5B%22seccomp%3Dunconfined%22%5D", 400, "does not support setting security options"),
+        (
+            "securityopt=seccomp%3Dunconfined",
+            400,
+            "The daemon on this platform does not support setting security",
+        ),
         ("isolation=hyperv", 400, "isolation"),
         ("remote=bogus", 400, "neither the address of a git repository nor a URL"),
         ("t=UPPER", 400, "invalid"),
@@ -132,6 +137,21 @@ fn parameters_of_a_classic_build() {
         let answer = post(&host, "", &context(files));
         assert!(answer.contains(words), "{files:?}: {answer}");
     }
+    // What the file itself cannot be is refused; what it asks for is told after its step.
+    for (text, step) in [
+        ("FROM 127.0.0.1:1/nosuch\nRUN true\n", "Step 1/2 : FROM 127.0.0.1:1/nosuch"),
+        ("ARG X\nFROM $X\n", "Step 2/2 : FROM $X"),
+        ("FROM busybox\nEXPOSE x/y\n", "Step 2/2 : EXPOSE x/y"),
+        ("FROM busybox\nCOPY --from=9 /a /b\n", "Step 2/2 : COPY --from=9 /a /b"),
+    ] {
+        for query in ["", "q=1"] {
+            let answer = post(&host, query, &context(&[("Dockerfile", text)]));
+            let is_told = answer.contains(step) && answer.contains("{\"errorDetail\":{\"message\":");
+            assert!(answer.starts_with("HTTP/1.1 200 ") && is_told, "{text}: {answer}");
+        }
+    }
+    let answer = post(&host, "", &context(&[("Dockerfile", "FROM scratch AS Bad\nBADCMD\n")]));
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     // A refusal is heard by a client that first sends a large context.
     let large = context(&[("Dockerfile", DOCKERFILE), ("large", &"x".repeat(8 << 20))]);
     assert!(post(&host, "version=3", &large).contains("invalid version"));

@@ -6,6 +6,7 @@ pub use reads::Reads;
 
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::policy;
 use crate::progress::Progress;
 use crate::request::{Context, Env, NamedContext, Request};
 use crate::session::{ContextTree, io_error, make_private};
@@ -29,6 +30,9 @@ pub(crate) struct Opener<'a> {
 impl Opener<'_> {
     /// The main context. Archives are unpacked below the lease.
     pub fn main(&self, context: Context) -> Result<Root, Error> {
+        if let Context::Dir(_) | Context::Tar(_) | Context::Client = context {
+            self.may_read("context")?;
+        }
         match context {
             Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
             // What a client has to send is known when the Dockerfile has been read.
@@ -57,8 +61,14 @@ impl Opener<'_> {
         let mut named = BTreeMap::new();
         for (name, context) in &self.request.named_contexts {
             let root = match context {
-                NamedContext::Image(_) | NamedContext::Client => continue,
-                NamedContext::Dir(path) => Root::open(path).map_err(io_error("open build context", path))?,
+                NamedContext::Image(_) => continue,
+                NamedContext::Client => {
+                    self.may_read(name)?;
+                    continue;
+                }
+                NamedContext::Dir(path) => self
+                    .may_read(name)
+                    .and_then(|()| Root::open(path).map_err(io_error("open build context", path)))?,
                 NamedContext::Remote(text) => {
                     self.remote(text, &format!("[context {name}] load {}", source::shown(text)))?
                 }
@@ -94,7 +104,13 @@ impl Opener<'_> {
         Ok(sent)
     }
 
+    /// Asks the policy about a directory of the client.
+    fn may_read(&self, name: &str) -> Result<(), Error> {
+        policy::local(self.env, name).map_err(Error::Policy)
+    }
+
     fn remote(&self, text: &str, title: &str) -> Result<Root, Error> {
+        let text = &policy::context(self.env, text).map_err(Error::Policy)?;
         let step = self.progress.step(title, "", "");
         let opened = match git_url::is_git(text) {
             true => self.repository(text),

@@ -390,3 +390,21 @@ fn a_command_that_is_too_long_says_so() {
     let Error::Step(step) = outcome.err() else { panic!("{error}") };
     assert!(step.hint.as_ref().is_some_and(|hint| hint.contains("COPY <<EOF")), "{:?}", step.hint);
 }
+
+#[test]
+fn no_more_layers_than_the_kernel_takes() {
+    let f = Fixture::new();
+    f.file("f", "x");
+    let copies = |flag: &str, count: usize| {
+        let lines = (0..count).map(|i| format!("COPY {flag} f /f{i}\n"));
+        format!("FROM base\n{}", lines.collect::<String>())
+    };
+    // One is the base's own, and one is left for what lies below every container.
+    let built = f.build(&copies("", 498)).ok().clone();
+    assert_eq!(text(&f.rootfs(&built), "f497"), "x");
+    for flag in ["", "--link"] {
+        let outcome = f.build(&copies(flag, 499));
+        let error = outcome.err().report();
+        assert!(error.contains("more than 499 layers") && error.contains("COPY --from=<stage>"), "{error}");
+    }
+}

@@ -24,6 +24,7 @@ use tokio::sync::mpsc::Sender;
 use super::contents::Contents;
 use super::entitled::Entitled;
 use super::history::Recorder;
+use super::policy::Policies;
 use super::under_way::UnderWay;
 use super::{fetch, groups, leftovers, network};
 use crate::error::{Error, Kind, Result};
@@ -99,6 +100,7 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
             }
         }
     }
+    let policies = Arc::new(Policies::read(&options.extras.source_policies)?);
     let group = groups::hold(engine, &options)?;
     let mut recorder = Recorder::begin(engine, &options, &context, record)?;
     let mut given = None;
@@ -121,7 +123,11 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     leftovers::forget_secrets(engine);
     let given_secrets = given_or_asked(request.secrets.clone(), secrets.clone());
     let env = Env {
-        images: base_images(engine, credentials, ask, &request.cancel),
+        images: base_images(engine, policies.clone(), credentials, ask, &request.cancel),
+        policy: (!policies.is_empty()).then(|| {
+            let policies = policies.clone();
+            Arc::new(move |source: &mut builder::Source| policies.apply(source)) as builder::Policy
+        }),
         fetch: Some(fetch::fetcher(engine, &request.cancel, Some(given_secrets))),
         cache_from,
         cache_to,
@@ -194,7 +200,8 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         cache_mounts: engine.config().root.join("cache-mounts"),
         run: leftovers::secrets(engine),
         network: network::provider(engine),
-        images: base_images(engine, BTreeMap::new(), None, cancel),
+        images: base_images(engine, Arc::default(), BTreeMap::new(), None, cancel),
+        policy: None,
         fetch: Some(fetch::fetcher(engine, cancel, None)),
         secrets: None,
         agents: None,
@@ -215,6 +222,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
 /// Finds base images: here, or else in their registry.
 fn base_images(
     engine: &Engine,
+    policies: Arc<Policies>,
     credentials: BTreeMap<String, AuthConfig>,
     ask: Option<AskCredentials>,
     cancel: &CancelToken,
@@ -225,8 +233,30 @@ fn base_images(
         None => ask.as_ref().and_then(|ask| ask(registry)).unwrap_or_default(),
     };
     Arc::new(move |wanted| {
-        base_image(&engine, &runtime, &who, &cancel, wanted).map_err(|e| Box::new(e) as BoxError)
+        let find = |wanted: &ImageRequest| base_image(&engine, &runtime, &who, &cancel, wanted);
+        allowed_image(&policies, wanted, find).map_err(|e| Box::new(e) as BoxError)
     })
+}
+
+/// The image that the policies leave in the place of this one: they see its name, and the name with the digest that it stands for.
+fn allowed_image(
+    policies: &Policies,
+    wanted: &ImageRequest,
+    find: impl Fn(&ImageRequest) -> Result<Image>,
+) -> Result<Image> {
+    let named = |reference: String| ImageRequest { reference, ..wanted.clone() };
+    let taken = policies.image(&wanted.reference)?;
+    let found = find(&named(taken.clone()))?;
+    let Some(pinned) =
+        Reference::parse(&taken).ok().filter(|name| name.digest.is_none() && !policies.is_empty())
+    else {
+        return Ok(found);
+    };
+    let pinned = format!("{pinned}@{}", found.digest);
+    match policies.image(&pinned)? {
+        same if same == pinned => Ok(found),
+        other => find(&named(other)),
+    }
 }
 
 fn base_image(
@@ -475,6 +505,7 @@ pub(super) fn failed(error: builder::Error) -> Error {
         | builder::Error::Ignore { .. }
         | builder::Error::Remote { .. }
         | builder::Error::Sent { .. }
+        | builder::Error::Policy(_)
         | builder::Error::NotReproducible { .. }
         | builder::Error::Context(_) => Kind::InvalidParameter,
         builder::Error::Cancelled => Kind::Cancelled,

@@ -13,6 +13,7 @@ use oci::{Digest, Platform, Reference};
 use store::Image;
 use tokio::sync::mpsc;
 
+use super::signatures::admit;
 use super::{pull, remote};
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -59,9 +60,19 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
         match store.resolve(&here, Some(platform)) {
             Ok(image) => {
                 store.touch(&image.id);
+                admit(engine, &here, &image)?;
                 return Ok(Base::Here(Box::new(image)));
             }
-            Err(store::Error::Platform { .. }) => other = alone(engine, &here)?,
+            Err(store::Error::Platform { .. }) => {
+                other = alone(engine, &here)?;
+                let admitted = other.as_ref().map(|image| admit(engine, &here, image));
+                match admitted {
+                    Some(Err(refused)) if is_id => return Err(refused),
+                    // Its registry may have another one.
+                    Some(Err(_)) => other = None,
+                    Some(Ok(())) | None => {}
+                }
+            }
             Err(store::Error::NoImage(_)) if !is_id => {}
             Err(error) => return Err(error.into()),
         }

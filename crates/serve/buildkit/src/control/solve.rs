@@ -12,12 +12,16 @@ use tonic::Status;
 use crate::build::{Build, Made};
 use crate::export;
 use crate::frontend::{self, Solved};
-use crate::{Host, fault, is_build_id, llb};
+use crate::{Host, is_build_id, llb};
 
 pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, Status> {
     if !is_build_id(&order.r#ref) {
         let message = format!("invalid ref {:?}: lower-case letters and digits, 8 to 64", order.r#ref);
         return Err(Status::invalid_argument(message));
+    }
+    if !order.source_policy_session.is_empty() {
+        let message = "policies that the client decides (Rego) are not supported by this server";
+        return Err(Status::unimplemented(message));
     }
     let build = Arc::new(Build::new(order));
     let registered = host.register(build.clone())?;
@@ -39,9 +43,6 @@ async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, St
     let order = &build.order;
     let graph = order.definition.as_ref().filter(|definition| !definition.def.is_empty());
     if let (Some(definition), true) = (graph, order.frontend.is_empty()) {
-        if build.order.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
-            return Err(fault::no_policies());
-        }
         let made = llb::solve(host, build, definition, &order.frontend_attrs, false).await?;
         let id = build.put(made)?;
         return Ok(Some(build.result(&id)?));

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use api::build::{BuildOptions, ExportOptions};
 use api::containers::Ulimit;
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{AttrConstraint, Rule};
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, Exporter, SolveRequest};
+use serde_json::json;
 use tonic::Status;
 
 use super::csv::fields;
@@ -49,6 +51,7 @@ pub fn options(attributes: &Attributes, order: &SolveRequest) -> Result<BuildOpt
     options.extras.no_cache_filter =
         stages.map(|stages| stages.split(',').map(str::to_owned).collect()).unwrap_or_default();
     options.extras.allow.clone_from(&order.entitlements);
+    options.extras.source_policies = policies(order);
     options.extras.caches_from = caches_from(attributes, order.cache.as_ref())?;
     caches_to(order.cache.as_ref(), &mut options)?;
     let exporters = exporters(order);
@@ -57,6 +60,27 @@ pub fn options(attributes: &Attributes, order: &SolveRequest) -> Result<BuildOpt
     attestations(attributes, &exporters, &mut options.extras.export)?;
     options.extras.export.vcs = prefixed(attributes, "vcs:").filter(|(_, value)| !value.is_empty()).collect();
     Ok(options)
+}
+
+/// The policies of an order as documents.
+pub fn policies(order: &SolveRequest) -> Vec<serde_json::Value> {
+    let constraint = |c: &AttrConstraint| json!({ "key": c.key, "value": c.value, "condition": c.condition });
+    let rule = |rule: &Rule| {
+        let selector = rule.selector.clone().unwrap_or_default();
+        let constraints: Vec<_> = selector.constraints.iter().map(constraint).collect();
+        let updates = rule.updates.as_ref().map(|u| json!({ "identifier": u.identifier, "attrs": u.attrs }));
+        json!({
+            "action": rule.action,
+            "selector": {
+                "identifier": selector.identifier,
+                "match_type": selector.match_type,
+                "constraints": constraints,
+            },
+            "updates": updates,
+        })
+    };
+    let policies = order.source_policy.iter().filter(|policy| !policy.rules.is_empty());
+    policies.map(|policy| json!({ "rules": policy.rules.iter().map(rule).collect::<Vec<_>>() })).collect()
 }
 
 fn prefixed(attributes: &Attributes, prefix: &'static str) -> impl Iterator<Item = (String, String)> {

@@ -41,7 +41,7 @@ pub async fn solve(
     attributes: &Attributes,
     inputs: HashMap<String, Definition>,
 ) -> Result<Solved, Status> {
-    check(build, frontend, attributes)?;
+    check(frontend, attributes)?;
     let mut options = attributes::options(attributes, &build.order)?;
     let question = Question { host, build, attributes, inputs };
     let recipes = question.recipes().await?;
@@ -89,7 +89,7 @@ pub async fn classic(
 }
 
 /// What is refused before anything is read.
-fn check(build: &Build, frontend: &str, attributes: &Attributes) -> Result<(), Status> {
+fn check(frontend: &str, attributes: &Attributes) -> Result<(), Status> {
     match (frontend, attributes.get("source").map_or("", String::as_str)) {
         ("dockerfile.v0", _) => {}
         // Every version of Docker's own frontend is served by the one that is built in.
@@ -106,9 +106,6 @@ fn check(build: &Build, frontend: &str, attributes: &Attributes) -> Result<(), S
                 "frontend {other} is not supported: use the frontend dockerfile.v0"
             )));
         }
-    }
-    if build.order.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
-        return Err(fault::no_policies());
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use tonic::Status;
 use crate::Host;
 use crate::build::Build;
 use crate::fault;
+use crate::frontend::attributes;
 
 const IMAGE: &str = "docker-image://";
 
@@ -65,6 +66,9 @@ async fn image(
     let engine = host.engine();
     let platform = platform.map(|p| Platform::new(&p.os, &p.architecture, Some(&p.variant)).normalized());
     let platform = platform.unwrap_or_else(Platform::host);
+    let policies =
+        engine::builds::Policies::read(&attributes::policies(&build.order)).map_err(fault::status)?;
+    let name = &policies.image(name).map_err(fault::status)?;
     let found = images::base(engine, name, &platform, mode == "pull").await;
     let image = match found.map_err(fault::status)? {
         Base::Here(image) => *image,

@@ -418,6 +418,23 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_done_is_told_after_its_step() {
+        let warning = || Event::Warning {
+            rule: "X".into(),
+            message: "odd".into(),
+            file: "Dockerfile".into(),
+            span: Default::default(),
+            help: None,
+            excerpt: String::new(),
+        };
+        let mut classic = Classic::new(true, false);
+        // There may be no answer yet that it could be part of.
+        assert_eq!(told(&mut classic, [warning()]), "");
+        let stuck = Event::Stuck { number: 2, total: 3, text: "FROM \\\nx".into() };
+        assert_eq!(told(&mut classic, [stuck]), "[Warning] Dockerfile:0: odd\nStep 2/3 : FROM \\ x\n");
+    }
+
+    #[test]
     fn containers_are_told_of_as_asked_for() {
         let mut classic = Classic::new(false, false);
         let text = told(&mut classic, all(|id| Event::StepDone { id, millis: 1, layers: None }));

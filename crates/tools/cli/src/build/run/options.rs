@@ -41,10 +41,6 @@ pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
             )));
         }
     }
-    // It would be a hole in somebody's rules to build without them.
-    if cli.variable(SOURCE_POLICY).is_some_and(|path| !path.is_empty()) {
-        return Err(Error::new(format!("{SOURCE_POLICY}: source policies are not supported")));
-    }
     let mut outputs = args.output.iter().filter_map(|text| Output::parse(text).ok());
     if let Some(deletes) = outputs.find(|output| output.delete)
         && !allowed(args).iter().any(|word| word == LOCAL_DELETE)
@@ -184,6 +180,17 @@ pub(super) fn contexts(cli: &Cli, args: &Args) -> Result<BTreeMap<String, String
     Ok(contexts)
 }
 
+/// The policy in the file that a variable names, as with buildx.
+fn source_policies(cli: &Cli) -> Result<Vec<serde_json::Value>, Error> {
+    let Some(name) = cli.variable(SOURCE_POLICY).filter(|name| !name.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let path = cli.host.directory.join(&name);
+    let text = std::fs::read(&path).map_err(|error| Error::file("open", &path, &error))?;
+    let policy = serde_json::from_slice(&text);
+    policy.map(|policy| vec![policy]).map_err(|error| Error::new(format!("source policy {name}: {error}")))
+}
+
 fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
     let secrets =
         args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
@@ -199,6 +206,7 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
         no_cache_filter: args.no_cache_filter.clone(),
         allow: allowed(args).into_iter().filter(|word| word != LOCAL_DELETE).collect(),
         source_date_epoch,
+        source_policies: source_policies(cli)?,
         rewrite_timestamp: wishes.rewrite_timestamp,
         export: export(cli, args, outputs, wishes)?,
         caches_from: caches::from(cli, &args.cache_from)?,

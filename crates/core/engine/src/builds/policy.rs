@@ -1,0 +1,341 @@
+//! Source policies: which images, files of servers and repositories a build may use, and what it takes in their place
+//! (BuildKit's `sourcepolicy`: `docs/build-repro.md` and `sourcepolicy/pb/policy.proto`).
+//!
+//! A source is called as in BuildKit's graphs: `docker-image://docker.io/library/alpine:latest`, `https://host/file`,
+//! `git://host/path#ref`, `local://context`. Rules are gone through in order; of those that allow and deny the last one that fits
+//! counts, and one that converts begins anew with what it has made.
+
+use std::collections::BTreeMap;
+
+use builder::{BoxError, Source};
+use oci::Reference;
+use regex::{Captures, Regex};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+
+/// So often a source is converted: two rules may lead to each other.
+const CONVERSIONS_MAX: usize = 20;
+/// What the names of images begin with.
+const IMAGE: &str = "docker-image://";
+
+/// The policies of a build.
+#[derive(Default)]
+pub struct Policies(Vec<Vec<Rule>>);
+
+/// A rule that can be asked.
+struct Rule {
+    action: Action,
+    selector: String,
+    matches: Matches,
+    constraints: Vec<(String, Condition)>,
+    updates: Option<Updates>,
+}
+
+/// How an identifier is compared besides being the same.
+enum Matches {
+    Exactly,
+    Wildcard(Regex),
+    Regex(Regex),
+}
+
+enum Condition {
+    Is(String),
+    IsNot(String),
+    Matches(Regex),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Action {
+    Allow,
+    Deny,
+    Convert,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PolicyText {
+    rules: Vec<RuleText>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RuleText {
+    action: Value,
+    selector: SelectorText,
+    updates: Option<Updates>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SelectorText {
+    identifier: String,
+    #[serde(alias = "matchType")]
+    match_type: Value,
+    constraints: Vec<ConstraintText>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ConstraintText {
+    key: String,
+    value: String,
+    condition: Value,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Updates {
+    identifier: String,
+    attrs: BTreeMap<String, String>,
+}
+
+/// The number of a word; numbers stand for themselves, and nothing is the first.
+fn choice(what: &str, value: &Value, words: [&str; 3]) -> Result<usize> {
+    let found = match value {
+        Value::Null => Some(0),
+        Value::String(word) => words.iter().position(|known| known == word),
+        value => value.as_u64().and_then(|number| usize::try_from(number).ok()).filter(|n| *n < words.len()),
+    };
+    found
+        .ok_or_else(|| Error::invalid(format!("source policy: invalid {what} {value}: {}", words.join(", "))))
+}
+
+fn regex(text: &str) -> Result<Regex> {
+    Regex::new(text).map_err(|e| Error::invalid(format!("source policy: invalid regex {text:?}: {e}")))
+}
+
+impl Rule {
+    fn read(text: RuleText) -> Result<Rule> {
+        let action = match choice("action", &text.action, ["ALLOW", "DENY", "CONVERT"])? {
+            0 => Action::Allow,
+            1 => Action::Deny,
+            _ => Action::Convert,
+        };
+        let selector = text.selector.identifier;
+        let matches = match choice("match type", &text.selector.match_type, ["WILDCARD", "EXACT", "REGEX"])? {
+            0 if selector.contains("**") => {
+                return Err(Error::invalid(format!(
+                    "source policy: invalid wildcard \"**\" in {selector:?}"
+                )));
+            }
+            0 => Matches::Wildcard(regex(&format!("^{}$", regex::escape(&selector).replace("\\*", "(.*)")))?),
+            1 => Matches::Exactly,
+            _ => Matches::Regex(regex(&selector)?),
+        };
+        let constraint = |text: ConstraintText| {
+            let condition = match choice("condition", &text.condition, ["EQUAL", "NOTEQUAL", "MATCHES"])? {
+                0 => Condition::Is(text.value),
+                1 => Condition::IsNot(text.value),
+                _ => Condition::Matches(regex(&text.value)?),
+            };
+            Ok((text.key, condition))
+        };
+        let constraints = text.selector.constraints.into_iter().map(constraint).collect::<Result<_>>()?;
+        if action == Action::Convert && text.updates.is_none() {
+            return Err(Error::invalid(format!(
+                "source policy: missing destination for convert rule {selector:?}"
+            )));
+        }
+        Ok(Rule { action, selector, matches, constraints, updates: text.updates })
+    }
+
+    fn fits(&self, source: &Source) -> bool {
+        let attribute = |key: &String| source.attributes.get(key).map_or("", String::as_str);
+        let holds = |(key, condition): &(String, Condition)| match condition {
+            Condition::Is(value) => attribute(key) == value,
+            Condition::IsNot(value) => attribute(key) != value,
+            Condition::Matches(regex) => regex.is_match(attribute(key)),
+        };
+        let is_named = || match &self.matches {
+            Matches::Exactly => false,
+            Matches::Wildcard(regex) | Matches::Regex(regex) => regex.is_match(&source.identifier),
+        };
+        self.constraints.iter().all(holds) && (self.selector == source.identifier || is_named())
+    }
+
+    /// Makes of a source what the rule says; whether that is anything else.
+    fn convert(&self, source: &mut Source) -> bool {
+        let Some(updates) = &self.updates else { return false };
+        let to = if updates.identifier.is_empty() { &self.selector } else { &updates.identifier };
+        let filled = |captures: &Captures<'_>| {
+            let mut text = String::new();
+            captures.expand(to, &mut text);
+            text
+        };
+        let identifier = match &self.matches {
+            Matches::Exactly => to.clone(),
+            Matches::Regex(regex) => regex.replace_all(&source.identifier, to.as_str()).into_owned(),
+            Matches::Wildcard(regex) => regex
+                .captures(&source.identifier)
+                .map_or_else(|| source.identifier.clone(), |found| filled(&found)),
+        };
+        let mut changed = false;
+        if !identifier.is_empty() && identifier != source.identifier {
+            source.identifier = identifier;
+            changed = true;
+        }
+        for (key, value) in &updates.attrs {
+            changed |= source.attributes.insert(key.clone(), value.clone()).as_ref() != Some(value);
+        }
+        changed
+    }
+}
+
+impl Policies {
+    /// Reads policies as BuildKit writes them.
+    pub fn read(documents: &[Value]) -> Result<Policies> {
+        let policy = |document: &Value| {
+            let text = PolicyText::deserialize(document);
+            let text = text.map_err(|e| Error::invalid(format!("source policy: {e}")))?;
+            text.rules.into_iter().map(Rule::read).collect::<Result<Vec<_>>>()
+        };
+        documents.iter().map(policy).collect::<Result<_>>().map(Policies)
+    }
+
+    /// Whether all is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Vec::is_empty)
+    }
+
+    /// Makes of a source what is to be taken in its place; whether that is anything else.
+    pub fn apply(&self, source: &mut Source) -> Result<bool, BoxError> {
+        for conversions in 0..=CONVERSIONS_MAX {
+            if !self.once(source)? {
+                return Ok(conversions > 0);
+            }
+        }
+        Err("too many mutations on a single source: too many operations".into())
+    }
+
+    fn once(&self, source: &mut Source) -> Result<bool, BoxError> {
+        for rules in &self.0 {
+            let mut is_denied = false;
+            for rule in rules {
+                if !rule.fits(source) {
+                    continue;
+                }
+                match rule.action {
+                    Action::Convert if rule.convert(source) => return Ok(true),
+                    Action::Convert => {}
+                    action => is_denied = action == Action::Deny,
+                }
+            }
+            if is_denied {
+                let message =
+                    format!("source {:?} denied by policy: source denied by policy", source.identifier);
+                return Err(message.into());
+            }
+        }
+        Ok(false)
+    }
+
+    /// The image to be taken for one of this name; an id says what it is, and is left alone.
+    pub fn image(&self, name: &str) -> Result<String> {
+        let is_id = name.parse::<oci::Digest>().is_ok() || oci::Digest::from_hex(name).is_ok();
+        let Ok(reference) = Reference::parse(name) else { return Ok(name.to_owned()) };
+        if self.is_empty() || is_id {
+            return Ok(name.to_owned());
+        }
+        let mut source = Source { identifier: format!("{IMAGE}{reference}"), attributes: BTreeMap::new() };
+        match self.apply(&mut source).map_err(|e| Error::new(Kind::Forbidden, e.to_string()))? {
+            false => Ok(name.to_owned()),
+            true => match source.identifier.strip_prefix(IMAGE) {
+                Some(other) => Ok(other.to_owned()),
+                None => Err(Error::invalid(format!(
+                    "source policy: image {reference} cannot be converted to {}",
+                    source.identifier
+                ))),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policies(rules: Value) -> Policies {
+        Policies::read(&[json!({ "version": 1, "rules": rules })]).unwrap()
+    }
+
+    fn applied(policies: &Policies, identifier: &str, attributes: &[(&str, &str)]) -> Result<Source, String> {
+        let attributes =
+            attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut source = Source { identifier: identifier.to_owned(), attributes };
+        policies.apply(&mut source).map_err(|e| e.to_string())?;
+        Ok(source)
+    }
+
+    #[test]
+    fn the_last_that_fits_counts() {
+        let rule = |action: &str, name: &str| json!({ "action": action, "selector": { "identifier": name } });
+        let all = policies(json!([
+            rule("DENY", "docker-image://*"),
+            rule("ALLOW", "docker-image://docker.io/library/a:1")
+        ]));
+        assert_eq!(all.image("a:1").unwrap(), "a:1");
+        assert_eq!(
+            all.image("b").unwrap_err().message,
+            "source \"docker-image://docker.io/library/b:latest\" denied by policy: source denied by policy"
+        );
+        assert!(applied(&all, "https://host/f", &[]).is_ok());
+        // Each policy by itself.
+        let one = |action: &str| json!({ "rules": [rule(action, "https://host/f")] });
+        let both = Policies::read(&[one("DENY"), one("ALLOW")]).unwrap();
+        assert!(applied(&both, "https://host/f", &[]).is_err());
+    }
+
+    #[test]
+    fn sources_are_converted() {
+        let convert = |kind: &str, from: &str, to: &str| {
+            let selector = json!({ "identifier": from, "match_type": kind });
+            json!([{ "action": "CONVERT", "selector": selector, "updates": { "identifier": to } }])
+        };
+        let image = |rules: Value| policies(rules).image("golang:1.19").unwrap();
+        let name = "docker-image://docker.io/library/golang:";
+        let wildcard = convert("WILDCARD", &format!("{name}*"), "docker-image://mirror/golang:${1}-alpine");
+        assert_eq!(image(wildcard), "mirror/golang:1.19-alpine");
+        let regex = convert("REGEX", "^docker-image://docker.io/library/(.*)$", "docker-image://mirror/$1");
+        assert_eq!(image(regex), "mirror/golang:1.19");
+        assert_eq!(image(convert("EXACT", name, "docker-image://x")), "golang:1.19");
+        assert_eq!(image(convert("EXACT", &format!("{name}1.19"), "docker-image://x")), "x");
+        assert!(
+            policies(convert("EXACT", &format!("{name}1.19"), "https://x")).image("golang:1.19").is_err()
+        );
+        // What never comes to an end.
+        let round = convert("WILDCARD", "https://h/*", "https://h/x$1");
+        assert!(applied(&policies(round), "https://h/a", &[]).unwrap_err().contains("too many"));
+    }
+
+    #[test]
+    fn attributes_are_asked_and_set() {
+        let rules = json!([{
+            "action": 2,
+            "selector": {
+                "identifier": "https://h/f",
+                "match_type": 1,
+                "constraints": [{ "key": "http.checksum", "value": "", "condition": "EQUAL" }],
+            },
+            "updates": { "attrs": { "http.checksum": "sha256:0" } },
+        }]);
+        let all = policies(rules);
+        let sum = |attributes: &[(&str, &str)]| applied(&all, "https://h/f", attributes).unwrap().attributes;
+        assert_eq!(sum(&[])["http.checksum"], "sha256:0");
+        assert_eq!(sum(&[("http.checksum", "sha256:1")])["http.checksum"], "sha256:1");
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused() {
+        let wrong = |rule: Value| Policies::read(&[json!({ "rules": [rule] })]).err().map(|e| e.message);
+        assert!(wrong(json!({ "action": "MAYBE" })).unwrap().contains("invalid action \"MAYBE\""));
+        assert!(wrong(json!({ "action": "CONVERT" })).unwrap().contains("missing destination"));
+        let selector =
+            |kind: &str, text: &str| json!({ "selector": { "identifier": text, "match_type": kind } });
+        assert!(wrong(selector("REGEX", "(")).unwrap().contains("invalid regex"));
+        assert!(wrong(selector("WILDCARD", "a**")).unwrap().contains("invalid wildcard"));
+        assert!(Policies::read(&[json!({ "rules": 1 })]).is_err());
+    }
+}
