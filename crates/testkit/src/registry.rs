@@ -1,9 +1,10 @@
 //! `dhow registry serve` as a process, and a client that sends what it is told.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use sha2::{Digest as _, Sha256};
 
@@ -32,7 +33,20 @@ impl Registry {
     /// # Panics
     /// When it does not start.
     pub fn start(host: &Host, root: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(host.command(), root, arguments)
+    }
+
+    /// Serves what is below `root`, and writes all that can be logged into a file.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn logged(host: &Host, root: &Path, arguments: &[&str], log: &Path) -> Self {
         let mut command = host.command();
+        command.arg("--debug").stderr(File::create(log).expect("a file for the log"));
+        Self::spawn(command, root, arguments)
+    }
+
+    fn spawn(mut command: Command, root: &Path, arguments: &[&str]) -> Self {
         command.args(["registry", "serve", "--addr", "127.0.0.1:0", "--root"]).arg(root).args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("start the registry");
         let mut line = String::new();

@@ -129,13 +129,16 @@ impl std::error::Error for Cause {}
 
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(host) = &self.dialled {
-            write!(f, "dial tcp {host}: ")?;
-        }
         // The innermost says what has happened, those around it where.
         let mut innermost: &dyn std::error::Error = &self.error;
         while let Some(inside) = innermost.source() {
             innermost = inside;
+        }
+        match &self.dialled {
+            // It says itself for which name.
+            Some(_) if innermost.is::<crate::names::Unresolved>() => f.write_str("dial tcp: ")?,
+            Some(host) => write!(f, "dial tcp {host}: ")?,
+            None => {}
         }
         match innermost.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
             _ if self.is_timeout() => f.write_str("i/o timeout"),

@@ -38,6 +38,25 @@ struct State {
 #[error("{0} is an address of this machine or its network link")]
 pub(crate) struct InternalName(pub String);
 
+/// A name without an address, in Go's words.
+#[derive(Debug, thiserror::Error)]
+#[error("lookup {name}: {reason}")]
+pub(crate) struct Unresolved {
+    name: String,
+    reason: String,
+}
+
+impl Unresolved {
+    fn new(name: &str, error: NetError) -> Unresolved {
+        let reason = match error {
+            error if error.is_no_records_found() => "no such host".to_owned(),
+            NetError::NoConnections => "no name server answers".to_owned(),
+            error => error.to_string(),
+        };
+        Unresolved { name: name.to_owned(), reason }
+    }
+}
+
 impl Names {
     /// Makes sure that `to` is followed to no internal address when `from` has led there.
     pub(crate) fn guard(&self, from: &Url, to: &Url) {
@@ -55,7 +74,9 @@ impl Resolve for Names {
         Box::pin(async move {
             let state = &names.state;
             let resolver = state.resolver.get_or_try_init(async || new_resolver()).await?;
-            let all: Vec<IpAddr> = resolver.lookup_ip(name.as_str()).await?.iter().collect();
+            let found = resolver.lookup_ip(name.as_str()).await;
+            let found = found.map_err(|error| Unresolved::new(name.as_str(), error))?;
+            let all: Vec<IpAddr> = found.iter().collect();
             let outside: Vec<IpAddr> = all.iter().copied().filter(|ip| !is_internal_address(*ip)).collect();
             if outside.len() < all.len() {
                 if read(&state.guarded).contains(name.as_str()) {

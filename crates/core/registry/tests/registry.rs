@@ -389,6 +389,8 @@ async fn a_registry_that_is_not_there_is_unavailable() {
     let error = Client::new(Config::default()).repository(&reference, None).resolve().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     assert_eq!(error.to_string(), format!(r#"Get "http://{stub_host}/v2/app/manifests/latest""#));
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, format!("dial tcp {stub_host}: connect: connection refused"));
 }
 
 #[tokio::test]

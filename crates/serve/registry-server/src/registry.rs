@@ -36,6 +36,8 @@ pub enum OpenError {
     Tls(#[from] tls::Error),
     #[error("set up notifications")]
     Events(#[from] events::Error),
+    #[error("collect garbage in a bucket: what was relied on is remembered for {} hours, and the grace is longer", .0.as_secs() / 3600)]
+    Grace(Duration),
     #[error("count what is used: {0}")]
     Count(String),
 }
@@ -128,12 +130,16 @@ impl Registry {
         let auth = Auth::open(config.auth.clone(), &config.root)?;
         let files = config.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let tls = files.map(|(certificate, key): (&Path, &Path)| Tls::open(certificate, key)).transpose()?;
-        let (flow, intake) = (Flow::default(), Flow::default());
+        let (flow, intake) = (Flow::out(), Flow::into());
+        let (collects, grace) = (!config.collect_every.is_zero(), config.garbage.grace);
         let storage = match &config.bucket {
             Some(config) => {
                 let bucket = registry::Client::new(config.client.clone()).bucket(&config.address)?;
                 let objects = Objects::new(bucket, &config.prefix, disk);
                 objects.check().await?;
+                if collects && grace > Objects::MEMORY {
+                    return Err(OpenError::Grace(Objects::MEMORY));
+                }
                 Storage::Objects(Box::new(objects))
             }
             None => Storage::Disk(disk),

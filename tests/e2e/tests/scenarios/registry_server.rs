@@ -30,6 +30,35 @@ fn who_has_a_password_logs_in() {
     server.kill();
 }
 
+/// Neither end writes passwords or tokens down, however much it is asked to say.
+#[test]
+fn what_is_secret_is_not_logged() {
+    let host = Host::new(Mode::Embedded);
+    let users = host.dhow(&["registry", "passwd", "ann"]).input("canary-password\n").ok();
+    host.file("htpasswd", users + "\n");
+    let (root, log) = (host.home().join("registry"), host.home().join("registry.log"));
+    let server = Registry::logged(&host, &root, &["--htpasswd", "htpasswd", "--auth", "token"], &log);
+    let mut said = String::new();
+    let login = ["--debug", "login", "-u", "ann", "--password-stdin", &server.address];
+    said += &host.dhow(&login).input("canary-password").run().stderr;
+    host.busybox();
+    let image = format!("{}/app:v1", server.address);
+    host.dhow(&["tag", "busybox", &image]).ok();
+    for words in [["--debug", "push", &image], ["--debug", "rmi", &image], ["--debug", "pull", &image]] {
+        let output = host.dhow(&words).run();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        said += &output.stderr;
+    }
+    said += &host.dhow(&["--debug", "push", &format!("{}/other", server.address)]).run().stderr;
+    server.kill();
+    let logged = std::fs::read_to_string(log).unwrap();
+    assert!(logged.contains("refused"), "it says much: {logged}");
+    // The password, the two as they travel, and how a token begins.
+    for secret in ["canary-password", "YW5uOmNhbmFyeS1wYXNzd29yZA", "eyJ"] {
+        assert!(!said.contains(secret) && !logged.contains(secret), "{secret}\n{said}\n{logged}");
+    }
+}
+
 #[test]
 fn flags_that_make_no_sense_are_refused() {
     let host = Host::new(Mode::Embedded);

@@ -25,21 +25,39 @@ use crate::answer::Body;
 /// What the portions of all answers may hold together; each has one that is read and one that is sent.
 const BUDGET: usize = 32 << 20;
 const PORTION_MIN: usize = 16 << 10;
-/// What a processor's own cache holds beside other things.
-const PORTION_MAX: usize = 256 << 10;
+/// Of content that is sent: what a processor's own cache holds beside other things.
+const SENT_MAX: usize = 256 << 10;
+/// Of content that is taken: each portion is given to another thread, which costs more than the cache gives.
+const TAKEN_MAX: usize = 1 << 20;
 
 /// Counts those who send content, or take some.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Flow(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// The largest portion.
+    most: usize,
     seats: AtomicUsize,
     /// Memory of portions that were sent.
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Flow {
+    /// Of content that is sent.
+    pub(crate) fn out() -> Flow {
+        Flow::of(SENT_MAX)
+    }
+
+    /// Of content that is taken.
+    pub(crate) fn into() -> Flow {
+        Flow::of(TAKEN_MAX)
+    }
+
+    fn of(most: usize) -> Flow {
+        Flow(Arc::new(Shared { most, seats: AtomicUsize::new(0), spare: Mutex::default() }))
+    }
+
     pub(crate) fn join(&self) -> Seat {
         self.0.seats.fetch_add(1, Ordering::Relaxed);
         Seat(self.clone())
@@ -68,7 +86,7 @@ pub(crate) struct Seat(Flow);
 impl Seat {
     /// How much may be held at a time, twice.
     pub(crate) fn portion(&self) -> usize {
-        (BUDGET / 2 / self.0.seats().max(1)).clamp(PORTION_MIN, PORTION_MAX)
+        (BUDGET / 2 / self.0.seats().max(1)).clamp(PORTION_MIN, self.0.0.most)
     }
 }
 

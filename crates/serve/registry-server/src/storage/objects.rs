@@ -27,8 +27,6 @@ const PORTION: usize = 256 << 10;
 /// How often is asked, and the first pause between.
 const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// How long it is remembered that something was relied on; no grace is longer.
-const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Things that are remembered before old ones are looked for.
 const MANY: usize = 10_000;
 
@@ -52,6 +50,9 @@ pub(crate) enum Guard {
 }
 
 impl Objects {
+    /// How long it is remembered that something was relied on; no grace is longer.
+    pub(crate) const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
     pub(crate) fn new(bucket: Bucket, prefix: &str, spool: Disk) -> Objects {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
@@ -125,7 +126,7 @@ impl Objects {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         let now = SystemTime::now();
         if touched.len() % MANY == MANY - 1 {
-            touched.retain(|_, when| now.duration_since(*when).is_ok_and(|age| age < MEMORY));
+            touched.retain(|_, when| now.duration_since(*when).is_ok_and(|age| age < Objects::MEMORY));
         }
         touched.insert(key.clone(), now);
     }
@@ -261,7 +262,7 @@ impl Objects {
     }
 
     pub(super) fn remembers(&self, grace: Duration) -> bool {
-        grace <= MEMORY && self.started.elapsed() >= grace
+        grace <= Objects::MEMORY && self.started.elapsed() >= grace
     }
 }
 

@@ -149,15 +149,26 @@ async fn parts_that_a_server_has_left_are_aborted_by_the_next() {
 async fn who_is_not_let_in_is_told_at_the_start() {
     let store = ObjectStore::start();
     let dir = tempfile::tempdir().unwrap();
-    let mut config = Config::new(dir.path());
-    config.bucket = Some(bucket(&store, "wrong"));
-    let error = registry_server::Registry::open(config).await.err().expect("a refusal");
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
+    let refusal = async |secret: &str, grace| {
+        let mut config = Config::new(dir.path());
+        config.bucket = Some(bucket(&store, secret));
+        (config.collect_every, config.garbage.grace) = (Duration::from_secs(60), grace);
+        let error = registry_server::Registry::open(config).await.err().expect("a refusal");
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    };
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let text = refusal(SECRET, week + Duration::from_secs(1)).await;
+    assert_eq!(
+        text,
+        "collect garbage in a bucket: what was relied on is remembered for 168 hours, and the grace is longer"
+    );
+    let text = refusal("wrong", week).await;
     assert!(text.starts_with("open the storage: list the bucket: "), "{text}");
     assert!(text.contains("403 Forbidden: SignatureDoesNotMatch"), "{text}");
     assert!(!text.contains("wrong") && !text.contains("X-Amz"), "{text}");
