@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: the same binary on a machine with cgroup v2 alone and Debian's kernel, in software emulation.
 //!
 //! The machine is an initial ramfs: busybox, the release binary, the kernel modules it needs, and `tests/vm`. It has no network
-//! card and an empty disk, runs `tests/vm/main`, and says PASS or FAIL for each check on its serial console.
+//! card, an empty disk and one with an empty file system, runs `tests/vm/main`, and says PASS or FAIL for each check on its serial console.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ const MODULES: &[&str] = &[
     "bfq",
 ];
 
-/// Bytes of the disk, of which nothing is kept.
+/// Bytes of each disk, of which nothing is kept.
 const DISK: u64 = 64 << 20;
 
 /// Boots the machine and reports its checks.
@@ -39,6 +39,7 @@ pub fn run() -> anyhow::Result<()> {
         ("cpio", "cpio"),
         ("modprobe", "kmod"),
         ("busybox", "busybox-static"),
+        ("mkfs.ext4", "e2fsprogs"),
     ])?;
     let binary = setup::release_binary()?;
     let home = shell::target().join("vm");
@@ -62,7 +63,13 @@ pub fn run() -> anyhow::Result<()> {
     ]);
     let disk = home.join("disk");
     fs::File::create(&disk).and_then(|file| file.set_len(DISK)).context("make the disk")?;
-    machine.arg("-drive").arg(format!("file={},if=virtio,format=raw,cache=unsafe", disk.display()));
+    // The second one's file system can have the kernel check files.
+    let sealed = home.join("sealed");
+    fs::File::create(&sealed).and_then(|file| file.set_len(DISK)).context("make the second disk")?;
+    shell::quiet(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096", "-O", "verity"]).arg(&sealed))?;
+    for disk in [&disk, &sealed] {
+        machine.arg("-drive").arg(format!("file={},if=virtio,format=raw,cache=unsafe", disk.display()));
+    }
     machine.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(ramfs);
     machine.args(["-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all"]).stdin(Stdio::null());
     eprintln!("+ {}", shell::display(&machine));

@@ -27,6 +27,65 @@ document! {
         /// Same as size; API 1.43 and older.
         #[serde(skip_serializing_if = "zero")]
         pub virtual_size: i64,
+        /// What its name stands for: an index, or a manifest; with the manifests only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub descriptor: Option<oci::image::Descriptor>,
+        /// All that its names stand for, where that was asked for; the size is then that of all of it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub manifests: Option<Vec<ManifestSummary>>,
+    }
+}
+
+document! {
+    /// A manifest that a name of an image stands for, or leads to by an index.
+    pub struct ManifestSummary {
+        /// Its digest.
+        pub id: String,
+        pub descriptor: Option<oci::image::Descriptor>,
+        /// Whether all of it is here.
+        pub available: bool,
+        pub size: ManifestSize,
+        /// `image`, `attestation`, or `unknown`.
+        pub kind: String,
+        /// Of an image.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub image_data: Option<ImageProperties>,
+        /// Of an attestation.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub attestation_data: Option<AttestationProperties>,
+    }
+}
+
+document! {
+    /// Bytes that are here of a manifest.
+    pub struct ManifestSize {
+        /// Of its blobs, itself among them.
+        pub content: i64,
+        /// And of its unpacked layers.
+        pub total: i64,
+    }
+}
+
+document! {
+    pub struct ImageProperties {
+        pub platform: Option<oci::Platform>,
+        pub size: UnpackedSize,
+        /// Ids of the containers that were made from it.
+        pub containers: Vec<String>,
+    }
+}
+
+document! {
+    pub struct UnpackedSize {
+        pub unpacked: i64,
+    }
+}
+
+document! {
+    pub struct AttestationProperties {
+        /// Digest of the manifest that it speaks of.
+        #[serde(rename = "For")]
+        pub subject: String,
     }
 }
 
@@ -135,6 +194,8 @@ pub struct ListOptions {
     pub all: bool,
     pub digests: bool,
     pub shared_size: bool,
+    /// With all that the names stand for.
+    pub manifests: bool,
     pub filters: Filters,
 }
 
@@ -156,6 +217,8 @@ pub struct PullOptions {
     pub tag: String,
     /// `linux/arm64`; empty is this machine's.
     pub platform: String,
+    /// With what is attached to it (`dhow-attached`, ours).
+    pub attached: bool,
 }
 
 /// `POST /images/create` with `fromSrc`.
@@ -243,6 +306,9 @@ document! {
         pub platforms: Vec<String>,
         /// A single manifest stays one.
         pub plain: bool,
+        /// What is attached to what is copied stays where it is.
+        #[serde(skip_serializing_if = "zero")]
+        pub without_attached: bool,
         pub dry_run: bool,
         /// The index itself, as the client has written it; the sources only say where its members are.
         #[serde(skip_serializing_if = "zero")]

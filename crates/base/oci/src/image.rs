@@ -92,6 +92,23 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The type of what it describes if that is no image: a chart, a program for another machine, a signature. What has a
+    /// layer that is an archive of files, of a kind that is known or not, is an image.
+    pub fn artifact_kind(&self) -> Option<&str> {
+        let kinds = [self.artifact_type.as_deref().unwrap_or_default(), &self.config.media_type];
+        let own = || kinds.into_iter().find(|kind| !kind.is_empty() && !media_types::is_config(kind));
+        match media_types::is_config(&self.config.media_type) {
+            true if self.artifact_type.is_none() => {
+                let kinds = || self.layers.iter().map(|layer| layer.media_type.as_str());
+                // A document in a layer's place is a mistake, and no kind of its own.
+                let mistaken =
+                    kinds().any(|kind| media_types::is_manifest(kind) || media_types::is_index(kind));
+                kinds().find(|kind| !mistaken && !media_types::is_archive(kind))
+            }
+            _ => own(),
+        }
+    }
+
     /// An OCI manifest of this configuration and these layers.
     pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
         Manifest {
@@ -151,6 +168,9 @@ impl Index {
         wanted.best(candidates).map(|index| &self.manifests[index])
     }
 }
+
+/// The annotation of such a member with the digest of the manifest that it speaks of.
+pub const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// Whether a member of an index is BuildKit's attestation manifest and no image.
 pub fn is_attestation(descriptor: &Descriptor) -> bool {

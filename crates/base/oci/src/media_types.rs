@@ -42,6 +42,12 @@ pub fn is_config(media_type: &str) -> bool {
     matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
 }
 
+/// Whether the type names a file system layer, also one that we can't apply.
+pub fn is_archive(media_type: &str) -> bool {
+    const KINDS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+    KINDS.iter().any(|kind| media_type.starts_with(kind))
+}
+
 /// Whether the type names a file system layer that we can apply (the compression is detected from the bytes).
 pub fn is_layer(media_type: &str) -> bool {
     matches!(

@@ -114,9 +114,10 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
         let kind = match &error {
             store::Error::NoImage(_) | store::Error::Platform { .. } => Kind::NotFound,
-            store::Error::Reference(_) | store::Error::Ambiguous(_) | store::Error::Nul { .. } => {
-                Kind::InvalidParameter
-            }
+            store::Error::Reference(_)
+            | store::Error::Ambiguous(_)
+            | store::Error::Artifact { .. }
+            | store::Error::Nul { .. } => Kind::InvalidParameter,
             _ => Kind::System,
         };
         let text = chain(&error);

@@ -49,7 +49,7 @@ pub use client::{Client, Config, Notice, Patience};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use download::Download;
 pub use error::{Cause, Error, Kind, Problem};
-pub use referrers::referrers_tag;
+pub use referrers::{cosign_subject, cosign_tags, referrers_tag};
 pub use repository::Repository;
 pub use reqwest::Body;
 pub use search::Found;

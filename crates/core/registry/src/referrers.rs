@@ -14,6 +14,20 @@ pub fn referrers_tag(subject: &Digest) -> String {
     subject.to_string().replace(':', "-")
 }
 
+/// The tags under which cosign keeps what belongs to a manifest: signatures, attestations, lists of packages.
+pub fn cosign_tags(subject: &Digest) -> [String; 3] {
+    ["sig", "att", "sbom"].map(|kind| format!("{}.{kind}", referrers_tag(subject)))
+}
+
+/// The manifest that something under one of [`cosign_tags`] belongs to.
+pub fn cosign_subject(tag: &str) -> Option<Digest> {
+    let (digest, kind) = tag.rsplit_once('.')?;
+    if !matches!(kind, "sig" | "att" | "sbom") {
+        return None;
+    }
+    digest.replacen('-', ":", 1).parse().ok()
+}
+
 impl Repository {
     /// What a tag of this repository stands for; none if there is no such tag.
     pub async fn tagged(&self, tag: &str) -> Result<Option<(Descriptor, Bytes)>, Error> {
@@ -47,6 +61,23 @@ impl Repository {
         match Document::parse(&body) {
             Ok(Document::Index(index)) => Ok(index.manifests),
             _ => Ok(Vec::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_lead_back_to_what_they_belong_to() {
+        let subject = Digest::sha256(b"image");
+        for tag in cosign_tags(&subject) {
+            assert_eq!(cosign_subject(&tag), Some(subject.clone()), "{tag}");
+        }
+        let list = referrers_tag(&subject);
+        for tag in ["latest", "1.sig", "sha256-12.sig", &list, &format!("{list}.txt")] {
+            assert_eq!(cosign_subject(tag), None, "{tag}");
         }
     }
 }

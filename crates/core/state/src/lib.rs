@@ -11,6 +11,7 @@
 //! Failure: [`Error`] names the attempt; a uniqueness constraint that didn't hold is [`Error::Conflict`].
 
 pub mod archives;
+pub mod attached;
 pub mod cache;
 pub mod containers;
 mod db;
@@ -41,6 +42,7 @@ const SCHEMAS: &[&str] = &[
     packed::SCHEMA,
     signatures::SCHEMA,
     archives::SCHEMA,
+    attached::SCHEMA,
 ];
 
 /// The steps from each released schema version to the next; the first makes version 1 a version 2.
@@ -61,4 +63,5 @@ const MIGRATIONS: &[&str] = &[
     packed::SCHEMA,
     signatures::SCHEMA,
     archives::SCHEMA,
+    attached::SCHEMA,
 ];

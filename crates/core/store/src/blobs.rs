@@ -89,7 +89,12 @@ impl Store {
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         let file = self.open_blob(digest)?;
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("read", self.blob_path(digest)))?;
+        match (&file).take(limit + 1).read_to_end(&mut bytes) {
+            Err(error) if crate::durable::is_broken_seal(&file, &error) => {
+                return Err(Error::DamagedBlob(digest.clone()));
+            }
+            read => read.map_err(Error::io("read", self.blob_path(digest)))?,
+        };
         if bytes.len() as u64 > limit {
             return Err(Error::TooLarge { digest: digest.clone(), limit });
         }

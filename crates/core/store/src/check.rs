@@ -9,7 +9,7 @@ use crate::{Error, Layer, Store};
 use oci::image::CONFIG_MAX;
 use oci::{ChainId, Digest};
 use state::{images, tags};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -36,6 +36,8 @@ pub struct Examination<'a> {
     pub repair: bool,
     /// Only documents and lengths; the bytes of layers and of their archives are believed.
     pub quick: bool,
+    /// What these images need (by their manifests) and nothing else.
+    pub only: Option<&'a BTreeSet<Digest>>,
     /// Is told how many bytes were looked at, of how many.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
 }
@@ -52,7 +54,12 @@ impl Store {
     /// Looks at the bytes of every blob and layer, several at once.
     pub fn examine(&self, how: &Examination<'_>) -> Result<Vec<Finding>, Error> {
         let users = self.users()?;
-        let (blobs, layers) = (self.blobs()?, self.layers()?);
+        let (mut blobs, mut layers) = (self.blobs()?, self.layers()?);
+        if let Some(only) = how.only {
+            let needed = |images: &[Digest]| images.iter().any(|image| only.contains(image));
+            blobs.retain(|(digest, _)| needed(users.of_blob(digest)));
+            layers.retain(|(chain, _)| needed(users.of_layer(chain)));
+        }
         let bytes = blobs.iter().map(|(_, length)| length).chain(sizes(&layers)).sum();
         let run = Run { store: self, how, users: &users, done: AtomicU64::new(0), total: bytes };
         let mut findings = side_by_side(&blobs, |(digest, _)| run.blob(digest))?;
@@ -61,6 +68,18 @@ impl Store {
         let damaged: HashSet<Digest> = damaged.iter().filter_map(|text| text.parse().ok()).collect();
         findings.extend(side_by_side(&layers, |(chain, layer)| run.layer(chain, layer, &damaged))?);
         Ok(findings)
+    }
+
+    /// Whether all layers of a chain are here with their files, as far as their descriptions say.
+    pub fn is_whole(&self, chain: Option<&ChainId>) -> Result<bool, Error> {
+        let Some(layers) = damage(self.chain(chain))? else { return Ok(false) };
+        for layer in &layers {
+            match damage(self.own_dirs(layer))? {
+                Some(places) if places.iter().all(|place| place.exists()) => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Looks at what refers to what, and at what belongs to nobody. With `repair`, what leads nowhere is forgotten.
@@ -131,10 +150,10 @@ impl Store {
     fn settle_images(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
         for (record, image) in self.images()? {
             let problem = match image {
-                Err(error) if is_damage(&error) => chain_text(&error),
+                Err(error) if error.is_damage() => chain_text(&error),
                 Err(error) => return Err(error),
                 Ok(image) => match self.chain(image.chain().as_ref()) {
-                    Err(error) if is_damage(&error) => chain_text(&error),
+                    Err(error) if error.is_damage() => chain_text(&error),
                     Err(error) => return Err(error),
                     Ok(_) => {
                         self.settle_layer_blobs(&image, findings)?;
@@ -224,6 +243,9 @@ impl Run<'_> {
             match self.store.digest_of_open(Counted { file: &file, run: self }, digest) {
                 Ok(found) if found == *digest => return Ok(None),
                 Ok(_) => "its bytes are not those that its digest names".to_owned(),
+                Err(error) if crate::durable::is_broken_seal(&file, &error) => {
+                    "its bytes are not those that the kernel has sealed".to_owned()
+                }
                 Err(error) => {
                     let problem = format!("cannot be read: {error}");
                     let problem = self.users.told(problem, &images);
@@ -251,7 +273,7 @@ impl Run<'_> {
         };
         let archive = self.users.archive(chain).filter(|archive| !damaged.contains(archive));
         let problem = match layer {
-            Err(error) if is_damage(error) => chain_text(error),
+            Err(error) if error.is_damage() => chain_text(error),
             Err(error) => return Ok(Some(self.unread(chain, error))),
             Ok(layer) if ChainId::on(layer.parent.as_ref(), &layer.diff_id) != *chain => {
                 "its description belongs to another layer".to_owned()
@@ -293,7 +315,7 @@ impl Run<'_> {
         if layer.archive_size.is_some() {
             return Ok(match self.store.layer_tar(layer, io::sink()) {
                 Ok(()) => None,
-                Err(error) if is_damage(&error) => Some(Content::Damaged(chain_text(&error))),
+                Err(error) if error.is_damage() => Some(Content::Damaged(chain_text(&error))),
                 Err(error) => Some(Content::Settled(self.unread(&layer.chain_id, &error))),
             });
         }
@@ -374,16 +396,11 @@ fn side_by_side<T: Sync>(
     found.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Whether content is at fault, and not what was needed to look at it, such as a descriptor.
-fn is_damage(error: &Error) -> bool {
-    !matches!(error, Error::Io { .. } | Error::State(_) | Error::Archive { .. })
-}
-
 /// Nothing where content is damaged or missing; what keeps from looking at it stays an error.
 fn damage<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) if error.is_damage() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -38,6 +38,14 @@ pub(crate) fn seal(path: &Path) -> Result<(), Error> {
     sealed.map(drop).map_err(Error::io("seal", path))
 }
 
+/// Whether reading a file failed because its bytes are not those that it was sealed with.
+pub(crate) fn is_broken_seal(file: &File, error: &std::io::Error) -> bool {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let attributes = || statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).ok();
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        && attributes().is_some_and(|found| found.stx_attributes.contains(StatxAttributes::VERITY))
+}
+
 /// The regular files and directories of a small tree, a directory before what is in it. All else is in its directory.
 fn few(root: &Root) -> std::io::Result<Option<Vec<PathBuf>>> {
     let mut paths = vec![PathBuf::new()];

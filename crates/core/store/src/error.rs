@@ -97,6 +97,16 @@ pub enum Error {
     /// No image of that name or id.
     #[error("No such image: {0}")]
     NoImage(String),
+    /// What has this name is no image.
+    #[error(
+        "{name} is no image but an artifact of type {kind}: it can't be run, only saved, pushed, tagged and removed"
+    )]
+    Artifact {
+        /// What was asked for.
+        name: String,
+        /// A media type.
+        kind: String,
+    },
     /// Several images' ids begin like this.
     #[error("image id prefix {0:?} is ambiguous")]
     Ambiguous(String),
@@ -111,6 +121,29 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether content is at fault, and not what was needed to look at it, such as a descriptor.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Mismatch { .. }
+            | Error::NoBlob(_)
+            | Error::DamagedBlob(_)
+            | Error::TooLarge { .. }
+            | Error::NoLayer(_)
+            | Error::DamagedLayer { .. }
+            | Error::Document { .. }
+            | Error::LayerCount { .. }
+            | Error::Nul { .. } => true,
+            Error::Io { .. }
+            | Error::State(_)
+            | Error::Archive { .. }
+            | Error::Reference(_)
+            | Error::NoImage(_)
+            | Error::Artifact { .. }
+            | Error::Ambiguous(_)
+            | Error::Platform { .. } => false,
+        }
+    }
+
     pub(crate) fn io(attempt: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { attempt, path, source }

@@ -54,7 +54,19 @@ impl Store {
     pub(crate) fn makes_images(&self, lease: &Lease) -> bool {
         match self.shared.form {
             Form::Auto | Form::Directories => false,
-            Form::Images => self.takes_images(lease),
+            Form::Images => {
+                let known = self.shared.takes_images.get().is_some();
+                let takes = self.takes_images(lease);
+                if !known && !takes {
+                    tracing::warn!(
+                        "layers become directories: this kernel, or the file system of {}, does not mount EROFS images from \
+                         files below an overlay (Linux 6.15, or 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE, and root in the \
+                         machine's own user namespace)",
+                        self.root().display()
+                    );
+                }
+                takes
+            }
         }
     }
 

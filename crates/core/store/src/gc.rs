@@ -9,7 +9,7 @@ use crate::partial::{KEPT, is_partial, remove_unlocked};
 use crate::{Error, Layer, Store};
 use oci::image::{Document, INDEX_DEPTH_MAX};
 use oci::{ChainId, Digest};
-use state::{Tx, cache, containers, images, leases, signatures, tags};
+use state::{Tx, attached, cache, containers, images, leases, signatures, tags};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,7 @@ impl Store {
             let live = self.live(tx)?;
             self.collect_blobs(&live, &mut collected)?;
             signatures::retain(tx, &live.blobs)?;
+            attached::retain(tx, &live.blobs)?;
             self.hide_layers(&live, &lease, &mut collected)
         })?;
         for path in trash {
@@ -98,7 +99,26 @@ impl Store {
         for top in tops {
             self.mark_chain(top, &mut live.chains)?;
         }
+        self.mark_attached(tx, &mut live)?;
         Ok(live)
+    }
+
+    /// Marks what is attached to what is referred to, and what is attached to that.
+    fn mark_attached(&self, tx: &Tx<'_>, live: &mut Live) -> Result<(), Error> {
+        let mut subjects = attached::subjects(tx)?;
+        loop {
+            let (now, later): (Vec<_>, Vec<_>) =
+                subjects.into_iter().partition(|subject| live.blobs.contains(subject));
+            if now.is_empty() {
+                return Ok(());
+            }
+            for subject in now {
+                for thing in attached::to(tx, &subject)? {
+                    self.mark_document(thing.artifact, INDEX_DEPTH_MAX, live)?;
+                }
+            }
+            subjects = later;
+        }
     }
 
     /// Marks what a name points to with all that it names: an index also has members that are no images, such as
@@ -238,13 +258,21 @@ impl Store {
         }
     }
 
-    /// Whether a tag's target still has an image behind it.
+    /// Whether a tag's target still has an image behind it, or is an artifact all of which is here.
     pub(crate) fn target_is_sound(&self, tx: &Tx<'_>, target: &Digest) -> Result<bool, Error> {
         if images::get(tx, target)?.is_some() {
             return Ok(true);
         }
         let index = match self.document(target) {
             Ok(Document::Index(index)) => index,
+            Ok(Document::Manifest(manifest)) if manifest.artifact_kind().is_some() => {
+                for blob in manifest.layers.iter().chain([&manifest.config]) {
+                    if self.blob_size(&blob.digest)?.is_none() {
+                        return Ok(false);
+                    }
+                }
+                return Ok(true);
+            }
             // Not looked at is not damaged.
             Err(error @ (Error::Io { .. } | Error::State(_))) => return Err(error),
             _ => return Ok(false),

@@ -225,7 +225,15 @@ impl Store {
         if let Some(record) = images::get(tx, target)? {
             return Ok(record);
         }
-        let index = self.index(target)?;
+        let index = match self.document(target)? {
+            Document::Index(index) => index,
+            Document::Manifest(manifest) => {
+                return Err(match manifest.artifact_kind() {
+                    Some(kind) => Error::Artifact { name: name.to_owned(), kind: kind.to_owned() },
+                    None => Error::NoImage(name.to_owned()),
+                });
+            }
+        };
         let mut here = Vec::new();
         for descriptor in &index.manifests {
             if !oci::image::is_attestation(descriptor)

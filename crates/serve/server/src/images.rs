@@ -26,6 +26,7 @@ pub async fn list(call: Call) -> Result {
         all: call.query.flag("all"),
         digests: call.query.flag("digests"),
         shared_size: call.query.flag("shared-size"),
+        manifests: call.query.flag("manifests"),
         filters: call.query.filters()?,
     };
     let mut images = images::list(&call.engine, options).await?;
@@ -99,6 +100,7 @@ async fn pull(call: Call) -> Result {
         from_image: call.query.text("fromImage").trim().to_owned(),
         tag: call.query.text("tag").to_owned(),
         platform: call.query.text("platform").to_owned(),
+        attached: call.query.flag("dhow-attached"),
     };
     let credentials = call.registry_auth();
     let (sender, receiver) = mpsc::channel(BACKLOG);
@@ -283,6 +285,7 @@ pub async fn create_index(mut call: Call) -> Result {
         member_annotations: wanted.member_annotations,
         platforms: wanted.platforms,
         plain: wanted.plain,
+        without_attached: wanted.without_attached,
         dry_run: wanted.dry_run,
         document: wanted.document,
         insecure: wanted.insecure,

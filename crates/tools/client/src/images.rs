@@ -24,6 +24,7 @@ pub async fn list(client: &Client, options: &ListOptions) -> Result<Vec<Summary>
         .flag("all", options.all)
         .flag("digests", options.digests)
         .flag("shared-size", options.shared_size)
+        .flag("manifests", options.manifests)
         .text("filters", &options.filters.to_json());
     get("/images/json").query(query).fetch(client).await
 }
@@ -74,7 +75,8 @@ pub async fn pull(
     let query = Query::new()
         .put("fromImage", &options.from_image)
         .text("tag", &options.tag)
-        .text("platform", &options.platform);
+        .text("platform", &options.platform)
+        .flag("dhow-attached", options.attached);
     let call = post("/images/create")
         .query(query)
         .header(REGISTRY_AUTH_HEADER, credentials.map(auth::encode).unwrap_or_default());

@@ -158,19 +158,31 @@ fn docker(
     })
 }
 
-/// Without the hidden fields of the document itself.
+/// Without the hidden fields of the document itself, and of the rows in it.
 fn json(value: &Value, indent: bool) -> Result<String, Failure> {
-    let shown;
-    let value = match value {
-        Value::Object(map) if map.keys().any(|key| is_hidden(key)) => {
-            let fields = map.iter().filter(|(key, _)| !is_hidden(key));
-            shown = Value::Object(fields.map(|(key, value)| (key.clone(), value.clone())).collect());
-            &shown
-        }
-        value => value,
-    };
+    let shown = has_hidden(value).then(|| without_hidden(value));
+    let value = shown.as_ref().unwrap_or(value);
     let text = if indent { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     text.map_err(|error| Failure::Call(error.to_string()))
+}
+
+fn has_hidden(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter().any(|(key, value)| is_hidden(key) || has_hidden(value)),
+        Value::Array(items) => items.iter().any(has_hidden),
+        _ => false,
+    }
+}
+
+fn without_hidden(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let shown = map.iter().filter(|(key, _)| !is_hidden(key));
+            Value::Object(shown.map(|(key, value)| (key.clone(), without_hidden(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_hidden).collect()),
+        other => other.clone(),
+    }
 }
 
 /// Go would refuse any other type than string; JSON's nil stands for an empty string.

@@ -7,6 +7,7 @@ mod builds;
 mod containerd;
 mod dockerd;
 mod journey;
+mod lists;
 mod podman;
 mod pods;
 mod python;

@@ -7,6 +7,8 @@ pub struct Operation {
     /// What is typed before, each time; behind `sh` it is for the shell.
     pub before: &'static [&'static str],
     pub line: &'static str,
+    /// What it ends with when nothing is broken.
+    pub code: i32,
     /// What tells the states apart.
     pub probe: &'static str,
     /// What the probe says when the operation is done.
@@ -30,6 +32,7 @@ const CLEAR: &[&str] = &["rm -f -v box"];
 pub const CREATE: Operation = Operation {
     before: &[],
     line: "create --name box -v /anonymous -p 8080:80 busybox sleep 1000",
+    code: 0,
     probe: STATE,
     done: "created",
     undone: &[""],
@@ -40,6 +43,7 @@ pub const CREATE: Operation = Operation {
 pub const START: Operation = Operation {
     before: &["create --name box -v /anonymous -p 8080:80 busybox sleep 1000"],
     line: "start box",
+    code: 0,
     probe: STATE,
     done: "running",
     // Exited: its monitor was killed.
@@ -51,6 +55,7 @@ pub const START: Operation = Operation {
 pub const STOP: Operation = Operation {
     before: &["run -d --name box -v /anonymous -p 8080:80 busybox sleep 1000"],
     line: "stop -t 0 box",
+    code: 0,
     probe: STATE,
     done: "exited",
     undone: &["running"],
@@ -61,6 +66,7 @@ pub const STOP: Operation = Operation {
 pub const REMOVE: Operation = Operation {
     before: &["run -d --name box -v /anonymous -p 8080:80 busybox sleep 1000"],
     line: "rm -f -v box",
+    code: 0,
     probe: STATE,
     done: "",
     undone: &["running", "exited"],
@@ -71,6 +77,7 @@ pub const REMOVE: Operation = Operation {
 pub const RUN_AND_REMOVE: Operation = Operation {
     before: &[],
     line: "run --rm --name box -v /anonymous -p 8080:80 busybox true",
+    code: 0,
     probe: STATE,
     done: "",
     // Created: the client was killed before it could start it.
@@ -83,6 +90,7 @@ pub const RUN_AND_REMOVE: Operation = Operation {
 pub const BUILD: Operation = Operation {
     before: &[],
     line: "build -q -t built ctx",
+    code: 0,
     probe: "run --pull never --rm --network none built cat /made /copied",
     done: "made copied",
     undone: &[""],
@@ -94,6 +102,7 @@ pub const BUILD: Operation = Operation {
 pub const REBUILD: Operation = Operation {
     before: &["build -q -t first many"],
     line: "build -q -t built -f many/Two many",
+    code: 0,
     probe: "run --pull never --rm --network none built cat /made /linked/copied /many/f7",
     done: "two copied 7",
     undone: &[""],
@@ -104,6 +113,7 @@ pub const REBUILD: Operation = Operation {
 pub const COMMIT: Operation = Operation {
     before: &["run -d --name box --network none busybox sleep 1000"],
     line: "commit box committed",
+    code: 0,
     probe: "run --pull never --rm --network none committed echo whole",
     done: "whole",
     undone: &[""],
@@ -114,6 +124,7 @@ pub const COMMIT: Operation = Operation {
 pub const LOAD: Operation = Operation {
     before: &[],
     line: "load -i image.tar",
+    code: 0,
     probe: "run --pull never --rm --network none loaded cat /made /copied",
     done: "made copied",
     undone: &[""],
@@ -154,8 +165,31 @@ pub const QUARANTINE: Operation = Operation {
     ..LOAD
 };
 
-/// What each of them is tried on.
-pub const ALL: [&Operation; 12] = [
+/// An image without a name goes; the ones that have one are more than the limit, too, which is told.
+pub const COLLECT: Operation = Operation {
+    before: &["load -i image.tar", "tag busybox loaded"],
+    line: "system collect --max 1",
+    code: 1,
+    probe: "images -f dangling=true --format {{.Repository}}",
+    done: "",
+    undone: &["<none>"],
+    indifferent: &[],
+    after: &["rmi loaded", "image prune -f"],
+};
+
+pub const PRUNE: Operation = Operation { line: "image prune -f", code: 0, ..COLLECT };
+
+/// From the registry of [`crate::transfers`].
+pub const PULL: Operation = Operation {
+    line: "pull -q 127.0.0.1:5000/loaded:1",
+    probe: PULLED,
+    after: &["rmi 127.0.0.1:5000/loaded:1"],
+    ..LOAD
+};
+const PULLED: &str = "run --pull never --rm --network none 127.0.0.1:5000/loaded:1 cat /made /copied";
+
+/// What each of them is tried on, but for [`PULL`], which needs a registry.
+pub const ALL: [&Operation; 14] = [
     &CREATE,
     &START,
     &STOP,
@@ -168,6 +202,8 @@ pub const ALL: [&Operation; 12] = [
     &REMOVE_IMAGE,
     &RESTORE,
     &QUARANTINE,
+    &COLLECT,
+    &PRUNE,
 ];
 
 /// Makes the files that the operations need.

@@ -10,6 +10,7 @@ use crate::machine::Machine;
 use crate::operation::{self, Operation};
 use crate::settings;
 use crate::trace::{self, Class, Fault, Plan, Point, Run};
+use crate::transfers::Registry;
 
 #[test]
 fn create() {
@@ -71,25 +72,56 @@ fn quarantine() {
     broken_everywhere(&operation::QUARANTINE);
 }
 
-/// What is broken of `operation`, one after the other, until there are no more points.
-fn broken_everywhere(operation: &Operation) {
-    let (seed, every) = (settings::seed(), settings::every());
+#[test]
+fn collect() {
+    broken_everywhere(&operation::COLLECT);
+}
+
+#[test]
+fn prune() {
+    broken_everywhere(&operation::PRUNE);
+}
+
+#[test]
+fn pull() {
     let host = Host::new(Mode::Embedded);
     let machine = Machine::new(&host);
     operation::prepare(&host);
+    let _registry = Registry::new(&host);
+    for line in [
+        "load -i image.tar",
+        "tag loaded 127.0.0.1:5000/loaded:1",
+        "push -q 127.0.0.1:5000/loaded:1",
+        "rmi loaded 127.0.0.1:5000/loaded:1",
+    ] {
+        host.type_in(line).ok();
+    }
+    broken_everywhere_on(&host, &machine, &operation::PULL);
+}
+
+fn broken_everywhere(operation: &Operation) {
+    let host = Host::new(Mode::Embedded);
+    let machine = Machine::new(&host);
+    operation::prepare(&host);
+    broken_everywhere_on(&host, &machine, operation);
+}
+
+/// What is broken of `operation`, one after the other, until there are no more points.
+fn broken_everywhere_on(host: &Host, machine: &Machine<'_>, operation: &Operation) {
+    let (seed, every) = (settings::seed(), settings::every());
     let mut before = machine.rests();
     let (mut tried, mut wrong) = (0, Vec::new());
     for fault in [Fault::Kill, Fault::Fail] {
         // In a sample each seed takes other points.
         let first = 1 + usize::try_from((seed + fault as u64 * (every / 2)) % every).expect("small");
         for at in (first..).step_by(usize::try_from(every).expect("small")) {
-            operation.begin(&host);
+            operation.begin(host);
             let mut command = host.command();
             command.args(operation.line.split_whitespace());
             let (scratch, data) = (host.home(), &*host.root());
-            let others = &*monitors(&machine);
+            let others = &*monitors(machine);
             let run = trace::run(&command, &Plan { at, fault, scratch, data, others });
-            if let Err(message) = judge(&machine, operation, fault, &run, &before) {
+            if let Err(message) = judge(machine, operation, fault, &run, &before) {
                 let message = format!("{fault:?} at {at}: {}\n  {message}", said(&run));
                 eprintln!("{message}");
                 wrong.push(message);
@@ -133,7 +165,7 @@ fn judge(
     });
     wrong.push(match &run.hit {
         Some(point) if fault == Fault::Fail => judge_message(operation, point, run, &machine.host.root()),
-        None if run.code != 0 => Err("it fails although nothing was broken".to_owned()),
+        None if run.code != operation.code => Err("it fails although nothing was broken".to_owned()),
         _ => Ok(()),
     });
     for line in operation.after {

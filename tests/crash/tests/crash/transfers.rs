@@ -22,10 +22,10 @@ const CUT_WITHIN: u64 = 6 << 20;
 const OVERHEAD: u64 = 1 << 20;
 
 /// Debian's registry on loopback, with an image in it.
-struct Registry(Child);
+pub struct Registry(Child);
 
 impl Registry {
-    fn new(host: &Host) -> Self {
+    pub fn new(host: &Host) -> Self {
         let storage = host.home().join("registry").display().to_string();
         let settings = format!(
             "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {storage}}}}}\nhttp: {{addr: \"{REGISTRY}\"}}\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"

@@ -33,6 +33,27 @@ fn load(host: &Host) -> String {
     id
 }
 
+/// Whose engine lives in a user namespace gets directories, and is told why.
+#[test]
+fn in_a_user_namespace_layers_are_directories() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.type_in("save -o busybox.tar busybox").ok();
+    host.type_in("rmi busybox").ok();
+    let root = host.home().join("inner");
+    let script = format!(
+        "export DHOW_LAYERS=erofs DHOW_ROOT={0}/root DHOW_RUN={0}/run; {1} load -q -i busybox.tar && ls {0}/root/layers/*",
+        root.display(),
+        testkit::binary().display()
+    );
+    let loaded = host.program("unshare", &["-Um", "--map-root-user", "sh", "-ec", &script]).run();
+    assert_eq!(loaded.code, 0, "{}{}", loaded.stdout, loaded.stderr);
+    assert!(loaded.stdout.contains("diff") && !loaded.stdout.contains("erofs"), "{}", loaded.stdout);
+    assert_eq!(loaded.stderr.matches("does not mount EROFS images").count(), 1, "{}", loaded.stderr);
+    // `host` is the only one that a container of ours can have.
+    assert!(host.type_in("run --rm --userns other busybox true").run().code != 0);
+}
+
 #[test]
 fn a_container_runs_on_images() {
     let host = Host::new(Mode::Embedded);

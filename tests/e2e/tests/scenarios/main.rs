@@ -23,6 +23,7 @@ macro_rules! in_every_mode {
 }
 
 mod applications;
+mod attached;
 mod attacks;
 mod bake;
 mod build;
@@ -39,6 +40,7 @@ mod devices;
 mod events;
 mod exec;
 mod files;
+mod healing;
 mod hostile;
 mod hub;
 mod images;

@@ -102,7 +102,7 @@ fn manifest(
     let mut descriptor = write(env, lease, media_types::OCI_MANIFEST, &manifest)?;
     descriptor.platform = Some(unknown);
     let notes = [
-        ("vnd.docker.reference.digest", subject.to_string()),
+        (oci::image::ATTESTED, subject.to_string()),
         ("vnd.docker.reference.type", "attestation-manifest".to_string()),
     ];
     descriptor.annotations.extend(notes.map(|(name, value)| (name.to_string(), value)));

@@ -7,6 +7,7 @@ use oci::Platform;
 use super::record::{self, Document, Record, make_private_dir};
 use super::{bind, limits, merge, mounts, name, networking, ports, validate};
 use crate::error::{Context, Error, Kind, Result};
+use crate::images::heal;
 use crate::lock::Lock;
 use crate::undo::Undo;
 use crate::{Engine, events, ids, images, lock, machine, networks, volumes};
@@ -23,7 +24,17 @@ pub async fn create(
     request: CreateRequest,
 ) -> Result<CreateResponse> {
     let (name, platform) = (name.to_owned(), platform.to_owned());
-    engine.brief(move |engine| create_now(engine, &name, &platform, request)).await
+    let (image, wish) = (request.config.image.clone(), platform.parse().ok());
+    let (first, again) = (name.clone(), request.clone());
+    let asked = platform.clone();
+    let failed = match engine.brief(move |engine| create_now(engine, &first, &asked, request)).await {
+        Err(error) if error.kind == Kind::System => error,
+        done => return done,
+    };
+    let Some(healed) = heal::named(engine, &image, wish).await? else { return Err(failed) };
+    let mut made = engine.brief(move |engine| create_now(engine, &name, &platform, again)).await?;
+    made.warnings.push(healed);
+    Ok(made)
 }
 
 fn create_now(

@@ -13,6 +13,7 @@ use monitor::{Config, State};
 use super::record::{self, Record};
 use super::{launch, lost, networking, remove};
 use crate::error::{Error, Result};
+use crate::images::heal::{self, Wanted};
 use crate::undo::Undo;
 use crate::{Engine, privileges};
 
@@ -23,15 +24,47 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Starts a container. One that runs already is [`crate::Kind::NotModified`].
 pub async fn start(engine: &Engine, reference: &str, detach_keys: &str) -> Result<()> {
     let (reference, detach_keys) = (reference.to_owned(), detach_keys.to_owned());
-    engine
+    let lost = engine
         .brief(move |engine| {
             if !detach_keys.is_empty() {
                 monitor::parse_detach_keys(&detach_keys).map_err(|e| Error::invalid(e.to_string()))?;
             }
             let record = record::find(engine, &reference)?;
-            start_now(engine, &record.id)
+            start_or_lost(engine, &record.id)
         })
-        .await
+        .await?;
+    match lost {
+        Some(lost) => start_healed(engine, *lost).await,
+        None => Ok(()),
+    }
+}
+
+/// A container whose image has lost layers, and how that showed.
+pub(super) struct Lost {
+    record: Record,
+    error: Error,
+}
+
+/// Starts the container of this id, unless its image has to be made whole before.
+pub(super) fn start_or_lost(engine: &Engine, id: &str) -> Result<Option<Box<Lost>>> {
+    attempt_until(engine, id, &|_| Ok(true), |engine, record| match start_locked(engine, record, 0, false) {
+        Attempt::Done(result) => Some(result.map(|()| None)),
+        Attempt::Lost(error) => Some(Ok(Some(Box::new(Lost { record: record.clone(), error })))),
+        Attempt::Busy => None,
+    })
+    .map(Option::flatten)
+}
+
+/// Starts a container whose image has lost layers, once they are back.
+pub(super) async fn start_healed(engine: &Engine, lost: Lost) -> Result<()> {
+    let Lost { record, error } = lost;
+    let healed = heal::layers(engine, Wanted::of(&record), error).await;
+    let id = record.id.clone();
+    let started = engine.brief(move |engine| start_now(engine, &id)).await;
+    // Why it can't be healed says more than that it can't start.
+    let told = healed?;
+    tracing::warn!(container = record.id, "{told}");
+    started
 }
 
 /// Starts the container of this id.
@@ -51,20 +84,35 @@ pub(super) fn start_if(
     restarts: u32,
     wanted: impl Fn(&Record) -> Result<bool>,
 ) -> Result<()> {
+    attempt_until(engine, id, &wanted, |engine, record| match start_locked(engine, record, restarts, true) {
+        Attempt::Done(result) => Some(result),
+        Attempt::Lost(error) => Some(Err(error)),
+        Attempt::Busy => None,
+    })
+    .map(Option::unwrap_or_default)
+}
+
+/// Tries under the container's lock until there is an answer; none if it is not `wanted` any more.
+fn attempt_until<T>(
+    engine: &Engine,
+    id: &str,
+    wanted: &dyn Fn(&Record) -> Result<bool>,
+    attempt: impl Fn(&Engine, &Record) -> Option<Result<T>>,
+) -> Result<Option<T>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         // The clean-up of the last run may be waiting for the lock: it is given up between attempts.
         let attempt = {
             let (_lock, record) = record::locked(engine, id)?;
             if !wanted(&record)? {
-                return Ok(());
+                return Ok(None);
             }
-            start_locked(engine, &record, restarts)
+            attempt(engine, &record)
         };
         match attempt {
-            Attempt::Done(result) => return result,
-            Attempt::Busy if Instant::now() < deadline => std::thread::sleep(PAUSE),
-            Attempt::Busy => {
+            Some(result) => return result.map(Some),
+            None if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            None => {
                 return Err(Error::unavailable(format!(
                     "container {id} cannot be started: the clean-up of its last run goes on"
                 )));
@@ -75,10 +123,13 @@ pub(super) fn start_if(
 
 enum Attempt {
     Done(Result<()>),
+    /// Its image has lost layers; nothing was done yet.
+    Lost(Error),
     Busy,
 }
 
-fn start_locked(engine: &Engine, record: &Record, restarts: u32) -> Attempt {
+/// The `last` attempt removes a container that was to be removed at its end, whyever it fails.
+fn start_locked(engine: &Engine, record: &Record, restarts: u32, last: bool) -> Attempt {
     let done = |error| Attempt::Done(Err(error));
     let observed = match record::observe(engine, &record.id) {
         Ok(observed) => observed,
@@ -108,7 +159,8 @@ fn start_locked(engine: &Engine, record: &Record, restarts: u32) -> Attempt {
             Attempt::Done(Ok(()))
         }
         Err(Failed::Busy) => Attempt::Busy,
-        Err(Failed::Error(e)) => {
+        Err(Failed::Rootfs(e)) if !last && !is_whole(engine, record) => Attempt::Lost(e),
+        Err(Failed::Error(e) | Failed::Rootfs(e)) => {
             drop(undo);
             if record.document.host_config.auto_remove
                 && let Err(e) = remove::remove_locked(engine, record, true)
@@ -120,8 +172,17 @@ fn start_locked(engine: &Engine, record: &Record, restarts: u32) -> Attempt {
     }
 }
 
+/// Whether nothing shows that the image's layers are damaged. What an image is like shows only when it is read.
+fn is_whole(engine: &Engine, record: &Record) -> bool {
+    let store = engine.store();
+    let layers = store.chain(record.layer.as_ref()).unwrap_or_default();
+    store.is_whole(record.layer.as_ref()).unwrap_or(true) && layers.iter().all(|layer| !layer.is_image)
+}
+
 enum Failed {
     Busy,
+    /// Its root file system can't be mounted.
+    Rootfs(Error),
     Error(Error),
 }
 
@@ -142,7 +203,7 @@ fn run(engine: &Engine, record: &Record, restarts: u32, undo: &mut Undo) -> Resu
     let unconnected = |e: Error| e.within("failed to set up container networking");
     let namespace = networking::begin(record).map_err(unconnected)?;
     // The kernel makes the namespace meanwhile.
-    let rootfs = launch::rootfs(engine, record)?;
+    let rootfs = launch::rootfs(engine, record).map_err(Failed::Rootfs)?;
     let connected = networking::connect(engine, record, namespace, undo).map_err(unconnected)?;
     let config = Config { restarts, ..launch::config(engine, record, &connected, &rootfs)? };
     let mut held: Vec<BorrowedFd<'_>> = connected.held.iter().map(AsFd::as_fd).collect();

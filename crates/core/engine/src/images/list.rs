@@ -1,13 +1,15 @@
 //! `docker images`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use api::images::{ListOptions, Summary};
 use jiff::Timestamp;
-use oci::ChainId;
+use oci::{ChainId, Digest};
+use state::tags::Tag;
 
+use super::artifacts::{self, Artifact};
 use super::catalog::{Catalog, Item};
-use super::reference;
+use super::{manifests, reference};
 use crate::error::{Error, Result};
 use crate::{Engine, prune};
 
@@ -24,7 +26,11 @@ fn list_blocking(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>>
     let (before, since) = (bound(engine, options, "before")?, bound(engine, options, "since")?);
     let store = engine.store();
     let catalog = engine.db().read(|tx| Catalog::read(store, tx))?;
-    let sizes = Sizes::read(engine, &catalog, options.shared_size)?;
+    let containers = match options.shared_size || options.manifests {
+        true => containers(engine)?,
+        false => HashMap::new(),
+    };
+    let sizes = Sizes::read(engine, &catalog, &containers, options)?;
     let mut lines = Vec::new();
     for item in &catalog.items {
         let created = item.created().unwrap_or(Timestamp::UNIX_EPOCH);
@@ -34,7 +40,7 @@ fn list_blocking(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>>
         if !in_time || !filters.labels("label", &item.labels()) {
             continue;
         }
-        let (tags, digests) = names(item, options)?;
+        let (tags, digests) = names(item.names(), options)?;
         let nameless = tags.is_empty() && digests.is_empty();
         let shown = match (nameless, dangling) {
             // A name of it was filtered away.
@@ -47,18 +53,54 @@ fn list_blocking(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>>
             (false, _) => true,
         };
         if shown {
-            lines.push(line(item, tags, digests, created, &sizes));
+            let mut line = line(item, tags, digests, created, &sizes);
+            if options.manifests {
+                manifests::add(store, item, &sizes.layers, &containers, &mut line);
+            }
+            lines.push(line);
+        }
+    }
+    let plain = !filters.contains("label") && !filters.contains("before") && !filters.contains("since");
+    if plain && until.is_none() && dangling != Some(true) {
+        for artifact in engine.db().read(|tx| artifacts::all(store, tx))? {
+            lines.extend(artifact_line(&artifact, options)?);
         }
     }
     lines.sort_by_key(|line| std::cmp::Reverse(line.created));
     Ok(lines)
 }
 
+/// What is no image has no date, no labels and no layers.
+fn artifact_line(artifact: &Artifact, options: &ListOptions) -> Result<Option<Summary>> {
+    let (tags, digests) = names(artifact.tags.iter().chain(&artifact.digests), options)?;
+    if tags.is_empty() && digests.is_empty() {
+        return Ok(None);
+    }
+    let size = i64::try_from(artifact.size).unwrap_or(i64::MAX);
+    let counted = if options.shared_size { 0 } else { -1 };
+    let mut line = Summary {
+        containers: counted,
+        id: artifact.digest.to_string(),
+        repo_digests: digests,
+        repo_tags: tags,
+        shared_size: counted,
+        size,
+        ..Summary::default()
+    };
+    if options.manifests {
+        line.manifests = Some(vec![manifests::of_artifact(artifact)]);
+    }
+    Ok(Some(line))
+}
+
 /// The names that the filter `reference` lets through.
-fn names(item: &Item, options: &ListOptions) -> Result<(Vec<String>, Vec<String>)> {
+fn names<'t>(
+    all: impl Iterator<Item = &'t Tag>,
+    options: &ListOptions,
+) -> Result<(Vec<String>, Vec<String>)> {
     let patterns: Vec<&str> = options.filters.get("reference").collect();
     let (mut tags, mut digests) = (Vec::new(), Vec::new());
-    for name in item.names() {
+    for name in all {
         let mut wanted = patterns.is_empty();
         for pattern in &patterns {
             wanted |= reference::matches(pattern, &name.reference)?;
@@ -84,10 +126,7 @@ fn bound(engine: &Engine, options: &ListOptions, key: &str) -> Result<Option<Tim
 fn line(item: &Item, tags: Vec<String>, digests: Vec<String>, created: Timestamp, sizes: &Sizes) -> Summary {
     let (size, shared) = sizes.of(item);
     Summary {
-        containers: sizes
-            .containers
-            .as_ref()
-            .map_or(-1, |count| count.get(&item.id.to_string()).copied().unwrap_or(0)),
+        containers: sizes.containers.as_ref().map_or(-1, |count| count.get(&item.id).copied().unwrap_or(0)),
         created: created.as_second(),
         id: item.id.to_string(),
         labels: item.labels(),
@@ -97,7 +136,20 @@ fn line(item: &Item, tags: Vec<String>, digests: Vec<String>, created: Timestamp
         shared_size: shared,
         size,
         virtual_size: 0,
+        descriptor: None,
+        manifests: None,
     }
+}
+
+/// The ids of the containers of each image.
+fn containers(engine: &Engine) -> Result<HashMap<Digest, Vec<String>>> {
+    let mut containers: HashMap<Digest, Vec<String>> = HashMap::new();
+    for container in engine.db().read(state::containers::list).map_err(Error::from)? {
+        if let Some(id) = container.image_id {
+            containers.entry(id).or_default().push(container.id.to_string());
+        }
+    }
+    Ok(containers)
 }
 
 /// What takes a look at layers and containers to know.
@@ -105,11 +157,16 @@ struct Sizes {
     layers: HashMap<ChainId, u64>,
     /// How many images have a layer; only when shared sizes are asked for.
     users: Option<HashMap<ChainId, u32>>,
-    containers: Option<BTreeMap<String, i64>>,
+    containers: Option<HashMap<Digest, i64>>,
 }
 
 impl Sizes {
-    fn read(engine: &Engine, catalog: &Catalog, shared: bool) -> Result<Sizes> {
+    fn read(
+        engine: &Engine,
+        catalog: &Catalog,
+        containers: &HashMap<Digest, Vec<String>>,
+        options: &ListOptions,
+    ) -> Result<Sizes> {
         let mut sizes = Sizes { layers: HashMap::new(), users: None, containers: None };
         let mut users: HashMap<ChainId, u32> = HashMap::new();
         for item in &catalog.items {
@@ -122,14 +179,12 @@ impl Sizes {
                 *users.entry(chain).or_default() += 1;
             }
         }
-        if shared {
-            let mut containers: BTreeMap<String, i64> = BTreeMap::new();
-            for container in engine.db().read(state::containers::list).map_err(Error::from)? {
-                if let Some(id) = container.image_id {
-                    *containers.entry(id.to_string()).or_default() += 1;
-                }
-            }
-            (sizes.users, sizes.containers) = (Some(users), Some(containers));
+        if options.shared_size {
+            sizes.users = Some(users);
+        }
+        if options.shared_size || options.manifests {
+            let count = |(id, list): (&Digest, &Vec<String>)| (id.clone(), list.len() as i64);
+            sizes.containers = Some(containers.iter().map(count).collect());
         }
         Ok(sizes)
     }

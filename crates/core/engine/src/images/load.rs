@@ -21,6 +21,7 @@ use oci::image::{
     CONFIG_MAX, Descriptor, Document, INDEX_DEPTH_MAX, ImageConfig, Index, Manifest, is_attestation,
 };
 use oci::{ChainId, Digest, Platform, Reference, media_types};
+use state::attached::Attached;
 use store::{Lease, NewImage, Store};
 use tokio::sync::mpsc::Sender;
 
@@ -161,7 +162,9 @@ impl Load<'_, '_> {
             }
         };
         let mut targets: Vec<(&Digest, Vec<Reference>)> = Vec::new();
-        for descriptor in &index.manifests {
+        let (things, images): (Vec<_>, Vec<_>) =
+            index.manifests.iter().partition(|descriptor| self.is_artifact(descriptor));
+        for descriptor in images {
             match targets.iter_mut().find(|(digest, _)| **digest == descriptor.digest) {
                 Some((_, names)) => names.extend(name_of(descriptor)?),
                 None => targets.push((&descriptor.digest, name_of(descriptor)?.into_iter().collect())),
@@ -187,7 +190,80 @@ impl Load<'_, '_> {
             names.dedup();
             self.record(&images, digest, &names)?;
         }
-        self.expect_any(any)
+        let (kept, nobodys) = self.things(things)?;
+        match nobodys {
+            // Beside others, what belongs to none of them is left out.
+            Some(digest) if !any && !kept => Err(Error::invalid(format!(
+                "invalid archive: {digest} is no image, has no name, and is attached to nothing in it"
+            ))),
+            _ => self.expect_any(any || kept),
+        }
+    }
+
+    /// Whether a line of the layout is no image.
+    fn is_artifact(&self, descriptor: &Descriptor) -> bool {
+        let document = self.store.document(&descriptor.digest);
+        matches!(document, Ok(Document::Manifest(manifest)) if manifest.artifact_kind().is_some())
+    }
+
+    /// Keeps what is no image: with what it is attached to, or under its name. Whether anything was kept, and something that
+    /// was not.
+    fn things(&self, mut rest: Vec<&Descriptor>) -> Result<(bool, Option<Digest>)> {
+        let all = rest.len();
+        loop {
+            let before = rest.len();
+            let mut later = Vec::new();
+            for thing in rest {
+                if !self.thing(thing)? {
+                    later.push(thing);
+                }
+            }
+            rest = later;
+            // What something is attached to may have come after it.
+            if rest.is_empty() || rest.len() == before {
+                return Ok((rest.len() < all, rest.first().map(|thing| thing.digest.clone())));
+            }
+        }
+    }
+
+    fn thing(&self, thing: &Descriptor) -> Result<bool> {
+        let Ok(Document::Manifest(manifest)) = self.store.document(&thing.digest) else { return Ok(false) };
+        self.store.use_blob(self.lease, &thing.digest)?;
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            if self.store.use_blob(self.lease, &part.digest)?.is_none() {
+                return Err(Error::invalid(format!("invalid archive: blob {} is missing", part.digest)));
+            }
+            self.expect_size(part)?;
+        }
+        if let Some((subject, tag)) = self.attachment(thing, &manifest)? {
+            let thing = Attached { artifact: thing.digest.clone(), tag };
+            self.engine.db().write(|tx| state::attached::put(tx, &subject, &thing))?;
+            return Ok(true);
+        }
+        let Some(name) = name_of(thing)? else { return Ok(false) };
+        let now = jiff::Timestamp::now().to_string();
+        self.engine.db().write(|tx| state::tags::put(tx, &name, &thing.digest, &now).map(drop))?;
+        let attributes = BTreeMap::from([("name".to_owned(), name.familiar())]);
+        events::emit(self.engine, "image", "load", thing.digest.as_str(), &attributes);
+        self.report.line(JsonMessage::stream(format!("Loaded image: {}\n", name.familiar())))?;
+        Ok(true)
+    }
+
+    /// What something is attached to, if that is here: it says so itself, or its name in the layout does.
+    fn attachment(
+        &self,
+        thing: &Descriptor,
+        manifest: &Manifest,
+    ) -> Result<Option<(Digest, Option<String>)>> {
+        let tag = thing.annotations.get(layout::REF_NAME);
+        let by_tag = tag.and_then(|tag| Some((registry::cosign_subject(tag)?, Some(tag.clone()))));
+        let by_subject = manifest.subject.as_ref().map(|subject| (subject.digest.clone(), None));
+        for (subject, tag) in by_subject.into_iter().chain(by_tag) {
+            if self.store.use_blob(self.lease, &subject)?.is_some() {
+                return Ok(Some((subject, tag)));
+            }
+        }
+        Ok(None)
     }
 
     /// What a digest of the layout leads to: an image, or those images of an index that are in the archive.

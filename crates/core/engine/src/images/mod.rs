@@ -3,6 +3,8 @@
 //! Rules and texts are those of Docker's image service. An image is known by its id, the digest of its configuration;
 //! [`catalog`] is the view of all of them with their names that most verbs start from.
 
+mod artifacts;
+mod attached;
 mod base;
 pub(crate) mod catalog;
 mod changes;
@@ -12,12 +14,14 @@ mod contents;
 mod discard;
 mod download;
 mod files;
+pub(crate) mod heal;
 mod history;
 mod import;
 mod inspect;
 pub(crate) mod layout;
 mod list;
 mod load;
+mod manifests;
 mod platform;
 mod prune;
 pub(crate) mod pull;
@@ -45,7 +49,7 @@ pub use inspect::inspect;
 pub use list::list;
 pub use load::load;
 pub use prune::prune;
-pub use pull::pull;
+pub use pull::{Pulled, pull};
 pub use push::{PushOptions, push};
 pub use remote::{MadeIndex, NewIndex, Remote, create as create_index, details, look, registry_of};
 pub use remove::remove;

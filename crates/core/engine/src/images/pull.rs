@@ -15,20 +15,21 @@ use tokio::sync::mpsc::Sender;
 
 use super::report::Report;
 use super::signatures::{self, Demand};
-use super::{download, platform};
+use super::{attached, download, platform};
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events};
 
 /// A container has one more below them.
 const LAYERS_MAX: usize = sys::mount::LAYERS_MAX - 1;
 
-/// Fetches an image, or with neither tag nor digest all tags of a repository; the (last) image.
+/// Fetches an image, or with neither tag nor digest all tags of a repository; the (last) image. What is no image is kept for
+/// whoever saves or pushes it, see [`Pulled`].
 pub async fn pull(
     engine: &Engine,
     options: PullOptions,
     credentials: AuthConfig,
     progress: Sender<JsonMessage>,
-) -> Result<Image> {
+) -> Result<Pulled> {
     start(engine, options, credentials, progress, Fit::Exact).await
 }
 
@@ -39,7 +40,7 @@ pub(super) async fn base(
     credentials: AuthConfig,
     progress: Sender<JsonMessage>,
 ) -> Result<Image> {
-    start(engine, options, credentials, progress, Fit::IfChosen).await
+    start(engine, options, credentials, progress, Fit::IfChosen).await?.image()
 }
 
 /// Which images have to be for the platform that is asked for.
@@ -57,7 +58,7 @@ async fn start(
     credentials: AuthConfig,
     progress: Sender<JsonMessage>,
     fit: Fit,
-) -> Result<Image> {
+) -> Result<Pulled> {
     let reference = reference(&options)?;
     let platform = match options.platform.as_str() {
         "" => None,
@@ -75,6 +76,7 @@ async fn start(
         credentials: credentials_of(credentials),
         platform,
         fit,
+        attached: options.attached,
         report: Report::new(progress),
     };
     if !reference.is_name_only() {
@@ -112,6 +114,15 @@ pub(crate) fn credentials_of(auth: AuthConfig) -> Option<Credentials> {
         serveraddress: auth.serveraddress,
     };
     credentials.is_somebody().then_some(credentials)
+}
+
+/// What is called how after a pull: by its digest, which says where it came from, and by the tag that was asked for.
+fn names(reference: &Reference, target: &Digest) -> Result<Vec<Reference>> {
+    let mut names = vec![reference.with_digest(target.clone())];
+    if let Some(tag) = &reference.tag {
+        names.push(reference.with_tag(tag).map_err(|e| Error::invalid(e.to_string()))?);
+    }
+    Ok(names)
 }
 
 /// A registry's error about a whole image as the engine's.
@@ -182,7 +193,27 @@ struct Pull {
     credentials: Option<Credentials>,
     platform: Option<Platform>,
     fit: Fit,
+    /// With what is attached.
+    attached: bool,
     report: Report,
+}
+
+/// What came of a pull.
+#[derive(Debug, Clone)]
+pub enum Pulled {
+    Image(Box<Image>),
+    /// Something that is no image: its name, and its type.
+    Artifact(String, String),
+}
+
+impl Pulled {
+    /// The image.
+    pub fn image(self) -> Result<Image> {
+        match self {
+            Pulled::Image(image) => Ok(*image),
+            Pulled::Artifact(name, kind) => Err(store::Error::Artifact { name, kind }.into()),
+        }
+    }
 }
 
 /// A manifest that was chosen, with where it came from.
@@ -196,14 +227,18 @@ impl Pull {
         self.client.repository(reference, self.credentials.clone())
     }
 
-    async fn one(&self, reference: &Reference) -> Result<Image> {
+    async fn one(&self, reference: &Reference) -> Result<Pulled> {
         let repository = self.repository(reference);
         let demand = self.demand(reference).await?;
         if let Some((target, image)) = self.unchanged(&repository, reference).await? {
             self.verify(&repository, demand.as_ref(), &target, &image.digest).await?;
             self.begin(reference, &target).await?;
+            if self.attached {
+                let lease = Arc::new(self.engine.blocking(|engine| Ok(engine.store().lease("pull")?)).await?);
+                self.fetch_attached(&lease, &repository, [&target, &image.digest]).await?;
+            }
             self.end(reference, &target, false).await?;
-            return Ok(image);
+            return Ok(Pulled::Image(Box::new(image)));
         }
         let (target, bytes) = repository.resolve().await.map_err(|e| failed(e, reference))?;
         self.begin(reference, &target.digest).await?;
@@ -213,15 +248,77 @@ impl Pull {
         self.report.stops(&lease);
         let chosen = self.choose(&lease, &repository, &target, bytes, reference).await?;
         self.verify(&repository, demand.as_ref(), &target.digest, &chosen.digest).await?;
+        if let Some(kind) = chosen.manifest.artifact_kind() {
+            let kind = kind.to_owned();
+            self.artifact(&lease, &repository, reference, &target.digest, &chosen).await?;
+            return Ok(Pulled::Artifact(reference.familiar(), kind));
+        }
         let config = self.config(&lease, &repository, &chosen.manifest, reference).await?;
         if self.fit == Fit::Exact || chosen.digest != target.digest {
             self.check_platform(&config, reference)?;
         }
         self.layers(&lease, &repository, &chosen.manifest, &config).await?;
         let (image, new) = self.record(&lease, reference, &target.digest, &chosen.digest).await?;
+        if self.attached {
+            self.fetch_attached(&lease, &repository, [&target.digest, &chosen.digest]).await?;
+        }
 
         self.end(reference, &target.digest, new).await?;
-        Ok(image)
+        Ok(Pulled::Image(Box::new(image)))
+    }
+
+    /// Fetches what is attached to what the name stands for and to its image.
+    async fn fetch_attached(
+        &self,
+        lease: &Arc<Lease>,
+        repository: &Repository,
+        [target, image]: [&Digest; 2],
+    ) -> Result<()> {
+        let mut count = attached::fetch(&self.engine, lease, repository, target, attached::DEPTH).await?;
+        if target != image {
+            count += attached::fetch(&self.engine, lease, repository, image, attached::DEPTH).await?;
+        }
+        self.report.send(JsonMessage::status(format!("Attached: {count}"))).await
+    }
+
+    /// Keeps what is no image, with its blobs as they are.
+    async fn artifact(
+        &self,
+        lease: &Arc<Lease>,
+        repository: &Repository,
+        reference: &Reference,
+        target: &Digest,
+        chosen: &Chosen,
+    ) -> Result<()> {
+        let blobs = chosen.manifest.layers.iter().chain([&chosen.manifest.config]);
+        let mut seen = std::collections::BTreeSet::new();
+        for blob in blobs.filter(|blob| seen.insert(&blob.digest)) {
+            let id = blob.digest.short();
+            self.report.send(JsonMessage::part(id, "Downloading", Default::default())).await?;
+            attached::keep(&self.engine, lease, repository, blob).await?;
+            self.report.send(JsonMessage::part(id, "Download complete", Default::default())).await?;
+        }
+        let (named, means) = (reference.clone(), target.clone());
+        let new = self
+            .engine
+            .blocking(move |engine| {
+                let now = jiff::Timestamp::now().to_string();
+                let before = engine.db().write(|tx| {
+                    let before = state::tags::get(tx, &named)?.map(|tag| tag.target);
+                    for name in names(&named, &means)? {
+                        state::tags::put(tx, &name, &means, &now)?;
+                    }
+                    Ok::<_, Error>(before)
+                })?;
+                let (id, name) = (named.familiar(), named.familiar_name());
+                events::emit(engine, "image", "pull", &id, &BTreeMap::from([("name".to_owned(), name)]));
+                Ok(before != Some(means))
+            })
+            .await?;
+        if self.attached {
+            self.fetch_attached(lease, repository, [target, &chosen.digest]).await?;
+        }
+        self.end(reference, target, new).await
     }
 
     /// What the policy asks of the image.
@@ -346,13 +443,6 @@ impl Pull {
                 manifest.layers.len()
             )));
         }
-        if !media_types::is_config(&descriptor.media_type) {
-            return Err(Error::invalid(format!(
-                "{} is no image: its configuration is of type {:?}",
-                reference.familiar(),
-                descriptor.media_type
-            )));
-        }
         if descriptor.size > CONFIG_MAX {
             return Err(Error::system(format!(
                 "the configuration of {} is larger than {CONFIG_MAX} bytes",
@@ -447,11 +537,7 @@ impl Pull {
         self.engine
             .blocking(move |engine| {
                 let store = engine.store();
-                let by_digest = reference.with_digest(target.clone());
-                let mut names = vec![by_digest];
-                if let Some(tag) = &reference.tag {
-                    names.push(reference.with_tag(tag).map_err(|e| Error::invalid(e.to_string()))?);
-                }
+                let names = names(&reference, &target)?;
                 let known = engine.db().read(|tx| -> Result<bool> {
                     for name in &names {
                         if state::tags::get(tx, name)?.is_none_or(|tag| tag.target != target) {

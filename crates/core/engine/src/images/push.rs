@@ -22,11 +22,12 @@ use store::Store;
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::Sender;
 
+pub(super) use self::cargo::holders;
 use self::cargo::{Cargo, Content, Item, Parcel};
 use self::outgoing::{File, Packing};
-use super::platform;
 use super::pull::{credentials_of, registry_error};
 use super::report::Report;
+use super::{attached, platform};
 use crate::error::{Error, Result};
 use crate::{Engine, events};
 
@@ -189,6 +190,7 @@ impl Push<'_> {
                 self.documents(&parcels, tag.as_deref()).await?;
             }
         }
+        self.attached(&cargo, &parcels).await?;
         let Some(top) = parcels.pop() else { return Ok(()) };
         self.record(reference, &top.digest, &cargo.target).await?;
         let shown = tag.clone().unwrap_or_else(|| reference.familiar_name());
@@ -233,6 +235,29 @@ impl Push<'_> {
     async fn parcel(&self, parcel: &Parcel, name: &str) -> Result<()> {
         let bytes = Bytes::from(parcel.bytes.clone());
         self.repository.push_manifest(name, &parcel.media_type, bytes).await.map_err(registry_error)
+    }
+
+    /// Sends what is attached here to what was sent.
+    async fn attached(&self, cargo: &Arc<Cargo>, parcels: &[Parcel]) -> Result<()> {
+        let sent: Vec<Digest> = parcels.iter().map(|parcel| parcel.digest.clone()).collect();
+        let own = cargo.clone();
+        for thing in self.engine.blocking(move |engine| own.attached(engine, &sent)).await? {
+            let name = thing.tag.as_deref().unwrap_or(thing.parcel.digest.as_str());
+            // Under the tag there may be more by now, such as signatures by others.
+            if !self.repository.has_manifest(name).await.map_err(registry_error)? {
+                for blob in &thing.blobs {
+                    if !self.repository.has_blob(&blob.found.digest).await.map_err(registry_error)? {
+                        self.blob(blob, None).await?;
+                    }
+                }
+                self.parcel(&thing.parcel, name).await?;
+                self.tell(thing.parcel.digest.short(), "Attached").await?;
+            }
+            if thing.tag.is_none() {
+                attached::list_referrer(self.repository, &thing.subject, &thing.line).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends configurations and layers; what each became, by what it is named here.

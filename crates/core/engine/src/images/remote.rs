@@ -1,15 +1,19 @@
 //! What registries have, without pulling it, and indexes made of it (`buildx imagetools`).
 
-use std::collections::BTreeMap;
+mod copy;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::auth::AuthConfig;
 use api::images::MemberAnnotation;
 use bytes::Bytes;
-use oci::image::{Descriptor, Document, ImageConfig, Index, Manifest, is_attestation};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use oci::image::{ATTESTED, Descriptor, Document, ImageConfig, Index, Manifest, is_attestation};
 use oci::{Digest, Platform, Reference, media_types};
-use registry::{Body, Client, Repository};
+use registry::{Client, Repository};
 use serde_json::Value;
 
+use self::copy::{AT_ONCE, Way};
 use super::pull::{credentials_of, registry_error};
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
@@ -45,6 +49,8 @@ pub struct NewIndex {
     pub platforms: Vec<String>,
     /// A single manifest stays one.
     pub plain: bool,
+    /// What is attached to what is copied stays where it is.
+    pub without_attached: bool,
     /// Only say what it would be.
     pub dry_run: bool,
     /// The index itself; the sources only say where its members are. Empty where it is to be made of them.
@@ -199,7 +205,7 @@ pub async fn details(
         }
     }
     for member in index.manifests.iter().filter(|member| is_attestation(member)) {
-        let of = member.annotations.get(SUBJECT).and_then(|digest| names.get(digest));
+        let of = member.annotations.get(ATTESTED).and_then(|digest| names.get(digest));
         let Some(platform) = of else { continue };
         let (_, bytes) = repository.member(member).await.map_err(registry_error)?;
         let Document::Manifest(manifest) = parse(&bytes)? else { continue };
@@ -214,8 +220,6 @@ pub async fn details(
     Ok((images, attestations))
 }
 
-/// The manifest that an attestation speaks of.
-const SUBJECT: &str = "vnd.docker.reference.digest";
 /// What the media types of in-toto statements end with.
 const STATEMENT: &str = "in-toto+json";
 /// Bytes of a configuration or an attestation: lists of packages are long.
@@ -286,7 +290,7 @@ pub async fn create(engine: &Engine, new: &NewIndex, who: &Credentials) -> Resul
     let mut copied = Vec::new();
     if !new.dry_run {
         for target in &targets {
-            copied.extend(send(&access, target, &members, &descriptor, &bytes).await?);
+            copied.extend(send(&access, target, &members, &descriptor, &bytes, !new.without_attached).await?);
         }
     }
     Ok(MadeIndex { descriptor, bytes, copied })
@@ -385,7 +389,8 @@ fn keep(members: &mut Vec<Member>, platforms: &[Platform]) -> Result<()> {
         .map(|member| member.descriptor.digest.to_string())
         .collect();
     members.retain(|member| {
-        let about = member.descriptor.annotations.get(SUBJECT).filter(|_| is_attestation(&member.descriptor));
+        let about =
+            member.descriptor.annotations.get(ATTESTED).filter(|_| is_attestation(&member.descriptor));
         kept.contains(about.unwrap_or(&member.descriptor.digest.to_string()))
     });
     Ok(())
@@ -425,67 +430,42 @@ fn add(members: &mut Vec<Member>, remote: Remote) -> Result<()> {
     Ok(())
 }
 
-/// Sends an index to one of its names; the members that were brought there before.
+/// Sends an index to one of its names; the members that were brought there before, and what is attached if that is wanted.
 async fn send(
     access: &Access<'_>,
     target: &Reference,
     members: &[Member],
     descriptor: &Descriptor,
     bytes: &[u8],
+    attached: bool,
 ) -> Result<Vec<Digest>> {
     let to = access.write(target);
     let mut copied = Vec::new();
+    let mut ways: BTreeMap<String, Way<'_>> = BTreeMap::new();
     for member in members {
+        let way = ways.entry(member.from.name()).or_insert_with(|| Way::new(access, &member.from, target));
         let digest = &member.descriptor.digest;
         if !to.has_manifest(digest.as_str()).await.map_err(registry_error)? {
-            let from = access.read(&member.from);
-            copy(&from, &member.from, &to, target, &member.descriptor).await?;
+            way.manifest(&member.descriptor, None).await?;
             copied.push(digest.clone());
         }
     }
     let name = target.tag.clone().unwrap_or_else(|| "latest".to_owned());
     let bytes = Bytes::copy_from_slice(bytes);
     to.push_manifest(&name, &descriptor.media_type, bytes).await.map_err(registry_error)?;
+    if attached {
+        let images = members.iter().filter(|member| !is_attestation(&member.descriptor));
+        let mut subjects: BTreeSet<(String, Digest)> =
+            images.map(|member| (member.from.name(), member.descriptor.digest.clone())).collect();
+        // What is attached to an index that was copied as it is.
+        subjects.extend(ways.keys().map(|source| (source.clone(), descriptor.digest.clone())));
+        let bring = subjects
+            .iter()
+            .filter_map(|(source, subject)| Some(ways.get(source)?.attached(subject).boxed()))
+            .collect::<Vec<_>>();
+        let brought: Vec<Vec<Digest>> =
+            futures_util::stream::iter(bring).buffer_unordered(AT_ONCE).try_collect().await?;
+        copied.extend(brought.into_iter().flatten());
+    }
     Ok(copied)
-}
-
-/// Brings a manifest with its blobs from one repository to another.
-async fn copy(
-    from: &Repository,
-    source: &Reference,
-    to: &Repository,
-    target: &Reference,
-    descriptor: &Descriptor,
-) -> Result<()> {
-    let (found, bytes) = from.member(descriptor).await.map_err(registry_error)?;
-    let Document::Manifest(manifest) = Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))?
-    else {
-        return Err(Error::invalid(format!("{} is an index in an index", descriptor.digest)));
-    };
-    for blob in manifest.layers.iter().chain([&manifest.config]) {
-        blob_across(from, source, to, target, blob).await?;
-    }
-    let name: &Digest = &found.digest;
-    to.push_manifest(name.as_str(), &found.media_type, bytes).await.map_err(registry_error)
-}
-
-async fn blob_across(
-    from: &Repository,
-    source: &Reference,
-    to: &Repository,
-    target: &Reference,
-    blob: &Descriptor,
-) -> Result<()> {
-    if to.has_blob(&blob.digest).await.map_err(registry_error)? {
-        return Ok(());
-    }
-    let neighbours = source.domain == target.domain;
-    if neighbours && to.mount_blob(&blob.digest, &source.path).await.map_err(registry_error)? {
-        return Ok(());
-    }
-    let stream = futures_util::stream::try_unfold(from.blob(blob), |mut blob| async move {
-        let chunk = blob.chunk().await.map_err(std::io::Error::other)?;
-        Ok::<_, std::io::Error>(chunk.map(|chunk| (chunk, blob)))
-    });
-    to.push_blob(&blob.digest, blob.size, Body::wrap_stream(stream)).await.map_err(registry_error)
 }

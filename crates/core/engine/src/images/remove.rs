@@ -9,7 +9,7 @@ use state::tags::Tag;
 use state::{Tx, containers, images, tags};
 
 use super::catalog::{Catalog, Item};
-use super::platform;
+use super::{artifacts, platform};
 use crate::containers::record;
 use crate::error::{Error, Result};
 use crate::{Engine, events, ids};
@@ -99,6 +99,9 @@ impl Removal<'_> {
     }
 
     fn run(&mut self, name: &str) -> Result<()> {
+        if let Some(tag) = artifacts::named_in(self.engine.store(), self.tx, name)? {
+            return self.untag_artifact(&tag);
+        }
         let (found, tag) = self.engine.store().find_in(self.tx, name, None)?;
         let id = found.id;
         let members = self.members(tag.as_ref(), &id)?;
@@ -120,6 +123,24 @@ impl Removal<'_> {
                 self.delete(&id, self.options.force, !self.options.no_prune, false)
             }
         }
+    }
+
+    /// Takes a name of what is no image away, and those by digest with the last tag of their repository.
+    fn untag_artifact(&mut self, tag: &Tag) -> Result<()> {
+        let id = &tag.target;
+        self.untag(id, &tag.reference)?;
+        let left = tags::of(self.tx, id)?;
+        let same = |other: &&Tag| other.reference.name() == tag.reference.name();
+        if !left.iter().filter(same).any(|other| other.reference.digest.is_none()) {
+            for other in left.iter().filter(same) {
+                self.untag(id, &other.reference)?;
+            }
+        }
+        if tags::of(self.tx, id)?.is_empty() {
+            self.answers.push(DeleteResponse { deleted: id.to_string(), ..DeleteResponse::default() });
+            self.events.push(("delete", id.to_string(), id.to_string()));
+        }
+        Ok(())
     }
 
     /// Takes of an image for several platforms those of these away. Its names stay as long as anything of it does.

@@ -8,13 +8,13 @@ use std::io::{self, Write};
 
 use archive::{Entry, Packer};
 use bytes::Bytes;
-use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index};
+use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index, MANIFEST_MAX};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use store::{Image, Layer, Store};
 use tokio::sync::mpsc::Receiver;
 
 use super::layout::{self, Item, Repositories};
-use super::platform;
+use super::{artifacts, attached, platform};
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events, pipe};
 
@@ -76,6 +76,8 @@ struct Plan {
     /// Of an index, only members for these; none means all.
     platforms: Vec<Platform>,
     blobs: BTreeMap<Digest, Source>,
+    /// The manifests and indexes among them.
+    documents: BTreeSet<Digest>,
     index: Vec<u8>,
     manifest: Vec<u8>,
     repositories: Vec<u8>,
@@ -105,6 +107,7 @@ impl Plan {
             _lease: lease,
             platforms,
             blobs: BTreeMap::new(),
+            documents: BTreeSet::new(),
             index: Vec::new(),
             manifest: Vec::new(),
             repositories: Vec::new(),
@@ -128,6 +131,7 @@ impl Plan {
                 );
             }
         }
+        descriptors.extend(plan.add_attached(engine)?);
         let json = "write the archive's documents";
         plan.index = serde_json::to_vec(&Index::new(descriptors)).during(json)?;
         plan.manifest = serde_json::to_vec(&items).during(json)?;
@@ -139,6 +143,7 @@ impl Plan {
     fn add_document(&mut self, store: &Store, digest: &Digest, depth: u32) -> Result<()> {
         let document = store.document(digest)?;
         self.add_blob(store, digest)?;
+        self.documents.insert(digest.clone());
         match document {
             Document::Manifest(manifest) => {
                 self.add_blob(store, &manifest.config.digest)?;
@@ -165,6 +170,27 @@ impl Plan {
             Document::Index(_) => {}
         }
         Ok(())
+    }
+
+    /// Adds what is attached to what is in the archive; its lines in the index.
+    fn add_attached(&mut self, engine: &Engine) -> Result<Vec<Descriptor>> {
+        let store = engine.store();
+        let documents: Vec<Digest> = self.documents.iter().cloned().collect();
+        let mut lines: Vec<Descriptor> = Vec::new();
+        for (_, thing) in attached::of(engine, &documents)? {
+            let known = !self.documents.insert(thing.artifact.clone());
+            // Its own name in the layout is what tells what it is attached to.
+            if known && thing.tag.is_none() {
+                continue;
+            }
+            self.add_document(store, &thing.artifact, INDEX_DEPTH_MAX)?;
+            let bytes = store.read_blob(&thing.artifact, MANIFEST_MAX)?;
+            let mut line = attached::line(&thing.artifact, &bytes, &store.document(&thing.artifact)?);
+            line.annotations = BTreeMap::new();
+            line.annotations.extend(thing.tag.map(|tag| (layout::REF_NAME.to_owned(), tag)));
+            lines.push(line);
+        }
+        Ok(lines)
     }
 
     /// Whether a member of an index is for a platform that is wanted. Attestations are for none.
@@ -329,6 +355,10 @@ fn meanings(engine: &Engine, name: &str, platforms: &[Platform]) -> Result<Vec<M
                 .collect();
         }
     }
+    if let Some(tag) = artifacts::named(engine, name)? {
+        let reference = Some(tag.reference).filter(|reference| reference.digest.is_none());
+        return Ok(vec![(tag.target, Vec::new(), reference)]);
+    }
     let (record, tag) = store.find(name, None)?;
     let target = tag.as_ref().map_or_else(|| record.digest.clone(), |tag| tag.target.clone());
     let reference = tag.map(|tag| tag.reference).filter(|reference| reference.digest.is_none());
@@ -338,7 +368,10 @@ fn meanings(engine: &Engine, name: &str, platforms: &[Platform]) -> Result<Vec<M
 /// The images that a name means: for each platform that is asked for there has to be one.
 fn images(store: &Store, name: &str, platforms: &[Platform]) -> Result<Vec<Image>> {
     if platforms.is_empty() {
-        return Ok(vec![store.resolve(name, None)?]);
+        return match store.resolve(name, None) {
+            Err(store::Error::Artifact { .. }) => Ok(Vec::new()),
+            image => Ok(vec![image?]),
+        };
     }
     let mut images: Vec<Image> = Vec::new();
     for platform in platforms {

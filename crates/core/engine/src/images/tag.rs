@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::reference;
+use super::{artifacts, reference};
 use crate::error::{Error, Result};
 use crate::{Engine, events};
 
@@ -15,6 +15,10 @@ pub async fn tag(engine: &Engine, name: &str, repo: &str, tag: &str) -> Result<(
                 reference::target(&repo, &tag)?.ok_or_else(|| Error::invalid("repository name is empty"))?;
             let now = jiff::Timestamp::now().to_string();
             let id = engine.db().write(|tx| -> Result<_> {
+                if let Some(artifact) = artifacts::named_in(engine.store(), tx, &name)? {
+                    state::tags::put(tx, &new, &artifact.target, &now)?;
+                    return Ok(artifact.target);
+                }
                 let (image, named) = engine.store().find_in(tx, &name, None)?;
                 // The name of an index goes on to mean all its platforms.
                 let target = named.map_or(image.digest, |tag| tag.target);

@@ -18,8 +18,10 @@ use crate::error::{Kind, Result};
 use crate::{Config, Engine};
 
 mod archives;
+mod artifacts;
 mod budget;
 mod hostile;
+mod manifests;
 mod pull;
 mod repair;
 mod substitution;

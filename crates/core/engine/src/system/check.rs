@@ -28,7 +28,7 @@ use super::refetch;
 use crate::containers::record::{self, Record};
 use crate::containers::{cleanup, networking};
 use crate::error::{Context, Error, Kind, Result, chain};
-use crate::images::report;
+use crate::images::{heal, report};
 use crate::networks::{self, EndpointRecord};
 use crate::{Engine, builds, exec, ids, lock, privileges, volumes};
 
@@ -64,6 +64,7 @@ pub async fn check(
         broken.extend(lacking.into_iter().flatten().flat_map(|found| found.images));
         findings.extend(refetch::refetch(engine, broken, credentials).await?);
     }
+    findings.extend(layers_of_containers(engine, repair).await?);
     // Last: what the others let go is garbage of the store.
     let rest = engine
         .blocking(move |engine| {
@@ -73,6 +74,38 @@ pub async fn check(
         })
         .await?;
     findings.extend(rest);
+    Ok(findings)
+}
+
+/// Containers whose image lacks layers, which are fetched again where that is possible.
+async fn layers_of_containers(engine: &Engine, repair: bool) -> Result<Vec<Finding>> {
+    let lacking = engine.blocking(|engine| {
+        let mut lacking = Vec::new();
+        for row in engine.db().read(state::containers::list)? {
+            // What can't be read is told elsewhere.
+            let Ok(record) = Record::try_from(row) else { continue };
+            if !engine.store().is_whole(record.layer.as_ref())? {
+                lacking.push(record);
+            }
+        }
+        Ok(lacking)
+    });
+    let mut findings = Vec::new();
+    for record in lacking.await? {
+        let wanted = heal::Wanted::of(&record);
+        let way_out = format!(
+            "image {} lacks layers: starting it fetches them again, if a registry has them",
+            record.image
+        );
+        let (message, repaired) = match repair {
+            true => match heal::layers(engine, wanted, Error::system("")).await {
+                Ok(done) => (done, true),
+                Err(error) => (error.message, false),
+            },
+            false => (way_out, false),
+        };
+        findings.push(Finding { kind: "container".to_owned(), object: record.id, message, repaired });
+    }
     Ok(findings)
 }
 
@@ -102,7 +135,7 @@ fn first_half(
             progress.try_send(JsonMessage::part("content", status, report::bytes(done, total))).ok();
         }
     };
-    let found = engine.store().examine(&Examination { repair, quick, progress: Some(&tell) });
+    let found = engine.store().examine(&Examination { repair, quick, only: None, progress: Some(&tell) });
     let lost = |found: &Vec<store::Finding>| found.iter().flat_map(|found| found.images.clone()).collect();
     let broken = found.as_ref().map(lost).unwrap_or_default();
     look.content(found);
@@ -208,16 +241,6 @@ impl<'e> Look<'e> {
                         record::make_private_dir(&dir.join("work"))?;
                         std::fs::create_dir_all(dir.join("upper")).during("make its directory")
                     },
-                );
-            }
-            if let Some(layer) = &record.layer
-                && self.engine.store().layer(layer)?.is_none()
-            {
-                self.note(
-                    "container",
-                    &record.id,
-                    format!("its image layer {layer} is missing: remove it"),
-                    false,
                 );
             }
             match record::observe(self.engine, &record.id) {

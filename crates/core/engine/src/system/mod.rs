@@ -7,7 +7,7 @@ mod df;
 mod disk;
 mod events;
 mod info;
-mod refetch;
+pub(crate) mod refetch;
 
 pub use auth::auth;
 pub use budget::{Storage, collect, keep_within_limits};

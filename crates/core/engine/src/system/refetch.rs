@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::{Engine, images};
 
 /// Makes these images, named by their manifests, whole again. Only those that came from a registry can be.
-pub(super) async fn refetch(
+pub(crate) async fn refetch(
     engine: &Engine,
     broken: BTreeSet<Digest>,
     credentials: &BTreeMap<String, AuthConfig>,

@@ -41,6 +41,9 @@ pub mod create {
         /// Kind of progress: "auto", "plain", "tty", "rawjson", "quiet" or "none"
         #[arg(long)]
         progress: Option<String>,
+        /// Bring along what is attached to what is copied: signatures, lists of packages
+        #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = crate::flags::boolean)]
+        referrers: bool,
         /// Name of the index; may be repeated
         #[arg(short, long)]
         tag: Vec<String>,
@@ -131,6 +134,7 @@ pub mod create {
             member_annotations: notes.members,
             platforms: args.platform,
             plain: !args.prefer_index,
+            without_attached: !args.referrers,
             dry_run: args.dry_run,
             ..NewIndex::default()
         };

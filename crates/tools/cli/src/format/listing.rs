@@ -139,8 +139,14 @@ fn parse(text: &str, options: Options) -> Result<Template, Error> {
     Template::parse_with(text, options).map_err(Error::template)
 }
 
+/// A template's text over a document whose parts are rows.
+pub fn execute(template: &str, document: &Value) -> Result<String, Error> {
+    let template = parse(&unescape(template), Options { methods: METHODS, ..Options::default() })?;
+    template.execute(document).map_err(|error| Error::new(error.to_string()))
+}
+
 /// Docker marshals a Go map, whose keys are sorted.
-fn sorted(row: &Map<String, Value>) -> Value {
+pub fn sorted(row: &Map<String, Value>) -> Value {
     let mut fields: Vec<(&String, &Value)> = row.iter().collect();
     fields.sort_by_key(|(name, _)| *name);
     Value::Object(fields.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect())

@@ -17,6 +17,11 @@ pub fn go_string(at: Timestamp) -> String {
     zoned.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
+/// Go's `Time.String()` of a time that came as text: in UTC, with as many digits as there are.
+pub fn go_string_utc(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string()
+}
+
 /// A point in time for `--since` and `--until` in the API's form (seconds, a dot, nanoseconds): a Unix time,
 /// a date with or without time and zone, or a duration before `now`. Nothing stays nothing.
 pub fn moment(text: &str, now: Timestamp) -> Result<String, String> {

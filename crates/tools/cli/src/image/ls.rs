@@ -8,11 +8,13 @@ use serde_json::{Map, Value};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::format::text::short_id;
-use crate::format::units::human_size_with;
+use crate::format::units::{human_size, human_size_with};
 use crate::format::{Listing, time};
 use crate::options::filter;
 use crate::settings;
 use crate::verbs::Outcome;
+
+mod tree;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,28 +36,56 @@ pub struct Args {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
-    /// Not supported: there is no tree view
-    #[arg(long, hide = true)]
+    /// Show each platform of an image, with what is here of it
+    #[arg(long)]
     tree: bool,
     args: Vec<String>,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     if args.tree {
-        return Err(Error::new("--tree is not supported: images are listed one a line"));
+        check_tree(&args)?;
     }
     let mut filters = filter::parse(&args.filter);
     if let Some(name) = args.args.first() {
         filters.add("reference", name.as_str());
     }
-    let options = ListOptions { all: args.all, digests: args.digests, shared_size: false, filters };
+    let options = ListOptions {
+        all: args.all,
+        digests: args.digests,
+        manifests: args.tree,
+        filters,
+        ..ListOptions::default()
+    };
     let images = client::images::list(cli.client()?, &options).await?;
+    if args.tree {
+        let terminal = cli.stdout_is_terminal();
+        let columns =
+            crate::stream::terminal::size().filter(|_| terminal).map_or(80, |(_, columns)| columns.into());
+        let screen = tree::Screen { columns: columns.max(20), colours: terminal };
+        cli.print(&tree::draw(&images, args.all, screen))?;
+        return Ok(0);
+    }
     let format = settings::format(cli, args.format, args.quiet, "imagesFormat")?;
     let digests = args.digests || format.as_deref().is_some_and(|format| format.contains(".Digest"));
     let now = Timestamp::now();
     let rows: Vec<_> = images.iter().flat_map(|image| rows(image, digests, !args.no_trunc, now)).collect();
     cli.print(&listing(args.digests).render(format.as_deref(), args.quiet, &rows)?)?;
     Ok(0)
+}
+
+/// What Docker can't have together with a tree.
+fn check_tree(args: &Args) -> Result<(), Error> {
+    let given = [
+        (args.quiet, "quiet"),
+        (args.no_trunc, "no-trunc"),
+        (args.digests, "show-digest"),
+        (args.format.is_some(), "format"),
+    ];
+    match given.into_iter().find(|(given, _)| *given) {
+        Some((_, flag)) => Err(Error::new(format!("--{flag} is not yet supported with --tree"))),
+        None => Ok(()),
+    }
 }
 
 /// How images are listed.
@@ -87,6 +117,15 @@ pub fn listing(digests: bool) -> Listing {
 }
 
 const NONE: &str = "<none>";
+
+/// The row of an image's first name.
+pub fn first_row(image: &Summary, short: bool, now: Timestamp) -> Map<String, Value> {
+    let first = image.repo_tags.first().and_then(|text| Reference::parse_name(text).ok());
+    match first.as_ref().map(|name| (name.familiar_name(), name.tag.as_deref())) {
+        Some((repository, Some(tag))) => row(image, &repository, tag, "", short, now),
+        _ => row(image, NONE, NONE, "", short, now),
+    }
+}
 
 /// One row a name; an image without a name has one too.
 pub fn rows(image: &Summary, digests: bool, short: bool, now: Timestamp) -> Vec<Map<String, Value>> {
@@ -136,7 +175,7 @@ fn row(
     let created = Timestamp::from_second(image.created).unwrap_or_default();
     let size = |bytes: i64| match bytes {
         -1 => "N/A".to_owned(),
-        bytes => human_size_with(bytes as f64, 3),
+        bytes => human_size(bytes as f64),
     };
     let unique = if image.shared_size == -1 { -1 } else { image.size - image.shared_size };
     crate::row! {
@@ -149,7 +188,7 @@ fn row(
         "CreatedAt": time::go_string(created),
         "Size": human_size_with(image.size as f64, 3),
         "Containers": if image.containers == -1 { "N/A".to_owned() } else { image.containers.to_string() },
-        "VirtualSize": human_size_with(image.size as f64, 3),
+        "VirtualSize": human_size(image.size as f64),
         "SharedSize": size(image.shared_size),
         "UniqueSize": size(unique),
     }

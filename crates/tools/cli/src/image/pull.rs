@@ -12,6 +12,9 @@ pub struct Args {
     /// All tags of the repository
     #[arg(short, long)]
     all_tags: bool,
+    /// Also what is attached to the image: signatures, lists of packages
+    #[arg(long)]
+    attached: bool,
     /// Accepted for old scripts; images are not signed
     #[arg(long, default_value_t = true, hide = true)]
     disable_content_trust: bool,
@@ -39,14 +42,28 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         (None, tag) => format!("{}:{}", reference.name(), tag.as_deref().unwrap_or("latest")),
     };
     if args.all_tags {
-        let options = PullOptions { from_image: name.familiar_name(), platform, ..PullOptions::default() };
+        let options = PullOptions {
+            from_image: name.familiar_name(),
+            platform,
+            attached: args.attached,
+            ..PullOptions::default()
+        };
         show(cli, &options, &name, args.quiet, false).await?;
         cli.println(&name.name())?;
         return Ok(0);
     }
-    fetch(cli, reference, platform, args.quiet, false).await?;
+    let options = PullOptions { attached: args.attached, ..one(&reference, platform) };
+    show(cli, &options, &reference, args.quiet, false).await?;
     cli.println(&full)?;
     Ok(0)
+}
+
+fn one(reference: &Reference, platform: String) -> PullOptions {
+    let tag = match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.clone().unwrap_or_default(),
+    };
+    PullOptions { from_image: reference.familiar_name(), tag, platform, ..PullOptions::default() }
 }
 
 /// Pulls and shows the progress, on standard error when the output is somebody else's.
@@ -57,11 +74,7 @@ pub async fn fetch(
     quiet: bool,
     to_stderr: bool,
 ) -> Result<(), Error> {
-    let tag = match (&reference.digest, &reference.tag) {
-        (Some(digest), _) => digest.to_string(),
-        (None, tag) => tag.clone().unwrap_or_default(),
-    };
-    let options = PullOptions { from_image: reference.familiar_name(), tag, platform };
+    let options = one(&reference, platform);
     show(cli, &options, &reference, quiet, to_stderr).await
 }
 

@@ -1,15 +1,13 @@
-use api::system::{DiskShare, DiskUsage};
+use api::system::DiskUsage;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::context::Cli;
-use crate::error::Error;
 use crate::format::Listing;
-use crate::format::text::short_id;
-use crate::format::time::ago;
-use crate::format::units::{human_size, human_size_with};
+use crate::format::units::human_size;
 use crate::verbs::Outcome;
-use crate::{container, image, volume};
+
+mod verbose;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -23,15 +21,12 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    if args.verbose && args.format.is_some() {
-        return Err(Error::new("--format and --verbose cannot be used together"));
-    }
     let usage = match args.verbose {
         true => client::system::df_of_disk(cli.client()?).await?,
         false => client::system::df(cli.client()?, &[]).await?,
     };
     let text = match args.verbose {
-        true => verbose(&usage, Timestamp::now())?,
+        true => verbose::render(&usage, args.format.as_deref(), Timestamp::now())?,
         false => listing().render(args.format.as_deref(), false, &summary(&usage))?,
     };
     cli.print(&text)?;
@@ -42,7 +37,8 @@ fn listing() -> Listing {
     Listing {
         table: "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}".to_owned(),
         quiet: "",
-        raw: "",
+        raw: "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\nreclaimable: \
+              {{.Reclaimable}}\n",
         columns: &[
             ("Type", "TYPE"),
             ("TotalCount", "TOTAL"),
@@ -100,91 +96,4 @@ fn row(kind: &str, total: usize, active: usize, size: i64, free: i64, percent: b
         "Size": human_size(size as f64),
         "Reclaimable": reclaimable,
     }
-}
-
-fn verbose(usage: &DiskUsage, now: Timestamp) -> Result<String, Error> {
-    let mut out = String::from("Images space usage:\n\n");
-    let images = usage.images.as_deref().unwrap_or_default();
-    let rows: Vec<_> = images.iter().flat_map(|item| image::ls::rows(item, false, true, now)).collect();
-    let table = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.VirtualSize}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
-    let listing = Listing { table: table.to_owned(), ..image::ls::listing(false) };
-    out.push_str(&listing.render(None, false, &rows)?);
-
-    out.push_str("\nContainers space usage:\n\n");
-    let containers = usage.containers.as_deref().unwrap_or_default();
-    let rows: Vec<_> = containers.iter().map(|item| container::ls::row(item, true, now)).collect();
-    let table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
-    let listing = Listing { table: table.to_owned(), ..container::ls::listing(false) };
-    out.push_str(&listing.render(None, false, &rows)?);
-
-    out.push_str("\nLocal Volumes space usage:\n\n");
-    let volumes = usage.volumes.as_deref().unwrap_or_default();
-    let rows: Vec<_> = volumes.iter().map(volume::ls::row).collect();
-    let listing = Listing { table: "{{.Name}}\t{{.Links}}\t{{.Size}}".to_owned(), ..volume::ls::listing() };
-    out.push_str(&listing.render(None, false, &rows)?);
-
-    let cache = usage.build_cache.as_deref().unwrap_or_default();
-    let total: i64 = cache.iter().filter(|record| !record.shared).map(|record| record.size).sum();
-    out.push_str(&format!("\nBuild cache usage: {}\n\n", human_size(total as f64)));
-    let rows: Vec<_> = cache
-        .iter()
-        .map(|record| {
-            let since = |text: &str| api::time::parse(text).map_or("N/A".to_owned(), |at| ago(now, at));
-            crate::row! {
-                "ID": short_id(&record.id),
-                "CacheType": record.typ,
-                "Size": human_size_with(record.size as f64, 3),
-                "CreatedSince": since(&record.created_at),
-                "LastUsedSince": record.last_used_at.as_deref().map_or("N/A".to_owned(), since),
-                "UsageCount": record.usage_count.to_string(),
-                "Shared": record.shared.to_string(),
-            }
-        })
-        .collect();
-    let listing = Listing {
-        table: "{{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}"
-            .to_owned(),
-        quiet: "",
-        raw: "",
-        columns: &[
-            ("ID", "CACHE ID"),
-            ("CacheType", "CACHE TYPE"),
-            ("Size", "SIZE"),
-            ("CreatedSince", "CREATED"),
-            ("LastUsedSince", "LAST USED"),
-            ("UsageCount", "USAGE"),
-            ("Shared", "SHARED"),
-        ],
-        labels: false,
-    };
-    out.push_str(&listing.render(None, false, &rows)?);
-    if let Some(disk) = &usage.disk {
-        out.push_str(&disk_usage(disk)?);
-    }
-    Ok(out)
-}
-
-/// What each byte is for, which only our servers tell.
-fn disk_usage(disk: &[DiskShare]) -> Result<String, Error> {
-    let total: i64 = disk.iter().map(|share| share.size).sum();
-    let rows: Vec<_> = disk
-        .iter()
-        .map(|share| {
-            crate::row! {
-                "Kind": share.kind,
-                "Files": share.files.to_string(),
-                "Size": human_size_with(share.size as f64, 3),
-                "Purpose": share.purpose,
-            }
-        })
-        .collect();
-    let listing = Listing {
-        table: "{{.Kind}}\t{{.Files}}\t{{.Size}}\t{{.Purpose}}".to_owned(),
-        quiet: "",
-        raw: "",
-        columns: &[("Kind", "KIND"), ("Files", "FILES"), ("Size", "SIZE"), ("Purpose", "PURPOSE")],
-        labels: false,
-    };
-    let table = listing.render(None, false, &rows)?;
-    Ok(format!("\nDisk usage: {}\n\n{table}", human_size_with(total as f64, 3)))
 }

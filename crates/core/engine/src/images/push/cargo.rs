@@ -11,6 +11,7 @@ use super::{How, is_whole, missing};
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
 use crate::images::report::Report;
+use crate::images::{artifacts, attached};
 
 /// Names whose documents are looked at for repositories that may have a layer.
 const HOLDERS: usize = 500;
@@ -68,6 +69,12 @@ impl Cargo {
         let store = engine.store();
         let lease = store.lease("push")?;
         report.stops(&lease);
+        if let Some(artifact) = artifacts::named(engine, &reference.familiar())? {
+            let mut search = Search { engine, lease, how, travelled: true, items: BTreeMap::new() };
+            let tree = search.plain(&artifact.target)?;
+            let Search { lease, how, items, .. } = search;
+            return Ok(Cargo { lease, store: store.clone(), how, items, target: artifact.target, tree });
+        }
         let (record, tag) = match store.find(&reference.familiar(), how.platform.as_ref()) {
             Err(store::Error::NoImage(_)) => return Err(missing(reference)),
             other => other?,
@@ -309,7 +316,7 @@ fn renamed_members(index: &Index, now: &BTreeMap<Digest, Descriptor>) -> Vec<Des
             (member.digest, member.size) = (sent.digest.clone(), sent.size);
             member.media_type.clone_from(&sent.media_type);
         }
-        if let Some(subject) = member.annotations.get_mut("vnd.docker.reference.digest")
+        if let Some(subject) = member.annotations.get_mut(oci::image::ATTESTED)
             && let Some(sent) = subject.parse().ok().and_then(|digest: Digest| now.get(&digest))
         {
             *subject = sent.digest.to_string();
@@ -318,9 +325,47 @@ fn renamed_members(index: &Index, now: &BTreeMap<Digest, Descriptor>) -> Vec<Des
     members
 }
 
+/// Something that is attached to what is sent.
+pub(super) struct Attachment {
+    pub subject: Digest,
+    /// What it is found under, where it doesn't name its subject itself.
+    pub tag: Option<String>,
+    /// Its line in a list of referrers.
+    pub line: Descriptor,
+    pub parcel: Parcel,
+    pub blobs: Vec<Item>,
+}
+
+impl Cargo {
+    /// What is attached here to documents that are sent as they are.
+    pub fn attached(&self, engine: &Engine, sent: &[Digest]) -> Result<Vec<Attachment>> {
+        let mut all = Vec::new();
+        for (subject, thing) in attached::of(engine, sent)? {
+            self.store.use_blob(&self.lease, &thing.artifact)?;
+            let bytes = self.store.read_blob(&thing.artifact, oci::image::MANIFEST_MAX)?;
+            let document = self.store.document(&thing.artifact)?;
+            let line = attached::line(&thing.artifact, &bytes, &document);
+            let Document::Manifest(manifest) = document else { continue };
+            let mut blobs: BTreeMap<Digest, Item> = BTreeMap::new();
+            for found in manifest.layers.iter().chain([&manifest.config]) {
+                let length = self.store.use_blob(&self.lease, &found.digest)?;
+                let size = length.ok_or_else(|| store::Error::NoBlob(found.digest.clone()))?;
+                let found = Descriptor { size, ..found.clone() };
+                let (sent, digest) = (Some(found.clone()), found.digest.clone());
+                blobs.insert(digest, Item { name: String::new(), found, sent, content: Content::Blob });
+            }
+            let media_type = line.media_type.clone();
+            let parcel = Parcel { media_type, digest: thing.artifact, bytes };
+            let blobs = blobs.into_values().collect();
+            all.push(Attachment { subject, tag: thing.tag, line, parcel, blobs });
+        }
+        Ok(all)
+    }
+}
+
 /// Which other repositories of a name's registry have the layers of images that are here: images that came from there or
 /// were sent there.
-pub(super) fn holders(engine: &Engine, own: &Reference) -> Result<HashMap<Digest, String>> {
+pub(in crate::images) fn holders(engine: &Engine, own: &Reference) -> Result<HashMap<Digest, String>> {
     let tags = engine.db().read(state::tags::all)?;
     let elsewhere = tags.into_iter().filter(|tag| {
         let name = &tag.reference;

@@ -8,13 +8,14 @@ use api::images::ArtifactFile;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use oci::image::{Descriptor, Document, Index, Manifest};
-use oci::{Digest, media_types};
-use registry::{Body, Repository, referrers_tag};
+use oci::image::{Descriptor, Document, Manifest};
+use oci::media_types;
+use registry::{Body, Repository};
 
 use super::fetch::subject;
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
+use crate::images::attached::list_referrer;
 use crate::images::pull::registry_error;
 use crate::images::remote::{self, Access};
 
@@ -80,7 +81,7 @@ pub async fn attach(engine: &Engine, new: &NewArtifact, who: &Credentials) -> Re
         .map_err(registry_error)?;
     made.artifact_type = Some(new.kind.clone());
     made.annotations.clone_from(&new.annotations);
-    list(&repository, &subject.digest, &made).await?;
+    list_referrer(&repository, &subject.digest, &made).await?;
     Ok(made)
 }
 
@@ -89,18 +90,6 @@ async fn send(repository: &Repository, blob: &Descriptor, content: Vec<u8>) -> R
         repository.push_blob(&blob.digest, blob.size, Body::from(content)).await.map_err(registry_error)?;
     }
     Ok(())
-}
-
-/// Sees to it that the artifact is found from its subject: a registry that keeps no lists itself has one under a tag.
-async fn list(repository: &Repository, subject: &Digest, made: &Descriptor) -> Result<()> {
-    let mut known = repository.referrers(subject).await.map_err(registry_error)?;
-    if known.iter().any(|known| known.digest == made.digest) {
-        return Ok(());
-    }
-    known.push(made.clone());
-    let bytes = serde_json::to_vec(&Index::new(known)).during("write a list of what is attached")?;
-    let tag = referrers_tag(subject);
-    repository.push_manifest(&tag, media_types::OCI_INDEX, Bytes::from(bytes)).await.map_err(registry_error)
 }
 
 /// What is attached to what a name stands for, of one type or of all.

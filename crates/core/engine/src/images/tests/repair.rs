@@ -118,3 +118,88 @@ async fn what_came_from_nowhere_is_named_and_goes() {
     assert!(saved(&engine, &["multi:1"]).await.is_ok());
     assert_eq!(checked(&engine, false, false).await, vec![]);
 }
+
+/// An image for this machine that was pulled, with where its blobs are.
+async fn pulled() -> (TempDir, Engine, String, store::Image) {
+    let (bytes, target) = multi_platform();
+    let (dir, engine) = engine().await;
+    let port = registry(repository(&bytes, &target)).await;
+    let name = format!("127.0.0.1:{port}/team/app:1");
+    let options = PullOptions { from_image: name.clone(), ..PullOptions::default() };
+    told(|sender| crate::images::pull(&engine, options, AuthConfig::default(), sender)).await.unwrap();
+    let image = engine.store().resolve(&name, None).unwrap();
+    (dir, engine, name, image)
+}
+
+fn wanted(image: &store::Image, name: &str) -> heal::Wanted {
+    heal::Wanted { id: Some(image.id.clone()), chain: image.chain(), name: name.to_owned() }
+}
+
+#[tokio::test]
+async fn layers_that_somebody_needs_are_fetched_again() {
+    let (_dir, engine, name, image) = pulled().await;
+    let why = || crate::Error::system("why");
+    let error = heal::layers(&engine, wanted(&image, &name), why()).await.unwrap_err();
+    assert_eq!(error.message, "why", "nothing is wrong with it");
+
+    let chain = image.chain().unwrap();
+    let files = engine.store().layer_dirs(&chain).unwrap().remove(0);
+    let layer = files.parent().unwrap().to_owned();
+    let damages: [(&str, &dyn Fn()); 3] = [
+        ("is damaged (layer", &|| flip(&layer.join("layer.json"))),
+        ("is damaged (layer", &|| std::fs::remove_dir_all(&files).unwrap()),
+        ("lacks a part", &|| std::fs::remove_dir_all(&layer).unwrap()),
+    ];
+    for (said, damage) in damages {
+        damage();
+        assert!(!engine.store().is_whole(Some(&chain)).unwrap());
+        let told = heal::layers(&engine, wanted(&image, &name), why()).await.unwrap();
+        assert!(told.contains(said) && told.contains("fetched again from 127.0.0.1"), "{told}");
+        assert!(engine.store().is_whole(Some(&chain)).unwrap());
+        assert!(files.join("host").exists());
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_is_known_no_more_is_pulled_by_the_name_that_its_container_has() {
+    let (_dir, engine, name, image) = pulled().await;
+    std::fs::remove_dir_all(engine.store().root().join("layers").join(image.chain().unwrap().0.hex()))
+        .unwrap();
+    engine.db().write(|tx| state::images::remove(tx, &image.digest)).unwrap();
+    let why = crate::Error::system("why");
+    let told = heal::layers(&engine, wanted(&image, &name), why).await.unwrap();
+    assert!(told.ends_with(&format!("{name} was pulled anew")), "{told}");
+    assert!(engine.store().is_whole(image.chain().as_ref()).unwrap());
+}
+
+#[tokio::test]
+async fn documents_that_somebody_needs_are_fetched_again() {
+    let (_dir, engine, name, image) = pulled().await;
+    assert_eq!(heal::named(&engine, &name, None).await.unwrap(), None);
+    let target = engine.store().find(&name, None).unwrap().1.unwrap().target;
+    for digest in [&image.id, &image.digest, &target] {
+        let path = engine.store().root().join("blobs/sha256").join(digest.hex());
+        for damage in [flip, |path: &PathBuf| std::fs::remove_file(path).unwrap()] {
+            damage(&path);
+            assert!(engine.store().resolve(&name, None).is_err());
+            let told = heal::named(&engine, &name, None).await.unwrap().unwrap();
+            assert!(told.contains("fetched again from 127.0.0.1"), "{told}");
+            assert_eq!(engine.store().resolve(&name, None).unwrap().id, image.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_came_from_nowhere_is_named_with_what_to_do() {
+    let (_dir, engine) = engine().await;
+    load_bytes(&engine, multi_platform().0).await.unwrap();
+    let image = engine.store().resolve("multi:1", None).unwrap();
+    flip(&engine.store().root().join("blobs/sha256").join(image.id.hex()));
+    let error = heal::named(&engine, "multi:1", None).await.unwrap_err();
+    assert_eq!(error.kind, Kind::NotFound, "a client tries to pull it");
+    let said = "No such image: image multi:1 is damaged (blob ";
+    let advice = ", and it did not come from a registry; pull, load or build it again";
+    assert!(error.message.starts_with(said) && error.message.ends_with(advice), "{error}");
+    load_bytes(&engine, multi_platform().0).await.unwrap();
+    assert_eq!(heal::named(&engine, "multi:1", None).await.unwrap(), None);
+}

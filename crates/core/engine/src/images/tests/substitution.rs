@@ -143,13 +143,6 @@ fn cases() -> Vec<(&'static str, Content, &'static str)> {
             "not supported",
         ),
         (
-            "a configuration of another type",
-            change(|parts| {
-                parts.manifest.config.media_type = "application/vnd.evil+json".into();
-            }),
-            "is no image",
-        ),
-        (
             "a configuration too large",
             change(|parts| {
                 parts.manifest.config.media_type = media_types::DOCKER_CONFIG.into();
