@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::{Host, Mode, Output, Terminal, eventually};
@@ -131,6 +132,33 @@ fn configurations_of_images() {
 }
 
 /// CVE-2026-53488: what an image says of itself is no word to the engine.
+/// Names of users are looked for in files of the image: no more of them is read than such a file can have, and only of files
+/// below its root.
+#[test]
+fn files_of_users_without_measure() {
+    let host = Host::new(Mode::Embedded);
+    host.busybox();
+    host.file("ctx/large", "x:x:1:1::/:/bin/sh\n".repeat(200_000) + "app:x:5:5::/:/bin/sh\n");
+    for (what, make) in [
+        ("too long", "COPY large /etc/passwd"),
+        ("without an end", "RUN rm -f /etc/passwd && ln -s /dev/zero /etc/passwd"),
+        ("the machine's", "RUN rm -f /etc/passwd && ln -s /proc/1/root/etc/passwd /etc/passwd"),
+        ("a pipe", "RUN rm -f /etc/passwd && mkfifo /etc/passwd"),
+        ("a directory", "RUN rm -f /etc/passwd && mkdir /etc/passwd"),
+    ] {
+        host.file("ctx/Dockerfile", format!("FROM busybox\n{make}\n"));
+        host.type_in("build -q -t users ctx").ok();
+        let begun = Instant::now();
+        let ran = host.type_in("run --rm -u app users id").run();
+        assert!(ran.code != 0 && ran.stdout.is_empty(), "{what}: {}{}", ran.stdout, ran.stderr);
+        assert!(
+            !ran.stderr.is_empty() && begun.elapsed() < Duration::from_secs(20),
+            "{what}: {}",
+            ran.stderr
+        );
+    }
+}
+
 #[test]
 fn labels_and_triggers_of_images() {
     let host = Host::new(Mode::Embedded);

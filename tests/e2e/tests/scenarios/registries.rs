@@ -119,6 +119,50 @@ fn names_and_passwords(host: &Host) {
     assert_eq!(fs::read(host.home().join("real.json")).unwrap(), b"{");
 }
 
+/// Whatever is logged of what goes on: neither the password, nor what it is sent as, nor the token that it is exchanged for.
+#[test]
+fn secrets_stay_out_of_logs() {
+    let host = Host::new(Mode::Embedded);
+    let tokens = Stub::new(|request| match request.header("authorization") {
+        Some(BASIC) => Answer::ok(r#"{"token":"canary-token","refresh_token":"canary-refresh"}"#),
+        _ => Answer::error(401, "UNAUTHORIZED", "who are you"),
+    });
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", tokens.host);
+    let stub = Stub::new(move |request| match request.header("authorization") {
+        Some("Bearer canary-token") if request.path == "/v2/" => Answer::ok("{}"),
+        Some("Bearer canary-token") => Answer::error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+        _ => Answer::error(401, "UNAUTHORIZED", "who are you").with("WWW-Authenticate", &realm),
+    });
+    host.dhow(&["login", "-u", "ann", "--password-stdin", &stub.host]).input("secret").ok();
+    let socket = host.home().join("logs.sock");
+    let log = host.home().join("daemon.log");
+    let mut daemon = host.command();
+    daemon.args(["-D", "daemon", "-H"]).arg(format!("unix://{}", socket.display()));
+    let mut daemon = daemon.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    eventually("the daemon listens", || UnixStream::connect(&socket).is_ok());
+    let mut said = String::new();
+    for arguments in [
+        &["-D", "pull"][..],
+        &["-D", "-H", &format!("unix://{}", socket.display()), "pull"],
+        &["-D", "-l", "debug", "push"],
+    ] {
+        host.dhow(&["tag", "nothing", "x"]).run();
+        let ran = host.dhow(&[arguments, &[&format!("{}/app:1", stub.host)]].concat()).run();
+        assert_ne!(ran.code, 0);
+        said.push_str(&format!("{}{}", ran.stdout, ran.stderr));
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    said.push_str(&fs::read_to_string(&log).unwrap());
+    let asked = |stub: &Stub| {
+        stub.requests().iter().filter(|request| request.header("authorization").is_some()).count()
+    };
+    assert!(asked(&tokens) > 0 && asked(&stub) > 0, "they were used");
+    for secret in ["canary-token", "canary-refresh", "YW5uOnNlY3JldA", "ann:secret", "\"secret\""] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
+}
+
 /// Keeps each document in a file, as a helper for a keyring would.
 const HELPER: &str = r#"#!/bin/sh
 input=$(cat)

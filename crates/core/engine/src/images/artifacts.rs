@@ -4,7 +4,7 @@
 use oci::Digest;
 use oci::image::{Document, Manifest};
 use state::tags::Tag;
-use state::{Tx, tags};
+use state::{Tx, images, tags};
 use store::Store;
 
 use crate::Engine;
@@ -31,6 +31,9 @@ pub(super) fn all(store: &Store, tx: &Tx<'_>) -> Result<Vec<Artifact>> {
         let at = match all.iter().position(|known| known.digest == tag.target) {
             Some(at) => at,
             None => {
+                if images::get(tx, &tag.target)?.is_some() {
+                    continue;
+                }
                 let Some(new) = read(store, &tag.target)? else { continue };
                 all.push(new);
                 all.len() - 1

@@ -116,6 +116,14 @@ pub(crate) fn credentials_of(auth: AuthConfig) -> Option<Credentials> {
     credentials.is_somebody().then_some(credentials)
 }
 
+/// The type of what is no image. What says that it is one is refused for layers that mean nothing here; but for cosign's
+/// signatures, which say so, too.
+fn artifact_kind<'m>(manifest: &'m Manifest, reference: &Reference) -> Option<&'m str> {
+    let says_so = media_types::is_config(&manifest.config.media_type) && manifest.artifact_type.is_none();
+    let is_signature = reference.tag.as_deref().and_then(registry::cosign_subject).is_some();
+    manifest.artifact_kind().filter(|_| !says_so || is_signature)
+}
+
 /// What is called how after a pull: by its digest, which says where it came from, and by the tag that was asked for.
 fn names(reference: &Reference, target: &Digest) -> Result<Vec<Reference>> {
     let mut names = vec![reference.with_digest(target.clone())];
@@ -248,7 +256,7 @@ impl Pull {
         self.report.stops(&lease);
         let chosen = self.choose(&lease, &repository, &target, bytes, reference).await?;
         self.verify(&repository, demand.as_ref(), &target.digest, &chosen.digest).await?;
-        if let Some(kind) = chosen.manifest.artifact_kind() {
+        if let Some(kind) = artifact_kind(&chosen.manifest, reference) {
             let kind = kind.to_owned();
             self.artifact(&lease, &repository, reference, &target.digest, &chosen).await?;
             return Ok(Pulled::Artifact(reference.familiar(), kind));

@@ -229,3 +229,34 @@ async fn a_token_that_ran_out_is_renewed_before_an_upload() {
     let put = stub.requests_for("uploads/7");
     assert!(put.iter().all(|request| request.header("authorization").is_some()), "{put:?}");
 }
+
+/// A token that runs out while a blob is on its way is renewed, and what the registry has of the blob by then stays there.
+#[tokio::test]
+async fn a_token_that_runs_out_while_a_blob_is_sent_is_renewed() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let issued = std::sync::atomic::AtomicUsize::new(0);
+    let stub = Stub::on(listener, move |request: &Request| {
+        if request.path.starts_with("/token") {
+            let number = issued.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            return Answer::ok(format!(r#"{{"token":"t{number}","expires_in":300}}"#));
+        }
+        let challenge = format!(r#"Bearer realm="http://{host}/token",service="s""#);
+        let ran_out = || Answer::new(401, "").with("WWW-Authenticate", &challenge);
+        match (request.method.as_str(), request.header("authorization")) {
+            (_, None) => ran_out(),
+            ("POST", _) => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/7"),
+            ("PATCH" | "GET", Some("Bearer t0")) => ran_out(),
+            ("GET", _) => {
+                Answer::new(204, "").with("Location", "/v2/a/b/blobs/uploads/7").with("Range", "0-3")
+            }
+            ("PATCH", _) => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/8"),
+            _ => Answer::new(201, ""),
+        }
+    });
+    let (repository, sending) = (writable(&stub), Sending::new(b"0123456789", Some(10)));
+    repository.send_blob(place(&repository).await, &sending).await.unwrap();
+    assert_eq!(*sending.opened.lock().unwrap(), [0, 4]);
+    let put = stub.requests_for("uploads/8");
+    assert_eq!(put[0].header("authorization"), Some("Bearer t1"));
+}
