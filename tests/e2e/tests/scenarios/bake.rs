@@ -53,7 +53,8 @@ target "last" {
     let told = std::fs::read_to_string(host.home().join("told")).unwrap();
     assert!(told.contains("\"one\"") && told.contains("\"last\""), "{told}");
     // What fails says whose it is, and ends the others.
-    let spec = ["--set=one.args.OTHER=nobody", "--set=two.dockerfile-inline=FROM busybox\nRUN exit 9"];
+    host.file("ctx/fails", "FROM busybox\nRUN exit 9\n");
+    let spec = ["--set=one.args.OTHER=nobody", "--set=two.dockerfile=fails"];
     let seen = host.dhow(&["bake", "--no-cache", "--progress=plain", spec[0], spec[1]]).run();
     assert_eq!(seen.code, 1, "{}", seen.stderr);
     assert!(seen.stderr.contains("target two: ") && seen.stderr.contains("CANCELED"), "{}", seen.stderr);
