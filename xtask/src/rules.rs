@@ -47,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["api", "oci"]),
     ("template", &[]),
     ("lint", &["api", "dockerfile", "oci"]),
-    ("bake", &["oci"]),
+    ("bake", &["oci", "template"]),
     ("cli", &["api", "archive", "bake", "client", "cosign", "dockerfile", "lint", "oci", "sys", "template"]),
     (
         "dhow",

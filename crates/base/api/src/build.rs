@@ -124,7 +124,7 @@ pub struct BuildExtras {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExportOptions {
-    /// `gzip` or `zstd`; empty leaves layers uncompressed until somebody wants them.
+    /// `gzip`, `estargz`, `zstd` or `uncompressed`; empty leaves layers uncompressed until somebody wants them.
     #[serde(skip_serializing_if = "zero")]
     pub compression: String,
     #[serde(skip_serializing_if = "zero")]

@@ -14,6 +14,7 @@ mod compression;
 mod entry;
 mod erofs;
 mod error;
+mod estargz;
 mod guard;
 mod hashing;
 mod header;
@@ -33,6 +34,7 @@ pub use compression::{Compression, Compressor, Decompressor, compress, decompres
 pub use entry::{Entry, Kind, Segment, Time};
 pub use erofs::{Draft, unpack_image};
 pub use error::Error;
+pub use estargz::{Seekable, estargz};
 pub use guard::Guard;
 pub use hashing::{HashingReader, HashingWriter, drain};
 pub use packer::Packer;

@@ -32,12 +32,7 @@ pub fn compress_pieces<T, E: From<io::Error>, W: Write + Send>(
     produce: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, W), E> {
     let format = match compression {
-        Compression::Gzip => {
-            let level = level.unwrap_or(GZIP_LEVEL).min(9) as i32;
-            Format::Gzip(
-                CompressionLvl::new(level).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
-            )
-        }
+        Compression::Gzip => Format::Gzip(gzip_level(level)?),
         Compression::Zstd => Format::Zstd(level.unwrap_or(3).min(22) as i32),
         _ => {
             let mut compressor = crate::compress(compression, level, sink)?;
@@ -47,6 +42,12 @@ pub fn compress_pieces<T, E: From<io::Error>, W: Write + Send>(
     };
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS);
     on_threads(format, workers, sink, produce)
+}
+
+/// gzip's own level, or what is taken where nobody says.
+pub(crate) fn gzip_level(level: Option<u32>) -> io::Result<CompressionLvl> {
+    let level = level.unwrap_or(GZIP_LEVEL).min(9) as i32;
+    CompressionLvl::new(level).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 #[derive(Clone, Copy)]
@@ -164,7 +165,7 @@ fn work(format: Format, waiting: &Mutex<Receiver<Job>>) {
 }
 
 /// A member of gzip's, without name and time.
-fn member(level: CompressionLvl, bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn member(level: CompressionLvl, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut compressor = Compressor::new(level);
     let mut out = vec![0; compressor.gzip_compress_bound(bytes.len())];
     let length = compressor.gzip_compress(bytes, &mut out).map_err(io::Error::other)?;

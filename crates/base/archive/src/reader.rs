@@ -46,6 +46,10 @@ impl<R: BufRead> Reader<R> {
         self.source
     }
 
+    pub(crate) fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// The next entry; its predecessor's unread data is skipped. None at the end mark or the end of the stream.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         let mut pending = Pending::default();

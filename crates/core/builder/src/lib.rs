@@ -62,8 +62,8 @@ pub use solve::{Gate, workers};
 pub use source::git_url::is_git;
 pub use source::shown as without_password;
 pub use transfer::{
-    Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, Opened as OpenedCache,
-    Taker as CacheTaker,
+    Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, Form as CacheForm, INLINE_KEY,
+    Opened as OpenedCache, Taker as CacheTaker,
 };
 pub use usage::{CacheEntry, CacheKind, Prune, entries, prune};
 pub use verify::Difference;

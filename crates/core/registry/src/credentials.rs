@@ -1,5 +1,6 @@
 //! Who the user is to a registry: the `X-Registry-Auth` header of the Engine API.
 
+use crate::keeper::Keeper;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -20,6 +21,9 @@ pub struct Credentials {
     pub registrytoken: String,
     /// The registry that they are for.
     pub serveraddress: String,
+    /// Somebody who knows all this and does not say it.
+    #[serde(skip)]
+    pub keeper: Option<Keeper>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +48,16 @@ impl Credentials {
 
     /// Whether there is anything that a registry could check.
     pub fn is_somebody(&self) -> bool {
-        [&self.username, &self.auth, &self.identitytoken, &self.registrytoken]
-            .iter()
-            .any(|field| !field.is_empty())
+        let said = [&self.username, &self.auth, &self.identitytoken, &self.registrytoken];
+        said.iter().any(|field| !field.is_empty()) || self.keeper.is_some()
+    }
+
+    /// Name and password, if need be of who keeps them.
+    pub(crate) async fn told(&self) -> Option<(String, String)> {
+        match &self.keeper {
+            Some(keeper) => (keeper.tell)().await.and_then(|told| told.basic()),
+            None => self.basic(),
+        }
     }
 
     /// Name and password, wherever they stand.

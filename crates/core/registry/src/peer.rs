@@ -18,7 +18,8 @@ use crate::transport::Transport;
 /// How we say who we are, once the host has told how it wants to be told.
 #[derive(Clone)]
 pub(crate) enum Authorization {
-    Basic,
+    /// Name and password.
+    Basic(String, String),
     Bearer(Token),
     /// The user's own token, sent as it is.
     Given(String),
@@ -136,10 +137,7 @@ impl Peer {
     ) -> RequestBuilder {
         match authorization {
             None => builder,
-            Some(Authorization::Basic) => match self.credentials.as_ref().and_then(Credentials::basic) {
-                Some((name, password)) => builder.basic_auth(name, Some(password)),
-                None => builder,
-            },
+            Some(Authorization::Basic(name, password)) => builder.basic_auth(name, Some(password)),
             Some(Authorization::Bearer(Token { value, .. }) | Authorization::Given(value)) => {
                 builder.header(AUTHORIZATION, secret(value))
             }
@@ -166,11 +164,14 @@ impl Peer {
             return Ok(true);
         }
         let answer = match challenge {
-            _ if matches!(used, Some(Authorization::Given(_) | Authorization::Basic)) => return Ok(false),
-            Challenge::Basic if self.credentials.as_ref().and_then(Credentials::basic).is_none() => {
+            _ if matches!(used, Some(Authorization::Given(_) | Authorization::Basic(..))) => {
                 return Ok(false);
             }
-            Challenge::Basic => Authorization::Basic,
+            Challenge::Basic => {
+                let Some(who) = &self.credentials else { return Ok(false) };
+                let Some((name, password)) = who.told().await else { return Ok(false) };
+                Authorization::Basic(name, password)
+            }
             Challenge::Bearer { realm, service, scope } => {
                 let refused = match &used {
                     Some(Authorization::Bearer(token)) => Some(token.value.as_str()),
@@ -192,7 +193,7 @@ fn same_token(known: Option<&Authorization>, used: Option<&Authorization>) -> bo
     match (known, used) {
         (Some(Authorization::Bearer(known)), Some(Authorization::Bearer(used))) => known.value == used.value,
         (Some(Authorization::Bearer(known)), None) => known.expires <= Instant::now(),
-        (Some(Authorization::Basic), None) => false,
+        (Some(Authorization::Basic(..)), None) => false,
         _ => true,
     }
 }

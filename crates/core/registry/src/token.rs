@@ -7,6 +7,7 @@
 use crate::credentials::Credentials;
 use crate::error::{Error, Problem};
 use crate::exchange::{self, ERROR_LIMIT};
+use crate::keeper::{Keeper, TokenWanted};
 use crate::redirect::{authority, is_internal, origin_text};
 use crate::settings::Route;
 use crate::transport::{Purpose, Transport};
@@ -147,6 +148,9 @@ const DEFAULT_TERM: Duration = Duration::from_secs(60);
 /// Gets a token.
 pub(crate) async fn fetch(transport: &Transport, request: &Request<'_>) -> Result<Token, Error> {
     let realm = realm(transport, request)?;
+    if let Some(keeper) = request.credentials.and_then(|who| who.keeper.as_ref()) {
+        return kept(keeper, request, &realm).await;
+    }
     let client = transport.towards(request.registry, request.route, &realm, Purpose::Fetch)?;
     let identity =
         request.credentials.map(|who| who.identitytoken.as_str()).filter(|token| !token.is_empty());
@@ -198,16 +202,34 @@ pub(crate) async fn fetch(transport: &Transport, request: &Request<'_>) -> Resul
     parse(&body).ok_or(Error::Protocol { url: shown, problem: Problem::BadDocument })
 }
 
+/// A token that somebody else fetches.
+async fn kept(keeper: &Keeper, request: &Request<'_>, realm: &Url) -> Result<Token, Error> {
+    let wanted = TokenWanted {
+        realm: request.realm.to_owned(),
+        service: request.service.unwrap_or_default().to_owned(),
+        scopes: request.scopes.clone(),
+    };
+    let given = (keeper.fetch)(wanted).await;
+    let given = given.map_err(|reason| Error::Unauthorized { url: exchange::shown(realm), reason })?;
+    let problem = Problem::BadDocument;
+    token(given.token, given.lasts, None)
+        .ok_or_else(|| Error::Protocol { url: exchange::shown(realm), problem })
+}
+
 fn parse(body: &[u8]) -> Option<Token> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
+    token(value, answer.expires_in, Some(answer.refresh_token).filter(|token| !token.is_empty()))
+}
+
+fn token(value: String, lasts: Option<u64>, refresh: Option<String>) -> Option<Token> {
     if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
-    let term = answer.expires_in.map_or(DEFAULT_TERM, Duration::from_secs).min(Duration::from_secs(3600));
+    let term = lasts.map_or(DEFAULT_TERM, Duration::from_secs).min(Duration::from_secs(3600));
     // Renewed a little early, so that it does not end on the way.
     let expires = Instant::now() + term.saturating_sub(Duration::from_secs(10));
-    Some(Token { value, expires, refresh: Some(answer.refresh_token).filter(|token| !token.is_empty()) })
+    Some(Token { value, expires, refresh })
 }
 
 /// The token server, if it may be told who we are: by HTTPS, unless the registry itself is not reached so and it is the same

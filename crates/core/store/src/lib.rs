@@ -56,7 +56,7 @@ pub use images::{Image, NewImage, Put, oci_layer};
 pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
 pub use over::{Packed, Writing};
-pub use pack::packed;
+pub use pack::{TOC_DIGEST, packed};
 pub use partial::{KEPT, Partial};
 pub use usage::Usage;
 

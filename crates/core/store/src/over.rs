@@ -78,7 +78,30 @@ impl Store {
 
     /// The same layer on another one: its files are not copied.
     pub fn rebase(&self, lease: &Lease, layer: &Layer, parent: Option<&ChainId>) -> Result<Layer, Error> {
-        if layer.parent.as_ref() == parent {
+        self.lay(lease, layer, parent, (&layer.diff_id, layer.archive_size))
+    }
+
+    /// The same files as a layer that came as another archive, of this digest: whoever wants the archive has to have it as
+    /// a blob.
+    pub fn rename(
+        &self,
+        lease: &Lease,
+        layer: &Layer,
+        parent: Option<&ChainId>,
+        diff_id: &Digest,
+    ) -> Result<Layer, Error> {
+        let length = layer.archive_size.filter(|_| layer.diff_id == *diff_id);
+        self.lay(lease, layer, parent, (diff_id, length))
+    }
+
+    fn lay(
+        &self,
+        lease: &Lease,
+        layer: &Layer,
+        parent: Option<&ChainId>,
+        (diff_id, archive_size): (&Digest, Option<u64>),
+    ) -> Result<Layer, Error> {
+        if layer.parent.as_ref() == parent && layer.diff_id == *diff_id {
             return Ok(layer.clone());
         }
         lease.pin(&layer.chain_id.0)?;
@@ -87,9 +110,9 @@ impl Store {
         make_dir(&directory.join(DIRECTORY), 0o755)?;
         let unpacked = Unpacked {
             directory,
-            diff_id: layer.diff_id.clone(),
+            diff_id: diff_id.clone(),
             size: layer.size,
-            archive_size: layer.archive_size,
+            archive_size,
             over: Some(Over { chain: layer.chain_id.clone(), own: 0 }),
             unsettled: Unsettled::default(),
             image: None,

@@ -6,6 +6,11 @@ use oci::image::Descriptor;
 use oci::{Digest, media_types};
 use std::io::{BufReader, Write};
 
+/// What a descriptor says of an eStargz layer: the digest of its table.
+pub const TOC_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
+/// How many bytes it decompresses to.
+const UNCOMPRESSED_SIZE: &str = "io.containers.estargz.uncompressed-size";
+
 impl Store {
     /// A layer's archive, compressed, as a blob; `found` is what a manifest names it as now. The same layer always gives
     /// the same bytes.
@@ -21,6 +26,40 @@ impl Store {
         let blob = self.write_layer(lease, layer, found, (compression, level), blob)?;
         let (digest, length) = blob.commit(None)?;
         Ok(packed(found, compression, digest, length))
+    }
+
+    /// A layer's archive as eStargz, as a blob, and the digest of what that decompresses to, which is another one than the
+    /// layer's. The same layer always gives the same bytes.
+    pub fn pack_seekable(
+        &self,
+        lease: &Lease,
+        layer: &Layer,
+        found: &Descriptor,
+        level: Option<u32>,
+    ) -> Result<(Descriptor, Digest), Error> {
+        let (reader, writer) =
+            std::io::pipe().map_err(Error::io("make a pipe for", self.layer_dir(&layer.chain_id)))?;
+        let blob = self.ingest(lease)?;
+        let (seekable, blob) = std::thread::scope(|scope| {
+            let plain = (Compression::None, None);
+            let writing = scope.spawn(move || self.write_layer(lease, layer, found, plain, writer).map(drop));
+            let made = archive::estargz(BufReader::with_capacity(1 << 20, reader), level, blob);
+            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match made {
+                // Whoever has read a cut archive does not know why it was.
+                Ok(_) | Err(archive::Error::Truncated(_)) => written?,
+                Err(_) => {}
+            }
+            made.map_err(Error::archive("compress"))
+        })?;
+        let (digest, length) = blob.commit(None)?;
+        let diff_id = Digest::from_sha256(seekable.diff);
+        let mut packed = packed(found, Compression::Gzip, digest, length);
+        packed.annotations.extend([
+            (TOC_DIGEST.to_owned(), Digest::from_sha256(seekable.toc).to_string()),
+            (UNCOMPRESSED_SIZE.to_owned(), seekable.length.to_string()),
+        ]);
+        Ok((packed, diff_id))
     }
 
     /// The same bytes into a sink, which is given back.

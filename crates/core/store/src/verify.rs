@@ -43,12 +43,14 @@ impl Store {
         let files = copy.unpacked.files();
         let right = sys::mount::layer_root(&files).map_err(Error::io("open", &files))?;
         let place = Path::new("diff");
+        // Files that were made here have more of a time than an archive of them says.
+        let same = if layer.over.is_some() { same_second } else { same_time };
         let compared = self
             .layer_root(layer)
-            .and_then(|found| first_difference(&right, &found).map_err(Error::io("compare", place)));
+            .and_then(|found| first_difference(&right, &found, same).map_err(Error::io("compare", place)));
         match compared {
             // If the copy can be read, the image is what can't.
-            Err(error) if layer.is_image && first_difference(&right, &right).is_ok() => {
+            Err(error) if layer.is_image && first_difference(&right, &right, same).is_ok() => {
                 Ok(Some(format!("its image cannot be read: {}", crate::check::chain_text(&error))))
             }
             Err(error) => Err(error),
@@ -76,7 +78,18 @@ impl Store {
     }
 }
 
-fn first_difference(right: &Root, found: &Root) -> io::Result<Option<(PathBuf, &'static str)>> {
+/// Whether two files are of the same time.
+type SameTime = fn(&Stat, &Stat) -> bool;
+
+fn same_second(a: &Stat, b: &Stat) -> bool {
+    a.st_mtime == b.st_mtime
+}
+
+fn first_difference(
+    right: &Root,
+    found: &Root,
+    same: SameTime,
+) -> io::Result<Option<(PathBuf, &'static str)>> {
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
         let names = |root: &Root| -> io::Result<BTreeSet<OsString>> {
@@ -89,7 +102,7 @@ fn first_difference(right: &Root, found: &Root) -> io::Result<Option<(PathBuf, &
         for name in wanted {
             let path = directory.join(name);
             let stats = (right.lstat(&path)?, found.lstat(&path)?);
-            if let Some(what) = difference(right, found, &path, &stats)? {
+            if let Some(what) = difference(right, found, &path, &stats, same)? {
                 return Ok(Some((path, what)));
             }
             if is_directory(&stats.0) {
@@ -105,6 +118,7 @@ fn difference(
     found: &Root,
     path: &Path,
     (a, b): &(Stat, Stat),
+    same: SameTime,
 ) -> io::Result<Option<&'static str>> {
     let kind = FileType::from_raw_mode(a.st_mode);
     if (a.st_mode, a.st_rdev) != (b.st_mode, b.st_rdev) {
@@ -124,7 +138,7 @@ fn difference(
     }
     // That of a directory that no archive mentions, and of a mark, is when it was made.
     let timeless = is_directory(a) || is_whiteout(a);
-    Ok((!timeless && !same_time(a, b)).then_some("the time"))
+    Ok((!timeless && !same(a, b)).then_some("the time"))
 }
 
 /// All but the label that a security module gives to a file by its place.

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::auth::AuthConfig;
 use api::build::BuiltImage;
 use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
-use engine::images::{PushOptions, View};
+use engine::images::{PushOptions, View, Who};
 use oci::Reference;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -80,31 +79,42 @@ impl Export<'_> {
         answer.insert("containerimage.descriptor".to_owned(), text);
     }
 
-    /// The image stays here, and goes to its registries if that is asked for.
+    /// The image stays here but for `store=false`, and goes to its registries if that is asked for.
     async fn image(&self, answer: &mut HashMap<String, String>) -> Result<(), Status> {
-        self.made.keep();
+        let stays = attributes::keeps(self.exporter);
+        if stays {
+            self.made.keep();
+        }
         self.describe(answer);
         let names = names(self.exporter);
         if !names.is_empty() {
             answer.insert("image.name".to_owned(), names.join(","));
         }
-        if flag(self.exporter, "push") {
+        if flag(self.exporter, "push") || flag(self.exporter, "push-by-digest") {
             for name in &names {
                 let step = self.build.told.step(&format!("pushing {name}"));
-                step.end(self.push(name).await)?;
+                step.end(self.push(name, stays).await)?;
             }
         }
         Ok(())
     }
 
-    async fn push(&self, name: &str) -> Result<(), Status> {
+    async fn push(&self, name: &str, stays: bool) -> Result<(), Status> {
         let reference = Reference::parse(name).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let who = match self.build.order.session.as_str() {
-            "" => AuthConfig::default(),
+            "" => Who::default(),
             _ => self.session().await?.credentials(&reference.domain).await?,
         };
         let tag = reference.tag.clone().unwrap_or_default();
-        let options = PushOptions { name: reference.familiar_name(), tag, ..PushOptions::default() };
+        let target = self.made.details.target.as_ref().filter(|_| !stays);
+        let options = PushOptions {
+            name: reference.familiar_name(),
+            tag,
+            result: target.map(|target| target.digest.clone()),
+            by_digest: flag(self.exporter, "push-by-digest"),
+            insecure: flag(self.exporter, "registry.insecure"),
+            ..PushOptions::default()
+        };
         let (sender, mut receiver) = mpsc::channel(BACKLOG);
         let quiet = async { while receiver.recv().await.is_some() {} };
         let (pushed, ()) =

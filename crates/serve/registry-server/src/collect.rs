@@ -12,6 +12,7 @@ use oci::Digest;
 use oci::image::Document;
 
 use crate::answer::Result;
+use crate::manifests::names_a_blob;
 use crate::name::{Name, Tag};
 use crate::referrers;
 use crate::registry::Registry;
@@ -247,7 +248,9 @@ fn blobs(document: &Document) -> Vec<&Digest> {
         Document::Manifest(manifest) => {
             std::iter::once(&manifest.config).chain(&manifest.layers).map(|blob| &blob.digest).collect()
         }
-        Document::Index(_) => Vec::new(),
+        Document::Index(index) => {
+            index.manifests.iter().filter(|member| names_a_blob(member)).map(|blob| &blob.digest).collect()
+        }
     }
 }
 

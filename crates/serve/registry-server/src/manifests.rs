@@ -280,8 +280,11 @@ async fn has_members(registry: &Registry, name: &Name, document: &Document) -> R
         }
         Document::Index(index) => {
             for member in index.manifests.iter().filter(|member| member.urls.is_empty()) {
+                // An index of blobs is how BuildKit's caches were once written.
                 let known = !seen.insert(&member.digest)
-                    || registry.storage.stat(&Key::manifest(name, &member.digest)).await?.is_some();
+                    || registry.storage.stat(&Key::manifest(name, &member.digest)).await?.is_some()
+                    || names_a_blob(member)
+                        && registry.rely_on_blob(name, &member.digest).await? == Some(member.size);
                 if !known {
                     return Err(lacks(member));
                 }
@@ -289,6 +292,11 @@ async fn has_members(registry: &Registry, name: &Name, document: &Document) -> R
         }
     }
     Ok(())
+}
+
+/// Whether what an index names is no manifest.
+pub fn names_a_blob(member: &Descriptor) -> bool {
+    !media_types::is_manifest(&member.media_type) && !media_types::is_index(&member.media_type)
 }
 
 /// A tag alone, or a manifest with the tags that stand for it.

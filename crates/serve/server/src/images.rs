@@ -155,8 +155,12 @@ pub async fn load(call: Call) -> Result {
 pub async fn push(call: Call) -> Result {
     let credentials = call.registry_auth();
     let (sender, receiver) = mpsc::channel(BACKLOG);
+    let result = Some(call.query.text("dhow-image")).filter(|text| !text.is_empty());
+    let result =
+        result.map(|text| text.parse().map_err(|_| Failure::bad_request(format!("{text:?} is no digest"))));
     let options = images::PushOptions {
         name: call.name.clone(),
+        result: result.transpose()?,
         tag: call.query.text("tag").to_owned(),
         by_digest: call.query.flag("dhow-by-digest"),
         insecure: call.query.flag("dhow-insecure"),

@@ -114,22 +114,24 @@ pub async fn push(
 
 /// How the result of a build is pushed (our own servers).
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PushResult {
+pub struct PushResult<'a> {
+    /// Its digest, if it has no name on the server.
+    pub image: Option<&'a str>,
     /// It gets no tag there.
     pub by_digest: bool,
     /// Plain HTTP will do, and a certificate that nobody has signed.
     pub insecure: bool,
 }
 
-/// Pushes what a name stands for.
+/// Pushes what a name stands for, or what is to be sent under it.
 pub async fn push_result(
     client: &Client,
     name: &str,
     tag: &str,
-    how: PushResult,
+    how: PushResult<'_>,
     credentials: &AuthConfig,
 ) -> Result<JsonLines<JsonMessage>> {
-    let query = Query::new().text("tag", tag);
+    let query = Query::new().text("tag", tag).text("dhow-image", how.image.unwrap_or_default());
     let query = query.flag("dhow-by-digest", how.by_digest).flag("dhow-insecure", how.insecure);
     send_push(client, name, query, credentials).await
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use crate::display::{display, is_hidden, type_name};
-use crate::{Options, escape, printf};
+use crate::{Options, escape, letters, printf};
 
 pub(crate) enum Failure {
     Arguments { want: String, got: usize },
@@ -127,9 +127,9 @@ fn docker(
     }
     Ok(match name {
         "json" => json(&arguments[0], indent)?.into(),
-        "lower" => text(0)?.to_lowercase().into(),
-        "upper" => text(0)?.to_uppercase().into(),
-        "title" => title(&text(0)?).into(),
+        "lower" => letters::lower(&text(0)?).into(),
+        "upper" => letters::upper(&text(0)?).into(),
+        "title" => letters::title(&text(0)?).into(),
         "join" => join(&arguments[0], &text(1)?)?.into(),
         "split" => {
             let (whole, separator) = (text(0)?, text(1)?);
@@ -205,19 +205,6 @@ fn number(value: &Value) -> Result<usize, Failure> {
         true => Err(Failure::Call(format!("number is too large: {number}"))),
         false => Ok(number as usize),
     }
-}
-
-fn title(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut start = true;
-    for c in text.chars() {
-        match start && c.is_alphabetic() {
-            true => out.extend(c.to_uppercase()),
-            false => out.push(c),
-        }
-        start = !(c.is_alphanumeric() || c == '_');
-    }
-    out
 }
 
 fn join(value: &Value, separator: &str) -> Result<String, Failure> {

@@ -14,6 +14,7 @@ mod display;
 mod escape;
 mod exec;
 mod functions;
+pub mod letters;
 mod lex;
 mod parse;
 mod printf;

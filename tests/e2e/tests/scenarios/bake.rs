@@ -51,7 +51,11 @@ target "last" {
     }
     assert_eq!(host.dhow(&["run", "--rm", "both", "cat", "/a", "/b"]).ok(), "one\ntwo");
     let told = std::fs::read_to_string(host.home().join("told")).unwrap();
-    assert!(told.contains("\"one\"") && told.contains("\"last\""), "{told}");
+    let document: serde_json::Value = serde_json::from_str(&told).unwrap();
+    for (name, file) in [("one", "Dockerfile"), ("last", "last")] {
+        let source = "/buildx.build.provenance/buildDefinition/externalParameters/configSource/path";
+        assert_eq!(document[name].pointer(source), Some(&file.into()), "{told}");
+    }
     // What fails says whose it is, and ends the others.
     host.file("ctx/fails", "FROM busybox\nRUN exit 9\n");
     let spec = ["--set=one.args.OTHER=nobody", "--set=two.dockerfile=fails"];

@@ -56,6 +56,7 @@ mod registry_server;
 mod restart;
 mod runtime;
 mod security;
+mod seekable;
 mod servers;
 mod signatures;
 mod terminal;

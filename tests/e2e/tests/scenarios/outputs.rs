@@ -404,9 +404,9 @@ fn outputs_do_what_they_are_told(host: &Host) {
     let blobs = host.program("grep", &["-rhao", "layer.v1.tar+[a-z]*", "cache"]).ok();
     assert!(!blobs.is_empty() && blobs.lines().all(|line| line.ends_with("+zstd")), "{blobs}");
     for (words, want) in [
-        ("compression=estargz", "local cache: compression=estargz is not supported"),
+        ("compression=lz4", "local cache: compression=lz4 is not supported"),
         ("compression-level=77", "local cache: compression-level=77 is not supported"),
-        ("image-manifest=false", "local cache: image-manifest=false is not supported"),
+        ("oci-mediatypes=false,image-manifest=true", "OCI mediatypes are required for image-manifest"),
         ("ref=x", "local cache has no attribute \"ref\""),
     ] {
         let refused = cache(words).fails(1);

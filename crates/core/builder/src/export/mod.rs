@@ -15,6 +15,7 @@ use oci::image::{Descriptor, History, ImageConfig, Index, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use options::{Level, Options};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use store::{Layer, Lease, NewImage, Put};
 
@@ -90,13 +91,16 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     }
     config.created = created(session, &config);
     let options = &session.request.export;
-    let descriptors = pack(session, options, descriptors, &final_layers)?;
+    let packed = pack(session, options, descriptors, &final_layers)?;
+    let renamed = packed.rename(session, &final_layers, &mut config)?;
+    let descriptors = packed.descriptors;
     // An image that was asked for is the one for that platform, whatever it is based on.
     let is_asked = !session.request.platforms.is_empty() && !graph.stages.is_empty();
     let platform = if is_asked { session.platform.clone() } else { config.platform() };
     let env = session.env;
     let config_type = if options.docker { media_types::DOCKER_CONFIG } else { media_types::OCI_CONFIG };
-    let config = write(env, session.lease, config_type, &document(session, &config, chain.as_ref())?)?;
+    let document = document(session, &config, chain.as_ref(), renamed)?;
+    let config = write(env, session.lease, config_type, &document)?;
     let mut manifest = Manifest::new(config, descriptors);
     if options.docker {
         manifest.media_type = media_types::DOCKER_MANIFEST.to_string();
@@ -122,15 +126,44 @@ fn document(
     session: &Session<'_>,
     config: &ImageConfig,
     chain: Option<&ChainId>,
+    renamed: BTreeMap<Digest, Descriptor>,
 ) -> Result<serde_json::Value, Error> {
     let failed = |e: serde_json::Error| Error::Store { attempt: "write a document", source: e.into() };
     let mut document = serde_json::to_value(config).map_err(failed)?;
     if session.request.export.inline_cache {
         let keys = session.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let cache = crate::transfer::inline(session.env, &keys, session.promises(), chain)?;
+        let cache = crate::transfer::inline(session.env, &keys, session.promises(), chain, renamed)?;
         document[crate::transfer::INLINE_KEY] = serde_json::to_value(cache).map_err(failed)?;
     }
     Ok(document)
+}
+
+/// Layers as a manifest names them, and the digests of their archives.
+struct Packed {
+    descriptors: Vec<Descriptor>,
+    diff_ids: Vec<Digest>,
+}
+
+impl Packed {
+    /// Has the layers here by the names that their new archives give them; which of the old names are those of others now.
+    fn rename(
+        &self,
+        session: &Session<'_>,
+        layers: &[Layer],
+        config: &mut ImageConfig,
+    ) -> Result<BTreeMap<Digest, Descriptor>, Error> {
+        let (mut renamed, mut parent) = (BTreeMap::new(), None);
+        for ((layer, diff_id), descriptor) in layers.iter().zip(&self.diff_ids).zip(&self.descriptors) {
+            let store = &session.env.store;
+            let own = store.rename(session.lease, layer, parent.as_ref(), diff_id);
+            parent = Some(own.map_err(store_error("name a layer"))?.chain_id);
+            if *diff_id != layer.diff_id {
+                renamed.insert(layer.diff_id.clone(), descriptor.clone());
+            }
+        }
+        config.rootfs.diff_ids.clone_from(&self.diff_ids);
+        Ok(renamed)
+    }
 }
 
 /// The layers as they are asked for: as they came and uncompressed, or compressed.
@@ -139,23 +172,32 @@ fn pack(
     options: &Options,
     descriptors: Vec<Descriptor>,
     layers: &[Layer],
-) -> Result<Vec<Descriptor>, Error> {
+) -> Result<Packed, Error> {
     // An attestation speaks of a manifest that must not change any more when it is sent somewhere.
     let compression = options.compression.or(options.is_attested().then_some(archive::Compression::Gzip));
-    let mut packed = Vec::with_capacity(descriptors.len());
+    let (store, lease) = (&session.env.store, session.lease);
+    let mut packed = Packed { descriptors: Vec::new(), diff_ids: Vec::new() };
     for (descriptor, layer) in descriptors.into_iter().zip(layers) {
-        let is_here = session.env.store.blob_size(&descriptor.digest).map_err(store_error("find a layer"))?;
+        let is_here = store.blob_size(&descriptor.digest).map_err(store_error("find a layer"))?;
         let made_here = is_here.is_none() || descriptor.digest == layer.diff_id;
+        let is_seekable = descriptor.annotations.contains_key(store::TOC_DIGEST);
+        let mut diff_id = layer.diff_id.clone();
         let mut descriptor = match compression {
-            Some(compression) if made_here || options.force => {
-                let store = &session.env.store;
-                let blob = store.pack_layer(session.lease, layer, &descriptor, compression, options.level);
+            Some(_) if options.seekable && (made_here || options.force && !is_seekable) => {
+                let blob = store.pack_seekable(lease, layer, &descriptor, options.level);
+                let (descriptor, whole) = blob.map_err(store_error("compress a layer"))?;
+                diff_id = whole;
+                descriptor
+            }
+            Some(compression) if !options.seekable && (made_here || options.force) => {
+                let blob = store.pack_layer(lease, layer, &descriptor, compression, options.level);
                 blob.map_err(store_error("compress a layer"))?
             }
             _ => descriptor,
         };
         descriptor.media_type = options.layer_type(&descriptor.media_type);
-        packed.push(descriptor);
+        packed.descriptors.push(descriptor);
+        packed.diff_ids.push(diff_id);
     }
     Ok(packed)
 }

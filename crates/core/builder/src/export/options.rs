@@ -11,6 +11,8 @@ pub struct Options {
     pub compression: Option<Compression>,
     /// The compression's own scale.
     pub level: Option<u32>,
+    /// gzip is written as eStargz.
+    pub seekable: bool,
     /// Layers of base images are compressed anew too.
     pub force: bool,
     /// Docker's media types instead of OCI's.

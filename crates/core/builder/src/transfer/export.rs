@@ -1,13 +1,14 @@
 //! Sending records away.
 
-use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, MOUNT_TYPE, Promise};
+use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, Form, MOUNT_TYPE, Promise};
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
+use crate::export::options::Options;
 use crate::graph::Graph;
 use crate::progress::Progress;
 use crate::request::{Env, Image};
 use archive::Compression;
-use oci::image::{Descriptor, Manifest};
+use oci::image::{Descriptor, Index, Manifest};
 use oci::{ChainId, Digest, media_types};
 use state::cache;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,16 +55,19 @@ pub(crate) fn send(used: &Used<'_>, target: &CacheTarget, progress: &Progress<'_
     }
 }
 
-/// The records whose layers are the result's, for the inside of its configuration.
+/// The records whose layers are the result's, for the inside of its configuration. `renamed` are those that the image has by
+/// other digests.
 pub(crate) fn inline(
     env: &Env,
     keys: &BTreeSet<Digest>,
     promises: Vec<Promise>,
     result: Option<&ChainId>,
+    renamed: BTreeMap<Digest, Descriptor>,
 ) -> Result<Document, Error> {
     let wanted = prefixes(env, result.into_iter())?;
     let mut document = records(env, keys, promises, Some(&wanted))?;
     document.entries.iter_mut().for_each(|entry| entry.record.clear());
+    document.layers = renamed;
     Ok(document)
 }
 
@@ -92,12 +96,23 @@ fn manifest(used: &Used<'_>, target: &CacheTarget) -> Result<(Descriptor, Vec<De
     let bytes = serde_json::to_vec(&document)?;
     let config = blob(used, DOCUMENT_TYPE, &bytes)?;
     let blobs: Vec<Descriptor> = document.layers.into_values().chain(document.mounts.into_values()).collect();
-    let manifest = blob(
-        used,
-        media_types::OCI_MANIFEST,
-        &serde_json::to_vec(&Manifest::new(config.clone(), blobs.clone()))?,
-    )?;
-    Ok((manifest, blobs.into_iter().chain([config]).collect()))
+    let all: Vec<Descriptor> = blobs.iter().cloned().chain([config.clone()]).collect();
+    let (media_type, bytes) = match target.form {
+        Form::Manifest => (media_types::OCI_MANIFEST, serde_json::to_vec(&Manifest::new(config, blobs))?),
+        Form::Index => (media_types::OCI_INDEX, serde_json::to_vec(&Index::new(all.clone()))?),
+        Form::List => {
+            let members = all.iter().cloned().map(dockers).collect();
+            let list = Index { media_type: media_types::DOCKER_INDEX.to_owned(), ..Index::new(members) };
+            (media_types::DOCKER_INDEX, serde_json::to_vec(&list)?)
+        }
+    };
+    Ok((blob(used, media_type, &bytes)?, all))
+}
+
+/// The same layer by Docker's name.
+fn dockers(layer: Descriptor) -> Descriptor {
+    let docker = Options { docker: true, ..Options::default() };
+    Descriptor { media_type: docker.layer_type(&layer.media_type), ..layer }
 }
 
 fn blob(used: &Used<'_>, media_type: &str, bytes: &[u8]) -> Result<Descriptor, BoxError> {
@@ -172,7 +187,11 @@ fn layer(
     }
     let layer = store.use_layer(used.lease, chain)?.ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
     let found = store.descriptor(&layer);
-    Ok(store.pack_layer(used.lease, &layer, &found, target.compression, target.level)?)
+    match target.seekable {
+        // Who imports it packs the layer anew: that the archive is another one is of no matter.
+        true => Ok(store.pack_seekable(used.lease, &layer, &found, target.level)?.0),
+        false => Ok(store.pack_layer(used.lease, &layer, &found, target.compression, target.level)?),
+    }
 }
 
 fn mount(used: &Used<'_>, name: &str) -> Result<Option<Descriptor>, BoxError> {

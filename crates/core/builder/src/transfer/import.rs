@@ -105,9 +105,10 @@ impl Imports {
             if env.store.use_layer(lease, &chain)?.is_none() {
                 let Some(descriptor) = origin.layers.get(diff_id) else { return Ok(None) };
                 let unpacked = env.store.unpack_files(lease, (origin.blob)(descriptor)?)?;
-                // Packing it here must give the archive that it came as: there is no other.
+                // Packing it here must give the archive that it came as: there is no other. eStargz has a table behind it.
+                let seekable = descriptor.annotations.contains_key(store::TOC_DIGEST);
                 let (found, packed) = (unpacked.diff_id.clone(), env.store.repack(unpacked)?);
-                if found != *diff_id || packed.diff_id != *diff_id {
+                if found != *diff_id && !seekable || packed.diff_id != *diff_id {
                     return Ok(None);
                 }
                 env.store.publish(lease, parent.as_ref(), packed)?;

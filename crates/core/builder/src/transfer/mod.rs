@@ -99,6 +99,18 @@ pub type Blobs = Arc<dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>, BoxErro
 /// Takes a manifest and what it names.
 pub type Taker = Arc<dyn Fn(&Descriptor, &[Descriptor]) -> Result<(), BoxError> + Send + Sync>;
 
+/// What names a cache's records and layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// An OCI image manifest, whose configuration the records are.
+    #[default]
+    Manifest,
+    /// An OCI index of layers, with the records as the last of them.
+    Index,
+    /// The same as Docker's manifest list.
+    List,
+}
+
 /// Where a cache goes to.
 #[derive(Clone)]
 pub struct CacheTarget {
@@ -112,6 +124,10 @@ pub struct CacheTarget {
     pub compression: archive::Compression,
     /// See `compression`.
     pub level: Option<u32>,
+    /// gzip is written as eStargz.
+    pub seekable: bool,
+    /// The form of what names it all.
+    pub form: Form,
     /// Layers of base images are compressed anew too.
     pub force: bool,
     /// The build is fine also where the cache could not be sent.

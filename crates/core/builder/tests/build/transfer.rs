@@ -37,6 +37,8 @@ fn to(env: &Env, directory: &Path, max: bool) -> CacheTarget {
         max,
         mounts: false,
         compression: archive::Compression::Gzip,
+        seekable: false,
+        form: builder::CacheForm::default(),
         level: None,
         force: false,
         ignore_error: false,

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::auth::AuthConfig;
 use api::build::{BuildExtras, BuildOptions};
 use api::containers::Resources;
 use base64::Engine as _;
@@ -28,6 +27,7 @@ use super::policy::Policies;
 use super::under_way::UnderWay;
 use super::{fetch, groups, leftovers, network};
 use crate::error::{Error, Kind, Result};
+use crate::images::Who;
 use crate::system::budget;
 use crate::{Engine, containers, events, images, machine, networks, pipe, spec};
 
@@ -56,7 +56,7 @@ pub struct Order {
     pub options: BuildOptions,
     pub context: ContextSource,
     /// For base images and caches, by registry.
-    pub credentials: BTreeMap<String, AuthConfig>,
+    pub credentials: BTreeMap<String, Who>,
     /// What the client can be asked while the build runs.
     pub questions: Questions,
     /// How the build is remembered.
@@ -86,7 +86,7 @@ pub struct Questions {
 }
 
 /// Who the client is to the registry of this name.
-pub type AskCredentials = Arc<dyn Fn(&str) -> Option<AuthConfig> + Send + Sync>;
+pub type AskCredentials = Arc<dyn Fn(&str) -> Option<Who> + Send + Sync>;
 
 /// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
 pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Result<Built> {
@@ -223,7 +223,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
 fn base_images(
     engine: &Engine,
     policies: Arc<Policies>,
-    credentials: BTreeMap<String, AuthConfig>,
+    credentials: BTreeMap<String, Who>,
     ask: Option<AskCredentials>,
     cancel: &CancelToken,
 ) -> Images {
@@ -262,7 +262,7 @@ fn allowed_image(
 fn base_image(
     engine: &Engine,
     runtime: &Handle,
-    who: &dyn Fn(&str) -> AuthConfig,
+    who: &dyn Fn(&str) -> Who,
     cancel: &CancelToken,
     wanted: &ImageRequest,
 ) -> Result<Image> {

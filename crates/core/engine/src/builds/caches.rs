@@ -8,11 +8,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api::auth::AuthConfig;
 use api::build::BuildOptions;
 use archive::Compression;
 use builder::{
-    BoxError, CacheOrigin, CacheTaker, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY, OpenedCache,
+    BoxError, CacheForm, CacheOrigin, CacheTaker, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, INLINE_KEY,
+    OpenedCache,
 };
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
@@ -25,7 +25,7 @@ use tokio_util::io::ReaderStream;
 use super::contents::Contents;
 use crate::Engine;
 use crate::error::{Error, Result};
-use crate::images::{layout, pull};
+use crate::images::{Who, layout, pull};
 
 /// The records of BuildKit's caches: a configuration of their own, or a member of an index of layers.
 const BUILDKIT_TYPE: &str = "application/vnd.buildkit.cacheconfig.v0";
@@ -36,7 +36,7 @@ const FOREIGN: &str = "it was written by BuildKit, which calls the same steps by
     nothing of it can be used, but the build goes on without. Export a cache with this builder once (--cache-to)";
 
 type Attributes = BTreeMap<String, String>;
-type Credentials = BTreeMap<String, AuthConfig>;
+type Credentials = BTreeMap<String, Who>;
 
 /// The stores of a client, whose directories are meant then, and not this machine's.
 type OfClient<'a> = Option<&'a Arc<dyn Contents>>;
@@ -146,20 +146,14 @@ fn target(
     };
     let (name, send) = taker(engine, kind, attributes, who, contents)?;
     let (compression, level) = compression(attributes, kind)?;
-    for name in ["oci-mediatypes", "image-manifest"] {
-        if attributes.contains_key(name) && !flag(attributes, name)? {
-            return Err(Error::invalid(format!(
-                "{} cache: {name}=false is not supported: a cache is an OCI image manifest",
-                kind.word()
-            )));
-        }
-    }
     Ok(CacheTarget {
         name,
         max,
         mounts: flag(attributes, "mounts")?,
         compression,
         level,
+        seekable: attributes.get("compression").is_some_and(|word| word == "estargz"),
+        form: form(attributes)?,
         force: flag(attributes, "force-compression")?,
         ignore_error: flag(attributes, "ignore-error")?,
         send,
@@ -249,16 +243,29 @@ fn compression(attributes: &Attributes, kind: Kind) -> Result<(Compression, Opti
         Error::invalid(format!("{} cache: {name}={value} is not supported: {words}", kind.word()))
     };
     let compression = match attributes.get("compression").map_or("gzip", String::as_str) {
-        "gzip" => Compression::Gzip,
+        "gzip" | "estargz" => Compression::Gzip,
         "zstd" => Compression::Zstd,
         "uncompressed" => Compression::None,
-        other => return Err(wrong("compression", other, "use uncompressed, gzip or zstd")),
+        other => return Err(wrong("compression", other, "use uncompressed, gzip, estargz or zstd")),
     };
     let level = attributes.get("compression-level").map(|text| {
         super::export::level(compression, text.parse().ok())
             .ok_or_else(|| wrong("compression-level", text, "gzip has 0 to 9, zstd 0 to 22"))
     });
     Ok((compression, level.transpose()?))
+}
+
+/// `image-manifest=false` is an index of layers, which is a list with Docker's media types (`oci-mediatypes=false`).
+fn form(attributes: &Attributes) -> Result<CacheForm> {
+    let is_off = |name: &str| Ok::<_, Error>(attributes.contains_key(name) && !flag(attributes, name)?);
+    match (is_off("oci-mediatypes")?, is_off("image-manifest")?) {
+        (true, false) if attributes.contains_key("image-manifest") => Err(Error::invalid(
+            "invalid configuration for remote cache, OCI mediatypes are required for image-manifest cache format",
+        )),
+        (true, _) => Ok(CacheForm::List),
+        (false, true) => Ok(CacheForm::Index),
+        (false, false) => Ok(CacheForm::Manifest),
+    }
 }
 
 fn kind(attributes: &Attributes) -> Result<Kind> {
@@ -362,12 +369,22 @@ fn small(path: &Path, limit: u64) -> Result<Vec<u8>, BoxError> {
     }
 }
 
+/// Whether an index is one of layers and records, and no choice of images.
+fn is_list(index: &Index) -> bool {
+    index.manifests.last().is_some_and(|last| last.media_type == DOCUMENT_TYPE)
+}
+
 /// The manifest of a cache.
 pub(super) fn manifest(document: Document) -> Result<Manifest, BoxError> {
     let is_foreign = |member: &Descriptor| member.media_type == BUILDKIT_TYPE;
     match document {
         Document::Manifest(manifest) => Ok(*manifest),
         Document::Index(index) if index.manifests.iter().any(is_foreign) => Err(FOREIGN.into()),
+        // An index of layers whose last member the records are.
+        Document::Index(mut index) if is_list(&index) => {
+            let config = index.manifests.pop().ok_or("it names no records")?;
+            Ok(Manifest::new(config, index.manifests))
+        }
         Document::Index(_) => Err("it is an index and no cache".into()),
     }
 }
@@ -400,6 +417,7 @@ fn open_repository(repository: &Repository, runtime: &Handle) -> Result<OpenedCa
     let (manifest, config) = runtime.block_on(async {
         let mut document = Document::parse(&repository.resolve().await?.1)?;
         if let Document::Index(index) = &document
+            && !is_list(index)
             && let Some(member) = index.best(&Platform::host())
         {
             document = Document::parse(&repository.member(member).await?.1)?;

@@ -32,9 +32,16 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
         "uncompressed" => Some(Compression::None),
         "gzip" => Some(Compression::Gzip),
         "zstd" => Some(Compression::Zstd),
+        "estargz" if options.docker_media_types => {
+            return Err(Error::invalid(
+                "exporter option \"compression=estargz\" conflicts with \"oci-mediatypes=false\"",
+            ));
+        }
+        // It is gzip to those who do not know it.
+        "estargz" => Some(Compression::Gzip),
         other => {
             return Err(Error::invalid(format!("unsupported layer compression type {other:?}"))
-                .with_hint("use uncompressed, gzip or zstd"));
+                .with_hint("use uncompressed, gzip, estargz or zstd"));
         }
     };
     let mut annotations = Vec::new();
@@ -75,6 +82,7 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
     Ok(Export {
         compression,
         level: options.compression_level,
+        seekable: options.compression == "estargz",
         force: options.force_compression,
         docker: options.docker_media_types,
         index: index(build)?,

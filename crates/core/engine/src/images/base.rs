@@ -14,6 +14,7 @@ use store::Image;
 use tokio::sync::mpsc;
 
 use super::signatures::admit;
+use super::who::Who;
 use super::{pull, remote};
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -98,7 +99,7 @@ fn alone(engine: &Engine, name: &str) -> Result<Option<Box<Image>>> {
 
 impl Elsewhere {
     /// Pulls it.
-    pub async fn pull(self, engine: &Engine, auth: AuthConfig) -> Result<Image> {
+    pub async fn pull(self, engine: &Engine, who: impl Into<Who>) -> Result<Image> {
         let options = PullOptions {
             from_image: self.reference.to_string(),
             platform: self.platform.to_string(),
@@ -107,7 +108,7 @@ impl Elsewhere {
         // The builder tells how long this takes; the bytes of each layer are nobody's here.
         let (sender, mut receiver) = mpsc::channel::<JsonMessage>(BACKLOG);
         let quiet = async { while receiver.recv().await.is_some() {} };
-        let (pulled, ()) = tokio::join!(pull::base(engine, options, auth, sender), quiet);
+        let (pulled, ()) = tokio::join!(pull::base(engine, options, who, sender), quiet);
         match (pulled, self.other) {
             (Err(error), Some(other)) => {
                 tracing::debug!(%error, image = %self.reference, "taken for another platform");
@@ -124,7 +125,7 @@ pub async fn base_config(
     engine: &Engine,
     name: &str,
     platform: &Platform,
-    who: &BTreeMap<String, AuthConfig>,
+    who: &BTreeMap<String, impl Into<Who> + Clone>,
 ) -> Result<ImageConfig> {
     let elsewhere = match base(engine, name, platform, false).await? {
         Base::Here(image) => return Ok(image.config),

@@ -35,6 +35,7 @@ mod search;
 pub(crate) mod signatures;
 mod tag;
 mod view;
+mod who;
 
 pub(crate) use base::look as look_for_base;
 pub use base::{Base, Elsewhere, base, base_config, base_document};
@@ -62,6 +63,9 @@ pub use signatures::{
 };
 pub use tag::tag;
 pub use view::{Item, View};
+pub use who::Who;
+
+pub use registry::{FetchToken, TokenGiven, TokenWanted};
 
 #[cfg(test)]
 mod tests;

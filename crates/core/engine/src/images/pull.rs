@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::JsonMessage;
-use api::auth::AuthConfig;
 use api::images::PullOptions;
 use bytes::Bytes;
 use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Index, Manifest};
@@ -15,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::report::Report;
 use super::signatures::{self, Demand};
+use super::who::Who;
 use super::{attached, download, platform};
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, events};
@@ -27,20 +27,20 @@ const LAYERS_MAX: usize = sys::mount::LAYERS_MAX - 1;
 pub async fn pull(
     engine: &Engine,
     options: PullOptions,
-    credentials: AuthConfig,
+    who: impl Into<Who>,
     progress: Sender<JsonMessage>,
 ) -> Result<Pulled> {
-    start(engine, options, credentials, progress, Fit::Exact).await
+    start(engine, options, who.into(), progress, Fit::Exact).await
 }
 
 /// Fetches the base image of a build: where there is only one, it may be for another platform.
 pub(super) async fn base(
     engine: &Engine,
     options: PullOptions,
-    credentials: AuthConfig,
+    who: impl Into<Who>,
     progress: Sender<JsonMessage>,
 ) -> Result<Image> {
-    start(engine, options, credentials, progress, Fit::IfChosen).await?.image()
+    start(engine, options, who.into(), progress, Fit::IfChosen).await?.image()
 }
 
 /// Which images have to be for the platform that is asked for.
@@ -55,7 +55,7 @@ enum Fit {
 async fn start(
     engine: &Engine,
     options: PullOptions,
-    credentials: AuthConfig,
+    who: Who,
     progress: Sender<JsonMessage>,
     fit: Fit,
 ) -> Result<Pulled> {
@@ -73,7 +73,7 @@ async fn start(
     let pull = Pull {
         engine: engine.clone(),
         client,
-        credentials: credentials_of(credentials),
+        credentials: credentials_of(who),
         platform,
         fit,
         attached: options.attached,
@@ -104,16 +104,8 @@ fn reference(options: &PullOptions) -> Result<Reference> {
     }
 }
 
-pub(crate) fn credentials_of(auth: AuthConfig) -> Option<Credentials> {
-    let credentials = Credentials {
-        username: auth.username,
-        password: auth.password,
-        auth: auth.auth,
-        identitytoken: auth.identitytoken,
-        registrytoken: auth.registrytoken,
-        serveraddress: auth.serveraddress,
-    };
-    credentials.is_somebody().then_some(credentials)
+pub(crate) fn credentials_of(who: impl Into<Who>) -> Option<Credentials> {
+    who.into().credentials()
 }
 
 /// The type of what is no image. What says that it is one is refused for layers that mean nothing here; but for cosign's

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::JsonMessage;
-use api::auth::AuthConfig;
 use api::common::Progress;
 use archive::Compression;
 use bytes::Bytes;
@@ -27,6 +26,7 @@ use self::cargo::{Cargo, Content, Item, Parcel};
 use self::outgoing::{File, Packing};
 use super::pull::{credentials_of, registry_error};
 use super::report::Report;
+use super::who::Who;
 use super::{attached, platform};
 use crate::error::{Error, Result};
 use crate::{Engine, events};
@@ -43,6 +43,8 @@ pub struct PushOptions {
     pub name: String,
     /// The tag, or the digest of what is to be sent without a tag.
     pub tag: String,
+    /// What is to be sent, if the name is not here.
+    pub result: Option<Digest>,
     /// Give it no tag in the registry.
     pub by_digest: bool,
     /// The registry may speak plain HTTP, or have a certificate that nobody has signed.
@@ -100,10 +102,10 @@ impl How {
 pub async fn push(
     engine: &Engine,
     options: PushOptions,
-    credentials: AuthConfig,
+    who: impl Into<Who>,
     progress: Sender<JsonMessage>,
 ) -> Result<()> {
-    let how = How::new(&options)?;
+    let (how, who) = (How::new(&options)?, credentials_of(who));
     let (references, name) = names(engine, &options).await?;
     let insecure: Vec<String> = options.insecure.then(|| name.domain.clone()).into_iter().collect();
     let client = engine.registries(&insecure);
@@ -116,13 +118,14 @@ pub async fn push(
     let line = format!("The push refers to repository [{}]", name.name());
     report.send(JsonMessage::status(line)).await?;
     for reference in references {
-        let repository = client.writable(&reference, credentials_of(credentials.clone()));
+        let repository = client.writable(&reference, who.clone());
         let push = Push {
             engine,
             repository: &repository,
             report: &report,
             how: how.clone(),
             by_digest: options.by_digest,
+            result: options.result.clone(),
             holders: OnceCell::new(),
         };
         push.one(&reference).await?;
@@ -164,6 +167,8 @@ struct Push<'a> {
     report: &'a Report,
     how: How,
     by_digest: bool,
+    /// What is sent under a name that is not here, and leaves no trace.
+    result: Option<Digest>,
     /// Repositories of the same registry that have layers of images that are here, by what the layers are named here.
     holders: OnceCell<HashMap<Digest, String>>,
 }
@@ -171,7 +176,9 @@ struct Push<'a> {
 impl Push<'_> {
     async fn one(&self, reference: &Reference) -> Result<()> {
         let (wanted, report, how) = (reference.clone(), self.report.clone(), self.how.clone());
-        let cargo = self.engine.blocking(move |engine| Cargo::load(engine, &wanted, &report, how)).await?;
+        let result = self.result.clone();
+        let load = move |engine: &Engine| Cargo::load(engine, &wanted, result, &report, how);
+        let cargo = self.engine.blocking(load).await?;
         let cargo = Arc::new(cargo);
         let tag = reference.tag.clone().filter(|_| !self.by_digest);
         for item in cargo.items.values() {
@@ -192,7 +199,9 @@ impl Push<'_> {
         }
         self.attached(&cargo, &parcels).await?;
         let Some(top) = parcels.pop() else { return Ok(()) };
-        self.record(reference, &top.digest, &cargo.target).await?;
+        if self.result.is_none() {
+            self.record(reference, &top.digest, &cargo.target).await?;
+        }
         let shown = tag.clone().unwrap_or_else(|| reference.familiar_name());
         let size = top.bytes.len();
         let line = format!("{shown}: digest: {} size: {size}", top.digest);

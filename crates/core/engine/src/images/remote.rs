@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use self::copy::{AT_ONCE, Way};
 use super::pull::{credentials_of, registry_error};
+use super::who::Who;
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
 
@@ -143,10 +144,11 @@ pub(super) async fn image(
     engine: &Engine,
     name: &str,
     platform: Option<&Platform>,
-    who: &Credentials,
+    who: &BTreeMap<String, impl Into<Who> + Clone>,
 ) -> Result<(Repository, Manifest, (Digest, ImageConfig))> {
     let name = parse(name)?;
-    let repository = Access { engine, who, insecure: false }.read(&name);
+    let who: Who = who.get(&name.domain).cloned().map(Into::into).unwrap_or_default();
+    let repository = engine.registries(&[]).repository(&name, who.credentials());
     let (_, mut bytes) = repository.resolve().await.map_err(registry_error)?;
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
     for _ in 0..oci::image::INDEX_DEPTH_MAX {

@@ -200,7 +200,8 @@ pub fn exporters(order: &SolveRequest) -> Vec<Exporter> {
 
 /// Whether the image stays here under its names.
 pub fn keeps(exporter: &Exporter) -> bool {
-    matches!(exporter.r#type.as_str(), "moby" | "image")
+    let stays = exporter.attrs.get("store").is_none_or(|value| value.is_empty()) || flag(exporter, "store");
+    matches!(exporter.r#type.as_str(), "moby" | "image") && stays
 }
 
 /// A flag of an exporter.
@@ -220,9 +221,6 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
     for exporter in exporters {
         for (key, value) in &exporter.attrs {
             match key.as_str() {
-                "compression" if value == "estargz" => {
-                    return Err(Status::unimplemented("compression=estargz: use gzip, zstd or uncompressed"));
-                }
                 "compression" if !options.compression.is_empty() && options.compression != *value => {
                     return Err(bad("the exporters ask for different compressions".to_owned()));
                 }
@@ -234,9 +232,6 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
                 }
                 "force-compression" => options.force_compression = flag(exporter, key),
                 "oci-mediatypes" => options.docker_media_types = !flag(exporter, key),
-                "push-by-digest" if flag(exporter, key) => {
-                    return Err(Status::unimplemented(format!("exporter attribute {key}={value}")));
-                }
                 "dangling-name-prefix" => options.dangling_prefix.clone_from(value),
                 "name-canonical" => options.canonical_names = value.is_empty() || flag(exporter, key),
                 key => options.annotations.extend(annotation(key, value)),

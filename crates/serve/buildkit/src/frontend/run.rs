@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use api::auth::AuthConfig;
 use api::build::BuildOptions;
 use bollard_buildkit_proto::pb::Definition;
 use engine::builds::{self, BoxError, Bring, ContextSource, Order, Questions};
+use engine::images::Who;
 use oci::Reference;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -183,7 +183,7 @@ fn questions(host: &Host, build: &Build, session: &Session) -> Questions {
 }
 
 /// Who the client is to the registries of caches, which are opened before the build begins.
-async fn credentials(session: &Session, options: &BuildOptions) -> BTreeMap<String, AuthConfig> {
+async fn credentials(session: &Session, options: &BuildOptions) -> BTreeMap<String, Who> {
     let mut known = BTreeMap::new();
     for cache in options.extras.caches_from.iter().chain(&options.extras.caches_to) {
         let Some(Ok(reference)) = cache.get("ref").map(|text| Reference::parse(text)) else { continue };

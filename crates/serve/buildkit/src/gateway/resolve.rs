@@ -75,7 +75,7 @@ async fn image(
         Base::Elsewhere(elsewhere) => {
             let domain = &elsewhere.reference.domain;
             let who = match build.order.session.as_str() {
-                "" => api::auth::AuthConfig::default(),
+                "" => images::Who::default(),
                 id => host.find_session(id).await?.credentials(domain).await?,
             };
             let step = build.told.step(&format!("[internal] load metadata for {}", elsewhere.reference));

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::read::{self, Edge, Vertex};
 use super::source::Local;
-use super::{bad, exec, file, source, unsupported};
+use super::{bad, exec, file, source};
 
 /// What an operation gives.
 #[derive(Clone)]
@@ -93,7 +93,8 @@ impl Lowering {
                 let kind = OpKind::Stack(Stack::Diff(lower));
                 Ok(one(self.push(vertex, upper, kind, || "diff".to_owned())))
             }
-            op::Op::Build(_) => Err(unsupported("a build within a build")),
+            // They were replaced before.
+            op::Op::Build(_) => Err(bad("a build within a build was left")),
         }
     }
 

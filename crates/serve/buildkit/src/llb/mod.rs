@@ -1,11 +1,12 @@
 //! Graphs of clients (LLB, `pb.Definition`), as graphs of the builder.
 //!
-//! [`read`] checks a definition and puts its operations in order; [`lower`] is pure and gives the graph, with the local
+//! [`read`] checks a definition and puts its operations in order, [`nested`] replaces builds within it; [`lower`] is pure and gives the graph, with the local
 //! sources that it reads, which [`solve`] then receives from the client.
 
 mod exec;
 mod file;
 mod lower;
+mod nested;
 mod read;
 mod solve;
 mod source;

@@ -10,12 +10,13 @@ use tonic::Status;
 use super::bad;
 
 /// Operations of one definition.
-const OPS_MAX: usize = 10_000;
+pub const OPS_MAX: usize = 10_000;
 
 /// An output of an operation: its number, and which of its results.
 pub type Edge = (usize, i64);
 
 /// One operation.
+#[derive(Clone)]
 pub struct Vertex {
     pub op: op::Op,
     pub inputs: Vec<Edge>,

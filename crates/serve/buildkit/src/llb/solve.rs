@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::bad;
 use super::lower::{Lowered, lower};
+use super::nested::expand;
 use super::read::read;
 use crate::Host;
 use crate::build::{Build, Made};
@@ -26,7 +27,19 @@ pub async fn solve(
     attributes: &Attributes,
     is_part: bool,
 ) -> Result<Made, Status> {
-    let Lowered { mut graph, platform, locals, pull, layouts } = lower(&read(definition)?)?;
+    let graph = expand(host, build, read(definition)?, attributes).await?;
+    run(host, build, graph, attributes, is_part).await
+}
+
+/// The same of a graph without builds in it.
+pub(super) async fn run(
+    host: &Host,
+    build: &Build,
+    graph: super::read::Graph,
+    attributes: &Attributes,
+    is_part: bool,
+) -> Result<Made, Status> {
+    let Lowered { mut graph, platform, locals, pull, layouts } = lower(&graph)?;
     let mut options = attributes::options(&Attributes::new(), &build.order)?;
     options.no_cache = attributes.get("no-cache").is_some_and(String::is_empty);
     options.pull = pull;

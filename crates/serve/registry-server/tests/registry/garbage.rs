@@ -41,6 +41,24 @@ async fn what_nothing_names_goes() {
 }
 
 #[tokio::test]
+async fn what_an_index_of_blobs_names_stays() {
+    let world = world().await;
+    let member =
+        |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": sha256(bytes), "size": bytes.len() });
+    let layer = member(b"layer", "application/vnd.oci.image.layer.v1.tar+gzip");
+    let records = member(b"records", "application/vnd.buildkit.cacheconfig.v0");
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [layer, records] }).to_string();
+    let push = async || world.put("a", "cache", OCI_INDEX, index.as_bytes()).await.status;
+    world.push_blob("a", b"layer").await;
+    assert_eq!(push().await, 400, "one of them is not there");
+    world.push_blob("a", b"records").await;
+    assert_eq!(push().await, 201);
+    assert_eq!(collect(&world, Duration::ZERO, true).await, Collected::default());
+    assert_eq!(world.get(&format!("/v2/a/blobs/{}", sha256(b"records"))).await.body, b"records");
+}
+
+#[tokio::test]
 async fn what_was_relied_on_a_moment_ago_stays() {
     let world = world().await;
     let (old, new) = (world.push_blob("a", b"old").await, world.push_blob("a", b"new").await);

@@ -58,6 +58,7 @@ pub async fn build(mut call: Call) -> Result {
         let questions = builds::Questions::default();
         let id = builds::history::new_id()?;
         let record = builds::Record { id: Some(id.clone()), ..builds::Record::default() };
+        let credentials = credentials.into_iter().map(|(name, said)| (name, said.into())).collect();
         let order = builds::Order { options, context, credentials, questions, record };
         let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, &id, quiet, native_progress))

@@ -1,6 +1,6 @@
 //! What a function is given, and how it fails.
 
-use crate::value::{Number, Value, is_negative, whole};
+use crate::value::{Number, Value, whole};
 
 /// Why a function gives nothing, and the argument whose fault it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Arguments<'_> {
     /// A whole number of 64 bits, or why it is none.
     pub fn whole(&self, at: usize) -> Result<i64, String> {
         let number = self.number(at);
-        whole(&number).ok_or_else(|| match (number.is_integer(), is_negative(&number)) {
+        whole(&number).ok_or_else(|| match (number.is_integer(), number.is_negative()) {
             (false, _) => {
                 "value must be a whole number, between -9223372036854775808 and 9223372036854775807"
                     .to_owned()

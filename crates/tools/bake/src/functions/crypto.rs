@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bigdecimal::num_bigint::BigUint;
 use md5::Digest as _;
+use num_bigint::BigUint;
 use uuid::Uuid;
 
 use super::{Arguments, Failure, Outcome};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bigdecimal::ToPrimitive as _;
 use jiff::civil::Weekday;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, Zoned};
+use num_bigint::BigInt;
 
 use super::{Arguments, Failure, Outcome};
 use crate::value::Value;
@@ -233,12 +233,12 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     if rest.is_empty() {
         return Err(wrong());
     }
-    let mut all = bigdecimal::BigDecimal::default();
+    let mut all = BigInt::ZERO;
     while !rest.is_empty() {
         let end = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(rest.len());
         let (number, after) = rest.split_at(end);
-        let number: bigdecimal::BigDecimal =
-            format!("0{number}").trim_end_matches('.').parse().map_err(|_| wrong())?;
+        let (before, behind) = number.split_once('.').unwrap_or((number, ""));
+        let digits: BigInt = format!("0{before}{behind}").parse().map_err(|_| wrong())?;
         if end == 0 {
             return Err(wrong());
         }
@@ -254,10 +254,10 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
             "" => return Err(format!("time: missing unit in duration {text:?}")),
             unit => return Err(format!("time: unknown unit {unit:?} in duration {text:?}")),
         };
-        all += number * nanoseconds;
+        all += digits * nanoseconds / BigInt::from(10).pow(behind.len() as u32);
         rest = after;
     }
-    let nanoseconds = all.to_i64().ok_or_else(wrong)?;
+    let nanoseconds = i64::try_from(all).map_err(|_| wrong())?;
     Ok(SignedDuration::from_nanos(if negative { -nanoseconds } else { nanoseconds }))
 }
 

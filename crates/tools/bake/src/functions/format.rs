@@ -2,11 +2,10 @@
 //!
 //! A verb is `%`, flags (`0 # - + space`), a width, `.` and a precision, the index of an argument in brackets, and a letter.
 
-use bigdecimal::RoundingMode;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::{Arguments, Failure, Outcome};
-use crate::value::{self, Number, Type, Value, compact, convert, encode, exponential, fixed, is_negative};
+use crate::value::{self, Number, Type, Value, compact, convert, encode, exponential, fixed};
 
 /// Widths and precisions beyond this are refused: they would take all memory.
 const LIMIT: usize = 100_000;
@@ -205,7 +204,7 @@ fn sign(verb: &Verb<'_>, negative: bool) -> &'static str {
 }
 
 fn integer(verb: &Verb<'_>, number: &Number) -> String {
-    let (whole, _) = number.with_scale_round(0, RoundingMode::Down).into_bigint_and_exponent();
+    let whole = number.truncated().unwrap_or_default();
     let (radix, prefix) = match verb.letter {
         'b' => (2, "0b"),
         'o' => (8, "0"),
@@ -223,18 +222,24 @@ fn integer(verb: &Verb<'_>, number: &Number) -> String {
             _ => "0".repeat(precision.saturating_sub(digits.len())) + &digits,
         };
     }
-    let head = format!("{}{}", sign(verb, is_negative(number)), if verb.sharp { prefix } else { "" });
+    let head = format!("{}{}", sign(verb, number.is_negative()), if verb.sharp { prefix } else { "" });
     laid(verb, &head, &digits, verb.precision.is_none())
 }
 
 fn float(verb: &Verb<'_>, number: &Number) -> String {
-    let plain = number.abs();
+    let plain = number.absolute();
     let digits = match verb.letter {
         'f' => fixed(&plain, verb.precision),
         'g' | 'G' => compact(&plain, verb.letter == 'G', verb.precision),
         letter => exponential(&plain, letter == 'E', verb.precision),
     };
-    laid(verb, sign(verb, is_negative(number)), &digits, true)
+    // An infinity always has a sign, and no zeros before it.
+    let (sign, digits) = match digits.strip_prefix('+') {
+        Some(infinity) if sign(verb, number.is_negative()).is_empty() => ("+", infinity),
+        Some(infinity) => (sign(verb, number.is_negative()), infinity),
+        None => (sign(verb, number.is_negative()), digits.as_str()),
+    };
+    laid(verb, sign, digits, !number.is_infinite())
 }
 
 /// A sign and digits in the width; zeros stand between both.

@@ -19,7 +19,7 @@ mod versions;
 use crate::value::{Type, Value};
 pub use arguments::{Arguments, Failure};
 pub use csv::fields;
-pub use numbers::{quotient, remainder};
+pub use numbers::{difference, product, quotient, remainder, sum};
 
 /// What a function returns.
 pub type Outcome = Result<Value, Failure>;
@@ -150,14 +150,14 @@ const TABLE: &[Function] = &[
     plain("int", NUM, numbers::int),
     open("join", &[("separator", Kind::String)], ("lists", Kind::Strings), strings::join),
     plain("jsondecode", STR, strings::jsondecode),
-    plain("jsonencode", &[("val", Kind::Nullable)], |a| Ok(crate::value::encode(a.at(0)).into())),
+    plain("jsonencode", &[("val", Kind::Nullable)], |a| Ok(crate::value::document(a.at(0))?.into())),
     plain("keys", &[("inputMap", Kind::Any)], collections::keys),
     plain("length", &[("collection", Kind::Any)], collections::length),
     plain("lessthan", NUMBERS, |a| Ok((a.number(0) < a.number(1)).into())),
     plain("lessthanorequalto", NUMBERS, |a| Ok((a.number(0) <= a.number(1)).into())),
     plain("log", &[("num", Kind::Number), ("base", Kind::Number)], numbers::log),
     plain("lookup", &[("inputMap", Kind::Any), ("key", Kind::String), ("default", Kind::Any)], collections::lookup),
-    plain("lower", STR, |a| Ok(a.text(0).to_lowercase().into())),
+    plain("lower", STR, |a| Ok(template::letters::lower(a.text(0)).into())),
     open("max", &[], ("numbers", Kind::Number), numbers::max),
     plain("md5", STR, crypto::md5),
     open("merge", &[], ("maps", Kind::Nullable), collections::merge),
@@ -204,7 +204,7 @@ const TABLE: &[Function] = &[
     plain("trimspace", STR, |a| Ok(a.text(0).trim().into())),
     plain("trimsuffix", &[("str", Kind::String), ("suffix", Kind::String)], strings::trimsuffix),
     plain("unixtimestampparse", &[("unix_timestamp", Kind::Number)], dates::unixtimestampparse),
-    plain("upper", STR, |a| Ok(a.text(0).to_uppercase().into())),
+    plain("upper", STR, |a| Ok(template::letters::upper(a.text(0)).into())),
     plain("urlencode", STR, strings::urlencode),
     plain("uuidv4", &[], crypto::uuidv4),
     plain("uuidv5", &[("namespace", Kind::String), ("name", Kind::String)], crypto::uuidv5),

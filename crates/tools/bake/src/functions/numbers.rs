@@ -1,80 +1,73 @@
 //! Numbers.
 
-use bigdecimal::num_bigint::BigInt;
-use bigdecimal::num_traits::{Signed as _, ToPrimitive as _, Zero as _};
-use bigdecimal::{BigDecimal, RoundingMode};
+use num_bigint::BigInt;
 
 use super::{Arguments, Failure, Outcome};
-use crate::value::{Number, Type, Value, bounded};
+use crate::value::{Number, Type, Value};
 
 /// Values that `range` gives at most.
 const RANGE: usize = 1024;
 
-fn number(number: Number) -> Outcome {
-    Ok(bounded(number)?.into())
-}
-
 pub fn absolute(a: &Arguments<'_>) -> Outcome {
-    number(a.number(0).abs())
+    Ok(a.number(0).absolute().into())
 }
 
 pub fn add(a: &Arguments<'_>) -> Outcome {
-    number(a.number(0) + a.number(1))
+    Ok(sum(&a.number(0), &a.number(1))?.into())
+}
+
+pub fn sum(one: &Number, other: &Number) -> Result<Number, String> {
+    one.plus(other)?.ok_or_else(|| "can't compute sum of opposing infinities".to_owned())
 }
 
 pub fn subtract(a: &Arguments<'_>) -> Outcome {
-    number(a.number(0) - a.number(1))
+    Ok(difference(&a.number(0), &a.number(1))?.into())
+}
+
+pub fn difference(one: &Number, other: &Number) -> Result<Number, String> {
+    one.plus(&other.negated())?.ok_or_else(|| "can't subtract infinity from itself".to_owned())
 }
 
 pub fn multiply(a: &Arguments<'_>) -> Outcome {
-    number(a.number(0) * a.number(1))
+    Ok(product(&a.number(0), &a.number(1))?.into())
+}
+
+pub fn product(one: &Number, other: &Number) -> Result<Number, String> {
+    one.times(other)?.ok_or_else(|| "can't multiply zero by infinity".to_owned())
 }
 
 pub fn negate(a: &Arguments<'_>) -> Outcome {
-    number(-a.number(0))
+    Ok(a.number(0).negated().into())
 }
 
-/// There is no infinity here: what would be one is an error.
 pub fn divide(a: &Arguments<'_>) -> Outcome {
-    quotient(&a.number(0), &a.number(1)).map(Value::from).map_err(Failure::from)
+    Ok(quotient(&a.number(0), &a.number(1))?.into())
 }
 
 pub fn quotient(one: &Number, other: &Number) -> Result<Number, String> {
-    match (one.is_zero(), other.is_zero()) {
-        (true, true) => Err("can't divide zero by zero or infinity by infinity".to_owned()),
-        (false, true) => Err("can't divide by zero".to_owned()),
-        _ => {
-            // More digits than are kept.
-            let ((digits, scale), (by, by_scale)) =
-                (one.as_bigint_and_exponent(), other.as_bigint_and_exponent());
-            let shift = 160 + other.digits();
-            let digits = digits * BigInt::from(10).pow(shift as u32) / by;
-            bounded(BigDecimal::from_bigint(digits, scale - by_scale + shift as i64))
-        }
-    }
+    one.over(other)?.ok_or_else(|| "can't divide zero by zero or infinity by infinity".to_owned())
 }
 
 pub fn modulo(a: &Arguments<'_>) -> Outcome {
-    remainder(&a.number(0), &a.number(1)).map(Value::from).map_err(Failure::from)
+    Ok(remainder(&a.number(0), &a.number(1))?.into())
 }
 
 pub fn remainder(one: &Number, other: &Number) -> Result<Number, String> {
-    match other.is_zero() {
-        true => Err("can't use modulo with zero and infinity".to_owned()),
-        false => bounded(one % other),
-    }
+    one.modulo(other)?.ok_or_else(|| "can't use modulo with zero and infinity".to_owned())
 }
 
 pub fn ceil(a: &Arguments<'_>) -> Outcome {
-    number(a.number(0).with_scale_round(0, RoundingMode::Ceiling))
+    Ok(a.number(0).rounded(true)?.into())
 }
 
 pub fn floor(a: &Arguments<'_>) -> Outcome {
-    number(a.number(0).with_scale_round(0, RoundingMode::Floor))
+    Ok(a.number(0).rounded(false)?.into())
 }
 
 pub fn int(a: &Arguments<'_>) -> Outcome {
-    number(a.number(0).with_scale_round(0, RoundingMode::Down))
+    let number = a.number(0);
+    let whole = number.truncated().filter(|_| !number.is_integer());
+    Ok(whole.map_or(Ok(number), |whole| Number::from_whole(&whole))?.into())
 }
 
 pub fn signum(a: &Arguments<'_>) -> Outcome {
@@ -82,27 +75,25 @@ pub fn signum(a: &Arguments<'_>) -> Outcome {
 }
 
 pub fn max(a: &Arguments<'_>) -> Outcome {
-    (0..a.values.len())
-        .map(|at| a.number(at))
-        .max()
-        .map(Value::from)
-        .ok_or("must pass at least one number".into())
+    most(a, |number, best| number > best)
 }
 
 pub fn min(a: &Arguments<'_>) -> Outcome {
+    most(a, |number, best| number < best)
+}
+
+fn most(a: &Arguments<'_>, better: fn(&Number, &Number) -> bool) -> Outcome {
     (0..a.values.len())
         .map(|at| a.number(at))
-        .min()
+        .reduce(|best, number| if better(&number, &best) { number } else { best })
         .map(Value::from)
         .ok_or("must pass at least one number".into())
 }
 
 /// Logarithms and powers are computed with 64 bits.
 fn float(a: &Arguments<'_>, compute: fn(f64, f64) -> f64) -> Outcome {
-    let at = |at: usize| a.number(at).to_f64().unwrap_or(f64::NAN);
-    let result = compute(at(0), at(1));
-    // The shortest digits that give this number again; infinities have none.
-    crate::value::parse(&result.to_string()).map(Value::from).ok_or_else(|| "the result is no number".into())
+    let result = compute(a.number(0).to_float(), a.number(1).to_float());
+    Number::from_float(result).map(Value::from).ok_or_else(|| "the result is no number".into())
 }
 
 pub fn log(a: &Arguments<'_>) -> Outcome {
@@ -127,7 +118,7 @@ pub fn parseint(a: &Arguments<'_>) -> Outcome {
     if digits.is_empty() {
         return Err(wrong());
     }
-    let mut whole = BigInt::zero();
+    let mut whole = BigInt::ZERO;
     for digit in digits.chars() {
         let value = match digit {
             '0'..='9' => digit as i64 - '0' as i64,
@@ -144,12 +135,12 @@ pub fn parseint(a: &Arguments<'_>) -> Outcome {
     if text.starts_with('-') {
         whole = -whole;
     }
-    Ok(Value::Number(BigDecimal::from(whole)))
+    Ok(Number::from_whole(&whole)?.into())
 }
 
 pub fn range(a: &Arguments<'_>) -> Outcome {
-    let (zero, one) = (Number::zero(), Number::from(1));
-    let towards = |from: &Number, to: &Number| if to < from { -one.clone() } else { one.clone() };
+    let zero = Number::default();
+    let towards = |from: &Number, to: &Number| Number::from(if to < from { -1 } else { 1 });
     let (from, to, step) = match a.values.len() {
         1 => (zero.clone(), a.number(0), towards(&zero, &a.number(0))),
         2 => (a.number(0), a.number(1), towards(&a.number(0), &a.number(1))),
@@ -177,7 +168,7 @@ pub fn range(a: &Arguments<'_>) -> Outcome {
             );
         }
         all.push(Value::from(at.clone()));
-        at += &step;
+        at = sum(&at, &step)?;
     }
     Ok(Value::List(Type::Number, all))
 }

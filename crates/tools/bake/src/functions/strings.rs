@@ -116,16 +116,7 @@ pub fn substr(a: &Arguments<'_>) -> Outcome {
 }
 
 pub fn title(a: &Arguments<'_>) -> Outcome {
-    let mut inside = false;
-    let mut out = String::new();
-    for letter in a.text(0).chars() {
-        match inside {
-            true => out.push(letter),
-            false => out.extend(letter.to_uppercase()),
-        }
-        inside = letter.is_alphanumeric() || matches!(letter, '_' | '\'');
-    }
-    Ok(out.into())
+    Ok(template::letters::title(a.text(0)).into())
 }
 
 pub fn trim(a: &Arguments<'_>) -> Outcome {

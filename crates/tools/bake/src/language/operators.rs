@@ -4,8 +4,8 @@ use hcl_edit::expr::{BinaryOp, BinaryOperator, Expression, UnaryOp, UnaryOperato
 
 use super::diagnostic::{Diagnostics, Place};
 use super::evaluate::{Outcome, Scope};
-use crate::functions::{quotient, remainder};
-use crate::value::{Number, Type, Value, bounded, convert};
+use crate::functions::{difference, product, quotient, remainder, sum};
+use crate::value::{Number, Type, Value, convert};
 
 impl Scope<'_> {
     pub(super) fn unary(&self, operation: &UnaryOp, whole: Place) -> Outcome {
@@ -14,7 +14,7 @@ impl Scope<'_> {
             UnaryOperator::Not => Type::Bool,
         };
         match self.operand(&operation.expr, &kind, "unary operand", whole)? {
-            Value::Number(number) => Ok((-number).into()),
+            Value::Number(number) => Ok(number.negated().into()),
             value => Ok((value != Value::Bool(true)).into()),
         }
     }
@@ -78,9 +78,9 @@ fn arithmetic(operator: BinaryOperator, left: Number, right: Number) -> Result<V
         Op::LessEq => (left <= right).into(),
         Op::Greater => (left > right).into(),
         Op::GreaterEq => (left >= right).into(),
-        Op::Plus => bounded(left + right)?.into(),
-        Op::Minus => bounded(left - right)?.into(),
-        Op::Mul => bounded(left * right)?.into(),
+        Op::Plus => sum(&left, &right)?.into(),
+        Op::Minus => difference(&left, &right)?.into(),
+        Op::Mul => product(&left, &right)?.into(),
         Op::Div => quotient(&left, &right)?.into(),
         _ => remainder(&left, &right)?.into(),
     })

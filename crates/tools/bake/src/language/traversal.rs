@@ -5,7 +5,7 @@ use hcl_edit::expr::{Expression, Traversal, TraversalOperator};
 
 use super::diagnostic::Place;
 use super::evaluate::{Outcome, Scope};
-use crate::value::{Type, Value, convert, is_negative, whole};
+use crate::value::{Type, Value, convert, whole};
 
 type Operators<'t> = &'t [Decorated<TraversalOperator>];
 
@@ -147,10 +147,10 @@ impl Scope<'_> {
                     None if !number.is_integer() => wrong(
                         ": indexing a sequence requires a whole number, but the given index has a fractional part.",
                     ),
-                    None if is_negative(&number) => {
+                    None if number.is_negative() => {
                         wrong(": a negative number is not a valid index for a sequence.")
                     }
-                    None if number != items.len() as u64 => wrong("."),
+                    None if whole(&number) != i64::try_from(items.len()).ok() => wrong("."),
                     None if items.is_empty() => wrong(": the collection has no elements."),
                     None => {
                         wrong(": the given index is greater than or equal to the length of the collection.")

@@ -21,7 +21,7 @@ pub fn convert(value: &Value, want: &Type) -> Result<Value, String> {
             number::parse(text).map(Value::Number).ok_or_else(|| "a number is required".to_owned())
         }
         (Value::String(text), Type::Bool) => truth(text),
-        (Value::Number(number), Type::String) => Ok(number::text(number).into()),
+        (Value::Number(number), Type::String) => Ok(super::text(number).into()),
         (Value::Bool(truth), Type::String) => Ok(truth.to_string().into()),
         (Value::List(..) | Value::Set(..) | Value::Tuple(_), Type::List(_) | Type::Set(_)) => {
             if !convertible(&value.kind(), want) {

@@ -32,7 +32,7 @@ pub fn encode(value: &Value) -> String {
     match value {
         Value::Null(_) => "null".to_owned(),
         Value::String(text) => escape(text),
-        Value::Number(number) => number::text(number),
+        Value::Number(number) => super::text(number),
         Value::Bool(truth) => truth.to_string(),
         Value::List(_, items) | Value::Set(_, items) | Value::Tuple(items) => {
             format!("[{}]", items.iter().map(encode).collect::<Vec<_>>().join(","))
@@ -41,6 +41,23 @@ pub fn encode(value: &Value) -> String {
             let member = |(name, value): (&String, &Value)| format!("{}:{}", escape(name), encode(value));
             format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
         }
+    }
+}
+
+/// A value as a document; an infinity has no place in one.
+pub fn document(value: &Value) -> Result<String, String> {
+    match is_finite(value) {
+        true => Ok(encode(value)),
+        false => Err("cannot serialize infinity as JSON".to_owned()),
+    }
+}
+
+fn is_finite(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => !number.is_infinite(),
+        Value::List(_, items) | Value::Set(_, items) | Value::Tuple(items) => items.iter().all(is_finite),
+        Value::Map(_, members) | Value::Object(members) => members.values().all(is_finite),
+        Value::Null(_) | Value::String(_) | Value::Bool(_) => true,
     }
 }
 

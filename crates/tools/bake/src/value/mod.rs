@@ -2,6 +2,7 @@
 //! structures whose members have types of their own.
 
 mod convert;
+mod decimal;
 mod json;
 mod number;
 mod unify;
@@ -10,8 +11,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use convert::{convert, convertible, mismatch};
-pub use json::{decode, encode, escape, typed};
-pub use number::{Number, bounded, compact, exponential, fixed, is_negative, parse, text, whole};
+pub use decimal::{compact, exponential, fixed, text};
+pub use json::{decode, document, encode, escape, typed};
+pub use number::{Number, parse, whole};
 pub use unify::unify;
 
 /// What a value is, or must become.
@@ -230,7 +232,7 @@ impl From<i64> for Value {
 
 impl From<usize> for Value {
     fn from(number: usize) -> Value {
-        Value::Number((number as u64).into())
+        Value::from(i64::try_from(number).unwrap_or(i64::MAX))
     }
 }
 

@@ -178,6 +178,7 @@ fn arguments(
         command.try_get_matches_from(&words).and_then(|found| build::run::Args::from_arg_matches(&found));
     let mut parsed = parsed.map_err(|error| Error::new(error.to_string()))?;
     parsed.inline = inline;
+    parsed.told = args.metadata_file.is_some();
     Ok((parsed, context))
 }
 

@@ -163,8 +163,14 @@ impl Delivery<'_> {
             let auth = credentials::lookup(self.cli, &name.domain)?.unwrap_or_default();
             let (tag, client) = (name.tag.clone().unwrap_or_default(), self.cli.client()?);
             let repository = name.familiar_name();
-            let how = PushResult { by_digest: output.by_digest, insecure: output.insecure };
-            let messages = match how.by_digest || how.insecure {
+            // What is not kept has no name to be found by.
+            let target = self.details.target.as_ref().filter(|_| !output.keeps());
+            let how = PushResult {
+                image: target.map(|target| target.digest.as_str()),
+                by_digest: output.by_digest,
+                insecure: output.insecure,
+            };
+            let messages = match how.by_digest || how.insecure || how.image.is_some() {
                 true => client::images::push_result(client, &repository, &tag, how, &auth).await?,
                 false => {
                     let push = client::images::Push { tag, ..Default::default() };

@@ -43,6 +43,8 @@ pub struct Output {
     /// A path, or `-`.
     pub dest: Option<String>,
     pub push: bool,
+    /// `store=false`: the image does not stay on the server.
+    pub passes: bool,
     pub by_digest: bool,
     /// `registry.insecure=true`: plain HTTP will do, and certificates that nobody has signed.
     pub insecure: bool,
@@ -78,6 +80,7 @@ impl Output {
             kind,
             dest: None,
             push: false,
+            passes: false,
             by_digest: false,
             insecure: false,
             delete: false,
@@ -102,7 +105,7 @@ impl Output {
     /// Whether the image stays on the server under its names.
     pub fn keeps(&self) -> bool {
         match self.kind {
-            Kind::Image => true,
+            Kind::Image => !self.passes,
             Kind::Docker => self.dest.is_none(),
             Kind::Local | Kind::Tar | Kind::Oci | Kind::CacheOnly => false,
         }
@@ -165,13 +168,9 @@ impl Output {
             "push" if self.kind == Kind::Image => self.push = boolean(key, value)?,
             "push-by-digest" if self.kind == Kind::Image => self.by_digest = boolean(key, value)?,
             "registry.insecure" if self.kind == Kind::Image => self.insecure = boolean(key, value)?,
-            // An image made here is always unpacked, and always stored.
+            // An image that is made here is always unpacked.
             "unpack" if self.kind == Kind::Image => drop(boolean(key, value)?),
-            "store" if self.kind == Kind::Image => {
-                if !boolean(key, value)? {
-                    return Err(self.refused(key, "what is built is always stored; remove it with image rm"));
-                }
-            }
+            "store" if self.kind == Kind::Image => self.passes = !boolean(key, value)?,
             "name-canonical" if self.kind == Kind::Image => {
                 self.export.canonical_names = boolean(key, value)?
             }
@@ -197,8 +196,8 @@ impl Output {
                 }
             }
             "compression" if image => {
-                if !matches!(value, "uncompressed" | "gzip" | "zstd") {
-                    let words = "there are uncompressed, gzip and zstd";
+                if !matches!(value, "uncompressed" | "gzip" | "estargz" | "zstd") {
+                    let words = "there are uncompressed, gzip, estargz and zstd";
                     return Err(self.refused(key, &format!("{value} is not supported: {words}")));
                 }
                 self.export.compression = Some(value.to_owned());
@@ -250,6 +249,9 @@ impl Output {
         if let Some(level) = self.export.level.filter(|level| *level > most) {
             let reason = format!("{level} is no level: gzip has 0 to 9, zstd 0 to 22");
             return Err(self.refused("compression-level", &reason));
+        }
+        if self.export.docker_media_types && self.export.compression.as_deref() == Some("estargz") {
+            return Err(self.refused("compression", "estargz conflicts with oci-mediatypes=false"));
         }
         if self.directory && matches!(self.dest.as_deref(), None | Some("-" | "")) {
             return Err(Error::new("dest is required for an oci output that is no tar"));
@@ -307,6 +309,7 @@ mod tests {
         assert_eq!(parsed("type=oci,dest=x.tar,tar=true").kind, Kind::Oci);
         assert!(parsed("type=registry").push && parsed("type=docker").keeps());
         assert!(!parsed("type=docker,dest=x").keeps());
+        assert!(!parsed("type=image,name=a,store=false,push=true,compression=estargz").keeps());
         let image = parsed("type=image,\"name=a,b:1\",push=true,compression=zstd,oci-mediatypes=false");
         assert_eq!(image.names, ["a", "b:1"]);
         assert!(image.push && image.export.docker_media_types);
@@ -333,10 +336,13 @@ mod tests {
             ("type=image,dest=x", "image exporter has no attribute \"dest\""),
             ("type=image,wrong=1", "image exporter has no attribute \"wrong\""),
             ("type=local,dest=x,mode=move", "local exporter: mode: move is neither copy nor delete"),
-            ("type=image,compression=estargz", "image exporter: compression: estargz is not supported"),
+            ("type=image,compression=lz4", "image exporter: compression: lz4 is not supported"),
+            (
+                "type=oci,dest=x,compression=estargz,oci-mediatypes=false",
+                "oci exporter: compression: estargz conflicts",
+            ),
             ("type=oci,dest=x,compression=zstd,compression-level=23", "oci exporter: compression-level: 23"),
             ("type=image,compression-level=10", "image exporter: compression-level: 10"),
-            ("type=image,store=false", "image exporter: store: "),
             ("type=registry,buildinfo=true", "image exporter: buildinfo: "),
             ("type=docker,context=other", "docker exporter: context: "),
             ("type=oci,dest=x,oci-artifact=true", "oci exporter: oci-artifact: "),

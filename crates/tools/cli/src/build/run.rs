@@ -188,6 +188,9 @@ pub struct Args {
     /// The builds that share a limit with this one.
     #[arg(skip)]
     pub group: String,
+    /// Somebody else writes what is known of the build to a file.
+    #[arg(skip)]
+    pub told: bool,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {

@@ -12,6 +12,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::Llb
 use bollard_buildkit_proto::moby::buildkit::v1::{
     Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use futures_util::{StreamExt as _, stream};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use super::content::Content;
 use super::files::{Giving, Stat, Taking};
+use super::tokens::{Account, Accounts};
 
 /// What the client holds.
 #[derive(Default)]
@@ -41,6 +43,8 @@ pub struct Holdings {
     pub excluded: Mutex<Vec<String>>,
     /// Directories that the server asked for, and the paths in them that it named.
     pub followed: Mutex<Vec<(String, Vec<String>)>>,
+    /// Who it is to registries.
+    pub account: Option<Account>,
 }
 
 impl Holdings {
@@ -118,7 +122,15 @@ impl Client {
         let stream = upgrade(socket, "/grpc", "Upgrade: h2c\r\n").await.unwrap();
         let endpoint = Endpoint::from_static("http://d");
         let channel = endpoint.connect_with_connector(Once(Some(stream))).await.unwrap();
-        let methods = ["FileSync/DiffCopy", "FileSend/DiffCopy"];
+        let mut methods = vec!["FileSync/DiffCopy", "FileSend/DiffCopy"];
+        if holdings.account.is_some() {
+            methods.extend([
+                "Auth/Credentials",
+                "Auth/FetchToken",
+                "Auth/GetTokenAuthority",
+                "Auth/VerifyTokenAuthority",
+            ]);
+        }
         let methods: String = methods
             .iter()
             .map(|m| format!("X-Docker-Expose-Session-Grpc-Method: /moby.filesync.v1.{m}\r\n"))
@@ -131,6 +143,7 @@ impl Client {
             .add_service(Giving(holdings.clone()))
             .add_service(Taking(holdings.clone()))
             .add_service(SecretsServer::new(serving))
+            .add_service(AuthServer::new(Accounts(holdings.clone())))
             .add_service(Content(holdings.clone()))
             .serve_with_incoming(
                 stream::once(async { Ok::<_, std::io::Error>(stream) }).chain(stream::pending()),

@@ -1,6 +1,6 @@
 //! Graphs of clients (LLB), solved by the control service and at the gateway, and what changes of a context between builds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::exec_message::Input as Said;
@@ -10,8 +10,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
 };
 use bollard_buildkit_proto::pb::file_action::Action;
 use bollard_buildkit_proto::pb::{
-    Definition, ExecOp, FileAction, FileActionCopy, FileOp, Input, Meta, Mount, MountType, NetMode, Op,
-    SecretOpt, SourceOp, op,
+    BuildInput, BuildOp, Definition, ExecOp, FileAction, FileActionCopy, FileActionMkFile, FileOp, Input,
+    Meta, Mount, MountType, NetMode, Op, SecretOpt, SourceOp, op,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -101,6 +101,49 @@ fn a_graph_is_built_and_handed_out() {
             solved.unwrap();
             let mut vertexes = told.iter().flat_map(|status| &status.vertexes);
             assert!(vertexes.any(|v| v.cached && v.name.starts_with("/bin/sh")), "{told:?}");
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn a_build_within_a_build_is_what_its_file_says() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let write = |path: &str, data: Vec<u8>| FileAction {
+                input: -1,
+                secondary_input: -1,
+                output: 0,
+                action: Some(Action::Mkfile(FileActionMkFile {
+                    path: path.to_owned(),
+                    mode: 0o644,
+                    data,
+                    timestamp: -1,
+                    ..Default::default()
+                })),
+            };
+            let made = |path: &str, data: Vec<u8>| op::Op::File(FileOp { actions: vec![write(path, data)] });
+            let inputs = BTreeMap::from([("buildkit.llb.definition".to_owned(), BuildInput { input: 0 })]);
+            let attrs = BTreeMap::from([("llb.definition.filename".to_owned(), "d.llb".to_owned())]);
+            let nested = op::Op::Build(BuildOp { builder: -1, inputs, attrs, ..BuildOp::default() });
+            let outer = definition(
+                vec![(made("/d.llb", graph().encode_to_vec()), vec![]), (nested.clone(), vec![0])],
+                0,
+            );
+            let order = |id: &str, definition: Definition| SolveRequest {
+                definition: Some(definition),
+                ..order(&client, id, &[("local", &[])])
+            };
+            client.solve(order("build000000000026", outer)).await.0.unwrap();
+            let mut received = client.holdings.take_received();
+            received.sort();
+            assert_eq!(received[0], ("copy".to_owned(), b"aaa".to_vec()));
+            // A file that is none.
+            let broken =
+                definition(vec![(made("/d.llb", b"no graph".to_vec()), vec![]), (nested, vec![0])], 0);
+            let error = client.solve(order("build000000000027", broken)).await.0.unwrap_err();
+            assert!(error.message().contains("of a build within a build"), "{error}");
         };
         (host, run)
     });

@@ -6,6 +6,7 @@ mod files;
 mod graphs;
 mod malformed;
 mod reads;
+mod tokens;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -65,46 +65,33 @@ enum Tree {
 }
 
 impl Cargo {
-    pub fn load(engine: &Engine, reference: &Reference, report: &Report, how: How) -> Result<Cargo> {
-        let store = engine.store();
-        let lease = store.lease("push")?;
+    pub fn load(
+        engine: &Engine,
+        reference: &Reference,
+        result: Option<Digest>,
+        report: &Report,
+        how: How,
+    ) -> Result<Cargo> {
+        let lease = engine.store().lease("push")?;
         report.stops(&lease);
-        if let Some(artifact) = artifacts::named(engine, &reference.familiar())? {
+        if result.is_none()
+            && let Some(artifact) = artifacts::named(engine, &reference.familiar())?
+        {
             let mut search = Search { engine, lease, how, travelled: true, items: BTreeMap::new() };
             let tree = search.plain(&artifact.target)?;
             let Search { lease, how, items, .. } = search;
-            return Ok(Cargo { lease, store: store.clone(), how, items, target: artifact.target, tree });
+            let store = engine.store().clone();
+            return Ok(Cargo { lease, store, how, items, target: artifact.target, tree });
         }
-        let (record, tag) = match store.find(&reference.familiar(), how.platform.as_ref()) {
-            Err(store::Error::NoImage(_)) => return Err(missing(reference)),
-            other => other?,
-        };
-        store.touch(&record.id);
-        let mut travelled = match &tag {
-            Some(tag) => has_travelled(engine, &tag.target)?,
-            None => false,
-        };
-        let target = match (&how.platform, tag) {
-            (Some(platform), _) => {
-                let image = store.load(record)?;
-                if !platform.matches(&image.config.platform()) {
-                    let (name, platform) = (reference.familiar(), Box::new(platform.clone()));
-                    return Err(store::Error::Platform { name, platform }.into());
-                }
-                image.digest
-            }
-            (None, Some(tag)) => match store.document(&tag.target)? {
-                // Not all platforms are here: what is here is what can be sent.
-                Document::Index(index) if !is_whole(store, &index)? => record.digest,
-                _ => tag.target,
-            },
-            (None, None) => record.digest,
+        let (target, mut travelled) = match result {
+            Some(digest) => (digest, false),
+            None => target(engine, reference, &how)?,
         };
         travelled |= has_travelled(engine, &target)?;
         let mut search = Search { engine, lease, how, travelled, items: BTreeMap::new() };
         let tree = search.grow(&target, INDEX_DEPTH_MAX)?;
         let Search { lease, how, items, .. } = search;
-        Ok(Cargo { lease, store: store.clone(), how, items, target, tree })
+        Ok(Cargo { lease, store: engine.store().clone(), how, items, target, tree })
     }
 
     /// What a manifest names an item as that was compressed.
@@ -123,6 +110,37 @@ impl Cargo {
         write(store, &self.tree, sent, &mut parcels)?;
         Ok(parcels)
     }
+}
+
+/// What a name stands for here that can be sent, and whether a registry has it so.
+fn target(engine: &Engine, reference: &Reference, how: &How) -> Result<(Digest, bool)> {
+    let store = engine.store();
+    let (record, tag) = match store.find(&reference.familiar(), how.platform.as_ref()) {
+        Err(store::Error::NoImage(_)) => return Err(missing(reference)),
+        other => other?,
+    };
+    store.touch(&record.id);
+    let travelled = match &tag {
+        Some(tag) => has_travelled(engine, &tag.target)?,
+        None => false,
+    };
+    let target = match (&how.platform, tag) {
+        (Some(platform), _) => {
+            let image = store.load(record)?;
+            if !platform.matches(&image.config.platform()) {
+                let (name, platform) = (reference.familiar(), Box::new(platform.clone()));
+                return Err(store::Error::Platform { name, platform }.into());
+            }
+            image.digest
+        }
+        (None, Some(tag)) => match store.document(&tag.target)? {
+            // Not all platforms are here: what is here is what can be sent.
+            Document::Index(index) if !is_whole(store, &index)? => record.digest,
+            _ => tag.target,
+        },
+        (None, None) => record.digest,
+    };
+    Ok((target, travelled))
 }
 
 /// Whether a registry has this document as it is: what it names is then sent as it came.

@@ -232,7 +232,7 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         docker_media_types: wishes.docker_media_types,
         annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
         provenance: if attached { how.mode.to_owned() } else { String::new() },
-        told_provenance: told_provenance(cli, args)?,
+        told_provenance: told_provenance(cli, args),
         provenance_version: how.version.to_owned(),
         builder_id: how.builder_id,
         reproducible: how.reproducible,
@@ -245,17 +245,16 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
     })
 }
 
-/// How much of the provenance `--metadata-file` gets, whatever is attached (`BUILDX_METADATA_PROVENANCE`).
-fn told_provenance(cli: &Cli, args: &Args) -> Result<String, Error> {
+/// How much of the provenance a file of metadata gets, whatever is attached (`BUILDX_METADATA_PROVENANCE`; as with buildx,
+/// words that it does not know change nothing).
+fn told_provenance(cli: &Cli, args: &Args) -> String {
     let wanted = cli.variable("BUILDX_METADATA_PROVENANCE").unwrap_or_default();
     match wanted.as_str() {
-        _ if args.metadata_file.is_none() => Ok(String::new()),
-        "" | "min" | "true" | "1" => Ok("min".to_owned()),
-        "max" => Ok("max".to_owned()),
-        "disabled" | "false" | "0" => Ok(String::new()),
-        other => Err(Error::new(format!(
-            "BUILDX_METADATA_PROVENANCE={}: there are min, max and disabled",
-            template::quote(other)
-        ))),
+        _ if args.metadata_file.is_none() && !args.told => "",
+        "disabled" => "",
+        other if crate::flags::boolean(other) == Ok(false) => "",
+        "max" => "max",
+        _ => "min",
     }
+    .to_owned()
 }
