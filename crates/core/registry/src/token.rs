@@ -131,15 +131,13 @@ impl Tokens {
     }
 }
 
+/// Servers write `null` for what they do not have.
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-    #[serde(default)]
-    refresh_token: String,
-    expires_in: Option<u64>,
+    token: Option<String>,
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+    expires_in: Option<i64>,
 }
 
 /// Tokens without a term last this long.
@@ -218,8 +216,10 @@ async fn kept(keeper: &Keeper, request: &Request<'_>, realm: &Url) -> Result<Tok
 
 fn parse(body: &[u8]) -> Option<Token> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
-    let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
-    token(value, answer.expires_in, Some(answer.refresh_token).filter(|token| !token.is_empty()))
+    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+    // One that ended before it was given is one whose clock differs.
+    let lasts = answer.expires_in.and_then(|seconds| u64::try_from(seconds).ok());
+    token(some(answer.token).or(some(answer.access_token))?, lasts, some(answer.refresh_token))
 }
 
 fn token(value: String, lasts: Option<u64>, refresh: Option<String>) -> Option<Token> {
@@ -283,6 +283,17 @@ mod tests {
             credentials: None,
         };
         super::realm(&transport, &request)
+    }
+
+    #[test]
+    fn answers_of_token_servers() {
+        let value = |text: &str| parse(text.as_bytes()).map(|token| token.value);
+        let full = r#"{"token":"t","access_token":null,"refresh_token":null,"expires_in":null}"#;
+        assert_eq!(value(full).as_deref(), Some("t"));
+        assert_eq!(value(r#"{"token":"","access_token":"a","expires_in":-5}"#).as_deref(), Some("a"));
+        for none in [r#"{"token":null}"#, r#"{"token":"two lines\n"}"#, "[]"] {
+            assert_eq!(value(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::answer::{self, Answer, Result};
 use crate::auth;
 use crate::call::Call;
 use crate::error::{Code, Failure};
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::route::{self, Target};
 use crate::{blobs, lists, manifests, page, referrers, uploads};
@@ -26,19 +27,35 @@ pub(crate) struct Peer {
     pub(crate) tls: bool,
 }
 
+/// Counts a request until it is answered, or its client has left.
+struct UnderWay(Arc<Metrics>);
+
+impl UnderWay {
+    fn begin(metrics: Arc<Metrics>) -> UnderWay {
+        metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        UnderWay(metrics)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Answers one request.
 pub(crate) async fn dispatch(registry: Arc<Registry>, peer: Peer, request: Request<Incoming>) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", %method, path);
     let (target, begun) = (route::target(&method, &path), Instant::now());
     let kind = target.as_ref().ok().cloned();
-    registry.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
     let metrics = registry.metrics.clone();
+    let under_way = UnderWay::begin(metrics.clone());
     let result = match target {
         Ok(target) => serve(registry, peer, target, request).instrument(span).await,
         Err(failure) => Err(failure),
     };
-    metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+    drop(under_way);
     let mut answer = result.unwrap_or_else(|failure| {
         tracing::debug!(%method, path, status = failure.status.as_u16(), message = failure.message, "refused");
         failure.answer()

@@ -29,6 +29,7 @@ mod serve;
 mod spool;
 mod storage;
 mod tls;
+mod turns;
 mod uploads;
 mod upstream;
 

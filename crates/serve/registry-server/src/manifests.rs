@@ -181,6 +181,7 @@ async fn put(mut call: Call, name: Name, reference: Reference) -> Result {
     let document = Document::parse(&bytes).map_err(|error| invalid(crate::error::chain(&error)))?;
     let media_type = media_type(&call, &document)?;
     let _hold = registry.storage.hold().await?;
+    let _turn = registry.turns.of(&name).await;
     has_members(&registry, &name, &document).await?;
     let subject = referrers::subject(&document).map(|subject| subject.digest.clone());
     let descriptor = referrers::descriptor(&document, &media_type, &digest, bytes.len() as u64);
@@ -303,7 +304,10 @@ pub fn names_a_blob(member: &Descriptor) -> bool {
 async fn delete(call: &Call, name: &Name, reference: &Reference) -> Result {
     let registry = &call.registry;
     let removed = match reference {
-        Reference::Tag(tag) => registry.storage.remove(&Key::tag(name, tag)).await?,
+        Reference::Tag(tag) => {
+            let _turn = registry.turns.of(name).await;
+            registry.storage.remove(&Key::tag(name, tag)).await?
+        }
         Reference::Digest(digest) => registry.remove_manifest(name, digest).await?,
     };
     match removed {
@@ -323,6 +327,8 @@ impl Registry {
     /// Tags first: at no moment one stands for nothing.
     pub(crate) async fn remove_manifest(&self, name: &Name, digest: &Digest) -> Result<bool> {
         let key = Key::manifest(name, digest);
+        // A tag that is given to another manifest meanwhile must not go with this one.
+        let _turn = self.turns.of(name).await;
         let Some(packed) = self.storage.read(&key).await? else { return Ok(false) };
         for tag in self.storage.names(Folder::Tags(name), "", usize::MAX).await? {
             let Ok(tag) = tag.parse::<Tag>() else { continue };

@@ -18,6 +18,7 @@ use crate::quota::{Limit, Quota};
 use crate::spool::Spool;
 use crate::storage::{self, Disk, Flow, Folder, Objects, Storage};
 use crate::tls::{self, Tls};
+use crate::turns::Turns;
 use crate::upstream::{Cache, Upstream};
 
 /// Names that are read at a time.
@@ -120,6 +121,7 @@ pub struct Registry {
     pub(crate) cache: Option<Cache>,
     /// Held by the one garbage collection that there is.
     pub(crate) collecting: tokio::sync::Mutex<()>,
+    pub(crate) turns: Turns,
 }
 
 impl Registry {
@@ -161,6 +163,7 @@ impl Registry {
             metrics,
             cache,
             collecting,
+            turns: Turns::new(),
         };
         registry.count_used().await.map_err(|failure| OpenError::Count(failure.message))?;
         Ok(registry)

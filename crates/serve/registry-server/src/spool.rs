@@ -7,7 +7,8 @@
 //! ```
 //!
 //! An upload belongs to the repository and the user that began it. A server that starts again goes on with those that it
-//! finds, but for those that nobody was told the name of. What nobody has written to for long is removed.
+//! finds, but for those that nobody was told the name of. What nobody has written to for long is removed; where there are
+//! too many, the longest idle one of whoever has most makes room. Between two requests no file is open.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -33,6 +34,8 @@ use crate::storage::{Algorithm, Error};
 const FOLDER: &str = "uploads";
 /// Unfinished uploads that there may be.
 const MOST: usize = 10_000;
+/// Where there are too many, one that was idle for so long is given up: clients write on at once.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// What is written down of an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +61,10 @@ pub(crate) struct Whose<'w> {
 pub(crate) struct Upload {
     pub(crate) id: Uuid,
     record: Record,
+    /// None between two requests.
     sink: Option<Sink>,
+    /// Of all that has come; none when a part of the file was not seen by this process.
+    hash: Option<Hash>,
     /// Bytes that have come.
     pub(crate) length: u64,
     active: SystemTime,
@@ -67,11 +73,9 @@ pub(crate) struct Upload {
     pub(crate) held: Option<Reservation>,
 }
 
-/// An open file, and the digest of what is in it.
+/// An open file, and the room that there is for it.
 struct Sink {
     file: File,
-    /// None when a part of the file was not seen by this process.
-    hash: Option<Hash>,
     room: Room,
 }
 
@@ -82,6 +86,7 @@ pub(crate) struct Spool {
     disk: Disk,
     uploads: Mutex<HashMap<Uuid, Shared>>,
     most: usize,
+    idle: Duration,
 }
 
 impl Spool {
@@ -102,7 +107,7 @@ impl Spool {
                 _ => {}
             }
         }
-        Ok(Spool { disk, uploads: Mutex::new(uploads), most: MOST })
+        Ok(Spool { disk, uploads: Mutex::new(uploads), most: MOST, idle: IDLE })
     }
 
     /// Begins an upload.
@@ -111,8 +116,8 @@ impl Spool {
         whose: Whose<'_>,
         algorithm: Algorithm,
     ) -> Result<OwnedMutexGuard<Upload>> {
-        if self.lock().len() >= self.most {
-            return Err(Failure::says(Code::TooManyRequests, "too many uploads are not finished"));
+        while self.lock().len() >= self.most {
+            self.make_room().await?;
         }
         let (repository, user) = (whose.name.as_str().to_owned(), whose.user.to_owned());
         let record = Record { repository, user, nameless: whose.nameless };
@@ -132,7 +137,11 @@ impl Spool {
             Failure::says(Code::BlobUploadInvalid, "another request writes to this upload")
                 .status(http::StatusCode::CONFLICT)
         };
-        let upload = shared.try_lock_owned().map_err(busy)?;
+        let mut upload = shared.try_lock_owned().map_err(busy)?;
+        if upload.hash.is_none() {
+            // Whoever wrote last may have left before it was noted.
+            self.look_again(&mut upload);
+        }
         let owned = upload.record.repository == name.as_str() && upload.record.user == user;
         if owned && !upload.gone { Ok(upload) } else { Err(unknown()) }
     }
@@ -143,24 +152,21 @@ impl Spool {
         if count == 0 {
             return Ok(());
         }
-        let (disk, id, taken) = (self.disk.clone(), upload.id, upload.sink.take());
-        let sink = blocking(id, "write to", move || {
-            let mut sink = match taken {
-                Some(sink) => sink,
-                None => Sink::reopen(&disk, id)?,
-            };
+        let (disk, id, taken, hash) = (self.disk.clone(), upload.id, upload.sink.take(), upload.hash.take());
+        let written = blocking(id, "write to", move || {
+            let (mut sink, mut hash) = (taken.map_or_else(|| Sink::open(&disk, id, false), Ok)?, hash);
             sink.room.take(count)?;
             for bytes in bytes {
                 sink.file.write_all(&bytes)?;
-                if let Some(hash) = &mut sink.hash {
+                if let Some(hash) = &mut hash {
                     hash.update(&bytes);
                 }
             }
-            Ok(sink)
+            Ok((sink, hash))
         })
         .await;
-        match sink {
-            Ok(sink) => upload.sink = Some(sink),
+        match written {
+            Ok((sink, hash)) => (upload.sink, upload.hash) = (Some(sink), hash),
             Err(failure) => {
                 self.look_again(upload);
                 return Err(failure);
@@ -180,14 +186,10 @@ impl Spool {
 
     /// The digest of all that has come, which is on disk then.
     pub(crate) async fn finish(&self, upload: &mut Upload, algorithm: Algorithm) -> Result<Digest> {
-        let (disk, id, taken) = (self.disk.clone(), upload.id, upload.sink.take());
+        let (disk, id, taken, hash) = (self.disk.clone(), upload.id, upload.sink.take(), upload.hash.take());
         blocking(id, "finish", move || {
-            let sink = match taken {
-                Some(sink) => sink,
-                None => Sink::reopen(&disk, id)?,
-            };
-            let hash = sink.hash.filter(|hash| hash.algorithm() == algorithm);
-            let digest = match hash {
+            let sink = taken.map_or_else(|| Sink::open(&disk, id, false), Ok)?;
+            let digest = match hash.filter(|hash| hash.algorithm() == algorithm) {
                 Some(hash) => hash.digest(),
                 None => disk.digest(&path(id), Hash::new(algorithm))?,
             };
@@ -233,6 +235,27 @@ impl Spool {
         Ok(count)
     }
 
+    /// Gives up the longest idle upload of the user who has most of them: nobody's uploads are in another's way.
+    async fn make_room(&self) -> Result<()> {
+        let all: Vec<Shared> = self.lock().values().cloned().collect();
+        let mut of: HashMap<String, Vec<(SystemTime, Shared)>> = HashMap::new();
+        for shared in all {
+            // Who has it locked writes to it.
+            if let Ok(upload) = shared.clone().try_lock_owned() {
+                of.entry(upload.record.user.clone()).or_default().push((upload.active, shared));
+            }
+        }
+        let most = of.into_values().max_by_key(Vec::len).unwrap_or_default();
+        let oldest = most.into_iter().min_by_key(|(active, _)| *active).map(|(_, shared)| shared);
+        let full = || Failure::says(Code::TooManyRequests, "too many uploads are not finished");
+        let mut upload = oldest.ok_or_else(full)?.try_lock_owned().map_err(|_| full())?;
+        if upload.gone {
+            return Ok(());
+        }
+        let idle = SystemTime::now().duration_since(upload.active).unwrap_or_default();
+        if idle < self.idle { Err(full()) } else { self.end(&mut upload).await }
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
@@ -243,11 +266,17 @@ impl Spool {
     }
 }
 
+impl Upload {
+    /// Nobody writes to it for now: who begins many must not have all the files that the server may open.
+    pub(crate) fn rest(&mut self) {
+        self.sink = None;
+    }
+}
+
 impl Sink {
-    /// What was written before is hashed at the end.
-    fn reopen(disk: &Disk, id: Uuid) -> io::Result<Sink> {
-        let file = disk.append(&path(id), false)?;
-        Ok(Sink { room: Room::on(&file)?, file, hash: None })
+    fn open(disk: &Disk, id: Uuid, new: bool) -> io::Result<Sink> {
+        let file = disk.append(&path(id), new)?;
+        Ok(Sink { room: Room::on(&file)?, file })
     }
 }
 
@@ -257,24 +286,21 @@ fn begin(disk: &Disk, id: Uuid, record: Record, algorithm: Algorithm) -> io::Res
         // The failure before it is the one to tell.
         let _ = discard(disk, id);
     }
-    let (file, room) = opened?;
-    let sink = Sink { room, file, hash: Some(Hash::new(algorithm)) };
-    Ok(Upload { id, record, sink: Some(sink), length: 0, active: SystemTime::now(), gone: false, held: None })
+    let (sink, hash, active) = (Some(opened?), Some(Hash::new(algorithm)), SystemTime::now());
+    Ok(Upload { id, record, sink, hash, length: 0, active, gone: false, held: None })
 }
 
-fn make(disk: &Disk, id: Uuid, record: &Record) -> io::Result<(File, Room)> {
+fn make(disk: &Disk, id: Uuid, record: &Record) -> io::Result<Sink> {
     let mut described = disk.append(&format!("{FOLDER}/{id}.json"), true)?;
     described.write_all(&serde_json::to_vec(record)?)?;
-    let file = disk.append(&path(id), true)?;
-    let room = Room::on(&file)?;
-    Ok((file, room))
+    Sink::open(disk, id, true)
 }
 
 fn load(disk: &Disk, id: Uuid) -> io::Result<Upload> {
     let record = serde_json::from_slice(&disk.small(&format!("{FOLDER}/{id}.json"))?)?;
     let file = disk.append(&path(id), false)?;
     let (length, active) = (length(&file)?, modified(&file)?);
-    Ok(Upload { id, record, sink: None, length, active, gone: false, held: None })
+    Ok(Upload { id, record, sink: None, hash: None, length, active, gone: false, held: None })
 }
 
 fn length(file: &File) -> io::Result<u64> {
@@ -297,4 +323,55 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
     done.map_err(|error| Failure::from(Error::new(attempt, format!("upload {id}"), error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALGORITHM: Algorithm = Algorithm::Sha256;
+
+    async fn begun(spool: &Spool, user: &str) -> Result<Uuid> {
+        let name: Name = "a".parse().unwrap();
+        let whose = Whose { name: &name, user, nameless: false };
+        let mut upload = spool.start(whose, ALGORITHM).await?;
+        upload.rest();
+        Ok(upload.id)
+    }
+
+    #[tokio::test]
+    async fn whoever_has_most_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(Disk::open(dir.path()).unwrap()).unwrap();
+        (spool.most, spool.idle) = (5, Duration::ZERO);
+        let modest = begun(&spool, "modest").await.unwrap();
+        let first = begun(&spool, "greedy").await.unwrap();
+        for _ in 0..7 {
+            begun(&spool, "greedy").await.unwrap();
+        }
+        assert_eq!(spool.count(), 5);
+        let name: Name = "a".parse().unwrap();
+        assert!(spool.take(modest, &name, "modest").is_ok());
+        assert!(spool.take(first, &name, "greedy").is_err());
+        assert_eq!(spool.disk.files(FOLDER).unwrap().len(), 10);
+        // Those who write at this very moment are left alone.
+        spool.idle = Duration::from_secs(3600);
+        let full = begun(&spool, "modest").await.unwrap_err();
+        assert_eq!(full.code, Code::TooManyRequests);
+    }
+
+    #[tokio::test]
+    async fn what_came_in_pieces_is_hashed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(Disk::open(dir.path()).unwrap()).unwrap();
+        let (id, name) = (begun(&spool, "").await.unwrap(), "a".parse::<Name>().unwrap());
+        for piece in [&b"one"[..], b"two"] {
+            let mut upload = spool.take(id, &name, "").unwrap();
+            spool.write(&mut upload, vec![Bytes::from_static(piece)]).await.unwrap();
+            upload.rest();
+            assert!(upload.sink.is_none() && upload.hash.is_some());
+        }
+        let mut upload = spool.take(id, &name, "").unwrap();
+        assert_eq!(spool.finish(&mut upload, ALGORITHM).await.unwrap(), Digest::sha256(b"onetwo"));
+    }
 }

@@ -51,6 +51,7 @@ async fn begin(call: &mut Call, name: Name) -> Result {
     let whose = Whose { name: &name, user: call.user(), nameless: whole.is_some() };
     let mut upload = registry.spool.start(whose, algorithm).await?;
     let Some(digest) = whole else {
+        upload.rest();
         return Ok(progress(StatusCode::ACCEPTED, &name, &upload));
     };
     let done = match receive(call, &name, &mut upload, None).await {
@@ -76,6 +77,7 @@ async fn go_on(call: &mut Call, name: Name, id: Uuid) -> Result {
         // Half a blob would keep the disk full for everybody, itself included.
         registry.spool.end(&mut upload).await?;
     }
+    upload.rest();
     done
 }
 

@@ -4,12 +4,13 @@
 //! archive yet is packed on the way, which always gives the same bytes. Names and order depend on the images only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 
 use archive::{Entry, Packer};
 use bytes::Bytes;
 use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index, MANIFEST_MAX};
-use oci::{ChainId, Digest, Platform, Reference, media_types};
+use oci::{ChainId, Digest, Hasher, Platform, Reference, media_types};
 use store::{Image, Layer, Store};
 use tokio::sync::mpsc::Receiver;
 
@@ -268,10 +269,10 @@ impl Plan {
         for (digest, source) in &self.blobs {
             match source {
                 Source::Blob(length) => {
-                    let file = store.open_blob(digest)?;
-                    packer
-                        .append_file(&Entry::file(layout::blob(digest), 0o644, *length), file)
-                        .during(failed)?;
+                    let mut blob = Verified { file: store.open_blob(digest)?, hasher: Hasher::of(digest) };
+                    let entry = Entry::file(layout::blob(digest), 0o644, *length);
+                    packer.append_file(&entry, &mut blob).during(failed)?;
+                    blob.expect(digest)?;
                 }
                 Source::Layer(layer, length) => {
                     let entry = Entry::file(layout::blob(digest), 0o644, *length);
@@ -289,6 +290,34 @@ impl Plan {
         }
         let mut writer = packer.finish().during(failed)?;
         writer.flush().during(failed)
+    }
+}
+
+/// A blob that is hashed while it is read.
+struct Verified {
+    file: File,
+    hasher: Hasher,
+}
+
+impl Read for Verified {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Verified {
+    /// An archive with a blob that is another's would be refused by everybody, and maybe too late.
+    fn expect(self, digest: &Digest) -> Result<()> {
+        let found = self.hasher.digest();
+        match found == *digest {
+            true => Ok(()),
+            false => {
+                Err(Error::system(format!("blob {digest} is damaged: its content has the digest {found}"))
+                    .with_hint("`dhow system check --repair` fetches it again"))
+            }
+        }
     }
 }
 

@@ -117,9 +117,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
     }
 }
 
-/// The first file for a registry, or else the first for all.
+/// The first file for a registry, or else the first for all. A port may stand between underscores, for systems whose names of
+/// files have no colon: there containerd looks first.
 pub(super) fn find(trees: &[PathBuf], domain: &str) -> Result<Option<Hosts>, InvalidSettings> {
-    for folder in [domain, "_default"] {
+    let plain = domain.rsplit_once(':').map(|(host, port)| format!("{host}_{port}_"));
+    for folder in [plain.as_deref().unwrap_or(domain), domain, "_default"] {
         for tree in trees {
             let path = tree.join(folder).join("hosts.toml");
             if let Some(text) = file(&path)? {

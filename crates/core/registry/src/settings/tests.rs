@@ -166,12 +166,14 @@ fn whose_hosts_toml_counts() {
             ("dhow/certs.d/reg.lan:5000/hosts.toml", own.as_str()),
             ("containerd/certs.d/reg.lan:5000/hosts.toml", &other),
             ("containerd/certs.d/docker.io/hosts.toml", &other),
+            ("containerd/certs.d/plain.lan_444_/hosts.toml", &other),
             ("dhow/certs.d/_default/hosts.toml", &default),
             ("docker/daemon.json", r#"{"registry-mirrors": ["https://m.lan"]}"#),
         ],
     );
     assert!(etc.routes("reg.lan:5000", "app")[0].starts_with("https://own.lan/"));
     assert!(etc.routes("docker.io", "app")[0].starts_with("https://other.lan/"));
+    assert!(etc.routes("plain.lan:444", "app")[0].starts_with("https://other.lan/"));
     assert!(etc.routes("ghcr.io", "app")[0].starts_with("https://default.lan/"));
     assert!(etc.routes("ghcr.io", "app")[1].starts_with("https://ghcr.io/"));
     assert!(etc.routes("docker.io", "app")[1].starts_with("https://registry-1.docker.io/"));
