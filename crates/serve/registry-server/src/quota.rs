@@ -60,6 +60,15 @@ pub(crate) struct Reservation {
     bytes: u64,
 }
 
+impl Reservation {
+    /// Gives back what is more than this.
+    pub(crate) fn settle(&mut self, bytes: u64) {
+        let more = self.bytes.saturating_sub(bytes);
+        self.quota.lock().give_back(&self.name, more);
+        self.bytes -= more;
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.quota.lock().give_back(&self.name, self.bytes);
@@ -101,6 +110,13 @@ impl Quota {
 
     pub(crate) fn reservation(&self, name: &Name) -> Reservation {
         Reservation { quota: self.clone(), name: name.as_str().to_owned(), bytes: 0 }
+    }
+
+    /// Room that somebody has already, whatever the limits say.
+    pub(crate) fn held(&self, name: &str, bytes: u64) -> Reservation {
+        let bytes = if self.is_any() { bytes } else { 0 };
+        *self.lock().pending.entry(name.to_owned()).or_default() += bytes;
+        Reservation { quota: self.clone(), name: name.to_owned(), bytes }
     }
 
     /// A repository has something more; `new` if the registry has it for the first time.

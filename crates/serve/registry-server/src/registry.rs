@@ -165,6 +165,7 @@ impl Registry {
             collecting,
             turns: Turns::new(),
         };
+        registry.spool.count_held(&registry.quota);
         registry.count_used().await.map_err(|failure| OpenError::Count(failure.message))?;
         Ok(registry)
     }

@@ -27,7 +27,7 @@ use crate::answer::Result;
 use crate::error::{Code, Failure};
 use crate::hash::Hash;
 use crate::name::Name;
-use crate::quota::Reservation;
+use crate::quota::{Quota, Reservation};
 use crate::storage::disk::{Disk, modified};
 use crate::storage::{Algorithm, Error};
 
@@ -108,6 +108,17 @@ impl Spool {
             }
         }
         Ok(Spool { disk, uploads: Mutex::new(uploads), most: MOST, idle: IDLE })
+    }
+
+    /// Counts what an earlier server has left.
+    pub(crate) fn count_held(&self, quota: &Quota) {
+        for shared in self.lock().values() {
+            if let Ok(mut upload) = shared.try_lock()
+                && upload.held.is_none()
+            {
+                upload.held = Some(quota.held(&upload.record.repository, upload.length));
+            }
+        }
     }
 
     /// Begins an upload.

@@ -12,6 +12,7 @@ use crate::call::Call;
 use crate::error::{Code, Failure};
 use crate::events::{Deed, Object};
 use crate::name::Name;
+use crate::quota::Reservation;
 use crate::range;
 use crate::registry::Registry;
 use crate::route;
@@ -177,28 +178,41 @@ async fn gather(call: &mut Call, most: usize) -> Batch {
 async fn receive(call: &mut Call, name: &Name, upload: &mut Upload, expected: Option<u64>) -> Result<()> {
     let registry = call.registry.clone();
     let before = upload.length;
-    let mut held = upload.held.take().unwrap_or_else(|| registry.quota.reservation(name));
+    let done = take_in(call, name, upload).await;
+    // What has come counts until it goes, however its connection ended.
+    let length = upload.length;
+    room(&registry, name, upload).settle(length);
+    done?;
+    match expected {
+        Some(expected) if upload.length - before != expected => Err(Failure::new(Code::SizeInvalid)),
+        _ => Ok(()),
+    }
+}
+
+/// What an upload may take up of its repository's room.
+fn room<'u>(registry: &Registry, name: &Name, upload: &'u mut Upload) -> &'u mut Reservation {
+    upload.held.get_or_insert_with(|| registry.quota.reservation(name))
+}
+
+async fn take_in(call: &mut Call, name: &Name, upload: &mut Upload) -> Result<()> {
+    let registry = call.registry.clone();
     // What is said to come is refused before it comes.
-    registry.reserve(&mut held, before.saturating_add(call.length().unwrap_or(0))).await?;
+    let said = upload.length.saturating_add(call.length().unwrap_or(0));
+    registry.reserve(room(&registry, name, upload), said).await?;
     let seat = registry.intake.join();
     let mut batch = gather(call, seat.portion()).await;
     loop {
         let Batch { bytes, length, end } = batch;
-        registry.reserve(&mut held, upload.length + length).await?;
+        let so_far = upload.length + length;
+        registry.reserve(room(&registry, name, upload), so_far).await?;
         let writing = registry.spool.write(upload, bytes);
         if let Some(end) = end {
             writing.await?;
-            end?;
-            break;
+            return end;
         }
         let (written, next) = tokio::join!(writing, gather(call, seat.portion()));
         written?;
         batch = next;
-    }
-    upload.held = Some(held);
-    match expected {
-        Some(expected) if upload.length - before != expected => Err(Failure::new(Code::SizeInvalid)),
-        _ => Ok(()),
     }
 }
 

@@ -74,3 +74,36 @@ async fn who_sends_all_first_hears_why() {
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 403");
 }
+
+#[tokio::test]
+async fn what_broken_connections_leave_counts() {
+    let world = world_of(limits).await;
+    let place = world.send("POST", "/v2/small/blobs/uploads/", &[], b"").await;
+    let place = place.header("location").unwrap().to_owned();
+    let head = format!("PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n");
+    let mut stream = tokio::net::TcpStream::connect(world.served.address).await.unwrap();
+    stream.write_all(&[head.as_bytes(), &[1; 800]].concat()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    let come = async |world: &World| {
+        let answer = world.send("GET", &place, &[], b"").await;
+        answer.header("range").unwrap_or_default().to_owned()
+    };
+    // Whoever is still at it has it to himself.
+    let all = async {
+        while come(&world).await != "0-799" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("what came is kept");
+    assert_eq!(push(&world, "small/a", &[2; 300]).await.0, 403);
+    assert_eq!(push(&world, "small/a", &[2; 150]).await.0, 201, "what did not come is given back");
+    let World { served, dir } = world;
+    drop(served);
+    let mut config = Config::new(dir.path().join("registry"));
+    limits(&mut config);
+    let world = World { served: Served::start(config).await, dir };
+    assert_eq!(push(&world, "small/a", &[3; 100]).await.0, 403, "so it does after a restart");
+    assert_eq!(world.delete(&place).await.status, 204);
+    assert_eq!(push(&world, "small/a", &[3; 100]).await.0, 201);
+}

@@ -1,6 +1,7 @@
 //! Archives on their way to a file or to standard output.
 
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use client::ByteStream;
@@ -39,7 +40,8 @@ impl<'a> Target<'a> {
         let special = path.exists() && !path.is_file();
         let partial = if special { path.clone() } else { PathBuf::from(partial) };
         let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(!special);
+        // Images and containers hold secrets: as with Docker, nobody else may read them.
+        options.write(true).create(true).truncate(!special).mode(0o600);
         let file = sys::daemon::with_mask_as_before(|| options.open(&partial)).map_err(fail)?;
         Ok(Target::File { path, partial, file })
     }
