@@ -176,10 +176,7 @@ pub(crate) fn changed_files(
     };
     let sum = |node: &Node<'_>| node.source.and_then(|(number, _)| prepared.sums[number]);
     let sums: Vec<_> = new.iter().map(sum).collect();
-    listing::differences(
-        &old,
-        new.iter().zip(&sums).map(|(node, sum)| listing::Entry::of(node, sum.as_ref())),
-    )
+    listing::differences(old, new.iter().zip(&sums).map(|(node, sum)| listing::Entry::of(node, sum.as_ref())))
 }
 
 /// Who gets the files of a copy that is independent of the layers below: names are looked up in them all the same, and the

@@ -121,7 +121,7 @@ impl Direct<'_, '_> {
         };
         let Some(bytes) = session.env.store.listing(&chain) else { return Ok(None) };
         let below = |path: &Path| self.below.is_some_and(|view| view.lstat(path).is_ok());
-        let common = listing::decode(&bytes).and_then(|old| share::common(nodes, sums, &old, below));
+        let common = listing::decode(&bytes).and_then(|old| share::common(nodes, sums, old, below));
         let Some((has, gone)) = common else { return Ok(None) };
         let root = session.env.store.layer_root(&layer).map_err(failed)?;
         Ok(Some(Half { chain, root, has, gone }))

@@ -96,7 +96,7 @@ impl Writer<'_> {
             at.push(component);
             if i < last && self.make_dir(&at)? {
                 let real = real::path(tree.root, &source)?;
-                let stat = tree.root.lstat(&real).map_err(io("stat", &real))?;
+                let stat = tree.status(&real)?;
                 let meta = self.meta(tree, FileType::Directory, &(&stat).into());
                 self.apply(&at, &meta)?;
             }

@@ -112,26 +112,63 @@ pub fn write<'e>(entries: impl Iterator<Item = Entry<'e>>, sink: &mut dyn Write)
 }
 
 /// None if anything about it is wrong.
-pub fn decode(bytes: &[u8]) -> Option<Vec<Entry<'_>>> {
+pub fn decode(bytes: &[u8]) -> Option<Entries<'_>> {
     let (bytes, sum) = bytes.split_last_chunk::<DIGEST>()?;
-    let mut rest = bytes.strip_prefix(MAGIC)?;
-    if blake3::hash(bytes) != blake3::Hash::from_bytes(*sum) {
-        return None;
-    }
-    let mut entries = Vec::with_capacity(rest.len() / (FIELDS + 48));
-    while !rest.is_empty() {
-        let (fields, after) = rest.split_at_checked(FIELDS)?;
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let entries = Entries { rest };
+    let is_whole = || {
+        let mut left = entries;
+        while left.next().is_some() {}
+        left.rest.is_empty()
+    };
+    (blake3::hash(bytes) == blake3::Hash::from_bytes(*sum) && is_whole()).then_some(entries)
+}
+
+/// The entries of a listing, taken out of its bytes as they are asked for: there may be a hundred thousand. A copy is a place among
+/// them.
+#[derive(Clone, Copy)]
+pub struct Entries<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Entries<'b> {
+    fn take(&mut self) -> Option<Entry<'b>> {
+        let (fields, mut rest) = self.rest.split_at_checked(FIELDS)?;
         let (mut entry, lengths) = fixed(fields)?;
-        rest = after;
         for (length, text) in lengths.into_iter().zip([&mut entry.path, &mut entry.source, &mut entry.target])
         {
             let (bytes, after) = rest.split_at_checked(length)?;
             *text = Path::new(OsStr::from_bytes(bytes));
             rest = after;
         }
-        entries.push(entry);
+        self.rest = rest;
+        Some(entry)
     }
-    Some(entries)
+
+    /// The entries that were copied, by their sources, as places.
+    fn by_source(mut self) -> HashMap<&'b Path, Entries<'b>> {
+        let mut all = HashMap::new();
+        loop {
+            let place = self;
+            match self.next() {
+                Some(entry) if is_copied(&entry) => drop(all.insert(entry.source, place)),
+                Some(_) => {}
+                None => return all,
+            }
+        }
+    }
+}
+
+impl<'b> Iterator for Entries<'b> {
+    type Item = Entry<'b>;
+
+    fn next(&mut self) -> Option<Entry<'b>> {
+        self.take()
+    }
+}
+
+fn is_copied(entry: &Entry<'_>) -> bool {
+    !entry.source.as_os_str().is_empty()
 }
 
 /// The fields of fixed length, and the lengths of the texts.
@@ -153,15 +190,13 @@ fn fixed(fields: &[u8]) -> Option<(Entry<'static>, [usize; 3])> {
 }
 
 /// What was read otherwise than when the old entries were made, as a person would say it.
-pub fn differences<'e>(old: &[Entry<'_>], new: impl Iterator<Item = Entry<'e>>) -> Vec<String> {
-    let is_copied = |entry: &Entry<'_>| !entry.source.as_os_str().is_empty();
-    let mut before: HashMap<&Path, &Entry<'_>> =
-        old.iter().filter(|entry| is_copied(entry)).map(|entry| (entry.source, entry)).collect();
+pub fn differences<'e>(old: Entries<'_>, new: impl Iterator<Item = Entry<'e>>) -> Vec<String> {
+    let mut before = old.by_source();
     let mut found = Vec::new();
     for entry in new.filter(is_copied) {
-        match before.remove(entry.source) {
+        match before.remove(entry.source).and_then(|mut place| place.next()) {
             None => found.push(format!("file /{} is new", entry.source.display())),
-            Some(old) if entry.reads_otherwise(old) => {
+            Some(old) if entry.reads_otherwise(&old) => {
                 found.push(format!("file /{} changed", entry.source.display()));
             }
             Some(_) => {}
@@ -194,7 +229,7 @@ mod tests {
         let entries = [entry("app/a", "a", 1), entry("app/b", "", 2)];
         let mut bytes = Vec::new();
         write(entries.iter().copied(), &mut bytes).unwrap();
-        assert_eq!(decode(&bytes).unwrap(), entries);
+        assert_eq!(decode(&bytes).unwrap().collect::<Vec<_>>(), entries);
         for damage in 0..bytes.len() {
             let mut other = bytes.clone();
             other[damage] ^= 0x11;
@@ -206,7 +241,9 @@ mod tests {
     fn differences_name_the_sources() {
         let old = [entry("x/a", "a", 1), entry("x/b", "b", 1), entry("x/c", "c", 1), entry("x", "", 1)];
         let new = [entry("y/a", "a", 1), entry("y/b", "b", 2), entry("y/d", "d", 1), entry("y", "", 2)];
-        let found = differences(&old, new.into_iter());
+        let mut bytes = Vec::new();
+        write(old.iter().copied(), &mut bytes).unwrap();
+        let found = differences(decode(&bytes).unwrap(), new.into_iter());
         assert_eq!(found, ["file /b changed", "file /d is new", "file /c is gone"]);
     }
 }

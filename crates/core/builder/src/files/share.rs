@@ -1,7 +1,7 @@
 //! What a layer that is to be made has in common with one that is here.
 
 use super::index::Sum;
-use super::listing::Entry;
+use super::listing::{Entries, Entry};
 use super::plan::{Content, Node, order};
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ fn weight<'n>(nodes: impl Iterator<Item = &'n Node<'n>>) -> u64 {
 pub fn common(
     nodes: &[Node<'_>],
     sums: &[Option<Sum>],
-    old: &[Entry<'_>],
+    old: Entries<'_>,
     below: impl Fn(&Path) -> bool,
 ) -> Option<(Vec<bool>, Vec<PathBuf>)> {
     // Names of one file would become two files.
@@ -37,9 +37,9 @@ pub fn common(
     }
     let mut has = vec![false; nodes.len()];
     let mut gone: Vec<PathBuf> = Vec::new();
-    let mut left = old.iter().peekable();
+    let mut left = old.peekable();
     for (at, node) in nodes.iter().enumerate() {
-        let is_before = |entry: &&Entry<'_>| order(entry.path, &node.path) == Ordering::Less;
+        let is_before = |entry: &Entry<'_>| order(entry.path, &node.path) == Ordering::Less;
         while let Some(entry) = left.next_if(is_before) {
             leave_out(entry.path, &mut gone);
         }

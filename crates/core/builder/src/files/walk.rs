@@ -126,7 +126,7 @@ impl Tree<'_> {
     /// Ignored directories appear if something below them is not ignored.
     pub fn walk(&self, start: &Path) -> Result<Vec<Item>, Error> {
         let (ignored, inherited) = self.inherited(start);
-        let stat = self.root.lstat(start).map_err(io("stat", start))?;
+        let stat = self.status(start)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let target = match kind {
             FileType::Symlink => {
@@ -146,10 +146,20 @@ impl Tree<'_> {
         survey.items()
     }
 
+    /// The status of a path without links. The mode of a context's own folder is nobody's business: it is another one where the
+    /// context was sent.
+    pub fn status(&self, path: &Path) -> Result<Stat, Error> {
+        let mut stat = self.root.lstat(path).map_err(io("stat", path))?;
+        if self.is_context && path.as_os_str().is_empty() {
+            stat.st_mode = stat.st_mode & !0o7777 | 0o755;
+        }
+        Ok(stat)
+    }
+
     /// One entry alone, links in its path resolved.
     pub fn entry(&self, path: &Path) -> Result<Item, Error> {
         let path = super::real::path(self.root, path)?;
-        let stat = self.root.lstat(&path).map_err(io("stat", &path))?;
+        let stat = self.status(&path)?;
         Ok(Item::start(&path, &stat, None))
     }
 

@@ -83,12 +83,13 @@ fn owners_modes_and_times() {
 fn a_new_top_directory_is_the_destinations_own() {
     let f = Fixture::new();
     f.file("d/in/x", "x");
+    symlink(".", f.context().join("l")).unwrap();
     for dir in ["d", "d/in", ""] {
         std::fs::set_permissions(f.context().join(dir), PermissionsExt::from_mode(0o700)).unwrap();
     }
     let file = "FROM base AS one\nRUN mkdir -p /h/in && touch /h/in/x && chown -R 7:8 /h && chmod -R 700 /h\nFROM base\n\
                 COPY d /d\nCOPY . /all\nCOPY --chown=5 --chmod=711 d /own\nCOPY --from=one /h /stage\n\
-                COPY --from=one /h /tmp\n";
+                COPY --from=one /h /tmp\nCOPY --parents l l/d/in /links/\n";
     let outcome = f.build(file);
     let root = f.rootfs(outcome.ok());
     let stat = |path: &str| {
@@ -102,6 +103,7 @@ fn a_new_top_directory_is_the_destinations_own() {
     assert_eq!(stat("/stage"), (0, 0, 0o755));
     assert_eq!(stat("/stage/in"), (7, 8, 0o700));
     assert_eq!(stat("/tmp"), (0, 0, 0o1777));
+    assert_eq!(stat("/links/l"), (0, 0, 0o755));
     // The mode of the context's own folder is nobody's business: it is another one where it was sent over the wire.
     std::fs::set_permissions(f.context(), PermissionsExt::from_mode(0o755)).unwrap();
     assert_eq!(f.build(file).ok().ran, 0);
@@ -173,7 +175,7 @@ fn pipes_and_sockets_of_a_context() {
     std::fs::remove_file(f.context().join("d/socket")).unwrap();
     f.file("d/socket", "");
     std::fs::set_permissions(f.context().join("d/socket"), PermissionsExt::from_mode(0o751)).unwrap();
-    let again = f.build(&file.split("RUN").next().unwrap());
+    let again = f.build(file.split("RUN").next().unwrap());
     assert_eq!((again.ok().ran, again.ok().cached), (0, 3), "{:?}", again.reasons());
 }
 
