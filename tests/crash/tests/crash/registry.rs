@@ -2,7 +2,7 @@
 //! and nothing else is; on a full disk it says so, keeps nothing half-done, and goes on when there is room.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ impl Running {
     }
 
     #[track_caller]
-    fn is_cancelled(self) {
+    fn ends_cancelled(self) {
         let ended = self.ends.join().unwrap();
         assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
     }
@@ -80,7 +80,7 @@ fn a_step_goes_on_for_the_build_that_waits_for_it() {
     let built = second.ends.join().unwrap().unwrap();
     assert_eq!(starts(&f), 1);
     assert_eq!((built.ran, built.cached > 0), (0, true), "the second build has run nothing");
-    first.is_cancelled();
+    first.ends_cancelled();
 }
 
 #[test]
@@ -95,11 +95,11 @@ fn a_step_ends_with_the_last_that_wants_it() {
     first.cancel.cancel();
     first.says("it goes on for another build");
     second.cancel.cancel();
-    second.is_cancelled();
+    second.ends_cancelled();
     assert!(!first.ends.is_finished(), "one still wants it");
     third.cancel.cancel();
-    third.is_cancelled();
+    third.ends_cancelled();
     // Nothing lets the step end by itself.
-    first.is_cancelled();
+    first.ends_cancelled();
     assert_eq!(starts(&f), 1);
 }

@@ -30,7 +30,7 @@ pub enum Base {
     /// It is this one.
     Here(Box<Image>),
     /// Its registry has to be asked.
-    Elsewhere(Elsewhere),
+    Elsewhere(Box<Elsewhere>),
 }
 
 /// An image that a registry has to be asked for.
@@ -82,7 +82,7 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
         Some(image) if is_id => Ok(Base::Here(image)),
         other => {
             let reference = Reference::parse(name).map_err(|e| Error::invalid(e.to_string()))?;
-            Ok(Base::Elsewhere(Elsewhere { reference, platform: platform.clone(), other }))
+            Ok(Base::Elsewhere(Box::new(Elsewhere { reference, platform: platform.clone(), other })))
         }
     }
 }

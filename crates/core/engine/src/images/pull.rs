@@ -80,13 +80,13 @@ async fn start(
         report: Report::new(progress),
     };
     if !reference.is_name_only() {
-        return pull.one(&reference).await;
+        return Box::pin(pull.one(&reference)).await;
     }
     let tags = pull.repository(&reference).tags().await.map_err(|e| failed(e, &reference))?;
     let mut last = None;
     for tag in tags {
         let reference = reference.with_tag(&tag).map_err(|e| Error::system(e.to_string()))?;
-        last = Some(pull.one(&reference).await?);
+        last = Some(Box::pin(pull.one(&reference)).await?);
     }
     last.ok_or_else(|| Error::not_found(format!("no tags in repository {}", reference.familiar_name())))
 }
