@@ -38,6 +38,7 @@ pub fn dockerfile(data: &[u8]) {
             platform: &platform,
             build_platform: &platform,
             images: &images,
+            suits: &|_| false,
             contexts: &contexts,
             labels: &labels,
             no_cache: false,
@@ -78,6 +79,7 @@ fn questions(text: &str, file: &Dockerfile) {
         target: None,
         platform: &platform,
         image: &image,
+        suits: &|_| false,
         ignore: Some(&ignore),
     };
     for warning in &file.warnings {

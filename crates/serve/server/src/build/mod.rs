@@ -48,7 +48,7 @@ pub async fn build(mut call: Call) -> Result {
         (dir, _) => ContextSource::Dir(PathBuf::from(dir)),
     };
     if call_is_buildkits {
-        return buildkit::build(host, options, context, session, id).await;
+        return Box::pin(buildkit::build(host, options, context, session, id)).await;
     }
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let encode = encoder(&options);
