@@ -68,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "network",
             "oci",
             "registry",
+            "registry-server",
             "runtime",
             "sys",
             "template",
