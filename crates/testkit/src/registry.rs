@@ -95,10 +95,9 @@ pub fn ask(address: &str, method: &str, target: &str, kind: &str, body: &[u8]) -
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let body = answer.split_off(end + 4);
-    let length = head.lines().filter_map(|line| line.split_once(':'));
-    let mut length =
-        length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
-    let whole = length.next_back().and_then(|value| value.trim().parse().ok()) == Some(body.len());
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let length = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let whole = length.and_then(|(_, value)| value.trim().parse().ok()) == Some(body.len());
     let ended = sent.is_ok() && read.is_ok();
     (whole || ended && method == "HEAD").then_some(Answer { status, head, body })
 }
