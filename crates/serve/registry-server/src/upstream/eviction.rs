@@ -83,9 +83,13 @@ impl Registry {
     /// Removes what was asked for longest ago, until there is a tenth less than there may be: not each new blob is to end in a
     /// look at everything.
     async fn evict(&self, cache: &Cache) -> Result<()> {
+        cache.held.store(0, Ordering::Relaxed);
         let mut pieces = self.pieces().await?;
         let mut held: u64 = pieces.iter().map(|(_, bytes, _)| bytes).sum();
-        cache.held.store(held, Ordering::Relaxed);
+        if cache.held.fetch_add(held, Ordering::Relaxed) > 0 {
+            // What came meanwhile may be counted or not.
+            cache.pressed.notify_one();
+        }
         let most = cache.most(held);
         if held <= most {
             return Ok(());
