@@ -161,8 +161,9 @@ impl BlobWriter<'_> {
     pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), Error> {
         let digest = self.seal(expected)?;
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
-        // Nobody writes to it any more.
+        // Nobody writes to it any more, and nothing is left that could: as long as there is, the kernel seals nothing.
         self.file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        self.room = Room::on(&self.file).map_err(Error::io("look at", &self.path))?;
         sys::verity::seal(&self.file).map_err(Error::io("seal", &self.path))?;
         let target = self.store.blob_path(&digest);
         self.store.db().write_fleeting(|tx| {

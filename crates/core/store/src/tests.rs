@@ -653,3 +653,17 @@ fn what_cannot_be_read_is_no_damage() {
     assert_eq!(store.check(false).unwrap(), before);
     assert!(store.resolve("app", None).is_ok());
 }
+
+/// As long as anybody has a file open for writing, the kernel seals it not: nobody may when a blob is whole.
+#[test]
+fn a_blob_is_sealed_where_any_file_is() {
+    let (dir, store) = store();
+    let probe = dir.path().join("probe");
+    fs::write(&probe, "x").unwrap();
+    let can = sys::verity::seal(&fs::File::open(&probe).unwrap()).unwrap();
+    let lease = store.lease("test").unwrap();
+    let digest = store.put_blob(&lease, b"content").unwrap();
+    let writable = fs::OpenOptions::new().append(true).open(store.blob_path(&digest)).is_ok();
+    assert_eq!(writable, !can);
+    assert_eq!(store.read_blob(&digest, 100).unwrap(), b"content");
+}

@@ -53,9 +53,9 @@ pub(crate) async fn layers(engine: &Engine, wanted: Wanted, why: Error) -> Resul
     if found.is_empty() && whole().await? {
         return Err(why);
     }
-    let mut told = fetch_again(engine, manifests).await?;
+    let mut told = Box::pin(fetch_again(engine, manifests)).await?;
     if !whole().await?
-        && let Some(said) = pull(engine, &wanted.name).await
+        && let Some(said) = Box::pin(pull(engine, &wanted.name)).await
     {
         // Of an image that is known no more, the name may be that of another one by now.
         told = said;
@@ -75,7 +75,7 @@ pub(crate) async fn named(engine: &Engine, name: &str, platform: Option<Platform
     else {
         return Ok(None);
     };
-    let told = fetch_again(engine, manifests).await?;
+    let told = Box::pin(fetch_again(engine, manifests)).await?;
     let lost = lost(name, &found);
     let asked = name.to_owned();
     let resolved = engine.blocking(move |engine| {
