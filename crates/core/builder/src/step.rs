@@ -144,7 +144,6 @@ fn attempt_on(
     parent: Option<ChainId>,
     step: &Step<'_, '_>,
 ) -> Result<Output, Error> {
-    let scope = scope(op);
     // The layer stacks that it reads are a key that costs nothing; their content is the key that says more.
     let mut prepared = exec::Prepared::default();
     if let OpKind::Copy(copy) = &op.kind {
@@ -173,35 +172,51 @@ fn attempt_on(
     let record = Record::new(op, parent.as_ref(), read);
     if let Some(output) = lookup(session, op, &record)? {
         if let Some(quick) = &quick {
-            remember(session, quick, &explain::noted(session, op, &record), &scope, &output)?;
+            remember(session, quick, &explain::noted(session, op, &record), &scope(op), &output)?;
         }
         return Ok(hit(session, step, output));
     }
-    let (output, made_here) = session.shared.once.get(record.key(), || {
-        let turn = Turn::take(session, op, &record.key(), step)?;
-        if turn.waited
-            && let Some(output) = lookup(session, op, &record)?
-        {
-            return Ok(hit(session, step, output));
-        }
-        let on_new = inputs.is_on_new(op);
-        let miss = Miss { session, op, record: &record, prepared: Some(&prepared), on_new };
-        step.missed(miss.reasons()?);
-        prepared.others = Some(turn.others());
-        let made = exec::run(session, op, inputs, parent.as_ref(), &mut prepared, step)?;
-        session.ran.fetch_add(1, Ordering::Relaxed);
-        let mounts = std::mem::take(&mut prepared.kept);
-        let output = Output { layer: made != parent, made: true, chain: made, created: now(session), mounts };
-        if !prepared.unsteady {
-            let noted = explain::noted(session, op, &record);
-            for record in quick.iter().chain([&record]) {
-                remember(session, record, &noted, &scope, &output)?;
-            }
-        }
-        step.made(output.chain.as_ref());
-        Ok::<_, Error>(output)
-    })?;
+    let records = (&record, quick.as_ref());
+    let (output, made_here) = session
+        .shared
+        .once
+        .get(record.key(), || make(session, op, inputs, parent.as_ref(), prepared, records, step))?;
     Ok(if made_here { output } else { hit(session, step, output) })
+}
+
+/// Makes what this record says, unless another build does; it is remembered by the second one too.
+fn make(
+    session: &Session<'_>,
+    op: &Op,
+    inputs: &Inputs,
+    parent: Option<&ChainId>,
+    mut prepared: exec::Prepared,
+    (record, quick): (&Record, Option<&Record>),
+    step: &Step<'_, '_>,
+) -> Result<Output, Error> {
+    let turn = Turn::take(session, op, &record.key(), step)?;
+    if turn.waited
+        && let Some(output) = lookup(session, op, record)?
+    {
+        return Ok(hit(session, step, output));
+    }
+    let on_new = inputs.is_on_new(op);
+    let miss = Miss { session, op, record, prepared: Some(&prepared), on_new };
+    step.missed(miss.reasons()?);
+    prepared.others = Some(turn.others());
+    let made = exec::run(session, op, inputs, parent, &mut prepared, step)?;
+    session.ran.fetch_add(1, Ordering::Relaxed);
+    let mounts = std::mem::take(&mut prepared.kept);
+    let layer = made.as_ref() != parent;
+    let output = Output { layer, made: true, chain: made, created: now(session), mounts };
+    if !prepared.unsteady {
+        let (noted, scope) = (explain::noted(session, op, record), scope(op));
+        for record in quick.into_iter().chain([record]) {
+            remember(session, record, &noted, &scope, &output)?;
+        }
+    }
+    step.made(output.chain.as_ref());
+    Ok(output)
 }
 
 /// Whether no record has the shape of this operation, so that there is none of it whatever it reads; nor is one wanted.

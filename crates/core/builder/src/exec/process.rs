@@ -42,31 +42,7 @@ pub(crate) fn run(
     let workspace = Workspace::new(session)?;
     let mut held = mounts::set_up(session, op, run, inputs)?;
     let net = network::set_up(session, op, run, &workspace.scratch)?;
-    let view = session.view(parent)?;
-    let failed = |message: String| Error::Step(session.step_error(op, message));
-    let who = Users::read(view.as_ref()).and_then(|users| users.process(&run.user)).map_err(failed)?;
-    let has = |name: &str| run.env.iter().any(|e| e.split('=').next() == Some(name));
-    let proxies = run.proxies.iter().filter(|p| !has(p.split('=').next().unwrap_or_default()));
-    let mut spec = spec::spec(spec::Inputs {
-        run,
-        who,
-        env: proxies.chain(&held.env).cloned().collect(),
-        hosts: &net.hosts,
-        resolv_conf: &net.resolv_conf,
-        mounts: held.mounts.clone(),
-        host_network: net.handle.netns.is_none(),
-        all_capabilities: runtime::capabilities::all().collect(),
-        limits: &session.request.limits,
-        cgroup: cgroup_path(session),
-    });
-    give_devices(session, op, run, &mut spec)?;
-    let stubs: Vec<stubs::Stub> =
-        spec::mount_points(&spec).into_iter().map(|(path, is_dir)| stubs::Stub { path, is_dir }).collect();
-    let stubs = stubs::make(&workspace.scratch, view.as_ref(), &stubs)?;
-    drop(view);
-    let mut overlay = workspace.overlay(session, parent)?;
-    overlay.lower.push(stubs);
-    let rootfs = runtime::Rootfs::Overlay(overlay);
+    let (spec, rootfs) = plan(session, op, run, (&held, &net), (&workspace, parent))?;
     let (others, mut goes_on) = (prepared.others.take(), false);
     let mut stop = || is_to_stop(session, others.as_ref(), step, &mut goes_on);
     let ended = execute(&mut stop, &spec, rootfs, net.handle.netns.as_ref(), step)?;
@@ -99,6 +75,40 @@ pub(crate) fn run(
             ..*session.step_error(op, "start the process of the step")
         }))),
     }
+}
+
+/// What the process is and what it finds, on the layers below it.
+fn plan(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    (held, net): (&mounts::Held, &network::Net<'_>),
+    (workspace, parent): (&Workspace, Option<&ChainId>),
+) -> Result<(oci::runtime::Spec, runtime::Rootfs), Error> {
+    let view = session.view(parent)?;
+    let failed = |message: String| Error::Step(session.step_error(op, message));
+    let who = Users::read(view.as_ref()).and_then(|users| users.process(&run.user)).map_err(failed)?;
+    let has = |name: &str| run.env.iter().any(|e| e.split('=').next() == Some(name));
+    let proxies = run.proxies.iter().filter(|p| !has(p.split('=').next().unwrap_or_default()));
+    let mut spec = spec::spec(spec::Inputs {
+        run,
+        who,
+        env: proxies.chain(&held.env).cloned().collect(),
+        hosts: &net.hosts,
+        resolv_conf: &net.resolv_conf,
+        mounts: held.mounts.clone(),
+        host_network: net.handle.netns.is_none(),
+        all_capabilities: runtime::capabilities::all().collect(),
+        limits: &session.request.limits,
+        cgroup: cgroup_path(session),
+    });
+    give_devices(session, op, run, &mut spec)?;
+    let stubs: Vec<stubs::Stub> =
+        spec::mount_points(&spec).into_iter().map(|(path, is_dir)| stubs::Stub { path, is_dir }).collect();
+    let stubs = stubs::make(&workspace.scratch, view.as_ref(), &stubs)?;
+    let mut overlay = workspace.overlay(session, parent)?;
+    overlay.lower.push(stubs);
+    Ok((spec, runtime::Rootfs::Overlay(overlay)))
 }
 
 /// What the vendors of the step's devices say.

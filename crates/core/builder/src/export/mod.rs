@@ -94,9 +94,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let packed = pack(session, options, descriptors, &final_layers)?;
     let renamed = packed.rename(session, &final_layers, &mut config)?;
     let descriptors = packed.descriptors;
-    // An image that was asked for is the one for that platform, whatever it is based on.
-    let is_asked = !session.request.platforms.is_empty() && !graph.stages.is_empty();
-    let platform = if is_asked { session.platform.clone() } else { config.platform() };
+    let platform = platform(session, &config);
     let env = session.env;
     let config_type = if options.docker { media_types::DOCKER_CONFIG } else { media_types::OCI_CONFIG };
     let document = document(session, &config, chain.as_ref(), renamed)?;
@@ -119,6 +117,12 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     made.manifest.platform = Some(platform);
     attestation::attest(session, facts, (outputs, chain.as_ref()), &mut made)?;
     Ok(made)
+}
+
+/// What an image is for: one that was asked for is for that platform, whatever it is based on.
+fn platform(session: &Session<'_>, config: &ImageConfig) -> Platform {
+    let is_asked = !session.request.platforms.is_empty() && !session.graph.stages.is_empty();
+    if is_asked { session.platform.clone() } else { config.platform() }
 }
 
 /// The configuration, with the cache in it if that is asked for.

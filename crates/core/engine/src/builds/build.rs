@@ -92,28 +92,11 @@ pub type AskCredentials = Arc<dyn Fn(&str) -> Option<Who> + Send + Sync>;
 pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Result<Built> {
     let Order { options, context, credentials, questions, record } = order;
     let mut request = request(&options)?;
-    for (name, value) in &options.extras.contexts {
-        if let Some(address) = value.strip_prefix(LAYOUT) {
-            for (name, platform) in super::layout::by_platform(&context_key(name), &request.platforms) {
-                let manifest = super::layout::load(engine, address, &platform).await?;
-                request.named_contexts.insert(name, NamedContext::Image(manifest.to_string()));
-            }
-        }
-    }
+    load_layouts(engine, &options.extras, &mut request).await?;
     let policies = Arc::new(Policies::read(&options.extras.source_policies)?);
     let group = groups::hold(engine, &options)?;
     let mut recorder = Recorder::begin(engine, &options, &context, record)?;
-    let mut given = None;
-    let files = match context {
-        ContextSource::Graph(graph) => {
-            given = Some(*graph);
-            Files::Empty
-        }
-        ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
-        ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
-        ContextSource::Remote(address) => Files::Remote(address),
-        ContextSource::Client => Files::Client,
-    };
+    let (files, given) = files(context)?;
     let client = client_files(questions.files, &mut request)?;
     let (cache_from, cache_to) = (
         super::caches::origins(engine, &options, &credentials, questions.contents.as_ref())?,
@@ -124,10 +107,7 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     let given_secrets = given_or_asked(request.secrets.clone(), secrets.clone());
     let env = Env {
         images: base_images(engine, policies.clone(), credentials, ask, &request.cancel),
-        policy: (!policies.is_empty()).then(|| {
-            let policies = policies.clone();
-            Arc::new(move |source: &mut builder::Source| policies.apply(source)) as builder::Policy
-        }),
+        policy: policies.of_builder(),
         fetch: Some(fetch::fetcher(engine, &request.cancel, Some(given_secrets))),
         cache_from,
         cache_to,
@@ -165,6 +145,30 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
         events::emit(engine, "image", "tag", built.image_id.as_str(), &attributes);
     }
     Ok(built)
+}
+
+/// Where a build's files come from, or the graph that takes the place of all.
+fn files(context: ContextSource) -> Result<(Files, Option<builder::Given>)> {
+    let files = match context {
+        ContextSource::Graph(graph) => return Ok((Files::Empty, Some(*graph))),
+        ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
+        ContextSource::Dir(path) => Files::Dir(directory("context", &path)?),
+        ContextSource::Remote(address) => Files::Remote(address),
+        ContextSource::Client => Files::Client,
+    };
+    Ok((files, None))
+}
+
+/// Loads the images of layouts that are contexts.
+async fn load_layouts(engine: &Engine, extras: &BuildExtras, request: &mut Request) -> Result<()> {
+    for (name, value) in &extras.contexts {
+        let Some(address) = value.strip_prefix(LAYOUT) else { continue };
+        for (name, platform) in super::layout::by_platform(&context_key(name), &request.platforms) {
+            let manifest = super::layout::load(engine, address, &platform).await?;
+            request.named_contexts.insert(name, NamedContext::Image(manifest.to_string()));
+        }
+    }
+    Ok(())
 }
 
 /// Takes away what killed builds left and keeps the cache within its budget, after the answer; what a second build made is

@@ -1,6 +1,6 @@
 //! What the API says about the result of a build, as the builder wants it.
 
-use api::build::{BuildDetails, BuildOptions, BuiltImage};
+use api::build::{BuildDetails, BuildOptions, BuiltImage, ExportOptions};
 use archive::Compression;
 use builder::{Annotation, Built, Export, Provenance, Slsa};
 use oci::Reference;
@@ -23,10 +23,8 @@ fn index(build: &BuildOptions) -> Result<bool> {
     }
 }
 
-/// How images are to be written.
-pub(super) fn options(build: &BuildOptions) -> Result<Export> {
-    let options = &build.extras.export;
-    let inline = build.build_args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref);
+/// How layers are compressed, with a level that there is.
+fn compression(options: &ExportOptions) -> Result<Option<Compression>> {
     let compression = match options.compression.as_str() {
         "" => None,
         "uncompressed" => Some(Compression::None),
@@ -44,6 +42,21 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
                 .with_hint("use uncompressed, gzip, estargz or zstd"));
         }
     };
+    match options.compression_level {
+        Some(wanted) if level(compression.unwrap_or(Compression::Gzip), Some(wanted)).is_none() => {
+            Err(Error::invalid(format!(
+                "compression-level {wanted} is not supported: gzip has 0 to 9, zstd 0 to 22"
+            )))
+        }
+        _ => Ok(compression),
+    }
+}
+
+/// How images are to be written.
+pub(super) fn options(build: &BuildOptions) -> Result<Export> {
+    let options = &build.extras.export;
+    let inline = build.build_args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref);
+    let compression = compression(options)?;
     let mut annotations = Vec::new();
     for text in &options.annotations {
         annotations.extend(Annotation::parse(text).map_err(Error::invalid)?);
@@ -72,13 +85,6 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
             Error::invalid(format!("image exporter: dangling-name-prefix: invalid name {prefix:?}: {e}"))
         })?),
     };
-    if let Some(level) = options.compression_level
-        && self::level(compression.unwrap_or(Compression::Gzip), Some(level)).is_none()
-    {
-        return Err(Error::invalid(format!(
-            "compression-level {level} is not supported: gzip has 0 to 9, zstd 0 to 22"
-        )));
-    }
     Ok(Export {
         compression,
         level: options.compression_level,

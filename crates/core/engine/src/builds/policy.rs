@@ -6,6 +6,7 @@
 //! counts, and one that converts begins anew with what it has made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use builder::{BoxError, Source};
 use oci::Reference;
@@ -197,6 +198,13 @@ impl Policies {
     /// Whether all is allowed.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(Vec::is_empty)
+    }
+
+    /// What the builder asks about all but images, unless all is allowed.
+    pub(super) fn of_builder(self: &Arc<Self>) -> Option<builder::Policy> {
+        let policies = Arc::clone(self);
+        (!self.is_empty())
+            .then(|| Arc::new(move |source: &mut Source| policies.apply(source)) as builder::Policy)
     }
 
     /// Makes of a source what is to be taken in its place; whether that is anything else.

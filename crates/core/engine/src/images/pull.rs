@@ -30,7 +30,7 @@ pub async fn pull(
     who: impl Into<Who>,
     progress: Sender<JsonMessage>,
 ) -> Result<Pulled> {
-    start(engine, options, who.into(), progress, Fit::Exact).await
+    Box::pin(start(engine, options, who.into(), progress, Fit::Exact)).await
 }
 
 /// Fetches the base image of a build: where there is only one, it may be for another platform.
@@ -40,7 +40,7 @@ pub(super) async fn base(
     who: impl Into<Who>,
     progress: Sender<JsonMessage>,
 ) -> Result<Image> {
-    start(engine, options, who.into(), progress, Fit::IfChosen).await?.image()
+    Box::pin(start(engine, options, who.into(), progress, Fit::IfChosen)).await?.image()
 }
 
 /// Which images have to be for the platform that is asked for.

@@ -290,14 +290,8 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
     // What is only told, or attached to images alone, lies among no files.
     let beside = attestations.provenance.filter(|how| !how.inline_only).map(|how| how.filename);
-    let handing = Handing {
-        outputs: &outputs,
-        names: &names,
-        quiet,
-        keeps,
-        provenance: beside.as_deref(),
-        split: is_split(cli, args),
-    };
+    let (provenance, split) = (beside.as_deref(), is_split(cli, args));
+    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, provenance, split };
     let pushed = deliver(cli, &handing, &result).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
     if shown == Shown::Quiet {
