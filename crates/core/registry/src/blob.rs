@@ -22,6 +22,8 @@ const TRIES: u32 = 6;
 /// Before the second try; the third waits longer.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const SECOND_PAUSE: Duration = Duration::from_millis(200);
+/// A wait that people notice.
+const NOTICED: Duration = Duration::from_millis(400);
 /// Connections for all blobs of a repository together.
 pub(crate) const LANES: usize = 6;
 /// Bytes that are asked for at once where there are several connections: as much may wait in memory for each.
@@ -54,6 +56,8 @@ pub(crate) struct Place {
     pub size: u64,
     /// Connections that may be made.
     pub lanes: Arc<Semaphore>,
+    /// Whom to tell of a wait that people notice.
+    pub waits: Option<Box<dyn Fn(Duration) + Send + Sync>>,
 }
 
 enum Source {
@@ -78,6 +82,15 @@ impl Blob {
     /// The rest of a blob whose first bytes are here. Whoever has those verifies the whole; only its length is looked at here.
     pub fn rest(self, from: u64) -> Blob {
         Blob { received: from.min(self.place.size), hash: None, ..self }
+    }
+
+    /// Tells of the waits before a broken connection is made anew that are long enough for people to notice.
+    pub fn tell_waits(mut self, tell: impl Fn(Duration) + Send + Sync + 'static) -> Blob {
+        // Nobody shares it before its first byte was asked for.
+        if let Some(place) = Arc::get_mut(&mut self.place) {
+            place.waits = Some(Box::new(tell));
+        }
+        self
     }
 
     /// Bytes that the blob has according to its descriptor.
@@ -376,6 +389,9 @@ impl Stretch {
             1 => FIRST_PAUSE,
             failures => SECOND_PAUSE * 2u32.pow(failures - 2),
         };
+        if let Some(tell) = self.place.waits.as_ref().filter(|_| pause >= NOTICED) {
+            tell(pause);
+        }
         tokio::time::sleep(pause).await;
         Ok(())
     }

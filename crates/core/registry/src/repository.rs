@@ -126,6 +126,7 @@ impl Repository {
             digest: descriptor.digest.clone(),
             size: descriptor.size,
             lanes: self.lanes.clone(),
+            waits: None,
         })
     }
 

@@ -232,7 +232,13 @@ impl Work {
         });
         // If it can't be opened the disk says why.
         let fetched = match kept.await {
-            Ok(kept) => self.fetch(repository.blob(&self.descriptor).rest(kept), sender).await,
+            Ok(kept) => {
+                let (report, id) = (self.report.clone(), self.descriptor.digest.short().to_owned());
+                let blob = repository.blob(&self.descriptor).rest(kept).tell_waits(move |wait| {
+                    report.hint(JsonMessage::part(&id, retrying(wait), Progress::default()));
+                });
+                self.fetch(blob, sender).await
+            }
             Err(_) => Ok(()),
         };
         let kept = disk.await.during("keep a layer")?;
@@ -349,6 +355,14 @@ fn passes(error: &registry::Error) -> bool {
     match error.bare() {
         registry::Error::Broken { source, .. } => matches!(**source, registry::Error::Transport { .. }),
         error => error.kind() == registry::Kind::Unavailable,
+    }
+}
+
+/// Docker's words for a wait before the next attempt.
+fn retrying(wait: Duration) -> String {
+    match wait.as_secs_f64().ceil() {
+        1.0 => "Retrying in 1 second".to_owned(),
+        seconds => format!("Retrying in {seconds} seconds"),
     }
 }
 

@@ -4,6 +4,8 @@ use super::stub::{Answer, Request, Stub};
 use super::{descriptor, read, repository};
 use registry::{Error, Problem};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Enough for several stretches.
 fn large() -> Vec<u8> {
@@ -86,4 +88,21 @@ async fn the_rest_of_a_blob_is_all_that_is_asked_for() {
     assert_eq!(read(blob().rest(7)).await.unwrap(), b"");
     let seen = stub.requests_for("blobs");
     assert_eq!(seen.iter().map(|request| request.header("range")).collect::<Vec<_>>(), [Some("bytes=3-")]);
+}
+
+#[tokio::test]
+async fn a_long_wait_for_the_next_attempt_is_told() {
+    let count = AtomicUsize::new(0);
+    let stub = Stub::new(move |request| match wanted(request, 7) {
+        Some((from, to)) => part(b"content", from, to),
+        None if count.fetch_add(1, Ordering::SeqCst) < 3 => Answer::ok("content").cut(0),
+        None => Answer::ok("content"),
+    });
+    let told: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let own = told.clone();
+    let blob = repository(&stub, "app", None).blob(&descriptor(b"content"));
+    let blob = blob.tell_waits(move |wait| own.lock().unwrap().push(wait));
+    assert_eq!(read(blob).await.unwrap(), b"content");
+    // The first two are over before anybody has read of them.
+    assert_eq!(*told.lock().unwrap(), [Duration::from_millis(400)]);
 }
