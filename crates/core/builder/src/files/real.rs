@@ -17,6 +17,11 @@ const MAX_LINKS: usize = 40;
 /// `path` below `root` without links, `.` and `..`; relative. From the first component on that does not exist the rest
 /// is taken as it is, so that this also works for what is to be made.
 pub fn path(root: &Root, path: &Path) -> Result<PathBuf, Error> {
+    through(root, path, |_| {})
+}
+
+/// The same, telling the real path of each link on the way.
+pub fn through(root: &Root, path: &Path, mut link: impl FnMut(&Path)) -> Result<PathBuf, Error> {
     let mut todo: VecDeque<OsString> = names(path).collect();
     let mut real = PathBuf::new();
     let mut links = 0;
@@ -28,6 +33,7 @@ pub fn path(root: &Root, path: &Path) -> Result<PathBuf, Error> {
         let next = real.join(&name);
         match root.readlink(&next) {
             Ok(target) => {
+                link(&next);
                 links += 1;
                 if links > MAX_LINKS {
                     return Err(Error::Links { path: path.to_path_buf() });

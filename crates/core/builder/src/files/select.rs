@@ -60,7 +60,15 @@ pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Mat
 /// The entries of one path.
 fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore) -> Result<Option<Match>, Error> {
     let missing = |ignored| Error::NotFound { path: format!("/{}", path.display()), ignored };
-    let real = real::path(tree.root, path)?;
+    // A link that is ignored leads nowhere, as where a context is sent without it.
+    let mut hidden = None;
+    let real = real::through(tree.root, path, |link| {
+        let (is_ignored, line) = tree.ignored(link);
+        hidden = hidden.or(is_ignored.then_some(line));
+    })?;
+    if let Some(line) = hidden {
+        return Err(missing(line));
+    }
     match tree.root.lstat(&real) {
         Ok(_) => {}
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
@@ -293,5 +301,22 @@ mod tests {
             asked.store(0, std::sync::atomic::Ordering::Relaxed);
             select(&tree, &pattern, &Ignore::default()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_link_that_is_ignored_leads_nowhere() {
+        let dir = setup();
+        symlink("a.txt", dir.path().join("xalias")).unwrap();
+        symlink("xalias", dir.path().join("again-x")).unwrap();
+        symlink("src", dir.path().join("to-x")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let ignore = Ignore::parse("xalias\nto-*\n").unwrap();
+        let tree = Tree { root: &root, ignore: Some(&ignore), is_context: true, cancelled: &|| false };
+        let found = |source: &str| select(&tree, source, &Ignore::default());
+        for source in ["xalias", "again-x", "to-x", "to-x/x.rs"] {
+            assert!(matches!(found(source), Err(Error::NotFound { .. })), "{source}");
+        }
+        assert!(found("xa*").unwrap().is_empty());
+        assert_eq!(found("src/x.rs").unwrap().len(), 1);
     }
 }
