@@ -40,10 +40,10 @@ impl Change {
     }
 
     /// The mode of directories that are made on the way to a destination: an octal mode is theirs too, as with BuildKit since
-    /// 0.21; a symbolic one says how the source's is changed, and they have no source.
+    /// 0.21, but for its special bits; a symbolic one says how the source's is changed, and they have no source.
     pub(crate) fn of_new_directory(change: Option<&Change>) -> u32 {
         match change {
-            Some(Change::Absolute(bits)) => *bits,
+            Some(Change::Absolute(bits)) => bits & 0o777,
             Some(Change::Symbolic(_)) | None => 0o755,
         }
     }

@@ -94,7 +94,11 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let packed = pack(session, options, descriptors, &final_layers)?;
     let renamed = packed.rename(session, &final_layers, &mut config)?;
     let descriptors = packed.descriptors;
-    let platform = platform(session, &config);
+    if is_asked(session) {
+        let Platform { os, architecture, variant, .. } = session.platform.clone();
+        (config.os, config.architecture, config.variant) = (os, architecture, variant);
+    }
+    let platform = config.platform();
     let env = session.env;
     let config_type = if options.docker { media_types::DOCKER_CONFIG } else { media_types::OCI_CONFIG };
     let document = document(session, &config, chain.as_ref(), renamed)?;
@@ -119,10 +123,9 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     Ok(made)
 }
 
-/// What an image is for: one that was asked for is for that platform, whatever it is based on.
-fn platform(session: &Session<'_>, config: &ImageConfig) -> Platform {
-    let is_asked = !session.request.platforms.is_empty() && !session.graph.stages.is_empty();
-    if is_asked { session.platform.clone() } else { config.platform() }
+/// Whether somebody has said which platform the image is for: it is for that one then, whatever it is based on.
+fn is_asked(session: &Session<'_>) -> bool {
+    !session.request.platforms.is_empty() && !session.graph.stages.is_empty()
 }
 
 /// The configuration, with the cache in it if that is asked for.

@@ -121,7 +121,7 @@ fn directories_on_the_way_have_an_octal_mode_and_no_symbolic_one() {
         let file = format!(
             "FROM base\nRUN mkdir -m 750 /there\n{verb} --chmod=0640 sub /a/octal\n{verb} --chmod=751 sub g /b/\n\
              {verb} --chmod=700 g /c/in/g\n{verb} --chmod=go-rwx sub /d/symbolic\n{verb} --chmod=u=rw,go= g /e/\n\
-             {verb} --chmod=700 sub /there\n{verb} sub /none\n{verb} --chmod=711 --chown=3:4 <<h /i/h\nx\nh\n"
+             {verb} --chmod=700 sub /there\n{verb} sub /none\n{verb} --chmod=2751 sub /special\n{verb} --chmod=711 --chown=3:4 <<h /i/h\nx\nh\n"
         );
         let root = f.rootfs(f.build(&file).ok());
         let modes = |paths: &[&str]| -> Vec<String> {
@@ -134,6 +134,7 @@ fn directories_on_the_way_have_an_octal_mode_and_no_symbolic_one() {
         let symbolic = modes(&["/d", "/d/symbolic", "/d/symbolic/deep", "/d/symbolic/f", "/e", "/e/g"]);
         assert_eq!(symbolic, ["755", "755", "700", "600", "755", "600"], "{verb}");
         assert_eq!(modes(&["/there/f", "/none", "/i", "/i/h"]), ["700", "755", "711", "711"], "{verb}");
+        assert_eq!(modes(&["/special", "/special/deep", "/special/f"]), ["751", "2751", "2751"], "{verb}");
         // A linked layer knows nothing of what is below.
         let there = if verb.ends_with("--link") { "700" } else { "750" };
         assert_eq!(modes(&["/there"]), [there], "{verb}");

@@ -103,6 +103,23 @@ fn platforms_are_solved_at_once_and_share_what_is_the_same() {
 }
 
 #[test]
+fn an_image_is_for_the_platform_that_was_asked_for() {
+    let f = Fixture::new();
+    f.file("f", "x");
+    let file = "FROM --platform=$BUILDPLATFORM base\nCOPY f /\n";
+    let of = |platform: Option<&str>| {
+        let platforms = platform.map(|text| text.parse().unwrap()).into_iter().collect();
+        let outcome = f.build_with(file, |r| r.platforms = platforms);
+        let config = f.config(outcome.ok());
+        (config.architecture, config.variant)
+    };
+    assert_eq!(of(Some("linux/arm/v7")), ("arm".to_owned(), Some("v7".to_owned())));
+    assert_eq!(of(Some("linux/riscv64")), ("riscv64".to_owned(), None));
+    let host = Platform::host();
+    assert_eq!(of(None), (host.architecture, host.variant));
+}
+
+#[test]
 fn a_context_may_be_an_image_of_each_platform() {
     let f = Fixture::new();
     let platforms = [Platform::host(), Platform::new("linux", "riscv64", None)];
