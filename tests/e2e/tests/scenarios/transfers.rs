@@ -12,6 +12,7 @@ in_every_mode! {
     what_is_there_is_not_sent_again
     layers_are_compressed_as_it_is_wished
     documents_that_are_no_images_to_pull
+    platforms_that_are_not_all_here
 }
 
 const A: &str = "127.0.0.1:5000/some/a:1";
@@ -135,6 +136,27 @@ fn layers_are_compressed_as_it_is_wished(host: &Host) {
         assert_eq!(shown.contains("vnd.docker.distribution.manifest"), docker, "{shown}");
         assert_eq!(shown.contains("vnd.docker."), docker, "{shown}");
     }
+}
+
+fn platforms_that_are_not_all_here(host: &Host) {
+    let _registry = Registry::new(host);
+    host.file("ctx/Dockerfile", "FROM scratch\nARG TARGETPLATFORM\nCOPY Dockerfile /$TARGETPLATFORM\n");
+    let platforms = "linux/amd64,linux/arm64,linux/arm/v7";
+    host.type_in(&format!("build -q --platform {platforms} -t {A} --push ctx")).ok();
+    host.type_in(&format!("rmi {A}")).ok();
+    let index = digest(&host.type_in(&format!("pull {A}")).ok()).to_owned();
+    host.type_in(&format!("tag {A} 127.0.0.1:5000/b:1")).ok();
+    let told = host.type_in("push 127.0.0.1:5000/b:1").ok();
+    assert!(told.contains("only the available single-platform image was pushed"), "{told}");
+    assert!(told.contains(&format!("{index} -> sha256:")), "{told}");
+    // Which of two, and that not all are there, is for people to say.
+    host.type_in(&format!("pull -q --platform linux/arm64 {A}")).ok();
+    let refused = host.type_in("push 127.0.0.1:5000/b:1").fails(1);
+    assert!(refused.contains("missing content: linux/arm/v7 of 127.0.0.1:5000/b:1"), "{refused}");
+    host.type_in("push -q --platform linux/arm64 127.0.0.1:5000/b:1").ok();
+    host.type_in(&format!("pull -q --platform linux/arm/v7 {A}")).ok();
+    let whole = host.type_in("push 127.0.0.1:5000/b:1").ok();
+    assert!(whole.contains(&index) && !whole.contains("single-platform"), "{whole}");
 }
 
 /// Serves these documents under `/v2/odd/manifests/<tag>` until the test ends; its address.

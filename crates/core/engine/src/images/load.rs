@@ -454,8 +454,14 @@ impl Load<'_, '_> {
         let mut put = self.store.put_images(&new)?.into_iter();
         let Some(store::Put { image, moved, .. }) = put.next() else { return Ok(()) };
         for (name, before) in moved {
+            // What an index stood for has no id of its own.
+            let id = self.store.find(&before.to_string(), None).map_or(before, |(record, _)| record.id);
+            if id == image.id {
+                // In another archive it is the same image.
+                continue;
+            }
             let text = format!(
-                "The image {} already exists, renaming the old one with ID {before} to empty string\n",
+                "The image {} already exists, renaming the old one with ID {id} to empty string\n",
                 name.familiar()
             );
             self.report.line(JsonMessage::stream(text))?;

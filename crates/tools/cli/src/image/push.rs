@@ -59,7 +59,24 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
             let suffix = if tag.is_empty() { String::new() } else { format!(":{tag}") };
             cli.println(&format!("{}{suffix}", name.name()))?;
         }
-        false => messages::show(progress, &mut std::io::stdout(), cli.stdout_is_terminal(), |_| {}).await?,
+        false => {
+            let mut notes = Vec::new();
+            let listen = |aux: &serde_json::Value| notes.extend(instead(aux));
+            messages::show(progress, &mut std::io::stdout(), cli.stdout_is_terminal(), listen).await?;
+            notes.iter().try_for_each(|note| cli.println(note))?;
+        }
     }
     Ok(0)
+}
+
+/// That one platform was sent where the name stands for several, in Docker's words.
+fn instead(aux: &serde_json::Value) -> Option<String> {
+    aux["manifestPushedInsteadOfIndex"].as_bool().filter(|is| *is)?;
+    let digest = |of: &str| aux[of]["digest"].as_str().unwrap_or_default().to_owned();
+    Some(format!(
+        "\nInfo -> Not all multiplatform-content is present and only the available single-platform image was pushed\n        \
+         {} -> {}",
+        digest("originalIndex"),
+        digest("selectedManifest")
+    ))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use api::JsonMessage;
 use archive::Compression;
 use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index, Manifest, is_attestation};
 use oci::{ChainId, Digest, Reference, media_types};
@@ -85,7 +86,7 @@ impl Cargo {
         }
         let (target, mut travelled) = match result {
             Some(digest) => (digest, false),
-            None => target(engine, reference, &how)?,
+            None => target(engine, reference, report, &how)?,
         };
         travelled |= has_travelled(engine, &target)?;
         let mut search = Search { engine, lease, how, travelled, items: BTreeMap::new() };
@@ -113,7 +114,7 @@ impl Cargo {
 }
 
 /// What a name stands for here that can be sent, and whether a registry has it so.
-fn target(engine: &Engine, reference: &Reference, how: &How) -> Result<(Digest, bool)> {
+fn target(engine: &Engine, reference: &Reference, report: &Report, how: &How) -> Result<(Digest, bool)> {
     let store = engine.store();
     let (record, tag) = match store.find(&reference.familiar(), how.platform.as_ref()) {
         Err(store::Error::NoImage(_)) => return Err(missing(reference)),
@@ -134,13 +135,47 @@ fn target(engine: &Engine, reference: &Reference, how: &How) -> Result<(Digest, 
             image.digest
         }
         (None, Some(tag)) => match store.document(&tag.target)? {
-            // Not all platforms are here: what is here is what can be sent.
-            Document::Index(index) if !is_whole(store, &index)? => record.digest,
+            Document::Index(index) if !is_whole(store, &index)? => {
+                let only = only_one(store, reference, &index)?.unwrap_or(record.digest);
+                report.line(pushed_instead(store, &tag.target, &index, &only)?)?;
+                only
+            }
             _ => tag.target,
         },
         (None, None) => record.digest,
     };
     Ok((target, travelled))
+}
+
+/// The one image of an index that is here. Of several that are not all of them, which are meant is for people to say.
+fn only_one(store: &Store, reference: &Reference, index: &Index) -> Result<Option<Digest>> {
+    let images = index.manifests.iter().filter(|member| !is_attestation(member));
+    let (here, lacking): (Vec<_>, Vec<_>) =
+        images.partition(|member| store.resolve(&member.digest.to_string(), None).is_ok());
+    if here.len() <= 1 {
+        return Ok(here.first().map(|member| member.digest.clone()));
+    }
+    let name = |member: &&Descriptor| match &member.platform {
+        Some(platform) => platform.to_string(),
+        None => member.digest.to_string(),
+    };
+    let lacking: Vec<String> = lacking.iter().map(name).collect();
+    let what = format!("missing content: {} of {} is not here", lacking.join(", "), reference.familiar());
+    Err(Error::not_found(what).with_hint(
+        "`push --platform` sends one platform alone, `pull --platform` gets those that are missing",
+    ))
+}
+
+/// What Docker's client tells people when one manifest is sent for an index.
+fn pushed_instead(store: &Store, target: &Digest, index: &Index, only: &Digest) -> Result<JsonMessage> {
+    let length = store.blob_size(target)?.unwrap_or_default();
+    let media_type = Document::Index(index.clone()).media_type().to_owned();
+    let selected = index.manifests.iter().find(|member| member.digest == *only);
+    Ok(JsonMessage::aux(serde_json::json!({
+        "manifestPushedInsteadOfIndex": true,
+        "originalIndex": Descriptor::new(&media_type, target.clone(), length),
+        "selectedManifest": selected,
+    })))
 }
 
 /// Whether a registry has this document as it is: what it names is then sent as it came.
