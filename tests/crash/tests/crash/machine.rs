@@ -177,8 +177,8 @@ impl<'h> Machine<'h> {
 fn walk(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        // Their sizes and existence follow SQLite's needs, not ours.
-        if name.starts_with("state.db") {
+        // Their sizes and existence follow SQLite's needs, not ours; what has come of a blob is left for the next pull.
+        if name.starts_with("state.db") || name.starts_with("partial-") {
             continue;
         }
         found.push(format!("file {}", path.display()));

@@ -175,12 +175,12 @@ fn a_multi_stage_build(host: &Host) {
         "ctx/Dockerfile",
         "FROM busybox AS build\nWORKDIR /src\nCOPY hello.txt .\nRUN tr a-z A-Z < hello.txt > out.txt\n\
          FROM busybox AS unused\nRUN exit 1\n\
-         FROM busybox\nCOPY --from=build --chown=app:app --chmod=640 /src/out.txt /srv/\nUSER app\nCMD [\"cat\", \"/srv/out.txt\"]\n",
+         FROM busybox\nCOPY --from=build --chown=app:app --chmod=640 /src/out.txt /home/app/\nUSER app\nCMD [\"cat\", \"/home/app/out.txt\"]\n",
     );
     host.dhow(&["build", "-t", "hello", "-t", "hello:2", "ctx"]).ok();
     assert_eq!(host.type_in("run --rm hello").ok(), "HELLO");
     assert_eq!(
-        host.dhow(&["run", "--rm", "hello:2", "stat", "-c", "%U:%G %a", "/srv/out.txt"]).ok(),
+        host.dhow(&["run", "--rm", "hello:2", "stat", "-c", "%U:%G %a", "/home/app/out.txt"]).ok(),
         "app:app 640"
     );
     host.dhow(&["build", "-t", "first", "--target", "build", "ctx"]).ok();
