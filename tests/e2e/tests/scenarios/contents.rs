@@ -78,7 +78,7 @@ fn images_are_compared(host: &Host) {
     host.file("one/text", "old");
     host.file(
         "two/Dockerfile",
-        "FROM busybox\nCOPY --chmod=700 text /d/\nCOPY same came /d/\nENV A=1 B=3\nUSER 7\n",
+        "FROM busybox\nCOPY same came /d/\nCOPY --chmod=700 text /d/\nENV A=1 B=3\nUSER 7\n",
     );
     host.file("two/same", "same");
     host.file("two/came", "came");
