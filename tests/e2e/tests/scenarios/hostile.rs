@@ -233,7 +233,7 @@ fn histories_dates_and_layers_without_measure() {
     assert_eq!(load(&host, "evil", &json!({}), &layers).code, 0);
     host.type_in("history evil").ok();
     let ran = host.type_in("run --rm evil true").run();
-    assert!(ran.code == 125 && ran.stderr.contains("limit is 500"), "{}", ran.stderr);
+    assert!(ran.code == 125 && ran.stderr.contains("no more than 500"), "{}", ran.stderr);
     assert_eq!(host.type_in("ps -aq").ok(), "");
 }
 
