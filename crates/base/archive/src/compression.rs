@@ -2,6 +2,7 @@
 //!
 //! All of it happens in this process: no helper program is ever looked for (CVE-2019-14271 and its like).
 
+use crate::members::Members;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// How a stream is compressed.
@@ -19,7 +20,7 @@ pub enum Compression {
     Bzip2,
 }
 
-const BUFFER: usize = 256 << 10;
+pub(crate) const BUFFER: usize = 256 << 10;
 /// Most memory that an .xz stream may ask for; `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
 
@@ -46,7 +47,7 @@ pub struct Decompressor<R: Read> {
 
 enum Stream<B: BufRead> {
     None(B),
-    Gzip(Box<flate2::bufread::MultiGzDecoder<B>>),
+    Gzip(Box<Members<B>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, B>>),
     Xz(Box<liblzma::bufread::XzDecoder<B>>),
     Bzip2(Box<bzip2::bufread::MultiBzDecoder<B>>),
@@ -88,7 +89,7 @@ pub fn decompress<R: Read>(mut source: R) -> io::Result<Decompressor<R>> {
     let source = BufReader::with_capacity(BUFFER, Prefixed { prefix, start: 0, end, rest: source });
     let stream = match compression {
         Compression::None => Stream::None(source),
-        Compression::Gzip => Stream::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
+        Compression::Gzip => Stream::Gzip(Box::new(Members::new(source)?)),
         Compression::Zstd => Stream::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(source)?)),
         Compression::Xz => {
             let flags = liblzma::stream::CONCATENATED;
@@ -104,18 +105,6 @@ impl<R: Read> Decompressor<R> {
     /// What was detected.
     pub fn compression(&self) -> Compression {
         self.compression
-    }
-
-    /// The source; what it read ahead is lost.
-    pub fn into_inner(self) -> R {
-        let source = match self.stream {
-            Stream::None(source) => source,
-            Stream::Gzip(decoder) => decoder.into_inner(),
-            Stream::Zstd(decoder) => decoder.finish(),
-            Stream::Xz(decoder) => decoder.into_inner(),
-            Stream::Bzip2(decoder) => decoder.into_inner(),
-        };
-        source.into_inner().rest
     }
 }
 

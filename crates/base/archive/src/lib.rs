@@ -18,6 +18,7 @@ mod estargz;
 mod guard;
 mod hashing;
 mod header;
+mod members;
 mod packer;
 mod pax;
 mod pieces;

@@ -9,6 +9,7 @@ pub mod child;
 pub mod daemon;
 pub mod entry;
 pub mod exe;
+pub mod inflate;
 pub mod lock;
 mod make_path;
 pub mod mount;

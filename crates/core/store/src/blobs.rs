@@ -1,5 +1,6 @@
 //! Blobs: bytes by digest.
 
+use crate::batch::Whole;
 use crate::{Error, Lease, Store, sync_dir};
 use archive::HashingReader;
 use oci::Digest;
@@ -87,8 +88,11 @@ impl Store {
 
     /// The bytes of a blob of at most `limit` bytes, checked against its digest.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
+        self.read_checked(self.open_blob(digest)?, digest, limit)
+    }
+
+    pub(crate) fn read_checked(&self, file: File, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        let file = self.open_blob(digest)?;
         match (&file).take(limit + 1).read_to_end(&mut bytes) {
             Err(error) if crate::durable::is_broken_seal(&file, &error) => {
                 return Err(Error::DamagedBlob(digest.clone()));
@@ -154,6 +158,18 @@ impl BlobWriter<'_> {
             }
             _ => Ok(digest),
         }
+    }
+
+    /// The blob, whole, for [`crate::Batch`].
+    pub(crate) fn whole(mut self, expected: Option<&Digest>) -> Result<(Digest, Whole), Error> {
+        let digest = self.seal(expected)?;
+        // Nobody writes to it any more.
+        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        self.file = file.try_clone().map_err(Error::io("open", &self.path))?;
+        self.room = Room::on(&self.file).map_err(Error::io("look at", &self.path))?;
+        sys::verity::seal(&file).map_err(Error::io("seal", &self.path))?;
+        self.committed = true;
+        Ok((digest, Whole { path: self.path.clone(), file, length: self.length, keep: false }))
     }
 
     /// Makes the bytes a blob, pinned by the lease, durable and visible to all; its digest and length. If they

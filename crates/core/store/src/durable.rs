@@ -6,7 +6,6 @@
 use crate::Error;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use sys::root::Root;
 
@@ -16,19 +15,41 @@ const FEW: usize = 12;
 /// Syncs everything below a directory, and the directory.
 pub(crate) fn make(directory: &Path) -> Result<(), Error> {
     let failed = || Error::io("sync", directory);
+    if each(&[], &[directory])? {
+        return Ok(());
+    }
     let root = Root::open(directory).map_err(failed())?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let open = |path: &Path| root.open_with(path, flags, Mode::empty());
-    let few = few(&root).map_err(failed())?;
-    // Who is not root can't open all that a step leaves.
-    let files =
-        few.and_then(|paths| paths.iter().map(|path| open(path).ok()).collect::<Option<Vec<OwnedFd>>>());
-    let synced = match files {
-        // What is in a directory before the directory.
-        Some(files) => files.iter().rev().try_for_each(rustix::fs::fsync),
-        None => rustix::fs::syncfs(&open(Path::new("")).map_err(failed())?),
-    };
-    synced.map_err(|error| failed()(error.into()))
+    let own = root.open_with("", FLAGS, Mode::empty()).map_err(failed())?;
+    rustix::fs::syncfs(&own).map_err(|error| failed()(error.into()))
+}
+
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// Syncs these files, and everything below these directories, one by one; false if they are too many for that.
+pub(crate) fn each(files: &[&File], directories: &[&Path]) -> Result<bool, Error> {
+    let (mut left, mut opened) = (FEW, Vec::new());
+    for directory in directories {
+        let failed = || Error::io("sync", directory);
+        let root = Root::open(directory).map_err(failed())?;
+        let Some(paths) = few(&root, left).map_err(failed())? else { return Ok(false) };
+        left -= paths.len();
+        for path in &paths {
+            // Who is not root can't open all that a step leaves.
+            let Ok(file) = root.open_with(path, FLAGS, Mode::empty()) else { return Ok(false) };
+            opened.push((file, *directory));
+        }
+    }
+    if files.len() > left {
+        return Ok(false);
+    }
+    for file in files {
+        rustix::fs::fsync(file).map_err(|error| Error::io("sync", "a blob")(error.into()))?;
+    }
+    // What is in a directory before the directory.
+    for (file, directory) in opened.iter().rev() {
+        rustix::fs::fsync(file).map_err(|error| Error::io("sync", directory)(error.into()))?;
+    }
+    Ok(true)
 }
 
 /// Has the kernel check a file, which is whole and open for writing nowhere, whenever it is read; where the file system can't do
@@ -46,8 +67,11 @@ pub(crate) fn is_broken_seal(file: &File, error: &std::io::Error) -> bool {
         && attributes().is_some_and(|found| found.stx_attributes.contains(StatxAttributes::VERITY))
 }
 
-/// The regular files and directories of a small tree, a directory before what is in it. All else is in its directory.
-fn few(root: &Root) -> std::io::Result<Option<Vec<PathBuf>>> {
+/// The regular files and directories of a tree of at most `most`, a directory before what is in it. All else is in its directory.
+fn few(root: &Root, most: usize) -> std::io::Result<Option<Vec<PathBuf>>> {
+    if most == 0 {
+        return Ok(None);
+    }
     let mut paths = vec![PathBuf::new()];
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
@@ -60,7 +84,7 @@ fn few(root: &Root) -> std::io::Result<Option<Vec<PathBuf>>> {
             if !matches!(kind, FileType::RegularFile | FileType::Directory) {
                 continue;
             }
-            if paths.len() == FEW {
+            if paths.len() >= most {
                 return Ok(None);
             }
             paths.push(path.clone());
@@ -83,13 +107,13 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("diff/a/b")).unwrap();
         std::fs::write(dir.path().join("diff/a/b/file"), "x").unwrap();
         std::os::unix::fs::symlink("nowhere", dir.path().join("diff/link")).unwrap();
-        let found = few(&root).unwrap().unwrap();
+        let found = few(&root, FEW).unwrap().unwrap();
         assert_eq!(found, ["", "diff", "diff/a", "diff/a/b", "diff/a/b/file"].map(PathBuf::from));
         make(dir.path()).unwrap();
         for number in 0..FEW {
             std::fs::write(dir.path().join(format!("diff/{number}")), "x").unwrap();
         }
-        assert!(few(&root).unwrap().is_none());
+        assert!(few(&root, FEW).unwrap().is_none());
         make(dir.path()).unwrap();
     }
 }

@@ -47,7 +47,7 @@ impl FromStr for Form {
 impl Store {
     /// Where the files of a layer are, as [`sys::mount::Overlay`] takes them.
     pub(crate) fn files(&self, layer: &Layer) -> PathBuf {
-        self.layer_dir(&layer.chain_id).join(if layer.is_image { IMAGE } else { DIRECTORY })
+        self.layer_dir(&layer.chain_id).join(name(layer))
     }
 
     /// Whether layers that come from elsewhere become images.
@@ -74,6 +74,11 @@ impl Store {
     pub(crate) fn takes_images(&self, lease: &Lease) -> bool {
         *self.shared.takes_images.get_or_init(|| takes_images(&lease.scratch()))
     }
+}
+
+/// What the files of a layer are called below its directory.
+pub(crate) fn name(layer: &Layer) -> &'static str {
+    if layer.is_image { IMAGE } else { DIRECTORY }
 }
 
 /// Whether the kernel mounts an image from a file here, and an overlay on top: tried, as its version says too little.

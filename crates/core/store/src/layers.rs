@@ -10,7 +10,7 @@ use archive::{Behind, Draft, HashingReader, HashingWriter, Options, Packer, Stat
 use oci::{ChainId, Digest};
 use rustix::fs::RenameFlags;
 use serde::{Deserialize, Serialize};
-use state::leases;
+use state::{Tx, leases};
 use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -195,17 +195,30 @@ impl Store {
                 let scratch = lease.scratch();
                 make_dir(&scratch, 0o700)?;
                 self.describe(&scratch, &layer)?;
+                crate::durable::make(&scratch)?;
                 let target = self.layer_dir(&layer.chain_id).join("layer.json");
                 std::fs::rename(scratch.join("layer.json"), &target)
                     .map_err(Error::io("rename to", &target))?;
             }
             return Ok(layer);
         }
-        let mut unpacked = unpacked;
-        unpacked.settle(|| self.roots(parent))?;
+        let (layer, directory) = self.ready(parent, unpacked, || self.roots(parent))?;
+        crate::durable::make(&directory)?;
+        self.name_layer(lease, &directory, &layer)?;
+        Ok(layer)
+    }
+
+    /// Does all for an unpacked layer but to make it durable and to give it its name.
+    pub(crate) fn ready(
+        &self,
+        parent: Option<&ChainId>,
+        mut unpacked: Unpacked,
+        lower: impl FnOnce() -> Result<Vec<Root>, Error>,
+    ) -> Result<(Layer, PathBuf), Error> {
+        unpacked.settle(lower)?;
         let layer = Layer {
             is_image: unpacked.image.is_some(),
-            chain_id,
+            chain_id: ChainId::on(parent, &unpacked.diff_id),
             diff_id: unpacked.diff_id,
             parent: parent.cloned(),
             size: unpacked.size,
@@ -216,8 +229,7 @@ impl Store {
         if layer.is_image {
             crate::durable::seal(&unpacked.directory.join(IMAGE))?;
         }
-        self.name_layer(lease, &unpacked.directory, &layer)?;
-        Ok(layer)
+        Ok((layer, unpacked.directory))
     }
 
     /// Unpacks and publishes a layer (compressed or not); with `expected`, its diff id has to be that.
@@ -404,26 +416,31 @@ impl Store {
         };
         let bytes = serde_json::to_vec(&description)
             .map_err(|source| Error::DamagedLayer { chain: layer.chain_id.clone(), source })?;
-        std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
-        crate::durable::make(directory)
+        std::fs::write(&path, bytes).map_err(Error::io("write", &path))
     }
 
     fn name_layer(&self, lease: &Lease, directory: &Path, layer: &Layer) -> Result<(), Error> {
-        let target = self.layer_dir(&layer.chain_id);
-        let here = rustix::fs::CWD;
-        let taken = self.db().write_fleeting(|tx| {
-            leases::pin(tx, lease.id(), &layer.chain_id.0)?;
-            match rustix::fs::renameat_with(here, directory, here, &target, RenameFlags::NOREPLACE) {
-                Ok(()) => Ok(true),
-                // Another process was first with the same files.
-                Err(rustix::io::Errno::EXIST) => Ok(false),
-                Err(error) => Err(Error::io("rename to", &target)(error.into())),
-            }
-        })?;
-        if !taken {
+        if !self.db().write_fleeting(|tx| self.name_now(tx, lease, directory, layer))? {
             return crate::lease::remove(directory);
         }
         sync_dir(&self.layers_dir())
+    }
+
+    /// Gives the directory of a layer its name, pinned by the lease; false if another process was first with the same files.
+    pub(crate) fn name_now(
+        &self,
+        tx: &Tx<'_>,
+        lease: &Lease,
+        directory: &Path,
+        layer: &Layer,
+    ) -> Result<bool, Error> {
+        leases::pin(tx, lease.id(), &layer.chain_id.0)?;
+        let (here, target) = (rustix::fs::CWD, self.layer_dir(&layer.chain_id));
+        match rustix::fs::renameat_with(here, directory, here, &target, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(Error::io("rename to", &target)(error.into())),
+        }
     }
 }
 

@@ -15,7 +15,7 @@
 //! leases/<lease>             a file whose lock its process holds
 //! ```
 //!
-//! What exists above is whole: it was written below `ingest`, made durable, then renamed. So a crash at any
+//! What exists above is whole: it was written below `ingest`, made durable, then renamed (see `batch`). So a crash at any
 //! instruction leaves garbage below `ingest` and nothing else, and [`Store::gc`] removes it. Content lives as
 //! long as something refers to it: an image, a tag, a container, a build cache record (rows of the database) or a
 //! [`Lease`], which is how work in progress holds on to what it has made or found until a row refers to it.
@@ -27,6 +27,7 @@
 //! Knows digests, layers and mounts; knows no container and no registry.
 
 mod archives;
+mod batch;
 mod blobs;
 mod changes;
 mod check;
@@ -46,6 +47,7 @@ mod used;
 mod users;
 mod verify;
 
+pub use batch::Batch;
 pub use blobs::BlobWriter;
 pub use changes::{Change, ChangeKind};
 pub use check::{Examination, Finding};

@@ -5,6 +5,7 @@
 //! locked fetches for himself. Nobody trusts what is there: it is read, hashed and used as if it had come just now. What nobody
 //! has gone on with for [`KEPT`] is garbage.
 
+use crate::batch::Whole;
 use crate::lease::remove;
 use crate::{Error, Lease, Store, sync_dir};
 use oci::{Digest, Hasher};
@@ -209,15 +210,28 @@ impl Partial<'_> {
         }
     }
 
-    /// Makes the bytes a blob, pinned by the lease, durable and visible to all. If they aren't those of its digest nothing is
-    /// kept.
-    pub fn commit(mut self) -> Result<u64, Error> {
+    /// The blob, whole, for [`crate::Batch`].
+    pub(crate) fn whole(mut self) -> Result<(Digest, Whole), Error> {
+        self.end()?;
+        let file = self.file.try_clone().map_err(Error::io("open", &self.path))?;
+        let keep = std::mem::replace(&mut self.keep, true) || self.named;
+        Ok((self.digest.clone(), Whole { path: self.path.clone(), file, length: self.length, keep }))
+    }
+
+    /// Compares and cuts what is here. From then on it is right whatever happens.
+    fn end(&mut self) -> Result<(), Error> {
         self.verify()?;
         if self.length < self.kept {
             self.file.set_len(self.length).map_err(Error::io("cut", &self.path))?;
         }
-        // From here on it is right whatever happens.
         self.keep = self.named;
+        Ok(())
+    }
+
+    /// Makes the bytes a blob, pinned by the lease, durable and visible to all. If they aren't those of its digest nothing is
+    /// kept.
+    pub fn commit(mut self) -> Result<u64, Error> {
+        self.end()?;
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         let target = self.store.blob_path(&self.digest);
         self.store.db().write_fleeting(|tx| {

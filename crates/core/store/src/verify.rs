@@ -69,6 +69,7 @@ impl Store {
         if is_image {
             crate::durable::seal(&copy.unpacked.files())?;
         }
+        crate::durable::make(fresh)?;
         rustix::fs::renameat_with(CWD, fresh, CWD, &target, RenameFlags::EXCHANGE)
             .map_err(|error| Error::io("replace", &target)(error.into()))?;
         sync_dir(&self.layers_dir())?;

@@ -10,6 +10,8 @@ mod limits;
 mod machine;
 mod operation;
 #[cfg(target_arch = "x86_64")]
+mod order;
+#[cfg(target_arch = "x86_64")]
 mod points;
 mod registry;
 mod settings;

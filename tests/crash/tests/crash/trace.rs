@@ -56,6 +56,8 @@ pub struct Point {
     pub call: &'static str,
     /// The file, where it has one.
     pub object: String,
+    /// Where it was before, if it is moved.
+    pub from: String,
     /// The command line of the process.
     pub process: String,
 }
@@ -76,8 +78,10 @@ pub struct Run {
     pub hit: Option<Point>,
     /// How many were counted.
     pub points: usize,
-    /// Whether the broken one was a sync of a file to which nothing had been written since the last.
+    /// Whether the broken one was a sync of a file to which nothing that has to last had been written since the last.
     pub again: bool,
+    /// All that were met before the broken one.
+    pub trail: Vec<Point>,
 }
 
 /// What is broken, and where it is told.
@@ -119,6 +123,7 @@ struct Tracer<'a> {
     /// Files that have been synced and not written to since.
     synced: HashSet<String>,
     again: bool,
+    trail: Vec<Point>,
 }
 
 impl<'a> Tracer<'a> {
@@ -132,6 +137,7 @@ impl<'a> Tracer<'a> {
             hit: None,
             synced: HashSet::new(),
             again: false,
+            trail: Vec::new(),
         }
     }
 
@@ -181,6 +187,7 @@ impl<'a> Tracer<'a> {
             hit: self.hit,
             points: self.points,
             again: self.again,
+            trail: self.trail,
         }
     }
 
@@ -270,13 +277,17 @@ impl<'a> Tracer<'a> {
         self.points += 1;
         if self.points != self.plan.at {
             match point.class {
-                Class::Sync => drop(self.synced.insert(point.object)),
+                Class::Sync => drop(self.synced.insert(point.object.clone())),
                 Class::Space => drop(self.synced.remove(&point.object)),
                 Class::Name | Class::Mount => {}
             }
+            if self.hit.is_none() {
+                self.trail.push(point);
+            }
             return;
         }
-        self.again = point.class == Class::Sync && self.synced.contains(&point.object);
+        self.again =
+            point.class == Class::Sync && (self.synced.contains(&point.object) || self.is_head(&point));
         match self.plan.fault {
             Fault::Kill => {
                 let _ = kill(thread_group(pid), Signal::SIGKILL);
@@ -292,6 +303,15 @@ impl<'a> Tracer<'a> {
         self.hit = Some(point);
     }
 
+    /// Whether this is the sync of the head of SQLite's log, which was copied back before and begins anew: what is written then has
+    /// a sync of its own if it is to last, and if it need not last nobody looks at either.
+    fn is_head(&self, point: &Point) -> bool {
+        let mut before = self.trail.iter().rev().filter(|point| point.class == Class::Sync);
+        let before = before.find(|point| point.object.contains("/state.db"));
+        point.object.ends_with("/state.db-wal")
+            && before.is_some_and(|before| before.object.ends_with("/state.db"))
+    }
+
     /// What the call is to us, if it is anything.
     fn point(&self, pid: Pid, number: i64, arguments: [u64; 4]) -> Option<Point> {
         let (class, call, file) = meaning(number)?;
@@ -303,10 +323,15 @@ impl<'a> Tracer<'a> {
             Object::Path(index) => text(index),
             Object::At(index) => format!("{}/{}", descriptor(index - 1), text(index)),
         };
+        let from = match number {
+            libc::SYS_rename => text(0),
+            libc::SYS_renameat | libc::SYS_renameat2 => format!("{}/{}", descriptor(0), text(1)),
+            _ => String::new(),
+        };
         // The index of SQLite's log is memory.
         let counts = class != Class::Space
             || (Path::new(&object).starts_with(self.plan.data) && !object.ends_with("-shm"));
-        counts.then(|| Point { class, call, object, process: command_line(pid) })
+        counts.then(|| Point { class, call, object, from, process: command_line(pid) })
     }
 }
 

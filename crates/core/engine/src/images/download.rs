@@ -1,5 +1,5 @@
 //! The layers of a pull: each is fetched, kept, decompressed, hashed and unpacked in one pass over its bytes, as many side by
-//! side as there are processors; each gets its name as soon as those below it have theirs.
+//! side as there are processors. What is whole waits in a [`Batch`] for the rest of the image: one wait for the disk does for all.
 //!
 //! What came of a layer before the connection or the process died is kept by the store: the next pull reads it as if it had
 //! come just now, and fetches the rest.
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use oci::image::Descriptor;
 use oci::{ChainId, Digest};
 use registry::{Blob, Repository};
-use store::{Lease, Partial, Store, Unpacked};
+use store::{Batch, Partial, Store, Unpacked};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -37,7 +37,7 @@ const EVERY: Duration = Duration::from_millis(100);
 /// What all layers of a pull share.
 pub(super) struct Layers<'a> {
     pub engine: &'a Engine,
-    pub lease: &'a Arc<Lease>,
+    pub batch: &'a Arc<Batch>,
     pub repository: &'a Repository,
     pub report: &'a Report,
 }
@@ -75,7 +75,7 @@ impl Layers<'_> {
             self.report.send(JsonMessage::part(id, "Pulling fs layer", Progress::default())).await?;
             let work = Arc::new(Work {
                 store: self.engine.store().clone(),
-                lease: self.lease.clone(),
+                batch: self.batch.clone(),
                 report: self.report.clone(),
                 descriptor: layer.clone(),
                 diff_id: diff_ids[index].clone(),
@@ -103,8 +103,8 @@ impl Layers<'_> {
         publisher.await.during("name the layers")?
     }
 
-    /// Takes layers as they come, by their number, and gives them their names, lowest first. One that is here already
-    /// comes as none.
+    /// Takes layers as they come, by their number, and puts one on the other, lowest first. One that is here already comes as
+    /// none.
     fn publisher(
         &self,
         layers: &[Descriptor],
@@ -112,7 +112,7 @@ impl Layers<'_> {
         already: Vec<bool>,
     ) -> (mpsc::UnboundedSender<Finished>, tokio::task::JoinHandle<Result<()>>) {
         let (sender, mut finished) = mpsc::unbounded_channel::<Finished>();
-        let (store, lease, report) = (self.engine.store().clone(), self.lease.clone(), self.report.clone());
+        let (batch, report) = (self.batch.clone(), self.report.clone());
         let (layers, diff_ids) = (layers.to_vec(), diff_ids.to_vec());
         let publisher = tokio::task::spawn_blocking(move || {
             let mut early = BTreeMap::new();
@@ -124,7 +124,7 @@ impl Layers<'_> {
                     early.insert(other, unpacked);
                 }
                 if let Some(unpacked) = early.remove(&index).flatten() {
-                    store.publish(&lease, parent.as_ref(), unpacked)?;
+                    batch.add_layer(parent.as_ref(), unpacked)?;
                 }
                 parent = Some(ChainId::on(parent.as_ref(), diff_id));
                 if !already[index] {
@@ -141,14 +141,13 @@ impl Layers<'_> {
     }
 
     async fn needs(&self, layers: &[Descriptor], diff_ids: &[Digest]) -> Result<Vec<Need>> {
-        let (lease, layers, diff_ids) = (self.lease.clone(), layers.to_vec(), diff_ids.to_vec());
+        let (batch, layers, diff_ids) = (self.batch.clone(), layers.to_vec(), diff_ids.to_vec());
         self.engine
-            .blocking(move |engine| {
-                let store = engine.store();
+            .blocking(move |_| {
                 let mut needs = Vec::new();
                 for ((layer, diff_id), chain) in layers.iter().zip(&diff_ids).zip(ChainId::all(&diff_ids)) {
-                    let archive = store.use_blob(&lease, &layer.digest)?.is_some();
-                    needs.push(match store.use_layer(&lease, &chain)? {
+                    let archive = batch.use_blob(&layer.digest)?.is_some();
+                    needs.push(match batch.use_layer(&chain)? {
                         Some(known)
                             if archive || (known.archive_size.is_some() && *diff_id == layer.digest) =>
                         {
@@ -174,7 +173,7 @@ type Finished = (usize, Option<Unpacked>);
 /// One layer's work.
 struct Work {
     store: Store,
-    lease: Arc<Lease>,
+    batch: Arc<Batch>,
     report: Report,
     descriptor: Descriptor,
     diff_id: Digest,
@@ -203,7 +202,7 @@ impl Work {
             let work = self.clone();
             let disk = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                let file = work.store.open_blob(&work.descriptor.digest)?;
+                let file = work.batch.open_blob(&work.descriptor.digest)?;
                 work.unpack(file).map(Some)
             });
             return disk.await.during("unpack a layer")?;
@@ -257,19 +256,19 @@ impl Work {
     ) -> Result<Option<Unpacked>, Failure> {
         let digest = &self.descriptor.digest;
         let partial = match anew {
-            true => self.store.fetch_anew(&self.lease, digest),
-            false => self.store.fetch(&self.lease, digest),
+            true => self.store.fetch_anew(self.batch.lease(), digest),
+            false => self.store.fetch(self.batch.lease(), digest),
         }
         .map_err(Error::from)?;
         let kept = partial.kept();
         let kept = if kept > self.descriptor.size { 0 } else { kept };
         tell.send(kept).ok();
-        let mut tee = Tee { left: kept, chunks, partial };
+        let mut tee = Tee { left: kept, chunks, partial, batch: &self.batch };
         let outcome = self.pass(&mut tee);
         drop(turn);
         let interrupted = tee.chunks.interrupted || self.report.is_closed();
         let outcome = match outcome {
-            Ok(unpacked) => tee.partial.commit().map(|_| unpacked).map_err(Error::from),
+            Ok(unpacked) => self.batch.add_partial(tee.partial).map(|_| unpacked).map_err(Error::from),
             Err(error) => {
                 if interrupted {
                     tee.partial.keep();
@@ -283,7 +282,7 @@ impl Work {
     fn pass(&self, tee: &mut Tee<'_>) -> Result<Option<Unpacked>> {
         let unpacked = match self.need {
             Need::Archive => None,
-            _ => Some(self.store.unpack(&self.lease, &mut *tee)?),
+            _ => Some(self.store.unpack(self.batch.lease(), &mut *tee)?),
         };
         // A decompressor may leave what stands behind the end of its format.
         io::copy(tee, &mut io::sink()).during("fetch a layer")?;
@@ -296,7 +295,7 @@ impl Work {
     }
 
     fn unpack(&self, source: impl Read + Send) -> Result<Unpacked> {
-        let unpacked = self.store.unpack(&self.lease, source)?;
+        let unpacked = self.store.unpack(self.batch.lease(), source)?;
         self.expect(&unpacked)?;
         Ok(unpacked)
     }
@@ -417,6 +416,7 @@ struct Tee<'l> {
     left: u64,
     chunks: Chunks,
     partial: Partial<'l>,
+    batch: &'l Batch,
 }
 
 impl Read for Tee<'_> {
@@ -428,6 +428,7 @@ impl Read for Tee<'_> {
         }
         let count = self.chunks.read(buffer)?;
         self.partial.write_all(&buffer[..count])?;
+        self.batch.wrote(count as u64);
         Ok(count)
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::JsonMessage;
 use archive::Entry;
@@ -22,7 +22,7 @@ use oci::image::{
 };
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use state::attached::Attached;
-use store::{Lease, NewImage, Store};
+use store::{Batch, NewImage, Store};
 use tokio::sync::mpsc::Sender;
 
 use super::layout::{self, Item};
@@ -48,9 +48,9 @@ pub async fn load(
         .blocking(move |engine| {
             let store = engine.store();
             let loaded = {
-                let lease = store.lease("load")?;
-                report.stops(&lease);
-                load_from(engine, &lease, &report, quiet, &platforms, reader)
+                let batch = store.batch(&Arc::new(store.lease("load")?))?;
+                report.stops(batch.lease());
+                load_from(engine, &batch, &report, quiet, &platforms, reader)
             };
             if loaded.is_err() {
                 // What it brought belongs to nothing now. That there was no image is the better reason.
@@ -63,19 +63,19 @@ pub async fn load(
 
 fn load_from(
     engine: &Engine,
-    lease: &Lease,
+    batch: &Batch,
     report: &Report,
     quiet: bool,
     platforms: &[Platform],
     reader: impl Read + Send,
 ) -> Result<()> {
     let store = engine.store();
-    let mut spool = Spool::make(lease)?;
+    let mut spool = Spool::make(batch.lease())?;
     let told = (!quiet).then_some(report);
-    Early::with(store, lease, told, |early| {
+    Early::with(store, batch, told, |early| {
         // For one platform of many, most layers are not wanted.
-        spool.fill(store, lease, early, platforms.is_empty(), reader)?;
-        let load = Load { engine, store, lease, spool, early, report, platforms, seen: Mutex::default() };
+        spool.fill(store, batch, early, platforms.is_empty(), reader)?;
+        let load = Load { engine, store, batch, spool, early, report, platforms, seen: Mutex::default() };
         load.run()
     })
 }
@@ -83,7 +83,7 @@ fn load_from(
 struct Load<'l, 'a> {
     engine: &'a Engine,
     store: &'a Store,
-    lease: &'a Lease,
+    batch: &'a Batch,
     spool: Spool,
     early: &'l Early<'a>,
     report: &'a Report,
@@ -137,7 +137,7 @@ impl Load<'_, '_> {
         let mut bytes = Vec::new();
         match self.spool.open(path)? {
             Found::Blob(digest) => {
-                return self.store.read_blob(&digest, CONFIG_MAX).map_err(io::Error::other);
+                return self.batch.read_blob(&digest, CONFIG_MAX).map_err(io::Error::other);
             }
             Found::File(file) => file.take(CONFIG_MAX + 1).read_to_end(&mut bytes)?,
         };
@@ -202,7 +202,7 @@ impl Load<'_, '_> {
 
     /// Whether a line of the layout is no image.
     fn is_artifact(&self, descriptor: &Descriptor) -> bool {
-        let document = self.store.document(&descriptor.digest);
+        let document = self.batch.document(&descriptor.digest);
         matches!(document, Ok(Document::Manifest(manifest)) if manifest.artifact_kind().is_some())
     }
 
@@ -227,14 +227,15 @@ impl Load<'_, '_> {
     }
 
     fn thing(&self, thing: &Descriptor) -> Result<bool> {
-        let Ok(Document::Manifest(manifest)) = self.store.document(&thing.digest) else { return Ok(false) };
-        self.store.use_blob(self.lease, &thing.digest)?;
+        let Ok(Document::Manifest(manifest)) = self.batch.document(&thing.digest) else { return Ok(false) };
+        self.batch.use_blob(&thing.digest)?;
         for part in manifest.layers.iter().chain([&manifest.config]) {
-            if self.store.use_blob(self.lease, &part.digest)?.is_none() {
+            if self.batch.use_blob(&part.digest)?.is_none() {
                 return Err(Error::invalid(format!("invalid archive: blob {} is missing", part.digest)));
             }
             self.expect_size(part)?;
         }
+        self.batch.publish()?;
         if let Some((subject, tag)) = self.attachment(thing, &manifest)? {
             let thing = Attached { artifact: thing.digest.clone(), tag };
             self.engine.db().write(|tx| state::attached::put(tx, &subject, &thing))?;
@@ -259,7 +260,7 @@ impl Load<'_, '_> {
         let by_tag = tag.and_then(|tag| Some((registry::cosign_subject(tag)?, Some(tag.clone()))));
         let by_subject = manifest.subject.as_ref().map(|subject| (subject.digest.clone(), None));
         for (subject, tag) in by_subject.into_iter().chain(by_tag) {
-            if self.store.use_blob(self.lease, &subject)?.is_some() {
+            if self.batch.use_blob(&subject)?.is_some() {
                 return Ok(Some((subject, tag)));
             }
         }
@@ -268,8 +269,8 @@ impl Load<'_, '_> {
 
     /// What a digest of the layout leads to: an image, or those images of an index that are in the archive.
     fn target(&self, digest: &Digest, depth: u32) -> Result<Vec<Complete>> {
-        self.store.use_blob(self.lease, digest)?;
-        match self.store.document(digest) {
+        self.batch.use_blob(digest)?;
+        match self.batch.document(digest) {
             Ok(Document::Manifest(manifest)) => Ok(self.manifest(digest, &manifest)?.into_iter().collect()),
             Ok(Document::Index(index)) if depth > 0 => self.members(&index, depth - 1),
             Ok(Document::Index(_)) => {
@@ -295,12 +296,12 @@ impl Load<'_, '_> {
                 continue;
             }
             // An archive needn't have all platforms, and attestations are no images: they are kept as they are.
-            let here = self.store.use_blob(self.lease, &member.digest)?.is_some();
+            let here = self.batch.use_blob(&member.digest)?.is_some();
             if !here || is_attestation(member) {
                 continue;
             }
-            let partial = match self.store.document(&member.digest) {
-                Ok(Document::Manifest(manifest)) => self.store.blob_size(&manifest.config.digest)?.is_none(),
+            let partial = match self.batch.document(&member.digest) {
+                Ok(Document::Manifest(manifest)) => self.batch.blob_size(&manifest.config.digest)?.is_none(),
                 _ => false,
             };
             if !partial {
@@ -312,9 +313,9 @@ impl Load<'_, '_> {
 
     /// An image whose manifest is a blob, if it is for a platform that is wanted.
     fn manifest(&self, digest: &Digest, manifest: &Manifest) -> Result<Option<Complete>> {
-        self.store.use_blob(self.lease, &manifest.config.digest)?;
+        self.batch.use_blob(&manifest.config.digest)?;
         let bytes =
-            self.store.read_blob(&manifest.config.digest, CONFIG_MAX).map_err(|error| match error {
+            self.batch.read_blob(&manifest.config.digest, CONFIG_MAX).map_err(|error| match error {
                 store::Error::NoBlob(digest) => {
                     Error::invalid(format!("invalid archive: blob {digest} is missing"))
                 }
@@ -335,7 +336,7 @@ impl Load<'_, '_> {
 
     /// What a manifest says of a blob's length is passed on when the image is: it has to be true.
     fn expect_size(&self, part: &Descriptor) -> Result<()> {
-        match self.store.blob_size(&part.digest)? {
+        match self.batch.blob_size(&part.digest)? {
             Some(length) if length != part.size => Err(Error::invalid(format!(
                 "invalid archive: blob {} has {length} bytes, expected {}",
                 part.digest, part.size
@@ -348,8 +349,8 @@ impl Load<'_, '_> {
     fn layers(&self, layers: &[&Digest], diff_ids: &[Digest]) -> Result<()> {
         let mut lacking = Vec::new();
         for ((layer, diff_id), chain) in layers.iter().zip(diff_ids).zip(ChainId::all(diff_ids)) {
-            let here = self.store.use_blob(self.lease, layer)?.is_some();
-            match self.store.use_layer(self.lease, &chain)? {
+            let here = self.batch.use_blob(layer)?.is_some();
+            match self.batch.use_layer(&chain)? {
                 Some(known) if here || (known.archive_size.is_some() && *diff_id == **layer) => {}
                 _ if !here => {
                     return Err(Error::invalid(format!("invalid archive: layer {layer} is missing")));
@@ -363,14 +364,14 @@ impl Load<'_, '_> {
         for (diff_id, chain) in diff_ids.iter().zip(ChainId::all(diff_ids)) {
             if let Some((_, layer)) = lacking.iter().find(|(lacking, _)| *lacking == chain)
                 // An image may have the same layers twice, each on the other.
-                && self.store.layer(&chain)?.is_none()
+                && self.batch.use_layer(&chain)?.is_none()
             {
                 let unpacked = self.early.take(layer)?;
                 unpacked.expect(Some(diff_id)).map_err(|error| {
                     Error::invalid(format!("invalid archive: {}", crate::error::chain(&error)))
                 })?;
                 self.store.is_archive_of(layer, diff_id);
-                self.store.publish(self.lease, parent.as_ref(), unpacked)?;
+                self.batch.add_layer(parent.as_ref(), unpacked)?;
             }
             parent = Some(chain);
         }
@@ -389,13 +390,13 @@ impl Load<'_, '_> {
             return Ok(false);
         }
         expect_layers(item.layers.len(), &config)?;
-        let config_digest = self.store.put_blob(self.lease, &bytes)?;
+        let config_digest = self.batch.put_blob(&bytes)?;
         let layers = item.layers.iter().map(|path| self.layer_file(path)).collect::<Result<Vec<_>>>()?;
         let digests: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
         self.layers(&digests, &config.rootfs.diff_ids)?;
         let config = Descriptor::new(media_types::OCI_CONFIG, config_digest.clone(), bytes.len() as u64);
         let manifest = serde_json::to_vec(&Manifest::new(config, layers)).during("write a manifest")?;
-        let manifest = self.store.put_blob(self.lease, &manifest)?;
+        let manifest = self.batch.put_blob(&manifest)?;
         let image = Complete { manifest: manifest.clone(), config: config_digest };
         self.record(&[image], &manifest, &names)?;
         Ok(true)
@@ -404,9 +405,9 @@ impl Load<'_, '_> {
     /// A file of the archive that `manifest.json` names, small enough for a document.
     fn read_item(&self, path: &str) -> Result<Vec<u8>> {
         if let Some(digest) = blob_of(path)
-            && self.store.use_blob(self.lease, &digest)?.is_some()
+            && self.batch.use_blob(&digest)?.is_some()
         {
-            return Ok(self.store.read_blob(&digest, CONFIG_MAX)?);
+            return Ok(self.batch.read_blob(&digest, CONFIG_MAX)?);
         }
         self.bytes(path).map_err(|e| Error::invalid(format!("invalid archive: {path:?}: {e}")))
     }
@@ -415,7 +416,7 @@ impl Load<'_, '_> {
     fn layer_file(&self, path: &str) -> Result<Descriptor> {
         let missing = |e| Error::invalid(format!("invalid archive: layer {path:?}: {e}"));
         let known = match blob_of(path) {
-            Some(digest) => self.store.use_blob(self.lease, &digest)?.map(|_| digest),
+            Some(digest) => self.batch.use_blob(&digest)?.map(|_| digest),
             None => None,
         };
         let digest = match known {
@@ -425,7 +426,7 @@ impl Load<'_, '_> {
                 Found::File(file) => self.keep(file, path)?,
             },
         };
-        let file = self.store.open_blob(&digest)?;
+        let file = self.batch.open_blob(&digest)?;
         let length = file.metadata().during("read a layer")?.len();
         let mut first = Vec::new();
         file.take(6).read_to_end(&mut first).during("read a layer")?;
@@ -438,9 +439,9 @@ impl Load<'_, '_> {
     }
 
     fn keep(&self, mut file: File, path: &str) -> Result<Digest> {
-        let mut writer = self.store.ingest(self.lease)?;
+        let mut writer = self.store.ingest(self.batch.lease())?;
         io::copy(&mut file, &mut writer).during(format_args!("keep layer {path:?}"))?;
-        Ok(writer.commit(None)?.0)
+        Ok(self.batch.add_blob(writer, None)?.0)
     }
 
     /// Records images together with the names of what leads to them, of which a killed load leaves all or nothing, and
@@ -451,6 +452,7 @@ impl Load<'_, '_> {
             let tags = if at == 0 { names } else { &[] };
             new.push(NewImage { manifest: &image.manifest, parent: None, tags, target: Some(target) });
         }
+        self.batch.publish()?;
         let mut put = self.store.put_images(&new)?.into_iter();
         let Some(store::Put { image, moved, .. }) = put.next() else { return Ok(()) };
         for (name, before) in moved {

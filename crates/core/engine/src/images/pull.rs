@@ -9,7 +9,7 @@ use bytes::Bytes;
 use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Index, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use registry::{Client, Credentials, Repository};
-use store::{Image, Lease, NewImage};
+use store::{Batch, Image, Lease, NewImage};
 use tokio::sync::mpsc::Sender;
 
 use super::report::Report;
@@ -244,23 +244,27 @@ impl Pull {
         self.begin(reference, &target.digest).await?;
 
         let purpose = format!("pull {}", reference.familiar());
-        let lease = Arc::new(self.engine.blocking(move |engine| Ok(engine.store().lease(&purpose)?)).await?);
-        self.report.stops(&lease);
-        let chosen = self.choose(&lease, &repository, &target, bytes, reference).await?;
+        let batch = self.engine.blocking(move |engine| {
+            let store = engine.store();
+            Ok(Arc::new(store.batch(&Arc::new(store.lease(&purpose)?))?))
+        });
+        let batch = batch.await?;
+        self.report.stops(batch.lease());
+        let chosen = self.choose(&batch, &repository, &target, bytes, reference).await?;
         self.verify(&repository, demand.as_ref(), &target.digest, &chosen.digest).await?;
         if let Some(kind) = artifact_kind(&chosen.manifest, reference) {
             let kind = kind.to_owned();
-            self.artifact(&lease, &repository, reference, &target.digest, &chosen).await?;
+            self.artifact(&batch, &repository, reference, &target.digest, &chosen).await?;
             return Ok(Pulled::Artifact(reference.familiar(), kind));
         }
-        let config = self.config(&lease, &repository, &chosen.manifest, reference).await?;
+        let config = self.config(&batch, &repository, &chosen.manifest, reference).await?;
         if self.fit == Fit::Exact || chosen.digest != target.digest {
             self.check_platform(&config, reference)?;
         }
-        self.layers(&lease, &repository, &chosen.manifest, &config).await?;
-        let (image, new) = self.record(&lease, reference, &target.digest, &chosen.digest).await?;
+        self.layers(&batch, &repository, &chosen.manifest, &config).await?;
+        let (image, new) = self.record(&batch, reference, &target.digest, &chosen.digest).await?;
         if self.attached {
-            self.fetch_attached(&lease, &repository, [&target.digest, &chosen.digest]).await?;
+            self.fetch_attached(batch.lease(), &repository, [&target.digest, &chosen.digest]).await?;
         }
 
         self.end(reference, &target.digest, new).await?;
@@ -284,7 +288,7 @@ impl Pull {
     /// Keeps what is no image, with its blobs as they are.
     async fn artifact(
         &self,
-        lease: &Arc<Lease>,
+        batch: &Arc<Batch>,
         repository: &Repository,
         reference: &Reference,
         target: &Digest,
@@ -295,13 +299,14 @@ impl Pull {
         for blob in blobs.filter(|blob| seen.insert(&blob.digest)) {
             let id = blob.digest.short();
             self.report.send(JsonMessage::part(id, "Downloading", Default::default())).await?;
-            attached::keep(&self.engine, lease, repository, blob).await?;
+            attached::keep(&self.engine, batch.lease(), repository, blob).await?;
             self.report.send(JsonMessage::part(id, "Download complete", Default::default())).await?;
         }
-        let (named, means) = (reference.clone(), target.clone());
+        let (named, means, own) = (reference.clone(), target.clone(), batch.clone());
         let new = self
             .engine
             .blocking(move |engine| {
+                own.publish()?;
                 let now = jiff::Timestamp::now().to_string();
                 let before = engine.db().write(|tx| {
                     let before = state::tags::get(tx, &named)?.map(|tag| tag.target);
@@ -316,7 +321,7 @@ impl Pull {
             })
             .await?;
         if self.attached {
-            self.fetch_attached(lease, repository, [target, &chosen.digest]).await?;
+            self.fetch_attached(batch.lease(), repository, [target, &chosen.digest]).await?;
         }
         self.end(reference, target, new).await
     }
@@ -389,7 +394,7 @@ impl Pull {
     /// Keeps the documents from the target down to the manifest for the platform.
     async fn choose(
         &self,
-        lease: &Arc<Lease>,
+        batch: &Arc<Batch>,
         repository: &Repository,
         target: &Descriptor,
         bytes: Bytes,
@@ -400,7 +405,7 @@ impl Pull {
         for _ in 0..oci::image::INDEX_DEPTH_MAX {
             let document = Document::parse(&bytes)
                 .during(format_args!("read the manifest of {}", reference.familiar()))?;
-            self.keep(lease, &digest, bytes).await?;
+            self.keep(batch, &digest, bytes).await?;
             let index = match document {
                 Document::Manifest(manifest) => return Ok(Chosen { digest, manifest: *manifest }),
                 Document::Index(index) => index,
@@ -430,7 +435,7 @@ impl Pull {
     /// The image's configuration, kept as a blob.
     async fn config(
         &self,
-        lease: &Arc<Lease>,
+        batch: &Arc<Batch>,
         repository: &Repository,
         manifest: &Manifest,
         reference: &Reference,
@@ -449,15 +454,12 @@ impl Pull {
                 reference.familiar()
             )));
         }
-        let (own, digest) = (lease.clone(), descriptor.digest.clone());
+        let (own, digest) = (batch.clone(), descriptor.digest.clone());
         let known = self
             .engine
-            .blocking(move |engine| {
-                let store = engine.store();
-                match store.use_blob(&own, &digest)? {
-                    Some(_) => Ok(store.read_blob(&digest, CONFIG_MAX).ok()),
-                    None => Ok(None),
-                }
+            .blocking(move |_| match own.use_blob(&digest)? {
+                Some(_) => Ok(own.read_blob(&digest, CONFIG_MAX).ok()),
+                None => Ok(None),
             })
             .await?;
         let bytes = match known {
@@ -469,7 +471,7 @@ impl Pull {
                     bytes.extend_from_slice(&chunk);
                 }
                 let bytes = Bytes::from(bytes);
-                self.keep(lease, &descriptor.digest, bytes.clone()).await?;
+                self.keep(batch, &descriptor.digest, bytes.clone()).await?;
                 bytes
             }
         };
@@ -496,7 +498,7 @@ impl Pull {
     /// Fetches and unpacks what isn't here.
     async fn layers(
         &self,
-        lease: &Arc<Lease>,
+        batch: &Arc<Batch>,
         repository: &Repository,
         manifest: &Manifest,
         config: &ImageConfig,
@@ -504,20 +506,19 @@ impl Pull {
         if let Some(layer) = manifest.layers.iter().find(|layer| !media_types::is_layer(&layer.media_type)) {
             return Err(unsupported(layer));
         }
-        let fetch = download::Layers { engine: &self.engine, lease, repository, report: &self.report };
+        let fetch = download::Layers { engine: &self.engine, batch, repository, report: &self.report };
         fetch.run(&manifest.layers, &config.rootfs.diff_ids).await
     }
 
-    async fn keep(&self, lease: &Arc<Lease>, digest: &Digest, bytes: Bytes) -> Result<()> {
-        let (lease, digest) = (lease.clone(), digest.clone());
+    async fn keep(&self, batch: &Arc<Batch>, digest: &Digest, bytes: Bytes) -> Result<()> {
+        let (batch, digest) = (batch.clone(), digest.clone());
         self.engine
             .blocking(move |engine| {
                 use std::io::Write as _;
-                let store = engine.store();
-                if store.use_blob(&lease, &digest)?.is_none() {
-                    let mut writer = store.ingest(&lease)?;
+                if batch.use_blob(&digest)?.is_none() {
+                    let mut writer = engine.store().ingest(batch.lease())?;
                     writer.write_all(&bytes).during("keep a document")?;
-                    writer.commit(Some(&digest))?;
+                    batch.add_blob(writer, Some(&digest))?;
                 }
                 Ok(())
             })
@@ -527,12 +528,12 @@ impl Pull {
     /// Makes the image visible; whether anything is new about it.
     async fn record(
         &self,
-        lease: &Arc<Lease>,
+        batch: &Arc<Batch>,
         reference: &Reference,
         target: &Digest,
         manifest: &Digest,
     ) -> Result<(Image, bool)> {
-        let (lease, reference) = (lease.clone(), reference.clone());
+        let (batch, reference) = (batch.clone(), reference.clone());
         let (target, manifest) = (target.clone(), manifest.clone());
         self.engine
             .blocking(move |engine| {
@@ -547,8 +548,9 @@ impl Pull {
                     Ok(true)
                 })?;
                 let new = NewImage { manifest: &manifest, parent: None, tags: &names, target: Some(&target) };
+                batch.publish()?;
                 let put = store.put_image(&new)?;
-                drop(lease);
+                drop(batch);
                 let id = reference.familiar();
                 events::emit(
                     engine,

@@ -1,7 +1,7 @@
 //! The layers of an archive, unpacked side by side while the rest of it is still coming in.
 //!
-//! Who takes the archive apart hands each blob over as soon as it is written: a worker makes it durable, which takes the
-//! disk's time, and unpacks it if it looks like a layer. Documents, which say what is a layer, may well be the last that an
+//! Who takes the archive apart hands each blob over as soon as it is written: a worker puts it into the batch, and unpacks it if it
+//! looks like a layer. Documents, which say what is a layer, may well be the last that an
 //! archive has; what was unpacked and turns out to be none goes with the lease.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use api::JsonMessage;
 use api::common::Progress;
 use oci::Digest;
-use store::{BlobWriter, Lease, Store, Unpacked};
+use store::{Batch, BlobWriter, Store, Unpacked};
 
 use crate::error::{Context as _, Error, Result};
 use crate::images::report::{self, Report};
@@ -27,7 +27,7 @@ const EVERY: u64 = 512 << 10;
 /// The work that goes on beside the archive.
 pub(super) struct Early<'a> {
     store: &'a Store,
-    lease: &'a Lease,
+    batch: &'a Batch,
     /// Where progress is told, if anybody wants to know.
     report: Option<&'a Report>,
     state: Mutex<State<'a>>,
@@ -65,12 +65,12 @@ impl<'a> Early<'a> {
     /// Workers are there while `work` runs, which gets the place to hand blobs to.
     pub fn with<T>(
         store: &'a Store,
-        lease: &'a Lease,
+        batch: &'a Batch,
         report: Option<&'a Report>,
         work: impl FnOnce(&Early<'a>) -> T,
     ) -> T {
         let (state, changed, over) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-        let early = Early { store, lease, report, state, changed, over };
+        let early = Early { store, batch, report, state, changed, over };
         // One more than cores: some of them wait for the disk.
         let workers = std::thread::available_parallelism().map_or(2, usize::from) + 1;
         std::thread::scope(|scope| {
@@ -169,7 +169,7 @@ impl<'a> Early<'a> {
     }
 
     fn keep_now(&self, new: New<'a>) {
-        let kept = new.writer.commit(Some(&new.digest));
+        let kept = self.batch.add_blob(new.writer, Some(&new.digest));
         let mut state = self.state();
         state.unkept -= 1;
         match kept {
@@ -182,10 +182,10 @@ impl<'a> Early<'a> {
     }
 
     fn unpack(&self, digest: &Digest) -> Result<Unpacked> {
-        let file = self.store.open_blob(digest)?;
+        let file = self.batch.open_blob(digest)?;
         let total = file.metadata().during("read a layer")?.len();
         let source = Counted { file, count: 0, next: 0, total, id: digest.short(), early: self };
-        self.store.unpack_as(self.lease, source, Some(digest)).map_err(|error| match error {
+        self.store.unpack_as(self.batch.lease(), source, Some(digest)).map_err(|error| match error {
             error if privileges::for_files(&error).is_some() => error.into(),
             error @ store::Error::Archive { .. } => {
                 Error::invalid(format!("invalid archive: {}", crate::error::chain(&error)))
@@ -248,6 +248,7 @@ impl Read for Counted<'_, '_> {
         }
         let read = self.file.read(buffer)?;
         self.count += read as u64;
+        self.early.batch.wrote(read as u64);
         if let Some(report) = self.early.report
             && (self.count >= self.next || read == 0)
         {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use archive::{Entry, Kind, Options, Unpacker};
 use oci::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
-use store::{Lease, Store};
+use store::{Batch, Lease, Store};
 use sys::root::Root;
 
 use super::early::Early;
@@ -55,14 +55,14 @@ impl Spool {
     pub fn fill<'a>(
         &mut self,
         store: &Store,
-        lease: &'a Lease,
+        batch: &'a Batch,
         early: &Early<'a>,
         eager: bool,
         source: impl Read + Send,
     ) -> Result<()> {
         let known = if eager { diff_ids(store)? } else { HashSet::new() };
         let source = archive::decompress(source).during("read the archive")?;
-        archive::read_ahead(lease.guard(source), |ahead| {
+        archive::read_ahead(batch.lease().guard(source), |ahead| {
             // It has documents and archives: nobody ever asks for a device of it, or for an owner.
             let owner = Some((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
             let options = Options { devices: false, owner, limits: store.limits(), ..Options::plain() };
@@ -70,7 +70,7 @@ impl Spool {
             let mut unpacker = Unpacker::new(&root, &options);
             let mut reader = archive::Reader::new(&mut *ahead);
             while let Some(entry) = reader.next_entry().map_err(unreadable)? {
-                let content = Content { store, lease, early, known: &known, eager };
+                let content = Content { store, batch, early, known: &known, eager };
                 if let Some(digest) = blob_digest(&entry) {
                     content.keep(Some(&digest), &mut reader)?;
                 } else if is_content(&entry) {
@@ -114,7 +114,7 @@ impl Spool {
 /// Where the bytes of an archive's entries go.
 struct Content<'s, 'a> {
     store: &'s Store,
-    lease: &'a Lease,
+    batch: &'a Batch,
     early: &'s Early<'a>,
     /// The uncompressed archives of layers that are here.
     known: &'s HashSet<Digest>,
@@ -125,11 +125,11 @@ impl<'a> Content<'_, 'a> {
     /// Has the current entry become a blob.
     fn keep<R: BufRead>(&self, digest: Option<&Digest>, reader: &mut archive::Reader<R>) -> Result<Digest> {
         if let Some(digest) = digest
-            && self.store.use_blob(self.lease, digest)?.is_some()
+            && self.batch.use_blob(digest)?.is_some()
         {
             return Ok(digest.clone());
         }
-        let mut writer = self.store.ingest(self.lease)?;
+        let mut writer = self.store.ingest(self.batch.lease())?;
         let mut data = reader.data();
         let mut first = Vec::new();
         let mut buffer = vec![0; BUFFER];
@@ -143,12 +143,13 @@ impl<'a> Content<'_, 'a> {
             let lacking = BEGINNING.saturating_sub(first.len()).min(count);
             first.extend_from_slice(&buffer[..lacking]);
             writer.write_all(&buffer[..count]).during("keep a blob of the archive")?;
+            self.batch.wrote(count as u64);
         }
         let digest = writer.seal(digest).map_err(|error| match error {
             error @ store::Error::Mismatch { .. } => Error::invalid(format!("invalid archive: {error}")),
             error => error.into(),
         })?;
-        if self.store.use_blob(self.lease, &digest)?.is_some() {
+        if self.batch.use_blob(&digest)?.is_some() {
             return Ok(digest);
         }
         let unpack = self.eager && is_layer(&first) && !self.known.contains(&digest);
