@@ -110,7 +110,9 @@ fn judge(
     assert!(!output.stderr.contains("panicked"), "{told}");
     let text = operation.told(&output.stdout, &output.stderr);
     assert!(
-        output.code == 0 || output.code == operation.code || reasons.iter().any(|reason| text.contains(reason)),
+        output.code == 0
+            || output.code == operation.code
+            || reasons.iter().any(|reason| text.contains(reason)),
         "no reason given: {told}"
     );
     machine.repair().unwrap_or_else(|found| panic!("{told}\n{found}"));
