@@ -135,10 +135,11 @@ impl Session {
         Ok(&self.home().await?.route.path)
     }
 
-    /// Lets the next token be for one thing more, such as `repository:other:pull`.
+    /// Lets the token be for one thing more, such as `repository:other:pull`.
     pub(crate) async fn also(&self, scope: String) -> Result<(), Error> {
         if self.lock_wants().add(scope) {
-            self.home().await?.forget_token().await;
+            let home = self.home().await?;
+            home.widen(&self.transport, &self.wants_at(home)).await;
         }
         Ok(())
     }

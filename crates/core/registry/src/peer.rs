@@ -122,11 +122,18 @@ impl Peer {
         transport.token(&request, refused).await
     }
 
-    /// Forgets a token: more is wanted than it is for.
-    pub(crate) async fn forget_token(&self) {
+    /// Has the token be for all that is wanted by now. Others wait meanwhile, for what they send may come once only; if there
+    /// is no such token, the one that there is does for the rest.
+    pub(crate) async fn widen(&self, transport: &Transport, wants: &token::Wants) {
         let mut known = self.authorization.lock().await;
-        if matches!(&*known, Some(Authorization::Bearer(_))) {
-            *known = None;
+        if !matches!(&*known, Some(Authorization::Bearer(_))) {
+            return;
+        }
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(asked) = asked
+            && let Ok(token) = self.token(transport, &asked, None, wants).await
+        {
+            *known = Some(Authorization::Bearer(token));
         }
     }
 

@@ -98,7 +98,7 @@ fn a_process_that_joins_gives_nothing_away() {
         r#"$| = 1; print "ready\n"; my $seen = 0;
         while (!-e "/tmp/stop") {{
             for my $pid (map {{ m{{(\d+)$}} }} glob "/proc/[1-9]*") {{
-                next if $pid == $$; $seen++;
+                next if $pid == $$; $seen++ or open(my $mark, ">", "/tmp/seen");
                 for my $name ("exe", "task/$pid/exe") {{
                     sysopen(my $file, "/proc/$pid/$name", 0) or next;
                     print "caught\n" if (stat $file)[1] == {inode};
@@ -115,6 +115,11 @@ fn a_process_that_joins_gives_nothing_away() {
     let mut process = scene.spec.process.clone().unwrap();
     process.args = vec!["/bin/true".to_owned()];
     for round in 0..60 {
+        if round == 58 {
+            // At least one of them stays until it is seen.
+            let wait = "until test -e /tmp/seen; do sleep 0.01; done";
+            process.args = ["/bin/sh", "-c", wait].map(str::to_owned).to_vec();
+        }
         if round == 59 {
             process.args = vec!["/bin/touch".to_owned(), "/tmp/stop".to_owned()];
         }
