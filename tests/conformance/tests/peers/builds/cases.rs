@@ -327,10 +327,13 @@ pub const CASES: &[Case] = &[
         )
     },
     Case {
-        differences: &[buildah(
-            "mode of /b",
-            "--chmod counts for the directory that is made as well, as with BuildKit since 0.21",
-        )],
+        differences: &[
+            buildah(
+                "mode of /b",
+                "--chmod counts for the directory that is made as well, as with BuildKit since 0.21",
+            ),
+            buildah("mode of /d", "and for those on the way to it"),
+        ],
         ..of_buildah(
             "modes",
             "FROM busybox\nCOPY --chmod=640 one.txt /a\nCOPY --chmod=0711 tree /b\nCOPY --chown=app --chmod=755 two.txt /new/c\nADD --chmod=600 one.txt /d/\n",
