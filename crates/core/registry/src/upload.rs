@@ -56,11 +56,6 @@ impl Repository {
         Ok(response.status().is_success())
     }
 
-    /// Lets the repository take a blob from another one of the same registry; whether that worked.
-    pub async fn mount_blob(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
-        Ok(matches!(self.begin_blob(Some((digest, from))).await?, Begun::Mounted))
-    }
-
     /// Asks for a place to send a blob to, or to take it from another repository of the same registry.
     pub async fn begin_blob(&self, mount: Option<(&Digest, &str)>) -> Result<Begun, Error> {
         let mut url = self.url("blobs/uploads/").await?;

@@ -15,10 +15,15 @@ CREATE TABLE archives (
 /// Rows that are kept: some megabytes. Which of too many go is left to chance.
 const MOST: u32 = 20_000;
 
-/// Remembers that `blob` decompresses to what has `diff_id` as its digest.
-pub fn put(tx: &Tx<'_>, blob: &Digest, diff_id: &Digest) -> Result<(), Error> {
-    let sql = "INSERT OR REPLACE INTO archives (blob, diff_id) VALUES (?1, ?2)";
-    execute(tx, sql, [blob.as_str(), diff_id.as_str()], "remember archive", blob.as_str())?;
+/// Remembers blobs with the digests of what they decompress to.
+pub fn put(tx: &Tx<'_>, seen: &[(Digest, Digest)]) -> Result<(), Error> {
+    if seen.is_empty() {
+        return Ok(());
+    }
+    for (blob, diff_id) in seen {
+        let sql = "INSERT OR REPLACE INTO archives (blob, diff_id) VALUES (?1, ?2)";
+        execute(tx, sql, [blob.as_str(), diff_id.as_str()], "remember archive", blob.as_str())?;
+    }
     let sql = "DELETE FROM archives WHERE blob IN
         (SELECT blob FROM archives LIMIT max(0, (SELECT count(*) FROM archives) - ?1))";
     execute(tx, sql, [MOST], "forget archives", "the first ones")?;
@@ -43,8 +48,8 @@ mod tests {
         let (blob, diff_id) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
         db.write::<_, Error>(|tx| {
             assert_eq!(get(tx, &blob)?, None);
-            put(tx, &blob, &diff_id)?;
-            put(tx, &blob, &diff_id)?;
+            put(tx, &[(blob.clone(), diff_id.clone())])?;
+            put(tx, &[(blob.clone(), diff_id.clone())])?;
             assert_eq!(get(tx, &blob)?, Some(diff_id.clone()));
             Ok(())
         })

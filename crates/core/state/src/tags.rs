@@ -60,6 +60,14 @@ pub fn get(tx: &Tx<'_>, reference: &Reference) -> Result<Option<Tag>, Error> {
     first(tx, "SELECT reference, target, updated FROM tags WHERE reference = ?1", [&text], &text, tag)
 }
 
+/// What a reference means that may have both a tag and a digest: names are kept with one of them, and the digest says more.
+pub fn meant(tx: &Tx<'_>, reference: &Reference) -> Result<Option<Tag>, Error> {
+    match &reference.digest {
+        Some(digest) => get(tx, &reference.with_digest(digest.clone())),
+        None => get(tx, reference),
+    }
+}
+
 /// Takes a reference away; whether it was there.
 pub fn remove(tx: &Tx<'_>, reference: &Reference) -> Result<bool, Error> {
     let text = reference.to_string();

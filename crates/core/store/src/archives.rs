@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 
 impl Store {
     /// Notes that this blob was seen to decompress to what has this digest.
-    pub fn is_archive_of(&self, blob: &Digest, diff_id: &Digest) {
+    pub fn note_archive(&self, blob: &Digest, diff_id: &Digest) {
         let mut seen = self.shared.archives.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(blob.clone(), diff_id.clone());
     }
@@ -21,13 +21,16 @@ impl Store {
     /// Compares the archives of an image with its layers, by what is known of them, or else by reading them: those that were
     /// not known. An archive that isn't here is nobody's.
     pub(crate) fn compare_archives(&self, image: &Image) -> Result<Vec<(Digest, Digest)>, Error> {
+        let layers = image.manifest.layers.iter().map(|layer| &layer.digest);
+        // What is not compressed has the name of what it is.
+        let packed: Vec<_> =
+            layers.zip(&image.config.rootfs.diff_ids).filter(|(blob, diff_id)| blob != diff_id).collect();
+        let known = self.db().read(|tx| {
+            packed.iter().map(|(blob, _)| archives::get(tx, blob)).collect::<Result<Vec<_>, state::Error>>()
+        })?;
         let mut new = Vec::new();
-        for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
-            let blob = &layer.digest;
-            if blob == diff_id {
-                continue;
-            }
-            let found = match self.db().read(|tx| archives::get(tx, blob))? {
+        for ((blob, diff_id), known) in packed.into_iter().zip(known) {
+            let found = match known {
                 Some(known) => known,
                 None => match self.content_of(blob)? {
                     Some(found) => {
@@ -45,7 +48,7 @@ impl Store {
     }
 
     /// The database has these now.
-    pub(crate) fn are_remembered(&self, compared: &[(Digest, Digest)]) {
+    pub(crate) fn forget_archives(&self, compared: &[(Digest, Digest)]) {
         let mut seen = self.shared.archives.lock().unwrap_or_else(PoisonError::into_inner);
         compared.iter().for_each(|(blob, _)| drop(seen.remove(blob)));
     }

@@ -9,6 +9,7 @@
 //! The disk begins its work early: who writes says how much ([`Batch::wrote`]), and from time to time a thread of its own
 //! syncs, so that little is left to wait for at the end.
 
+use crate::images::parsed;
 use crate::layers::Unpacked;
 use crate::{BlobWriter, Error, Layer, Lease, Partial, Store, durable, sync_dir};
 use oci::image::{Document, MANIFEST_MAX};
@@ -163,12 +164,7 @@ impl Batch {
 
     /// A manifest or an index.
     pub fn document(&self, digest: &Digest) -> Result<Document, Error> {
-        let bytes = self.read_blob(digest, MANIFEST_MAX)?;
-        Document::parse(&bytes).map_err(|source| Error::Document {
-            what: "manifest",
-            digest: digest.clone(),
-            source: Box::new(source),
-        })
+        parsed(digest, &self.read_blob(digest, MANIFEST_MAX)?)
     }
 
     /// The layer of this chain, here or in the store, where it stays as long as the lease.

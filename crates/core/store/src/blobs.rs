@@ -163,13 +163,17 @@ impl BlobWriter<'_> {
     /// The blob, whole, for [`crate::Batch`].
     pub(crate) fn whole(mut self, expected: Option<&Digest>) -> Result<(Digest, Whole), Error> {
         let digest = self.seal(expected)?;
-        // Nobody writes to it any more.
-        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        self.file = file.try_clone().map_err(Error::io("open", &self.path))?;
-        self.room = Room::on(&self.file).map_err(Error::io("look at", &self.path))?;
-        sys::verity::seal(&file).map_err(Error::io("seal", &self.path))?;
+        self.close()?;
+        let file = self.file.try_clone().map_err(Error::io("open", &self.path))?;
         self.committed = true;
         Ok((digest, Whole { path: self.path.clone(), file, length: self.length, keep: false }))
+    }
+
+    /// Nobody writes to it any more, and nothing is left that could: as long as there is, the kernel seals nothing.
+    fn close(&mut self) -> Result<(), Error> {
+        self.file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        self.room = Room::on(&self.file).map_err(Error::io("look at", &self.path))?;
+        sys::verity::seal(&self.file).map(drop).map_err(Error::io("seal", &self.path))
     }
 
     /// Makes the bytes a blob, pinned by the lease, durable and visible to all; its digest and length. If they
@@ -177,10 +181,7 @@ impl BlobWriter<'_> {
     pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), Error> {
         let digest = self.seal(expected)?;
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
-        // Nobody writes to it any more, and nothing is left that could: as long as there is, the kernel seals nothing.
-        self.file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        self.room = Room::on(&self.file).map_err(Error::io("look at", &self.path))?;
-        sys::verity::seal(&self.file).map_err(Error::io("seal", &self.path))?;
+        self.close()?;
         let target = self.store.blob_path(&digest);
         self.store.db().write_fleeting(|tx| {
             leases::pin(tx, self.lease.id(), &digest)?;

@@ -72,9 +72,7 @@ impl Store {
         }
         let put = self.db().write(|tx| {
             let mut put = Vec::with_capacity(new.len());
-            for (blob, diff_id) in &compared {
-                archives::put(tx, blob, diff_id)?;
-            }
+            archives::put(tx, &compared)?;
             for (new, image) in new.iter().zip(&images) {
                 let target = new.target.unwrap_or(new.manifest);
                 self.require(image, target)?;
@@ -95,7 +93,7 @@ impl Store {
             }
             Ok::<_, Error>(put)
         })?;
-        self.are_remembered(&compared);
+        self.forget_archives(&compared);
         images.iter().for_each(|image| self.touch(&image.id));
         let mut done = Vec::with_capacity(images.len());
         for (mut image, (is_new, moved)) in images.into_iter().zip(put) {
@@ -187,15 +185,11 @@ impl Store {
             return record.map(|record| (record, None)).ok_or_else(|| Error::NoImage(name.to_owned()));
         }
         let reference = Reference::parse(name);
-        if let Ok(reference) = &reference {
-            let named = match &reference.digest {
-                Some(digest) => reference.with_digest(digest.clone()),
-                None => reference.clone(),
-            };
-            if let Some(tag) = tags::get(tx, &named)? {
-                let record = self.member(tx, &tag.target, platform, name)?;
-                return Ok((record, Some(tag)));
-            }
+        if let Ok(reference) = &reference
+            && let Some(tag) = tags::meant(tx, reference)?
+        {
+            let record = self.member(tx, &tag.target, platform, name)?;
+            return Ok((record, Some(tag)));
         }
         let prefix = name.strip_prefix("sha256:").unwrap_or(name);
         let hexadecimal = prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -266,12 +260,7 @@ impl Store {
 
     /// A manifest or an index that is here.
     pub fn document(&self, digest: &Digest) -> Result<Document, Error> {
-        let bytes = self.read_blob(digest, MANIFEST_MAX)?;
-        Document::parse(&bytes).map_err(|source| Error::Document {
-            what: "manifest",
-            digest: digest.clone(),
-            source: Box::new(source),
-        })
+        parsed(digest, &self.read_blob(digest, MANIFEST_MAX)?)
     }
 
     /// Reads a record's documents. The record's id is taken from the manifest.
@@ -319,6 +308,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// A manifest or an index of these bytes.
+pub(crate) fn parsed(digest: &Digest, bytes: &[u8]) -> Result<Document, Error> {
+    Document::parse(bytes).map_err(|source| Error::Document {
+        what: "manifest",
+        digest: digest.clone(),
+        source: Box::new(source),
+    })
 }
 
 /// The same layer under OCI's media type, as a manifest of OCI's has it.

@@ -7,12 +7,12 @@
 
 use crate::batch::Whole;
 use crate::lease::remove;
-use crate::{Error, Lease, Store, sync_dir};
+use crate::{Error, Lease, Store};
 use oci::{Digest, Hasher};
 use rustix::fs::FlockOperation;
-use state::leases;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,11 +29,11 @@ fn digest_in(name: &str) -> Option<Digest> {
     format!("{algorithm}:{hex}").parse().ok()
 }
 
-/// A blob on its way. Read what was kept of it first ([`Read`]), then write the rest; [`Partial::commit`] makes it a blob.
+/// A blob on its way. Read what was kept of it first ([`Read`]), then write the rest; [`crate::Batch::add_partial`] takes it as a blob.
 /// Dropped before that, it is thrown away, unless it is to be kept.
 pub struct Partial<'l> {
-    lease: &'l Lease,
-    store: Store,
+    /// What is written to a scratch file of the lease ends with it.
+    lease: PhantomData<&'l Lease>,
     digest: Digest,
     path: PathBuf,
     file: File,
@@ -55,7 +55,7 @@ impl Store {
         self.forget_partials(KEPT);
         let path = self.ingest_dir().join(format!("{PREFIX}{}-{}", digest.algorithm(), digest.hex()));
         match open_locked(&path)? {
-            Some(file) => self.partial(lease, digest, path, file, true),
+            Some(file) => Partial::new(digest, path, file, true),
             None => self.fetch_anew(lease, digest),
         }
     }
@@ -65,22 +65,7 @@ impl Store {
         let path = lease.scratch();
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
         let file = options.open(&path).map_err(Error::io("make", &path))?;
-        self.partial(lease, digest, path, file, false)
-    }
-
-    fn partial<'l>(
-        &self,
-        lease: &'l Lease,
-        digest: &Digest,
-        path: PathBuf,
-        file: File,
-        named: bool,
-    ) -> Result<Partial<'l>, Error> {
-        let room = Room::on(&file).map_err(Error::io("look at", &path))?;
-        let kept = file.metadata().map_err(Error::io("look at", &path))?.len();
-        let hash = Some(Hasher::of(digest));
-        let (store, digest) = (self.clone(), digest.clone());
-        Ok(Partial { lease, store, digest, path, file, hash, kept, length: 0, room, named, keep: false })
+        Partial::new(digest, path, file, false)
     }
 
     /// The parts that nobody is working on: where they are, and how many bytes of which blob they have.
@@ -183,6 +168,24 @@ fn is_locked(path: &Path) -> Result<bool, Error> {
 }
 
 impl Partial<'_> {
+    fn new(digest: &Digest, path: PathBuf, file: File, named: bool) -> Result<Self, Error> {
+        let room = Room::on(&file).map_err(Error::io("look at", &path))?;
+        let kept = file.metadata().map_err(Error::io("look at", &path))?.len();
+        let (lease, hash) = (PhantomData, Some(Hasher::of(digest)));
+        Ok(Partial {
+            lease,
+            digest: digest.clone(),
+            path,
+            file,
+            hash,
+            kept,
+            length: 0,
+            room,
+            named,
+            keep: false,
+        })
+    }
+
     /// Bytes that were here when it was opened.
     pub fn kept(&self) -> u64 {
         self.kept
@@ -226,22 +229,6 @@ impl Partial<'_> {
         }
         self.keep = self.named;
         Ok(())
-    }
-
-    /// Makes the bytes a blob, pinned by the lease, durable and visible to all. If they aren't those of its digest nothing is
-    /// kept.
-    pub fn commit(mut self) -> Result<u64, Error> {
-        self.end()?;
-        self.file.sync_all().map_err(Error::io("sync", &self.path))?;
-        let target = self.store.blob_path(&self.digest);
-        self.store.db().write_fleeting(|tx| {
-            leases::pin(tx, self.lease.id(), &self.digest)?;
-            // Another process may have been first; its bytes are the same.
-            std::fs::rename(&self.path, &target).map_err(Error::io("rename to", &target))
-        })?;
-        sync_dir(&self.store.blob_dir(self.digest.algorithm()))?;
-        self.keep = true;
-        Ok(self.length)
     }
 }
 
@@ -287,6 +274,7 @@ impl Drop for Partial<'_> {
 mod tests {
     use super::*;
     use state::Db;
+    use std::sync::Arc;
 
     fn store(dir: &Path) -> Store {
         let db = Db::open(dir.join("state.db")).unwrap();
@@ -311,14 +299,15 @@ mod tests {
         store.gc().unwrap();
         assert_eq!(store.check(false).unwrap(), []);
 
-        let lease = store.lease("pull").unwrap();
-        let mut partial = store.fetch(&lease, &digest).unwrap();
+        let batch = store.batch(&Arc::new(store.lease("pull").unwrap())).unwrap();
+        let mut partial = store.fetch(batch.lease(), &digest).unwrap();
         assert_eq!(partial.kept(), 6);
         let mut before = String::new();
         partial.read_to_string(&mut before).unwrap();
         assert_eq!(before, "first ");
         partial.write_all(b"and second").unwrap();
-        assert_eq!(partial.commit().unwrap(), 16);
+        assert_eq!(batch.add_partial(partial).unwrap(), 16);
+        batch.publish().unwrap();
         assert_eq!(store.read_blob(&digest, 100).unwrap(), b"first and second");
         assert_eq!(std::fs::read_dir(store.ingest_dir()).unwrap().count(), 0);
     }
@@ -327,13 +316,14 @@ mod tests {
     fn what_is_wrong_is_not_kept_and_what_is_old_goes() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
-        let (digest, lease) = (Digest::sha256(b"right"), store.lease("pull").unwrap());
-        let mut partial = store.fetch(&lease, &digest).unwrap();
+        let digest = Digest::sha256(b"right");
+        let batch = store.batch(&Arc::new(store.lease("pull").unwrap())).unwrap();
+        let mut partial = store.fetch(batch.lease(), &digest).unwrap();
         partial.write_all(b"wrong").unwrap();
-        assert!(matches!(partial.commit(), Err(Error::Mismatch { .. })));
+        assert!(matches!(batch.add_partial(partial), Err(Error::Mismatch { .. })));
         assert_eq!(store.partials().unwrap(), []);
 
-        let mut partial = store.fetch(&lease, &digest).unwrap();
+        let mut partial = store.fetch(batch.lease(), &digest).unwrap();
         partial.write_all(b"ri").unwrap();
         partial.keep();
         drop(partial);

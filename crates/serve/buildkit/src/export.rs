@@ -8,7 +8,6 @@ use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
 use engine::images::{PushOptions, View, Who};
 use oci::Reference;
 use serde_json::json;
-use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::Host;
@@ -19,8 +18,6 @@ use crate::session::{Folder, Part, Session};
 
 /// The client's store for a result that is to be a directory.
 const EXPORT: &str = "export";
-/// Messages of a push that wait to be told.
-const BACKLOG: usize = 64;
 
 /// Serves all exporters of a build; what the client is told of the image.
 pub async fn export(host: &Host, build: &Build, made: &Arc<Made>) -> Result<HashMap<String, String>, Status> {
@@ -115,11 +112,9 @@ impl Export<'_> {
             insecure: flag(self.exporter, "registry.insecure"),
             ..PushOptions::default()
         };
-        let (sender, mut receiver) = mpsc::channel(BACKLOG);
-        let quiet = async { while receiver.recv().await.is_some() {} };
-        let (pushed, ()) =
-            tokio::join!(engine::images::push(self.host.engine(), options, who, sender), quiet);
-        pushed.map_err(fault::status)
+        let engine = self.host.engine();
+        let pushed = engine::images::unheard(|progress| engine::images::push(engine, options, who, progress));
+        pushed.await.map_err(fault::status)
     }
 
     /// The images with the directories where their files go.

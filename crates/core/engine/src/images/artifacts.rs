@@ -74,11 +74,7 @@ pub(super) fn named_in(store: &Store, tx: &Tx<'_>, name: &str) -> Result<Option<
         _ => return Ok(None),
     }
     let reference = oci::Reference::parse(name).map_err(|e| Error::invalid(e.to_string()))?;
-    let reference = match &reference.digest {
-        Some(digest) => reference.with_digest(digest.clone()),
-        None => reference,
-    };
-    Ok(tags::get(tx, &reference)?)
+    Ok(tags::meant(tx, &reference)?)
 }
 
 fn by_digest(store: &Store, tx: &Tx<'_>, name: &str) -> Result<Option<Tag>> {

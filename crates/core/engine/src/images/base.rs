@@ -5,22 +5,18 @@
 
 use std::collections::BTreeMap;
 
-use api::JsonMessage;
 use api::auth::AuthConfig;
 use api::images::{BaseImage, PullOptions};
 use oci::image::ImageConfig;
 use oci::{Digest, Platform, Reference};
 use store::Image;
-use tokio::sync::mpsc;
 
+use super::report::unheard;
 use super::signatures::admit;
 use super::who::Who;
 use super::{pull, remote};
 use crate::Engine;
 use crate::error::{Error, Result};
-
-/// Messages of a pull that may wait; nobody reads them.
-const BACKLOG: usize = 16;
 
 /// Digits of an image's id, as lists show them.
 const SHORT_ID: usize = 12;
@@ -106,9 +102,7 @@ impl Elsewhere {
             ..PullOptions::default()
         };
         // The builder tells how long this takes; the bytes of each layer are nobody's here.
-        let (sender, mut receiver) = mpsc::channel::<JsonMessage>(BACKLOG);
-        let quiet = async { while receiver.recv().await.is_some() {} };
-        let (pulled, ()) = tokio::join!(pull::base(engine, options, who, sender), quiet);
+        let pulled = unheard(|progress| pull::base(engine, options, who, progress)).await;
         match (pulled, self.other) {
             (Err(error), Some(other)) => {
                 tracing::debug!(%error, image = %self.reference, "taken for another platform");

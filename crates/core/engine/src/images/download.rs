@@ -302,7 +302,7 @@ impl Work {
 
     fn expect(&self, unpacked: &Unpacked) -> Result<()> {
         unpacked.expect(Some(&self.diff_id))?;
-        self.store.is_archive_of(&self.descriptor.digest, &self.diff_id);
+        self.store.note_archive(&self.descriptor.digest, &self.diff_id);
         Ok(())
     }
 

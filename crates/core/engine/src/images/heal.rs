@@ -12,8 +12,8 @@ use oci::image::Document;
 use oci::{ChainId, Digest, Platform, Reference};
 use state::{images, tags};
 use store::{Examination, Finding, Store};
-use tokio::sync::mpsc;
 
+use super::report::unheard;
 use crate::containers::record::Record;
 use crate::error::{Error, Result};
 use crate::system::refetch;
@@ -130,20 +130,16 @@ fn examine_named(
 /// What is to be looked at of a name: its target, and the images that this leads to.
 fn stands_for(store: &Store, tx: &state::Tx<'_>, name: &str) -> Result<BTreeSet<Digest>> {
     let mut all = BTreeSet::new();
-    if let Ok(reference) = Reference::parse(name) {
-        let named = match &reference.digest {
-            Some(digest) => reference.with_digest(digest.clone()),
-            None => reference.clone(),
-        };
-        if let Some(tag) = tags::get(tx, &named)? {
-            if let Ok(Document::Index(index)) = store.document(&tag.target) {
-                for member in index.manifests {
-                    all.extend(images::get(tx, &member.digest)?.map(|record| record.digest));
-                }
+    if let Ok(reference) = Reference::parse(name)
+        && let Some(tag) = tags::meant(tx, &reference)?
+    {
+        if let Ok(Document::Index(index)) = store.document(&tag.target) {
+            for member in index.manifests {
+                all.extend(images::get(tx, &member.digest)?.map(|record| record.digest));
             }
-            all.insert(tag.target);
-            return Ok(all);
         }
+        all.insert(tag.target);
+        return Ok(all);
     }
     let (record, _) = store.find_in(tx, name, None)?;
     all.insert(record.digest);
@@ -173,11 +169,8 @@ async fn fetch_again(engine: &Engine, manifests: BTreeSet<Digest>) -> Result<Str
 async fn pull(engine: &Engine, name: &str) -> Option<String> {
     let reference = Reference::parse(name).ok()?;
     let options = PullOptions { from_image: reference.to_string(), ..PullOptions::default() };
-    // Nobody follows how far it is.
-    let (sender, mut receiver) = mpsc::channel(64);
-    let pulled = super::pull(engine, options, AuthConfig::default(), sender);
-    let drained = async { while receiver.recv().await.is_some() {} };
-    Some(match tokio::join!(pulled, drained).0 {
+    let pulled = unheard(|progress| super::pull(engine, options, AuthConfig::default(), progress));
+    Some(match pulled.await {
         Ok(_) => format!("{} was pulled anew", reference.familiar()),
         Err(error) => format!("{} could not be pulled: {error}", reference.familiar()),
     })

@@ -370,7 +370,7 @@ impl Load<'_, '_> {
                 unpacked.expect(Some(diff_id)).map_err(|error| {
                     Error::invalid(format!("invalid archive: {}", crate::error::chain(&error)))
                 })?;
-                self.store.is_archive_of(layer, diff_id);
+                self.store.note_archive(layer, diff_id);
                 self.batch.add_layer(parent.as_ref(), unpacked)?;
             }
             parent = Some(chain);

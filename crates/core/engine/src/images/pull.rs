@@ -80,13 +80,13 @@ async fn start(
         report: Report::new(progress),
     };
     if !reference.is_name_only() {
-        return Box::pin(pull.one(&reference)).await;
+        return pull.one(&reference).await;
     }
     let tags = pull.repository(&reference).tags().await.map_err(|e| failed(e, &reference))?;
     let mut last = None;
     for tag in tags {
         let reference = reference.with_tag(&tag).map_err(|e| Error::system(e.to_string()))?;
-        last = Some(Box::pin(pull.one(&reference)).await?);
+        last = Some(pull.one(&reference).await?);
     }
     last.ok_or_else(|| Error::not_found(format!("no tags in repository {}", reference.familiar_name())))
 }
@@ -162,12 +162,8 @@ fn known(
     platform: Option<&Platform>,
 ) -> Result<Option<(Digest, Image)>> {
     let store = engine.store();
-    let name = match &reference.digest {
-        Some(digest) => reference.with_digest(digest.clone()),
-        None => reference.clone(),
-    };
     let known = engine.db().read(|tx| -> Result<_> {
-        let Some(tag) = state::tags::get(tx, &name)? else { return Ok(None) };
+        let Some(tag) = state::tags::meant(tx, reference)? else { return Ok(None) };
         // The name by digest says that this came from there, and wasn't made here.
         let came = state::tags::get(tx, &reference.with_digest(tag.target.clone()))?;
         Ok(came.filter(|came| came.target == tag.target).map(|tag| tag.target))
@@ -175,7 +171,7 @@ fn known(
     let Some(target) = known else { return Ok(None) };
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
     // Damage is what pulling mends.
-    let Ok(image) = store.resolve(&name.to_string(), Some(&wanted)) else { return Ok(None) };
+    let Ok(image) = store.resolve(&reference.to_string(), Some(&wanted)) else { return Ok(None) };
     let chains = ChainId::all(&image.config.rootfs.diff_ids);
     for (layer, chain) in image.manifest.layers.iter().zip(&chains) {
         let Some(here) = store.layer(chain)? else { return Ok(None) };

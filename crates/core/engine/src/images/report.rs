@@ -3,7 +3,7 @@
 use api::JsonMessage;
 use api::common::Progress;
 use store::Lease;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Sender, channel};
 
 use crate::error::{Error, Result};
 
@@ -43,6 +43,16 @@ impl Report {
     pub fn hint(&self, message: JsonMessage) {
         self.sender.try_send(message).ok();
     }
+}
+
+/// Messages that may wait where nobody reads them.
+const UNREAD: usize = 64;
+
+/// Does what tells how far it is where nobody wants to know.
+pub async fn unheard<F: Future>(work: impl FnOnce(Sender<JsonMessage>) -> F) -> F::Output {
+    let (sender, mut receiver) = channel(UNREAD);
+    let drained = async { while receiver.recv().await.is_some() {} };
+    tokio::join!(work(sender), drained).0
 }
 
 /// `current` of `total` bytes.

@@ -10,7 +10,6 @@ use api::images::PullOptions;
 use api::system::Finding;
 use oci::image::Document;
 use oci::{Digest, Reference};
-use tokio::sync::mpsc;
 
 use crate::error::Result;
 use crate::{Engine, images};
@@ -31,11 +30,8 @@ pub(crate) async fn refetch(
             let options = PullOptions { from_image: source.to_string(), platform, ..PullOptions::default() };
             let who = images::registry_of(&source.to_string())?;
             let who = credentials.get(&who).cloned().unwrap_or_default();
-            // Nobody follows how far it is.
-            let (sender, mut receiver) = mpsc::channel(64);
-            let pulled = images::pull(engine, options, who, sender);
-            let drained = async { while receiver.recv().await.is_some() {} };
-            let (message, repaired) = match tokio::join!(pulled, drained).0 {
+            let pulled = images::unheard(|progress| images::pull(engine, options, who, progress));
+            let (message, repaired) = match pulled.await {
                 Ok(_) => (format!("what it lacked was fetched again from {name}"), true),
                 Err(error) => {
                     (format!("what it lacks could not be fetched again from {name}: {error}"), false)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use registry::Places;
+use registry::{Begun, Places};
 
 use super::*;
 
@@ -283,7 +283,8 @@ async fn a_mount_needs_leave_for_both_repositories() {
     let reference = app(&format!("{}/app", stub.host));
     let repository = Client::new(Config::default()).writable(&reference, Some(ann()));
     repository.resolve().await.unwrap();
-    assert!(repository.mount_blob(&Digest::sha256(b"x"), "base").await.unwrap());
+    let begun = repository.begin_blob(Some((&Digest::sha256(b"x"), "base"))).await.unwrap();
+    assert!(matches!(begun, Begun::Mounted));
     let tokens: Vec<String> = stub.requests_for("/token").into_iter().map(|request| request.path).collect();
     assert_eq!(tokens.len(), 2);
     assert!(tokens[0].contains("scope=repository%3Aapp%3Apull%2Cpush&client_id"), "{tokens:?}");
