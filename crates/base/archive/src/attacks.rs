@@ -224,16 +224,24 @@ fn names_that_are_said_twice_escape_in_neither_way() {
 #[test]
 fn cve_2025_62518_a_directory_written_as_a_file_hides_no_entries() {
     let inner = archive(&[file("smuggled")]);
-    let mut bytes = raw(|block| {
-        block[..2].copy_from_slice(b"d/");
-        block[124..136].copy_from_slice(b"00000002000\0");
-    });
-    bytes.extend(&inner[..1024]);
-    bytes.extend([0; 1024]);
-    let jail = Jail::new();
-    let stats = jail.unpack(&bytes, &Options::layer()).unwrap();
-    assert!(jail.path("d").is_dir() && !jail.path("smuggled").exists());
-    assert_eq!(stats.entries, 1);
+    for (flag, is_file) in [(0, false), (b'0', true), (b'7', true)] {
+        let mut bytes = raw(|block| {
+            block[..2].copy_from_slice(b"d/");
+            block[124..136].copy_from_slice(b"00000002000\0");
+            block[156] = flag;
+        });
+        bytes.extend(&inner[..1024]);
+        bytes.extend([0; 1024]);
+        let jail = Jail::new();
+        let stats = jail.unpack(&bytes, &Options::layer()).unwrap();
+        assert!(!jail.path("smuggled").exists());
+        assert_eq!(stats.entries, 1);
+        let made = fs::metadata(jail.path("d")).unwrap();
+        assert_eq!((made.is_file(), made.is_dir()), (is_file, !is_file), "{flag}");
+        if is_file {
+            assert_eq!(fs::read(jail.path("d")).unwrap(), &inner[..1024]);
+        }
+    }
 }
 
 #[test]

@@ -224,7 +224,7 @@ impl<R: BufRead> Reader<R> {
         let stored = fields.size;
         let mut entry = fields.entry(path, link, kind)?;
         // Only files have data, whatever the size of anything else says; so Go has it. A directory that is written as a
-        // file is one to both GNU tar and Go: who takes its data for the next header sees entries that they don't.
+        // file has some to both GNU tar and Go: who takes its data for the next header sees entries that they don't.
         let written_as_file = matches!(header.type_flag(), b'0' | 0 | b'7');
         self.data_follows(if written_as_file { stored } else { entry.size });
         if header.type_flag() == b'S' {
@@ -321,8 +321,9 @@ fn fill<R: BufRead>(source: &mut R) -> Result<&[u8], Error> {
 
 fn kind(flag: u8, path: &[u8]) -> Option<Kind> {
     Some(match flag {
-        // Before POSIX, a directory was a file with a slash at the end of its name.
-        b'0' | 0 | b'7' if path.ends_with(b"/") => Kind::Directory,
+        // Before POSIX, a directory was a file with a slash at the end of its name; what is written as POSIX has it is what it says,
+        // as Go has it.
+        0 if path.ends_with(b"/") => Kind::Directory,
         b'0' | 0 | b'7' | b'S' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::Symlink,

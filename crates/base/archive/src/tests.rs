@@ -390,6 +390,51 @@ fn whiteouts_become_overlayfs_own() {
 }
 
 #[test]
+fn hard_links_into_what_aufs_kept_for_itself_are_names_of_that_file() {
+    let jail = Jail::new();
+    let mut kept = file(".wh..wh.plnk/1.2");
+    (kept.0.mode, kept.0.uid, kept.0.mtime.seconds) = (0o4750, 7, 1_400_000_000);
+    let bytes = archive(&[
+        dir(".wh..wh.plnk"),
+        kept,
+        link(".wh..wh.plnk/l", "1.2"),
+        dir("d"),
+        hard("d/h", ".wh..wh.plnk/1.2"),
+        hard("e/again", "/.wh..wh.plnk/1.2"),
+        // A name that is replaced, and a file without any.
+        hard("gone", "./.wh..wh.plnk/3.4x/../1.2"),
+        file(".wh..wh.plnk/3.4"),
+        dir("gone"),
+    ]);
+    jail.unpack(&bytes, &Options::layer()).unwrap();
+    let (made, again) = (fs::metadata(jail.path("d/h")).unwrap(), fs::metadata(jail.path("e/again")).unwrap());
+    assert_eq!(fs::read_to_string(jail.path("d/h")).unwrap(), "content");
+    assert_eq!((made.mode() & 0o7777, made.uid(), made.mtime()), (0o4750, 7, 1_400_000_000));
+    assert_eq!((made.ino(), made.nlink()), (again.ino(), 2));
+    assert!(jail.path("gone").is_dir());
+    assert_eq!(fs::read_dir(jail.path("")).unwrap().count(), 3, "{:?}", jail.path(""));
+
+    // What isn't there, isn't a file or isn't aufs' is no target, and nobody reaches it by another way.
+    for entries in [
+        vec![hard("h", ".wh..wh.plnk/1")],
+        vec![node(".wh..wh.plnk/1", Kind::Fifo, (0, 0)), hard("h", ".wh..wh.plnk/1")],
+        vec![file(".wh..wh.plnk/d/1"), hard("h", ".wh..wh.plnk/d/1")],
+        vec![file(".wh..wh.orph/1"), hard("h", ".wh..wh.orph/1")],
+    ] {
+        let result = Jail::new().unpack(&archive(&entries), &Options::layer());
+        assert!(matches!(result, Err(Error::Refused { .. })), "{entries:?}: {result:?}");
+    }
+    let jail = Jail::new();
+    let through = [file(".wh..wh.plnk/1"), link("l", ".wh..wh.plnk"), file("l/x"), hard("x", "l/1")];
+    jail.unpack(&archive(&through), &Options::layer()).unwrap();
+    assert!(jail.path("x").is_file() && !jail.path(".wh..wh.plnk").exists());
+    jail.assert_confined("links to what is set aside");
+    let plain = Jail::new();
+    plain.unpack(&archive(&[file(".wh..wh.plnk/1")]), &Options::plain()).unwrap();
+    assert!(plain.path(".wh..wh.plnk/1").is_file());
+}
+
+#[test]
 fn layers_below_decide_about_what_the_archive_leaves_out() {
     let below = Jail::new();
     fs::create_dir_all(below.path("var/lib/x")).unwrap();

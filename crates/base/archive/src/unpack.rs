@@ -180,6 +180,8 @@ pub struct Unpacker<'a> {
     room: Option<Room>,
     umask: u32,
     is_root: bool,
+    /// Whether there is something that goes at the end, see [`whiteout::ASIDE`].
+    aside: bool,
     stats: Stats,
 }
 
@@ -193,7 +195,8 @@ impl<'a> Unpacker<'a> {
         let is_root = rustix::process::geteuid().is_root();
         // Without a look at the file system it says itself when it is full.
         let room = Room::on(root.as_fd()).ok();
-        Unpacker { root, options, parents, late, memory: 0, room, umask: umask(), is_root, stats }
+        let (umask, aside) = (umask(), false);
+        Unpacker { root, options, parents, late, memory: 0, room, umask, is_root, aside, stats }
     }
 
     fn is_layer(&self) -> bool {
@@ -247,7 +250,8 @@ impl<'a> Unpacker<'a> {
         if self.is_layer() {
             match whiteout::meaning(&path)? {
                 whiteout::Meaning::Itself => {}
-                whiteout::Meaning::Nothing => return Ok(()),
+                whiteout::Meaning::Aside if entry.kind == Kind::File => self.make_aside(entry)?,
+                whiteout::Meaning::Aside | whiteout::Meaning::Nothing => return Ok(()),
                 whiteout::Meaning::Opaque => return self.make_opaque(directory, entry),
                 whiteout::Meaning::Gone(gone) => return self.white_out(directory, gone, entry),
             }
@@ -406,6 +410,15 @@ impl<'a> Unpacker<'a> {
         Ok(None)
     }
 
+    fn make_aside(&mut self, entry: &Entry) -> Result<(), Error> {
+        if !self.aside {
+            let made = self.root.mkdir(whiteout::ASIDE, 0o700);
+            made.map_err(Error::entry("make the directory of", &entry.path))?;
+            self.aside = true;
+        }
+        Ok(())
+    }
+
     fn make_opaque(&mut self, directory: &Path, entry: &Entry) -> Result<(), Error> {
         if directory.as_os_str().is_empty() {
             self.stats.unsettled.opaque_root = true;
@@ -475,6 +488,9 @@ impl<'a> Unpacker<'a> {
 
     /// Sets what is set last: times and attributes of directories.
     pub fn finish(mut self) -> Result<Stats, Error> {
+        if self.aside {
+            self.root.remove_all(whiteout::ASIDE).map_err(Error::entry("remove", whiteout::ASIDE))?;
+        }
         for (path, metadata) in &self.late {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             let fd = match self.root.open_with(path, flags, Mode::empty()) {

@@ -3,6 +3,9 @@
 //! In an archive (OCI image-spec, layer.md): an empty file `.wh.NAME` hides NAME, `.wh..wh..opq` hides all that the
 //! directory has below. In overlayfs: a character device 0:0 of that name, and the attribute
 //! `trusted.overlay.opaque=y` of the directory.
+//!
+//! aufs kept a file of several names once more in a directory of its own, `.wh..wh.plnk`, which is in the layers that were made on it:
+//! the file itself is there, and all its names are hard links to that.
 
 use crate::Error;
 use std::ffi::{OsStr, OsString};
@@ -13,6 +16,9 @@ const PREFIX: &[u8] = b".wh.";
 /// Names that aufs kept for itself, and the opaque mark.
 const META: &[u8] = b".wh..wh.";
 
+/// Where aufs kept files of several names. Nothing else of a layer can get such a name, so what links may still lead to lies there
+/// until all is unpacked.
+pub(crate) const ASIDE: &str = ".wh..wh.plnk";
 /// The opaque mark's name.
 pub(crate) const OPAQUE: &str = ".wh..wh..opq";
 /// The attribute of an opaque directory and its value.
@@ -30,6 +36,8 @@ pub enum Meaning<'n> {
     Opaque,
     /// This name in its directory is gone.
     Gone(&'n OsStr),
+    /// What hard links in the layer lead to, if it is a file; else nothing to us.
+    Aside,
     /// aufs' own; nothing to us.
     Nothing,
 }
@@ -40,7 +48,8 @@ pub fn meaning(path: &Path) -> Result<Meaning<'_>, Error> {
     let mut above = path.parent().into_iter().flat_map(Path::iter);
     if above.any(|component| component.as_bytes().starts_with(PREFIX)) {
         if path.as_os_str().as_bytes().starts_with(META) {
-            return Ok(Meaning::Nothing);
+            let aside = path.parent() == Some(Path::new(ASIDE));
+            return Ok(if aside { Meaning::Aside } else { Meaning::Nothing });
         }
         return Err(Error::refused(path, "is below a whiteout"));
     }
@@ -76,7 +85,10 @@ mod tests {
         assert_eq!(of("a/.wh.b").unwrap(), Meaning::Gone(OsStr::new("b")));
         assert_eq!(of("a/.wh..wh..opq").unwrap(), Meaning::Opaque);
         assert_eq!(of(".wh..wh.aufs").unwrap(), Meaning::Nothing);
-        assert_eq!(of(".wh..wh.plnk/12.3").unwrap(), Meaning::Nothing);
+        assert_eq!(of(".wh..wh.plnk/12.3").unwrap(), Meaning::Aside);
+        for path in [".wh..wh.plnk", ".wh..wh.plnk/d/f", ".wh..wh.orph/12.3", "a/.wh..wh.plnk"] {
+            assert_eq!(of(path).unwrap(), Meaning::Nothing, "{path}");
+        }
         assert_eq!(of("a/.wh...x").unwrap(), Meaning::Gone(OsStr::new("..x")));
         for path in [".wh.", "a/.wh..", ".wh...", ".wh.a/b"] {
             assert!(of(path).is_err(), "{path}");

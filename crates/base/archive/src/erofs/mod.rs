@@ -119,6 +119,8 @@ struct Builder {
     /// Bytes of what is not in the tree.
     memory: u64,
     room: Option<Room>,
+    /// Whether there is something that goes at the end, see [`whiteout::ASIDE`].
+    aside: bool,
     stats: Stats,
 }
 
@@ -133,6 +135,7 @@ impl Builder {
             parent: None,
             small: 0,
             memory: 0,
+            aside: false,
             stats: Stats::default(),
         }
     }
@@ -175,7 +178,8 @@ impl Builder {
         let directory = path.parent().unwrap_or(Path::new(""));
         match whiteout::meaning(&path)? {
             whiteout::Meaning::Itself => {}
-            whiteout::Meaning::Nothing => return Ok(()),
+            whiteout::Meaning::Aside if entry.kind == Kind::File => self.make_aside(entry)?,
+            whiteout::Meaning::Aside | whiteout::Meaning::Nothing => return Ok(()),
             whiteout::Meaning::Opaque => return self.make_opaque(directory, entry),
             whiteout::Meaning::Gone(gone) => return self.white_out(directory, gone, entry),
         }
@@ -353,6 +357,15 @@ impl Builder {
         });
     }
 
+    fn make_aside(&mut self, entry: &Entry) -> Result<(), Error> {
+        if !self.aside {
+            let made = self.tree.add(ROOT, whiteout::ASIDE.as_bytes(), Node::directory(ROOT, 0o700));
+            made.map_err(Error::entry("make the directory of", &entry.path))?;
+            self.aside = true;
+        }
+        Ok(())
+    }
+
     fn make_opaque(&mut self, directory: &Path, entry: &Entry) -> Result<(), Error> {
         if directory.as_os_str().is_empty() {
             self.stats.unsettled.opaque_root = true;
@@ -475,6 +488,9 @@ impl Builder {
 
     /// Sets what is set last: times and access lists of directories.
     fn finish(mut self) -> Result<Draft, Error> {
+        if self.aside {
+            self.remove(ROOT, whiteout::ASIDE.as_bytes());
+        }
         for (path, late) in &self.late {
             // A later entry may have replaced it.
             let Ok(id) = self.tree.resolve(path, false) else { continue };

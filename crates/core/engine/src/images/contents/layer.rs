@@ -1,10 +1,11 @@
 //! One layer's entries, read from its archive: what it adds, and what it takes away from those below.
 
-use std::io::{BufReader, Read};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use archive::{Guard, HashingReader, Kind, Limits, Meaning, Reader, Time};
+use archive::{Entry, Guard, HashingReader, Kind, Limits, Meaning, Reader, Time};
 
 use crate::error::{Context as _, Error, Result};
 
@@ -53,11 +54,18 @@ pub fn read(source: impl Read, reading: Reading<'_>) -> Result<Entries> {
     let guarded = Guard::new(stream, reading.limits.stream(), || false);
     let mut reader = Reader::new(BufReader::with_capacity(256 << 10, guarded));
     let mut entries = Entries::new();
+    let mut aside = Aside::default();
     while let Some(entry) = reader.next_entry().during("read a layer")? {
         let path = path(&entry.path)?;
         *reading.left = reading.left.checked_sub(1).ok_or_else(too_many)?;
         let says = match archive::meaning(&path).during("read a layer")? {
             Meaning::Nothing => continue,
+            Meaning::Aside => {
+                if entry.kind == Kind::File {
+                    aside.insert(path, node(entry, &mut reader, reading.contents)?);
+                }
+                continue;
+            }
             Meaning::Opaque => {
                 let directory = path.parent().unwrap_or(Path::new(""));
                 entries.push((bytes(directory), Says::Opaque));
@@ -67,18 +75,9 @@ pub fn read(source: impl Read, reading: Reading<'_>) -> Result<Entries> {
                 entries.push((bytes(&path.with_file_name(name)), Says::Gone));
                 continue;
             }
-            Meaning::Itself => Says::Node(Node {
-                kind: entry.kind,
-                mode: entry.mode,
-                owner: (entry.uid, entry.gid),
-                size: entry.size,
-                mtime: entry.mtime,
-                link: bytes(&entry.link),
-                device: entry.device,
-                digest: match reading.contents && entry.kind == Kind::File {
-                    true => Some(digest(reader.data())?),
-                    false => None,
-                },
+            Meaning::Itself => Says::Node(match aside.name(&entry, &path) {
+                Some(node) => node,
+                None => node(entry, &mut reader, reading.contents)?,
             }),
         };
         entries.push((bytes(&path), says));
@@ -86,6 +85,50 @@ pub fn read(source: impl Read, reading: Reading<'_>) -> Result<Entries> {
     // A blob from a registry is what it should be only when all of it has been seen.
     std::io::copy(&mut reader.into_inner(), &mut std::io::sink()).during("read a layer")?;
     Ok(entries)
+}
+
+fn node<R: BufRead>(entry: Entry, reader: &mut Reader<R>, contents: bool) -> Result<Node> {
+    Ok(Node {
+        kind: entry.kind,
+        mode: entry.mode,
+        owner: (entry.uid, entry.gid),
+        size: entry.size,
+        mtime: entry.mtime,
+        link: bytes(&entry.link),
+        device: entry.device,
+        digest: match contents && entry.kind == Kind::File {
+            true => Some(digest(reader.data())?),
+            false => None,
+        },
+    })
+}
+
+/// Files that a layer has under no name of the image, and their first names once they have one.
+#[derive(Default)]
+struct Aside(HashMap<PathBuf, (Node, Option<PathBuf>)>);
+
+impl Aside {
+    fn insert(&mut self, path: PathBuf, node: Node) {
+        self.0.insert(path, (node, None));
+    }
+
+    /// What `path` is, if it is a name of one of these.
+    fn name(&mut self, entry: &Entry, path: &Path) -> Option<Node> {
+        if entry.kind != Kind::HardLink || self.0.is_empty() {
+            return None;
+        }
+        let (node, first) = self.0.get_mut(&self::path(&entry.link).ok()?)?;
+        match first {
+            Some(first) => {
+                let link = bytes(first);
+                Some(Node { kind: Kind::HardLink, size: 0, digest: None, link, ..node.clone() })
+            }
+            None => {
+                *first = Some(path.to_owned());
+                Some(node.clone())
+            }
+        }
+    }
 }
 
 fn digest(data: impl Read) -> Result<[u8; 32]> {
@@ -144,6 +187,24 @@ mod tests {
         assert!(matches!(&entries[0].1, Says::Node(node) if node.size == 3 && node.digest.is_some()));
         assert_eq!((&entries[1].1, &entries[2].1), (&Says::Gone, &Says::Opaque));
         assert!(read_all(&archive, &mut 3).is_err(), "four entries");
+    }
+
+    #[test]
+    fn names_of_what_aufs_kept_for_itself_are_files() {
+        let mut packer = archive::Packer::new(Vec::new());
+        packer.append_bytes(&archive::Entry::file(".wh..wh.plnk/1.2", 0o600, 3), b"one").unwrap();
+        for path in ["d/h", "e"] {
+            let link = archive::Entry::new(path, Kind::HardLink, 0o644);
+            packer.append(&archive::Entry { link: ".wh..wh.plnk/1.2".into(), ..link }).unwrap();
+        }
+        let entries = read_all(&packer.finish().unwrap(), &mut 10).unwrap();
+        let [(first, Says::Node(file)), (second, Says::Node(link))] = &entries[..] else {
+            panic!("{entries:?}")
+        };
+        assert_eq!((&first[..], file.kind, file.size, file.mode), (&b"d/h"[..], Kind::File, 3, 0o600));
+        assert!(file.digest.is_some());
+        assert_eq!((&second[..], link.kind, link.size), (&b"e"[..], Kind::HardLink, 0));
+        assert_eq!(link.link, b"d/h");
     }
 
     #[test]
