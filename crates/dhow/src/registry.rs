@@ -19,6 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::manager;
 use crate::surroundings::Surroundings;
 
+/// A token that is good for less is never given, says the distribution's specification of tokens.
+const TOKEN_LIFE_LEAST: Duration = Duration::from_secs(60);
 /// Threads that read and write files.
 const FILE_THREADS: usize = 64;
 /// How long they stay when there is nothing to do.
@@ -348,13 +350,20 @@ fn auth(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Option<auth
         }
         return Ok(None);
     };
+    let token_life = duration("token-life", &args.token_life)?;
+    if token_life < TOKEN_LIFE_LEAST {
+        bail!(
+            "--token-life {}: clients count on a minute at least, and could not push or pull",
+            args.token_life
+        );
+    }
     Ok(Some(auth::Config {
         htpasswd: surroundings.directory.join(htpasswd),
         access: args.access.as_ref().map(|path| surroundings.directory.join(path)),
         anonymous_pull: args.anonymous_pull,
         scheme,
         url: args.url.clone(),
-        token_life: duration("token-life", &args.token_life)?,
+        token_life,
     }))
 }
 

@@ -407,7 +407,8 @@ fn hard_links_into_what_aufs_kept_for_itself_are_names_of_that_file() {
         dir("gone"),
     ]);
     jail.unpack(&bytes, &Options::layer()).unwrap();
-    let (made, again) = (fs::metadata(jail.path("d/h")).unwrap(), fs::metadata(jail.path("e/again")).unwrap());
+    let (made, again) =
+        (fs::metadata(jail.path("d/h")).unwrap(), fs::metadata(jail.path("e/again")).unwrap());
     assert_eq!(fs::read_to_string(jail.path("d/h")).unwrap(), "content");
     assert_eq!((made.mode() & 0o7777, made.uid(), made.mtime()), (0o4750, 7, 1_400_000_000));
     assert_eq!((made.ino(), made.nlink()), (again.ino(), 2));

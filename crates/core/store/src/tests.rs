@@ -457,7 +457,10 @@ fn check_finds_files_of_others_layers_that_changed_and_repair_restores_them() {
 
     let files = |index: usize| store.layer_dir(&layers[index].chain_id).join("diff");
     type Damage = fn(&Path);
-    let damages: [(usize, &str, &str, Damage); 6] = [
+    let damages: [(usize, &str, &str, Damage); 7] = [
+        (1, "", "the kind or mode", |path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        }),
         (0, "bin/sh", "the content", |path| {
             let time = fs::metadata(path).unwrap().modified().unwrap();
             let mut bytes = fs::read(path).unwrap();

@@ -91,7 +91,12 @@ fn first_difference(
     found: &Root,
     same: SameTime,
 ) -> io::Result<Option<(PathBuf, &'static str)>> {
-    let mut directories = vec![PathBuf::new()];
+    // The root's is that of every container, and no other layer's.
+    let root = PathBuf::new();
+    if let Some(what) = difference(right, found, &root, &(right.lstat(&root)?, found.lstat(&root)?), same)? {
+        return Ok(Some((root, what)));
+    }
+    let mut directories = vec![root];
     while let Some(directory) = directories.pop() {
         let names = |root: &Root| -> io::Result<BTreeSet<OsString>> {
             Ok(root.read_dir(&directory)?.into_iter().map(|entry| entry.name).collect())

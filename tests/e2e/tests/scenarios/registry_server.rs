@@ -66,6 +66,7 @@ fn flags_that_make_no_sense_are_refused() {
         ("", "--root DIR"),
         ("--root r --auth token", "need users: --htpasswd FILE"),
         ("--root r --auth other", "it is basic or token"),
+        ("--root r --htpasswd h --auth token --token-life 59s", "clients count on a minute at least"),
         ("--root r --tls-cert c", "go together"),
         ("--root r --quota x=y", "--quota x=y"),
         ("--root r --gc-interval soon", "--gc-interval soon"),

@@ -21,8 +21,8 @@ pub(crate) struct Item {
     pub tags: Vec<Tag>,
     /// Names with a digest.
     pub digests: Vec<Tag>,
-    /// Whether a name means an index that has this image for another platform.
-    pub is_member: bool,
+    /// Names that mean an index that has this image for another platform than the one it is chosen for.
+    pub through: Vec<Tag>,
     /// How many images were made from it here.
     pub children: usize,
 }
@@ -40,7 +40,22 @@ impl Item {
 
     /// Whether no name leads to it.
     pub fn is_nameless(&self) -> bool {
-        self.tags.is_empty() && self.digests.is_empty() && !self.is_member
+        self.names().next().is_none() && !self.is_member()
+    }
+
+    /// Whether a name means an index that has this image for another platform.
+    pub fn is_member(&self) -> bool {
+        !self.through.is_empty()
+    }
+
+    /// Names with a tag by which it can be asked for, be it with a platform.
+    pub fn all_tags(&self) -> impl Iterator<Item = &Tag> {
+        self.tags.iter().chain(self.through.iter().filter(|tag| tag.reference.digest.is_none()))
+    }
+
+    /// The same with a digest.
+    pub fn all_digests(&self) -> impl Iterator<Item = &Tag> {
+        self.digests.iter().chain(self.through.iter().filter(|tag| tag.reference.digest.is_some()))
     }
 
     pub fn config(&self) -> Option<&ImageConfig> {
@@ -80,7 +95,7 @@ impl Catalog {
                     image: None,
                     tags: Vec::new(),
                     digests: Vec::new(),
-                    is_member: false,
+                    through: Vec::new(),
                     children: 0,
                 });
                 catalog.items.len() - 1
@@ -112,10 +127,15 @@ impl Catalog {
                 let members = members(store, &tag.target, by_manifest);
                 let best =
                     Platform::host().best(members.iter().map(|(platform, _)| platform.as_ref())).unwrap_or(0);
-                for (_, member) in &members {
-                    self.items[*member].is_member = true;
+                let chosen = members.get(best).map(|(_, index)| *index);
+                for (_, member) in members.iter().filter(|(_, member)| Some(*member) != chosen) {
+                    let through = &mut self.items[*member].through;
+                    // An image may be in an index twice.
+                    if through.last() != Some(&tag) {
+                        through.push(tag.clone());
+                    }
                 }
-                members.get(best).map(|(_, index)| *index)
+                chosen
             }
         };
         if let Some(index) = chosen {

@@ -34,7 +34,7 @@ fn history_blocking(engine: &Engine, name: &str, platform: Option<&Platform>) ->
     for item in &mut items {
         let Some(known) = next else { break };
         item.id = known.id.to_string();
-        item.tags = known.tags.iter().map(|tag| tag.reference.familiar()).collect();
+        item.tags = known.all_tags().map(|tag| tag.reference.familiar()).collect();
         next = known.parent().and_then(|parent| catalog.get(parent));
     }
     Ok(items)

@@ -24,9 +24,9 @@ fn inspect_blocking(engine: &Engine, name: &str, platform: Option<&Platform>) ->
     let catalog = engine.db().read(|tx| Catalog::read(store, tx))?;
     let (mut tags, mut digests, mut last_tag) = (Vec::new(), Vec::new(), None);
     if let Some(item) = catalog.get(&image.id) {
-        tags = item.tags.iter().map(|tag| tag.reference.familiar()).collect();
-        digests = item.digests.iter().map(|tag| tag.reference.familiar()).collect();
-        last_tag = item.tags.iter().map(|tag| tag.updated.clone()).max();
+        tags = item.all_tags().map(|tag| tag.reference.familiar()).collect();
+        digests = item.all_digests().map(|tag| tag.reference.familiar()).collect();
+        last_tag = item.all_tags().map(|tag| tag.updated.clone()).max();
     }
     let size = store.image_size(&image)? as i64;
     let graph_driver = driver(engine, &image)?;

@@ -40,13 +40,17 @@ fn list_blocking(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>>
         if !in_time || !filters.labels("label", &item.labels()) {
             continue;
         }
-        let (tags, digests) = names(item.names(), options)?;
+        let (tags, digests) = match options.all {
+            true => names(item.all_tags().chain(item.all_digests()), options)?,
+            false => names(item.names(), options)?,
+        };
         let nameless = tags.is_empty() && digests.is_empty();
+        let nothing_own = item.names().next().is_none();
         let shown = match (nameless, dangling) {
             // A name of it was filtered away.
-            (true, _) if !item.is_nameless() => {
-                options.all && item.is_member && dangling != Some(true) && !filters.contains("reference")
-            }
+            (true, _) if !item.is_nameless() => false,
+            // It is in the tree of its index, and goes with its name.
+            (false, _) if nothing_own && (options.manifests || dangling == Some(true)) => false,
             (true, Some(false)) => false,
             (true, _) => !filters.contains("reference") && (options.all || item.children == 0),
             (false, Some(true)) => tags.is_empty(),

@@ -23,7 +23,7 @@ fn prune_blocking(engine: &Engine, filters: &Filters) -> Result<PruneReport> {
     let mut report = PruneReport::default();
     for item in &catalog.items {
         // What others were made from goes with them; what an index has goes with its name.
-        let intermediate = item.names().next().is_none() && (item.children > 0 || item.is_member);
+        let intermediate = item.names().next().is_none() && (item.children > 0 || item.is_member());
         let wanted = if dangling_only { item.tags.is_empty() } else { true };
         let in_time = until.is_none_or(|until| item.created().is_some_and(|created| created <= until));
         if intermediate || !wanted || !in_time || !filters.prune_labels(&item.labels()) {

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::layout::{self, Item, Repositories};
 use super::{artifacts, attached, platform};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::{Engine, events, pipe};
 
 /// The archive of these images, of all their platforms that are here or of these. A name without a tag stands for all tags of
@@ -27,11 +27,18 @@ pub async fn save(
     platforms: Vec<String>,
 ) -> Result<Receiver<Result<Bytes>>> {
     let platforms = platform::named(&platforms)?;
-    let plan = engine.blocking(move |engine| {
-        let targets = targets(engine, &names, &platforms)?;
-        Plan::make(engine, &targets, platforms)
-    });
+    let plan = engine.blocking(move |engine| planned(engine, &names, &platforms));
     Ok(send(engine, plan.await?))
+}
+
+fn planned(engine: &Engine, names: &[String], platforms: &[Platform]) -> Result<Plan> {
+    let plan =
+        targets(engine, names, platforms).and_then(|found| Plan::make(engine, &found, platforms.to_vec()));
+    plan.map_err(|error| match targets(engine, names, platforms) {
+        // It was removed before all of it was held on to: that something of it is missing is not what has happened.
+        Err(gone) if gone.kind == Kind::NotFound => gone,
+        _ => error,
+    })
 }
 
 /// The archive of an image or an index that needs no name here, under these names.

@@ -166,7 +166,7 @@ impl Collection<'_> {
     /// When an image was used last, if it may go.
     fn may_go(&self, item: &Item) -> Result<Option<Timestamp>> {
         // What has children goes after them; what an index has goes with its name.
-        if item.children > 0 || (item.is_member && item.names().next().is_none()) {
+        if item.children > 0 || (item.is_member() && item.names().next().is_none()) {
             return Ok(None);
         }
         if !self.engine.db().read(|tx| containers::of_image(tx, &item.id))?.is_empty() {

@@ -21,11 +21,19 @@ pub struct Args {
     args: Vec<String>,
 }
 
+/// What a directory has one of if it is an unpacked archive: another may be all of a disk.
+const DOCUMENTS: [&str; 2] = ["index.json", "manifest.json"];
+
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let payload = match args.input.as_deref() {
         Some(path) => {
             let full = cli.host.directory.join(path);
-            let opened = if full.is_dir() { channel::directory(full) } else { channel::file(&full) };
+            let is_directory = full.is_dir();
+            if is_directory && !DOCUMENTS.iter().any(|name| full.join(name).is_file()) {
+                let problem = format!("read {path}: is a directory without an {}", DOCUMENTS.join(" or a "));
+                return Err(Error::new(problem));
+            }
+            let opened = if is_directory { channel::directory(full) } else { channel::file(&full) };
             opened.map_err(|error| Error::file("open", path, &error))?
         }
         None if cli.stdin_is_terminal() => {

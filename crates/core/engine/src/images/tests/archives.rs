@@ -85,6 +85,42 @@ async fn one_platform_of_several_is_removed_alone() {
     assert!(engine.store().blobs().unwrap().is_empty() && engine.store().layers().unwrap().is_empty());
 }
 
+/// Whoever saves what is removed at the same moment has all of it, or is told that it is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_removed_while_it_is_saved_is_there_or_is_not() {
+    let (_dir, engine) = engine().await;
+    let layer = tar(&[("file", "content")]);
+    let archive = with_layer(&config_of(&[&layer]), "l/layer.tar", |packer| {
+        packer.append_bytes(&Entry::file("l/layer.tar", 0o644, 0), &layer).unwrap();
+    });
+    let whole = {
+        load_bytes(&engine, archive.clone()).await.unwrap();
+        saved(&engine, &["x:1"]).await.unwrap()
+    };
+    let mut outcomes = BTreeMap::new();
+    for _ in 0..60 {
+        load_bytes(&engine, archive.clone()).await.unwrap();
+        let saver = engine.clone();
+        let savers: Vec<_> = (0..3)
+            .map(|_| {
+                let engine = saver.clone();
+                tokio::spawn(async move { saved(&engine, &["x:1"]).await })
+            })
+            .collect();
+        rmi(&engine, "x:1", false).await.unwrap();
+        for saver in savers {
+            match saver.await.unwrap() {
+                Ok(bytes) => assert!(bytes == whole),
+                Err(error) => {
+                    assert_eq!(error.kind, Kind::NotFound, "{error}");
+                    *outcomes.entry(error.to_string()).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    assert!(outcomes.keys().all(|text| text.contains("No such image")), "{outcomes:?}");
+}
+
 /// An archive as Docker's, whose single layer is written by `add`.
 fn with_layer(config: &[u8], path: &str, add: impl FnOnce(&mut Packer<Vec<u8>>)) -> Vec<u8> {
     let mut packer = Packer::new(Vec::new());

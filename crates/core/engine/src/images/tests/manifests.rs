@@ -59,3 +59,28 @@ async fn an_image_of_one_platform_is_a_tree_of_one() {
     assert_eq!((data.size.unpacked, data.platform.clone()), (5, Some(Platform::host())));
     assert_eq!(image.size, manifests[0].size.total);
 }
+
+#[tokio::test]
+async fn an_image_for_another_platform_has_the_name_that_leads_to_it() {
+    let (_dir, engine) = engine().await;
+    load_bytes(&engine, multi_platform().0).await.unwrap();
+    tag(&engine, "multi:1", "other", "2").await.unwrap();
+    let names =
+        |list: Vec<Summary>| -> Vec<Vec<String>> { list.into_iter().map(|image| image.repo_tags).collect() };
+    let both = ["multi:1".to_owned(), "other:2".to_owned()];
+    assert_eq!(names(listed(&engine, &[]).await), [both.to_vec()]);
+    let all = || ListOptions { all: true, ..ListOptions::default() };
+    assert_eq!(names(list(&engine, all()).await.unwrap()), [both.to_vec(), both.to_vec()]);
+    let mut one = all();
+    one.filters.add("reference", "other");
+    assert_eq!(names(list(&engine, one).await.unwrap()), [["other:2"], ["other:2"]]);
+    let mut dangling = all();
+    dangling.filters.add("dangling", "true");
+    assert!(list(&engine, dangling).await.unwrap().is_empty());
+    // The tree of the one has the other.
+    assert_eq!(list(&engine, ListOptions { manifests: true, ..all() }).await.unwrap().len(), 1);
+    for platform in ["", "linux/s390x"] {
+        assert_eq!(inspect(&engine, "multi:1", platform).await.unwrap().repo_tags, both, "{platform:?}");
+    }
+    assert_eq!(history(&engine, "other:2", "linux/s390x").await.unwrap()[0].tags, both);
+}
