@@ -68,6 +68,8 @@ pub struct Config {
     pub unpack: archive::Limits,
     /// What becomes of the layers that come from elsewhere.
     pub layers: LayerForm,
+    /// How long pulls wait for each other.
+    pub patience: images::Patience,
     /// What images and the build cache may take of the disk.
     pub storage: system::Storage,
     /// Version text of the product, for `version` and `info`.
@@ -94,6 +96,7 @@ impl Config {
             cdi_directories: runtime::cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
             unpack: archive::Limits::default(),
             layers: LayerForm::default(),
+            patience: images::Patience::default(),
             storage: system::Storage::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             alone: false,

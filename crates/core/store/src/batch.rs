@@ -11,7 +11,7 @@
 
 use crate::images::parsed;
 use crate::layers::Unpacked;
-use crate::{BlobWriter, Error, Layer, Lease, Partial, Store, durable, sync_dir};
+use crate::{BlobWriter, Error, Layer, Lease, Partial, Store, Underway, durable, sync_dir};
 use oci::image::{Document, MANIFEST_MAX};
 use oci::{ChainId, Digest};
 use rustix::io::Errno;
@@ -49,6 +49,9 @@ pub(crate) struct Whole {
     pub file: File,
     pub length: u64,
     pub keep: bool,
+    /// Whether the file system knows already that nobody changes it any more. It learns of it when nobody has it open to write:
+    /// not before its lock is of no use.
+    pub sealed: bool,
 }
 
 impl Drop for Whole {
@@ -105,6 +108,14 @@ impl Batch {
     pub fn add_partial(&self, partial: Partial<'_>) -> Result<u64, Error> {
         let (digest, whole) = partial.whole()?;
         Ok(self.add(digest, whole))
+    }
+
+    /// Adds a copy of a blob of which somebody else has all, though it has no name yet.
+    pub fn add_copy(&self, underway: &Underway, digest: &Digest) -> Result<u64, Error> {
+        let mut writer = self.store.ingest(&self.lease)?;
+        underway.copy_to(&mut writer)?;
+        self.wrote(writer.length());
+        Ok(self.add_blob(writer, Some(digest))?.1)
     }
 
     fn add(&self, digest: Digest, whole: Whole) -> u64 {
@@ -234,7 +245,15 @@ impl Batch {
         surplus.into_iter().try_for_each(|directory| crate::lease::remove(directory))?;
         let algorithms: BTreeSet<_> = blobs.keys().map(Digest::algorithm).collect();
         algorithms.into_iter().try_for_each(|algorithm| sync_dir(&self.store.blob_dir(algorithm)))?;
-        if layers.is_empty() { Ok(()) } else { sync_dir(&self.store.layers_dir()) }
+        if !layers.is_empty() {
+            sync_dir(&self.store.layers_dir())?;
+        }
+        blobs.into_iter().filter(|(_, whole)| !whole.sealed).try_for_each(|(digest, whole)| {
+            let target = self.store.blob_path(&digest);
+            let file = File::open(&target).map_err(Error::io("open", &target))?;
+            drop(whole);
+            sys::verity::seal(&file).map(drop).map_err(Error::io("seal", &target))
+        })
     }
 
     fn sync(&self, waiting: &Waiting) -> Result<(), Error> {

@@ -166,7 +166,7 @@ impl BlobWriter<'_> {
         self.close()?;
         let file = self.file.try_clone().map_err(Error::io("open", &self.path))?;
         self.committed = true;
-        Ok((digest, Whole { path: self.path.clone(), file, length: self.length, keep: false }))
+        Ok((digest, Whole { path: self.path.clone(), file, length: self.length, keep: false, sealed: true }))
     }
 
     /// Nobody writes to it any more, and nothing is left that could: as long as there is, the kernel seals nothing.

@@ -59,7 +59,7 @@ pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
 pub use over::{Packed, Writing};
 pub use pack::{TOC_DIGEST, packed};
-pub use partial::{KEPT, Partial};
+pub use partial::{Fetch, KEPT, Partial, Underway};
 pub use usage::Usage;
 
 use archive::Limits;

@@ -1,9 +1,9 @@
 //! Blobs that come from afar, kept in part when the process that fetches them dies or gives up, for the next one to go on
 //! with.
 //!
-//! `ingest/partial-<algorithm>-<hex>` has the first bytes of the blob of this digest. Whoever writes it holds its lock; who finds it
-//! locked fetches for himself. Nobody trusts what is there: it is read, hashed and used as if it had come just now. What nobody
-//! has gone on with for [`KEPT`] is garbage.
+//! `ingest/partial-<algorithm>-<hex>` has the first bytes of the blob of this digest. Whoever writes it holds its lock until it is a
+//! blob; who finds it locked may wait ([`Underway`]). Nobody trusts what is there: it is read, hashed and used as if it had come
+//! just now. What nobody has gone on with for [`KEPT`] is garbage.
 
 use crate::batch::Whole;
 use crate::lease::remove;
@@ -49,14 +49,62 @@ pub struct Partial<'l> {
     keep: bool,
 }
 
+/// Whose a blob is that is wanted.
+pub enum Fetch<'l> {
+    /// Ours: whoever wants it from now on waits for us.
+    Ours(Partial<'l>),
+    /// Somebody else's.
+    Theirs(Underway),
+}
+
+/// A blob that somebody else is fetching, maybe in another process.
+pub struct Underway {
+    path: PathBuf,
+    file: File,
+}
+
+impl Underway {
+    /// Blocks until it has become a blob, or was given up, or whoever fetched it is dead: then it is to be asked for again.
+    pub fn wait(&self) -> Result<(), Error> {
+        // Shared, so that all who wait go on at the same time.
+        for operation in [FlockOperation::LockShared, FlockOperation::Unlock] {
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&self.file, operation))
+                .map_err(|error| Error::io("lock", &self.path)(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes there are of it.
+    pub fn length(&self) -> Result<u64, Error> {
+        Ok(self.file.metadata().map_err(Error::io("look at", &self.path))?.len())
+    }
+
+    /// What there is of it, from its beginning.
+    pub(crate) fn copy_to(&self, sink: &mut impl Write) -> Result<(), Error> {
+        let mut file = &self.file;
+        file.rewind()
+            .and_then(|()| io::copy(&mut file, sink))
+            .map(drop)
+            .map_err(Error::io("copy", &self.path))
+    }
+}
+
 impl Store {
-    /// Starts a blob of this digest, or goes on with what there is of it.
-    pub fn fetch<'l>(&self, lease: &'l Lease, digest: &Digest) -> Result<Partial<'l>, Error> {
+    /// Starts a blob of this digest, or goes on with what there is of it; unless somebody else does. It may have become a blob
+    /// since it was looked for.
+    pub fn fetch<'l>(&self, _: &'l Lease, digest: &Digest) -> Result<Fetch<'l>, Error> {
         self.forget_partials(KEPT);
         let path = self.ingest_dir().join(format!("{PREFIX}{}-{}", digest.algorithm(), digest.hex()));
-        match open_locked(&path)? {
-            Some(file) => Partial::new(digest, path, file, true),
-            None => self.fetch_anew(lease, digest),
+        loop {
+            if let Some(file) = open_locked(&path)? {
+                return Partial::new(digest, path, file, true).map(Fetch::Ours);
+            }
+            match File::open(&path) {
+                Ok(file) => return Ok(Fetch::Theirs(Underway { path, file })),
+                // It was given up just now, or has become a blob.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("open", path)(error)),
+            }
         }
     }
 
@@ -218,7 +266,10 @@ impl Partial<'_> {
         self.end()?;
         let file = self.file.try_clone().map_err(Error::io("open", &self.path))?;
         let keep = std::mem::replace(&mut self.keep, true) || self.named;
-        Ok((self.digest.clone(), Whole { path: self.path.clone(), file, length: self.length, keep }))
+        Ok((
+            self.digest.clone(),
+            Whole { path: self.path.clone(), file, length: self.length, keep, sealed: false },
+        ))
     }
 
     /// Compares and cuts what is here. From then on it is right whatever happens.
@@ -281,16 +332,89 @@ mod tests {
         Store::open(dir, &db).unwrap()
     }
 
+    fn ours<'l>(store: &Store, lease: &'l Lease, digest: &Digest) -> Partial<'l> {
+        match store.fetch(lease, digest).unwrap() {
+            Fetch::Ours(partial) => partial,
+            Fetch::Theirs(_) => panic!("somebody else fetches {digest}"),
+        }
+    }
+
+    fn theirs(store: &Store, lease: &Lease, digest: &Digest) -> Underway {
+        match store.fetch(lease, digest).unwrap() {
+            Fetch::Ours(_) => panic!("nobody else fetches {digest}"),
+            Fetch::Theirs(underway) => underway,
+        }
+    }
+
+    #[test]
+    fn who_comes_second_waits_until_it_is_a_blob_or_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let digest = Digest::sha256(b"first and second");
+        let batch = store.batch(&Arc::new(store.lease("first").unwrap())).unwrap();
+        let lease = store.lease("second").unwrap();
+        /// Begins to wait, sees that this takes until `end`, and ends it.
+        fn wait(underway: Underway, end: impl FnOnce()) -> Underway {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| {
+                    sender.send(()).unwrap();
+                    underway.wait().unwrap();
+                    sender.send(()).unwrap();
+                });
+                receiver.recv().unwrap();
+                assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err(), "it is under way");
+                end();
+                receiver.recv_timeout(Duration::from_secs(20)).expect("it is not under way any more");
+                waiting.join().unwrap();
+            });
+            underway
+        }
+
+        let mut partial = ours(&store, batch.lease(), &digest);
+        partial.write_all(b"first ").unwrap();
+        let underway = theirs(&store, &lease, &digest);
+        assert_eq!(underway.length().unwrap(), 6);
+        // Given up: the second goes on with it.
+        wait(underway, || {
+            partial.keep();
+            drop(partial);
+        });
+        let mut partial = ours(&store, batch.lease(), &digest);
+        assert_eq!(partial.kept(), 6);
+        io::copy(&mut partial, &mut io::sink()).unwrap();
+        partial.write_all(b"and second").unwrap();
+        let underway = theirs(&store, &lease, &digest);
+        // Thrown away: it begins anew.
+        wait(underway, || drop(partial));
+        let mut partial = ours(&store, batch.lease(), &digest);
+        assert_eq!(partial.kept(), 0);
+        partial.write_all(b"first and second").unwrap();
+        batch.add_partial(partial).unwrap();
+        // It is whole, and of no use to others before it has its name; but for a copy.
+        let underway = theirs(&store, &lease, &digest);
+        assert_eq!((underway.length().unwrap(), store.blob_size(&digest).unwrap()), (16, None));
+        let other = store.batch(&Arc::new(store.lease("third").unwrap())).unwrap();
+        assert_eq!(other.add_copy(&underway, &digest).unwrap(), 16);
+        assert!(other.add_copy(&underway, &Digest::sha256(b"other")).is_err());
+        let underway = wait(underway, || batch.publish().unwrap());
+        assert_eq!((underway.length().unwrap(), store.blob_size(&digest).unwrap()), (16, Some(16)));
+        other.publish().unwrap();
+        assert_eq!(store.read_blob(&digest, 16).unwrap(), b"first and second");
+        drop((batch, other, lease));
+        assert_eq!(std::fs::read_dir(store.ingest_dir()).unwrap().count(), 0);
+    }
+
     #[test]
     fn the_next_goes_on_where_one_has_stopped() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
         let digest = Digest::sha256(b"first and second");
         let lease = store.lease("pull").unwrap();
-        let mut partial = store.fetch(&lease, &digest).unwrap();
+        let mut partial = ours(&store, &lease, &digest);
         partial.write_all(b"first ").unwrap();
-        // Who comes meanwhile has to fetch all of it.
-        assert_eq!(store.fetch(&lease, &digest).unwrap().kept(), 0);
+        // Who comes meanwhile fetches all of it, if it has to be.
+        assert_eq!(store.fetch_anew(&lease, &digest).unwrap().kept(), 0);
         assert_eq!(store.partials().unwrap(), []);
         partial.keep();
         drop(partial);
@@ -300,7 +424,7 @@ mod tests {
         assert_eq!(store.check(false).unwrap(), []);
 
         let batch = store.batch(&Arc::new(store.lease("pull").unwrap())).unwrap();
-        let mut partial = store.fetch(batch.lease(), &digest).unwrap();
+        let mut partial = ours(&store, batch.lease(), &digest);
         assert_eq!(partial.kept(), 6);
         let mut before = String::new();
         partial.read_to_string(&mut before).unwrap();
@@ -318,12 +442,12 @@ mod tests {
         let store = store(dir.path());
         let digest = Digest::sha256(b"right");
         let batch = store.batch(&Arc::new(store.lease("pull").unwrap())).unwrap();
-        let mut partial = store.fetch(batch.lease(), &digest).unwrap();
+        let mut partial = ours(&store, batch.lease(), &digest);
         partial.write_all(b"wrong").unwrap();
         assert!(matches!(batch.add_partial(partial), Err(Error::Mismatch { .. })));
         assert_eq!(store.partials().unwrap(), []);
 
-        let mut partial = store.fetch(batch.lease(), &digest).unwrap();
+        let mut partial = ours(&store, batch.lease(), &digest);
         partial.write_all(b"ri").unwrap();
         partial.keep();
         drop(partial);

@@ -21,6 +21,9 @@ const CUT_WITHIN: u64 = 6 << 20;
 /// What documents, headers and a part of a stretch that was under way may cost beside content.
 const OVERHEAD: u64 = 1 << 20;
 
+/// What a pull that is killed may have in memory of a large layer: stretches that came before their turn.
+const LOST: u64 = 32 << 20;
+
 /// Debian's registry on loopback, with an image in it.
 pub struct Registry(Child);
 
@@ -251,4 +254,43 @@ fn a_pull_that_was_killed_is_gone_on_with() {
         is_right(&host, &name, &sent);
     }
     println!("{kills} kills, {resumed} pulls that went on with something");
+}
+
+#[test]
+fn pulls_at_once_bring_everything_once_whoever_is_killed() {
+    let seed = settings::seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let host = Host::new(Mode::Embedded);
+    let _registry = Registry::new(&host);
+    let sent = send(&host, &mut random);
+    let (proxy, address) = Proxy::start();
+    let name = format!("{address}/faults:1");
+    let pull = || host.type_in(&format!("pull -q {name}"));
+    let begun = Instant::now();
+    pull().ok();
+    let (typical, all) = (begun.elapsed(), proxy.brought.load(Ordering::SeqCst));
+    is_right(&host, &name, &sent);
+    let mut kills = 0;
+    while kills < settings::pull_kills() {
+        let before = proxy.brought.load(Ordering::SeqCst);
+        let (mut doomed, survivors): (Vec<Child>, Vec<Child>) =
+            ((0..2).map(|_| pull().start()).collect(), (0..2).map(|_| pull().start()).collect());
+        random.shuffle(&mut doomed);
+        let killed = doomed.len() as u64;
+        for mut child in doomed {
+            thread::sleep(Duration::from_micros(random.u64(0..typical.as_micros() as u64)));
+            child.kill().expect("our own child");
+            child.wait().expect("a child that was not waited for");
+        }
+        for child in survivors {
+            let output = child.wait_with_output().expect("our own child");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "seed {seed}, {kills} kills: {said}");
+        }
+        kills += killed;
+        let brought = proxy.brought.load(Ordering::SeqCst) - before;
+        let most = all + 2 * OVERHEAD + killed * LOST;
+        assert!(brought <= most, "seed {seed}, {kills} kills: {brought} bytes brought, of {all}");
+        is_right(&host, &name, &sent);
+    }
 }

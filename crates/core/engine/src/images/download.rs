@@ -2,7 +2,9 @@
 //! side as there are processors. What is whole waits in a [`Batch`] for the rest of the image: one wait for the disk does for all.
 //!
 //! What came of a layer before the connection or the process died is kept by the store: the next pull reads it as if it had
-//! come just now, and fetches the rest.
+//! come just now, and fetches the rest. What somebody else fetches at the same time is waited for ([`wait`]).
+
+mod wait;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -15,10 +17,12 @@ use bytes::Bytes;
 use oci::image::Descriptor;
 use oci::{ChainId, Digest};
 use registry::{Blob, Repository};
-use store::{Batch, Partial, Store, Unpacked};
+use store::{Batch, Fetch, Partial, Store, Underway, Unpacked};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+pub use self::wait::Patience;
+use self::wait::{Busy, Waited};
 use super::pull::registry_error;
 use super::report::{self, Report};
 use crate::Engine;
@@ -55,12 +59,27 @@ enum Need {
     Both,
 }
 
+impl Need {
+    fn of(batch: &Batch, layer: &Descriptor, diff_id: &Digest, chain: &ChainId) -> Result<Need> {
+        let archive = batch.use_blob(&layer.digest)?.is_some();
+        Ok(match batch.use_layer(chain)? {
+            Some(known) if archive || (known.archive_size.is_some() && *diff_id == layer.digest) => {
+                Need::Nothing
+            }
+            Some(_) => Need::Archive,
+            None if archive => Need::Files,
+            None => Need::Both,
+        })
+    }
+}
+
 impl Layers<'_> {
     /// Sees to it that all layers (lowest first) are here under their chain ids.
     pub async fn run(&self, layers: &[Descriptor], diff_ids: &[Digest]) -> Result<()> {
         let needs = self.needs(layers, diff_ids).await?;
         let side_by_side = std::thread::available_parallelism().map_or(AT_LEAST, usize::from);
         let permits = Arc::new(Semaphore::new(side_by_side.clamp(AT_LEAST, AT_MOST)));
+        let (chains, busy) = (ChainId::all(diff_ids), Arc::<Busy>::default());
         let already = needs.iter().map(|need| *need == Need::Nothing).collect();
         let (finished, publisher) = self.publisher(layers, diff_ids, already);
         // Dropping the set stops what is under way: so does the client by going away.
@@ -79,20 +98,14 @@ impl Layers<'_> {
                 report: self.report.clone(),
                 descriptor: layer.clone(),
                 diff_id: diff_ids[index].clone(),
-                need: *need,
+                chain: chains[index].clone(),
+                permits: permits.clone(),
+                patience: self.engine.config().patience,
+                busy: busy.clone(),
             });
-            let (permits, repository, finished) =
-                (permits.clone(), self.repository.clone(), finished.clone());
+            let (need, repository, finished) = (*need, self.repository.clone(), finished.clone());
             tasks.spawn(async move {
-                let permit = permits.clone().try_acquire_owned();
-                if permit.is_err() {
-                    work.tell("Waiting").await?;
-                }
-                let turn = match permit {
-                    Ok(turn) => turn,
-                    Err(_) => permits.acquire_owned().await.during("wait for a turn")?,
-                };
-                finished.send((index, work.run(&repository, turn).await?)).ok();
+                finished.send((index, work.run(&repository, need).await?)).ok();
                 Ok(())
             });
         }
@@ -146,17 +159,7 @@ impl Layers<'_> {
             .blocking(move |_| {
                 let mut needs = Vec::new();
                 for ((layer, diff_id), chain) in layers.iter().zip(&diff_ids).zip(ChainId::all(&diff_ids)) {
-                    let archive = batch.use_blob(&layer.digest)?.is_some();
-                    needs.push(match batch.use_layer(&chain)? {
-                        Some(known)
-                            if archive || (known.archive_size.is_some() && *diff_id == layer.digest) =>
-                        {
-                            Need::Nothing
-                        }
-                        Some(_) => Need::Archive,
-                        None if archive => Need::Files,
-                        None => Need::Both,
-                    });
+                    needs.push(Need::of(&batch, layer, diff_id, &chain)?);
                 }
                 Ok(needs)
             })
@@ -177,7 +180,29 @@ struct Work {
     report: Report,
     descriptor: Descriptor,
     diff_id: Digest,
-    need: Need,
+    chain: ChainId,
+    permits: Arc<Semaphore>,
+    patience: Patience,
+    busy: Arc<Busy>,
+}
+
+/// What came of wanting a layer's archive.
+enum Came {
+    /// It is here, and unpacked if that was needed.
+    Here(Option<Unpacked>),
+    /// Somebody else has brought it meanwhile.
+    Brought,
+    /// Somebody else is bringing it.
+    Underway(Underway),
+}
+
+/// Where a layer's archive is fetched to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where others find it, and maybe have begun with it.
+    Common,
+    /// Nobody else's.
+    Own,
 }
 
 /// Why a layer did not come.
@@ -196,40 +221,100 @@ impl From<Error> for Failure {
 }
 
 impl Work {
-    /// Lets the next one have its turn when only the disk is still to be waited for.
-    async fn run(self: &Arc<Self>, repository: &Repository, turn: Turn) -> Result<Option<Unpacked>> {
-        if self.need == Need::Files {
+    /// Whoever waits for others has no turn meanwhile.
+    async fn run(self: &Arc<Self>, repository: &Repository, mut need: Need) -> Result<Option<Unpacked>> {
+        let mut place = Place::Common;
+        loop {
+            let share = self.busy.share();
+            let turn = self.turn().await?;
+            let underway = match need {
+                Need::Nothing => return Ok(None),
+                Need::Files => {
+                    let work = self.clone();
+                    let disk = tokio::task::spawn_blocking(move || work.unpack(turn));
+                    return disk.await.during("unpack a layer")?.map(Some);
+                }
+                Need::Archive | Need::Both => match self.archive(repository, need, place, turn).await? {
+                    Came::Here(unpacked) => return Ok(unpacked),
+                    Came::Brought => None,
+                    Came::Underway(underway) => Some(underway),
+                },
+            };
+            drop(share);
+            if let Some(underway) = underway {
+                place = self.others(underway).await?;
+            }
             let work = self.clone();
-            let disk = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                let file = work.batch.open_blob(&work.descriptor.digest)?;
-                work.unpack(file).map(Some)
-            });
-            return disk.await.during("unpack a layer")?;
+            let look = move || Need::of(&work.batch, &work.descriptor, &work.diff_id, &work.chain);
+            need = tokio::task::spawn_blocking(look).await.during("look for a layer")??;
+            if matches!(need, Need::Nothing | Need::Files) {
+                self.tell("Download complete").await?;
+            }
         }
-        match self.attempt(repository, false, Some(turn)).await {
+    }
+
+    async fn turn(&self) -> Result<Turn> {
+        if let Ok(turn) = self.permits.clone().try_acquire_owned() {
+            return Ok(turn);
+        }
+        self.tell("Waiting").await?;
+        self.permits.clone().acquire_owned().await.during("wait for a turn")
+    }
+
+    /// Waits for what somebody else fetches; where it is to be fetched if it is not here then.
+    async fn others(self: &Arc<Self>, underway: Underway) -> Result<Place> {
+        match self.wait(underway).await? {
+            Waited::Over => Ok(Place::Common),
+            Waited::Stuck => Ok(Place::Own),
+            Waited::Whole(underway) => {
+                let work = self.clone();
+                let copy = move || work.batch.add_copy(&underway, &work.descriptor.digest);
+                match tokio::task::spawn_blocking(copy).await.during("copy a layer")? {
+                    // What the other has may be another's, which he does not know yet.
+                    Err(store::Error::Mismatch { .. }) => Ok(Place::Own),
+                    copied => Ok(copied.map(|_| Place::Common)?),
+                }
+            }
+        }
+    }
+
+    /// Fetches the archive, and once more if that may help. Lets the next one have its turn when only the disk is still to be
+    /// waited for.
+    async fn archive(
+        self: &Arc<Self>,
+        repository: &Repository,
+        need: Need,
+        place: Place,
+        turn: Turn,
+    ) -> Result<Came> {
+        match self.attempt(repository, need, place, Some(turn)).await {
             Err(failure) if failure.again || failure.content && repository.give_up_mirrors(OTHER_CONTENT) => {
-                self.attempt(repository, true, None).await.map_err(|failure| failure.error)
+                self.attempt(repository, need, Place::Own, None).await.map_err(|failure| failure.error)
             }
             other => other.map_err(|failure| failure.error),
         }
     }
 
-    /// Fetches what is not kept of an earlier attempt, or with `anew` all of it.
+    /// Fetches what is not kept of an earlier attempt, or to a place of its own all of it.
     async fn attempt(
         self: &Arc<Self>,
         repository: &Repository,
-        anew: bool,
+        need: Need,
+        place: Place,
         turn: Option<Turn>,
-    ) -> Result<Option<Unpacked>, Failure> {
+    ) -> Result<Came, Failure> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let (tell, kept) = oneshot::channel();
         let work = self.clone();
         let disk = tokio::task::spawn_blocking(move || {
             let chunks = Chunks { receiver, chunk: Bytes::new(), ended: false, interrupted: false };
-            work.consume(chunks, anew, tell, turn)
+            let partial = match work.place(place)? {
+                Ok(partial) => partial,
+                Err(came) => return Ok(came),
+            };
+            work.consume(chunks, need, partial, tell, turn)
         });
-        // If it can't be opened the disk says why.
+        // If it isn't opened the disk says why.
         let fetched = match kept.await {
             Ok(kept) => {
                 let (report, id) = (self.report.clone(), self.descriptor.digest.short().to_owned());
@@ -246,29 +331,40 @@ impl Work {
         kept
     }
 
+    /// Where the archive is to be kept, or why it needn't be fetched.
+    fn place(&self, place: Place) -> Result<Result<Partial<'_>, Came>> {
+        let (lease, digest) = (self.batch.lease(), &self.descriptor.digest);
+        if place == Place::Own {
+            return Ok(Ok(self.store.fetch_anew(lease, digest)?));
+        }
+        Ok(match self.store.fetch(lease, digest)? {
+            // From here on nobody else brings it.
+            Fetch::Ours(_) if self.batch.use_blob(digest)?.is_some() => Err(Came::Brought),
+            Fetch::Ours(partial) => Ok(partial),
+            Fetch::Theirs(underway) => Err(Came::Underway(underway)),
+        })
+    }
+
     /// Keeps the archive and, on the way, unpacks it if that is needed.
     fn consume(
         &self,
         chunks: Chunks,
-        anew: bool,
+        need: Need,
+        partial: Partial<'_>,
         tell: oneshot::Sender<u64>,
         turn: Option<Turn>,
-    ) -> Result<Option<Unpacked>, Failure> {
-        let digest = &self.descriptor.digest;
-        let partial = match anew {
-            true => self.store.fetch_anew(self.batch.lease(), digest),
-            false => self.store.fetch(self.batch.lease(), digest),
-        }
-        .map_err(Error::from)?;
+    ) -> Result<Came, Failure> {
         let kept = partial.kept();
         let kept = if kept > self.descriptor.size { 0 } else { kept };
         tell.send(kept).ok();
         let mut tee = Tee { left: kept, chunks, partial, batch: &self.batch };
-        let outcome = self.pass(&mut tee);
+        let outcome = self.pass(&mut tee, need);
         drop(turn);
         let interrupted = tee.chunks.interrupted || self.report.is_closed();
         let outcome = match outcome {
-            Ok(unpacked) => self.batch.add_partial(tee.partial).map(|_| unpacked).map_err(Error::from),
+            Ok(unpacked) => {
+                self.batch.add_partial(tee.partial).map(|_| Came::Here(unpacked)).map_err(Error::from)
+            }
             Err(error) => {
                 if interrupted {
                     tee.partial.keep();
@@ -279,8 +375,8 @@ impl Work {
         outcome.map_err(|error| Failure { error, again: kept > 0 && !interrupted, content: !interrupted })
     }
 
-    fn pass(&self, tee: &mut Tee<'_>) -> Result<Option<Unpacked>> {
-        let unpacked = match self.need {
+    fn pass(&self, tee: &mut Tee<'_>, need: Need) -> Result<Option<Unpacked>> {
+        let unpacked = match need {
             Need::Archive => None,
             _ => Some(self.store.unpack(self.batch.lease(), &mut *tee)?),
         };
@@ -294,8 +390,10 @@ impl Work {
         Ok(unpacked)
     }
 
-    fn unpack(&self, source: impl Read + Send) -> Result<Unpacked> {
-        let unpacked = self.store.unpack(self.batch.lease(), source)?;
+    /// Unpacks the archive that is here.
+    fn unpack(&self, _turn: Turn) -> Result<Unpacked> {
+        let archive = self.batch.open_blob(&self.descriptor.digest)?;
+        let unpacked = self.store.unpack(self.batch.lease(), archive)?;
         self.expect(&unpacked)?;
         Ok(unpacked)
     }

@@ -43,6 +43,7 @@ pub use commit::commit;
 pub use config::{Configuration, config, configuration};
 pub use contents::{difference, tree};
 pub use discard::discard;
+pub use download::Patience;
 pub use files::files;
 pub use history::history;
 pub use import::import;

@@ -29,6 +29,12 @@ impl Report {
         self.sender.is_closed()
     }
 
+    /// Ends when the client goes away.
+    pub async fn closed(&self) -> Error {
+        self.sender.closed().await;
+        cancelled()
+    }
+
     /// Sends a line from synchronous work.
     pub fn line(&self, message: JsonMessage) -> Result<()> {
         self.sender.blocking_send(message).map_err(|_| cancelled())

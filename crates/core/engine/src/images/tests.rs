@@ -25,6 +25,7 @@ mod manifests;
 mod pull;
 mod repair;
 mod substitution;
+mod together;
 
 async fn engine() -> (TempDir, Engine) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::tests::tar;
-use crate::{NewImage, Store};
+use crate::{Fetch, NewImage, Store};
 use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::media_types;
 use state::Db;
@@ -73,7 +73,7 @@ fn what_is_dropped_before_that_is_gone_and_what_came_from_afar_waits() {
     batch.put_blob(b"bytes").unwrap();
     stack(&batch, &store, &[tar(&["a"])]);
     let digest = Digest::sha256(b"from afar");
-    let mut partial = store.fetch(&lease, &digest).unwrap();
+    let Fetch::Ours(mut partial) = store.fetch(&lease, &digest).unwrap() else { panic!("it is nobody's") };
     partial.write_all(b"from afar").unwrap();
     batch.add_partial(partial).unwrap();
     // Nobody else works on it meanwhile.
@@ -84,7 +84,7 @@ fn what_is_dropped_before_that_is_gone_and_what_came_from_afar_waits() {
 
     let lease = Arc::new(store.lease("again").unwrap());
     let batch = store.batch(&lease).unwrap();
-    let mut partial = store.fetch(&lease, &digest).unwrap();
+    let Fetch::Ours(mut partial) = store.fetch(&lease, &digest).unwrap() else { panic!("it is nobody's") };
     assert_eq!(partial.kept(), 9);
     std::io::copy(&mut partial, &mut std::io::sink()).unwrap();
     batch.add_partial(partial).unwrap();
