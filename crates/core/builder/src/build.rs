@@ -33,6 +33,8 @@ pub fn build(
             Context::Remote(address) => Some(address.clone()),
             _ => None,
         };
+        let is_local = matches!(context, Context::Dir(_) | Context::Tar(_));
+        policy::recipe(env, &context, &request.dockerfile)?;
         let root = opener.main(context)?;
         let file = read_dockerfile(&root, &request.dockerfile, opener.progress)?;
         let options = dockerfile::Options { strict: request.strict, ..Default::default() };
@@ -63,7 +65,9 @@ pub fn build(
                 opener.progress.send(lines::stuck(&parsed, place.span));
             }
         })?;
-        for (name, sent) in opener.sent(lowered.iter().map(|one| &one.graph))? {
+        let graphs = || lowered.iter().map(|one| &one.graph);
+        policy::directories(env, &request.named_contexts, is_local, graphs())?;
+        for (name, sent) in opener.sent(graphs())? {
             match name {
                 Some(name) => drop(named.insert(name, sent)),
                 None => context.root = sent.root,
@@ -73,7 +77,8 @@ pub fn build(
     })
 }
 
-/// Builds what a client says as a graph: one for each platform, and no Dockerfile.
+/// Builds what a client says as a graph: one for each platform, and no Dockerfile. No policy is asked about its sources: who made
+/// the graph of a client's has done that.
 pub fn build_graph(
     env: &Env,
     given: Given,
@@ -90,8 +95,7 @@ pub fn build_graph(
         let parsed = parsed.map_err(|e| parse_error(&file, e))?;
         let began = step::timestamp();
         let mut lowered = Vec::with_capacity(given.graphs.len());
-        for (platform, mut graph) in given.graphs {
-            policy::apply(env, &mut graph, &file)?;
+        for (platform, graph) in given.graphs {
             let images = find_images(env, request, &file, &graph, opener.progress)?;
             lowered.push(Platformed { platform, graph, images });
         }

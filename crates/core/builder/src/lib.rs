@@ -52,13 +52,15 @@ pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa
 pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;
 pub use mirror::Mirror;
-pub use policy::{Policy, Source};
+pub use policy::{CHECKSUM, COMMIT, Policy, Source};
 pub use request::{
     Agents, Bring, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest,
     Fetched, Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request,
     Secrets, Sent,
 };
 pub use solve::{Gate, workers};
+pub use source::facts::{FileFacts, Looking, file as file_facts, repository as repository_facts};
+pub use source::git::RepositoryFacts;
 pub use source::git_url::is_git;
 pub use source::shown as without_password;
 pub use transfer::{

@@ -13,7 +13,9 @@ use oci::Digest;
 use tokio::sync::Notify;
 use tonic::Status;
 
+use crate::fault;
 use crate::gateway::Containers;
+use crate::policy::Denied;
 use crate::status::Told;
 
 /// Results of one build that are kept at a time.
@@ -30,6 +32,10 @@ pub struct Build {
     cache: Arc<Mutex<Option<Descriptor>>>,
     /// How many solves there were: the first one's record has the build's own name.
     solves: AtomicUsize,
+    /// Why the client's policy denied a source.
+    denied: Denied,
+    /// Images of the client's stores that were loaded for it.
+    layouts: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -111,6 +117,8 @@ impl Build {
             returned,
             cache: Arc::default(),
             solves: AtomicUsize::new(0),
+            denied: Denied::default(),
+            layouts: Mutex::default(),
         }
     }
 
@@ -134,6 +142,31 @@ impl Build {
     pub fn record(&self) -> Option<String> {
         let first = self.solves.fetch_add(1, Ordering::Relaxed) == 0;
         (first && !self.order.internal).then(|| self.id().to_owned())
+    }
+
+    /// Where it is noted why the client's policy denies a source.
+    pub fn denied(&self) -> Denied {
+        self.denied.clone()
+    }
+
+    /// An error with what was noted of that.
+    pub fn with_denied<T>(&self, outcome: Result<T, Status>) -> Result<T, Status> {
+        let denied = std::mem::take(&mut *self.denied.lock().unwrap_or_else(PoisonError::into_inner));
+        outcome.map_err(|status| fault::denied(status, &denied))
+    }
+
+    /// Takes note of an image that was loaded from a store of the client.
+    pub fn loaded(&self, manifest: String) {
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).push(manifest);
+    }
+
+    /// The images by digest that are its results, or came from the client's stores.
+    pub fn made_here(&self) -> Vec<String> {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let images = results.made.values().flat_map(|made| &made.details.images);
+        let digests = images.filter_map(|image| Some(image.manifest.as_ref()?.digest.to_string()));
+        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.chain(layouts.iter().cloned()).collect()
     }
 
     /// Keeps a result for the client to name: its id.

@@ -1,6 +1,7 @@
 //! From the engine's errors to gRPC's statuses, with the place in the Dockerfile as BuildKit's clients show it.
 
 use bollard_buildkit_proto::google;
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::PolicyAction;
 use engine::{Error, Kind};
 use prost::Message as _;
 use serde_json::json;
@@ -10,6 +11,9 @@ use tonic::{Code, Status};
 const RULE: &str = "--------------------\n";
 /// The type of a detail that tells a place.
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
+
+/// The type of a detail that tells why a source was denied.
+const DECISION: &str = "github.com/moby/buildkit/policysession.DecisionResponse+json";
 
 /// The Dockerfile that a build reads: clients show its lines.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +70,21 @@ pub fn of_build(error: Error, recipe: &Recipe) -> Status {
         vec![google::protobuf::Any { type_url: SOURCE.to_owned(), value: source.to_string().into_bytes() }];
     let full = google::rpc::Status { code: code as i32, message: message.clone(), details };
     Status::with_details(code, message, full.encode_to_vec().into())
+}
+
+/// The error of a build whose client's policy has denied a source: its reasons become a detail that clients show.
+pub fn denied(status: Status, reasons: &[String]) -> Status {
+    if reasons.is_empty() {
+        return status;
+    }
+    let messages: Vec<_> = reasons.iter().map(|reason| json!({ "message": reason })).collect();
+    let decision = json!({ "action": PolicyAction::Deny as i32, "denyMessages": messages });
+    let mut full = google::rpc::Status::decode(status.details()).unwrap_or_default();
+    full.code = status.code() as i32;
+    full.message = status.message().to_owned();
+    let value = decision.to_string().into_bytes();
+    full.details.push(google::protobuf::Any { type_url: DECISION.to_owned(), value });
+    Status::with_details(status.code(), status.message(), full.encode_to_vec().into())
 }
 
 /// The lines of the Dockerfile, if the message begins with some, and the rest.

@@ -102,6 +102,12 @@ impl Host {
         self.wait(|state| state.builds.get(id).cloned()).await
     }
 
+    /// Images by digest that builds which run have made, or loaded for their clients.
+    pub(crate) fn made_here(&self) -> Vec<String> {
+        let builds: Vec<Arc<Build>> = self.state().builds.values().cloned().collect();
+        builds.iter().flat_map(|build| build.made_here()).collect()
+    }
+
     /// What the build of this id tells, if it runs or has ended lately.
     pub(crate) fn told(&self, id: &str) -> Option<Arc<Told>> {
         self.state().told(id)

@@ -25,8 +25,10 @@ mod health;
 mod host;
 mod line;
 mod llb;
+mod policy;
 mod serve;
 mod session;
+mod sources;
 mod status;
 
 pub use classic::Classic;

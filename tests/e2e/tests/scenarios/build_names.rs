@@ -197,7 +197,7 @@ fn a_policy_decides_about_sources() {
         assert!(ended.code == 1 && ended.stderr.contains(&says), "{source}: {}", ended.stderr);
     };
     denied(&rule("DENY", "docker-image://*"), plain, busybox);
-    denied(&rule("DENY", "local://*"), plain, "local://context");
+    denied(&rule("DENY", "local://*"), plain, "local://dockerfile");
     // By the digest that the name stands for.
     let digest = host.dhow(&["build", "-q", "-t", "pinned", "ctx"]).ok();
     assert!(digest.starts_with("sha256:"), "{digest}");
@@ -219,6 +219,26 @@ fn a_policy_decides_about_sources() {
         "FROM other\nCOPY f /\n",
     );
     assert!(built.code == 0 && built.stderr.contains("CACHED"), "{}", built.stderr);
+    // Neither an id nor a layout is a way around, and nobody asks for what is not read.
+    let id = host.type_in("images -q --no-trunc busybox").ok();
+    let id = id.trim().trim_start_matches("sha256:");
+    denied(
+        &rule("DENY", "docker-image://*"),
+        &format!("FROM {id}\n"),
+        &format!("docker-image://docker.io/library/sha256:{id}"),
+    );
+    assert_eq!(build(&rule("DENY", "local://context"), "FROM busybox\nRUN true\n").code, 0);
+    denied(&rule("DENY", "local://context"), plain, "local://context");
+    host.dhow(&["build", "-o", "type=oci,dest=layout,tar=false", "ctx"]).ok();
+    let layout = |rules: &str| {
+        host.file("policy.json", format!("{{\"Rules\": [{rules}]}}"));
+        host.file("ctx/Dockerfile", "FROM lay\n");
+        let command = host.dhow(&["build", "--build-context", "lay=oci-layout://layout", "ctx"]);
+        command.env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "policy.json").run()
+    };
+    let refused = layout(&rule("DENY", "oci-layout://*").to_uppercase().replace("OCI-LAYOUT", "oci-layout"));
+    assert!(refused.code == 1 && refused.stderr.contains("denied by policy"), "{}", refused.stderr);
+    assert_eq!(layout(&rule("DENY", "docker-image://*")).code, 0);
     let bad = build(&rule("MAYBE", "x"), plain);
     assert!(bad.code == 1 && bad.stderr.contains("invalid action"), "{}", bad.stderr);
 }

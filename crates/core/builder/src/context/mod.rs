@@ -3,6 +3,7 @@
 mod reads;
 
 pub use reads::Reads;
+pub(crate) use reads::reads;
 
 use crate::error::Error;
 use crate::graph::Graph;
@@ -30,9 +31,6 @@ pub(crate) struct Opener<'a> {
 impl Opener<'_> {
     /// The main context. Archives are unpacked below the lease.
     pub fn main(&self, context: Context) -> Result<Root, Error> {
-        if let Context::Dir(_) | Context::Tar(_) | Context::Client = context {
-            self.may_read("context")?;
-        }
         match context {
             Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
             // What a client has to send is known when the Dockerfile has been read.
@@ -61,14 +59,8 @@ impl Opener<'_> {
         let mut named = BTreeMap::new();
         for (name, context) in &self.request.named_contexts {
             let root = match context {
-                NamedContext::Image(_) => continue,
-                NamedContext::Client => {
-                    self.may_read(name)?;
-                    continue;
-                }
-                NamedContext::Dir(path) => self
-                    .may_read(name)
-                    .and_then(|()| Root::open(path).map_err(io_error("open build context", path)))?,
+                NamedContext::Image(_) | NamedContext::Client => continue,
+                NamedContext::Dir(path) => Root::open(path).map_err(io_error("open build context", path))?,
                 NamedContext::Remote(text) => {
                     self.remote(text, &format!("[context {name}] load {}", source::shown(text)))?
                 }
@@ -91,7 +83,7 @@ impl Opener<'_> {
         if self.env.client.is_empty() {
             return Ok(sent);
         }
-        for (name, reads) in reads::reads(graphs) {
+        for (name, reads) in reads(graphs) {
             let Some(bring) = self.env.client.get(&name) else { continue };
             let files = bring(&reads).map_err(|source| match self.request.cancel.is_cancelled() {
                 true => Error::Cancelled,
@@ -104,17 +96,13 @@ impl Opener<'_> {
         Ok(sent)
     }
 
-    /// Asks the policy about a directory of the client.
-    fn may_read(&self, name: &str) -> Result<(), Error> {
-        policy::local(self.env, name).map_err(Error::Policy)
-    }
-
     fn remote(&self, text: &str, title: &str) -> Result<Root, Error> {
-        let text = &policy::context(self.env, text).map_err(Error::Policy)?;
+        let remote = policy::context(self.env, text).map_err(Error::Policy)?;
+        let text = remote.address.as_str();
         let step = self.progress.step(title, "", "");
         let opened = match git_url::is_git(text) {
-            true => self.repository(text),
-            false => self.url(text),
+            true => self.repository(&remote),
+            false => self.url(&remote),
         };
         let opened = opened.map_err(|e| match e {
             source::Error::Cancelled => Error::Cancelled,
@@ -127,9 +115,10 @@ impl Opener<'_> {
         opened
     }
 
-    fn repository(&self, text: &str) -> Result<Root, source::Error> {
-        let url = GitUrl::parse(text)?;
-        let keep = url.keep_git_dir.unwrap_or_else(|| {
+    fn repository(&self, remote: &policy::Remote) -> Result<Root, source::Error> {
+        let mut url = GitUrl::parse(&remote.address)?;
+        url.commit = remote.commit.clone().or(url.commit);
+        let keep = remote.keep_git_dir.or(url.keep_git_dir).unwrap_or_else(|| {
             let asked = self.request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
             asked.is_some_and(|value| matches!(value.as_str(), "1" | "true"))
         });
@@ -140,7 +129,8 @@ impl Opener<'_> {
     }
 
     /// An archive is the context; anything else is a Dockerfile.
-    fn url(&self, text: &str) -> Result<Root, source::Error> {
+    fn url(&self, remote: &policy::Remote) -> Result<Root, source::Error> {
+        let text = remote.address.as_str();
         let scratch = self.scratch().map_err(unexpected)?;
         let cancelled = || self.request.cancel.is_cancelled();
         let source = url::Source {
@@ -149,7 +139,7 @@ impl Opener<'_> {
             limit: self.env.store.limits().stream(),
             cancelled: &cancelled,
         };
-        let loaded = source.load(text, None, &scratch.join("content"))?;
+        let loaded = source.load(text, remote.checksum.as_ref(), &scratch.join("content"))?;
         let open = || File::open(&loaded.path).map_err(source::io("open", &loaded.path));
         if is_archive(open()?) {
             let bad = |source| source::Error::Archive { url: source::shown(text), source };

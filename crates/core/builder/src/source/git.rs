@@ -29,6 +29,23 @@ pub struct Access<'a> {
 struct Resolved {
     commit: String,
     reference: Option<String>,
+    /// The tag itself, where it is an object of its own.
+    tag: Option<String>,
+}
+
+/// What is known of what an address stands for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepositoryFacts {
+    /// The whole name of the branch or tag, or the commit if there is none.
+    pub reference: String,
+    /// The object that the name stands for: a commit, or a tag that has a text of its own.
+    pub object: String,
+    /// The commit.
+    pub commit: String,
+    /// The commit as git has it, if that was asked for.
+    pub commit_bytes: Vec<u8>,
+    /// The tag as git has it, if there is one and that was asked for.
+    pub tag_bytes: Vec<u8>,
 }
 
 /// A repository to be read below a directory of ours.
@@ -95,12 +112,12 @@ impl<'a> Repository<'a> {
     fn resolve(&self) -> Result<Resolved, Error> {
         let name = match &self.url.reference {
             Some(Ref::Any(name)) if name.len() >= 40 && is_commit(name, 40) => {
-                return Ok(Resolved { commit: name.to_ascii_lowercase(), reference: None });
+                return Ok(Resolved { commit: name.to_ascii_lowercase(), reference: None, tag: None });
             }
             Some(reference) => reference.name(),
             None => match &self.url.commit {
                 Some(commit) if commit.len() >= 40 => {
-                    return Ok(Resolved { commit: commit.to_ascii_lowercase(), reference: None });
+                    return Ok(Resolved { commit: commit.to_ascii_lowercase(), reference: None, tag: None });
                 }
                 _ => "HEAD",
             },
@@ -127,7 +144,42 @@ impl<'a> Repository<'a> {
             return Err(Error::NoRef { url: self.url.shown(), name: name.to_string() });
         };
         let reference = reference.trim_end_matches("^{}").to_string();
-        Ok(Resolved { commit: commit.to_string(), reference: Some(reference) })
+        let tag = refs.get(reference.as_str()).filter(|object| **object != commit);
+        let tag = tag.map(|object| (*object).to_string());
+        Ok(Resolved { commit: commit.to_string(), reference: Some(reference), tag })
+    }
+
+    /// What the address stands for; with `objects` commit and tag are fetched.
+    pub fn facts(&self, objects: bool) -> Result<RepositoryFacts, Error> {
+        let resolved = self.resolve()?;
+        let reference = match resolved.reference.as_deref() {
+            Some("HEAD") => self.default_branch()?,
+            Some(reference) => reference.to_owned(),
+            None => resolved.commit.clone(),
+        };
+        let commit = resolved.commit.clone();
+        let object = resolved.tag.clone().unwrap_or_else(|| commit.clone());
+        let mut facts = RepositoryFacts { reference, object, commit, ..RepositoryFacts::default() };
+        if objects {
+            self.program.run(&["init", "--quiet", "--template="])?;
+            self.fetch(&resolved)?;
+            let peeled = format!("{}^{{commit}}", facts.object);
+            facts.commit = text(&self.program.run(&["rev-parse", "--verify", &peeled])?);
+            facts.commit_bytes = self.program.run(&["cat-file", "commit", &facts.commit])?;
+            if facts.object != facts.commit {
+                facts.tag_bytes = self.program.run(&["cat-file", "tag", &facts.object])?;
+            }
+        }
+        self.expect(&facts.commit)?;
+        Ok(facts)
+    }
+
+    /// The branch that the remote's HEAD is.
+    fn default_branch(&self) -> Result<String, Error> {
+        let answer = self.program.run(&["ls-remote", "--symref", "--", &self.url.remote, "HEAD"])?;
+        let answer = text(&answer);
+        let branch = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
+        Ok(branch.unwrap_or("HEAD").to_owned())
     }
 
     /// Fetches and checks out: the directory that was asked for. Without `keep_git_dir` nothing is left of the repository but its files.

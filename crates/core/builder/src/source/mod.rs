@@ -3,6 +3,7 @@
 //! Whoever answers is a stranger: what comes is bounded in size, number and time, lands in a scratch directory, and is read
 //! through [`sys::root::Root`] alone.
 
+pub mod facts;
 pub mod git;
 mod git_program;
 pub mod git_url;

@@ -16,14 +16,14 @@ use builder::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use oci::{Platform, Reference};
+use oci::{Digest, Platform, Reference};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::contents::Contents;
 use super::entitled::Entitled;
 use super::history::Recorder;
-use super::policy::Policies;
+use super::policy::{AskPolicy, Policies};
 use super::under_way::UnderWay;
 use super::{fetch, groups, leftovers, network};
 use crate::error::{Error, Kind, Result};
@@ -83,6 +83,10 @@ pub struct Questions {
     pub files: BTreeMap<Option<String>, Bring>,
     /// The client's own stores: local caches are in these then.
     pub contents: Option<Arc<dyn Contents>>,
+    /// What the client says of each source that the build's policies let through.
+    pub policy: Option<AskPolicy>,
+    /// Images by digest that no policy need be asked about: it was under another name, or they were made here.
+    pub answered: Vec<String>,
 }
 
 /// Who the client is to the registry of this name.
@@ -92,8 +96,12 @@ pub type AskCredentials = Arc<dyn Fn(&str) -> Option<Who> + Send + Sync>;
 pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Result<Built> {
     let Order { options, context, credentials, questions, record } = order;
     let mut request = request(&options)?;
-    load_layouts(engine, &options.extras, &mut request).await?;
-    let policies = Arc::new(Policies::read(&options.extras.source_policies)?);
+    let policies = match context {
+        // Who made the graph has asked about its sources.
+        ContextSource::Graph(_) => Policies::default(),
+        _ => policies(&options, &questions)?,
+    };
+    let policies = Arc::new(load_layouts(engine, policies, &options.extras, &mut request).await?);
     let group = groups::hold(engine, &options)?;
     let mut recorder = Recorder::begin(engine, &options, &context, record)?;
     let (files, given) = files(context)?;
@@ -159,16 +167,32 @@ fn files(context: ContextSource) -> Result<(Files, Option<builder::Given>)> {
     Ok((files, None))
 }
 
-/// Loads the images of layouts that are contexts.
-async fn load_layouts(engine: &Engine, extras: &BuildExtras, request: &mut Request) -> Result<()> {
+/// What may be taken from elsewhere.
+fn policies(options: &BuildOptions, questions: &Questions) -> Result<Policies> {
+    let read = Policies::read(&options.extras.source_policies)?;
+    Ok(read.asking(questions.policy.clone()).answered(questions.answered.iter().cloned()))
+}
+
+/// Loads the images of layouts that are contexts, which the policies know by the names of these.
+async fn load_layouts(
+    engine: &Engine,
+    mut policies: Policies,
+    extras: &BuildExtras,
+    request: &mut Request,
+) -> Result<Policies> {
     for (name, value) in &extras.contexts {
         let Some(address) = value.strip_prefix(LAYOUT) else { continue };
         for (name, platform) in super::layout::by_platform(&context_key(name), &request.platforms) {
-            let manifest = super::layout::load(engine, address, &platform).await?;
-            request.named_contexts.insert(name, NamedContext::Image(manifest.to_string()));
+            let found = super::layout::find(address, &platform)?;
+            let identifier = format!("{LAYOUT}{}", found.identifier);
+            let asked = engine.blocking(move |_| policies.layout(&identifier, &platform).map(|()| policies));
+            let manifest = found.manifest.to_string();
+            policies = asked.await?.answered([manifest.clone()]);
+            super::layout::load(engine, found).await?;
+            request.named_contexts.insert(name, NamedContext::Image(manifest));
         }
     }
-    Ok(())
+    Ok(policies)
 }
 
 /// Takes away what killed builds left and keeps the cache within its budget, after the answer; what a second build made is
@@ -238,29 +262,46 @@ fn base_images(
     };
     Arc::new(move |wanted| {
         let find = |wanted: &ImageRequest| base_image(&engine, &runtime, &who, &cancel, wanted);
-        allowed_image(&policies, wanted, find).map_err(|e| Box::new(e) as BoxError)
+        allowed_image(&engine, &policies, wanted, find).map_err(|e| Box::new(e) as BoxError)
     })
 }
 
 /// The image that the policies leave in the place of this one: they see its name, and the name with the digest that it stands for.
 fn allowed_image(
+    engine: &Engine,
     policies: &Policies,
     wanted: &ImageRequest,
     find: impl Fn(&ImageRequest) -> Result<Image>,
 ) -> Result<Image> {
     let named = |reference: String| ImageRequest { reference, ..wanted.clone() };
-    let taken = policies.image(&wanted.reference)?;
-    let found = find(&named(taken.clone()))?;
-    let Some(pinned) =
+    let taken = policies.image(&wanted.reference, &wanted.platform)?;
+    let known = match wanted.pull || policies.is_empty() {
+        true => None,
+        false => here_by_digest(engine, &taken)?,
+    };
+    let found = find(&named(known.unwrap_or_else(|| taken.clone())))?;
+    let Some(name) =
         Reference::parse(&taken).ok().filter(|name| name.digest.is_none() && !policies.is_empty())
     else {
         return Ok(found);
     };
-    let pinned = format!("{pinned}@{}", found.digest);
-    match policies.image(&pinned)? {
+    if taken.parse::<Digest>().is_ok() || Digest::from_hex(&taken).is_ok() {
+        return Ok(found);
+    }
+    let digest = images::root(engine, &taken)?.unwrap_or_else(|| found.digest.clone());
+    let pinned = format!("{name}@{digest}");
+    match policies.image(&pinned, &wanted.platform)? {
         same if same == pinned => Ok(found),
         other => find(&named(other)),
     }
+}
+
+/// The name of the image here that a name with a digest means, if it still has that digest.
+fn here_by_digest(engine: &Engine, name: &str) -> Result<Option<String>> {
+    let Ok(mut reference) = Reference::parse(name) else { return Ok(None) };
+    let Some(digest) = reference.digest.take() else { return Ok(None) };
+    let bare = reference.to_string();
+    Ok((images::root(engine, &bare)? == Some(digest)).then_some(bare))
 }
 
 fn base_image(

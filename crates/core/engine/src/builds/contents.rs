@@ -93,7 +93,10 @@ pub async fn load_from(
         Ok((lease, path, manifest.map_err(failed)?))
     };
     let (_lease, path, manifest) = engine.blocking(fetch).await?;
-    super::layout::load(engine, &format!("{}@{manifest}", path.display()), platform).await
+    let found = super::layout::find(&format!("{}@{manifest}", path.display()), platform)?;
+    let manifest = found.manifest.clone();
+    super::layout::load(engine, found).await?;
+    Ok(manifest)
 }
 
 /// Writes a layout with the one image that fits.

@@ -24,8 +24,18 @@ pub fn by_platform(name: &str, platforms: &[Platform]) -> Vec<(String, Platform)
     }
 }
 
-/// Loads the image that an address names, without giving it a name here; the digest of its manifest.
-pub(super) async fn load(engine: &Engine, address: &str, platform: &Platform) -> Result<Digest> {
+/// An image of a layout.
+pub(super) struct Found {
+    /// What it is called: `directory:tag@digest`.
+    pub identifier: String,
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    top: Descriptor,
+    root: Root,
+}
+
+/// Looks for the image that an address names.
+pub(super) fn find(address: &str, platform: &Platform) -> Result<Found> {
     let (path, selector) = split(address);
     let root = Root::open(path).map_err(|e| Error::invalid(format!("open layout {path}: {e}")))?;
     let index = document(&root, layout::INDEX, path)?;
@@ -41,7 +51,15 @@ pub(super) async fn load(engine: &Engine, address: &str, platform: &Platform) ->
         let missing = || Error::invalid(format!("layout {path}: it has no image for {platform}"));
         manifest = member.ok_or_else(missing)?.digest.clone();
     }
-    let mut only = top.clone();
+    let tag = selector.filter(|text| !text.contains(':')).unwrap_or("latest");
+    let identifier = format!("{path}:{tag}@{}", top.digest);
+    Ok(Found { identifier, manifest, top: top.clone(), root })
+}
+
+/// Loads it, without giving it a name here.
+pub(super) async fn load(engine: &Engine, found: Found) -> Result<()> {
+    let Found { top, root, .. } = found;
+    let mut only = top;
     // Its name is somebody else's: it gets none here.
     only.annotations.clear();
     let index = serde_json::to_vec(&Index::new(vec![only])).during("write an index")?;
@@ -58,8 +76,7 @@ pub(super) async fn load(engine: &Engine, address: &str, platform: &Platform) ->
     });
     let (progress, mut lines) = mpsc::channel(16);
     tokio::spawn(async move { while lines.recv().await.is_some() {} });
-    images::load(engine, stream, true, Vec::new(), progress).await?;
-    Ok(manifest)
+    images::load(engine, stream, true, Vec::new(), progress).await
 }
 
 /// The directory, and what stands behind it.

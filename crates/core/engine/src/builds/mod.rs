@@ -27,6 +27,7 @@ mod policy;
 pub mod received;
 mod sandbox;
 mod shell;
+mod sources;
 mod under_way;
 
 pub use agent::AgentSocket;
@@ -40,13 +41,15 @@ pub use export::details;
 pub use layout::by_platform;
 pub use leftovers::forget_at_start;
 pub(crate) use network::is_alive;
-pub use policy::Policies;
+pub use policy::{AskPolicy, Policies, Verdict};
 pub use sandbox::{Command, Control, Process, Sandbox, Surroundings};
 pub use shell::shell;
+pub use sources::{Opening, Reader, file_facts, repository_facts};
 pub use under_way::are_under_way;
 
 pub use builder::{
-    Agents, BoxError, Bring, Built, Event, Line, LineKind, Reads, Secrets, Sent, Stream, Teller, runs,
+    Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Event, FileFacts, Line, LineKind, Reads,
+    RepositoryFacts, Secrets, Sent, Source, Stream, Teller, runs,
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};

@@ -5,11 +5,11 @@
 //! `git://host/path#ref`, `local://context`. Rules are gone through in order; of those that allow and deny the last one that fits
 //! counts, and one that converts begins anew with what it has made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use builder::{BoxError, Source};
-use oci::Reference;
+use oci::{Digest, Platform, Reference};
 use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,9 +21,29 @@ const CONVERSIONS_MAX: usize = 20;
 /// What the names of images begin with.
 const IMAGE: &str = "docker-image://";
 
+/// What a client that is asked says of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be taken.
+    Allowed,
+    /// It may be taken as it was found to be: its attributes say how that is.
+    Pinned,
+    /// Another is to be taken, about which all is to be asked anew.
+    Converted,
+}
+
+/// Asks a client, from a thread that may block; an error if the source may not be taken.
+pub type AskPolicy = Arc<dyn Fn(&mut Source) -> Result<Verdict, BoxError> + Send + Sync>;
+
 /// The policies of a build.
 #[derive(Default)]
-pub struct Policies(Vec<Vec<Rule>>);
+pub struct Policies {
+    rules: Vec<Vec<Rule>>,
+    /// Who has the last word.
+    ask: Option<AskPolicy>,
+    /// Images by digest that were asked about under another name, or made here.
+    answered: BTreeSet<String>,
+}
 
 /// A rule that can be asked.
 struct Rule {
@@ -55,13 +75,15 @@ enum Action {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct PolicyText {
+    #[serde(rename = "version")]
+    _version: Value,
     rules: Vec<RuleText>,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct RuleText {
     action: Value,
     selector: SelectorText,
@@ -69,7 +91,7 @@ struct RuleText {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct SelectorText {
     identifier: String,
     #[serde(alias = "matchType")]
@@ -78,7 +100,7 @@ struct SelectorText {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct ConstraintText {
     key: String,
     value: String,
@@ -86,7 +108,7 @@ struct ConstraintText {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Updates {
     identifier: String,
     attrs: BTreeMap<String, String>,
@@ -185,19 +207,39 @@ impl Rule {
 }
 
 impl Policies {
-    /// Reads policies as BuildKit writes them.
+    /// Reads policies as BuildKit writes them: the case of keys does not count, as with Go. A key that nobody knows could be a demand,
+    /// and is refused.
     pub fn read(documents: &[Value]) -> Result<Policies> {
         let policy = |document: &Value| {
-            let text = PolicyText::deserialize(document);
+            let text = oci::lenient::from_value::<PolicyText>(document);
             let text = text.map_err(|e| Error::invalid(format!("source policy: {e}")))?;
             text.rules.into_iter().map(Rule::read).collect::<Result<Vec<_>>>()
         };
-        documents.iter().map(policy).collect::<Result<_>>().map(Policies)
+        let rules = documents.iter().map(policy).collect::<Result<_>>()?;
+        Ok(Policies { rules, ..Policies::default() })
+    }
+
+    /// The same with somebody who is asked about what they let through.
+    #[must_use]
+    pub fn asking(self, ask: Option<AskPolicy>) -> Policies {
+        Policies { ask, ..self }
+    }
+
+    /// The same where images by digest need not be asked about.
+    #[must_use]
+    pub fn answered(mut self, images: impl IntoIterator<Item = String>) -> Policies {
+        self.answered.extend(images);
+        self
     }
 
     /// Whether all is allowed.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(Vec::is_empty)
+        self.ask.is_none() && self.rules.iter().all(Vec::is_empty)
+    }
+
+    /// Whether an image by digest need not be asked about.
+    pub fn is_answered(&self, image: &str) -> bool {
+        self.answered.contains(image)
     }
 
     /// What the builder asks about all but images, unless all is allowed.
@@ -210,15 +252,20 @@ impl Policies {
     /// Makes of a source what is to be taken in its place; whether that is anything else.
     pub fn apply(&self, source: &mut Source) -> Result<bool, BoxError> {
         for conversions in 0..=CONVERSIONS_MAX {
-            if !self.once(source)? {
-                return Ok(conversions > 0);
+            if self.once(source)? {
+                continue;
+            }
+            match self.ask.as_ref().map_or(Ok(Verdict::Allowed), |ask| ask(source))? {
+                Verdict::Allowed => return Ok(conversions > 0),
+                Verdict::Pinned => return Ok(true),
+                Verdict::Converted => {}
             }
         }
         Err("too many mutations on a single source: too many operations".into())
     }
 
     fn once(&self, source: &mut Source) -> Result<bool, BoxError> {
-        for rules in &self.0 {
+        for rules in &self.rules {
             let mut is_denied = false;
             for rule in rules {
                 if !rule.fits(source) {
@@ -239,23 +286,38 @@ impl Policies {
         Ok(false)
     }
 
-    /// The image to be taken for one of this name; an id says what it is, and is left alone.
-    pub fn image(&self, name: &str) -> Result<String> {
-        let is_id = name.parse::<oci::Digest>().is_ok() || oci::Digest::from_hex(name).is_ok();
-        let Ok(reference) = Reference::parse(name) else { return Ok(name.to_owned()) };
-        if self.is_empty() || is_id {
+    /// The image to be taken for one of this name.
+    pub fn image(&self, name: &str, platform: &Platform) -> Result<String> {
+        if self.is_empty() || self.is_answered(name) {
             return Ok(name.to_owned());
         }
-        let mut source = Source { identifier: format!("{IMAGE}{reference}"), attributes: BTreeMap::new() };
+        // An id is none of a registry's names, and gets one for who is asked.
+        let id = name.parse::<Digest>().or_else(|_| Digest::from_hex(name)).ok();
+        let called = id.map_or_else(|| name.to_owned(), |id| id.to_string());
+        let called = Reference::parse(&called).map_err(|e| Error::invalid(e.to_string()))?;
+        let platform = Some(platform.clone());
+        let mut source = Source { platform, ..Source::named(format!("{IMAGE}{called}")) };
         match self.apply(&mut source).map_err(|e| Error::new(Kind::Forbidden, e.to_string()))? {
             false => Ok(name.to_owned()),
             true => match source.identifier.strip_prefix(IMAGE) {
                 Some(other) => Ok(other.to_owned()),
                 None => Err(Error::invalid(format!(
-                    "source policy: image {reference} cannot be converted to {}",
+                    "source policy: image {called} cannot be converted to {}",
                     source.identifier
                 ))),
             },
+        }
+    }
+
+    /// Whether an image of a layout may be taken: `oci-layout://…@digest`.
+    pub fn layout(&self, identifier: &str, platform: &Platform) -> Result<()> {
+        let mut source = Source { platform: Some(platform.clone()), ..Source::named(identifier) };
+        match self.apply(&mut source).map_err(|e| Error::new(Kind::Forbidden, e.to_string()))? {
+            false => Ok(()),
+            true => Err(Error::invalid(format!(
+                "source policy: {identifier} cannot be converted to {}",
+                source.identifier
+            ))),
         }
     }
 }
@@ -272,7 +334,7 @@ mod tests {
     fn applied(policies: &Policies, identifier: &str, attributes: &[(&str, &str)]) -> Result<Source, String> {
         let attributes =
             attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut source = Source { identifier: identifier.to_owned(), attributes };
+        let mut source = Source { attributes, ..Source::named(identifier) };
         policies.apply(&mut source).map_err(|e| e.to_string())?;
         Ok(source)
     }
@@ -284,9 +346,9 @@ mod tests {
             rule("DENY", "docker-image://*"),
             rule("ALLOW", "docker-image://docker.io/library/a:1")
         ]));
-        assert_eq!(all.image("a:1").unwrap(), "a:1");
+        assert_eq!(all.image("a:1", &Platform::host()).unwrap(), "a:1");
         assert_eq!(
-            all.image("b").unwrap_err().message,
+            all.image("b", &Platform::host()).unwrap_err().message,
             "source \"docker-image://docker.io/library/b:latest\" denied by policy: source denied by policy"
         );
         assert!(applied(&all, "https://host/f", &[]).is_ok());
@@ -302,7 +364,7 @@ mod tests {
             let selector = json!({ "identifier": from, "match_type": kind });
             json!([{ "action": "CONVERT", "selector": selector, "updates": { "identifier": to } }])
         };
-        let image = |rules: Value| policies(rules).image("golang:1.19").unwrap();
+        let image = |rules: Value| policies(rules).image("golang:1.19", &Platform::host()).unwrap();
         let name = "docker-image://docker.io/library/golang:";
         let wildcard = convert("WILDCARD", &format!("{name}*"), "docker-image://mirror/golang:${1}-alpine");
         assert_eq!(image(wildcard), "mirror/golang:1.19-alpine");
@@ -311,7 +373,9 @@ mod tests {
         assert_eq!(image(convert("EXACT", name, "docker-image://x")), "golang:1.19");
         assert_eq!(image(convert("EXACT", &format!("{name}1.19"), "docker-image://x")), "x");
         assert!(
-            policies(convert("EXACT", &format!("{name}1.19"), "https://x")).image("golang:1.19").is_err()
+            policies(convert("EXACT", &format!("{name}1.19"), "https://x"))
+                .image("golang:1.19", &Platform::host())
+                .is_err()
         );
         // What never comes to an end.
         let round = convert("WILDCARD", "https://h/*", "https://h/x$1");
@@ -345,5 +409,59 @@ mod tests {
         assert!(wrong(selector("REGEX", "(")).unwrap().contains("invalid regex"));
         assert!(wrong(selector("WILDCARD", "a**")).unwrap().contains("invalid wildcard"));
         assert!(Policies::read(&[json!({ "rules": 1 })]).is_err());
+    }
+
+    #[test]
+    fn the_case_of_keys_does_not_count() {
+        let read = |document: Value| Policies::read(&[document]);
+        let rule = json!({ "Action": "DENY", "Selector": { "IDENTIFIER": "docker-image://*" } });
+        let all = read(json!({ "VERSION": 1, "Rules": [rule] })).unwrap();
+        assert!(all.image("busybox", &Platform::host()).is_err());
+        let why = |document: Value| read(document).err().map(|e| e.message).unwrap_or_default();
+        assert!(why(json!([])).contains("source policy: invalid type: sequence"));
+        assert!(why(json!({ "rule": [] })).contains("unknown field `rule`"));
+        assert!(why(json!({ "rules": [{ "selector": { "name": "x" } }] })).contains("unknown field `name`"));
+        assert!(why(json!({ "rules": [["DENY"]] })).contains("sequence"));
+    }
+
+    #[test]
+    fn an_id_is_no_way_around() {
+        let rule = |action: &str, name: &str| json!({ "action": action, "selector": { "identifier": name } });
+        let digest = Digest::sha256(b"x");
+        let denied = |all: &Policies, name: &str| all.image(name, &Platform::host()).err().map(|e| e.message);
+        let all = policies(json!([rule("DENY", "docker-image://*")]));
+        let hex = digest.hex().to_owned();
+        for name in [digest.as_str(), &hex, &hex[..12]] {
+            assert!(denied(&all, name).unwrap().contains("denied by policy"), "{name}");
+        }
+        let all = all.answered([digest.to_string()]);
+        assert_eq!(denied(&all, digest.as_str()), None);
+        assert!(denied(&all, &hex).is_some());
+        let layouts = policies(json!([rule("DENY", "oci-layout://*")]));
+        assert!(layouts.layout("oci-layout:///d:latest@sha256:0", &Platform::host()).is_err());
+    }
+
+    #[test]
+    fn the_client_has_the_last_word() {
+        let ask: AskPolicy = Arc::new(|source| match source.identifier.as_str() {
+            "docker-image://docker.io/library/a:latest" => {
+                source.identifier = "docker-image://docker.io/library/b:latest".to_owned();
+                Ok(Verdict::Converted)
+            }
+            "https://h/f" => {
+                source.attributes.insert("http.checksum".to_owned(), "sha256:0".to_owned());
+                Ok(Verdict::Pinned)
+            }
+            "https://h/round" => Ok(Verdict::Converted),
+            "https://h/no" => Err("no".into()),
+            _ => Ok(Verdict::Allowed),
+        });
+        let rule = json!([{ "action": "DENY", "selector": { "identifier": "docker-image://*/c:*" } }]);
+        let all = policies(rule).asking(Some(ask));
+        assert_eq!(all.image("a", &Platform::host()).unwrap(), "docker.io/library/b:latest");
+        assert!(all.image("c", &Platform::host()).is_err());
+        assert_eq!(applied(&all, "https://h/f", &[]).unwrap().attributes["http.checksum"], "sha256:0");
+        assert!(applied(&all, "https://h/round", &[]).unwrap_err().contains("too many"));
+        assert_eq!(applied(&all, "https://h/no", &[]).unwrap_err(), "no");
     }
 }

@@ -83,6 +83,21 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
     }
 }
 
+/// The digest that a name of an image here stands for: of its index, where it has one. None for an id.
+pub async fn root_of(engine: &Engine, name: &str) -> Result<Option<Digest>> {
+    let name = name.to_owned();
+    engine.blocking(move |engine| root(engine, &name)).await
+}
+
+/// [`root_of`] on a thread that may block.
+pub(crate) fn root(engine: &Engine, name: &str) -> Result<Option<Digest>> {
+    match engine.store().find(&name_here(name), None) {
+        Ok((_, tag)) => Ok(tag.map(|tag| tag.target)),
+        Err(store::Error::NoImage(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The image of this name, if there is no choice of platforms behind it.
 fn alone(engine: &Engine, name: &str) -> Result<Option<Box<Image>>> {
     let store = engine.store();

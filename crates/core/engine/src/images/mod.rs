@@ -37,8 +37,8 @@ mod tag;
 mod view;
 mod who;
 
-pub(crate) use base::look as look_for_base;
-pub use base::{Base, Elsewhere, base, base_config, base_document};
+pub use base::{Base, Elsewhere, base, base_config, base_document, root_of};
+pub(crate) use base::{look as look_for_base, root};
 pub use commit::commit;
 pub use config::{Configuration, config, configuration};
 pub use contents::{difference, tree};

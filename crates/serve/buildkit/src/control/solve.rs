@@ -19,13 +19,9 @@ pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, St
         let message = format!("invalid ref {:?}: lower-case letters and digits, 8 to 64", order.r#ref);
         return Err(Status::invalid_argument(message));
     }
-    if !order.source_policy_session.is_empty() {
-        // buildx offers to decide for every context that is elsewhere, also where nobody has written a policy.
-        tracing::warn!(build = order.r#ref, "policies that the client decides (Rego) are not asked");
-    }
     let build = Arc::new(Build::new(order));
     let registered = host.register(build.clone())?;
-    let made = result(host, &build).await?;
+    let made = build.with_denied(result(host, &build).await)?;
     let mut answer = HashMap::new();
     if let Some(made) = made {
         answer = export::export(host, &build, &made).await?;

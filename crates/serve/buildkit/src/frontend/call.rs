@@ -13,6 +13,7 @@ use tonic::Status;
 use super::context::Recipes;
 use crate::Host;
 use crate::build::Build;
+use crate::policy;
 
 /// Configurations of base images by name and platform.
 type Images = BTreeMap<(String, Platform), ImageConfig>;
@@ -116,14 +117,15 @@ fn describe() -> HashMap<String, Vec<u8>> {
 /// What base images are: those that are here or that their registries have. Of the others nothing is said.
 async fn images(host: &Host, build: &Build, wanted: BTreeSet<(String, Platform)>) -> Images {
     let find = |(name, platform): (String, Platform)| async move {
-        let domain = Reference::parse(&name).ok()?.domain;
+        let taken = policy::image(host, build, &name, &platform).await.ok()?;
+        let domain = Reference::parse(&taken).ok()?.domain;
         let mut who = BTreeMap::new();
         if let Ok(session) = host.find_session(&build.order.session).await
             && let Ok(found) = session.credentials(&domain).await
         {
             who.insert(domain, found);
         }
-        let config = engine::images::base_config(host.engine(), &name, &platform, &who).await.ok()?;
+        let config = engine::images::base_config(host.engine(), &taken, &platform, &who).await.ok()?;
         Some(((name, platform), config))
     };
     futures_util::future::join_all(wanted.into_iter().map(find)).await.into_iter().flatten().collect()

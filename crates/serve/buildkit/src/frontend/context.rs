@@ -16,6 +16,7 @@ use crate::Host;
 use crate::build::Build;
 use crate::fault::{self, Recipe};
 use crate::llb::LAYOUT;
+use crate::policy;
 use crate::session::{Session, UPLOAD, Wanted};
 
 const DOCKERFILE: &str = "Dockerfile";
@@ -51,9 +52,15 @@ pub async fn layout(
     let store = format!("oci:{}", attribute("oci.store").map_or(name, String::as_str));
     let session = attribute("oci.session").unwrap_or(&build.order.session);
     let digest = digest.parse().map_err(|_| wrong("its digest is none"))?;
+    match policy::allowed(host, build, source.clone(), Some(platform)).await?.identifier {
+        same if same == source.identifier => {}
+        other => return Err(wrong(&format!("it cannot be converted to {other}"))),
+    }
     let stores = std::sync::Arc::new(host.find_session(session).await?.stores(|_| ()));
     let loaded = engine::builds::load_from(host.engine(), stores, store, digest, platform).await;
-    Ok(loaded.map_err(fault::status)?.to_string())
+    let manifest = loaded.map_err(fault::status)?.to_string();
+    build.loaded(manifest.clone());
+    Ok(manifest)
 }
 
 /// Where the main context is.
@@ -112,6 +119,7 @@ impl Question<'_> {
         };
         let follow = vec![file.clone(), own.clone(), other.clone()];
         let session = self.session(name).await?;
+        policy::local(self.host, self.build, name).await?;
         let found = folders::few(
             self.host.engine(),
             &session,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::Engine;
 use engine::builds::received::Received;
-use engine::builds::{BoxError, Bring, Reads, Sent};
+use engine::builds::{BoxError, Bring, Policies, Reads, Sent};
 use oci::path::clean;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -15,6 +15,7 @@ use crate::Host;
 use crate::build::Build;
 use crate::fault;
 use crate::llb::Local;
+use crate::policy;
 use crate::session::{Session, Wanted};
 use crate::status::Told;
 
@@ -49,15 +50,18 @@ pub struct Folders {
 #[derive(Clone)]
 struct Receiver {
     engine: Engine,
+    policies: Arc<Policies>,
     told: Arc<Told>,
     /// What is received goes when the build is over.
     held: Arc<Mutex<Vec<Received>>>,
 }
 
 impl Folders {
-    pub fn new(host: &Host, build: &Build) -> Folders {
+    pub fn new(host: &Host, build: &Build) -> Result<Folders, Status> {
         let (engine, told) = (host.engine().clone(), build.told.clone());
-        Folders { receiver: Receiver { engine, told, held: Arc::default() }, all: BTreeMap::new() }
+        let policies = Arc::new(policy::policies(host, build)?);
+        let receiver = Receiver { engine, policies, told, held: Arc::default() };
+        Ok(Folders { receiver, all: BTreeMap::new() })
     }
 
     pub fn add(&mut self, context: Option<String>, folder: Folder) {
@@ -70,6 +74,7 @@ impl Folders {
         let bring = |(context, folder): (&Option<String>, &Folder)| {
             let (runtime, receiver, folder) = (runtime.clone(), self.receiver.clone(), folder.clone());
             let bring: Bring = Arc::new(move |reads| {
+                policy::may_read(&receiver.policies, &folder.name)?;
                 let sent = runtime.block_on(receiver.receive(&folder, reads));
                 sent.map_err(|status| BoxError::from(status.message().to_owned()))
             });

@@ -19,12 +19,12 @@ use super::folders::Folders;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
+use crate::policy;
 use crate::session::{Agents, Session};
+use crate::sources::secrets_of;
 
 /// Events that wait to be told.
 const BACKLOG: usize = 256;
-/// Secrets that open repositories, when a client has them.
-const GIT_SECRETS: [&str; 2] = ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"];
 
 /// What a solve gives.
 pub enum Solved {
@@ -55,7 +55,7 @@ pub async fn solve(
     let exporters = attributes::exporters(&build.order);
     options.tags = exporters.iter().filter(|e| attributes::keeps(e)).flat_map(attributes::names).collect();
     let split = attributes.get("multi-platform").is_some_and(|text| matches!(text.as_str(), "true" | "1"));
-    let mut folders = Folders::new(host, build);
+    let mut folders = Folders::new(host, build)?;
     question.named(&mut options, &mut folders).await?;
     let context = question.context(recipes.as_ref(), &mut options, &mut folders).await?;
     let made = order(host, build, options, context, folders.bring(), split).await;
@@ -71,7 +71,7 @@ pub async fn classic(
     mut options: BuildOptions,
     context: Option<ContextSource>,
 ) -> Result<Made, Status> {
-    let mut folders = Folders::new(host, build);
+    let mut folders = Folders::new(host, build)?;
     let context = match context {
         Some(context) => context,
         None => {
@@ -129,7 +129,7 @@ pub async fn order(
     let credentials = match &session {
         Some(session) => {
             if let ContextSource::Remote(address) = &context {
-                repositories(session, address.clone(), &mut options).await?;
+                repositories(session, address, &mut options).await?;
             }
             credentials(session, &options).await
         }
@@ -179,6 +179,8 @@ fn questions(host: &Host, build: &Build, session: &Session) -> Questions {
         agents: Some(Arc::new(move |id| third.block_on(agents.socket(id)).map_err(boxed))),
         files: BTreeMap::new(),
         contents: Some(Arc::new(session.stores(build.cache_note()))),
+        policy: policy::ask(host, build),
+        answered: host.made_here(),
     }
 }
 
@@ -197,15 +199,9 @@ async fn credentials(session: &Session, options: &BuildOptions) -> BTreeMap<Stri
     known
 }
 
-/// The client's secrets and its agent for the hosts of repositories.
-async fn repositories(session: &Session, address: String, options: &mut BuildOptions) -> Result<(), Status> {
-    let host = address.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
-    for name in GIT_SECRETS {
-        for id in [format!("{name}.{host}"), name.to_owned()] {
-            if let Some(secret) = session.secret(&id).await? {
-                options.extras.secrets.insert(id, fault::base64(&secret));
-            }
-        }
-    }
+/// The client's secrets for the host of a repository.
+async fn repositories(session: &Session, address: &str, options: &mut BuildOptions) -> Result<(), Status> {
+    let secrets = secrets_of(session, address).await?;
+    options.extras.secrets.extend(secrets.into_iter().map(|(id, secret)| (id, fault::base64(&secret))));
     Ok(())
 }

@@ -42,6 +42,7 @@ const DEFINITIONS: &[&str] = &[
     "source.local.followpaths",
     "source.local.excludepatterns",
     "source.local.sharedkeyhint",
+    "source.policy.session",
     "source.git",
     "source.git.keepgitdir",
     "source.git.fullurl",

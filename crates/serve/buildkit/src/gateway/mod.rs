@@ -57,7 +57,7 @@ impl LlbBridge for Gateway {
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
         let (build, order) = self.call(request).await?;
-        Ok(Response::new(solve::solve(&self.host, &build, order).await?))
+        Ok(Response::new(build.with_denied(solve::solve(&self.host, &build, order).await)?))
     }
 
     async fn r#return(&self, request: Request<ReturnRequest>) -> Result<Response<ReturnResponse>, Status> {
@@ -76,7 +76,7 @@ impl LlbBridge for Gateway {
         request: Request<ResolveImageConfigRequest>,
     ) -> Result<Response<ResolveImageConfigResponse>, Status> {
         let (build, wanted) = self.call(request).await?;
-        Ok(Response::new(resolve::image_config(&self.host, &build, wanted).await?))
+        Ok(Response::new(build.with_denied(resolve::image_config(&self.host, &build, wanted).await)?))
     }
 
     async fn resolve_source_meta(
@@ -84,7 +84,7 @@ impl LlbBridge for Gateway {
         request: Request<ResolveSourceMetaRequest>,
     ) -> Result<Response<ResolveSourceMetaResponse>, Status> {
         let (build, wanted) = self.call(request).await?;
-        Ok(Response::new(resolve::source(&self.host, &build, wanted).await?))
+        Ok(Response::new(build.with_denied(resolve::source(&self.host, &build, wanted).await)?))
     }
 
     async fn read_file(

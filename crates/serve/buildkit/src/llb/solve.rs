@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard_buildkit_proto::pb::Definition;
+use bollard_buildkit_proto::pb::{Definition, op};
 use engine::builds::ContextSource;
 use engine::builds::graph::{Fs, Given, Graph, HistoryItem, ImageUse};
 use oci::Platform;
@@ -14,10 +14,12 @@ use super::bad;
 use super::lower::{Lowered, lower};
 use super::nested::expand;
 use super::read::read;
+use super::source::LAYOUT;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::frontend::attributes::{self, Attributes};
 use crate::frontend::{layout, order, receive};
+use crate::policy;
 
 /// Solves a definition. A `part` is no image yet: it has no name, and is not handed out.
 pub async fn solve(
@@ -39,7 +41,7 @@ pub(super) async fn run(
     attributes: &Attributes,
     is_part: bool,
 ) -> Result<Made, Status> {
-    let Lowered { mut graph, platform, locals, pull, layouts } = lower(&graph)?;
+    let Lowered { mut graph, platform, locals, pull, layouts } = lower(&allowed(host, build, graph).await?)?;
     let mut options = attributes::options(&Attributes::new(), &build.order)?;
     options.no_cache = attributes.get("no-cache").is_some_and(String::is_empty);
     options.pull = pull;
@@ -66,6 +68,24 @@ pub(super) async fn run(
     // Removing many files takes a while.
     tokio::task::spawn_blocking(move || drop(held));
     made
+}
+
+/// The graph with what the policies of the build leave in the place of its sources. Images of the client's stores are asked about when
+/// they are loaded.
+async fn allowed(
+    host: &Host,
+    build: &Build,
+    mut graph: super::read::Graph,
+) -> Result<super::read::Graph, Status> {
+    for vertex in &mut graph.vertices {
+        if let op::Op::Source(source) = &mut vertex.op
+            && !source.identifier.starts_with(LAYOUT)
+        {
+            let platform = source.identifier.starts_with("docker-image://").then_some(&vertex.platform);
+            *source = policy::allowed(host, build, std::mem::take(source), platform).await?;
+        }
+    }
+    Ok(graph)
 }
 
 /// The names that the exporters of a build give.

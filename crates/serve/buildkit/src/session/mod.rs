@@ -8,6 +8,7 @@ mod folder;
 mod mode;
 mod outputs;
 mod packet;
+mod policy;
 mod secrets;
 mod upload;
 

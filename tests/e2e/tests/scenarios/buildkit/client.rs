@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use super::content::Content;
 use super::files::{Giving, Stat, Taking};
+use super::policies::{METHOD, Policy, Verifier};
 use super::tokens::{Account, Accounts};
 
 /// What the client holds.
@@ -45,6 +46,8 @@ pub struct Holdings {
     pub followed: Mutex<Vec<(String, Vec<String>)>>,
     /// Who it is to registries.
     pub account: Option<Account>,
+    /// What it says about sources.
+    pub policy: Option<Policy>,
 }
 
 impl Holdings {
@@ -135,6 +138,10 @@ impl Client {
             .iter()
             .map(|m| format!("X-Docker-Expose-Session-Grpc-Method: /moby.filesync.v1.{m}\r\n"))
             .collect();
+        let methods = match holdings.policy {
+            Some(_) => methods + &format!("X-Docker-Expose-Session-Grpc-Method: {METHOD}\r\n"),
+            None => methods,
+        };
         let headers = format!("Upgrade: h2c\r\nX-Docker-Expose-Session-Uuid: {session}\r\n{methods}");
         let stream = upgrade(socket, "/session", &headers).await.unwrap();
         let holdings = Arc::new(holdings);
@@ -145,6 +152,7 @@ impl Client {
             .add_service(SecretsServer::new(serving))
             .add_service(AuthServer::new(Accounts(holdings.clone())))
             .add_service(Content(holdings.clone()))
+            .add_service(Verifier(holdings.clone()))
             .serve_with_incoming(
                 stream::once(async { Ok::<_, std::io::Error>(stream) }).chain(stream::pending()),
             );

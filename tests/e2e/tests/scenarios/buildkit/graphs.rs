@@ -38,7 +38,7 @@ pub fn definition(ops: Vec<(op::Op, Vec<usize>)>, output: i64) -> Definition {
     Definition { def, ..Definition::default() }
 }
 
-fn source(identifier: &str) -> op::Op {
+pub fn source(identifier: &str) -> op::Op {
     op::Op::Source(SourceOp { identifier: identifier.to_owned(), ..SourceOp::default() })
 }
 

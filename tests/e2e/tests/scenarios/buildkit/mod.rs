@@ -5,6 +5,7 @@ mod content;
 mod files;
 mod graphs;
 mod malformed;
+mod policies;
 mod reads;
 mod tokens;
 

@@ -1,0 +1,54 @@
+//! The image behind a name.
+
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
+    ResolveSourceImageResponse, ResolveSourceMetaRequest,
+};
+use engine::images::{self, Base, Who};
+use oci::{Platform, Reference};
+use tonic::Status;
+
+use super::{Found, Sources, platform};
+use crate::fault;
+
+impl Sources {
+    pub(super) async fn image_meta(
+        &self,
+        wanted: &ResolveSourceMetaRequest,
+        name: &str,
+    ) -> Result<ResolveSourceImageResponse, Status> {
+        let asked = wanted.image.clone().unwrap_or_default();
+        if asked.attestation_chain || !asked.resolve_attestations.is_empty() {
+            return Err(Status::unimplemented(format!(
+                "attestations and signatures of image {name} are not looked up by this server: ask for its digest or its \
+                 configuration"
+            )));
+        }
+        let found = self.image(name, &platform(wanted.platform.as_ref()), &wanted.resolve_mode).await?;
+        let config = if asked.no_config { Vec::new() } else { found.image.bytes };
+        Ok(ResolveSourceImageResponse { digest: found.root.to_string(), config, attestation_chain: None })
+    }
+
+    /// The image, pulled if it is not here or that is asked for.
+    pub async fn image(&self, name: &str, platform: &Platform, mode: &str) -> Result<Found, Status> {
+        let engine = self.host.engine();
+        let image = match images::base(engine, name, platform, mode == "pull").await.map_err(fault::status)? {
+            Base::Here(image) => *image,
+            Base::Elsewhere(elsewhere) => {
+                let domain = &elsewhere.reference.domain;
+                let who = match self.session().await? {
+                    None => Who::default(),
+                    Some(session) => session.credentials(domain).await?,
+                };
+                let step = self.told.step(&format!("[internal] load metadata for {}", elsewhere.reference));
+                step.end(elsewhere.pull(engine, who).await.map_err(fault::status))?
+            }
+        };
+        let said = Reference::parse(name).ok().and_then(|reference| reference.digest);
+        let root = match said {
+            Some(digest) => Some(digest),
+            None => images::root_of(engine, name).await.map_err(fault::status)?,
+        };
+        let image = images::configuration(engine, image).await.map_err(fault::status)?;
+        Ok(Found { root: root.unwrap_or_else(|| image.manifest.clone()), image })
+    }
+}
