@@ -14,6 +14,7 @@ pub mod check;
 pub mod duration;
 mod error;
 pub mod expand;
+mod frontend;
 pub mod glob;
 mod heredoc;
 pub mod ignore;
@@ -29,6 +30,7 @@ mod words;
 
 pub use ast::Dockerfile;
 pub use error::{Error, Warning};
+pub use frontend::reads_dockerfiles;
 pub use parse::{MAX_SIZE, MAX_STAGES, Options, decode, parse, parse_trigger};
 pub use span::{LineIndex, Span};
 pub use suggest::nearest;

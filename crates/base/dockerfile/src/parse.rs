@@ -3,7 +3,7 @@
 use crate::ast::{Dockerfile, From, Instruction, Kind, Stage};
 use crate::error::{Error, Warning};
 use crate::span::{LineIndex, Span};
-use crate::{instruction, lines};
+use crate::{frontend, instruction, lines};
 
 /// A Dockerfile larger than this is refused.
 pub const MAX_SIZE: usize = 4 << 20;
@@ -53,7 +53,7 @@ pub(crate) fn read(text: &str, options: Options) -> Result<(Dockerfile, Result<(
         match instruction::parse(line, &index, escape, options, &mut warnings) {
             Ok(instruction) => instructions.push(instruction),
             Err(error) => {
-                whole = Err(error);
+                whole = Err(frontend::explained(error, &scanned.directives));
                 break;
             }
         }

@@ -1,8 +1,10 @@
 //! Why a build failed, with the Dockerfile lines that say so.
 
+use crate::graph::Run;
 use crate::verify::{Difference, listed};
 use dockerfile::Span;
 use dockerfile::render::shortened;
+use oci::ChainId;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -37,6 +39,21 @@ pub struct StepError {
     pub hint: Option<String>,
     /// The cause below.
     pub source: Option<BoxError>,
+    /// What it left, where that is kept.
+    pub left: Option<Box<Left>>,
+}
+
+/// What a failed `RUN` left: whoever wants to look around there mounts the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Left {
+    /// What ran, with the network that it had.
+    pub run: Run,
+    /// The file system as it was then.
+    pub after: ChainId,
+    /// The one that it began with; none is empty.
+    pub before: Option<ChainId>,
+    /// What each of the process' mounts began with, as layers and a path in them; none where that is nothing that is kept.
+    pub mounts: Vec<Option<(ChainId, String)>>,
 }
 
 /// A failed build.
@@ -200,6 +217,14 @@ impl Error {
             Error::Image { near: Some(near), .. } => Some(format!("did you mean {near}?")),
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
             Error::NotReproducible { differences } => crate::verify::hint(differences),
+            _ => None,
+        }
+    }
+
+    /// What the step that failed left.
+    pub fn left(&self) -> Option<&Left> {
+        match self {
+            Error::Step(step) => step.left.as_deref(),
             _ => None,
         }
     }

@@ -59,6 +59,7 @@ pub(crate) fn apply(env: &Env, graph: &mut Graph, file: &SourceFile) -> Result<(
                 output: String::new(),
                 hint: None,
                 source: Some(source),
+                left: None,
             }))
         })?;
     }

@@ -260,6 +260,8 @@ pub struct Request {
     pub source_date_epoch: Option<i64>,
     /// With `source_date_epoch`: no file of a new layer is newer than that.
     pub rewrite_timestamp: bool,
+    /// Files of contexts that a failed step has mounted are kept for whoever looks around there.
+    pub keep_mounts: bool,
     /// `RUN --security=insecure` is allowed.
     pub allow_insecure: bool,
     /// `RUN --network=host` is allowed; it also is if `network` is the host's.
@@ -298,6 +300,7 @@ impl Default for Request {
             squash: false,
             source_date_epoch: None,
             rewrite_timestamp: false,
+            keep_mounts: false,
             allow_insecure: false,
             allow_host_network: false,
             allow_devices: AllowedDevices::default(),

@@ -158,6 +158,7 @@ impl<'a> Session<'a> {
             output: String::new(),
             hint: None,
             source: None,
+            left: None,
         })
     }
 

@@ -413,6 +413,7 @@ pub(crate) fn file_error(session: &Session<'_>, op: &Op, error: files::Error) ->
         output: String::new(),
         hint,
         source,
+        left: None,
     }))
 }
 

@@ -5,6 +5,7 @@
 //! status code), one message that holds the whole chain in Docker's words, and sometimes a hint on what to do.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// What kind of failure this is. Docker's closed set; each maps to one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Error {
     pub message: String,
     /// What the user could do about it.
     pub hint: Option<String>,
+    /// What the step of a build that failed has left.
+    pub left: Option<Arc<builder::Left>>,
 }
 
 /// Result of an engine operation.
@@ -62,7 +65,7 @@ macro_rules! constructors {
 impl Error {
     /// An error of `kind` with this message and no hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), hint: None }
+        Error { kind, message: message.into(), hint: None, left: None }
     }
 
     constructors! {

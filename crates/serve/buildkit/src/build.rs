@@ -40,7 +40,7 @@ pub struct Build {
 
 #[derive(Default)]
 struct Results {
-    made: HashMap<String, Arc<Made>>,
+    made: HashMap<String, Result<Arc<Made>, Status>>,
     answer: Option<Result<Option<Arc<Made>>, Status>>,
 }
 
@@ -127,6 +127,12 @@ impl Build {
         &self.order.r#ref
     }
 
+    /// Whether its client solves what it wants at the gateway, and says afterwards what of it is the result.
+    pub fn is_conversation(&self) -> bool {
+        let definition = self.order.definition.as_ref().filter(|definition| !definition.def.is_empty());
+        self.order.frontend.is_empty() && definition.is_none()
+    }
+
     /// Takes note of caches that are written into a client's directory.
     pub fn cache_note(&self) -> impl Fn(&Descriptor) + Send + Sync + 'static {
         let cache = self.cache.clone();
@@ -163,7 +169,7 @@ impl Build {
     /// The images by digest that are its results, or came from the client's stores.
     pub fn made_here(&self) -> Vec<String> {
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        let images = results.made.values().flat_map(|made| &made.details.images);
+        let images = results.made.values().flatten().flat_map(|made| &made.details.images);
         let digests = images.filter_map(|image| Some(image.manifest.as_ref()?.digest.to_string()));
         let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         digests.chain(layouts.iter().cloned()).collect()
@@ -171,12 +177,21 @@ impl Build {
 
     /// Keeps a result for the client to name: its id.
     pub fn put(&self, made: Made) -> Result<String, Status> {
+        self.keep(Ok(Arc::new(made)))
+    }
+
+    /// The same of one that failed: who wants to know more of it hears why.
+    pub fn put_failed(&self, status: Status) -> Result<String, Status> {
+        self.keep(Err(status))
+    }
+
+    fn keep(&self, made: Result<Arc<Made>, Status>) -> Result<String, Status> {
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         if results.made.len() >= RESULTS_MAX {
             return Err(Status::resource_exhausted("a build has too many results"));
         }
         let id = format!("{}-{}", self.id(), results.made.len());
-        results.made.insert(id.clone(), Arc::new(made));
+        results.made.insert(id.clone(), made);
         Ok(id)
     }
 
@@ -184,7 +199,8 @@ impl Build {
     pub fn result(&self, id: &str) -> Result<Arc<Made>, Status> {
         let whole = id.split('/').next().unwrap_or_default();
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.made.get(whole).cloned().ok_or_else(|| Status::not_found(format!("no such ref: {id}")))
+        let missing = || Status::not_found(format!("no such ref: {id}"));
+        results.made.get(whole).cloned().ok_or_else(missing)?
     }
 
     /// The client says what the build gave: a result, nothing, or an error.

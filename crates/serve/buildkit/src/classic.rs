@@ -36,6 +36,7 @@ impl Host {
         let attrs = HashMap::from([("name".to_owned(), options.tags.join(","))]);
         let attributes = HashMap::from([("filename".to_owned(), options.dockerfile.clone())]);
         let order = SolveRequest {
+            frontend: "dockerfile.v0".to_owned(),
             r#ref: if crate::is_build_id(&id) { id } else { new_id(&session) },
             session,
             exporters: vec![Exporter { r#type: "moby".to_owned(), attrs }],

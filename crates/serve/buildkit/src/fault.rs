@@ -54,20 +54,27 @@ fn with_hint(message: String, hint: Option<&str>) -> String {
 }
 
 /// An error of a build: the lines that its message begins with become a place that the client shows itself.
-pub fn of_build(error: Error, recipe: &Recipe) -> Status {
+pub fn of_build(error: Error, recipe: &Recipe, mut details: Vec<google::protobuf::Any>) -> Status {
     let code = code(error.kind);
     let (excerpt, message) = split(&error.message);
     let message = with_hint(message.to_owned(), error.hint.as_deref());
     let Some((file, line)) = excerpt.and_then(place).filter(|_| !recipe.text.is_empty()) else {
-        return Status::new(code, with_hint(error.message, error.hint.as_deref()));
+        return detailed(code, with_hint(error.message, error.hint.as_deref()), details);
     };
     let lines = line..=last(&recipe.text, line);
     let source = json!({
         "info": { "filename": file, "data": base64(recipe.text.as_bytes()), "language": "Dockerfile" },
         "ranges": [{ "start": { "line": lines.start() }, "end": { "line": lines.end() } }],
     });
-    let details =
-        vec![google::protobuf::Any { type_url: SOURCE.to_owned(), value: source.to_string().into_bytes() }];
+    let value = source.to_string().into_bytes();
+    details.push(google::protobuf::Any { type_url: SOURCE.to_owned(), value });
+    detailed(code, message, details)
+}
+
+fn detailed(code: Code, message: String, details: Vec<google::protobuf::Any>) -> Status {
+    if details.is_empty() {
+        return Status::new(code, message);
+    }
     let full = google::rpc::Status { code: code as i32, message: message.clone(), details };
     Status::with_details(code, message, full.encode_to_vec().into())
 }
@@ -85,6 +92,15 @@ pub fn denied(status: Status, reasons: &[String]) -> Status {
     let value = decision.to_string().into_bytes();
     full.details.push(google::protobuf::Any { type_url: DECISION.to_owned(), value });
     Status::with_details(status.code(), status.message(), full.encode_to_vec().into())
+}
+
+/// A status as a message, with its details.
+pub fn document(status: &Status) -> google::rpc::Status {
+    let (code, message) = (status.code() as i32, status.message().to_owned());
+    match google::rpc::Status::decode(status.details()) {
+        Ok(full) if !status.details().is_empty() => full,
+        _ => google::rpc::Status { code, message, details: Vec::new() },
+    }
 }
 
 /// The lines of the Dockerfile, if the message begins with some, and the rest.
@@ -130,7 +146,7 @@ mod tests {
         let text = "FROM a\nRUN false \\\n  && true\n";
         let recipe = Recipe { name: "Dockerfile".to_owned(), text: text.to_owned() };
         let message = format!("Dockerfile:2\n{RULE}   1 | FROM a\n{RULE}process failed");
-        let status = of_build(Error::system(message), &recipe);
+        let status = of_build(Error::system(message), &recipe, Vec::new());
         assert_eq!(status.message(), "process failed");
         let full = google::rpc::Status::decode(status.details()).unwrap();
         assert_eq!(full.message, "process failed");
@@ -141,7 +157,7 @@ mod tests {
 
     #[test]
     fn other_errors_stay_as_they_are() {
-        let status = of_build(Error::not_found("no such image: x"), &Recipe::default());
+        let status = of_build(Error::not_found("no such image: x"), &Recipe::default(), Vec::new());
         assert_eq!((status.code(), status.message()), (Code::NotFound, "no such image: x"));
     }
 }

@@ -23,6 +23,7 @@ mod frontend;
 mod gateway;
 mod health;
 mod host;
+mod left;
 mod line;
 mod llb;
 mod policy;

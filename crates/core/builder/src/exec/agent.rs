@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 const CONNECTIONS: usize = 64;
 
 /// A socket that hands on; it stops when this is dropped.
-pub(super) struct Relay {
+pub struct Relay {
     path: PathBuf,
     /// By its descriptor the socket has a short name, which is all that an address has room for.
     short: PathBuf,
@@ -29,10 +29,13 @@ pub(super) struct Relay {
 }
 
 /// Who may use a socket.
-#[derive(Clone, Copy)]
-pub(super) struct Owner {
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    /// Permission bits.
     pub mode: u32,
+    /// User.
     pub uid: u32,
+    /// Group.
     pub gid: u32,
 }
 

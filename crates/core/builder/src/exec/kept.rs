@@ -5,8 +5,8 @@
 //! [`KEPT_FOR`] has passed or [`KEPT`] newer ones have come. Secrets are not kept.
 
 use super::{Workspace, mounts};
-use crate::error::Error;
-use crate::graph::{MountKind, NetKind, Op, Origin, Run};
+use crate::error::{Error, Left};
+use crate::graph::{Mount, MountKind, NetKind, Op, Origin, Run};
 use crate::request::{Env, NetMode};
 use crate::session::Session;
 use crate::step::Inputs;
@@ -61,15 +61,22 @@ pub struct Kept {
     pub missing: Vec<String>,
 }
 
-/// Keeps what a step has written; the id that it is found by.
+/// Keeps what a step has written; the id that it is found by, and what it left.
 pub(super) fn keep(
     session: &Session<'_>,
     op: &Op,
     run: &Run,
     inputs: &Inputs,
     (workspace, parent): (Workspace, Option<&ChainId>),
-) -> Result<String, Error> {
+) -> Result<(String, Left), Error> {
     let chain = workspace.commit(session, parent)?;
+    let mounts = run.mounts.iter().map(|mount| content(session, op, mount, inputs));
+    let left = Left {
+        run: Run { network: network(session, run), ..run.clone() },
+        after: chain.clone(),
+        before: parent.cloned(),
+        mounts: mounts.collect::<Result<_, _>>()?,
+    };
     let id = format!("{:012x}", fastrand::u64(..) >> 16);
     let now = jiff::Timestamp::now().to_string();
     let record = serde_json::to_string(&describe(session, op, run, inputs)?);
@@ -86,7 +93,34 @@ pub(super) fn keep(
         forget(tx, KEPT - 1)?;
         cache::put(tx, &entry)
     })?;
-    Ok(id)
+    Ok((id, left))
+}
+
+/// The network of a process, where it is another than the usual one.
+fn network(session: &Session<'_>, run: &Run) -> Option<NetKind> {
+    run.network.or(match &session.request.network {
+        NetMode::None => Some(NetKind::None),
+        NetMode::Host => Some(NetKind::Host),
+        NetMode::Bridge | NetMode::Named(_) => None,
+    })
+}
+
+/// What a mount began with, as layers.
+fn content(
+    session: &Session<'_>,
+    op: &Op,
+    mount: &Mount,
+    inputs: &Inputs,
+) -> Result<Option<(ChainId, String)>, Error> {
+    match (&mount.kind, &mount.from) {
+        (MountKind::Bind | MountKind::Kept | MountKind::Cache { seeded: true, .. }, Origin::Fs(fs)) => {
+            Ok(inputs.chain(session, op, fs).map(|chain| (chain, mount.source.clone())))
+        }
+        (MountKind::Bind | MountKind::Kept, Origin::Context(_)) if session.request.keep_mounts => {
+            mounts::of_context(session, op, mount).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Lets go of what was kept too long; its layers are garbage of the store then.

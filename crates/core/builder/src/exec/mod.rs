@@ -83,9 +83,11 @@ pub(crate) fn read(
     }
 }
 
+pub use agent::{Owner, Relay};
 pub(crate) use copy::{changed_files, is_local, owner, read as read_copy, run as run_copy};
 pub use kept::{Kept, forget_kept, kept};
 pub(crate) use mounts::OF_MOUNT;
+pub use mounts::{cache_directory, open_mounted};
 
 /// Makes the operation's layer; the layer stack with it.
 pub(crate) fn run(

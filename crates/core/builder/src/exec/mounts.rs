@@ -11,6 +11,7 @@ use crate::files::copy::Writer;
 use crate::files::walk::Item;
 use crate::files::{digest, select};
 use crate::graph::{Mount, MountKind, Op, Origin, Run, Sharing};
+use crate::request::Env;
 use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::{Inputs, file_error};
 use crate::turn;
@@ -24,11 +25,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use store::Lease;
 use sys::mount::Overlay;
 use sys::root::Root;
 
 /// What the names of those inputs of a step begin with that stand for all that a mount shows.
 pub(crate) const OF_MOUNT: &str = "of mount ";
+/// What a copy of the files of a mount is called.
+const CONTENT: &str = "content";
 /// How often a waiting step looks again at a locked cache.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
@@ -326,28 +330,15 @@ impl Held {
     fn cache(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
         let MountKind::Cache { sharing, mode, uid, gid, seeded, .. } = &mount.kind else { return Ok(()) };
         let Some(name) = directory(session, op, mount, inputs)? else { return Ok(()) };
-        let base = &session.env.cache_mounts;
-        std::fs::create_dir_all(base).map_err(io_error("make", base))?;
-        std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
-            .map_err(io_error("set mode of", base))?;
-        let (lock, name) = lock(session, base, &name, *sharing)?;
+        let wanted = Wanted {
+            name: &name,
+            sharing: *sharing,
+            owner: Owner { mode: *mode, uid: *uid, gid: *gid },
+            fill: &|made| if *seeded { seed(session, op, mount, inputs, made) } else { Ok(()) },
+            stopped: &|| session.stopped(),
+        };
+        let (lock, dir) = wanted.open(session.env, session.lease)?;
         self.locks.push(lock);
-        let dir = base.join(&name);
-        if !dir.exists() {
-            // Under its name only when it is whole: others may use it at once, and this process may be killed.
-            let scratch = session.scratch()?;
-            let made = scratch.dir("new")?;
-            chown(&made, Some(*uid), Some(*gid)).map_err(io_error("change owner of", &made))?;
-            let mode = PermissionsExt::from_mode(*mode);
-            std::fs::set_permissions(&made, mode).map_err(io_error("set mode of", &made))?;
-            if *seeded {
-                seed(session, op, mount, inputs, &made)?;
-            }
-            match renameat_with(CWD, &made, CWD, &dir, RenameFlags::NOREPLACE) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(e) => return Err(io_error("make", &dir)(e.into())),
-            }
-        }
         let root = Root::open(&dir).map_err(io_error("open", &dir))?;
         let fd = root.as_fd().try_clone_to_owned().map_err(io_error("open", &dir))?;
         self.by_fd(fd, mount, mount.readonly);
@@ -425,9 +416,23 @@ impl Held {
     }
 }
 
+/// The files of a context that a mount shows, as a layer and the path in it.
+pub(super) fn of_context(session: &Session<'_>, op: &Op, mount: &Mount) -> Result<(ChainId, String), Error> {
+    let Some(context) = session.context_of(&mount.from) else {
+        return Err(Error::Step(session.step_error(op, "unknown context")));
+    };
+    let scratch = session.scratch()?;
+    let cancelled = || session.stopped();
+    let copied = copy_into(&tree(&context.root, Some(context), &cancelled), &mount.source, &scratch.path);
+    copied.map_err(|e| mount_error(session, op, mount, e))?;
+    let layer = session.env.store.layer_from_dir(session.lease, None, &scratch.path);
+    let layer = layer.map_err(|e| Error::Store { attempt: "make layer of a mount", source: e.into() })?;
+    Ok((layer.chain_id, format!("/{CONTENT}")))
+}
+
 /// A path in an overlay, as a mount of its own that lives with its descriptor. Needs Linux 6.15: before, what is mounted
 /// nowhere can't be cloned.
-fn open_mounted(overlay: &Overlay, source: &Path) -> std::io::Result<OwnedFd> {
+pub fn open_mounted(overlay: &Overlay, source: &Path) -> std::io::Result<OwnedFd> {
     let mounted = overlay.mount().map_err(std::io::Error::other)?;
     let root = Root::from_fd(mounted)?;
     let fd = root.resolve(source)?;
@@ -463,9 +468,9 @@ fn copy_into(
     let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
     let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
     for found in &found {
-        writer.copy(from, found, "/content")?;
+        writer.copy(from, found, &format!("/{CONTENT}"))?;
     }
-    Ok(dir.join("content"))
+    Ok(dir.join(CONTENT))
 }
 
 /// Fills a new cache directory.
@@ -477,19 +482,96 @@ fn seed(session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs, dir: &Pa
     };
     let Some(root) = context.map(|c| &c.root).or(view.as_ref()) else { return Ok(()) };
     let cancelled = || session.stopped();
-    let from = tree(root, context, &cancelled);
-    let fail = |e| mount_error(session, op, mount, e);
-    let found = select::select(&from, &mount.source, &Ignore::default()).map_err(fail)?;
-    let root = Root::open(dir).map_err(io_error("open", dir))?;
+    let filled = fill(&tree(root, context, &cancelled), &mount.source, dir);
+    filled.map_err(|e| mount_error(session, op, mount, e))
+}
+
+/// Copies what is in the directory `source` into `dir`.
+fn fill(from: &crate::files::walk::Tree<'_>, source: &str, dir: &Path) -> Result<(), crate::files::Error> {
+    let found = select::select(from, source, &Ignore::default())?;
+    let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
     let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
     for found in &found {
-        writer.copy(&from, found, "/").map_err(fail)?;
+        writer.copy(from, found, "/")?;
     }
     Ok(())
 }
 
+/// A cache mount's directory.
+struct Wanted<'a> {
+    name: &'a str,
+    sharing: Sharing,
+    /// Of a new one.
+    owner: Owner,
+    /// Gives a new one its first content.
+    fill: &'a dyn Fn(&Path) -> Result<(), Error>,
+    stopped: &'a dyn Fn() -> bool,
+}
+
+impl Wanted<'_> {
+    /// The directory, and the lock that says that it is in use.
+    fn open(&self, env: &Env, lease: &Lease) -> Result<(File, PathBuf), Error> {
+        let base = &env.cache_mounts;
+        std::fs::create_dir_all(base).map_err(io_error("make", base))?;
+        std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
+            .map_err(io_error("set mode of", base))?;
+        let (lock, name) = lock(base, self.name, self.sharing, self.stopped)?;
+        let dir = base.join(&name);
+        if !dir.exists() {
+            // Under its name only when it is whole: others may use it at once, and this process may be killed.
+            let scratch = Scratch { path: lease.scratch() };
+            make_private(&scratch.path)?;
+            let made = scratch.dir("new")?;
+            let Owner { mode, uid, gid } = self.owner;
+            chown(&made, Some(uid), Some(gid)).map_err(io_error("change owner of", &made))?;
+            let mode = PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(&made, mode).map_err(io_error("set mode of", &made))?;
+            (self.fill)(&made)?;
+            match renameat_with(CWD, &made, CWD, &dir, RenameFlags::NOREPLACE) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(io_error("make", &dir)(e.into())),
+            }
+        }
+        Ok((lock, dir))
+    }
+}
+
+/// The directory of a cache mount for processes that are no step, the same as for a step that mounts it so; it is in use as long as
+/// the file lives. A new one begins with what a path leads to in layers.
+pub fn cache_directory(
+    env: &Env,
+    lease: &Lease,
+    (id, sharing): (&str, Sharing),
+    seed: Option<(&ChainId, &str)>,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<(File, PathBuf), Error> {
+    let of = |(chain, _): (&ChainId, &str)| BTreeMap::from([(OF_MOUNT.to_owned(), chain.to_string())]);
+    let source = seed.map_or("", |(_, source)| source);
+    let first = |made: &Path| {
+        let Some((chain, source)) = seed else { return Ok(()) };
+        let failed = |source: BoxError| Error::Store { attempt: "fill a cache", source };
+        let overlay = env.store.overlay(Some(chain), None, None).map_err(|e| failed(e.into()))?;
+        let root = Root::from_fd(overlay.mount().map_err(|e| failed(e.into()))?);
+        let root = root.map_err(|e| failed(e.into()))?;
+        fill(&tree(&root, None, stopped), source, made).map_err(|e| failed(e.into()))
+    };
+    let wanted = Wanted {
+        name: &cache_name(id, source, &seed.map(of).unwrap_or_default()),
+        sharing,
+        owner: Owner { mode: 0o755, uid: 0, gid: 0 },
+        fill: &first,
+        stopped,
+    };
+    wanted.open(env, lease)
+}
+
 /// Locks a cache as its sharing says; the name of the directory to use.
-fn lock(session: &Session<'_>, base: &Path, name: &str, sharing: Sharing) -> Result<(File, String), Error> {
+fn lock(
+    base: &Path,
+    name: &str,
+    sharing: Sharing,
+    stopped: &dyn Fn() -> bool,
+) -> Result<(File, String), Error> {
     let how = match sharing {
         Sharing::Shared => FlockOperation::NonBlockingLockShared,
         Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
@@ -504,7 +586,7 @@ fn lock(session: &Session<'_>, base: &Path, name: &str, sharing: Sharing) -> Res
             if sharing == Sharing::Private {
                 break;
             }
-            if session.stopped() {
+            if stopped() {
                 return Err(Error::Cancelled);
             }
             std::thread::sleep(LOCK_POLL);

@@ -2,7 +2,7 @@
 
 use super::output::{Decoder, Tail, hint};
 use super::{Prepared, Workspace, kept, mounts, network, spec, stubs};
-use crate::error::{Error, StepError};
+use crate::error::{Error, Left, StepError};
 use crate::event::Stream;
 use crate::export::emulation;
 use crate::graph::{Op, Run};
@@ -67,8 +67,10 @@ pub(crate) fn run(
                 return Err(error);
             }
             // What can't be kept is no other failure than the one there is.
-            let kept = kept::keep(session, op, run, inputs, (workspace, parent)).ok();
-            Err(exited(session, op, run, Exit { code, output, reason, kept }))
+            let kept = kept::keep(session, op, run, inputs, (workspace, parent));
+            let (kept, left) = kept.map(|(id, left)| (Some(id), Some(Box::new(left)))).unwrap_or_default();
+            let exit = Exit { code, output, reason, kept, left };
+            Err(exited(session, op, run, exit))
         }
         Ended::NotStarted(error) => Err(Error::Step(Box::new(StepError {
             source: Some(error.into()),
@@ -160,11 +162,12 @@ struct Exit {
     reason: Option<String>,
     /// The id under which its file system is kept.
     kept: Option<String>,
+    left: Option<Box<Left>>,
 }
 
 /// BuildKit's sentence, with the output and what may help.
 fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
-    let Exit { code, output, reason, kept } = exit;
+    let Exit { code, output, reason, kept, left } = exit;
     let mut command = run.argv.join(" ");
     if command.len() > COMMAND_MAX {
         command = clipped(&command, COMMAND_MAX);
@@ -194,6 +197,7 @@ fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
     }
     error.exit_code = Some(code);
     error.output = output;
+    error.left = left;
     Error::Step(error)
 }
 

@@ -61,6 +61,8 @@ pub struct Order {
     pub questions: Questions,
     /// How the build is remembered.
     pub record: Record,
+    /// Its client may look around where a step fails.
+    pub keep_mounts: bool,
 }
 
 /// How a build is remembered.
@@ -94,8 +96,9 @@ pub type AskCredentials = Arc<dyn Fn(&str) -> Option<Who> + Send + Sync>;
 
 /// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
 pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Result<Built> {
-    let Order { options, context, credentials, questions, record } = order;
+    let Order { options, context, credentials, questions, record, keep_mounts } = order;
     let mut request = request(&options)?;
+    request.keep_mounts = keep_mounts;
     let policies = match context {
         // Who made the graph has asked about its sources.
         ContextSource::Graph(_) => Policies::default(),
@@ -156,7 +159,7 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
 }
 
 /// Where a build's files come from, or the graph that takes the place of all.
-fn files(context: ContextSource) -> Result<(Files, Option<builder::Given>)> {
+pub(super) fn files(context: ContextSource) -> Result<(Files, Option<builder::Given>)> {
     let files = match context {
         ContextSource::Graph(graph) => return Ok((Files::Empty, Some(*graph))),
         ContextSource::Tar(stream) => Files::Tar(Box::new(pipe::reader(stream))),
@@ -168,7 +171,7 @@ fn files(context: ContextSource) -> Result<(Files, Option<builder::Given>)> {
 }
 
 /// What may be taken from elsewhere.
-fn policies(options: &BuildOptions, questions: &Questions) -> Result<Policies> {
+pub(super) fn policies(options: &BuildOptions, questions: &Questions) -> Result<Policies> {
     let read = Policies::read(&options.extras.source_policies)?;
     Ok(read.asking(questions.policy.clone()).answered(questions.answered.iter().cloned()))
 }
@@ -488,7 +491,10 @@ fn network_mode(text: &str) -> Result<NetMode> {
 }
 
 /// The secrets of a build: those that came with it, and those that its client is asked for.
-fn given_or_asked(given: BTreeMap<String, Vec<u8>>, ask: Option<builder::Secrets>) -> builder::Secrets {
+pub(super) fn given_or_asked(
+    given: BTreeMap<String, Vec<u8>>,
+    ask: Option<builder::Secrets>,
+) -> builder::Secrets {
     Arc::new(move |id| match (given.get(id), &ask) {
         (Some(secret), _) => Ok(Some(secret.clone())),
         (None, Some(ask)) => ask(id),
@@ -559,5 +565,6 @@ pub(super) fn failed(error: builder::Error) -> Error {
     let excerpt = error.place().map(|place| place.excerpt.clone()).unwrap_or_default();
     let mut failed = Error::new(kind, format!("{excerpt}{}", error.chain()));
     failed.hint = error.hint();
+    failed.left = error.left().cloned().map(Arc::new);
     failed
 }

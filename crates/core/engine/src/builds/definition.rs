@@ -1,20 +1,38 @@
 //! What a context that lies elsewhere says about its build.
 
+use std::sync::Arc;
+
 use api::build::{BuildDefinition, BuildOptions};
-use builder::Context as Files;
+use builder::Env;
 
-use super::build::{CancelOnDrop, environment, failed, request};
+use super::build::{
+    CancelOnDrop, ContextSource, Questions, environment, failed, files, given_or_asked, policies, request,
+};
+use super::fetch::fetcher;
 use crate::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// The Dockerfile and the ignore file of a repository or URL.
-pub async fn definition(engine: &Engine, options: BuildOptions) -> Result<BuildDefinition> {
+/// The Dockerfile and the ignore file of a context that nothing was read of yet: a repository, a URL, an archive, a directory.
+pub async fn definition(
+    engine: &Engine,
+    options: BuildOptions,
+    context: ContextSource,
+    questions: Questions,
+) -> Result<BuildDefinition> {
     let request = request(&options)?;
-    let env = environment(engine, &options, &request.cancel);
+    let policies = Arc::new(policies(&options, &questions)?);
+    let secrets = given_or_asked(request.secrets.clone(), questions.secrets);
+    let env = Env {
+        policy: policies.of_builder(),
+        fetch: Some(fetcher(engine, &request.cancel, Some(secrets))),
+        ..environment(engine, &options, &request.cancel)
+    };
     let cancel = CancelOnDrop(request.cancel.clone());
-    let found = engine
-        .blocking(move |_| builder::definition(&env, Files::Remote(options.remote), &request).map_err(failed))
-        .await?;
+    let (files, given) = files(context)?;
+    if given.is_some() {
+        return Err(Error::invalid("a graph has no Dockerfile"));
+    }
+    let found = engine.blocking(move |_| builder::definition(&env, files, &request).map_err(failed)).await?;
     drop(cancel);
     Ok(BuildDefinition { name: found.name, text: found.text, ignore: found.ignore })
 }

@@ -21,6 +21,7 @@ mod fetch;
 mod groups;
 pub mod history;
 mod layout;
+mod left;
 pub(crate) mod leftovers;
 mod network;
 mod policy;
@@ -39,16 +40,17 @@ pub use definition::definition;
 pub use event::document;
 pub use export::details;
 pub use layout::by_platform;
+pub use left::left;
 pub use leftovers::forget_at_start;
 pub(crate) use network::is_alive;
 pub use policy::{AskPolicy, Policies, Verdict};
-pub use sandbox::{Command, Control, Process, Sandbox, Surroundings};
+pub use sandbox::{Command, Control, Mount, MountKind, Part, Process, Sandbox, Surroundings};
 pub use shell::shell;
 pub use sources::{Opening, Reader, file_facts, repository_facts};
 pub use under_way::are_under_way;
 
 pub use builder::{
-    Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Event, FileFacts, Line, LineKind, Reads,
+    Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Event, FileFacts, Left, Line, LineKind, Owner, Reads,
     RepositoryFacts, Secrets, Sent, Source, Stream, Teller, runs,
 };
 pub use oci::image::Descriptor;

@@ -8,7 +8,7 @@ mod cp;
 mod create;
 mod devices;
 pub(crate) mod etc;
-mod export;
+pub(crate) mod export;
 mod filter;
 mod inspect;
 mod keep;

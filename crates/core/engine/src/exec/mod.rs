@@ -12,6 +12,7 @@ mod further;
 mod held;
 mod inspect;
 mod resize;
+mod signal;
 mod start;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub(crate) use further::further;
 pub(crate) use held::Held;
 pub use inspect::inspect;
 pub use resize::resize;
+pub use signal::signal;
 pub use start::{Started, start, start_detached};
 
 fn dir(engine: &Engine) -> PathBuf {

@@ -64,7 +64,7 @@ pub use signatures::{
     NewArtifact, NewSignature, attach, attached, attached_files, sign, signatures as look_for_signatures,
 };
 pub use tag::tag;
-pub use view::{Item, View};
+pub use view::{Item, Spread, View};
 pub use who::Who;
 
 pub use registry::{FetchToken, TokenGiven, TokenWanted};

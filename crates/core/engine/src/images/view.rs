@@ -13,13 +13,41 @@ use store::Lease;
 use sys::root::Root;
 
 use crate::Engine;
-use crate::error::{Context as _, Error, Result};
+use crate::containers::record::make_private_dir;
+use crate::error::{Context as _, Error, Kind, Result};
 
 /// An image's root file system, mounted nowhere. All but [`View::open`] blocks.
 pub struct View {
     /// An image without layers has no files.
     root: Option<Root>,
+    /// Keeps the image's layers.
+    _lease: Option<Lease>,
+}
+
+/// An image's files in a directory of their own, which goes with this.
+pub struct Spread {
+    path: PathBuf,
     _lease: Lease,
+}
+
+impl Spread {
+    /// Copies the files of the image with this name, id, or manifest.
+    pub async fn new(engine: &Engine, name: String) -> Result<Spread> {
+        let view = View::open(engine, name).await?;
+        let spread = engine.blocking(move |engine| {
+            let lease = engine.store().lease("files of an image")?;
+            let path = lease.scratch();
+            make_private_dir(&path)?;
+            view.copy_into(&path)?;
+            Ok(Spread { path, _lease: lease })
+        });
+        spread.await
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// What is at a path.
@@ -63,13 +91,36 @@ impl View {
                 let store = engine.store();
                 let lease = store.lease("view")?;
                 let image = store.resolve(&name, None)?;
-                let Some(chain) = image.chain() else { return Ok(View { root: None, _lease: lease }) };
+                let Some(chain) = image.chain() else { return Ok(View { root: None, _lease: Some(lease) }) };
                 store.use_layer(&lease, &chain)?;
                 let mount = store.overlay(Some(&chain), None, None)?.mount().during("mount the image")?;
                 let root = Root::from_fd(mount).during("open the image")?;
-                Ok(View { root: Some(root), _lease: lease })
+                Ok(View { root: Some(root), _lease: Some(lease) })
             })
             .await
+    }
+
+    /// The files below a root that somebody else keeps; none of nothing.
+    pub(crate) fn of(root: Option<Root>) -> View {
+        View { root, _lease: None }
+    }
+
+    /// Writes all files into an empty directory, as their owner has them.
+    pub(crate) fn copy_into(&self, directory: &Path) -> Result<()> {
+        let Some(root) = &self.root else { return Ok(()) };
+        let target = Root::open(directory).during("open the copy of an image")?;
+        let (reader, writer) = std::io::pipe().during("make a pipe")?;
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(move || {
+                let mut packer = archive::Packer::new(std::io::BufWriter::with_capacity(1 << 20, writer));
+                let tree = archive::Tree { root, path: Path::new(""), name: Path::new(""), layer: false };
+                archive::pack_tree(&mut packer, tree).and_then(|_| packer.finish().map(drop))
+            });
+            let unpacked = archive::unpack(reader, &target, &archive::Options::plain());
+            // What was cut off says less than why it was.
+            packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).system()?;
+            unpacked.map(drop).system()
+        })
     }
 
     fn root(&self, path: &Path) -> Result<&Root> {
@@ -122,6 +173,15 @@ impl View {
             return Err(Error::invalid(format!("read {}: it is no file", path.display())));
         }
         root.open_file(path).map_err(|e| failed("open", path, e))
+    }
+
+    /// A file's content if it is there, at most `limit` bytes.
+    pub fn find(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        match self.read(Path::new(path), 0, None, limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind == Kind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// A part of a file, at most `limit` bytes; all without a length.

@@ -21,13 +21,21 @@ type Images = BTreeMap<(String, Platform), ImageConfig>;
 /// Of the documents of all answers.
 const VERSION: &str = "1.0.0";
 
+/// The question which ones there are.
+const DESCRIBE: &str = "frontend.subrequests.describe";
+
 /// Which questions are answered.
 const KNOWN: [(&str, &str); 4] = [
     ("frontend.lint", "Lint a Dockerfile"),
     ("frontend.outline", "List all parameters current build target supports"),
     ("frontend.targets", "List all targets current build supports"),
-    ("frontend.subrequests.describe", "List available subrequest types"),
+    (DESCRIBE, "List available subrequest types"),
 ];
+
+/// Whether a question is one about a Dockerfile.
+pub fn reads(request: &str) -> bool {
+    request != DESCRIBE && KNOWN.iter().any(|(name, _)| *name == request)
+}
 
 /// The answer as the metadata of a result.
 pub async fn call(
@@ -37,16 +45,11 @@ pub async fn call(
     options: &BuildOptions,
     recipes: Option<&Recipes>,
 ) -> Result<HashMap<String, Vec<u8>>, Status> {
-    if request == "frontend.subrequests.describe" {
-        return Ok(describe());
-    }
-    if !KNOWN.iter().any(|(name, _)| *name == request) {
-        return Err(Status::unimplemented(format!("unsupported request {request}")));
-    }
-    let Some(Recipes { recipe, ignore }) = recipes else {
-        return Err(Status::unimplemented(format!(
-            "{request} of a context that is not local is not supported: fetch it and name the directory"
-        )));
+    let Some(Recipes { recipe, ignore }) = recipes.filter(|_| reads(request)) else {
+        return match request {
+            DESCRIBE => Ok(describe()),
+            _ => Err(Status::unimplemented(format!("unsupported request {request}"))),
+        };
     };
     let ignore = ignore.as_deref().map(Ignore::parse).transpose();
     let ignore = ignore.map_err(|e| Status::invalid_argument(format!(".dockerignore: {e}")))?;

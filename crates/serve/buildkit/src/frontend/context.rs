@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use api::build::{BuildOptions, InlineDockerfile};
 use bollard_buildkit_proto::pb::{Definition, SourceOp};
 use engine::builds::{ContextSource, by_platform, is_remote};
+use engine::images::{Spread, View};
 use oci::Platform;
 use tonic::Status;
 
@@ -15,12 +16,14 @@ use super::folders::{self, Folder, Folders, Ignore};
 use crate::Host;
 use crate::build::Build;
 use crate::fault::{self, Recipe};
-use crate::llb::LAYOUT;
+use crate::llb::{self, LAYOUT};
 use crate::policy;
 use crate::session::{Session, UPLOAD, Wanted};
 
 const DOCKERFILE: &str = "Dockerfile";
 const IGNORE: &str = ".dockerignore";
+const CONTEXT: &str = "context";
+const IMAGE: &str = "docker-image://";
 
 /// What a solve is about.
 pub struct Question<'a> {
@@ -68,6 +71,14 @@ enum Main {
     Local(String),
     Remote(String),
     Upload(String),
+    /// The files of an image, by its name or manifest.
+    Image(String),
+}
+
+/// Where files are that are read before the context is there.
+enum Shelf {
+    Local(String),
+    Image(String),
 }
 
 impl Question<'_> {
@@ -81,16 +92,54 @@ impl Question<'_> {
         self.host.find_session(id).await
     }
 
+    /// Makes what clients name as graphs: images stand for them from then on.
+    pub async fn settle(&mut self) -> Result<(), Status> {
+        let is_context = |definition: &Definition| self.inputs.get(CONTEXT) == Some(definition);
+        let mut settled = Vec::new();
+        for (name, definition) in &self.inputs {
+            let is_file = name == self.dockerfile_key();
+            let is_there = match definition::source(definition)? {
+                // A Dockerfile is read from the context, or before it.
+                Some(address) if is_file && is_remote(&address) => is_context(definition),
+                Some(address) => !(is_file || name == CONTEXT) || !address.starts_with(IMAGE),
+                None => false,
+            };
+            if is_there {
+                continue;
+            }
+            let made = llb::solve(self.host, self.build, definition, self.attributes, true).await?;
+            let manifest = made.details.images.first().and_then(|image| image.manifest.as_ref());
+            let missing = || Status::internal("the build gave no file system");
+            let image = definition::of_image(&manifest.ok_or_else(missing)?.digest);
+            // It stays as long as the build.
+            self.build.put(made.part())?;
+            settled.push((name.clone(), image));
+        }
+        self.inputs.extend(settled);
+        Ok(())
+    }
+
+    fn dockerfile_key(&self) -> &str {
+        self.text("dockerfilekey").unwrap_or("dockerfile")
+    }
+
+    /// What an input is.
+    fn input(&self, name: &str) -> Result<Option<String>, Status> {
+        let Some(given) = self.inputs.get(name) else { return Ok(None) };
+        definition::source(given)?.map(Some).ok_or_else(|| Status::internal("a graph is left"))
+    }
+
     fn main(&self) -> Result<Main, Status> {
-        let given = match self.inputs.get("context") {
-            Some(definition) => Some(definition::source(definition)?),
-            None => self.text("context").map(str::to_owned),
+        let given = match self.input(CONTEXT)? {
+            Some(address) => Some(address),
+            None => self.text(CONTEXT).map(str::to_owned),
         };
-        let local = || self.text("contextkey").unwrap_or("context").to_owned();
+        let local = || self.text("contextkey").unwrap_or(CONTEXT).to_owned();
         Ok(match given {
             None => Main::Local(local()),
             Some(text) if text.starts_with(UPLOAD) => Main::Upload(text),
             Some(text) if is_remote(&text) => Main::Remote(text),
+            Some(text) if text.starts_with(IMAGE) => Main::Image(text[IMAGE.len()..].to_owned()),
             Some(text) => match text.strip_prefix("local:") {
                 Some(name) => Main::Local(name.to_owned()),
                 None => Main::Local(text),
@@ -106,10 +155,18 @@ impl Question<'_> {
     /// The Dockerfile and its ignore file, if a client holds them.
     pub async fn recipes(&self) -> Result<Option<Recipes>, Status> {
         let main = self.main()?;
-        let name = match (self.text("dockerfilekey"), &main) {
-            (Some(name), _) => name,
-            (None, Main::Local(_)) => "dockerfile",
-            (None, Main::Remote(_) | Main::Upload(_)) => return Ok(None),
+        let key = self.dockerfile_key();
+        let shelf = match (self.input(key)?, self.text("dockerfilekey"), &main) {
+            (Some(input), _, _) => match (input.strip_prefix(IMAGE), input.strip_prefix("local:")) {
+                (Some(image), _) => Shelf::Image(image.to_owned()),
+                (None, Some(local)) => Shelf::Local(local.to_owned()),
+                // It is the context.
+                (None, None) => return Ok(None),
+            },
+            (None, Some(_), _) | (None, None, Main::Local(_) | Main::Image(_)) => {
+                Shelf::Local(key.to_owned())
+            }
+            (None, None, Main::Remote(_) | Main::Upload(_)) => return Ok(None),
         };
         let file = self.file();
         let own = format!("{file}{IGNORE}");
@@ -117,32 +174,54 @@ impl Question<'_> {
             Some(folder) => format!("{folder}dockerfile"),
             None => file.clone(),
         };
-        let follow = vec![file.clone(), own.clone(), other.clone()];
-        let session = self.session(name).await?;
-        policy::local(self.host, self.build, name).await?;
-        let found = folders::few(
-            self.host.engine(),
-            &session,
-            Wanted { name: name.to_owned(), follow, ..Wanted::default() },
-        )
-        .await?;
-        let read = |name: &str, limit: usize| found.read(name, limit as u64).map_err(fault::status);
-        let mut bytes = read(&file, dockerfile::MAX_SIZE)?;
-        if bytes.is_none() {
-            bytes = read(&other, dockerfile::MAX_SIZE)?;
-        }
+        let (most, most_ignored) = (dockerfile::MAX_SIZE, dockerfile::ignore::MAX_SIZE);
+        let wanted = [(file.as_str(), most), (&other, most), (&own, most_ignored)];
+        let [first, second, ignore] = self.read(&shelf, wanted).await?;
+        let bytes = first.or(second);
         let missing = || {
             Status::not_found(format!("failed to read dockerfile: open {file}: no such file or directory"))
         };
         let text = dockerfile::decode(&bytes.ok_or_else(missing)?)
             .map_err(|e| Status::invalid_argument(format!("{file}: {}", e.message)))?;
-        let ignore = read(&own, dockerfile::ignore::MAX_SIZE)?;
         let ignore = match (ignore, main) {
             (None, Main::Local(context)) => self.ignore_file(&context).await?,
             (own, _) => own,
         };
         let ignore = ignore.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(Some(Recipes { recipe: Recipe { name: file, text }, ignore }))
+    }
+
+    /// The content of a few files, of those that are there.
+    async fn read<const N: usize>(
+        &self,
+        shelf: &Shelf,
+        wanted: [(&str, usize); N],
+    ) -> Result<[Option<Vec<u8>>; N], Status> {
+        let name = match shelf {
+            Shelf::Local(name) => name.clone(),
+            Shelf::Image(image) => {
+                let view = View::open(self.host.engine(), image.clone()).await.map_err(fault::status)?;
+                let wanted = wanted.map(|(name, limit)| (name.to_owned(), limit as u64));
+                let read = move || wanted.map(|(name, limit)| view.find(&name, limit));
+                let read = tokio::task::spawn_blocking(read).await;
+                let read = read.map_err(|e| Status::internal(format!("read files: {e}")))?;
+                let mut found = [const { None }; N];
+                for (place, read) in found.iter_mut().zip(read) {
+                    *place = read.map_err(fault::status)?;
+                }
+                return Ok(found);
+            }
+        };
+        let follow = wanted.map(|(name, _)| name.to_owned()).to_vec();
+        policy::local(self.host, self.build, &name).await?;
+        let session = self.session(&name).await?;
+        let few = Wanted { name, follow, ..Wanted::default() };
+        let files = folders::few(self.host.engine(), &session, few).await?;
+        let mut found = [const { None }; N];
+        for (place, (name, limit)) in found.iter_mut().zip(wanted) {
+            *place = files.read(name, limit as u64).map_err(fault::status)?;
+        }
+        Ok(found)
     }
 
     async fn ignore_file(&self, context: &str) -> Result<Option<Vec<u8>>, Status> {
@@ -175,6 +254,10 @@ impl Question<'_> {
                 let session = self.host.find_session(&self.build.order.session).await?;
                 Ok(ContextSource::Tar(session.upload(&address).await?))
             }
+            Main::Image(image) => {
+                let files = Spread::new(self.host.engine(), image).await.map_err(fault::status)?;
+                Ok(ContextSource::Dir(folders.keep(files)))
+            }
             Main::Local(name) => {
                 let ignore = Ignore::Known(recipes.and_then(|recipes| recipes.ignore.clone()));
                 let title = "[internal] load build context".to_owned();
@@ -198,7 +281,7 @@ impl Question<'_> {
             let value = match value.strip_prefix("input:") {
                 Some(key) => {
                     let missing = || Status::invalid_argument(format!("invalid input {key} for {full}"));
-                    definition::source(self.inputs.get(key).ok_or_else(missing)?)?
+                    self.input(key)?.ok_or_else(missing)?
                 }
                 None => value.to_owned(),
             };
@@ -210,12 +293,12 @@ impl Question<'_> {
                     folders.add(Some(name.to_owned()), folder);
                     continue;
                 }
-                None if value.starts_with("docker-image://") || is_remote(&value) => value,
+                None if value.starts_with(IMAGE) || is_remote(&value) => value,
                 None if value.starts_with(LAYOUT) => {
                     let source = SourceOp { identifier: value, ..SourceOp::default() };
                     for (name, platform) in by_platform(name, &platforms) {
                         let found = layout(self.host, self.build, &source, &platform).await?;
-                        options.extras.contexts.insert(name, format!("docker-image://{found}"));
+                        options.extras.contexts.insert(name, format!("{IMAGE}{found}"));
                     }
                     continue;
                 }

@@ -12,47 +12,55 @@ const IMAGE: &str = "docker-image://";
 const LOCAL: &str = "local://";
 const GIT: &str = "git://";
 
-/// The source of a definition as the value of a context: `docker-image://…`, `local:…`, an address.
-pub fn source(definition: &Definition) -> Result<String, Status> {
+/// Attributes of an image that its name goes without.
+const IMAGE_QUIET: [&str; 2] = ["image.resolvemode", "image.recordtype"];
+/// Attributes of a client's directory that make it less than the whole.
+const PARTS: [&str; 4] =
+    ["local.includepattern", "local.excludepatterns", "local.followpaths", "local.session"];
+/// Attributes of repositories that their address goes without.
+const GIT_QUIET: [&str; 6] = [
+    "git.fullurl",
+    "git.authheadersecret",
+    "git.authtokensecret",
+    "git.knownsshhosts",
+    "git.mountsshsock",
+    "git.fetchbycommit",
+];
+
+/// The source of a definition as the value of a context: `docker-image://…`, `local:…`, an address. None if it says more than that
+/// can.
+pub fn source(definition: &Definition) -> Result<Option<String>, Status> {
     let mut ops = definition.def.iter().map(|bytes| {
         Op::decode(bytes.as_slice()).map_err(|e| Status::invalid_argument(format!("definition: {e}")))
     });
     // The last one only points at the result.
     let (first, last, more) = (ops.next().transpose()?, ops.next().transpose()?, ops.next());
-    match (first.and_then(|first| first.op), last.map(|last| last.op), more) {
+    Ok(match (first.and_then(|first| first.op), last.map(|last| last.op), more) {
         (Some(op::Op::Source(source)), Some(None), None) => address(&source),
-        _ => Err(graph()),
-    }
+        _ => None,
+    })
 }
 
-fn graph() -> Status {
-    Status::unimplemented(
-        "a build context that is a graph is not supported: solve it first, and give the result",
-    )
-}
-
-fn address(source: &SourceOp) -> Result<String, Status> {
+fn address(source: &SourceOp) -> Option<String> {
     let id = source.identifier.as_str();
     if id.starts_with(IMAGE) {
-        return Ok(id.to_owned());
+        let is_plain = source.attrs.keys().all(|key| IMAGE_QUIET.contains(&key.as_str()));
+        return is_plain.then(|| id.to_owned());
     }
     if let Some(name) = id.strip_prefix(LOCAL) {
-        return Ok(format!("local:{name}"));
+        let is_plain = !source.attrs.keys().any(|key| PARTS.contains(&key.as_str()));
+        return is_plain.then(|| format!("local:{name}"));
     }
     if id.starts_with("http://") || id.starts_with("https://") {
-        return Ok(id.to_owned());
+        return source.attrs.is_empty().then(|| id.to_owned());
     }
-    let Some(rest) = id.strip_prefix(GIT) else {
-        return Err(Status::unimplemented(format!("source {id} is not supported as a build context")));
-    };
-    let demanding =
-        |key: &&String| key.starts_with("git.sig.") || *key == "git.checksum" || *key == "git.bundle";
-    if let Some(key) = source.attrs.keys().find(demanding) {
-        return Err(Status::unimplemented(format!("attribute {key} of a repository is not supported")));
+    let rest = id.strip_prefix(GIT)?;
+    if !source.attrs.keys().all(|key| GIT_QUIET.contains(&key.as_str())) {
+        return None;
     }
     let remote = source.attrs.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{rest}"));
     let remote = remote.split('#').next().unwrap_or_default();
-    Ok(match rest.split_once('#') {
+    Some(match rest.split_once('#') {
         Some((_, part)) => format!("{remote}#{part}"),
         None => remote.to_owned(),
     })
@@ -80,29 +88,33 @@ mod tests {
     #[test]
     fn a_result_comes_back_as_a_context() {
         let digest = Digest::sha256(b"x");
-        assert_eq!(source(&of_image(&digest)).unwrap(), format!("docker-image://{digest}"));
+        assert_eq!(source(&of_image(&digest)).unwrap(), Some(format!("docker-image://{digest}")));
     }
 
     #[test]
-    fn graphs_are_refused_by_name() {
-        assert_eq!(source(&Definition::default()).unwrap_err().code(), tonic::Code::Unimplemented);
+    fn graphs_have_no_address() {
+        assert_eq!(source(&Definition::default()).unwrap(), None);
         let mut two = of_image(&Digest::sha256(b"x"));
         two.def.push(two.def[0].clone());
-        assert!(source(&two).unwrap_err().message().contains("solve it first"));
+        assert_eq!(source(&two).unwrap(), None);
         two.def = vec![b"\xff\xff".to_vec(), Vec::new()];
         assert_eq!(source(&two).unwrap_err().code(), tonic::Code::InvalidArgument);
     }
 
     #[test]
-    fn repositories_keep_their_address() {
+    fn sources_of_which_more_is_said_have_none() {
         let op = |identifier: &str, attrs: &[(&str, &str)]| SourceOp {
             identifier: identifier.to_owned(),
             attrs: attrs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
+        let of = |identifier: &str, attrs: &[(&str, &str)]| address(&op(identifier, attrs));
         let full = [("git.fullurl", "https://host/a.git")];
-        assert_eq!(address(&op("git://host/a.git#main:sub", &full)).unwrap(), "https://host/a.git#main:sub");
-        assert_eq!(address(&op("git://host/a.git", &[])).unwrap(), "https://host/a.git");
-        assert!(address(&op("git://host/a.git", &[("git.checksum", "1")])).is_err());
-        assert!(address(&op("oci-layout://x", &[])).is_err());
+        assert_eq!(of("git://host/a.git#main:sub", &full).unwrap(), "https://host/a.git#main:sub");
+        assert_eq!(of("git://host/a.git", &[]).unwrap(), "https://host/a.git");
+        assert_eq!(of("git://host/a.git", &[("git.checksum", "1")]), None);
+        assert_eq!(of("oci-layout://x", &[]), None);
+        assert_eq!(of("local://x", &[("local.unique", "1")]).unwrap(), "local:x");
+        assert_eq!(of("local://x", &[("local.followpaths", "[]")]), None);
+        assert_eq!(of("https://h/a.tar", &[("http.checksum", "sha256:0")]), None);
     }
 }

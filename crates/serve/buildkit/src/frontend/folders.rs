@@ -2,11 +2,13 @@
 //! that it does not read.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::Engine;
 use engine::builds::received::Received;
 use engine::builds::{BoxError, Bring, Policies, Reads, Sent};
+use engine::images::Spread;
 use oci::path::clean;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -44,6 +46,8 @@ pub enum Ignore {
 /// The directories that are contexts of a build; none is the main one.
 pub struct Folders {
     receiver: Receiver,
+    /// Files of images that are contexts.
+    spread: Vec<Spread>,
     all: BTreeMap<Option<String>, Folder>,
 }
 
@@ -61,7 +65,14 @@ impl Folders {
         let (engine, told) = (host.engine().clone(), build.told.clone());
         let policies = Arc::new(policy::policies(host, build)?);
         let receiver = Receiver { engine, policies, told, held: Arc::default() };
-        Ok(Folders { receiver, all: BTreeMap::new() })
+        Ok(Folders { receiver, spread: Vec::new(), all: BTreeMap::new() })
+    }
+
+    /// Keeps the files of an image as long as the others: where they are.
+    pub fn keep(&mut self, files: Spread) -> PathBuf {
+        let path = files.path().to_owned();
+        self.spread.push(files);
+        path
     }
 
     pub fn add(&mut self, context: Option<String>, folder: Folder) {

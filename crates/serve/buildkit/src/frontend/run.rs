@@ -14,11 +14,11 @@ use tonic::Status;
 
 use super::attributes::{self, Attributes};
 use super::call;
-use super::context::Question;
+use super::context::{Question, Recipes};
 use super::folders::Folders;
 use crate::Host;
 use crate::build::{Build, Made};
-use crate::fault;
+use crate::fault::{self, Recipe};
 use crate::policy;
 use crate::session::{Agents, Session};
 use crate::sources::secrets_of;
@@ -43,12 +43,18 @@ pub async fn solve(
 ) -> Result<Solved, Status> {
     check(frontend, attributes)?;
     let mut options = attributes::options(attributes, &build.order)?;
-    let question = Question { host, build, attributes, inputs };
-    let recipes = question.recipes().await?;
+    // What is made before belongs to this build.
+    let record = build.record();
+    let mut question = Question { host, build, attributes, inputs };
+    question.settle().await?;
+    let mut recipes = question.recipes().await?;
     if let Some(recipes) = &recipes {
         build.told.reads(recipes.recipe.clone());
     }
     if let Some(request) = attributes.get("requestid").filter(|id| !id.is_empty()) {
+        if recipes.is_none() && call::reads(request) {
+            recipes = Some(elsewhere(&question, options.clone()).await?);
+        }
         let answer = call::call(host, build, request, &options, recipes.as_ref()).await?;
         return Ok(Solved::Answer(answer));
     }
@@ -58,9 +64,28 @@ pub async fn solve(
     let mut folders = Folders::new(host, build)?;
     question.named(&mut options, &mut folders).await?;
     let context = question.context(recipes.as_ref(), &mut options, &mut folders).await?;
-    let made = order(host, build, options, context, folders.bring(), split).await;
+    let made = order(host, build, options, context, (folders.bring(), record), split).await;
     folders.forget();
     made.map(|made| Solved::Image(Box::new(made)))
+}
+
+/// The Dockerfile of a context that is fetched.
+async fn elsewhere(question: &Question<'_>, mut options: BuildOptions) -> Result<Recipes, Status> {
+    let (host, build) = (question.host, question.build);
+    let mut folders = Folders::new(host, build)?;
+    let context = question.context(None, &mut options, &mut folders).await?;
+    let mut asked = Questions::default();
+    if !build.order.session.is_empty() {
+        let session = host.find_session(&build.order.session).await?;
+        if let ContextSource::Remote(address) = &context {
+            repositories(&session, address, &mut options).await?;
+        }
+        asked = questions(host, build, &session);
+    }
+    let step = build.told.step("[internal] load remote build context");
+    let found = builds::definition(host.engine(), options, context, asked).await;
+    let found = step.end(found.map_err(fault::status))?;
+    Ok(Recipes { recipe: Recipe { name: found.name, text: found.text }, ignore: found.ignore })
 }
 
 /// Builds with options that are given, where the context may be too.
@@ -83,7 +108,8 @@ pub async fn classic(
             question.context(recipes.as_ref(), &mut options, &mut folders).await?
         }
     };
-    let made = order(host, build, options, context, folders.bring(), false).await;
+    let record = build.record();
+    let made = order(host, build, options, context, (folders.bring(), record), false).await;
     folders.forget();
     made
 }
@@ -93,8 +119,7 @@ fn check(frontend: &str, attributes: &Attributes) -> Result<(), Status> {
     match (frontend, attributes.get("source").map_or("", String::as_str)) {
         ("dockerfile.v0", _) => {}
         // Every version of Docker's own frontend is served by the one that is built in.
-        ("gateway.v0", source)
-            if source.trim_start_matches("docker.io/").starts_with("docker/dockerfile") => {}
+        ("gateway.v0", source) if dockerfile::reads_dockerfiles(source) => {}
         ("gateway.v0", source) => {
             return Err(Status::unimplemented(format!(
                 "frontend {source} is not supported: this server builds Dockerfiles and runs no frontend images"
@@ -116,7 +141,7 @@ pub async fn order(
     build: &Build,
     mut options: BuildOptions,
     context: ContextSource,
-    files: BTreeMap<Option<String>, Bring>,
+    (files, record): (BTreeMap<Option<String>, Bring>, Option<String>),
     split: bool,
 ) -> Result<Made, Status> {
     let engine = host.engine();
@@ -143,8 +168,9 @@ pub async fn order(
     if !is_told {
         export.told_provenance = "max".to_owned();
     }
-    let record = builds::Record { id: build.record(), context: Some(called) };
-    let order = Order { options, context, credentials, questions, record };
+    let record = builds::Record { id: record, context: Some(called) };
+    let order =
+        Order { options, context, credentials, questions, record, keep_mounts: build.is_conversation() };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let run = build.told.run();
     let listen = async {
@@ -155,7 +181,16 @@ pub async fn order(
         }
     };
     let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
-    let built = built.map_err(|error| fault::of_build(error, &build.told.recipe()))?;
+    let built = match built {
+        Ok(built) => built,
+        Err(error) => {
+            let mut more = Vec::new();
+            if let Some(left) = error.left.clone().filter(|_| build.is_conversation()) {
+                more.extend(crate::left::detail(host, build, left).await);
+            }
+            return Err(fault::of_build(error, &build.told.recipe(), more));
+        }
+    };
     let mut details = builds::details(&built);
     if !is_told {
         details.images.iter_mut().for_each(|image| image.provenance = None);

@@ -28,7 +28,9 @@ const GATEWAY: &[&str] = &[
     "source.metaresolver",
     "gateway.exec",
     "gateway.exec.extrahosts",
+    "gateway.exec.secretenv",
     "gateway.exec.signals",
+    "gateway.exec.filesystem",
 ];
 
 /// What definitions may say, and what exporters can.

@@ -1,4 +1,5 @@
-//! Containers of the gateway: `NewContainer`, `ExecProcess`, `ReleaseContainer`. They go with the build at the latest.
+//! Containers of the gateway: `NewContainer`, `ExecProcess`, `ReleaseContainer`, and their files. They go with the build at the
+//! latest.
 //!
 //! One call carries many processes: `Init` starts one, `File` brings its standard input and output, `Resize` and `Signal` reach
 //! it, and it ends with `Exit` and then `Done`.
@@ -7,14 +8,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::stdcopy::{Decoder, Stream as Standard};
-use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::exec_message::Input;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     DoneMessage, ExecMessage, ExitMessage, FdMessage, InitMessage, NewContainerRequest, StartedMessage,
 };
-use bollard_buildkit_proto::pb::{MountType, NetMode, SecurityMode};
-use engine::Engine;
-use engine::builds::{Command, Control, Sandbox, Surroundings};
+use bollard_buildkit_proto::pb::SecurityMode;
+use engine::builds::{Command, Control, Sandbox};
+use engine::images::View;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::OwnedWriteHalf;
@@ -22,10 +22,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::{Status, Streaming};
 
+use super::plan::{self, Place, Plan, plan};
 use crate::Host;
 use crate::build::Build;
 use crate::control::Many;
 use crate::fault;
+use crate::session::Agents;
 
 /// Containers of one build at a time.
 const CONTAINERS_MAX: usize = 64;
@@ -39,20 +41,56 @@ const STDERR: u32 = 2;
 
 /// The containers of one build.
 #[derive(Default)]
-pub struct Containers(Mutex<HashMap<String, Arc<Sandbox>>>);
+pub struct Containers(Mutex<HashMap<String, Arc<Container>>>);
+
+struct Container {
+    sandbox: Sandbox,
+    /// What the mounts of the request are, by their numbers.
+    places: Vec<Place>,
+    /// The client's agents that are mounted.
+    _agents: Option<Agents>,
+}
 
 impl Containers {
-    fn find(&self, id: &str) -> Result<Arc<Sandbox>, Status> {
+    /// The files of a mount of a container.
+    pub async fn view(&self, id: &str, mount: i32) -> Result<View, Status> {
+        let container = self.find(id)?;
+        let count = container.places.len();
+        let place = usize::try_from(mount).ok().and_then(|mount| container.places.get(mount));
+        let bounds =
+            || Status::not_found(format!("mount index {mount} is out of bounds ({count} available)"));
+        let absent = || Status::not_found(format!("mountable {mount} not found"));
+        let number = match place.ok_or_else(bounds)? {
+            Place::Root => None,
+            Place::Mount(number) => Some(*number),
+            Place::Absent => return Err(absent()),
+        };
+        container.sandbox.view(number).await.map_err(fault::status)
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Container>, Status> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = || Status::not_found(format!("container {id:?} previously released or not created"));
         known.get(id).cloned().ok_or_else(missing)
+    }
+
+    /// Whether a container of this id can be made.
+    fn admits(&self, id: &str) -> Result<(), Status> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if id.is_empty() || known.contains_key(id) {
+            return Err(Status::already_exists(format!("Container {id} already exists")));
+        }
+        if known.len() >= CONTAINERS_MAX {
+            return Err(Status::resource_exhausted("a build has too many containers"));
+        }
+        Ok(())
     }
 
     /// Ends what runs in a container.
     pub async fn release(&self, id: &str) -> Result<(), Status> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         match known {
-            Some(sandbox) => sandbox.remove().await.map_err(fault::status),
+            Some(container) => container.sandbox.remove().await.map_err(fault::status),
             None => Ok(()),
         }
     }
@@ -63,8 +101,8 @@ impl Drop for Containers {
         let all = std::mem::take(self.0.get_mut().unwrap_or_else(PoisonError::into_inner));
         if let (false, Ok(runtime)) = (all.is_empty(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
-                for sandbox in all.into_values() {
-                    if let Err(error) = sandbox.remove().await {
+                for container in all.into_values() {
+                    if let Err(error) = container.sandbox.remove().await {
                         tracing::warn!(%error, "a container of a build was not removed");
                     }
                 }
@@ -74,60 +112,25 @@ impl Drop for Containers {
 }
 
 /// Makes a container of what a build gave.
-pub fn new(host: &Host, build: &Build, wanted: NewContainerRequest) -> Result<(), Status> {
-    let surroundings = surroundings(build, &wanted)?;
-    let mut known = build.containers.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if wanted.container_id.is_empty() || known.contains_key(&wanted.container_id) {
-        return Err(Status::already_exists(format!("container {:?} exists already", wanted.container_id)));
-    }
-    if known.len() >= CONTAINERS_MAX {
-        return Err(Status::resource_exhausted("a build has too many containers"));
-    }
-    let engine: &Engine = host.engine();
-    known.insert(wanted.container_id, Arc::new(Sandbox::new(engine, surroundings)));
+pub async fn new(host: &Host, build: &Build, wanted: NewContainerRequest) -> Result<(), Status> {
+    let id = wanted.container_id.clone();
+    build.containers.admits(&id)?;
+    let Plan { surroundings, places, agents } = plan(host, build, &wanted).await?;
+    let sandbox = Sandbox::new(host.engine(), surroundings).await.map_err(fault::status)?;
+    let container = Arc::new(Container { sandbox, places, _agents: agents });
+    // Somebody may have come first meanwhile.
+    build.containers.admits(&id)?;
+    build.containers.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, container);
     Ok(())
 }
 
-fn surroundings(build: &Build, wanted: &NewContainerRequest) -> Result<Surroundings, Status> {
-    let mut all = Surroundings { hostname: wanted.hostname.clone(), ..Surroundings::default() };
-    for mount in &wanted.mounts {
-        match (mount.dest.as_str(), mount.mount_type()) {
-            ("/", MountType::Bind) => {
-                let made = build.result(&mount.result_id)?;
-                let manifest = made.image(&mount.result_id).and_then(|image| image.manifest.as_ref());
-                let missing = || Status::not_found(format!("no such ref: {}", mount.result_id));
-                all.image = manifest.ok_or_else(missing)?.digest.to_string();
-            }
-            (dest, MountType::Tmpfs) => all.tmpfs.push(dest.to_owned()),
-            (dest, kind) => {
-                return Err(Status::unimplemented(format!(
-                    "container of the gateway: a mount of type {kind:?} at {dest} is not supported by this server"
-                )));
-            }
-        }
-    }
-    if all.image.is_empty() {
-        return Err(Status::invalid_argument("a container needs a root file system"));
-    }
-    let network = NetMode::try_from(wanted.network).unwrap_or_default();
-    let is_allowed = build.order.entitlements.iter().any(|allowed| allowed == "network.host");
-    all.network = match network {
-        NetMode::Unset => String::new(),
-        NetMode::None => "none".to_owned(),
-        NetMode::Host if is_allowed => "host".to_owned(),
-        NetMode::Host => return Err(Status::permission_denied("network.host is not allowed")),
-    };
-    all.hosts = wanted.extra_hosts.iter().map(|host| format!("{}:{}", host.host, host.ip)).collect();
-    Ok(all)
-}
-
 /// Serves the processes of one call.
-pub fn exec(build: Arc<Build>, mut asked: Streaming<ExecMessage>) -> Many<ExecMessage> {
+pub fn exec(host: Host, build: Arc<Build>, mut asked: Streaming<ExecMessage>) -> Many<ExecMessage> {
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let mut work = JoinSet::new();
     work.spawn(async move {
-        let mut serving =
-            Serving { build, sender: sender.clone(), known: HashMap::new(), work: JoinSet::new() };
+        let (known, work) = (HashMap::new(), JoinSet::new());
+        let mut serving = Serving { host, build, sender: sender.clone(), known, work };
         while let Some(message) = asked.next().await {
             let served = match message {
                 Ok(message) => serving.take(message).await,
@@ -148,6 +151,7 @@ pub fn exec(build: Arc<Build>, mut asked: Streaming<ExecMessage>) -> Many<ExecMe
 }
 
 struct Serving {
+    host: Host,
     build: Arc<Build>,
     sender: mpsc::Sender<Result<ExecMessage, Status>>,
     known: HashMap<String, Known>,
@@ -201,10 +205,10 @@ impl Serving {
         if self.known.len() >= PROCESSES_MAX {
             return Err(Status::resource_exhausted("too many processes in one call"));
         }
-        let sandbox = self.build.containers.find(&init.container_id)?;
-        let command = command(&self.build, &init)?;
+        let container = self.build.containers.find(&init.container_id)?;
+        let command = command(&self.host, &self.build, &init).await?;
         let (tty, stdin) = (command.tty, command.stdin);
-        let (stream, control, ended) = sandbox.run(command).await.map_err(fault::status)?.split();
+        let (stream, control, ended) = container.sandbox.run(command).await.map_err(fault::status)?.split();
         let (output, mut input) = stream.into_split();
         if !stdin {
             let _ = input.shutdown().await;
@@ -216,7 +220,9 @@ impl Serving {
             telling.output(output, tty, &init.fds).await;
             let exit = match ended.await {
                 Ok(code) => ExitMessage { code: u32::try_from(code).unwrap_or(u32::MAX), error: None },
-                Err(error) => ExitMessage { code: u32::MAX, error: Some(of(error)) },
+                Err(error) => {
+                    ExitMessage { code: u32::MAX, error: Some(fault::document(&fault::status(error))) }
+                }
             };
             telling.say(Input::Exit(exit)).await;
             telling.say(Input::Done(DoneMessage {})).await;
@@ -225,29 +231,26 @@ impl Serving {
     }
 }
 
-fn of(error: engine::Error) -> rpc::Status {
-    let status = fault::status(error);
-    rpc::Status { code: status.code() as i32, message: status.message().to_owned(), details: Vec::new() }
-}
-
-fn command(build: &Build, init: &InitMessage) -> Result<Command, Status> {
+async fn command(host: &Host, build: &Build, init: &InitMessage) -> Result<Command, Status> {
     let meta = init.meta.as_ref().filter(|meta| !meta.args.is_empty());
     let meta = meta.ok_or_else(|| Status::invalid_argument("a process needs a command"))?;
-    if let Some(secret) = init.secretenv.iter().find(|secret| !secret.optional) {
-        return Err(Status::unimplemented(format!(
-            "secret {} as a variable of a container's process is not supported by this server",
-            secret.id
-        )));
-    }
     let privileged = init.security == SecurityMode::Insecure as i32;
     if privileged && !build.order.entitlements.iter().any(|allowed| allowed == "security.insecure") {
         return Err(Status::permission_denied("security.insecure is not allowed"));
     }
+    let mut env = meta.env.clone();
+    for secret in &init.secretenv {
+        if let Some(content) = plan::secret(host, build, &secret.id, secret.optional).await? {
+            env.push(format!("{}={}", secret.name, String::from_utf8_lossy(&content)));
+        }
+    }
+    let user = if meta.user.is_empty() { "0".to_owned() } else { meta.user.clone() };
+    let cwd = if meta.cwd.is_empty() { "/".to_owned() } else { meta.cwd.clone() };
     Ok(Command {
         args: meta.args.clone(),
-        env: meta.env.clone(),
-        cwd: meta.cwd.clone(),
-        user: meta.user.clone(),
+        env,
+        cwd,
+        user,
         tty: init.tty,
         stdin: init.fds.contains(&0),
         privileged,

@@ -1,4 +1,4 @@
-//! Looking at the files of a result.
+//! Looking at the files of a result or of a container.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::build::Build;
 use crate::{Host, MESSAGE_MAX, fault};
 
 /// The files of a result, or of the part of it for one platform.
-async fn view(host: &Host, build: &Build, id: &str) -> Result<View, Status> {
+pub async fn view(host: &Host, build: &Build, id: &str) -> Result<View, Status> {
     let made = build.result(id)?;
     let manifest = made.image(id).and_then(|image| image.manifest.as_ref());
     let digest = manifest.ok_or_else(|| Status::not_found(format!("no such ref: {id}")))?.digest.to_string();
@@ -29,8 +29,7 @@ async fn look<T: Send + 'static>(
     done.map_err(|e| Status::internal(format!("read files: {e}")))?.map_err(fault::status)
 }
 
-pub async fn read(host: &Host, build: &Build, wanted: ReadFileRequest) -> Result<ReadFileResponse, Status> {
-    let view = view(host, build, &wanted.r#ref).await?;
+pub async fn read(view: View, wanted: ReadFileRequest) -> Result<ReadFileResponse, Status> {
     let number = |value: i64| u64::try_from(value).unwrap_or(0);
     let range = wanted.range.map(|range| (number(range.offset), number(range.length)));
     let (offset, length) = match range {
@@ -44,8 +43,7 @@ pub async fn read(host: &Host, build: &Build, wanted: ReadFileRequest) -> Result
     Ok(ReadFileResponse { data })
 }
 
-pub async fn list(host: &Host, build: &Build, wanted: ReadDirRequest) -> Result<ReadDirResponse, Status> {
-    let view = view(host, build, &wanted.r#ref).await?;
+pub async fn list(view: View, wanted: ReadDirRequest) -> Result<ReadDirResponse, Status> {
     let pattern = Some(wanted.include_pattern).filter(|pattern| !pattern.is_empty());
     let glob = pattern.map(|pattern| Glob::new(&pattern, Dialect::Path));
     let wrong = |_| Status::invalid_argument("include pattern: syntax error in pattern");
@@ -56,8 +54,7 @@ pub async fn list(host: &Host, build: &Build, wanted: ReadDirRequest) -> Result<
     Ok(ReadDirResponse { entries })
 }
 
-pub async fn stat(host: &Host, build: &Build, wanted: StatFileRequest) -> Result<StatFileResponse, Status> {
-    let view = view(host, build, &wanted.r#ref).await?;
+pub async fn stat(view: View, wanted: StatFileRequest) -> Result<StatFileResponse, Status> {
     let item = look(move || view.stat(Path::new(&wanted.path))).await?;
     Ok(StatFileResponse { stat: document(&item) })
 }

@@ -5,6 +5,7 @@
 mod caps;
 mod containers;
 mod files;
+mod plan;
 mod resolve;
 mod solve;
 
@@ -25,6 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::Host;
 use crate::build::Build;
 use crate::control::Many;
+use crate::fault;
 
 pub use containers::Containers;
 
@@ -65,7 +67,9 @@ impl LlbBridge for Gateway {
         let given = match (answer.error, answer.result) {
             (Some(error), _) => Err(error),
             (None, None) => Ok(None),
-            (None, Some(result)) => Ok(solve::returned(&self.host, &build, result).await?),
+            (None, Some(result)) => {
+                solve::returned(&self.host, &build, result).await.map_err(|status| fault::document(&status))
+            }
         };
         build.answer(given);
         Ok(Response::new(ReturnResponse {}))
@@ -92,12 +96,14 @@ impl LlbBridge for Gateway {
         request: Request<ReadFileRequest>,
     ) -> Result<Response<ReadFileResponse>, Status> {
         let (build, wanted) = self.call(request).await?;
-        Ok(Response::new(files::read(&self.host, &build, wanted).await?))
+        let view = files::view(&self.host, &build, &wanted.r#ref).await?;
+        Ok(Response::new(files::read(view, wanted).await?))
     }
 
     async fn read_dir(&self, request: Request<ReadDirRequest>) -> Result<Response<ReadDirResponse>, Status> {
         let (build, wanted) = self.call(request).await?;
-        Ok(Response::new(files::list(&self.host, &build, wanted).await?))
+        let view = files::view(&self.host, &build, &wanted.r#ref).await?;
+        Ok(Response::new(files::list(view, wanted).await?))
     }
 
     async fn stat_file(
@@ -105,10 +111,11 @@ impl LlbBridge for Gateway {
         request: Request<StatFileRequest>,
     ) -> Result<Response<StatFileResponse>, Status> {
         let (build, wanted) = self.call(request).await?;
-        Ok(Response::new(files::stat(&self.host, &build, wanted).await?))
+        let view = files::view(&self.host, &build, &wanted.r#ref).await?;
+        Ok(Response::new(files::stat(view, wanted).await?))
     }
 
-    /// What was solved is there: nothing here is put off.
+    /// What was solved is there, or has failed: nothing here is put off.
     async fn evaluate(
         &self,
         request: Request<EvaluateRequest>,
@@ -142,7 +149,7 @@ impl LlbBridge for Gateway {
         request: Request<NewContainerRequest>,
     ) -> Result<Response<NewContainerResponse>, Status> {
         let (build, wanted) = self.call(request).await?;
-        containers::new(&self.host, &build, wanted)?;
+        containers::new(&self.host, &build, wanted).await?;
         Ok(Response::new(NewContainerResponse {}))
     }
 
@@ -162,35 +169,33 @@ impl LlbBridge for Gateway {
         request: Request<Streaming<ExecMessage>>,
     ) -> Result<Response<Many<ExecMessage>>, Status> {
         let (build, asked) = self.call(request).await?;
-        Ok(Response::new(containers::exec(build, asked)))
+        Ok(Response::new(containers::exec(self.host.clone(), build, asked)))
     }
 
     async fn read_file_container(
         &self,
-        _: Request<ReadFileRequest>,
+        request: Request<ReadFileRequest>,
     ) -> Result<Response<ReadFileResponse>, Status> {
-        Err(inside())
+        let (build, wanted) = self.call(request).await?;
+        let view = build.containers.view(&wanted.r#ref, wanted.mount_index).await?;
+        Ok(Response::new(files::read(view, wanted).await?))
     }
 
     async fn read_dir_container(
         &self,
-        _: Request<ReadDirRequest>,
+        request: Request<ReadDirRequest>,
     ) -> Result<Response<ReadDirResponse>, Status> {
-        Err(inside())
+        let (build, wanted) = self.call(request).await?;
+        let view = build.containers.view(&wanted.r#ref, wanted.mount_index).await?;
+        Ok(Response::new(files::list(view, wanted).await?))
     }
 
     async fn stat_file_container(
         &self,
-        _: Request<StatFileRequest>,
+        request: Request<StatFileRequest>,
     ) -> Result<Response<StatFileResponse>, Status> {
-        Err(inside())
+        let (build, wanted) = self.call(request).await?;
+        let view = build.containers.view(&wanted.r#ref, wanted.mount_index).await?;
+        Ok(Response::new(files::stat(view, wanted).await?))
     }
-}
-
-/// Why files of a container are not read.
-fn inside() -> Status {
-    Status::unimplemented(
-        "files inside of a container of the gateway are not read by this server: read them with a process, or look at the \
-         result that the container is made of",
-    )
 }

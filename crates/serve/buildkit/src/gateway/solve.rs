@@ -13,9 +13,23 @@ use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
 use crate::frontend::{self, Solved, definition_of_image};
+use crate::left;
 use crate::llb::{self, Piece};
 
+/// Solves. A process that fails is told of when its result is looked at, unless that is to be at once: by then a client that wants
+/// to look around there has a name for it.
 pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<SolveResponse, Status> {
+    let is_put_off = !order.evaluate;
+    match solved(host, build, order).await {
+        Err(status) if is_put_off && left::is_in(&status) => {
+            let part = Ref { id: build.put_failed(status)?, def: None };
+            Ok(answer(Outcome { result: Some(result::Result::Ref(part)), ..Outcome::default() }))
+        }
+        solved => solved,
+    }
+}
+
+async fn solved(host: &Host, build: &Build, order: SolveRequest) -> Result<SolveResponse, Status> {
     if !order.source_policies.is_empty() {
         return Err(fault::no_policies());
     }

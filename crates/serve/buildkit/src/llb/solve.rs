@@ -63,8 +63,8 @@ pub(super) async fn run(
         held.push(files);
     }
     let given = Given { graphs: vec![(platform, graph)], name: String::new(), text: String::new() };
-    let made =
-        order(host, build, options, ContextSource::Graph(Box::new(given)), BTreeMap::new(), false).await;
+    let source = ContextSource::Graph(Box::new(given));
+    let made = order(host, build, options, source, (BTreeMap::new(), build.record()), false).await;
     // Removing many files takes a while.
     tokio::task::spawn_blocking(move || drop(held));
     made
@@ -117,7 +117,8 @@ pub async fn assemble(
     options.extras.caches_to.clear();
     options.tags = names(build);
     let given = Given { graphs, name: String::new(), text: String::new() };
-    order(host, build, options, ContextSource::Graph(Box::new(given)), BTreeMap::new(), split).await
+    let source = ContextSource::Graph(Box::new(given));
+    order(host, build, options, source, (BTreeMap::new(), build.record()), split).await
 }
 
 /// What a client says of an image, whose layers it leaves to whoever writes it.

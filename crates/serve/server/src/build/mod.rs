@@ -59,7 +59,7 @@ pub async fn build(mut call: Call) -> Result {
         let id = builds::history::new_id()?;
         let record = builds::Record { id: Some(id.clone()), ..builds::Record::default() };
         let credentials = credentials.into_iter().map(|(name, said)| (name, said.into())).collect();
-        let order = builds::Order { options, context, credentials, questions, record };
+        let order = builds::Order { options, context, credentials, questions, record, keep_mounts: false };
         let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, &id, quiet, native_progress))
     };
@@ -79,7 +79,8 @@ pub async fn definition(mut call: Call) -> Result {
     if options.remote.is_empty() {
         return Err(Failure::bad_request("remote is required: the address of a repository or a URL"));
     }
-    answer::ok(&builds::definition(&call.engine, options).await?)
+    let context = builds::ContextSource::Remote(options.remote.clone());
+    answer::ok(&builds::definition(&call.engine, options, context, builds::Questions::default()).await?)
 }
 
 /// How events are shown to this client.

@@ -1,24 +1,23 @@
 //! Graphs of clients (LLB), solved by the control service and at the gateway, and what changes of a context between builds.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::{Read as _, Write as _};
 
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
-use bollard_buildkit_proto::moby::buildkit::v1::frontend::exec_message::Input as Said;
-use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
-    self, ExecMessage, FdMessage, InitMessage, ReadFileRequest, Ref, ReturnRequest, result,
+    self, ReadFileRequest, Ref, ReturnRequest, result,
 };
 use bollard_buildkit_proto::pb::file_action::Action;
 use bollard_buildkit_proto::pb::{
     BuildInput, BuildOp, Definition, ExecOp, FileAction, FileActionCopy, FileActionMkFile, FileOp, Input,
-    Meta, Mount, MountType, NetMode, Op, SecretOpt, SourceOp, op,
+    MergeInput, MergeOp, Meta, Mount, MountType, Op, SecretOpt, SourceOp, op,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
-use tonic::transport::Channel;
-use tonic::{Code, Request};
+use tonic::Request;
 
 use super::client::Client;
+use super::containers::look_around;
 use super::files::file;
 use super::{SECRET, holdings, with_client};
 
@@ -42,7 +41,7 @@ pub fn source(identifier: &str) -> op::Op {
     op::Op::Source(SourceOp { identifier: identifier.to_owned(), ..SourceOp::default() })
 }
 
-fn mount(dest: &str, input: i64, output: i64) -> Mount {
+pub fn mount(dest: &str, input: i64, output: i64) -> Mount {
     Mount { dest: dest.to_owned(), input, output, ..Mount::default() }
 }
 
@@ -76,7 +75,7 @@ fn graph() -> Definition {
     )
 }
 
-fn order(client: &Client, id: &str, exporters: &[(&str, &[(&str, &str)])]) -> SolveRequest {
+pub fn order(client: &Client, id: &str, exporters: &[(&str, &[(&str, &str)])]) -> SolveRequest {
     SolveRequest { frontend: String::new(), ..client.order(id, &[], exporters) }
 }
 
@@ -149,72 +148,100 @@ fn a_build_within_a_build_is_what_its_file_says() {
     });
 }
 
-/// Runs processes in a container of a result.
-async fn look_around(
-    gateway: &mut LlbBridgeClient<Channel>,
-    result: &str,
-    about: fn(frontend::NewContainerRequest) -> Request<frontend::NewContainerRequest>,
-) {
-    let container = |mounts| frontend::NewContainerRequest {
-        container_id: "c1".to_owned(),
-        mounts,
-        network: NetMode::None.into(),
+/// A file on nothing.
+fn written(path: &str, text: &str) -> op::Op {
+    let made = FileActionMkFile {
+        path: path.to_owned(),
+        mode: 0o644,
+        data: text.into(),
+        timestamp: -1,
         ..Default::default()
     };
-    let refused = gateway.new_container(about(container(Vec::new()))).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    let missing = Mount { result_id: "nothing".to_owned(), ..mount("/", -1, -1) };
-    assert_eq!(
-        gateway.new_container(about(container(vec![missing]))).await.unwrap_err().code(),
-        Code::NotFound
-    );
-    let root = Mount { result_id: result.to_owned(), ..mount("/", -1, -1) };
-    gateway.new_container(about(container(vec![root.clone()]))).await.unwrap();
-    let again = gateway.new_container(about(container(vec![root]))).await.unwrap_err();
-    assert_eq!(again.code(), Code::AlreadyExists);
-    let (sender, receiver) = tokio::sync::mpsc::channel(16);
-    let asked = futures_util::stream::unfold(receiver, |mut receiver| async {
-        receiver.recv().await.map(|message| (message, receiver))
-    });
-    let mut call = Request::new(asked);
-    *call.metadata_mut() = about(Default::default()).metadata().clone();
-    let say = async |process: &str, input: Said| {
-        sender.send(ExecMessage { process_id: process.to_owned(), input: Some(input) }).await.unwrap();
-    };
-    let start = |script: &str| {
-        let meta = Meta {
-            args: ["/bin/sh", "-c", script].map(String::from).to_vec(),
-            env: vec!["PATH=/bin".to_owned(), "FROM=client".to_owned()],
-            cwd: "/".to_owned(),
-            ..Meta::default()
+    let action = FileAction { input: -1, secondary_input: -1, output: 0, action: Some(Action::Mkfile(made)) };
+    op::Op::File(FileOp { actions: vec![action] })
+}
+
+#[test]
+fn graphs_are_contexts() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let one = |path: &str, text: &str| definition(vec![(written(path, text), vec![])], 0);
+            let recipe = "FROM scratch AS base\nCOPY . /all/\nCOPY --from=more /m /more\n";
+            let merged = |all: Vec<op::Op>| {
+                let merge = op::Op::Merge(MergeOp {
+                    inputs: (0..all.len() as i64).map(|input| MergeInput { input }).collect(),
+                });
+                let inputs = (0..all.len()).collect();
+                definition(all.into_iter().map(|op| (op, vec![])).chain([(merge, inputs)]).collect(), 0)
+            };
+            let files = [("/a", "a"), ("/hidden", "h"), ("/.dockerignore", "hidden\n")];
+            let context = merged(files.map(|(path, text)| written(path, text)).to_vec());
+            let inputs =
+                [("context", context), ("dockerfile", one("/Dockerfile", recipe)), ("more", one("/m", "m"))];
+            let mut order =
+                client.order("build000000000030", &[("context:more", "input:more")], &[("local", &[])]);
+            order.frontend_inputs = inputs.map(|(name, given)| (name.to_owned(), given)).into();
+            client.solve(order.clone()).await.0.unwrap();
+            let mut received = client.holdings.take_received();
+            received.sort();
+            let files = [("all/.dockerignore", "hidden\n"), ("all/a", "a"), ("more", "m")];
+            assert_eq!(received, files.map(|(name, text)| (name.to_owned(), text.into())));
+            order.r#ref = "build000000000031".to_owned();
+            order.frontend_inputs.insert("more".to_owned(), one("/other", "m"));
+            let error = client.solve(order).await.0.unwrap_err();
+            assert!(error.message().contains("\"/m\": not found"), "{error}");
         };
-        let (container_id, fds) = ("c1".to_owned(), vec![0, 1, 2]);
-        Said::Init(InitMessage { container_id, meta: Some(meta), fds, ..InitMessage::default() })
-    };
-    let typed = |data: &[u8], eof| Said::File(FdMessage { fd: 0, eof, data: data.to_vec() });
-    say("p1", start("echo $FROM; read line; echo \"$line\" >&2; read more; exit 7")).await;
-    let mut told = gateway.exec_process(call).await.unwrap().into_inner();
-    say("p1", typed(b"typed\n", false)).await;
-    let mut heard = HashMap::<(String, u32), Vec<u8>>::new();
-    let (mut exits, mut is_second) = (Vec::new(), false);
-    while exits.len() < 2 {
-        let message = told.message().await.unwrap().expect("it goes on");
-        match message.input.unwrap() {
-            Said::File(file) => heard.entry((message.process_id, file.fd)).or_default().extend(file.data),
-            Said::Exit(exit) => exits.push((message.process_id, exit.code)),
-            _ => {}
+        (host, run)
+    });
+}
+
+/// A server that gives everybody the same text.
+fn server(text: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("Content-Length: {}\r\nConnection: close", text.len());
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{text}");
         }
-        let errors = heard.get(&("p1".to_owned(), 2)).map_or(&b""[..], Vec::as_slice);
-        if errors == b"typed\n" && !std::mem::replace(&mut is_second, true) {
-            say("p2", start("echo second")).await;
-        }
-        if exits.len() == 1 {
-            say("p1", typed(b"", true)).await;
-        }
-    }
-    assert_eq!(exits, [("p2".to_owned(), 0), ("p1".to_owned(), 7)]);
-    assert_eq!(heard[&("p1".to_owned(), 1)], b"client\n");
-    assert_eq!(heard[&("p2".to_owned(), 1)], b"second\n");
+    });
+    format!("http://{address}/Dockerfile")
+}
+
+#[test]
+fn a_dockerfile_that_lies_elsewhere_is_asked_about() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        host.program("ip", &["link", "set", "lo", "up"]).ok();
+        let address = server("FROM busybox AS first\nARG GREETING=hello\nmaintainer me\n");
+        let run = async move {
+            const ID: &str = "build000000000032";
+            let about = super::containers::about;
+            let mut control = client.control.clone();
+            let converse = async {
+                let mut gateway = client.gateway.clone();
+                for (request, says) in
+                    [("outline", "GREETING"), ("targets", "first"), ("lint", "MaintainerDeprecated")]
+                {
+                    let options =
+                        [("context", address.as_str()), ("requestid", &format!("frontend.{request}"))];
+                    let frontend_opt = options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+                    let frontend = "dockerfile.v0".to_owned();
+                    let asked = frontend::SolveRequest { frontend, frontend_opt, ..Default::default() };
+                    let solved = gateway.solve(about(ID, asked)).await.unwrap().into_inner().result.unwrap();
+                    let text = String::from_utf8_lossy(&solved.metadata["result.txt"]).into_owned();
+                    assert!(text.contains(says), "{request}: {text}");
+                }
+                super::containers::give_up(&mut gateway, ID).await;
+            };
+            let (solved, ()) = tokio::join!(control.solve(order(&client, ID, &[])), converse);
+            assert_eq!(solved.unwrap_err().message(), "enough");
+        };
+        (host, run)
+    });
 }
 
 #[test]

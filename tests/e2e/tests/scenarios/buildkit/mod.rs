@@ -1,6 +1,7 @@
 //! BuildKit's protocols on a daemon's socket, spoken with the types of a published crate.
 
 mod client;
+mod containers;
 mod content;
 mod files;
 mod graphs;

@@ -2,18 +2,29 @@
 //!
 //! The first one is the container's own; others join it, and end with it. What they write is nobody's result.
 
+mod mounts;
+
+pub use mounts::{Mount, MountKind, Part};
+
 use api::containers::{
     AttachOptions, Config, CreateRequest, HostConfig, RemoveOptions, WaitCondition, WaitResponse,
 };
 use api::exec::{CreateRequest as ExecRequest, StartRequest};
-use std::collections::BTreeMap;
+use api::mounts::Mount as Asked;
+use builder::CancelToken;
+use oci::Digest;
+use oci::image::ImageConfig;
 use std::pin::Pin;
 use std::time::Duration;
+use store::Put;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
+use self::mounts::Held;
+use super::build::CancelOnDrop;
 use crate::error::{Error, Result};
-use crate::{Engine, containers, exec};
+use crate::images::View;
+use crate::{Engine, containers, exec, images};
 
 /// How often it is looked whether a further process has ended whose output has.
 const POLL: Duration = Duration::from_millis(20);
@@ -28,8 +39,10 @@ pub struct Surroundings {
     pub hostname: String,
     /// `name:address`.
     pub hosts: Vec<String>,
-    /// Where there is memory.
-    pub tmpfs: Vec<String>,
+    /// Besides the root file system.
+    pub mounts: Vec<Mount>,
+    /// Only mounts can be written to.
+    pub read_only: bool,
 }
 
 /// A process to run.
@@ -48,7 +61,16 @@ pub struct Command {
 pub struct Sandbox {
     engine: Engine,
     surroundings: Surroundings,
-    container: Mutex<Option<String>>,
+    begun: Mutex<Begun>,
+}
+
+/// What there is until it is removed.
+#[derive(Default)]
+struct Begun {
+    held: Option<Held>,
+    /// An image that was made for it.
+    image: Option<Digest>,
+    container: Option<String>,
 }
 
 /// A process that runs.
@@ -73,27 +95,53 @@ pub struct Control {
 }
 
 impl Sandbox {
-    /// Nothing runs yet.
-    pub fn new(engine: &Engine, surroundings: Surroundings) -> Sandbox {
-        Sandbox { engine: engine.clone(), surroundings, container: Mutex::default() }
+    /// Nothing runs yet, but all that is mounted is there.
+    pub async fn new(engine: &Engine, surroundings: Surroundings) -> Result<Sandbox> {
+        let token = CancelToken::default();
+        let cancel = CancelOnDrop(token.clone());
+        let wanted = surroundings.mounts.clone();
+        let held = engine.blocking(move |engine| Held::new(engine, &wanted, &token)).await?;
+        drop(cancel);
+        let begun = Begun { held: Some(held), ..Begun::default() };
+        Ok(Sandbox { engine: engine.clone(), surroundings, begun: Mutex::new(begun) })
     }
 
-    /// Starts a process.
-    pub async fn run(&self, command: Command) -> Result<Process> {
-        let mut container = self.container.lock().await;
-        match &*container {
-            Some(container) => self.further(container, command).await,
-            None => {
-                let id = self.create(&command).await?;
-                // It is removed from here on, whatever becomes of it.
-                *container = Some(id.clone());
-                self.first(id).await
+    /// The files as they are now: the container's own, or of one of its mounts.
+    pub async fn view(&self, mount: Option<usize>) -> Result<View> {
+        let begun = self.begun.lock().await;
+        if let Some(number) = mount {
+            let removed = || Error::not_found("the container was removed");
+            return begun.held.as_ref().ok_or_else(removed)?.view(number);
+        }
+        match begun.container.clone() {
+            None => View::open(&self.engine, self.surroundings.image.clone()).await,
+            Some(container) => {
+                let merged = move |engine: &Engine| {
+                    let record = containers::record::find(engine, &container)?;
+                    Ok(View::of(Some(containers::export::merged(engine, &record)?)))
+                };
+                self.engine.blocking(merged).await
             }
         }
     }
 
-    async fn create(&self, command: &Command) -> Result<String> {
-        let Surroundings { image, network, hostname, hosts, tmpfs } = self.surroundings.clone();
+    /// Starts a process.
+    pub async fn run(&self, command: Command) -> Result<Process> {
+        let mut begun = self.begun.lock().await;
+        if let Some(container) = &begun.container {
+            return self.further(container, command).await;
+        }
+        let image = bare(&self.engine, self.surroundings.image.clone()).await?;
+        begun.image = image.new.then(|| image.image.digest.clone());
+        let mounts = begun.held.as_ref().map(|held| held.mounts.clone()).unwrap_or_default();
+        let id = self.create(&command, image.image.digest.to_string(), mounts).await?;
+        // It is removed from here on, whatever becomes of it.
+        begun.container = Some(id.clone());
+        self.first(id).await
+    }
+
+    async fn create(&self, command: &Command, image: String, mounts: Vec<Asked>) -> Result<String> {
+        let Surroundings { network, hostname, hosts, read_only, .. } = self.surroundings.clone();
         let config = Config {
             image,
             hostname,
@@ -114,7 +162,8 @@ impl Sandbox {
             network_mode: network,
             extra_hosts: hosts,
             privileged: command.privileged,
-            tmpfs: tmpfs.into_iter().map(|path| (path, String::new())).collect::<BTreeMap<_, _>>(),
+            readonly_rootfs: read_only,
+            mounts,
             ..HostConfig::default()
         };
         let request = CreateRequest { config, host_config: Some(host), ..CreateRequest::default() };
@@ -158,14 +207,41 @@ impl Sandbox {
 
     /// Ends what runs.
     pub async fn remove(&self) -> Result<()> {
-        match self.container.lock().await.take() {
+        let Begun { held, image, container } = std::mem::take(&mut *self.begun.lock().await);
+        let removed = match container {
             Some(container) => {
                 let options = RemoveOptions { force: true, volumes: true, ..RemoveOptions::default() };
                 containers::remove(&self.engine, &container, options).await
             }
             None => Ok(()),
-        }
+        };
+        let discarded = match image {
+            Some(image) => images::discard(&self.engine, vec![image]).await,
+            None => Ok(()),
+        };
+        // Files are removed.
+        let dropped = self.engine.blocking(move |_| {
+            drop(held);
+            Ok(())
+        });
+        removed.and(discarded).and(dropped.await)
     }
+}
+
+/// The same files as an image that says nothing of how a process is to run.
+async fn bare(engine: &Engine, image: String) -> Result<Put> {
+    let made = engine.blocking(move |engine| {
+        let store = engine.store();
+        let lease = store.lease("container of a build")?;
+        let image = store.resolve(&image, None)?;
+        if let Some(chain) = image.chain() {
+            store.use_layer(&lease, &chain)?;
+        }
+        let mut config = ImageConfig::new(&image.config.platform());
+        config.rootfs.diff_ids = image.config.rootfs.diff_ids;
+        Ok(store.make_image(&lease, &config, image.manifest.layers, None, &[])?)
+    });
+    made.await
 }
 
 impl Process {
@@ -205,10 +281,7 @@ impl Control {
     pub async fn signal(&self, name: &str) -> Result<()> {
         match self.is_first {
             true => containers::kill(&self.engine, &self.id, name).await,
-            false => Err(Error::new(
-                crate::error::Kind::NotImplemented,
-                "a signal can be sent to the first process of a container alone",
-            )),
+            false => exec::signal(&self.engine, &self.id, name).await,
         }
     }
 }

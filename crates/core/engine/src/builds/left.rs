@@ -1,0 +1,59 @@
+//! What a failed step left, as images: whoever asked discards those that are new.
+
+use std::sync::Arc;
+
+use api::build::BuiltImage;
+use builder::Left;
+use oci::image::{Descriptor, ImageConfig};
+use oci::{ChainId, Platform, media_types};
+
+use crate::Engine;
+use crate::error::{Error, Result};
+
+/// The file system as it was then, the one that the step began with, and what its mounts began with.
+pub struct Images {
+    pub after: BuiltImage,
+    pub before: Option<BuiltImage>,
+    /// With the path in each.
+    pub mounts: Vec<Option<(BuiltImage, String)>>,
+}
+
+/// Makes images of what a failed step left.
+pub async fn left(engine: &Engine, left: Arc<Left>) -> Result<Images> {
+    let made = engine.blocking(move |engine| {
+        let of = |chain: &ChainId| image(engine, chain);
+        let mount = |mount: &(ChainId, String)| Ok((of(&mount.0)?, mount.1.clone()));
+        let mounts = left.mounts.iter().map(|given| given.as_ref().map(mount).transpose());
+        Ok(Images {
+            after: of(&left.after)?,
+            before: left.before.as_ref().map(of).transpose()?,
+            mounts: mounts.collect::<Result<_>>()?,
+        })
+    });
+    made.await
+}
+
+/// Layers as an image that says nothing else.
+fn image(engine: &Engine, chain: &ChainId) -> Result<BuiltImage> {
+    let store = engine.store();
+    let lease = store.lease("a failed step")?;
+    let gone = || Error::not_found(format!("layer {chain} is gone"));
+    store.use_layer(&lease, chain)?.ok_or_else(gone)?;
+    let mut layers = store.chain(Some(chain))?;
+    layers.reverse();
+    let platform = Platform::host();
+    let mut config = ImageConfig::new(&platform);
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let descriptors = layers.iter().map(|layer| store.descriptor(layer)).collect();
+    let put = store.make_image(&lease, &config, descriptors, None, &[])?;
+    let digest = put.image.digest;
+    let size = store.blob_size(&digest)?.unwrap_or_default();
+    let manifest = Descriptor::new(media_types::OCI_MANIFEST, digest, size);
+    Ok(BuiltImage {
+        id: put.image.id.to_string(),
+        manifest: Some(manifest),
+        platform: platform.to_string(),
+        new: put.new,
+        ..BuiltImage::default()
+    })
+}
