@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 use cli::Globals;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
@@ -25,6 +26,8 @@ pub fn start(globals: &Globals) {
     let messages = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
     // A message that finds no room is no reason to end.
     let messages = messages.log_internal_errors(false);
+    // What resolv.conf(5) wants to be ignored, its reader warns of.
+    let messages = messages.with_filter(filter_fn(|of| !of.target().starts_with("hickory_resolver::system_conf")));
     // Fails only when there is one already.
     if tracing_subscriber::registry().with(level).with(messages).try_init().is_ok() {
         let _ = LEVEL.set(handle);

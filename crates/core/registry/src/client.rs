@@ -32,6 +32,8 @@ pub struct Patience {
     pub silence: Duration,
     /// Until a document has come whole, however little of it comes at a time.
     pub document: Duration,
+    /// Before what failed is tried for the second time; doubled each time after.
+    pub pause: Duration,
 }
 
 impl Default for Patience {
@@ -40,6 +42,8 @@ impl Default for Patience {
             connect: Duration::from_secs(10),
             silence: Duration::from_secs(60),
             document: Duration::from_secs(120),
+            // 0.7 seconds in all for a host that was never heard, and 12.7 seconds for one that was.
+            pause: Duration::from_millis(100),
         }
     }
 }

@@ -53,6 +53,8 @@ pub enum Error {
         reason: String,
         /// What the registry says of its limit.
         limit: Option<String>,
+        /// When it wants us to come back.
+        wait: Option<std::time::Duration>,
     },
     #[error("Get {url:?}: received unexpected HTTP status: {status}{reason}")]
     Status { url: String, status: String, reason: String },
@@ -211,6 +213,11 @@ impl Error {
             | Error::WrongDigest { .. }
             | Error::WrongSize { .. } => Kind::Protocol,
         }
+    }
+
+    /// Whether a host took too long to say anything.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Error::Transport { source, .. } if source.is_timeout())
     }
 
     /// Without what is said of mirrors.

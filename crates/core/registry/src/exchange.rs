@@ -7,6 +7,7 @@ use crate::limits;
 use crate::names::InternalName;
 use crate::peer::{Authorization, Peer};
 use crate::redirect;
+use crate::retry::{Retry, Wait};
 use crate::token::Wants;
 use crate::transport::{Purpose, Transport};
 use bytes::Bytes;
@@ -14,14 +15,12 @@ use oci::Reference;
 use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::OnceCell;
 
 const REDIRECTS: usize = 10;
-/// How often a request is made that fails for reasons that may pass.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Whoever waits longer than this is told so.
 const UNTOLD: Duration = Duration::from_secs(2);
 /// Bytes of an error's or token's document.
@@ -41,6 +40,8 @@ pub(crate) struct Session {
     peers: OnceCell<Peers>,
     /// What went wrong with mirrors.
     tried: Mutex<Vec<String>>,
+    /// Whether anybody has answered and was not out of order.
+    heard: AtomicBool,
 }
 
 struct Peers {
@@ -98,6 +99,7 @@ impl Session {
             wants: Mutex::new(wants),
             peers: OnceCell::new(),
             tried: Mutex::default(),
+            heard: AtomicBool::new(false),
         }
     }
 
@@ -258,32 +260,60 @@ impl Session {
 
     /// Makes the request again while that may help.
     async fn insist(&self, peer: &Peer, url: &Url, get: &Get<'_>) -> Result<Response, Error> {
-        let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
-        for tried in 1.. {
-            let (wait, why) = match self.get_once(peer, url, get).await {
-                Ok(response) => match limits::pause(&response, pause, waited).filter(|_| tried < TRIES) {
-                    Some(wait) => (wait, response.status().to_string()),
-                    None if response.status() == StatusCode::TOO_MANY_REQUESTS => {
-                        return Err(limited(response).await);
-                    }
-                    None => return Ok(response),
-                },
-                // Who did not answer for so long will not answer now.
-                Err(Error::Transport { source, url }) if source.is_timeout() => {
-                    return Err(Error::Transport { source, url });
-                }
-                Err(Error::Transport { .. }) if tried < TRIES => (pause, "the connection broke".to_owned()),
-                Err(error) => return Err(error),
-            };
-            if wait >= UNTOLD {
-                let (seconds, host) = (limits::period(wait.as_secs()), redirect::origin_text(url));
-                self.transport.tell(Notice(format!("Waiting {seconds} for {host}: {why}")));
+        let mut retry = Retry::new(self.patience());
+        loop {
+            let outcome = self.get_once(peer, url, get).await;
+            if let Some(response) = self.settled(&mut retry, url, outcome).await? {
+                return Ok(response);
             }
-            tokio::time::sleep(wait).await;
-            waited += wait;
-            pause *= 2;
         }
-        unreachable!("the last try returns")
+    }
+
+    /// What came of a request; none where it may be made again, after the wait for that.
+    pub(crate) async fn settled(
+        &self,
+        retry: &mut Retry,
+        url: &Url,
+        outcome: Result<Response, Error>,
+    ) -> Result<Option<Response>, Error> {
+        let wait = match outcome {
+            Ok(response) => match retry.after(&response, self.is_heard()) {
+                Some(wait) => wait,
+                None if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    return Err(limited(response).await);
+                }
+                None => return Ok(Some(response)),
+            },
+            // Who did not answer for so long will not answer now.
+            Err(error @ Error::Transport { .. }) if !error.is_timeout() => {
+                match retry.after_error(&error, self.is_heard()) {
+                    Some(wait) => wait,
+                    None => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        self.wait(url, wait).await;
+        Ok(None)
+    }
+
+    /// Waits for the host of an address; a wait of some length is told.
+    pub(crate) async fn wait(&self, url: &Url, Wait { time, why }: Wait) {
+        if time >= UNTOLD {
+            let (seconds, host) = (limits::period(time.as_secs()), redirect::origin_text(url));
+            self.transport.tell(Notice(format!("Waiting {seconds} for {host}: {why}")));
+        }
+        tokio::time::sleep(time).await;
+    }
+
+    fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    fn hear(&self, response: &Response) {
+        if !response.status().is_server_error() {
+            self.heard.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Answers one challenge and follows redirects.
@@ -340,7 +370,9 @@ impl Session {
             builder = builder.headers(peer.route.headers.clone());
         }
         let builder = peer.authorize(builder, authorization);
-        builder.send().await.map_err(|error| transport_error(url, error))
+        let response = builder.send().await.map_err(|error| transport_error(url, error))?;
+        self.hear(&response);
+        Ok(response)
     }
 
     /// One request with whatever body; credentials go to the registry alone. No challenge is answered, for a body comes once.
@@ -362,6 +394,7 @@ impl Session {
             builder = peer.authorize(builder, used.as_ref());
         }
         let mut response = builder.send().await.map_err(|error| transport_error(url, error))?;
+        self.hear(&response);
         // Others may have found out meanwhile how to be let in: what counts is what this request said.
         response.extensions_mut().insert(Used(used));
         Ok(response)
@@ -424,12 +457,13 @@ fn serves(peer: &Peer, rest: &str) -> bool {
 }
 
 /// What a registry means that has had enough of us.
-async fn limited(response: Response) -> Error {
+pub(crate) async fn limited(response: Response) -> Error {
     let limit = limits::told(response.headers());
+    let wait = limits::asked(response.headers(), SystemTime::now());
     let shown = shown(response.url());
     let body = body(response, &shown, ERROR_LIMIT).await.unwrap_or_default();
     match unexpected(&shown, StatusCode::TOO_MANY_REQUESTS, &body) {
-        Error::RateLimited { reason, .. } => Error::RateLimited { reason, limit },
+        Error::RateLimited { reason, .. } => Error::RateLimited { reason, limit, wait },
         other => other,
     }
 }
@@ -538,7 +572,7 @@ pub(crate) fn unexpected(shown: &str, status: StatusCode, body: &[u8]) -> Error 
     let reason = reason(body);
     if status == StatusCode::TOO_MANY_REQUESTS {
         let reason = reason.unwrap_or("toomanyrequests: too many requests".into());
-        return Error::RateLimited { reason, limit: None };
+        return Error::RateLimited { reason, limit: None, wait: None };
     }
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     Error::Status { url: shown.to_owned(), status: status.to_string(), reason }

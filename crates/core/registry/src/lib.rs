@@ -34,6 +34,7 @@ mod peer;
 mod redirect;
 mod referrers;
 mod repository;
+mod retry;
 mod search;
 mod settings;
 mod tls;

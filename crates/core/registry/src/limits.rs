@@ -19,14 +19,24 @@ pub(crate) fn pause(response: &Response, usual: Duration, waited: Duration) -> O
     let asked = asked(response.headers(), SystemTime::now());
     match response.status().as_u16() {
         // A limit of hours is told without a time.
-        429 => asked.filter(|wait| waited.saturating_add(*wait) <= LONGEST_WAIT),
-        500 | 502 | 503 | 504 => Some(asked.unwrap_or(usual)).filter(|wait| *wait <= LONGEST_PAUSE),
+        429 => asked.filter(|wait| is_bearable(*wait, waited)),
+        status if may_pass(status) => Some(asked.unwrap_or(usual)).filter(|wait| *wait <= LONGEST_PAUSE),
         _ => None,
     }
 }
 
+/// Whether a status means that the host is out of order for now: a full disk, for one, stays full.
+pub(crate) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 500 | 502 | 503 | 504)
+}
+
+/// Whether a registry that has had enough of us is waited for so long, after what was waited before.
+pub(crate) fn is_bearable(wait: Duration, waited: Duration) -> bool {
+    waited.saturating_add(wait) <= LONGEST_WAIT
+}
+
 /// `Retry-After`, as seconds or as a date.
-fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = header(headers, RETRY_AFTER.as_str())?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

@@ -5,11 +5,11 @@
 //! (`redirect`); what a name stands for is known here only.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{GOOGLE, LookupIpStrategy, ResolverConfig};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use reqwest::Url;
@@ -106,12 +106,16 @@ fn write(set: &RwLock<HashSet<String>>) -> std::sync::RwLockWriteGuard<'_, HashS
 
 /// By `/etc/hosts` and `/etc/resolv.conf`; both kinds of addresses, of which the first that answers is taken.
 fn new_resolver() -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
-        let public = ResolverConfig::udp_and_tcp(&GOOGLE);
-        TokioResolver::builder_with_config(public, TokioRuntimeProvider::default())
-    });
+    let mut builder = TokioResolver::builder_tokio()
+        .unwrap_or_else(|_| TokioResolver::builder_with_config(here(), TokioRuntimeProvider::default()));
     builder.options_mut().ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
     builder.build()
+}
+
+/// Who names no server has one on this machine (resolv.conf(5)), or none: names of hosts are not told to strangers.
+fn here() -> ResolverConfig {
+    let servers = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+    ResolverConfig::from_parts(None, vec![], servers.map(NameServerConfig::udp_and_tcp).into())
 }
 
 #[cfg(test)]
@@ -120,6 +124,12 @@ mod tests {
 
     async fn found(names: &Names) -> bool {
         names.resolve("localhost".parse().unwrap()).await.is_ok()
+    }
+
+    #[test]
+    fn without_settings_only_this_machine_is_asked() {
+        let servers: Vec<IpAddr> = here().name_servers().iter().map(|server| server.ip).collect();
+        assert!(!servers.is_empty() && servers.iter().all(IpAddr::is_loopback), "{servers:?}");
     }
 
     /// `localhost` stands for any name that means this machine.

@@ -1,19 +1,15 @@
 //! Sending content to a registry (distribution-spec, "Pushing blobs", "Pushing manifests").
 
-use crate::error::{Error, Kind, Problem};
+use crate::error::{Error, Problem};
 use crate::exchange::{self, ERROR_LIMIT, Session};
 use crate::repository::{Repository, accept};
+use crate::retry::Retry;
 use bytes::Bytes;
 use oci::Digest;
 use reqwest::header::{
     ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE,
 };
 use reqwest::{Body, Method, Response, StatusCode, Url};
-use std::time::Duration;
-
-/// How often in a row a connection may break before more of a blob has come than ever.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// A blob that is to be sent: where a connection breaks, its bytes are wanted once more.
 pub trait Outgoing: Send + Sync {
@@ -74,25 +70,22 @@ impl Repository {
     /// Sends a blob there, as far as that is needed over several connections; its digest.
     pub async fn send_blob(&self, place: Place, blob: &dyn Outgoing) -> Result<Digest, Error> {
         let Place(mut place) = place;
-        let (mut from, mut furthest, mut failures) = (0, 0, 0);
+        let (mut from, mut furthest, mut retry) = (0, 0, Retry::new(self.session().patience()));
         loop {
-            let error = match self.send_from(&mut place, from, blob).await {
-                Err(error) if error.kind() == Kind::Unavailable && !blob.failed() => error,
+            let mut error = match self.send_from(&mut place, from, blob).await {
+                Err(error) if !blob.failed() => error,
                 other => return other,
             };
-            failures += 1;
-            if failures >= TRIES {
-                return Err(error);
-            }
-            tokio::time::sleep(PAUSE * 2u32.pow(failures - 1)).await;
-            match self.resume(&place).await {
-                Ok((next, reached)) => (place, from) = (next, reached),
-                // It may come back.
-                Err(error) if error.kind() == Kind::Unavailable => continue,
-                Err(error) => return Err(error),
-            }
+            (place, from) = loop {
+                let Some(wait) = retry.after_error(&error, true) else { return Err(error) };
+                self.session().wait(&place, wait).await;
+                match self.resume(&place).await {
+                    Ok(next) => break next,
+                    Err(again) => error = again,
+                }
+            };
             if from > furthest {
-                (furthest, failures) = (from, 0);
+                (furthest, retry) = (from, Retry::new(self.session().patience()));
             }
         }
     }
@@ -127,7 +120,8 @@ impl Repository {
         };
         let mut end = place.clone();
         end.query_pairs_mut().append_pair("digest", digest.as_str());
-        let response = self.session().ask(Method::PUT, &end, HeaderMap::new(), Bytes::new()).await?;
+        // Whether it has arrived is asked before it is said again.
+        let response = self.session().ask_once(&Method::PUT, &end, &HeaderMap::new(), &Bytes::new()).await?;
         match response.status().is_success() {
             true => Ok(digest),
             false => Err(self.refused(response).await),
@@ -136,7 +130,10 @@ impl Repository {
 
     /// Where an upload that broke goes on, and with which byte: at a new place if the registry has forgotten it.
     async fn resume(&self, place: &Url) -> Result<(Url, u64), Error> {
-        let response = self.session().ask(Method::GET, place, HeaderMap::new(), Bytes::new()).await?;
+        let response = self.session().ask_once(&Method::GET, place, &HeaderMap::new(), &Bytes::new()).await?;
+        if response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS {
+            return Err(self.refused(response).await);
+        }
         let range = exchange::header(response.headers(), RANGE.as_str()).and_then(range_end);
         if let (true, Some(last)) = (response.status().is_success(), range) {
             let next = location(place, &response).unwrap_or_else(|_| place.clone());
@@ -189,6 +186,9 @@ impl Repository {
     /// Docker's words for a registry that does not take what we send.
     async fn refused(&self, response: Response) -> Error {
         let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return exchange::limited(response).await;
+        }
         let shown = exchange::shown(response.url());
         let body = exchange::body(response, &shown, ERROR_LIMIT).await.unwrap_or_default();
         let reason = exchange::reason(&body);
@@ -225,18 +225,13 @@ impl Session {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response, Error> {
-        let mut pause = PAUSE;
-        for _ in 1..TRIES {
-            match self.ask_once(&method, url, &headers, &body).await {
-                // Who did not answer for so long will not answer now.
-                Err(Error::Transport { source, .. }) if !source.is_timeout() => {}
-                Ok(response) if matches!(response.status().as_u16(), 502..=504) => {}
-                other => return other,
+        let mut retry = Retry::new(self.patience());
+        loop {
+            let outcome = self.ask_once(&method, url, &headers, &body).await;
+            if let Some(response) = self.settled(&mut retry, url, outcome).await? {
+                return Ok(response);
             }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
         }
-        self.ask_once(&method, url, &headers, &body).await
     }
 
     async fn ask_once(

@@ -8,7 +8,8 @@ use testkit::Host;
 use crate::outputs::Registry;
 
 in_every_mode! {
-    damage_heals_when_it_is_met
+    damage_heals_when_it_is_met,
+    what_was_made_here_is_not_replaced,
 }
 
 const APP: &str = "127.0.0.1:5000/team/app:1";
@@ -85,4 +86,29 @@ fn damage_heals_when_it_is_met(host: &Host) {
     host.type_in(&format!("pull -q {APP}")).ok();
     assert_eq!(host.type_in("start -a one").ok(), "content");
     assert_eq!(host.type_in(&format!("inspect -f {{{{.Id}}}} {APP}")).ok(), id);
+}
+
+/// The registry has somebody else's image under the name that one made here has.
+fn what_was_made_here_is_not_replaced(host: &Host) {
+    let _registry = Registry::new(host);
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nARG WHOSE\nRUN echo $WHOSE > /whose\n");
+    host.type_in(&format!("build -q --network none --build-arg WHOSE=theirs -t {APP} ctx")).ok();
+    host.type_in(&format!("push -q {APP}")).ok();
+    host.type_in(&format!("rmi {APP}")).ok();
+    host.type_in("builder prune -af").ok();
+    host.type_in(&format!("build -q --network none --build-arg WHOSE=mine -t {APP} ctx")).ok();
+    let id = host.type_in(&format!("inspect -f {{{{.Id}}}} {APP}")).ok();
+    host.type_in(&format!("create --name one --network none {APP} cat /whose")).ok();
+    let damages: [(&dyn Fn(), &str); 2] = [
+        (&|| fs::remove_dir_all(top(host)).unwrap(), "lacks a part of its content"),
+        (&|| fs::write(blob(host, &id), "{").unwrap(), "is damaged"),
+    ];
+    for (damage, said) in damages {
+        damage();
+        let told = host.type_in(&format!("run --rm --network none {APP} cat /whose")).fails(125);
+        assert!(told.contains(said) && told.contains("pull, load or build it again"), "{told}");
+        host.type_in("start -a one").fails(1);
+    }
+    assert_eq!(host.type_in("images -q -f dangling=true").ok(), "", "the name has not moved");
 }

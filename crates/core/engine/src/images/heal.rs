@@ -1,19 +1,17 @@
 //! An image that has lost something is made whole again when somebody needs it: what is damaged is moved aside, and fetched from
-//! where the image came, without a word of the user's. What can't be had is named, with what to do.
+//! where the image came, by digest and without a word of the user's: a name may stand for somebody else's image there, and never
+//! moves. What can't be had is named, with what to do.
 //!
 //! Only the failing path comes here: nothing is looked at while all is well, and then documents, lengths and descriptions
 //! alone. The files inside of a layer are compared by `system check`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::auth::AuthConfig;
-use api::images::PullOptions;
 use oci::image::Document;
 use oci::{ChainId, Digest, Platform, Reference};
 use state::{images, tags};
 use store::{Examination, Finding, Store};
 
-use super::report::unheard;
 use crate::containers::record::Record;
 use crate::error::{Error, Result};
 use crate::system::refetch;
@@ -53,13 +51,7 @@ pub(crate) async fn layers(engine: &Engine, wanted: Wanted, why: Error) -> Resul
     if found.is_empty() && whole().await? {
         return Err(why);
     }
-    let mut told = Box::pin(fetch_again(engine, manifests)).await?;
-    if !whole().await?
-        && let Some(said) = Box::pin(pull(engine, &wanted.name)).await
-    {
-        // Of an image that is known no more, the name may be that of another one by now.
-        told = said;
-    }
+    let told = Box::pin(fetch_again(engine, manifests)).await?;
     let lost = lost(&wanted.name, &found);
     match whole().await? {
         true => Ok(healed(engine, &wanted, &lost, &told)),
@@ -75,7 +67,7 @@ pub(crate) async fn named(engine: &Engine, name: &str, platform: Option<Platform
     else {
         return Ok(None);
     };
-    let told = Box::pin(fetch_again(engine, manifests)).await?;
+    let told = Box::pin(fetch_again(engine, manifests.clone())).await?;
     let lost = lost(name, &found);
     let asked = name.to_owned();
     let resolved = engine.blocking(move |engine| {
@@ -88,9 +80,28 @@ pub(crate) async fn named(engine: &Engine, name: &str, platform: Option<Platform
             let wanted = Wanted { id: Some(id), chain, name: name.to_owned() };
             Ok(Some(healed(engine, &wanted, &lost, &told)))
         }
-        // A client pulls what is not here, with the credentials that it has.
-        _ => Err(Error::not_found(format!("No such image: {}", beyond_help(&lost, &told).message))),
+        _ => {
+            let (error, asked) = (beyond_help(&lost, &told), name.to_owned());
+            match engine.blocking(move |engine| came_from(engine, &asked, &manifests)).await? {
+                // A client pulls what is not here, with the credentials that it has.
+                true => Err(Error::not_found(format!("No such image: {}", error.message))),
+                false => Err(error),
+            }
+        }
     }
+}
+
+/// Whether the image was pulled from the repository that a name is in: what a registry has under the name of an image that was
+/// made or loaded here is somebody else's.
+fn came_from(engine: &Engine, name: &str, manifests: &BTreeSet<Digest>) -> Result<bool> {
+    let Ok(reference) = Reference::parse(name) else { return Ok(false) };
+    for manifest in manifests {
+        let (_, sources) = refetch::sources(engine, manifest)?;
+        if sources.iter().any(|(source, _)| source.repository() == reference.repository()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Moves aside what is damaged of the image of these layers; its manifests, and what was found.
@@ -156,23 +167,15 @@ fn examine(store: &Store, manifests: &BTreeSet<Digest>, quick: bool) -> Result<V
 
 /// What came of it, in words.
 async fn fetch_again(engine: &Engine, manifests: BTreeSet<Digest>) -> Result<String> {
+    if manifests.is_empty() {
+        return Ok("it is known no more".to_owned());
+    }
     let findings = refetch::refetch(engine, manifests, &BTreeMap::new()).await?;
     let mut told: Vec<String> = findings.into_iter().map(|finding| finding.message).collect();
     told.dedup();
     Ok(match told.is_empty() {
         true => "it did not come from a registry".to_owned(),
         false => told.join("; "),
-    })
-}
-
-/// Pulls what a name means now, if it is one; what came of that.
-async fn pull(engine: &Engine, name: &str) -> Option<String> {
-    let reference = Reference::parse(name).ok()?;
-    let options = PullOptions { from_image: reference.to_string(), ..PullOptions::default() };
-    let pulled = unheard(|progress| super::pull(engine, options, AuthConfig::default(), progress));
-    Some(match pulled.await {
-        Ok(_) => format!("{} was pulled anew", reference.familiar()),
-        Err(error) => format!("{} could not be pulled: {error}", reference.familiar()),
     })
 }
 

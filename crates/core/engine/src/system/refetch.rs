@@ -47,10 +47,10 @@ pub(crate) async fn refetch(
     Ok(findings)
 }
 
-type Sources = (String, Vec<(Reference, String)>);
+pub(crate) type Sources = (String, Vec<(Reference, String)>);
 
 /// The id of the image with this manifest, where it was seen, and for which platform to ask there.
-fn sources(engine: &Engine, manifest: &Digest) -> Result<Sources> {
+pub(crate) fn sources(engine: &Engine, manifest: &Digest) -> Result<Sources> {
     let store = engine.store();
     let (record, tags) = engine
         .db()

@@ -2,11 +2,22 @@
 
 use super::stub::{Answer, Request, Stub};
 use oci::{Digest, Reference};
-use registry::{Body, Client, Config, Error, Kind, Repository};
+use registry::{Body, Client, Config, Error, Kind, Patience, Repository};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn writable(stub: &Stub) -> Repository {
     let reference = Reference::parse(&format!("{}/a/b:1", stub.host)).unwrap();
     Client::new(Config::default()).writable(&reference, None)
+}
+
+/// The same, with little time.
+fn hasty(stub: &Stub) -> Repository {
+    let patience = Patience { pause: Duration::from_millis(1), ..Patience::default() };
+    let client = Client::new(Config { patience, ..Config::default() });
+    client.writable(&Reference::parse(&format!("{}/a/b", stub.host)).unwrap(), None)
 }
 
 #[tokio::test]
@@ -75,7 +86,7 @@ async fn files_of_web_servers() {
 struct Sending {
     bytes: &'static [u8],
     length: Option<u64>,
-    opened: std::sync::Mutex<Vec<u64>>,
+    opened: Mutex<Vec<u64>>,
 }
 
 impl Sending {
@@ -138,11 +149,75 @@ async fn an_upload_that_was_forgotten_begins_anew_and_does_not_begin_for_ever() 
         "PATCH" => Answer::new(503, ""),
         _ => Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"),
     });
-    let (repository, sending) = (writable(&stub), Sending::new(b"0123456789", Some(10)));
+    let (repository, sending) = (hasty(&stub), Sending::new(b"0123456789", Some(10)));
     let error = repository.send_blob(place(&repository).await, &sending).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     let opened = sending.opened.lock().unwrap().clone();
     assert!(opened.len() > 1 && opened.iter().all(|from| *from == 0), "{opened:?}");
+}
+
+/// The first answer to each of these methods is this one.
+fn first_of_each(first: Answer) -> Stub {
+    let seen = Mutex::new(HashSet::new());
+    Stub::new(move |request: &Request| match request.method.as_str() {
+        "POST" | "PATCH" | "PUT" if seen.lock().unwrap().insert(request.path.clone()) => first.clone(),
+        "POST" => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/1"),
+        "PATCH" => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/1"),
+        "PUT" => Answer::new(201, ""),
+        "GET" if request.path.contains("uploads") => Answer::new(204, "").with("Range", "0-0"),
+        _ => Answer::ok("{}"),
+    })
+}
+
+#[tokio::test]
+async fn a_limit_is_waited_for_at_each_step_of_a_push() {
+    let stub = first_of_each(Answer::error(429, "TOOMANYREQUESTS", "slow down").with("Retry-After", "0"));
+    let (repository, sending) = (writable(&stub), Sending::new(b"0123456789", Some(10)));
+    repository.send_blob(place(&repository).await, &sending).await.unwrap();
+    assert_eq!(
+        *sending.opened.lock().unwrap(),
+        [0, 0, 0],
+        "after the answer to PATCH, and after that to PUT"
+    );
+    repository.push_manifest("1", "application/json", "{}".into()).await.unwrap();
+    assert_eq!(stub.requests_for("manifests/1").len(), 2);
+}
+
+#[tokio::test]
+async fn a_limit_of_hours_ends_a_push() {
+    let stub = Stub::new(|request: &Request| match request.method.as_str() {
+        "GET" => Answer::ok("{}"),
+        _ => Answer::error(429, "TOOMANYREQUESTS", "enough").with("Retry-After", "7200"),
+    });
+    let repository = writable(&stub);
+    for error in [
+        repository.begin_blob(None).await.err().unwrap(),
+        repository.has_blob(&Digest::sha256(b"x")).await.unwrap_err(),
+        repository.push_manifest("1", "application/json", "{}".into()).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), Kind::RateLimited, "{error}");
+        assert!(error.hint().unwrap().contains("come back in 2 hours"), "{:?}", error.hint());
+    }
+}
+
+/// What stands before a registry is restarted within seconds; a disk that is full stays so.
+#[tokio::test]
+async fn a_registry_that_was_heard_is_waited_for() {
+    let (heard, tried) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let stub = Stub::new(move |request: &Request| match request.method.as_str() {
+        _ if request.path.ends_with("/v2/") => Answer::ok("{}"),
+        "HEAD" => Answer::new(if heard.fetch_add(1, Ordering::SeqCst) < 3 { 502 } else { 404 }, ""),
+        "POST" if tried.fetch_add(1, Ordering::SeqCst) < 6 => Answer::new(502, ""),
+        "POST" => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/1"),
+        _ => Answer::new(507, "full"),
+    });
+    let repository = hasty(&stub);
+    repository.has_blob(&Digest::sha256(b"x")).await.unwrap();
+    let place = place(&repository).await;
+    assert_eq!(stub.requests_for("uploads/").len(), 7);
+    let sending = Sending::new(b"0123456789", Some(10));
+    assert!(repository.send_blob(place, &sending).await.unwrap_err().to_string().contains("507"));
+    assert_eq!(sending.opened.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

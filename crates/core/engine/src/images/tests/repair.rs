@@ -160,16 +160,37 @@ async fn layers_that_somebody_needs_are_fetched_again() {
     }
 }
 
+/// What a registry has under the name of an image may be anybody's.
 #[tokio::test]
-async fn an_image_that_is_known_no_more_is_pulled_by_the_name_that_its_container_has() {
+async fn an_image_that_is_known_no_more_is_not_pulled_by_its_name() {
     let (_dir, engine, name, image) = pulled().await;
     std::fs::remove_dir_all(engine.store().root().join("layers").join(image.chain().unwrap().0.hex()))
         .unwrap();
     engine.db().write(|tx| state::images::remove(tx, &image.digest)).unwrap();
-    let why = crate::Error::system("why");
-    let told = heal::layers(&engine, wanted(&image, &name), why).await.unwrap();
-    assert!(told.ends_with(&format!("{name} was pulled anew")), "{told}");
-    assert!(engine.store().is_whole(image.chain().as_ref()).unwrap());
+    let error = heal::layers(&engine, wanted(&image, &name), crate::Error::system("why")).await.unwrap_err();
+    assert!(error.message.ends_with("and it is known no more; pull, load or build it again"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_made_here_is_not_looked_for_under_its_name() {
+    let (bytes, target) = multi_platform();
+    let (_dir, engine) = engine().await;
+    let name = format!("127.0.0.1:{}/team/app:1", registry(repository(&bytes, &target)).await);
+    load_bytes(&engine, bytes).await.unwrap();
+    crate::images::tag(&engine, "multi:1", &name, "").await.unwrap();
+    let image = engine.store().resolve(&name, None).unwrap();
+    let layer = engine.store().root().join("layers").join(image.chain().unwrap().0.hex());
+    std::fs::remove_dir_all(layer).unwrap();
+    for error in [
+        heal::layers(&engine, wanted(&image, &name), crate::Error::system("why")).await.unwrap_err(),
+        heal::named(&engine, &name, None).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, Kind::System, "no client shall pull it: {error}");
+        assert!(
+            error.message.ends_with("did not come from a registry; pull, load or build it again"),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -196,8 +217,8 @@ async fn what_came_from_nowhere_is_named_with_what_to_do() {
     let image = engine.store().resolve("multi:1", None).unwrap();
     flip(&engine.store().root().join("blobs/sha256").join(image.id.hex()));
     let error = heal::named(&engine, "multi:1", None).await.unwrap_err();
-    assert_eq!(error.kind, Kind::NotFound, "a client tries to pull it");
-    let said = "No such image: image multi:1 is damaged (blob ";
+    assert_eq!(error.kind, Kind::System, "a client that pulled it would get somebody else's");
+    let said = "image multi:1 is damaged (blob ";
     let advice = ", and it did not come from a registry; pull, load or build it again";
     assert!(error.message.starts_with(said) && error.message.ends_with(advice), "{error}");
     load_bytes(&engine, multi_platform().0).await.unwrap();
