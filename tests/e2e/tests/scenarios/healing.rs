@@ -8,8 +8,8 @@ use testkit::Host;
 use crate::outputs::Registry;
 
 in_every_mode! {
-    damage_heals_when_it_is_met,
-    what_was_made_here_is_not_replaced,
+    damage_heals_when_it_is_met
+    what_was_made_here_is_not_replaced
 }
 
 const APP: &str = "127.0.0.1:5000/team/app:1";
@@ -111,4 +111,6 @@ fn what_was_made_here_is_not_replaced(host: &Host) {
         host.type_in("start -a one").fails(1);
     }
     assert_eq!(host.type_in("images -q -f dangling=true").ok(), "", "the name has not moved");
+    host.type_in("rm one").ok();
+    host.type_in(&format!("rmi {APP}")).ok();
 }

@@ -20,8 +20,47 @@ use crate::error::{Context as _, Error, Result};
 
 /// How far what is attached to what is attached is followed.
 pub(super) const DEPTH: u32 = 3;
-/// Things attached to one manifest that are brought along.
-pub(super) const MOST: usize = 1000;
+/// Things attached to an image, and to what is attached to it, that are brought along.
+const MOST: usize = 1000;
+
+/// What was met on the way from subject to subject: nothing is followed twice, and not more than [`MOST`] things at all.
+#[derive(Default)]
+pub(super) struct Met(BTreeSet<Digest>);
+
+impl Met {
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether this thing is met for the first time.
+    pub fn add(&mut self, artifact: &Digest) -> Result<bool> {
+        if self.0.contains(artifact) {
+            return Ok(false);
+        }
+        if self.0.len() == MOST {
+            return Err(Error::invalid(format!("more than {MOST} things are attached to the image")));
+        }
+        Ok(self.0.insert(artifact.clone()))
+    }
+}
+
+/// Fails where a document that is listed as attached to a manifest says something else of itself.
+pub(super) fn check_subject(artifact: &Digest, document: &Document, subject: &Digest) -> Result<()> {
+    let own = match document {
+        Document::Manifest(manifest) => &manifest.subject,
+        Document::Index(index) => &index.subject,
+    };
+    match own {
+        Some(own) if own.digest == *subject => Ok(()),
+        Some(own) => Err(Error::invalid(format!(
+            "{artifact} is listed as attached to {subject}, and says that it is to {}",
+            own.digest
+        ))),
+        None => Err(Error::invalid(format!(
+            "{artifact} is listed as attached to {subject}, and says that it is to nothing"
+        ))),
+    }
+}
 
 /// Sees to it that the artifact is found from its subject: a registry that keeps no lists itself has one under a tag.
 pub(super) async fn list_referrer(
@@ -70,26 +109,30 @@ pub(super) fn of(engine: &Engine, manifests: &[Digest]) -> Result<Vec<(Digest, A
     })
 }
 
-/// Fetches what is attached to a manifest that is here, and keeps it with it; how many things that were.
+/// Fetches what is attached to a manifest that is here, and keeps it with it.
 pub(super) async fn fetch(
     engine: &Engine,
     lease: &Arc<Lease>,
     repository: &Repository,
     subject: &Digest,
+    met: &mut Met,
     depth: u32,
-) -> Result<usize> {
+) -> Result<()> {
     let mut found: Vec<(Descriptor, Option<String>)> = Vec::new();
     let referrers = repository.referrers(subject).await.map_err(registry_error)?;
-    found.extend(referrers.into_iter().take(MOST).map(|artifact| (artifact, None)));
+    found.extend(referrers.into_iter().map(|artifact| (artifact, None)));
     for tag in cosign_tags(subject) {
         if let Some((artifact, _)) = repository.tagged(&tag).await.map_err(registry_error)? {
             found.push((artifact, Some(tag)));
         }
     }
-    let mut count = found.len();
-    for (artifact, tag) in found {
+    let new = found.iter().map(|(artifact, _)| met.add(&artifact.digest)).collect::<Result<Vec<_>>>()?;
+    for ((artifact, tag), is_new) in found.into_iter().zip(new) {
         let (artifact, bytes) = repository.member(&artifact).await.map_err(registry_error)?;
         let document = Document::parse(&bytes).during("read what is attached")?;
+        if tag.is_none() {
+            check_subject(&artifact.digest, &document, subject)?;
+        }
         let Document::Manifest(manifest) = document else {
             return Err(Error::invalid(format!(
                 "what is attached to {subject} is an index: {}",
@@ -109,11 +152,11 @@ pub(super) async fn fetch(
                 Ok(engine.db().write(|tx| attached::put(tx, &on, &thing))?)
             })
             .await?;
-        if depth > 1 {
-            count += Box::pin(fetch(engine, lease, repository, &artifact.digest, depth - 1)).await?;
+        if is_new && depth > 1 {
+            Box::pin(fetch(engine, lease, repository, &artifact.digest, met, depth - 1)).await?;
         }
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Keeps a blob as it is, if it is not here.

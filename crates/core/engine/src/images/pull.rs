@@ -1,6 +1,7 @@
 //! `docker pull`: resolve → choose the platform → fetch, hash and unpack all layers side by side → one transaction.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::JsonMessage;
@@ -274,11 +275,11 @@ impl Pull {
         repository: &Repository,
         [target, image]: [&Digest; 2],
     ) -> Result<()> {
-        let mut count = attached::fetch(&self.engine, lease, repository, target, attached::DEPTH).await?;
-        if target != image {
-            count += attached::fetch(&self.engine, lease, repository, image, attached::DEPTH).await?;
+        let mut met = attached::Met::default();
+        for subject in BTreeSet::from([target, image]) {
+            attached::fetch(&self.engine, lease, repository, subject, &mut met, attached::DEPTH).await?;
         }
-        self.report.send(JsonMessage::status(format!("Attached: {count}"))).await
+        self.report.send(JsonMessage::status(format!("Attached: {}", met.count()))).await
     }
 
     /// Keeps what is no image, with its blobs as they are.
@@ -291,7 +292,7 @@ impl Pull {
         chosen: &Chosen,
     ) -> Result<()> {
         let blobs = chosen.manifest.layers.iter().chain([&chosen.manifest.config]);
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for blob in blobs.filter(|blob| seen.insert(&blob.digest)) {
             let id = blob.digest.short();
             self.report.send(JsonMessage::part(id, "Downloading", Default::default())).await?;

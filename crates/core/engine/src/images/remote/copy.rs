@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 
 use super::{Access, registry_error};
 use crate::error::{Error, Result};
-use crate::images::attached::{self, list_referrer};
+use crate::images::attached::{self, Met, list_referrer};
 use crate::images::push::holders;
 
 /// What is sent at once.
@@ -47,8 +47,21 @@ impl<'a> Way<'a> {
 
     /// Brings a manifest with its blobs, under its digest or this tag.
     pub async fn manifest(&self, descriptor: &Descriptor, tag: Option<&str>) -> Result<()> {
+        self.manifest_about(descriptor, tag, None).await
+    }
+
+    /// The same; fails if it should have a subject and has another one.
+    async fn manifest_about(
+        &self,
+        descriptor: &Descriptor,
+        tag: Option<&str>,
+        subject: Option<&Digest>,
+    ) -> Result<()> {
         let (found, bytes) = self.from.member(descriptor).await.map_err(registry_error)?;
         let document = Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))?;
+        if let Some(subject) = subject {
+            attached::check_subject(&found.digest, &document, subject)?;
+        }
         match document {
             Document::Manifest(manifest) => {
                 let mut seen = BTreeSet::new();
@@ -111,21 +124,33 @@ impl<'a> Way<'a> {
     pub async fn attached(&self, subject: &Digest) -> Result<Vec<Digest>> {
         let mut copied = Vec::new();
         if !self.is_circle() {
-            self.attached_to(subject, attached::DEPTH, &mut copied).await?;
+            self.attached_to(subject, attached::DEPTH, &mut Met::default(), &mut copied).await?;
         }
         Ok(copied)
     }
 
-    async fn attached_to(&self, subject: &Digest, depth: u32, copied: &mut Vec<Digest>) -> Result<()> {
-        let referrers = self.from.referrers(subject).await.map_err(registry_error)?;
-        for artifact in referrers.into_iter().take(attached::MOST) {
+    async fn attached_to(
+        &self,
+        subject: &Digest,
+        depth: u32,
+        met: &mut Met,
+        copied: &mut Vec<Digest>,
+    ) -> Result<()> {
+        let mut new = Vec::new();
+        for artifact in self.from.referrers(subject).await.map_err(registry_error)? {
+            // A thing has one subject.
+            if met.add(&artifact.digest)? {
+                new.push(artifact);
+            }
+        }
+        for artifact in new {
             if !self.to.has_manifest(artifact.digest.as_str()).await.map_err(registry_error)? {
-                self.manifest(&artifact, None).await?;
+                self.manifest_about(&artifact, None, Some(subject)).await?;
                 copied.push(artifact.digest.clone());
             }
             list_referrer(&self.to, subject, &artifact).await?;
             if depth > 1 {
-                Box::pin(self.attached_to(&artifact.digest, depth - 1, copied)).await?;
+                Box::pin(self.attached_to(&artifact.digest, depth - 1, met, copied)).await?;
             }
         }
         for tag in registry::cosign_tags(subject) {

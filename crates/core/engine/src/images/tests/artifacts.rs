@@ -224,3 +224,27 @@ async fn what_is_attached_is_verified() {
     engine.store().gc().unwrap();
     assert_eq!(here(&engine, &[&list]), [false]);
 }
+
+/// A registry that lists what is attached to something else, or without an end.
+#[tokio::test]
+async fn lists_of_what_is_attached_that_lead_around() {
+    let (image, [list, of_list, _], _) = attached();
+    let other = Thing::new(LIST, LIST, "something else", None);
+    let many: Vec<Thing> =
+        (0..1001).map(|number| Thing::new(LIST, LIST, &number.to_string(), Some(&image.manifest))).collect();
+    for (listed, said) in [
+        (vec![&other], "and says that it is to nothing"),
+        (vec![&list, &of_list], "and says that it is to sha256:"),
+        (many.iter().collect(), "more than 1000 things are attached"),
+    ] {
+        let mut content = Content::new();
+        image.serve(&mut content, &["1"]);
+        listed.iter().for_each(|thing| thing.serve(&mut content, &[]));
+        let lines = listed.iter().map(|thing| line(thing, "", "")).collect();
+        let lines = (media_types::OCI_INDEX.to_owned(), serde_json::to_vec(&Index::new(lines)).unwrap());
+        content.insert(format!("/v2/app/referrers/{}", image.digest()), lines);
+        let (_dir, engine) = engine().await;
+        let error = pull_of(&engine, registry(content).await, true).await.unwrap_err();
+        assert!(error.message.contains(said), "{error}");
+    }
+}
