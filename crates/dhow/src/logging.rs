@@ -27,7 +27,8 @@ pub fn start(globals: &Globals) {
     // A message that finds no room is no reason to end.
     let messages = messages.log_internal_errors(false);
     // What resolv.conf(5) wants to be ignored, its reader warns of.
-    let messages = messages.with_filter(filter_fn(|of| !of.target().starts_with("hickory_resolver::system_conf")));
+    let messages =
+        messages.with_filter(filter_fn(|of| !of.target().starts_with("hickory_resolver::system_conf")));
     // Fails only when there is one already.
     if tracing_subscriber::registry().with(level).with(messages).try_init().is_ok() {
         let _ = LEVEL.set(handle);

@@ -305,12 +305,17 @@ fn bucket(surroundings: &Surroundings, args: &Serve, name: &str) -> BucketConfig
         path_style: args.s3_path_style,
         credentials: credentials.map(|(key, secret)| (key, secret, variable("AWS_SESSION_TOKEN"))),
     };
-    BucketConfig { address, prefix: args.s3_prefix.clone(), client: ClientConfig::default() }
+    BucketConfig { address, prefix: args.s3_prefix.clone(), client: client(surroundings) }
+}
+
+/// How other hosts are reached.
+fn client(surroundings: &Surroundings) -> ClientConfig {
+    let config = surroundings.places.engine();
+    ClientConfig { proxies: config.proxies, places: config.registries, ..ClientConfig::default() }
 }
 
 fn upstream(surroundings: &Surroundings, args: &Serve, text: &str) -> anyhow::Result<Upstream> {
-    let places = surroundings.places.engine().registries;
-    let mut client = ClientConfig { places, ..ClientConfig::default() };
+    let mut client = client(surroundings);
     let (scheme, host) = text.split_once("://").unwrap_or(("https", text));
     let host = host.trim_end_matches('/').to_owned();
     match scheme {

@@ -97,6 +97,7 @@ impl Places {
         if !self.cdi.is_empty() {
             config.cdi_directories.clone_from(&self.cdi);
         }
+        config.proxies = engine::Proxies::of_environment(|name| std::env::var(name).ok());
         config.registries = engine::RegistryPlaces::below(&self.etc);
         config.policies =
             ["dhow", "containers"].map(|owner| self.etc.join(owner).join("policy.json")).to_vec();

@@ -29,7 +29,7 @@ pub mod volumes;
 mod watch;
 
 pub use error::{Error, Kind, Result};
-pub use registry::Places as RegistryPlaces;
+pub use registry::{Places as RegistryPlaces, Proxies};
 pub use store::Form as LayerForm;
 
 use std::collections::HashMap;
@@ -58,6 +58,8 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// Addresses of mirrors of Docker Hub, asked before those of the administrator's files.
     pub registry_mirrors: Vec<String>,
+    /// Proxies on the way to registries and other hosts, unless those files name others.
+    pub proxies: Proxies,
     /// Where the administrator's files about registries lie; none are read without.
     pub registries: RegistryPlaces,
     /// Files of which the first that is there says which images must be signed (`containers-policy.json(5)`).
@@ -91,6 +93,7 @@ impl Config {
             exe: exe.into(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            proxies: Proxies::default(),
             registries: RegistryPlaces::default(),
             policies: Vec::new(),
             cdi_directories: runtime::cdi::DIRECTORIES.map(PathBuf::from).to_vec(),

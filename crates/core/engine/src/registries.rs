@@ -12,6 +12,7 @@ impl Engine {
         Client::new(Config {
             insecure: own.insecure_registries.iter().chain(insecure).cloned().collect(),
             mirrors: own.registry_mirrors.clone(),
+            proxies: own.proxies.clone(),
             places: own.registries.clone(),
             ..Config::default()
         })

@@ -3,6 +3,7 @@
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::exchange::Session;
+use crate::proxy::Proxies;
 use crate::repository::Repository;
 use crate::settings::Places;
 use crate::token::Wants;
@@ -18,6 +19,8 @@ pub struct Config {
     pub insecure: Vec<String>,
     /// Addresses of mirrors of Docker Hub, asked before those of the files.
     pub mirrors: Vec<String>,
+    /// The environment's; those of the files come before.
+    pub proxies: Proxies,
     /// Where the administrator's files lie; none are read without.
     pub places: Places,
     pub patience: Patience,
@@ -54,6 +57,7 @@ impl Default for Config {
             user_agent: format!("dhow/{}", env!("CARGO_PKG_VERSION")),
             insecure: vec![],
             mirrors: vec![],
+            proxies: Proxies::default(),
             places: Places::default(),
             patience: Patience::default(),
         }

@@ -153,8 +153,11 @@ impl Transport {
         if purpose == Purpose::Fetch {
             builder = builder.read_timeout(patience.silence);
         }
-        if tls.local {
-            builder = builder.no_proxy();
+        // The library would read the environment in its own way.
+        builder = builder.no_proxy();
+        if !tls.local {
+            let proxies = self.settings()?.proxies().clone();
+            builder = builder.proxy(reqwest::Proxy::custom(move |url| proxies.proxy_for(url)));
         }
         builder.build().map_err(|error| Error::Tls(error.into()))
     }

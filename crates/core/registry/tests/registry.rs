@@ -2,6 +2,10 @@
 
 #[path = "registry/attacks.rs"]
 mod attacks;
+#[path = "registry/mirrors.rs"]
+mod mirrors;
+#[path = "registry/proxies.rs"]
+mod proxies;
 #[path = "registry/ranges.rs"]
 mod ranges;
 mod stub;

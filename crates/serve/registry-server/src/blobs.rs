@@ -19,6 +19,9 @@ use crate::upstream::Filling;
 
 pub(crate) const CONTENT_DIGEST: http::HeaderName = http::HeaderName::from_static("docker-content-digest");
 
+/// How often a blob of another registry's is looked for: one that is here may be given up before it is opened.
+const LOOKS: u32 = 5;
+
 /// A blob that can be sent.
 enum Found {
     Here(Content),
@@ -61,11 +64,16 @@ impl Registry {
             return Ok(here.map(Found::Here));
         }
         let Some(descriptor) = self.described(name, digest).await? else { return Ok(None) };
-        if let Some(filling) = self.fill(name, &descriptor).await? {
-            return Ok(Some(Found::Coming(filling)));
+        for _ in 0..LOOKS {
+            if let Some(filling) = self.fill(name, &descriptor).await? {
+                return Ok(Some(Found::Coming(filling)));
+            }
+            self.adopt_blob(name, digest).await?;
+            if let Some(content) = self.storage.open(&Key::blob(digest)).await? {
+                return Ok(Some(Found::Here(content)));
+            }
         }
-        self.adopt_blob(name, digest).await?;
-        Ok(self.storage.open(&Key::blob(digest)).await?.map(Found::Here))
+        Ok(None)
     }
 
     /// The size of a blob that is not here, and will be when it is asked for.

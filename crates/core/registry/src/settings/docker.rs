@@ -1,4 +1,4 @@
-//! dockerd's `daemon.json`: `registry-mirrors` (of Docker Hub) and `insecure-registries`.
+//! dockerd's `daemon.json`: `registry-mirrors` (of Docker Hub), `insecure-registries` and `proxies`.
 
 use std::path::Path;
 
@@ -6,11 +6,13 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::{InvalidSettings, file};
+use crate::proxy::Proxies;
 
 #[derive(Debug, Default)]
 pub(super) struct Docker {
     pub mirrors: Vec<Url>,
     pub insecure: Vec<String>,
+    pub proxies: Proxies,
 }
 
 #[derive(Default, Deserialize)]
@@ -18,6 +20,15 @@ pub(super) struct Docker {
 struct Document {
     registry_mirrors: Vec<String>,
     insecure_registries: Vec<String>,
+    proxies: ProxyDocument,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct ProxyDocument {
+    http_proxy: String,
+    https_proxy: String,
+    no_proxy: String,
 }
 
 pub(super) fn read(path: &Path) -> Result<Docker, InvalidSettings> {
@@ -39,7 +50,14 @@ pub(super) fn read(path: &Path) -> Result<Docker, InvalidSettings> {
             problem,
         })?);
     }
-    Ok(Docker { mirrors, insecure: document.insecure_registries })
+    let ProxyDocument { http_proxy, https_proxy, no_proxy } = document.proxies;
+    let proxies = Proxies { http: http_proxy, https: https_proxy, all: String::new(), direct: no_proxy };
+    proxies.read().map_err(|problem| InvalidSettings::Value {
+        path: path.to_owned(),
+        key: "proxies".to_owned(),
+        problem,
+    })?;
+    Ok(Docker { mirrors, insecure: document.insecure_registries, proxies })
 }
 
 /// The address of a mirror, with Docker's words for what is none.

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::Config;
 use crate::error::Error;
+use crate::proxy;
 use crate::redirect::is_internal;
 
 /// Docker Hub's API has another host than its name says.
@@ -153,6 +154,7 @@ pub(crate) struct Settings {
     mirrors: Vec<Url>,
     insecure: Vec<String>,
     registries: Vec<podman::Registry>,
+    proxies: proxy::Routes,
 }
 
 impl Settings {
@@ -162,7 +164,9 @@ impl Settings {
             mirrors: Vec::new(),
             insecure: config.insecure.clone(),
             registries: Vec::new(),
+            proxies: proxy::Routes::default(),
         };
+        let mut proxies = config.proxies.clone();
         for mirror in &config.mirrors {
             settings.mirrors.push(docker::mirror(mirror).map_err(|problem| InvalidSettings::Value {
                 path: PathBuf::from("registry-mirror"),
@@ -174,11 +178,22 @@ impl Settings {
             let found = docker::read(path)?;
             settings.mirrors.extend(found.mirrors);
             settings.insecure.extend(found.insecure);
+            proxies = found.proxies.or(&proxies);
         }
         if let Some(path) = &config.places.registries_conf {
             settings.registries = podman::read(path)?;
         }
+        settings.proxies = proxies.read().map_err(|problem| InvalidSettings::Value {
+            path: PathBuf::from("environment"),
+            key: "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY".to_owned(),
+            problem,
+        })?;
         Ok(settings)
+    }
+
+    /// Which request goes through which proxy.
+    pub(crate) fn proxies(&self) -> &proxy::Routes {
+        &self.proxies
     }
 
     /// Mirrors of Docker Hub.

@@ -120,11 +120,16 @@ async fn when_all_fail_each_reason_is_told() {
 #[tokio::test]
 async fn a_mirror_that_breaks_off_is_followed_by_the_next() {
     let blob: &'static [u8] = [7; 100_000].as_slice();
-    let broken: [(&str, fn(&[u8]) -> Answer, &str); 4] = [
+    type Broken = fn(&[u8]) -> Answer;
+    let broken: [(&str, Broken, &str); 4] = [
         ("cut", |blob| Answer::ok(blob).cut(40_000), "http://"),
         ("short", |blob| Answer::ok(&blob[..40_000]), "connection closed after 40000 bytes"),
         ("long", |blob| Answer::ok([blob, b"x"].concat()), "has 100001 bytes instead of 100000"),
-        ("moved", |blob| Answer::new(206, blob).with("Content-Range", "bytes 5-9/10"), "does not start where"),
+        (
+            "moved",
+            |blob| Answer::new(206, blob).with("Content-Range", "bytes 5-9/10"),
+            "does not start where",
+        ),
     ];
     for (name, answer, reason) in broken {
         let mirror = Stub::new(move |_| answer(blob));
@@ -147,7 +152,8 @@ async fn a_mirror_that_breaks_off_is_followed_by_the_next() {
         let error = read(repository.blob(&descriptor(blob))).await.unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound, "{name}");
         let told = format!("; mirrors were asked before: http://{}: ", mirror.host);
-        let (_, told) = error.to_string().split_once(&told).map(|(a, b)| (a.to_owned(), b.to_owned())).expect(name);
+        let (_, told) =
+            error.to_string().split_once(&told).map(|(a, b)| (a.to_owned(), b.to_owned())).expect(name);
         assert!(told.contains(reason), "{name}: {told}");
     }
 }
@@ -230,7 +236,9 @@ async fn a_mirror_of_the_hub_stands_in_for_it() {
 #[tokio::test]
 async fn tags_that_may_have_been_meant() {
     let stub = Stub::new(|request| match request.path.split('?').next().unwrap_or_default() {
-        path if path.ends_with("/tags/list") => Answer::ok(r#"{"tags":["8","11","17-jdk-alpine","17-jdk","21-jre-alpine","latest"]}"#),
+        path if path.ends_with("/tags/list") => {
+            Answer::ok(r#"{"tags":["8","11","17-jdk-alpine","17-jdk","21-jre-alpine","latest"]}"#)
+        }
         _ => Answer::error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
     });
     let error = repository(&stub, "java:17-jre-alpine", None).resolve().await.unwrap_err();
