@@ -68,6 +68,9 @@ const ARCHITECTURES: [&str; 17] = [
     "ppc64le", "riscv", "riscv64", "s390x", "sparc64", "wasm",
 ];
 
+/// How far the older architecture that a processor runs is below its own: further than any variant.
+const OLDER: u32 = 1000;
+
 impl Platform {
     /// A platform without version or features, normalised.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
@@ -101,8 +104,9 @@ impl Platform {
         }
     }
 
-    /// Whether an image made for `image` is what somebody who asked for `self` gets: the same system and
-    /// architecture, and the same variant or an older compatible one.
+    /// Whether an image made for `image` is what somebody who asked for `self` gets: the same system and architecture, and the
+    /// same variant or an older compatible one; or else the older architecture that the processor runs too, as containerd
+    /// has it.
     pub fn matches(&self, image: &Platform) -> bool {
         self.distance(image).is_some()
     }
@@ -121,8 +125,17 @@ impl Platform {
     /// How far `image` is below what `self` can run: 0 is exact, none is not at all.
     fn distance(&self, image: &Platform) -> Option<u32> {
         let (want, have) = (self.normalized(), image.normalized());
-        if want.os != have.os || want.architecture != have.architecture {
+        if want.os != have.os {
             return None;
+        }
+        match (want.architecture.as_str(), have.architecture.as_str()) {
+            ("amd64", "386") => return Some(OLDER),
+            ("arm64", "arm") => {
+                let older = Platform::new(&want.os, "arm", Some("v8"));
+                return older.distance(&have).map(|distance| OLDER + distance);
+            }
+            (one, other) if one != other => return None,
+            _ => {}
         }
         let level = |variant: &Option<String>, default| match variant.as_deref() {
             None => Some(default),
@@ -261,6 +274,21 @@ mod tests {
         assert_eq!(best("linux/amd64/v3"), Some(4));
         assert_eq!(best("linux/s390x"), None);
         assert_eq!(platform("linux/amd64").best([None, Some(&platform("linux/amd64"))]), Some(1));
+    }
+
+    #[test]
+    fn an_older_architecture_is_better_than_none() {
+        let list = ["linux/s390x", "linux/386", "linux/arm/v6", "linux/arm/v7"].map(platform);
+        let best = |text: &str| platform(text).best(list.iter().map(Some));
+        assert_eq!(best("linux/amd64"), Some(1));
+        assert_eq!(best("linux/amd64/v3"), Some(1));
+        assert_eq!(best("linux/arm64"), Some(3));
+        assert_eq!(best("linux/arm/v5"), None);
+        assert_eq!(best("linux/386"), Some(1));
+        assert!(!platform("linux/386").matches(&platform("linux/amd64")));
+        assert!(!platform("linux/amd64").matches(&platform("windows/386")));
+        let both = ["linux/386", "linux/amd64"].map(platform);
+        assert_eq!(platform("linux/amd64/v4").best(both.iter().map(Some)), Some(1));
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod promise;
 mod request;
 mod scan;
 mod session;
+mod shared_output;
 pub mod solve;
 mod source;
 mod squash;

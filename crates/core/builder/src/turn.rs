@@ -8,6 +8,7 @@ use crate::event::Stream;
 use crate::graph::Op;
 use crate::progress::Step;
 use crate::session::{Session, io_error};
+use crate::shared_output::{Hearing, Telling};
 use oci::Digest;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
@@ -51,14 +52,25 @@ fn waiting() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
     WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where to see whether others wait for a step.
-#[derive(Debug, Clone)]
-pub(crate) struct Others(PathBuf);
+/// Those who wait for a step, and are told what it prints.
+#[derive(Debug)]
+pub(crate) struct Others {
+    path: PathBuf,
+    told: Mutex<Option<Telling>>,
+}
 
 impl Others {
     /// Whether a build of this process waits for it.
     pub fn wait(&self) -> bool {
-        waiting().contains_key(&self.0)
+        waiting().contains_key(&self.path)
+    }
+
+    /// Passes output of the step on to them. It is no failure of the step if that fails.
+    pub fn tell(&self, stream: Stream, text: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_mut().is_some_and(|told| told.write(stream, text).is_err()) {
+            *told = None;
+        }
     }
 }
 
@@ -79,14 +91,18 @@ impl Turn {
             false => directory.join(key.hex()),
         };
         let mut waiting = None;
+        let mut heard = Hearing::default();
+        let mut say = |stream, text| step.log(stream, text);
         loop {
             if let Some(file) = lock(&directory, &path, FlockOperation::NonBlockingLockExclusive)? {
+                heard.pass(&mut say);
                 return Ok(Self { waited: waiting.is_some(), held: (path, file) });
             }
             if waiting.is_none() {
                 waiting = Some(Waiting::new(&path));
-                step.log(Stream::Stderr, "another build is at this step: waiting for its result\n".into());
+                say(Stream::Stderr, "another build is at this step: waiting for its result\n".into());
             }
+            heard.look(&path, &mut say);
             if session.stopped() {
                 return Err(Error::Cancelled);
             }
@@ -96,7 +112,8 @@ impl Turn {
 
     /// Those who wait for this one to be over.
     pub fn others(&self) -> Others {
-        Others(self.held.0.clone())
+        let path = self.held.0.clone();
+        Others { told: Mutex::new(Telling::new(&path).ok()), path }
     }
 }
 

@@ -243,6 +243,24 @@ fn a_policy_decides_about_sources() {
     assert!(bad.code == 1 && bad.stderr.contains("invalid action"), "{}", bad.stderr);
 }
 
+/// Of a list, what the processor runs too is better than nothing.
+#[test]
+fn a_base_for_an_older_processor() {
+    let host = Host::new(Mode::Embedded);
+    host.file("multi/f", "f");
+    host.file("multi/Dockerfile", "FROM scratch\nCOPY f /\n");
+    host.dhow(&["build", "--platform", "linux/386,linux/s390x", "-t", "two:1", "multi"]).ok();
+    host.file("ctx/g", "g");
+    host.file("ctx/Dockerfile", "FROM two:1\nCOPY g /\n");
+    let build = |platform: &str| host.dhow(&["build", "--platform", platform, "-t", "on:1", "ctx"]).run();
+    let built = build("linux/amd64");
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let platform = host.dhow(&["inspect", "-f", "{{.Architecture}}", "on:1"]).ok();
+    assert_eq!(platform, "amd64");
+    let refused = build("linux/arm64");
+    assert!(refused.code == 1 && refused.stderr.contains("two:1"), "{}", refused.stderr);
+}
+
 #[test]
 fn programs_read_answers_and_errors() {
     let host = Host::new(Mode::Embedded);

@@ -75,6 +75,7 @@ fn an_image_may_pass_through(host: &Host) {
     let inspect = ["inspect", "--tls-verify=false", &format!("docker://{NAME}")];
     let there: Value = serde_json::from_str(&host.program("skopeo", &inspect).ok()).unwrap();
     assert_eq!(told["containerimage.digest"], there["Digest"]);
+    assert_eq!(told["image.name"], NAME);
     // What was here by another name stays.
     host.dhow(&["build", "-t", "kept", "ctx"]).ok();
     host.dhow(&["build", "-o", &output(",push=true"), "ctx"]).ok();

@@ -7,8 +7,9 @@ use crate::graph::{Copy, CopySource, Graph, MountKind, OpKind, Origin};
 use oci::path::clean;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes of paths after which a client is asked for everything: they travel as a header.
-const LONGEST: usize = 128 << 10;
+/// Bytes of paths after which a client is asked for everything: they travel as headers, each with some bytes besides.
+const LONGEST: usize = 32 << 10;
+const BESIDES: usize = 32;
 
 /// What of a context's files a build reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,9 @@ impl Reads {
 
     fn bounded(self) -> Reads {
         match self {
-            Reads::Paths(paths) if paths.iter().map(String::len).sum::<usize>() > LONGEST => Reads::All,
+            Reads::Paths(paths) if paths.iter().map(|path| path.len() + BESIDES).sum::<usize>() > LONGEST => {
+                Reads::All
+            }
             other => other,
         }
     }

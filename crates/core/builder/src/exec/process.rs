@@ -45,7 +45,13 @@ pub(crate) fn run(
     let (spec, rootfs) = plan(session, op, run, (&held, &net), (&workspace, parent))?;
     let (others, mut goes_on) = (prepared.others.take(), false);
     let mut stop = || is_to_stop(session, others.as_ref(), step, &mut goes_on);
-    let ended = execute(&mut stop, &spec, rootfs, net.handle.netns.as_ref(), step)?;
+    let say = |stream, text: String| {
+        if let Some(others) = &others {
+            others.tell(stream, &text);
+        }
+        step.log(stream, text);
+    };
+    let ended = execute(&mut stop, &spec, rootfs, net.handle.netns.as_ref(), &say)?;
     let mounts = std::mem::take(&mut held.kept);
     // Before the layer is made: nothing of the step may be in use any more.
     drop((held, net));
@@ -219,13 +225,16 @@ fn is_to_stop(
     !is_wanted
 }
 
+/// Takes what a process says.
+type Say<'a> = dyn Fn(Stream, String) + 'a;
+
 /// Starts the process and stays with it until its end.
 fn execute(
     stop: &mut dyn FnMut() -> bool,
     spec: &oci::runtime::Spec,
     rootfs: runtime::Rootfs,
     netns: Option<&OwnedFd>,
-    step: &Step<'_, '_>,
+    say: &Say<'_>,
 ) -> Result<Ended, Error> {
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let failed = |e: rustix::io::Errno| io_error("make a pipe for", Path::new("the step's output"))(e.into());
@@ -251,11 +260,11 @@ fn execute(
         Err(error) => return Ok(not_started(error)),
     };
     for warning in &created.warnings {
-        step.log(Stream::Stderr, format!("warning: {warning}\n"));
+        say(Stream::Stderr, format!("warning: {warning}\n"));
     }
     let cgroup = created.cgroup.take();
     let ended = match created.start() {
-        Ok(running) => follow(stop, running.pidfd.as_fd(), out, err, step),
+        Ok(running) => follow(stop, running.pidfd.as_fd(), out, err, say),
         Err(error) => Ok(not_started(error)),
     };
     if let Some(cgroup) = cgroup {
@@ -264,7 +273,7 @@ fn execute(
         let _ = cgroup.delete(PATIENCE);
     }
     for error in runtime::poststop(&id, spec, None) {
-        step.log(Stream::Stderr, format!("warning: {error}\n"));
+        say(Stream::Stderr, format!("warning: {error}\n"));
     }
     ended
 }
@@ -285,7 +294,7 @@ fn follow(
     pidfd: std::os::fd::BorrowedFd<'_>,
     out: OwnedFd,
     err: OwnedFd,
-    step: &Step<'_, '_>,
+    say: &Say<'_>,
 ) -> Result<Ended, Error> {
     let mut streams = [Reader::new(out, Stream::Stdout), Reader::new(err, Stream::Stderr)];
     let mut tail = Tail::default();
@@ -305,7 +314,7 @@ fn follow(
             let text = stream.read();
             if !text.is_empty() {
                 tail.push(&text);
-                step.log(stream.name, text);
+                say(stream.name, text);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// A step that notes that it begins, and then waits for a file.
 const WAITS: &str = "FROM base
-RUN --mount=type=cache,target=/c echo x >> /c/starts; echo begun; until test -e /c/go; do sleep 0.05; done; touch /made
+RUN --mount=type=cache,target=/c echo x >> /c/starts; echo begun; until test -e /c/go; do sleep 0.05; done; echo ended; touch /made
 ";
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -74,9 +74,12 @@ fn a_step_goes_on_for_the_build_that_waits_for_it() {
     first.says("begun");
     let second = start(&f);
     second.says("another build is at this step");
+    // What the step said before anybody else came.
+    second.says("begun");
     first.cancel.cancel();
     first.says("it goes on for another build");
     std::fs::write(cache(&f).join("go"), "").unwrap();
+    second.says("ended");
     let built = second.ends.join().unwrap().unwrap();
     assert_eq!(starts(&f), 1);
     assert_eq!((built.ran, built.cached > 0), (0, true), "the second build has run nothing");

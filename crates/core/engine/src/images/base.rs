@@ -55,6 +55,10 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
         let here = name_here(name);
         let store = engine.store();
         match store.resolve(&here, Some(platform)) {
+            // Its registry may have one that is not made for an older processor.
+            Ok(image) if !is_id && is_older(&image, platform) => {
+                other = admit(engine, &here, &image).is_ok().then(|| Box::new(image));
+            }
             Ok(image) => {
                 store.touch(&image.id);
                 admit(engine, &here, &image)?;
@@ -81,6 +85,11 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
             Ok(Base::Elsewhere(Box::new(Elsewhere { reference, platform: platform.clone(), other })))
         }
     }
+}
+
+/// Whether an image is for another architecture than is asked for, though one that it comprises.
+fn is_older(image: &Image, platform: &Platform) -> bool {
+    image.config.platform().normalized().architecture != platform.normalized().architecture
 }
 
 /// The digest that a name of an image here stands for: of its index, where it has one. None for an id.

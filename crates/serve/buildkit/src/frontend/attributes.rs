@@ -200,13 +200,47 @@ pub fn exporters(order: &SolveRequest) -> Vec<Exporter> {
 
 /// Whether the image stays here under its names.
 pub fn keeps(exporter: &Exporter) -> bool {
-    let stays = exporter.attrs.get("store").is_none_or(|value| value.is_empty()) || flag(exporter, "store");
+    let stays = !exporter.attrs.contains_key("store") || flag(exporter, "store");
     matches!(exporter.r#type.as_str(), "moby" | "image") && stays
+}
+
+/// The flags of exporters, and whether one that is named without a value is set.
+const FLAGS: [(&str, bool); 15] = [
+    ("push", true),
+    ("push-by-digest", true),
+    ("registry.insecure", true),
+    ("unpack", true),
+    ("store", true),
+    ("danglingemptyonly", true),
+    ("name-canonical", true),
+    ("force-compression", true),
+    ("oci-mediatypes", false),
+    ("oci-artifact", false),
+    ("attestation-inline", false),
+    ("prefer-nondist-layers", false),
+    ("rewrite-timestamp", false),
+    ("platform-split", false),
+    ("prefer-image-digest", false),
+];
+
+/// As Go reads a boolean.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// What a flag of an exporter says, where it is one and has a value that is one.
+fn said(key: &str, value: &str) -> Option<Option<bool>> {
+    let (_, is_bare) = FLAGS.iter().find(|(flag, _)| *flag == key)?;
+    Some(if value.is_empty() && *is_bare { Some(true) } else { boolean(value) })
 }
 
 /// A flag of an exporter.
 pub fn flag(exporter: &Exporter, key: &str) -> bool {
-    exporter.attrs.get(key).is_some_and(|value| matches!(value.as_str(), "true" | "1"))
+    exporter.attrs.get(key).and_then(|value| said(key, value)).flatten().unwrap_or(false)
 }
 
 /// The names that an exporter gives to the image.
@@ -220,6 +254,9 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
     let mut options = ExportOptions::default();
     for exporter in exporters {
         for (key, value) in &exporter.attrs {
+            if said(key, value) == Some(None) {
+                return Err(bad(format!("non-bool value specified for {key}: {value:?}")));
+            }
             match key.as_str() {
                 "compression" if !options.compression.is_empty() && options.compression != *value => {
                     return Err(bad("the exporters ask for different compressions".to_owned()));
@@ -233,7 +270,7 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
                 "force-compression" => options.force_compression = flag(exporter, key),
                 "oci-mediatypes" => options.docker_media_types = !flag(exporter, key),
                 "dangling-name-prefix" => options.dangling_prefix.clone_from(value),
-                "name-canonical" => options.canonical_names = value.is_empty() || flag(exporter, key),
+                "name-canonical" => options.canonical_names = flag(exporter, key),
                 key => options.annotations.extend(annotation(key, value)),
             }
         }
@@ -355,6 +392,24 @@ mod tests {
         let export = read(&[("attest:provenance", how)]).unwrap().extras.export;
         assert_eq!((export.provenance_version.as_str(), export.builder_id.as_str()), ("v0.2", "me"));
         assert!(export.reproducible);
+    }
+
+    #[test]
+    fn flags_are_booleans() {
+        let exporter = |key: &str, value: &str| Exporter {
+            r#type: "image".to_owned(),
+            attrs: HashMap::from([(key.to_owned(), value.to_owned())]),
+        };
+        let error = |key, value| export(&[exporter(key, value)]).err().map(|e| e.message().to_owned());
+        for (key, _) in FLAGS {
+            let message = format!("non-bool value specified for {key}: \"bogus\"");
+            assert_eq!(error(key, "bogus"), Some(message));
+            assert_eq!((error(key, "T"), error(key, "0")), (None, None));
+        }
+        assert!(error("oci-mediatypes", "").is_some() && error("push", "").is_none());
+        assert!(flag(&exporter("push", ""), "push") && !flag(&exporter("push", "F"), "push"));
+        assert!(keeps(&exporter("store", "")) && keeps(&exporter("name", "a")));
+        assert!(!keeps(&exporter("store", "False")));
     }
 
     #[test]

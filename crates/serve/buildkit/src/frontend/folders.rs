@@ -22,6 +22,8 @@ use crate::session::{Session, Wanted};
 use crate::status::Told;
 
 const IGNORE: &str = ".dockerignore";
+/// Paths and patterns that clients are told, each in a header: servers of Go refuse 500 of them.
+const HEADERS_MAX: usize = 400;
 
 /// A directory of a client.
 #[derive(Clone)]
@@ -111,11 +113,13 @@ impl Receiver {
                 bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             }
         };
-        let follow = match reads {
-            Reads::All => Vec::new(),
-            Reads::Paths(paths) => paths.iter().cloned().collect(),
-        };
         let exclude = ignore.as_deref().map(patterns).unwrap_or_default();
+        let follow = match reads {
+            Reads::Paths(paths) if paths.len() + exclude.len() <= HEADERS_MAX => {
+                paths.iter().cloned().collect()
+            }
+            Reads::All | Reads::Paths(_) => Vec::new(),
+        };
         let wanted = Wanted { name: name.clone(), include: Vec::new(), exclude, follow };
         let received = transfer(&self.engine, &self.told, title, session, wanted).await?;
         let path = received.path().to_owned();

@@ -21,8 +21,10 @@ const INPUT: &str = "buildkit.llb.definition";
 const FILENAME: (&str, &str) = ("llb.definition.filename", "buildkit.llb.definition");
 /// That the definition is a graph, and not one of another builder's.
 const LLB: i64 = -1;
-/// Builds within builds, all together.
-const NESTED_MAX: usize = 64;
+/// Builds within one another.
+const DEPTH_MAX: usize = 64;
+/// Builds within a build, all together.
+const NESTED_MAX: usize = 1000;
 
 /// The same graph without builds in it.
 pub async fn expand(
@@ -93,6 +95,10 @@ fn spliced(graph: Graph, at: usize, inner: Graph) -> Result<Graph, Status> {
     if graph.vertices.len() + added > OPS_MAX {
         return Err(bad(format!("it has more than {OPS_MAX} operations")));
     }
+    let depth = graph.vertices[at].depth + 1;
+    if depth > DEPTH_MAX {
+        return Err(bad(format!("it has more than {DEPTH_MAX} builds within one another")));
+    }
     let within = (inner.result.0 + at, inner.result.1);
     let moved = |(number, index): Edge| match number.cmp(&at) {
         std::cmp::Ordering::Less => Ok((number, index)),
@@ -106,6 +112,7 @@ fn spliced(graph: Graph, at: usize, inner: Graph) -> Result<Graph, Status> {
         if number == at {
             vertices.extend(inner.take().into_iter().flatten().map(|vertex| Vertex {
                 inputs: vertex.inputs.iter().map(|(number, index)| (number + at, *index)).collect(),
+                depth,
                 ..vertex
             }));
             continue;
@@ -164,7 +171,21 @@ mod tests {
         let whole = spliced(outer, at, read(&definition(&ops, (2, 0))).unwrap()).unwrap();
         assert_eq!(names(&whole), ["a", "b", "x", "y", "[(3, 0)]", "[(4, 0), (0, 0)]"]);
         assert_eq!(whole.result, (5, 0));
+        let depths: Vec<_> = whole.vertices.iter().map(|vertex| vertex.depth).collect();
+        assert_eq!(depths, [0, 0, 1, 1, 1, 0]);
         assert!(first(&whole).is_none());
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let inner = || read(&definition(&[(source("docker-image://x"), &[])], (0, 0))).unwrap();
+        let mut outer = graph();
+        outer.vertices[2].depth = DEPTH_MAX - 1;
+        assert!(spliced(outer, 2, inner()).is_ok());
+        let mut outer = graph();
+        outer.vertices[2].depth = DEPTH_MAX;
+        let error = spliced(outer, 2, inner()).err().unwrap();
+        assert!(error.message().contains("64 builds within one another"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Vertex {
     pub inputs: Vec<Edge>,
     pub platform: Platform,
     pub metadata: OpMetadata,
+    /// In how many builds within builds it is.
+    pub depth: usize,
 }
 
 /// A definition.
@@ -56,7 +58,7 @@ pub fn read(definition: &Definition) -> Result<Graph, Status> {
         let metadata = definition.metadata.get(&digest).cloned().unwrap_or_default();
         let platform = op.platform.as_ref().map_or_else(Platform::host, platform);
         known.insert(digest, vertices.len());
-        vertices.push(Vertex { op: what, inputs, platform, metadata });
+        vertices.push(Vertex { op: what, inputs, platform, metadata, depth: 0 });
     }
     let result = result.ok_or_else(|| bad("it names no result"))?;
     let platform = vertices[result.0].platform.clone();

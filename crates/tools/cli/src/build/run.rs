@@ -261,7 +261,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     options::refuse(cli, args)?;
     let shown = view.shown();
     let outputs = outputs(args)?;
-    let names = names(args, &outputs);
+    let (names, told) = (names(args, &outputs, Output::keeps), names(args, &outputs, |_| true));
     let mut options = options::options(cli, args, shown, &outputs)?;
     let keeps = outputs.iter().any(Output::keeps);
     options.tags = if keeps { names.clone() } else { Vec::new() };
@@ -303,7 +303,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     if let Some(path) = &args.iidfile {
         write(path, &id)?;
     }
-    let mut metadata = metadata::document(&result.id, &names, result.details.as_ref(), pushed.as_ref());
+    let mut metadata = metadata::document(&result.id, &told, result.details.as_ref(), pushed.as_ref());
     if options::env_flag(cli, "BUILDX_METADATA_WARNINGS") {
         metadata["buildx.build.warnings"] = view.warnings();
     }
@@ -333,10 +333,10 @@ fn outputs(args: &Args) -> Result<Vec<Output>, Error> {
 }
 
 /// The names of the result: `--tag`, or those of an output.
-fn names(args: &Args, outputs: &[Output]) -> Vec<String> {
+fn names(args: &Args, outputs: &[Output], counts: impl Fn(&Output) -> bool) -> Vec<String> {
     let mut names = args.tag.clone();
     names.extend(
-        outputs.iter().filter(|output| output.keeps()).flat_map(|output| output.names.iter().cloned()),
+        outputs.iter().filter(|output| counts(output)).flat_map(|output| output.names.iter().cloned()),
     );
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));

@@ -175,3 +175,27 @@ fn files_that_are_handed_out_have_the_time_that_was_said() {
         (host, run)
     });
 }
+
+/// Each path is a header of a request, and the servers of clients refuse hundreds of them.
+#[test]
+fn of_many_paths_none_is_told() {
+    let names: Vec<String> = (0..450).map(|number| format!("f{number}")).collect();
+    let few = names[..300].join(" ");
+    let recipes = vec![
+        file("few", &format!("FROM scratch\nCOPY {few} /d/\n")),
+        file("many", &format!("FROM scratch\nCOPY {} /d/\n", names.join(" "))),
+    ];
+    let context = names.iter().map(|name| file(name, name)).collect();
+    let directories = HashMap::from([("context".to_owned(), context), ("dockerfile".to_owned(), recipes)]);
+    with_client(Holdings { directories, ..Holdings::default() }, |host, client| {
+        let run = async move {
+            for (number, (name, told)) in [("few", 300), ("many", 1)].into_iter().enumerate() {
+                let order = client.order(&format!("build00000000008{number}"), &[("filename", name)], &[]);
+                client.solve(order).await.0.unwrap();
+                let followed = followed(&client, "context").join(" ");
+                assert_eq!(followed.split(' ').count(), told, "{name}: {followed}");
+            }
+        };
+        (host, run)
+    });
+}
