@@ -498,4 +498,16 @@ fn images_of_registries_are_looked_at(host: &Host) {
     assert!(part.contains("\"a\": \"b\""), "what is left is described as the whole was: {part}");
     let missing = create("--dry-run -p linux/s390x 127.0.0.1:5000/m:1").fails(1);
     assert!(missing.contains("no source has an image for linux/s390x"), "{missing}");
+    // Images for the same platform stand side by side, each with what is attested of it.
+    let single = |name: &str, words: &str| {
+        let output = format!("type=registry,name=127.0.0.1:5000/{name},registry.insecure=true");
+        host.type_in(&format!("build -q -f ctx/plain --platform linux/amd64 {words} ctx -o {output}")).ok();
+    };
+    single("m:4", "--provenance mode=max --label four=4");
+    let both = create("--dry-run 127.0.0.1:5000/m:1 127.0.0.1:5000/m:4").ok();
+    assert_eq!(both.matches("\"digest\"").count(), 6, "{both}");
+    single("m:5,oci-mediatypes=false", "--provenance false --label five=5");
+    single("m:6,oci-mediatypes=false", "--provenance false --label six=6");
+    let docker = create("--dry-run 127.0.0.1:5000/m:5 127.0.0.1:5000/m:6").ok();
+    assert!(docker.contains("manifest.list.v2+json") && !docker.contains("oci"), "{docker}");
 }

@@ -367,8 +367,14 @@ async fn join(
             members.iter_mut().for_each(|member| annotate(&mut member.descriptor, &new.member_annotations));
             let mut index = Index::new(members.iter().map(|member| member.descriptor.clone()).collect());
             index.annotations = annotations;
+            // A list of Docker's has no annotations.
+            let docker = |member: &Member| member.descriptor.media_type == media_types::DOCKER_MANIFEST;
+            let is_noted = !index.annotations.is_empty() || !new.member_annotations.is_empty();
+            if !is_noted && members.iter().all(docker) {
+                index.media_type = media_types::DOCKER_INDEX.to_owned();
+            }
             let bytes = serde_json::to_vec_pretty(&index).during("write an index")?;
-            (Descriptor::of(media_types::OCI_INDEX, &bytes), bytes)
+            (Descriptor::of(&index.media_type, &bytes), bytes)
         }
     };
     Ok((members, descriptor, bytes))
@@ -409,7 +415,7 @@ fn annotate(descriptor: &mut Descriptor, notes: &[MemberAnnotation]) {
     descriptor.annotations.extend(notes);
 }
 
-/// Adds a source's members; a later one takes the place of an earlier one for the same platform.
+/// Adds a source's members. One that is there already has what is said of it last, and is in its place.
 fn add(members: &mut Vec<Member>, remote: Remote) -> Result<()> {
     let new = match Document::parse(&remote.bytes).map_err(|e| Error::invalid(e.to_string()))? {
         Document::Index(index) => index.manifests,
@@ -419,15 +425,16 @@ fn add(members: &mut Vec<Member>, remote: Remote) -> Result<()> {
         }
     };
     for descriptor in new {
-        let same = |known: &Member| {
-            known.descriptor.digest == descriptor.digest
-                || (!is_attestation(&descriptor)
-                    && !is_attestation(&known.descriptor)
-                    && descriptor.platform.is_some()
-                    && known.descriptor.platform == descriptor.platform)
-        };
-        members.retain(|known| !same(known));
-        members.push(Member { descriptor, from: remote.name.clone() });
+        let from = remote.name.clone();
+        match members.iter_mut().find(|known| known.descriptor.digest == descriptor.digest) {
+            Some(known) => {
+                let mut annotations = std::mem::take(&mut known.descriptor.annotations);
+                annotations.extend(descriptor.annotations.clone());
+                let platform = descriptor.platform.clone().or_else(|| known.descriptor.platform.take());
+                *known = Member { descriptor: Descriptor { annotations, platform, ..descriptor }, from };
+            }
+            None => members.push(Member { descriptor, from }),
+        }
     }
     Ok(())
 }

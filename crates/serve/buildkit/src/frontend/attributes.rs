@@ -53,9 +53,9 @@ pub fn options(attributes: &Attributes, order: &SolveRequest) -> Result<BuildOpt
     options.extras.allow.clone_from(&order.entitlements);
     options.extras.source_policies = policies(order);
     options.extras.caches_from = caches_from(attributes, order.cache.as_ref())?;
-    caches_to(order.cache.as_ref(), &mut options)?;
     let exporters = exporters(order);
     options.extras.export = export(&exporters)?;
+    caches_to(order.cache.as_ref(), &mut options)?;
     options.extras.rewrite_timestamp = exporters.iter().any(|e| flag(e, "rewrite-timestamp"));
     attestations(attributes, &exporters, &mut options.extras.export)?;
     options.extras.export.vcs = prefixed(attributes, "vcs:").filter(|(_, value)| !value.is_empty()).collect();
@@ -334,6 +334,8 @@ fn oci_generator(image: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bollard_buildkit_proto::moby::buildkit::v1::CacheOptionsEntry;
+
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<BuildOptions, String> {
@@ -366,6 +368,18 @@ mod tests {
         assert_eq!(options.extras.caches_from[0]["ref"], "r/x");
         assert_eq!(options.extras.export.vcs["source"], "https://example.com/a.git");
         assert!(read(&[("no-cache", "")]).unwrap().no_cache);
+    }
+
+    #[test]
+    fn an_inline_cache_goes_with_the_image() {
+        let inline = CacheOptionsEntry { r#type: "inline".to_owned(), ..CacheOptionsEntry::default() };
+        let order = SolveRequest {
+            cache: Some(CacheOptions { exports: vec![inline], ..CacheOptions::default() }),
+            exporters: vec![Exporter { r#type: "image".to_owned(), ..Exporter::default() }],
+            ..SolveRequest::default()
+        };
+        assert!(options(&HashMap::new(), &order).unwrap().extras.export.inline_cache);
+        assert!(!options(&HashMap::new(), &SolveRequest::default()).unwrap().extras.export.inline_cache);
     }
 
     #[test]

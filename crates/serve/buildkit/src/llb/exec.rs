@@ -10,7 +10,7 @@ use engine::builds::graph::{
 };
 use tonic::Status;
 
-use super::lower::{Lowering, Part};
+use super::lower::{Lowering, PATH, Part};
 use super::read::Vertex;
 use super::{bad, unsupported};
 
@@ -30,7 +30,7 @@ pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &ExecOp) -> Result<BT
     let mut mounts = Vec::new();
     let mut kept = Vec::new();
     for given in op.mounts.iter().filter(|mount| mount.dest != "/") {
-        let mount = mount(lowering, vertex, given)?;
+        let mount = mount(lowering, vertex, given, &meta.cwd)?;
         if mount.kind == MountKind::Kept {
             kept.push(given.output);
         }
@@ -82,9 +82,13 @@ fn process(meta: &Meta) -> Result<Run, Status> {
     {
         return Err(bad(format!("{text:?} has a zero in it")));
     }
+    let mut env = meta.env.clone();
+    if !env.iter().any(|variable| variable.starts_with("PATH=")) {
+        env.push(format!("PATH={PATH}"));
+    }
     Ok(Run {
         argv: meta.args.clone(),
-        env: meta.env.clone(),
+        env,
         cwd: if meta.cwd.is_empty() { "/".to_owned() } else { meta.cwd.clone() },
         user: meta.user.clone(),
         network: None,
@@ -117,10 +121,7 @@ fn proxies(given: &ProxyEnv) -> Vec<String> {
         .collect()
 }
 
-fn mount(lowering: &mut Lowering, vertex: &Vertex, given: &Given) -> Result<Mount, Status> {
-    if !given.dest.starts_with('/') {
-        return Err(bad(format!("mount {:?} is no absolute path", given.dest)));
-    }
+fn mount(lowering: &mut Lowering, vertex: &Vertex, given: &Given, cwd: &str) -> Result<Mount, Status> {
     let kind = kind(given)?;
     let from = match (vertex.input(given.input)?, &kind) {
         // What is written to must be layers.
@@ -129,7 +130,12 @@ fn mount(lowering: &mut Lowering, vertex: &Vertex, given: &Given) -> Result<Moun
         (None, _) => Origin::Fs(Fs::Scratch),
     };
     let source = if given.selector.is_empty() { "/".to_owned() } else { given.selector.clone() };
-    let (target, readonly, span) = (given.dest.clone(), given.readonly, Default::default());
+    // Below the working directory, unless it says where.
+    let target = match given.dest.starts_with('/') {
+        true => given.dest.clone(),
+        false => format!("/{}/{}", cwd.trim_matches('/'), given.dest),
+    };
+    let (readonly, span) = (given.readonly, Default::default());
     Ok(Mount { kind, from, source, target, readonly, span })
 }
 

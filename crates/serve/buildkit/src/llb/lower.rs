@@ -59,7 +59,7 @@ pub fn lower(graph: &read::Graph) -> Result<Lowered, Status> {
 }
 
 /// Where programs are, in an image that says nothing of it.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub struct Lowering {
     ops: Vec<Op>,

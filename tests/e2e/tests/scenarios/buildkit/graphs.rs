@@ -51,14 +51,14 @@ fn graph() -> Definition {
     let secret = SecretOpt { id: "token".to_owned(), mode: 0o400, ..SecretOpt::default() };
     let exec = ExecOp {
         meta: Some(Meta {
-            args: ["/bin/sh", "-c", script].map(String::from).to_vec(),
-            env: vec!["PATH=/bin".to_owned()],
+            // Found by the usual PATH, since none is given.
+            args: ["sh", "-c", script].map(String::from).to_vec(),
             cwd: "/".to_owned(),
             ..Meta::default()
         }),
         mounts: vec![
             mount("/", 0, 0),
-            Mount { readonly: true, ..mount("/src", 1, -1) },
+            Mount { readonly: true, ..mount("src", 1, -1) },
             mount("/out", -1, 1),
             Mount {
                 mount_type: MountType::Secret.into(),
@@ -99,7 +99,7 @@ fn a_graph_is_built_and_handed_out() {
             let (solved, told) = client.solve(order("build000000000021")).await;
             solved.unwrap();
             let mut vertexes = told.iter().flat_map(|status| &status.vertexes);
-            assert!(vertexes.any(|v| v.cached && v.name.starts_with("/bin/sh")), "{told:?}");
+            assert!(vertexes.any(|v| v.cached && v.name.starts_with("sh -c")), "{told:?}");
         };
         (host, run)
     });
