@@ -71,22 +71,8 @@ struct Serve {
     /// How long a client may be silent (default 1m)
     #[arg(long, value_name = "duration", default_value = "1m")]
     timeout: String,
-    /// Bucket of an S3-compatible store to keep everything in; what is not finished stays below --root. Credentials are those of
-    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
-    #[arg(long, value_name = "name")]
-    s3_bucket: Option<String>,
-    /// Address of the store; by default Amazon's
-    #[arg(long, value_name = "url", default_value = "")]
-    s3_endpoint: String,
-    /// The bucket's name is in the path, and not in the host's name
-    #[arg(long)]
-    s3_path_style: bool,
-    /// What keys begin with
-    #[arg(long, value_name = "path", default_value = "")]
-    s3_prefix: String,
-    /// Region of the bucket (default us-east-1)
-    #[arg(long, value_name = "name", default_value = "us-east-1")]
-    s3_region: String,
+    #[command(flatten)]
+    s3: S3,
     /// Certificate with its chain, in PEM
     #[arg(long, value_name = "file")]
     tls_cert: Option<PathBuf>,
@@ -123,6 +109,27 @@ struct Serve {
     args: Vec<String>,
 }
 
+/// An object store.
+#[derive(clap::Args)]
+struct S3 {
+    /// Bucket of an S3-compatible store to keep everything in; what is not finished stays below --root. Credentials are those of
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    #[arg(long, value_name = "name")]
+    s3_bucket: Option<String>,
+    /// Address of the store; by default Amazon's
+    #[arg(long, value_name = "url", default_value = "")]
+    s3_endpoint: String,
+    /// The bucket's name is in the path, and not in the host's name
+    #[arg(long)]
+    s3_path_style: bool,
+    /// What keys begin with
+    #[arg(long, value_name = "path", default_value = "")]
+    s3_prefix: String,
+    /// Region of the bucket (default us-east-1)
+    #[arg(long, value_name = "name", default_value = "us-east-1")]
+    s3_region: String,
+}
+
 /// `dhow registry gc`.
 #[derive(clap::Args)]
 struct Collect {
@@ -135,6 +142,8 @@ struct Collect {
     /// Directory of the registry
     #[arg(long, value_name = "dir")]
     root: Option<PathBuf>,
+    #[command(flatten)]
+    s3: S3,
     args: Vec<String>,
 }
 
@@ -287,7 +296,7 @@ fn config(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Config> {
     config.collect_every = duration("gc-interval", &args.gc_interval)?;
     config.garbage = garbage(&args.gc_grace, args.gc_untagged)?;
     config.webhooks.clone_from(&args.webhook);
-    config.bucket = args.s3_bucket.as_ref().map(|name| bucket(surroundings, args, name));
+    config.bucket = bucket(surroundings, &args.s3);
     if args.upstream.is_none() && args.upstream_max.is_some() {
         bail!("--upstream-max is for a cache of another registry: --upstream HOST");
     }
@@ -295,17 +304,17 @@ fn config(surroundings: &Surroundings, args: &Serve) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn bucket(surroundings: &Surroundings, args: &Serve, name: &str) -> BucketConfig {
+fn bucket(surroundings: &Surroundings, args: &S3) -> Option<BucketConfig> {
     let variable = |name: &str| surroundings.variable(name).map(str::to_owned);
     let credentials = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
     let address = BucketAddress {
-        name: name.to_owned(),
+        name: args.s3_bucket.clone()?,
         region: args.s3_region.clone(),
         endpoint: args.s3_endpoint.clone(),
         path_style: args.s3_path_style,
         credentials: credentials.map(|(key, secret)| (key, secret, variable("AWS_SESSION_TOKEN"))),
     };
-    BucketConfig { address, prefix: args.s3_prefix.clone(), client: client(surroundings) }
+    Some(BucketConfig { address, prefix: args.s3_prefix.clone(), client: client(surroundings) })
 }
 
 /// How other hosts are reached.
@@ -413,7 +422,11 @@ fn collect(surroundings: &Surroundings, globals: &Globals, args: &Collect) -> an
     }
     let wanted = garbage(&args.gc_grace, args.gc_untagged)?;
     let collected = runtime()?.block_on(async {
-        let registry = Registry::open(Config::new(&root)).await.context("open the registry")?;
+        let mut config = Config::new(&root);
+        config.bucket = bucket(surroundings, &args.s3);
+        // What a server relies on is not written down in a bucket: it collects itself, and else nobody may serve it meanwhile.
+        config.alone = config.bucket.is_some();
+        let registry = Registry::open(config).await.context("open the registry")?;
         registry.collect(wanted).await.map_err(anyhow::Error::from)
     })?;
     let collected = collected.unwrap_or_default();

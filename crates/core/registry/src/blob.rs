@@ -4,7 +4,7 @@
 //! A large blob is asked for in stretches. While other blobs leave connections free, the next stretches come beside the first and
 //! wait in memory for their turn; a registry that knows no ranges gives all of it over one connection.
 
-use crate::error::{Cause, Error, Problem};
+use crate::error::{Cause, Error, Problem, RequestLine};
 use crate::exchange::{self, Get, Session};
 use crate::repository::{Wanted, refusal, url_in};
 use bytes::Bytes;
@@ -265,7 +265,7 @@ impl Stretch {
                 Ok(None) if self.at == self.end => return Ok(None),
                 Ok(None) => {
                     let problem = Problem::ClosedEarly(self.at);
-                    self.pause(Error::Protocol { url: self.shown(), problem }).await?;
+                    self.pause(Error::Protocol { request: self.shown(), problem }).await?;
                 }
                 Err(error) => self.pause(error).await?,
             }
@@ -279,7 +279,7 @@ impl Stretch {
             return Err(Error::WrongSize { digest, expected, found: at });
         }
         if at > self.end {
-            return Err(Error::Protocol { url: self.shown(), problem: Problem::WrongRange });
+            return Err(Error::Protocol { request: self.shown(), problem: Problem::WrongRange });
         }
         self.failures = 0;
         self.keep_pace(bytes.len() as u64)?;
@@ -310,7 +310,7 @@ impl Stretch {
         match come + more < SLOWEST {
             true => {
                 let problem = Problem::TooSlow(come + more, window.as_secs());
-                Err(Error::Protocol { url: self.shown(), problem })
+                Err(Error::Protocol { request: self.shown(), problem })
             }
             false => Ok(()),
         }
@@ -319,9 +319,9 @@ impl Stretch {
     /// Bytes of the open response that are new; `None` at its end.
     async fn read(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(response) = &mut self.response else { return Ok(None) };
-        let shown = response.url().origin().ascii_serialization();
+        let shown = RequestLine::get(response.url().origin().ascii_serialization());
         let chunk = response.chunk().await;
-        let chunk = chunk.map_err(|error| Error::Transport { url: shown, source: Cause::new(error) })?;
+        let chunk = chunk.map_err(|error| Error::Transport { request: shown, source: Cause::new(error) })?;
         Ok(chunk.map(|mut bytes| {
             let known = self.skip.min(bytes.len() as u64);
             self.skip -= known;
@@ -352,7 +352,7 @@ impl Stretch {
                 0
             }
             StatusCode::OK => {
-                return Err(Error::Protocol { url: url.to_string(), problem: Problem::NoRanges });
+                return Err(Error::Protocol { request: exchange::shown(&url), problem: Problem::NoRanges });
             }
             StatusCode::PARTIAL_CONTENT => {
                 let range = exchange::header(response.headers(), CONTENT_RANGE.as_str());
@@ -361,7 +361,7 @@ impl Stretch {
             _ => return Err(refusal(response, reference, Wanted::Blob(digest)).await),
         };
         if start != 0 && start != self.at {
-            let error = Error::Protocol { url: url.to_string(), problem: Problem::WrongRange };
+            let error = Error::Protocol { request: exchange::shown(&url), problem: Problem::WrongRange };
             // Without an answer the next one is asked.
             return if session.blame(exchange::source(&response), &error) { Ok(()) } else { Err(error) };
         }
@@ -396,8 +396,8 @@ impl Stretch {
         Ok(())
     }
 
-    fn shown(&self) -> String {
-        self.place.reference.with_digest(self.place.digest.clone()).familiar()
+    fn shown(&self) -> RequestLine {
+        RequestLine::get(self.place.reference.with_digest(self.place.digest.clone()).familiar())
     }
 }
 

@@ -7,11 +7,11 @@ mod objects;
 
 use crate::client::Client;
 use crate::error::{Cause, Error};
-use crate::exchange::{self, transport_error};
+use crate::exchange;
 use bytes::Bytes;
 pub use objects::{Entry, Listing, Unfinished, Wanted};
 use reqwest::header::{CONTENT_LENGTH, LAST_MODIFIED};
-use reqwest::{Body, Response, StatusCode, Url};
+use reqwest::{Body, Method, Response, StatusCode, Url};
 use rusty_s3::{Credentials, S3Action as _, UrlStyle};
 use std::time::Duration;
 
@@ -119,11 +119,11 @@ impl Bucket {
     pub async fn look(&self, key: &str) -> Result<Option<Head>, Error> {
         let url = self.bucket.head_object(self.credentials.as_ref(), key).sign(SIGNED_FOR);
         let request = self.client.transport().http(&url)?.head(url.clone());
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
+        let response = exchange::answer(Method::HEAD, &url, request).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let response = accepted(&url, response).await?;
+        let response = accepted(response).await?;
         let header = |name: &str| exchange::header(response.headers(), name).map(str::to_owned);
         let size = header(CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()).unwrap_or(0);
         Ok(Some(Head { size, modified: header(LAST_MODIFIED.as_str()) }))
@@ -133,11 +133,11 @@ impl Bucket {
     pub async fn get(&self, key: &str) -> Result<Option<Object>, Error> {
         let url = self.bucket.get_object(self.credentials.as_ref(), key).sign(SIGNED_FOR);
         let request = self.client.transport().http(&url)?.get(url.clone());
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
+        let response = exchange::answer(Method::GET, &url, request).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        Ok(Some(Object { response: accepted(&url, response).await? }))
+        Ok(Some(Object { response: accepted(response).await? }))
     }
 
     /// Sends an object of this length.
@@ -145,33 +145,33 @@ impl Bucket {
         let url = self.bucket.put_object(self.credentials.as_ref(), key).sign(SIGNED_FOR);
         let request = self.client.transport().uploads(&url)?.put(url.clone());
         let request = request.header(CONTENT_LENGTH, length).body(body);
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
-        accepted(&url, response).await.map(drop)
+        let response = exchange::answer(Method::PUT, &url, request).await?;
+        accepted(response).await.map(drop)
     }
 }
 
 impl Object {
     /// The next bytes; `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let shown = exchange::shown(self.response.url());
-        let broken = |source: reqwest::Error| Error::Transport { url: shown, source: Cause::new(source) };
+        let shown = exchange::asked(&self.response);
+        let broken = |source: reqwest::Error| Error::Transport { request: shown, source: Cause::new(source) };
         self.response.chunk().await.map_err(broken)
     }
 
     /// All of it, which must not be longer than `limit`.
     pub async fn bytes(self, limit: u64) -> Result<Bytes, Error> {
-        let shown = exchange::shown(self.response.url());
+        let shown = exchange::asked(&self.response);
         exchange::body(self.response, &shown, limit).await
     }
 }
 
 /// The answer, if the store did what was asked.
-async fn accepted(url: &Url, response: Response) -> Result<Response, Error> {
+async fn accepted(response: Response) -> Result<Response, Error> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let shown = exchange::shown(url);
+    let shown = exchange::asked(&response);
     let body = exchange::body(response, &shown, DOCUMENT).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&body);
     let reason = match (element(&text, "Code"), element(&text, "Message")) {
@@ -179,7 +179,7 @@ async fn accepted(url: &Url, response: Response) -> Result<Response, Error> {
         (Some(code), None) => format!(": {code}"),
         _ => String::new(),
     };
-    Err(Error::Status { url: shown, status: status.to_string(), reason })
+    Err(Error::Status { request: shown, status: status.to_string(), reason })
 }
 
 /// The text of the first element of this name: errors are one flat document.

@@ -2,14 +2,14 @@
 
 use crate::client::Client;
 use crate::error::{Cause, Error, Problem};
-use crate::exchange::{self, transport_error};
+use crate::exchange;
 use crate::redirect;
 use bytes::Bytes;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, ETAG, HeaderValue, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
 };
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 
 const REDIRECTS: usize = 10;
 /// How much of an error page is read.
@@ -33,7 +33,7 @@ impl Client {
         let parsed = Url::parse(address);
         // What is no address may have a password anywhere.
         let shown = parsed.as_ref().map(exchange::shown).unwrap_or_default();
-        let bad = |problem| Error::Protocol { url: shown.clone(), problem };
+        let bad = |problem| Error::Protocol { request: shown.clone(), problem };
         let mut url = parsed.map_err(|_| bad(Problem::BadRedirect))?;
         let start = url.clone();
         for _ in 0..=REDIRECTS {
@@ -49,7 +49,7 @@ impl Client {
                 value.set_sensitive(true);
                 request = request.header(AUTHORIZATION, value);
             }
-            let response = request.send().await.map_err(|error| transport_error(&url, error))?;
+            let response = exchange::answer(Method::GET, &url, request).await?;
             let status = response.status();
             if status.is_success() || status == StatusCode::NOT_MODIFIED {
                 return Ok(Download { response });
@@ -102,7 +102,7 @@ impl Download {
     /// The next bytes; `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let shown = exchange::shown(self.response.url());
-        let broken = |source: reqwest::Error| Error::Transport { url: shown, source: Cause::new(source) };
+        let broken = |source: reqwest::Error| Error::Transport { request: shown, source: Cause::new(source) };
         self.response.chunk().await.map_err(broken)
     }
 }

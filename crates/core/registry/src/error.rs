@@ -2,6 +2,7 @@
 
 use oci::Digest;
 use oci::image::DocumentError;
+use reqwest::Method;
 
 use crate::settings::InvalidSettings;
 
@@ -27,6 +28,31 @@ pub enum Kind {
     Settings,
 }
 
+/// What was asked for where, in Go's words: `Put "https://registry.example/v2/app/manifests/1"`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestLine {
+    method: Method,
+    target: String,
+}
+
+impl RequestLine {
+    pub(crate) fn get(target: impl Into<String>) -> RequestLine {
+        RequestLine { method: Method::GET, target: target.into() }
+    }
+
+    /// The same by another method.
+    pub(crate) fn by(self, method: &Method) -> RequestLine {
+        RequestLine { method: method.clone(), ..self }
+    }
+}
+
+impl std::fmt::Display for RequestLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (first, rest) = self.method.as_str().split_at(1);
+        write!(f, "{first}{} {:?}", rest.to_lowercase(), self.target)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("manifest for {reference} not found: {reason}")]
@@ -46,8 +72,8 @@ pub enum Error {
     Denied { name: String, reason: String },
     #[error("push access denied for {name}: {reason}")]
     PushDenied { name: String, reason: String },
-    #[error("Get {url:?}: {reason}")]
-    Unauthorized { url: String, reason: String },
+    #[error("{request}: {reason}")]
+    Unauthorized { request: RequestLine, reason: String },
     #[error("{reason}")]
     RateLimited {
         reason: String,
@@ -56,11 +82,11 @@ pub enum Error {
         /// When it wants us to come back.
         wait: Option<std::time::Duration>,
     },
-    #[error("Get {url:?}: received unexpected HTTP status: {status}{reason}")]
-    Status { url: String, status: String, reason: String },
-    #[error("Get {url:?}")]
+    #[error("{request}: received unexpected HTTP status: {status}{reason}")]
+    Status { request: RequestLine, status: String, reason: String },
+    #[error("{request}")]
     Transport {
-        url: String,
+        request: RequestLine,
         #[source]
         source: Cause,
     },
@@ -68,10 +94,10 @@ pub enum Error {
     #[error("set up TLS")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// With Go's words, which people search for.
-    #[error("Get {url:?}: tls: failed to verify certificate: {problem}")]
-    Certificate { url: String, host: String, problem: String },
-    #[error("Get {url:?}: http: server gave HTTP response to HTTPS client")]
-    PlainHttp { url: String, host: String },
+    #[error("{request}: tls: failed to verify certificate: {problem}")]
+    Certificate { request: RequestLine, host: String, problem: String },
+    #[error("{request}: http: server gave HTTP response to HTTPS client")]
+    PlainHttp { request: RequestLine, host: String },
     #[error("settings of registries")]
     Settings(#[from] InvalidSettings),
     #[error("{name} is blocked in {}", file.display())]
@@ -86,8 +112,8 @@ pub enum Error {
     },
     #[error("{host} can't be searched: {reason}")]
     NoSearch { host: String, reason: String },
-    #[error("Get {url:?}: {problem}")]
-    Protocol { url: String, problem: Problem },
+    #[error("{request}: {problem}")]
+    Protocol { request: RequestLine, problem: Problem },
     #[error("invalid manifest of {reference}")]
     Manifest {
         reference: String,

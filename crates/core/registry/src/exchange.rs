@@ -2,7 +2,7 @@
 
 use crate::client::{Notice, Patience};
 use crate::credentials::Credentials;
-use crate::error::{Cause, Error, Problem};
+use crate::error::{Cause, Error, Problem, RequestLine};
 use crate::limits;
 use crate::names::InternalName;
 use crate::peer::{Authorization, Peer};
@@ -13,7 +13,7 @@ use crate::transport::{Purpose, Transport};
 use bytes::Bytes;
 use oci::Reference;
 use reqwest::header::{ACCEPT, HeaderMap, LOCATION, RANGE};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -154,7 +154,7 @@ impl Session {
     pub(crate) async fn ping(&self) -> Result<Option<String>, Error> {
         let root = self.root().await?;
         let response = self.get(&root, &Get::default()).await?;
-        let (status, shown) = (response.status(), root.to_string());
+        let (status, shown) = (response.status(), asked(&response));
         let body = body(response, &shown, ERROR_LIMIT).await?;
         match status {
             status if status.is_success() => Ok(match self.current(self.home().await?).await? {
@@ -163,7 +163,7 @@ impl Session {
             }),
             StatusCode::UNAUTHORIZED => {
                 let reason = reason(&body).unwrap_or("unauthorized: authentication required".into());
-                Err(Error::Unauthorized { url: shown, reason })
+                Err(Error::Unauthorized { request: shown, reason })
             }
             status => Err(unexpected(&shown, status, &body)),
         }
@@ -254,7 +254,8 @@ impl Session {
         if status.is_success() {
             return Ok(response);
         }
-        let why = body(response, "", ERROR_LIMIT).await.ok().and_then(|body| reason(&body));
+        let shown = asked(&response);
+        let why = body(response, &shown, ERROR_LIMIT).await.ok().and_then(|body| reason(&body));
         Err(why.map_or_else(|| status.to_string(), |why| format!("{status}: {why}")))
     }
 
@@ -338,10 +339,10 @@ impl Session {
             }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             current = redirect::target(&current, location)
-                .map_err(|problem| Error::Protocol { url: shown(url), problem })?;
+                .map_err(|problem| Error::Protocol { request: shown(url), problem })?;
         }
         let problem = Problem::TooManyRedirects(REDIRECTS);
-        Err(Error::Protocol { url: shown(url), problem })
+        Err(Error::Protocol { request: shown(url), problem })
     }
 
     async fn send(
@@ -352,9 +353,9 @@ impl Session {
         authorization: Option<&Authorization>,
     ) -> Result<Response, Error> {
         let home = peer.root(&self.transport).await?;
-        let method = if get.head { reqwest::Method::HEAD } else { reqwest::Method::GET };
+        let method = if get.head { Method::HEAD } else { Method::GET };
         let client = self.transport.towards(home, &peer.route, url, Purpose::Fetch)?;
-        let mut builder = client.request(method, url.clone());
+        let mut builder = client.request(method.clone(), url.clone());
         if let Some(accept) = get.accept {
             builder = builder.header(ACCEPT, accept);
         }
@@ -370,7 +371,7 @@ impl Session {
             builder = builder.headers(peer.route.headers.clone());
         }
         let builder = peer.authorize(builder, authorization);
-        let response = builder.send().await.map_err(|error| transport_error(url, error))?;
+        let response = answer(method, url, builder).await?;
         self.hear(&response);
         Ok(response)
     }
@@ -378,7 +379,7 @@ impl Session {
     /// One request with whatever body; credentials go to the registry alone. No challenge is answered, for a body comes once.
     pub(crate) async fn stream(
         &self,
-        method: reqwest::Method,
+        method: Method,
         url: &Url,
         headers: HeaderMap,
         body: reqwest::Body,
@@ -386,14 +387,14 @@ impl Session {
         let peer = self.home().await?;
         let home = peer.root(&self.transport).await?;
         let client = self.transport.towards(home, &peer.route, url, Purpose::Send)?;
-        let mut builder = client.request(method, url.clone()).headers(headers).body(body);
+        let mut builder = client.request(method.clone(), url.clone()).headers(headers).body(body);
         let mut used = None;
         if redirect::same_origin(home, url) {
             used = self.current(peer).await?;
             builder = builder.headers(peer.route.headers.clone());
             builder = peer.authorize(builder, used.as_ref());
         }
-        let mut response = builder.send().await.map_err(|error| transport_error(url, error))?;
+        let mut response = answer(method, url, builder).await?;
         self.hear(&response);
         // Others may have found out meanwhile how to be let in: what counts is what this request said.
         response.extensions_mut().insert(Used(used));
@@ -460,7 +461,7 @@ fn serves(peer: &Peer, rest: &str) -> bool {
 pub(crate) async fn limited(response: Response) -> Error {
     let limit = limits::told(response.headers());
     let wait = limits::asked(response.headers(), SystemTime::now());
-    let shown = shown(response.url());
+    let shown = asked(&response);
     let body = body(response, &shown, ERROR_LIMIT).await.unwrap_or_default();
     match unexpected(&shown, StatusCode::TOO_MANY_REQUESTS, &body) {
         Error::RateLimited { reason, .. } => Error::RateLimited { reason, limit, wait },
@@ -472,13 +473,20 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
+/// Sends a request that was made for this method and address; the answer knows what it is to ([`asked`]).
+pub(crate) async fn answer(method: Method, url: &Url, request: RequestBuilder) -> Result<Response, Error> {
+    let mut response = request.send().await.map_err(|error| unanswered(&method, url, error))?;
+    response.extensions_mut().insert(method);
+    Ok(response)
+}
+
 /// A request that got no answer, with the reasons that have a remedy told apart.
-pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
-    let (shown, host) = (shown(url), redirect::authority(url));
+fn unanswered(method: &Method, url: &Url, error: reqwest::Error) -> Error {
+    let (shown, host) = (shown(url).by(method), redirect::authority(url));
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(found) = cause {
         if let Some(InternalName(name)) = found.downcast_ref() {
-            return Error::Protocol { url: shown, problem: Problem::InternalTarget(name.clone()) };
+            return Error::Protocol { request: shown, problem: Problem::InternalTarget(name.clone()) };
         }
         let mut found = found;
         // The library's own errors are inside of those of the system, which do not count them as their cause.
@@ -487,37 +495,46 @@ pub(crate) fn transport_error(url: &Url, error: reqwest::Error) -> Error {
         }
         if let Some(error) = found.downcast_ref::<rustls::Error>() {
             if let Some(problem) = crate::tls::problem(error, &host) {
-                return Error::Certificate { url: shown, host, problem };
+                return Error::Certificate { request: shown, host, problem };
             }
             if matches!(error, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) {
-                return Error::PlainHttp { url: shown, host };
+                return Error::PlainHttp { request: shown, host };
             }
         }
         cause = found.source();
     }
-    Error::Transport { url: shown, source: Cause::new(error) }
+    Error::Transport { request: shown, source: Cause::new(error) }
 }
 
-/// The address without its query, in which object stores have signatures, and without its password.
-pub(crate) fn shown(url: &Url) -> String {
+/// What an answer is to.
+pub(crate) fn asked(response: &Response) -> RequestLine {
+    let shown = shown(response.url());
+    match response.extensions().get::<Method>() {
+        Some(method) => shown.by(method),
+        None => shown,
+    }
+}
+
+/// Asking for this address, without its query, in which object stores have signatures, and without its password.
+pub(crate) fn shown(url: &Url) -> RequestLine {
     let mut url = url.clone();
     url.set_query(None);
     if url.password().is_some() {
         // It fails for addresses that can't have one.
         let _ = url.set_password(Some("xxxxx"));
     }
-    url.to_string()
+    RequestLine::get(url)
 }
 
 /// The whole body, which must not be longer than `limit`.
-pub(crate) async fn body(mut response: Response, shown: &str, limit: u64) -> Result<Bytes, Error> {
-    let too_long = || Error::Protocol { url: shown.to_owned(), problem: Problem::TooLong(limit) };
+pub(crate) async fn body(mut response: Response, shown: &RequestLine, limit: u64) -> Result<Bytes, Error> {
+    let too_long = || Error::Protocol { request: shown.clone(), problem: Problem::TooLong(limit) };
     if response.content_length().is_some_and(|length| length > limit) {
         return Err(too_long());
     }
     let mut bytes = Vec::new();
     let broken =
-        |source: reqwest::Error| Error::Transport { url: shown.to_owned(), source: Cause::new(source) };
+        |source: reqwest::Error| Error::Transport { request: shown.clone(), source: Cause::new(source) };
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if (bytes.len() + chunk.len()) as u64 > limit {
             return Err(too_long());
@@ -568,14 +585,14 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// An answer that nothing was known to do with.
-pub(crate) fn unexpected(shown: &str, status: StatusCode, body: &[u8]) -> Error {
+pub(crate) fn unexpected(shown: &RequestLine, status: StatusCode, body: &[u8]) -> Error {
     let reason = reason(body);
     if status == StatusCode::TOO_MANY_REQUESTS {
         let reason = reason.unwrap_or("toomanyrequests: too many requests".into());
         return Error::RateLimited { reason, limit: None, wait: None };
     }
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    Error::Status { url: shown.to_owned(), status: status.to_string(), reason }
+    Error::Status { request: shown.clone(), status: status.to_string(), reason }
 }
 
 /// A header as text.

@@ -51,7 +51,7 @@ pub use bucket::{
 pub use client::{Client, Config, Notice, Patience};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use download::Download;
-pub use error::{Cause, Error, Kind, Problem};
+pub use error::{Cause, Error, Kind, Problem, RequestLine};
 pub use keeper::{FetchToken, Keeper, TellSecret, TokenGiven, TokenWanted};
 pub use proxy::Proxies;
 pub use referrers::{cosign_subject, cosign_tags, referrers_tag};

@@ -163,7 +163,7 @@ impl Peer {
         let headers = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let Some(challenge) = challenge::parse(headers.filter_map(|value| value.to_str().ok())) else {
             let problem = Problem::BadChallenge;
-            return Err(Error::Protocol { url: registry.to_string(), problem });
+            return Err(Error::Protocol { request: crate::exchange::shown(registry), problem });
         };
         // Held while the token is fetched: the requests that wait here use the same one.
         let mut known = self.authorization.lock().await;

@@ -53,7 +53,7 @@ impl Repository {
         if response.status().is_success() {
             let shown = exchange::shown(response.url());
             let body = exchange::body(response, &shown, MANIFEST_MAX).await?;
-            let bad = |_| Error::Protocol { url: shown.clone(), problem: Problem::BadDocument };
+            let bad = |_| Error::Protocol { request: shown.clone(), problem: Problem::BadDocument };
             let index: Index = serde_json::from_slice(&body).map_err(bad)?;
             return Ok(index.manifests);
         }

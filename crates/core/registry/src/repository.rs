@@ -1,7 +1,7 @@
 //! One repository of a registry: its manifests and tags.
 
 use crate::blob::{Blob, LANES, Place};
-use crate::error::{Error, Problem};
+use crate::error::{Error, Problem, RequestLine};
 use crate::exchange::{self, ERROR_LIMIT, Get, Session, Source};
 use crate::near;
 use bytes::Bytes;
@@ -107,8 +107,8 @@ impl Repository {
             false => media_types::is_manifest(named),
         };
         if !fits && !named.is_empty() {
-            let url = self.reference.with_digest(found.digest).familiar();
-            return Err(Error::Protocol { url, problem: Problem::WrongType(named.clone()) });
+            let request = RequestLine::get(self.reference.with_digest(found.digest).familiar());
+            return Err(Error::Protocol { request, problem: Problem::WrongType(named.clone()) });
         }
         Ok((found, bytes))
     }
@@ -150,7 +150,7 @@ impl Repository {
             let next =
                 next.and_then(|link| url.join(&link).ok()).filter(|next| next.origin() == url.origin());
             let body = self.success(response, Wanted::Tags).await?;
-            let bad = |_| Error::Protocol { url: url.to_string(), problem: Problem::BadDocument };
+            let bad = |_| Error::Protocol { request: exchange::shown(&url), problem: Problem::BadDocument };
             let page: Tags = serde_json::from_slice(&body).map_err(bad)?;
             found.extend(page.tags.unwrap_or_default());
             match next {
@@ -198,7 +198,7 @@ impl Repository {
         let document = Document::parse(&body)
             .map_err(|source| Error::Manifest { reference: self.reference.familiar(), source })?;
         let media_type = fitting_type(&document, content_type.as_deref())
-            .map_err(|problem| Error::Protocol { url: url.to_string(), problem })?;
+            .map_err(|problem| Error::Protocol { request: exchange::shown(&url), problem })?;
         Ok((Descriptor::new(&media_type, digest, body.len() as u64), body))
     }
 
@@ -252,8 +252,10 @@ pub(crate) async fn url_in(session: &Session, reference: &Reference, rest: &str)
         path => path,
     };
     let path = format!("{path}/{rest}");
-    root.join(&path)
-        .map_err(|_| Error::Protocol { url: format!("{root}{path}"), problem: Problem::BadRedirect })
+    root.join(&path).map_err(|_| Error::Protocol {
+        request: RequestLine::get(format!("{root}{path}")),
+        problem: Problem::BadRedirect,
+    })
 }
 
 /// What an answer means that is no success, with Docker's words.

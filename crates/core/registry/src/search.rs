@@ -3,12 +3,12 @@
 
 use crate::client::{Client, domain};
 use crate::credentials::Credentials;
-use crate::error::{Error, Problem};
+use crate::error::{Error, Problem, RequestLine};
 use crate::exchange::{self, ERROR_LIMIT, Get, Session};
 use crate::token::Wants;
 use oci::image::MANIFEST_MAX;
 use reqwest::header::LINK;
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
 const INDEX: &str = "https://index.docker.io/v1/search";
@@ -70,7 +70,10 @@ impl Client {
             true => Url::parse(INDEX),
             false => session.root().await?.join("../v1/search"),
         }
-        .map_err(|_| Error::Protocol { url: domain.clone(), problem: Problem::BadRedirect })?;
+        .map_err(|_| Error::Protocol {
+            request: RequestLine::get(domain.clone()),
+            problem: Problem::BadRedirect,
+        })?;
         url.query_pairs_mut().append_pair("q", words).append_pair("n", &limit.to_string());
         let response = match domain == HUB {
             true => {
@@ -79,14 +82,14 @@ impl Client {
                     request = request.basic_auth(name, Some(password));
                 }
                 let request = request.timeout(self.transport().patience().document);
-                request.send().await.map_err(|error| exchange::transport_error(&url, error))?
+                exchange::answer(Method::GET, &url, request).await?
             }
             false => session.get(&url, &Get::default()).await?,
         };
         let (status, shown) = (response.status(), exchange::shown(&url));
         if status.is_success() {
             let body = exchange::body(response, &shown, MANIFEST_MAX).await?;
-            let bad = |_| Error::Protocol { url: shown.clone(), problem: Problem::BadDocument };
+            let bad = |_| Error::Protocol { request: shown.clone(), problem: Problem::BadDocument };
             let answer: Answer = serde_json::from_slice(&body).map_err(bad)?;
             return Ok(answer.results.unwrap_or_default().into_iter().take(limit).map(clean).collect());
         }
@@ -122,11 +125,11 @@ async fn catalog(session: &Session, domain: &str, words: &str, limit: usize) -> 
         if !status.is_success() {
             let reason = exchange::reason(&body).unwrap_or_else(|| status.to_string());
             return Err(match status {
-                StatusCode::UNAUTHORIZED => Error::Unauthorized { url: shown, reason },
+                StatusCode::UNAUTHORIZED => Error::Unauthorized { request: shown, reason },
                 _ => Error::NoSearch { host: domain.to_owned(), reason },
             });
         }
-        let bad = |_| Error::Protocol { url: shown.clone(), problem: Problem::BadDocument };
+        let bad = |_| Error::Protocol { request: shown.clone(), problem: Problem::BadDocument };
         let page: Catalog = serde_json::from_slice(&body).map_err(bad)?;
         let names = page.repositories.unwrap_or_default().into_iter().filter(|name| name.contains(words));
         found.extend(names.map(|name| clean(Found { name: format!("{domain}/{name}"), ..Found::default() })));

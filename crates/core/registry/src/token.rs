@@ -11,7 +11,7 @@ use crate::keeper::{Keeper, TokenWanted};
 use crate::redirect::{authority, is_internal, origin_text};
 use crate::settings::Route;
 use crate::transport::{Purpose, Transport};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -152,7 +152,7 @@ pub(crate) async fn fetch(transport: &Transport, request: &Request<'_>) -> Resul
     let client = transport.towards(request.registry, request.route, &realm, Purpose::Fetch)?;
     let identity =
         request.credentials.map(|who| who.identitytoken.as_str()).filter(|token| !token.is_empty());
-    let builder = match identity {
+    let (method, builder) = match identity {
         Some(token) => {
             // One text here, and one parameter each in the other form.
             let scopes: Vec<String> = match request.scopes.is_empty() {
@@ -160,10 +160,9 @@ pub(crate) async fn fetch(transport: &Transport, request: &Request<'_>) -> Resul
                 false => vec![request.scopes.join(" ")],
             };
             let more = [("grant_type", "refresh_token"), ("refresh_token", token)];
-            client
-                .post(realm.clone())
-                .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(parameters(request, &scopes, &more))
+            let form = parameters(request, &scopes, &more);
+            let builder = client.post(realm.clone()).body(form);
+            (Method::POST, builder.header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
         }
         None => {
             let basic = request.credentials.and_then(Credentials::basic);
@@ -179,25 +178,26 @@ pub(crate) async fn fetch(transport: &Transport, request: &Request<'_>) -> Resul
                 [url.query().unwrap_or_default(), &parameters(request, &request.scopes, &more)].join("&");
             url.set_query(Some(query.trim_start_matches('&')));
             let builder = client.get(url);
-            match basic {
+            let builder = match basic {
                 Some((name, password)) => builder.basic_auth(name, Some(password)),
                 None => builder,
-            }
+            };
+            (Method::GET, builder)
         }
     };
     let builder = builder.timeout(transport.patience().document);
-    let shown = exchange::shown(&realm);
-    let response = builder.send().await.map_err(|error| exchange::transport_error(&realm, error))?;
+    let response = exchange::answer(method, &realm, builder).await?;
+    let shown = exchange::asked(&response);
     let status = response.status();
     let body = exchange::body(response, &shown, ERROR_LIMIT).await?;
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         let reason = exchange::reason(&body).unwrap_or("unauthorized: authentication required".into());
-        return Err(Error::Unauthorized { url: shown, reason });
+        return Err(Error::Unauthorized { request: shown, reason });
     }
     if !status.is_success() {
         return Err(exchange::unexpected(&shown, status, &body));
     }
-    parse(&body).ok_or(Error::Protocol { url: shown, problem: Problem::BadDocument })
+    parse(&body).ok_or(Error::Protocol { request: shown, problem: Problem::BadDocument })
 }
 
 /// A token that somebody else fetches.
@@ -208,10 +208,10 @@ async fn kept(keeper: &Keeper, request: &Request<'_>, realm: &Url) -> Result<Tok
         scopes: request.scopes.clone(),
     };
     let given = (keeper.fetch)(wanted).await;
-    let given = given.map_err(|reason| Error::Unauthorized { url: exchange::shown(realm), reason })?;
+    let given = given.map_err(|reason| Error::Unauthorized { request: exchange::shown(realm), reason })?;
     let problem = Problem::BadDocument;
     token(given.token, given.lasts, None)
-        .ok_or_else(|| Error::Protocol { url: exchange::shown(realm), problem })
+        .ok_or_else(|| Error::Protocol { request: exchange::shown(realm), problem })
 }
 
 fn parse(body: &[u8]) -> Option<Token> {
@@ -236,7 +236,7 @@ fn token(value: String, lasts: Option<u64>, refresh: Option<String>) -> Option<T
 /// machine, or one that the administrator says may be spoken to in clear.
 fn realm(transport: &Transport, request: &Request<'_>) -> Result<Url, Error> {
     let home = request.registry;
-    let refuse = |problem| Error::Protocol { url: home.to_string(), problem };
+    let refuse = |problem| Error::Protocol { request: exchange::shown(home), problem };
     let realm = Url::parse(request.realm).map_err(|_| refuse(Problem::BadChallenge))?;
     let host = realm.host_str().unwrap_or_default();
     let plain_is_meant = home.scheme() == "http"

@@ -173,7 +173,7 @@ impl Transport {
         let speaks = client.get(secure.clone()).timeout(self.config.patience.document).send().await.is_ok();
         if !speaks && root.set_scheme("http").is_err() {
             return Err(Error::Protocol {
-                url: exchange::shown(secure),
+                request: exchange::shown(secure),
                 problem: crate::error::Problem::BadRedirect,
             });
         }

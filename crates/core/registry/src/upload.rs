@@ -106,7 +106,7 @@ impl Repository {
             if status == StatusCode::UNAUTHORIZED && self.session().answered(place, &response).await? {
                 // The token ran out on the way.
                 return Err(Error::Protocol {
-                    url: exchange::shown(place),
+                    request: exchange::shown(place).by(&Method::PATCH),
                     problem: Problem::ClosedEarly(from),
                 });
             }
@@ -116,7 +116,8 @@ impl Repository {
             *place = location(place, &response)?;
         }
         let Some(digest) = blob.digest() else {
-            return Err(Error::Protocol { url: exchange::shown(place), problem: Problem::ClosedEarly(from) });
+            let request = exchange::shown(place).by(&Method::PATCH);
+            return Err(Error::Protocol { request, problem: Problem::ClosedEarly(from) });
         };
         let mut end = place.clone();
         end.query_pairs_mut().append_pair("digest", digest.as_str());
@@ -143,7 +144,7 @@ impl Repository {
         match self.begin_blob(None).await? {
             Begun::At(Place(place)) => Ok((place, 0)),
             Begun::Mounted => {
-                Err(Error::Protocol { url: exchange::shown(place), problem: Problem::BadRedirect })
+                Err(Error::Protocol { request: exchange::shown(place), problem: Problem::BadRedirect })
             }
         }
     }
@@ -172,7 +173,7 @@ impl Repository {
         let url = self.url(&format!("manifests/{name}")).await?;
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_str(media_type).map_err(|_| Error::Protocol {
-            url: url.to_string(),
+            request: exchange::shown(&url).by(&Method::PUT),
             problem: Problem::WrongType(media_type.to_owned()),
         })?;
         headers.insert(CONTENT_TYPE, value);
@@ -189,7 +190,7 @@ impl Repository {
         if status == StatusCode::TOO_MANY_REQUESTS {
             return exchange::limited(response).await;
         }
-        let shown = exchange::shown(response.url());
+        let shown = exchange::asked(&response);
         let body = exchange::body(response, &shown, ERROR_LIMIT).await.unwrap_or_default();
         let reason = exchange::reason(&body);
         match (status, exchange::code(&body).as_deref()) {
@@ -213,7 +214,7 @@ fn range_end(text: &str) -> Option<u64> {
 fn location(from: &Url, response: &Response) -> Result<Url, Error> {
     let text = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     crate::redirect::target(from, text)
-        .map_err(|problem| Error::Protocol { url: exchange::shown(from), problem })
+        .map_err(|problem| Error::Protocol { request: exchange::asked(response), problem })
 }
 
 impl Session {

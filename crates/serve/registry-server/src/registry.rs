@@ -76,6 +76,9 @@ pub struct Config {
     pub collect_every: Duration,
     /// What garbage is.
     pub garbage: Collection,
+    /// No other process may have the directory open meanwhile. Then nobody relies on what a bucket has but by names that are
+    /// there, and its garbage can be collected at once.
+    pub alone: bool,
     /// The bucket that blobs and all that belongs to them are kept in.
     pub bucket: Option<BucketConfig>,
     /// Addresses that are told what happens.
@@ -98,6 +101,7 @@ impl Config {
             quota: Vec::new(),
             collect_every: Duration::ZERO,
             garbage: Collection { grace: Duration::from_secs(24 * 60 * 60), untagged: false },
+            alone: false,
             bucket: None,
             webhooks: Vec::new(),
             upstream: None,
@@ -127,17 +131,18 @@ pub struct Registry {
 impl Registry {
     /// Opens the storage, and starts what goes on by itself: to be called in a runtime.
     pub async fn open(config: Config) -> Result<Registry, OpenError> {
-        let disk = Disk::open(&config.root)?;
+        let disk = Disk::open(&config.root, config.alone)?;
         let spool = Spool::open(disk.clone())?;
         let auth = Auth::open(config.auth.clone(), &config.root)?;
         let files = config.tls.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         let tls = files.map(|(certificate, key): (&Path, &Path)| Tls::open(certificate, key)).transpose()?;
         let (flow, intake) = (Flow::out(), Flow::into());
         let (collects, grace) = (!config.collect_every.is_zero(), config.garbage.grace);
+        let alone = config.alone;
         let storage = match &config.bucket {
             Some(config) => {
                 let bucket = registry::Client::new(config.client.clone()).bucket(&config.address)?;
-                let objects = Objects::new(bucket, &config.prefix, disk);
+                let objects = Objects::new(bucket, &config.prefix, disk, alone);
                 objects.check().await?;
                 if collects && grace > Objects::MEMORY {
                     return Err(OpenError::Grace(Objects::MEMORY));

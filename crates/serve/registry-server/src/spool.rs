@@ -353,7 +353,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_has_most_makes_room() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(Disk::open(dir.path()).unwrap()).unwrap();
+        let mut spool = Spool::open(Disk::open(dir.path(), false).unwrap()).unwrap();
         (spool.most, spool.idle) = (5, Duration::ZERO);
         let modest = begun(&spool, "modest").await.unwrap();
         let first = begun(&spool, "greedy").await.unwrap();
@@ -374,7 +374,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_in_pieces_is_hashed_once() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(Disk::open(dir.path()).unwrap()).unwrap();
+        let spool = Spool::open(Disk::open(dir.path(), false).unwrap()).unwrap();
         let (id, name) = (begun(&spool, "").await.unwrap(), "a".parse::<Name>().unwrap());
         for piece in [&b"one"[..], b"two"] {
             let mut upload = spool.take(id, &name, "").unwrap();

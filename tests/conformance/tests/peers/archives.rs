@@ -47,6 +47,7 @@ fn archives_go_every_way_and_images_stay_the_same() {
 
     through_docker(&host, &right);
     through_podman(&host, &right);
+    through_buildah(&host, &right);
     through_skopeo(&host, &right);
 }
 
@@ -92,6 +93,45 @@ fn through_podman(host: &Host, right: &str) {
     }
     podman(&["save", "-q", "--format", "oci-dir", "-o", "layout", name]);
     assert_eq!(loaded(host, "layout", "travels:1"), right, "podman's layout");
+}
+
+const MADE: &str = "docker.io/library/made:2";
+/// The same as [`FORMAT`] of what buildah tells.
+const BUILDAHS_FORMAT: &str = "{{.FromImageID}} {{range .OCIv1.RootFS.DiffIDs}}{{.}} {{end}}";
+
+fn through_buildah(host: &Host, right: &str) {
+    let (root, run) = (host.home().join("buildah/root"), host.home().join("buildah/run"));
+    let storage = ["--root", root.to_str().expect("UTF-8"), "--runroot", run.to_str().expect("UTF-8")];
+    let buildah = |arguments: &[&str]| {
+        host.program("buildah", &[&storage[..], &["--storage-driver", "vfs"], arguments].concat()).ok()
+    };
+    let name = "docker.io/library/travels:1";
+    let told =
+        |name: &str| identity(&buildah(&["inspect", "--type", "image", "--format", BUILDAHS_FORMAT, name]));
+    // From an archive it takes no names.
+    let pull = |archive: &str, name: &str| {
+        let id = buildah(&["pull", "-q", archive]);
+        buildah(&["tag", id.trim(), name]);
+    };
+    for format in ["docker-archive", "oci-archive"] {
+        pull(&format!("{format}:ours.tar"), name);
+        assert_eq!(told(name), right, "buildah's {format}");
+        let archive = format!("buildah-{format}.tar");
+        buildah(&["push", "-q", name, &format!("{format}:{archive}:{name}")]);
+        assert_eq!(loaded(host, &archive, "travels:1"), right, "from buildah's {format}");
+        // An image that it has made itself.
+        let container = buildah(&["from", "--pull-never", name]);
+        buildah(&["config", "--label", "by=buildah", container.trim()]);
+        buildah(&["commit", "-q", container.trim(), MADE]);
+        buildah(&["push", "-q", MADE, &format!("{format}:made-{archive}:{MADE}")]);
+        let made = loaded(host, &format!("made-{archive}"), "made:2");
+        host.dhow(&["save", "-o", "made-back.tar", "made:2"]).ok();
+        buildah(&["rm", container.trim()]);
+        buildah(&["rmi", MADE, name]);
+        pull(&format!("{format}:made-back.tar"), MADE);
+        assert_eq!(told(MADE), made, "back at buildah as {format}");
+        buildah(&["rmi", MADE]);
+    }
 }
 
 fn through_skopeo(host: &Host, right: &str) {

@@ -84,6 +84,11 @@ fn flags_that_make_no_sense_are_refused() {
     assert!(host.type_in("registry serve --help").ok().contains("--htpasswd"));
     let unknown = host.type_in("registry nonsense").run();
     assert!(unknown.stderr.contains("registry nonsense"), "{}", unknown.stderr);
+    assert!(host.type_in("registry gc --help").ok().contains("--s3-bucket"));
+    host.file("registry/tmp/x", "");
+    let elsewhere =
+        host.type_in("registry gc --root registry --s3-bucket b --s3-endpoint http://127.0.0.1:1").run();
+    assert!(elsewhere.code == 1 && elsewhere.stderr.contains("127.0.0.1:1/b"), "{}", elsewhere.stderr);
     let nothing = host.type_in("registry gc --root absent").run();
     assert!(nothing.stderr.contains("there is no registry"), "{}", nothing.stderr);
 }

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::header::{CONTENT_LENGTH, ETAG, RANGE};
-use reqwest::{Body, Response, StatusCode, Url};
+use reqwest::{Body, Method, Response, StatusCode, Url};
 use rusty_s3::S3Action as _;
 use rusty_s3::actions::{CreateMultipartUpload, ListObjectsV2};
 
 use super::{Bucket, DOCUMENT, Object, SIGNED_FOR, accepted};
 use crate::error::{Error, Problem};
-use crate::exchange::{self, transport_error};
+use crate::exchange;
 
 /// Entries of a page, as S3 has them.
 const PAGE: usize = 1000;
@@ -81,8 +81,8 @@ impl Bucket {
         }
         let url = action.sign(SIGNED_FOR);
         let request = self.client.transport().http(&url)?.get(url.clone());
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
-        let text = text(&url, accepted(&url, response).await?, LIST).await?;
+        let response = exchange::answer(Method::GET, &url, request).await?;
+        let text = text(&url, accepted(response).await?, LIST).await?;
         let page = ListObjectsV2::parse_response(&text).map_err(|_| bad_document(&url))?;
         let entry = |object: rusty_s3::actions::list_objects_v2::ListObjectsContent| Entry {
             key: object.key,
@@ -104,11 +104,11 @@ impl Bucket {
 
     async fn discard(&self, url: Url) -> Result<(), Error> {
         let request = self.client.transport().http(&url)?.delete(url.clone());
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
+        let response = exchange::answer(Method::DELETE, &url, request).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(());
         }
-        accepted(&url, response).await.map(drop)
+        accepted(response).await.map(drop)
     }
 
     /// Fetches these bytes of an object; none if there is none.
@@ -116,14 +116,14 @@ impl Bucket {
         let url = self.bucket.get_object(self.credentials.as_ref(), key).sign(SIGNED_FOR);
         let request = self.client.transport().http(&url)?.get(url.clone());
         let request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
+        let response = exchange::answer(Method::GET, &url, request).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
             // A store that knows no ranges would give something else than what was asked for.
             StatusCode::OK if range.start > 0 => {
-                Err(Error::Protocol { url: exchange::shown(&url), problem: Problem::WrongRange })
+                Err(Error::Protocol { request: exchange::shown(&url), problem: Problem::WrongRange })
             }
-            _ => Ok(Some(Object { response: accepted(&url, response).await? })),
+            _ => Ok(Some(Object { response: accepted(response).await? })),
         }
     }
 
@@ -136,8 +136,8 @@ impl Bucket {
     pub async fn begin(&self, key: &str) -> Result<Unfinished, Error> {
         let url = self.bucket.create_multipart_upload(self.credentials.as_ref(), key).sign(SIGNED_FOR);
         let request = self.client.transport().http(&url)?.post(url.clone());
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
-        let text = text(&url, accepted(&url, response).await?, DOCUMENT).await?;
+        let response = exchange::answer(Method::POST, &url, request).await?;
+        let text = text(&url, accepted(response).await?, DOCUMENT).await?;
         let created = CreateMultipartUpload::parse_response(&text).map_err(|_| bad_document(&url))?;
         Ok(Unfinished { key: key.to_owned(), id: created.upload_id().to_owned() })
     }
@@ -168,12 +168,12 @@ impl Bucket {
         let action = self.bucket.complete_multipart_upload(credentials, key, id, tags);
         let url = action.sign(SIGNED_FOR);
         let request = self.client.transport().uploads(&url)?.post(url.clone()).body(action.body());
-        let response = request.send().await.map_err(|error| transport_error(&url, error))?;
+        let response = exchange::answer(Method::POST, &url, request).await?;
         // What fails while it is put together is told with a status of success.
-        let text = text(&url, accepted(&url, response).await?, DOCUMENT).await?;
+        let text = text(&url, accepted(response).await?, DOCUMENT).await?;
         match super::element(&text, "Code") {
             Some(code) => Err(Error::Status {
-                url: exchange::shown(&url),
+                request: exchange::shown(&url).by(&Method::POST),
                 status: StatusCode::OK.to_string(),
                 reason: format!(": {code}"),
             }),
@@ -192,9 +192,8 @@ impl Bucket {
         let action = self.bucket.upload_part(self.credentials.as_ref(), key, number, id);
         let url = action.sign(SIGNED_FOR);
         let request = self.client.transport().uploads(&url)?.put(url.clone());
-        let response = request.header(CONTENT_LENGTH, length).body(body).send().await;
-        let response = response.map_err(|error| transport_error(&url, error))?;
-        let response = accepted(&url, response).await?;
+        let request = request.header(CONTENT_LENGTH, length).body(body);
+        let response = accepted(exchange::answer(Method::PUT, &url, request).await?).await?;
         let tag = exchange::header(response.headers(), ETAG.as_str());
         tag.map(str::to_owned).ok_or_else(|| bad_document(&url))
     }
@@ -206,5 +205,5 @@ async fn text(url: &Url, response: Response, limit: u64) -> Result<String, Error
 }
 
 fn bad_document(url: &Url) -> Error {
-    Error::Protocol { url: exchange::shown(url), problem: Problem::BadDocument }
+    Error::Protocol { request: exchange::shown(url), problem: Problem::BadDocument }
 }

@@ -335,3 +335,23 @@ async fn a_token_that_runs_out_while_a_blob_is_sent_is_renewed() {
     let put = stub.requests_for("uploads/8");
     assert_eq!(put[0].header("authorization"), Some("Bearer t1"));
 }
+
+#[tokio::test]
+async fn an_error_says_what_was_sent() {
+    let stub = Stub::new(|request: &Request| match (request.method.as_str(), request.path.as_str()) {
+        ("POST", _) => Answer::new(202, "").with("Location", "/v2/a/b/blobs/uploads/1"),
+        (_, "/v2/") => Answer::ok("{}"),
+        _ => Answer::new(500, "no"),
+    });
+    let start = |method: &str, rest: &str| format!("{method} \"http://{}/v2/a/b/{rest}", stub.host);
+    let digest = Digest::sha256(b"x");
+    let pushed = writable(&stub).push_blob(&digest, 1, Body::from("x")).await;
+    let manifest = writable(&stub).push_manifest("1", "application/json", "{}".into()).await;
+    for (outcome, expected) in [
+        (pushed, start("Put", "blobs/uploads/1\": received unexpected HTTP status: 500")),
+        (manifest, start("Put", "manifests/1\": received unexpected HTTP status: 500")),
+    ] {
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}

@@ -58,15 +58,15 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens the directory, which is made where it is not there.
-    pub(crate) fn open(path: &Path) -> Result<Disk, Error> {
+    /// Opens the directory, which is made where it is not there; with `only` no other process may have it open meanwhile.
+    pub(crate) fn open(path: &Path, only: bool) -> Result<Disk, Error> {
         let failed = |error: io::Error| Error::new("open", path.display().to_string(), error);
         std::fs::create_dir_all(path).map_err(failed)?;
         let root = Root::open(path).map_err(failed)?;
         for folder in [TMP, "repositories", "blobs"] {
             root.mkdir_p(folder, DIRECTORY_MODE).map_err(failed)?;
         }
-        let (open, alone) = join(&root).map_err(failed)?;
+        let (open, alone) = join(&root, only).map_err(failed)?;
         let disk = Disk { root: Arc::new(root), _open: Arc::new(open), alone, gate: Arc::default() };
         disk.sweep_tmp().map_err(failed)?;
         Ok(disk)
@@ -379,14 +379,18 @@ impl Disk {
 }
 
 /// Says that this process has the storage open, and finds out whether it is the only one.
-fn join(root: &Root) -> io::Result<(OwnedFd, bool)> {
+fn join(root: &Root, only: bool) -> io::Result<(OwnedFd, bool)> {
     let folder = root.open_with(TMP, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     let alone = match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => true,
         Err(rustix::io::Errno::WOULDBLOCK) => false,
         Err(error) => return Err(error.into()),
     };
-    rustix::fs::flock(&folder, FlockOperation::LockShared)?;
+    match (only, alone) {
+        (true, true) => {}
+        (true, false) => return Err(io::Error::other("another process has the registry open")),
+        (false, _) => rustix::fs::flock(&folder, FlockOperation::LockShared)?,
+    }
     Ok((folder, alone))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! What is uploaded is spooled on disk first: its key is only known at its end, nothing that was not verified comes into the
 //! bucket, and large objects go in parts side by side. Objects have no time that can be set, so what is relied on is remembered
-//! here, and nothing is swept before this server has run for as long as the grace is; one server collects a bucket's garbage.
+//! here, and nothing is swept before this server has run for as long as the grace is; one server collects a bucket's garbage, or
+//! while there is none, a process that keeps it from being served.
 
 use std::collections::HashMap;
 use std::io;
@@ -38,6 +39,8 @@ pub(crate) struct Objects {
     spool: Disk,
     notes: Notes,
     started: Instant,
+    /// Nobody else serves it, and so nobody relies on anything that has no name.
+    alone: bool,
     touched: Arc<Mutex<HashMap<Key, SystemTime>>>,
     lock: Arc<RwLock<()>>,
 }
@@ -53,12 +56,12 @@ impl Objects {
     /// How long it is remembered that something was relied on; no grace is longer.
     pub(crate) const MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-    pub(crate) fn new(bucket: Bucket, prefix: &str, spool: Disk) -> Objects {
+    pub(crate) fn new(bucket: Bucket, prefix: &str, spool: Disk, alone: bool) -> Objects {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let (touched, lock) = (Arc::default(), Arc::default());
         let notes = Notes::new(spool.clone());
-        Objects { bucket, prefix, spool, notes, started: Instant::now(), touched, lock }
+        Objects { bucket, prefix, spool, notes, started: Instant::now(), alone, touched, lock }
     }
 
     /// Whether the store lets us in, before anybody relies on that.
@@ -262,7 +265,7 @@ impl Objects {
     }
 
     pub(super) fn remembers(&self, grace: Duration) -> bool {
-        grace <= Objects::MEMORY && self.started.elapsed() >= grace
+        self.alone || grace <= Objects::MEMORY && self.started.elapsed() >= grace
     }
 }
 

@@ -99,6 +99,40 @@ async fn garbage_goes_when_it_is_known_to_be_some() {
 }
 
 #[tokio::test]
+async fn while_nobody_serves_it_garbage_goes_at_once() {
+    let store = ObjectStore::start();
+    let world = over(&store, None).await;
+    world.push_image("a", "v1", b"layer").await;
+    let stray = world.push_blob("a", b"stray").await;
+    let mut config = Config::new(world.root());
+    config.bucket = Some(bucket(&store, SECRET));
+    config.alone = true;
+    let error = registry_server::Registry::open(config.clone()).await.err().expect("it is served");
+    let source = std::error::Error::source(&error).and_then(std::error::Error::source);
+    assert_eq!(source.map(ToString::to_string).as_deref(), Some("another process has the registry open"));
+    let World { served, dir } = world;
+    drop(served);
+    let opened = async {
+        loop {
+            match registry_server::Registry::open(config.clone()).await {
+                Ok(registry) => break registry,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let registry = tokio::time::timeout(Duration::from_secs(30), opened).await.expect("it is not served");
+    // What the store has is of 2015.
+    let hour = Collection { grace: Duration::from_secs(3600), untagged: false };
+    assert_eq!(registry.collect(hour).await.unwrap().expect("it is known").blobs, 1);
+    drop(registry);
+    let mut config = Config::new(dir.path().join("registry"));
+    config.bucket = Some(bucket(&store, SECRET));
+    let world = World { served: Served::start(config).await, dir };
+    assert_eq!(world.get(&format!("/v2/a/blobs/{stray}")).await.status, 404);
+    assert_eq!(world.get(&format!("/v2/a/blobs/{}", sha256(b"layer"))).await.body, b"layer");
+}
+
+#[tokio::test]
 async fn a_store_that_is_unwell_is_no_answer() {
     let store = ObjectStore::start();
     let world = over(&store, Some(1_000_000)).await;

@@ -35,6 +35,16 @@ pub(super) struct Item {
     pub content: Content,
 }
 
+impl Item {
+    /// A blob that is sent as it is here, where it stays as long as the lease.
+    fn blob(store: &Store, lease: &Lease, found: &Descriptor, name: String) -> Result<Item> {
+        let length = store.use_blob(lease, &found.digest)?;
+        let size = length.ok_or_else(|| store::Error::NoBlob(found.digest.clone()))?;
+        let found = Descriptor { size, ..found.clone() };
+        Ok(Item { name, sent: Some(found.clone()), found, content: Content::Blob })
+    }
+}
+
 /// Where its bytes come from.
 pub(super) enum Content {
     /// A file, as it is.
@@ -287,11 +297,8 @@ impl Search<'_> {
     }
 
     fn blob(&mut self, found: &Descriptor, name: String) -> Result<()> {
-        let length = self.engine.store().use_blob(&self.lease, &found.digest)?;
-        let size = length.ok_or_else(|| store::Error::NoBlob(found.digest.clone()))?;
-        let found = Descriptor { size, ..found.clone() };
-        let sent = Some(found.clone());
-        self.items.entry(found.digest.clone()).or_insert(Item { name, found, sent, content: Content::Blob });
+        let item = Item::blob(self.engine.store(), &self.lease, found, name)?;
+        self.items.entry(found.digest.clone()).or_insert(item);
         Ok(())
     }
 }
@@ -401,11 +408,8 @@ impl Cargo {
             let Document::Manifest(manifest) = document else { continue };
             let mut blobs: BTreeMap<Digest, Item> = BTreeMap::new();
             for found in manifest.layers.iter().chain([&manifest.config]) {
-                let length = self.store.use_blob(&self.lease, &found.digest)?;
-                let size = length.ok_or_else(|| store::Error::NoBlob(found.digest.clone()))?;
-                let found = Descriptor { size, ..found.clone() };
-                let (sent, digest) = (Some(found.clone()), found.digest.clone());
-                blobs.insert(digest, Item { name: String::new(), found, sent, content: Content::Blob });
+                let item = Item::blob(&self.store, &self.lease, found, String::new())?;
+                blobs.insert(found.digest.clone(), item);
             }
             let media_type = line.media_type.clone();
             let parcel = Parcel { media_type, digest: thing.artifact, bytes };
