@@ -375,6 +375,8 @@ fn what_is_looked_for(host: &Host) {
     assert!(lines[1].ends_with(&["42", "[OK]"]) && all.contains("rather long …"), "{all}");
     assert!(search(&["--no-trunc"], "web").stdout.contains("rather long description"));
     let names = |arguments: &[&str]| search(&[arguments, &["--format", "{{.Name}}"]].concat(), "web").stdout;
+    let json = search(&["--format", "json"], "web").stdout;
+    assert!(json.contains(r#""IsOfficial":"true""#) && json.contains(r#""IsOfficial":"false""#), "{json}");
     assert_eq!(names(&["-f", "is-official=true"]), "web\n");
     assert_eq!(names(&["-f", "is-official=false"]), "my/web\n");
     assert_eq!(names(&["-f", "stars=3"]), "web\n");

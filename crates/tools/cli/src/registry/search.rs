@@ -34,6 +34,11 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let auth = credentials::lookup(cli, host.unwrap_or_default())?;
     let limit = args.limit.unwrap_or(0);
     let found = client::images::search(cli.client()?, term, limit, &filters, auth.as_ref()).await?;
+    // Docker writes it in words where a program reads it.
+    let words = match args.format.as_deref() {
+        Some("json") => ["false", "true"],
+        _ => ["", "[OK]"],
+    };
     let rows: Vec<_> = found
         .iter()
         .map(|result| {
@@ -42,7 +47,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
                 "Name": result.name,
                 "Description": if args.no_trunc { text } else { ellipsis(&text, 45) },
                 "StarCount": result.star_count.to_string(),
-                "IsOfficial": if result.is_official { "[OK]" } else { "" },
+                "IsOfficial": words[usize::from(result.is_official)],
             }
         })
         .collect();
