@@ -2,6 +2,7 @@
 
 use crate::context::{Opener, ignore_text, parse_ignore};
 use crate::error::Error;
+use crate::policy;
 use crate::progress::Progress;
 use crate::request::{Context, DockerfileSource, Env, Request};
 use crate::session::{SourceFile, io_error};
@@ -72,6 +73,7 @@ pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Defi
         .lease("read a context")
         .map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
     let opener = Opener { env, request, lease: &lease, progress: &progress };
+    policy::recipe(env, &context, &request.dockerfile)?;
     let root = opener.main(context)?;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
     let ignore = ignore_of(&root, request)?.map(|(_, text)| text);

@@ -36,6 +36,30 @@ pub(crate) fn predicate(
     ended: &str,
 ) -> Value {
     let all = how == Provenance::Max;
+    let mut source = json!({ "path": facts.dockerfile });
+    if let Some(remote) = facts.remote {
+        source["uri"] = crate::source::shown(remote).into();
+    }
+    let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
+    if all {
+        internal["buildConfig"] = json!({ "llbDefinition": steps(graph) });
+    }
+    json!({
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": { "configSource": source, "request": parameters(all, facts, request) },
+            "internalParameters": internal,
+            "resolvedDependencies": dependencies(graph, images, facts),
+        },
+        "runDetails": {
+            "builder": { "id": request.export.slsa.builder_id },
+            "metadata": metadata(all, facts, request, ended),
+        },
+    })
+}
+
+/// What was asked of the build.
+fn parameters(all: bool, facts: &Facts<'_>, request: &Request) -> Value {
     let mut arguments = BTreeMap::new();
     if let Some(target) = &request.target {
         arguments.insert("target".to_string(), target.clone());
@@ -58,42 +82,30 @@ pub(crate) fn predicate(
     if all && !ssh.is_empty() {
         parameters["ssh"] = ssh.into();
     }
-    let mut source = json!({ "path": facts.dockerfile });
-    if let Some(remote) = facts.remote {
-        source["uri"] = crate::source::shown(remote).into();
-    }
-    let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
-    if all {
-        internal["buildConfig"] = json!({ "llbDefinition": steps(graph) });
-    }
+    parameters
+}
+
+/// When it ran, and what is promised of it.
+fn metadata(all: bool, facts: &Facts<'_>, request: &Request, ended: &str) -> Value {
+    let slsa = &request.export.slsa;
     let mut metadata = json!({
         "invocationId": facts.id,
         "startedOn": facts.began,
         "finishedOn": ended,
         "buildkit_hermetic": false,
         "buildkit_completeness": { "request": all, "resolvedDependencies": false },
-        "buildkit_reproducible": false,
+        "buildkit_reproducible": slsa.reproducible,
     });
     if all {
         metadata["buildkit_metadata"] = json!({
             "source": { "infos": [{ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) }] },
         });
     }
-    let slsa = &request.export.slsa;
     if !slsa.vcs.is_empty() {
         let shown = |(key, value): (&String, &String)| (key.clone(), crate::source::shown(value));
         metadata["buildkit_metadata"]["vcs"] = json!(slsa.vcs.iter().map(shown).collect::<BTreeMap<_, _>>());
     }
-    metadata["buildkit_reproducible"] = slsa.reproducible.into();
-    json!({
-        "buildDefinition": {
-            "buildType": BUILD_TYPE,
-            "externalParameters": { "configSource": source, "request": parameters },
-            "internalParameters": internal,
-            "resolvedDependencies": dependencies(graph, images, facts),
-        },
-        "runDetails": { "builder": { "id": slsa.builder_id }, "metadata": metadata },
-    })
+    metadata
 }
 
 /// What BuildKit calls its builds in version 0.2 of the predicate, and its own part there.

@@ -133,42 +133,48 @@ fn lower_mount(
                 Some(from) => l.origin(&from, index, s, m.span)?,
                 None => Origin::Fs(Fs::Scratch),
             };
-            mount.kind = MountKind::Cache {
-                id: cache_id(l, id.filter(|i| !i.is_empty()).unwrap_or_else(|| mount.target.clone())),
-                sharing: match m.sharing {
-                    ast::Sharing::Shared => Sharing::Shared,
-                    ast::Sharing::Private => Sharing::Private,
-                    ast::Sharing::Locked => Sharing::Locked,
-                },
-                mode: m.mode.unwrap_or(0o755),
-                uid: m.uid.unwrap_or(0),
-                gid: m.gid.unwrap_or(0),
-                seeded,
-            };
+            let id = id.filter(|i| !i.is_empty()).unwrap_or_else(|| mount.target.clone());
+            mount.kind = cache(&m, cache_id(l, id), seeded);
         }
         ast::MountKind::Tmpfs => {
             mount.from = Origin::Fs(Fs::Scratch);
             mount.kind = MountKind::Tmpfs { size: m.size.unwrap_or(0) };
         }
         ast::MountKind::Secret => secret(&mut mount, &m, id.or(source), target, at),
-        ast::MountKind::Ssh => {
-            mount.from = Origin::Fs(Fs::Scratch);
-            mount.source = String::new();
-            mount.target = target.map(|t| at(&t)).unwrap_or_else(|| "/run/buildkit/ssh_agent.0".into());
-            let id = id.filter(|i| !i.is_empty()).unwrap_or_else(|| "default".into());
-            mount.kind = MountKind::Ssh {
-                id,
-                required: m.required,
-                mode: m.mode.unwrap_or(0o600),
-                uid: m.uid.unwrap_or(0),
-                gid: m.gid.unwrap_or(0),
-            };
-        }
+        ast::MountKind::Ssh => ssh(&mut mount, &m, id, target.map(|t| at(&t))),
     }
     if mount.target == "/" {
         return Err(Error::at(format!("invalid mount target {:?}", mount.target), m.span));
     }
     Ok(mount)
+}
+
+fn cache(m: &ast::Mount, id: String, seeded: bool) -> MountKind {
+    MountKind::Cache {
+        id,
+        sharing: match m.sharing {
+            ast::Sharing::Shared => Sharing::Shared,
+            ast::Sharing::Private => Sharing::Private,
+            ast::Sharing::Locked => Sharing::Locked,
+        },
+        mode: m.mode.unwrap_or(0o755),
+        uid: m.uid.unwrap_or(0),
+        gid: m.gid.unwrap_or(0),
+        seeded,
+    }
+}
+
+fn ssh(mount: &mut Mount, m: &ast::Mount, id: Option<String>, target: Option<String>) {
+    mount.from = Origin::Fs(Fs::Scratch);
+    mount.source = String::new();
+    mount.target = target.unwrap_or_else(|| "/run/buildkit/ssh_agent.0".into());
+    mount.kind = MountKind::Ssh {
+        id: id.filter(|i| !i.is_empty()).unwrap_or_else(|| "default".into()),
+        required: m.required,
+        mode: m.mode.unwrap_or(0o600),
+        uid: m.uid.unwrap_or(0),
+        gid: m.gid.unwrap_or(0),
+    };
 }
 
 /// A cache's name within the namespace that the build gives, which keeps projects apart.

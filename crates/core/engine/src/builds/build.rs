@@ -99,11 +99,7 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     let Order { options, context, credentials, questions, record, keep_mounts } = order;
     let mut request = request(&options)?;
     request.keep_mounts = keep_mounts;
-    let policies = match context {
-        // Who made the graph has asked about its sources.
-        ContextSource::Graph(_) => Policies::default(),
-        _ => policies(&options, &questions)?,
-    };
+    let policies = policies(&options, &questions, &context)?;
     let policies = Arc::new(load_layouts(engine, policies, &options.extras, &mut request).await?);
     let group = groups::hold(engine, &options)?;
     let mut recorder = Recorder::begin(engine, &options, &context, record)?;
@@ -171,7 +167,15 @@ pub(super) fn files(context: ContextSource) -> Result<(Files, Option<builder::Gi
 }
 
 /// What may be taken from elsewhere.
-pub(super) fn policies(options: &BuildOptions, questions: &Questions) -> Result<Policies> {
+pub(super) fn policies(
+    options: &BuildOptions,
+    questions: &Questions,
+    context: &ContextSource,
+) -> Result<Policies> {
+    if let ContextSource::Graph(_) = context {
+        // Who made the graph has asked about its sources.
+        return Ok(Policies::default());
+    }
     let read = Policies::read(&options.extras.source_policies)?;
     Ok(read.asking(questions.policy.clone()).answered(questions.answered.iter().cloned()))
 }

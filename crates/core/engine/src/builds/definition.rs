@@ -20,7 +20,7 @@ pub async fn definition(
     questions: Questions,
 ) -> Result<BuildDefinition> {
     let request = request(&options)?;
-    let policies = Arc::new(policies(&options, &questions)?);
+    let policies = Arc::new(policies(&options, &questions, &context)?);
     let secrets = given_or_asked(request.secrets.clone(), questions.secrets);
     let env = Env {
         policy: policies.of_builder(),

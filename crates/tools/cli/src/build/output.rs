@@ -165,18 +165,6 @@ impl Output {
             }
             "tar" if self.kind == Kind::Oci => self.directory = !boolean(key, value)?,
             "name" if image => self.names = value.split(',').map(|name| name.trim().to_owned()).collect(),
-            "push" if self.kind == Kind::Image => self.push = boolean(key, value)?,
-            "push-by-digest" if self.kind == Kind::Image => self.by_digest = boolean(key, value)?,
-            "registry.insecure" if self.kind == Kind::Image => self.insecure = boolean(key, value)?,
-            // An image that is made here is always unpacked.
-            "unpack" if self.kind == Kind::Image => drop(boolean(key, value)?),
-            "store" if self.kind == Kind::Image => self.passes = !boolean(key, value)?,
-            "name-canonical" if self.kind == Kind::Image => {
-                self.export.canonical_names = boolean(key, value)?
-            }
-            "dangling-name-prefix" if self.kind == Kind::Image => {
-                value.clone_into(&mut self.export.dangling_prefix)
-            }
             "buildinfo" | "buildinfo-attrs" if image => {
                 if boolean(key, value)? {
                     return Err(self.refused(
@@ -195,26 +183,52 @@ impl Output {
                     return Err(self.refused(key, "there is one context, \"default\""));
                 }
             }
-            "compression" if image => {
+            "rewrite-timestamp" if self.kind != Kind::CacheOnly => {
+                self.export.rewrite_timestamp = boolean(key, value)?
+            }
+            _ if self.kind == Kind::Image && self.set_image(key, value)? => {}
+            _ if image && self.set_layers(key, value)? => {}
+            _ => return self.annotation(key, value),
+        }
+        Ok(())
+    }
+
+    /// What only images of the engine or of a registry have; whether it is such a key.
+    fn set_image(&mut self, key: &str, value: &str) -> Result<bool, Error> {
+        match key {
+            "push" => self.push = boolean(key, value)?,
+            "push-by-digest" => self.by_digest = boolean(key, value)?,
+            "registry.insecure" => self.insecure = boolean(key, value)?,
+            // An image that is made here is always unpacked.
+            "unpack" => drop(boolean(key, value)?),
+            "store" => self.passes = !boolean(key, value)?,
+            "name-canonical" => self.export.canonical_names = boolean(key, value)?,
+            "dangling-name-prefix" => value.clone_into(&mut self.export.dangling_prefix),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// How layers and documents are written; whether it is such a key.
+    fn set_layers(&mut self, key: &str, value: &str) -> Result<bool, Error> {
+        match key {
+            "compression" => {
                 if !matches!(value, "uncompressed" | "gzip" | "estargz" | "zstd") {
                     let words = "there are uncompressed, gzip, estargz and zstd";
                     return Err(self.refused(key, &format!("{value} is not supported: {words}")));
                 }
                 self.export.compression = Some(value.to_owned());
             }
-            "compression-level" if image => {
+            "compression-level" => {
                 let wrong =
                     || self.refused(key, &format!("{value} is no level: gzip has 0 to 9, zstd 0 to 22"));
                 self.export.level = Some(value.parse().map_err(|_| wrong())?);
             }
-            "force-compression" if image => self.export.force = boolean(key, value)?,
-            "oci-mediatypes" if image => self.export.docker_media_types = !boolean(key, value)?,
-            "rewrite-timestamp" if self.kind != Kind::CacheOnly => {
-                self.export.rewrite_timestamp = boolean(key, value)?
-            }
-            _ => return self.annotation(key, value),
+            "force-compression" => self.export.force = boolean(key, value)?,
+            "oci-mediatypes" => self.export.docker_media_types = !boolean(key, value)?,
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn refused(&self, key: &str, why: &str) -> Error {
