@@ -243,6 +243,39 @@ fn paths_inside_a_root_file_system_go_through_sys_root() {
     assert_eq!(seen.len(), INSIDE_ROOTS.len(), "the rule names what is no longer there: {seen:?}");
 }
 
+/// What nothing names is not compiled, and a test in it is never run.
+#[test]
+fn every_file_is_part_of_a_crate() {
+    let files: BTreeMap<PathBuf, String> = sources().into_iter().collect();
+    for path in files.keys() {
+        let (folder, name) = (path.parent().expect("a folder"), path.file_stem().expect("a name"));
+        let (above, name) = match name.to_str().expect("UTF-8") {
+            "lib" | "main" | "build" => continue,
+            "mod" => (folder.parent().expect("a folder"), folder.file_name().expect("a name")),
+            _ => (folder, name),
+        };
+        let module = format!("mod {};", name.to_str().expect("UTF-8"));
+        let own = ["mod.rs", "lib.rs", "main.rs"].map(|file| above.join(file));
+        let parents = own.into_iter().chain([above.with_extension("rs")]);
+        let is_module = parents.filter_map(|parent| files.get(&parent)).any(|text| text.contains(&module));
+        let end = path.iter().rev().take(2).collect::<Vec<_>>();
+        let pointed = format!("{}/{}\"]", end[1].display(), end[0].display());
+        let is_pointed = || files.values().any(|text| text.contains("#[path") && text.contains(&pointed));
+        let is_target = || {
+            let mut crates = path.ancestors().skip(1);
+            let owner =
+                crates.find(|folder| root().join(folder).join("Cargo.toml").exists()).expect("a crate");
+            let inner = path.strip_prefix(owner).expect("below it");
+            let manifest = fs::read_to_string(root().join(owner).join("Cargo.toml")).expect("Cargo.toml");
+            let found =
+                inner.parent().is_some_and(|folder| folder.ends_with("tests") || folder.ends_with("benches"));
+            (found && inner.iter().count() == 2)
+                || manifest.contains(&format!("path = \"{}\"", inner.display()))
+        };
+        assert!(is_module || is_pointed() || is_target(), "{}: no crate has this module", path.display());
+    }
+}
+
 #[test]
 fn the_map_names_every_crate() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
