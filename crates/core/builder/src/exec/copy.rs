@@ -68,7 +68,11 @@ pub(crate) fn select(
                     return Err(fail(missing));
                 };
                 let from = tree(root, context, &cancelled);
-                let found = select::select(&from, path, &exclude).map_err(fail)?;
+                let found = match copy.parents {
+                    true => select::select_as_is(&from, path, &exclude),
+                    false => select::select(&from, path, &exclude),
+                };
+                let found = found.map_err(fail)?;
                 matches.insert(i, found);
             }
         }

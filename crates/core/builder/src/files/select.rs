@@ -24,6 +24,22 @@ pub struct Match {
 
 /// Finds what `source` matches. A path that is not there is an error, a pattern may match nothing.
 pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Match>, Error> {
+    find(tree, source, exclude, Links::Followed)
+}
+
+/// The same where links that a pattern matches stay links, as `--parents` has it: it may match both a link and where that leads.
+pub fn select_as_is(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Match>, Error> {
+    find(tree, source, exclude, Links::Kept)
+}
+
+/// What becomes of a link that is matched; those on the way to it are followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Followed,
+    Kept,
+}
+
+fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, links: Links) -> Result<Vec<Match>, Error> {
     let cleaned = oci::path::clean(&format!("/{source}"));
     let cleaned = cleaned.trim_start_matches('/');
     let mut paths = Vec::new();
@@ -43,9 +59,10 @@ pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Mat
         paths.push(PathBuf::from(cleaned));
     }
     let is_pattern = cleaned.contains(['*', '?', '[', '\\']);
+    let links = if is_pattern { links } else { Links::Followed };
     let mut matches = Vec::with_capacity(paths.len());
     for path in paths {
-        match one(tree, &path, exclude) {
+        match one(tree, &path, exclude, links) {
             Ok(found) => matches.extend(found),
             Err(Error::NotFound { .. }) if is_pattern => {}
             Err(Error::NotFound { ignored, .. }) => {
@@ -58,14 +75,19 @@ pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Mat
 }
 
 /// The entries of one path.
-fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore) -> Result<Option<Match>, Error> {
+fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, links: Links) -> Result<Option<Match>, Error> {
     let missing = |ignored| Error::NotFound { path: format!("/{}", path.display()), ignored };
     // A link that is ignored leads nowhere, as where a context is sent without it.
     let mut hidden = None;
-    let real = real::through(tree.root, path, |link| {
+    let (way, last) = match (links, path.parent(), path.file_name()) {
+        (Links::Kept, Some(parent), Some(name)) => (parent, Path::new(name)),
+        _ => (path, Path::new("")),
+    };
+    let mut real = real::through(tree.root, way, |link| {
         let (is_ignored, line) = tree.ignored(link);
         hidden = hidden.or(is_ignored.then_some(line));
     })?;
+    real.extend(last);
     if let Some(line) = hidden {
         return Err(missing(line));
     }
@@ -255,6 +277,21 @@ mod tests {
         );
         assert_eq!(found(dir.path(), "", "nope", &[]).unwrap_err(), "\"/nope\": not found");
         assert_eq!(found(dir.path(), "", "[", &[]).unwrap_err(), "\"[\": syntax error in pattern");
+    }
+
+    #[test]
+    fn links_stay_links() {
+        let dir = setup();
+        let root = Root::open(dir.path()).unwrap();
+        let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
+        let found = |source: &str| select_as_is(&tree, source, &Ignore::default()).unwrap();
+        let link = &found("lin*")[0];
+        assert!(!link.is_dir && link.items.len() == 1 && link.items[0].kind == FileType::Symlink);
+        assert_eq!(found("link/x*")[0].items[0].kind, FileType::RegularFile);
+        assert!(found("link")[0].is_dir, "a path is followed");
+        let all = found("**");
+        let is_file = |m: &Match| m.path == Path::new("link") && !m.is_dir;
+        assert!(all.iter().any(is_file) && all.iter().any(|m| m.path == Path::new("escape")));
     }
 
     #[test]

@@ -110,6 +110,25 @@ fn a_new_top_directory_is_the_destinations_own() {
 }
 
 #[test]
+fn patterns_with_parents_leave_links_what_they_are() {
+    let f = Fixture::new();
+    f.file("x/y/a", "a").file("x/b", "b");
+    symlink("y", f.context().join("x/way")).unwrap();
+    symlink("nowhere", f.context().join("x/broken")).unwrap();
+    let outcome = f.build(
+        "FROM base\nCOPY --parents x/./** /one/\nCOPY --parents ./** /all/\nCOPY --parents x/*/a /a/\n",
+    );
+    let root = f.rootfs(outcome.ok());
+    for top in ["/one", "/all/x"] {
+        assert_eq!(root.readlink(format!("{top}/way")).unwrap().to_str(), Some("y"));
+        assert_eq!(root.readlink(format!("{top}/broken")).unwrap().to_str(), Some("nowhere"));
+        assert_eq!(root.read_file(format!("{top}/y/a"), 9).unwrap(), b"a");
+        assert_eq!(root.read_file(format!("{top}/b"), 9).unwrap(), b"b");
+    }
+    assert!(root.lstat("/a/x/y/a").is_ok() && root.lstat("/a/x/way").is_err());
+}
+
+#[test]
 fn directories_on_the_way_have_an_octal_mode_and_no_symbolic_one() {
     let f = Fixture::new();
     f.file("sub/f", "1").file("sub/deep/f", "2").file("g", "3").file("arc/x", "4");
