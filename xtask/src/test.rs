@@ -7,7 +7,7 @@ use crate::setup;
 use crate::shell::{self, cargo};
 
 /// The release binary may not grow past this: it is what people download.
-const LARGEST_BINARY: u64 = 28 << 20;
+const LARGEST_BINARY: u64 = 29 << 20;
 
 /// Installs what is missing, builds the release binary, runs the workspace's tests.
 pub fn run(filter: &[String]) -> anyhow::Result<()> {

@@ -60,6 +60,12 @@ fn save_and_load_are_exact(host: &Host) {
     );
     assert_eq!(host.dhow(&["inspect", "-f", "{{.Id}}", "other:2"]).ok(), before);
     assert_eq!(host.type_in("run --rm other:2 echo works").ok(), "works");
+    host.file("folder/below/index.json", "{}");
+    let refused = host.type_in("load -i folder").fails(1);
+    assert!(
+        refused.contains("read folder: is a directory without an index.json or a manifest.json"),
+        "{refused}"
+    );
     // Through standard input, compressed, and once more the same bytes.
     let again = host.dhow(&["save", "busybox", "other:2"]).run();
     assert_eq!(again.code, 0);
