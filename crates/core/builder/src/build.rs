@@ -9,7 +9,7 @@ use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, Context, Env, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile};
-use crate::{export, lines, policy, promise, solve, step, transfer, verify};
+use crate::{exec, export, lines, policy, promise, solve, step, transfer, verify};
 use dockerfile::Warning;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
@@ -210,6 +210,7 @@ impl<'a> Job<'a> {
     pub fn make(&self, lowered: &'a [Platformed]) -> Result<Vec<Part>, Error> {
         let shared = Shared::default();
         let mut sessions: Vec<Session<'_>> = lowered.iter().map(|one| self.session(one, &shared)).collect();
+        sessions.iter().try_for_each(exec::renew_caches)?;
         for session in &mut sessions {
             session.settled = promise::settle(session);
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Raised whenever the same record would give another result.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Differences that are told.
 const MAX_REASONS: usize = 10;
 /// What the names of parts that are variables begin with.
@@ -107,8 +107,19 @@ impl Record {
     }
 
     fn files(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.inputs.iter().filter(|(name, value)| name.starts_with('/') && *value != "top")
+        self.inputs.iter().filter(|(name, value)| path(name).starts_with('/') && *value != "top")
     }
+}
+
+/// The place of a mount and the path below its source, if this is the name of what a mount shows. Layers that stand for all of it
+/// have no path.
+fn mounted(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(OF_MOUNT).map(|rest| rest.split_once('\n').unwrap_or((rest, "")))
+}
+
+/// The path of what is read, if this is the name of a file.
+fn path(name: &str) -> &str {
+    mounted(name).map_or(name, |(_, path)| path)
 }
 
 /// Whether this stands for all files of a directory.
@@ -148,15 +159,16 @@ fn without_place<'v>(name: &str, value: &'v str) -> &'v str {
 
 /// Paths are files; all else is called what it is.
 fn called(name: &str, value: &str) -> String {
-    let what = match name {
-        _ if name.starts_with('/') && is_sum(value) => "what is in directory ",
-        _ if name.starts_with('/') => "file ",
-        "times up to" => return "the time that files are not newer than (SOURCE_DATE_EPOCH)".to_owned(),
-        _ => "",
+    let place = match mounted(name) {
+        Some((target, "")) => return format!("what is mounted at {target}"),
+        Some((target, _)) => format!(" (mounted at {target})"),
+        None => String::new(),
     };
-    match name.strip_prefix(OF_MOUNT) {
-        Some(target) => format!("what is mounted at {target}"),
-        None => format!("{what}{name}"),
+    match path(name) {
+        "times up to" => "the time that files are not newer than (SOURCE_DATE_EPOCH)".to_owned(),
+        path if path.starts_with('/') && is_sum(value) => format!("what is in directory {path}{place}"),
+        path if path.starts_with('/') => format!("file {path}{place}"),
+        other => other.to_owned(),
     }
 }
 

@@ -150,7 +150,7 @@ fn look_on(
     if let OpKind::Copy(copy) = &op.kind {
         prepared.owner = exec::owner(session, op, copy, inputs.chain(session, op, &op.base).as_ref())?;
     }
-    if let Some(record) = step::quick(session, op, inputs, parent, prepared.owner) {
+    if let Some(record) = step::quick(session, op, inputs, parent, prepared.owner)? {
         let guess = of(session, op, &record)?;
         if guess.output().is_some() {
             return Ok(guess);

@@ -72,6 +72,10 @@ pub(crate) struct Shared {
     pub once: Once<Digest, Output>,
     /// Snapshots of directories for bind mounts.
     pub snapshots: Once<String, PathBuf>,
+    /// What is in directories and files of layer stacks that are mounted.
+    pub mounted: Once<(ChainId, String), Arc<BTreeMap<String, String>>>,
+    /// Cache mounts that began anew.
+    pub renewed: Once<String, ()>,
     /// What is known of the files of contexts.
     pub indices: Indices,
     /// The directories of layer stacks that a lease holds.

@@ -149,7 +149,7 @@ fn attempt_on(
     if let OpKind::Copy(copy) = &op.kind {
         prepared.owner = exec::owner(session, op, copy, inputs.chain(session, op, &op.base).as_ref())?;
     }
-    let quick = quick(session, op, inputs, parent.as_ref(), prepared.owner);
+    let quick = quick(session, op, inputs, parent.as_ref(), prepared.owner)?;
     if let Some(record) = &quick
         && let Some(output) = lookup(session, op, record)?
     {
@@ -266,23 +266,38 @@ fn hit(session: &Session<'_>, step: &Step<'_, '_>, output: Output) -> Output {
     output
 }
 
-/// The record with layer stacks in place of the content read from them; none if something else is read.
+/// The record with layer stacks in place of the content read from them; none if no such content is read, or more than can be
+/// said without fetching it.
 pub(crate) fn quick(
     session: &Session<'_>,
     op: &Op,
     inputs: &Inputs,
     parent: Option<&ChainId>,
     owner: Option<(u32, u32)>,
-) -> Option<Record> {
-    let OpKind::Copy(copy) = &op.kind else { return None };
+) -> Result<Option<Record>, Error> {
+    let layers = match &op.kind {
+        OpKind::Copy(copy) => copied_layers(session, op, copy, inputs),
+        OpKind::Run(run) => exec::mounted_layers(session, op, run, inputs)?,
+        OpKind::Mkdir(_) | OpKind::Change(_) | OpKind::Stack(_) => None,
+    };
+    Ok(layers.map(|mut read| {
+        read.extend(settings(session, op, owner));
+        Record::new(op, parent, read)
+    }))
+}
+
+fn copied_layers(
+    session: &Session<'_>,
+    op: &Op,
+    copy: &Copy,
+    inputs: &Inputs,
+) -> Option<BTreeMap<String, String>> {
     let Origin::Fs(fs) = &copy.from else { return None };
     if copy.sources.iter().any(|s| matches!(s, CopySource::Url { .. })) {
         return None;
     }
     let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".to_string(), |c| c.to_string());
-    let mut read = settings(session, op, owner);
-    read.insert("layers".to_string(), chain);
-    Some(Record::new(op, parent, read))
+    Some(BTreeMap::from([("layers".to_string(), chain)]))
 }
 
 /// Settings of the build, and numbers that names stand for, that change what the operation gives.

@@ -13,7 +13,7 @@ use oci::Digest;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -134,9 +134,10 @@ pub(crate) fn lock(directory: &Path, path: &Path, how: FlockOperation) -> Result
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
         Err(e) => return Err(io_error("lock", path)(e.into())),
     }
-    // Its last holder removed it before letting go: then there is another one, or none.
+    // Its last holder removed it before letting go: then there is another one of its name, or none.
     let status = file.metadata().map_err(io_error("look at", path))?;
-    Ok((status.nlink() > 0).then_some(file))
+    let is_there = |at: Metadata| (at.dev(), at.ino()) == (status.dev(), status.ino());
+    Ok(std::fs::symlink_metadata(path).is_ok_and(is_there).then_some(file))
 }
 
 impl Drop for Turn {

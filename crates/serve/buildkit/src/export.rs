@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::build::BuiltImage;
 use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
-use engine::images::{PushOptions, View, Who};
+use engine::images::{Files, PushOptions, View, Who};
 use oci::Reference;
 use serde_json::json;
 use tonic::Status;
@@ -135,6 +135,23 @@ impl Export<'_> {
         places
     }
 
+    /// What is attested of an image, as files.
+    fn beside(&self, image: &BuiltImage, directory: &str) -> Vec<(String, Vec<u8>)> {
+        let several = self.made.split || self.made.details.images.len() > 1;
+        // Where the files of several lie together, each one's have a name of their own.
+        let whose = match several && directory.is_empty() {
+            true => format!(".{}", image.platform.replace('/', "_")),
+            false => String::new(),
+        };
+        let prefix = self.exporter.attrs.get("attestation-prefix").map_or("", String::as_str);
+        let documents = [("provenance", &image.provenance), ("sbom.spdx", &image.sbom)];
+        let bytes = |document: &serde_json::Value| serde_json::to_vec_pretty(document).ok();
+        let file = |(name, document): (&str, &Option<serde_json::Value>)| {
+            Some((format!("{prefix}{name}{whose}.json"), bytes(document.as_ref()?)?))
+        };
+        documents.into_iter().filter_map(file).collect()
+    }
+
     async fn local(&self) -> Result<(), Status> {
         let step = self.build.told.step("exporting to client directory");
         let work = async {
@@ -142,11 +159,10 @@ impl Export<'_> {
             let mut folder = Folder::new();
             for (digest, image, directory) in self.places() {
                 let view = View::open(self.host.engine(), digest).await.map_err(fault::status)?;
-                let document = image.provenance.as_ref();
-                let document = document.and_then(|document| serde_json::to_vec_pretty(document).ok());
-                let extra = document.map(|bytes| ("provenance.json".to_owned(), bytes));
+                let beside = self.beside(image, &directory);
+                let platform = image.platform.clone();
                 let time = self.made.details.source_date_epoch.map(|s| s.saturating_mul(1_000_000_000));
-                folder.push(Part { directory, view, extra, time });
+                folder.push(Part { directory, platform, view, beside, time });
             }
             session.send_folder(self.number, folder).await
         };
@@ -157,10 +173,13 @@ impl Export<'_> {
         let step = self.build.told.step("exporting to client tarball");
         let work = async {
             let session = self.session().await?;
-            let places =
-                self.places().into_iter().map(|(digest, _, directory)| (digest, directory)).collect();
+            let files = |(image, built, directory): (String, &BuiltImage, String)| {
+                let beside = self.beside(built, &directory);
+                Files { image, directory, beside }
+            };
+            let images = self.places().into_iter().map(files).collect();
             let time = self.made.details.source_date_epoch;
-            let tar = engine::images::files(self.host.engine(), places, time).await.map_err(fault::status)?;
+            let tar = engine::images::files(self.host.engine(), images, time).await.map_err(fault::status)?;
             session.send_archive(self.number, tar).await
         };
         step.end(work.await)

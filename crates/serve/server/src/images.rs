@@ -202,7 +202,9 @@ pub async fn files(call: Call) -> Result {
         "" => None,
         text => Some(text.parse().map_err(|_| Failure::bad_request(format!("{text:?} is no time")))?),
     };
-    let tar = images::files(&call.engine, images.into_iter().zip(directories).collect(), time).await?;
+    let files = images.into_iter().zip(directories);
+    let files = files.map(|(image, directory)| images::Files { image, directory, ..Default::default() });
+    let tar = images::files(&call.engine, files.collect(), time).await?;
     Ok(answer::bytes("application/x-tar", tar))
 }
 

@@ -262,6 +262,10 @@ pub(crate) fn run(
             CopySource::Path(path) => {
                 let Some(from) = from else { continue };
                 let from = tree(from, context, &cancelled);
+                if copy.parents {
+                    // Into it goes what is found, be it nothing.
+                    job.make_destination(&writer)?;
+                }
                 for found in prepared.matches.get(&i).into_iter().flatten() {
                     job.path(&mut writer, &from, path, found)?;
                 }
@@ -299,6 +303,11 @@ impl Job<'_, '_> {
     pub fn target(&self, writer: &Writer<'_>, name: &OsString) -> Result<PathBuf, Error> {
         let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
         writer.file_target(&to, name, self.dest.ends_with('/')).map_err(|e| self.fail(e))
+    }
+
+    fn make_destination(&self, writer: &Writer<'_>) -> Result<(), Error> {
+        let made = writer.resolve(self.dest).and_then(|to| writer.make_dirs(&to));
+        made.map(drop).map_err(|e| self.fail(e))
     }
 
     fn path(

@@ -4,7 +4,7 @@
 //! It is a record of the build cache of its own kind: it keeps the layer from being collected until it is pruned, or until
 //! [`KEPT_FOR`] has passed or [`KEPT`] newer ones have come. Secrets are not kept.
 
-use super::{Workspace, mounts};
+use super::{Workspace, caches, mounts};
 use crate::error::{Error, Left};
 use crate::graph::{Mount, MountKind, NetKind, Op, Origin, Run};
 use crate::request::{Env, NetMode};
@@ -180,7 +180,7 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Resul
         let target = mount.target.clone();
         match &mount.kind {
             MountKind::Cache { .. } => {
-                let Some(name) = mounts::directory(session, op, mount, inputs)? else { continue };
+                let Some(name) = caches::directory(session, op, mount, inputs)? else { continue };
                 kept.binds.push((session.env.cache_mounts.join(name), target, mount.readonly));
             }
             MountKind::Tmpfs { .. } => kept.tmpfs.push(target),

@@ -1,6 +1,7 @@
 //! Doing operations: reading what they read (for the key), then making their layer.
 
 mod agent;
+mod caches;
 mod change;
 mod copy;
 mod direct;
@@ -78,16 +79,18 @@ pub(crate) fn read(
 ) -> Result<BTreeMap<String, String>, Error> {
     match &op.kind {
         OpKind::Copy(c) => copy::read(session, op, c, prepared),
-        OpKind::Run(run) => mounts::read(session, op, run, inputs),
+        OpKind::Run(run) => mounts::read(session, op, run, inputs, mounts::Known::ByContent),
         OpKind::Mkdir(_) | OpKind::Change(_) | OpKind::Stack(_) => Ok(BTreeMap::new()),
     }
 }
 
 pub use agent::{Owner, Relay};
+pub use caches::cache_directory;
+pub(crate) use caches::renew_all as renew_caches;
 pub(crate) use copy::{changed_files, is_local, owner, read as read_copy, run as run_copy};
 pub use kept::{Kept, forget_kept, kept};
-pub(crate) use mounts::OF_MOUNT;
-pub use mounts::{cache_directory, open_mounted};
+pub use mounts::open_mounted;
+pub(crate) use mounts::{OF_MOUNT, layers as mounted_layers};
 
 /// Makes the operation's layer; the layer stack with it.
 pub(crate) fn run(

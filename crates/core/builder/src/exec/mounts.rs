@@ -4,28 +4,25 @@
 //! leads out (CVE-2024-23651). What is mounted writable from a context or a stage is thrown away afterwards.
 
 use super::agent::{Owner, Relay};
+use super::caches::{self, Wanted};
 use super::copy::LISTED;
 use super::spec::{bind, kernel};
 use crate::error::{BoxError, Error};
 use crate::files::copy::Writer;
 use crate::files::walk::Item;
 use crate::files::{digest, select};
-use crate::graph::{Mount, MountKind, Op, Origin, Run, Sharing};
-use crate::request::Env;
+use crate::graph::{Mount, MountKind, Op, Origin, Run};
 use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::{Inputs, file_error};
-use crate::turn;
 use dockerfile::ignore::Ignore;
-use oci::{ChainId, Digest};
-use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
+use oci::ChainId;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use store::Lease;
+use std::sync::Arc;
 use sys::mount::Overlay;
 use sys::root::Root;
 
@@ -33,8 +30,6 @@ use sys::root::Root;
 pub(crate) const OF_MOUNT: &str = "of mount ";
 /// What a copy of the files of a mount is called.
 const CONTENT: &str = "content";
-/// How often a waiting step looks again at a locked cache.
-const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// Mounts that are ready, and what must live as long as they are used.
 #[derive(Default)]
@@ -72,29 +67,54 @@ impl Kept {
     }
 }
 
-/// Digests of what mounts show, and of what new cache directories begin with; a stage is known by its layers.
+/// How what is mounted from a stage or an image is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// By its layers, whatever is in them: that costs nothing.
+    ByLayers,
+    /// By what is mounted of it.
+    ByContent,
+}
+
+/// Digests of what mounts show, and of what new cache directories begin with.
 pub(crate) fn read(
     session: &Session<'_>,
     op: &Op,
     run: &Run,
     inputs: &Inputs,
+    how: Known,
 ) -> Result<BTreeMap<String, String>, Error> {
     let mut read = limits(session);
     for mount in &run.mounts {
         match &mount.kind {
-            MountKind::Bind | MountKind::Kept => read.extend(content(session, op, mount, inputs)?),
-            MountKind::Cache { id, seeded, .. } => {
-                let seed = match seeded {
-                    true => content(session, op, mount, inputs)?,
-                    false => BTreeMap::new(),
-                };
-                session.note_cache_mount(cache_name(id, &mount.source, &seed));
-                read.extend(seed);
+            MountKind::Bind => read.extend(content(session, op, mount, inputs, how)?),
+            // What is written there becomes layers on these.
+            MountKind::Kept => read.extend(content(session, op, mount, inputs, Known::ByLayers)?),
+            MountKind::Cache { seeded, .. } => {
+                if *seeded {
+                    read.extend(content(session, op, mount, inputs, how)?);
+                }
+                if let Some(name) = caches::directory(session, op, mount, inputs)? {
+                    session.note_cache_mount(name);
+                }
             }
             MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => {}
         }
     }
     Ok(read)
+}
+
+/// The same with layers in place of what is in them; nothing if none is mounted.
+pub(crate) fn layers(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    inputs: &Inputs,
+) -> Result<Option<BTreeMap<String, String>>, Error> {
+    let is_read = |kind: &MountKind| matches!(kind, MountKind::Bind | MountKind::Cache { seeded: true, .. });
+    let has_layers = |mount: &Mount| matches!(mount.from, Origin::Fs(_)) && is_read(&mount.kind);
+    let known = run.mounts.iter().any(has_layers);
+    known.then(|| read(session, op, run, inputs, Known::ByLayers)).transpose()
 }
 
 /// The limits that a build sets for its processes: under others they may do otherwise.
@@ -111,17 +131,34 @@ fn limits(session: &Session<'_>) -> BTreeMap<String, String> {
     told
 }
 
-/// Digests of the files that a mount is made of.
-fn content(
+/// Digests of the files that a mount is made of. Several contexts and stages may have files of one name, so all but those of
+/// the build's own context are called by their mount, too.
+pub(super) fn content(
     session: &Session<'_>,
     op: &Op,
     mount: &Mount,
     inputs: &Inputs,
+    how: Known,
 ) -> Result<BTreeMap<String, String>, Error> {
-    if let Origin::Fs(fs) = &mount.from {
-        let chain = inputs.chain(session, op, fs).map_or_else(|| "scratch".into(), |c| c.to_string());
-        return Ok(BTreeMap::from([(format!("{OF_MOUNT}{}", mount.target), chain)]));
+    let place = format!("{OF_MOUNT}{}", mount.target);
+    let fs = match &mount.from {
+        Origin::Context(None) => return read_context(session, op, mount),
+        Origin::Context(Some(_)) => return Ok(called(&place, &read_context(session, op, mount)?)),
+        Origin::Fs(fs) => fs,
+    };
+    match (inputs.chain(session, op, fs), how) {
+        (None, _) => Ok(BTreeMap::from([(place, "scratch".to_owned())])),
+        (Some(chain), Known::ByLayers) => Ok(BTreeMap::from([(place, chain.to_string())])),
+        (Some(chain), Known::ByContent) => Ok(called(&place, &*read_layers(session, op, mount, chain)?)),
     }
+}
+
+/// Paths with the mount that they are of.
+fn called(place: &str, read: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    read.iter().map(|(path, value)| (format!("{place}\n{path}"), value.clone())).collect()
+}
+
+fn read_context(session: &Session<'_>, op: &Op, mount: &Mount) -> Result<BTreeMap<String, String>, Error> {
     let Some(context) = session.context_of(&mount.from) else { return Ok(BTreeMap::new()) };
     let cancelled = || session.stopped();
     let from = tree(&context.root, Some(context), &cancelled);
@@ -142,34 +179,39 @@ fn content(
     Ok(read)
 }
 
-/// What the directory of a cache mount is called: one that begins with other files is another.
-pub(super) fn directory(
+/// What is mounted of a stage or an image, read once a build.
+fn read_layers(
     session: &Session<'_>,
     op: &Op,
     mount: &Mount,
-    inputs: &Inputs,
-) -> Result<Option<String>, Error> {
-    let MountKind::Cache { id, seeded, .. } = &mount.kind else { return Ok(None) };
-    let seed = if *seeded { content(session, op, mount, inputs)? } else { BTreeMap::new() };
-    Ok(Some(cache_name(id, &mount.source, &seed)))
-}
-
-fn cache_name(id: &str, source: &str, seed: &BTreeMap<String, String>) -> String {
-    let digest = match seed.is_empty() {
-        true => Digest::sha256(id.as_bytes()),
-        // Where it is mounted does not count.
-        false => {
-            let place = |name: &str| name.starts_with(OF_MOUNT);
-            let seed = seed.iter().map(|(name, value)| (if place(name) { "" } else { name }, value));
-            let seed: Vec<_> = seed.collect();
-            Digest::sha256(format!("{id:?} {source:?} {seed:?}").as_bytes())
-        }
-    };
-    digest.hex().to_string()
+    chain: ChainId,
+) -> Result<Arc<BTreeMap<String, String>>, Error> {
+    let key = (chain.clone(), mount.source.clone());
+    let read = session.shared.mounted.get(key, || {
+        let Some(root) = session.view(Some(&chain))? else { return Ok(Arc::default()) };
+        let cancelled = || session.stopped();
+        let from = tree(&root, None, &cancelled);
+        let items = match select::path(&from, &mount.source) {
+            Err(crate::files::Error::NotFound { .. }) => {
+                return Err(not_there(session, op, mount, ErrorKind::NotFound.into()));
+            }
+            other => other.map_err(|e| mount_error(session, op, mount, e))?,
+        };
+        let mut sums = vec![None; items.len()];
+        let filled = digest::fill(&from, &items, &mut sums, None, &mut true);
+        filled.map_err(|e| mount_error(session, op, mount, e))?;
+        Ok(Arc::new(digest::lines(&from, items.iter().zip(sums.iter().map(Option::as_ref)), LISTED)))
+    });
+    read.map(|(read, _)| read)
 }
 
 /// An error that points at the mount and not only at the instruction.
-fn mount_error(session: &Session<'_>, op: &Op, mount: &Mount, error: crate::files::Error) -> Error {
+pub(super) fn mount_error(
+    session: &Session<'_>,
+    op: &Op,
+    mount: &Mount,
+    error: crate::files::Error,
+) -> Error {
     let mut at = op.clone();
     at.span = mount.span;
     file_error(session, &at, error)
@@ -329,12 +371,15 @@ impl Held {
 
     fn cache(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
         let MountKind::Cache { sharing, mode, uid, gid, seeded, .. } = &mount.kind else { return Ok(()) };
-        let Some(name) = directory(session, op, mount, inputs)? else { return Ok(()) };
+        let Some(name) = caches::directory(session, op, mount, inputs)? else { return Ok(()) };
+        if op.no_cache {
+            caches::renew(session, &name)?;
+        }
         let wanted = Wanted {
             name: &name,
             sharing: *sharing,
             owner: Owner { mode: *mode, uid: *uid, gid: *gid },
-            fill: &|made| if *seeded { seed(session, op, mount, inputs, made) } else { Ok(()) },
+            fill: &|made| if *seeded { caches::seed(session, op, mount, inputs, made) } else { Ok(()) },
             stopped: &|| session.stopped(),
         };
         let (lock, dir) = wanted.open(session.env, session.lease)?;
@@ -471,126 +516,4 @@ fn copy_into(
         writer.copy(from, found, &format!("/{CONTENT}"))?;
     }
     Ok(dir.join(CONTENT))
-}
-
-/// Fills a new cache directory.
-fn seed(session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs, dir: &Path) -> Result<(), Error> {
-    let context = session.context_of(&mount.from);
-    let view = match &mount.from {
-        Origin::Fs(fs) => session.view(inputs.chain(session, op, fs).as_ref())?,
-        Origin::Context(_) => None,
-    };
-    let Some(root) = context.map(|c| &c.root).or(view.as_ref()) else { return Ok(()) };
-    let cancelled = || session.stopped();
-    let filled = fill(&tree(root, context, &cancelled), &mount.source, dir);
-    filled.map_err(|e| mount_error(session, op, mount, e))
-}
-
-/// Copies what is in the directory `source` into `dir`.
-fn fill(from: &crate::files::walk::Tree<'_>, source: &str, dir: &Path) -> Result<(), crate::files::Error> {
-    let found = select::select(from, source, &Ignore::default())?;
-    let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
-    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
-    for found in &found {
-        writer.copy(from, found, "/")?;
-    }
-    Ok(())
-}
-
-/// A cache mount's directory.
-struct Wanted<'a> {
-    name: &'a str,
-    sharing: Sharing,
-    /// Of a new one.
-    owner: Owner,
-    /// Gives a new one its first content.
-    fill: &'a dyn Fn(&Path) -> Result<(), Error>,
-    stopped: &'a dyn Fn() -> bool,
-}
-
-impl Wanted<'_> {
-    /// The directory, and the lock that says that it is in use.
-    fn open(&self, env: &Env, lease: &Lease) -> Result<(File, PathBuf), Error> {
-        let base = &env.cache_mounts;
-        std::fs::create_dir_all(base).map_err(io_error("make", base))?;
-        std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
-            .map_err(io_error("set mode of", base))?;
-        let (lock, name) = lock(base, self.name, self.sharing, self.stopped)?;
-        let dir = base.join(&name);
-        if !dir.exists() {
-            // Under its name only when it is whole: others may use it at once, and this process may be killed.
-            let scratch = Scratch { path: lease.scratch() };
-            make_private(&scratch.path)?;
-            let made = scratch.dir("new")?;
-            let Owner { mode, uid, gid } = self.owner;
-            chown(&made, Some(uid), Some(gid)).map_err(io_error("change owner of", &made))?;
-            let mode = PermissionsExt::from_mode(mode);
-            std::fs::set_permissions(&made, mode).map_err(io_error("set mode of", &made))?;
-            (self.fill)(&made)?;
-            match renameat_with(CWD, &made, CWD, &dir, RenameFlags::NOREPLACE) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(e) => return Err(io_error("make", &dir)(e.into())),
-            }
-        }
-        Ok((lock, dir))
-    }
-}
-
-/// The directory of a cache mount for processes that are no step, the same as for a step that mounts it so; it is in use as long as
-/// the file lives. A new one begins with what a path leads to in layers.
-pub fn cache_directory(
-    env: &Env,
-    lease: &Lease,
-    (id, sharing): (&str, Sharing),
-    seed: Option<(&ChainId, &str)>,
-    stopped: &(dyn Fn() -> bool + Sync),
-) -> Result<(File, PathBuf), Error> {
-    let of = |(chain, _): (&ChainId, &str)| BTreeMap::from([(OF_MOUNT.to_owned(), chain.to_string())]);
-    let source = seed.map_or("", |(_, source)| source);
-    let first = |made: &Path| {
-        let Some((chain, source)) = seed else { return Ok(()) };
-        let failed = |source: BoxError| Error::Store { attempt: "fill a cache", source };
-        let overlay = env.store.overlay(Some(chain), None, None).map_err(|e| failed(e.into()))?;
-        let root = Root::from_fd(overlay.mount().map_err(|e| failed(e.into()))?);
-        let root = root.map_err(|e| failed(e.into()))?;
-        fill(&tree(&root, None, stopped), source, made).map_err(|e| failed(e.into()))
-    };
-    let wanted = Wanted {
-        name: &cache_name(id, source, &seed.map(of).unwrap_or_default()),
-        sharing,
-        owner: Owner { mode: 0o755, uid: 0, gid: 0 },
-        fill: &first,
-        stopped,
-    };
-    wanted.open(env, lease)
-}
-
-/// Locks a cache as its sharing says; the name of the directory to use.
-fn lock(
-    base: &Path,
-    name: &str,
-    sharing: Sharing,
-    stopped: &dyn Fn() -> bool,
-) -> Result<(File, String), Error> {
-    let how = match sharing {
-        Sharing::Shared => FlockOperation::NonBlockingLockShared,
-        Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
-    };
-    for number in 0u32.. {
-        let name = if number == 0 { name.to_string() } else { format!("{name}-{number}") };
-        let path = base.join(format!("{name}.lock"));
-        loop {
-            if let Some(file) = turn::lock(base, &path, how)? {
-                return Ok((file, name));
-            }
-            if sharing == Sharing::Private {
-                break;
-            }
-            if stopped() {
-                return Err(Error::Cancelled);
-            }
-            std::thread::sleep(LOCK_POLL);
-        }
-    }
-    Err(Error::Cancelled)
 }

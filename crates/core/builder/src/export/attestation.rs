@@ -29,6 +29,9 @@ pub(crate) fn attest(
     let mut statements = Vec::new();
     if let Some(op) = session.graph.scan.op {
         for (kind, predicate) in scan::predicates(session, outputs, op)? {
+            if kind == SPDX && made.sbom.is_none() {
+                made.sbom = Some(predicate.clone());
+            }
             statements.push(statement(&kind, &made.manifest.digest, predicate));
         }
     } else if options.sbom {

@@ -74,7 +74,7 @@ impl Writer<'_> {
         self.root.utimes(to, &times).map_err(io("set times of", to))
     }
 
-    /// As [`Writer::copy`], keeping the source's directories (from the `/./` in it on).
+    /// As [`Writer::copy`], into a directory that is there, keeping the source's directories (from the `/./` in it on).
     pub fn copy_parents(
         &mut self,
         tree: &Tree<'_>,
@@ -82,9 +82,7 @@ impl Writer<'_> {
         skip: usize,
         dest: &str,
     ) -> Result<(), Error> {
-        let to = self.resolve(dest)?;
-        self.make_dirs(&to)?;
-        let mut at = to;
+        let mut at = self.resolve(dest)?;
         let mut source = PathBuf::new();
         let components: Vec<_> = found.path.components().collect();
         let last = components.len().saturating_sub(1);

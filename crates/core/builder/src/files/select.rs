@@ -74,6 +74,14 @@ fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, links: Links) -> Result
     Ok(matches)
 }
 
+/// The entries of what is at this very path, which is no pattern.
+pub fn path(tree: &Tree<'_>, source: &str) -> Result<Vec<Item>, Error> {
+    let cleaned = oci::path::clean(&format!("/{source}"));
+    let path = Path::new(cleaned.trim_start_matches('/'));
+    let found = one(tree, path, &Ignore::default(), Links::Followed)?;
+    found.map(|found| found.items).ok_or_else(|| Error::NotFound { path: cleaned, ignored: None })
+}
+
 /// The entries of one path.
 fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, links: Links) -> Result<Option<Match>, Error> {
     let missing = |ignored| Error::NotFound { path: format!("/{}", path.display()), ignored };

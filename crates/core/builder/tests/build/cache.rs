@@ -1,7 +1,7 @@
 //! What is taken from the cache, and what is not.
 
 use crate::fixture::{Fixture, Outcome};
-use builder::{Context, DockerfileSource, NamedContext, NetMode, Request};
+use builder::{Context, DockerfileSource, Event, NamedContext, NetMode, Request, Stream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 const FILE: &str =
@@ -116,6 +116,141 @@ fn files_of_a_stage_count_and_not_how_they_were_made() {
     f.build(&file(1)).ok();
     let outcome = f.build(&file(2));
     assert_eq!((outcome.ok().ran, outcome.ok().cached), (1, 2), "{:?}", outcome.reasons());
+}
+
+#[test]
+fn what_is_mounted_of_a_stage_counts_and_nothing_else_of_it() {
+    let f = Fixture::new();
+    let file = |n: u32, out: &str| {
+        format!(
+            "FROM base AS build\nRUN echo {n} > /noise && mkdir /out && echo {out} > /out/foo && ln -s /out/foo /link\n\
+             FROM base\nRUN --mount=from=build,src=out,target=/o cat /o/foo\n\
+             RUN --mount=from=build,src=/out/foo,target=/foo cat /foo\n\
+             RUN --mount=from=build,src=link,target=/foo,rw cat /foo && touch /foo\n\
+             RUN --mount=from=build,src=out,target=/o --mount=src=own,target=/own cat /o/foo /own\n"
+        )
+    };
+    f.file("own", "1");
+    assert_eq!(f.build(&file(1, "same")).ok().ran, 5);
+    // Other layers, other times, the same files where they are mounted.
+    let again = f.build(&file(2, "same"));
+    assert_eq!((again.ok().ran, again.ok().cached), (1, 4), "{:?}", again.reasons());
+    // Then the layers say it, too.
+    assert_eq!(f.build(&file(2, "same")).ok().ran, 0);
+    let changed = f.build(&file(2, "other"));
+    assert_eq!(changed.ok().ran, 5);
+    let reasons = changed.reasons();
+    assert!(reasons.contains(&"file /out/foo (mounted at /o) changed"), "{reasons:?}");
+    assert!(reasons.contains(&"file /out/foo (mounted at /foo) changed"), "{reasons:?}");
+    f.file("own", "2");
+    let own = f.build(&file(2, "other"));
+    assert_eq!((own.ok().ran, own.reasons()), (1, vec!["file /own changed"]));
+    // The whole stage is mounted here.
+    let whole = |n: u32| {
+        format!(
+            "FROM base AS build\nRUN echo {n} > /noise\nFROM base\nRUN --mount=from=build,target=/o cat /o/noise\n"
+        )
+    };
+    f.build(&whole(1)).ok();
+    let outcome = f.build(&whole(2));
+    assert_eq!(outcome.ok().ran, 2);
+    assert!(outcome.reasons().contains(&"file /noise (mounted at /o) changed"), "{:?}", outcome.reasons());
+}
+
+#[test]
+fn a_name_that_looks_like_a_pattern_is_a_name() {
+    let f = Fixture::new();
+    let file = |n: u32| {
+        format!(
+            "FROM base AS build\nRUN mkdir '/a[1]' /a1 && echo {n} > '/a[1]/f'\n\
+             FROM base\nRUN --mount=from=build,src=/a[1],target=/o cat /o/f\n"
+        )
+    };
+    f.build(&file(1)).ok();
+    assert_eq!(f.build(&file(2)).ok().ran, 2);
+}
+
+#[test]
+fn mounts_of_several_contexts_count_each() {
+    let f = Fixture::new();
+    let file = "FROM base\nRUN --mount=from=one,target=/1 --mount=from=two,target=/2 cat /1/f /2/f\n";
+    let build = |one: &str, two: &str| {
+        for (name, content) in [("one", one), ("two", two)] {
+            std::fs::create_dir_all(f.dir.path().join(name)).unwrap();
+            std::fs::write(f.dir.path().join(name).join("f"), content).unwrap();
+        }
+        f.build_with(file, |request| {
+            for name in ["one", "two"] {
+                let context = NamedContext::Dir(f.dir.path().join(name));
+                request.named_contexts.insert(name.into(), context);
+            }
+        })
+    };
+    build("1", "2").ok();
+    assert_eq!(build("1", "2").ok().ran, 0);
+    let outcome = build("x", "2");
+    assert_eq!((outcome.ok().ran, outcome.reasons()), (1, vec!["file /f (mounted at /1) changed"]));
+}
+
+/// What the processes wrote.
+fn said(outcome: &Outcome) -> String {
+    let text = |event: &Event| match event {
+        Event::StepLog { text, stream: Stream::Stdout, .. } => Some(text.clone()),
+        _ => None,
+    };
+    outcome.events.iter().filter_map(text).collect()
+}
+
+#[test]
+fn without_the_cache_its_mounts_begin_anew() {
+    let f = Fixture::new();
+    const FILE: &str = "FROM base AS a\nARG N\nRUN --mount=type=cache,target=/c ls /c; touch /c/$N\n\
+                        FROM a AS b\nARG N\nRUN --mount=type=cache,target=/c ls /c; touch /c/$N-b\n";
+    let build = |n: &str, change: &dyn Fn(&mut Request)| {
+        let outcome = f.build_with(FILE, |request| {
+            request.build_args.insert("N".into(), n.into());
+            change(request);
+        });
+        outcome.ok();
+        said(&outcome).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(build("f1", &|_| {}), ["f1"]);
+    assert_eq!(build("f2", &|_| {}), ["f1", "f1-b", "f1", "f1-b", "f2"]);
+    assert_eq!(build("f3", &|request| request.no_cache = true), ["f3"], "its own steps share it");
+    assert_eq!(build("f4", &|_| {}), ["f3", "f3-b", "f3", "f3-b", "f4"]);
+    let only_b = build("f4", &|request| request.no_cache_filter = vec!["b".into()]);
+    assert_eq!(only_b, Vec::<String>::new(), "the stage before is taken from the cache");
+}
+
+#[test]
+fn who_uses_a_cache_mount_keeps_it() {
+    let f = Fixture::new();
+    let file =
+        |n: &str| format!("FROM base\nRUN --mount=type=cache,target=/c,id=x echo {n}; ls /c; touch /c/{n}\n");
+    f.build(&file("f1")).ok();
+    let base = f.root().join("cache-mounts");
+    let mounts = || {
+        let all = builder::entries(&f.env()).unwrap().into_iter();
+        all.filter(|entry| entry.kind == builder::CacheKind::Mount).collect::<Vec<_>>()
+    };
+    let name = mounts().remove(0).id;
+    let user = std::fs::File::open(base.join(format!("{name}.lock"))).unwrap();
+    user.lock_shared().unwrap();
+    assert_eq!(said(&f.build_with(&file("f2"), |request| request.no_cache = true)), "f2\n");
+    let held = mounts();
+    assert_eq!((held.len(), held.iter().filter(|entry| entry.in_use).count()), (2, 2), "{held:?}");
+    let aside = held.into_iter().find(|entry| entry.id != name).unwrap().id;
+    assert!(base.join(&aside).join("f1").exists() && base.join(&name).join("f2").exists());
+    let all = builder::Prune { all: true, ..Default::default() };
+    builder::prune(&f.env(), &all).unwrap();
+    assert_eq!(mounts().len(), 2, "somebody uses them");
+    drop(user);
+    // Children of other tests hold the lock as well, between their clone and their program.
+    let begun = std::time::Instant::now();
+    while !mounts().is_empty() && begun.elapsed().as_secs() < 60 {
+        builder::prune(&f.env(), &all).unwrap();
+    }
+    assert_eq!(mounts(), []);
 }
 
 #[test]

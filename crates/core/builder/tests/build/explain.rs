@@ -91,7 +91,7 @@ fn files_of_stages() {
             Turn {
                 file: mount,
                 files: &[("a", "2")],
-                reasons: &["file /a changed", "what is mounted at /m changed"],
+                reasons: &["file /a changed", "file /a (mounted at /m) changed"],
                 ..TURN
             },
         ],

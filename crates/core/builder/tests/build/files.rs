@@ -427,3 +427,19 @@ fn a_named_context_takes_the_place_of_a_stage() {
         with("FROM scratch AS s\nFROM s\nRUN test -e /bin/busybox\n", NamedContext::Image("base".into()));
     assert_eq!(outcome.ok().ran, 1);
 }
+
+#[test]
+fn parents_of_nothing_have_a_place_to_go_to() {
+    let f = Fixture::new();
+    f.file("src/a/c", "1");
+    for (source, place) in [("/src/a/x*/c", "/out"), ("src/./b*/c", "/deep/er"), ("src/./*/c", "/some")] {
+        let file = format!(
+            "FROM base\nCOPY --parents {source} {place}/\nRUN test -d {place} && find {place} -type f\n"
+        );
+        let outcome = f.build(&file);
+        outcome.ok();
+        assert_eq!(outcome.log().contains("/some/a/c"), place == "/some");
+    }
+    // Without that option nothing is made.
+    f.build("FROM base\nCOPY src/x* /out/\nRUN test ! -e /out\n").ok();
+}

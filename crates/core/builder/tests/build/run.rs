@@ -215,7 +215,7 @@ RUN --mount=type=secret,id=token,env=TOKEN test \"$TOKEN\" = s3cret
     // The cache mount outlives the build.
     let again = f.build_with(file, |r| {
         secret(r);
-        r.no_cache = true;
+        r.extra_hosts.push(("db".into(), "192.0.2.7".into()));
     });
     again.ok();
     assert!(again.log().contains("2 /cache/log"), "{}", again.log());

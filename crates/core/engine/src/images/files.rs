@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use archive::{Packer, Tree, pack_tree};
+use archive::{Entry, Packer, Tree, pack_tree};
 use bytes::Bytes;
 use sys::root::Root;
 use tokio::sync::mpsc::Receiver;
@@ -10,29 +10,42 @@ use tokio::sync::mpsc::Receiver;
 use crate::error::{Context as _, Error, Result};
 use crate::{Engine, pipe};
 
-/// The files of each image below its directory in the archive; an empty one is the top. With a time, in seconds since 1970, all of
-/// them have that.
+/// The files of an image that are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// Its name, id, or manifest.
+    pub image: String,
+    /// Where they are in the archive; an empty name is the top.
+    pub directory: String,
+    /// Files there beside its own: name and content.
+    pub beside: Vec<(String, Vec<u8>)>,
+}
+
+/// An image that is open, where its files go, and what lies beside them. One without layers has no files.
+type Opened = (Option<Root>, PathBuf, Vec<(String, Vec<u8>)>);
+
+/// The files of each image. With a time, in seconds since 1970, all of them have that.
 pub async fn files(
     engine: &Engine,
-    images: Vec<(String, String)>,
+    images: Vec<Files>,
     time: Option<i64>,
 ) -> Result<Receiver<Result<Bytes>>> {
     let roots = engine.blocking(move |engine| {
         let store = engine.store();
         let lease = store.lease("export")?;
-        let mut roots = Vec::with_capacity(images.len());
-        for (name, directory) in &images {
+        let mut roots: Vec<Opened> = Vec::with_capacity(images.len());
+        for Files { image, directory, beside } in images {
             let directory = PathBuf::from(directory);
             if !directory.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
                 return Err(Error::invalid(format!("{} is no directory in an archive", directory.display())));
             }
-            let image = store.resolve(name, None)?;
-            // An image without layers has no files.
-            if let Some(chain) = image.chain() {
+            let mut root = None;
+            if let Some(chain) = store.resolve(&image, None)?.chain() {
                 store.use_layer(&lease, &chain)?;
                 let mount = store.overlay(Some(&chain), None, None)?.mount().during("mount the image")?;
-                roots.push((Root::from_fd(mount).during("open the image")?, directory));
+                root = Some(Root::from_fd(mount).during("open the image")?);
             }
+            roots.push((root, directory, beside));
         }
         Ok((lease, roots))
     });
@@ -49,15 +62,22 @@ pub async fn files(
     Ok(receiver)
 }
 
-fn write(writer: pipe::Writer, roots: &[(Root, PathBuf)], time: Option<i64>) -> Result<()> {
+fn write(writer: pipe::Writer, images: &[Opened], time: Option<i64>) -> Result<()> {
     let packer = Packer::new(writer);
     let mut packer = match time {
         Some(seconds) => packer.at(seconds),
         None => packer,
     };
-    for (root, name) in roots {
-        let tree = Tree { root, path: Path::new(""), name, layer: false };
-        pack_tree(&mut packer, tree).during("pack the image's files")?;
+    for (root, name, beside) in images {
+        if let Some(root) = root {
+            let tree = Tree { root, path: Path::new(""), name, layer: false };
+            pack_tree(&mut packer, tree).during("pack the image's files")?;
+        }
+        // Of two files of one name the last counts.
+        for (own, bytes) in beside {
+            let entry = Entry::file(name.join(own), 0o644, 0);
+            packer.append_bytes(&entry, bytes).during("pack what lies beside the image's files")?;
+        }
     }
     packer.finish().map(drop).during("pack the image's files")
 }

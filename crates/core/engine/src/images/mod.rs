@@ -44,7 +44,7 @@ pub use config::{Configuration, config, configuration};
 pub use contents::{difference, tree};
 pub use discard::discard;
 pub use download::Patience;
-pub use files::files;
+pub use files::{Files, files};
 pub use history::history;
 pub use import::import;
 pub use inspect::inspect;

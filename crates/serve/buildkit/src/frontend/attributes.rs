@@ -276,6 +276,11 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
         }
     }
     options.annotations.sort();
+    let is_archive = |exporter: &Exporter| matches!(exporter.r#type.as_str(), "oci" | "docker");
+    if options.compression.is_empty() && exporters.iter().any(is_archive) {
+        // In the store they stay as they are.
+        options.compression = "gzip".to_owned();
+    }
     Ok(options)
 }
 
@@ -424,6 +429,20 @@ mod tests {
         assert!(flag(&exporter("push", ""), "push") && !flag(&exporter("push", "F"), "push"));
         assert!(keeps(&exporter("store", "")) && keeps(&exporter("name", "a")));
         assert!(!keeps(&exporter("store", "False")));
+    }
+
+    #[test]
+    fn layers_of_archives_are_compressed() {
+        let compression = |kinds: &[&str], wish: Option<&str>| {
+            let attrs = wish.map(|wish| ("compression".to_owned(), wish.to_owned())).into_iter().collect();
+            let exporter =
+                |kind: &&str| Exporter { r#type: (*kind).to_owned(), attrs: HashMap::clone(&attrs) };
+            export(&kinds.iter().map(exporter).collect::<Vec<_>>()).unwrap().compression
+        };
+        assert_eq!(compression(&["image"], None), "");
+        assert_eq!(compression(&["local", "oci"], None), "gzip");
+        assert_eq!(compression(&["docker"], None), "gzip");
+        assert_eq!(compression(&["oci"], Some("uncompressed")), "uncompressed");
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! what was told.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::Read as _;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use api::containers::go_mode;
@@ -20,6 +21,8 @@ use super::{Session, append};
 use crate::fault;
 
 const CHUNK: usize = 32 << 10;
+/// The bit of a directory among Go's modes.
+const DIRECTORY: u32 = 1 << 31;
 /// Packets that wait for the client.
 const BACKLOG: usize = 64;
 
@@ -30,11 +33,22 @@ pub type Folder = Vec<Part>;
 pub struct Part {
     /// Where they go; an empty name is the top.
     pub directory: String,
+    /// Whose they are.
+    pub platform: String,
     pub view: View,
-    /// A file beside the image's own: name and content.
-    pub extra: Option<(String, Vec<u8>)>,
+    /// Files beside the image's own, which stand in place of what is called so there: name and content.
+    pub beside: Vec<(String, Vec<u8>)>,
     /// The time of all of them, in nanoseconds since 1970; without, each has its own.
     pub time: Option<i64>,
+}
+
+/// An entry that is to be told.
+struct Entry {
+    stat: Stat,
+    /// What it holds, if it is a file.
+    source: Option<Source>,
+    /// The number of the part that it is of.
+    part: usize,
 }
 
 /// Where the content of a file is.
@@ -116,55 +130,24 @@ impl Sender {
         Err(Status::unavailable("the client ended before it had all files"))
     }
 
+    /// Tells all entries in the order of their names. What lies in one directory is put together.
     fn tell(&mut self) -> Result<(), Status> {
         let mut id = 0;
-        for (number, part) in std::mem::take(&mut self.folder).into_iter().enumerate() {
-            self.part(&mut id, number, &part)?;
+        let mut entries = Vec::new();
+        let parts = std::mem::take(&mut self.folder);
+        let names: Vec<_> =
+            parts.iter().map(|part| (part.directory.clone(), part.platform.clone())).collect();
+        for (number, part) in parts.into_iter().enumerate() {
+            listed(number, &part, &mut entries)?;
             self.told.push(part.view);
+            if names.get(number + 1).is_some_and(|(directory, _)| *directory == part.directory) {
+                continue;
+            }
+            for entry in merged(std::mem::take(&mut entries), |part| &names[part].1)? {
+                self.stat(&mut id, entry.stat, entry.source)?;
+            }
         }
         self.send(Kind::Stat, 0, None, Vec::new())
-    }
-
-    /// Tells one image's files. Names come in order, and what the image has of the extra file's name does not.
-    fn part(&mut self, id: &mut u32, number: usize, part: &Part) -> Result<(), Status> {
-        let directory = &part.directory;
-        if !directory.is_empty() {
-            self.stat(id, dated(folder(directory), part.time), None)?;
-        }
-        let mut extra = part.extra.clone();
-        let name = extra.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
-        let mut failed = None;
-        let walked = part.view.walk(&mut |item| {
-            let tell = || {
-                if extra.as_ref().is_some_and(|(name, _)| is_past(&item.path, name)) {
-                    self.bytes(id, part, extra.take())?;
-                }
-                if !name.is_empty() && item.path == Path::new(&name) {
-                    return Ok(());
-                }
-                let source = item.is_regular().then(|| Source::Image(number, item.path.clone()));
-                self.stat(id, dated(stat(directory, item), part.time), source)
-            };
-            tell().map_err(|status: Status| {
-                let message = status.message().to_owned();
-                failed = Some(status);
-                engine::Error::cancelled(message)
-            })
-        });
-        match failed {
-            Some(status) => return Err(status),
-            None => walked.map_err(fault::status)?,
-        }
-        self.bytes(id, part, extra)
-    }
-
-    fn bytes(&mut self, id: &mut u32, part: &Part, file: Option<(String, Vec<u8>)>) -> Result<(), Status> {
-        let Some((name, bytes)) = file else { return Ok(()) };
-        let directory = &part.directory;
-        let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        let stat = Stat { path: path.into(), mode: 0o644, size, ..Stat::default() };
-        self.stat(id, dated(stat, part.time), Some(Source::Bytes(bytes)))
     }
 
     fn stat(&mut self, id: &mut u32, stat: Stat, source: Option<Source>) -> Result<(), Status> {
@@ -206,14 +189,52 @@ impl Sender {
     }
 }
 
-/// Whether an entry at the top has this name or comes behind it.
-fn is_past(path: &Path, name: &str) -> bool {
-    let path = path.as_os_str().as_bytes();
-    !path.contains(&b'/') && path >= name.as_bytes()
+/// Adds the entries of a part.
+fn listed(number: usize, part: &Part, entries: &mut Vec<Entry>) -> Result<(), Status> {
+    let mut add = |stat: Stat, source| {
+        let stat = Stat { modified: part.time.unwrap_or(stat.modified), ..stat };
+        entries.push(Entry { stat, source, part: number });
+    };
+    if !part.directory.is_empty() {
+        add(folder(&part.directory), None);
+    }
+    let walked = part.view.walk(&mut |item| {
+        if !part.beside.iter().any(|(name, _)| item.path == Path::new(name)) {
+            let source = item.is_regular().then(|| Source::Image(number, item.path.clone()));
+            add(stat(&part.directory, item), source);
+        }
+        Ok(())
+    });
+    walked.map_err(fault::status)?;
+    for (name, bytes) in &part.beside {
+        let path = Path::new(&part.directory).join(name).into_os_string().into_vec();
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        add(Stat { path, mode: 0o644, size, ..Stat::default() }, Some(Source::Bytes(bytes.clone())));
+    }
+    Ok(())
 }
 
-fn dated(stat: Stat, time: Option<i64>) -> Stat {
-    Stat { modified: time.unwrap_or(stat.modified), ..stat }
+/// The entries in the order in which a receiver wants them, each directory once. A file of one part is no other part's.
+fn merged<'n>(mut entries: Vec<Entry>, platform: impl Fn(usize) -> &'n String) -> Result<Vec<Entry>, Status> {
+    let path = |entry: &Entry| PathBuf::from(OsString::from_vec(entry.stat.path.clone()));
+    let is_directory = |entry: &Entry| entry.stat.mode & DIRECTORY != 0;
+    entries.sort_by_cached_key(path);
+    let mut merged: Vec<Entry> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match merged.last().filter(|last| last.stat.path == entry.stat.path) {
+            None => merged.push(entry),
+            Some(last) if is_directory(last) && is_directory(&entry) => {}
+            Some(last) => {
+                return Err(Status::invalid_argument(format!(
+                    "cannot overwrite {} from {} with {} when split option is disabled",
+                    path(&entry).display(),
+                    platform(last.part),
+                    platform(entry.part),
+                )));
+            }
+        }
+    }
+    Ok(merged)
 }
 
 fn folder(path: &str) -> Stat {
@@ -234,5 +255,45 @@ fn stat(directory: &str, item: Item) -> Stat {
         device_major: item.device.0.into(),
         device_minor: item.device.1.into(),
         attributes: item.attributes.into_iter().map(Into::into).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(part: usize, names: &[&str]) -> Vec<Entry> {
+        let entry = |name: &&str| {
+            let mode = if name.ends_with('/') { DIRECTORY | 0o755 } else { 0o644 };
+            let stat = Stat { path: name.trim_end_matches('/').into(), mode, ..Stat::default() };
+            Entry { stat, source: None, part }
+        };
+        names.iter().map(entry).collect()
+    }
+
+    fn order(parts: &[&[&str]]) -> Result<Vec<String>, String> {
+        let names = ["linux/amd64".to_owned(), "linux/arm64".to_owned()];
+        let all = parts.iter().enumerate().flat_map(|(part, names)| entries(part, names)).collect();
+        let merged = merged(all, |part| &names[part]).map_err(|status| status.message().to_owned())?;
+        Ok(merged.into_iter().map(|entry| String::from_utf8(entry.stat.path).unwrap()).collect())
+    }
+
+    #[test]
+    fn files_of_several_platforms_are_told_in_one_order() {
+        let told = order(&[&["b/", "b/z", "b-c", "zoo"], &["abc", "b/", "b/a"]]).unwrap();
+        // What is in a directory comes right after it.
+        assert_eq!(told, ["abc", "b", "b/a", "b/z", "b-c", "zoo"]);
+        let told = order(&[&["foo_amd64", "zoo", "provenance.linux_amd64.json"]]).unwrap();
+        assert_eq!(told, ["foo_amd64", "provenance.linux_amd64.json", "zoo"]);
+    }
+
+    #[test]
+    fn no_platform_overwrites_the_files_of_another() {
+        for theirs in ["b/x", "b/x/"] {
+            assert_eq!(
+                order(&[&["b/", "b/x"], &["b/", theirs]]).unwrap_err(),
+                "cannot overwrite b/x from linux/amd64 with linux/arm64 when split option is disabled"
+            );
+        }
     }
 }

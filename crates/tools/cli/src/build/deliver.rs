@@ -1,12 +1,15 @@
 //! Handing out what was built: to files, directories, archives, registries.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use api::build::{BuildDetails, BuiltImage};
+use archive::{Entry, Packer};
+use bytes::Bytes;
 use client::ByteStream;
 use client::images::PushResult;
+use futures_util::{StreamExt as _, stream};
 use oci::Reference;
 use serde_json::Value;
 use sys::root::Root;
@@ -98,17 +101,30 @@ impl Delivery<'_> {
 
     /// Writes what is attested of the images beside their files.
     fn attestations(&self, output: &Output, dest: &Path) -> Result<(), Error> {
-        for (image, (_, place)) in self.details.images.iter().zip(self.places(output)) {
+        for (name, text) in self.attested(output)? {
+            let path = dest.join(name);
+            self.cli.write_file(&path, &text).map_err(|error| Error::file("write", &path, &error))?;
+            self.date(&path).map_err(|error| Error::file("chtimes", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// What is attested of the images, as files: their paths in the output, and what they say.
+    fn attested(&self, output: &Output) -> Result<Vec<(PathBuf, String)>, Error> {
+        let images = &self.details.images;
+        let several = self.split || images.len() > 1;
+        let mut files = Vec::new();
+        for (image, (_, place)) in images.iter().zip(self.places(output)) {
+            // Where the files of several lie together, each one's have a name of their own.
+            let whose = (several && place.is_empty()).then(|| image.platform.replace('/', "_"));
             let provenance = self.provenance.map(|name| (name, &image.provenance));
             for (name, document) in provenance.into_iter().chain([("sbom.spdx.json", &image.sbom)]) {
                 let Some(document) = document else { continue };
-                let path = dest.join(&place).join(format!("{}{name}", output.attestation_prefix));
-                let text = crate::system::inspect::pretty(document)?;
-                self.cli.write_file(&path, &text).map_err(|error| Error::file("write", &path, &error))?;
-                self.date(&path).map_err(|error| Error::file("chtimes", &path, &error))?;
+                let name = format!("{}{}", output.attestation_prefix, named(name, whose.as_deref()));
+                files.push((Path::new(&place).join(name), crate::system::inspect::pretty(document)?));
             }
         }
-        Ok(())
+        Ok(files)
     }
 
     /// Gives a file the time that stands for now.
@@ -121,7 +137,23 @@ impl Delivery<'_> {
 
     async fn tar(&self, output: &Output) -> Result<(), Error> {
         let target = self.target(output)?;
-        target.fill(self.files(output).await?).await.map(drop)
+        let beside = self.packed(output)?;
+        let files = self.files(output).await?;
+        target.fill(stream::iter([Ok(beside)]).chain(files)).await.map(drop)
+    }
+
+    /// What is attested of the images, as the beginning of an archive.
+    fn packed(&self, output: &Output) -> Result<Bytes, Error> {
+        let packer = Packer::new(Vec::new());
+        let mut packer = match self.details.source_date_epoch {
+            Some(seconds) => packer.at(seconds),
+            None => packer,
+        };
+        for (path, text) in self.attested(output)? {
+            let packed = packer.append_bytes(&Entry::file(path, 0o644, 0), text.as_bytes());
+            packed.map_err(|error| Error::new(chain(&error)))?;
+        }
+        Ok(packer.into_sink().into())
     }
 
     fn target(&self, output: &Output) -> Result<Target<'_>, Error> {
@@ -195,6 +227,15 @@ impl Delivery<'_> {
             crate::progress::messages::show(messages, &mut *sink, terminal, told).await?;
         }
         Ok(last)
+    }
+}
+
+/// The name of a file, with whose it is before its ending.
+fn named(name: &str, whose: Option<&str>) -> String {
+    match (whose, name.rsplit_once('.')) {
+        (None, _) => name.to_owned(),
+        (Some(whose), Some((stem, ending))) => format!("{stem}.{whose}.{ending}"),
+        (Some(whose), None) => format!("{name}.{whose}"),
     }
 }
 
@@ -286,6 +327,13 @@ mod tests {
         assert_eq!(names, ["kept"]);
         assert_eq!(std::fs::read_to_string(dest.join("kept/file")).unwrap(), "new");
         assert_eq!(std::fs::read_to_string(home.path().join("outside")).unwrap(), "untouched");
+    }
+
+    #[test]
+    fn files_of_several_platforms_have_names_of_their_own() {
+        assert_eq!(named("provenance.json", None), "provenance.json");
+        assert_eq!(named("sbom.spdx.json", Some("linux_arm64")), "sbom.spdx.linux_arm64.json");
+        assert_eq!(named("how", Some("linux_arm64")), "how.linux_arm64");
     }
 
     #[test]

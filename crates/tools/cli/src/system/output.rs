@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
-use client::ByteStream;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 
 use crate::context::Cli;
 use crate::error::Error;
@@ -47,7 +48,7 @@ impl<'a> Target<'a> {
     }
 
     /// Writes all of it.
-    pub async fn fill(self, mut stream: ByteStream) -> Outcome {
+    pub async fn fill(self, mut stream: impl Stream<Item = std::io::Result<Bytes>> + Unpin) -> Outcome {
         match self {
             Target::Stdout(cli) => {
                 while let Some(bytes) = stream.next().await {

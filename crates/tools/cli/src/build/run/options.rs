@@ -226,7 +226,7 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         |output: &Output| output.push || matches!(output.kind, Kind::Oci | Kind::Docker) && !output.keeps();
     let attached = attestations.provenance.is_some() && (!how.inline_only || outputs.iter().any(leaves));
     Ok(ExportOptions {
-        compression: wishes.compression.unwrap_or_default(),
+        compression: wishes.compression.unwrap_or_else(|| compression(outputs).to_owned()),
         compression_level: wishes.level,
         force_compression: wishes.force,
         docker_media_types: wishes.docker_media_types,
@@ -243,6 +243,12 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         dangling_prefix: wishes.dangling_prefix,
         vcs: BTreeMap::new(),
     })
+}
+
+/// How new layers are compressed where nobody says: an archive's as BuildKit's are. In the store they stay as they are.
+fn compression(outputs: &[Output]) -> &'static str {
+    let leaves = |output: &Output| matches!(output.kind, Kind::Oci | Kind::Docker) && !output.keeps();
+    if outputs.iter().any(leaves) { "gzip" } else { "" }
 }
 
 /// How much of the provenance a file of metadata gets, whatever is attached (`BUILDX_METADATA_PROVENANCE`; as with buildx,

@@ -1,0 +1,241 @@
+//! The directories of `RUN --mount=type=cache`: what they are called, who may use them, what they begin with.
+//!
+//! Each lies below the root's `cache-mounts` with a lock beside it (`<name>`, `<name>.lock`), which its users hold. A build without
+//! the cache begins them anew: whoever uses one meanwhile goes on with it under another name.
+
+use super::agent::Owner;
+use super::mounts::{Known, OF_MOUNT, content, mount_error};
+use crate::error::{BoxError, Error};
+use crate::files::copy::Writer;
+use crate::files::select;
+use crate::graph::{Mount, MountKind, Op, OpKind, Origin, Sharing};
+use crate::request::Env;
+use crate::session::{Scratch, Session, io_error, make_private, tree};
+use crate::step::Inputs;
+use crate::turn;
+use dockerfile::ignore::Ignore;
+use oci::{ChainId, Digest};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use store::Lease;
+use sys::root::Root;
+
+/// How often a waiting step looks again at a locked cache.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// What the directory of a cache mount is called: one that begins with other files is another.
+pub(super) fn directory(
+    session: &Session<'_>,
+    op: &Op,
+    mount: &Mount,
+    inputs: &Inputs,
+) -> Result<Option<String>, Error> {
+    let MountKind::Cache { id, seeded, .. } = &mount.kind else { return Ok(None) };
+    let seed = match seeded {
+        true => content(session, op, mount, inputs, Known::ByLayers)?,
+        false => BTreeMap::new(),
+    };
+    Ok(Some(called(id, &mount.source, &seed)))
+}
+
+fn called(id: &str, source: &str, seed: &BTreeMap<String, String>) -> String {
+    // Where it is mounted does not count.
+    let path = |name: &'_ str| match name.strip_prefix(OF_MOUNT) {
+        Some(mount) => mount.split_once('\n').map_or_else(String::new, |(_, path)| path.to_owned()),
+        None => name.to_owned(),
+    };
+    let digest = match seed.is_empty() {
+        true => Digest::sha256(id.as_bytes()),
+        false => {
+            let seed: Vec<_> = seed.iter().map(|(name, value)| (path(name), value)).collect();
+            Digest::sha256(format!("{id:?} {source:?} {seed:?}").as_bytes())
+        }
+    };
+    digest.hex().to_string()
+}
+
+/// Fills a new cache directory.
+pub(super) fn seed(
+    session: &Session<'_>,
+    op: &Op,
+    mount: &Mount,
+    inputs: &Inputs,
+    dir: &Path,
+) -> Result<(), Error> {
+    let context = session.context_of(&mount.from);
+    let view = match &mount.from {
+        Origin::Fs(fs) => session.view(inputs.chain(session, op, fs).as_ref())?,
+        Origin::Context(_) => None,
+    };
+    let Some(root) = context.map(|c| &c.root).or(view.as_ref()) else { return Ok(()) };
+    let cancelled = || session.stopped();
+    let filled = fill(&tree(root, context, &cancelled), &mount.source, dir);
+    filled.map_err(|e| mount_error(session, op, mount, e))
+}
+
+/// Copies what is in the directory `source` into `dir`.
+fn fill(from: &crate::files::walk::Tree<'_>, source: &str, dir: &Path) -> Result<(), crate::files::Error> {
+    let found = select::select(from, source, &Ignore::default())?;
+    let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
+    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
+    for found in &found {
+        writer.copy(from, found, "/")?;
+    }
+    Ok(())
+}
+
+/// A cache mount's directory.
+pub(super) struct Wanted<'a> {
+    pub name: &'a str,
+    pub sharing: Sharing,
+    /// Of a new one.
+    pub owner: Owner,
+    /// Gives a new one its first content.
+    pub fill: &'a dyn Fn(&Path) -> Result<(), Error>,
+    pub stopped: &'a dyn Fn() -> bool,
+}
+
+impl Wanted<'_> {
+    /// The directory, and the lock that says that it is in use.
+    pub fn open(&self, env: &Env, lease: &Lease) -> Result<(File, PathBuf), Error> {
+        let base = &env.cache_mounts;
+        std::fs::create_dir_all(base).map_err(io_error("make", base))?;
+        std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
+            .map_err(io_error("set mode of", base))?;
+        let (lock, name) = lock(base, self.name, self.sharing, self.stopped)?;
+        let dir = base.join(&name);
+        if !dir.exists() {
+            // Under its name only when it is whole: others may use it at once, and this process may be killed.
+            let scratch = Scratch { path: lease.scratch() };
+            make_private(&scratch.path)?;
+            let made = scratch.dir("new")?;
+            let Owner { mode, uid, gid } = self.owner;
+            chown(&made, Some(uid), Some(gid)).map_err(io_error("change owner of", &made))?;
+            let mode = PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(&made, mode).map_err(io_error("set mode of", &made))?;
+            (self.fill)(&made)?;
+            match renameat_with(CWD, &made, CWD, &dir, RenameFlags::NOREPLACE) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(io_error("make", &dir)(e.into())),
+            }
+        }
+        Ok((lock, dir))
+    }
+}
+
+/// The directory of a cache mount for processes that are no step, the same as for a step that mounts it so; it is in use as long as
+/// the file lives. A new one begins with what a path leads to in layers.
+pub fn cache_directory(
+    env: &Env,
+    lease: &Lease,
+    (id, sharing): (&str, Sharing),
+    seed: Option<(&ChainId, &str)>,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<(File, PathBuf), Error> {
+    let of = |(chain, _): (&ChainId, &str)| BTreeMap::from([(OF_MOUNT.to_owned(), chain.to_string())]);
+    let source = seed.map_or("", |(_, source)| source);
+    let first = |made: &Path| {
+        let Some((chain, source)) = seed else { return Ok(()) };
+        let failed = |source: BoxError| Error::Store { attempt: "fill a cache", source };
+        let overlay = env.store.overlay(Some(chain), None, None).map_err(|e| failed(e.into()))?;
+        let root = Root::from_fd(overlay.mount().map_err(|e| failed(e.into()))?);
+        let root = root.map_err(|e| failed(e.into()))?;
+        fill(&tree(&root, None, stopped), source, made).map_err(|e| failed(e.into()))
+    };
+    let wanted = Wanted {
+        name: &called(id, source, &seed.map(of).unwrap_or_default()),
+        sharing,
+        owner: Owner { mode: 0o755, uid: 0, gid: 0 },
+        fill: &first,
+        stopped,
+    };
+    wanted.open(env, lease)
+}
+
+/// Locks a cache as its sharing says; the name of the directory to use.
+fn lock(
+    base: &Path,
+    name: &str,
+    sharing: Sharing,
+    stopped: &dyn Fn() -> bool,
+) -> Result<(File, String), Error> {
+    let how = match sharing {
+        Sharing::Shared => FlockOperation::NonBlockingLockShared,
+        Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
+    };
+    for number in 0u32.. {
+        let name = if number == 0 { name.to_string() } else { format!("{name}-{number}") };
+        let path = base.join(format!("{name}.lock"));
+        loop {
+            if let Some(file) = turn::lock(base, &path, how)? {
+                return Ok((file, name));
+            }
+            if sharing == Sharing::Private {
+                break;
+            }
+            if stopped() {
+                return Err(Error::Cancelled);
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+    Err(Error::Cancelled)
+}
+
+/// Has the caches begin anew of all steps that take nothing from earlier builds, before any step of this one uses them.
+pub(crate) fn renew_all(session: &Session<'_>) -> Result<(), Error> {
+    for op in session.graph.ops.iter().filter(|op| op.no_cache) {
+        let OpKind::Run(run) = &op.kind else { continue };
+        for mount in &run.mounts {
+            // Those that begin with files are called by these, which need not be there yet.
+            if let MountKind::Cache { id, seeded: false, .. } = &mount.kind {
+                renew(session, &called(id, &mount.source, &BTreeMap::new()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has a cache begin anew, once a build.
+pub(super) fn renew(session: &Session<'_>, name: &str) -> Result<(), Error> {
+    let renewed = session.shared.renewed.get(name.to_owned(), || {
+        let base = &session.env.cache_mounts;
+        let listed = match std::fs::read_dir(base) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(io_error("list", base))?,
+        };
+        let names = listed.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut own = names.filter(|found| is_of(found, name));
+        own.try_for_each(|found| put_aside(session, base, &found))
+    });
+    renewed.map(drop)
+}
+
+/// Whether a directory is this cache, or one that a step got because others held it.
+fn is_of(found: &str, name: &str) -> bool {
+    let is_number = |rest: &str| rest.strip_prefix('-').is_some_and(|number| number.parse::<u32>().is_ok());
+    found.strip_prefix(name).is_some_and(|rest| rest.is_empty() || is_number(rest))
+}
+
+/// Takes a directory away, or leaves it to those who use it now.
+fn put_aside(session: &Session<'_>, base: &Path, name: &str) -> Result<(), Error> {
+    let (path, lock) = (base.join(name), base.join(format!("{name}.lock")));
+    let gone = |outcome: io::Result<()>| match outcome {
+        // A collection was first.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map_err(io_error("put aside", &path)),
+    };
+    if let Some(_held) = turn::lock(base, &lock, FlockOperation::NonBlockingLockExclusive)? {
+        let scratch = session.scratch()?;
+        return gone(std::fs::rename(&path, scratch.path.join("cache")));
+    }
+    // The lock has both names: nobody collects the directory before they are done.
+    let aside = format!("{name}-{:016x}", fastrand::u64(..));
+    gone(std::fs::hard_link(&lock, base.join(format!("{aside}.lock"))))?;
+    gone(std::fs::rename(&path, base.join(aside)))
+}
