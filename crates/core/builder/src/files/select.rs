@@ -79,7 +79,7 @@ pub fn path(tree: &Tree<'_>, source: &str) -> Result<Vec<Item>, Error> {
     let cleaned = oci::path::clean(&format!("/{source}"));
     let path = Path::new(cleaned.trim_start_matches('/'));
     let found = one(tree, path, &Ignore::default(), Links::Followed)?;
-    found.map(|found| found.items).ok_or_else(|| Error::NotFound { path: cleaned, ignored: None })
+    found.map(|found| found.items).ok_or(Error::NotFound { path: cleaned, ignored: None })
 }
 
 /// The entries of one path.
