@@ -87,9 +87,6 @@ pub struct BuildExtras {
     /// `--allow`: `security.insecure`, `network.host`.
     #[serde(skip_serializing_if = "zero")]
     pub allow: Vec<String>,
-    /// Unix seconds that stand for the present in what is written.
-    #[serde(skip_serializing_if = "zero")]
-    pub source_date_epoch: Option<i64>,
     #[serde(skip_serializing_if = "zero")]
     pub rewrite_timestamp: bool,
     /// Reads trailing comments as Docker does.
@@ -132,9 +129,19 @@ pub struct ExportOptions {
     /// Layers of base images are compressed anew too.
     #[serde(skip_serializing_if = "zero")]
     pub force_compression: bool,
-    /// Docker's media types instead of OCI's.
+    /// OCI's media types, or Docker's; without, what `compatibility_version` has.
     #[serde(skip_serializing_if = "zero")]
-    pub docker_media_types: bool,
+    pub oci_media_types: Option<bool>,
+    /// Attestations are artifacts with a subject, or images as in earlier versions; without, what `compatibility_version` has.
+    #[serde(skip_serializing_if = "zero")]
+    pub oci_artifact: Option<bool>,
+    /// Which of BuildKit's ways to assemble images: 20, or 30, which is that of now and of 0.
+    #[serde(skip_serializing_if = "zero")]
+    pub compatibility_version: u32,
+    /// Unix seconds that stand for the present in what is written, whatever build and Dockerfile say; empty where nothing
+    /// does.
+    #[serde(skip_serializing_if = "zero")]
+    pub source_date_epoch: Option<String>,
     /// `[types:]key=value` as for `--annotation`.
     #[serde(skip_serializing_if = "zero")]
     pub annotations: Vec<String>,

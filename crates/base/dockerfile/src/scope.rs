@@ -78,6 +78,13 @@ impl Globals {
         self.values.get(name).or_else(platform).map(String::as_str)
     }
 
+    /// Gives an argument that was given or declared another value.
+    pub fn settle(&mut self, name: &str, value: &str) {
+        for known in [&mut self.given, &mut self.values].into_iter().filter_map(|all| all.get_mut(name)) {
+            value.clone_into(known);
+        }
+    }
+
     /// Names that `FROM` sees.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().chain(self.platform.keys()).map(String::as_str)

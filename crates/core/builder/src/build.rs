@@ -1,7 +1,8 @@
 //! A whole build: read, lower, solve, export.
 
-use crate::context::Opener;
+use crate::context::{Opened, Opener};
 use crate::definition::{parse_error, read_dockerfile, read_ignore};
+use crate::epoch::{self, Epoch};
 use crate::error::Error;
 use crate::event::{Event, Stream};
 use crate::graph::Graph;
@@ -35,7 +36,7 @@ pub fn build(
         };
         let is_local = matches!(context, Context::Dir(_) | Context::Tar(_));
         policy::recipe(env, &context, &request.dockerfile)?;
-        let root = opener.main(context)?;
+        let Opened { root, time } = opener.main(context)?;
         let file = read_dockerfile(&root, &request.dockerfile, opener.progress)?;
         let options = dockerfile::Options { strict: request.strict, ..Default::default() };
         let parsed = dockerfile::parse(&file.text, options).map_err(|e| {
@@ -46,8 +47,9 @@ pub fn build(
         let ignore = read_ignore(&root, request, opener.progress)?;
         let mut named = opener.named()?;
         let began = step::timestamp();
-        let mut context = ContextTree { root, ignore };
-        let lowered = lower_platforms(env, request, &parsed, &file, opener.progress)
+        let mut context = ContextTree { root, ignore, time };
+        let said = epoch::resolve(opener, &file, &parsed, &context, &named)?;
+        let lowered = lower_platforms(env, request, &parsed, &file, said, opener.progress)
             .and_then(|lowered| asked(env, &file, lowered));
         let lowered = lowered.inspect_err(|error| {
             let before = |w: &Warning| error.place().is_some_and(|place| w.span.start <= place.span.start);
@@ -73,7 +75,8 @@ pub fn build(
                 None => context.root = sent.root,
             }
         }
-        Ok(Plan { remote, file, parsed, context, named, began, lowered, is_given: false })
+        let epoch = Epoch::new(said, request.source_date_epoch);
+        Ok(Plan { remote, file, parsed, context, named, began, epoch, lowered, is_given: false })
     })
 }
 
@@ -86,7 +89,8 @@ pub fn build_graph(
     progress: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Built, Error> {
     run(env, request, progress, |opener| {
-        let context = ContextTree { root: opener.main(Context::Empty)?, ignore: Ignore::default() };
+        let Opened { root, time } = opener.main(Context::Empty)?;
+        let context = ContextTree { root, ignore: Ignore::default(), time };
         let mut named = opener.named()?;
         // Whoever gives a graph has said which files it is about.
         named.values_mut().for_each(|context| context.ignore = Ignore::default());
@@ -99,7 +103,8 @@ pub fn build_graph(
             let images = find_images(env, request, &file, &graph, opener.progress)?;
             lowered.push(Platformed { platform, graph, images });
         }
-        Ok(Plan { remote: None, file, parsed, context, named, began, lowered, is_given: true })
+        let epoch = epoch::of_graph(request);
+        Ok(Plan { remote: None, file, parsed, context, named, began, epoch, lowered, is_given: true })
     })
 }
 
@@ -113,6 +118,7 @@ struct Plan {
     named: BTreeMap<String, ContextTree>,
     /// When it was asked for.
     began: String,
+    epoch: Epoch,
     lowered: Vec<Platformed>,
     /// It is a client's graph, and the Dockerfile stands for nothing.
     is_given: bool,
@@ -147,6 +153,7 @@ fn run(
         parsed: &plan.parsed,
         context: &plan.context,
         named: &plan.named,
+        epoch: plan.epoch,
         facts: &facts,
         imports: &imports,
         isolated: false,
@@ -187,6 +194,7 @@ pub(crate) struct Job<'a> {
     pub parsed: &'a Dockerfile,
     pub context: &'a ContextTree,
     pub named: &'a BTreeMap<String, ContextTree>,
+    pub epoch: Epoch,
     pub facts: &'a export::Facts<'a>,
     pub imports: &'a transfer::Imports,
     /// The cache does not learn of it.
@@ -224,6 +232,7 @@ impl<'a> Job<'a> {
         Session {
             env: self.env,
             request: self.request,
+            epoch: self.epoch,
             lease: self.lease,
             graph: &one.graph,
             platform: &one.platform,
@@ -346,7 +355,7 @@ impl<'a> Job<'a> {
             images: members,
             ran,
             cached,
-            source_date_epoch: self.request.source_date_epoch,
+            source_date_epoch: self.epoch.written,
         })
     }
 }

@@ -74,7 +74,7 @@ pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Defi
         .map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
     let opener = Opener { env, request, lease: &lease, progress: &progress };
     policy::recipe(env, &context, &request.dockerfile)?;
-    let root = opener.main(context)?;
+    let root = opener.main(context)?.root;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
     let ignore = ignore_of(&root, request)?.map(|(_, text)| text);
     Ok(Definition { name: file.name, text: file.text, ignore })

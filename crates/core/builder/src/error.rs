@@ -81,6 +81,14 @@ pub enum Error {
         /// Its path in the context.
         name: String,
     },
+    /// The time that shall stand for now is none.
+    #[error("invalid SOURCE_DATE_EPOCH: {value}")]
+    Epoch {
+        /// As it was given.
+        value: String,
+        /// Where the Dockerfile has it.
+        place: Option<Box<Place>>,
+    },
     /// `--target` names nothing.
     #[error("target stage {name:?} could not be found")]
     NoTarget {
@@ -200,6 +208,7 @@ impl Error {
         match self {
             Error::Dockerfile { place, .. } | Error::Image { place, .. } => Some(place),
             Error::Step(step) => Some(&step.place),
+            Error::Epoch { place, .. } => place.as_deref(),
             _ => None,
         }
     }
@@ -215,6 +224,9 @@ impl Error {
                 Some(format!("{near}stages are: {}", known.join(", ")))
             }
             Error::Image { near: Some(near), .. } => Some(format!("did you mean {near}?")),
+            Error::Epoch { .. } => {
+                Some("give seconds since 1970, context, or the name of a context or of a stage".into())
+            }
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
             Error::NotReproducible { differences } => crate::verify::hint(differences),
             _ => None,

@@ -505,4 +505,6 @@ pub struct Mkdir {
     pub path: String,
     /// Who gets what is made: `user[:group]`; empty is root.
     pub user: String,
+    /// The time of what is made, in seconds since 1970; now without.
+    pub time: Option<i64>,
 }

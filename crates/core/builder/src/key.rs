@@ -237,7 +237,12 @@ fn change_parts(changes: &[Change]) -> BTreeMap<String, String> {
 }
 
 fn mkdir_parts(dir: &Mkdir) -> BTreeMap<String, String> {
-    BTreeMap::from([("directory".to_string(), dir.path.clone()), ("owner".to_string(), dir.user.clone())])
+    let mut parts = BTreeMap::from([
+        ("directory".to_string(), dir.path.clone()),
+        ("owner".to_string(), dir.user.clone()),
+    ]);
+    parts.extend(dir.time.map(|seconds| ("time".to_string(), seconds.to_string())));
+    parts
 }
 
 /// Serialising these values cannot fail: they hold no maps with keys that are no strings.

@@ -10,6 +10,7 @@
 mod build;
 mod context;
 mod definition;
+mod epoch;
 mod error;
 mod event;
 mod exec;

@@ -26,6 +26,7 @@ pub(crate) fn lower_platforms(
     request: &Request,
     parsed: &Dockerfile,
     file: &SourceFile,
+    epoch: Option<Option<i64>>,
     progress: &Progress<'_>,
 ) -> Result<Vec<Platformed>, Error> {
     let host = [Platform::host()];
@@ -33,7 +34,7 @@ pub(crate) fn lower_platforms(
     let mut lowered = Vec::with_capacity(platforms.len());
     for platform in platforms {
         let platform = platform.normalized();
-        let (mut graph, mut images) = lower_all(env, request, &platform, parsed, file, progress)?;
+        let (mut graph, mut images) = lower_all(env, request, (&platform, epoch), parsed, file, progress)?;
         scan::add(env, request, (&mut graph, &mut images), progress)?;
         if platforms.len() > 1 {
             graph.images.iter_mut().for_each(|used| prefix(&mut used.name, &used.platform.to_string()));
@@ -119,7 +120,7 @@ pub(crate) fn image_of(request: &Request, name: &str, platform: &Platform) -> Op
 fn lower_all(
     env: &Env,
     request: &Request,
-    platform: &Platform,
+    (platform, epoch): (&Platform, Option<Option<i64>>),
     parsed: &Dockerfile,
     file: &SourceFile,
     progress: &Progress<'_>,
@@ -136,6 +137,7 @@ fn lower_all(
         let lowered = lower::lower(&Inputs {
             file: parsed,
             build_args: &request.build_args,
+            epoch,
             target: request.target.as_deref(),
             platform,
             build_platform: &build_platform,
@@ -208,7 +210,7 @@ fn fetch_images(
     })
 }
 
-fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
+pub(crate) fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
     match error {
         lower::Error::NoTarget { name, known } => Error::NoTarget { name, known },
         lower::Error::At { message, span, help } => {

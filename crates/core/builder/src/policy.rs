@@ -2,7 +2,7 @@
 //! contexts. Images are looked at where they are found.
 
 use crate::error::{BoxError, Error, StepError};
-use crate::graph::{Copy, CopySource, Graph, OpKind};
+use crate::graph::{Copy, CopySource, Graph, OpKind, Origin};
 use crate::request::{Context, DockerfileSource, Env, NamedContext};
 use crate::session::SourceFile;
 use crate::source::GitUrl;
@@ -203,6 +203,14 @@ pub(crate) struct Remote {
     /// The commit that a repository must be.
     pub commit: Option<String>,
     pub keep_git_dir: Option<bool>,
+}
+
+/// What is taken for a source of `ADD`.
+pub(crate) fn source(env: &Env, source: CopySource) -> Result<CopySource, BoxError> {
+    let Some(policy) = &env.policy else { return Ok(source) };
+    let mut copy = Copy::plain(Origin::Context(None), source.clone(), "/");
+    copied(policy, &mut copy)?;
+    Ok(copy.sources.pop().unwrap_or(source))
 }
 
 /// What is taken for the context of this address.

@@ -256,9 +256,10 @@ pub struct Request {
     pub export: Export,
     /// Merge the layers that the build adds into one.
     pub squash: bool,
-    /// Seconds since 1970 that stand for "now" in what is written.
-    pub source_date_epoch: Option<i64>,
-    /// With `source_date_epoch`: no file of a new layer is newer than that.
+    /// Seconds since 1970 that stand for "now" in what is written, whatever build argument and Dockerfile say; an inner none
+    /// is now itself.
+    pub source_date_epoch: Option<Option<i64>>,
+    /// Where a time stands for now: no file of a new layer is newer than that.
     pub rewrite_timestamp: bool,
     /// Files of contexts that a failed step has mounted are kept for whoever looks around there.
     pub keep_mounts: bool,
@@ -347,7 +348,7 @@ pub struct Built {
     pub ran: u64,
     /// See `ran`.
     pub cached: u64,
-    /// As it was asked for.
+    /// Seconds since 1970 that stood for now.
     pub source_date_epoch: Option<i64>,
 }
 

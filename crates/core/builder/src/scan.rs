@@ -68,7 +68,7 @@ pub(crate) fn add(
         no_cache: request.no_cache,
         platform: platform.clone(),
     };
-    let directory = Mkdir { path: DESTINATION.to_string(), user: run.user.clone() };
+    let directory = Mkdir { path: DESTINATION.to_string(), user: run.user.clone(), time: None };
     let prepare = op(Fs::Image(graph.images.len()), OpKind::Mkdir(directory), "preparing");
     let generate = op(
         Fs::Op(graph.ops.len()),

@@ -1,5 +1,6 @@
 //! One build at work: what its steps share.
 
+use crate::epoch::{Epoch, Time};
 use crate::error::{Error, Place, StepError};
 use crate::files;
 use crate::files::index::{Index, Indices};
@@ -49,6 +50,8 @@ impl SourceFile {
 pub(crate) struct ContextTree {
     pub root: Root,
     pub ignore: Ignore,
+    /// When it is from, if its source says so.
+    pub time: Time,
 }
 
 /// What a node of the graph gave.
@@ -90,6 +93,7 @@ pub(crate) struct Shared {
 pub(crate) struct Session<'a> {
     pub env: &'a Env,
     pub request: &'a Request,
+    pub epoch: Epoch,
     pub lease: &'a Lease,
     pub graph: &'a Graph,
     /// What is built for.

@@ -311,7 +311,7 @@ pub(crate) fn settings(
     if let Some((user, group)) = owner {
         settings.insert("numbers of the owner".to_string(), format!("{user}:{group}"));
     }
-    if let (Some(seconds), true) = (request.source_date_epoch, request.rewrite_timestamp) {
+    if let (Some(seconds), true) = (session.epoch.written, request.rewrite_timestamp) {
         settings.insert("times up to".to_string(), seconds.to_string());
     }
     if let OpKind::Run(run) = &op.kind {
@@ -384,7 +384,7 @@ fn remember(
 
 /// The time that is written for what this build makes.
 pub(crate) fn now(session: &Session<'_>) -> String {
-    match session.request.source_date_epoch {
+    match session.epoch.documented {
         Some(seconds) => epoch(seconds),
         None => timestamp(),
     }

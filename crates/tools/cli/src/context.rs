@@ -82,6 +82,14 @@ impl Cli {
         Ok(version.platform.name.starts_with("Dhow"))
     }
 
+    /// True when the server is Docker's, or anybody else's.
+    pub async fn is_foreign(&self) -> Result<bool, Error> {
+        match self.link()?.1 {
+            Files::Shared => Ok(false),
+            Files::SharedWithDhow | Files::Apart => self.is_dhow().await.map(|ours| !ours),
+        }
+    }
+
     fn link(&self) -> Result<&(Client, Files), Error> {
         if let Some(link) = self.link.get() {
             return Ok(link);

@@ -142,6 +142,8 @@ fn build(client: &impl Client) {
     let id = run(client, &["images", "-q", "greeting"]);
     assert_eq!(build(&["--build-arg", "WHO=world"]).code, 0);
     assert_eq!(run(client, &["images", "-q", "greeting"]), id);
+    let quiet = client.client(&["build", "-q", "-t", "greeting", "--build-arg", "WHO=world", "-"]);
+    assert_eq!(quiet.input(dockerfile).ok(), run(client, &["inspect", "-f", "{{.Id}}", "greeting"]));
     let failed = client.client(&["build", "-"]).input("FROM busybox\nRUN exit 6\n").run();
     assert_ne!(failed.code, 0);
     assert!(

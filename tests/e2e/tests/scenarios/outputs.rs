@@ -131,10 +131,18 @@ fn registries_get_what_was_built(host: &Host) {
         "https://spdx.dev/Document",
         "\"build-arg:V\":\"7\"",
         "attestation-manifest",
+        "\"artifactType\":\"application/vnd.docker.attestation.manifest.v1+json\"",
+        "\"subject\":{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\"",
     ] {
         assert!(all.contains(wanted), "{wanted}");
     }
     assert!(!all.contains("hidden-word"));
+    // Attestations look like images where somebody wants them as they were.
+    let before = "type=oci,dest=before.tar,oci-artifact=false";
+    host.dhow(&[&["build", "-o", before][..], &attested, &["ctx"]].concat()).ok();
+    let all = fs::read(host.home().join("before.tar")).unwrap();
+    let all = String::from_utf8_lossy(&all);
+    assert!(all.contains("attestation-manifest") && !all.contains("artifactType"));
     let unnamed = host.dhow(&["build", "--push", "ctx"]).fails(1);
     assert!(unnamed.contains("tag is needed when pushing to registry"), "{unnamed}");
 }

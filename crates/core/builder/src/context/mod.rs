@@ -5,8 +5,9 @@ mod reads;
 pub use reads::Reads;
 pub(crate) use reads::reads;
 
+use crate::epoch::Time;
 use crate::error::Error;
-use crate::graph::Graph;
+use crate::graph::{CopySource, Graph};
 use crate::policy;
 use crate::progress::Progress;
 use crate::request::{Context, Env, NamedContext, Request};
@@ -30,13 +31,15 @@ pub(crate) struct Opener<'a> {
 
 impl Opener<'_> {
     /// The main context. Archives are unpacked below the lease.
-    pub fn main(&self, context: Context) -> Result<Root, Error> {
+    pub fn main(&self, context: Context) -> Result<Opened, Error> {
         match context {
-            Context::Dir(path) => Root::open(&path).map_err(io_error("open build context", &path)),
+            Context::Dir(path) => {
+                Root::open(&path).map(Opened::from).map_err(io_error("open build context", &path))
+            }
             // What a client has to send is known when the Dockerfile has been read.
             Context::Empty | Context::Client => {
                 let path = self.scratch()?;
-                Root::open(&path).map_err(io_error("open", &path))
+                Root::open(&path).map(Opened::from).map_err(io_error("open", &path))
             }
             Context::Tar(stream) => {
                 let step = self.progress.step("[internal] load build context", "", "");
@@ -48,7 +51,7 @@ impl Opener<'_> {
                     Ok(_) => step.done(),
                     Err(error) => step.failed(error.chain()),
                 }
-                root
+                root.map(Opened::from)
             }
             Context::Remote(text) => self.remote(&text, "[internal] load remote build context"),
         }
@@ -58,9 +61,11 @@ impl Opener<'_> {
     pub fn named(&self) -> Result<BTreeMap<String, ContextTree>, Error> {
         let mut named = BTreeMap::new();
         for (name, context) in &self.request.named_contexts {
-            let root = match context {
+            let Opened { root, time } = match context {
                 NamedContext::Image(_) | NamedContext::Client => continue,
-                NamedContext::Dir(path) => Root::open(path).map_err(io_error("open build context", path))?,
+                NamedContext::Dir(path) => {
+                    Root::open(path).map_err(io_error("open build context", path))?.into()
+                }
                 NamedContext::Remote(text) => {
                     self.remote(text, &format!("[context {name}] load {}", source::shown(text)))?
                 }
@@ -69,7 +74,7 @@ impl Opener<'_> {
                 Some(text) => parse_ignore(".dockerignore", &text)?,
                 None => Ignore::default(),
             };
-            named.insert(name.clone(), ContextTree { root, ignore });
+            named.insert(name.clone(), ContextTree { root, ignore, time });
         }
         Ok(named)
     }
@@ -91,19 +96,45 @@ impl Opener<'_> {
             })?;
             let root = Root::open(&files.path).map_err(io_error("open build context", &files.path))?;
             let ignore = files.ignore.map(|text| parse_ignore(".dockerignore", &text)).transpose()?;
-            sent.insert(name, ContextTree { root, ignore: ignore.unwrap_or_default() });
+            sent.insert(name, ContextTree { root, ignore: ignore.unwrap_or_default(), time: Time::Unknown });
         }
         Ok(sent)
     }
 
-    fn remote(&self, text: &str, title: &str) -> Result<Root, Error> {
+    fn remote(&self, text: &str, title: &str) -> Result<Opened, Error> {
         let remote = policy::context(self.env, text).map_err(Error::Policy)?;
-        let text = remote.address.as_str();
-        let step = self.progress.step(title, "", "");
-        let opened = match git_url::is_git(text) {
+        self.fetched(&remote.address, title, || match git_url::is_git(&remote.address) {
             true => self.repository(&remote),
             false => self.url(&remote),
-        };
+        })
+    }
+
+    /// When a source of `ADD` is from.
+    pub fn time_of(&self, source: CopySource, title: &str) -> Result<Time, Error> {
+        match policy::source(self.env, source).map_err(Error::Policy)? {
+            CopySource::Url { url, checksum } => self.fetched(&url, title, || {
+                let checksum = checksum.as_deref().and_then(|text| text.parse().ok());
+                let loaded = self.load(&url, checksum.as_ref())?;
+                let archive = is_archive(File::open(&loaded.path).map_err(source::io("open", &loaded.path))?);
+                Ok(time_of(&loaded, archive))
+            }),
+            CopySource::Git { url, checksum, keep_git_dir } => {
+                let remote = policy::Remote { address: url, checksum: None, commit: checksum, keep_git_dir };
+                self.fetched(&remote.address, title, || Ok(self.repository(&remote)?.time))
+            }
+            CopySource::Path(_) | CopySource::Inline { .. } => Ok(Time::Unknown),
+        }
+    }
+
+    /// Fetches something in a step of its own.
+    fn fetched<T>(
+        &self,
+        text: &str,
+        title: &str,
+        fetch: impl FnOnce() -> Result<T, source::Error>,
+    ) -> Result<T, Error> {
+        let step = self.progress.step(title, "", "");
+        let opened = fetch();
         let opened = opened.map_err(|e| match e {
             source::Error::Cancelled => Error::Cancelled,
             source => Error::Remote { what: source::shown(text), source: Box::new(source) },
@@ -115,7 +146,7 @@ impl Opener<'_> {
         opened
     }
 
-    fn repository(&self, remote: &policy::Remote) -> Result<Root, source::Error> {
+    fn repository(&self, remote: &policy::Remote) -> Result<Opened, source::Error> {
         let mut url = GitUrl::parse(&remote.address)?;
         url.commit = remote.commit.clone().or(url.commit);
         let keep = remote.keep_git_dir.or(url.keep_git_dir).unwrap_or_else(|| {
@@ -125,12 +156,30 @@ impl Opener<'_> {
         let scratch = self.scratch().map_err(unexpected)?;
         let cancelled = || self.request.cancel.is_cancelled();
         let repository = git::Repository::new(&url, access(self.request), &scratch, &cancelled)?;
-        repository.checkout(keep)
+        let (root, time) = repository.checkout(keep)?;
+        Ok(Opened { root, time: Time::At(time) })
     }
 
     /// An archive is the context; anything else is a Dockerfile.
-    fn url(&self, remote: &policy::Remote) -> Result<Root, source::Error> {
+    fn url(&self, remote: &policy::Remote) -> Result<Opened, source::Error> {
         let text = remote.address.as_str();
+        let loaded = self.load(text, remote.checksum.as_ref())?;
+        let open = || File::open(&loaded.path).map_err(source::io("open", &loaded.path));
+        if is_archive(open()?) {
+            let bad = |source| source::Error::Archive { url: source::shown(text), source };
+            let root = self.unpack(open()?).map_err(bad)?;
+            return Ok(Opened { root, time: time_of(&loaded, true) });
+        }
+        let directory = self.scratch().map_err(unexpected)?.join("tree");
+        std::fs::create_dir(&directory).map_err(source::io("make", &directory))?;
+        let file = directory.join("Dockerfile");
+        std::fs::rename(&loaded.path, &file).map_err(source::io("rename", &loaded.path))?;
+        let root = Root::open(&directory).map_err(source::io("open", &directory))?;
+        Ok(Opened { root, time: time_of(&loaded, false) })
+    }
+
+    /// What a server gives.
+    fn load(&self, text: &str, checksum: Option<&oci::Digest>) -> Result<url::Loaded, source::Error> {
         let scratch = self.scratch().map_err(unexpected)?;
         let cancelled = || self.request.cancel.is_cancelled();
         let source = url::Source {
@@ -139,17 +188,7 @@ impl Opener<'_> {
             limit: self.env.store.limits().stream(),
             cancelled: &cancelled,
         };
-        let loaded = source.load(text, remote.checksum.as_ref(), &scratch.join("content"))?;
-        let open = || File::open(&loaded.path).map_err(source::io("open", &loaded.path));
-        if is_archive(open()?) {
-            let bad = |source| source::Error::Archive { url: source::shown(text), source };
-            return self.unpack(open()?).map_err(bad);
-        }
-        let directory = scratch.join("tree");
-        std::fs::create_dir(&directory).map_err(source::io("make", &directory))?;
-        let file = directory.join("Dockerfile");
-        std::fs::rename(&loaded.path, &file).map_err(source::io("rename", &loaded.path))?;
-        Root::open(&directory).map_err(source::io("open", &directory))
+        source.load(text, checksum, &scratch.join("content"))
     }
 
     fn scratch(&self) -> Result<PathBuf, Error> {
@@ -168,6 +207,28 @@ impl Opener<'_> {
         let stream = archive::Guard::new(stream, options.limits.stream(), || cancel.is_cancelled());
         archive::unpack(stream, &root, &options)?;
         Ok(root)
+    }
+}
+
+/// A context's files, and when they are from.
+pub(crate) struct Opened {
+    pub root: Root,
+    pub time: Time,
+}
+
+impl From<Root> for Opened {
+    /// Files of whoever builds: they change as he likes.
+    fn from(root: Root) -> Self {
+        Opened { root, time: Time::Unknown }
+    }
+}
+
+/// When what a server gave is from: as the server says, else as the archive that it is says.
+fn time_of(loaded: &url::Loaded, is_archive: bool) -> Time {
+    match (loaded.dated, is_archive) {
+        (Some(seconds), _) => Time::At(seconds),
+        (None, true) => Time::Newest(loaded.path.clone()),
+        (None, false) => Time::Unknown,
     }
 }
 

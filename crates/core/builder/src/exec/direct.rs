@@ -71,7 +71,7 @@ impl Direct<'_, '_> {
             mode: self.mode,
             is_context: context.is_some(),
             now: (now.as_secs() as i64, now.subsec_nanos().into()),
-            latest: request.source_date_epoch.filter(|_| request.rewrite_timestamp),
+            latest: session.epoch.written.filter(|_| request.rewrite_timestamp),
         };
         let Some(nodes) = plan::nodes(&target, &there.0, matches()) else { return Ok(None) };
         let cancelled = || session.stopped();

@@ -166,8 +166,8 @@ fn commit(
     std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
     let cancelled = || session.stopped();
     let repository = git::Repository::new(url, access(session.request), &scratch, &cancelled);
-    let root = repository.and_then(|repository| repository.checkout(keep_git_dir));
-    let root = root.map_err(|error| failed(session, job.op, error))?;
+    let checked_out = repository.and_then(|repository| repository.checkout(keep_git_dir));
+    let (root, _) = checked_out.map_err(|error| failed(session, job.op, error))?;
     let from = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| session.stopped() };
     let exclude = Ignore::from_patterns(job.copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| job.fail(e.into()))?;

@@ -5,6 +5,7 @@ pub(crate) mod emulation;
 pub(crate) mod options;
 mod provenance;
 mod sbom;
+mod steps;
 
 use crate::error::Error;
 use crate::graph::{Fs, HistoryItem, Op, OpKind, Stack};
@@ -25,6 +26,8 @@ pub(crate) use provenance::Facts;
 const COMMENT: &str = "buildkit.dockerfile.v0";
 /// The same of layers that no instruction made.
 const EXPORTED: &str = "buildkit.exporter.image.v0";
+/// By which it tells that a layer has no file from after this time.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
 /// An image whose documents are written and that is not recorded yet.
 #[derive(Debug, Clone)]
@@ -93,7 +96,13 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let options = &session.request.export;
     let packed = pack(session, options, descriptors, &final_layers)?;
     let renamed = packed.rename(session, &final_layers, &mut config)?;
-    let descriptors = packed.descriptors;
+    let mut descriptors = packed.descriptors;
+    let rewritten = session.epoch.written.filter(|_| session.request.rewrite_timestamp && !options.docker);
+    if let Some(seconds) = rewritten {
+        for own in descriptors.iter_mut().skip(inherited.len()) {
+            own.annotations.insert(REWRITTEN.to_string(), seconds.to_string());
+        }
+    }
     if is_asked(session) {
         let Platform { os, architecture, variant, .. } = session.platform.clone();
         (config.os, config.architecture, config.variant) = (os, architecture, variant);
@@ -119,8 +128,23 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     };
     made.manifest.annotations = options.annotations(Level::ManifestDescriptor, &platform);
     made.manifest.platform = Some(platform);
-    attestation::attest(session, facts, (outputs, chain.as_ref()), &mut made)?;
+    let layers = layers_of_nodes(session, outputs, &final_layers, &manifest.layers);
+    attestation::attest(session, facts, (outputs, chain.as_ref()), &layers, &mut made)?;
     Ok(made)
+}
+
+/// The layers up to each node that the result is on top of.
+fn layers_of_nodes<'m>(
+    session: &Session<'_>,
+    outputs: &[Output],
+    layers: &[Layer],
+    descriptors: &'m [Descriptor],
+) -> steps::Layers<'m> {
+    let depth = |chain: &ChainId| layers.iter().position(|layer| layer.chain_id == *chain);
+    let images = session.graph.images.len();
+    let made = outputs.iter().enumerate().filter(|(node, output)| *node < images || output.layer);
+    let found = made.filter_map(|(node, output)| Some((node, depth(output.chain.as_ref()?)?)));
+    found.filter_map(|(node, depth)| Some((node, descriptors.get(..=depth)?))).collect()
 }
 
 /// Whether somebody has said which platform the image is for: it is for that one then, whatever it is based on.
@@ -297,7 +321,7 @@ fn base_image<'s>(session: &'s Session<'_>, fs: &Fs) -> Option<&'s crate::Image>
 /// Every line with its time: an operation's is that of its layer, a describing instruction's that of the line before, so
 /// that a build in which nothing changed gives the same image.
 fn history(session: &Session<'_>, outputs: &[Output]) -> Vec<History> {
-    let fixed = session.request.source_date_epoch.map(epoch);
+    let fixed = session.epoch.documented.map(epoch);
     let images = session.graph.images.len();
     let mut last = fixed.clone().or_else(|| session.graph.config.created.clone());
     let mut lines = Vec::with_capacity(session.graph.history.len());
@@ -324,7 +348,7 @@ fn history(session: &Session<'_>, outputs: &[Output]) -> Vec<History> {
 }
 
 fn created(session: &Session<'_>, config: &ImageConfig) -> Option<String> {
-    match session.request.source_date_epoch {
+    match session.epoch.documented {
         Some(seconds) => Some(epoch(seconds)),
         None => {
             let last = config.history.last().and_then(|h| h.created.clone());

@@ -17,6 +17,8 @@ pub struct Options {
     pub force: bool,
     /// Docker's media types instead of OCI's.
     pub docker: bool,
+    /// Attestations are artifacts with a subject, and no images.
+    pub artifact: bool,
     /// An index also of one image.
     pub index: bool,
     /// Annotations.

@@ -3,7 +3,8 @@
 //! Secrets and ssh agents are named, never their content; values of build arguments only where all is to be told.
 
 use super::options::Provenance;
-use crate::graph::{Graph, ImageUse, OpKind};
+use super::steps::{Layers, Steps, steps};
+use crate::graph::{Graph, ImageUse, MountKind, OpKind};
 use crate::request::{Image, Request};
 use oci::{Platform, Reference};
 use serde_json::{Value, json};
@@ -31,8 +32,7 @@ pub(crate) fn predicate(
     how: Provenance,
     facts: &Facts<'_>,
     request: &Request,
-    graph: &Graph,
-    images: &[Image],
+    (graph, images, layers): (&Graph, &[Image], &Layers<'_>),
     ended: &str,
 ) -> Value {
     let all = how == Provenance::Max;
@@ -41,25 +41,26 @@ pub(crate) fn predicate(
         source["uri"] = crate::source::shown(remote).into();
     }
     let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
-    if all {
-        internal["buildConfig"] = json!({ "llbDefinition": steps(graph) });
+    let steps = all.then(|| steps(graph, layers));
+    if let Some(steps) = &steps {
+        internal["buildConfig"] = json!({ "llbDefinition": steps.definition });
     }
     json!({
         "buildDefinition": {
             "buildType": BUILD_TYPE,
-            "externalParameters": { "configSource": source, "request": parameters(all, facts, request) },
+            "externalParameters": { "configSource": source, "request": parameters(all, facts, request, graph) },
             "internalParameters": internal,
             "resolvedDependencies": dependencies(graph, images, facts),
         },
         "runDetails": {
             "builder": { "id": request.export.slsa.builder_id },
-            "metadata": metadata(all, facts, request, ended),
+            "metadata": metadata(steps, facts, request, ended),
         },
     })
 }
 
 /// What was asked of the build.
-fn parameters(all: bool, facts: &Facts<'_>, request: &Request) -> Value {
+fn parameters(all: bool, facts: &Facts<'_>, request: &Request, graph: &Graph) -> Value {
     let mut arguments = BTreeMap::new();
     if let Some(target) = &request.target {
         arguments.insert("target".to_string(), target.clone());
@@ -73,21 +74,19 @@ fn parameters(all: bool, facts: &Facts<'_>, request: &Request) -> Value {
     if facts.remote.is_none() {
         parameters["locals"] = json!([{ "name": "context" }, { "name": "dockerfile" }]);
     }
-    let ids = |ids: Vec<&String>| ids.into_iter().map(|id| json!({ "id": id, "optional": true })).collect();
-    let (secrets, ssh): (Vec<Value>, Vec<Value>) =
-        (ids(request.secrets.keys().collect()), ids(request.ssh.keys().collect()));
-    if all && !secrets.is_empty() {
-        parameters["secrets"] = secrets.into();
-    }
-    if all && !ssh.is_empty() {
-        parameters["ssh"] = ssh.into();
+    let (secrets, ssh) = asked_for(graph);
+    for (name, asked) in [("secrets", secrets), ("ssh", ssh)] {
+        let one = |(id, required): (&String, &bool)| json!({ "id": id, "optional": !required });
+        if all && !asked.is_empty() {
+            parameters[name] = asked.iter().map(one).collect();
+        }
     }
     parameters
 }
 
-/// When it ran, and what is promised of it.
-fn metadata(all: bool, facts: &Facts<'_>, request: &Request, ended: &str) -> Value {
-    let slsa = &request.export.slsa;
+/// When it ran, what is promised of it, and what the steps were if that is told.
+fn metadata(steps: Option<Steps>, facts: &Facts<'_>, request: &Request, ended: &str) -> Value {
+    let (all, slsa) = (steps.is_some(), &request.export.slsa);
     let mut metadata = json!({
         "invocationId": facts.id,
         "startedOn": facts.began,
@@ -96,9 +95,12 @@ fn metadata(all: bool, facts: &Facts<'_>, request: &Request, ended: &str) -> Val
         "buildkit_completeness": { "request": all, "resolvedDependencies": false },
         "buildkit_reproducible": slsa.reproducible,
     });
-    if all {
+    if let Some(steps) = steps {
+        let info =
+            json!({ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) });
         metadata["buildkit_metadata"] = json!({
-            "source": { "infos": [{ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) }] },
+            "source": { "locations": steps.locations, "infos": [info] },
+            "layers": steps.layers,
         });
     }
     if !slsa.vcs.is_empty() {
@@ -160,21 +162,20 @@ fn is_secret(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with("_proxy")
 }
 
-/// The steps in the order in which they could run.
-fn steps(graph: &Graph) -> Vec<Value> {
-    let step = |(number, op): (usize, &crate::graph::Op)| {
-        let kind = match &op.kind {
-            OpKind::Run(run) => json!({ "exec": { "meta": { "args": run.argv, "cwd": run.cwd } } }),
-            OpKind::Copy(copy) => json!({ "file": { "dest": copy.dest } }),
-            OpKind::Mkdir(dir) => json!({ "file": { "mkdir": dir.path } }),
-            OpKind::Change(changes) => {
-                json!({ "file": { "change": changes.iter().map(|c| &c.path).collect::<Vec<_>>() } })
+/// The secrets and the agents that steps ask for by their ids, and which of them they cannot do without.
+fn asked_for(graph: &Graph) -> (BTreeMap<String, bool>, BTreeMap<String, bool>) {
+    let (mut secrets, mut ssh) = (BTreeMap::new(), BTreeMap::new());
+    for op in &graph.ops {
+        let OpKind::Run(run) = &op.kind else { continue };
+        for mount in &run.mounts {
+            match &mount.kind {
+                MountKind::Secret { id, required, .. } => *secrets.entry(id.clone()).or_default() |= required,
+                MountKind::Ssh { id, required, .. } => *ssh.entry(id.clone()).or_default() |= required,
+                _ => {}
             }
-            OpKind::Stack(_) => json!({ "merge": {} }),
-        };
-        json!({ "id": format!("step{number}"), "name": op.name, "op": kind })
-    };
-    graph.ops.iter().enumerate().map(step).collect()
+        }
+    }
+    (secrets, ssh)
 }
 
 /// The base images, and the context if it came from elsewhere.
@@ -225,19 +226,26 @@ mod tests {
             began: "2024-01-01T00:00:00Z",
             id: "x",
         };
-        let told = |how| predicate(how, &facts, &request, &graph, &[], "2024-01-01T00:00:01Z");
+        let told =
+            |how| predicate(how, &facts, &request, (&graph, &[], &Layers::new()), "2024-01-01T00:00:01Z");
         let (min, max) = (told(Provenance::Min), told(Provenance::Max));
         for text in [min.to_string(), max.to_string()] {
             assert!(!text.contains("hidden"), "{text}");
         }
         let arguments = |value: &Value| value["buildDefinition"]["externalParameters"]["request"].clone();
         assert_eq!(arguments(&max)["args"]["build-arg:VERSION"], "7");
-        assert_eq!(arguments(&max)["secrets"][0]["id"], "token");
+        assert!(arguments(&max).get("secrets").is_none(), "no step asks for it");
         assert!(arguments(&min)["args"].as_object().unwrap().is_empty());
         assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://me:xxxxx@h/a.git#main");
         let vcs = BTreeMap::from([("source".to_string(), "https://me:hidden@h/a.git".to_string())]);
         request.export.slsa = Slsa { old: true, builder_id: "https://me".into(), reproducible: true, vcs };
-        let old = old(&predicate(Provenance::Max, &facts, &request, &graph, &[], "2024-01-01T00:00:01Z"));
+        let old = old(&predicate(
+            Provenance::Max,
+            &facts,
+            &request,
+            (&graph, &[], &Layers::new()),
+            "2024-01-01T00:00:01Z",
+        ));
         assert_eq!(old["builder"]["id"], "https://me");
         assert_eq!(old["invocation"]["configSource"]["entryPoint"], "Dockerfile");
         assert_eq!(old["invocation"]["parameters"]["args"]["build-arg:VERSION"], "7");

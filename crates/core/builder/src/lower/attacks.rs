@@ -10,6 +10,7 @@ fn lowered(file: &Dockerfile) -> Result<usize, Error> {
     let inputs = Inputs {
         file,
         build_args: &nothing,
+        epoch: None,
         target: None,
         platform: &platform,
         build_platform: &platform,

@@ -88,13 +88,18 @@ fn optional(l: &mut Lowering<'_>, s: &StageState, word: &Option<Word>) -> Result
 }
 
 /// What `ADD` says about sources that are fetched.
-struct Remote {
-    checksum: Option<String>,
-    keep_git_dir: Option<bool>,
+pub(super) struct Remote {
+    pub checksum: Option<String>,
+    pub keep_git_dir: Option<bool>,
 }
 
 /// A checksum is one of one source that is fetched: the digest of a file, or the commit of a repository.
-fn check_remote(remote: &Remote, sources: &[CopySource], t: &Transfer, span: Span) -> Result<(), Error> {
+pub(super) fn check_remote(
+    remote: &Remote,
+    sources: &[CopySource],
+    t: &Transfer,
+    span: Span,
+) -> Result<(), Error> {
     let Some(checksum) = &remote.checksum else { return Ok(()) };
     let span = t.checksum.as_ref().map_or(span, |word| word.span);
     match sources {
@@ -159,12 +164,17 @@ fn lower_source(
         let error = Error::at(format!("source can't be a {what} for COPY"), word.span);
         return Err(error.help("ADD fetches what is elsewhere"));
     }
+    Ok(elsewhere(text, remote))
+}
+
+/// What `ADD` means by a word.
+pub(super) fn elsewhere(text: String, remote: &Remote) -> CopySource {
     let checksum = remote.checksum.clone();
-    Ok(match (git, url) {
+    match (is_git(&text), is_url(&text)) {
         (true, _) => CopySource::Git { url: text, checksum, keep_git_dir: remote.keep_git_dir },
         (false, true) => CopySource::Url { url: text, checksum },
         (false, false) => CopySource::Path(text),
-    })
+    }
 }
 
 fn inline(s: &StageState, doc: &Heredoc) -> Result<CopySource, Error> {
@@ -195,6 +205,6 @@ pub(super) fn workdir(
         return Ok(());
     }
     let user = s.config.config.user.clone();
-    l.push(s, OpKind::Mkdir(Mkdir { path, user }), i, created_by);
+    l.push(s, OpKind::Mkdir(Mkdir { path, user, time: l.inputs.epoch.flatten() }), i, created_by);
     Ok(())
 }

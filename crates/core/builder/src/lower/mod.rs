@@ -6,17 +6,20 @@
 
 mod config;
 mod devices;
+mod fetched;
 mod files;
 mod history;
 mod path;
 mod run;
 mod stage;
 
+use crate::epoch;
 use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op, Scan, StageUse};
 pub use devices::{AllowedDevices, Devices};
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::scope::{Globals, platform_args};
+pub(crate) use fetched::fetched_by;
 use oci::Platform;
 use oci::image::ImageConfig;
 use stage::StageState;
@@ -28,6 +31,8 @@ pub struct Inputs<'a> {
     pub file: &'a Dockerfile,
     /// `--build-arg`.
     pub build_args: &'a BTreeMap<String, String>,
+    /// What the argument `SOURCE_DATE_EPOCH` stands for, if somebody gives it a value.
+    pub epoch: Option<Option<i64>>,
     /// The stage to build.
     pub target: Option<&'a str>,
     /// What to build for.
@@ -130,7 +135,10 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     let target = target(inputs)?;
     let name = inputs.target.unwrap_or_default();
     let platform = platform_args(inputs.build_platform, inputs.platform, name);
-    let globals = Globals::evaluate(inputs.file, inputs.build_args, platform)?;
+    let mut globals = Globals::evaluate(inputs.file, inputs.build_args, platform)?;
+    if let Some(seconds) = inputs.epoch {
+        globals.settle(epoch::ARGUMENT, &seconds.map_or_else(String::new, |seconds| seconds.to_string()));
+    }
     let stages = inputs.file.stages.len();
     let mut named: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, stage) in inputs.file.stages.iter().enumerate() {
@@ -278,6 +286,7 @@ impl<'a> Lowering<'a> {
     /// A name that is no stage.
     fn outside(&self, name: &str, span: Span) -> Result<Named, Error> {
         match self.context(name) {
+            Some((_, Some(image))) if image == "scratch" => return Ok(Named::Scratch),
             Some((_, Some(image))) => return Ok(Named::Image(image.clone())),
             Some((name, None)) => return Ok(Named::Context(name.clone())),
             None => {}

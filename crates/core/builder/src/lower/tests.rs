@@ -29,6 +29,7 @@ fn run(case: &Case<'_>) -> Result<Graph, Error> {
         let inputs = Inputs {
             file: &file,
             build_args: &build_args,
+            epoch: None,
             target: case.target,
             platform: &platform,
             build_platform: &platform,

@@ -52,7 +52,7 @@ pub fn file(
         let url::Known { digest, name, modified, .. } = source.look(address, None, &path)?;
         return Ok(FileFacts { digest, name, modified });
     };
-    let url::Loaded { path, name, modified, digest } = source.load(address, None, &path)?;
+    let url::Loaded { path, name, modified, digest, .. } = source.load(address, None, &path)?;
     let mut file = std::fs::File::open(&path).map_err(io("open", &path))?;
     let mut buffer = vec![0; 128 << 10];
     loop {

@@ -14,6 +14,11 @@ use sys::root::Root;
 const FILES_MAX: u64 = 2_000_000;
 const BYTES_MAX: u64 = 64 << 30;
 
+/// Digits of the ids in a repository whose objects have SHA-256 sums.
+const SHA256: usize = 64;
+/// What git says of a server that cannot leave history out.
+const NO_DEPTH: &str = "does not support shallow";
+
 /// Who we are for the repository's host.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {
@@ -161,7 +166,7 @@ impl<'a> Repository<'a> {
         let object = resolved.tag.clone().unwrap_or_else(|| commit.clone());
         let mut facts = RepositoryFacts { reference, object, commit, ..RepositoryFacts::default() };
         if objects {
-            self.program.run(&["init", "--quiet", "--template="])?;
+            self.init(&resolved)?;
             self.fetch(&resolved)?;
             let peeled = format!("{}^{{commit}}", facts.object);
             facts.commit = text(&self.program.run(&["rev-parse", "--verify", &peeled])?);
@@ -182,10 +187,17 @@ impl<'a> Repository<'a> {
         Ok(branch.unwrap_or("HEAD").to_owned())
     }
 
-    /// Fetches and checks out: the directory that was asked for. Without `keep_git_dir` nothing is left of the repository but its files.
-    pub fn checkout(&self, keep_git_dir: bool) -> Result<Root, Error> {
+    /// Makes an empty repository for objects with sums as the other one has them.
+    fn init(&self, resolved: &Resolved) -> Result<(), Error> {
+        let long = (resolved.commit.len() == SHA256).then_some("--object-format=sha256");
+        let arguments: Vec<&str> = ["init", "--quiet", "--template="].into_iter().chain(long).collect();
+        self.program.run(&arguments).map(drop)
+    }
+
+    /// Fetches and checks out: the directory that was asked for, and when the commit was made, in seconds since 1970. Without `keep_git_dir` nothing is left of the repository but its files.
+    pub fn checkout(&self, keep_git_dir: bool) -> Result<(Root, i64), Error> {
         let resolved = self.resolve()?;
-        self.program.run(&["init", "--quiet", "--template="])?;
+        self.init(&resolved)?;
         self.program.run(&["remote", "add", "--", "origin", &self.public_remote()])?;
         self.fetch(&resolved)?;
         let commit = self.program.run(&["rev-parse", "--verify", "FETCH_HEAD^{commit}"]);
@@ -211,9 +223,9 @@ impl<'a> Repository<'a> {
         let directory = self.url.directory.trim_matches('/');
         let none = |_| Error::NoDirectory { url: self.url.shown(), path: self.url.directory.clone() };
         match directory {
-            "" => Ok(root),
+            "" => Ok((root, seconds)),
             // Resolved inside of the tree: a link in the repository leads nowhere else.
-            inside => root.open_root(inside).map_err(none),
+            inside => root.open_root(inside).map(|root| (root, seconds)).map_err(none),
         }
     }
 
@@ -236,15 +248,15 @@ impl<'a> Repository<'a> {
     fn fetch(&self, resolved: &Resolved) -> Result<(), Error> {
         let remote = self.url.remote.as_str();
         let common = ["fetch", "--quiet", "--no-tags", "--force", "--no-recurse-submodules"];
-        if let Some(reference) = &resolved.reference {
-            return self
-                .program
-                .run(&[&common[..], &["--depth=1", "--", remote, reference]].concat())
-                .map(drop);
-        }
-        match self.program.run(&[&common[..], &["--depth=1", "--", remote, &resolved.commit]].concat()) {
-            Err(Error::Git { .. }) => {}
-            other => return other.map(drop),
+        let wanted = resolved.reference.as_ref().unwrap_or(&resolved.commit);
+        let shallow = self.program.run(&[&common[..], &["--depth=1", "--", remote, wanted]].concat());
+        match (shallow, &resolved.reference) {
+            // Files behind a web server are no git server: they know of no depth.
+            (Err(Error::Git { message, .. }), Some(_)) if message.contains(NO_DEPTH) => {
+                return self.program.run(&[&common[..], &["--", remote, wanted]].concat()).map(drop);
+            }
+            (Err(Error::Git { .. }), None) => {}
+            (other, _) => return other.map(drop),
         }
         // Not every server gives a commit by its id: then all that it has must come.
         let all = ["--", remote, "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];

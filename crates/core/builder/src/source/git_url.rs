@@ -38,7 +38,21 @@ impl Ref {
             Ref::Any(name) | Ref::Branch(name) | Ref::Tag(name) => name,
         }
     }
+
+    /// The name with what says of which kind it is.
+    fn whole(&self) -> String {
+        let prefix = match self {
+            Ref::Any(_) => "",
+            Ref::Branch(_) => HEADS,
+            Ref::Tag(_) => TAGS,
+        };
+        format!("{prefix}{}", self.name())
+    }
 }
+
+/// Where branches and tags are among a repository's refs.
+const HEADS: &str = "refs/heads/";
+const TAGS: &str = "refs/tags/";
 
 /// Whether a text is the address of a repository, as opposed to a file's or a directory's.
 pub fn is_git(text: &str) -> bool {
@@ -85,9 +99,6 @@ impl GitUrl {
             url.directory = directory.to_string();
         }
         if let Some(query) = query {
-            if fragment.is_some_and(|f| !f.is_empty()) {
-                return Err(wrong("a fragment and a query cannot be used together".into()));
-            }
             url.query(query).map_err(wrong)?;
         }
         url.check().map_err(wrong)?;
@@ -99,13 +110,19 @@ impl GitUrl {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(value).ok_or_else(|| format!("{key}: bad escape in {value:?}"))?;
             let named = |name: Ref, known: &Option<Ref>| match known {
-                Some(_) => Err("more than one of ref, branch and tag".to_string()),
-                None => Ok(Some(name)),
+                Some(known) if known.whole() != name.whole() => {
+                    Err(format!("ref conflicts: {:?} vs {:?}", known.whole(), name.whole()))
+                }
+                _ => Ok(Some(name)),
             };
+            let bare = |prefix: &str| value.strip_prefix(prefix).unwrap_or(&value).to_owned();
             match key {
                 "ref" => self.reference = named(Ref::Any(value), &self.reference)?,
-                "branch" => self.reference = named(Ref::Branch(value), &self.reference)?,
-                "tag" => self.reference = named(Ref::Tag(value), &self.reference)?,
+                "branch" => self.reference = named(Ref::Branch(bare(HEADS)), &self.reference)?,
+                "tag" => self.reference = named(Ref::Tag(bare(TAGS)), &self.reference)?,
+                "subdir" if !self.directory.is_empty() && self.directory != value => {
+                    return Err(format!("subdir conflicts: {:?} vs {value:?}", self.directory));
+                }
                 "subdir" => self.directory = value,
                 "commit" | "checksum" => self.commit = Some(value),
                 "keep-git-dir" => self.keep_git_dir = Some(boolean(key, &value)?),
@@ -229,6 +246,14 @@ mod tests {
         assert_eq!((url.keep_git_dir, url.submodules), (Some(true), Some(false)));
         assert_eq!(url.host(), Some("h"));
         assert_eq!(GitUrl::parse("github.com/a/b").unwrap().remote, "https://github.com/a/b");
+        // What is said twice must be the same.
+        for (text, name) in [
+            ("https://h/a.git?tag=v1#refs/tags/v1", Ref::Tag("v1".into())),
+            ("https://h/a.git?branch=refs/heads/b#refs/heads/b:x", Ref::Branch("b".into())),
+            ("https://h/a.git?ref=main&subdir=x#main:x", Ref::Any("main".into())),
+        ] {
+            assert_eq!(GitUrl::parse(text).unwrap().reference, Some(name), "{text}");
+        }
         let url = GitUrl::parse("ssh://me:pw@h:22/a").unwrap();
         assert_eq!((url.host(), url.shown()), (Some("h:22"), "ssh://me:xxxxx@h:22/a".into()));
     }
@@ -242,6 +267,9 @@ mod tests {
             "https://h/a.git?wrong=1",
             "https://h/a.git?ref=a&tag=b",
             "https://h/a.git?ref=a#b",
+            "https://h/a.git?tag=v1#v1",
+            "https://h/a.git?branch=a&tag=a",
+            "https://h/a.git?subdir=x#:y",
             "https://h/a.git?commit=zz",
             "ssh://-oProxyCommand=x/a.git",
             "ssh://u@-oProxyCommand=x/a.git",

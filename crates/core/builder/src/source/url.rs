@@ -32,8 +32,10 @@ pub struct Loaded {
     pub path: PathBuf,
     /// What it is called.
     pub name: String,
-    /// `Last-Modified`, in seconds since 1970.
+    /// The time that what is written gets, in seconds since 1970.
     pub modified: Option<i64>,
+    /// `Last-Modified`, where the server says it, in seconds since 1970.
+    pub dated: Option<i64>,
     /// Its digest.
     pub digest: Digest,
 }
@@ -131,7 +133,7 @@ impl Source<'_> {
         let digest = Digest::from_sha256(sum);
         let name = file_name(url);
         // Without a time of the server's the same content gives the same layer at any time.
-        let modified = Some(fetched.modified.unwrap_or(0));
+        let (dated, modified) = (fetched.modified, Some(fetched.modified.unwrap_or(0)));
         self.remember(
             url,
             &Memory {
@@ -142,7 +144,7 @@ impl Source<'_> {
                 last_modified: fetched.last_modified,
             },
         )?;
-        Ok(Loaded { path: path.to_owned(), name, modified, digest })
+        Ok(Loaded { path: path.to_owned(), name, modified, dated, digest })
     }
 
     fn remembered(&self, url: &str) -> Result<Option<Memory>, Error> {

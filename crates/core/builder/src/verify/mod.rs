@@ -58,7 +58,7 @@ pub(crate) fn verify(job: &Job<'_>, parts: &[Part]) -> Result<(), Error> {
     wait_for_another_second(job.request)?;
     let env = Env { cache_mounts: job.lease.scratch(), cache_from: Vec::new(), ..job.env.clone() };
     let request = Request { no_cache: true, pull: false, ..job.request.clone() };
-    let lowered = lower_platforms(&env, &request, job.parsed, job.file, job.progress)?;
+    let lowered = lower_platforms(&env, &request, job.parsed, job.file, job.epoch.said, job.progress)?;
     let imports = Imports::default();
     let again = Job { env: &env, request: &request, imports: &imports, isolated: true, ..*job };
     let second = again.make(&lowered);

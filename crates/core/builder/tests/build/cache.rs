@@ -268,7 +268,7 @@ fn settings_of_the_build_that_count() {
     let hosts = f.build_with(file, |r| r.extra_hosts.push(("db".into(), "192.0.2.7".into())));
     assert_eq!(hosts.reasons()[0], "hosts is new");
     let times = f.build_with(file, |r| {
-        r.source_date_epoch = Some(1_000_000_000);
+        r.source_date_epoch = Some(Some(1_000_000_000));
         r.rewrite_timestamp = true;
     });
     assert_eq!(times.ok().ran, 2);

@@ -3,6 +3,7 @@
 mod cache;
 mod client;
 mod direct;
+mod epoch;
 mod explain;
 mod files;
 mod fixture;
@@ -10,6 +11,7 @@ mod graph;
 mod idle;
 mod link;
 mod merge;
+mod provenance;
 mod remote;
 mod run;
 mod share;

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, Outcome, text};
 use builder::{Context, Error, Event, FetchRequest, Fetched, NamedContext, NetMode, Request};
-use std::io::{Cursor, Write};
+use std::io::{BufRead, BufReader, Cursor, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -233,6 +233,86 @@ fn repositories_are_added() {
         r.named_contexts.insert("repo".into(), NamedContext::Remote(format!("{url}#main")));
     });
     assert_eq!(text(&f.rootfs(outcome.ok()), "/version"), "3");
+}
+
+/// Serves the files below a directory, and knows nothing of repositories; where it listens.
+fn files(directory: &Path) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let directory = directory.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            let mut request = BufReader::new(stream.try_clone().unwrap());
+            request.read_line(&mut line).unwrap();
+            let path = line.split([' ', '?']).nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+            while request.read_line(&mut line).is_ok_and(|count| count > 2) {}
+            let (status, body) = match std::fs::read(directory.join(path)) {
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("404 Not Found", Vec::new()),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // Whoever goes away early has what it wants.
+            let _ = stream.write_all(&[head.into_bytes(), body].concat());
+        }
+    });
+    port
+}
+
+#[test]
+fn repositories_behind_plain_web_servers() {
+    let f = Fixture::new();
+    let origin = Origin::new(&f);
+    origin.git(&["update-server-info"]);
+    let url = format!("http://127.0.0.1:{}/.git", files(&origin.path));
+    let outcome = build(&f, &format!("{url}#other"));
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/version"), "2");
+    let first = origin.git(&["rev-parse", "HEAD~1"]);
+    let file = format!("FROM scratch\nADD {url} /new\nADD {url}#v1:sub /sub/\nADD {url}#{first} /old\n");
+    let outcome = f.build(&file);
+    let root = f.rootfs(outcome.ok());
+    assert_eq!(text(&root, "/new/version"), "3");
+    assert_eq!(text(&root, "/sub/in"), "inside");
+    assert_eq!(text(&root, "/old/version"), "2");
+    let missing = build(&f, &format!("{url}#nope")).err().chain();
+    assert!(missing.contains("does not contain ref nope"), "{missing}");
+}
+
+#[test]
+fn repositories_may_have_longer_sums() {
+    let f = Fixture::new();
+    let origin = Origin { path: f.dir.path().join("long") };
+    std::fs::create_dir(&origin.path).unwrap();
+    origin.git(&["init", "-q", "-b", "main", "--object-format=sha256"]);
+    origin.commit("Dockerfile", "FROM scratch\nCOPY . /\n", "one");
+    origin.git(&["tag", "v1"]);
+    origin.commit("version", "2", "two");
+    let head = origin.git(&["rev-parse", "HEAD"]);
+    assert_eq!(head.len(), 64);
+    let url = origin.url();
+    for name in ["", "#main", &format!("#{head}"), &format!("?branch=main&commit={head}#refs/heads/main")] {
+        let outcome = build(&f, &format!("{url}{name}"));
+        assert_eq!(text(&f.rootfs(outcome.ok()), "/version"), "2", "{name}");
+    }
+    let daemon = Daemon::new(f.dir.path());
+    let url = format!("git://127.0.0.1:{}/long", daemon.port);
+    let outcome = f.build(&format!("FROM scratch\nADD {url}#v1 /old\nADD --checksum={head} {url} /new\n"));
+    let root = f.rootfs(outcome.ok());
+    assert!(root.lstat("/old/version").is_err());
+    assert_eq!(text(&root, "/new/version"), "2");
+}
+
+#[test]
+fn a_context_may_be_nothing() {
+    let f = Fixture::new();
+    let empty = |request: &mut Request| {
+        request.named_contexts.insert("base".into(), NamedContext::Image("scratch".into()));
+    };
+    let outcome = f.build_with("FROM base AS x\nCOPY Dockerfile /q\nFROM x\nCOPY --from=x /q /r\n", empty);
+    assert_eq!(f.config(outcome.ok()).rootfs.diff_ids.len(), 2);
+    assert!(f.rootfs(outcome.ok()).lstat("/bin").is_err());
 }
 
 /// A server that counts what it sent, and knows what it has.

@@ -310,7 +310,7 @@ fn source_date_epoch() {
     let f = Fixture::new();
     let file = "FROM base\nRUN echo x > /x\nENV A=b\n";
     let set = |r: &mut builder::Request| {
-        r.source_date_epoch = Some(1_600_000_000);
+        r.source_date_epoch = Some(Some(1_600_000_000));
         r.rewrite_timestamp = true;
         r.no_cache = true;
     };

@@ -8,7 +8,7 @@ const EPOCH: i64 = 1_700_000_000;
 
 fn reproducible(request: &mut Request) {
     request.verify = true;
-    request.source_date_epoch = Some(EPOCH);
+    request.source_date_epoch = Some(Some(EPOCH));
     request.rewrite_timestamp = true;
 }
 

@@ -390,7 +390,7 @@ pub(super) fn request(options: &BuildOptions) -> Result<Request> {
         squash: options.squash,
         ssh: extras.ssh.iter().map(|(id, path)| (id.clone(), PathBuf::from(path))).collect(),
         export: super::export::options(options)?,
-        source_date_epoch: epoch(options)?,
+        source_date_epoch: super::export::epoch(&extras.export)?,
         rewrite_timestamp: extras.rewrite_timestamp,
         allow_insecure: entitled.insecure,
         allow_host_network: entitled.host_network,
@@ -399,17 +399,6 @@ pub(super) fn request(options: &BuildOptions) -> Result<Request> {
         strict: extras.strict,
         ..Request::default()
     })
-}
-
-/// The time that stands for now: a build argument comes before what the client found in its environment.
-fn epoch(options: &BuildOptions) -> Result<Option<i64>> {
-    match options.build_args.get("SOURCE_DATE_EPOCH").and_then(Option::as_deref) {
-        None | Some("") => Ok(options.extras.source_date_epoch),
-        Some(text) => match text.parse() {
-            Ok(seconds) => Ok(Some(seconds)),
-            Err(_) => Err(Error::invalid(format!("invalid SOURCE_DATE_EPOCH: {text}"))),
-        },
-    }
 }
 
 fn dockerfile(options: &BuildOptions) -> DockerfileSource {

@@ -30,7 +30,7 @@ fn compression(options: &ExportOptions) -> Result<Option<Compression>> {
         "uncompressed" => Some(Compression::None),
         "gzip" => Some(Compression::Gzip),
         "zstd" => Some(Compression::Zstd),
-        "estargz" if options.docker_media_types => {
+        "estargz" if options.oci_media_types == Some(false) => {
             return Err(Error::invalid(
                 "exporter option \"compression=estargz\" conflicts with \"oci-mediatypes=false\"",
             ));
@@ -52,11 +52,44 @@ fn compression(options: &ExportOptions) -> Result<Option<Compression>> {
     }
 }
 
+/// Whether documents have Docker's media types, and whether attestations are artifacts.
+fn formats(options: &ExportOptions) -> Result<(bool, bool)> {
+    let is_attested = options.sbom || !options.provenance.is_empty();
+    let docker = match (options.compatibility_version, options.oci_media_types) {
+        (0 | 20 | 30, Some(oci)) => !oci,
+        // Docker's types have no attestations.
+        (20, None) => !is_attested,
+        (0 | 30, None) => false,
+        (other, _) => {
+            return Err(Error::invalid(format!(
+                "unsupported compatibility-version {other} (supported: [20 30])"
+            )));
+        }
+    };
+    if docker && options.oci_artifact == Some(true) {
+        let reason = "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"";
+        return Err(Error::invalid(reason));
+    }
+    let artifact = options.oci_artifact.unwrap_or(!docker && options.compatibility_version != 20);
+    Ok((docker, artifact))
+}
+
+/// The time that stands for now, whatever else says so.
+pub(super) fn epoch(options: &ExportOptions) -> Result<Option<Option<i64>>> {
+    let wrong = |text: &str| Error::invalid(format!("invalid source-date-epoch: {text}"));
+    Ok(match options.source_date_epoch.as_deref() {
+        None => None,
+        Some("") => Some(None),
+        Some(text) => Some(Some(text.parse().map_err(|_| wrong(text))?)),
+    })
+}
+
 /// How images are to be written.
 pub(super) fn options(build: &BuildOptions) -> Result<Export> {
     let options = &build.extras.export;
     let inline = build.build_args.get("BUILDKIT_INLINE_CACHE").and_then(Option::as_deref);
     let compression = compression(options)?;
+    let (docker, artifact) = formats(options)?;
     let mut annotations = Vec::new();
     for text in &options.annotations {
         annotations.extend(Annotation::parse(text).map_err(Error::invalid)?);
@@ -90,7 +123,8 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
         level: options.compression_level,
         seekable: options.compression == "estargz",
         force: options.force_compression,
-        docker: options.docker_media_types,
+        docker,
+        artifact,
         index: index(build)?,
         annotations,
         provenance,

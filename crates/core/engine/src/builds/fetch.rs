@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use builder::{BoxError, CancelToken, Fetch, FetchRequest, Fetched, Secrets};
 use bytes::Bytes;
@@ -67,7 +68,7 @@ fn fetch(
     })?;
     let text = |value: Option<&str>| value.map(str::to_owned);
     let last_modified = text(download.last_modified());
-    let time = last_modified.as_deref().and_then(|time| jiff::fmt::rfc2822::parse(time).ok());
+    let modified = last_modified.as_deref().and_then(seconds);
     let (unchanged, file_name, etag) = (download.unchanged(), download.file_name(), text(download.etag()));
     let is_gzipped = download.is_gzipped() && !unchanged;
     let (runtime, cancel) = (runtime.clone(), cancel.clone());
@@ -77,8 +78,15 @@ fn fetch(
         true => Box::new(archive::decompress(body)?),
         false => Box::new(body),
     };
-    let modified = time.map(|time| time.timestamp().as_second());
     Ok(Fetched { unchanged, file_name, modified, etag, last_modified, body })
+}
+
+/// A date of HTTP (RFC 9110, 5.6.7: three forms that all must be read) in seconds since 1970. Servers call the zone what they
+/// like.
+fn seconds(date: &str) -> Option<i64> {
+    let strict = httpdate::parse_http_date(&date.replace("UTC", "GMT")).ok();
+    let mail = || jiff::fmt::rfc2822::parse(date).ok().map(|date| date.timestamp().as_second());
+    strict.and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs() as i64)).or_else(mail)
 }
 
 /// A download as a stream of the threads of a build.
@@ -112,6 +120,20 @@ impl Read for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_of_servers() {
+        for date in [
+            "Wed, 21 Oct 2015 07:28:00 GMT",
+            "Wednesday, 21-Oct-15 07:28:00 GMT",
+            "Wednesday, 21-Oct-15 07:28:00 UTC",
+            "Wed Oct 21 07:28:00 2015",
+            "Wed, 21 Oct 2015 09:28:00 +0200",
+        ] {
+            assert_eq!(seconds(date), Some(1_445_412_480), "{date}");
+        }
+        assert_eq!(seconds("yesterday"), None);
+    }
 
     #[test]
     fn secrets_of_hosts() {

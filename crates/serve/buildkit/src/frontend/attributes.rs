@@ -268,7 +268,16 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
                     options.compression_level = Some(level);
                 }
                 "force-compression" => options.force_compression = flag(exporter, key),
-                "oci-mediatypes" => options.docker_media_types = !flag(exporter, key),
+                "oci-mediatypes" => options.oci_media_types = Some(flag(exporter, key)),
+                "oci-artifact" => options.oci_artifact = Some(flag(exporter, key)),
+                "compatibility-version" => {
+                    let wrong = |_| bad(format!("invalid compatibility-version {value}"));
+                    options.compatibility_version = value.parse().map_err(wrong)?;
+                    // Layouts have had OCI's types at all times.
+                    let is_layout =
+                        exporter.r#type == "oci" && !exporter.attrs.contains_key("oci-mediatypes");
+                    options.oci_media_types = options.oci_media_types.or(is_layout.then_some(true));
+                }
                 "dangling-name-prefix" => options.dangling_prefix.clone_from(value),
                 "name-canonical" => options.canonical_names = flag(exporter, key),
                 key => options.annotations.extend(annotation(key, value)),
@@ -280,6 +289,11 @@ fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
     if options.compression.is_empty() && exporters.iter().any(is_archive) {
         // In the store they stay as they are.
         options.compression = "gzip".to_owned();
+    }
+    let mut epochs = exporters.iter().map(|exporter| exporter.attrs.get("source-date-epoch"));
+    options.source_date_epoch = epochs.next().flatten().cloned();
+    if epochs.any(|epoch| epoch != options.source_date_epoch.as_ref()) {
+        return Err(bad("the exporters ask for different values of source-date-epoch".to_owned()));
     }
     Ok(options)
 }
@@ -309,7 +323,10 @@ fn attestations(
         }
         match kind.as_str() {
             "provenance" => {
-                let leaves = |e: &Exporter| matches!(e.r#type.as_str(), "oci" | "docker") || flag(e, "push");
+                let leaves = |e: &Exporter| {
+                    let inline = flag(e, "push") || flag(e, "attestation-inline");
+                    inline || matches!(e.r#type.as_str(), "oci" | "docker")
+                };
                 if has("inline-only=true") && !exporters.iter().any(leaves) {
                     continue;
                 }

@@ -278,6 +278,7 @@ impl Question<'_> {
         let platforms = platforms(&options.platform)?;
         for (full, value) in all {
             let Some(name) = for_our_platforms(full, &platforms)? else { continue };
+            let value = &spelled(value);
             let value = match value.strip_prefix("input:") {
                 Some(key) => {
                     let missing = || Status::invalid_argument(format!("invalid input {key} for {full}"));
@@ -314,6 +315,17 @@ impl Question<'_> {
     }
 }
 
+/// A value as all write it who put slashes behind each scheme, or behind none that needs them.
+fn spelled(value: &str) -> String {
+    let (scheme, rest) = value.split_once(':').unwrap_or(("", value));
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    match scheme {
+        "docker-image" | "oci-layout" => format!("{scheme}://{rest}"),
+        "local" | "input" => format!("{scheme}:{rest}"),
+        _ => value.to_owned(),
+    }
+}
+
 /// The platforms of a build; none is this machine's.
 fn platforms(text: &str) -> Result<Vec<Platform>, Status> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
@@ -336,6 +348,21 @@ fn for_our_platforms<'n>(full: &'n str, platforms: &[Platform]) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slashes_behind_a_scheme_may_be_left_out() {
+        for (value, want) in [
+            ("docker-image:busybox", "docker-image://busybox"),
+            ("docker-image://busybox:1", "docker-image://busybox:1"),
+            ("oci-layout:store@sha256:1", "oci-layout://store@sha256:1"),
+            ("local://context", "local:context"),
+            ("input:a::linux/amd64", "input:a::linux/amd64"),
+            ("https://h/x.tar", "https://h/x.tar"),
+            ("git@h:x", "git@h:x"),
+        ] {
+            assert_eq!(spelled(value), want);
+        }
+    }
 
     #[test]
     fn contexts_of_platforms() {

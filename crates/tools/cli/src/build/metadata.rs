@@ -15,7 +15,9 @@ pub fn document(
     let mut all = Map::new();
     let Some(details) = details else {
         all.insert("containerimage.config.digest".into(), id.into());
-        all.insert("image.name".into(), names.join(",").into());
+        if !names.is_empty() {
+            all.insert("image.name".into(), names.join(",").into());
+        }
         return all.into();
     };
     if !details.id.is_empty() {

@@ -7,6 +7,7 @@ pub mod call;
 pub mod context;
 mod deliver;
 pub mod du;
+mod foreign;
 mod git;
 pub mod history;
 mod metadata;

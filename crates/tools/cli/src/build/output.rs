@@ -52,6 +52,8 @@ pub struct Output {
     pub delete: bool,
     /// What names of attestations among files begin with.
     pub attestation_prefix: String,
+    /// `attestation-inline=true`: what is attached only to images that leave is attached to this one too.
+    pub inline: bool,
     /// `name=`, in place of `--tag`.
     pub names: Vec<String>,
     /// A directory for each platform; with several there always is.
@@ -67,7 +69,14 @@ pub struct Wishes {
     pub compression: Option<String>,
     pub level: Option<u32>,
     pub force: bool,
-    pub docker_media_types: bool,
+    /// `oci-mediatypes=`.
+    pub oci: Option<bool>,
+    /// `oci-artifact=`.
+    pub artifact: Option<bool>,
+    /// `compatibility-version=`; 0 is that of now.
+    pub compatibility: u32,
+    /// `source-date-epoch=`; empty fixes nothing.
+    pub epoch: Option<String>,
     pub rewrite_timestamp: bool,
     pub canonical_names: bool,
     pub dangling_prefix: String,
@@ -85,6 +94,7 @@ impl Output {
             insecure: false,
             delete: false,
             attestation_prefix: String::new(),
+            inline: false,
             names: Vec::new(),
             split: None,
             directory: false,
@@ -109,6 +119,11 @@ impl Output {
             Kind::Docker => self.dest.is_none(),
             Kind::Local | Kind::Tar | Kind::Oci | Kind::CacheOnly => false,
         }
+    }
+
+    /// Whether it asks for anything of how the image is written.
+    pub fn is_shaped(&self) -> bool {
+        self.export != Wishes::default() || self.inline || self.by_digest || self.insecure
     }
 
     /// Reads `type=…,key=value`, a directory, or `-`.
@@ -143,6 +158,9 @@ impl Output {
             output.set(key, value)?;
         }
         output.check()?;
+        // Layouts have had OCI's types at all times.
+        let is_layout = output.kind == Kind::Oci && output.export.compatibility != 0;
+        output.export.oci = output.export.oci.or(is_layout.then_some(true));
         Ok(output)
     }
 
@@ -173,10 +191,11 @@ impl Output {
                     ));
                 }
             }
-            "prefer-nondist-layers" | "oci-artifact" if image => {
-                if boolean(key, value)? {
-                    return Err(self.refused(key, "it is not supported"));
+            "source-date-epoch" if self.kind != Kind::CacheOnly => {
+                if !value.is_empty() && value.parse::<i64>().is_err() {
+                    return Err(self.refused(key, &format!("{value} is no number of seconds")));
                 }
+                self.export.epoch = Some(value.to_owned());
             }
             "context" if self.kind == Kind::Docker => {
                 if !matches!(value, "" | "default") {
@@ -225,7 +244,16 @@ impl Output {
                 self.export.level = Some(value.parse().map_err(|_| wrong())?);
             }
             "force-compression" => self.export.force = boolean(key, value)?,
-            "oci-mediatypes" => self.export.docker_media_types = !boolean(key, value)?,
+            "oci-mediatypes" => self.export.oci = Some(boolean(key, value)?),
+            "attestation-inline" => self.inline = boolean(key, value)?,
+            "oci-artifact" => self.export.artifact = Some(boolean(key, value)?),
+            // Images with layers that must not be handed on are neither pulled nor loaded: no base has one.
+            "prefer-nondist-layers" => drop(boolean(key, value)?),
+            "compatibility-version" => {
+                let wrong = || self.refused(key, &format!("{value} is not supported: there are 20 and 30"));
+                self.export.compatibility =
+                    value.parse().ok().filter(|version| matches!(version, 20 | 30)).ok_or_else(wrong)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -264,7 +292,10 @@ impl Output {
             let reason = format!("{level} is no level: gzip has 0 to 9, zstd 0 to 22");
             return Err(self.refused("compression-level", &reason));
         }
-        if self.export.docker_media_types && self.export.compression.as_deref() == Some("estargz") {
+        if self.export.oci == Some(false) && self.export.artifact == Some(true) {
+            return Err(self.refused("oci-artifact", "it conflicts with oci-mediatypes=false"));
+        }
+        if self.export.oci == Some(false) && self.export.compression.as_deref() == Some("estargz") {
             return Err(self.refused("compression", "estargz conflicts with oci-mediatypes=false"));
         }
         if self.directory && matches!(self.dest.as_deref(), None | Some("-" | "")) {
@@ -288,7 +319,7 @@ pub fn wishes(outputs: &[Output]) -> Result<Wishes, Error> {
     let mut seen = BTreeMap::new();
     for output in outputs.iter().filter(|o| !matches!(o.kind, Kind::Local | Kind::Tar | Kind::CacheOnly)) {
         let own = &output.export;
-        let about = (&own.compression, own.level, own.force, own.docker_media_types);
+        let about = (&own.compression, own.level, own.force, own.oci, own.artifact, own.compatibility);
         if let Some(other) = seen.insert("image", about)
             && other != about
         {
@@ -297,7 +328,8 @@ pub fn wishes(outputs: &[Output]) -> Result<Wishes, Error> {
             ));
         }
         all.compression.clone_from(&own.compression);
-        (all.level, all.force, all.docker_media_types) = (own.level, own.force, own.docker_media_types);
+        (all.level, all.force) = (own.level, own.force);
+        (all.oci, all.artifact, all.compatibility) = (own.oci, own.artifact, own.compatibility);
         all.annotations.extend(own.annotations.iter().cloned());
         all.canonical_names |= own.canonical_names;
         if !own.dangling_prefix.is_empty() {
@@ -305,6 +337,11 @@ pub fn wishes(outputs: &[Output]) -> Result<Wishes, Error> {
         }
     }
     all.rewrite_timestamp = outputs.iter().any(|output| output.export.rewrite_timestamp);
+    let mut epochs = outputs.iter().map(|output| &output.export.epoch);
+    all.epoch = epochs.next().cloned().flatten();
+    if epochs.any(|epoch| *epoch != all.epoch) {
+        return Err(Error::new("outputs have different source-date-epoch: build once for each of them"));
+    }
     Ok(all)
 }
 
@@ -326,7 +363,7 @@ mod tests {
         assert!(!parsed("type=image,name=a,store=false,push=true,compression=estargz").keeps());
         let image = parsed("type=image,\"name=a,b:1\",push=true,compression=zstd,oci-mediatypes=false");
         assert_eq!(image.names, ["a", "b:1"]);
-        assert!(image.push && image.export.docker_media_types);
+        assert!(image.push && image.export.oci == Some(false));
         let many = parsed(
             "type=registry,name-canonical=true,push-by-digest=true,registry.insecure=true,unpack=true,store=true,buildinfo=false,dangling-name-prefix=x",
         );
@@ -335,6 +372,11 @@ mod tests {
         assert!(
             parsed("type=local,dest=x,mode=delete").delete && !parsed("type=local,dest=x,mode=copy").delete
         );
+        assert_eq!(parsed("type=oci,dest=x,compatibility-version=20").export.oci, Some(true));
+        let before = parsed("type=image,compatibility-version=20,oci-artifact=0,source-date-epoch=");
+        assert_eq!((before.export.compatibility, before.export.oci), (20, None));
+        assert_eq!((before.export.artifact, before.export.epoch.as_deref()), (Some(false), Some("")));
+        assert!(parsed("type=docker,attestation-inline=true,prefer-nondist-layers=true").inline);
         let notes =
             parsed("type=image,annotation.k=v,annotation-index.a.b=c,annotation-manifest[linux/amd64].x=y");
         assert_eq!(notes.export.annotations, ["manifest:k=v", "index:a.b=c", "manifest[linux/amd64]:x=y"]);
@@ -359,7 +401,19 @@ mod tests {
             ("type=image,compression-level=10", "image exporter: compression-level: 10"),
             ("type=registry,buildinfo=true", "image exporter: buildinfo: "),
             ("type=docker,context=other", "docker exporter: context: "),
-            ("type=oci,dest=x,oci-artifact=true", "oci exporter: oci-artifact: "),
+            (
+                "type=oci,dest=x,oci-artifact=true,oci-mediatypes=false",
+                "oci exporter: oci-artifact: it conflicts",
+            ),
+            (
+                "type=image,compatibility-version=10",
+                "image exporter: compatibility-version: 10 is not supported",
+            ),
+            (
+                "type=local,dest=x,source-date-epoch=now",
+                "local exporter: source-date-epoch: now is no number",
+            ),
+            ("type=local,dest=x,oci-artifact=true", "local exporter has no attribute"),
             ("type=oci,dest=x,name-canonical=true", "oci exporter has no attribute"),
             ("type=cacheonly,rewrite-timestamp=true", "cacheonly exporter has no attribute"),
             ("type=tar,push=true", "has no attribute"),

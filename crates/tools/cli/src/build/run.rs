@@ -10,7 +10,7 @@ use super::output::{Kind, Output};
 use super::screen::{Screen, Shown, View};
 use super::source::{Source, source, with_text};
 use super::ssh::Agents;
-use super::{git, metadata, secrets};
+use super::{foreign, git, metadata, secrets};
 use crate::buildx::Plugin;
 use crate::context::Cli;
 use crate::error::Error;
@@ -267,6 +267,9 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     options.tags = if keeps { names.clone() } else { Vec::new() };
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
+    if cli.is_foreign().await? {
+        foreign::suit(&mut options, &outputs, args.explain)?;
+    }
     let source = opened(cli, args, context).await?;
     if let Source::Directory { path, own, .. } = &source {
         let export = &mut options.extras.export;
@@ -370,10 +373,6 @@ struct Handing<'a> {
 /// Serves all outputs, then removes what only they needed.
 async fn deliver(cli: &Cli, handing: &Handing<'_>, result: &BuildResult) -> Result<Option<Pushed>, Error> {
     let default = BuildDetails::default();
-    let needs = |output: &Output| !output.keeps();
-    if result.details.is_none() && handing.outputs.iter().any(needs) {
-        return Err(Error::new("this server can only keep images: --output is not available with it"));
-    }
     let details = result.details.as_ref().unwrap_or(&default);
     let Handing { names, quiet, provenance, split, .. } = *handing;
     let delivery = Delivery { cli, details, names, quiet, split, provenance };

@@ -160,7 +160,11 @@ impl<'s> View<'s> {
                     found = result.filter(|result| !result.id.is_empty()).or(found);
                 }
                 // The closing words of the classic text are said by the steps already.
-                None if native || matches!(screen.shown, Shown::Quiet | Shown::None) => {}
+                None if native => {}
+                // Docker's own builder says nothing but the id then, as text.
+                None if matches!(screen.shown, Shown::Quiet | Shown::None) => {
+                    found = said(&message.stream).or(found);
+                }
                 None => {
                     let text = match message.stream.is_empty() {
                         true => format!("{}\n", message.status),
@@ -185,6 +189,12 @@ impl<'s> View<'s> {
         }
         event
     }
+}
+
+/// The result that a line is nothing but the id of.
+fn said(text: &str) -> Option<BuildResult> {
+    let id: oci::Digest = text.trim().parse().ok()?;
+    Some(BuildResult { id: id.to_string(), details: None })
 }
 
 /// `[build 2/4] RUN make` of the build `app` is `[app build 2/4] RUN make`.

@@ -19,6 +19,8 @@ use crate::options::env;
 use crate::options::mount::csv;
 use crate::options::volume::absolute;
 
+/// The time that stands for now in what is built.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// A file of rules for what builds may take from elsewhere.
 const SOURCE_POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
 /// What lets an output remove files of the user's.
@@ -121,6 +123,9 @@ pub(super) fn options(
         None => (text.clone(), cli.variable(text)),
     });
     let mut build_args: BTreeMap<String, Option<String>> = build_args.collect();
+    if let Some(epoch) = cli.variable(EPOCH).filter(|text| !text.is_empty()) {
+        build_args.entry(EPOCH.to_owned()).or_insert(Some(epoch));
+    }
     let proxies = crate::settings::proxies(cli, |name| build_args.contains_key(name))?;
     build_args.extend(proxies.into_iter().map(|(name, value)| (name, Some(value))));
     let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
@@ -195,17 +200,12 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
     let secrets =
         args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let contexts = contexts(cli, args)?;
-    let epoch = cli.variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
-    let source_date_epoch = epoch
-        .map(|text| text.parse().map_err(|_| Error::new(format!("invalid SOURCE_DATE_EPOCH: {text}"))))
-        .transpose()?;
     let wishes = output::wishes(outputs)?;
     Ok(BuildExtras {
         secrets,
         contexts,
         no_cache_filter: args.no_cache_filter.clone(),
         allow: allowed(args).into_iter().filter(|word| word != LOCAL_DELETE).collect(),
-        source_date_epoch,
         source_policies: source_policies(cli)?,
         rewrite_timestamp: wishes.rewrite_timestamp,
         export: export(cli, args, outputs, wishes)?,
@@ -222,14 +222,18 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
 fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<ExportOptions, Error> {
     let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
     let how = attestations.provenance.clone().unwrap_or_default();
-    let leaves =
-        |output: &Output| output.push || matches!(output.kind, Kind::Oci | Kind::Docker) && !output.keeps();
+    let leaves = |output: &Output| {
+        output.push || output.inline || matches!(output.kind, Kind::Oci | Kind::Docker) && !output.keeps()
+    };
     let attached = attestations.provenance.is_some() && (!how.inline_only || outputs.iter().any(leaves));
     Ok(ExportOptions {
         compression: wishes.compression.unwrap_or_else(|| compression(outputs).to_owned()),
         compression_level: wishes.level,
         force_compression: wishes.force,
-        docker_media_types: wishes.docker_media_types,
+        oci_media_types: wishes.oci,
+        oci_artifact: wishes.artifact,
+        compatibility_version: wishes.compatibility,
+        source_date_epoch: wishes.epoch,
         annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
         provenance: if attached { how.mode.to_owned() } else { String::new() },
         told_provenance: told_provenance(cli, args),

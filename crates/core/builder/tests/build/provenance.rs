@@ -1,0 +1,55 @@
+//! What is told of how an image was made.
+
+use crate::fixture::Fixture;
+use builder::Provenance;
+use serde_json::{Value, json};
+
+#[test]
+fn steps_are_told_with_what_goes_into_them() {
+    let f = Fixture::new();
+    let file = "FROM base AS one\n\
+        RUN --mount=type=secret,id=a --mount=type=secret,id=b,required=true \\\n  --mount=type=ssh true\n\
+        FROM base\nCOPY --from=one /etc/passwd /p\nCOPY Dockerfile /d\n";
+    let told = |how: Provenance| {
+        let outcome = f.build_with(file, |request| {
+            request.secrets.insert("b".into(), b"hidden-word".to_vec());
+            request.export.told_provenance = Some(how);
+        });
+        outcome.ok().images[0].provenance.clone().unwrap()
+    };
+    let all = told(Provenance::Max);
+    assert!(!all.to_string().contains("hidden-word"));
+    let definition = &all["buildDefinition"];
+    let request = &definition["externalParameters"]["request"];
+    assert_eq!(
+        request["secrets"],
+        json!([{ "id": "a", "optional": true }, { "id": "b", "optional": false }])
+    );
+    assert_eq!(request["ssh"], json!([{ "id": "default", "optional": true }]));
+    let steps = definition["internalParameters"]["buildConfig"]["llbDefinition"].as_array().unwrap();
+    let source = |step: usize| &steps[step]["op"]["Op"]["source"]["identifier"];
+    assert_eq!(
+        (source(0), source(1)),
+        (&json!("docker-image://docker.io/library/base:latest"), &json!("local://context"))
+    );
+    let ids: Vec<&Value> = steps.iter().map(|step| &step["id"]).collect();
+    assert_eq!(ids, ["step0", "step1", "step2", "step3", "step4"]);
+    let inputs = |step: usize| &steps[step]["inputs"];
+    assert_eq!(inputs(2), &json!(["step0:0"]));
+    assert_eq!(inputs(3), &json!(["step0:0", "step2:0"]));
+    assert_eq!(inputs(4), &json!(["step3:0", "step1:0"]));
+    let exec = &steps[2]["op"]["Op"]["exec"];
+    assert_eq!(exec["mounts"][2]["secretOpt"], json!({ "ID": "b", "optional": false }));
+    assert_eq!(exec["mounts"][2]["dest"], "/run/secrets/b");
+    assert_eq!(steps[2]["op"]["platform"]["OS"], "linux");
+    let metadata = &all["runDetails"]["metadata"]["buildkit_metadata"];
+    let range = &metadata["source"]["locations"]["step2"]["locations"][0]["ranges"][0];
+    assert_eq!(range, &json!({ "start": { "line": 2 }, "end": { "line": 3 } }));
+    assert_eq!(metadata["source"]["locations"]["step1"]["locations"], json!([]));
+    let layers = metadata["layers"].as_object().unwrap();
+    let count = |step: &str| layers[step][0].as_array().unwrap().len();
+    assert_eq!((layers.len(), count("step0:0"), count("step3:0"), count("step4:0")), (3, 1, 2, 3));
+    let few = told(Provenance::Min);
+    let request = &few["buildDefinition"]["externalParameters"]["request"];
+    assert!(request.get("secrets").is_none() && request.get("ssh").is_none());
+}
