@@ -162,6 +162,7 @@ impl Answers {
             connect: Duration::from_secs(2),
             silence: Duration::from_millis(300),
             document: Duration::from_millis(600),
+            pause: Duration::from_millis(1),
         };
         let client =
             Client::new(Config { places: Places::below(folder.path()), patience, ..Config::default() });

@@ -302,8 +302,10 @@ fn a_client_learns_what_a_repository_has() {
         );
         host.program("sh", &["-c", &make]).ok();
         let base = format!("--base-path={}", host.home().display());
-        let arguments = ["daemon", "--export-all", "--listen=127.0.0.1", "--port=7071", base.as_str()];
-        daemon = Some(host.program("git", &arguments).start());
+        // `git daemon` would outlive the `git` that has started it.
+        let serve =
+            "exec \"$(git --exec-path)/git-daemon\" --export-all --listen=127.0.0.1 --port=7071 \"$0\"";
+        daemon = Some(host.program("sh", &["-c", serve, &base]).start());
         eventually("git listens", || TcpStream::connect("127.0.0.1:7071").is_ok());
     };
     let seen = Arc::new(Mutex::new(None));
