@@ -34,6 +34,7 @@ pub fn dockerfile(data: &[u8]) {
         let inputs = Inputs {
             file: &file,
             build_args: &build_args,
+            epoch: None,
             target: None,
             platform: &platform,
             build_platform: &platform,
