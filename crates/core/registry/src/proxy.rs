@@ -147,6 +147,11 @@ fn address(text: &str) -> Result<Option<Url>, String> {
         Some((scheme, _)) => Url::parse(text).ok().filter(|_| known(scheme)),
         None => Url::parse(&format!("http://{text}")).ok(),
     };
+    let mut url = url;
+    // As with Go, it is the proxy that looks names up.
+    if let Some(url) = url.as_mut().filter(|url| url.scheme() == "socks5") {
+        url.set_scheme("socks5h").map_err(|()| "is no address of a proxy".to_owned())?;
+    }
     match url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty())) {
         Some(url) => Ok(Some(url)),
         // It may have a password.
@@ -207,7 +212,7 @@ mod tests {
         let routes = proxies.read().unwrap();
         let proxy = |url: &str| Some(routes.proxy_for(&Url::parse(url).unwrap())?.to_string());
         assert_eq!(proxy("http://x/").unwrap(), "http://a:1/");
-        assert_eq!(proxy("https://x/").unwrap(), "socks5://b:2");
+        assert_eq!(proxy("https://x/").unwrap(), "socks5h://b:2");
         assert_eq!(proxy("https://c/"), None);
         let hosted = |name: &str| if name == "REQUEST_METHOD" { Some("GET".into()) } else { variable(name) };
         assert_eq!(Proxies::of_environment(hosted).http, "");

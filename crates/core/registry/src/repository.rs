@@ -88,6 +88,14 @@ impl Repository {
         Ok(announced.and_then(|digest| digest.parse().ok()))
     }
 
+    /// The length of a blob; none if the repository has no such, or does not say it.
+    pub async fn blob_length(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        let url = self.url(&format!("blobs/{digest}")).await?;
+        let response = self.session.get(&url, &Get { head: true, ..Get::default() }).await?;
+        let length = exchange::header(response.headers(), "content-length");
+        Ok(length.filter(|_| response.status().is_success()).and_then(|length| length.parse().ok()))
+    }
+
     /// The manifest or index with this digest.
     pub async fn manifest(&self, digest: &Digest) -> Result<(Descriptor, Bytes), Error> {
         self.fetch(digest.as_str(), Some(digest)).await

@@ -141,30 +141,46 @@ impl Repository {
             // There is no way to say that nothing has come: so much is sent again.
             return Ok((next, if last == 0 { 0 } else { last + 1 }));
         }
+        Ok((self.begin().await?, 0))
+    }
+
+    /// A place for a blob that is in no other repository.
+    async fn begin(&self) -> Result<Url, Error> {
         match self.begin_blob(None).await? {
-            Begun::At(Place(place)) => Ok((place, 0)),
+            Begun::At(Place(place)) => Ok(place),
             Begun::Mounted => {
-                Err(Error::Protocol { request: exchange::shown(place), problem: Problem::BadRedirect })
+                let request = exchange::shown(&self.url("blobs/uploads/").await?).by(&Method::POST);
+                Err(Error::Protocol { request, problem: Problem::BadRedirect })
             }
         }
     }
 
-    /// Sends a blob of known digest and length.
-    pub async fn push_blob(&self, digest: &Digest, length: u64, body: Body) -> Result<(), Error> {
-        let start = self.url("blobs/uploads/").await?;
-        let response = self.session().ask(Method::POST, &start, HeaderMap::new(), Bytes::new()).await?;
-        if response.status() != StatusCode::ACCEPTED {
-            return Err(self.refused(response).await);
-        }
-        let mut place = location(&start, &response)?;
-        place.query_pairs_mut().append_pair("digest", digest.as_str());
+    /// Sends a blob of known digest and length at once, and once more from its beginning where that may help.
+    pub async fn push_blob(
+        &self,
+        digest: &Digest,
+        length: u64,
+        open: &(dyn Fn() -> Body + Sync),
+    ) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        let response = self.session().stream(Method::PUT, &place, headers, body).await?;
-        match response.status().is_success() {
-            true => Ok(()),
-            false => Err(self.refused(response).await),
+        let (mut retry, mut answered) = (Retry::new(self.session().patience()), false);
+        loop {
+            let mut place = self.begin().await?;
+            place.query_pairs_mut().append_pair("digest", digest.as_str());
+            let outcome = self.session().stream(Method::PUT, &place, headers.clone(), open()).await;
+            let Some(response) = self.session().settled(&mut retry, &place, outcome).await? else { continue };
+            let status = response.status();
+            if status == StatusCode::UNAUTHORIZED
+                && !answered
+                && self.session().answered(&place, &response).await?
+            {
+                // The token ran out on the way.
+                answered = true;
+                continue;
+            }
+            return if status.is_success() { Ok(()) } else { Err(self.refused(response).await) };
         }
     }
 

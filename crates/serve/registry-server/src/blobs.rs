@@ -59,11 +59,11 @@ impl Registry {
             Some(_) => self.storage.open(&Key::blob(digest)).await?,
             None => None,
         };
-        if here.is_some() || self.cache.is_none() {
+        let Some(cache) = self.cache.as_ref().filter(|_| here.is_none()) else {
             self.asked_for(&Key::blob(digest)).await?;
             return Ok(here.map(Found::Here));
-        }
-        let Some(descriptor) = self.described(name, digest).await? else { return Ok(None) };
+        };
+        let Some(descriptor) = self.described(cache, name, digest).await? else { return Ok(None) };
         for _ in 0..LOOKS {
             if let Some(filling) = self.fill(name, &descriptor).await? {
                 return Ok(Some(Found::Coming(filling)));
@@ -78,8 +78,8 @@ impl Registry {
 
     /// The size of a blob that is not here, and will be when it is asked for.
     async fn size_elsewhere(&self, name: &Name, digest: &Digest) -> Result<Option<u64>> {
-        match self.cache {
-            Some(_) => Ok(self.described(name, digest).await?.map(|descriptor| descriptor.size)),
+        match &self.cache {
+            Some(cache) => Ok(self.described(cache, name, digest).await?.map(|descriptor| descriptor.size)),
             None => Ok(None),
         }
     }

@@ -15,6 +15,7 @@ use builder::{
     OpenedCache,
 };
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{Digest, Platform, Reference};
 use registry::{Blob, Body, Object, Repository};
@@ -539,9 +540,13 @@ async fn push(
     for descriptor in blobs {
         let digest: &Digest = &descriptor.digest;
         if !repository.has_blob(digest).await? {
-            let file = tokio::fs::File::from_std(store.open_blob(digest)?);
-            let body = Body::wrap_stream(ReaderStream::with_capacity(file, 256 << 10));
-            repository.push_blob(digest, descriptor.size, body).await?;
+            let open = || {
+                let file = store.open_blob(digest).map_err(std::io::Error::other);
+                let bytes =
+                    file.map(|file| ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10));
+                Body::wrap_stream(futures_util::stream::once(std::future::ready(bytes)).try_flatten())
+            };
+            repository.push_blob(digest, descriptor.size, &open).await?;
         }
     }
     let bytes = store.read_blob(&manifest.digest, MANIFEST_MAX)?;

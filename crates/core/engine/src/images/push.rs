@@ -322,7 +322,7 @@ impl Push<'_> {
         let file = File::new(file, item, self.report);
         match place {
             None if length < SHORT => {
-                let sent = self.repository.push_blob(&item.found.digest, length, file.open(0)).await;
+                let sent = self.repository.push_blob(&item.found.digest, length, &|| file.open(0)).await;
                 sent.map_err(registry_error)?;
             }
             place => {

@@ -94,7 +94,7 @@ async fn a_proxy_that_speaks_socks() {
         "/v2/" => Answer::ok("{}"),
         _ => manifest_answer(),
     });
-    let proxies = Proxies { all: format!("socks5h://{}", socks(stub.host.clone())), ..Proxies::default() };
+    let proxies = Proxies { all: format!("socks5://{}", socks(stub.host.clone())), ..Proxies::default() };
     client(proxies).repository(&app(), None).resolve().await.unwrap();
     assert_eq!(stub.requests_for("/v2/app/manifests/latest").len(), 1);
 }

@@ -30,7 +30,7 @@ async fn a_blob_is_begun_and_put() {
     let repository = writable(&stub);
     let digest = Digest::sha256(b"content");
     assert!(!repository.has_blob(&digest).await.unwrap());
-    repository.push_blob(&digest, 7, Body::from("content")).await.unwrap();
+    repository.push_blob(&digest, 7, &|| Body::from("content")).await.unwrap();
     repository.push_manifest("1", "application/json", "{}".into()).await.unwrap();
     let seen = stub.requests();
     let put = seen.iter().find(|request| request.path.contains("uploads/7")).unwrap();
@@ -45,7 +45,7 @@ async fn a_blob_is_begun_and_put() {
 async fn who_may_not_write_is_told() {
     let stub =
         Stub::new(|_: &Request| Answer::error(403, "DENIED", "requested access to the resource is denied"));
-    let error = writable(&stub).push_blob(&Digest::sha256(b"x"), 1, Body::from("x")).await.unwrap_err();
+    let error = writable(&stub).push_blob(&Digest::sha256(b"x"), 1, &|| Body::from("x")).await.unwrap_err();
     assert!(matches!(&error, Error::PushDenied { name, .. } if name.ends_with("/a/b")), "{error}");
     assert_eq!(error.kind(), Kind::Denied);
     assert!(error.hint().is_some_and(|hint| hint.contains("dhow login")));
@@ -54,7 +54,7 @@ async fn who_may_not_write_is_told() {
 #[tokio::test]
 async fn an_upload_without_a_place_fails() {
     let stub = Stub::new(|_: &Request| Answer::new(202, ""));
-    let pushed = writable(&stub).push_blob(&Digest::sha256(b"x"), 1, Body::from("x")).await;
+    let pushed = writable(&stub).push_blob(&Digest::sha256(b"x"), 1, &|| Body::from("x")).await;
     assert!(matches!(pushed.unwrap_err(), Error::Protocol { .. }));
 }
 
@@ -181,6 +181,11 @@ async fn a_limit_is_waited_for_at_each_step_of_a_push() {
     );
     repository.push_manifest("1", "application/json", "{}".into()).await.unwrap();
     assert_eq!(stub.requests_for("manifests/1").len(), 2);
+    // What is sent at once is sent once more.
+    repository.push_blob(&Digest::sha256(b"short"), 5, &|| Body::from("short")).await.unwrap();
+    let short = Digest::sha256(b"short").to_string().replace(':', "%3A");
+    let sent = stub.requests_for(&format!("digest={short}"));
+    assert_eq!(sent.iter().map(|request| request.body.as_str()).collect::<Vec<_>>(), ["short", "short"]);
 }
 
 #[tokio::test]
@@ -271,7 +276,7 @@ async fn an_upload_that_goes_on_elsewhere_takes_no_password_along() {
     });
     let reference = Reference::parse(&format!("{}/a/b:1", stub.host)).unwrap();
     let repository = Client::new(Config::default()).writable(&reference, ann());
-    repository.push_blob(&Digest::sha256(b"content"), 7, Body::from("content")).await.unwrap();
+    repository.push_blob(&Digest::sha256(b"content"), 7, &|| Body::from("content")).await.unwrap();
     let seen = store.requests();
     assert!(!seen.is_empty() && seen.iter().all(|request| request.header("authorization").is_none()));
     assert!(stub.requests().iter().any(|request| request.header("authorization").is_some()));
@@ -300,7 +305,7 @@ async fn a_token_that_ran_out_is_renewed_before_an_upload() {
             _ => Answer::new(201, ""),
         }
     });
-    writable(&stub).push_blob(&Digest::sha256(b"content"), 7, Body::from("content")).await.unwrap();
+    writable(&stub).push_blob(&Digest::sha256(b"content"), 7, &|| Body::from("content")).await.unwrap();
     let put = stub.requests_for("uploads/7");
     assert!(put.iter().all(|request| request.header("authorization").is_some()), "{put:?}");
 }
@@ -345,7 +350,7 @@ async fn an_error_says_what_was_sent() {
     });
     let start = |method: &str, rest: &str| format!("{method} \"http://{}/v2/a/b/{rest}", stub.host);
     let digest = Digest::sha256(b"x");
-    let pushed = writable(&stub).push_blob(&digest, 1, Body::from("x")).await;
+    let pushed = writable(&stub).push_blob(&digest, 1, &|| Body::from("x")).await;
     let manifest = writable(&stub).push_manifest("1", "application/json", "{}".into()).await;
     for (outcome, expected) in [
         (pushed, start("Put", "blobs/uploads/1\": received unexpected HTTP status: 500")),

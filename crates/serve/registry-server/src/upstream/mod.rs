@@ -246,8 +246,14 @@ impl Registry {
         stored
     }
 
-    /// How a manifest of the repository describes this blob.
-    pub(crate) async fn described(&self, name: &Name, digest: &Digest) -> Result<Option<Descriptor>> {
+    /// How a manifest of the repository describes this blob. Where none that is here does, the manifest of whoever asks may have
+    /// been given up since: the other registry knows.
+    pub(crate) async fn described(
+        &self,
+        cache: &Cache,
+        name: &Name,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>> {
         for manifest in self.storage.names(Folder::Manifests(name), "", usize::MAX).await? {
             let Ok(manifest) = manifest.parse::<Digest>() else { continue };
             let Some(stored) = self.stored(name, &manifest).await? else { continue };
@@ -257,7 +263,13 @@ impl Registry {
                 return Ok(Some(found.clone()));
             }
         }
-        Ok(None)
+        match cache.repository(name).blob_length(digest).await {
+            Ok(length) => {
+                Ok(length.map(|length| Descriptor::new("application/octet-stream", digest.clone(), length)))
+            }
+            Err(error) if is_away(&error) || error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(told(&error)),
+        }
     }
 
     /// The tags of the other registry; what is here when it is away.

@@ -43,13 +43,13 @@ async fn what_was_pulled_stays_when_the_other_is_gone() {
     far.push_image("team/app", "v2", b"other").await;
     let cache = cache_of(far.served.address, Duration::ZERO).await;
     let layer = format!("/v2/team/app/blobs/{}", sha256(b"layer"));
-    assert_eq!(cache.get(&layer).await.status, 404, "no manifest names it yet");
     let answer = cache.get("/v2/team/app/manifests/v1").await;
     assert_eq!((answer.status, &answer.body), (200, &document));
     assert_eq!(answer.header("content-type"), Some(OCI_MANIFEST));
     assert_eq!(cache.head(&layer).await.header("content-length"), Some("5"));
     assert_eq!(cache.get(&layer).await.body, b"layer");
-    assert_eq!(cache.get(&format!("/v2/team/app/blobs/{}", sha256(b"other"))).await.status, 404);
+    let nobodys = format!("/v2/team/app/blobs/{}", sha256(b"nobody's"));
+    assert_eq!(cache.get(&nobodys).await.status, 404);
     assert_eq!(cache.get("/v2/team/app/manifests/none").await.status, 404);
     assert_eq!(cache.get("/v2/team/app/tags/list").await.json()["tags"], json!(["v1", "v2"]));
     gone(far).await;
@@ -247,4 +247,11 @@ async fn what_was_asked_for_longest_ago_makes_room() {
     assert_eq!(cache.get("/v2/app1/manifests/v1").await.status, 200, "documents are small");
     assert_eq!(cache.head(&layer(1)).await.header("content-length"), Some("40000"), "it can be had");
     pull(1).await;
+    // Its manifest goes while somebody who has it asks for the rest.
+    std::fs::remove_dir_all(cache.root().join("repositories/app1/manifests")).unwrap();
+    std::fs::remove_file(file(1)).unwrap();
+    assert_eq!(cache.head(&layer(1)).await.header("content-length"), Some("40000"));
+    assert_eq!(cache.get(&layer(1)).await.body, layers[1]);
+    let nobodys = format!("/v2/app1/blobs/{}", sha256(b"nobody's"));
+    assert_eq!(cache.get(&nobodys).await.code(), "BLOB_UNKNOWN");
 }

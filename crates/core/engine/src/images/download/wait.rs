@@ -1,9 +1,12 @@
 //! Layers that somebody else is fetching, here or in another process: they are waited for, so that each comes once.
 //!
-//! What is whole gets its name when the other's whole image is there. Whoever has nothing else left to wait for takes a copy then,
-//! after a while: the other may have far more to do, or wait for what is whole here. So nobody waits for whom he keeps
-//! waiting: what is not whole grows, or is given up as stuck, and what is whole can be copied.
+//! What is whole gets its name when the other's whole image is there. Whoever has nothing else left to wait for takes a copy then:
+//! the other may have far more to do, or wait for what is whole here, as two do that begin together. It is put off for about as
+//! long as the copy takes, so that waiting never costs much more than not to wait; not for as long by everybody, so that
+//! the first to be done spares the others theirs. So nobody waits for whom he keeps waiting: what is not whole grows, or is
+//! given up as stuck, and what is whole can be copied.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +23,7 @@ use crate::error::{Context as _, Result};
 pub struct Patience {
     /// What does not grow for so long is stuck.
     pub stuck: Duration,
-    /// For so long after a layer is whole, whoever fetched it may be about to give all that it has its names.
+    /// For so long at most after a layer is whole, whoever fetched it may be about to give all that it has its names.
     pub whole: Duration,
 }
 
@@ -29,6 +32,11 @@ impl Default for Patience {
         Patience { stuck: Duration::from_secs(30), whole: Duration::from_secs(5) }
     }
 }
+
+/// Bytes of a copy in a second, more or less.
+const COPIED: f64 = 256e6;
+/// What is small is put off for so long all the same: images end with small layers.
+const PUT_OFF: Duration = Duration::from_millis(100);
 
 /// How many layers of a pull are not waited for: they are fetched or unpacked, or not whole yet.
 #[derive(Default)]
@@ -65,12 +73,19 @@ pub(super) enum Waited {
 }
 
 impl Work {
+    /// How long a copy of what is whole is put off: from half as long as it takes to twice, by chance.
+    fn put_off(&self) -> Duration {
+        let copy = Duration::from_secs_f64(self.descriptor.size.min(1 << 40) as f64 / COPIED).max(PUT_OFF);
+        let chance = RandomState::new().hash_one(&self.descriptor.digest) % 1000;
+        copy.mul_f64(0.5 + 1.5 * chance as f64 / 1000.0).min(self.patience.whole)
+    }
+
     /// Waits for what somebody else fetches, and tells how far that is.
     pub(super) async fn wait(&self, underway: Underway) -> Result<Waited> {
         let underway = Arc::new(underway);
         let (mut share, mut over) = (Some(self.busy.share()), ended(&underway)?);
         let mut ticks = tokio::time::interval(EVERY);
-        let (mut seen, mut since) = (0, Instant::now());
+        let (mut seen, mut since, put_off) = (0, Instant::now(), self.put_off());
         loop {
             tokio::select! {
                 ended = &mut over => {
@@ -100,7 +115,7 @@ impl Work {
             }
             if share.take().is_some() || !self.busy.is_nobody() {
                 since = Instant::now();
-            } else if since.elapsed() >= self.patience.whole {
+            } else if since.elapsed() >= put_off {
                 return Ok(Waited::Whole(underway));
             }
         }

@@ -87,7 +87,8 @@ pub async fn attach(engine: &Engine, new: &NewArtifact, who: &Credentials) -> Re
 
 async fn send(repository: &Repository, blob: &Descriptor, content: Vec<u8>) -> Result<()> {
     if !repository.has_blob(&blob.digest).await.map_err(registry_error)? {
-        repository.push_blob(&blob.digest, blob.size, Body::from(content)).await.map_err(registry_error)?;
+        let open = || Body::from(content.clone());
+        repository.push_blob(&blob.digest, blob.size, &open).await.map_err(registry_error)?;
     }
     Ok(())
 }

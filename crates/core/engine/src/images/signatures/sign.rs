@@ -62,7 +62,8 @@ pub async fn sign(engine: &Engine, new: &NewSignature, who: &BTreeMap<String, Au
     for (descriptor, bytes) in [(&layer, payload), (&described, config)] {
         if !repository.has_blob(&descriptor.digest).await.map_err(registry_error)? {
             let (digest, length) = (&descriptor.digest, descriptor.size);
-            repository.push_blob(digest, length, Body::from(bytes)).await.map_err(registry_error)?;
+            let open = || Body::from(bytes.clone());
+            repository.push_blob(digest, length, &open).await.map_err(registry_error)?;
         }
     }
     let manifest = Manifest { layers, ..Manifest::new(described, Vec::new()) };
