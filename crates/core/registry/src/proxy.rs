@@ -41,15 +41,20 @@ impl Proxies {
         }
     }
 
-    /// Ready to be asked; what is wrong, where something is.
-    pub(crate) fn read(&self) -> Result<Routes, String> {
-        let all = address(&self.all)?;
+    /// Ready to be asked, and which of them are no addresses: there is no such proxy then.
+    pub(crate) fn read(&self) -> (Routes, Vec<&'static str>) {
+        let mut wrong = Vec::new();
+        let mut read = |what, text: &str| {
+            address(text).unwrap_or_else(|| {
+                wrong.push(what);
+                None
+            })
+        };
+        let all = read("ALL_PROXY", &self.all);
+        let (http, https) = (read("HTTP_PROXY", &self.http), read("HTTPS_PROXY", &self.https));
         let exempt = self.direct.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        Ok(Routes {
-            http: address(&self.http)?.or_else(|| all.clone()),
-            https: address(&self.https)?.or(all),
-            exempt: exempt.map(Exempt::read).collect(),
-        })
+        let exempt = exempt.map(Exempt::read).collect();
+        (Routes { http: http.or_else(|| all.clone()), https: https.or(all), exempt }, wrong)
     }
 }
 
@@ -137,26 +142,24 @@ impl Exempt {
     }
 }
 
-/// The address of a proxy, which may be written without its scheme.
-fn address(text: &str) -> Result<Option<Url>, String> {
+/// The address of a proxy, which may be written without its scheme; none for what is none, and none of an empty text.
+fn address(text: &str) -> Option<Option<Url>> {
+    let text = text.trim();
     if text.is_empty() {
-        return Ok(None);
+        return Some(None);
     }
-    let known = |scheme: &str| matches!(scheme, "http" | "https" | "socks5" | "socks5h");
-    let url = match text.split_once("://") {
-        Some((scheme, _)) => Url::parse(text).ok().filter(|_| known(scheme)),
-        None => Url::parse(&format!("http://{text}")).ok(),
+    let mut url = match text.split_once("://") {
+        Some(("http" | "https" | "socks5h", _)) => Url::parse(text).ok()?,
+        // As with Go, it is the proxy that looks names up. Desktops write the first.
+        Some(("socks" | "socks5", rest)) => Url::parse(&format!("socks5h://{rest}")).ok()?,
+        Some(_) => return None,
+        None => Url::parse(&format!("http://{text}")).ok()?,
     };
-    let mut url = url;
-    // As with Go, it is the proxy that looks names up.
-    if let Some(url) = url.as_mut().filter(|url| url.scheme() == "socks5") {
-        url.set_scheme("socks5h").map_err(|()| "is no address of a proxy".to_owned())?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return None;
     }
-    match url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty())) {
-        Some(url) => Ok(Some(url)),
-        // It may have a password.
-        None => Err("is no address of a proxy".to_owned()),
-    }
+    url.set_path("");
+    Some(Some(url))
 }
 
 #[cfg(test)]
@@ -165,7 +168,7 @@ mod tests {
 
     fn proxied(direct: &str, url: &str) -> bool {
         let proxies = Proxies { all: "p.lan:3128".into(), direct: direct.into(), ..Proxies::default() };
-        let found = proxies.read().unwrap().proxy_for(&Url::parse(url).unwrap());
+        let found = proxies.read().0.proxy_for(&Url::parse(url).unwrap());
         assert!(found.as_ref().is_none_or(|url| url.as_str() == "http://p.lan:3128/"), "{found:?}");
         found.is_some()
     }
@@ -209,7 +212,8 @@ mod tests {
             Some(found.1.to_owned())
         };
         let proxies = Proxies::of_environment(variable);
-        let routes = proxies.read().unwrap();
+        let (routes, wrong) = proxies.read();
+        assert!(wrong.is_empty());
         let proxy = |url: &str| Some(routes.proxy_for(&Url::parse(url).unwrap())?.to_string());
         assert_eq!(proxy("http://x/").unwrap(), "http://a:1/");
         assert_eq!(proxy("https://x/").unwrap(), "socks5h://b:2");
@@ -218,8 +222,12 @@ mod tests {
         assert_eq!(Proxies::of_environment(hosted).http, "");
         let own = Proxies { https: "d:3".into(), ..Proxies::default() }.or(&proxies);
         assert_eq!((own.http.as_str(), own.https.as_str()), ("http://a:1", "d:3"));
-        for wrong in ["http://", ":", "a b"] {
-            assert!(Proxies { http: wrong.into(), ..Proxies::default() }.read().is_err(), "{wrong}");
+        for wrong in ["http://", ":", "a b", "socks4://x", "foo://bar"] {
+            let proxies = Proxies { http: wrong.into(), https: "socks://d:4/".into(), ..Proxies::default() };
+            let (routes, told) = proxies.read();
+            assert_eq!(told, ["HTTP_PROXY"], "{wrong}");
+            let proxy = |url: &str| Some(routes.proxy_for(&Url::parse(url).unwrap())?.to_string());
+            assert_eq!((proxy("http://x/"), proxy("https://x/").as_deref()), (None, Some("socks5h://d:4")));
         }
     }
 }

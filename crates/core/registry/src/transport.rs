@@ -78,6 +78,7 @@ impl Transport {
             return Ok(settings);
         }
         let settings = Settings::read(&self.config)?;
+        settings.notices().iter().for_each(|notice| self.tell(Notice(notice.clone())));
         Ok(self.settings.get_or_init(|| settings))
     }
 

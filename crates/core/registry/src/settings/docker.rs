@@ -52,11 +52,10 @@ pub(super) fn read(path: &Path) -> Result<Docker, InvalidSettings> {
     }
     let ProxyDocument { http_proxy, https_proxy, no_proxy } = document.proxies;
     let proxies = Proxies { http: http_proxy, https: https_proxy, all: String::new(), direct: no_proxy };
-    proxies.read().map_err(|problem| InvalidSettings::Value {
-        path: path.to_owned(),
-        key: "proxies".to_owned(),
-        problem,
-    })?;
+    if !proxies.read().1.is_empty() {
+        let (path, key) = (path.to_owned(), "proxies".to_owned());
+        return Err(InvalidSettings::Value { path, key, problem: "not an address of a proxy".to_owned() });
+    }
     Ok(Docker { mirrors, insecure: document.insecure_registries, proxies })
 }
 

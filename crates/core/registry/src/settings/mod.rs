@@ -155,6 +155,7 @@ pub(crate) struct Settings {
     insecure: Vec<String>,
     registries: Vec<podman::Registry>,
     proxies: proxy::Routes,
+    notices: Vec<String>,
 }
 
 impl Settings {
@@ -165,6 +166,7 @@ impl Settings {
             insecure: config.insecure.clone(),
             registries: Vec::new(),
             proxies: proxy::Routes::default(),
+            notices: Vec::new(),
         };
         let mut proxies = config.proxies.clone();
         for mirror in &config.mirrors {
@@ -183,12 +185,15 @@ impl Settings {
         if let Some(path) = &config.places.registries_conf {
             settings.registries = podman::read(path)?;
         }
-        settings.proxies = proxies.read().map_err(|problem| InvalidSettings::Value {
-            path: PathBuf::from("environment"),
-            key: "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY".to_owned(),
-            problem,
-        })?;
+        let (routes, wrong) = proxies.read();
+        let notice = |name| format!("{name} is not an address of a proxy, and there is none for it");
+        (settings.proxies, settings.notices) = (routes, wrong.into_iter().map(notice).collect());
         Ok(settings)
+    }
+
+    /// What the user should know of them.
+    pub(crate) fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Which request goes through which proxy.

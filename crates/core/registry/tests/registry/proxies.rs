@@ -56,10 +56,17 @@ async fn the_proxies_of_a_file_come_first() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none() {
-    let proxies = Proxies { https: "http://".into(), ..Proxies::default() };
-    let error = client(proxies).repository(&app(), None).resolve().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Settings, "{error}");
+async fn an_address_that_is_none_is_told_and_passed_over() {
+    let stub = proxy();
+    let proxies = Proxies { all: "socks4://x".into(), ..Proxies::default() };
+    let client = client(proxies);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = told.clone();
+    client.tell(move |notice| log.lock().unwrap().push(notice.0));
+    let here = Reference::parse(&format!("{}/app", stub.host)).unwrap();
+    client.repository(&here, None).resolve().await.unwrap();
+    let said = "ALL_PROXY is not an address of a proxy, and there is none for it";
+    assert_eq!(*told.lock().unwrap(), [said.to_owned()]);
 }
 
 /// Takes one connection to `to`, whatever address is asked for (RFC 1928 without authentication).

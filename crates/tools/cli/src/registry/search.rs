@@ -36,7 +36,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let found = client::images::search(cli.client()?, term, limit, &filters, auth.as_ref()).await?;
     // Docker writes it in words where a program reads it.
     let words = match args.format.as_deref() {
-        Some("json") => ["false", "true"],
+        Some("json" | "{{json .}}") => ["false", "true"],
         _ => ["", "[OK]"],
     };
     let rows: Vec<_> = found
