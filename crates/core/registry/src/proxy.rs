@@ -148,13 +148,15 @@ fn address(text: &str) -> Option<Option<Url>> {
     if text.is_empty() {
         return Some(None);
     }
-    let mut url = match text.split_once("://") {
-        Some(("http" | "https" | "socks5h", _)) => Url::parse(text).ok()?,
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "http" => "http",
+        "https" => "https",
         // As with Go, it is the proxy that looks names up. Desktops write the first.
-        Some(("socks" | "socks5", rest)) => Url::parse(&format!("socks5h://{rest}")).ok()?,
-        Some(_) => return None,
-        None => Url::parse(&format!("http://{text}")).ok()?,
+        "socks" | "socks5" | "socks5h" => "socks5h",
+        _ => return None,
     };
+    let mut url = Url::parse(&format!("{scheme}://{rest}")).ok()?;
     if url.host_str().is_none_or(str::is_empty) {
         return None;
     }
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_proxy_of_a_scheme() {
-        let given = [("HTTP_PROXY", "http://a:1"), ("https_proxy", "socks5://b:2"), ("no_proxy", "c")];
+        let given = [("HTTP_PROXY", "HTTP://a:1"), ("https_proxy", "socks5://b:2"), ("no_proxy", "c")];
         let variable = |name: &str| {
             let found = given.iter().find(|(own, _)| *own == name)?;
             Some(found.1.to_owned())
@@ -221,7 +223,7 @@ mod tests {
         let hosted = |name: &str| if name == "REQUEST_METHOD" { Some("GET".into()) } else { variable(name) };
         assert_eq!(Proxies::of_environment(hosted).http, "");
         let own = Proxies { https: "d:3".into(), ..Proxies::default() }.or(&proxies);
-        assert_eq!((own.http.as_str(), own.https.as_str()), ("http://a:1", "d:3"));
+        assert_eq!((own.http.as_str(), own.https.as_str()), ("HTTP://a:1", "d:3"));
         for wrong in ["http://", ":", "a b", "socks4://x", "foo://bar"] {
             let proxies = Proxies { http: wrong.into(), https: "socks://d:4/".into(), ..Proxies::default() };
             let (routes, told) = proxies.read();

@@ -186,7 +186,7 @@ impl Settings {
             settings.registries = podman::read(path)?;
         }
         let (routes, wrong) = proxies.read();
-        let notice = |name| format!("{name} is not an address of a proxy, and there is none for it");
+        let notice = |name| format!("{name} is not an address of a proxy: what it is for goes directly");
         (settings.proxies, settings.notices) = (routes, wrong.into_iter().map(notice).collect());
         Ok(settings)
     }

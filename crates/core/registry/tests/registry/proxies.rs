@@ -65,7 +65,7 @@ async fn an_address_that_is_none_is_told_and_passed_over() {
     client.tell(move |notice| log.lock().unwrap().push(notice.0));
     let here = Reference::parse(&format!("{}/app", stub.host)).unwrap();
     client.repository(&here, None).resolve().await.unwrap();
-    let said = "ALL_PROXY is not an address of a proxy, and there is none for it";
+    let said = "ALL_PROXY is not an address of a proxy: what it is for goes directly";
     assert_eq!(*told.lock().unwrap(), [said.to_owned()]);
 }
 

@@ -267,7 +267,7 @@ impl Registry {
             Ok(length) => {
                 Ok(length.map(|length| Descriptor::new("application/octet-stream", digest.clone(), length)))
             }
-            Err(error) if is_away(&error) || error.kind() == Kind::NotFound => Ok(None),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(told(&error)),
         }
     }
