@@ -5,10 +5,12 @@ mod containers;
 mod content;
 mod files;
 mod graphs;
+mod lacking;
 mod malformed;
 mod policies;
 mod reads;
 mod tokens;
+mod whole;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -51,7 +53,7 @@ fn holdings() -> Holdings {
     Holdings { directories, secrets, ..Holdings::default() }
 }
 
-/// Runs a test with a client; the daemon must still answer afterwards.
+/// Runs a test with a client; the daemon goes on afterwards.
 fn with_client<F: Future<Output = ()>>(holdings: Holdings, test: impl FnOnce(Host, Client) -> (Host, F)) {
     let host = Host::new(Mode::Daemon);
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -59,7 +61,14 @@ fn with_client<F: Future<Output = ()>>(holdings: Holdings, test: impl FnOnce(Hos
     let (host, work) = test(host, client);
     runtime.block_on(async { tokio::time::timeout(testkit::PATIENCE, work).await.expect("it hangs") });
     drop(runtime);
+    goes_on(&host);
+}
+
+/// The daemon answers, and nothing in it has panicked.
+fn goes_on(host: &Host) {
     host.type_in("version").ok();
+    let said = std::fs::read_to_string(host.home().join("daemon0.log")).unwrap();
+    assert!(!said.contains("panicked"), "{said}");
 }
 
 #[test]
