@@ -26,6 +26,7 @@ mod host;
 mod left;
 mod line;
 mod llb;
+mod mounts;
 mod policy;
 mod serve;
 mod session;

@@ -121,6 +121,11 @@ impl Proxy {
         let _ = to.shutdown(Shutdown::Both);
     }
 
+    /// Bytes that came from the registry until now.
+    fn brought(&self) -> u64 {
+        self.brought.load(Ordering::SeqCst)
+    }
+
     fn cut_within(&self, most: Option<u64>, seed: u64) {
         let within = most.map(|most| (most, fastrand::Rng::with_seed(seed)));
         *self.within.lock().unwrap_or_else(PoisonError::into_inner) = within;
@@ -221,76 +226,106 @@ fn connections_that_are_cut_cost_nothing_but_time() {
     is_right(&host, &there, &sent);
 }
 
+/// A registry behind a proxy, and what one pull of its image takes.
+struct Transfer {
+    host: Host,
+    _registry: Registry,
+    proxy: Arc<Proxy>,
+    /// The image's name on the way through the proxy.
+    name: String,
+    /// The image's id.
+    sent: String,
+    seed: u64,
+    random: fastrand::Rng,
+    /// How long a pull takes that nobody disturbs.
+    typical: Duration,
+    /// The bytes that it brings.
+    all: u64,
+}
+
+impl Transfer {
+    fn new() -> Self {
+        let seed = settings::seed();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let host = Host::new(Mode::Embedded);
+        let registry = Registry::new(&host);
+        let sent = send(&host, &mut random);
+        let (proxy, address) = Proxy::start();
+        let name = format!("{address}/faults:1");
+        let begun = Instant::now();
+        host.type_in(&format!("pull -q {name}")).ok();
+        let (typical, all) = (begun.elapsed(), proxy.brought());
+        is_right(&host, &name, &sent);
+        Self { host, _registry: registry, proxy, name, sent, seed, random, typical, all }
+    }
+
+    fn pull(&self) -> Child {
+        self.host.type_in(&format!("pull -q {}", self.name)).start()
+    }
+
+    /// Kills a pull at some moment of the time that it would take.
+    fn kill(&mut self, mut pull: Child) {
+        thread::sleep(Duration::from_micros(self.random.u64(0..self.typical.as_micros() as u64)));
+        pull.kill().expect("our own child");
+        pull.wait().expect("a child that was not waited for");
+    }
+
+    /// Waits for a pull that nobody kills.
+    fn finish(&self, pull: Child, kills: u64) {
+        let output = pull.wait_with_output().expect("our own child");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "seed {}, {kills} kills: {said}", self.seed);
+    }
+
+    fn is_right(&self) {
+        is_right(&self.host, &self.name, &self.sent);
+    }
+}
+
 #[test]
 fn a_pull_that_was_killed_is_gone_on_with() {
-    let seed = settings::seed();
-    let mut random = fastrand::Rng::with_seed(seed);
-    let host = Host::new(Mode::Embedded);
-    let _registry = Registry::new(&host);
-    let sent = send(&host, &mut random);
-    let (proxy, address) = Proxy::start();
-    let name = format!("{address}/faults:1");
-    let pull = || host.type_in(&format!("pull -q {name}"));
-    let begun = Instant::now();
-    pull().ok();
-    let (typical, all) = (begun.elapsed(), proxy.brought.load(Ordering::SeqCst));
-    is_right(&host, &name, &sent);
+    let mut transfer = Transfer::new();
     let (mut kills, mut resumed) = (0, 0);
     while kills < settings::pull_kills() {
         // Some pulls are killed several times before they are left alone.
-        for _ in 0..random.u64(1..5) {
-            let mut child = pull().start();
-            thread::sleep(Duration::from_micros(random.u64(0..typical.as_micros() as u64)));
-            child.kill().expect("our own child");
-            child.wait().expect("a child that was not waited for");
+        for _ in 0..transfer.random.u64(1..5) {
+            let pull = transfer.pull();
+            transfer.kill(pull);
             kills += 1;
         }
-        let (kept, before) = (kept(&host), proxy.brought.load(Ordering::SeqCst));
-        pull().ok();
-        let brought = proxy.brought.load(Ordering::SeqCst) - before;
+        let (kept, before) = (kept(&transfer.host), transfer.proxy.brought());
+        transfer.finish(transfer.pull(), kills);
+        let brought = transfer.proxy.brought() - before;
         resumed += u64::from(kept > OVERHEAD);
-        let most = (all + OVERHEAD).saturating_sub(kept);
+        let most = (transfer.all + OVERHEAD).saturating_sub(kept);
+        let seed = transfer.seed;
         assert!(brought <= most, "seed {seed}, {kills} kills: {kept} bytes were kept, and {brought} brought");
-        is_right(&host, &name, &sent);
+        transfer.is_right();
     }
     println!("{kills} kills, {resumed} pulls that went on with something");
 }
 
 #[test]
 fn pulls_at_once_bring_everything_once_whoever_is_killed() {
-    let seed = settings::seed();
-    let mut random = fastrand::Rng::with_seed(seed);
-    let host = Host::new(Mode::Embedded);
-    let _registry = Registry::new(&host);
-    let sent = send(&host, &mut random);
-    let (proxy, address) = Proxy::start();
-    let name = format!("{address}/faults:1");
-    let pull = || host.type_in(&format!("pull -q {name}"));
-    let begun = Instant::now();
-    pull().ok();
-    let (typical, all) = (begun.elapsed(), proxy.brought.load(Ordering::SeqCst));
-    is_right(&host, &name, &sent);
+    const DOOMED: u64 = 2;
+    let mut transfer = Transfer::new();
     let mut kills = 0;
     while kills < settings::pull_kills() {
-        let before = proxy.brought.load(Ordering::SeqCst);
-        let (mut doomed, survivors): (Vec<Child>, Vec<Child>) =
-            ((0..2).map(|_| pull().start()).collect(), (0..2).map(|_| pull().start()).collect());
-        random.shuffle(&mut doomed);
-        let killed = doomed.len() as u64;
-        for mut child in doomed {
-            thread::sleep(Duration::from_micros(random.u64(0..typical.as_micros() as u64)));
-            child.kill().expect("our own child");
-            child.wait().expect("a child that was not waited for");
+        let before = transfer.proxy.brought();
+        let mut doomed: Vec<Child> = (0..DOOMED).map(|_| transfer.pull()).collect();
+        let survivors = [transfer.pull(), transfer.pull()];
+        transfer.random.shuffle(&mut doomed);
+        for pull in doomed {
+            transfer.kill(pull);
         }
-        for child in survivors {
-            let output = child.wait_with_output().expect("our own child");
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "seed {seed}, {kills} kills: {said}");
+        kills += DOOMED;
+        for pull in survivors {
+            transfer.finish(pull, kills);
         }
-        kills += killed;
-        let brought = proxy.brought.load(Ordering::SeqCst) - before;
-        let most = all + 2 * OVERHEAD + killed * LOST;
+        let (seed, all) = (transfer.seed, transfer.all);
+        let brought = transfer.proxy.brought() - before;
+        let most = all + 2 * OVERHEAD + DOOMED * LOST;
         assert!(brought <= most, "seed {seed}, {kills} kills: {brought} bytes brought, of {all}");
-        is_right(&host, &name, &sent);
+        transfer.is_right();
     }
 }

@@ -1,13 +1,13 @@
 //! What the request of a container says, in the engine's words; secrets and agents come from the client.
 
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::NewContainerRequest;
-use bollard_buildkit_proto::pb::{CacheSharingOpt, Mount as Given, MountType, NetMode};
-use engine::builds::graph::Sharing;
+use bollard_buildkit_proto::pb::{Mount as Given, MountType, NetMode};
 use engine::builds::{Mount, MountKind, Owner, Part, Surroundings};
 use tonic::Status;
 
 use crate::Host;
 use crate::build::Build;
+use crate::mounts;
 use crate::session::{Agents, Session};
 
 /// What a mount of the request became.
@@ -112,26 +112,15 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// What a mount holds; nothing where the client does not have what may be missing.
     async fn kind(&mut self, given: &Given) -> Result<Option<MountKind>, Status> {
-        let missing =
-            |what: &str| Status::invalid_argument(format!("mount {} says nothing of its {what}", given.dest));
         Ok(Some(match given.mount_type() {
             MountType::Bind => MountKind::Bind(self.part(given)?),
-            MountType::Tmpfs => {
-                let size = given.tmpfs_opt.as_ref().map_or(0, |options| options.size);
-                MountKind::Memory { size: u64::try_from(size).unwrap_or(0) }
-            }
+            MountType::Tmpfs => MountKind::Memory { size: mounts::size(given) },
             MountType::Cache => {
-                let options = given.cache_opt.as_ref().ok_or_else(|| missing("cache"))?;
-                let sharing = match options.sharing() {
-                    CacheSharingOpt::Shared => Sharing::Shared,
-                    CacheSharingOpt::Private => Sharing::Private,
-                    CacheSharingOpt::Locked => Sharing::Locked,
-                };
-                let id = if options.id.is_empty() { &given.dest } else { &options.id };
-                MountKind::Cache { id: id.clone(), sharing, seed: self.part(given)? }
+                let (id, sharing) = mounts::cache(given)?;
+                MountKind::Cache { id, sharing, seed: self.part(given)? }
             }
             MountType::Secret => {
-                let options = given.secret_opt.as_ref().ok_or_else(|| missing("secret"))?;
+                let options = mounts::options(given, given.secret_opt.as_ref(), "secret")?;
                 let owner = Owner { mode: options.mode, uid: options.uid, gid: options.gid };
                 match secret(self.host, self.build, &options.id, options.optional).await? {
                     Some(content) => MountKind::Secret { content, owner },
@@ -139,9 +128,8 @@ impl Asking<'_> {
                 }
             }
             MountType::Ssh => {
-                let options = given.ssh_opt.as_ref().ok_or_else(|| missing("agent"))?;
+                let (id, options) = mounts::agent(given)?;
                 let owner = Owner { mode: options.mode, uid: options.uid, gid: options.gid };
-                let id = if options.id.is_empty() { "default" } else { &options.id };
                 match self.agents().await?.socket(id).await? {
                     Some(socket) => MountKind::Agent { socket, owner },
                     None if options.optional => return Ok(None),
@@ -158,8 +146,7 @@ impl Asking<'_> {
         if given.result_id.is_empty() {
             return Ok(None);
         }
-        let path = if given.selector.is_empty() { "/" } else { &given.selector };
-        Ok(Some(Part { image: manifest(self.build, &given.result_id)?, path: path.to_owned() }))
+        Ok(Some(Part { image: manifest(self.build, &given.result_id)?, path: mounts::source(given) }))
     }
 
     async fn agents(&mut self) -> Result<&Agents, Status> {

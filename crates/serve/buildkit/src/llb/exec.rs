@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use bollard_buildkit_proto::pb::{
-    CacheSharingOpt, ExecOp, Meta, Mount as Given, MountType, NetMode, ProxyEnv, SecretEnv, SecurityMode,
+    ExecOp, Meta, Mount as Given, MountType, NetMode, ProxyEnv, SecretEnv, SecurityMode,
 };
-use engine::builds::graph::{
-    Fs, Mount, MountKind, NetKind, OpKind, Origin, Own, Rlimit, Run, Sharing, Stack,
-};
+use engine::builds::graph::{Fs, Mount, MountKind, NetKind, OpKind, Origin, Own, Rlimit, Run, Stack};
 use tonic::Status;
 
 use super::lower::{Lowering, PATH, Part};
 use super::read::Vertex;
 use super::{bad, unsupported};
+use crate::mounts;
 
 /// What a process and its mounts give.
 pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &ExecOp) -> Result<BTreeMap<i64, Part>, Status> {
@@ -129,39 +128,27 @@ fn mount(lowering: &mut Lowering, vertex: &Vertex, given: &Given, cwd: &str) -> 
         (Some(edge), _) => lowering.origin(&lowering.part(edge)?),
         (None, _) => Origin::Fs(Fs::Scratch),
     };
-    let source = if given.selector.is_empty() { "/".to_owned() } else { given.selector.clone() };
     // Below the working directory, unless it says where.
     let target = match given.dest.starts_with('/') {
         true => given.dest.clone(),
         false => format!("/{}/{}", cwd.trim_matches('/'), given.dest),
     };
     let (readonly, span) = (given.readonly, Default::default());
-    Ok(Mount { kind, from, source, target, readonly, span })
+    Ok(Mount { kind, from, source: mounts::source(given), target, readonly, span })
 }
 
 fn kind(given: &Given) -> Result<MountKind, Status> {
-    let missing = |what: &str| bad(format!("mount {} says nothing of its {what}", given.dest));
     Ok(match given.mount_type() {
         MountType::Bind if given.output >= 0 && !given.readonly => MountKind::Kept,
         MountType::Bind if given.output >= 0 => return Err(unsupported("the result of a read-only mount")),
         MountType::Bind => MountKind::Bind,
-        MountType::Tmpfs => {
-            let size = given.tmpfs_opt.as_ref().map_or(0, |options| options.size);
-            MountKind::Tmpfs { size: u64::try_from(size).unwrap_or(0) }
-        }
+        MountType::Tmpfs => MountKind::Tmpfs { size: mounts::size(given) },
         MountType::Cache => {
-            let options = given.cache_opt.as_ref().ok_or_else(|| missing("cache"))?;
-            let sharing = match options.sharing() {
-                CacheSharingOpt::Shared => Sharing::Shared,
-                CacheSharingOpt::Private => Sharing::Private,
-                CacheSharingOpt::Locked => Sharing::Locked,
-            };
-            let id = if options.id.is_empty() { &given.dest } else { &options.id };
-            let (id, seeded) = (id.clone(), given.input >= 0);
-            MountKind::Cache { id, sharing, mode: 0o755, uid: 0, gid: 0, seeded }
+            let (id, sharing) = mounts::cache(given)?;
+            MountKind::Cache { id, sharing, mode: 0o755, uid: 0, gid: 0, seeded: given.input >= 0 }
         }
         MountType::Secret => {
-            let options = given.secret_opt.as_ref().ok_or_else(|| missing("secret"))?;
+            let options = mounts::options(given, given.secret_opt.as_ref(), "secret")?;
             MountKind::Secret {
                 id: options.id.clone(),
                 required: !options.optional,
@@ -172,9 +159,9 @@ fn kind(given: &Given) -> Result<MountKind, Status> {
             }
         }
         MountType::Ssh => {
-            let options = given.ssh_opt.as_ref().ok_or_else(|| missing("agent"))?;
+            let (id, options) = mounts::agent(given)?;
             MountKind::Ssh {
-                id: if options.id.is_empty() { "default".to_owned() } else { options.id.clone() },
+                id: id.to_owned(),
                 required: !options.optional,
                 mode: options.mode,
                 uid: options.uid,
