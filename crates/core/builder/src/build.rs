@@ -5,7 +5,7 @@ use crate::definition::{parse_error, read_dockerfile, read_ignore};
 use crate::epoch::{self, Epoch};
 use crate::error::Error;
 use crate::event::{Event, Stream};
-use crate::graph::Graph;
+use crate::graph::{Graph, OpKind, Origin};
 use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, Context, Env, Request};
@@ -49,9 +49,8 @@ pub fn build(
         let began = step::timestamp();
         let mut context = ContextTree { root, ignore, time };
         let said = epoch::resolve(opener, &file, &parsed, &context, &named)?;
-        let lowered = lower_platforms(env, request, &parsed, &file, said, opener.progress)
-            .and_then(|lowered| asked(env, &file, lowered));
-        let lowered = lowered.inspect_err(|error| {
+        let lowered = lower_platforms(env, request, &parsed, &file, said, opener.progress);
+        let mut lowered = lowered.inspect_err(|error| {
             let before = |w: &Warning| error.place().is_some_and(|place| w.span.start <= place.span.start);
             let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
             let mut warnings = checked(
@@ -75,6 +74,7 @@ pub fn build(
                 None => context.root = sent.root,
             }
         }
+        settle(env, &file, (&context, &named), &mut lowered)?;
         let epoch = Epoch::new(said, request.source_date_epoch);
         Ok(Plan { remote, file, parsed, context, named, began, epoch, lowered, is_given: false })
     })
@@ -360,10 +360,26 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Has the policy look at what graphs fetch.
-fn asked(env: &Env, file: &SourceFile, mut lowered: Vec<Platformed>) -> Result<Vec<Platformed>, Error> {
-    lowered.iter_mut().try_for_each(|one| policy::apply(env, &mut one.graph, file))?;
-    Ok(lowered)
+/// Settles what lines mean that end in a comment, and has the policy look at what is fetched then.
+pub(crate) fn settle(
+    env: &Env,
+    file: &SourceFile,
+    (context, named): (&ContextTree, &BTreeMap<String, ContextTree>),
+    lowered: &mut [Platformed],
+) -> Result<(), Error> {
+    for Platformed { graph, .. } in lowered {
+        for op in &mut graph.ops {
+            let OpKind::Copy(copy) = &mut op.kind else { continue };
+            let context = match &copy.from {
+                Origin::Context(None) => Some(context),
+                Origin::Context(Some(name)) => named.get(name),
+                Origin::Fs(_) => None,
+            };
+            copy.settle(|path| context.is_some_and(|context| context.has(path)));
+        }
+        policy::apply(env, graph, file)?;
+    }
+    Ok(())
 }
 
 /// What checks know of a build.

@@ -202,6 +202,20 @@ impl std::error::Error for StepError {
     }
 }
 
+/// An error and its causes in one line: `attempt: cause: cause`.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let line = cause.to_string();
+        if !text.ends_with(&line) {
+            let _ = write!(text, ": {line}");
+        }
+        source = cause.source();
+    }
+    shortened(&text).into_owned()
+}
+
 impl Error {
     /// The place in the Dockerfile, where there is one.
     pub fn place(&self) -> Option<&Place> {
@@ -243,16 +257,7 @@ impl Error {
 
     /// The error as a chain of one line: `attempt: cause: cause`.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            let line = cause.to_string();
-            if !text.ends_with(&line) {
-                let _ = write!(text, ": {line}");
-            }
-            source = cause.source();
-        }
-        shortened(&text).into_owned()
+        chain(self)
     }
 
     /// The whole story for a terminal: the lines of the Dockerfile, the message, the hint.

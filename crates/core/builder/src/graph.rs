@@ -3,9 +3,10 @@
 //! An operation has one file system below it ([`Fs`]) and may read others. Everything that an operation does stands in
 //! its value, so that its cache key is a digest of that value and of the content it reads.
 
+use crate::source::CommitId;
 use dockerfile::Span;
-use oci::Platform;
 use oci::image::ImageConfig;
+use oci::{Digest, Platform};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -394,8 +395,8 @@ pub enum MountKind {
     },
 }
 
-/// How steps share a cache mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How steps share a cache mount; the later, the stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Sharing {
     /// At once.
     Shared,
@@ -455,6 +456,15 @@ impl Copy {
             literal: None,
         }
     }
+
+    /// Takes the words of a trailing comment for sources, as Docker does, where a file is called as its first word.
+    pub(crate) fn settle(&mut self, is_there: impl Fn(&str) -> bool) {
+        if let Some(Literal { first, sources, dest }) = self.literal.take()
+            && is_there(&first)
+        {
+            (self.sources, self.dest) = (sources, dest);
+        }
+    }
 }
 
 /// A `COPY` with the words of its trailing comment as sources.
@@ -485,14 +495,14 @@ pub enum CopySource {
         /// The URL.
         url: String,
         /// `--checksum`.
-        checksum: Option<String>,
+        checksum: Option<Digest>,
     },
     /// A git repository (`ADD`).
     Git {
         /// The URL, with `#ref:directory` or a query as it was written.
         url: String,
         /// The commit that `--checksum` demands.
-        checksum: Option<String>,
+        checksum: Option<CommitId>,
         /// `--keep-git-dir`, where it was given.
         keep_git_dir: Option<bool>,
     },

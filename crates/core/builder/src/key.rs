@@ -4,7 +4,7 @@
 //! record is kept with the result, so a miss can be explained by comparing records.
 
 use crate::exec::OF_MOUNT;
-use crate::graph::{Change, Copy, CopySource, Mkdir, Op, OpKind, Own, Run};
+use crate::graph::{Change, Copy, CopySource, Mkdir, MountKind, Op, OpKind, Own, Run};
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -119,7 +119,8 @@ fn mounted(name: &str) -> Option<(&str, &str)> {
 
 /// The path of what is read, if this is the name of a file.
 fn path(name: &str) -> &str {
-    mounted(name).map_or(name, |(_, path)| path)
+    let path = mounted(name).map_or(name, |(_, path)| path);
+    path.split_once('\0').map_or(path, |(shown, _)| shown)
 }
 
 /// Whether this stands for all files of a directory.
@@ -186,7 +187,16 @@ fn run_parts(run: &Run) -> BTreeMap<String, String> {
         parts.insert(format!("{VARIABLE}{name}"), format!("{i} {value}"));
     }
     for mount in &run.mounts {
-        parts.insert(format!("mount {}", mount.target), json(mount));
+        let mut name = match &mount.kind {
+            MountKind::Secret { env: Some(variable), .. } if mount.target.is_empty() => {
+                format!("secret in variable {variable}")
+            }
+            _ => format!("mount {}", mount.target),
+        };
+        while parts.contains_key(&name) {
+            name.push_str(" again");
+        }
+        parts.insert(name, json(mount));
     }
     for device in &run.devices {
         parts.insert(format!("device {device}"), String::new());
@@ -253,7 +263,7 @@ fn json(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Fs, Origin};
+    use crate::graph::{Fs, Mount, Origin};
     use dockerfile::Span;
     use oci::Platform;
 
@@ -301,6 +311,37 @@ mod tests {
             Record::new(&elsewhere, Some(&parent), BTreeMap::new()).key(),
             Record::new(&elsewhere, None, BTreeMap::new()).key()
         );
+    }
+
+    #[test]
+    fn mounts_and_secrets_count_each() {
+        let secret = |id: &str, variable: &str| Mount {
+            kind: MountKind::Secret {
+                id: id.into(),
+                required: true,
+                mode: 0o400,
+                uid: 0,
+                gid: 0,
+                env: Some(variable.into()),
+            },
+            from: Origin::Fs(Fs::Scratch),
+            source: String::new(),
+            target: String::new(),
+            readonly: true,
+            span: Span::default(),
+        };
+        let with = |mounts: &[Mount]| {
+            let mut op = run(&[], &[]);
+            let OpKind::Run(run) = &mut op.kind else { unreachable!("it is one") };
+            run.mounts = mounts.to_vec();
+            Record::new(&op, None, BTreeMap::new())
+        };
+        let two = with(&[secret("a", "A"), secret("b", "B")]);
+        let other = with(&[secret("c", "A"), secret("b", "B")]);
+        assert_ne!(two.key(), other.key());
+        assert_eq!(other.differences(&two), ["secret in variable A changed"]);
+        let same = |first: &str| with(&[secret(first, "A"), secret("b", "A")]).key();
+        assert_ne!(same("a"), same("c"), "the last of two for one variable");
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub use request::{
     Secrets, Sent,
 };
 pub use solve::{Gate, workers};
+pub use source::CommitId;
 pub use source::facts::{FileFacts, Looking, file as file_facts, repository as repository_facts};
 pub use source::git::RepositoryFacts;
 pub use source::git_url::is_git;

@@ -5,7 +5,7 @@ use crate::error::{BoxError, Error, StepError};
 use crate::graph::{Copy, CopySource, Graph, OpKind, Origin};
 use crate::request::{Context, DockerfileSource, Env, NamedContext};
 use crate::session::SourceFile;
-use crate::source::GitUrl;
+use crate::source::{CommitId, GitUrl};
 use oci::{Digest, Platform};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,11 +73,11 @@ fn copied(policy: &Policy, copy: &mut Copy) -> Result<(), BoxError> {
         match source {
             CopySource::Path(_) | CopySource::Inline { .. } => {}
             CopySource::Url { url, checksum } => {
-                let given = checksum.iter().map(|sum| (CHECKSUM.to_owned(), sum.clone())).collect();
+                let given = checksum.iter().map(|sum| (CHECKSUM.to_owned(), sum.to_string())).collect();
                 let name = called(url);
                 let mut asked = Source { attributes: given, ..Source::named(name.clone()) };
                 if policy(&mut asked)? {
-                    *checksum = digest(&mut asked)?.map(|sum| sum.to_string());
+                    *checksum = digest(&mut asked)?;
                     if asked.identifier != name {
                         // It is called as the Dockerfile calls it.
                         if is_alone && copy.dest.ends_with('/') {
@@ -151,7 +151,7 @@ fn file_name(url: &str) -> &str {
 struct Repository {
     url: String,
     /// The commit that it must be.
-    commit: Option<String>,
+    commit: Option<CommitId>,
     keep: Option<bool>,
 }
 
@@ -169,7 +169,7 @@ fn repository(policy: &Policy, known: Repository) -> Result<Repository, BoxError
         }
     };
     let mut attributes = BTreeMap::from([(REMOTE.to_owned(), url.remote.clone())]);
-    attributes.extend(known.commit.iter().chain(&url.commit).map(|id| (COMMIT.to_owned(), id.clone())));
+    attributes.extend(known.commit.iter().chain(&url.commit).map(|id| (COMMIT.to_owned(), id.to_string())));
     if known.keep.or(url.keep_git_dir) == Some(true) {
         attributes.insert(KEEP.to_owned(), "true".to_owned());
     }
@@ -181,6 +181,7 @@ fn repository(policy: &Policy, known: Repository) -> Result<Repository, BoxError
     let Source { identifier: to, attributes: mut given, .. } = asked;
     given.retain(|_, value| !value.is_empty());
     let (remote, commit) = (given.remove(REMOTE), given.remove(COMMIT));
+    let commit = commit.map(|id| id.parse::<CommitId>().map_err(|e| format!("{COMMIT}: {e}"))).transpose()?;
     let keep = given.remove(KEEP).map(|keep| keep == "true").or(known.keep.map(|_| false));
     refuse_others(&given)?;
     if to == identifier && remote.as_ref() == Some(&url.remote) {
@@ -201,7 +202,7 @@ pub(crate) struct Remote {
     /// The digest that a file must have.
     pub checksum: Option<Digest>,
     /// The commit that a repository must be.
-    pub commit: Option<String>,
+    pub commit: Option<CommitId>,
     pub keep_git_dir: Option<bool>,
 }
 
@@ -293,7 +294,11 @@ mod tests {
             }
             "git://h/no.git" => Err("denied".into()),
             "git://h/pin.git#main" => {
-                source.attributes.insert(COMMIT.to_owned(), "abc".to_owned());
+                source.attributes.insert(COMMIT.to_owned(), "ABCDEF0".to_owned());
+                Ok(true)
+            }
+            "git://h/pin.git#option" => {
+                source.attributes.insert(COMMIT.to_owned(), "--upload-pack=x".to_owned());
                 Ok(true)
             }
             "git://h/odd.git" => {
@@ -324,9 +329,12 @@ mod tests {
         assert_eq!(taken("https://user:pass@h/bare.git").unwrap(), "https://other/bare.git#v2");
         assert_eq!(taken("https://h/no.git").unwrap_err(), "denied");
         assert!(taken("https://h/odd.git").unwrap_err().contains("git.sig.pubkey"));
+        let wrong = taken("https://h/pin.git#option").unwrap_err();
+        assert_eq!(wrong, "git.checksum: \"--upload-pack=x\" is no commit id");
         let known = Repository { url: "https://h/pin.git#main".to_owned(), commit: None, keep: Some(true) };
         let pinned = repository(&pins(), known).unwrap();
-        assert_eq!((pinned.url.as_str(), pinned.commit.as_deref()), ("https://h/pin.git#main", Some("abc")));
+        assert_eq!(pinned.url, "https://h/pin.git#main");
+        assert_eq!(pinned.commit.map(|id| id.to_string()).as_deref(), Some("abcdef0"));
         assert_eq!(pinned.keep, Some(true));
     }
 
@@ -347,7 +355,7 @@ mod tests {
         let url = CopySource::Url { url: "https://h/a?x".to_owned(), checksum: None };
         let mut copy = Copy::plain(crate::graph::Origin::Context(None), url, "/d/");
         copied(&pins(), &mut copy).unwrap();
-        let sum = Some(format!("sha256:{:064}", 0));
+        let sum = format!("sha256:{:064}", 0).parse().ok();
         assert_eq!(copy.sources, [CopySource::Url { url: "https://mirror/b".to_owned(), checksum: sum }]);
         assert_eq!(copy.dest, "/d/a");
     }

@@ -54,6 +54,13 @@ pub(crate) struct ContextTree {
     pub time: Time,
 }
 
+impl ContextTree {
+    /// Whether there is something at this path that a build may read.
+    pub fn has(&self, path: &str) -> bool {
+        self.root.lstat(Path::new(path)).is_ok() && !self.ignore.is_ignored(path)
+    }
+}
+
 /// What a node of the graph gave.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Output {

@@ -115,25 +115,36 @@ fn compared(
         .map(|item| (item.path.to_path_buf(), item))
         .collect();
     let root = open(&written)?;
-    let changed: Vec<Item> = items
-        .iter()
-        .filter(|item| !before.get(&*item.path).is_some_and(|old| is_same(item, old)))
-        .cloned()
-        .collect();
     let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
-    writer.copy_exact(&from, &changed).map_err(fail)?;
-    let now: BTreeSet<&Path> = items.iter().map(|item| &*item.path).collect();
-    for path in before.keys().filter(|path| !now.contains(path.as_path())) {
-        // What was below a directory that is gone is gone with it.
-        if path.parent().is_some_and(|parent| before.contains_key(parent) && !now.contains(parent)) {
-            continue;
-        }
-        let parent = path.parent().unwrap_or("".as_ref());
-        writer.make_dirs(parent).map_err(fail)?;
+    let gone = gone(&items, &before);
+    // Before the directories that they are in get their times.
+    for path in &gone {
+        writer.make_dirs(path.parent().unwrap_or("".as_ref())).map_err(fail)?;
         root.mknod(path, FileType::CharacterDevice, 0, 0).map_err(io_error("note as removed", path))?;
     }
+    writer.copy_exact(&from, &changed(&items, &before, &gone)).map_err(fail)?;
     let layer = session.env.store.layer_from_dir(session.lease, None, &written);
     layer.map(|layer| layer.chain_id).map_err(failed("make layer"))
+}
+
+/// The paths that are not there any more. What was below a directory that is gone is gone with it.
+fn gone<'b>(items: &[Item], before: &'b BTreeMap<PathBuf, Item>) -> Vec<&'b Path> {
+    let now: BTreeSet<&Path> = items.iter().map(|item| &*item.path).collect();
+    let is_gone = |path: &Path| before.contains_key(path) && !now.contains(path);
+    let paths = before.keys().map(PathBuf::as_path).filter(|path| is_gone(path));
+    paths.filter(|path| !path.parent().is_some_and(is_gone)).collect()
+}
+
+/// The entries that are new or not as they were, and the directories on the way to these and to what is gone: a layer says of all that
+/// it has whose they are.
+fn changed(items: &[Item], before: &BTreeMap<PathBuf, Item>, gone: &[&Path]) -> Vec<Item> {
+    let is_new = |item: &&Item| !before.get(&*item.path).is_some_and(|old| is_same(item, old));
+    let mut wanted: BTreeSet<&Path> = BTreeSet::new();
+    for path in items.iter().filter(is_new).map(|item| &*item.path).chain(gone.iter().copied()) {
+        // Whoever is wanted already came with those above.
+        let _ = path.ancestors().take_while(|above| wanted.insert(above)).count();
+    }
+    items.iter().filter(|item| wanted.contains(&*item.path)).cloned().collect()
 }
 
 /// Whether an entry is as it was, as far as its description says.

@@ -1,6 +1,7 @@
 //! One node of the graph: key, cache, work.
 
-use crate::error::{Error, StepError};
+use crate::error::{Error, StepError, chain};
+use crate::event::Stream;
 use crate::exec;
 use crate::explain::{self, Miss, Noted};
 use crate::files;
@@ -331,12 +332,35 @@ pub(crate) fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<
         return Ok(None);
     }
     let key = record.key();
-    let mut known = session.env.db.read(|tx| cache::get(tx, &key))?;
-    if known.is_none() {
-        // What cannot be had from elsewhere is made here.
-        known = session.imports.find(session.env, session.lease, &key).unwrap_or_default();
+    let here = session.env.db.read(|tx| cache::get(tx, &key))?;
+    if let Some(entry) = here
+        && let Some(output) = usable(session, op, record, entry)?
+    {
+        return Ok(Some(output));
     }
-    let Some(entry) = known else { return Ok(None) };
+    match imported(session, op, &key) {
+        Some(entry) => usable(session, op, record, entry),
+        None => Ok(None),
+    }
+}
+
+/// What an imported cache has under this key. What cannot be had is told, and made here.
+fn imported(session: &Session<'_>, op: &Op, key: &Digest) -> Option<cache::Entry> {
+    session.imports.find(session.env, session.lease, key).unwrap_or_else(|error| {
+        let step = session.progress.step(&format!("importing cache of {}", op.name), "", "");
+        step.log(Stream::Stderr, format!("not imported: {}\n", chain(&*error)));
+        step.done();
+        None
+    })
+}
+
+/// What a record gave, if its layers are here.
+fn usable(
+    session: &Session<'_>,
+    op: &Op,
+    record: &Record,
+    entry: cache::Entry,
+) -> Result<Option<Output>, Error> {
     if let Some(chain) = &entry.chain {
         let store = |e: store::Error| Error::Store { attempt: "find cached layers", source: e.into() };
         if session.env.store.use_layer(session.lease, chain).map_err(store)?.is_none()
@@ -345,10 +369,10 @@ pub(crate) fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<
             return Ok(None);
         }
     }
-    session.env.db.write_fleeting(|tx| cache::touch(tx, &key, &timestamp()))?;
-    session.note(&key);
+    session.env.db.write_fleeting(|tx| cache::touch(tx, &entry.key, &timestamp()))?;
+    session.note(&entry.key);
     let layer = entry.chain != record.parent().cloned();
-    let Some(mounts) = stack::known(session, op, &key)? else { return Ok(None) };
+    let Some(mounts) = stack::known(session, op, &entry.key)? else { return Ok(None) };
     Ok(Some(Output { chain: entry.chain, layer, made: false, created: entry.created, mounts }))
 }
 

@@ -117,6 +117,11 @@ impl Turn {
     }
 }
 
+/// The lock of a directory that stays between builds: it lies beside it.
+pub(crate) fn lock_of(base: &Path, name: &str) -> PathBuf {
+    base.join(format!("{name}.lock"))
+}
+
 /// The locked file at `path` in `directory`; none if somebody else has it. Who holds it alone may remove it.
 pub(crate) fn lock(directory: &Path, path: &Path, how: FlockOperation) -> Result<Option<File>, Error> {
     let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).clone();

@@ -9,12 +9,15 @@ use oci::{ChainId, Digest};
 use rustix::fs::FlockOperation;
 use state::cache;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use sys::root::Root;
 
 /// How long ago a context's index was written that nobody misses.
 const FORGOTTEN: Duration = Duration::from_secs(60 * 24 * 3600);
+/// Where the kernel lists locks, `MAJOR:MINOR:INODE` among what it says of each.
+const LOCKS: &str = "/proc/locks";
 
 /// What a cache entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +178,7 @@ fn remove_directory(base: &Path, name: &str) -> Result<bool, Error> {
     let failed = |e| crate::session::io_error("remove", &base.join(name))(e);
     Root::open(base).and_then(|root| root.remove_all(name)).map_err(failed)?;
     // An empty file that stays does no harm; the next build takes it.
-    let _ = std::fs::remove_file(lock_of(base, name));
+    let _ = std::fs::remove_file(turn::lock_of(base, name));
     Ok(true)
 }
 
@@ -184,11 +187,7 @@ fn contexts(env: &Env) -> PathBuf {
 }
 
 fn exclusive(base: &Path, name: &str) -> Result<Option<std::fs::File>, Error> {
-    turn::lock(base, &lock_of(base, name), FlockOperation::NonBlockingLockExclusive)
-}
-
-fn lock_of(base: &Path, name: &str) -> PathBuf {
-    base.join(format!("{name}.lock"))
+    turn::lock(base, &turn::lock_of(base, name), FlockOperation::NonBlockingLockExclusive)
 }
 
 /// Directories with a lock beside each.
@@ -196,6 +195,10 @@ fn directories(base: &Path, kind: CacheKind) -> Result<Vec<CacheEntry>, Error> {
     let listed = match std::fs::read_dir(base) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(crate::session::io_error("list", base))?,
+    };
+    let locked = locked().map_err(crate::session::io_error("read", LOCKS.as_ref()))?;
+    let in_use = |name: &str| {
+        std::fs::metadata(turn::lock_of(base, name)).is_ok_and(|lock| locked.contains(&lock.ino()))
     };
     let mut found = Vec::new();
     for entry in listed.flatten() {
@@ -207,7 +210,7 @@ fn directories(base: &Path, kind: CacheKind) -> Result<Vec<CacheEntry>, Error> {
         let used = status.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let used = jiff::Timestamp::try_from(used).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
         found.push(CacheEntry {
-            in_use: exclusive(base, &name)?.is_none(),
+            in_use: in_use(&name),
             size: size(&entry.path()),
             kind,
             description: if kind == CacheKind::Mount { "cache mount" } else { "local source" }.into(),
@@ -220,6 +223,14 @@ fn directories(base: &Path, kind: CacheKind) -> Result<Vec<CacheEntry>, Error> {
         });
     }
     Ok(found)
+}
+
+/// The inodes of all files that are locked. Whoever takes a lock to see whether it is free keeps a build from it meanwhile, which then
+/// makes do with another directory.
+fn locked() -> std::io::Result<BTreeSet<u64>> {
+    let inode =
+        |line: &str| line.split_whitespace().find_map(|word| word.splitn(3, ':').nth(2)?.parse().ok());
+    Ok(std::fs::read_to_string(LOCKS)?.lines().filter_map(inode).collect())
 }
 
 /// Bytes of the files below; what vanishes meanwhile does not count.

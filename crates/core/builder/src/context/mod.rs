@@ -113,7 +113,6 @@ impl Opener<'_> {
     pub fn time_of(&self, source: CopySource, title: &str) -> Result<Time, Error> {
         match policy::source(self.env, source).map_err(Error::Policy)? {
             CopySource::Url { url, checksum } => self.fetched(&url, title, || {
-                let checksum = checksum.as_deref().and_then(|text| text.parse().ok());
                 let loaded = self.load(&url, checksum.as_ref())?;
                 let archive = is_archive(File::open(&loaded.path).map_err(source::io("open", &loaded.path))?);
                 Ok(time_of(&loaded, archive))

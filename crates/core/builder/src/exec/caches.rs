@@ -6,9 +6,11 @@
 use super::agent::Owner;
 use super::mounts::{Known, OF_MOUNT, content, mount_error};
 use crate::error::{BoxError, Error};
+use crate::event::Stream;
 use crate::files::copy::Writer;
 use crate::files::select;
-use crate::graph::{Mount, MountKind, Op, OpKind, Origin, Sharing};
+use crate::graph::{Mount, MountKind, Op, OpKind, Origin, Run, Sharing};
+use crate::progress::Step;
 use crate::request::Env;
 use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::Inputs;
@@ -19,6 +21,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,6 +92,85 @@ fn fill(from: &crate::files::walk::Tree<'_>, source: &str, dir: &Path) -> Result
     Ok(())
 }
 
+/// The caches that a step mounts.
+#[derive(Default)]
+pub(super) struct Caches {
+    /// By the numbers of their mounts.
+    directories: BTreeMap<usize, PathBuf>,
+    /// They are in use as long as these live.
+    _locks: Vec<File>,
+}
+
+impl Caches {
+    /// Waits for all of them: each once, as the strictest of its mounts says, and in the order of their names, for steps that take
+    /// them in other orders would wait for each other.
+    pub fn open(
+        session: &Session<'_>,
+        op: &Op,
+        run: &Run,
+        inputs: &Inputs,
+        step: &Step<'_, '_>,
+    ) -> Result<Self, Error> {
+        let mut users: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (number, mount) in run.mounts.iter().enumerate() {
+            if let Some(name) = directory(session, op, mount, inputs)? {
+                users.entry(name).or_default().push(number);
+            }
+        }
+        let (mut directories, mut locks) = (BTreeMap::new(), Vec::new());
+        for (name, numbers) in users {
+            if op.no_cache {
+                renew(session, &name)?;
+            }
+            let mounts: Vec<&Mount> = numbers.iter().map(|&number| &run.mounts[number]).collect();
+            let (lock, directory) = open(session, op, &name, &mounts, inputs, step)?;
+            locks.push(lock);
+            directories.extend(numbers.into_iter().map(|number| (number, directory.clone())));
+        }
+        Ok(Self { directories, _locks: locks })
+    }
+
+    /// The directory for a mount.
+    pub fn mounted(&self, number: usize) -> Result<OwnedFd, Error> {
+        let directory = &self.directories[&number];
+        let root = Root::open(directory).map_err(io_error("open", directory))?;
+        root.as_fd().try_clone_to_owned().map_err(io_error("open", directory))
+    }
+}
+
+/// The directory of all mounts of one cache, and its lock.
+fn open(
+    session: &Session<'_>,
+    op: &Op,
+    name: &str,
+    mounts: &[&Mount],
+    inputs: &Inputs,
+    step: &Step<'_, '_>,
+) -> Result<(File, PathBuf), Error> {
+    let mut strictest = Sharing::Shared;
+    let mut first = None;
+    for mount in mounts {
+        let MountKind::Cache { sharing, mode, uid, gid, seeded, .. } = &mount.kind else { continue };
+        strictest = strictest.max(*sharing);
+        first.get_or_insert((mount, Owner { mode: *mode, uid: *uid, gid: *gid }, *seeded));
+    }
+    let Some((mount, owner, is_seeded)) = first else {
+        return Err(Error::Step(session.step_error(op, "a cache without a mount")));
+    };
+    let wanted = Wanted {
+        name,
+        sharing: strictest,
+        owner,
+        fill: &|made| if is_seeded { seed(session, op, mount, inputs, made) } else { Ok(()) },
+        waits: &|| {
+            let text = format!("another step uses the cache that {} mounts: waiting for it\n", mount.target);
+            step.log(Stream::Stderr, text);
+        },
+        stopped: &|| session.stopped(),
+    };
+    wanted.open(session.env, session.lease)
+}
+
 /// A cache mount's directory.
 pub(super) struct Wanted<'a> {
     pub name: &'a str,
@@ -97,6 +179,8 @@ pub(super) struct Wanted<'a> {
     pub owner: Owner,
     /// Gives a new one its first content.
     pub fill: &'a dyn Fn(&Path) -> Result<(), Error>,
+    /// Told once when somebody else has it.
+    pub waits: &'a dyn Fn(),
     pub stopped: &'a dyn Fn() -> bool,
 }
 
@@ -107,7 +191,7 @@ impl Wanted<'_> {
         std::fs::create_dir_all(base).map_err(io_error("make", base))?;
         std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
             .map_err(io_error("set mode of", base))?;
-        let (lock, name) = lock(base, self.name, self.sharing, self.stopped)?;
+        let (lock, name) = self.lock(base)?;
         let dir = base.join(&name);
         if !dir.exists() {
             // Under its name only when it is whole: others may use it at once, and this process may be killed.
@@ -125,6 +209,35 @@ impl Wanted<'_> {
             }
         }
         Ok((lock, dir))
+    }
+
+    /// Locks the cache as its sharing says; the name of the directory to use.
+    fn lock(&self, base: &Path) -> Result<(File, String), Error> {
+        let how = match self.sharing {
+            Sharing::Shared => FlockOperation::NonBlockingLockShared,
+            Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
+        };
+        let mut has_waited = false;
+        for number in 0u32.. {
+            let name = if number == 0 { self.name.to_owned() } else { format!("{}-{number}", self.name) };
+            let path = turn::lock_of(base, &name);
+            loop {
+                if let Some(file) = turn::lock(base, &path, how)? {
+                    return Ok((file, name));
+                }
+                if self.sharing == Sharing::Private {
+                    break;
+                }
+                if (self.stopped)() {
+                    return Err(Error::Cancelled);
+                }
+                if !std::mem::replace(&mut has_waited, true) {
+                    (self.waits)();
+                }
+                std::thread::sleep(LOCK_POLL);
+            }
+        }
+        Err(Error::Cancelled)
     }
 }
 
@@ -152,39 +265,10 @@ pub fn cache_directory(
         sharing,
         owner: Owner { mode: 0o755, uid: 0, gid: 0 },
         fill: &first,
+        waits: &|| {},
         stopped,
     };
     wanted.open(env, lease)
-}
-
-/// Locks a cache as its sharing says; the name of the directory to use.
-fn lock(
-    base: &Path,
-    name: &str,
-    sharing: Sharing,
-    stopped: &dyn Fn() -> bool,
-) -> Result<(File, String), Error> {
-    let how = match sharing {
-        Sharing::Shared => FlockOperation::NonBlockingLockShared,
-        Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
-    };
-    for number in 0u32.. {
-        let name = if number == 0 { name.to_string() } else { format!("{name}-{number}") };
-        let path = base.join(format!("{name}.lock"));
-        loop {
-            if let Some(file) = turn::lock(base, &path, how)? {
-                return Ok((file, name));
-            }
-            if sharing == Sharing::Private {
-                break;
-            }
-            if stopped() {
-                return Err(Error::Cancelled);
-            }
-            std::thread::sleep(LOCK_POLL);
-        }
-    }
-    Err(Error::Cancelled)
 }
 
 /// Has the caches begin anew of all steps that take nothing from earlier builds, before any step of this one uses them.
@@ -224,7 +308,7 @@ fn is_of(found: &str, name: &str) -> bool {
 
 /// Takes a directory away, or leaves it to those who use it now.
 fn put_aside(session: &Session<'_>, base: &Path, name: &str) -> Result<(), Error> {
-    let (path, lock) = (base.join(name), base.join(format!("{name}.lock")));
+    let (path, lock) = (base.join(name), turn::lock_of(base, name));
     let gone = |outcome: io::Result<()>| match outcome {
         // A collection was first.
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -236,6 +320,6 @@ fn put_aside(session: &Session<'_>, base: &Path, name: &str) -> Result<(), Error
     }
     // The lock has both names: nobody collects the directory before they are done.
     let aside = format!("{name}-{:016x}", fastrand::u64(..));
-    gone(std::fs::hard_link(&lock, base.join(format!("{aside}.lock"))))?;
+    gone(std::fs::hard_link(&lock, turn::lock_of(base, &aside)))?;
     gone(std::fs::rename(&path, base.join(aside)))
 }

@@ -11,7 +11,7 @@ use crate::step::file_error;
 use crate::users::Users;
 use dockerfile::ignore::Ignore;
 use oci::ChainId;
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::{FileType, Timespec, Timestamps};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use sys::root::Root;
@@ -76,7 +76,11 @@ impl Changing<'_, '_> {
                 }
                 let made = self.root.mkdir(&target, *mode);
                 match made {
-                    Err(e) if e.kind() == ErrorKind::AlreadyExists && *parents => return Ok(()),
+                    Err(e)
+                        if e.kind() == ErrorKind::AlreadyExists && *parents && self.is_directory(&target) =>
+                    {
+                        return Ok(());
+                    }
                     made => made.map_err(io_error("make directory", &target))?,
                 }
                 self.own(&target, owner)?;
@@ -89,6 +93,10 @@ impl Changing<'_, '_> {
             ChangeKind::Gone { .. } => {}
         }
         self.stamp(&target, *time)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        self.root.lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     /// The top directory is always there.

@@ -21,7 +21,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use sys::root::Root;
 
 /// Files that a cache record lists one by one.
@@ -43,18 +43,10 @@ pub(crate) fn select(
     let context = session.context_of(&copy.from);
     let root = context.map(|c| &c.root).or(view.as_ref());
     let fail = |e| file_error(session, op, e);
-    prepared.literal = match (&copy.literal, context) {
-        (Some(literal), Some(context)) => {
-            let name = Path::new(&literal.first);
-            context.root.lstat(name).is_ok() && !context.ignore.is_ignored(&literal.first)
-        }
-        _ => false,
-    };
-    let (sources, _) = effective(copy, prepared.literal);
     let exclude = Ignore::from_patterns(copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| fail(e.into()))?;
     let (mut read, mut matches) = (BTreeMap::new(), BTreeMap::new());
-    for (i, source) in sources.iter().enumerate() {
+    for (i, source) in copy.sources.iter().enumerate() {
         match source {
             CopySource::Inline { .. } => {}
             CopySource::Url { .. } | CopySource::Git { .. } => {
@@ -146,10 +138,10 @@ fn content(
         let real = &found.items[0].path;
         if &found.path != real {
             // The name of a link that a pattern found is the name of the copy.
-            read.insert(format!("link /{}", found.path.display()), format!("/{}", real.display()));
+            read.insert(format!("link {}", digest::named(&found.path)), digest::named(real));
         }
         if is_top(found, &found.items[0]) {
-            read.entry(format!("/{}", real.display())).or_insert_with(|| "top".into());
+            read.entry(digest::named(real)).or_insert_with(|| "top".into());
         }
         if copy.parents {
             let parents = found.path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty());
@@ -198,14 +190,6 @@ pub(crate) fn owner(
     found.map(Some).map_err(|message| Error::Step(session.step_error(op, message)))
 }
 
-/// Sources and destination, after the decision about a trailing comment.
-fn effective(copy: &Copy, literal: bool) -> (&[CopySource], &str) {
-    match &copy.literal {
-        Some(other) if literal => (&other.sources, &other.dest),
-        _ => (&copy.sources, &copy.dest),
-    }
-}
-
 /// Writes the layer.
 pub(crate) fn run(
     session: &Session<'_>,
@@ -225,17 +209,7 @@ pub(crate) fn run(
     };
     let mode = copy.chmod.as_deref().map(Change::parse).transpose().map_err(failed)?;
     if is_plain(copy) {
-        let dest = effective(copy, prepared.literal).1.to_owned();
-        let direct = Direct {
-            session,
-            op,
-            copy,
-            parent,
-            below: below.as_ref(),
-            dest: &dest,
-            owner,
-            mode: mode.as_ref(),
-        };
+        let direct = Direct { session, op, copy, parent, below: below.as_ref(), owner, mode: mode.as_ref() };
         if let Some(chain) = direct.run(prepared)? {
             return Ok(Some(chain));
         }
@@ -244,14 +218,12 @@ pub(crate) fn run(
     let root = workspace.mount(session, parent)?;
     let mut writer = Writer { root: &root, owner, mode, unsteady: false };
     let remotes: BTreeMap<usize, Remote> = std::mem::take(&mut prepared.remotes);
-    let literal = prepared.literal;
-    let (sources, dest) = effective(copy, literal);
     let cancelled = || session.stopped();
     let context = session.context_of(&copy.from);
     let view = prepared.view.take();
     let from = context.map(|c| &c.root).or(view.as_ref());
-    let job = Job { session, op, copy, dest };
-    for (i, source) in sources.iter().enumerate() {
+    let job = Job { session, op, copy };
+    for (i, source) in copy.sources.iter().enumerate() {
         match source {
             CopySource::Inline { name, content } => job.inline(&mut writer, name, content)?,
             CopySource::Url { .. } | CopySource::Git { .. } => {
@@ -287,7 +259,6 @@ pub(super) struct Job<'j, 'a> {
     pub session: &'j Session<'a>,
     pub op: &'j Op,
     pub copy: &'j Copy,
-    pub dest: &'j str,
 }
 
 impl Job<'_, '_> {
@@ -301,12 +272,12 @@ impl Job<'_, '_> {
     }
 
     pub fn target(&self, writer: &Writer<'_>, name: &OsString) -> Result<PathBuf, Error> {
-        let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
-        writer.file_target(&to, name, self.dest.ends_with('/')).map_err(|e| self.fail(e))
+        let to = writer.resolve(&self.copy.dest).map_err(|e| self.fail(e))?;
+        writer.file_target(&to, name, self.copy.dest.ends_with('/')).map_err(|e| self.fail(e))
     }
 
     fn make_destination(&self, writer: &Writer<'_>) -> Result<(), Error> {
-        let made = writer.resolve(self.dest).and_then(|to| writer.make_dirs(&to));
+        let made = writer.resolve(&self.copy.dest).and_then(|to| writer.make_dirs(&to));
         made.map(drop).map_err(|e| self.fail(e))
     }
 
@@ -332,9 +303,9 @@ impl Job<'_, '_> {
             }
         }
         let within = self.within(writer, found)?;
-        let dest = within.as_deref().unwrap_or(self.dest);
+        let dest = within.as_deref().unwrap_or(&self.copy.dest);
         let copied = if self.copy.parents {
-            writer.copy_parents(from, found, pivot(source), self.dest)
+            writer.copy_parents(from, found, pivot(source), &self.copy.dest)
         } else {
             writer.copy(from, found, dest)
         };
@@ -346,13 +317,13 @@ impl Job<'_, '_> {
         if !self.copy.whole || !found.is_dir || found.name.is_empty() {
             return Ok(None);
         }
-        let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
+        let to = writer.resolve(&self.copy.dest).map_err(|e| self.fail(e))?;
         let is_dir = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if !writer.root.lstat(&to).is_ok_and(is_dir) {
             return Ok(None);
         }
         let name = found.name.to_string_lossy();
-        Ok(Some(format!("{}/{name}", self.dest.trim_end_matches('/'))))
+        Ok(Some(format!("{}/{name}", self.copy.dest.trim_end_matches('/'))))
     }
 
     /// Unpacks an archive at the destination; `false` if the file is none.
@@ -360,7 +331,7 @@ impl Job<'_, '_> {
         if !is_archive(probe) {
             return Ok(false);
         }
-        let to = writer.resolve(self.dest).map_err(|e| self.fail(e))?;
+        let to = writer.resolve(&self.copy.dest).map_err(|e| self.fail(e))?;
         // What is unpacked has modes of its own.
         let plain = Writer { root: writer.root, owner: writer.owner, mode: None, unsteady: false };
         plain.make_dirs(&to).map_err(|e| self.fail(e))?;

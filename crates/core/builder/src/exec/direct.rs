@@ -38,7 +38,6 @@ pub(super) struct Direct<'d, 's> {
     pub parent: Option<&'d ChainId>,
     /// The layers below, mounted.
     pub below: Option<&'d Root>,
-    pub dest: &'d str,
     pub owner: Option<(u32, u32)>,
     pub mode: Option<&'d Change>,
 }
@@ -57,7 +56,7 @@ impl Direct<'_, '_> {
         let session = self.session;
         let fail = |e| file_error(session, self.op, e);
         let matches = || prepared.matches.values().flatten();
-        let Some((to, there)) = plan(self.below, self.dest, matches()).map_err(fail)? else {
+        let Some((to, there)) = plan(self.below, &self.copy.dest, matches()).map_err(fail)? else {
             return Ok(None);
         };
         let context = session.context_of(&self.copy.from);
@@ -66,7 +65,7 @@ impl Direct<'_, '_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let target = Target {
             to: &to,
-            slash: self.dest.ends_with('/'),
+            slash: self.copy.dest.ends_with('/'),
             owner: self.owner,
             mode: self.mode,
             is_context: context.is_some(),

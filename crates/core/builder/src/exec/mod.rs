@@ -46,8 +46,6 @@ pub(crate) struct Prepared {
     places: usize,
     /// The stage or image that files come from.
     view: Option<Root>,
-    /// Docker's reading of the line holds.
-    literal: bool,
     /// What the process left in mounts that are kept.
     pub kept: Vec<Option<ChainId>>,
     /// Builds that wait for the same result: for them a process goes on when its own build is cancelled.

@@ -4,7 +4,7 @@
 //! leads out (CVE-2024-23651). What is mounted writable from a context or a stage is thrown away afterwards.
 
 use super::agent::{Owner, Relay};
-use super::caches::{self, Wanted};
+use super::caches::{self, Caches};
 use super::copy::LISTED;
 use super::spec::{bind, kernel};
 use crate::error::{BoxError, Error};
@@ -12,12 +12,12 @@ use crate::files::copy::Writer;
 use crate::files::walk::Item;
 use crate::files::{digest, select};
 use crate::graph::{Mount, MountKind, Op, Origin, Run};
+use crate::progress::Step;
 use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::{Inputs, file_error};
 use dockerfile::ignore::Ignore;
 use oci::ChainId;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::chown;
@@ -38,7 +38,7 @@ pub(crate) struct Held {
     /// Secrets that are given as variables, and where the agent's socket is.
     pub env: Vec<String>,
     fds: Vec<OwnedFd>,
-    locks: Vec<File>,
+    caches: Caches,
     scratch: Vec<Scratch>,
     /// What is written there becomes layers.
     pub kept: Vec<Kept>,
@@ -173,7 +173,7 @@ fn read_context(session: &Session<'_>, op: &Op, mount: &Mount) -> Result<BTreeMa
         let entries = found.items.iter().zip(sums.iter().map(Option::as_ref));
         read.extend(digest::lines(&from, entries.filter(|(item, _)| !is_top(item)), LISTED));
         if let Some(top) = found.items.first().filter(|item| is_top(item)) {
-            read.entry(format!("/{}", top.path.display())).or_insert_with(|| "top".into());
+            read.entry(digest::named(&top.path)).or_insert_with(|| "top".into());
         }
     }
     Ok(read)
@@ -218,18 +218,26 @@ pub(super) fn mount_error(
 }
 
 /// Prepares all mounts of a `RUN`.
-pub(crate) fn set_up(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Result<Held, Error> {
+pub(crate) fn set_up(
+    session: &Session<'_>,
+    op: &Op,
+    run: &Run,
+    inputs: &Inputs,
+    step: &Step<'_, '_>,
+) -> Result<Held, Error> {
+    let caches = Caches::open(session, op, run, inputs, step)?;
     let mut held = Held::default();
-    for mount in &run.mounts {
+    for (number, mount) in run.mounts.iter().enumerate() {
         match &mount.kind {
             MountKind::Bind => held.bind(session, op, mount, inputs)?,
             MountKind::Kept => held.keep(session, op, mount, inputs)?,
-            MountKind::Cache { .. } => held.cache(session, op, mount, inputs)?,
+            MountKind::Cache { .. } => held.by_fd(caches.mounted(number)?, mount, mount.readonly),
             MountKind::Tmpfs { size } => held.tmpfs(mount, *size),
             MountKind::Secret { .. } => held.secret(session, op, mount)?,
             MountKind::Ssh { .. } => held.ssh(session, op, mount)?,
         }
     }
+    held.caches = caches;
     // What lies below another mount would be hidden by it.
     held.mounts.sort_by_key(|mount| mount.destination.components().count());
     if let Some(script) = &run.script {
@@ -367,27 +375,6 @@ impl Held {
             copy_into(&from, &mount.source, &path).map_err(|e| mount_error(session, op, mount, e))
         })?;
         Ok(path)
-    }
-
-    fn cache(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
-        let MountKind::Cache { sharing, mode, uid, gid, seeded, .. } = &mount.kind else { return Ok(()) };
-        let Some(name) = caches::directory(session, op, mount, inputs)? else { return Ok(()) };
-        if op.no_cache {
-            caches::renew(session, &name)?;
-        }
-        let wanted = Wanted {
-            name: &name,
-            sharing: *sharing,
-            owner: Owner { mode: *mode, uid: *uid, gid: *gid },
-            fill: &|made| if *seeded { caches::seed(session, op, mount, inputs, made) } else { Ok(()) },
-            stopped: &|| session.stopped(),
-        };
-        let (lock, dir) = wanted.open(session.env, session.lease)?;
-        self.locks.push(lock);
-        let root = Root::open(&dir).map_err(io_error("open", &dir))?;
-        let fd = root.as_fd().try_clone_to_owned().map_err(io_error("open", &dir))?;
-        self.by_fd(fd, mount, mount.readonly);
-        Ok(())
     }
 
     fn ssh(&mut self, session: &Session<'_>, op: &Op, mount: &Mount) -> Result<(), Error> {

@@ -40,7 +40,7 @@ pub(crate) fn run(
     prepared: &mut Prepared,
 ) -> Result<Option<ChainId>, Error> {
     let workspace = Workspace::new(session)?;
-    let mut held = mounts::set_up(session, op, run, inputs)?;
+    let mut held = mounts::set_up(session, op, run, inputs, step)?;
     let net = network::set_up(session, op, run, &workspace.scratch)?;
     let (spec, rootfs) = plan(session, op, run, (&held, &net), (&workspace, parent))?;
     let (others, mut goes_on) = (prepared.others.take(), false);

@@ -38,7 +38,6 @@ pub(crate) fn read(
     let fail = |error| failed(session, op, error);
     match source {
         CopySource::Url { url, checksum } => {
-            let checksum = checksum.as_deref().and_then(|text| text.parse().ok());
             let path = place(session, prepared)?;
             let known = files(session, &|| session.stopped(), |s| s.look(url, checksum.as_ref(), &path));
             let known = known.map_err(fail)?;
@@ -147,7 +146,7 @@ fn file(job: &Job<'_, '_>, writer: &mut Writer<'_>, loaded: &url::Loaded) -> Res
             false => wrong("the URL's content is no archive"),
         };
     }
-    if loaded.name.is_empty() && job.dest.ends_with('/') {
+    if loaded.name.is_empty() && job.copy.dest.ends_with('/') {
         return wrong("cannot determine filename from URL: the destination must name the file");
     }
     let target = job.target(writer, &OsString::from(&loaded.name))?;
@@ -172,7 +171,7 @@ fn commit(
     let exclude = Ignore::from_patterns(job.copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| job.fail(e.into()))?;
     for found in select::select(&from, "/", &exclude).map_err(|e| job.fail(e))? {
-        writer.copy(&from, &found, job.dest).map_err(|e| job.fail(e))?;
+        writer.copy(&from, &found, &job.copy.dest).map_err(|e| job.fail(e))?;
     }
     Ok(())
 }

@@ -170,10 +170,9 @@ pub fn lines<'i>(
     entries: impl Iterator<Item = (&'i Item, Option<&'i Sum>)> + Clone,
     limit: usize,
 ) -> BTreeMap<String, String> {
-    let name = |path: &Path| format!("/{}", path.display());
     let count = entries.clone().count();
     if count <= limit {
-        return entries.map(|(item, sum)| (name(&item.path), entry(tree, item, sum))).collect();
+        return entries.map(|(item, sum)| (named(&item.path), entry(tree, item, sum))).collect();
     }
     let depth = depth(entries.clone().map(|(item, _)| item.path.as_path()), limit);
     let mut groups: BTreeMap<&Path, blake3::Hasher> = BTreeMap::new();
@@ -196,7 +195,18 @@ pub fn lines<'i>(
         close(path, &mut bytes);
     }
     let text = |hash: blake3::Hasher| hash.finalize().to_hex().to_string();
-    groups.into_iter().map(|(path, hash)| (name(path), text(hash))).collect()
+    groups.into_iter().map(|(path, hash)| (named(path), text(hash))).collect()
+}
+
+/// What a path is called in a key. A name that is no text is followed by its bytes, behind what no name has: others are shown like it.
+pub fn named(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => format!("/{text}"),
+        None => {
+            let hex = path.as_os_str().as_bytes().iter().map(|byte| format!("{byte:02x}"));
+            format!("/{}\0{}", path.display(), hex.collect::<String>())
+        }
+    }
 }
 
 /// One entry of a group: what [`entry`] says of it, and where it is.
@@ -281,5 +291,13 @@ mod tests {
         assert_eq!(a.iter().filter(|(k, v)| single.get(*k) != Some(v)).count(), 1);
         assert_eq!(make("", 2000).len(), items.len());
         assert_eq!(make("", 2).len(), 3, "a directory at the top can't be told in less");
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_told_apart() {
+        let name = |bytes: &[u8]| named(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+        assert_eq!(name(b"a/b"), "/a/b");
+        assert_ne!(name(b"a\xfe"), name(b"a\xff"));
+        assert_ne!(name(b"a\xff"), name("a\u{fffd}".as_bytes()));
     }
 }

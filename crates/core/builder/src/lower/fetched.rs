@@ -1,7 +1,7 @@
 //! The one source that a stage fetches, for those who want to know when it is from.
 
 use super::Error;
-use super::files::{Remote, check_remote, elsewhere};
+use super::files::Remote;
 use crate::epoch::ARGUMENT;
 use crate::graph::CopySource;
 use dockerfile::Span;
@@ -67,13 +67,11 @@ impl Scope<'_> {
             return Err(wrong("must contain exactly one remote ADD source", instruction.span));
         };
         let checksum = transfer.checksum.as_ref().map(|word| self.expand(word)).transpose()?;
-        let checksum = checksum.filter(|sum| !sum.is_empty());
-        let remote = Remote { checksum, keep_git_dir: transfer.keep_git_dir };
-        let source = elsewhere(self.expand(word)?, &remote);
+        let remote = Remote::new(transfer, checksum.filter(|sum| !sum.is_empty()));
+        let source = remote.source(self.expand(word)?)?;
         if let CopySource::Path(_) | CopySource::Inline { .. } = &source {
             return Err(wrong("source must be a single HTTP(S) or Git ADD", word.span));
         }
-        check_remote(&remote, std::slice::from_ref(&source), transfer, instruction.span)?;
         Ok(source)
     }
 }

@@ -3,6 +3,7 @@
 use super::stage::StageState;
 use super::{Error, Lowering, history, path};
 use crate::graph::{Copy, CopySource, Literal, Mkdir, OpKind, Origin};
+use crate::source::CommitId;
 use dockerfile::Span;
 use dockerfile::ast::{Heredoc, Instruction, Source, Transfer, Word};
 use dockerfile::expand::Expander;
@@ -22,12 +23,12 @@ pub(super) fn transfer(
         }
         None => Origin::Context(None),
     };
-    let remote = Remote { checksum: optional(l, s, &t.checksum)?, keep_git_dir: t.keep_git_dir };
+    let remote = Remote::new(t, optional(l, s, &t.checksum)?);
     let mut sources = Vec::with_capacity(t.sources.len());
     for source in &t.sources {
         sources.push(lower_source(l, s, source, is_add, &remote)?);
     }
-    check_remote(&remote, &sources, t, i.span)?;
+    remote.check(&sources)?;
     let written = l.expand(s, &t.dest.text, t.dest.span)?;
     let dest = path::resolve(&s.config.config.working_dir, &written);
     let chmod = optional(l, s, &t.chmod)?;
@@ -89,36 +90,57 @@ fn optional(l: &mut Lowering<'_>, s: &StageState, word: &Option<Word>) -> Result
 
 /// What `ADD` says about sources that are fetched.
 pub(super) struct Remote {
-    pub checksum: Option<String>,
-    pub keep_git_dir: Option<bool>,
+    /// The digest of a file, or the commit of a repository, and where it stands.
+    checksum: Option<(String, Span)>,
+    keep_git_dir: Option<bool>,
 }
 
-/// A checksum is one of one source that is fetched: the digest of a file, or the commit of a repository.
-pub(super) fn check_remote(
-    remote: &Remote,
-    sources: &[CopySource],
-    t: &Transfer,
-    span: Span,
-) -> Result<(), Error> {
-    let Some(checksum) = &remote.checksum else { return Ok(()) };
-    let span = t.checksum.as_ref().map_or(span, |word| word.span);
-    match sources {
-        [CopySource::Url { .. }] => match checksum.parse::<oci::Digest>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::at(format!("invalid checksum digest format: {checksum:?}"), span)
-                .help("write `--checksum=sha256:` and 64 hexadecimal digits")),
-        },
-        [CopySource::Git { .. }]
-            if checksum.len() >= 7 && checksum.bytes().all(|b| b.is_ascii_hexdigit()) =>
-        {
-            Ok(())
+impl Remote {
+    /// With what the flag of the checksum expands to.
+    pub fn new(t: &Transfer, checksum: Option<String>) -> Self {
+        let spanned = checksum.zip(t.checksum.as_ref().map(|word| word.span));
+        Self { checksum: spanned, keep_git_dir: t.keep_git_dir }
+    }
+
+    /// What `ADD` means by a word.
+    pub fn source(&self, text: String) -> Result<CopySource, Error> {
+        Ok(match (is_git(&text), is_url(&text)) {
+            (true, _) => {
+                CopySource::Git { url: text, checksum: self.commit()?, keep_git_dir: self.keep_git_dir }
+            }
+            (false, true) => CopySource::Url { url: text, checksum: self.digest()? },
+            (false, false) => CopySource::Path(text),
+        })
+    }
+
+    fn digest(&self) -> Result<Option<oci::Digest>, Error> {
+        let read = |(text, span): &(String, Span)| {
+            text.parse().map_err(|_| {
+                Error::at(format!("invalid checksum digest format: {text:?}"), *span)
+                    .help("write `--checksum=sha256:` and 64 hexadecimal digits")
+            })
+        };
+        self.checksum.as_ref().map(read).transpose()
+    }
+
+    fn commit(&self) -> Result<Option<CommitId>, Error> {
+        let read = |(text, span): &(String, Span)| {
+            text.parse().map_err(|_| {
+                Error::at(format!("invalid checksum {text:?} of a git source"), *span)
+                    .help("write the commit in hexadecimal digits, at least seven of them")
+            })
+        };
+        self.checksum.as_ref().map(read).transpose()
+    }
+
+    /// A checksum is one of one source that is fetched.
+    pub fn check(&self, sources: &[CopySource]) -> Result<(), Error> {
+        let Some((_, span)) = &self.checksum else { return Ok(()) };
+        match sources {
+            [CopySource::Url { .. } | CopySource::Git { .. }] => Ok(()),
+            [_] => Err(Error::at("checksum requires HTTP(S) or Git sources", *span)),
+            _ => Err(Error::at("checksum can't be specified for multiple sources", *span)),
         }
-        [CopySource::Git { .. }] => {
-            let error = Error::at(format!("invalid checksum {checksum:?} of a git source"), span);
-            Err(error.help("write the commit in hexadecimal digits"))
-        }
-        [_] => Err(Error::at("checksum requires HTTP(S) or Git sources", span)),
-        _ => Err(Error::at("checksum can't be specified for multiple sources", span)),
     }
 }
 
@@ -164,17 +186,7 @@ fn lower_source(
         let error = Error::at(format!("source can't be a {what} for COPY"), word.span);
         return Err(error.help("ADD fetches what is elsewhere"));
     }
-    Ok(elsewhere(text, remote))
-}
-
-/// What `ADD` means by a word.
-pub(super) fn elsewhere(text: String, remote: &Remote) -> CopySource {
-    let checksum = remote.checksum.clone();
-    match (is_git(&text), is_url(&text)) {
-        (true, _) => CopySource::Git { url: text, checksum, keep_git_dir: remote.keep_git_dir },
-        (false, true) => CopySource::Url { url: text, checksum },
-        (false, false) => CopySource::Path(text),
-    }
+    remote.source(text)
 }
 
 fn inline(s: &StageState, doc: &Heredoc) -> Result<CopySource, Error> {

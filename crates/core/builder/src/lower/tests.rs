@@ -442,7 +442,11 @@ fn remote_sources() {
         Ok::<_, String>(copy.sources[0].clone())
     };
     let git = |url: &str, checksum: Option<&str>, keep_git_dir| {
-        Ok(CopySource::Git { url: url.into(), checksum: checksum.map(String::from), keep_git_dir })
+        Ok(CopySource::Git {
+            url: url.into(),
+            checksum: checksum.map(|id| id.parse().unwrap()),
+            keep_git_dir,
+        })
     };
     let url = "https://host/a/b.git#v1:dir";
     assert_eq!(source(&format!("ADD --keep-git-dir {url}")), git(url, None, Some(true)));

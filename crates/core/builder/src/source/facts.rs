@@ -1,7 +1,7 @@
 //! What is known of a source before a build takes it, for who decides whether it may.
 
 use super::git::{self, Repository, RepositoryFacts};
-use super::{Error, GitUrl, io, url};
+use super::{CommitId, Error, GitUrl, io, url};
 use crate::error::BoxError;
 use crate::request::{CancelToken, Env};
 use oci::Digest;
@@ -67,7 +67,7 @@ pub fn file(
 pub fn repository(
     looking: &Looking<'_>,
     address: &str,
-    commit: Option<String>,
+    commit: Option<CommitId>,
     objects: bool,
 ) -> Result<RepositoryFacts, BoxError> {
     let mut url = GitUrl::parse(address)?;

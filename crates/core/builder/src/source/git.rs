@@ -105,9 +105,9 @@ impl<'a> Repository<'a> {
 
     fn expect(&self, found: &str) -> Result<(), Error> {
         match &self.url.commit {
-            Some(expected) if !found.starts_with(&expected.to_ascii_lowercase()) => Err(Error::Commit {
+            Some(expected) if !expected.is(found) => Err(Error::Commit {
                 url: self.url.shown(),
-                expected: expected.clone(),
+                expected: expected.to_string(),
                 found: found.to_string(),
             }),
             _ => Ok(()),
@@ -121,8 +121,8 @@ impl<'a> Repository<'a> {
             }
             Some(reference) => reference.name(),
             None => match &self.url.commit {
-                Some(commit) if commit.len() >= 40 => {
-                    return Ok(Resolved { commit: commit.to_ascii_lowercase(), reference: None, tag: None });
+                Some(commit) if commit.is_whole() => {
+                    return Ok(Resolved { commit: commit.to_string(), reference: None, tag: None });
                 }
                 _ => "HEAD",
             },

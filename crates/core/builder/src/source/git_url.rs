@@ -2,6 +2,9 @@
 //! `?ref=…&subdir=…`, `git@host:path`, `ssh://`, `git://`, `github.com/owner/repo`; and `file://`.
 
 use super::{Error, shown};
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
 
 /// A repository, what of it, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,12 +16,50 @@ pub struct GitUrl {
     /// Directory in it; empty is all.
     pub directory: String,
     /// The commit that the reference must stand for, or the beginning of its id.
-    pub commit: Option<String>,
+    pub commit: Option<CommitId>,
     /// `?keep-git-dir=`.
     pub keep_git_dir: Option<bool>,
     /// `?submodules=`; they come along unless this says no.
     pub submodules: Option<bool>,
 }
+
+/// A commit's id, or the beginning of one: at least seven hexadecimal digits, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommitId(String);
+
+impl CommitId {
+    /// Whether it is a whole id, by SHA-1 or SHA-256.
+    pub fn is_whole(&self) -> bool {
+        self.0.len() >= SHA1
+    }
+
+    /// Whether a whole id is this one, or begins with it.
+    pub fn is(&self, whole: &str) -> bool {
+        whole.starts_with(&self.0)
+    }
+}
+
+impl FromStr for CommitId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match is_commit(text, SHORTEST) {
+            true => Ok(CommitId(text.to_ascii_lowercase())),
+            false => Err(format!("{text:?} is no commit id")),
+        }
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The fewest digits of an id that stand for a commit.
+const SHORTEST: usize = 7;
+/// Digits of a whole id by SHA-1.
+const SHA1: usize = 40;
 
 /// What is wanted of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +165,7 @@ impl GitUrl {
                     return Err(format!("subdir conflicts: {:?} vs {value:?}", self.directory));
                 }
                 "subdir" => self.directory = value,
-                "commit" | "checksum" => self.commit = Some(value),
+                "commit" | "checksum" => self.commit = Some(value.parse()?),
                 "keep-git-dir" => self.keep_git_dir = Some(boolean(key, &value)?),
                 "submodules" => self.submodules = Some(boolean(key, &value)?),
                 _ => return Err(format!("unexpected query {key:?}")),
@@ -149,10 +190,7 @@ impl GitUrl {
         if self.directory.split('/').any(|part| part == "..") || self.directory.contains('\0') {
             return Err(format!("directory {:?} leads out of the repository", self.directory));
         }
-        match &self.commit {
-            Some(commit) if !is_commit(commit, 7) => Err(format!("{commit:?} is no commit id")),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The host, empty for a local repository.

@@ -9,7 +9,7 @@ mod git_program;
 pub mod git_url;
 pub mod url;
 
-pub use git_url::GitUrl;
+pub use git_url::{CommitId, GitUrl};
 
 use crate::error::BoxError;
 use std::io;

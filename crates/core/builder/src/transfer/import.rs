@@ -1,16 +1,20 @@
 //! Taking records from elsewhere.
 
 use super::{Blobs, CacheOrigin, Document, Entry, Promise};
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
 use crate::event::Stream;
 use crate::key::Record;
 use crate::progress::Progress;
 use crate::request::Env;
+use crate::turn;
 use oci::image::Descriptor;
 use oci::{ChainId, Digest};
+use rustix::fs::FlockOperation;
 use state::cache;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use store::Lease;
 use sys::root::Root;
 
@@ -20,6 +24,8 @@ pub(crate) struct Imports {
     entries: HashMap<Digest, (usize, Entry)>,
     promises: HashMap<Digest, Promise>,
     origins: Vec<Origin>,
+    /// What could not be had: it is tried once.
+    failed: Mutex<HashSet<Digest>>,
 }
 
 struct Origin {
@@ -48,16 +54,6 @@ pub(crate) fn open(env: &Env, lease: &Lease, origins: &[CacheOrigin], progress: 
         }
     }
     imports
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Imports {
@@ -98,7 +94,24 @@ impl Imports {
     /// The record of this key, with its layers brought here and itself kept; none if there is none, or it cannot be had.
     pub fn find(&self, env: &Env, lease: &Lease, key: &Digest) -> Result<Option<cache::Entry>, BoxError> {
         let Some((number, entry)) = self.entries.get(key) else { return Ok(None) };
-        let origin = &self.origins[*number];
+        let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed().contains(key) {
+            return Ok(None);
+        }
+        let found = self.bring(env, lease, (*number, entry));
+        if found.is_err() {
+            failed().insert(key.clone());
+        }
+        found
+    }
+
+    fn bring(
+        &self,
+        env: &Env,
+        lease: &Lease,
+        (number, entry): (usize, &Entry),
+    ) -> Result<Option<cache::Entry>, BoxError> {
+        let origin = &self.origins[number];
         let mut parent: Option<ChainId> = None;
         for diff_id in &entry.layers {
             let chain = ChainId::on(parent.as_ref(), diff_id);
@@ -117,7 +130,7 @@ impl Imports {
         }
         let now = jiff::Timestamp::now().to_string();
         let kept = cache::Entry {
-            key: key.clone(),
+            key: entry.key.clone(),
             chain: parent,
             scope: entry.scope.clone(),
             record: entry.record.clone(),
@@ -128,7 +141,7 @@ impl Imports {
         let shape = serde_json::from_str::<Record>(&entry.record).ok().map(|record| record.shape());
         env.db.write_fleeting(|tx| {
             cache::put(tx, &kept)?;
-            shape.iter().try_for_each(|shape| cache::put_shape(tx, shape, key))
+            shape.iter().try_for_each(|shape| cache::put_shape(tx, shape, &entry.key))
         })?;
         Ok(Some(kept))
     }
@@ -145,29 +158,21 @@ fn mount(
     if name.len() != 64 || !name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return Err(format!("{name:?} is no cache mount").into());
     }
-    let target = env.cache_mounts.join(name);
+    let base = &env.cache_mounts;
+    let private = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(base)?;
+    let target = base.join(name);
+    // Who uses it has made it, and who wants to waits for what comes.
+    let alone = FlockOperation::NonBlockingLockExclusive;
+    let Some(_held) = turn::lock(base, &turn::lock_of(base, name), alone)? else { return Ok(()) };
     if target.exists() {
         return Ok(());
     }
     let scratch = lease.scratch();
-    let private =
-        |path: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(&scratch)?;
-    private(&env.cache_mounts)?;
     let stream = archive::decompress(blob(descriptor)?)?;
     let options =
         archive::Options { devices: false, limits: env.store.limits(), ..archive::Options::plain() };
     archive::unpack(lease.guard(stream), &Root::open(&scratch)?, &options)?;
-    match std::fs::rename(&scratch, &target) {
-        // Another build made it meanwhile.
-        Err(e)
-            if matches!(
-                e.kind(),
-                std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::DirectoryNotEmpty
-            ) =>
-        {
-            Ok(())
-        }
-        other => Ok(other?),
-    }
+    Ok(std::fs::rename(&scratch, &target)?)
 }

@@ -6,7 +6,7 @@
 mod documents;
 mod layers;
 
-use crate::build::{Job, Part};
+use crate::build::{Job, Part, settle};
 use crate::error::Error;
 use crate::platforms::lower_platforms;
 use crate::request::{Env, Request};
@@ -58,7 +58,8 @@ pub(crate) fn verify(job: &Job<'_>, parts: &[Part]) -> Result<(), Error> {
     wait_for_another_second(job.request)?;
     let env = Env { cache_mounts: job.lease.scratch(), cache_from: Vec::new(), ..job.env.clone() };
     let request = Request { no_cache: true, pull: false, ..job.request.clone() };
-    let lowered = lower_platforms(&env, &request, job.parsed, job.file, job.epoch.said, job.progress)?;
+    let mut lowered = lower_platforms(&env, &request, job.parsed, job.file, job.epoch.said, job.progress)?;
+    settle(&env, job.file, (job.context, job.named), &mut lowered)?;
     let imports = Imports::default();
     let again = Job { env: &env, request: &request, imports: &imports, isolated: true, ..*job };
     let second = again.make(&lowered);

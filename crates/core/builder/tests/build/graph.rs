@@ -190,3 +190,28 @@ fn stacks_are_put_together_and_compared() {
     let equal = vec![op(Fs::Image(0), OpKind::Stack(Stack::Diff(Fs::Image(0))))];
     assert!(f.config(build(&f, equal).ok()).rootfs.diff_ids.is_empty());
 }
+
+#[test]
+fn what_differs_keeps_the_directories_that_it_lies_in() {
+    let f = Fixture::new();
+    let tmp = change("/tmp", ChangeKind::Directory { mode: 0o1777, parents: true });
+    let ops = vec![
+        op(Fs::Image(0), OpKind::Change(vec![file("/tmp/x", b"x")])),
+        op(Fs::Scratch, OpKind::Change(vec![tmp])),
+        // The directory itself is the same in both, and they have no layer in common.
+        op(Fs::Op(0), OpKind::Stack(Stack::Diff(Fs::Op(1)))),
+        op(Fs::Op(1), OpKind::Stack(Stack::Merge(vec![Fs::Op(2)]))),
+    ];
+    let root = f.rootfs(build(&f, ops).ok());
+    assert_eq!(text(&root, "/tmp/x"), "x");
+    assert_eq!(root.lstat("/tmp").unwrap().st_mode & 0o7777, 0o1777);
+}
+
+#[test]
+fn a_directory_is_not_made_of_a_file() {
+    let f = Fixture::new();
+    let directory = ChangeKind::Directory { mode: 0o755, parents: true };
+    let ops = vec![op(Fs::Scratch, OpKind::Change(vec![file("/f", b"f"), change("/f", directory)]))];
+    let error = build(&f, ops).err().chain();
+    assert!(error.contains("make directory f: File exists"), "{error}");
+}

@@ -408,3 +408,16 @@ fn no_more_layers_than_the_kernel_takes() {
         assert!(error.contains("more than 499 layers") && error.contains("COPY --from=<stage>"), "{error}");
     }
 }
+
+#[test]
+fn a_cache_that_is_mounted_twice_is_one_and_waits_for_nobody() {
+    let f = Fixture::new();
+    let mount =
+        |target: &str, sharing: &str| format!("--mount=type=cache,id=k,target={target},sharing={sharing}");
+    for (one, other) in [("locked", "locked"), ("shared", "locked"), ("private", "shared")] {
+        let (a, b) = (mount("/a", one), mount("/b", other));
+        let outcome = f.build(&format!("FROM base\nRUN {a} {b} echo {one} {other} >/a/x && cat /b/x\n"));
+        outcome.ok();
+        assert!(outcome.log().contains(&format!("{one} {other}")), "{}", outcome.log());
+    }
+}

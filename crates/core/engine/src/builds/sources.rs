@@ -45,7 +45,7 @@ pub async fn repository_facts(
     engine: &Engine,
     address: String,
     opening: Opening,
-    commit: Option<String>,
+    commit: Option<CommitId>,
     objects: bool,
 ) -> Result<RepositoryFacts> {
     look(engine, opening, move |looking| builder::repository_facts(looking, &address, commit, objects)).await

@@ -108,7 +108,8 @@ fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
         None => remote.to_owned(),
     };
     let keep_git_dir = Some(op.attrs.get("git.keepgitdir").is_some_and(|value| value == "true"));
-    let checksum = op.attrs.get("git.checksum").cloned();
+    let commit = |text: &String| text.parse().map_err(|e| bad(format!("git.checksum: {e}")));
+    let checksum = op.attrs.get("git.checksum").filter(|text| !text.is_empty()).map(commit).transpose()?;
     Ok(Copy { unpack: None, ..add(CopySource::Git { url, checksum, keep_git_dir }, "/".to_owned()) })
 }
 
@@ -125,7 +126,9 @@ fn file(url: &str, op: &SourceOp) -> Result<Copy, Status> {
     if name.contains('/') || name == ".." || name == "." {
         return Err(bad(format!("{name:?} is no name of a file")));
     }
-    let source = CopySource::Url { url: url.to_owned(), checksum: attribute("http.checksum") };
+    let digest = |text: String| text.parse().map_err(|e| bad(format!("http.checksum {text:?}: {e}")));
+    let checksum = attribute("http.checksum").map(digest).transpose()?;
+    let source = CopySource::Url { url: url.to_owned(), checksum };
     let mut copy = add(source, format!("/{name}"));
     copy.chmod = attribute("http.perm").map(|perm| perm.trim_start_matches("0o").to_owned());
     let owner = (attribute("http.uid"), attribute("http.gid"));
@@ -153,6 +156,8 @@ mod tests {
         assert_eq!(dest("http://h/a", &[("http.filename", "c")]).unwrap(), "/c");
         assert!(dest("http://h/a", &[("http.filename", "../c")]).is_err());
         assert!(dest("http://h/a", &[("http.header.x", "1")]).is_err());
+        // What must be checked and can't be is not fetched.
+        assert!(dest("http://h/a", &[("http.checksum", "sha256:12")]).is_err());
     }
 
     #[test]
@@ -160,6 +165,7 @@ mod tests {
         let copy = repository("h/a.git#main:sub", &op("", &[("git.fullurl", "https://h/a.git")])).unwrap();
         assert!(matches!(&copy.sources[0], CopySource::Git { url, .. } if url == "https://h/a.git#main:sub"));
         assert!(repository("h/a.git", &op("", &[("git.sig.pubkey", "x")])).is_err());
+        assert!(repository("h/a.git", &op("", &[("git.checksum", "--upload-pack=x")])).is_err());
     }
 
     #[test]

@@ -32,7 +32,8 @@ impl Sources {
             opening.agent = agent(agents, &remote).await?;
         }
         let objects = wanted.git.is_some_and(|git| git.return_object);
-        let commit = source.attrs.get("git.checksum").filter(|commit| !commit.is_empty()).cloned();
+        let commit = source.attrs.get("git.checksum").filter(|commit| !commit.is_empty());
+        let commit = commit.map(|id| id.parse().map_err(Status::invalid_argument)).transpose()?;
         let facts = repository_facts(self.host.engine(), address, opening, commit, objects).await;
         drop(agents);
         let facts = facts.map_err(fault::status)?;
