@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use api::build::BuildOptions;
-use builder::{CancelToken, Env, FileFacts, Looking, RepositoryFacts, Secrets};
+use builder::{CancelToken, CommitId, Env, FileFacts, Looking, RepositoryFacts, Secrets};
 
 use super::build::{CancelOnDrop, environment};
 use super::fetch;
