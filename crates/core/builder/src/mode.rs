@@ -64,12 +64,13 @@ impl Change {
             for (who, shift) in [(4, 6), (2, 3), (1, 0)] {
                 if c.who & who != 0 {
                     set |= bits << shift;
-                    all |= 7 << shift;
+                    // The bits that give a program its owner and its group go with theirs.
+                    all |= 7 << shift | (who & 6) << 9;
                 }
             }
             let special = (if c.who & 4 != 0 { c.special & 0o4000 } else { 0 })
                 | (if c.who & 2 != 0 { c.special & 0o2000 } else { 0 })
-                | (c.special & 0o1000);
+                | (if c.who & 6 != 0 { c.special & 0o1000 } else { 0 });
             mode = match c.op {
                 '+' => mode | set | special,
                 '-' => mode & !(set | special),
@@ -143,7 +144,13 @@ mod tests {
             ("go-rwx", 0o755, false, 0o700),
             ("u=rwX,go=rX", 0o600, true, 0o755),
             ("u=rwX,go=rX", 0o600, false, 0o644),
-            ("u+s,o+t", 0o755, false, 0o5755),
+            ("u+s,+t", 0o755, false, 0o5755),
+            ("o+t", 0o755, false, 0o755),
+            ("u=rwx", 0o4755, false, 0o755),
+            ("g=rx", 0o6755, false, 0o4755),
+            ("a=rx", 0o7755, false, 0o1555),
+            ("u=rwX,go=rX", 0o2755, true, 0o755),
+            ("u=rwxs", 0o755, false, 0o4755),
             ("g=u", 0o640, false, 0o660),
             ("u=rw,go=", 0o777, false, 0o600),
             ("u+x-w", 0o644, false, 0o544),

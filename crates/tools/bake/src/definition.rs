@@ -399,6 +399,9 @@ impl<'d> Resolver<'d> {
                 members.insert(attribute.name.clone(), value);
             }
         }
+        if path.get(1).is_none_or(|one| one == "name") {
+            members.insert("name".to_owned(), name.as_str().into());
+        }
         Ok(Value::Object(BTreeMap::from([(name.clone(), Value::Object(members))])))
     }
 }

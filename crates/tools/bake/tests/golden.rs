@@ -116,6 +116,30 @@ fn what_differs_each_time_has_a_form() {
 }
 
 #[test]
+fn a_target_has_a_name_and_a_field_called_target() {
+    let text =
+        r#"{"target": {"x": {"target": "one", "args": {"V": "${target.x.name}-${target.x.target}"}}}}"#;
+    let sources = [Source { name: "t.json".to_owned(), text: text.to_owned() }];
+    let (config, _) = configured(&sources, &[]).unwrap();
+    assert_eq!(config.targets[0].text("target"), Some("one"));
+    assert_eq!(config.targets[0].map("args").next().unwrap().1, "x-one");
+}
+
+#[test]
+fn a_compose_project_has_a_name() {
+    let argument = |head: &str, environment: Variables<'_>| {
+        let text = format!(
+            "{head}services: {{x: {{build: {{context: ., args: {{V: \"${{COMPOSE_PROJECT_NAME}}\"}}}}}}}}"
+        );
+        let (config, _) = configured(&[Source { name: "c.yaml".to_owned(), text }], environment).unwrap();
+        config.targets[0].map("args").next().unwrap().1.to_owned()
+    };
+    assert_eq!(argument("", &[]), "bake");
+    assert_eq!(argument("name: mine\n", &[]), "mine");
+    assert_eq!(argument("name: mine\n", &[("COMPOSE_PROJECT_NAME", "set")]), "set");
+}
+
+#[test]
 fn definitions_are_printed() {
     for (expected, files, wanted, sets, environment) in CASES {
         let found = printed(files, wanted, sets, environment).unwrap_or_else(|why| why);

@@ -21,6 +21,10 @@ use std::path::{Path, PathBuf};
 use store::Lease;
 use sys::root::Root;
 
+/// What the only file of a context is called that is fetched, and of one with a name, as with BuildKit.
+const DOCKERFILE: &str = "Dockerfile";
+const NAMED: &str = "context";
+
 /// What contexts are opened with.
 pub(crate) struct Opener<'a> {
     pub env: &'a Env,
@@ -53,7 +57,7 @@ impl Opener<'_> {
                 }
                 root.map(Opened::from)
             }
-            Context::Remote(text) => self.remote(&text, "[internal] load remote build context"),
+            Context::Remote(text) => self.remote(&text, "[internal] load remote build context", DOCKERFILE),
         }
     }
 
@@ -67,7 +71,7 @@ impl Opener<'_> {
                     Root::open(path).map_err(io_error("open build context", path))?.into()
                 }
                 NamedContext::Remote(text) => {
-                    self.remote(text, &format!("[context {name}] load {}", source::shown(text)))?
+                    self.remote(text, &format!("[context {name}] load {}", source::shown(text)), NAMED)?
                 }
             };
             let ignore = match ignore_text(&root, ".dockerignore")? {
@@ -101,11 +105,12 @@ impl Opener<'_> {
         Ok(sent)
     }
 
-    fn remote(&self, text: &str, title: &str) -> Result<Opened, Error> {
+    /// A context that is fetched; a file that is no archive is called `name` in it.
+    fn remote(&self, text: &str, title: &str, name: &str) -> Result<Opened, Error> {
         let remote = policy::context(self.env, text).map_err(Error::Policy)?;
         self.fetched(&remote.address, title, || match git_url::is_git(&remote.address) {
             true => self.repository(&remote),
-            false => self.url(&remote),
+            false => self.url(&remote, name),
         })
     }
 
@@ -159,8 +164,8 @@ impl Opener<'_> {
         Ok(Opened { root, time: Time::At(time) })
     }
 
-    /// An archive is the context; anything else is a Dockerfile.
-    fn url(&self, remote: &policy::Remote) -> Result<Opened, source::Error> {
+    /// An archive is the context; anything else is the only file in it.
+    fn url(&self, remote: &policy::Remote, name: &str) -> Result<Opened, source::Error> {
         let text = remote.address.as_str();
         let loaded = self.load(text, remote.checksum.as_ref())?;
         let open = || File::open(&loaded.path).map_err(source::io("open", &loaded.path));
@@ -171,7 +176,7 @@ impl Opener<'_> {
         }
         let directory = self.scratch().map_err(unexpected)?.join("tree");
         std::fs::create_dir(&directory).map_err(source::io("make", &directory))?;
-        let file = directory.join("Dockerfile");
+        let file = directory.join(name);
         std::fs::rename(&loaded.path, &file).map_err(source::io("rename", &loaded.path))?;
         let root = Root::open(&directory).map_err(source::io("open", &directory))?;
         Ok(Opened { root, time: time_of(&loaded, false) })

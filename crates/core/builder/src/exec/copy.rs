@@ -61,7 +61,7 @@ pub(crate) fn select(
                 };
                 let from = tree(root, context, &cancelled);
                 let found = match copy.parents {
-                    true => select::select_as_is(&from, path, &exclude),
+                    true => select::select_parents(&from, path, pivot(path), &exclude),
                     false => select::select(&from, path, &exclude),
                 };
                 let found = found.map_err(fail)?;

@@ -7,7 +7,7 @@
 use super::copy::{Plain, Writer, copy_xattrs, set};
 use super::index::Stamp;
 use super::walk::Tree;
-use super::{Error, io, open_to_read};
+use super::{Error, io, joined, open_to_read};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -54,7 +54,7 @@ pub(super) fn copy(writer: &Writer<'_>, tree: &Tree<'_>, files: &[Plain<'_>]) ->
         }
         for other in others {
             let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            done = done.and(other);
+            done = joined(done, other);
         }
         done
     })?;

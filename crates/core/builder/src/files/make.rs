@@ -10,7 +10,7 @@ use super::digest::with_xattrs;
 use super::index::{Stamp, Sum};
 use super::plan::{Content, Meta, Node};
 use super::walk::{Item, Tree};
-use super::{Error, io, open_to_read};
+use super::{Error, io, joined, open_to_read};
 use archive::{Entry, Kind, Packer, Time};
 use oci::Digest;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -217,10 +217,7 @@ impl<'w> Maker<'w> {
             let mut done = self.serve();
             for other in others {
                 let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                // Those that waited for the one that failed know no reason.
-                if let Err(Error::Cancelled) | Ok(()) = done {
-                    done = done.and(other);
-                }
+                done = joined(done, other);
             }
             done
         })

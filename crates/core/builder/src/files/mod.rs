@@ -87,8 +87,33 @@ fn open_to_read(open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> io::Res
     }
 }
 
+/// What became of two threads that share some work: those that were stopped because another one failed know no reason.
+fn joined(one: Result<(), Error>, other: Result<(), Error>) -> Result<(), Error> {
+    match (one, other) {
+        (Ok(()), other) => other,
+        (Err(Error::Cancelled), Err(other)) => Err(other),
+        (one, _) => one,
+    }
+}
+
 /// Adds attempt and path to an error of the system.
 pub(crate) fn io(attempt: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
     let path = path.into();
     move |source| Error::Io { attempt, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_stopped_does_not_hide_why() {
+        let full = || io("write", "f")(io::Error::from(io::ErrorKind::StorageFull));
+        let said = |one, other| joined(one, other).map_err(|e| e.to_string());
+        assert_eq!(said(Err(Error::Cancelled), Err(full())), Err("write f".to_owned()));
+        assert_eq!(said(Err(full()), Err(Error::Cancelled)), Err("write f".to_owned()));
+        assert_eq!(said(Ok(()), Err(full())), Err("write f".to_owned()));
+        assert_eq!(said(Err(Error::Cancelled), Ok(())), Err("build canceled".to_owned()));
+        assert_eq!(said(Ok(()), Ok(())), Ok(()));
+    }
 }

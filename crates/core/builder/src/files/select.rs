@@ -24,22 +24,28 @@ pub struct Match {
 
 /// Finds what `source` matches. A path that is not there is an error, a pattern may match nothing.
 pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Match>, Error> {
-    find(tree, source, exclude, Links::Followed)
+    find(tree, source, exclude, How::Content)
 }
 
-/// The same where links that a pattern matches stay links, as `--parents` has it: it may match both a link and where that leads.
-pub fn select_as_is(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Match>, Error> {
-    find(tree, source, exclude, Links::Kept)
+/// The same as `--parents` has it: a link that is matched stays one, for a pattern may match it and where it leads; `**` is any number
+/// of directories; and what is excluded is named from the pivot, behind so many components of the path, on.
+pub fn select_parents(
+    tree: &Tree<'_>,
+    source: &str,
+    pivot: usize,
+    exclude: &Ignore,
+) -> Result<Vec<Match>, Error> {
+    find(tree, source, exclude, How::Parents { pivot })
 }
 
-/// What becomes of a link that is matched; those on the way to it are followed.
+/// How what is matched is taken. Links on the way to it are followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Links {
-    Followed,
-    Kept,
+enum How {
+    Content,
+    Parents { pivot: usize },
 }
 
-fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, links: Links) -> Result<Vec<Match>, Error> {
+fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, how: How) -> Result<Vec<Match>, Error> {
     let cleaned = oci::path::clean(&format!("/{source}"));
     let cleaned = cleaned.trim_start_matches('/');
     let mut paths = Vec::new();
@@ -48,7 +54,7 @@ fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, links: Links) -> Result
         for element in &elements {
             Glob::new(element, Dialect::Path).map_err(|_| Error::Pattern { pattern: source.to_string() })?;
         }
-        Expansion { tree, seen: HashSet::new(), found: &mut paths }.expand(
+        Expansion { tree, seen: HashSet::new(), found: &mut paths, is_deep: how != How::Content }.expand(
             PathBuf::new(),
             &elements,
             false,
@@ -59,10 +65,9 @@ fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, links: Links) -> Result
         paths.push(PathBuf::from(cleaned));
     }
     let is_pattern = cleaned.contains(['*', '?', '[', '\\']);
-    let links = if is_pattern { links } else { Links::Followed };
     let mut matches = Vec::with_capacity(paths.len());
     for path in paths {
-        match one(tree, &path, exclude, links) {
+        match one(tree, &path, exclude, how) {
             Ok(found) => matches.extend(found),
             Err(Error::NotFound { .. }) if is_pattern => {}
             Err(Error::NotFound { ignored, .. }) => {
@@ -78,17 +83,17 @@ fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, links: Links) -> Result
 pub fn path(tree: &Tree<'_>, source: &str) -> Result<Vec<Item>, Error> {
     let cleaned = oci::path::clean(&format!("/{source}"));
     let path = Path::new(cleaned.trim_start_matches('/'));
-    let found = one(tree, path, &Ignore::default(), Links::Followed)?;
+    let found = one(tree, path, &Ignore::default(), How::Content)?;
     found.map(|found| found.items).ok_or(Error::NotFound { path: cleaned, ignored: None })
 }
 
 /// The entries of one path.
-fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, links: Links) -> Result<Option<Match>, Error> {
+fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, how: How) -> Result<Option<Match>, Error> {
     let missing = |ignored| Error::NotFound { path: format!("/{}", path.display()), ignored };
     // A link that is ignored leads nowhere, as where a context is sent without it.
     let mut hidden = None;
-    let (way, last) = match (links, path.parent(), path.file_name()) {
-        (Links::Kept, Some(parent), Some(name)) => (parent, Path::new(name)),
+    let (way, last) = match (how, path.parent(), path.file_name()) {
+        (How::Parents { .. }, Some(parent), Some(name)) => (parent, Path::new(name)),
         _ => (path, Path::new("")),
     };
     let mut real = real::through(tree.root, way, |link| {
@@ -112,7 +117,7 @@ fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, links: Links) -> Result<O
     }
     let is_dir = items[0].kind == FileType::Directory;
     if !exclude.is_empty() {
-        keep(&mut items, path, is_dir, exclude);
+        keep(&mut items, path, is_dir, exclude, how);
         if items.is_empty() {
             return Ok(None);
         }
@@ -120,9 +125,13 @@ fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, links: Links) -> Result<O
     Ok(Some(Match { name: base_name(path).to_os_string(), path: path.to_path_buf(), is_dir, items }))
 }
 
-/// Takes out what `--exclude` names: relative to the source, or to the root that the source is in.
-fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore) {
+/// Takes out what `--exclude` names: relative to the source, or to the root that the source is in; with `--parents`, to the pivot.
+fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore, how: How) {
     let hidden = |relative: &Path| {
+        if let How::Parents { pivot } = how {
+            let behind: PathBuf = path.join(relative).components().skip(pivot).collect();
+            return !behind.as_os_str().is_empty() && exclude.is_ignored(&behind.to_string_lossy());
+        }
         let inside = if is_dir { relative.to_path_buf() } else { base_name(path).into() };
         if inside.as_os_str().is_empty() {
             return false;
@@ -151,6 +160,8 @@ struct Expansion<'a> {
     /// Directories with the number of elements left there: several `**` lead there in many ways.
     seen: HashSet<(PathBuf, usize)>,
     found: &'a mut Vec<PathBuf>,
+    /// `**` is any number of directories, and not just `*`.
+    is_deep: bool,
 }
 
 fn is_pattern(element: &str) -> bool {
@@ -176,7 +187,7 @@ impl Expansion<'_> {
         if !self.seen.insert((at.clone(), elements.len())) {
             return Ok(());
         }
-        let deep = *element == "**";
+        let deep = *element == "**" && self.is_deep;
         if deep {
             self.expand(at.clone(), rest, true)?;
         }
@@ -264,7 +275,7 @@ mod tests {
         assert_eq!(all("*.txt"), ["a.txt{}", "b.txt{}"]);
         assert_eq!(all("/src/"), ["src{,x.rs,y,y/z.rs}"]);
         assert_eq!(all("s?c/*.rs"), ["x.rs{}"]);
-        assert_eq!(all("**/*.rs"), ["x.rs{}", "z.rs{}"]);
+        assert_eq!(all("**/*.rs"), ["x.rs{}"], "two stars are one");
         assert_eq!(all("*.nope"), Vec::<String>::new());
         assert_eq!(all("../a.txt"), ["a.txt{}"]);
         assert_eq!(all("link"), ["link{,x.rs,y,y/z.rs}"]);
@@ -292,14 +303,31 @@ mod tests {
         let dir = setup();
         let root = Root::open(dir.path()).unwrap();
         let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
-        let found = |source: &str| select_as_is(&tree, source, &Ignore::default()).unwrap();
+        let found = |source: &str| select_parents(&tree, source, 0, &Ignore::default()).unwrap();
         let link = &found("lin*")[0];
         assert!(!link.is_dir && link.items.len() == 1 && link.items[0].kind == FileType::Symlink);
         assert_eq!(found("link/x*")[0].items[0].kind, FileType::RegularFile);
-        assert!(found("link")[0].is_dir, "a path is followed");
+        assert_eq!(found("link")[0].items[0].kind, FileType::Symlink, "also what is no pattern");
         let all = found("**");
         let is_file = |m: &Match| m.path == Path::new("link") && !m.is_dir;
         assert!(all.iter().any(is_file) && all.iter().any(|m| m.path == Path::new("escape")));
+    }
+
+    #[test]
+    fn what_is_excluded_is_named_from_the_pivot_on() {
+        let dir = setup();
+        let root = Root::open(dir.path()).unwrap();
+        let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
+        let found = |source: &str, pivot: usize, exclude: &str| {
+            let exclude = Ignore::from_patterns([exclude]).unwrap();
+            let matches = select_parents(&tree, source, pivot, &exclude).unwrap();
+            let items = matches.into_iter().flat_map(|found| found.items);
+            items.map(|item| item.path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("src/y", 1, "y/z.rs"), ["src/y"]);
+        assert_eq!(found("src/y", 0, "y/z.rs"), ["src/y", "src/y/z.rs"]);
+        assert_eq!(found("src/y", 0, "src/y/z.rs"), ["src/y"]);
+        assert_eq!(found("src/y", 1, "z.rs"), ["src/y", "src/y/z.rs"]);
     }
 
     #[test]
@@ -345,6 +373,7 @@ mod tests {
         for pattern in ["*/".repeat(30) + "*", "**/".repeat(30) + "*", "**/*/".repeat(15)] {
             asked.store(0, std::sync::atomic::Ordering::Relaxed);
             select(&tree, &pattern, &Ignore::default()).unwrap();
+            select_parents(&tree, &pattern, 0, &Ignore::default()).unwrap();
         }
     }
 

@@ -212,6 +212,9 @@ impl<'a> Repository<'a> {
             self.submodules()?;
         }
         let time = text(&self.program.run(&["show", "-s", "--format=%ct", &commit])?);
+        if keep_git_dir {
+            self.name(resolved.reference.as_deref())?;
+        }
         let root = Root::open(&self.tree).map_err(io("open", &self.tree))?;
         if !keep_git_dir {
             self.forget(&root)?;
@@ -227,6 +230,20 @@ impl<'a> Repository<'a> {
             // Resolved inside of the tree: a link in the repository leads nowhere else.
             inside => root.open_root(inside).map(|root| (root, seconds)).map_err(none),
         }
+    }
+
+    /// Gives what was fetched the name that it has there, for programs that ask git which version this is.
+    fn name(&self, reference: Option<&str>) -> Result<(), Error> {
+        let reference = match reference {
+            Some("HEAD") => self.default_branch()?,
+            Some(reference) => reference.to_owned(),
+            None => return Ok(()),
+        };
+        if !reference.starts_with("refs/") {
+            return Ok(());
+        }
+        let quiet = "core.logAllRefUpdates=false";
+        self.program.run(&["-c", quiet, "update-ref", "--", &reference, "FETCH_HEAD"]).map(drop)
     }
 
     /// The address that may be written to a file.

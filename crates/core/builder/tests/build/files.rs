@@ -89,7 +89,7 @@ fn a_new_top_directory_is_the_destinations_own() {
     }
     let file = "FROM base AS one\nRUN mkdir -p /h/in && touch /h/in/x && chown -R 7:8 /h && chmod -R 700 /h\nFROM base\n\
                 COPY d /d\nCOPY . /all\nCOPY --chown=5 --chmod=711 d /own\nCOPY --from=one /h /stage\n\
-                COPY --from=one /h /tmp\nCOPY --parents l l/d/in /links/\n";
+                COPY --from=one /h /tmp\nCOPY --parents l/d/in /links/\n";
     let outcome = f.build(file);
     let root = f.rootfs(outcome.ok());
     let stat = |path: &str| {
@@ -110,13 +110,14 @@ fn a_new_top_directory_is_the_destinations_own() {
 }
 
 #[test]
-fn patterns_with_parents_leave_links_what_they_are() {
+fn with_parents_links_stay_what_they_are() {
     let f = Fixture::new();
     f.file("x/y/a", "a").file("x/b", "b");
     symlink("y", f.context().join("x/way")).unwrap();
     symlink("nowhere", f.context().join("x/broken")).unwrap();
     let outcome = f.build(
-        "FROM base\nCOPY --parents x/./** /one/\nCOPY --parents ./** /all/\nCOPY --parents x/*/a /a/\n",
+        "FROM base\nCOPY --parents x/./** /one/\nCOPY --parents ./** /all/\nCOPY --parents x/*/a /a/\n\
+         COPY --parents ./x/./way /path/\nCOPY ** /flat/\n",
     );
     let root = f.rootfs(outcome.ok());
     for top in ["/one", "/all/x"] {
@@ -126,6 +127,9 @@ fn patterns_with_parents_leave_links_what_they_are() {
         assert_eq!(root.read_file(format!("{top}/b"), 9).unwrap(), b"b");
     }
     assert!(root.lstat("/a/x/y/a").is_ok() && root.lstat("/a/x/way").is_err());
+    assert_eq!(root.readlink("/path/way").unwrap().to_str(), Some("y"));
+    // Without `--parents` two stars are one.
+    assert!(root.lstat("/flat/y/a").is_ok() && root.lstat("/flat/a").is_err());
 }
 
 #[test]

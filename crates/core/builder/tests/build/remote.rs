@@ -83,7 +83,12 @@ fn repositories_are_contexts() {
     let outcome = build(&f, &format!("{url}#:sub"));
     assert_eq!(text(&f.rootfs(outcome.ok()), "/in"), "inside");
     let outcome = build(&f, &format!("{url}?keep-git-dir=1"));
-    assert!(f.rootfs(outcome.ok()).lstat("/.git/HEAD").is_ok());
+    let root = f.rootfs(outcome.ok());
+    assert!(root.lstat("/.git/HEAD").is_ok());
+    // What programs ask git about is there: the branch, and a tag with its text.
+    assert_eq!(text(&root, "/.git/refs/heads/main").trim(), origin.git(&["rev-parse", "main"]));
+    let outcome = build(&f, &format!("{url}?keep-git-dir=1#v1"));
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/.git/refs/tags/v1").trim(), origin.git(&["rev-parse", "v1"]));
     // The same commit is the same layer: the time of the checkout is nobody's.
     let layers = |outcome: &Outcome| f.config(outcome.ok()).rootfs.diff_ids;
     let again = Fixture::new();
@@ -395,4 +400,9 @@ fn archives_and_dockerfiles_by_url() {
     let built = build(&with(b"FROM base\nRUN echo hi >/hi\n")).unwrap();
     assert_eq!(text(&f.rootfs(&built), "/hi"), "hi\n");
     assert!(matches!(build(&with(b"\x1f\x8bgarbage")).unwrap_err(), Error::Dockerfile { .. }));
+    // A single file that is a context by name.
+    let outcome = f.build_in(&with(b"tool"), "FROM scratch\nCOPY --from=n . /n/\n", |r| {
+        r.named_contexts.insert("n".into(), NamedContext::Remote("https://h/tool.sh".into()));
+    });
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/n/context"), "tool");
 }

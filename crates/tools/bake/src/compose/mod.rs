@@ -17,6 +17,10 @@ use crate::config::{Config, Group};
 /// Files inside of each other at most, by `include` and `extends`.
 const DEPTH: usize = 32;
 
+/// The variable that is there although nobody sets it, and what projects are called that say nothing.
+const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
+const NAME: &str = "bake";
+
 /// What compose files may look at.
 pub struct World<'w> {
     pub lookup: &'w dyn Fn(&str) -> Option<String>,
@@ -45,6 +49,11 @@ pub fn looks_like(text: &str) -> bool {
 
 /// Adds the services of the files as targets, and a group `default` of all of them.
 pub fn read(files: &[File<'_>], world: &World<'_>, config: &mut Config) -> Result<(), String> {
+    let name = files.iter().rev().find_map(|file| name(file.text)).unwrap_or_else(|| NAME.to_owned());
+    let lookup = |variable: &str| {
+        (world.lookup)(variable).or_else(|| (variable == PROJECT_NAME).then(|| name.clone()))
+    };
+    let world = &World { lookup: &lookup, read: world.read };
     let mut project = Project::default();
     for file in files {
         let document = document(file.text, world).map_err(|why| format!("{}: {why}", file.name))?;
@@ -67,6 +76,12 @@ pub fn read(files: &[File<'_>], world: &World<'_>, config: &mut Config) -> Resul
     }
     config.groups.push(group);
     Ok(())
+}
+
+/// The name that a file gives its project.
+fn name(text: &str) -> Option<String> {
+    let document: Value = serde_saphyr::from_str(text).ok()?;
+    document["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// A file as a document, with its variables replaced.

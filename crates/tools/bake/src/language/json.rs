@@ -5,9 +5,8 @@ use super::syntax::{Attribute, Block, Body, Code, Label};
 
 /// Nested values deeper than this are refused.
 const DEPTH: usize = 200;
-/// What is a block, and how many labels it has.
-const BLOCKS: &[(&str, usize)] =
-    &[("target", 1), ("group", 1), ("variable", 1), ("function", 1), ("validation", 0)];
+/// What the document itself is called where kinds of blocks are.
+const DOCUMENT: &str = "";
 
 /// A value of a document.
 #[derive(Debug, Clone)]
@@ -37,10 +36,20 @@ pub fn body(file: usize, text: &str) -> Result<Body, Diagnostics> {
             parser.wrong("Extraneous data after value", "Extra characters appear after the JSON value.")
         );
     }
-    content(&root)
+    content(DOCUMENT, &root)
 }
 
-fn content(value: &Json) -> Result<Body, Diagnostics> {
+/// What is a block within a block of this kind, and how many labels it has; all else is an attribute, as a target's `target` is.
+fn within(kind: &str) -> &'static [(&'static str, usize)] {
+    match kind {
+        DOCUMENT => &[("target", 1), ("group", 1), ("variable", 1), ("function", 1)],
+        "variable" => &[("validation", 0)],
+        _ => &[],
+    }
+}
+
+/// What a block of this kind holds.
+fn content(kind: &str, value: &Json) -> Result<Body, Diagnostics> {
     let mut body = Body { end: Some(value.place), ..Body::default() };
     let objects = match &value.kind {
         Kind::Array(items) => items.iter().collect(),
@@ -59,7 +68,7 @@ fn content(value: &Json) -> Result<Body, Diagnostics> {
             if name.text == "//" {
                 continue;
             }
-            match BLOCKS.iter().find(|(kind, _)| *kind == name.text) {
+            match within(kind).iter().find(|(kind, _)| *kind == name.text) {
                 Some((kind, labels)) => blocks(kind, *labels, name, Vec::new(), value, &mut body.blocks)?,
                 None => body.attributes.push(Attribute {
                     name: name.text.clone(),
@@ -99,7 +108,7 @@ fn blocks(
         Kind::Null => Ok(()),
         _ => {
             let place = labels.last().map_or(name.place, |label| label.place);
-            all.push(Block { kind: kind.to_owned(), labels, body: content(value)?, place });
+            all.push(Block { kind: kind.to_owned(), labels, body: content(kind, value)?, place });
             Ok(())
         }
     }
