@@ -21,7 +21,7 @@ const MEMORY: u32 = 1024;
 /// Seconds that one input may take.
 const TIMEOUT: u32 = 5;
 
-/// Builds the targets and runs those that are named, or all, two at a time.
+/// Builds the targets and runs those that are named, or all, as many at a time as there are processors.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (seconds, wanted) = parse(arguments)?;
     setup::packages(&[("c++", "g++")])?;

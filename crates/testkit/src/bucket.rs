@@ -27,6 +27,8 @@ struct State {
     objects: BTreeMap<String, Vec<u8>>,
     /// Parts of objects that are not complete, by upload.
     parts: BTreeMap<String, BTreeMap<u16, Vec<u8>>>,
+    /// How many uploads were begun: each has a name of its own.
+    uploads: u64,
     /// Requests as `PUT /bucket/key 200`.
     log: Vec<String>,
     /// So many requests are answered by 503.
@@ -248,7 +250,8 @@ const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 /// Objects in parts.
 fn multipart(request: &Request, key: &str, upload: Option<String>, state: &mut State) -> (u16, Vec<u8>) {
     let Some(upload) = upload else {
-        let upload = format!("upload-{}", state.parts.len() + state.objects.len());
+        let upload = format!("upload-{}", state.uploads);
+        state.uploads += 1;
         state.parts.insert(upload.clone(), BTreeMap::new());
         let text = format!("<Bucket>b</Bucket><Key>k</Key><UploadId>{upload}</UploadId>");
         let document = format!(

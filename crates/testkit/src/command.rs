@@ -139,7 +139,7 @@ fn drain(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> 
 }
 
 /// Waits for the child's end, for at most [`PATIENCE`]; says whether it came.
-fn wait(child: &Child) -> bool {
+pub fn wait(child: &Child) -> bool {
     let pid = Pid::from_child(child);
     let fd = pidfd_open(pid, PidfdFlags::empty()).expect("a child that was not waited for");
     let timeout = Timespec { tv_sec: PATIENCE.as_secs().try_into().expect("small"), tv_nsec: 0 };

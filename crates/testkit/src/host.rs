@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::Typed;
+use crate::command::{self, Typed};
 use crate::{binary, eventually};
 
 /// Who serves the API in a test.
@@ -197,12 +197,25 @@ impl Host {
         }
     }
 
-    fn stop_daemons(&mut self) {
-        for child in &mut self.daemons {
-            let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    /// Ends the daemons, by force where they do not end; whether they did.
+    fn stop_daemons(&mut self) -> bool {
+        let mut ended = true;
+        for mut child in self.daemons.drain(..) {
+            let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+            if !command::wait(&child) {
+                let _ = child.kill();
+                ended = false;
+            }
             let _ = child.wait();
         }
-        self.daemons.clear();
+        ended
+    }
+
+    fn show_logs(&self) {
+        let log = |number| fs::read_to_string(self.home().join(format!("daemon{number}.log"))).ok();
+        for (number, log) in (0..).map_while(|number| Some((number, log(number)?))) {
+            eprintln!("daemon {number} said:\n{log}");
+        }
     }
 }
 
@@ -213,12 +226,14 @@ fn inode(path: &Path) -> Option<u64> {
 impl Drop for Host {
     fn drop(&mut self) {
         self.remove_containers();
-        self.stop_daemons();
+        let ended = self.stop_daemons();
         let check = self.type_in("system check").run();
+        if std::thread::panicking() || !ended {
+            self.show_logs();
+        }
         if !std::thread::panicking() {
+            assert!(ended, "a daemon does not end when it is told to");
             assert_eq!(check.code, 0, "left behind:\n{}{}", check.stdout, check.stderr);
-        } else if let Ok(logs) = fs::read_to_string(self.home().join("daemon0.log")) {
-            eprintln!("the daemon said:\n{logs}");
         }
     }
 }

@@ -6,18 +6,22 @@
 
 pub mod bucket;
 mod command;
+mod docker_registry;
 mod host;
 mod images;
 pub mod registry;
 mod terminal;
+pub mod web;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use command::{Output, Typed};
+pub use docker_registry::{Certificate, DockerRegistry};
 pub use host::{Host, Mode};
 pub use images::busybox;
 pub use terminal::Terminal;
+pub use web::web;
 
 /// How long anything may take before a test says that it hangs. Generous: the machine may be slow, and a test that
 /// passes never waits for it.

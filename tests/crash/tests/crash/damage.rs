@@ -79,10 +79,17 @@ fn blobs_and_layers() {
     for damage in sampled(&mut site) {
         for what in ["blob", "diff/copied", "layer.json"] {
             let id = site.host.type_in("inspect -f {{.Id}} other").ok();
-            let path = match what {
-                "blob" => root.join("blobs/sha256").join(id.trim_start_matches("sha256:")),
+            let (path, name) = match what {
+                "blob" => {
+                    let hex = id.trim_start_matches("sha256:");
+                    (root.join("blobs/sha256").join(hex), format!("blob {id}"))
+                }
                 // Of a layer that was built here: only that can be packed again to the same bytes.
-                within => newest_layer(&root).join(within),
+                within => {
+                    let layer = newest_layer(&root);
+                    let chain = layer.file_name().unwrap().to_str().unwrap();
+                    (layer.join(within), format!("layer sha256:{chain}"))
+                }
             };
             let what = format!("{damage:?} of {}", path.display());
             let intact = fs::read(&path).unwrap();
@@ -101,7 +108,7 @@ fn blobs_and_layers() {
                 assert!(!output.stderr.contains("panicked"), "{what}: {line}: {}", output.stderr);
                 assert!(output.code == 0 || !output.stderr.trim().is_empty(), "{what}: {line} says nothing");
             }
-            site.is_found_and_mended("", &what);
+            site.is_found_and_mended(&name, &what);
             site.the_rest_works(&what);
             // What was lost can be brought back: by an archive, and by building it again.
             site.host.type_in("load -i other.tar").ok();

@@ -16,6 +16,9 @@ use crate::settings;
 /// How long detached helpers may take until the state is final.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Of so many kills some meet each victim at work.
+const ENOUGH: u64 = 100;
+
 /// Objects by kind and name, with their state: absent is the empty text.
 type World = BTreeMap<String, String>;
 
@@ -50,6 +53,8 @@ struct Touch {
 enum Pattern {
     Is(String),
     Begins(&'static str),
+    /// An image, but not the one that was there.
+    Other(String),
 }
 
 impl Pattern {
@@ -57,6 +62,7 @@ impl Pattern {
         match self {
             Pattern::Is(text) => text == state,
             Pattern::Begins(text) => state.starts_with(text),
+            Pattern::Other(was) => state.starts_with("sha256:") && state != was,
         }
     }
 }
@@ -100,6 +106,10 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_leaks() {
         }
     }
     println!("kills while at work: {:?}", run.met);
+    for victim in [Victim::Client, Victim::Daemon, Victim::Monitor] {
+        let met = run.met.get(&format!("{victim:?}"));
+        assert!(met.is_some() || kills < ENOUGH, "seed {seed}: no {victim:?} was killed at work");
+    }
     for name in run.names("image ") {
         if name != "busybox:latest" {
             host.type_in(&format!("run --rm --network none {name} /bin/busybox true")).ok();
@@ -136,7 +146,16 @@ struct Run {
     /// How long each verb takes.
     typical: BTreeMap<&'static str, Duration>,
     journal: Vec<String>,
+    /// How often each was killed while it had work.
     met: BTreeMap<String, u32>,
+}
+
+/// What a kill met.
+struct Kill {
+    /// Somebody who had work.
+    met: bool,
+    /// The container whose monitor it was.
+    container: Option<String>,
 }
 
 impl Run {
@@ -156,39 +175,40 @@ impl Run {
             }
         };
         let mut at_work = Work { client, operation: &operation, started, ended: None };
-        let hit = self.kill(host, victim, &mut at_work, delay)?;
+        let kill = self.kill(host, victim, &mut at_work, delay)?;
         let ended = at_work.end()?;
         if ended.code == 0 && victim != Victim::Monitor {
             self.typical.insert(operation.verb, at_work.ended.unwrap_or(limit));
         }
         self.journal.push(format!("ended {} {}", ended.code, ended.stderr.trim()));
-        *self.met.entry(format!("{victim:?}")).or_default() += 1;
-        self.compare(host, &operation, hit.as_deref(), ended.code == 0)
+        if kill.met {
+            *self.met.entry(format!("{victim:?}")).or_default() += 1;
+        }
+        self.compare(host, &operation, kill.container.as_deref(), ended.code == 0)
     }
 
-    /// Kills at the wanted moment. Of a monitor: the container that it had.
+    /// Kills at the wanted moment.
     fn kill(
         &mut self,
         host: &mut Host,
         victim: Victim,
         work: &mut Work<'_>,
         delay: Duration,
-    ) -> Result<Option<String>, String> {
-        match victim {
-            Victim::Client => {
-                work.wait_for(delay);
-                let _ = work.client.kill();
-                Ok(None)
-            }
-            Victim::Daemon => {
-                work.wait_for(delay);
-                host.crash_daemon(0);
-                Ok(None)
-            }
-            Victim::Monitor => self.kill_monitor(host, work, delay),
+    ) -> Result<Kill, String> {
+        if victim == Victim::Monitor {
+            let container = self.kill_monitor(host, work, delay)?;
+            return Ok(Kill { met: container.is_some(), container });
         }
+        work.wait_for(delay);
+        let met = !work.is_over();
+        match victim {
+            Victim::Client => drop(work.client.kill()),
+            _ => host.crash_daemon(0),
+        }
+        Ok(Kill { met, container: None })
     }
 
+    /// Kills the monitor of a container: which one's, if it had one.
     fn kill_monitor(
         &mut self,
         host: &Host,
@@ -351,25 +371,28 @@ impl Run {
         let object = format!("image {name}:latest");
         let was = self.state(&object);
         let runs: Vec<String> = self.names("container ").into_iter().filter(|name| self.runs(name)).collect();
-        let image = || vec![Pattern::Begins("sha256:")];
+        // Each is told a number of its own: what is acknowledged is another image than the one before.
+        let other = Pattern::Other(was.clone());
         let number = self.random.u32(..);
         let mut container = None;
         let (verb, line, done) = match self.random.usize(..6) {
-            0 | 1 => ("build", format!("build -q -t {name} --build-arg N={number} ctx"), image()),
+            0 | 1 => ("build", format!("build -q -t {name} --build-arg N={number} ctx"), other),
             2 => {
                 let touches = vec![];
                 return Operation { verb: "load", line: "load -i image.tar".to_owned(), container, touches };
             }
-            3 => ("import", format!("import files.tar {name}"), image()),
+            3 => ("import", format!("import -m {number} files.tar {name}"), other),
             4 if !runs.is_empty() => {
                 let from = runs[self.random.usize(..runs.len())].clone();
                 container = Some(from.clone());
-                ("commit", format!("commit {from} {name}"), image())
+                ("commit", format!("commit -m {number} {from} {name}"), other)
             }
-            _ if was.is_empty() => ("tag", format!("tag busybox {name}"), image()),
-            _ => ("rmi", format!("rmi -f {name}"), vec![absent()]),
+            _ if was.is_empty() => {
+                ("tag", format!("tag busybox {name}"), Pattern::Is(self.state("image busybox:latest")))
+            }
+            _ => ("rmi", format!("rmi -f {name}"), absent()),
         };
-        let touches = vec![Touch { object, done: done[0].clone(), between: done }];
+        let touches = vec![Touch { object, between: vec![done.clone()], done }];
         Operation { verb, line, container, touches }
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use testkit::{Host, Mode};
+use testkit::{DockerRegistry, Host, Mode};
 
 use crate::operation;
 use crate::trace::{self, Class, Fault, Plan, Point};
@@ -26,7 +26,7 @@ fn what_is_pulled_is_on_the_disk_before_it_is_seen() {
     host.busybox();
     operation::prepare(&host);
     host.type_in("load -i image.tar").ok();
-    let registry = crate::transfers::Registry::new(&host);
+    let registry = DockerRegistry::start(&host);
     let name = "127.0.0.1:5000/order:1";
     for line in [&format!("tag loaded {name}"), &format!("push {name}"), &format!("rmi loaded {name}")] {
         host.type_in(line).ok();

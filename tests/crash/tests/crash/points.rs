@@ -4,13 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use testkit::{Host, Mode};
+use testkit::{DockerRegistry, Host, Mode};
 
 use crate::machine::Machine;
 use crate::operation::{self, Operation};
 use crate::settings;
 use crate::trace::{self, Class, Fault, Plan, Point, Run};
-use crate::transfers::Registry;
 
 #[test]
 fn create() {
@@ -87,7 +86,7 @@ fn pull() {
     let host = Host::new(Mode::Embedded);
     let machine = Machine::new(&host);
     operation::prepare(&host);
-    let _registry = Registry::new(&host);
+    let _registry = DockerRegistry::start(&host);
     for line in [
         "load -i image.tar",
         "tag loaded 127.0.0.1:5000/loaded:1",

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use testkit::{Host, Mode, eventually};
+use testkit::{DockerRegistry, Host, Mode, eventually};
 
 use crate::settings;
 
@@ -23,31 +23,6 @@ const OVERHEAD: u64 = 1 << 20;
 
 /// What a pull that is killed may have in memory of a large layer: stretches that came before their turn.
 const LOST: u64 = 32 << 20;
-
-/// Debian's registry on loopback, with an image in it.
-pub struct Registry(Child);
-
-impl Registry {
-    pub fn new(host: &Host) -> Self {
-        let storage = host.home().join("registry").display().to_string();
-        let settings = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {storage}}}}}\nhttp: {{addr: \"{REGISTRY}\"}}\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        );
-        let file = host.file("registry.yml", settings).display().to_string();
-        // It tells of each connection that broke: to a file, for nobody reads it meanwhile.
-        let script = format!("exec docker-registry serve {file} >registry.log 2>&1");
-        let registry = Self(host.program("sh", &["-c", &script]).start());
-        eventually("the registry listens", || TcpStream::connect(REGISTRY).is_ok());
-        registry
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A way to the registry on which connections break.
 struct Proxy {
@@ -192,7 +167,7 @@ fn is_right(host: &Host, name: &str, sent: &str) {
 fn connections_that_are_cut_cost_nothing_but_time() {
     let seed = settings::seed();
     let host = Host::new(Mode::Embedded);
-    let _registry = Registry::new(&host);
+    let _registry = DockerRegistry::start(&host);
     let sent = send(&host, &mut fastrand::Rng::with_seed(seed));
     let (proxy, address) = Proxy::start();
     let name = format!("{address}/faults:1");
@@ -229,7 +204,7 @@ fn connections_that_are_cut_cost_nothing_but_time() {
 /// A registry behind a proxy, and what one pull of its image takes.
 struct Transfer {
     host: Host,
-    _registry: Registry,
+    _registry: DockerRegistry,
     proxy: Arc<Proxy>,
     /// The image's name on the way through the proxy.
     name: String,
@@ -248,7 +223,7 @@ impl Transfer {
         let seed = settings::seed();
         let mut random = fastrand::Rng::with_seed(seed);
         let host = Host::new(Mode::Embedded);
-        let registry = Registry::new(&host);
+        let registry = DockerRegistry::start(&host);
         let sent = send(&host, &mut random);
         let (proxy, address) = Proxy::start();
         let name = format!("{address}/faults:1");

@@ -4,9 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
-use testkit::Host;
-
-use crate::outputs::Registry;
+use testkit::{DockerRegistry, Host};
 
 in_every_mode! {
     what_is_attached_travels
@@ -48,7 +46,7 @@ fn seen(host: &Host, name: &str) -> (usize, bool) {
 }
 
 fn what_is_attached_travels(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     let ours = Server::start(host);
     host.busybox();
     host.type_in(&format!("tag busybox {APP}")).ok();
@@ -110,7 +108,7 @@ fn what_is_attached_travels(host: &Host) {
 
 /// A chart, as its own tool makes it: here it is attached to something else first, and then found by its digest.
 fn what_is_no_image_is_kept(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.busybox();
     host.type_in(&format!("tag busybox {APP}")).ok();
     host.type_in(&format!("push -q {APP}")).ok();

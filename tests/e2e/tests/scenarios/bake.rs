@@ -1,9 +1,6 @@
 //! Several builds at once, and questions to Dockerfiles wherever they lie.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
-use testkit::Host;
+use testkit::{Host, web};
 
 in_every_mode! {
     targets_are_built_side_by_side
@@ -102,16 +99,16 @@ target "t" {
 }
 
 fn an_archive_is_imported_from_a_server(host: &Host) {
-    let port = web(testkit::busybox(), 3);
-    let url = format!("http://127.0.0.1:{port}/root.tar");
+    let server = given(&testkit::busybox(), 3);
+    let url = format!("http://{server}/root.tar");
     let words = ["import", "-c", "ENV A=b", "-m", "from afar", "--platform", "linux/amd64", &url, "far:1"];
     assert!(host.dhow(&words).ok().contains("sha256:"));
     assert_eq!(host.dhow(&["run", "--rm", "far:1", "sh", "-c", "echo $A"]).ok(), "b");
     assert!(host.dhow(&["history", "--no-trunc", "far:1"]).ok().contains("from afar"));
     // Without a message it says where it is from, and nobody's password.
-    host.dhow(&["import", &format!("http://me:hidden@127.0.0.1:{port}/root.tar"), "far:2"]).ok();
+    host.dhow(&["import", &format!("http://me:hidden@{server}/root.tar"), "far:2"]).ok();
     let comment = host.dhow(&["image", "inspect", "-f", "{{.Comment}}", "far:2"]).ok();
-    assert_eq!(comment, format!("Imported from http://me:xxxxx@127.0.0.1:{port}/root.tar"));
+    assert_eq!(comment, format!("Imported from http://me:xxxxx@{server}/root.tar"));
     let error = host.dhow(&["import", "http://127.0.0.1:1/none"]).fails(1);
     assert!(error.contains("http://127.0.0.1:1/none"), "{error}");
 }
@@ -208,27 +205,16 @@ fn definitions_come_from_elsewhere(host: &Host) {
     assert_eq!(host.dhow(&["run", "--rm", "far", "cat", "/file"]).ok(), "of the repository");
     assert_eq!(host.dhow(&["run", "--rm", "near", "cat", "/file"]).ok(), "here");
     // One file, and standard input.
-    let url = format!("http://127.0.0.1:{}/docker-bake.hcl", web(text.as_bytes().to_vec(), 1));
+    let url = format!("http://{}/docker-bake.hcl", given(text.as_bytes(), 1));
     let printed = host.dhow(&["bake", "--print", &url, "near"]).ok();
     assert!(printed.contains("\"near\"") && printed.contains("\"cwd://D\""), "{printed}");
     let seen = host.dhow(&["bake", "--print", "-f", "-", "near"]).input(text.as_bytes().to_vec()).run();
     assert!(seen.code == 0 && seen.stdout.contains("near"), "{}", seen.stderr);
 }
 
-/// Gives the same bytes to whoever asks, so often.
-pub fn web(bytes: Vec<u8>, times: usize) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().take(times) {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-            let head =
-                format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", bytes.len());
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes));
-        }
-    });
-    port
+/// Gives the same bytes to whoever asks, so often: where.
+pub fn given(bytes: &[u8], times: usize) -> String {
+    web(std::iter::repeat_n(web::found(bytes), times))
 }
 
 fn dockerfiles_elsewhere_are_asked(host: &Host) {
@@ -247,7 +233,7 @@ fn dockerfiles_elsewhere_are_asked(host: &Host) {
     checked(&["build", "--check", "ctx"]);
     host.program("tar", &["cf", "ctx.tar", "-C", "ctx", "."]).ok();
     let tar = std::fs::read(host.home().join("ctx.tar")).unwrap();
-    let url = format!("http://127.0.0.1:{}/ctx.tar", web(tar.clone(), 2));
+    let url = format!("http://{}/ctx.tar", given(&tar, 2));
     checked(&["build", "--check", &url]);
     assert!(host.dhow(&["build", "--call=targets", &url]).ok().contains("last"));
     let seen = host.dhow(&["build", "--check", "-"]).input(tar).run();

@@ -2,14 +2,12 @@
 //! a build was told in confidence.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
 use serde_json::Value;
-use testkit::{Host, Mode};
+use testkit::{Host, Mode, web};
 
 const CANARY: &str = "canary-51c7e0";
 
@@ -294,26 +292,9 @@ fn endless_words() {
     }
 }
 
-/// A server that answers each request with the next of these answers, for as long as it is asked.
-fn server(answers: Vec<String>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for answer in answers.iter().cycle() {
-            let Ok((mut stream, _)) = listener.accept() else { return };
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request);
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-    address
-}
-
-fn answer(status: &str, head: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
+/// A server that has one answer for all.
+fn server(status: &str, head: &str, content: &str) -> String {
+    web(std::iter::repeat(web::answer(status, head, content.as_bytes())))
 }
 
 /// Servers that send a build to this machine's files, or name a file for it.
@@ -324,17 +305,17 @@ fn urls_that_lead_elsewhere() {
     host.program("ip", &["link", "set", "lo", "up"]).ok();
     let outside = host.file("outside", CANARY).display().to_string();
     for place in [format!("file://{outside}"), "gopher://127.0.0.1/".to_owned(), "//[".to_owned()] {
-        let address = server(vec![answer("302 Found", &format!("Location: {place}"), "")]);
+        let address = server("302 Found", &format!("Location: {place}\r\n"), "");
         let output = built(&host, &format!("FROM busybox\nADD http://{address}/x /x\nRUN cat /x\n"), &[]);
         assert!(output.code == 1 && !output.stderr.contains(CANARY), "{place}: {}", output.stderr);
         assert!(output.stderr.contains("Dockerfile:2"), "{place}: {}", output.stderr);
     }
-    let address = server(vec![answer("302 Found", "Location: /again", "")]);
+    let address = server("302 Found", "Location: /again\r\n", "");
     let output = built(&host, &format!("FROM busybox\nADD http://{address}/x /x\n"), &[]);
     assert!(output.code == 1 && output.stderr.contains("redirect"), "{}", output.stderr);
     for name in ["../../../outside", "/outside", "..", "a\\..\\b", "%2e%2e%2foutside"] {
-        let head = format!("Content-Disposition: attachment; filename=\"{name}\"");
-        let address = server(vec![answer("200 OK", &head, "taken")]);
+        let head = format!("Content-Disposition: attachment; filename=\"{name}\"\r\n");
+        let address = server("200 OK", &head, "taken");
         let output =
             built(&host, &format!("FROM busybox\nADD http://{address}/named /in/\n"), &["-o", "out"]);
         let made = fs::read_dir(host.home().join("out/in")).map_or(0, Iterator::count);

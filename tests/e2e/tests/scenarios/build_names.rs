@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use testkit::{Host, Mode};
 
-use crate::bake::web;
+use crate::bake::given;
 
 #[test]
 fn a_dockerfile_elsewhere_brings_its_ignore_file() {
@@ -26,10 +26,7 @@ fn a_dockerfile_elsewhere_brings_its_ignore_file() {
     let seen = built("other/X");
     assert!(seen.stderr.contains("there: b\n"), "{}", seen.stderr);
     // One on a web server has none.
-    let url = format!(
-        "http://127.0.0.1:{}/Dockerfile",
-        web(std::fs::read(host.home().join("other/X")).unwrap(), 1)
-    );
+    let url = format!("http://{}/Dockerfile", given(&std::fs::read(host.home().join("other/X")).unwrap(), 1));
     let seen = built(&url);
     assert!(seen.code == 0 && seen.stderr.contains("there: a\n"), "{}", seen.stderr);
 }

@@ -1,9 +1,7 @@
 //! What images hold: layers, waste, differences; here, and in a registry without pulling.
 
 use serde_json::Value;
-use testkit::Host;
-
-use crate::outputs::Registry;
+use testkit::{DockerRegistry, Host};
 
 in_every_mode! {
     layers_and_what_they_waste
@@ -103,7 +101,7 @@ fn images_are_compared(host: &Host) {
 }
 
 fn registries_are_looked_into(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     wasteful(host);
     host.type_in("tag wasteful 127.0.0.1:5000/wasteful:1").ok();
     host.type_in("push -q 127.0.0.1:5000/wasteful:1").ok();

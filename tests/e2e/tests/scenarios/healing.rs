@@ -3,9 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use testkit::Host;
-
-use crate::outputs::Registry;
+use testkit::{DockerRegistry, Host};
 
 in_every_mode! {
     damage_heals_when_it_is_met
@@ -34,7 +32,7 @@ fn blob(host: &Host, digest: &str) -> PathBuf {
 }
 
 fn damage_heals_when_it_is_met(host: &Host) {
-    let registry = Registry::new(host);
+    let registry = DockerRegistry::start(host);
     host.busybox();
     host.file("ctx/Dockerfile", "FROM busybox\nCOPY file /\n");
     host.file("ctx/file", "content");
@@ -82,7 +80,7 @@ fn damage_heals_when_it_is_met(host: &Host) {
     fs::remove_dir_all(&layer).unwrap();
     let told = host.type_in("start one").fails(1);
     assert!(told.contains("pull, load or build it again"), "{told}");
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.type_in(&format!("pull -q {APP}")).ok();
     assert_eq!(host.type_in("start -a one").ok(), "content");
     assert_eq!(host.type_in(&format!("inspect -f {{{{.Id}}}} {APP}")).ok(), id);
@@ -90,7 +88,7 @@ fn damage_heals_when_it_is_met(host: &Host) {
 
 /// The registry has somebody else's image under the name that one made here has.
 fn what_was_made_here_is_not_replaced(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.busybox();
     host.file("ctx/Dockerfile", "FROM busybox\nARG WHOSE\nRUN echo $WHOSE > /whose\n");
     host.type_in(&format!("build -q --network none --build-arg WHOSE=theirs -t {APP} ctx")).ok();

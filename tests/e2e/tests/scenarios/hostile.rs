@@ -131,7 +131,6 @@ fn configurations_of_images() {
     assert_eq!(host.type_in("volume ls -q").ok(), "");
 }
 
-/// CVE-2026-53488: what an image says of itself is no word to the engine.
 /// Names of users are looked for in files of the image: no more of them is read than such a file can have, and only of files
 /// below its root.
 #[test]
@@ -159,6 +158,7 @@ fn files_of_users_without_measure() {
     }
 }
 
+/// CVE-2026-53488: what an image says of itself is no word to the engine.
 #[test]
 fn labels_and_triggers_of_images() {
     let host = Host::new(Mode::Embedded);

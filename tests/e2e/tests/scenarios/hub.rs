@@ -1,16 +1,15 @@
 //! A registry that is Docker Hub as far as this machine can tell: what tutorials name comes from there.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use testkit::{Host, Output, Typed, eventually};
+use testkit::{Certificate, DockerRegistry, Host, Output, Typed};
 
 const HUB: &str = "registry-1.docker.io";
 
 /// Debian's registry in the place of Docker Hub, with a certificate that this machine trusts.
 pub struct Hub<'a> {
     host: &'a Host,
-    child: Child,
+    _registry: DockerRegistry,
 }
 
 impl<'a> Hub<'a> {
@@ -38,17 +37,10 @@ impl<'a> Hub<'a> {
         let use_ = ["-addext", &name, "-addext", "basicConstraints=critical,CA:FALSE"];
         host.program("openssl", &[&new[..], &leaf, &use_].concat()).ok();
         host.file("hosts", format!("127.0.0.1 localhost {HUB}\n"));
-        let home = host.home().display();
-        let config = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {home}/hub\nhttp:\n  addr: 127.0.0.1:443\n  \
-             tls:\n    certificate: {home}/hub.pem\n    key: {home}/hub.key\n"
-        );
-        let config = host.file("hub.yml", config);
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("docker-registry is installed: `cargo xtask test` does that");
-        eventually("the registry listens", || std::net::TcpStream::connect("127.0.0.1:443").is_ok());
-        Self { host, child }
+        let [certificate, key] = ["hub.pem", "hub.key"].map(|name| host.home().join(name));
+        let shown = Certificate { certificate: &certificate, key: &key };
+        let _registry = DockerRegistry::at(host, "127.0.0.1:443", Some(&shown));
+        Self { host, _registry }
     }
 
     /// `dhow` where Docker Hub is here.
@@ -80,12 +72,5 @@ impl<'a> Hub<'a> {
     pub fn build(&self, name: &str, dockerfile: &Path, context: &str, more: &[&str]) -> Output {
         let what = ["build", "--progress", "plain", "-t", name, "-f", dockerfile.to_str().expect("UTF-8")];
         self.dhow(&[&what[..], more, &[context]].concat()).run()
-    }
-}
-
-impl Drop for Hub<'_> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

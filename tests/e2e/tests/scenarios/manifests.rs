@@ -1,9 +1,7 @@
 //! Lists of images for several platforms, written down member by member (`manifest`).
 
 use serde_json::Value;
-use testkit::Host;
-
-use crate::outputs::Registry;
+use testkit::{DockerRegistry, Host};
 
 in_every_mode! {
     lists_are_written_down_and_sent
@@ -24,7 +22,7 @@ fn images(host: &Host) {
 }
 
 fn lists_are_written_down_and_sent(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     images(host);
     let manifest = |words: &str| host.type_in(&format!("manifest {words}"));
     let json = |words: &str| serde_json::from_str::<Value>(&manifest(words).ok()).unwrap();
@@ -73,7 +71,7 @@ fn lists_are_written_down_and_sent(host: &Host) {
 }
 
 fn lists_that_are_refused(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     images(host);
     host.type_in(&format!("manifest create {LIST} 127.0.0.1:5000/app:amd64")).ok();
     host.type_in(&format!("manifest push {LIST}")).ok();

@@ -1,10 +1,8 @@
 //! Where builds take their files from, and where their results go to.
 
 use std::fs;
-use std::net::TcpStream;
-use std::process::Child;
 
-use testkit::{Host, Mode, eventually};
+use testkit::{DockerRegistry, Host, Mode};
 
 in_every_mode! {
     results_are_files_and_archives
@@ -14,30 +12,6 @@ in_every_mode! {
     programs_read_what_a_build_does
     images_of_registries_are_looked_at
     a_base_for_another_platform_is_better_than_none
-}
-
-/// Debian's registry on loopback.
-pub struct Registry(Child);
-
-impl Registry {
-    pub fn new(host: &Host) -> Registry {
-        let storage = host.home().join("registry");
-        let settings = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:5000\"}}\nlog: {{level: error}}\n",
-            storage.display()
-        );
-        let file = host.file("registry.yml", settings).display().to_string();
-        let registry = Registry(host.program("docker-registry", &["serve", &file]).start());
-        eventually("the registry listens", || TcpStream::connect("127.0.0.1:5000").is_ok());
-        registry
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn context(host: &Host) {
@@ -95,7 +69,7 @@ fn results_are_files_and_archives(host: &Host) {
 
 fn registries_get_what_was_built(host: &Host) {
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     let name = "127.0.0.1:5000/some/image:1";
     host.dhow(&["build", "--push", "-t", name, "--metadata-file", "told.json", "ctx"]).ok();
     let told = fs::read_to_string(host.home().join("told.json")).unwrap();
@@ -149,7 +123,7 @@ fn registries_get_what_was_built(host: &Host) {
 
 fn a_base_for_another_platform_is_better_than_none(host: &Host) {
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     let remote = "127.0.0.1:5000/only/riscv:1";
     let layout = "type=oci,dest=layout,tar=false";
     let foreign = |more: &[&str]| {
@@ -213,7 +187,7 @@ fn a_base_for_another_platform_is_better_than_none(host: &Host) {
 
 fn one_name_for_several_platforms(host: &Host) {
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     let name = "127.0.0.1:5000/many:1";
     let platforms = ["--platform", "linux/amd64,linux/arm64", "--annotation", "index:note=here"];
     host.dhow(&[&["build", "--push", "-f", "ctx/plain", "-t", name][..], &platforms, &["ctx"]].concat()).ok();
@@ -262,7 +236,7 @@ fn files_that_are_handed_out_have_the_time_that_was_said() {
 fn caches_travel() {
     let host = &Host::new(Mode::Daemon);
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     let base = "127.0.0.1:5000/base:1";
     host.dhow(&["tag", "busybox", base]).ok();
     host.dhow(&["push", base]).ok();
@@ -318,7 +292,7 @@ fn caches_travel() {
 fn files_describe_builds() {
     let host = &Host::new(Mode::TwoEngines);
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.file(
         "docker-bake.hcl",
         "variable \"TAG\" { default = \"1\" }\n\
@@ -467,7 +441,7 @@ fn programs_read_what_a_build_does(host: &Host) {
 }
 
 fn images_of_registries_are_looked_at(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     context(host);
     let several = "build -q -f ctx/plain --platform linux/amd64,linux/arm64 --provenance mode=max --sbom true -o \
                    type=registry,name=127.0.0.1:5000/m:1,registry.insecure=true ctx";

@@ -1,7 +1,7 @@
 //! Registries as a person meets them: passwords, files of the administrator's, and registries that mean harm.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use testkit::{Host, Mode, eventually};
+use testkit::{Certificate, DockerRegistry, Host, Mode, eventually};
 
 #[path = "../../../../crates/core/registry/tests/stub/mod.rs"]
 mod stub;
@@ -458,17 +458,10 @@ fn what_to_do_about_it() {
 
     let certificates =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/core/registry/tests/certificates");
-    let certificate = |name: &str| certificates.join(name).display().to_string();
-    let settings = format!(
-        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nlog: {{level: error}}\n\
-         http: {{addr: \"10.99.0.1:5443\", tls: {{certificate: {}, key: {}}}}}\n",
-        host.home().join("registry").display(),
-        certificate("address.crt"),
-        certificate("address.key"),
-    );
-    let file = host.file("registry.yml", settings).display().to_string();
-    let mut registry = host.program("docker-registry", &["serve", &file]).start();
-    eventually("the registry listens", || TcpStream::connect("10.99.0.1:5443").is_ok());
+    let certificate = |name: &str| certificates.join(name);
+    let (key, shown) = (certificate("address.key"), certificate("address.crt"));
+    let known = Certificate { certificate: &shown, key: &key };
+    let _registry = DockerRegistry::at(host, "10.99.0.1:5443", Some(&known));
     let refused = pull("10.99.0.1:5443").stderr;
     assert!(
         refused.contains("tls: failed to verify certificate: x509: certificate signed by unknown authority"),
@@ -476,10 +469,8 @@ fn what_to_do_about_it() {
     );
     assert!(refused.contains("into /etc/dhow/certs.d/10.99.0.1:5443/ca.crt"), "{refused}");
     host.file("etc/docker/certs.d/10.99.0.1:5443/ca.crt", fs::read(certificate("address.crt")).unwrap());
-    let known = pull("10.99.0.1:5443").stderr;
-    assert!(known.contains("manifest unknown"), "{known}");
-    registry.kill().unwrap();
-    registry.wait().unwrap();
+    let found = pull("10.99.0.1:5443").stderr;
+    assert!(found.contains("manifest unknown"), "{found}");
 }
 
 type Behaviour = Box<dyn Fn(&Request) -> Answer + Send + Sync>;

@@ -3,9 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use testkit::Host;
-
-use crate::outputs::Registry;
+use testkit::{DockerRegistry, Host};
 
 in_every_mode! {
     layers_may_have_a_table_of_contents
@@ -28,7 +26,7 @@ fn manifest(host: &Host) -> Value {
 
 fn layers_may_have_a_table_of_contents(host: &Host) {
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     let output = format!("type=image,name={NAME},push=true,compression=estargz,force-compression=true");
     host.dhow(&["build", "-o", &output, "ctx"]).ok();
     // It is an image here, too, and one to build on.
@@ -65,7 +63,7 @@ fn layers_may_have_a_table_of_contents(host: &Host) {
 
 fn an_image_may_pass_through(host: &Host) {
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     let before = host.type_in("images -aq").ok();
     let output = |more: &str| format!("type=image,name={NAME},store=false{more}");
     host.dhow(&["build", "-o", &output(""), "ctx"]).ok();
@@ -86,7 +84,7 @@ fn an_image_may_pass_through(host: &Host) {
 
 fn caches_have_older_forms(host: &Host) {
     context(host);
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     for (words, media_type) in [
         ("image-manifest=false", "application/vnd.oci.image.index.v1+json"),
         ("oci-mediatypes=false", "application/vnd.docker.distribution.manifest.list.v2+json"),

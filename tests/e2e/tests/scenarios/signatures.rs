@@ -3,9 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use testkit::Host;
-
-use crate::outputs::Registry;
+use testkit::{DockerRegistry, Host};
 
 in_every_mode! {
     images_are_signed
@@ -37,7 +35,7 @@ fn sign(host: &Host, arguments: &[&str]) -> (bool, String) {
 }
 
 fn images_are_signed(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     begin(host);
     let private = fs::read_to_string(host.home().join("team.key")).unwrap();
     assert!(private.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----"), "{private}");
@@ -82,7 +80,7 @@ fn images_are_signed(host: &Host) {
 }
 
 fn a_policy_decides_what_runs(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     begin(host);
     host.type_in(&format!("rmi {APP}")).ok();
     let key = host.home().join("team.pub");
@@ -143,7 +141,7 @@ fn a_policy_decides_what_runs(host: &Host) {
 }
 
 fn files_are_attached(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     begin(host);
     host.file("sbom.json", "{\"packages\":[]}");
     let attach = |words: &str| host.type_in(&format!("image attach {words}"));

@@ -3,9 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
-use testkit::Host;
-
-use crate::outputs::Registry;
+use testkit::{DockerRegistry, Host};
 
 in_every_mode! {
     images_go_there_and_back
@@ -28,7 +26,7 @@ fn digest(told: &str) -> &str {
 }
 
 fn images_go_there_and_back(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.busybox();
     for tag in ["1", "2"] {
         host.type_in(&format!("tag busybox 127.0.0.1:5000/some/a:{tag}")).ok();
@@ -75,7 +73,7 @@ fn images_go_there_and_back(host: &Host) {
 }
 
 fn what_is_there_is_not_sent_again(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.busybox();
     host.type_in(&format!("tag busybox {A}")).ok();
     let first = host.type_in(&format!("push {A}")).ok();
@@ -100,7 +98,7 @@ fn what_is_there_is_not_sent_again(host: &Host) {
 }
 
 fn layers_are_compressed_as_it_is_wished(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.busybox();
     host.type_in(&format!("tag busybox {A}")).ok();
     let id = id(host, A);
@@ -140,7 +138,7 @@ fn layers_are_compressed_as_it_is_wished(host: &Host) {
 }
 
 fn platforms_that_are_not_all_here(host: &Host) {
-    let _registry = Registry::new(host);
+    let _registry = DockerRegistry::start(host);
     host.file("ctx/Dockerfile", "FROM scratch\nARG TARGETPLATFORM\nCOPY Dockerfile /$TARGETPLATFORM\n");
     let platforms = "linux/amd64,linux/arm64,linux/arm/v7";
     host.type_in(&format!("build -q --platform {platforms} -t {A} --push ctx")).ok();

@@ -62,11 +62,11 @@ pub const EVERYWHERE: &[Difference] = &[
         "the classic builder drops capabilities; BuildKit copies attributes, as we do",
     ),
     docker(
-        "time of /*",
+        "directory time of /*",
         "the directory that a source lends its content to: of now with the classic builder, of the source with BuildKit and us",
     ),
     buildah(
-        "time of /*",
+        "directory time of /*",
         "the directory that a source lends its content to: of now, of the source with BuildKit and us",
     ),
     buildah("/dev", "places for mounts of RUN stay in its layers; in ours nothing of them does"),

@@ -65,20 +65,29 @@ const CONFIG: &[&str] = &[
 ];
 
 fn fields(ours: &Entry, theirs: &Entry) -> Vec<(&'static str, String, String)> {
-    let content =
-        |entry: &Entry| String::from_utf8_lossy(&entry.content).chars().take(200).collect::<String>();
     let mut fields = vec![
         ("type", ours.kind.to_owned(), theirs.kind.to_owned()),
         ("mode", format!("{:o}", ours.mode), format!("{:o}", theirs.mode)),
         ("owner", format!("{:?}", ours.owner), format!("{:?}", theirs.owner)),
         ("attributes", format!("{:?}", ours.attributes), format!("{:?}", theirs.attributes)),
     ];
-    if ours.content != theirs.content {
-        fields.push(("content", format!("{:?}", content(ours)), format!("{:?} ", content(theirs))));
+    if let Some(at) = first_difference(&ours.content, &theirs.content) {
+        let content = |entry: &Entry| {
+            let shown = &entry.content[at..];
+            format!("\"{}\" at byte {at}", shown[..shown.len().min(200)].escape_ascii())
+        };
+        fields.push(("content", content(ours), content(theirs)));
     }
     let age = |entry: &Entry| if entry.mtime > OLD { "now".to_owned() } else { entry.mtime.to_string() };
-    fields.push(("time", age(ours), age(theirs)));
+    let is_directory = ours.kind == "directory" && theirs.kind == "directory";
+    fields.push((if is_directory { "directory time" } else { "time" }, age(ours), age(theirs)));
     fields
+}
+
+/// From where on contents are not the same.
+fn first_difference(ours: &[u8], theirs: &[u8]) -> Option<usize> {
+    let within = ours.iter().zip(theirs).position(|(ours, theirs)| ours != theirs);
+    within.or_else(|| (ours.len() != theirs.len()).then(|| ours.len().min(theirs.len())))
 }
 
 /// A value as text; what says nothing is nothing.

@@ -79,11 +79,11 @@ pub fn link(path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> (Stat, Vec<u8>)
     (Stat { path, mode: SYMLINK | 0o777, link, ..Stat::default() }, Vec::new())
 }
 
-/// Another name of an earlier file.
 pub fn pipe(path: impl AsRef<[u8]>) -> (Stat, Vec<u8>) {
     (Stat { path: path.as_ref().into(), mode: FIFO | 0o640, ..Stat::default() }, Vec::new())
 }
 
+/// Another name of an earlier file.
 pub fn hardlink(path: impl AsRef<[u8]>, first: impl AsRef<[u8]>) -> (Stat, Vec<u8>) {
     let (path, link) = (path.as_ref().into(), first.as_ref().into());
     (Stat { path, mode: 0o644, link, ..Stat::default() }, Vec::new())

@@ -1,7 +1,6 @@
 //! Graphs of clients (LLB), solved by the control service and at the gateway, and what changes of a context between builds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{Read as _, Write as _};
 
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
@@ -14,6 +13,7 @@ use bollard_buildkit_proto::pb::{
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
+use testkit::web;
 use tonic::Request;
 
 use super::client::Client;
@@ -196,27 +196,13 @@ fn graphs_are_contexts() {
     });
 }
 
-/// A server that gives everybody the same text.
-fn server(text: &'static str) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let _ = stream.read(&mut [0; 4096]);
-            let head = format!("Content-Length: {}\r\nConnection: close", text.len());
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{text}");
-        }
-    });
-    format!("http://{address}/Dockerfile")
-}
-
 #[test]
 fn a_dockerfile_that_lies_elsewhere_is_asked_about() {
     with_client(holdings(), |host, client| {
         host.busybox();
         host.program("ip", &["link", "set", "lo", "up"]).ok();
-        let address = server("FROM busybox AS first\nARG GREETING=hello\nmaintainer me\n");
+        let file = web::found(b"FROM busybox AS first\nARG GREETING=hello\nmaintainer me\n");
+        let address = format!("http://{}/Dockerfile", web(std::iter::repeat(file)));
         let run = async move {
             const ID: &str = "build000000000032";
             let about = super::containers::about;
