@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SESSIONS_MAX: usize = 4096;
 /// Builds whose words are kept after their end.
 const ENDED_MAX: usize = 32;
+/// Bytes of them.
+const ENDED_BYTES: usize = 64 << 20;
 /// The longest name of a session.
 const NAME_MAX: usize = 256;
 
@@ -40,13 +42,29 @@ struct State {
     sessions: HashMap<String, Session>,
     builds: HashMap<String, Arc<Build>>,
     /// What builds have told that ended lately: who wants to hear it may come late. The oldest first.
-    ended: VecDeque<(String, Arc<Told>)>,
+    ended: VecDeque<Ended>,
+}
+
+struct Ended {
+    id: String,
+    told: Arc<Told>,
+    size: usize,
 }
 
 impl State {
     fn told(&self, id: &str) -> Option<Arc<Told>> {
-        let ended = || self.ended.iter().find(|(known, _)| known == id).map(|(_, told)| told.clone());
+        // Of several of one id the last is meant.
+        let ended = || self.ended.iter().rfind(|ended| ended.id == id).map(|ended| ended.told.clone());
         self.builds.get(id).map(|build| build.told.clone()).or_else(ended)
+    }
+
+    /// Keeps what a build has told; what ended before it goes when that is too much.
+    fn keep(&mut self, ended: Ended) {
+        self.ended.push_back(ended);
+        let mut size: usize = self.ended.iter().map(|ended| ended.size).sum();
+        while self.ended.len() > ENDED_MAX || (size > ENDED_BYTES && self.ended.len() > 1) {
+            size -= self.ended.pop_front().map_or(0, |gone| gone.size);
+        }
     }
 }
 
@@ -194,13 +212,41 @@ impl Drop for Registered {
         let mut state = self.host.state();
         let Some(build) = state.builds.remove(&self.id) else { return };
         // Listeners hear of the end also when the build's future is dropped.
-        build.told.end();
-        if state.ended.len() >= ENDED_MAX {
-            state.ended.pop_front();
-        }
-        state.ended.push_back((self.id.clone(), build.told.clone()));
+        let (told, id) = (build.told.clone(), std::mem::take(&mut self.id));
+        let size = told.end();
+        state.keep(Ended { id, told, size });
         drop(state);
         // What it has made may go with it, which takes no lock of ours.
         drop(build);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(id: &str, size: usize) -> Ended {
+        Ended { id: id.to_owned(), told: Arc::new(Told::new(id)), size }
+    }
+
+    #[test]
+    fn of_builds_of_one_id_the_last_is_heard() {
+        let mut state = State::default();
+        let (first, last) = (ended("b", 1), ended("b", 1));
+        let told = last.told.clone();
+        state.keep(first);
+        state.keep(last);
+        assert!(Arc::ptr_eq(&state.told("b").unwrap(), &told));
+    }
+
+    #[test]
+    fn what_is_kept_of_builds_is_bounded() {
+        let mut state = State::default();
+        (0..ENDED_MAX).for_each(|number| state.keep(ended(&number.to_string(), 1)));
+        assert!(state.told("0").is_some());
+        state.keep(ended("more", 1));
+        assert!(state.told("0").is_none() && state.told("1").is_some());
+        state.keep(ended("much", ENDED_BYTES));
+        assert!(state.ended.len() == 1 && state.told("much").is_some());
     }
 }

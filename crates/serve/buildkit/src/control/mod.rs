@@ -26,9 +26,6 @@ pub use workers::{record as worker, version};
 /// An answer in many messages; dropping it ends what makes them.
 pub type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Messages of a log that are sent as one.
-const BATCH: usize = 256;
-
 pub struct Control {
     host: Host,
 }
@@ -39,19 +36,30 @@ impl Control {
     }
 
     /// What a build of before has told.
-    async fn replay(&self, id: &str) -> Result<Vec<StatusResponse>, Status> {
+    async fn replay(&self, id: &str) -> Result<Vec<status::Item>, Status> {
         let engine = self.host.engine();
         let unknown = |_| Status::not_found(format!("no such job {id}"));
         let record = engine::builds::history::inspect(engine, id.to_owned()).await.map_err(unknown)?;
         let events = engine::builds::history::logs(engine, id.to_owned()).await.map_err(fault::status)?;
         let begun = status::parse_time(&record.started_at).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut teller = status::Teller::new(id);
-        let told: Vec<StatusResponse> = events
+        let mut told: Vec<status::Item> = events
             .iter()
-            .map(|(millis, event)| teller.tell(1, event, begun + std::time::Duration::from_millis(*millis)))
+            .filter_map(|(millis, event)| {
+                teller.tell(1, event, begun + std::time::Duration::from_millis(*millis))
+            })
             .collect();
-        Ok(told.chunks(BATCH).map(status::joined).collect())
+        told.extend(teller.rest());
+        Ok(told)
     }
+}
+
+/// What was told, in messages.
+fn replayed(told: Vec<status::Item>) -> Many<StatusResponse> {
+    Box::pin(stream::unfold((told, 0), |(told, position)| async move {
+        let (status, count) = status::batch(&told[position..])?;
+        Some((Ok(status), (told, position + count)))
+    }))
 }
 
 #[tonic::async_trait]
@@ -84,7 +92,7 @@ impl Service for Control {
         let told = match self.host.told(&id) {
             Some(told) => Some(told),
             None => match self.replay(&id).await {
-                Ok(told) => return Ok(Response::new(Box::pin(stream::iter(told.into_iter().map(Ok))))),
+                Ok(told) => return Ok(Response::new(replayed(told))),
                 Err(_) => self.host.find_told(&id).await,
             },
         };

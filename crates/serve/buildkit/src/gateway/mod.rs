@@ -140,7 +140,7 @@ impl LlbBridge for Gateway {
             url: warning.url,
             info: warning.info,
             ranges: warning.ranges,
-        });
+        })?;
         Ok(Response::new(WarnResponse {}))
     }
 
