@@ -14,17 +14,17 @@ use super::{bad, unsupported};
 /// What each output of the actions gives.
 pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &FileOp) -> Result<BTreeMap<i64, Part>, Status> {
     let mut outputs = BTreeMap::new();
-    // What each action gives, and the changes that wait to be made on a file system.
-    let mut given: Vec<Pending> = Vec::with_capacity(op.actions.len());
-    for action in &op.actions {
-        let pending = step(lowering, vertex, &given, action)?;
-        if action.output >= 0 {
-            let fs = pending.clone().settle(lowering, vertex);
-            outputs.insert(action.output, Part::Fs(fs.clone()));
-            given.push(Pending { fs, changes: Vec::new() });
-        } else {
-            given.push(pending);
+    let mut actions = Actions { vertex, given: Vec::with_capacity(op.actions.len()) };
+    for (action, uses) in op.actions.iter().zip(uses(vertex, op)) {
+        let mut pending = actions.step(lowering, action)?;
+        // What only the next one needs is not made before that.
+        if action.output >= 0 || uses > 1 {
+            pending = Pending::from(pending.settle(lowering, vertex));
         }
+        if action.output >= 0 {
+            outputs.insert(action.output, Part::Fs(pending.fs.clone()));
+        }
+        actions.given.push(pending);
     }
     if outputs.is_empty() {
         return Err(bad("changes of files give nothing"));
@@ -32,11 +32,33 @@ pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &FileOp) -> Result<BT
     Ok(outputs)
 }
 
+/// How many actions work on or read what each action gives.
+fn uses(vertex: &Vertex, op: &FileOp) -> Vec<usize> {
+    let mut uses = vec![0; op.actions.len()];
+    let inputs = op.actions.iter().flat_map(|action| [action.input, action.secondary_input]);
+    for index in inputs.filter_map(|index| before(vertex, index)) {
+        if let Some(count) = uses.get_mut(index) {
+            *count += 1;
+        }
+    }
+    uses
+}
+
+/// The action that an index means, where it means no input of the operation.
+fn before(vertex: &Vertex, index: i64) -> Option<usize> {
+    usize::try_from(index).ok()?.checked_sub(vertex.inputs.len())
+}
+
 /// A file system with changes that are not made yet.
-#[derive(Clone)]
 struct Pending {
     fs: Fs,
     changes: Vec<Change>,
+}
+
+impl From<Fs> for Pending {
+    fn from(fs: Fs) -> Pending {
+        Pending { fs, changes: Vec::new() }
+    }
 }
 
 impl Pending {
@@ -49,6 +71,59 @@ impl Pending {
     }
 }
 
+/// The actions of one operation.
+struct Actions<'v> {
+    vertex: &'v Vertex,
+    /// What each one so far gives.
+    given: Vec<Pending>,
+}
+
+impl Actions<'_> {
+    fn step(&mut self, lowering: &mut Lowering, action: &FileAction) -> Result<Pending, Status> {
+        let vertex = self.vertex;
+        let mut base = self.base(lowering, action.input)?;
+        let what = action.action.as_ref().ok_or_else(|| bad("an action on files does nothing"))?;
+        let Action::Copy(copy) = what else {
+            base.changes.push(change(what)?);
+            return Ok(base);
+        };
+        let from = self.secondary(lowering, action.secondary_input)?;
+        let copy = self::copy(copy, lowering.origin(&from))?;
+        let fs = base.settle(lowering, vertex);
+        let name = match &copy.sources[0] {
+            CopySource::Path(path) => format!("copy {path} {}", copy.dest),
+            _ => "copy".to_owned(),
+        };
+        Ok(Pending::from(lowering.push(vertex, fs, OpKind::Copy(Box::new(copy)), || name)))
+    }
+
+    /// The file system that an action works on: an input of the operation, or what an action before gave.
+    fn base(&mut self, lowering: &mut Lowering, index: i64) -> Result<Pending, Status> {
+        match before(self.vertex, index) {
+            Some(number) => self.take(number, index),
+            None => Ok(Pending::from(lowering.input(self.vertex, index)?)),
+        }
+    }
+
+    /// What a copy reads.
+    fn secondary(&mut self, lowering: &mut Lowering, index: i64) -> Result<Part, Status> {
+        if let Some(number) = before(self.vertex, index) {
+            return Ok(Part::Fs(self.take(number, index)?.settle(lowering, self.vertex)));
+        }
+        match self.vertex.input(index)? {
+            Some(edge) => lowering.part(edge),
+            None => Ok(Part::Fs(Fs::Scratch)),
+        }
+    }
+
+    /// What an action gave. Changes that wait have one who takes them: they are moved, for they may hold much.
+    fn take(&mut self, number: usize, index: i64) -> Result<Pending, Status> {
+        let given = self.given.get_mut(number);
+        let given = given.ok_or_else(|| bad(format!("an action on files has no input {index}")))?;
+        Ok(Pending { fs: given.fs.clone(), changes: std::mem::take(&mut given.changes) })
+    }
+}
+
 fn title(change: &Change) -> String {
     let verb = match change.kind {
         ChangeKind::File { .. } => "mkfile",
@@ -57,64 +132,6 @@ fn title(change: &Change) -> String {
         ChangeKind::Gone { .. } => "rm",
     };
     format!("{verb} {}", change.path)
-}
-
-fn step(
-    lowering: &mut Lowering,
-    vertex: &Vertex,
-    given: &[Pending],
-    action: &FileAction,
-) -> Result<Pending, Status> {
-    let mut base = base(lowering, vertex, given, action.input)?;
-    let what = action.action.as_ref().ok_or_else(|| bad("an action on files does nothing"))?;
-    if let Action::Copy(copy) = what {
-        let from = secondary(lowering, vertex, given, action.secondary_input)?;
-        let from = lowering.origin(&from);
-        let copy = self::copy(copy, from)?;
-        let fs = base.settle(lowering, vertex);
-        let name = match &copy.sources[0] {
-            CopySource::Path(path) => format!("copy {path} {}", copy.dest),
-            _ => "copy".to_owned(),
-        };
-        let fs = lowering.push(vertex, fs, OpKind::Copy(Box::new(copy)), || name);
-        return Ok(Pending { fs, changes: Vec::new() });
-    }
-    base.changes.push(change(what)?);
-    Ok(base)
-}
-
-/// The file system that an action works on: an input of the operation, or what an action before gave.
-fn base(lowering: &mut Lowering, vertex: &Vertex, given: &[Pending], index: i64) -> Result<Pending, Status> {
-    match before(vertex, given, index)? {
-        Some(pending) => Ok(pending.clone()),
-        None => Ok(Pending { fs: lowering.input(vertex, index)?, changes: Vec::new() }),
-    }
-}
-
-fn before<'g>(vertex: &Vertex, given: &'g [Pending], index: i64) -> Result<Option<&'g Pending>, Status> {
-    let past = usize::try_from(index).ok().and_then(|index| index.checked_sub(vertex.inputs.len()));
-    match past {
-        None => Ok(None),
-        Some(past) => {
-            given.get(past).map(Some).ok_or_else(|| bad(format!("an action on files has no input {index}")))
-        }
-    }
-}
-
-/// What a copy reads.
-fn secondary(
-    lowering: &mut Lowering,
-    vertex: &Vertex,
-    given: &[Pending],
-    index: i64,
-) -> Result<Part, Status> {
-    if let Some(pending) = before(vertex, given, index)? {
-        return Ok(Part::Fs(pending.clone().settle(lowering, vertex)));
-    }
-    match vertex.input(index)? {
-        Some(edge) => lowering.part(edge),
-        None => Ok(Part::Fs(Fs::Scratch)),
-    }
 }
 
 fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<Copy, Status> {

@@ -38,6 +38,7 @@ pub fn lower(graph: &read::Graph) -> Result<Lowered, Status> {
         ops: Vec::new(),
         images: Vec::new(),
         locals: Vec::new(),
+        known: HashMap::new(),
         layers: HashMap::new(),
         layouts: BTreeMap::new(),
         outputs: Vec::with_capacity(graph.vertices.len()),
@@ -65,6 +66,8 @@ pub struct Lowering {
     ops: Vec<Op>,
     images: Vec<ImageUse>,
     locals: Vec<Local>,
+    /// Their numbers, by what is wanted of them.
+    known: HashMap<Local, usize>,
     /// Directories of the client that were made layers.
     layers: HashMap<usize, Fs>,
     layouts: BTreeMap<String, SourceOp>,
@@ -174,11 +177,10 @@ impl Lowering {
 
     /// A directory of the client, once for all that want the same of it.
     pub fn local(&mut self, local: Local) -> Part {
-        let same = |known: &Local| known.is_same(&local);
-        let number = self.locals.iter().position(same).unwrap_or_else(|| {
-            let context = format!("local-{}", self.locals.len());
-            self.locals.push(Local { context, ..local });
-            self.locals.len() - 1
+        let next = self.locals.len();
+        let number = *self.known.entry(local).or_insert_with_key(|local| {
+            self.locals.push(Local { context: format!("local-{next}"), ..local.clone() });
+            next
         });
         Part::Local(number)
     }
@@ -265,6 +267,45 @@ mod tests {
         let graph = lowered(&[(op::Op::File(FileOp { actions }), &[])], (0, 0)).unwrap().graph;
         assert_eq!(graph.ops.len(), 1);
         assert!(matches!(&graph.ops[0].kind, OpKind::Change(changes) if changes.len() == 2));
+    }
+
+    #[test]
+    fn long_rows_of_files_are_moved_and_not_copied() {
+        let file = |number: i64, input: i64, output: i64| {
+            let (path, data) = (format!("/{number}"), vec![b'x'; 4 << 10]);
+            let file = FileActionMkFile { path, data, ..FileActionMkFile::default() };
+            FileAction { output, ..action(input, -1, file_action::Action::Mkfile(file)) }
+        };
+        // All but the last give no output; copies of what each has would be 32 GB.
+        const COUNT: i64 = 4000;
+        let actions = (0..COUNT).map(|at| file(at, at - 1, if at == COUNT - 1 { 0 } else { -1 })).collect();
+        let graph = lowered(&[(op::Op::File(FileOp { actions }), &[])], (0, 0)).unwrap().graph;
+        let changes = |op: &Op| match &op.kind {
+            OpKind::Change(changes) => changes.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(graph.ops.iter().map(changes).collect::<Vec<_>>(), [COUNT as usize]);
+        // What many work on is made once, and not for each of them.
+        let actions = (0..COUNT).map(|at| if at == 0 { file(0, -1, -1) } else { file(at, 0, at - 1) });
+        let graph = lowered(&[(op::Op::File(FileOp { actions: actions.collect() }), &[])], (0, 0));
+        let ops = graph.unwrap().graph.ops;
+        assert_eq!(ops.iter().map(changes).collect::<Vec<_>>(), [1; COUNT as usize]);
+        assert!(ops[1..].iter().all(|op| op.base == Fs::Op(0)));
+    }
+
+    #[test]
+    fn one_directory_wanted_twice_comes_once() {
+        let local = |excluded: &str| {
+            let attrs = [("local.excludepatterns".to_owned(), format!("[{excluded:?}]"))].into();
+            op::Op::Source(SourceOp { identifier: "local://src".to_owned(), attrs })
+        };
+        let merge = MergeOp { inputs: (0..3).map(|input| MergeInput { input }).collect() };
+        let ops = [(local("a"), &[][..]), (local("b"), &[]), (local("a"), &[])];
+        let (merge, edges) = (op::Op::Merge(merge), [(0, 0), (1, 0), (2, 0)]);
+        let all: Vec<_> = ops.into_iter().chain([(merge, &edges[..])]).collect();
+        let locals = lowered(&all, (3, 0)).unwrap().locals;
+        let known: Vec<_> = locals.iter().map(|l| (l.context.as_str(), l.exclude[0].as_str())).collect();
+        assert_eq!(known, [("local-0", "a"), ("local-1", "b")]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use engine::images::View;
 use prost::Message as _;
 use tonic::Status;
 
-use super::read::{Edge, Graph, OPS_MAX, Vertex, read};
+use super::read::{Edge, Graph, Vertex, read};
 use super::solve::run;
 use super::{bad, unsupported};
 use crate::build::Build;
@@ -86,15 +86,12 @@ fn part(graph: &Graph, result: Edge) -> Graph {
         vertices.push(Vertex { inputs, ..vertex.clone() });
     }
     let platform = graph.vertices[result.0].platform.clone();
-    Graph { vertices, result: (places[result.0], result.1), platform }
+    Graph { vertices, result: (places[result.0], result.1), platform, bytes: graph.bytes }
 }
 
 /// A graph with another one in place of an operation, whose one result is that of the other.
 fn spliced(graph: Graph, at: usize, inner: Graph) -> Result<Graph, Status> {
     let added = inner.vertices.len();
-    if graph.vertices.len() + added > OPS_MAX {
-        return Err(bad(format!("it has more than {OPS_MAX} operations")));
-    }
     let depth = graph.vertices[at].depth + 1;
     if depth > DEPTH_MAX {
         return Err(bad(format!("it has more than {DEPTH_MAX} builds within one another")));
@@ -107,6 +104,7 @@ fn spliced(graph: Graph, at: usize, inner: Graph) -> Result<Graph, Status> {
         std::cmp::Ordering::Greater => Ok((number + added - 1, index)),
     };
     let mut vertices = Vec::with_capacity(graph.vertices.len() + added);
+    let bytes = graph.bytes + inner.bytes;
     let mut inner = Some(inner.vertices);
     for (number, vertex) in graph.vertices.into_iter().enumerate() {
         if number == at {
@@ -120,7 +118,7 @@ fn spliced(graph: Graph, at: usize, inner: Graph) -> Result<Graph, Status> {
         let inputs = vertex.inputs.iter().map(|edge| moved(*edge)).collect::<Result<Vec<_>, _>>()?;
         vertices.push(Vertex { inputs, ..vertex });
     }
-    Ok(Graph { vertices, result: moved(graph.result)?, platform: graph.platform })
+    Graph { vertices, result: moved(graph.result)?, platform: graph.platform, bytes }.bounded()
 }
 
 #[cfg(test)]

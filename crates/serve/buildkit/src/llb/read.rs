@@ -11,6 +11,10 @@ use super::bad;
 
 /// Operations of one definition.
 pub const OPS_MAX: usize = 10_000;
+/// Changes of files, each an action of some operation.
+const ACTIONS_MAX: usize = 10_000;
+/// Bytes of operations. One definition has what a message has; builds within it bring theirs.
+const BYTES_MAX: usize = 64 << 20;
 
 /// An output of an operation: its number, and which of its results.
 pub type Edge = (usize, i64);
@@ -32,6 +36,29 @@ pub struct Graph {
     pub result: Edge,
     /// For which platform the result is.
     pub platform: Platform,
+    /// What its operations had as they came, in bytes.
+    pub bytes: usize,
+}
+
+impl Graph {
+    /// The same, unless it is too large.
+    pub fn bounded(self) -> Result<Graph, Status> {
+        let actions = |vertex: &Vertex| match &vertex.op {
+            op::Op::File(files) => files.actions.len(),
+            _ => 0,
+        };
+        let actions: usize = self.vertices.iter().map(actions).sum();
+        for (count, max, what) in [
+            (self.vertices.len(), OPS_MAX, "operations"),
+            (actions, ACTIONS_MAX, "changes of files"),
+            (self.bytes, BYTES_MAX, "bytes"),
+        ] {
+            if count > max {
+                return Err(bad(format!("it has more than {max} {what}")));
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// Reads a definition, whose last operation only points at the result.
@@ -62,7 +89,8 @@ pub fn read(definition: &Definition) -> Result<Graph, Status> {
     }
     let result = result.ok_or_else(|| bad("it names no result"))?;
     let platform = vertices[result.0].platform.clone();
-    Ok(Graph { vertices, result, platform })
+    let bytes = definition.def.iter().map(Vec::len).sum();
+    Graph { vertices, result, platform, bytes }.bounded()
 }
 
 fn platform(platform: &pb::Platform) -> Platform {
@@ -135,5 +163,8 @@ pub mod tests {
         assert!(message(&other).contains("definition"));
         other.def = vec![Vec::new(); OPS_MAX + 1];
         assert!(message(&other).contains("more than"));
+        let actions = vec![pb::FileAction::default(); ACTIONS_MAX + 1];
+        let files = definition(&[(op::Op::File(pb::FileOp { actions }), &[])], (0, 0));
+        assert!(message(&files).contains("more than 10000 changes of files"));
     }
 }

@@ -26,7 +26,7 @@ const GIT_QUIET: [&str; 8] = [
 ];
 
 /// A directory of a client, and which files of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Local {
     /// The context that it becomes.
     pub context: String,
@@ -36,14 +36,6 @@ pub struct Local {
     pub include: Vec<String>,
     pub exclude: Vec<String>,
     pub follow: Vec<String>,
-}
-
-impl Local {
-    /// Whether the files are the same.
-    pub fn is_same(&self, other: &Local) -> bool {
-        let of = |local: &Local| Local { context: String::new(), ..local.clone() };
-        of(self) == of(other)
-    }
 }
 
 /// What a source gives.
