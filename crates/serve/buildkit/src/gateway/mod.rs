@@ -6,6 +6,7 @@ mod caps;
 mod containers;
 mod files;
 mod plan;
+mod processes;
 mod resolve;
 mod solve;
 
@@ -169,7 +170,7 @@ impl LlbBridge for Gateway {
         request: Request<Streaming<ExecMessage>>,
     ) -> Result<Response<Many<ExecMessage>>, Status> {
         let (build, asked) = self.call(request).await?;
-        Ok(Response::new(containers::exec(self.host.clone(), build, asked)))
+        Ok(Response::new(processes::exec(self.host.clone(), build, asked)))
     }
 
     async fn read_file_container(

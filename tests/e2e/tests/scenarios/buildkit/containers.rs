@@ -19,9 +19,9 @@ use super::files::file;
 use super::graphs::{definition, mount, order, source};
 use super::{SECRET, holdings, with_client};
 
-type Gateway = LlbBridgeClient<Channel>;
+pub type Gateway = LlbBridgeClient<Channel>;
 
-fn process(container: &str, script: &str) -> InitMessage {
+pub fn process(container: &str, script: &str) -> InitMessage {
     let meta = Meta {
         args: ["/bin/sh", "-c", script].map(String::from).to_vec(),
         env: vec!["PATH=/bin".to_owned()],

@@ -8,6 +8,7 @@ mod graphs;
 mod lacking;
 mod malformed;
 mod policies;
+mod processes;
 mod reads;
 mod tokens;
 mod whole;

@@ -132,7 +132,10 @@ impl Sandbox {
             return self.further(container, command).await;
         }
         let image = bare(&self.engine, self.surroundings.image.clone()).await?;
-        begun.image = image.new.then(|| image.image.digest.clone());
+        // It is there already when one before made it, whose container failed.
+        if image.new {
+            begun.image = Some(image.image.digest.clone());
+        }
         let mounts = begun.held.as_ref().map(|held| held.mounts.clone()).unwrap_or_default();
         let id = self.create(&command, image.image.digest.to_string(), mounts).await?;
         // It is removed from here on, whatever becomes of it.
