@@ -505,6 +505,8 @@ pub enum CopySource {
         checksum: Option<CommitId>,
         /// `--keep-git-dir`, where it was given.
         keep_git_dir: Option<bool>,
+        /// The keys of its server, as ssh's file of known hosts has them; a server with others is none.
+        known_hosts: Option<String>,
     },
 }
 

@@ -88,7 +88,7 @@ fn copied(policy: &Policy, copy: &mut Copy) -> Result<(), BoxError> {
                     served(copy, is_alone, asked.attributes)?;
                 }
             }
-            CopySource::Git { url, checksum, keep_git_dir } => {
+            CopySource::Git { url, checksum, keep_git_dir, .. } => {
                 let known = Repository { url: url.clone(), commit: checksum.clone(), keep: *keep_git_dir };
                 Repository { url: *url, commit: *checksum, keep: *keep_git_dir } = repository(policy, known)?;
             }

@@ -122,7 +122,7 @@ impl Opener<'_> {
                 let archive = is_archive(File::open(&loaded.path).map_err(source::io("open", &loaded.path))?);
                 Ok(time_of(&loaded, archive))
             }),
-            CopySource::Git { url, checksum, keep_git_dir } => {
+            CopySource::Git { url, checksum, keep_git_dir, .. } => {
                 let remote = policy::Remote { address: url, checksum: None, commit: checksum, keep_git_dir };
                 self.fetched(&remote.address, title, || Ok(self.repository(&remote)?.time))
             }
@@ -241,6 +241,7 @@ pub(crate) fn access(request: &Request) -> git::Access<'_> {
     git::Access {
         secrets: &request.secrets,
         agent: request.ssh.get("default").map(PathBuf::as_path),
+        known_hosts: None,
         proxies: &request.build_args,
     }
 }

@@ -11,6 +11,7 @@ use crate::files::copy::Writer;
 use crate::files::select;
 use crate::files::walk::Tree;
 use crate::graph::{CopySource, Op};
+use crate::request::Request;
 use crate::session::{Session, io_error};
 use crate::source::{self, GitUrl, git, url};
 use dockerfile::ignore::Ignore;
@@ -24,7 +25,47 @@ pub(crate) enum Remote {
     /// A file.
     File { url: String, known: url::Known },
     /// A commit.
-    Commit { url: GitUrl, keep_git_dir: bool },
+    Commit { url: GitUrl, keep_git_dir: bool, who: Who },
+}
+
+/// Who this build is for a repository's host, and which keys that has.
+pub(crate) struct Who {
+    secrets: BTreeMap<String, Vec<u8>>,
+    agent: Option<PathBuf>,
+    known_hosts: Option<String>,
+}
+
+impl Who {
+    /// What was given with the build, and what its client has of the rest.
+    fn of(session: &Session<'_>, url: &GitUrl, known_hosts: Option<&str>) -> Result<Who, source::Error> {
+        let given = access(session.request);
+        let mut who = Who {
+            secrets: given.secrets.clone(),
+            agent: given.agent.map(PathBuf::from),
+            known_hosts: known_hosts.map(String::from),
+        };
+        let asking = |error| source::Error::Ask { url: url.shown(), source: error };
+        if let Some(secrets) = &session.env.secrets {
+            for id in url.secrets().into_iter().filter(|id| !given.secrets.contains_key(id)) {
+                if let Some(secret) = secrets(&id).map_err(asking)? {
+                    who.secrets.insert(id, secret);
+                }
+            }
+        }
+        if let (true, None, Some(agents)) = (url.is_ssh(), &who.agent, &session.env.agents) {
+            who.agent = agents("default").map_err(asking)?;
+        }
+        Ok(who)
+    }
+
+    fn access<'a>(&'a self, request: &'a Request) -> git::Access<'a> {
+        git::Access {
+            secrets: &self.secrets,
+            agent: self.agent.as_deref(),
+            known_hosts: self.known_hosts.as_deref(),
+            ..access(request)
+        }
+    }
 }
 
 /// Adds what a source stands for now to `read`, and keeps what is known.
@@ -45,17 +86,18 @@ pub(crate) fn read(
             read.insert(url.clone(), format!("{} {} {modified}", known.digest, known.name));
             Ok(Some(Remote::File { url: url.clone(), known }))
         }
-        CopySource::Git { url: text, checksum, keep_git_dir } => {
+        CopySource::Git { url: text, checksum, keep_git_dir, known_hosts } => {
             let mut url = GitUrl::parse(text).map_err(fail)?;
             url.commit = checksum.clone().or(url.commit);
             let scratch = place(session, prepared)?;
             std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
             let cancelled = || session.stopped();
-            let repository = git::Repository::new(&url, access(session.request), &scratch, &cancelled);
+            let who = Who::of(session, &url, known_hosts.as_deref()).map_err(fail)?;
+            let repository = git::Repository::new(&url, who.access(session.request), &scratch, &cancelled);
             let commit = repository.and_then(|repository| repository.commit()).map_err(fail)?;
             let keep_git_dir = keep_git_dir.or(url.keep_git_dir).unwrap_or(false);
             read.insert(source::shown(text), format!("commit {commit}"));
-            Ok(Some(Remote::Commit { url, keep_git_dir }))
+            Ok(Some(Remote::Commit { url, keep_git_dir, who }))
         }
         CopySource::Path(_) | CopySource::Inline { .. } => Ok(None),
     }
@@ -114,7 +156,7 @@ pub(crate) fn write(
             };
             file(job, writer, &loaded)
         }
-        Remote::Commit { url, keep_git_dir } => commit(job, writer, url, *keep_git_dir, prepared),
+        Remote::Commit { url, keep_git_dir, who } => commit(job, writer, (url, *keep_git_dir, who), prepared),
     }
 }
 
@@ -156,15 +198,14 @@ fn file(job: &Job<'_, '_>, writer: &mut Writer<'_>, loaded: &url::Loaded) -> Res
 fn commit(
     job: &Job<'_, '_>,
     writer: &mut Writer<'_>,
-    url: &GitUrl,
-    keep_git_dir: bool,
+    (url, keep_git_dir, who): (&GitUrl, bool, &Who),
     prepared: &mut Prepared,
 ) -> Result<(), Error> {
     let session = job.session;
     let scratch = place(session, prepared)?;
     std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
     let cancelled = || session.stopped();
-    let repository = git::Repository::new(url, access(session.request), &scratch, &cancelled);
+    let repository = git::Repository::new(url, who.access(session.request), &scratch, &cancelled);
     let checked_out = repository.and_then(|repository| repository.checkout(keep_git_dir));
     let (root, _) = checked_out.map_err(|error| failed(session, job.op, error))?;
     let from = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| session.stopped() };

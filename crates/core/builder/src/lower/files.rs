@@ -106,7 +106,8 @@ impl Remote {
     pub fn source(&self, text: String) -> Result<CopySource, Error> {
         Ok(match (is_git(&text), is_url(&text)) {
             (true, _) => {
-                CopySource::Git { url: text, checksum: self.commit()?, keep_git_dir: self.keep_git_dir }
+                let (checksum, keep_git_dir) = (self.commit()?, self.keep_git_dir);
+                CopySource::Git { url: text, checksum, keep_git_dir, known_hosts: None }
             }
             (false, true) => CopySource::Url { url: text, checksum: self.digest()? },
             (false, false) => CopySource::Path(text),

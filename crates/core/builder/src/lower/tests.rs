@@ -442,11 +442,8 @@ fn remote_sources() {
         Ok::<_, String>(copy.sources[0].clone())
     };
     let git = |url: &str, checksum: Option<&str>, keep_git_dir| {
-        Ok(CopySource::Git {
-            url: url.into(),
-            checksum: checksum.map(|id| id.parse().unwrap()),
-            keep_git_dir,
-        })
+        let checksum = checksum.map(|id| id.parse().unwrap());
+        Ok(CopySource::Git { url: url.into(), checksum, keep_git_dir, known_hosts: None })
     };
     let url = "https://host/a/b.git#v1:dir";
     assert_eq!(source(&format!("ADD --keep-git-dir {url}")), git(url, None, Some(true)));

@@ -17,6 +17,8 @@ pub struct Looking<'a> {
     pub secrets: &'a BTreeMap<String, Vec<u8>>,
     /// The socket of an ssh agent.
     pub agent: Option<&'a Path>,
+    /// The keys that a repository's server may have.
+    pub known_hosts: Option<&'a str>,
 }
 
 /// What is known of a web server's file.
@@ -75,7 +77,8 @@ pub fn repository(
     let scratch = Scratch::new(looking.env)?;
     let cancelled = || looking.cancel.is_cancelled();
     let proxies = BTreeMap::new();
-    let access = git::Access { secrets: looking.secrets, agent: looking.agent, proxies: &proxies };
+    let Looking { secrets, agent, known_hosts, .. } = *looking;
+    let access = git::Access { secrets, agent, known_hosts, proxies: &proxies };
     Ok(Repository::new(&url, access, &scratch.path, &cancelled)?.facts(objects)?)
 }
 

@@ -1,7 +1,7 @@
 //! A commit of a repository as a directory.
 
 use super::git_program::Program;
-use super::git_url::{GitUrl, Ref, is_commit};
+use super::git_url::{self, GitUrl, Ref, is_commit};
 use super::{Error, io};
 use crate::files::copy::clamp_times;
 use base64::Engine as _;
@@ -26,6 +26,8 @@ pub struct Access<'a> {
     pub secrets: &'a BTreeMap<String, Vec<u8>>,
     /// The socket of an ssh agent.
     pub agent: Option<&'a Path>,
+    /// The keys of the repository's server, as ssh's file of known hosts has them; with none, those of its first answer count.
+    pub known_hosts: Option<&'a str>,
     /// Proxy variables.
     pub proxies: &'a BTreeMap<String, String>,
 }
@@ -76,6 +78,7 @@ impl<'a> Repository<'a> {
         if let Some(agent) = access.agent {
             variables.push(("SSH_AUTH_SOCK".to_string(), agent.display().to_string()));
         }
+        let known_hosts = access.known_hosts.map(|keys| write_known_hosts(&home, keys)).transpose()?;
         for (name, value) in access.proxies {
             if matches!(
                 name.to_ascii_lowercase().as_str(),
@@ -90,6 +93,7 @@ impl<'a> Repository<'a> {
             home,
             settings: authorization(url, access.secrets),
             variables,
+            known_hosts,
             local: url.is_local(),
             cancelled,
         };
@@ -343,6 +347,13 @@ impl<'a> Repository<'a> {
     }
 }
 
+fn write_known_hosts(home: &Path, keys: &str) -> Result<PathBuf, Error> {
+    let path = home.join("known_hosts");
+    // A last line without its end is none to ssh.
+    std::fs::write(&path, format!("{}\n", keys.trim_end())).map_err(io("write", &path))?;
+    Ok(path)
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_string()
 }
@@ -357,7 +368,7 @@ fn authorization(url: &GitUrl, secrets: &BTreeMap<String, Vec<u8>>) -> Vec<(Stri
         let value = secrets.get(&format!("{id}.{host}")).or_else(|| secrets.get(id))?;
         Some(String::from_utf8_lossy(value).trim().to_string())
     };
-    let header = match (of("GIT_AUTH_HEADER"), of("GIT_AUTH_TOKEN")) {
+    let header = match (of(git_url::HEADER), of(git_url::TOKEN)) {
         (Some(header), _) => header,
         (None, Some(token)) => {
             let pair = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
@@ -371,6 +382,33 @@ fn authorization(url: &GitUrl, secrets: &BTreeMap<String, Vec<u8>>) -> Vec<(Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_has_the_keys_that_were_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        let url = GitUrl::parse("git@h:a").unwrap();
+        let (secrets, proxies) = Default::default();
+        let access = |known_hosts| Access { secrets: &secrets, agent: None, known_hosts, proxies: &proxies };
+        let ssh = |name: &str, known_hosts| {
+            let below = scratch.path().join(name);
+            std::fs::create_dir(&below).unwrap();
+            let repository = Repository::new(&url, access(known_hosts), &below, &|| false).unwrap();
+            let set = |name: &str| {
+                let command = repository.program.command(&["fetch"], false);
+                let found = command.get_envs().find(|(key, _)| *key == name).and_then(|(_, value)| value);
+                found.map(|value| value.to_str().unwrap().to_owned())
+            };
+            (set("GIT_SSH_COMMAND").unwrap(), set("KNOWN_HOSTS"))
+        };
+        let (command, file) = ssh("some", Some("h ssh-ed25519 AAAA"));
+        assert!(
+            command.contains("StrictHostKeyChecking=yes") && command.contains("${KNOWN_HOSTS}"),
+            "{command}"
+        );
+        assert_eq!(std::fs::read_to_string(file.unwrap()).unwrap(), "h ssh-ed25519 AAAA\n");
+        let (command, file) = ssh("none", None);
+        assert!(command.contains("StrictHostKeyChecking=accept-new") && file.is_none(), "{command}");
+    }
 
     #[test]
     fn tokens_are_for_their_host() {

@@ -66,6 +66,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("protocol.ext.allow", "never"),
 ];
 
+/// What reaches servers by ssh.
+const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new";
+/// The same where their keys are known. ssh itself looks the variable up, so no path needs quotes.
+const SSH_KNOWN: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes \
+    -o GlobalKnownHostsFile=/dev/null -o 'UserKnownHostsFile=${KNOWN_HOSTS}'";
+
 /// How git is run for one repository.
 pub(super) struct Program<'a> {
     /// The repository for people.
@@ -78,6 +84,8 @@ pub(super) struct Program<'a> {
     pub settings: Vec<(String, String)>,
     /// Further variables: proxies and the ssh agent.
     pub variables: Vec<(String, String)>,
+    /// The file with the keys that the server may have; without one, its first answer counts.
+    pub known_hosts: Option<PathBuf>,
     /// A repository of this machine may be read.
     pub local: bool,
     /// Whether to stop.
@@ -85,7 +93,7 @@ pub(super) struct Program<'a> {
 }
 
 impl Program<'_> {
-    fn command(&self, arguments: &[&str], local: bool) -> Command {
+    pub(super) fn command(&self, arguments: &[&str], local: bool) -> Command {
         let mut command = Command::new("git");
         let protocols = if local { "https:http:ssh:git:file" } else { "https:http:ssh:git" };
         command
@@ -100,7 +108,7 @@ impl Program<'_> {
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ALLOW_PROTOCOL", protocols)
-            .env("GIT_SSH_COMMAND", "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new")
+            .env("GIT_SSH_COMMAND", if self.known_hosts.is_some() { SSH_KNOWN } else { SSH })
             .env("GIT_CEILING_DIRECTORIES", "/")
             .stdin(Stdio::null())
             .process_group(0);
@@ -111,6 +119,7 @@ impl Program<'_> {
             command.env(format!("GIT_CONFIG_KEY_{number}"), key);
             command.env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
+        command.envs(self.known_hosts.iter().map(|path| ("KNOWN_HOSTS", path)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

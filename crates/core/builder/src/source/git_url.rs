@@ -91,6 +91,10 @@ impl Ref {
     }
 }
 
+/// The secrets that open repositories: a header, or a token from which one is made. Each also with `.host` behind.
+pub const HEADER: &str = "GIT_AUTH_HEADER";
+pub const TOKEN: &str = "GIT_AUTH_TOKEN";
+
 /// Where branches and tags are among a repository's refs.
 const HEADS: &str = "refs/heads/";
 const TAGS: &str = "refs/tags/";
@@ -209,6 +213,22 @@ impl GitUrl {
     /// Whether it is a directory of this machine.
     pub fn is_local(&self) -> bool {
         self.remote.to_ascii_lowercase().starts_with("file://")
+    }
+
+    /// Whether ssh leads there.
+    pub fn is_ssh(&self) -> bool {
+        match self.remote.split_once("://") {
+            Some((scheme, _)) => scheme.eq_ignore_ascii_case("ssh"),
+            None => true,
+        }
+    }
+
+    /// The ids of the secrets that open it, those that are for its host alone first; none where no web server has it.
+    pub fn secrets(&self) -> Vec<String> {
+        let scheme = self.remote.split_once("://").map_or("", |(scheme, _)| scheme);
+        let is_web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        let Some(host) = self.host().filter(|_| is_web) else { return Vec::new() };
+        [HEADER, TOKEN].iter().flat_map(|id| [format!("{id}.{host}"), (*id).to_string()]).collect()
     }
 
     /// The address for people: no password.

@@ -101,6 +101,14 @@ pub enum Error {
         /// Why.
         source: BoxError,
     },
+    /// The client did not say whether it has what opens the repository.
+    #[error("ask the client for what opens {url}")]
+    Ask {
+        /// The address, without a password.
+        url: String,
+        /// Why.
+        source: BoxError,
+    },
     /// What came is not what the Dockerfile says.
     #[error("digest mismatch {found}: {expected}")]
     Checksum {

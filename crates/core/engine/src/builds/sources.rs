@@ -20,6 +20,8 @@ pub struct Opening {
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// The socket of an ssh agent.
     pub agent: Option<PathBuf>,
+    /// The keys that a repository's server may have, as ssh's file of known hosts has them.
+    pub known_hosts: Option<String>,
 }
 
 /// Has the content of a file passed to it.
@@ -57,13 +59,14 @@ async fn look<T: Send + 'static>(
     find: impl FnOnce(&Looking<'_>) -> std::result::Result<T, builder::BoxError> + Send + 'static,
 ) -> Result<T> {
     let cancel = CancelToken::default();
-    let Opening { ask, secrets, agent } = opening;
+    let Opening { ask, secrets, agent, known_hosts } = opening;
     let fetch = fetch::fetcher(engine, &cancel, ask);
     let env = Env { fetch: Some(fetch), ..environment(engine, &BuildOptions::default(), &cancel) };
     let guard = CancelOnDrop(cancel.clone());
     let found = engine
         .blocking(move |_| {
-            let looking = Looking { env: &env, cancel: &cancel, secrets: &secrets, agent: agent.as_deref() };
+            let (agent, known_hosts) = (agent.as_deref(), known_hosts.as_deref());
+            let looking = Looking { env: &env, cancel: &cancel, secrets: &secrets, agent, known_hosts };
             find(&looking).map_err(|error| Error::system(chain(error.as_ref())))
         })
         .await;

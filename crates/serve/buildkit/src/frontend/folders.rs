@@ -121,7 +121,8 @@ impl Receiver {
             Reads::All | Reads::Paths(_) => Vec::new(),
         };
         let wanted = Wanted { name: name.clone(), include: Vec::new(), exclude, follow };
-        let received = transfer(&self.engine, &self.told, title, session, wanted).await?;
+        let kept = session.shared_key().to_owned();
+        let received = transfer(&self.engine, &self.told, title, (session, kept), wanted).await?;
         let path = received.path().to_owned();
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(received);
         Ok(Sent { path, ignore })
@@ -138,20 +139,21 @@ pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Receiv
         exclude: local.exclude.clone(),
         follow: local.follow.clone(),
     };
-    transfer(host.engine(), &build.told, &format!("local://{}", local.name), &session, wanted).await
+    let kept = format!("{}\0{}", session.shared_key(), local.hint);
+    transfer(host.engine(), &build.told, &format!("local://{}", local.name), (&session, kept), wanted).await
 }
 
-/// Receives files of a client, of which those that came the last time need not come again.
+/// Receives files of a client, of which those that came the last time under this name need not come again.
 async fn transfer(
     engine: &Engine,
     told: &Told,
     title: &str,
-    session: &Session,
+    (session, kept): (&Session, String),
     wanted: Wanted,
 ) -> Result<Received, Status> {
     let step = told.step(title);
     let work = async {
-        let called = format!("{}\0{wanted:?}", session.shared_key());
+        let called = format!("{kept}\0{wanted:?}");
         let into = Received::again(engine, called).await.map_err(fault::status)?;
         session.files(&wanted, into).await
     };

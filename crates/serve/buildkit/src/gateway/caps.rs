@@ -33,7 +33,7 @@ const GATEWAY: &[&str] = &[
     "gateway.exec.filesystem",
 ];
 
-/// What definitions may say, and what exporters can.
+/// What definitions may say, and what exporters can. Whether mounts are cached by content is no question here: all are.
 const DEFINITIONS: &[&str] = &[
     "source.image",
     "source.image.resolvemode",
@@ -64,13 +64,11 @@ const DEFINITIONS: &[&str] = &[
     "meta.description",
     "meta.exportcache",
     "exec.meta.base",
-    "exec.meta.cgroup.parent",
     "exec.meta.network",
     "exec.meta.proxyenv",
     "exec.meta.security",
     "exec.meta.ulimit",
     "exec.meta.removemountstubs.recursive",
-    "exec.meta.linux.resources",
     "exec.mount.bind",
     "exec.mount.bind.readwrite-nooutput",
     "exec.mount.cache",
@@ -102,6 +100,12 @@ const DEFINITIONS: &[&str] = &[
 fn caps(names: &[&str]) -> Vec<ApiCap> {
     let cap = |name: &&str| ApiCap { id: (*name).to_owned(), enabled: true, ..ApiCap::default() };
     names.iter().map(cap).collect()
+}
+
+/// Whether clients are told that definitions may say this.
+#[cfg(test)]
+pub fn offers(capability: &str) -> bool {
+    DEFINITIONS.contains(&capability)
 }
 
 pub fn pong(engine: &Engine) -> PongResponse {

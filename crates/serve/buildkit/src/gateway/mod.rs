@@ -29,6 +29,8 @@ use crate::build::Build;
 use crate::control::Many;
 use crate::fault;
 
+#[cfg(test)]
+pub use caps::offers;
 pub use containers::Containers;
 
 const BUILD: &str = "buildkit-controlapi-buildid";

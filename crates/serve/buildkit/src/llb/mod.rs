@@ -7,6 +7,8 @@ mod exec;
 mod file;
 mod lower;
 mod nested;
+#[cfg(test)]
+mod offered;
 mod read;
 mod solve;
 mod source;

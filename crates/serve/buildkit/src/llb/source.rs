@@ -13,16 +13,27 @@ const LOCAL: &str = "local://";
 const GIT: &str = "git://";
 pub const LAYOUT: &str = "oci-layout://";
 
-/// Attributes of repositories that change nothing here.
-const GIT_QUIET: [&str; 8] = [
-    "git.keepgitdir",
-    "git.fullurl",
-    "git.authheadersecret",
-    "git.authtokensecret",
-    "git.knownsshhosts",
-    "git.mountsshsock",
-    "git.checksum",
-    "git.fetchbycommit",
+/// Attributes of a client's directory. How it is compared with what came before is this server's affair.
+const OF_LOCAL: [&str; 7] = [
+    "local.session",
+    "local.unique",
+    "local.sharedkeyhint",
+    "local.includepattern",
+    "local.excludepatterns",
+    "local.followpaths",
+    "local.differ",
+];
+/// Attributes of repositories, and the one value of each that can have no other: commits are always asked for by their ids where a
+/// server allows it.
+const OF_GIT: [(&str, Option<&str>); 8] = [
+    ("git.fullurl", None),
+    ("git.keepgitdir", None),
+    ("git.checksum", None),
+    ("git.knownsshhosts", None),
+    ("git.fetchbycommit", None),
+    ("git.authheadersecret", Some("GIT_AUTH_HEADER")),
+    ("git.authtokensecret", Some("GIT_AUTH_TOKEN")),
+    ("git.mountsshsock", Some("default")),
 ];
 
 /// A directory of a client, and which files of it.
@@ -33,6 +44,10 @@ pub struct Local {
     pub name: String,
     /// The session that serves it; empty for the build's own.
     pub session: String,
+    /// What the client has given to tell it from others of this name.
+    pub unique: String,
+    /// The same for what is kept of it from one build to the next.
+    pub hint: String,
     pub include: Vec<String>,
     pub exclude: Vec<String>,
     pub follow: Vec<String>,
@@ -73,10 +88,16 @@ fn local(name: &str, op: &SourceOp) -> Result<Local, Status> {
             .map(Option::unwrap_or_default)
             .map_err(|e| bad(format!("{key}: {e}"))),
     };
+    if let Some(key) = op.attrs.keys().find(|key| !OF_LOCAL.contains(&key.as_str())) {
+        return Err(unsupported(format!("attribute {key} of a directory")));
+    }
+    let text = |key: &str| op.attrs.get(key).cloned().unwrap_or_default();
     Ok(Local {
         context: String::new(),
         name: name.to_owned(),
-        session: op.attrs.get("local.session").cloned().unwrap_or_default(),
+        session: text("local.session"),
+        unique: text("local.unique"),
+        hint: text("local.sharedkeyhint"),
         include: list("local.includepattern")?,
         exclude: list("local.excludepatterns")?,
         follow: list("local.followpaths")?,
@@ -90,8 +111,15 @@ fn add(source: CopySource, dest: String) -> Copy {
 }
 
 fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
-    if let Some(key) = op.attrs.keys().find(|key| !GIT_QUIET.contains(&key.as_str())) {
-        return Err(unsupported(format!("attribute {key} of a repository")));
+    for (key, value) in &op.attrs {
+        match OF_GIT.iter().find(|(known, _)| known == key) {
+            None => return Err(unsupported(format!("attribute {key} of a repository"))),
+            Some((_, Some(only))) if value != only && !value.is_empty() => {
+                let what = format!("attribute {key} of a repository with another value than {only}");
+                return Err(unsupported(what));
+            }
+            Some(_) => {}
+        }
     }
     let remote = op.attrs.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{rest}"));
     let remote = remote.split('#').next().unwrap_or_default();
@@ -100,9 +128,12 @@ fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
         None => remote.to_owned(),
     };
     let keep_git_dir = Some(op.attrs.get("git.keepgitdir").is_some_and(|value| value == "true"));
+    let attribute = |key: &str| op.attrs.get(key).filter(|text| !text.is_empty());
     let commit = |text: &String| text.parse().map_err(|e| bad(format!("git.checksum: {e}")));
-    let checksum = op.attrs.get("git.checksum").filter(|text| !text.is_empty()).map(commit).transpose()?;
-    Ok(Copy { unpack: None, ..add(CopySource::Git { url, checksum, keep_git_dir }, "/".to_owned()) })
+    let checksum = attribute("git.checksum").map(commit).transpose()?;
+    let known_hosts = attribute("git.knownsshhosts").cloned();
+    let source = CopySource::Git { url, checksum, keep_git_dir, known_hosts };
+    Ok(Copy { unpack: None, ..add(source, "/".to_owned()) })
 }
 
 fn file(url: &str, op: &SourceOp) -> Result<Copy, Status> {
@@ -156,8 +187,17 @@ mod tests {
     fn repositories_and_what_is_asked_of_them() {
         let copy = repository("h/a.git#main:sub", &op("", &[("git.fullurl", "https://h/a.git")])).unwrap();
         assert!(matches!(&copy.sources[0], CopySource::Git { url, .. } if url == "https://h/a.git#main:sub"));
-        assert!(repository("h/a.git", &op("", &[("git.sig.pubkey", "x")])).is_err());
         assert!(repository("h/a.git", &op("", &[("git.checksum", "--upload-pack=x")])).is_err());
+        for (key, value) in
+            [("git.sig.pubkey", "x"), ("git.mountsshsock", "mine"), ("git.authtokensecret", "MINE")]
+        {
+            let refused = repository("h/a.git", &op("", &[(key, value)])).unwrap_err();
+            assert!(refused.message().contains(key), "{refused}");
+        }
+        let keys = [("git.knownsshhosts", "h ssh-ed25519 A"), ("git.mountsshsock", "default")];
+        let pinned = repository("h/a.git", &op("", &keys)).unwrap();
+        let CopySource::Git { known_hosts, .. } = &pinned.sources[0] else { panic!("no repository") };
+        assert_eq!(known_hosts.as_deref(), Some("h ssh-ed25519 A"));
     }
 
     #[test]
@@ -166,5 +206,6 @@ mod tests {
         assert_eq!(read(r#"["a","!b"]"#).unwrap().exclude, ["a", "!b"]);
         assert!(read("null").unwrap().exclude.is_empty());
         assert!(read("{").is_err());
+        assert!(local("src", &op("", &[("local.metadatatransfer", "true")])).is_err());
     }
 }

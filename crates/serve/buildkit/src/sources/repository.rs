@@ -24,7 +24,8 @@ impl Sources {
             Some((_, part)) => format!("{remote}#{part}"),
             None => remote.clone(),
         };
-        let mut opening = Opening::default();
+        let attribute = |key: &str| source.attrs.get(key).filter(|text| !text.is_empty()).cloned();
+        let mut opening = Opening { known_hosts: attribute("git.knownsshhosts"), ..Opening::default() };
         let session = self.session().await?;
         let agents = session.clone().map(|session| Agents::new(self.host.engine().clone(), session));
         if let (Some(session), Some(agents)) = (&session, &agents) {
@@ -32,7 +33,7 @@ impl Sources {
             opening.agent = agent(agents, &remote).await?;
         }
         let objects = wanted.git.is_some_and(|git| git.return_object);
-        let commit = source.attrs.get("git.checksum").filter(|commit| !commit.is_empty());
+        let commit = attribute("git.checksum");
         let commit = commit.map(|id| id.parse().map_err(Status::invalid_argument)).transpose()?;
         let facts = repository_facts(self.host.engine(), address, opening, commit, objects).await;
         drop(agents);
