@@ -8,15 +8,15 @@ use api::build::{BuildDetails, BuiltImage};
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use engine::Engine;
-use engine::builds::Descriptor;
+use engine::builds::{Descriptor, Policies};
 use oci::Digest;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
 
-use crate::fault;
 use crate::gateway::Containers;
 use crate::policy::Denied;
 use crate::status::Told;
+use crate::{fault, policy};
 
 /// Results of one build that are kept at a time.
 const RESULTS_MAX: usize = 1024;
@@ -32,6 +32,8 @@ pub struct Build {
     cache: Arc<Mutex<Option<Descriptor>>>,
     /// How many solves there were: the first one's record has the build's own name.
     solves: AtomicUsize,
+    /// Its policies once they were read, without what changes meanwhile.
+    policies: OnceCell<Policies>,
     /// Why the client's policy denied a source.
     denied: Denied,
     /// Images of the client's stores that were loaded for it.
@@ -117,6 +119,7 @@ impl Build {
             returned,
             cache: Arc::default(),
             solves: AtomicUsize::new(0),
+            policies: OnceCell::new(),
             denied: Denied::default(),
             layouts: Mutex::default(),
         }
@@ -148,6 +151,11 @@ impl Build {
     pub fn record(&self) -> Option<String> {
         let first = self.solves.fetch_add(1, Ordering::Relaxed) == 0;
         (first && !self.order.internal).then(|| self.id().to_owned())
+    }
+
+    /// The rules of its order, read once: there may be many, and each source is asked about.
+    pub async fn policies(&self) -> Result<&Policies, Status> {
+        self.policies.get_or_try_init(|| policy::read(self.order.source_policy.clone())).await
     }
 
     /// Where it is noted why the client's policy denies a source.

@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
-use crate::frontend::attributes::{self, flag, names};
+use crate::frontend::exporters::{self, flag, names};
 use crate::session::{Folder, Part, Session};
 
 /// The client's store for a result that is to be a directory.
@@ -22,7 +22,7 @@ const EXPORT: &str = "export";
 /// Serves all exporters of a build; what the client is told of the image.
 pub async fn export(host: &Host, build: &Build, made: &Arc<Made>) -> Result<HashMap<String, String>, Status> {
     let mut answer = HashMap::new();
-    for (number, exporter) in attributes::exporters(&build.order).iter().enumerate() {
+    for (number, exporter) in exporters::exporters(&build.order).iter().enumerate() {
         let export = Export { host, build, made, exporter, number };
         match exporter.r#type.as_str() {
             "moby" | "image" => export.image(&mut answer).await?,
@@ -78,7 +78,7 @@ impl Export<'_> {
 
     /// The image stays here but for `store=false`, and goes to its registries if that is asked for.
     async fn image(&self, answer: &mut HashMap<String, String>) -> Result<(), Status> {
-        let stays = attributes::keeps(self.exporter);
+        let stays = exporters::keeps(self.exporter);
         if stays {
             self.made.keep();
         }

@@ -35,10 +35,10 @@ pub enum Verdict {
 /// Asks a client, from a thread that may block; an error if the source may not be taken.
 pub type AskPolicy = Arc<dyn Fn(&mut Source) -> Result<Verdict, BoxError> + Send + Sync>;
 
-/// The policies of a build.
-#[derive(Default)]
+/// The policies of a build. Clones share the rules.
+#[derive(Clone, Default)]
 pub struct Policies {
-    rules: Vec<Vec<Rule>>,
+    rules: Arc<Vec<Vec<Rule>>>,
     /// Who has the last word.
     ask: Option<AskPolicy>,
     /// Images by digest that were asked about under another name, or made here.
@@ -216,7 +216,7 @@ impl Policies {
             text.rules.into_iter().map(Rule::read).collect::<Result<Vec<_>>>()
         };
         let rules = documents.iter().map(policy).collect::<Result<_>>()?;
-        Ok(Policies { rules, ..Policies::default() })
+        Ok(Policies { rules: Arc::new(rules), ..Policies::default() })
     }
 
     /// The same with somebody who is asked about what they let through.
@@ -265,7 +265,7 @@ impl Policies {
     }
 
     fn once(&self, source: &mut Source) -> Result<bool, BoxError> {
-        for rules in &self.rules {
+        for rules in self.rules.iter() {
             let mut is_denied = false;
             for rule in rules {
                 if !rule.fits(source) {

@@ -22,8 +22,7 @@ pub async fn list(engine: &Engine, request: DiskUsageRequest) -> Result<DiskUsag
 pub async fn prune(engine: &Engine, request: PruneRequest) -> Result<Vec<UsageRecord>, Status> {
     let mut filters = filters(&request.filter)?;
     if request.keep_duration > 0 {
-        let seconds = request.keep_duration / 1_000_000_000;
-        filters.add("until", format!("{seconds}s"));
+        filters.add("until", format!("{}s", seconds(request.keep_duration)));
     }
     let before = builds::cache_list(engine, Filters::default()).await.map_err(fault::status)?;
     let options = CachePruneOptions {
@@ -38,6 +37,11 @@ pub async fn prune(engine: &Engine, request: PruneRequest) -> Result<Vec<UsageRe
         before.into_iter().map(|record| (record.id.clone(), record)).collect();
     let gone = report.caches_deleted.iter().filter_map(|id| known.remove(id));
     Ok(gone.map(record).collect())
+}
+
+/// Nanoseconds as whole seconds, none of them less than they are: what is to be kept is kept.
+fn seconds(nanoseconds: i64) -> i64 {
+    nanoseconds / 1_000_000_000 + i64::from(nanoseconds % 1_000_000_000 > 0)
 }
 
 /// Filters as containerd has them: `id~=x`, `type==regular`, `shared`, several joined by commas.
@@ -77,6 +81,11 @@ fn record(record: CacheRecord) -> UsageRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_kept_for_a_moment_is_kept() {
+        assert_eq!([1, 1_000_000_000, 1_500_000_000, i64::MAX].map(seconds), [1, 1, 2, 9_223_372_037]);
+    }
 
     #[test]
     fn filters_of_containerd() {

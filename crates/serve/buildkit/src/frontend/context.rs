@@ -55,7 +55,7 @@ pub async fn layout(
     let store = format!("oci:{}", attribute("oci.store").map_or(name, String::as_str));
     let session = attribute("oci.session").unwrap_or(&build.order.session);
     let digest = digest.parse().map_err(|_| wrong("its digest is none"))?;
-    match policy::allowed(host, build, source.clone(), Some(platform)).await?.identifier {
+    match policy::allowed(host, build, source.clone(), Some(platform.clone())).await?.identifier {
         same if same == source.identifier => {}
         other => return Err(wrong(&format!("it cannot be converted to {other}"))),
     }

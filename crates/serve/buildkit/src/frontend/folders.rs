@@ -63,9 +63,9 @@ struct Receiver {
 }
 
 impl Folders {
-    pub fn new(host: &Host, build: &Build) -> Result<Folders, Status> {
+    pub async fn new(host: &Host, build: &Build) -> Result<Folders, Status> {
         let (engine, told) = (host.engine().clone(), build.told.clone());
-        let policies = Arc::new(policy::policies(host, build)?);
+        let policies = Arc::new(policy::policies(host, build).await?);
         let receiver = Receiver { engine, policies, told, held: Arc::default() };
         Ok(Folders { receiver, spread: Vec::new(), all: BTreeMap::new() })
     }

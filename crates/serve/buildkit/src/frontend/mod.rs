@@ -5,6 +5,7 @@ mod call;
 mod context;
 mod csv;
 mod definition;
+pub mod exporters;
 mod folders;
 mod run;
 

@@ -15,6 +15,7 @@ use tonic::Status;
 use super::attributes::{self, Attributes};
 use super::call;
 use super::context::{Question, Recipes};
+use super::exporters;
 use super::folders::Folders;
 use crate::Host;
 use crate::build::{Build, Made};
@@ -58,10 +59,10 @@ pub async fn solve(
         let answer = call::call(host, build, request, &options, recipes.as_ref()).await?;
         return Ok(Solved::Answer(answer));
     }
-    let exporters = attributes::exporters(&build.order);
-    options.tags = exporters.iter().filter(|e| attributes::keeps(e)).flat_map(attributes::names).collect();
+    let exporters = exporters::exporters(&build.order);
+    options.tags = exporters.iter().filter(|e| exporters::keeps(e)).flat_map(exporters::names).collect();
     let split = attributes.get("multi-platform").is_some_and(|text| matches!(text.as_str(), "true" | "1"));
-    let mut folders = Folders::new(host, build)?;
+    let mut folders = Folders::new(host, build).await?;
     question.named(&mut options, &mut folders).await?;
     let context = question.context(recipes.as_ref(), &mut options, &mut folders).await?;
     let made = order(host, build, options, context, (folders.bring(), record), split).await;
@@ -72,7 +73,7 @@ pub async fn solve(
 /// The Dockerfile of a context that is fetched.
 async fn elsewhere(question: &Question<'_>, mut options: BuildOptions) -> Result<Recipes, Status> {
     let (host, build) = (question.host, question.build);
-    let mut folders = Folders::new(host, build)?;
+    let mut folders = Folders::new(host, build).await?;
     let context = question.context(None, &mut options, &mut folders).await?;
     let mut asked = Questions::default();
     if !build.order.session.is_empty() {
@@ -96,7 +97,7 @@ pub async fn classic(
     mut options: BuildOptions,
     context: Option<ContextSource>,
 ) -> Result<Made, Status> {
-    let mut folders = Folders::new(host, build)?;
+    let mut folders = Folders::new(host, build).await?;
     let context = match context {
         Some(context) => context,
         None => {

@@ -35,6 +35,6 @@ pub async fn source(
     }
     let source = wanted.source.clone().ok_or_else(|| Status::invalid_argument("source is needed"))?;
     let platform = source.identifier.contains("image://").then(|| platform(wanted.platform.as_ref()));
-    let source = policy::allowed(host, build, source, platform.as_ref()).await?;
+    let source = policy::allowed(host, build, source, platform).await?;
     Sources::new(host, build).describe(&wanted, source).await
 }

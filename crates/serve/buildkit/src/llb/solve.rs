@@ -13,12 +13,12 @@ use tonic::Status;
 use super::bad;
 use super::lower::{Lowered, lower};
 use super::nested::expand;
-use super::read::read;
+use super::read::{Vertex, read};
 use super::source::LAYOUT;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::frontend::attributes::{self, Attributes};
-use crate::frontend::{layout, order, receive};
+use crate::frontend::{exporters, layout, order, receive};
 use crate::policy;
 
 /// Solves a definition. A `part` is no image yet: it has no name, and is not handed out.
@@ -59,7 +59,9 @@ pub(super) async fn run(
     let mut held = Vec::new();
     for local in locals {
         let files = receive(host, build, &local).await?;
-        options.extras.contexts.insert(local.context, files.path().display().to_string());
+        let path = files.path().to_str();
+        let path = path.ok_or_else(|| Status::internal(format!("{:?} is no UTF-8", files.path())))?;
+        options.extras.contexts.insert(local.context, path.to_owned());
         held.push(files);
     }
     let given = Given { graphs: vec![(platform, graph)], name: String::new(), text: String::new() };
@@ -77,12 +79,20 @@ async fn allowed(
     build: &Build,
     mut graph: super::read::Graph,
 ) -> Result<super::read::Graph, Status> {
+    let asked = |vertex: &mut Vertex| match &mut vertex.op {
+        op::Op::Source(source) if !source.identifier.starts_with(LAYOUT) => {
+            let platform = source.identifier.starts_with("docker-image://").then(|| vertex.platform.clone());
+            Some((std::mem::take(source), platform))
+        }
+        _ => None,
+    };
+    let sources = graph.vertices.iter_mut().filter_map(asked).collect();
+    let mut allowed = policy::all_allowed(host, build, sources).await?.into_iter();
     for vertex in &mut graph.vertices {
         if let op::Op::Source(source) = &mut vertex.op
             && !source.identifier.starts_with(LAYOUT)
         {
-            let platform = source.identifier.starts_with("docker-image://").then_some(&vertex.platform);
-            *source = policy::allowed(host, build, std::mem::take(source), platform).await?;
+            *source = allowed.next().ok_or_else(|| Status::internal("a source was lost"))?;
         }
     }
     Ok(graph)
@@ -90,8 +100,8 @@ async fn allowed(
 
 /// The names that the exporters of a build give.
 fn names(build: &Build) -> Vec<String> {
-    let exporters = attributes::exporters(&build.order);
-    exporters.iter().filter(|e| attributes::keeps(e)).flat_map(attributes::names).collect()
+    let exporters = exporters::exporters(&build.order);
+    exporters.iter().filter(|e| exporters::keeps(e)).flat_map(exporters::names).collect()
 }
 
 /// One platform's file system of a result that a client puts together.

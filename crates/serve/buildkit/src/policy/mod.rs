@@ -4,9 +4,11 @@
 mod ask;
 pub mod message;
 
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
 use bollard_buildkit_proto::pb::SourceOp;
 use engine::builds::{BoxError, Policies, Source};
 use oci::{Platform, Reference};
+use tokio::sync::oneshot;
 use tonic::Status;
 
 use crate::Host;
@@ -21,9 +23,14 @@ const LOCAL: &str = "local://";
 const GIT: &str = "git://";
 
 /// The policies of a build.
-pub fn policies(host: &Host, build: &Build) -> Result<Policies, Status> {
-    let read = Policies::read(&attributes::policies(&build.order)).map_err(fault::status)?;
+pub async fn policies(host: &Host, build: &Build) -> Result<Policies, Status> {
+    let read = build.policies().await?.clone();
     Ok(read.asking(ask(host, build)).answered(host.made_here()))
+}
+
+/// Reads the rules of an order.
+pub async fn read(given: Option<Policy>) -> Result<Policies, Status> {
+    evaluate(move |_| Policies::read(&attributes::policies(given.as_ref())).map_err(fault::status)).await?
 }
 
 /// Makes of a source what is to be taken in its place, or says why nothing may be.
@@ -31,32 +38,57 @@ pub async fn allowed(
     host: &Host,
     build: &Build,
     source: SourceOp,
-    platform: Option<&Platform>,
+    platform: Option<Platform>,
 ) -> Result<SourceOp, Status> {
-    let policies = policies(host, build)?;
-    let is_answered = |name: &str| policies.is_answered(name);
-    if policies.is_empty() || source.identifier.strip_prefix(IMAGE).is_some_and(is_answered) {
-        return Ok(source);
+    let mut allowed = all_allowed(host, build, vec![(source, platform)]).await?;
+    allowed.pop().ok_or_else(|| Status::internal("a source was lost"))
+}
+
+/// The same of many, in their order.
+pub async fn all_allowed(
+    host: &Host,
+    build: &Build,
+    sources: Vec<(SourceOp, Option<Platform>)>,
+) -> Result<Vec<SourceOp>, Status> {
+    let policies = policies(host, build).await?;
+    if policies.is_empty() {
+        return Ok(sources.into_iter().map(|(source, _)| source).collect());
     }
-    let platform = platform.cloned();
-    let (identifier, attributes) = (normal(&source), source.attrs);
-    let mut source = Source { identifier, attributes, platform };
-    let asked = tokio::task::spawn_blocking(move || policies.apply(&mut source).map(|_| source));
-    let Source { identifier, attributes: attrs, .. } = asked
-        .await
-        .map_err(|e| Status::internal(format!("evaluate the source policy: {e}")))?
-        .map_err(|error| Status::permission_denied(error.to_string()))?;
-    Ok(SourceOp { identifier, attrs })
+    let one = move |is_wanted: &dyn Fn() -> bool, (source, platform): (SourceOp, Option<Platform>)| {
+        if !is_wanted() {
+            return Err(Status::cancelled("nobody waits for the answer"));
+        }
+        if source.identifier.strip_prefix(IMAGE).is_some_and(|name| policies.is_answered(name)) {
+            return Ok(source);
+        }
+        let (identifier, attributes) = (normal(&source), source.attrs);
+        let mut source = Source { identifier, attributes, platform };
+        policies.apply(&mut source).map_err(|error| Status::permission_denied(error.to_string()))?;
+        let Source { identifier, attributes: attrs, .. } = source;
+        Ok(SourceOp { identifier, attrs })
+    };
+    evaluate(move |is_wanted| sources.into_iter().map(|source| one(is_wanted, source)).collect()).await?
+}
+
+/// Has something evaluated on a thread that may block, which can ask whether its answer is still wanted.
+async fn evaluate<T: Send + 'static>(
+    work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
+) -> Result<T, Status> {
+    let (sender, receiver) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let done = work(&|| !sender.is_closed());
+        // Nobody waits where the call has ended.
+        let _ = sender.send(done);
+    });
+    receiver.await.map_err(|e| Status::internal(format!("evaluate the source policy: {e}")))
 }
 
 /// Whether a directory of the client may be used.
 pub async fn local(host: &Host, build: &Build, name: &str) -> Result<(), Status> {
-    let policies = policies(host, build)?;
+    let policies = policies(host, build).await?;
     let name = name.to_owned();
-    let asked = tokio::task::spawn_blocking(move || may_read(&policies, &name)).await;
-    asked
-        .map_err(|e| Status::internal(format!("evaluate the source policy: {e}")))?
-        .map_err(|error| Status::permission_denied(error.to_string()))
+    let asked = evaluate(move |_| may_read(&policies, &name)).await?;
+    asked.map_err(|error| Status::permission_denied(error.to_string()))
 }
 
 /// The same from a thread that may block.
@@ -72,10 +104,9 @@ pub fn may_read(policies: &Policies, name: &str) -> Result<(), BoxError> {
 
 /// The image that is to be taken for one of this name.
 pub async fn image(host: &Host, build: &Build, name: &str, platform: &Platform) -> Result<String, Status> {
-    let policies = policies(host, build)?;
+    let policies = policies(host, build).await?;
     let (name, platform) = (name.to_owned(), platform.clone());
-    let asked = tokio::task::spawn_blocking(move || policies.image(&name, &platform)).await;
-    asked.map_err(|e| Status::internal(format!("evaluate the source policy: {e}")))?.map_err(fault::status)
+    evaluate(move |_| policies.image(&name, &platform)).await?.map_err(fault::status)
 }
 
 /// How a source is called, whatever a client calls it.
@@ -105,6 +136,24 @@ fn normal(source: &SourceOp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_not_evaluated() {
+        let (begun, waiting) = oneshot::channel();
+        let (ended, seen) = std::sync::mpsc::channel();
+        let work = evaluate(move |is_wanted| {
+            let _ = begun.send(());
+            while is_wanted() {
+                std::thread::yield_now();
+            }
+            let _ = ended.send(());
+        });
+        tokio::select! {
+            _ = work => panic!("it ended"),
+            _ = waiting => {}
+        }
+        seen.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+    }
 
     #[test]
     fn a_source_has_one_name() {

@@ -1,0 +1,226 @@
+//! The exporters of a solve, and what their attributes say of the image.
+
+use std::collections::BTreeMap;
+
+use api::build::ExportOptions;
+use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
+use tonic::Status;
+
+fn bad(message: String) -> Status {
+    Status::invalid_argument(message)
+}
+
+/// The exporters of a solve, in the form of now or of older clients.
+pub fn exporters(order: &SolveRequest) -> Vec<Exporter> {
+    if !order.exporters.is_empty() || order.exporter_deprecated.is_empty() {
+        return order.exporters.clone();
+    }
+    let (r#type, attrs) = (order.exporter_deprecated.clone(), order.exporter_attrs_deprecated.clone());
+    vec![Exporter { r#type, attrs }]
+}
+
+/// Whether the image stays here under its names.
+pub fn keeps(exporter: &Exporter) -> bool {
+    let stays = !exporter.attrs.contains_key("store") || flag(exporter, "store");
+    matches!(exporter.r#type.as_str(), "moby" | "image") && stays
+}
+
+/// The flags of exporters, and whether one that is named without a value is set.
+const FLAGS: [(&str, bool); 15] = [
+    ("push", true),
+    ("push-by-digest", true),
+    ("registry.insecure", true),
+    ("unpack", true),
+    ("store", true),
+    ("danglingemptyonly", true),
+    ("name-canonical", true),
+    ("force-compression", true),
+    ("oci-mediatypes", false),
+    ("oci-artifact", false),
+    ("attestation-inline", false),
+    ("prefer-nondist-layers", false),
+    ("rewrite-timestamp", false),
+    ("platform-split", false),
+    ("prefer-image-digest", false),
+];
+
+/// As Go reads a boolean.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// What a flag of an exporter says, where it is one and has a value that is one.
+fn said(key: &str, value: &str) -> Option<Option<bool>> {
+    let (_, is_bare) = FLAGS.iter().find(|(flag, _)| *flag == key)?;
+    Some(if value.is_empty() && *is_bare { Some(true) } else { boolean(value) })
+}
+
+/// A flag of an exporter.
+pub fn flag(exporter: &Exporter, key: &str) -> bool {
+    exporter.attrs.get(key).and_then(|value| said(key, value)).flatten().unwrap_or(false)
+}
+
+/// The names that an exporter gives to the image.
+pub fn names(exporter: &Exporter) -> Vec<String> {
+    let names = exporter.attrs.get("name").map_or("", String::as_str).split(',').map(str::trim);
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// What says how the one image is written.
+const OF_IMAGE: [&str; 8] = [
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "oci-artifact",
+    "compatibility-version",
+    "dangling-name-prefix",
+    "name-canonical",
+];
+
+/// Whether the exporters that say something of the image say the same.
+fn agree(exporters: &[Exporter]) -> Result<(), Status> {
+    let mut known: BTreeMap<&str, String> = BTreeMap::new();
+    for (key, value) in exporters.iter().flat_map(|exporter| &exporter.attrs) {
+        if !OF_IMAGE.contains(&key.as_str()) && annotation(key, value).is_none() {
+            continue;
+        }
+        let value = said(key, value).flatten().map_or_else(|| value.clone(), |set| set.to_string());
+        if known.insert(key, value.clone()).is_some_and(|other| other != value) {
+            return Err(bad(format!("the exporters ask for different values of {key}")));
+        }
+    }
+    Ok(())
+}
+
+/// How images are written: what the exporters agree on, for one image is made for all.
+pub(super) fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
+    agree(exporters)?;
+    let mut options = ExportOptions::default();
+    for exporter in exporters {
+        for (key, value) in &exporter.attrs {
+            if said(key, value) == Some(None) {
+                return Err(bad(format!("non-bool value specified for {key}: {value:?}")));
+            }
+            match key.as_str() {
+                "compression" => options.compression.clone_from(value),
+                "compression-level" => {
+                    let level =
+                        value.parse().map_err(|_| bad(format!("invalid compression-level {value}")))?;
+                    options.compression_level = Some(level);
+                }
+                "force-compression" => options.force_compression = flag(exporter, key),
+                "oci-mediatypes" => options.oci_media_types = Some(flag(exporter, key)),
+                "oci-artifact" => options.oci_artifact = Some(flag(exporter, key)),
+                "compatibility-version" => {
+                    let wrong = |_| bad(format!("invalid compatibility-version {value}"));
+                    options.compatibility_version = value.parse().map_err(wrong)?;
+                    // Layouts have had OCI's types at all times.
+                    let is_layout =
+                        exporter.r#type == "oci" && !exporter.attrs.contains_key("oci-mediatypes");
+                    options.oci_media_types = options.oci_media_types.or(is_layout.then_some(true));
+                }
+                "dangling-name-prefix" => options.dangling_prefix.clone_from(value),
+                "name-canonical" => options.canonical_names = flag(exporter, key),
+                key => options.annotations.extend(annotation(key, value)),
+            }
+        }
+    }
+    options.annotations.sort();
+    let is_archive = |exporter: &Exporter| matches!(exporter.r#type.as_str(), "oci" | "docker");
+    if options.compression.is_empty() && exporters.iter().any(is_archive) {
+        // In the store they stay as they are.
+        options.compression = "gzip".to_owned();
+    }
+    let mut epochs = exporters.iter().map(|exporter| exporter.attrs.get("source-date-epoch"));
+    options.source_date_epoch = epochs.next().flatten().cloned();
+    if epochs.any(|epoch| epoch != options.source_date_epoch.as_ref()) {
+        return Err(bad("the exporters ask for different values of source-date-epoch".to_owned()));
+    }
+    Ok(options)
+}
+
+/// `annotation.key`, `annotation-index.key`, `annotation-manifest[linux/amd64].key`.
+fn annotation(key: &str, value: &str) -> Option<String> {
+    let (level, name) = key.strip_prefix("annotation")?.split_once('.')?;
+    let level = match level.strip_prefix('-') {
+        Some(level) => level.to_owned(),
+        None => format!("manifest{level}"),
+    };
+    Some(format!("{level}:{name}={value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn exporters_agree_on_the_image() {
+        let exporter = |attrs: &[(&str, &str)]| Exporter {
+            r#type: "oci".to_owned(),
+            attrs: attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        let both = |key, one, other| export(&[exporter(&[(key, one)]), exporter(&[(key, other)])]);
+        for (key, one, other) in [
+            ("compression", "gzip", "zstd"),
+            ("compression-level", "1", "9"),
+            ("oci-mediatypes", "true", "false"),
+            ("dangling-name-prefix", "a", "b"),
+            ("annotation.x", "a", "b"),
+        ] {
+            let error = both(key, one, other).unwrap_err();
+            assert!(error.message().ends_with(&format!("different values of {key}")), "{error}");
+            assert!(both(key, one, one).is_ok());
+        }
+        assert_eq!(both("oci-mediatypes", "1", "true").unwrap().oci_media_types, Some(true));
+    }
+
+    #[test]
+    fn flags_are_booleans() {
+        let exporter = |key: &str, value: &str| Exporter {
+            r#type: "image".to_owned(),
+            attrs: HashMap::from([(key.to_owned(), value.to_owned())]),
+        };
+        let error = |key, value| export(&[exporter(key, value)]).err().map(|e| e.message().to_owned());
+        for (key, _) in FLAGS {
+            let message = format!("non-bool value specified for {key}: \"bogus\"");
+            assert_eq!(error(key, "bogus"), Some(message));
+            assert_eq!((error(key, "T"), error(key, "0")), (None, None));
+        }
+        assert!(error("oci-mediatypes", "").is_some() && error("push", "").is_none());
+        assert!(flag(&exporter("push", ""), "push") && !flag(&exporter("push", "F"), "push"));
+        assert!(keeps(&exporter("store", "")) && keeps(&exporter("name", "a")));
+        assert!(!keeps(&exporter("store", "False")));
+    }
+
+    #[test]
+    fn layers_of_archives_are_compressed() {
+        let compression = |kinds: &[&str], wish: Option<&str>| {
+            let attrs = wish.map(|wish| ("compression".to_owned(), wish.to_owned())).into_iter().collect();
+            let exporter =
+                |kind: &&str| Exporter { r#type: (*kind).to_owned(), attrs: HashMap::clone(&attrs) };
+            export(&kinds.iter().map(exporter).collect::<Vec<_>>()).unwrap().compression
+        };
+        assert_eq!(compression(&["image"], None), "");
+        assert_eq!(compression(&["local", "oci"], None), "gzip");
+        assert_eq!(compression(&["docker"], None), "gzip");
+        assert_eq!(compression(&["oci"], Some("uncompressed")), "uncompressed");
+    }
+
+    #[test]
+    fn annotations_name_their_level() {
+        assert_eq!(annotation("annotation.a.b", "c").unwrap(), "manifest:a.b=c");
+        assert_eq!(annotation("annotation-index.a", "c").unwrap(), "index:a=c");
+        assert_eq!(
+            annotation("annotation-manifest[linux/amd64].a", "c").unwrap(),
+            "manifest[linux/amd64]:a=c"
+        );
+        assert_eq!(annotation("name", "c"), None);
+    }
+}
