@@ -11,6 +11,7 @@ mod graph;
 mod idle;
 mod link;
 mod merge;
+mod opened;
 mod policy;
 mod provenance;
 mod remote;
