@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use ::bake::entry::Entry;
 use ::bake::{Plan, Target};
 use oci::path::clean;
 
 use super::Args;
-use crate::build::source::is_remote;
+use crate::build::run::entitlements;
+use crate::build::source::{is_remote, leads_elsewhere};
 use crate::context::Cli;
 use crate::error::Error;
 
@@ -129,8 +131,8 @@ fn missing(plan: &Plan, allowed: &Allowed, here: &Path) -> Missing {
     let (mut read, mut write) = (BTreeSet::new(), BTreeSet::new());
     let mut agent = false;
     for target in plan.targets.values() {
-        for entitlement in target.strings("entitlements") {
-            let (key, device) = entitlement.split_once('=').unwrap_or((entitlement, ""));
+        for entitlement in entitlements(target.strings("entitlements")) {
+            let (key, device) = entitlement.split_once('=').unwrap_or((&entitlement, ""));
             let device = device.split(',').next().unwrap_or_default();
             match key {
                 "network.host" if !allowed.network_host => {
@@ -147,13 +149,12 @@ fn missing(plan: &Plan, allowed: &Allowed, here: &Path) -> Missing {
                 _ => {}
             }
         }
-        let deletes =
-            |output: &&::bake::entry::Entry| output.kind() == "local" && output.get("mode") == "delete";
+        let deletes = |output: &&Entry| output.kind() == "local" && output.get("mode") == "delete";
         if !allowed.delete && target.entries("output").iter().any(|output| deletes(&output)) {
             missing.add("Deleting stale files from local output destinations", "buildx.local.delete");
         }
         agent |= target.entries("ssh").iter().any(|agent| agent.paths.is_empty());
-        read.extend(reads(target));
+        read.extend(reads(target, here));
         write.extend(writes(target));
     }
     if agent && !allowed.ssh {
@@ -177,24 +178,31 @@ fn missing(plan: &Plan, allowed: &Allowed, here: &Path) -> Missing {
     missing
 }
 
-/// What a target reads here.
-fn reads(target: &Target) -> Vec<String> {
+/// What a target reads here, by what the build itself takes for a file.
+fn reads(target: &Target, here: &Path) -> Vec<String> {
     let local = |path: &str| {
         let elsewhere = is_remote(path)
             || ["target:", "docker-image:", "oci-layout:"].iter().any(|prefix| path.starts_with(prefix));
         (!elsewhere).then(|| path.trim_start_matches("cwd://").to_owned())
     };
     let context = target.text("context").unwrap_or(".");
-    let mut all: Vec<String> = local(context).into_iter().collect();
+    let is_elsewhere = leads_elsewhere(context, here);
+    let mut all: Vec<String> = (!is_elsewhere).then(|| context.to_owned()).into_iter().collect();
     if let (Some(file), false, None) =
-        (target.text("dockerfile"), is_remote(context), target.text("dockerfile-inline"))
+        (target.text("dockerfile"), is_elsewhere, target.text("dockerfile-inline"))
     {
         all.extend(local(&dockerfile(context, file)));
     }
     all.extend(target.map("contexts").filter_map(|(_, at)| local(at)));
     let caches = target.entries("cache-from").iter().filter(|cache| cache.kind() == "local");
     all.extend(caches.filter_map(|cache| cache.fields.get("src").cloned()));
-    all.extend(target.entries("secret").iter().filter_map(|secret| secret.fields.get("src").cloned()));
+    // A secret of which no more is said than its name is a file of that name.
+    let file_of = |secret: &Entry| match (secret.fields.get("src"), secret.fields.get("env")) {
+        (Some(file), _) => Some(file.clone()),
+        (None, None) => secret.fields.get("id").cloned(),
+        (None, Some(_)) => None,
+    };
+    all.extend(target.entries("secret").iter().filter_map(file_of));
     all.extend(target.entries("ssh").iter().flat_map(|agent| agent.paths.clone()));
     all
 }
@@ -258,6 +266,22 @@ fn relative(path: &Path, here: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::bake::{Config, Definitions, Source, Surroundings};
+    use std::collections::BTreeMap;
+
+    /// The target `x` of a file.
+    fn plan(text: &str) -> Plan {
+        let sources = [Source { name: "t.json".to_owned(), text: text.to_owned() }];
+        let mut definitions = Definitions::default();
+        let body = ::bake::language::parse(0, &sources[0]).expect("a file");
+        definitions.add(body, &BTreeMap::new()).expect("definitions");
+        let lookup = |_: &str| None;
+        let builtin = BTreeMap::new();
+        let around = Surroundings { lookup: &lookup, builtin, home: String::new(), sources: &sources };
+        let mut config = Config::default();
+        config.define(&definitions, &around).expect("values");
+        config.plan(&["x".to_owned()], &[], &lookup).expect("a plan")
+    }
 
     #[test]
     fn words() {
@@ -271,6 +295,28 @@ mod tests {
             read(&["buildx.local.delete=1"]).unwrap_err(),
             "buildx.local.delete does not accept a value"
         );
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_build_opens() {
+        let root = tempfile::tempdir().unwrap();
+        let here = root.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink("/etc", here.join("me@host:context")).unwrap();
+        let text = r#"{"target": {"x": {
+            "context": "me@host:context", "dockerfile": "D", "contexts": {"a": "me@host:b", "c": "../c"},
+            "secret": ["id=/etc/shadow", "id=token,env=TOKEN", "id=k,src=/k"]
+        }}}"#;
+        let all = reads(&plan(text).targets["x"], &here);
+        assert_eq!(all, ["me@host:context", "/me@host:context/D", "../c", "/etc/shadow", "/k"]);
+    }
+
+    #[test]
+    fn words_with_commas_are_asked_about_one_by_one() {
+        let text =
+            r#"{"target": {"x": {"entitlements": [",security.insecure, network.host", "device=a/b=c,d"]}}}"#;
+        let missing = missing(&plan(text), &Allowed::default(), Path::new("/"));
+        let flags: Vec<_> = missing.lines.iter().map(|(_, flag)| flag.as_str()).collect();
+        assert_eq!(flags, ["security.insecure", "network.host", "device=a/b=c"]);
     }
 
     #[test]

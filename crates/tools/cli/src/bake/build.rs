@@ -12,7 +12,7 @@ use super::Args;
 use super::allow::dockerfile;
 use crate::build;
 use crate::build::screen::{Screen, Shown, View};
-use crate::build::source::is_remote;
+use crate::build::source::leads_elsewhere;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::system::inspect::pretty;
@@ -41,10 +41,13 @@ pub async fn all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
         screen.stop();
     }
     screen.finish(false)?;
+    let tidied = match done.lent.is_empty() {
+        true => Ok(()),
+        false => client::images::discard(cli.client()?, &done.lent).await,
+    };
+    // What went wrong first is what is told.
     let code = result?;
-    if !done.lent.is_empty() {
-        client::images::discard(cli.client()?, &done.lent).await?;
-    }
+    tidied?;
     if let (Some(path), 0) = (&args.metadata_file, code) {
         let text = pretty(&Value::Object(done.metadata))?;
         std::fs::write(cli.host.directory.join(path), text)
@@ -168,11 +171,14 @@ fn arguments(
     let inline = target.text("dockerfile-inline").map(str::to_owned);
     if let (None, Some(file)) = (&inline, target.text("dockerfile")) {
         // Bake's Dockerfile is relative to the context, that of build to the working directory.
-        let remote = is_remote(&context) && !cli.host.directory.join(&context).exists();
-        let file = if remote { file.to_owned() } else { dockerfile(&context, file) };
+        let file = match leads_elsewhere(&context, &cli.host.directory) {
+            true => file.to_owned(),
+            false => dockerfile(&context, file),
+        };
         words.push(format!("--file={file}"));
     }
-    words.push(context.clone());
+    // A context is none of the flags, whatever it is called.
+    words.extend(["--".to_owned(), context.clone()]);
     let command = <build::run::Args as clap::Args>::augment_args(Command::new("build"));
     let parsed =
         command.try_get_matches_from(&words).and_then(|found| build::run::Args::from_arg_matches(&found));
@@ -199,6 +205,7 @@ fn flags(target: &Target) -> Vec<String> {
     }
     for (key, flag) in [
         ("attest", "attest"),
+        ("policy", "policy"),
         ("cache-from", "cache-from"),
         ("cache-to", "cache-to"),
         ("secret", "secret"),

@@ -1,5 +1,7 @@
 mod options;
 
+pub use options::entitlements;
+
 use api::build::{BuildDetails, BuildExtras, BuildOptions, BuildResult};
 use api::containers::Ulimit;
 

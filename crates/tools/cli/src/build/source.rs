@@ -69,8 +69,8 @@ pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Er
         first.extend(stdin_text()?);
         return Ok(Source::Dockerfile(inline("Dockerfile", first)?));
     }
-    if is_remote(context) && !absolute(context, &cli.host.directory).exists() {
-        return remote(context, file);
+    if leads_elsewhere(context, &cli.host.directory) {
+        return remote(cli, context, file);
     }
     let path = absolute(context, &cli.host.directory);
     let path = path.canonicalize().map_err(|_| {
@@ -92,17 +92,21 @@ pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Er
 /// A context with a Dockerfile that is no file.
 pub fn with_text(cli: &Cli, context: &str, text: &str) -> Result<Source, Error> {
     let inline = Some(inline("Dockerfile", text.as_bytes().to_vec())?);
-    let path = absolute(context, &cli.host.directory);
-    if is_remote(context) && !path.exists() {
+    if leads_elsewhere(context, &cli.host.directory) {
         return Ok(Source::Remote { address: context.to_owned(), dockerfile: String::new(), inline });
     }
-    let path = path.canonicalize().map_err(|_| {
+    let path = absolute(context, &cli.host.directory).canonicalize().map_err(|_| {
         Error::new(format!("unable to prepare context: path {} not found", template::quote(context)))
     })?;
     Ok(Source::Directory { path, dockerfile: None, own: None, inline })
 }
 
-/// Whether a context is an address, as Docker decides it.
+/// Whether a context is fetched: a directory that is there is one, whatever it is called.
+pub fn leads_elsewhere(context: &str, here: &Path) -> bool {
+    is_remote(context) && !absolute(context, here).exists()
+}
+
+/// Whether a text is an address, as Docker decides it.
 pub fn is_remote(context: &str) -> bool {
     let scp = context.split_once('@').is_some_and(|(user, rest)| {
         let name = |text: &str| !text.is_empty() && !text.contains(['/', ':', '.', ' ']);
@@ -114,11 +118,15 @@ pub fn is_remote(context: &str) -> bool {
         || scp
 }
 
-/// A Dockerfile of a remote context is named by its path there; `-` is read here.
-fn remote(context: &str, file: Option<&str>) -> Result<Source, Error> {
+/// A Dockerfile of a remote context is named by its path there; `-` and what has an absolute path are read here.
+fn remote(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Error> {
     let address = context.to_owned();
     let (dockerfile, inline) = match file {
         Some("-") => (String::new(), Some(inline("Dockerfile", stdin_text()?)?)),
+        Some(file) if Path::new(file).is_absolute() => {
+            let ignore = own_ignore_text(Path::new(file))?;
+            (String::new(), Some(InlineDockerfile { ignore, ..inline(file, cli.read_definition(file)?)? }))
+        }
         file => (file.unwrap_or_default().to_owned(), None),
     };
     Ok(Source::Remote { address, dockerfile, inline })

@@ -62,12 +62,12 @@ impl Picture {
             BuildEvent::StepMissed { id, reasons } => {
                 self.switch(*id, false, &mut out);
                 for reason in reasons {
-                    out.push_str(&format!("#{id} cache miss: {reason}\n"));
+                    out.push_str(&format!("#{id} cache miss: {}\n", clean_lines(reason)));
                 }
             }
             BuildEvent::StepNote { id, note } => {
                 self.switch(*id, false, &mut out);
-                out.push_str(&format!("#{id} {note}\n"));
+                out.push_str(&format!("#{id} {}\n", clean_lines(note)));
             }
             BuildEvent::StepLog { id, .. } => {
                 let lines = self.take(event, now);
@@ -93,7 +93,7 @@ impl Picture {
                 for (at, line) in lines {
                     out.push_str(&format!("#{id} {:.3} {line}\n", at.as_secs_f64()));
                 }
-                out.push_str(&format!("#{id} ERROR: {message}\n"));
+                out.push_str(&format!("#{id} ERROR: {}\n", clean_lines(message)));
                 self.end(&mut out);
             }
             BuildEvent::StageSkipped { .. } | BuildEvent::Warning { .. } => drop(self.take(event, now)),
@@ -126,7 +126,7 @@ impl Picture {
         match event {
             BuildEvent::StepStarted { id, name, .. } => {
                 let step = Step {
-                    name: name.lines().next().unwrap_or_default().to_owned(),
+                    name: clean(name.lines().next().unwrap_or_default()),
                     state: State::Running,
                     started: now,
                     took: Duration::ZERO,
@@ -157,7 +157,7 @@ impl Picture {
                 {
                     text.push_str(&format!("\n{}", part.trim_end()));
                 }
-                self.warnings.push(text);
+                self.warnings.push(clean_lines(&text));
             }
         }
         Vec::new()
@@ -304,10 +304,38 @@ fn clean(line: &str) -> String {
     out
 }
 
+/// The same of a text of several lines.
+fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use api::build::LogStream;
+
+    #[test]
+    fn nothing_of_a_dockerfile_is_obeyed_by_the_terminal() {
+        let evil = "x \u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[1A\u{9b}2Ky";
+        let warning = BuildEvent::Warning {
+            rule: evil.into(),
+            message: evil.into(),
+            file: evil.into(),
+            line: 1,
+            help: Some(evil.into()),
+            excerpt: format!("{evil}\n{evil}"),
+        };
+        let missed = BuildEvent::StepMissed { id: 1, reasons: vec![evil.into()] };
+        let note = BuildEvent::StepNote { id: 1, note: evil.into() };
+        let error = BuildEvent::StepError { id: 1, message: evil.into() };
+        let all = [started(1, evil), missed, note, log(1, &format!("{evil}\n")), warning, error];
+        let mut picture = Picture::default();
+        let mut shown: String = all.iter().map(|event| picture.plain(event, Duration::ZERO)).collect();
+        shown.push_str(&picture.draw(Duration::ZERO, 24, 200, true).join("\n"));
+        shown.push_str(&picture.epilogue());
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+        assert_eq!(shown.matches("x ]0;title").count(), 5 + 1 + 2 + 6, "{shown}");
+    }
 
     fn started(id: u64, name: &str) -> BuildEvent {
         BuildEvent::StepStarted { id, name: name.into(), stage: String::new(), instruction: String::new() }

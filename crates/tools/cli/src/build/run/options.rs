@@ -45,7 +45,7 @@ pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
     }
     let mut outputs = args.output.iter().filter_map(|text| Output::parse(text).ok());
     if let Some(deletes) = outputs.find(|output| output.delete)
-        && !allowed(args).iter().any(|word| word == LOCAL_DELETE)
+        && !entitlements(&args.allow).iter().any(|word| word == LOCAL_DELETE)
     {
         let dest = template::quote(deletes.dest.as_deref().unwrap_or_default());
         return Err(Error::new(format!(
@@ -89,8 +89,8 @@ fn limits(args: &Args, options: &mut BuildOptions) -> Result<(), Error> {
 
 /// What may be done beyond what is on by itself. Words with commas between them are several, but for a device's own
 /// attributes.
-fn allowed(args: &Args) -> Vec<String> {
-    let words = args.allow.iter().flat_map(|text| match text.starts_with("device=") {
+pub fn entitlements(given: &[String]) -> Vec<String> {
+    let words = given.iter().flat_map(|text| match text.starts_with("device=") {
         true => vec![text.clone()],
         false => text.split(',').map(|word| word.trim().to_owned()).collect(),
     });
@@ -205,7 +205,7 @@ fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Err
         secrets,
         contexts,
         no_cache_filter: args.no_cache_filter.clone(),
-        allow: allowed(args).into_iter().filter(|word| word != LOCAL_DELETE).collect(),
+        allow: entitlements(&args.allow).into_iter().filter(|word| word != LOCAL_DELETE).collect(),
         source_policies: source_policies(cli)?,
         rewrite_timestamp: wishes.rewrite_timestamp,
         export: export(cli, args, outputs, wishes)?,
