@@ -35,6 +35,8 @@ pub struct Env {
     pub images: Images,
     /// Fetches the URL of an `ADD`; without it such an `ADD` is an error.
     pub fetch: Option<Fetch>,
+    /// Directories of this machine may be named as repositories (`file://`): whoever builds may read them anyway.
+    pub local_repositories: bool,
     /// What a build may take from elsewhere, and in whose place; images are [`Env::images`]' own.
     pub policy: Option<Policy>,
     /// Gives a secret that the request does not hold.

@@ -8,7 +8,7 @@ use api::build::{BuildDetails, BuiltImage};
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use engine::Engine;
-use engine::builds::{Descriptor, Policies};
+use engine::builds::{Descriptor, Policies, Reach};
 use oci::Digest;
 use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
@@ -24,6 +24,8 @@ const RESULTS_MAX: usize = 1024;
 /// A build that runs.
 pub struct Build {
     pub order: SolveRequest,
+    /// What its client may name by path.
+    pub reach: Reach,
     pub told: Arc<Told>,
     pub containers: Containers,
     results: Mutex<Results>,
@@ -107,12 +109,13 @@ impl Drop for Made {
 }
 
 impl Build {
-    pub fn new(order: SolveRequest) -> Build {
+    pub fn new(order: SolveRequest, reach: Reach) -> Build {
         let told = Arc::new(Told::new(&order.r#ref));
         let (results, returned) = (Mutex::default(), Notify::new());
         let containers = Containers::default();
         Build {
             order,
+            reach,
             told,
             containers,
             results,

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use api::build::BuildOptions;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use engine::Kind;
-use engine::builds::ContextSource;
+use engine::builds::{ContextSource, Reach};
 use oci::Digest;
 use prost::Message as _;
 use tokio::sync::mpsc::Sender;
@@ -23,6 +23,8 @@ pub struct Classic {
     pub options: BuildOptions,
     /// None if the session has the files.
     pub context: Option<ContextSource>,
+    /// What the client may name by path.
+    pub reach: Reach,
     /// The session's id; empty for none.
     pub session: String,
     /// The client's name for the build; it gets another if it is not fit for one.
@@ -32,7 +34,7 @@ pub struct Classic {
 impl Host {
     /// Builds, and sends what is told as it comes, encoded: the image's id.
     pub async fn classic(&self, classic: Classic, told: Sender<Vec<u8>>) -> engine::Result<String> {
-        let Classic { options, context, session, id } = classic;
+        let Classic { options, context, reach, session, id } = classic;
         let attrs = HashMap::from([("name".to_owned(), options.tags.join(","))]);
         let attributes = HashMap::from([("filename".to_owned(), options.dockerfile.clone())]);
         let order = SolveRequest {
@@ -42,7 +44,7 @@ impl Host {
             exporters: vec![Exporter { r#type: "moby".to_owned(), attrs }],
             ..SolveRequest::default()
         };
-        let build = Arc::new(Build::new(order));
+        let build = Arc::new(Build::new(order, reach));
         let registered = self.register(build.clone()).map_err(error)?;
         let listen = async {
             let mut position = 0;

@@ -111,6 +111,11 @@ impl Host {
 
     /// The session of this id, which may be about to come.
     pub(crate) async fn find_session(&self, id: &str) -> Result<Session, Status> {
+        if id.is_empty() {
+            return Err(Status::invalid_argument(
+                "the client's own files are asked for, and no session is named",
+            ));
+        }
         let missing = || Status::not_found(format!("no active session for {id}: context deadline exceeded"));
         self.wait(|state| state.sessions.get(id).cloned()).await.ok_or_else(missing)
     }

@@ -3,6 +3,7 @@
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::ControlServer;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
+use engine::builds::Reach;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
@@ -29,11 +30,11 @@ const PING_PATIENCE: Duration = Duration::from_secs(30);
 const HEAD_MAX: u32 = 64 << 10;
 
 impl Host {
-    /// Answers calls until the client closes the connection; what it had begun then ends.
-    pub async fn serve<T: Read + Write + Unpin + Send + 'static>(self, io: T) {
-        let control = ControlServer::new(Control::new(self.clone()));
+    /// Answers calls until the client, who reaches so far into this machine, closes the connection; what it had begun then ends.
+    pub async fn serve<T: Read + Write + Unpin + Send + 'static>(self, io: T, reach: Reach) {
+        let control = ControlServer::new(Control::new(self.clone(), reach));
         let blobs = Blobs(self.clone());
-        let gateway = LlbBridgeServer::new(Gateway::new(self));
+        let gateway = LlbBridgeServer::new(Gateway::new(self, reach));
         let routes = Routes::new(control.max_decoding_message_size(MESSAGE_MAX))
             .add_service(gateway.max_decoding_message_size(MESSAGE_MAX))
             .add_service(HealthServer::new(Health))

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use engine::builds::Reach;
 use http::{HeaderMap, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, tcp, unix};
@@ -55,12 +56,13 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// True when the peer could read any file that this process can, so that it may name one by path.
-    pub fn shares_files(self) -> bool {
+    /// A peer that could read any file that this process can may name one by path.
+    pub fn reach(self) -> Reach {
+        let ours = rustix::process::geteuid().as_raw();
         match self {
-            Self::InProcess => true,
-            Self::Unix { uid } => uid == 0 || uid == rustix::process::geteuid().as_raw(),
-            Self::Tcp => false,
+            Self::InProcess => Reach::Files,
+            Self::Unix { uid } if uid == 0 || uid == ours => Reach::Files,
+            Self::Unix { .. } | Self::Tcp => Reach::Nothing,
         }
     }
 }

@@ -159,7 +159,7 @@ impl Opener<'_> {
         });
         let scratch = self.scratch().map_err(unexpected)?;
         let cancelled = || self.request.cancel.is_cancelled();
-        let repository = git::Repository::new(&url, access(self.request), &scratch, &cancelled)?;
+        let repository = git::Repository::new(&url, access(self.env, self.request), &scratch, &cancelled)?;
         let (root, time) = repository.checkout(keep)?;
         Ok(Opened { root, time: Time::At(time) })
     }
@@ -237,8 +237,9 @@ fn time_of(loaded: &url::Loaded, is_archive: bool) -> Time {
 }
 
 /// Who this build is for the hosts of repositories.
-pub(crate) fn access(request: &Request) -> git::Access<'_> {
+pub(crate) fn access<'a>(env: &Env, request: &'a Request) -> git::Access<'a> {
     git::Access {
+        local: env.local_repositories,
         secrets: &request.secrets,
         agent: request.ssh.get("default").map(PathBuf::as_path),
         known_hosts: None,

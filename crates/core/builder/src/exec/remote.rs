@@ -38,7 +38,7 @@ pub(crate) struct Who {
 impl Who {
     /// What was given with the build, and what its client has of the rest.
     fn of(session: &Session<'_>, url: &GitUrl, known_hosts: Option<&str>) -> Result<Who, source::Error> {
-        let given = access(session.request);
+        let given = access(session.env, session.request);
         let mut who = Who {
             secrets: given.secrets.clone(),
             agent: given.agent.map(PathBuf::from),
@@ -58,12 +58,12 @@ impl Who {
         Ok(who)
     }
 
-    fn access<'a>(&'a self, request: &'a Request) -> git::Access<'a> {
+    fn access<'a>(&'a self, env: &Env, request: &'a Request) -> git::Access<'a> {
         git::Access {
             secrets: &self.secrets,
             agent: self.agent.as_deref(),
             known_hosts: self.known_hosts.as_deref(),
-            ..access(request)
+            ..access(env, request)
         }
     }
 }
@@ -93,7 +93,7 @@ pub(crate) fn read(
             std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
             let cancelled = || session.stopped();
             let who = Who::of(session, &url, known_hosts.as_deref()).map_err(fail)?;
-            let repository = git::Repository::new(&url, who.access(session.request), &scratch, &cancelled);
+            let repository = git::Repository::new(&url, who.access(session.env, session.request), &scratch, &cancelled);
             let commit = repository.and_then(|repository| repository.commit()).map_err(fail)?;
             let keep_git_dir = keep_git_dir.or(url.keep_git_dir).unwrap_or(false);
             read.insert(source::shown(text), format!("commit {commit}"));
@@ -205,7 +205,7 @@ fn commit(
     let scratch = place(session, prepared)?;
     std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
     let cancelled = || session.stopped();
-    let repository = git::Repository::new(url, who.access(session.request), &scratch, &cancelled);
+    let repository = git::Repository::new(url, who.access(session.env, session.request), &scratch, &cancelled);
     let checked_out = repository.and_then(|repository| repository.checkout(keep_git_dir));
     let (root, _) = checked_out.map_err(|error| failed(session, job.op, error))?;
     let from = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| session.stopped() };

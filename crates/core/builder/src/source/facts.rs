@@ -77,8 +77,9 @@ pub fn repository(
     let scratch = Scratch::new(looking.env)?;
     let cancelled = || looking.cancel.is_cancelled();
     let proxies = BTreeMap::new();
-    let Looking { secrets, agent, known_hosts, .. } = *looking;
-    let access = git::Access { secrets, agent, known_hosts, proxies: &proxies };
+    let Looking { env, secrets, agent, known_hosts, .. } = *looking;
+    let access =
+        git::Access { local: env.local_repositories, secrets, agent, known_hosts, proxies: &proxies };
     Ok(Repository::new(&url, access, &scratch.path, &cancelled)?.facts(objects)?)
 }
 

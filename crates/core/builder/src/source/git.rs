@@ -22,6 +22,8 @@ const NO_DEPTH: &str = "does not support shallow";
 /// Who we are for the repository's host.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {
+    /// Directories of this machine may be read.
+    pub local: bool,
     /// Secrets by id: `GIT_AUTH_TOKEN`, `GIT_AUTH_HEADER`, both also with `.host` behind.
     pub secrets: &'a BTreeMap<String, Vec<u8>>,
     /// The socket of an ssh agent.
@@ -70,6 +72,9 @@ impl<'a> Repository<'a> {
         scratch: &Path,
         cancelled: &'a dyn Fn() -> bool,
     ) -> Result<Repository<'a>, Error> {
+        if url.is_local() && !access.local {
+            return Err(Error::Local { url: url.shown() });
+        }
         let (home, tree) = (scratch.join("home"), scratch.join("tree"));
         for directory in [&home, &tree] {
             std::fs::create_dir(directory).map_err(io("make", directory))?;

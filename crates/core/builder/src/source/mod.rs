@@ -25,6 +25,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// It is a directory of this machine, whose files the one who builds may not read.
+    #[error("repository {url}: a directory of the server cannot be named from here")]
+    Local {
+        /// The repository.
+        url: String,
+    },
     /// There is no `git` on this machine.
     #[error("git is not installed on this machine, and {url} is a git repository")]
     NoGit {

@@ -126,6 +126,7 @@ impl Fixture {
                 Ok(Image { digest: image.digest, manifest: image.manifest, config: image.config })
             }),
             fetch: None,
+            local_repositories: true,
             policy: None,
             secrets: None,
             agents: None,

@@ -20,10 +20,12 @@ use oci::{Digest, Platform, Reference};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
+use super::caches::{self, Directories};
 use super::contents::Contents;
 use super::entitled::Entitled;
 use super::history::Recorder;
 use super::policy::{AskPolicy, Policies};
+use super::reach::Reach;
 use super::under_way::UnderWay;
 use super::{fetch, groups, leftovers, network};
 use crate::error::{Error, Kind, Result};
@@ -55,6 +57,8 @@ pub enum ContextSource {
 pub struct Order {
     pub options: BuildOptions,
     pub context: ContextSource,
+    /// What the client may name by path.
+    pub reach: Reach,
     /// For base images and caches, by registry.
     pub credentials: BTreeMap<String, Who>,
     /// What the client can be asked while the build runs.
@@ -96,7 +100,7 @@ pub type AskCredentials = Arc<dyn Fn(&str) -> Option<Who> + Send + Sync>;
 
 /// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
 pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Result<Built> {
-    let Order { options, context, credentials, questions, record, keep_mounts } = order;
+    let Order { options, context, reach, credentials, questions, record, keep_mounts } = order;
     let mut request = request(&options)?;
     request.keep_mounts = keep_mounts;
     let policies = policies(&options, &questions, &context)?;
@@ -105,15 +109,17 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
     let mut recorder = Recorder::begin(engine, &options, &context, record)?;
     let (files, given) = files(context)?;
     let client = client_files(questions.files, &mut request)?;
+    let directories = Directories::of(questions.contents.as_ref(), reach);
     let (cache_from, cache_to) = (
-        super::caches::origins(engine, &options, &credentials, questions.contents.as_ref())?,
-        super::caches::targets(engine, &options, &credentials, questions.contents.as_ref())?,
+        caches::origins(engine, &options, &credentials, directories)?,
+        caches::targets(engine, &options, &credentials, directories)?,
     );
     let Questions { credentials: ask, secrets, agents, .. } = questions;
     leftovers::forget_secrets(engine);
     let given_secrets = given_or_asked(request.secrets.clone(), secrets.clone());
     let env = Env {
         images: base_images(engine, policies.clone(), credentials, ask, &request.cancel),
+        local_repositories: reach == Reach::Files,
         policy: policies.of_builder(),
         fetch: Some(fetch::fetcher(engine, &request.cancel, Some(given_secrets))),
         cache_from,
@@ -236,6 +242,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         run: leftovers::secrets(engine),
         network: network::provider(engine),
         images: base_images(engine, Arc::default(), BTreeMap::new(), None, cancel),
+        local_repositories: false,
         policy: None,
         fetch: Some(fetch::fetcher(engine, cancel, None)),
         secrets: None,

@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
 
 use super::contents::Contents;
+use super::reach::Reach;
 use crate::Engine;
 use crate::error::{Error, Result};
 use crate::images::{Who, layout, pull};
@@ -39,26 +40,38 @@ const FOREIGN: &str = "it was written by BuildKit, which calls the same steps by
 type Attributes = BTreeMap<String, String>;
 type Credentials = BTreeMap<String, Who>;
 
-/// The stores of a client, whose directories are meant then, and not this machine's.
-type OfClient<'a> = Option<&'a Arc<dyn Contents>>;
+/// Whose directories local caches are in.
+#[derive(Clone, Copy)]
+pub(super) enum Directories<'a> {
+    /// The client's, which has stores for them.
+    Client(&'a Arc<dyn Contents>),
+    /// This machine's, if the client may name them.
+    Machine(Reach),
+}
+
+impl<'a> Directories<'a> {
+    pub fn of(client: Option<&'a Arc<dyn Contents>>, reach: Reach) -> Self {
+        client.map_or(Directories::Machine(reach), Directories::Client)
+    }
+}
 
 /// Where caches come from.
 pub(super) fn origins(
     engine: &Engine,
     options: &BuildOptions,
     who: &Credentials,
-    contents: OfClient<'_>,
+    directories: Directories<'_>,
 ) -> Result<Vec<CacheOrigin>> {
     // The classic parameter names images, those that are here before those of registries.
     let image = |name: &String| match engine.store().resolve(name, None) {
         Ok(image) => Ok(local_image(engine, name, image)),
         Err(_) => {
             let pairs = [("type".to_owned(), "registry".to_owned()), ("ref".to_owned(), name.clone())];
-            origin(engine, &Attributes::from(pairs), who, contents)
+            origin(engine, &Attributes::from(pairs), who, directories)
         }
     };
     let others =
-        options.extras.caches_from.iter().map(|attributes| origin(engine, attributes, who, contents));
+        options.extras.caches_from.iter().map(|attributes| origin(engine, attributes, who, directories));
     options.cache_from.iter().map(image).chain(others).collect()
 }
 
@@ -89,16 +102,16 @@ pub(super) fn targets(
     engine: &Engine,
     options: &BuildOptions,
     who: &Credentials,
-    contents: OfClient<'_>,
+    directories: Directories<'_>,
 ) -> Result<Vec<CacheTarget>> {
-    options.extras.caches_to.iter().map(|attributes| target(engine, attributes, who, contents)).collect()
+    options.extras.caches_to.iter().map(|attributes| target(engine, attributes, who, directories)).collect()
 }
 
 fn origin(
     engine: &Engine,
     attributes: &Attributes,
     who: &Credentials,
-    contents: OfClient<'_>,
+    directories: Directories<'_>,
 ) -> Result<CacheOrigin> {
     let kind = kind(attributes)?;
     known(attributes, kind, FROM)?;
@@ -106,15 +119,13 @@ fn origin(
     match kind {
         Kind::Local => {
             let path = needed(attributes, "src")?;
-            if let Some(contents) = contents {
-                return Ok(super::contents::origin(
-                    contents,
-                    path,
-                    attributes.get("digest").map(String::as_str),
-                ));
-            }
-            let path = PathBuf::from(path);
             let (tag, digest) = (attributes.get("tag").cloned(), attributes.get("digest").cloned());
+            let path = match directories {
+                Directories::Client(contents) => {
+                    return Ok(super::contents::origin(contents, path, digest.as_deref()));
+                }
+                Directories::Machine(reach) => directory(path, reach)?,
+            };
             let open = {
                 let path = path.clone();
                 move || open_layout(&path, tag.as_deref(), digest.as_deref())
@@ -136,7 +147,7 @@ fn target(
     engine: &Engine,
     attributes: &Attributes,
     who: &Credentials,
-    contents: OfClient<'_>,
+    directories: Directories<'_>,
 ) -> Result<CacheTarget> {
     let kind = kind(attributes)?;
     known(attributes, kind, TO)?;
@@ -145,7 +156,7 @@ fn target(
         "max" => true,
         other => return Err(Error::invalid(format!("unsupported cache mode {other:?}: min or max"))),
     };
-    let (name, send) = taker(engine, kind, attributes, who, contents)?;
+    let (name, send) = taker(engine, kind, attributes, who, directories)?;
     let (compression, level) = compression(attributes, kind)?;
     Ok(CacheTarget {
         name,
@@ -167,16 +178,18 @@ fn taker(
     kind: Kind,
     attributes: &Attributes,
     who: &Credentials,
-    contents: OfClient<'_>,
+    directories: Directories<'_>,
 ) -> Result<(String, CacheTaker)> {
     let (store, runtime) = (engine.store().clone(), Handle::current());
     match kind {
         Kind::Local => {
             let path = needed(attributes, "dest")?;
-            if let Some(contents) = contents {
-                return Ok((path.to_owned(), super::contents::taker(engine, contents, path)));
-            }
-            let path = PathBuf::from(path);
+            let path = match directories {
+                Directories::Client(contents) => {
+                    return Ok((path.to_owned(), super::contents::taker(engine, contents, path)));
+                }
+                Directories::Machine(reach) => directory(path, reach)?,
+            };
             let tag = attributes.get("tag").cloned().unwrap_or_else(|| "latest".to_owned());
             let name = path.display().to_string();
             let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
@@ -200,6 +213,15 @@ fn taker(
             };
             Ok((name, Arc::new(send)))
         }
+    }
+}
+
+/// A directory of this machine.
+fn directory(path: &str, reach: Reach) -> Result<PathBuf> {
+    reach.files()?;
+    match Path::new(path).is_absolute() {
+        true => Ok(PathBuf::from(path)),
+        false => Err(Error::invalid(format!("local cache: {path:?} is not an absolute path"))),
     }
 }
 

@@ -9,6 +9,7 @@ use super::build::{
     CancelOnDrop, ContextSource, Questions, environment, failed, files, given_or_asked, policies, request,
 };
 use super::fetch::fetcher;
+use super::reach::Reach;
 use crate::Engine;
 use crate::error::{Error, Result};
 
@@ -17,12 +18,14 @@ pub async fn definition(
     engine: &Engine,
     options: BuildOptions,
     context: ContextSource,
+    reach: Reach,
     questions: Questions,
 ) -> Result<BuildDefinition> {
     let request = request(&options)?;
     let policies = Arc::new(policies(&options, &questions, &context)?);
     let secrets = given_or_asked(request.secrets.clone(), questions.secrets);
     let env = Env {
+        local_repositories: reach == Reach::Files,
         policy: policies.of_builder(),
         fetch: Some(fetcher(engine, &request.cancel, Some(secrets))),
         ..environment(engine, &options, &request.cancel)

@@ -8,12 +8,15 @@ use builder::{CancelToken, CommitId, Env, FileFacts, Looking, RepositoryFacts, S
 
 use super::build::{CancelOnDrop, environment};
 use super::fetch;
+use super::reach::Reach;
 use crate::Engine;
 use crate::error::{Error, Result, chain};
 
 /// What opens a source that is not everybody's.
 #[derive(Default)]
 pub struct Opening {
+    /// What the client may name by path.
+    pub reach: Reach,
     /// Secrets that are asked for by name, for web servers.
     pub ask: Option<Secrets>,
     /// Secrets by id, for repositories.
@@ -59,9 +62,13 @@ async fn look<T: Send + 'static>(
     find: impl FnOnce(&Looking<'_>) -> std::result::Result<T, builder::BoxError> + Send + 'static,
 ) -> Result<T> {
     let cancel = CancelToken::default();
-    let Opening { ask, secrets, agent, known_hosts } = opening;
+    let Opening { reach, ask, secrets, agent, known_hosts } = opening;
     let fetch = fetch::fetcher(engine, &cancel, ask);
-    let env = Env { fetch: Some(fetch), ..environment(engine, &BuildOptions::default(), &cancel) };
+    let env = Env {
+        fetch: Some(fetch),
+        local_repositories: reach == Reach::Files,
+        ..environment(engine, &BuildOptions::default(), &cancel)
+    };
     let guard = CancelOnDrop(cancel.clone());
     let found = engine
         .blocking(move |_| {

@@ -16,6 +16,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     InfoResponse, ListWorkersRequest, ListWorkersResponse, PruneRequest, SolveRequest, SolveResponse,
     StatusRequest, StatusResponse, UpdateBuildHistoryRequest, UpdateBuildHistoryResponse, UsageRecord,
 };
+use engine::builds::Reach;
 use futures_util::stream::{self, Stream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -28,11 +29,13 @@ pub type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub struct Control {
     host: Host,
+    /// What the client may name by path.
+    reach: Reach,
 }
 
 impl Control {
-    pub fn new(host: Host) -> Control {
-        Control { host }
+    pub fn new(host: Host, reach: Reach) -> Control {
+        Control { host, reach }
     }
 
     /// What a build of before has told.
@@ -79,7 +82,7 @@ impl Service for Control {
     }
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
-        Ok(Response::new(solve::solve(&self.host, request.into_inner()).await?))
+        Ok(Response::new(solve::solve(&self.host, request.into_inner(), self.reach).await?))
     }
 
     type StatusStream = Many<StatusResponse>;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
+use engine::builds::Reach;
 use tonic::Status;
 
 use crate::build::{Build, Made};
@@ -14,12 +15,12 @@ use crate::export;
 use crate::frontend::{self, Solved};
 use crate::{Host, is_build_id, llb};
 
-pub async fn solve(host: &Host, order: SolveRequest) -> Result<SolveResponse, Status> {
+pub async fn solve(host: &Host, order: SolveRequest, reach: Reach) -> Result<SolveResponse, Status> {
     if !is_build_id(&order.r#ref) {
         let message = format!("invalid ref {:?}: lower-case letters and digits, 8 to 64", order.r#ref);
         return Err(Status::invalid_argument(message));
     }
-    let build = Arc::new(Build::new(order));
+    let build = Arc::new(Build::new(order, reach));
     let registered = host.register(build.clone())?;
     let made = build.with_denied(result(host, &build).await)?;
     let mut answer = HashMap::new();

@@ -84,7 +84,7 @@ async fn elsewhere(question: &Question<'_>, mut options: BuildOptions) -> Result
         asked = questions(host, build, &session);
     }
     let step = build.told.step("[internal] load remote build context");
-    let found = builds::definition(host.engine(), options, context, asked).await;
+    let found = builds::definition(host.engine(), options, context, build.reach, asked).await;
     let found = step.end(found.map_err(fault::status))?;
     Ok(Recipes { recipe: Recipe { name: found.name, text: found.text }, ignore: found.ignore })
 }
@@ -170,8 +170,8 @@ pub async fn order(
         export.told_provenance = "max".to_owned();
     }
     let record = builds::Record { id: record, context: Some(called) };
-    let order =
-        Order { options, context, credentials, questions, record, keep_mounts: build.is_conversation() };
+    let (reach, keep_mounts) = (build.reach, build.is_conversation());
+    let order = Order { options, context, reach, credentials, questions, record, keep_mounts };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let run = build.told.run();
     let listen = async {

@@ -22,6 +22,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
     WarnResponse,
 };
+use engine::builds::Reach;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Host;
@@ -37,18 +38,20 @@ const BUILD: &str = "buildkit-controlapi-buildid";
 
 pub struct Gateway {
     host: Host,
+    /// What the client may name by path.
+    reach: Reach,
 }
 
 impl Gateway {
-    pub fn new(host: Host) -> Gateway {
-        Gateway { host }
+    pub fn new(host: Host, reach: Reach) -> Gateway {
+        Gateway { host, reach }
     }
 
-    /// The build that a call is about, and what it says.
+    /// The build that a call is about, and what it says. It is none of a client who reaches further.
     async fn call<T>(&self, request: Request<T>) -> Result<(Arc<Build>, T), Status> {
         let id = request.metadata().get(BUILD).and_then(|value| value.to_str().ok());
         let id = id.ok_or_else(|| Status::invalid_argument("no buildid found in context"))?.to_owned();
-        let build = self.host.find_build(&id).await;
+        let build = self.host.find_build(&id).await.filter(|build| build.reach <= self.reach);
         Ok((build.ok_or_else(|| Status::not_found(format!("unknown job {id}")))?, request.into_inner()))
     }
 }

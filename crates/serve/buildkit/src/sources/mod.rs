@@ -12,7 +12,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     ResolveSourceMetaRequest, ResolveSourceMetaResponse,
 };
 use bollard_buildkit_proto::pb::SourceOp;
-use engine::builds::{BoxError, Opening};
+use engine::builds::{BoxError, Opening, Reach};
 use engine::images::Configuration;
 use oci::{Digest, Platform};
 use tokio::runtime::Handle;
@@ -35,6 +35,8 @@ pub struct Sources {
     host: Host,
     /// The session of the build; empty for none.
     session: String,
+    /// What the client may name by path.
+    reach: Reach,
     told: Arc<Told>,
 }
 
@@ -47,7 +49,8 @@ pub struct Found {
 
 impl Sources {
     pub fn new(host: &Host, build: &Build) -> Sources {
-        Sources { host: host.clone(), session: build.order.session.clone(), told: build.told.clone() }
+        let (session, told) = (build.order.session.clone(), build.told.clone());
+        Sources { host: host.clone(), session, reach: build.reach, told }
     }
 
     /// What a client wants to know of a source.

@@ -25,7 +25,8 @@ impl Sources {
             None => remote.clone(),
         };
         let attribute = |key: &str| source.attrs.get(key).filter(|text| !text.is_empty()).cloned();
-        let mut opening = Opening { known_hosts: attribute("git.knownsshhosts"), ..Opening::default() };
+        let known_hosts = attribute("git.knownsshhosts");
+        let mut opening = Opening { reach: self.reach, known_hosts, ..Opening::default() };
         let session = self.session().await?;
         let agents = session.clone().map(|session| Agents::new(self.host.engine().clone(), session));
         if let (Some(session), Some(agents)) = (&session, &agents) {

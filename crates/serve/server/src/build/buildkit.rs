@@ -6,7 +6,7 @@ use api::JsonMessage;
 use api::build::BuildOptions;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use engine::builds::ContextSource;
+use engine::builds::{ContextSource, Reach};
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::Upgraded;
@@ -29,8 +29,8 @@ const PROTOCOL: &str = "h2c";
 
 /// The client calls.
 pub async fn grpc(call: Call) -> Result {
-    let host = call.buildkit.clone();
-    upgrade(call, move |connection| Box::pin(host.serve(connection)))
+    let (host, reach) = (call.buildkit.clone(), call.peer.reach());
+    upgrade(call, move |connection| Box::pin(host.serve(connection, reach)))
 }
 
 /// The client is called.
@@ -45,8 +45,8 @@ pub async fn build(
     host: buildkit::Host,
     options: BuildOptions,
     context: ContextSource,
-    session: String,
-    id: String,
+    reach: Reach,
+    (session, id): (String, String),
 ) -> Result {
     let context = match context {
         ContextSource::Remote(address) if address == CLIENT => None,
@@ -58,7 +58,7 @@ pub async fn build(
         vec![JsonMessage { id: TRACE.to_owned(), aux, ..JsonMessage::default() }]
     };
     let work = async move {
-        let image = host.classic(buildkit::Classic { options, context, session, id }, sender).await?;
+        let image = host.classic(buildkit::Classic { options, context, reach, session, id }, sender).await?;
         let aux = Some(serde_json::json!({ "ID": image }));
         Ok(vec![JsonMessage { id: IMAGE.to_owned(), aux, ..JsonMessage::default() }])
     };

@@ -39,6 +39,7 @@ pub async fn build(mut call: Call) -> Result {
         }
     };
     let engine = call.engine.clone();
+    let reach = call.peer.reach();
     let host = call.buildkit.clone();
     let call_is_buildkits = options::is_buildkits(&call);
     let (session, id) = (call.query.text("session").to_owned(), call.query.text("buildid").to_owned());
@@ -48,7 +49,7 @@ pub async fn build(mut call: Call) -> Result {
         (dir, _) => ContextSource::Dir(PathBuf::from(dir)),
     };
     if call_is_buildkits {
-        return Box::pin(buildkit::build(host, options, context, session, id)).await;
+        return Box::pin(buildkit::build(host, options, context, reach, (session, id))).await;
     }
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let encode = encoder(&options);
@@ -59,7 +60,8 @@ pub async fn build(mut call: Call) -> Result {
         let id = builds::history::new_id()?;
         let record = builds::Record { id: Some(id.clone()), ..builds::Record::default() };
         let credentials = credentials.into_iter().map(|(name, said)| (name, said.into())).collect();
-        let order = builds::Order { options, context, credentials, questions, record, keep_mounts: false };
+        let order =
+            builds::Order { options, context, reach, credentials, questions, record, keep_mounts: false };
         let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, &id, quiet, native_progress))
     };
@@ -80,7 +82,8 @@ pub async fn definition(mut call: Call) -> Result {
         return Err(Failure::bad_request("remote is required: the address of a repository or a URL"));
     }
     let context = builds::ContextSource::Remote(options.remote.clone());
-    answer::ok(&builds::definition(&call.engine, options, context, builds::Questions::default()).await?)
+    let (reach, asked) = (call.peer.reach(), builds::Questions::default());
+    answer::ok(&builds::definition(&call.engine, options, context, reach, asked).await?)
 }
 
 /// How events are shown to this client.

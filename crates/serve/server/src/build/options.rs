@@ -84,25 +84,16 @@ fn check(call: &Call, options: &BuildOptions) -> Result<()> {
         )));
     }
     let named = || options.extras.contexts.values().map(String::as_str);
-    let local = named()
-        .chain([options.remote.as_str()])
-        .filter_map(|source| source.strip_prefix("file://").or_else(|| source.strip_prefix("oci-layout://")));
-    let named = named().filter(|source| source.starts_with('/'));
+    // The engine looks at caches and repositories by itself.
+    let layouts = named().filter_map(|source| source.strip_prefix("oci-layout://"));
+    let directories = named().filter(|source| source.starts_with('/'));
     let agents = options.extras.ssh.values().map(String::as_str);
-    let caches = options.extras.caches_from.iter().chain(&options.extras.caches_to);
-    let caches = caches.flat_map(|c| [c.get("src"), c.get("dest")]).flatten().map(String::as_str);
-    for dir in named
-        .chain(local)
+    for dir in directories
+        .chain(layouts)
         .chain(agents)
-        .chain(caches)
         .chain(Some(options.context_dir.as_str()).filter(|dir| !dir.is_empty()))
     {
-        if !call.peer.shares_files() {
-            return Err(Failure::new(
-                StatusCode::FORBIDDEN,
-                "a directory of the server cannot be named from here",
-            ));
-        }
+        call.peer.reach().files()?;
         if !Path::new(dir).is_absolute() {
             return Err(Failure::bad_request(format!("build context {dir:?} is not an absolute path")));
         }

@@ -9,6 +9,7 @@ mod lacking;
 mod malformed;
 mod policies;
 mod processes;
+mod reach;
 mod reads;
 mod tokens;
 mod whole;
