@@ -1,9 +1,9 @@
 //! `--cache-from` and `--cache-to`: caches in directories (OCI layouts), in registries and in buckets.
 
+mod local;
 mod s3;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::contents::Contents;
 use super::reach::Reach;
 use crate::Engine;
 use crate::error::{Error, Result};
-use crate::images::{Who, layout, pull};
+use crate::images::{Who, pull};
 
 /// The records of BuildKit's caches: a configuration of their own, or a member of an index of layers.
 const BUILDKIT_TYPE: &str = "application/vnd.buildkit.cacheconfig.v0";
@@ -128,7 +128,7 @@ fn origin(
             };
             let open = {
                 let path = path.clone();
-                move || open_layout(&path, tag.as_deref(), digest.as_deref())
+                move || local::open(&path, tag.as_deref(), digest.as_deref())
             };
             Ok(CacheOrigin { name: path.display().to_string(), open: Arc::new(open) })
         }
@@ -193,7 +193,7 @@ fn taker(
             let tag = attributes.get("tag").cloned().unwrap_or_else(|| "latest".to_owned());
             let name = path.display().to_string();
             let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
-                write_layout(&store, &path, &tag, manifest, blobs)
+                local::write(&path, &tag, manifest, blobs, |digest| Ok(store.open_blob(digest)?))
             };
             Ok((name, Arc::new(send)))
         }
@@ -353,45 +353,6 @@ fn repository(
     Ok((repository, reference.familiar()))
 }
 
-/// Opens a cache in a directory. Files are found by their digest, and verified by whoever reads them.
-fn open_layout(path: &Path, tag: Option<&str>, digest: Option<&str>) -> Result<OpenedCache, BoxError> {
-    let document = |bytes: &[u8]| Document::parse(bytes).map_err(BoxError::from);
-    let Document::Index(index) = document(&small(&path.join(layout::INDEX), MANIFEST_MAX)?)? else {
-        return Err("index.json is no index".into());
-    };
-    let wanted = |member: &&Descriptor| match (digest, tag) {
-        (Some(digest), _) => member.digest.as_str() == digest,
-        (None, tag) => {
-            member.annotations.get(layout::REF_NAME).map_or("latest", String::as_str)
-                == tag.unwrap_or("latest")
-        }
-    };
-    let found = index.manifests.iter().find(wanted).ok_or("it has no cache of that tag or digest")?;
-    let read = |descriptor: &Descriptor, limit: u64| {
-        let bytes = small(&path.join(layout::blob(&descriptor.digest)), limit)?;
-        match descriptor.digest.matches(&bytes) {
-            true => Ok(bytes),
-            false => Err(BoxError::from(format!("{} does not match its digest", descriptor.digest))),
-        }
-    };
-    let manifest = manifest(document(&read(found, MANIFEST_MAX)?)?)?;
-    let path = path.to_owned();
-    let blob = move |descriptor: &Descriptor| {
-        let file = fs::File::open(path.join(layout::blob(&descriptor.digest)))?;
-        Ok(Box::new(file) as Box<dyn Read + Send>)
-    };
-    opened(&manifest, read(&manifest.config, DOCUMENT_MAX)?, Arc::new(blob))
-}
-
-fn small(path: &Path, limit: u64) -> Result<Vec<u8>, BoxError> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > limit {
-        true => Err(format!("{} is longer than {limit} bytes", path.display()).into()),
-        false => Ok(bytes),
-    }
-}
-
 /// Whether an index is one of layers and records, and no choice of images.
 fn is_list(index: &Index) -> bool {
     index.manifests.last().is_some_and(|last| last.media_type == DOCUMENT_TYPE)
@@ -502,54 +463,6 @@ impl Read for Stream {
         buffer[..taken].copy_from_slice(&self.chunk.split_to(taken));
         Ok(taken)
     }
-}
-
-/// Adds a cache to a layout under a tag; others in it stay.
-fn write_layout(
-    store: &Store,
-    path: &Path,
-    tag: &str,
-    manifest: &Descriptor,
-    blobs: &[Descriptor],
-) -> Result<(), BoxError> {
-    fs::create_dir_all(path.join("blobs/sha256"))?;
-    for descriptor in blobs.iter().chain([manifest]) {
-        let target = path.join(layout::blob(&descriptor.digest));
-        if target.metadata().is_ok_and(|known| known.len() == descriptor.size) {
-            continue;
-        }
-        let mut source = store.open_blob(&descriptor.digest)?;
-        place(&target, |file| io::copy(&mut source, file).map(drop))?;
-    }
-    let index = path.join(layout::INDEX);
-    let mut members = match small(&index, MANIFEST_MAX).ok().map(|bytes| Document::parse(&bytes)) {
-        Some(Ok(Document::Index(index))) => index.manifests,
-        _ => Vec::new(),
-    };
-    let name = |member: &Descriptor| member.annotations.get(layout::REF_NAME).cloned();
-    members.retain(|member| name(member).is_some_and(|name| name != tag));
-    let mut own = manifest.clone();
-    own.annotations.insert(layout::REF_NAME.to_owned(), tag.to_owned());
-    members.push(own);
-    let bytes = serde_json::to_vec(&Index::new(members))?;
-    place(&path.join(layout::OCI_LAYOUT), |file| {
-        io::Write::write_all(file, layout::OCI_LAYOUT_CONTENT.as_bytes())
-    })?;
-    place(&index, |file| io::Write::write_all(file, &bytes))?;
-    Ok(())
-}
-
-/// A file that appears under its name when it is complete.
-fn place(path: &Path, write: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let partial = PathBuf::from(partial);
-    let mut file = fs::File::create(&partial)?;
-    let written = write(&mut file).and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    written
 }
 
 async fn push(

@@ -108,7 +108,7 @@ fn fetch(
     path: &Path,
     limit: u64,
 ) -> Result<Digest, BoxError> {
-    make_private_dir(&path.join("blobs/sha256"))?;
+    make_private_dir(&path.join(layout::BLOBS))?;
     let mut digest = digest.clone();
     let mut bytes = small(contents, store, &digest, MANIFEST_MAX)?;
     if let Document::Index(index) = Document::parse(&bytes)? {
@@ -123,9 +123,9 @@ fn fetch(
     std::fs::write(path.join(layout::blob(&digest)), &bytes)?;
     let mut left = limit;
     for descriptor in layers.iter().chain([&config]) {
-        let mut blob = contents.read(store, &descriptor.digest)?.take(descriptor.size + 1);
-        let mut file = std::fs::File::create(path.join(layout::blob(&descriptor.digest)))?;
         left = left.checked_sub(descriptor.size).ok_or("it is larger than any image may be")?;
+        let mut blob = contents.read(store, &descriptor.digest)?.take(descriptor.size.saturating_add(1));
+        let mut file = std::fs::File::create(path.join(layout::blob(&descriptor.digest)))?;
         // Loading verifies it.
         if io::copy(&mut blob, &mut file)? != descriptor.size {
             return Err(format!("{} has another size than it is said to have", descriptor.digest).into());
@@ -191,5 +191,42 @@ impl Read for Chunks {
         let taken = self.fill_buf()?.read(buffer)?;
         self.consume(taken);
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    struct Blobs(BTreeMap<Digest, Vec<u8>>);
+
+    impl Contents for Blobs {
+        fn read(&self, _: &str, digest: &Digest) -> Result<Box<dyn Read + Send>, BoxError> {
+            let bytes = self.0.get(digest).cloned().ok_or("no such blob")?;
+            Ok(Box::new(io::Cursor::new(bytes)))
+        }
+
+        fn write(&self, _: &str, _: &Descriptor, _: &mut (dyn Read + Send)) -> Result<(), BoxError> {
+            Err("nothing is written".into())
+        }
+
+        fn note(&self, _: &str, _: &Descriptor) {}
+    }
+
+    #[test]
+    fn sizes_that_are_said_are_believed_to_a_limit() {
+        for (size, words) in [(u64::MAX, "larger than any image"), (2, "another size"), (0, "another size")] {
+            let (config, dir) = (b"{", tempfile::tempdir().unwrap());
+            let described =
+                Descriptor::new("application/vnd.oci.image.config.v1+json", Digest::sha256(config), size);
+            let manifest = serde_json::to_vec(&Manifest::new(described, Vec::new())).unwrap();
+            let digest = Digest::sha256(&manifest);
+            let blobs = Blobs([(digest.clone(), manifest), (Digest::sha256(config), config.to_vec())].into());
+            let limit = if size == u64::MAX { u64::MAX - 1 } else { 1 << 20 };
+            let refused = fetch(&blobs, "store", &digest, &Platform::host(), dir.path(), limit).unwrap_err();
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
     }
 }

@@ -33,6 +33,9 @@ pub(crate) struct Item {
 /// `repositories`: repository → tag → the top layer.
 pub(crate) type Repositories = BTreeMap<String, BTreeMap<String, String>>;
 
+/// Where those are whose digests are SHA-256 sums.
+pub(crate) const BLOBS: &str = "blobs/sha256";
+
 /// Where a blob is in a layout.
 pub(crate) fn blob(digest: &oci::Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
