@@ -112,6 +112,13 @@ pub fn is_git(text: &str) -> bool {
     lower.starts_with("github.com/") || is_scp(path)
 }
 
+/// The host of a repository, with its port if it has one: secrets for it are called so. None if the address is no repository's or
+/// names none.
+pub fn repository_host(address: &str) -> Option<String> {
+    let url = GitUrl::parse(address).ok().filter(|_| is_git(address))?;
+    url.host().filter(|host| !host.is_empty()).map(str::to_owned)
+}
+
 /// `user@host:path`.
 fn is_scp(text: &str) -> bool {
     let Some((user, rest)) = text.split_once('@') else { return false };
@@ -314,6 +321,16 @@ mod tests {
         }
         let url = GitUrl::parse("ssh://me:pw@h:22/a").unwrap();
         assert_eq!((url.host(), url.shown()), (Some("h:22"), "ssh://me:xxxxx@h:22/a".into()));
+    }
+
+    #[test]
+    fn hosts_that_secrets_are_for() {
+        let host = |address| repository_host(address);
+        assert_eq!(host("https://me:pw@h:8443/a.git#main").as_deref(), Some("h:8443"));
+        assert_eq!(host("https://user@host/a.git").as_deref(), Some("host"));
+        assert_eq!(host("git@h:a").as_deref(), Some("h"));
+        assert_eq!(host("file:///srv/a"), None);
+        assert_eq!(host("https://h/a.tar"), None);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use under_way::are_under_way;
 
 pub use builder::{
     Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Event, FileFacts, Left, Line, LineKind, Owner, Reads,
-    RepositoryFacts, Secrets, Sent, Source, Stream, Teller, runs,
+    RepositoryFacts, Secrets, Sent, Source, Stream, Teller, repository_host, runs,
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};

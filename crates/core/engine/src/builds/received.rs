@@ -255,8 +255,7 @@ impl Received {
 
     fn count(&mut self, entry: &Entry) -> Result<()> {
         self.entries += 1;
-        let attributes = entry.attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        self.names += (entry.path.len() + attributes + size_of::<Entry>()) as u64;
+        self.names += weight(entry);
         let most = self.lease.limits();
         if self.entries > most.entries {
             return Err(Error::invalid(format!("the build context has more than {} files", most.entries)));
@@ -417,6 +416,16 @@ fn times(entry: &Entry) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
+/// The bytes that keeping an entry in mind takes.
+fn weight(entry: &Entry) -> u64 {
+    let attributes = entry.attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let target = match &entry.kind {
+        EntryKind::Symlink(target) | EntryKind::Hardlink(target) => target.len(),
+        EntryKind::File | EntryKind::Directory | EntryKind::Fifo => 0,
+    };
+    (entry.path.len() + target + attributes + size_of::<Entry>()) as u64
+}
+
 fn unasked(id: u32) -> Error {
     Error::invalid(format!("content came for file {id} of the build context, which nobody asked for"))
 }
@@ -426,4 +435,32 @@ fn is_plain(path: &OsStr) -> bool {
     let bytes = path.as_bytes();
     let mut parts = bytes.split(|byte| *byte == b'/');
     !bytes.contains(&0) && bytes.len() < PATH_MAX && parts.all(|part| !matches!(part, b"" | b"." | b".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_kept_of_an_entry_weighs() {
+        let of = |kind: EntryKind, attributes: &[(&str, &[u8])]| {
+            let attributes = attributes.iter().map(|(name, value)| (OsString::from(name), value.to_vec()));
+            weight(&Entry {
+                path: OsString::from("a/b"),
+                kind,
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                modified: 0,
+                size: 9,
+                attributes: attributes.collect(),
+            })
+        };
+        let plain = of(EntryKind::File, &[]);
+        assert!(plain >= 3);
+        assert_eq!(of(EntryKind::File, &[("user.a", b"1234")]), plain + 10);
+        let long = OsString::from("x".repeat(4000));
+        assert_eq!(of(EntryKind::Hardlink(long.clone()), &[]), plain + 4000);
+        assert_eq!(of(EntryKind::Symlink(long), &[]), plain + 4000);
+    }
 }

@@ -12,7 +12,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     ResolveSourceMetaRequest, ResolveSourceMetaResponse,
 };
 use bollard_buildkit_proto::pb::SourceOp;
-use engine::builds::{BoxError, Opening, Reach};
+use engine::builds::{BoxError, Opening, Reach, repository_host};
 use engine::images::Configuration;
 use oci::{Digest, Platform};
 use tokio::runtime::Handle;
@@ -96,8 +96,8 @@ impl Sources {
 
 /// The client's secrets for the host of a repository.
 pub async fn secrets_of(session: &Session, address: &str) -> Result<BTreeMap<String, Vec<u8>>, Status> {
-    let host = address.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
     let mut secrets = BTreeMap::new();
+    let Some(host) = repository_host(address) else { return Ok(secrets) };
     for name in GIT_SECRETS {
         for id in [format!("{name}.{host}"), name.to_owned()] {
             if let Some(secret) = session.secret(&id).await? {

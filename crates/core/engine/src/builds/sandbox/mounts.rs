@@ -120,15 +120,20 @@ impl Held {
         Ok(View::of(root.during("open a mount")?))
     }
 
-    fn add(&mut self, source: &Path, mount: &Mount) {
+    fn add(&mut self, source: &Path, mount: &Mount) -> Result<()> {
+        let source = source.to_str().ok_or_else(|| {
+            Error::system(format!("mount {}: {source:?} is no text", mount.destination))
+                .with_hint("give the engine a root and a run folder whose paths are UTF-8")
+        })?;
         self.mounts.push(Asked {
             typ: "bind".to_owned(),
-            source: source.display().to_string(),
+            source: source.to_owned(),
             target: mount.destination.clone(),
             read_only: mount.read_only,
             bind_options: Some(BindOptions::default()),
             ..Asked::default()
         });
+        Ok(())
     }
 
     /// The layers of a result, held.
@@ -175,7 +180,7 @@ impl Held {
         };
         match builder::open_mounted(&overlay, Path::new(path)) {
             Ok(tree) => {
-                self.add(Path::new(&format!("/proc/{}/fd/{}", std::process::id(), tree.as_raw_fd())), mount);
+                self.add(Path::new(&format!("/proc/{}/fd/{}", std::process::id(), tree.as_raw_fd())), mount)?;
                 let found = tree.try_clone().during("open a mount")?;
                 self.trees.push(tree);
                 Ok(directory(found))
@@ -186,7 +191,7 @@ impl Held {
                 copied(&overlay, &copy)?;
                 let found = Root::open(&copy).and_then(|root| root.resolve(path)).map_err(failed)?;
                 let source = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()));
-                self.add(&source.during("find the copy of a mount")?, mount);
+                self.add(&source.during("find the copy of a mount")?, mount)?;
                 Ok(directory(found))
             }
             Err(e) => Err(failed(e)),
@@ -208,7 +213,7 @@ impl Held {
         let (lock, directory) =
             builder::cache_directory(&env, &self.lease, cache, seed, &stopped).system()?;
         self.locks.push(lock);
-        self.add(&directory, mount);
+        self.add(&directory, mount)?;
         Root::open(&directory).during("open a cache")
     }
 
@@ -241,14 +246,14 @@ impl Held {
         chown(&path, Some(owner.uid), Some(owner.gid)).during("change the owner of a secret")?;
         let mode = std::fs::Permissions::from_mode(owner.mode);
         std::fs::set_permissions(&path, mode).during("set the mode of a secret")?;
-        self.add(&path, &Mount { read_only: true, ..mount.clone() });
+        self.add(&path, &Mount { read_only: true, ..mount.clone() })?;
         Ok(None)
     }
 
     fn agent(&mut self, mount: &Mount, socket: &Path, owner: Owner) -> Result<Option<Root>> {
         let path = self.place()?;
         self.relays.push(Relay::start(&path, socket, owner).during("listen for an ssh agent")?);
-        self.add(&path, &Mount { read_only: false, ..mount.clone() });
+        self.add(&path, &Mount { read_only: false, ..mount.clone() })?;
         Ok(None)
     }
 }
