@@ -15,6 +15,7 @@ use tonic::Status;
 
 use crate::gateway::Containers;
 use crate::policy::Denied;
+use crate::session::Life;
 use crate::status::Told;
 use crate::{fault, policy};
 
@@ -27,6 +28,8 @@ pub struct Build {
     /// What its client may name by path.
     pub reach: Reach,
     pub told: Arc<Told>,
+    /// Whether its client still waits for it.
+    pub life: Life,
     pub containers: Containers,
     results: Mutex<Results>,
     returned: Notify,
@@ -117,6 +120,7 @@ impl Build {
             order,
             reach,
             told,
+            life: Life::default(),
             containers,
             results,
             returned,

@@ -203,7 +203,8 @@ impl Export<'_> {
             let session = self.session().await?;
             let engine = self.host.engine();
             if is_layout {
-                let (stores, names) = (Arc::new(session.stores(|_| ())), names(self.exporter));
+                let (stores, names) =
+                    (Arc::new(session.stores(&self.build.life, |_| ())), names(self.exporter));
                 let sent = engine::builds::send_to(engine, stores, EXPORT.to_owned(), digest, names).await;
                 return sent.map_err(fault::status);
             }

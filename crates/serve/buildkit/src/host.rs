@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::Engine;
+use engine::builds::Reach;
 use http::HeaderMap;
 use hyper::rt::{Read, Write};
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tonic::Status;
 
 use crate::build::Build;
 use crate::line::Line;
-use crate::session::Session;
+use crate::session::{About, Session};
 use crate::status::Told;
 
 /// How long a call waits for the session or the build that it names: clients open both at once.
@@ -68,6 +69,15 @@ impl State {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// What it may name by path.
+    pub reach: Reach,
+    /// Which user of this machine it is, where that is known.
+    pub uid: Option<u32>,
+}
+
 /// Why a session can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -89,8 +99,8 @@ impl Host {
         &self.0.engine
     }
 
-    /// A session that is about to be opened, by the headers of its request.
-    pub fn session(&self, headers: &HeaderMap) -> Result<Opening, Refused> {
+    /// A session that is about to be opened by somebody, by the headers of its request.
+    pub fn session(&self, headers: &HeaderMap, peer: Peer) -> Result<Opening, Refused> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let id = text("x-docker-expose-session-uuid").to_owned();
         let methods = headers.get_all("x-docker-expose-session-grpc-method").iter();
@@ -106,7 +116,7 @@ impl Host {
             return Err(Refused::TooMany);
         }
         let shared_key = text("x-docker-expose-session-sharedkey").to_owned();
-        Ok(Opening { host: self.clone(), id, methods, shared_key })
+        Ok(Opening { host: self.clone(), id, client: About { methods, shared_key, peer } })
     }
 
     /// The session of this id, which may be about to come.
@@ -178,19 +188,18 @@ impl Host {
 pub struct Opening {
     host: Host,
     id: String,
-    methods: Vec<String>,
-    shared_key: String,
+    client: About,
 }
 
 impl Opening {
     /// Keeps the session open until its client closes the connection.
     pub async fn run<T: Read + Write + Unpin + Send + 'static>(self, io: T) {
-        let Opening { host, id, methods, shared_key } = self;
+        let Opening { host, id, client } = self;
         let (line, connection) = match Line::open(io).await {
             Ok(opened) => opened,
             Err(error) => return tracing::debug!(%error, id, "session did not open"),
         };
-        let session = Session::new(line, methods, shared_key);
+        let session = Session::new(line, client);
         // Somebody may have come first since the answer.
         if let std::collections::hash_map::Entry::Vacant(place) = host.state().sessions.entry(id.clone()) {
             place.insert(session);
@@ -220,6 +229,7 @@ impl Drop for Registered {
         let (told, id) = (build.told.clone(), std::mem::take(&mut self.id));
         let size = told.end();
         state.keep(Ended { id, told, size });
+        build.life.end();
         drop(state);
         // What it has made may go with it, which takes no lock of ours.
         drop(build);

@@ -9,8 +9,8 @@
 //! A solve with the frontend `dockerfile.v0` becomes an [`engine::builds::Order`]; one of a graph (LLB) is lowered to the
 //! builder's operations.
 //!
-//! Nothing that a client sends is trusted: messages are bounded, waiting is bounded, files are written by
-//! [`engine::builds::received`] alone. A client that goes away takes its builds with it, for each is a future of its call.
+//! Nothing that a client sends is trusted: messages are bounded, waiting is bounded, its files are written by
+//! [`engine::builds::received`] alone, and those of this machine are nobody's to name who may not read them anyway ([`Peer`]). A client that goes away takes its builds with it, for each is a future of its call.
 //! This crate must not know containers, the database, or where files are kept.
 
 mod blobs;
@@ -34,7 +34,7 @@ mod sources;
 mod status;
 
 pub use classic::Classic;
-pub use host::{Host, Opening, Refused};
+pub use host::{Host, Opening, Peer, Refused};
 
 /// The longest message, as BuildKit has it.
 const MESSAGE_MAX: usize = 16 << 20;

@@ -3,7 +3,6 @@
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::ControlServer;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
-use engine::builds::Reach;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
@@ -18,7 +17,7 @@ use crate::blobs::Blobs;
 use crate::control::Control;
 use crate::gateway::Gateway;
 use crate::health::Health;
-use crate::{Host, MESSAGE_MAX};
+use crate::{Host, MESSAGE_MAX, Peer};
 
 /// Calls of one connection at a time.
 const CALLS_MAX: u32 = 256;
@@ -30,11 +29,11 @@ const PING_PATIENCE: Duration = Duration::from_secs(30);
 const HEAD_MAX: u32 = 64 << 10;
 
 impl Host {
-    /// Answers calls until the client, who reaches so far into this machine, closes the connection; what it had begun then ends.
-    pub async fn serve<T: Read + Write + Unpin + Send + 'static>(self, io: T, reach: Reach) {
-        let control = ControlServer::new(Control::new(self.clone(), reach));
+    /// Answers calls until the client closes the connection; what it had begun then ends.
+    pub async fn serve<T: Read + Write + Unpin + Send + 'static>(self, io: T, peer: Peer) {
+        let control = ControlServer::new(Control::new(self.clone(), peer));
         let blobs = Blobs(self.clone());
-        let gateway = LlbBridgeServer::new(Gateway::new(self, reach));
+        let gateway = LlbBridgeServer::new(Gateway::new(self, peer.reach));
         let routes = Routes::new(control.max_decoding_message_size(MESSAGE_MAX))
             .add_service(gateway.max_decoding_message_size(MESSAGE_MAX))
             .add_service(HealthServer::new(Health))

@@ -147,6 +147,9 @@ fn builds_are_remembered_and_explained(host: &Host) {
     assert!(diff.contains("-build argument V: 1\n+build argument V: 2"), "{diff}");
     assert_eq!(host.dhow(&["build", "history", "rm", &newest]).ok(), newest);
     host.type_in("build history rm --all").ok();
+    // One that cannot begin has no record, and was killed by nobody.
+    let refused = host.dhow(&["build", "--cache-to", "type=local,dest=cache,mode=wrong", "ctx"]).fails(1);
+    assert!(refused.contains("unsupported cache mode"), "{refused}");
     assert_eq!(host.type_in("build history ls -q").ok(), "");
 }
 

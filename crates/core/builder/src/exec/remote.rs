@@ -11,7 +11,7 @@ use crate::files::copy::Writer;
 use crate::files::select;
 use crate::files::walk::Tree;
 use crate::graph::{CopySource, Op};
-use crate::request::Request;
+use crate::request::{Env, Request};
 use crate::session::{Session, io_error};
 use crate::source::{self, GitUrl, git, url};
 use dockerfile::ignore::Ignore;

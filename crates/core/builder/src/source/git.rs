@@ -393,7 +393,13 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let url = GitUrl::parse("git@h:a").unwrap();
         let (secrets, proxies) = Default::default();
-        let access = |known_hosts| Access { secrets: &secrets, agent: None, known_hosts, proxies: &proxies };
+        let access = |known_hosts| Access {
+            local: false,
+            secrets: &secrets,
+            agent: None,
+            known_hosts,
+            proxies: &proxies,
+        };
         let ssh = |name: &str, known_hosts| {
             let below = scratch.path().join(name);
             std::fs::create_dir(&below).unwrap();

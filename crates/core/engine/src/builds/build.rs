@@ -23,7 +23,7 @@ use tokio::sync::mpsc::Sender;
 use super::caches::{self, Directories};
 use super::contents::Contents;
 use super::entitled::Entitled;
-use super::history::Recorder;
+use super::history::{self, Recorder};
 use super::policy::{AskPolicy, Policies};
 use super::reach::Reach;
 use super::under_way::UnderWay;
@@ -99,22 +99,57 @@ pub struct Questions {
 pub type AskCredentials = Arc<dyn Fn(&str) -> Option<Who> + Send + Sync>;
 
 /// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
-pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Result<Built> {
-    let Order { options, context, reach, credentials, questions, record, keep_mounts } = order;
-    let mut request = request(&options)?;
-    request.keep_mounts = keep_mounts;
-    let policies = policies(&options, &questions, &context)?;
-    let policies = Arc::new(load_layouts(engine, policies, &options.extras, &mut request).await?);
-    let group = groups::hold(engine, &options)?;
-    let mut recorder = Recorder::begin(engine, &options, &context, record)?;
+pub async fn build(engine: &Engine, mut order: Order, progress: Sender<Event>) -> Result<Built> {
+    let mut request = request(&order.options)?;
+    request.keep_mounts = order.keep_mounts;
+    let policies = policies(&order.options, &order.questions, &order.context)?;
+    let policies = Arc::new(load_layouts(engine, policies, &order.options.extras, &mut request).await?);
+    let client = client_files(std::mem::take(&mut order.questions.files), &mut request)?;
+    let verify = order.options.extras.verify;
+    let cancel = CancelOnDrop(request.cancel.clone());
+    let under_way = UnderWay::begin();
+    let work = move |engine: &Engine| {
+        let _under_way = under_way;
+        prepare(engine, order, policies, client, request)?.run(&progress)
+    };
+    let built = engine.blocking(work).await;
+    drop(cancel);
+    look_after_cache(engine, verify);
+    let built = built?;
+    for tag in &built.tags {
+        let attributes = BTreeMap::from([("name".to_owned(), tag.familiar())]);
+        events::emit(engine, "image", "tag", built.image_id.as_str(), &attributes);
+    }
+    Ok(built)
+}
+
+/// A build of which all is known that it needs.
+struct Job {
+    env: Env,
+    request: Request,
+    files: Files,
+    /// What takes the place of a Dockerfile.
+    given: Option<builder::Given>,
+    recorder: Recorder,
+    _group: Option<groups::Parent>,
+}
+
+/// Looks at all that a build names before its record begins: one that cannot begin has none.
+fn prepare(
+    engine: &Engine,
+    order: Order,
+    policies: Arc<Policies>,
+    client: BTreeMap<Option<String>, Bring>,
+    request: Request,
+) -> Result<Job> {
+    let Order { options, context, reach, credentials, questions, record, .. } = order;
+    let Questions { credentials: ask, secrets, agents, contents, .. } = questions;
+    let name = history::name(&options, &context, record.context.as_deref());
     let (files, given) = files(context)?;
-    let client = client_files(questions.files, &mut request)?;
-    let directories = Directories::of(questions.contents.as_ref(), reach);
-    let (cache_from, cache_to) = (
-        caches::origins(engine, &options, &credentials, directories)?,
-        caches::targets(engine, &options, &credentials, directories)?,
-    );
-    let Questions { credentials: ask, secrets, agents, .. } = questions;
+    let directories = Directories::of(contents.as_ref(), reach);
+    let cache_from = caches::origins(engine, &options, &credentials, directories)?;
+    let cache_to = caches::targets(engine, &options, &credentials, directories)?;
+    let group = groups::hold(engine, &options)?;
     leftovers::forget_secrets(engine);
     let given_secrets = given_or_asked(request.secrets.clone(), secrets.clone());
     let env = Env {
@@ -129,35 +164,27 @@ pub async fn build(engine: &Engine, order: Order, progress: Sender<Event>) -> Re
         client,
         ..environment(engine, &options, &request.cancel)
     };
-    let cancel = CancelOnDrop(request.cancel.clone());
-    let under_way = UnderWay::begin();
-    let built = engine
-        .blocking(move |_| {
-            let _under_way = under_way;
-            let mut tell = |event| {
-                recorder.event(&event);
-                if progress.blocking_send(event).is_err() {
-                    request.cancel.cancel();
-                }
-            };
-            let built = match given {
-                Some(graph) => builder::build_graph(&env, graph, &request, &mut tell),
-                None => builder::build(&env, files, &request, &mut tell),
-            };
-            let built = built.map_err(failed);
-            recorder.end(&built);
-            drop(group);
-            built
-        })
-        .await;
-    drop(cancel);
-    look_after_cache(engine, options.extras.verify);
-    let built = built?;
-    for tag in &built.tags {
-        let attributes = BTreeMap::from([("name".to_owned(), tag.familiar())]);
-        events::emit(engine, "image", "tag", built.image_id.as_str(), &attributes);
+    let recorder = Recorder::begin(engine, &options, record.id, name)?;
+    Ok(Job { env, request, files, given, recorder, _group: group })
+}
+
+impl Job {
+    fn run(self, progress: &Sender<Event>) -> Result<Built> {
+        let Job { env, request, files, given, mut recorder, _group } = self;
+        let mut tell = |event| {
+            recorder.event(&event);
+            if progress.blocking_send(event).is_err() {
+                request.cancel.cancel();
+            }
+        };
+        let built = match given {
+            Some(graph) => builder::build_graph(&env, graph, &request, &mut tell),
+            None => builder::build(&env, files, &request, &mut tell),
+        };
+        let built = built.map_err(failed);
+        recorder.end(&built);
+        built
     }
-    Ok(built)
 }
 
 /// Where a build's files come from, or the graph that takes the place of all.

@@ -11,9 +11,13 @@
 //! people to look at: whatever goes wrong while one is written does not make a build fail, and none is synced. Old ones go
 //! when new ones come.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use api::build::{BuildEvent, BuildOptions, BuildRecord};
@@ -21,7 +25,7 @@ use builder::{Built, Event};
 use oci::Digest;
 use oci::image::Descriptor;
 
-use super::{ContextSource, Record as Called, document};
+use super::{ContextSource, document};
 use crate::containers::record::make_private_dir;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::{self, Lock};
@@ -32,6 +36,7 @@ const KEPT: usize = 100;
 /// Bytes of a log that are kept: a step can write for ever.
 const LOG_MAX: u64 = 64 << 20;
 const RUNNING: &str = "running";
+const RECORD: &str = "record.json";
 const ATTACHMENTS: &str = "attachments.json";
 /// The media type of documents about results, as BuildKit has it.
 const STATEMENT: &str = "application/vnd.in-toto+json";
@@ -56,13 +61,9 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub fn begin(
-        engine: &Engine,
-        options: &BuildOptions,
-        context: &ContextSource,
-        called: Called,
-    ) -> Result<Self> {
-        let id = match called.id {
+    /// Begins the record of a build that is called so.
+    pub fn begin(engine: &Engine, options: &BuildOptions, id: Option<String>, name: String) -> Result<Self> {
+        let id = match id {
             Some(id) if self::directory(engine).join(&id).exists() && is_id(&id) => {
                 return Err(Error::conflict(format!("build {id} exists already")));
             }
@@ -71,7 +72,7 @@ impl Recorder {
             None => new_id()?,
         };
         let record = BuildRecord {
-            name: name(options, context, called.context.as_deref()),
+            name,
             status: RUNNING.to_owned(),
             started_at: now(),
             tags: options.tags.clone(),
@@ -107,7 +108,7 @@ impl Recorder {
         let failed = || format!("write {}", partial.display());
         let text = serde_json::to_vec(&self.record).during(failed())?;
         std::fs::write(&partial, text).during(failed())?;
-        std::fs::rename(&partial, self.directory.join("record.json")).during(failed())
+        std::fs::rename(&partial, self.directory.join(RECORD)).during(failed())
     }
 
     pub fn event(&mut self, event: &Event) {
@@ -183,7 +184,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// A name for people: the directory, or the address, and the Dockerfile if it has another name than usual.
-fn name(options: &BuildOptions, context: &ContextSource, called: Option<&str>) -> String {
+pub(super) fn name(options: &BuildOptions, context: &ContextSource, called: Option<&str>) -> String {
     let place = match context {
         ContextSource::Dir(_) | ContextSource::Client if called.is_some() => {
             called.unwrap_or_default().to_owned()
@@ -216,20 +217,71 @@ pub async fn list(engine: &Engine) -> Result<Vec<BuildRecord>> {
     engine.blocking(records).await
 }
 
+/// Records as they were when they were last looked at: of those that have not changed since, nothing is read again.
+#[derive(Default)]
+pub struct Seen(HashMap<OsString, (Version, Arc<BuildRecord>)>);
+
+/// Which file it was that a record was read from: each version of it is another one.
+type Version = (u64, i64, i64);
+
+impl Seen {
+    /// All records as they are now, the newest first.
+    pub async fn look(mut self, engine: &Engine) -> Result<(Self, Vec<Arc<BuildRecord>>)> {
+        engine
+            .blocking(move |engine| {
+                let all = self.refresh(&directory(engine))?;
+                Ok((self, all))
+            })
+            .await
+    }
+
+    fn refresh(&mut self, base: &Path) -> Result<Vec<Arc<BuildRecord>>> {
+        let mut before = std::mem::take(&mut self.0);
+        for directory in directories(base)? {
+            let name = directory.file_name().unwrap_or_default().to_owned();
+            let Ok(version) = version(&directory) else { continue };
+            // Whether one that runs is alive is not said by its file.
+            let known =
+                before.remove(&name).filter(|(seen, record)| *seen == version && record.status != RUNNING);
+            let record = known.map(|(_, record)| record).or_else(|| read(&directory).ok().map(Arc::new));
+            self.0.extend(record.map(|record| (name, (version, record))));
+        }
+        let mut all: Vec<_> = self.0.values().map(|(_, record)| record.clone()).collect();
+        all.sort_by(|a, b| newest_first(a, b));
+        Ok(all)
+    }
+}
+
+fn version(directory: &Path) -> std::io::Result<Version> {
+    let found = std::fs::metadata(directory.join(RECORD))?;
+    Ok((found.ino(), found.mtime(), found.mtime_nsec()))
+}
+
+fn newest_first(a: &BuildRecord, b: &BuildRecord) -> std::cmp::Ordering {
+    (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id))
+}
+
+/// The directories of records.
+fn directories(base: &Path) -> Result<Vec<PathBuf>> {
+    match std::fs::read_dir(base) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => {
+            let entries = other.during(format_args!("list {}", base.display()))?;
+            Ok(entries.flatten().map(|entry| entry.path()).collect())
+        }
+    }
+}
+
 fn records(engine: &Engine) -> Result<Vec<BuildRecord>> {
-    let base = directory(engine);
-    let entries = match std::fs::read_dir(&base) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.during(format_args!("list {}", base.display()))?,
-    };
     // One that is being begun, or was left by a kill at that moment, has nothing to tell.
-    let mut all: Vec<BuildRecord> = entries.flatten().filter_map(|entry| read(&entry.path()).ok()).collect();
-    all.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));
+    let found = directories(&directory(engine))?;
+    let mut all: Vec<BuildRecord> = found.iter().filter_map(|directory| read(directory).ok()).collect();
+    all.sort_by(newest_first);
     Ok(all)
 }
 
 fn read(directory: &Path) -> Result<BuildRecord> {
-    let path = directory.join("record.json");
+    let path = directory.join(RECORD);
     let failed = || format!("read {}", path.display());
     let text = std::fs::read(&path).during(failed())?;
     let mut record: BuildRecord = serde_json::from_slice(&text).during(failed())?;
@@ -244,10 +296,22 @@ fn read(directory: &Path) -> Result<BuildRecord> {
     Ok(record)
 }
 
-/// The record that a name means: an id or the beginning of one, nothing for the newest, `^1` for the one before it.
-fn find(engine: &Engine, name: &str) -> Result<BuildRecord> {
-    let all = records(engine)?;
+/// Which record is meant.
+pub enum Which {
+    /// That of the build with this id, as programs name it.
+    Id(String),
+    /// As people write it: an id or the beginning of one, nothing for the newest, `^1` for the one before it.
+    Called(String),
+}
+
+fn find(engine: &Engine, which: &Which) -> Result<BuildRecord> {
+    let (Which::Id(name) | Which::Called(name)) = which;
     let missing = || Error::not_found(format!("no such build: {name}"));
+    if let Which::Id(id) = which {
+        let directory = Some(directory(engine).join(id)).filter(|path| is_id(id) && path.exists());
+        return read(&directory.ok_or_else(missing)?);
+    }
+    let all = records(engine)?;
     if let Some(back) = if name.is_empty() { Some("0") } else { name.strip_prefix('^') } {
         let back: usize = back.parse().map_err(|_| missing())?;
         return all.into_iter().nth(back).ok_or_else(missing);
@@ -261,15 +325,15 @@ fn find(engine: &Engine, name: &str) -> Result<BuildRecord> {
 }
 
 /// One record.
-pub async fn inspect(engine: &Engine, name: String) -> Result<BuildRecord> {
-    engine.blocking(move |engine| find(engine, &name)).await
+pub async fn inspect(engine: &Engine, which: Which) -> Result<BuildRecord> {
+    engine.blocking(move |engine| find(engine, &which)).await
 }
 
 /// What happened, with milliseconds since the beginning.
-pub async fn logs(engine: &Engine, name: String) -> Result<Vec<(u64, BuildEvent)>> {
+pub async fn logs(engine: &Engine, which: Which) -> Result<Vec<(u64, BuildEvent)>> {
     engine
         .blocking(move |engine| {
-            let record = find(engine, &name)?;
+            let record = find(engine, &which)?;
             let path = directory(engine).join(&record.id).join("log");
             let file = File::open(&path).during(format_args!("open {}", path.display()))?;
             // The last line of a build that runs or was killed may be cut.
@@ -306,21 +370,26 @@ pub async fn attachment(engine: &Engine, digest: Digest) -> Result<Vec<u8>> {
         .await
 }
 
-/// Removes a record, or (with no name) all of builds that have ended.
-pub async fn remove(engine: &Engine, name: String) -> Result<Vec<String>> {
+/// Removes the record of a build that has ended: its id.
+pub async fn remove(engine: &Engine, which: Which) -> Result<String> {
     engine
         .blocking(move |engine| {
-            let gone = match name.as_str() {
-                "" => records(engine)?.into_iter().filter(|record| record.status != RUNNING).collect(),
-                name => vec![find(engine, name)?],
-            };
-            if let Some(running) = gone.iter().find(|record| record.status == RUNNING) {
-                return Err(Error::conflict(format!("build {} is running", running.id)));
+            let record = find(engine, &which)?;
+            if record.status == RUNNING {
+                return Err(Error::conflict(format!("build {} is running", record.id)));
             }
-            for record in &gone {
-                forget(engine, &record.id)?;
-            }
-            Ok(gone.into_iter().map(|record| record.id).collect())
+            forget(engine, &record.id)?;
+            Ok(record.id)
+        })
+        .await
+}
+
+/// Removes all records of builds that have ended: their ids.
+pub async fn remove_all(engine: &Engine) -> Result<Vec<String>> {
+    engine
+        .blocking(|engine| {
+            let ended = records(engine)?.into_iter().filter(|record| record.status != RUNNING);
+            ended.map(|record| forget(engine, &record.id).map(|()| record.id)).collect()
         })
         .await
 }
@@ -344,4 +413,43 @@ fn forget_old(engine: &Engine) -> Result<()> {
     }
     let ended = records(engine)?.into_iter().skip(KEPT).filter(|record| record.status != RUNNING);
     ended.map(|record| record.id).try_for_each(|id| forget(engine, &id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(base: &Path, id: &str, status: &str) {
+        let directory = base.join(id);
+        std::fs::create_dir_all(&directory).unwrap();
+        let record = BuildRecord { id: id.to_owned(), status: status.to_owned(), ..BuildRecord::default() };
+        let partial = directory.join("record.partial");
+        std::fs::write(&partial, serde_json::to_vec(&record).unwrap()).unwrap();
+        std::fs::rename(&partial, directory.join(RECORD)).unwrap();
+    }
+
+    #[test]
+    fn only_what_has_changed_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut seen = Seen::default();
+        let told = |all: &[Arc<BuildRecord>]| -> Vec<String> {
+            all.iter().map(|record| format!("{} {}", record.id, record.status)).collect()
+        };
+        assert!(seen.refresh(&dir.path().join("none")).unwrap().is_empty());
+        put(dir.path(), "first", "completed");
+        put(dir.path(), "second", RUNNING);
+        let before = seen.refresh(dir.path()).unwrap();
+        // Nobody holds the lock of the one that runs.
+        assert_eq!(told(&before), ["second killed", "first completed"]);
+        let lock = lock::directory(&dir.path().join("second")).unwrap();
+        put(dir.path(), "second", RUNNING);
+        let during = seen.refresh(dir.path()).unwrap();
+        assert_eq!(told(&during), ["second running", "first completed"]);
+        assert!(Arc::ptr_eq(&before[1], &during[1]), "it was read again");
+        drop(lock);
+        assert_eq!(told(&seen.refresh(dir.path()).unwrap())[0], "second killed");
+        put(dir.path(), "second", "error");
+        std::fs::remove_dir_all(dir.path().join("first")).unwrap();
+        assert_eq!(told(&seen.refresh(dir.path()).unwrap()), ["second error"]);
+    }
 }

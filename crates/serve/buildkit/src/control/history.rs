@@ -1,6 +1,7 @@
 //! Builds of before, from the engine's records.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::build::BuildRecord;
@@ -10,8 +11,9 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     BuildResultInfo, UpdateBuildHistoryRequest,
 };
 use engine::Engine;
+use engine::builds::history::{Seen, Which};
 use engine::builds::{Descriptor, history, is_remote};
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tonic::{Code, Status};
 
 use super::{Many, filters};
@@ -25,8 +27,7 @@ const EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 /// The records that are there, and (unless the client wants no more) those that come.
 pub async fn listen(host: &Host, request: BuildHistoryRequest) -> Result<Many<BuildHistoryEvent>, Status> {
     filters::parse(&request.filter)?;
-    let mut told = BTreeSet::new();
-    let first = news(host.engine(), &request, &mut told).await?;
+    let (first, heard) = Heard::default().news(host.engine(), &request).await?;
     // Whether builds are remembered at all, clients find out by asking for a running one that cannot be.
     if !request.r#ref.is_empty() && first.is_empty() && !request.active_only {
         return Err(Status::not_found(format!("no build record found for {}", request.r#ref)));
@@ -36,31 +37,49 @@ pub async fn listen(host: &Host, request: BuildHistoryRequest) -> Result<Many<Bu
         return Ok(Box::pin(first));
     }
     let engine = host.engine().clone();
-    let more = stream::unfold((engine, request, told), |(engine, request, mut told)| async move {
+    let more = stream::try_unfold((engine, request, heard), |(engine, request, mut heard)| async move {
         loop {
             tokio::time::sleep(EVERY).await;
-            match news(&engine, &request, &mut told).await {
-                Ok(events) if events.is_empty() => {}
-                Ok(events) => {
-                    let events: Vec<_> = events.into_iter().map(Ok).collect();
-                    return Some((stream::iter(events), (engine, request, told)));
-                }
-                Err(status) => return Some((stream::iter(vec![Err(status)]), (engine, request, told))),
+            let events;
+            (events, heard) = heard.news(&engine, &request).await?;
+            if !events.is_empty() {
+                let events = stream::iter(events.into_iter().map(Ok::<_, Status>));
+                return Ok::<_, Status>(Some((events, (engine, request, heard))));
             }
         }
     });
-    Ok(Box::pin(first.chain(more.flatten())))
+    Ok(Box::pin(first.chain(more.try_flatten())))
 }
 
-/// What has not been told: a build is told when it is seen first, and when it has ended.
-async fn news(
+/// What a listener has heard, and the records as they were then.
+#[derive(Default)]
+struct Heard {
+    told: BTreeSet<(String, bool)>,
+    seen: Seen,
+}
+
+impl Heard {
+    /// What has not been told: a build is told when it is seen first, and when it has ended.
+    async fn news(
+        self,
+        engine: &Engine,
+        request: &BuildHistoryRequest,
+    ) -> Result<(Vec<BuildHistoryEvent>, Heard), Status> {
+        let Heard { mut told, seen } = self;
+        let (seen, records) = seen.look(engine).await.map_err(fault::status)?;
+        let events = events(engine, request, records, &mut told).await?;
+        Ok((events, Heard { told, seen }))
+    }
+}
+
+async fn events(
     engine: &Engine,
     request: &BuildHistoryRequest,
+    records: Vec<Arc<BuildRecord>>,
     told: &mut BTreeSet<(String, bool)>,
 ) -> Result<Vec<BuildHistoryEvent>, Status> {
-    let records = history::list(engine).await.map_err(fault::status)?;
     let filters = filters::parse(&request.filter)?;
-    let wanted = |record: &BuildRecord| {
+    let wanted = |record: &Arc<BuildRecord>| {
         (request.r#ref.is_empty() || record.id == request.r#ref)
             && (!request.active_only || record.status == RUNNING)
             && filters::admit(&filters, record)
@@ -75,7 +94,7 @@ async fn news(
                 true => history::attachments(engine, record.id.clone()).await.map_err(fault::status)?,
                 false => Vec::new(),
             };
-            let mut record = document(record);
+            let mut record = document(BuildRecord::clone(&record));
             record.results = results(&attached);
             // The result of a single platform is told without it.
             if record.results.len() == 1 {
@@ -167,17 +186,18 @@ fn attributes(record: &BuildRecord) -> HashMap<String, String> {
     all
 }
 
-/// Removes a record. Records are kept by their number; none is kept longer than others.
+/// Removes the record of exactly this build. Records are kept by their number; none is kept longer than others.
 pub async fn update(engine: &Engine, request: UpdateBuildHistoryRequest) -> Result<(), Status> {
+    let which = Which::Id(request.r#ref);
     if request.delete {
-        history::remove(engine, request.r#ref).await.map_err(fault::status)?;
+        history::remove(engine, which).await.map_err(fault::status)?;
         return Ok(());
     }
     if request.pinned {
         return Err(Status::unimplemented("builds cannot be pinned by this server"));
     }
     // Whether the record is complete is all that finalising asks; it is when its build has ended.
-    history::inspect(engine, request.r#ref).await.map_err(fault::status)?;
+    history::inspect(engine, which).await.map_err(fault::status)?;
     Ok(())
 }
 

@@ -16,11 +16,12 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     InfoResponse, ListWorkersRequest, ListWorkersResponse, PruneRequest, SolveRequest, SolveResponse,
     StatusRequest, StatusResponse, UpdateBuildHistoryRequest, UpdateBuildHistoryResponse, UsageRecord,
 };
-use engine::builds::Reach;
+use engine::builds;
+use engine::builds::history::Which;
 use futures_util::stream::{self, Stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{Host, fault, status};
+use crate::{Host, Peer, fault, is_build_id, status};
 
 pub use workers::{record as worker, version};
 
@@ -29,21 +30,21 @@ pub type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub struct Control {
     host: Host,
-    /// What the client may name by path.
-    reach: Reach,
+    peer: Peer,
 }
 
 impl Control {
-    pub fn new(host: Host, reach: Reach) -> Control {
-        Control { host, reach }
+    pub fn new(host: Host, peer: Peer) -> Control {
+        Control { host, peer }
     }
 
     /// What a build of before has told.
     async fn replay(&self, id: &str) -> Result<Vec<status::Item>, Status> {
         let engine = self.host.engine();
         let unknown = |_| Status::not_found(format!("no such job {id}"));
-        let record = engine::builds::history::inspect(engine, id.to_owned()).await.map_err(unknown)?;
-        let events = engine::builds::history::logs(engine, id.to_owned()).await.map_err(fault::status)?;
+        let which = || Which::Id(id.to_owned());
+        let record = builds::history::inspect(engine, which()).await.map_err(unknown)?;
+        let events = builds::history::logs(engine, which()).await.map_err(fault::status)?;
         let begun = status::parse_time(&record.started_at).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut teller = status::Teller::new(id);
         let mut told: Vec<status::Item> = events
@@ -82,7 +83,7 @@ impl Service for Control {
     }
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
-        Ok(Response::new(solve::solve(&self.host, request.into_inner(), self.reach).await?))
+        Ok(Response::new(solve::solve(&self.host, request.into_inner(), self.peer.reach).await?))
     }
 
     type StatusStream = Many<StatusResponse>;
@@ -92,6 +93,9 @@ impl Service for Control {
         request: Request<StatusRequest>,
     ) -> Result<Response<Many<StatusResponse>>, Status> {
         let id = request.into_inner().r#ref;
+        if !is_build_id(&id) {
+            return Err(Status::not_found(format!("no such job {id:?}")));
+        }
         let told = match self.host.told(&id) {
             Some(told) => Some(told),
             None => match self.replay(&id).await {
@@ -113,7 +117,7 @@ impl Service for Control {
         &self,
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Many<BytesMessage>>, Status> {
-        session::session(&self.host, request)
+        session::session(&self.host, request, self.peer)
     }
 
     async fn list_workers(

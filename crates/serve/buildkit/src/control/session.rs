@@ -7,17 +7,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Many;
-use crate::Host;
 use crate::host::Refused;
+use crate::{Host, Peer};
 
 const BUFFER: usize = 64 << 10;
 
 pub fn session(
     host: &Host,
     request: Request<Streaming<BytesMessage>>,
+    peer: Peer,
 ) -> Result<Response<Many<BytesMessage>>, Status> {
     let headers = request.metadata().clone().into_headers();
-    let opening = host.session(&headers).map_err(|refused| match refused {
+    let opening = host.session(&headers, peer).map_err(|refused| match refused {
         Refused::Nameless => Status::invalid_argument(refused.to_string()),
         Refused::Exists(_) => Status::already_exists(refused.to_string()),
         Refused::TooMany => Status::resource_exhausted(refused.to_string()),

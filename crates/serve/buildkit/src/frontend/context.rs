@@ -59,7 +59,7 @@ pub async fn layout(
         same if same == source.identifier => {}
         other => return Err(wrong(&format!("it cannot be converted to {other}"))),
     }
-    let stores = std::sync::Arc::new(host.find_session(session).await?.stores(|_| ()));
+    let stores = std::sync::Arc::new(host.find_session(session).await?.stores(&build.life, |_| ()));
     let loaded = engine::builds::load_from(host.engine(), stores, store, digest, platform).await;
     let manifest = loaded.map_err(fault::status)?.to_string();
     build.loaded(manifest.clone());

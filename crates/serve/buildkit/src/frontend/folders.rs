@@ -18,7 +18,7 @@ use crate::build::Build;
 use crate::fault;
 use crate::llb::Local;
 use crate::policy;
-use crate::session::{Session, Wanted};
+use crate::session::{Life, Session, Wanted};
 use crate::status::Told;
 
 const IGNORE: &str = ".dockerignore";
@@ -58,6 +58,7 @@ struct Receiver {
     engine: Engine,
     policies: Arc<Policies>,
     told: Arc<Told>,
+    life: Life,
     /// What is received goes when the build is over.
     held: Arc<Mutex<Vec<Received>>>,
 }
@@ -66,7 +67,8 @@ impl Folders {
     pub async fn new(host: &Host, build: &Build) -> Result<Folders, Status> {
         let (engine, told) = (host.engine().clone(), build.told.clone());
         let policies = Arc::new(policy::policies(host, build).await?);
-        let receiver = Receiver { engine, policies, told, held: Arc::default() };
+        let life = build.life.clone();
+        let receiver = Receiver { engine, policies, told, life, held: Arc::default() };
         Ok(Folders { receiver, spread: Vec::new(), all: BTreeMap::new() })
     }
 
@@ -88,7 +90,7 @@ impl Folders {
             let (runtime, receiver, folder) = (runtime.clone(), self.receiver.clone(), folder.clone());
             let bring: Bring = Arc::new(move |reads| {
                 policy::may_read(&receiver.policies, &folder.name)?;
-                let sent = runtime.block_on(receiver.receive(&folder, reads));
+                let sent = runtime.block_on(receiver.life.share(receiver.receive(&folder, reads)));
                 sent.map_err(|status| BoxError::from(status.message().to_owned()))
             });
             (context.clone(), bring)
@@ -121,8 +123,7 @@ impl Receiver {
             Reads::All | Reads::Paths(_) => Vec::new(),
         };
         let wanted = Wanted { name: name.clone(), include: Vec::new(), exclude, follow };
-        let kept = session.shared_key().to_owned();
-        let received = transfer(&self.engine, &self.told, title, (session, kept), wanted).await?;
+        let received = transfer(&self.engine, &self.told, title, (session, ""), wanted).await?;
         let path = received.path().to_owned();
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(received);
         Ok(Sent { path, ignore })
@@ -139,22 +140,24 @@ pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Receiv
         exclude: local.exclude.clone(),
         follow: local.follow.clone(),
     };
-    let kept = format!("{}\0{}", session.shared_key(), local.hint);
-    transfer(host.engine(), &build.told, &format!("local://{}", local.name), (&session, kept), wanted).await
+    transfer(host.engine(), &build.told, &format!("local://{}", local.name), (&session, &local.hint), wanted).await
 }
 
-/// Receives files of a client, of which those that came the last time under this name need not come again.
+/// Receives files of a client, of which those that came the last time need not come again if it tells its contexts apart.
 async fn transfer(
     engine: &Engine,
     told: &Told,
     title: &str,
-    (session, kept): (&Session, String),
+    (session, hint): (&Session, &str),
     wanted: Wanted,
 ) -> Result<Received, Status> {
     let step = told.step(title);
     let work = async {
-        let called = format!("{kept}\0{wanted:?}");
-        let into = Received::again(engine, called).await.map_err(fault::status)?;
+        let into = match session.context_key() {
+            Some(key) => Received::again(engine, format!("{key}\0{hint}\0{wanted:?}")).await,
+            None => Received::new(engine).await,
+        };
+        let into = into.map_err(fault::status)?;
         session.files(&wanted, into).await
     };
     let received = work.await;

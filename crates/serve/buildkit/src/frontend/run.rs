@@ -214,7 +214,7 @@ fn questions(host: &Host, build: &Build, session: &Session) -> Questions {
         secrets: Some(Arc::new(move |id| second.block_on(ask_secrets.secret(id)).map_err(boxed))),
         agents: Some(Arc::new(move |id| third.block_on(agents.socket(id)).map_err(boxed))),
         files: BTreeMap::new(),
-        contents: Some(Arc::new(session.stores(build.cache_note()))),
+        contents: Some(Arc::new(session.stores(&build.life, build.cache_note()))),
         policy: policy::ask(host, build),
         answered: host.made_here(),
     }

@@ -5,7 +5,6 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 use engine::builds::{BoxError, Contents, Descriptor, Digest};
-use futures_util::StreamExt as _;
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::runtime::Handle;
@@ -14,7 +13,7 @@ use tonic::client::Grpc;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::{Session, append, soon};
+use super::{Life, Session, append, next, soon};
 use crate::MESSAGE_MAX;
 use crate::blobs::{InfoRequest, InfoResponse, ReadRequest, ReadResponse};
 use crate::line::Line;
@@ -113,7 +112,8 @@ impl Session {
         let mut client = self.contents().await?;
         let method = path("/containerd.services.content.v1.Content/Write");
         let call = client.streaming(request(store, messages), method, ProstCodec::default());
-        let mut answers: Streaming<WriteResponse> = match call.await {
+        let what = format!("blob {}", descriptor.digest);
+        let mut answers: Streaming<WriteResponse> = match soon(&what, call).await {
             Ok(answers) => answers.into_inner(),
             Err(status) if status.code() == Code::AlreadyExists => return Ok(()),
             Err(status) => return Err(status),
@@ -121,13 +121,13 @@ impl Session {
         let mut offset = 0;
         let mut sent = first;
         loop {
-            match answers.next().await {
-                Some(Ok(answer)) if answer.action == COMMIT => return Ok(()),
-                Some(Ok(answer)) if answer.offset == offset => {}
-                Some(Ok(_)) => return Err(Status::aborted("the client has another part of the blob")),
-                Some(Err(status)) if status.code() == Code::AlreadyExists => return Ok(()),
-                Some(Err(status)) => return Err(status),
-                None => return Err(Status::unavailable("the client ended before the blob was there")),
+            match next(&what, &mut answers).await {
+                Ok(Some(answer)) if answer.action == COMMIT => return Ok(()),
+                Ok(Some(answer)) if answer.offset == offset => {}
+                Ok(Some(_)) => return Err(Status::aborted("the client has another part of the blob")),
+                Err(status) if status.code() == Code::AlreadyExists => return Ok(()),
+                Err(status) => return Err(status),
+                Ok(None) => return Err(Status::unavailable("the client ended before the blob was there")),
             }
             let data = match chunks.recv().await {
                 Some(chunk) => chunk.map_err(|e| Status::internal(format!("read a blob: {e}")))?,
@@ -141,9 +141,10 @@ impl Session {
         }
     }
 
-    /// The stores of this client, for the threads of a build; what caches are written there is told to `note`.
-    pub fn stores(&self, note: impl Fn(&Descriptor) + Send + Sync + 'static) -> Stores {
-        Stores { session: self.clone(), runtime: Handle::current(), note: Box::new(note) }
+    /// The stores of this client, for the threads of a build as long as it lives; what caches are written there is told to `note`.
+    pub fn stores(&self, life: &Life, note: impl Fn(&Descriptor) + Send + Sync + 'static) -> Stores {
+        let (session, runtime, life) = (self.clone(), Handle::current(), life.clone());
+        Stores { session, runtime, life, note: Box::new(note) }
     }
 }
 
@@ -151,6 +152,7 @@ impl Session {
 pub struct Stores {
     session: Session,
     runtime: Handle,
+    life: Life,
     note: Box<dyn Fn(&Descriptor) + Send + Sync>,
 }
 
@@ -164,9 +166,10 @@ impl Contents for Stores {
     }
 
     fn read(&self, store: &str, digest: &Digest) -> Result<Box<dyn Read + Send>, BoxError> {
-        let messages = self.runtime.block_on(self.session.read_blob(store, digest)).map_err(boxed)?;
-        let (runtime, chunk) = (self.runtime.clone(), Bytes::new());
-        Ok(Box::new(Blob { messages, runtime, chunk }))
+        let asked = self.life.share(self.session.read_blob(store, digest));
+        let messages = self.runtime.block_on(asked).map_err(boxed)?;
+        let (runtime, life, chunk) = (self.runtime.clone(), self.life.clone(), Bytes::new());
+        Ok(Box::new(Blob { messages, runtime, life, chunk }))
     }
 
     fn write(
@@ -175,14 +178,17 @@ impl Contents for Stores {
         descriptor: &Descriptor,
         content: &mut (dyn Read + Send),
     ) -> Result<(), BoxError> {
-        let has = self.runtime.block_on(self.session.blob_size(store, &descriptor.digest)).map_err(boxed)?;
+        let asked = self.life.share(self.session.blob_size(store, &descriptor.digest));
+        let has = self.runtime.block_on(asked).map_err(boxed)?;
         if has == Some(descriptor.size) {
             return Ok(());
         }
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        let (session, store, descriptor) = (self.session.clone(), store.to_owned(), descriptor.clone());
-        let writing =
-            self.runtime.spawn(async move { session.write_blob(&store, &descriptor, receiver).await });
+        let (session, life) = (self.session.clone(), self.life.clone());
+        let (store, descriptor) = (store.to_owned(), descriptor.clone());
+        let writing = self
+            .runtime
+            .spawn(async move { life.share(session.write_blob(&store, &descriptor, receiver)).await });
         loop {
             let mut chunk = vec![0; CHUNK];
             let read = content.read(&mut chunk);
@@ -205,16 +211,18 @@ impl Contents for Stores {
 struct Blob {
     messages: Streaming<ReadResponse>,
     runtime: Handle,
+    life: Life,
     chunk: Bytes,
 }
 
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
-            match self.runtime.block_on(self.messages.next()) {
-                Some(Ok(message)) => self.chunk = message.data,
-                Some(Err(status)) => return Err(io::Error::other(status.message().to_owned())),
-                None => return Ok(0),
+            let message = self.life.share(next("more of a blob", &mut self.messages));
+            match self.runtime.block_on(message) {
+                Ok(Some(message)) => self.chunk = message.data,
+                Ok(None) => return Ok(0),
+                Err(status) => return Err(io::Error::other(status.message().to_owned())),
             }
         }
         let taken = self.chunk.len().min(buffer.len());

@@ -22,11 +22,10 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use engine::builds::received::{Entry, EntryKind, Received};
 use tokio::sync::mpsc;
-use tonic::codegen::tokio_stream::StreamExt as _;
 use tonic::{Request, Status};
 
 use super::packet::{Kind, Packet, Stat};
-use super::{Session, append, mode};
+use super::{Session, append, mode, next};
 use crate::fault;
 
 const METHOD: &str = "/moby.filesync.v1.FileSync/DiffCopy";
@@ -66,9 +65,10 @@ impl Session {
         let transfer = Transfer::new(into, sender);
         let writing = tokio::task::spawn_blocking(move || transfer.run(filling));
         let mut broken = None;
-        while let Some(packet) = packets.next().await {
-            let sent = match packet {
-                Ok(packet) => fill.send(packet).await.is_ok(),
+        loop {
+            let sent = match next("files of its directory", &mut packets).await {
+                Ok(Some(packet)) => fill.send(packet).await.is_ok(),
+                Ok(None) => false,
                 Err(status) => {
                     broken = Some(status);
                     false
@@ -78,7 +78,8 @@ impl Session {
                 break;
             }
         }
-        drop(fill);
+        // Who writes may wait for the client to take what it is asked.
+        drop((fill, packets));
         let written = writing.await.map_err(|e| Status::internal(format!("receive files: {e}")))?;
         match (broken, written) {
             // What the client says about its end is the cause of what we saw.
@@ -127,6 +128,12 @@ impl Transfer {
     fn take(&mut self, packet: Packet) -> Result<bool, Status> {
         match packet.kind() {
             Kind::Stat => match packet.stat {
+                // What comes now would be made and never be asked for.
+                Some(_) if self.complete => {
+                    return Err(Status::invalid_argument(
+                        "the client told of a file after it had told of all",
+                    ));
+                }
                 Some(stat) => self.entry(stat)?,
                 None => self.complete = true,
             },
@@ -192,5 +199,41 @@ impl Transfer {
     fn send(&self, kind: Kind, id: u32, text: &str) -> Result<(), Status> {
         let packet = Packet { kind: kind.into(), stat: None, id, data: text.as_bytes().to_vec() };
         self.sender.blocking_send(packet).map_err(|_| Status::unavailable("the client went away"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::{Config, Engine};
+
+    use super::*;
+
+    fn packet(kind: Kind, path: Option<&str>) -> Packet {
+        let stat = |path: &str| Stat { path: path.into(), mode: 0o644, size: 1, ..Stat::default() };
+        Packet { kind: kind.into(), stat: path.map(stat), id: 0, data: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_after_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(dir.path().join("root"), dir.path().join("run"), "/proc/self/exe");
+        let engine = Engine::open(config).await.unwrap();
+        for late in ["late", "again"] {
+            let into = Received::new(&engine).await.unwrap();
+            let (sender, mut answers) = mpsc::channel(ASKED_MAX);
+            let work = move || {
+                let mut transfer = Transfer::new(into, sender);
+                assert!(!transfer.take(packet(Kind::Stat, Some("again"))).unwrap());
+                assert!(!transfer.take(packet(Kind::Stat, None)).unwrap());
+                if late == "late" {
+                    // Its content is there: we have said that we are done.
+                    assert!(!transfer.take(packet(Kind::Data, None)).unwrap());
+                }
+                transfer.take(packet(Kind::Stat, Some(late))).unwrap_err()
+            };
+            let refused = tokio::task::spawn_blocking(work).await.unwrap();
+            assert!(refused.message().contains("after it had told of all"), "{refused}");
+            assert_eq!(answers.recv().await.map(|answer| answer.kind()), Some(Kind::Request));
+        }
     }
 }

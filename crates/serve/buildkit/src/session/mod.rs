@@ -5,6 +5,7 @@ mod content;
 mod credentials;
 mod files;
 mod folder;
+mod life;
 mod mode;
 mod outputs;
 mod packet;
@@ -15,18 +16,22 @@ mod upload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::Status;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+use tonic::{Status, Streaming};
 
+use crate::host::Peer;
 use crate::line::Line;
 
 pub use agents::Agents;
 pub use files::Wanted;
 pub use folder::{Folder, Part};
+pub use life::Life;
 pub use upload::ADDRESS as UPLOAD;
 
 /// How long a client may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take between two messages of files and blobs, which it has to read or to write meanwhile.
+const STALL: Duration = Duration::from_secs(5 * 60);
 
 /// An open session; clones are the same one.
 #[derive(Clone)]
@@ -34,25 +39,33 @@ pub struct Session(Arc<Open>);
 
 struct Open {
     line: Line,
-    /// The methods that the client serves, in lower case.
-    methods: Vec<String>,
-    /// By which the client tells its contexts apart.
-    shared_key: String,
+    client: About,
+}
+
+/// What is known of a client when it opens a session.
+pub struct About {
+    /// The methods that it serves, in lower case.
+    pub methods: Vec<String>,
+    /// By which it tells its contexts apart; empty if it does not.
+    pub shared_key: String,
+    pub peer: Peer,
 }
 
 impl Session {
-    pub fn new(line: Line, methods: Vec<String>, shared_key: String) -> Session {
-        Session(Arc::new(Open { line, methods, shared_key }))
+    pub fn new(line: Line, client: About) -> Session {
+        Session(Arc::new(Open { line, client }))
     }
 
-    /// By which the client tells its contexts apart, and finds the same again.
-    pub fn shared_key(&self) -> &str {
-        &self.0.shared_key
+    /// What a context is called that the client finds again the next time, and nobody else does. None if it tells none from another:
+    /// what lies in one would be taken for what lies in the other.
+    pub fn context_key(&self) -> Option<String> {
+        let About { shared_key, peer, .. } = &self.0.client;
+        (!shared_key.is_empty()).then(|| format!("{:?}\0{shared_key}", peer.uid))
     }
 
     /// What the client calls its context: `name:node`, or nothing.
     pub fn context_name(&self) -> &str {
-        self.0.shared_key.split(':').next().unwrap_or_default()
+        self.0.client.shared_key.split(':').next().unwrap_or_default()
     }
 
     fn line(&self) -> Line {
@@ -61,7 +74,7 @@ impl Session {
 
     /// Whether the client serves a method, such as `/moby.filesync.v1.FileSync/DiffCopy`.
     fn serves(&self, method: &str) -> bool {
-        self.0.methods.iter().any(|known| known.eq_ignore_ascii_case(method))
+        self.0.client.methods.iter().any(|known| known.eq_ignore_ascii_case(method))
     }
 
     /// An error that names the method if the client does not serve it.
@@ -75,8 +88,17 @@ impl Session {
 
 /// The answer of a client that must come soon.
 async fn soon<T>(what: &str, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    within(PATIENCE, what, answer).await?
+}
+
+/// The next message of a client.
+async fn next<T>(what: &str, messages: &mut Streaming<T>) -> Result<Option<T>, Status> {
+    within(STALL, what, messages.message()).await?
+}
+
+async fn within<T>(time: Duration, what: &str, answer: impl Future<Output = T>) -> Result<T, Status> {
     let late = |_| Status::deadline_exceeded(format!("the client did not say in time: {what}"));
-    tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
+    tokio::time::timeout(time, answer).await.map_err(late)
 }
 
 /// Adds the values of an option to what goes before a call. Where one is not plain ASCII, all are escaped, and a

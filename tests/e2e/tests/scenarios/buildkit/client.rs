@@ -34,6 +34,8 @@ pub struct Holdings {
     pub secrets: HashMap<String, Vec<u8>>,
     /// The files that the server sent.
     pub received: Mutex<Vec<(Stat, Vec<u8>)>>,
+    /// It does not tell its contexts apart.
+    pub is_keyless: bool,
     /// It takes no files.
     pub refuses: bool,
     /// Blobs of its own content store.
@@ -142,7 +144,8 @@ impl Client {
             Some(_) => methods + &format!("X-Docker-Expose-Session-Grpc-Method: {METHOD}\r\n"),
             None => methods,
         };
-        let headers = format!("Upgrade: h2c\r\nX-Docker-Expose-Session-Uuid: {session}\r\n{methods}");
+        let key = if holdings.is_keyless { "" } else { "X-Docker-Expose-Session-Sharedkey: :test\r\n" };
+        let headers = format!("Upgrade: h2c\r\nX-Docker-Expose-Session-Uuid: {session}\r\n{key}{methods}");
         let stream = upgrade(socket, "/session", &headers).await.unwrap();
         let holdings = Arc::new(holdings);
         let serving = Serving(holdings.clone());

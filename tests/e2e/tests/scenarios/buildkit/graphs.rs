@@ -323,3 +323,30 @@ fn files_that_did_not_change_are_not_sent_again() {
         (host, run)
     });
 }
+
+#[test]
+fn contexts_that_are_not_told_apart_do_not_meet() {
+    // The same path, size and time, as in archives of commits; only the content differs.
+    let held = |content: &str| {
+        let mut held = holdings();
+        held.is_keyless = true;
+        held.directories.insert("context".to_owned(), vec![file("a.txt", content)]);
+        held.directories
+            .insert("dockerfile".to_owned(), vec![file("Dockerfile", "FROM scratch\nCOPY a.txt /\n")]);
+        held
+    };
+    with_client(held("one"), |host, first| {
+        let socket = host.socket(0);
+        let run = async move {
+            let second = Client::connect(&socket, "session-2", held("two")).await;
+            for (id, client, content) in
+                [("build000000000025", &first, "one"), ("build000000000026", &second, "two")]
+            {
+                client.solve(client.order(id, &[], &[("local", &[])])).await.0.unwrap();
+                let received = client.holdings.take_received();
+                assert_eq!(received, [("a.txt".to_owned(), content.as_bytes().to_vec())]);
+            }
+        };
+        (host, run)
+    });
+}

@@ -327,11 +327,19 @@ fn builds_are_remembered_and_the_cache_is_told() {
                 .collect()
                 .await;
             assert_eq!(gone.len(), used.len());
-            let delete = UpdateBuildHistoryRequest {
-                r#ref: "build000000000006".into(),
+            let delete = |id: &str| UpdateBuildHistoryRequest {
+                r#ref: id.to_owned(),
                 delete: true,
                 ..Default::default()
             };
+            // What people may write for a build is the name of none.
+            for name in ["", "^0", "build", "build00000000000", "../builds/build000000000006"] {
+                let refused = control.update_build_history(delete(name)).await.unwrap_err();
+                assert_eq!(refused.code(), Code::NotFound, "{name}");
+                let replayed = control.status(StatusRequest { r#ref: name.to_owned() }).await;
+                assert_eq!(replayed.err().map(|status| status.code()), Some(Code::NotFound), "{name}");
+            }
+            let delete = delete("build000000000006");
             control.update_build_history(delete.clone()).await.unwrap();
             assert_eq!(control.update_build_history(delete).await.unwrap_err().code(), Code::NotFound);
         };
