@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use builder::lower::{AllowedDevices, Devices, Error, Inputs, Lowered, lower};
 use dockerfile::ast::Dockerfile;
 use dockerfile::call::{self, Question};
-use dockerfile::expand::Expander;
+use dockerfile::expand::{Budget, Expander};
 use dockerfile::ignore::{Ignore, Inherited};
 use lint::format::{Format, Show};
 use oci::Platform;
@@ -143,7 +143,13 @@ pub fn expansion(data: &[u8]) {
         "star" => Some("*".repeat(30)),
         _ => None,
     };
-    for expander in [Expander::new('\\', &lookup), Expander::new('`', &lookup), Expander::heredoc(&lookup)] {
+    let budget = Budget::default();
+    let expanders = [
+        Expander::new('\\', &lookup, &budget),
+        Expander::new('`', &lookup, &budget),
+        Expander::heredoc(&lookup, &budget),
+    ];
+    for expander in expanders {
         if let Ok(word) = expander.word(text) {
             assert!(word.text.len() <= dockerfile::expand::MAX_OUTPUT);
         }

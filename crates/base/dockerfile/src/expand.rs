@@ -1,11 +1,12 @@
 //! Variable expansion: `$x`, `${x}`, the modifiers `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`, quotes
 //! and escapes, as BuildKit's `shell.Lex` does it.
 //!
-//! Hostile input is bounded: [`MAX_DEPTH`] nested substitutions, [`MAX_OUTPUT`] bytes of result and a budget of
-//! steps for pattern substitutions.
+//! Hostile input is bounded: [`MAX_DEPTH`] nested substitutions, [`MAX_OUTPUT`] bytes of result, so many steps for pattern
+//! substitutions, and a [`Budget`] for what all expansions of a file make and do together.
 
 use crate::glob::{Dialect, Glob};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Substitutions inside substitutions.
 pub const MAX_DEPTH: usize = 64;
@@ -13,6 +14,10 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_OUTPUT: usize = 4 << 20;
 /// Automaton steps that the pattern modifiers of one expansion may take.
 const MAX_STEPS: usize = 50_000_000;
+/// Bytes that all expansions of a file, and what is made of their results, may come to. Large projects need a hundredth.
+pub const MAX_MADE: usize = 64 << 20;
+/// Steps of all expansions of a file.
+const MAX_WORK: usize = 4 * MAX_STEPS;
 
 /// Text that cannot be expanded; messages are BuildKit's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,8 +43,14 @@ pub enum Error {
         message: String,
     },
     /// The result or the work for it is out of proportion.
-    #[error("variable expansion is too large")]
+    #[error("variable expansion is too large: more than {} MiB, or than {MAX_STEPS} steps for its patterns", MAX_OUTPUT >> 20)]
     TooLarge,
+    /// What the file makes of its variables is out of proportion.
+    #[error("variables and steps of the file come to more than {} MiB", MAX_MADE >> 20)]
+    TooMuch,
+    /// The work for all patterns of the file is out of proportion.
+    #[error("patterns in the file's substitutions take more than {MAX_WORK} steps")]
+    TooLong,
     /// Too many substitutions inside substitutions.
     #[error("substitutions are nested more than {MAX_DEPTH} deep")]
     TooDeep,
@@ -56,6 +67,42 @@ pub struct Expanded {
     pub unset: BTreeSet<String>,
 }
 
+/// What the expansions of one file, and copies of their results, may still cost: each may be small, and made of what others
+/// have made.
+#[derive(Debug, Default)]
+pub struct Budget {
+    made: AtomicUsize,
+    steps: AtomicUsize,
+}
+
+impl Budget {
+    /// Takes so many bytes for something that is made.
+    pub fn draw(&self, bytes: usize) -> Result<(), Error> {
+        match add(&self.made, bytes) > MAX_MADE {
+            true => Err(Error::TooMuch),
+            false => Ok(()),
+        }
+    }
+
+    fn spend(&self, steps: usize) -> Result<(), Error> {
+        match add(&self.steps, steps) > MAX_WORK {
+            true => Err(Error::TooLong),
+            false => Ok(()),
+        }
+    }
+
+    fn left(of: &AtomicUsize, limit: usize) -> usize {
+        limit.saturating_sub(of.load(Ordering::Relaxed))
+    }
+}
+
+/// A file is expanded by one thread at a time.
+fn add(total: &AtomicUsize, more: usize) -> usize {
+    let sum = total.load(Ordering::Relaxed).saturating_add(more);
+    total.store(sum, Ordering::Relaxed);
+    sum
+}
+
 /// Looks variables up.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
@@ -68,29 +115,31 @@ pub struct Expander<'a> {
     pub literal_quotes: bool,
     /// Variable values.
     pub lookup: &'a Lookup<'a>,
+    /// The file's.
+    pub budget: &'a Budget,
 }
 
 impl<'a> Expander<'a> {
     /// An expander for instruction arguments.
-    pub fn new(escape: char, lookup: &'a Lookup<'a>) -> Self {
-        Self { escape, literal_quotes: false, lookup }
+    pub fn new(escape: char, lookup: &'a Lookup<'a>, budget: &'a Budget) -> Self {
+        Self { escape, literal_quotes: false, lookup, budget }
     }
 
     /// An expander for the bodies of here-documents.
-    pub fn heredoc(lookup: &'a Lookup<'a>) -> Self {
-        Self { escape: '\\', literal_quotes: true, lookup }
+    pub fn heredoc(lookup: &'a Lookup<'a>, budget: &'a Budget) -> Self {
+        Self { escape: '\\', literal_quotes: true, lookup, budget }
     }
 
     /// Expands to one word.
     pub fn word(&self, text: &str) -> Result<Expanded, Error> {
         let mut run = Run::new(self, text);
-        let (text, _) = run.until(None, false)?;
+        let (text, _) = run.whole()?;
         Ok(Expanded { text, used: run.used, unset: run.unset })
     }
 
     /// Expands and splits: white space that came from a variable outside quotes separates words.
     pub fn words(&self, text: &str) -> Result<Vec<String>, Error> {
-        Run::new(self, text).until(None, false).map(|(_, words)| words)
+        Run::new(self, text).whole().map(|(_, words)| words)
     }
 }
 
@@ -100,6 +149,8 @@ struct Run<'e, 'a, 't> {
     depth: usize,
     made: usize,
     steps: usize,
+    /// Bytes and steps that it may come to.
+    limits: (usize, usize),
     used: BTreeSet<String>,
     unset: BTreeSet<String>,
 }
@@ -143,13 +194,31 @@ impl Words {
 
 impl<'e, 'a, 't> Run<'e, 'a, 't> {
     fn new(with: &'e Expander<'a>, text: &'t str) -> Self {
-        let chars = text.chars().peekable();
-        Self { with, chars, depth: 0, made: 0, steps: 0, used: BTreeSet::new(), unset: BTreeSet::new() }
+        let made = MAX_OUTPUT.min(Budget::left(&with.budget.made, MAX_MADE));
+        let steps = MAX_STEPS.min(Budget::left(&with.budget.steps, MAX_WORK));
+        Self {
+            with,
+            chars: text.chars().peekable(),
+            depth: 0,
+            made: 0,
+            steps: 0,
+            limits: (made, steps),
+            used: BTreeSet::new(),
+            unset: BTreeSet::new(),
+        }
+    }
+
+    /// Reads all of it, at the file's expense.
+    fn whole(&mut self) -> Result<(String, Vec<String>), Error> {
+        let done = self.until(None, false);
+        self.with.budget.draw(self.made)?;
+        self.with.budget.spend(self.steps)?;
+        done
     }
 
     fn grow(&mut self, bytes: usize) -> Result<(), Error> {
-        self.made += bytes;
-        if self.made > MAX_OUTPUT { Err(Error::TooLarge) } else { Ok(()) }
+        self.made = self.made.saturating_add(bytes);
+        if self.made > self.limits.0 { Err(Error::TooLarge) } else { Ok(()) }
     }
 
     /// Reads up to `stop` (which is eaten) or the end.
@@ -352,7 +421,7 @@ impl<'e, 'a, 't> Run<'e, 'a, 't> {
 
     fn spend(&mut self, pattern: &Glob, text: usize) -> Result<(), Error> {
         self.steps = self.steps.saturating_add((pattern.len() + 1).saturating_mul(text + 1));
-        if self.steps > MAX_STEPS { Err(Error::TooLarge) } else { Ok(()) }
+        if self.steps > self.limits.1 { Err(Error::TooLarge) } else { Ok(()) }
     }
 
     /// `${x#p}`, `${x##p}`, `${x%p}`, `${x%%p}`.
@@ -424,7 +493,7 @@ mod tests {
     }
 
     fn word(text: &str) -> Result<String, String> {
-        Expander::new('\\', &lookup).word(text).map(|e| e.text).map_err(|e| e.to_string())
+        Expander::new('\\', &lookup, &Budget::default()).word(text).map(|e| e.text).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -497,21 +566,22 @@ mod tests {
 
     #[test]
     fn splits_only_what_variables_bring() {
-        let expander = Expander::new('\\', &lookup);
+        let budget = Budget::default();
+        let expander = Expander::new('\\', &lookup, &budget);
         assert_eq!(expander.words("$two \"$two\" c\\ d").unwrap(), ["a", "b", "a b", "c d"]);
         assert_eq!(expander.words("\"\" x ''").unwrap(), ["x"]);
     }
 
     #[test]
     fn remembers_names() {
-        let out = Expander::new('\\', &lookup).word("$x $no ${other:-d}").unwrap();
+        let out = Expander::new('\\', &lookup, &Budget::default()).word("$x $no ${other:-d}").unwrap();
         assert_eq!(out.used.into_iter().collect::<Vec<_>>(), ["no", "other", "x"]);
         assert_eq!(out.unset.into_iter().collect::<Vec<_>>(), ["no"]);
     }
 
     #[test]
     fn heredoc_bodies_keep_quotes() {
-        let out = Expander::heredoc(&lookup).word("'$x' \"\\$x\"\n").unwrap();
+        let out = Expander::heredoc(&lookup, &Budget::default()).word("'$x' \"\\$x\"\n").unwrap();
         assert_eq!(out.text, "'value' \"$x\"\n");
     }
 
@@ -521,7 +591,26 @@ mod tests {
         assert_eq!(word(&nested), Err(Error::TooDeep.to_string()));
         let big = "x".repeat(1 << 20);
         let get = |_: &str| Some(big.clone());
-        assert_eq!(Expander::new('\\', &get).word(&"$a".repeat(50)), Err(Error::TooLarge));
-        assert_eq!(Expander::new('\\', &get).word("${a//*y/b}"), Err(Error::TooLarge));
+        let budget = Budget::default();
+        let word = |text: &str| Expander::new('\\', &get, &budget).word(text).map(|word| word.text.len());
+        assert_eq!(word(&"$a".repeat(50)), Err(Error::TooLarge));
+        assert_eq!(word("${a//*y/b}"), Err(Error::TooLarge));
+    }
+
+    #[test]
+    fn many_small_bombs_are_refused_too() {
+        let big = "x".repeat(1 << 20);
+        let get = |_: &str| Some(big.clone());
+        let budget = Budget::default();
+        let word = |text: &str| Expander::new('\\', &get, &budget).word(text).map(|word| word.text.len());
+        let made = (0..1000).take_while(|_| word("$a") == Ok(1 << 20)).count();
+        assert!(made < 64 && made > 32, "{made}");
+        assert_eq!((word("$a"), word("x")), (Err(Error::TooMuch), Err(Error::TooMuch)));
+        let small = "x".repeat(1 << 10);
+        let get = |_: &str| Some(small.clone());
+        let budget = Budget::default();
+        let word = |text: &str| Expander::new('\\', &get, &budget).word(text);
+        let found = (0..1000).find_map(|_| word("${a//*y/b}").err());
+        assert_eq!(found, Some(Error::TooLong));
     }
 }

@@ -25,6 +25,7 @@ mod parse;
 pub mod render;
 pub mod scope;
 mod span;
+mod stages;
 mod suggest;
 mod words;
 
@@ -33,6 +34,7 @@ pub use error::{Error, Warning};
 pub use frontend::reads_dockerfiles;
 pub use parse::{MAX_SIZE, MAX_STAGES, Options, decode, parse, parse_trigger};
 pub use span::{LineIndex, Span};
+pub use stages::StageNames;
 pub use suggest::nearest;
 
 #[cfg(test)]

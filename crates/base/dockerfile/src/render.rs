@@ -27,9 +27,9 @@ pub fn excerpt(file: &str, source: &str, span: Span) -> String {
     let last = span.end_line.max(first).min(first + MARKED);
     let from = first.saturating_sub(AROUND).max(1);
     let mut out = format!("{file}:{first}\n--------------------\n");
-    let lines = source.lines().enumerate().skip(from as usize - 1);
+    let lines = (from - 1..).zip(source[start(source, span, from)..].lines());
     for (i, line) in lines.take((last + AROUND - from + 1) as usize) {
-        let number = i as u32 + 1;
+        let number = i + 1;
         let marked = (first..=last).contains(&number);
         let prefix = if marked { ">>>" } else { "   " };
         let _ = writeln!(out, " {number:>3} | {prefix} {}", clipped(line, WIDTH));
@@ -42,6 +42,22 @@ pub fn excerpt(file: &str, source: &str, span: Span) -> String {
     }
     out.push_str("--------------------\n");
     out
+}
+
+/// Where line `from`, the line of `span` or one shortly above it, begins: looked for from the place itself, for a file may
+/// have as many places to show as it has lines.
+fn start(source: &str, span: Span, from: u32) -> usize {
+    let line = (span.column as usize).checked_sub(1).and_then(|column| span.start.checked_sub(column));
+    let above =
+        line.and_then(|at| source.get(..at)).filter(|above| above.is_empty() || above.ends_with('\n'));
+    match above {
+        Some(above) => {
+            let mut ends = above.rmatch_indices('\n').map(|(at, _)| at + 1);
+            ends.nth((span.line.max(1) - from) as usize).unwrap_or(0)
+        }
+        // The place is none of this text.
+        None => source.split_inclusive('\n').take(from as usize - 1).map(str::len).sum(),
+    }
 }
 
 /// An excerpt with its message and help.
@@ -113,6 +129,11 @@ mod tests {
     use super::*;
     use crate::span::LineIndex;
 
+    /// Seconds that this thread has worked.
+    fn clock() -> i64 {
+        rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec
+    }
+
     #[test]
     fn marks_lines_and_columns() {
         let source = "FROM busybox\n\nCOPY --form=x a b\nRUN a\nCMD b\nCMD c\n";
@@ -132,6 +153,34 @@ boo
 help: write --from
 ";
         assert_eq!(report("Dockerfile", source, span, "boo", Some("write --from")), want);
+    }
+
+    /// As many places as lines, each at the end of a long file.
+    #[test]
+    fn places_are_not_looked_for_from_the_top() {
+        let source = "FROM a\n".to_owned() + &"\n".repeat(2 << 20) + "RUN x\nRUN y\n";
+        let span = LineIndex::new(&source).span(source.len() - 6, source.len() - 1);
+        let begun = clock();
+        let shown = excerpt("Dockerfile", &source, span);
+        assert!(
+            shown.ends_with(" | >>> RUN y\n--------------------\n") && shown.contains("    RUN x\n"),
+            "{shown}"
+        );
+        for _ in 0..100_000 {
+            assert_eq!(excerpt("Dockerfile", &source, span).len(), shown.len());
+        }
+        assert!(clock() - begun < 20);
+        for line in 1..=6 {
+            let source = "1\n2\n3\n4\n5\n6";
+            let at = (line as usize - 1) * 2;
+            let span = LineIndex::new(source).span(at, at + 1);
+            let by_number = Span { start: 3, column: 1, ..span };
+            assert_eq!(
+                excerpt("f", source, span),
+                excerpt("f", source, by_number).replace('^', ""),
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::ast::{ArgDecl, Dockerfile, Kind};
 use crate::error::Error;
-use crate::expand::Expander;
+use crate::expand::{Budget, Expander};
 use oci::Platform;
 use std::collections::BTreeMap;
 
@@ -40,12 +40,14 @@ pub fn platform_args(build: &Platform, target: &Platform, stage: &str) -> BTreeM
 }
 
 /// Global arguments of a build.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Globals {
     /// What the caller gave.
     pub given: BTreeMap<String, String>,
     values: BTreeMap<String, String>,
     platform: BTreeMap<String, String>,
+    /// What expansions of the file may still cost.
+    pub budget: Budget,
 }
 
 impl Globals {
@@ -55,7 +57,8 @@ impl Globals {
         given: &BTreeMap<String, String>,
         platform: BTreeMap<String, String>,
     ) -> Result<Self, Error> {
-        let mut globals = Self { given: given.clone(), values: BTreeMap::new(), platform };
+        let budget = Budget::default();
+        let mut globals = Self { given: given.clone(), values: BTreeMap::new(), platform, budget };
         for instruction in &file.global_args {
             let Kind::Arg(args) = &instruction.kind else { continue };
             for arg in args {
@@ -97,12 +100,15 @@ impl Globals {
         escape: char,
         lookup: &crate::expand::Lookup<'_>,
     ) -> Result<Option<String>, Error> {
-        if let Some(value) = self.given.get(&arg.name) {
-            return Ok(Some(value.clone()));
-        }
-        let Some(default) = &arg.value else { return Ok(self.get(&arg.name).map(String::from)) };
-        let expanded = Expander::new(escape, lookup).word(default);
-        expanded.map(|e| Some(e.text)).map_err(|e| Error::new(e.to_string(), arg.span))
+        let failed = |e: crate::expand::Error| Error::new(e.to_string(), arg.span);
+        let given = self.given.get(&arg.name).map(String::as_str);
+        let (None, Some(default)) = (given, &arg.value) else {
+            let value = given.or_else(|| self.get(&arg.name));
+            self.budget.draw(value.map_or(0, str::len)).map_err(failed)?;
+            return Ok(value.map(String::from));
+        };
+        let expanded = Expander::new(escape, lookup, &self.budget).word(default);
+        expanded.map(|e| Some(e.text)).map_err(failed)
     }
 
     /// Proxy arguments that the caller gave. Programs look for either spelling, so one stands for both.

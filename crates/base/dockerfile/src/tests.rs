@@ -198,6 +198,22 @@ fn copy_and_add() {
     assert_eq!((doc.body.as_str(), doc.expand), ("$y\n", false));
 }
 
+/// A word more is not the body once more.
+#[test]
+fn each_heredoc_has_a_body_of_its_own() {
+    let bodies = |text: &str| -> Vec<String> {
+        let Kind::Copy(copy) = only(text) else { panic!() };
+        let body = |source: &Source| match source {
+            Source::Heredoc(doc) => doc.body.clone(),
+            Source::Path(word) => format!("path {}", word.text),
+        };
+        copy.sources.iter().map(body).collect()
+    };
+    assert_eq!(bodies("COPY <<A <<B <<A /d/\none\nA\ntwo\nB\nthree\nA"), ["one\n", "two\n", "three\n"]);
+    let text = format!("COPY {}/d/\n{}\n{}", "<<A ".repeat(1000), "x".repeat(10_000), "A\n".repeat(1000));
+    assert!(bodies(&text).concat().len() <= text.len());
+}
+
 #[test]
 fn run_forms() {
     let Kind::Run(run) = only("RUN [\"a\", \"b c\"]") else { panic!() };
@@ -329,8 +345,8 @@ proptest::proptest! {
     #[test]
     fn random_words_never_panic(text in "[a-z$\\{\\}#%/?*:+'\"\\\\é -]{0,60}") {
         let get = |name: &str| (name.len() == 1).then(|| "véalue/x".to_string());
-        let _ = crate::expand::Expander::new('\\', &get).words(&text);
-        let _ = crate::expand::Expander::heredoc(&get).word(&text);
+        let _ = crate::expand::Expander::new('\\', &get, &Default::default()).words(&text);
+        let _ = crate::expand::Expander::heredoc(&get, &Default::default()).word(&text);
         let _ = crate::ignore::Ignore::parse(&text).map(|i| i.is_ignored("a/b"));
     }
 }

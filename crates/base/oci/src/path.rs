@@ -1,5 +1,8 @@
 //! Paths of images and contexts as text.
 
+/// Bytes of the longest path that Linux takes.
+pub const MAX: usize = 4095;
+
 /// A path without `.`, `..` and doubled slashes, as far as its text tells: Go's `filepath.Clean`, which the formats that
 /// Docker reads are told with.
 pub fn clean(path: &str) -> String {

@@ -1,11 +1,9 @@
 //! The build checks of a file.
 
-use super::{Answer, Location, Question, base_name, base64, document, reached, stage_named, target};
+use super::{Answer, Asked, Location, Question, base64, document};
 use crate::ast::Dockerfile;
 use crate::check::{self, Surroundings};
-use crate::expand::Expander;
 use crate::render::excerpt;
-use crate::scope::Globals;
 use crate::{Error, Warning};
 use oci::Platform;
 use serde::Serialize;
@@ -107,9 +105,10 @@ fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>,
     let settings = check::settings(file, question.build_args)
         .map_err(|why| Error::new(format!("failed to parse check options: {why}"), crate::Span::default()))?;
     let globals = question.globals(file)?;
-    let index = target(file, question.target)?;
+    let asked = Asked::new(file, &globals);
+    let index = asked.target(question.target)?;
     let stages = match question.target.is_some_and(|name| !name.is_empty()) {
-        true => Some(reached(file, &globals, index)?),
+        true => Some(asked.reached(index)?),
         false => None,
     };
     let warnings = check::check(
@@ -125,7 +124,7 @@ fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>,
             stages: stages.as_ref(),
         },
     );
-    if let Some(error) = unusable_base(file, &globals, stages.as_ref()) {
+    if let Some(error) = unusable_base(&asked, stages.as_ref()) {
         return Ok((warnings, Some(error)));
     }
     let violation = check::violation(&warnings).filter(|_| settings.error);
@@ -135,21 +134,20 @@ fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>,
 }
 
 /// The first `FROM` that cannot work.
-fn unusable_base(file: &Dockerfile, globals: &Globals, stages: Option<&BTreeSet<usize>>) -> Option<Error> {
+fn unusable_base(asked: &Asked<'_>, stages: Option<&BTreeSet<usize>>) -> Option<Error> {
     let wanted = |index: &usize| stages.is_none_or(|stages| stages.contains(index));
-    (0..file.stages.len()).filter(wanted).find_map(|index| {
-        let stage = &file.stages[index];
-        let base = match base_name(file, globals, stage) {
+    (0..asked.file.stages.len()).filter(wanted).find_map(|index| {
+        let stage = &asked.file.stages[index];
+        let base = match asked.base_name(stage) {
             Ok(base) => base,
             Err(error) => return Some(error),
         };
-        let is_stage = stage_named(file, &base, index).is_some() || base == "scratch";
+        let is_stage = asked.names.above(&base, index).is_some() || base == "scratch";
         if !is_stage && let Err(why) = oci::Reference::parse(&base) {
             return Some(Error::new(format!("failed to parse stage name {base:?}: {why}"), stage.head));
         }
         let word = stage.from.platform.as_ref()?;
-        let get = |name: &str| globals.get(name).map(String::from);
-        let expanded = Expander::new(file.directives.escape, &get).word(&word.text).ok()?;
+        let expanded = asked.expand(word).ok()?;
         match expanded.text.parse::<Platform>() {
             _ if expanded.text.is_empty() => {
                 let message = format!("empty platform value from expression {}", word.text);

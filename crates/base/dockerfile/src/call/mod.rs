@@ -13,11 +13,11 @@ pub use lint::lint;
 pub use outline::outline;
 pub use targets::targets;
 
-use crate::ast::{Dockerfile, Kind, Stage};
-use crate::expand::Expander;
+use crate::ast::{Dockerfile, Kind, Stage, Word};
+use crate::expand::{Expanded, Expander};
 use crate::scope::{Globals, platform_args};
 use crate::suggest::nearest;
-use crate::{Error, Span};
+use crate::{Error, Span, StageNames};
 use oci::Platform;
 use oci::image::ImageConfig;
 use serde::Serialize;
@@ -112,87 +112,101 @@ impl Question<'_> {
 pub fn bases(question: &Question<'_>) -> BTreeSet<(String, Platform)> {
     let Ok(file) = question.parse() else { return BTreeSet::new() };
     let Ok(globals) = question.globals(&file) else { return BTreeSet::new() };
+    let asked = Asked::new(&file, &globals);
     let stages = file.stages.iter().enumerate();
     let names = stages.filter_map(|(index, stage)| {
-        let name = base_name(&file, &globals, stage).ok()?;
-        let platform = platform(&file, &globals, stage).unwrap_or_else(|| question.platform.clone());
-        (name != "scratch" && stage_named(&file, &name, index).is_none()).then_some((name, platform))
+        let name = asked.base_name(stage).ok()?;
+        let platform = asked.platform(stage).unwrap_or_else(|| question.platform.clone());
+        (name != "scratch" && asked.names.above(&name, index).is_none()).then_some((name, platform))
     });
     names.collect()
 }
 
-/// The stage of `--target`, the last one without.
-fn target(file: &Dockerfile, target: Option<&str>) -> Result<usize, Error> {
-    let Some(name) = target.filter(|name| !name.is_empty()) else { return Ok(file.stages.len() - 1) };
-    if let Some(index) = stage_named(file, name, file.stages.len()) {
-        return Ok(index);
+/// A file that was read, to be asked about its stages.
+struct Asked<'f> {
+    file: &'f Dockerfile,
+    globals: &'f Globals,
+    names: StageNames<'f>,
+}
+
+impl<'f> Asked<'f> {
+    fn new(file: &'f Dockerfile, globals: &'f Globals) -> Self {
+        Self { file, globals, names: StageNames::of(file) }
     }
-    if let Some(index) = name.parse::<usize>().ok().filter(|index| *index < file.stages.len()) {
-        return Ok(index);
+
+    /// The stage of `--target`, the last one without.
+    fn target(&self, target: Option<&str>) -> Result<usize, Error> {
+        let stages = &self.file.stages;
+        let Some(name) = target.filter(|name| !name.is_empty()) else { return Ok(stages.len() - 1) };
+        if let Some(index) = self.named(name) {
+            return Ok(index);
+        }
+        let names = stages.iter().filter_map(|stage| stage.from.name.as_ref()).map(|n| n.text.as_str());
+        let hint = nearest(name, names).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        Err(Error::new(format!("target stage {name:?} could not be found{hint}"), Span::default()))
     }
-    let names = file.stages.iter().filter_map(|stage| stage.from.name.as_ref()).map(|n| n.text.as_str());
-    let hint = nearest(name, names).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-    Err(Error::new(format!("target stage {name:?} could not be found{hint}"), Span::default()))
-}
 
-/// The stage of this name above `before`, the nearest first.
-fn stage_named(file: &Dockerfile, name: &str, before: usize) -> Option<usize> {
-    let name = name.to_lowercase();
-    (0..before).rev().find(|index| file.stages[*index].from.name.as_ref().is_some_and(|n| n.text == name))
-}
-
-/// The image that a stage is from, its variables expanded.
-fn base_name(file: &Dockerfile, globals: &Globals, stage: &Stage) -> Result<String, Error> {
-    let get = |name: &str| globals.get(name).map(String::from);
-    let image = &stage.from.image;
-    let expanded = Expander::new(file.directives.escape, &get).word(&image.text);
-    let expanded = expanded.map_err(|error| Error::new(error.to_string(), stage.head))?;
-    match expanded.text.is_empty() {
-        true => Err(Error::new(format!("base name ({}) should not be blank", image.text), stage.head)),
-        false => Ok(expanded.text),
+    /// The last stage of this name, or of this number.
+    fn named(&self, name: &str) -> Option<usize> {
+        let count = self.file.stages.len();
+        let number = || name.parse::<usize>().ok().filter(|number| *number < count);
+        self.names.above(name, count).or_else(number)
     }
-}
 
-/// The platform that a stage names, if it is one.
-fn platform(file: &Dockerfile, globals: &Globals, stage: &Stage) -> Option<Platform> {
-    let get = |name: &str| globals.get(name).map(String::from);
-    let expanded =
-        Expander::new(file.directives.escape, &get).word(&stage.from.platform.as_ref()?.text).ok()?;
-    expanded.text.parse::<Platform>().ok().map(|platform| platform.normalized())
-}
+    /// A word of `FROM` with its variables expanded.
+    fn expand(&self, word: &Word) -> Result<Expanded, crate::expand::Error> {
+        let get = |name: &str| self.globals.get(name).map(String::from);
+        Expander::new(self.file.directives.escape, &get, &self.globals.budget).word(&word.text)
+    }
 
-/// The stages that a stage names: its base, sources of its copies and mounts.
-fn needs(file: &Dockerfile, globals: &Globals, index: usize) -> Result<BTreeSet<usize>, Error> {
-    let stage = &file.stages[index];
-    let base = base_name(file, globals, stage)?;
-    let mut needs: BTreeSet<usize> = stage_named(file, &base, index).into_iter().collect();
-    let mut add = |name: &str| {
-        let number = || name.parse::<usize>().ok().filter(|number| *number < file.stages.len());
-        needs.extend(stage_named(file, name, file.stages.len()).or_else(number));
-    };
-    for instruction in &stage.instructions {
-        match &instruction.kind {
-            Kind::Copy(copy) => copy.from.iter().for_each(|from| add(&from.text)),
-            Kind::Run(run) => {
-                let mounts = run.mounts.iter().filter_map(|mount| mount.plain().ok());
-                mounts.filter_map(|mount| mount.from).for_each(|from| add(&from));
+    /// The image that a stage is from, its variables expanded.
+    fn base_name(&self, stage: &Stage) -> Result<String, Error> {
+        let image = &stage.from.image;
+        let expanded = self.expand(image).map_err(|error| Error::new(error.to_string(), stage.head))?;
+        match expanded.text.is_empty() {
+            true => Err(Error::new(format!("base name ({}) should not be blank", image.text), stage.head)),
+            false => Ok(expanded.text),
+        }
+    }
+
+    /// The stage that a stage is from.
+    fn base(&self, index: usize) -> Result<Option<usize>, Error> {
+        Ok(self.names.above(&self.base_name(&self.file.stages[index])?, index))
+    }
+
+    /// The platform that a stage names, if it is one.
+    fn platform(&self, stage: &Stage) -> Option<Platform> {
+        let expanded = self.expand(stage.from.platform.as_ref()?).ok()?;
+        expanded.text.parse::<Platform>().ok().map(|platform| platform.normalized())
+    }
+
+    /// The stages that a stage names: its base, sources of its copies and mounts.
+    fn needs(&self, index: usize) -> Result<BTreeSet<usize>, Error> {
+        let mut needs: BTreeSet<usize> = self.base(index)?.into_iter().collect();
+        for instruction in &self.file.stages[index].instructions {
+            match &instruction.kind {
+                Kind::Copy(copy) => needs.extend(copy.from.iter().filter_map(|from| self.named(&from.text))),
+                Kind::Run(run) => {
+                    let mounts = run.mounts.iter().filter_map(|mount| mount.plain().ok());
+                    needs.extend(mounts.filter_map(|mount| self.named(&mount.from?)));
+                }
+                _ => {}
             }
-            _ => {}
         }
+        Ok(needs)
     }
-    Ok(needs)
-}
 
-/// A stage and all that it needs.
-fn reached(file: &Dockerfile, globals: &Globals, target: usize) -> Result<BTreeSet<usize>, Error> {
-    let mut reached = BTreeSet::new();
-    let mut open = vec![target];
-    while let Some(index) = open.pop() {
-        if reached.insert(index) {
-            open.extend(needs(file, globals, index)?);
+    /// A stage and all that it needs.
+    fn reached(&self, target: usize) -> Result<BTreeSet<usize>, Error> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![target];
+        while let Some(index) = open.pop() {
+            if reached.insert(index) {
+                open.extend(self.needs(index)?);
+            }
         }
+        Ok(reached)
     }
-    Ok(reached)
 }
 
 /// Columns as Go's tabwriter sets them: as wide as the widest cell and so many blanks, the last one as it is.

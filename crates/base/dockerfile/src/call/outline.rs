@@ -1,12 +1,8 @@
 //! What a target can be given: arguments, secrets, agents.
 
-use super::{
-    Answer, Location, Question, base_name, base64, columns, description, document, is_false, needs,
-    stage_named, target,
-};
-use crate::ast::{Dockerfile, Instruction, KeyValue, Kind, Mount, MountKind};
+use super::{Answer, Asked, Location, Question, base64, columns, description, document, is_false};
+use crate::ast::{Instruction, KeyValue, Kind, Mount, MountKind};
 use crate::expand::Expander;
-use crate::scope::Globals;
 use crate::{Error, Span};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,16 +53,13 @@ type Args = BTreeMap<String, Arg>;
 pub fn outline(question: &Question<'_>) -> Result<Answer, Error> {
     let file = question.parse()?;
     let globals = question.globals(&file)?;
-    let index = target(&file, question.target)?;
+    let asked = Asked::new(&file, &globals);
+    let index = asked.target(question.target)?;
     let mut found = Found { args: BTreeMap::new(), secrets: BTreeMap::new(), ssh: BTreeMap::new() };
-    let known = global_args(&file, question, &globals);
-    let mut open = vec![index];
-    let mut seen = BTreeSet::new();
-    while let Some(index) = open.pop() {
-        if seen.insert(index) {
-            found.stage(&file, question, &globals, &known, index)?;
-            open.extend(needs(&file, &globals, index)?);
-        }
+    let known = global_args(&asked, question);
+    let mut scopes = Scopes { asked: &asked, done: BTreeMap::new() };
+    for index in asked.reached(index)? {
+        found.stage(question, &known, &mut scopes, index)?;
     }
     let stage = &file.stages[index];
     let name = stage.from.name.as_ref().map(|name| name.text.clone()).unwrap_or_default();
@@ -89,7 +82,8 @@ pub fn outline(question: &Question<'_>) -> Result<Answer, Error> {
 }
 
 /// The arguments above the first `FROM`.
-fn global_args(file: &Dockerfile, question: &Question<'_>, globals: &Globals) -> Args {
+fn global_args(asked: &Asked<'_>, question: &Question<'_>) -> Args {
+    let Asked { file, globals, .. } = asked;
     let mut args = Args::new();
     for instruction in &file.global_args {
         let Kind::Arg(declared) = &instruction.kind else { continue };
@@ -97,8 +91,9 @@ fn global_args(file: &Dockerfile, question: &Question<'_>, globals: &Globals) ->
             let given = question.build_args.contains_key(&arg.name);
             let default = arg.value.as_deref().filter(|_| !given).unwrap_or_default();
             let get = |name: &str| globals.get(name).map(String::from);
-            let used =
-                Expander::new(file.directives.escape, &get).word(default).map(|expanded| expanded.used);
+            let used = Expander::new(file.directives.escape, &get, &globals.budget)
+                .word(default)
+                .map(|expanded| expanded.used);
             let value = globals.get(&arg.name).unwrap_or_default().to_owned();
             let mut new = item(instruction, &arg.name, value);
             new.uses = used.unwrap_or_default();
@@ -129,32 +124,31 @@ struct Found {
 impl Found {
     fn stage(
         &mut self,
-        file: &Dockerfile,
         question: &Question<'_>,
-        globals: &Globals,
         known: &Args,
+        scopes: &mut Scopes<'_>,
         index: usize,
     ) -> Result<(), Error> {
+        let Asked { file, globals, .. } = scopes.asked;
         let stage = &file.stages[index];
         for word in std::iter::once(&stage.from.image).chain(&stage.from.platform) {
-            let get = |name: &str| globals.get(name).map(String::from);
-            if let Ok(expanded) = Expander::new(file.directives.escape, &get).word(&word.text) {
+            if let Ok(expanded) = scopes.asked.expand(word) {
                 expanded.used.iter().for_each(|name| self.global(known, name));
             }
         }
-        let mut scope = inherited(file, globals, index)?;
+        let mut scope = scopes.above(index)?;
         for instruction in &stage.instructions {
             match &instruction.kind {
-                Kind::Env(pairs) => set(file, &mut scope, pairs),
+                Kind::Env(pairs) => scope.set(pairs),
                 Kind::Arg(declared) => {
                     for arg in declared {
                         let given = question.build_args.get(&arg.name);
                         let value = match (given, &arg.value) {
                             (Some(given), _) => given.clone(),
-                            (None, Some(default)) => expand(file, &scope, default),
+                            (None, Some(default)) => scope.expand(default),
                             (None, None) => globals.get(&arg.name).unwrap_or_default().to_owned(),
                         };
-                        scope.insert(arg.name.clone(), value.clone());
+                        scope.values.insert(arg.name.clone(), value.clone());
                         if given.is_none() && arg.value.is_none() && globals.get(&arg.name).is_some() {
                             self.global(known, &arg.name);
                         } else {
@@ -164,7 +158,7 @@ impl Found {
                 }
                 Kind::Run(run) => {
                     for flag in &run.mounts {
-                        let mount = flag.resolve(|value| Ok::<_, Error>(expand(file, &scope, value)))?;
+                        let mount = flag.resolve(|value| Ok::<_, Error>(scope.expand(value)))?;
                         self.mount(&mount, instruction.span);
                     }
                 }
@@ -176,12 +170,14 @@ impl Found {
 
     /// A global argument and those that its default is made of.
     fn global(&mut self, known: &Args, name: &str) {
-        let Some(arg) = known.get(name) else { return };
-        if self.args.contains_key(name) {
-            return;
+        let mut open = vec![name];
+        while let Some(name) = open.pop() {
+            let Some((name, arg)) = known.get_key_value(name) else { continue };
+            if !self.args.contains_key(name) {
+                self.args.insert(name.clone(), arg.clone());
+                open.extend(arg.uses.iter().map(String::as_str));
+            }
         }
-        self.args.insert(name.to_owned(), arg.clone());
-        arg.uses.iter().for_each(|used| self.global(known, used));
     }
 
     fn mount(&mut self, mount: &Mount, span: Span) {
@@ -204,48 +200,91 @@ impl Found {
     }
 }
 
-/// The variables of the stages that a stage is based on.
-fn inherited(file: &Dockerfile, globals: &Globals, index: usize) -> Result<BTreeMap<String, String>, Error> {
-    let mut line = Vec::new();
-    let mut next = Some(index);
-    while let Some(at) = next {
-        let base = base_name(file, globals, &file.stages[at])?;
-        next = stage_named(file, &base, at);
-        line.extend(next);
+/// What stages leave to those that are based on them.
+struct Scopes<'a> {
+    asked: &'a Asked<'a>,
+    /// Those that were looked at: thousands may be based on one.
+    done: BTreeMap<usize, Scope<'a>>,
+}
+
+impl<'a> Scopes<'a> {
+    /// What a stage begins with.
+    fn above(&mut self, index: usize) -> Result<Scope<'a>, Error> {
+        let asked = self.asked;
+        let (mut line, mut scope) = (Vec::new(), None);
+        let mut next = asked.base(index)?;
+        while let Some(at) = next {
+            scope = self.copy(at)?;
+            if scope.is_some() {
+                break;
+            }
+            line.push(at);
+            next = asked.base(at)?;
+        }
+        let mut scope = scope.unwrap_or(Scope { asked, values: BTreeMap::new() });
+        for stage in line.into_iter().rev() {
+            scope.pass(stage);
+            self.done.insert(stage, scope);
+            scope = self.copy(stage)?.unwrap_or(Scope { asked, values: BTreeMap::new() });
+        }
+        Ok(scope)
     }
-    let mut scope = BTreeMap::new();
-    for stage in line.into_iter().rev() {
+
+    /// What is known of a stage, at the file's expense.
+    fn copy(&self, index: usize) -> Result<Option<Scope<'a>>, Error> {
+        let Some(scope) = self.done.get(&index) else { return Ok(None) };
+        let bytes = scope.values.iter().map(|(name, value)| name.len() + value.len() + VARIABLE).sum();
+        let drawn = self.asked.globals.budget.draw(bytes);
+        drawn.map_err(|e| Error::new(e.to_string(), self.asked.file.stages[index].head))?;
+        Ok(Some(scope.clone()))
+    }
+}
+
+/// What a variable takes besides its text.
+const VARIABLE: usize = 64;
+
+/// The variables at a place of a stage.
+#[derive(Clone)]
+struct Scope<'a> {
+    asked: &'a Asked<'a>,
+    values: BTreeMap<String, String>,
+}
+
+impl Scope<'_> {
+    /// Does what a stage does.
+    fn pass(&mut self, stage: usize) {
+        let Asked { file, globals, .. } = self.asked;
         for instruction in &file.stages[stage].instructions {
             match &instruction.kind {
-                Kind::Env(pairs) => set(file, &mut scope, pairs),
+                Kind::Env(pairs) => self.set(pairs),
                 Kind::Arg(args) => {
                     for arg in args {
-                        let default = arg.value.as_deref().map(|value| expand(file, &scope, value));
+                        let default = arg.value.as_deref().map(|value| self.expand(value));
                         let value = globals.given.get(&arg.name).cloned().or(default);
                         let value = value.or_else(|| globals.get(&arg.name).map(String::from));
-                        scope.extend(value.map(|value| (arg.name.clone(), value)));
+                        self.values.extend(value.map(|value| (arg.name.clone(), value)));
                     }
                 }
                 _ => {}
             }
         }
     }
-    Ok(scope)
-}
 
-/// What an `ENV` does, pair by pair: each sees those before it.
-fn set(file: &Dockerfile, scope: &mut BTreeMap<String, String>, pairs: &[KeyValue]) {
-    for pair in pairs {
-        let value = expand(file, scope, &pair.value);
-        scope.insert(pair.key.clone(), value);
+    /// What an `ENV` does, pair by pair: each sees those before it.
+    fn set(&mut self, pairs: &[KeyValue]) {
+        for pair in pairs {
+            let value = self.expand(&pair.value);
+            self.values.insert(pair.key.clone(), value);
+        }
     }
-}
 
-/// What cannot be expanded stays as it is.
-fn expand(file: &Dockerfile, scope: &BTreeMap<String, String>, text: &str) -> String {
-    let get = |name: &str| scope.get(name).cloned();
-    let expanded = Expander::new(file.directives.escape, &get).word(text);
-    expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.text)
+    /// What cannot be expanded stays as it is.
+    fn expand(&self, text: &str) -> String {
+        let Asked { file, globals, .. } = self.asked;
+        let get = |name: &str| self.values.get(name).cloned();
+        let expanded = Expander::new(file.directives.escape, &get, &globals.budget).word(text);
+        expanded.map_or_else(|_| text.to_owned(), |expanded| expanded.text)
+    }
 }
 
 fn text(outline: &Outline) -> String {

@@ -99,3 +99,30 @@ fn checks_of_what_does_not_build() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["buildError"]["location"]["ranges"][0]["start"]["line"], 2);
 }
+
+/// More than the stack of a thread has room for calls.
+#[test]
+fn arguments_made_of_others() {
+    let chain = (1..20_000).map(|n| format!("ARG a{n}=$a{}\n", n - 1));
+    let file = "ARG a0=x\n".to_owned() + &chain.collect::<String>() + "FROM $a19999\n";
+    let answer = ask(&file, None, |question| outline(question).unwrap());
+    assert!(answer.text.contains("a19999      x"), "{}", &answer.text[..100]);
+    assert_eq!(answer.text.lines().count(), 20_000 + 2);
+}
+
+/// Thousands of stages, each from the one above and with all that it leaves.
+#[test]
+fn stages_on_stages() {
+    let seconds = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec;
+    let begun = seconds();
+    let stages = |line: &str| {
+        let next =
+            (1..9_000).map(|n| format!("FROM s{} AS s{n}\n{}", n - 1, line.replace('#', &n.to_string())));
+        "FROM scratch AS s0\n".to_owned() + &next.collect::<String>()
+    };
+    assert!(ask(&stages(""), None, outline).is_ok());
+    assert!(ask(&stages(""), Some("s8999"), lint).error.is_none());
+    let error = ask(&stages("ENV v#=1\n"), None, |question| outline(question).unwrap_err());
+    assert_eq!(error.message, "variables and steps of the file come to more than 64 MiB");
+    assert!(seconds() - begun < 30, "{} s", seconds() - begun);
+}

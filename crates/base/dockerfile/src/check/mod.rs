@@ -1,7 +1,8 @@
 //! Build checks: what builds, but probably does not do what its author thinks.
 //!
-//! BuildKit's rules with its names and messages (`frontend/dockerfile/linter`), and three of our own: a comment behind an
-//! instruction, an array that is not JSON, and a build argument that nothing declares. A rule about variables needs to
+//! BuildKit's rules with its names and messages (`frontend/dockerfile/linter`), and four of our own: a comment behind an
+//! instruction, an array that is not JSON, a build argument that nothing declares, and what stands for more warnings than somebody
+//! reads. A rule about variables needs to
 //! know what the base image sets: where that is unknown, it speaks only where it cannot be wrong.
 
 mod names;
@@ -11,6 +12,7 @@ mod stage;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use rules::MORE;
 pub use rules::{RULES, Rule, find};
 
 use crate::ast::{Check, Dockerfile};
@@ -20,6 +22,9 @@ use crate::{Span, Warning};
 use oci::Platform;
 use oci::image::ImageConfig;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// More warnings than this are counted and not told.
+const TOLD: usize = 1000;
 
 /// What is known beside the file.
 #[derive(Clone, Copy)]
@@ -57,9 +62,7 @@ pub fn check(file: &Dockerfile, around: &Surroundings<'_>) -> Vec<Warning> {
         stage::check(file, around, &globals, &mut found);
         unused(file, &globals, &mut found);
     }
-    found.retain(|warning| is_wanted(file, &settings, warning));
-    found.sort_by_key(|warning| warning.span.start);
-    found
+    told(file, &settings, found)
 }
 
 /// What is told of a file that cannot be read: BuildKit's warnings ahead of its error.
@@ -68,8 +71,37 @@ pub fn ahead(text: &str, options: crate::Options, build_args: &BTreeMap<String, 
     let settings = settings(&file, build_args).unwrap_or_default();
     let mut found = std::mem::take(&mut file.warnings);
     names::ahead(&file, &mut found);
-    found.retain(|warning| is_wanted(&file, &settings, warning));
+    told(&file, &settings, found)
+}
+
+/// Those that the file lets through, in its order.
+fn told(file: &Dockerfile, settings: &Check, mut found: Vec<Warning>) -> Vec<Warning> {
+    let settings = Wanted::of(settings);
+    // What the comment above the last instruction said.
+    let mut own: Option<(Span, Option<Wanted>)> = None;
     found.sort_by_key(|warning| warning.span.start);
+    found.retain(|warning| {
+        let own = match instruction_at(file, warning.span) {
+            Some((span, comments)) => {
+                if own.as_ref().is_none_or(|(last, _)| *last != span) {
+                    own = Some((span, comment_settings(comments).map(|own| Wanted::of(&own))));
+                }
+                own.as_ref().and_then(|(_, own)| own.as_ref())
+            }
+            None => None,
+        };
+        let mut all = [Some(&settings), own].into_iter().flatten();
+        match find(&warning.rule) {
+            Some(rule) if rule.experimental => all.any(|wanted| wanted.experimental(rule.name)),
+            rule => !all.any(|wanted| wanted.skips(rule.map_or("", |rule| rule.name))),
+        }
+    });
+    if let Some(more) = found.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        let message = format!("{more} more warnings are not shown");
+        let first = warning(MORE, message, found[TOLD].span, None);
+        found.truncate(TOLD);
+        found.push(first);
+    }
     found
 }
 
@@ -109,8 +141,11 @@ pub fn parse(text: &str) -> Result<Check, String> {
 /// What a build with `error=true` ends with.
 pub fn violation(warnings: &[Warning]) -> Option<String> {
     // That an argument is not used says something about the call, not about the file.
-    let names: BTreeSet<&str> =
-        warnings.iter().map(|w| w.rule.as_str()).filter(|rule| *rule != "UnusedBuildArg").collect();
+    let names: BTreeSet<&str> = warnings
+        .iter()
+        .map(|w| w.rule.as_str())
+        .filter(|rule| !["UnusedBuildArg", MORE].contains(rule))
+        .collect();
     let names: Vec<&str> = names.into_iter().collect();
     (!names.is_empty()).then(|| format!("lint violation found for rules: {}", names.join(", ")))
 }
@@ -128,15 +163,31 @@ fn unused(file: &Dockerfile, globals: &Globals, found: &mut Vec<Warning>) {
     }
 }
 
-/// Whether the file, or the comment above the instruction, lets a warning through.
-fn is_wanted(file: &Dockerfile, settings: &Check, warning: &Warning) -> bool {
-    let own = instruction_at(file, warning.span).and_then(|(_, comments)| comment_settings(comments));
-    let all = [Some(settings), own.as_ref()];
-    let mut all = all.iter().flatten();
-    let listed = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(&warning.rule));
-    match find(&warning.rule).is_some_and(|rule| rule.experimental) {
-        true => all.any(|check| check.experimental_all || listed(&check.experimental)),
-        false => !all.any(|check| check.skip_all || listed(&check.skip)),
+/// What settings say of rules: a file may name more than there are.
+struct Wanted {
+    skip_all: bool,
+    skip: BTreeSet<&'static str>,
+    experimental_all: bool,
+    experimental: BTreeSet<&'static str>,
+}
+
+impl Wanted {
+    fn of(settings: &Check) -> Self {
+        let rules = |names: &[String]| names.iter().filter_map(|name| Some(find(name)?.name)).collect();
+        Self {
+            skip_all: settings.skip_all,
+            skip: rules(&settings.skip),
+            experimental_all: settings.experimental_all,
+            experimental: rules(&settings.experimental),
+        }
+    }
+
+    fn skips(&self, rule: &str) -> bool {
+        self.skip_all || self.skip.contains(rule)
+    }
+
+    fn experimental(&self, rule: &str) -> bool {
+        self.experimental_all || self.experimental.contains(rule)
     }
 }
 

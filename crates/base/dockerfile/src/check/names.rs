@@ -97,7 +97,10 @@ fn stage_name<'a>(stage: &'a Stage, seen: &mut BTreeSet<&'a str>, found: &mut Ve
 pub(super) fn default_images(file: &Dockerfile, defaults: &Globals, found: &mut Vec<Warning>) {
     let get = |name: &str| defaults.get(name).map(String::from);
     for image in file.stages.iter().map(|stage| &stage.from.image).filter(|image| image.text.contains('$')) {
-        let Ok(expanded) = Expander::new(file.directives.escape, &get).word(&image.text) else { return };
+        let Ok(expanded) = Expander::new(file.directives.escape, &get, &defaults.budget).word(&image.text)
+        else {
+            return;
+        };
         if oci::Reference::parse(&expanded.text).is_err() {
             let message =
                 format!("Default value for ARG {} results in empty or invalid base image name", image.text);

@@ -15,6 +15,9 @@ const fn rule(name: &'static str, description: &'static str) -> Rule {
     Rule { name, description, experimental: false }
 }
 
+/// What stands for the warnings of a file that has too many.
+pub(super) const MORE: &str = "MoreWarnings";
+
 /// BuildKit's rules, then our own.
 pub const RULES: &[Rule] = &[
     rule("ConsistentInstructionCasing", "All keywords of a file are in upper case, or all in lower case"),
@@ -49,6 +52,7 @@ pub const RULES: &[Rule] = &[
     rule("InvalidJSONArray", "What looks like a JSON array is one"),
     rule("TrailingComment", "Comments stand on lines of their own"),
     rule("UnusedBuildArg", "Every build argument is declared by an ARG"),
+    rule(MORE, "A file has no more warnings than somebody reads"),
 ];
 
 /// The rule of this name.

@@ -13,6 +13,9 @@ const NO_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SC
 /// Variables that are followed, and how long their values may be: scopes are copied from stage to stage.
 const MAX_VARIABLES: usize = 2000;
 const MAX_VALUE: usize = 256;
+/// What a variable and a trigger take besides their text.
+const VARIABLE: usize = 64;
+const TRIGGER: usize = 512;
 /// Findings after which no name is guessed any more.
 const GUESSES: usize = 200;
 /// Shorter names resemble too much.
@@ -75,10 +78,18 @@ impl Scope {
         }
     }
 
+    /// What a copy of it takes.
+    pub fn bytes(&self) -> usize {
+        let env = self.env.iter().map(|(name, value)| name.len() + value.len());
+        let names = self.declared.iter().chain(&self.unknown).map(String::len);
+        let triggers = self.triggers.iter().map(|trigger| 2 * trigger.source.len() + TRIGGER);
+        env.chain(names).map(|bytes| bytes + VARIABLE).chain(triggers).sum()
+    }
+
     /// Expands a word; nothing if that fails or a variable in it may have any value.
     pub fn expand(&self, look: &mut Look<'_>, text: &str, span: Span) -> Option<String> {
         let get = |name: &str| self.env.get(name).cloned();
-        let expanded = Expander::new(look.escape, &get).word(text).ok()?;
+        let expanded = Expander::new(look.escape, &get, &look.globals.budget).word(text).ok()?;
         self.report(look, &expanded.unset, span);
         let is_known = expanded.unset.iter().all(|name| !self.open && !self.unknown.contains(name));
         is_known.then_some(expanded.text)
@@ -87,7 +98,7 @@ impl Scope {
     /// Looks at the variables of a here-document.
     pub fn expand_heredoc(&self, look: &mut Look<'_>, text: &str, span: Span) {
         let get = |name: &str| self.env.get(name).cloned();
-        if let Ok(expanded) = Expander::heredoc(&get).word(text) {
+        if let Ok(expanded) = Expander::heredoc(&get, &look.globals.budget).word(text) {
             self.report(look, &expanded.unset, span);
         }
     }

@@ -6,9 +6,10 @@ use crate::ast::{ArgDecl, Command, Dockerfile, Instruction, KeyValue, Kind, Sour
 use crate::expand::{Expanded, Expander};
 use crate::ignore::Ignore;
 use crate::scope::Globals;
-use crate::{Span, Warning};
+use crate::{Span, StageNames, Warning};
 use oci::Platform;
 use oci::path::clean;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(
@@ -19,15 +20,22 @@ pub(super) fn check(
 ) {
     let mut scopes: BTreeMap<usize, Scope> = BTreeMap::new();
     let mut look = Look { escape: file.directives.escape, globals, found };
+    let (names, declared) = (StageNames::of(file), Declared::new(file));
     for (index, stage) in file.stages.iter().enumerate() {
-        let image = from_word(file, &mut look, stage, &stage.from.image);
-        let platform = from_platform(file, &mut look, stage, around);
+        let image = from_word(&declared, &mut look, stage, &stage.from.image);
+        let platform = from_platform(&declared, &mut look, stage, around);
         if around.stages.is_some_and(|reached| !reached.contains(&index)) {
             continue;
         }
         let image = image.map(|image| image.text).unwrap_or_default();
-        let base = earlier(file, index, &image).and_then(|base| scopes.get(&base)).cloned();
-        let mut scope = base.unwrap_or_else(|| base_scope(&mut look, stage, &image, &platform, around));
+        let mut scope = match names.above(&image, index).and_then(|base| scopes.get(&base)) {
+            // Of more copies than a file may have it is only known that there may be anything in them.
+            Some(base) => match globals.budget.draw(base.bytes()) {
+                Ok(()) => base.clone(),
+                Err(_) => Scope::new(None),
+            },
+            None => base_scope(&mut look, stage, &image, &platform, around),
+        };
         let mut once = BTreeMap::new();
         for trigger in std::mem::take(&mut scope.triggers) {
             instruction(&mut look, &mut scope, &mut once, &trigger, Some(stage.head), around);
@@ -39,33 +47,47 @@ pub(super) fn check(
     }
 }
 
-/// The earlier stage of this name.
-fn earlier(file: &Dockerfile, index: usize, name: &str) -> Option<usize> {
-    let name = name.to_lowercase();
-    (0..index).rev().find(|i| file.stages[*i].from.name.as_ref().is_some_and(|word| word.text == name))
+/// Names that arguments of the file have, gathered when they are asked for.
+struct Declared<'f> {
+    file: &'f Dockerfile,
+    above: OnceCell<BTreeSet<&'f str>>,
+    in_stages: OnceCell<BTreeSet<&'f str>>,
+}
+
+/// The names of the arguments that these instructions declare.
+fn arguments<'f>(instructions: impl Iterator<Item = &'f Instruction>) -> impl Iterator<Item = &'f str> {
+    let args = instructions.filter_map(|i| match &i.kind {
+        Kind::Arg(args) => Some(args),
+        _ => None,
+    });
+    args.flatten().map(|arg| arg.name.as_str())
+}
+
+impl<'f> Declared<'f> {
+    fn new(file: &'f Dockerfile) -> Self {
+        Self { file, above: OnceCell::new(), in_stages: OnceCell::new() }
+    }
+
+    fn above(&self) -> &BTreeSet<&'f str> {
+        self.above.get_or_init(|| arguments(self.file.global_args.iter()).collect())
+    }
+
+    fn in_stages(&self) -> &BTreeSet<&'f str> {
+        let all = || self.file.stages.iter().flat_map(|stage| &stage.instructions);
+        self.in_stages.get_or_init(|| arguments(all()).collect())
+    }
 }
 
 /// Expands a word of `FROM`; names that nothing declares are told.
-fn from_word(file: &Dockerfile, look: &mut Look<'_>, stage: &Stage, word: &Word) -> Option<Expanded> {
+fn from_word(declared: &Declared<'_>, look: &mut Look<'_>, stage: &Stage, word: &Word) -> Option<Expanded> {
     let globals = look.globals;
     let get = |name: &str| globals.get(name).map(String::from);
-    let expanded = Expander::new(file.directives.escape, &get).word(&word.text).ok()?;
-    let declared = || {
-        let args = file.global_args.iter().filter_map(|i| match &i.kind {
-            Kind::Arg(args) => Some(args.iter().map(|arg| arg.name.as_str())),
-            _ => None,
-        });
-        args.flatten().chain(globals.names())
-    };
-    let known: BTreeSet<&str> = declared().collect();
-    let in_stages = match expanded.unset.is_empty() {
-        true => BTreeSet::new(),
-        false => declared_in_stages(file),
-    };
-    for name in expanded.unset.iter().filter(|name| !known.contains(name.as_str())) {
-        let hint = look.nearest(name, declared()).map(|near| format!(" (did you mean {near}?)"));
+    let expanded = Expander::new(look.escape, &get, &globals.budget).word(&word.text).ok()?;
+    for name in expanded.unset.iter().filter(|name| !declared.above().contains(name.as_str())) {
+        let known = arguments(declared.file.global_args.iter()).chain(globals.names());
+        let hint = look.nearest(name, known).map(|near| format!(" (did you mean {near}?)"));
         let message = format!("FROM argument '{name}' is not declared{}", hint.unwrap_or_default());
-        let help = match in_stages.contains(name.as_str()) {
+        let help = match declared.in_stages().contains(name.as_str()) {
             true => {
                 format!("an ARG inside a stage is not seen by FROM: write `ARG {name}` above the first FROM")
             }
@@ -77,24 +99,16 @@ fn from_word(file: &Dockerfile, look: &mut Look<'_>, stage: &Stage, word: &Word)
     Some(expanded)
 }
 
-fn declared_in_stages(file: &Dockerfile) -> BTreeSet<&str> {
-    let args = file.stages.iter().flat_map(|stage| &stage.instructions).filter_map(|i| match &i.kind {
-        Kind::Arg(args) => Some(args),
-        _ => None,
-    });
-    args.flatten().map(|arg| arg.name.as_str()).collect()
-}
-
 /// The stage's platform, as far as it is one.
 fn from_platform(
-    file: &Dockerfile,
+    declared: &Declared<'_>,
     look: &mut Look<'_>,
     stage: &Stage,
     around: &Surroundings<'_>,
 ) -> Platform {
     let default = around.platform.clone();
     let Some(word) = &stage.from.platform else { return default };
-    let Some(expanded) = from_word(file, look, stage, word) else { return default };
+    let Some(expanded) = from_word(declared, look, stage, word) else { return default };
     let parsed: Option<Platform> = expanded.text.parse().ok();
     if expanded.used.is_empty() {
         let name = stage.from.name.as_ref().map_or("", |name| name.text.as_str());
@@ -284,7 +298,7 @@ fn secret(look: &mut Look<'_>, instruction: &str, name: &str, span: Span) {
 
 fn expose(look: &mut Look<'_>, scope: &Scope, port: &Word, span: Span) {
     let get = |name: &str| scope.env.get(name).cloned();
-    let Ok(ports) = Expander::new(look.escape, &get).words(&port.text) else { return };
+    let Ok(ports) = Expander::new(look.escape, &get, &look.globals.budget).words(&port.text) else { return };
     for port in ports {
         let (ports, proto) = port.split_once('/').unwrap_or((&port, "tcp"));
         if proto != proto.to_lowercase() {

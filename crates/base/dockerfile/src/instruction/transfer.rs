@@ -1,10 +1,11 @@
 //! `COPY` and `ADD`.
 
 use super::command;
-use crate::ast::{Source, TrailingWords, Transfer, Word};
+use crate::ast::{Heredoc, Source, TrailingWords, Transfer, Word};
 use crate::error::Error;
 use crate::line::{Flag, Line, Takes};
 use crate::words::Piece;
+use std::iter::Peekable;
 
 const COMMON: [(&str, Takes); 4] =
     [("chown", Takes::One), ("chmod", Takes::One), ("link", Takes::Bool), ("exclude", Takes::Many)];
@@ -35,7 +36,8 @@ pub(crate) fn parse(line: &mut Line<'_>) -> Result<Transfer, Error> {
     {
         return Err(Error::new(format!("{name} cannot accept a heredoc as a destination"), dest.span));
     }
-    let sources = words.into_iter().map(|word| source(line, word)).collect::<Result<_, _>>()?;
+    let mut docs = docs.iter().peekable();
+    let sources = words.into_iter().map(|word| source(&mut docs, word)).collect::<Result<_, _>>()?;
     let mut transfer = Transfer {
         from: None,
         chown: None,
@@ -72,11 +74,10 @@ fn arguments(line: &mut Line<'_>) -> Result<(Vec<Word>, Option<TrailingWords>), 
     Ok((found.into_iter().map(|p| line.word(p)).collect(), trailing))
 }
 
-fn source(line: &Line<'_>, word: Word) -> Result<Source, Error> {
+/// A path, or the next of the line's here-documents, which stand in it in their order: each word has a body of its own.
+fn source<'d>(docs: &mut Peekable<impl Iterator<Item = &'d Heredoc>>, word: Word) -> Result<Source, Error> {
     let Some(opened) = crate::heredoc::parse(&word.text) else { return Ok(Source::Path(word)) };
-    let Some(doc) = line.logical.heredocs.iter().find(|d| d.name == opened.name) else {
-        return Ok(Source::Path(word));
-    };
+    let Some(doc) = docs.next_if(|doc| doc.name == opened.name) else { return Ok(Source::Path(word)) };
     if doc.name.contains('/') || doc.name == "." || doc.name == ".." {
         return Err(Error::new(format!("heredoc name {:?} is not a file name", doc.name), word.span));
     }

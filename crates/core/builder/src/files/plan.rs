@@ -177,18 +177,17 @@ impl<'m> Draft<'_, 'm> {
 
     /// A directory and those on the way to it; a new one at the end has the time of `top`.
     fn make(&mut self, path: &Path, top: Option<&Item>) {
-        if self.is_directory(path) {
-            return;
-        }
-        if let Some(parent) = path.parent() {
-            self.make(parent, None);
-        }
+        let new: Vec<&Path> = path.ancestors().take_while(|path| !self.is_directory(path)).collect();
         let mode = Change::of_new_directory(self.target.mode);
-        let modified = top.map_or(self.target.now, |item| modified(&item.stat));
-        let meta = Meta { mode, owner: self.target.owner.unwrap_or((0, 0)), modified };
-        self.directories.insert(path.to_path_buf());
-        let path = path.to_path_buf();
-        self.nodes.push(Node { path, content: Content::Directory, meta, source: None, is_below: false });
+        let owner = self.target.owner.unwrap_or((0, 0));
+        for made in new.into_iter().rev() {
+            let top = top.filter(|_| made == path);
+            let modified = top.map_or(self.target.now, |item| modified(&item.stat));
+            let meta = Meta { mode, owner, modified };
+            let path = made.to_path_buf();
+            self.directories.insert(path.clone());
+            self.nodes.push(Node { path, content: Content::Directory, meta, source: None, is_below: false });
+        }
     }
 
     /// None for what has to be made by other means.
@@ -295,6 +294,17 @@ pub fn order(a: &Path, b: &Path) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More directories than the stack of a thread has room for calls.
+    #[test]
+    fn a_destination_may_be_deep() {
+        let to: PathBuf = "a/".repeat(10_000).into();
+        let target = Target { to: &to, ..Target::default() };
+        let mut draft = Draft { target: &target, nodes: Vec::new(), directories: HashSet::new(), number: 0 };
+        assert_eq!(draft.file_target(OsStr::new("f")), to.join("f"));
+        assert_eq!(draft.nodes.len(), 10_000);
+        assert!(draft.nodes.is_sorted_by(|a, b| order(&a.path, &b.path) == Ordering::Less));
+    }
 
     #[test]
     fn paths_are_in_the_order_of_an_archive() {

@@ -48,23 +48,15 @@ enum How {
 fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, how: How) -> Result<Vec<Match>, Error> {
     let cleaned = oci::path::clean(&format!("/{source}"));
     let cleaned = cleaned.trim_start_matches('/');
-    let mut paths = Vec::new();
-    if cleaned.contains(['*', '?', '[', '\\']) {
-        let elements: Vec<&str> = cleaned.split('/').collect();
-        for element in &elements {
-            Glob::new(element, Dialect::Path).map_err(|_| Error::Pattern { pattern: source.to_string() })?;
+    let is_pattern = self::is_pattern(cleaned);
+    let paths = match is_pattern {
+        true => {
+            let steps = cleaned.split('/').map(|element| Step::new(element, how)).collect::<Option<Vec<_>>>();
+            let steps = steps.ok_or_else(|| Error::Pattern { pattern: source.to_string() })?;
+            Expansion::new(tree, &steps).run()?
         }
-        Expansion { tree, seen: HashSet::new(), found: &mut paths, is_deep: how != How::Content }.expand(
-            PathBuf::new(),
-            &elements,
-            false,
-        )?;
-        paths.sort();
-        paths.dedup();
-    } else {
-        paths.push(PathBuf::from(cleaned));
-    }
-    let is_pattern = cleaned.contains(['*', '?', '[', '\\']);
+        false => vec![PathBuf::from(cleaned)],
+    };
     let mut matches = Vec::with_capacity(paths.len());
     for path in paths {
         match one(tree, &path, exclude, how) {
@@ -153,57 +145,91 @@ fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore, how:
     *items = kept;
 }
 
-/// What a pattern stands for, found element by element; `**` stands for any number of directories. From the first element
-/// with a wildcard on, no link to a directory is followed: what is found is what the tree has below it.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '\\'])
+}
+
+/// An element of a pattern.
+enum Step<'p> {
+    Name(&'p str),
+    /// `**` where it is any number of directories, and not just `*`.
+    Deep,
+    Glob(Glob),
+}
+
+impl<'p> Step<'p> {
+    /// None if it means nothing.
+    fn new(element: &'p str, how: How) -> Option<Self> {
+        match element {
+            "**" if how != How::Content => Some(Step::Deep),
+            name if !is_pattern(name) => Some(Step::Name(name)),
+            glob => Glob::new(glob, Dialect::Path).ok().map(Step::Glob),
+        }
+    }
+}
+
+/// What a pattern stands for, found element by element. From the first element with a wildcard on, no link to a directory is
+/// followed: what is found is what the tree has below it.
 struct Expansion<'a> {
     tree: &'a Tree<'a>,
-    /// Directories with the number of elements left there: several `**` lead there in many ways.
+    steps: &'a [Step<'a>],
+    /// Where to go on, and with which element: a pattern may be as deep as its file is long, a stack is not.
+    open: Vec<(PathBuf, usize)>,
+    /// Where a wildcard was looked for: several `**` lead there in many ways.
     seen: HashSet<(PathBuf, usize)>,
-    found: &'a mut Vec<PathBuf>,
-    /// `**` is any number of directories, and not just `*`.
-    is_deep: bool,
+    found: Vec<PathBuf>,
 }
 
-fn is_pattern(element: &str) -> bool {
-    element.contains(['*', '?', '[', '\\'])
-}
+impl<'a> Expansion<'a> {
+    /// Begins behind the names in front of the first wildcard, which are a path as any.
+    fn new(tree: &'a Tree<'a>, steps: &'a [Step<'a>]) -> Self {
+        let names = steps.iter().map_while(|step| match step {
+            Step::Name(name) => Some(*name),
+            Step::Deep | Step::Glob(_) => None,
+        });
+        let path = names.clone().collect();
+        Self { tree, steps, open: vec![(path, names.count())], seen: HashSet::new(), found: Vec::new() }
+    }
 
-impl Expansion<'_> {
-    fn expand(&mut self, at: PathBuf, elements: &[&str], below_wildcard: bool) -> Result<(), Error> {
-        if (self.tree.cancelled)() {
-            return Err(Error::Cancelled);
-        }
-        let Some((element, rest)) = elements.split_first() else {
-            self.found.push(at);
-            return Ok(());
-        };
-        if !is_pattern(element) {
-            let next = at.join(element);
-            if below_wildcard && !rest.is_empty() && !self.is_directory(&next)? {
-                return Ok(());
+    /// The paths in their order.
+    fn run(mut self) -> Result<Vec<PathBuf>, Error> {
+        let steps = self.steps;
+        while let Some((at, next)) = self.open.pop() {
+            if (self.tree.cancelled)() {
+                return Err(Error::Cancelled);
             }
-            return self.expand(next, rest, below_wildcard);
-        }
-        if !self.seen.insert((at.clone(), elements.len())) {
-            return Ok(());
-        }
-        let deep = *element == "**" && self.is_deep;
-        if deep {
-            self.expand(at.clone(), rest, true)?;
-        }
-        let glob = Glob::new(element, Dialect::Path)
-            .map_err(|_| Error::Pattern { pattern: (*element).to_string() })?;
-        for (name, is_directory) in self.list(&at)? {
-            let next = at.join(&name);
-            if deep && is_directory {
-                self.expand(next, elements, true)?;
-            } else if deep && rest.is_empty() {
-                self.found.push(next);
-            } else if !deep && (is_directory || rest.is_empty()) && glob.matches(&name.to_string_lossy()) {
-                self.expand(next, rest, true)?;
+            let is_last = next + 1 == steps.len();
+            match steps.get(next) {
+                None => self.found.push(at),
+                Some(Step::Name(name)) => {
+                    let path = at.join(name);
+                    if is_last || self.is_directory(&path)? {
+                        self.open.push((path, next + 1));
+                    }
+                }
+                Some(_) if !self.seen.insert((at.clone(), next)) => {}
+                Some(Step::Glob(glob)) => {
+                    for (name, is_directory) in self.list(&at)? {
+                        if (is_directory || is_last) && glob.matches(&name.to_string_lossy()) {
+                            self.open.push((at.join(&name), next + 1));
+                        }
+                    }
+                }
+                Some(Step::Deep) => {
+                    for (name, is_directory) in self.list(&at)? {
+                        match is_directory {
+                            true => self.open.push((at.join(&name), next)),
+                            false if is_last => self.found.push(at.join(&name)),
+                            false => {}
+                        }
+                    }
+                    self.open.push((at, next + 1));
+                }
             }
         }
-        Ok(())
+        self.found.sort();
+        self.found.dedup();
+        Ok(self.found)
     }
 
     /// Whether this is a directory itself, and no link to one.
@@ -375,6 +401,21 @@ mod tests {
             select(&tree, &pattern, &Ignore::default()).unwrap();
             select_parents(&tree, &pattern, 0, &Ignore::default()).unwrap();
         }
+    }
+
+    /// More elements than the stack of a thread has room for calls.
+    #[test]
+    fn a_pattern_may_be_deep() {
+        let dir = setup();
+        let found = |source: &str| found(dir.path(), "", source, &[]);
+        assert_eq!(found(&("*/".to_owned() + &"a/".repeat(50_000) + "*")), Ok(Vec::new()));
+        let root = Root::open(dir.path()).unwrap();
+        let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
+        let pattern = "**/".repeat(10_000) + "z.rs";
+        assert_eq!(select_parents(&tree, &pattern, 0, &Ignore::default()).unwrap().len(), 1);
+        // No path is that long.
+        let error = found(&("a/".repeat(50_000) + "*")).unwrap_err();
+        assert!(error.starts_with("resolve a/a/"), "{}", &error[..40]);
     }
 
     #[test]

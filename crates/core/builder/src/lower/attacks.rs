@@ -68,7 +68,7 @@ fn stages_on_stages() {
 #[test]
 fn more_instructions_than_anybody_writes() {
     for line in [
-        "ENV A$A=$A$A\n",
+        "ENV A=$A$A\n",
         "ARG A=1\n",
         "LABEL a=b\n",
         "RUN x\n",
@@ -76,8 +76,80 @@ fn more_instructions_than_anybody_writes() {
         "VOLUME /v\n",
         "WORKDIR a\n",
     ] {
-        let error = outcome("FROM scratch\n".to_owned() + &line.repeat(100_000)).unwrap_err();
+        let error = outcome("FROM scratch\nENV A=x\n".to_owned() + &line.repeat(100_000)).unwrap_err();
         assert!(error.contains("line "), "{line}: {error}");
+    }
+}
+
+/// A value of half a megabyte, made of a few lines.
+fn large(kind: &str) -> String {
+    format!("FROM scratch AS s\n{kind} A=x\n") + &format!("{kind} A=$A$A\n").repeat(19)
+}
+
+#[test]
+fn large_values_are_not_repeated_without_an_end() {
+    let pairs = |count: usize| (0..count).map(|n| format!(" B{n}=$A")).collect::<String>();
+    let stages = (0..9_000).map(|n| format!("FROM s AS s{n}\n")).collect::<String>();
+    let copies = (0..9_000).map(|n| format!("COPY --from=s{n} / /\n")).collect::<String>();
+    let files = [
+        large("ENV") + "ENV" + &pairs(1_000),
+        large("ENV") + &"RUN x\n".repeat(5_000),
+        large("ARG") + &"RUN x\n".repeat(5_000),
+        large("ENV") + "ARG" + &pairs(1_000),
+        large("ENV") + &"LABEL a=$A\n".repeat(5_000),
+        large("ENV") + &"COPY <<B /x\n$A\nB\n".repeat(5_000),
+        large("ENV") + &stages + "FROM scratch\n" + &copies,
+        "ARG A=x\n".to_owned() + &"ARG A=$A$A\n".repeat(19) + "FROM scratch\n" + &"ARG A\n".repeat(5_000),
+        "ARG A=x\n".to_owned() + &"ARG A=$A$A\n".repeat(19) + "ARG" + &pairs(1_000) + "\nFROM scratch\n",
+        // The steps of one stage in every stage.
+        "FROM scratch AS s\n".to_owned()
+            + &"ONBUILD RUN x\n".repeat(9_000)
+            + &stages
+            + "FROM scratch\n"
+            + &copies,
+        "FROM scratch AS s\nEXPOSE 1-65535\n".to_owned() + &stages + "FROM scratch\n" + &copies,
+    ];
+    for text in files {
+        let start: String = text.chars().take(600).collect();
+        let error = outcome(text).expect_err(&start);
+        assert!(error.contains("line ") && error.contains("of the file come to more than 64 MiB"), "{error}");
+    }
+    let slow = large("ENV") + &"LABEL a=${A//*y/b}\n".repeat(10);
+    assert!(outcome(slow).unwrap_err().contains("50000000 steps"));
+    let slow =
+        "FROM scratch\nENV A=".to_owned() + &"x".repeat(2_000) + "\n" + &"LABEL a=${A//*y/b}\n".repeat(9_000);
+    assert!(outcome(slow).unwrap_err().contains("more than 200000000 steps"));
+}
+
+/// Names are looked up, and not looked for.
+#[test]
+fn many_names() {
+    let names = |count: usize| (0..count).map(|n| format!(" a{n}=")).collect::<String>();
+    let texts = [
+        "ARG".to_owned() + &names(200_000),
+        "ENV".to_owned() + &names(100_000) + "\nLABEL a=\"" + &"$a5 ".repeat(100_000) + "\"",
+        "ENV".to_owned() + &names(2_000) + "\nARG" + &names(2_000) + "\n" + &"RUN x\n".repeat(1_000),
+        (0..9_000).map(|n| format!("COPY --from=img{n} / /\n")).collect(),
+    ];
+    for text in texts {
+        let outcome = outcome(format!("FROM scratch\n{text}\n"));
+        assert!(outcome.as_ref().err().is_none_or(|error| error.contains("64 MiB")), "{outcome:?}");
+    }
+}
+
+/// More elements than the stack of a thread has room for calls.
+#[test]
+fn deep_paths() {
+    let deep = "a/".repeat(20_000);
+    for line in [
+        format!("COPY {deep}* /"),
+        format!("COPY f /{deep}"),
+        format!("ADD {deep}f /"),
+        format!("WORKDIR /{deep}"),
+        "WORKDIR a\n".repeat(5_000),
+    ] {
+        let error = outcome(format!("FROM scratch\n{line}\n")).unwrap_err();
+        assert!(error.ends_with("a path cannot be longer than 4095 bytes"), "{error}");
     }
 }
 

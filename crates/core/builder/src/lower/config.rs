@@ -81,13 +81,7 @@ fn arg(l: &mut Lowering<'_>, s: &mut StageState, args: &[dockerfile::ast::ArgDec
             Some(value) => format!("{}={value}", arg.name),
             None => arg.name.clone(),
         });
-        s.args.retain(|(name, _)| *name != arg.name);
-        // Without a value it leaves the variable as it is.
-        match value.is_some() {
-            true => drop(s.later.insert(arg.name.clone())),
-            false => drop(s.later.remove(&arg.name)),
-        }
-        s.args.push((arg.name.clone(), value));
+        s.variables.declare(&arg.name, value);
     }
     s.note(format!("ARG {}", notes.join(" ")));
     Ok(())
@@ -108,7 +102,7 @@ fn env(l: &mut Lowering<'_>, s: &mut StageState, pairs: &[dockerfile::ast::KeyVa
         set.push((key, value));
     }
     let note: Vec<String> = set.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    s.set_env(&set);
+    set.iter().for_each(|(key, value)| s.variables.set(key, value));
     s.note(format!("ENV {}", note.join(" ")));
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Scope<'_> {
 
     fn expand(&self, word: &Word) -> Result<String, Error> {
         let get = |name: &str| self.get(name);
-        let out = Expander::new(self.escape, &get).word(&word.text);
+        let out = Expander::new(self.escape, &get, &self.globals.budget).word(&word.text);
         out.map(|out| out.text).map_err(|e| Error::at(e.to_string(), word.span))
     }
 

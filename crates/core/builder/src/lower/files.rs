@@ -31,6 +31,7 @@ pub(super) fn transfer(
     remote.check(&sources)?;
     let written = l.expand(s, &t.dest.text, t.dest.span)?;
     let dest = path::resolve(&s.config.config.working_dir, &written);
+    is_path(&dest, t.dest.span)?;
     let chmod = optional(l, s, &t.chmod)?;
     if let Some(mode) = &chmod {
         crate::mode::Change::parse(mode)
@@ -74,6 +75,10 @@ fn literal(
         // What does not expand was a comment.
         let Ok(text) = l.expand(s, &word.text, word.span) else { return Ok(None) };
         words.push(text);
+    }
+    // Nor is there a file of such a name.
+    if words.iter().any(|word| is_path(word, t.dest.span).is_err()) {
+        return Ok(None);
     }
     let Some(last) = words.pop() else { return Ok(None) };
     let mut all = sources.to_vec();
@@ -174,30 +179,41 @@ fn lower_source(
     remote: &Remote,
 ) -> Result<CopySource, Error> {
     let word = match source {
-        Source::Heredoc(doc) => return inline(s, doc),
+        Source::Heredoc(doc) => return inline(l, s, doc),
         Source::Path(word) => word,
     };
     let text = l.expand(s, &word.text, word.span)?;
-    if text.contains('\0') {
-        return Err(Error::at("a path cannot hold NUL", word.span));
-    }
     let (git, url) = (is_git(&text), is_url(&text));
     if !is_add && (git || url) {
         let what = if git { "git ref" } else { "URL" };
         let error = Error::at(format!("source can't be a {what} for COPY"), word.span);
         return Err(error.help("ADD fetches what is elsewhere"));
     }
+    if !git && !url {
+        is_path(&text, word.span)?;
+    }
     remote.source(text)
 }
 
-fn inline(s: &StageState, doc: &Heredoc) -> Result<CopySource, Error> {
+fn inline(l: &Lowering<'_>, s: &StageState, doc: &Heredoc) -> Result<CopySource, Error> {
     let mut content = doc.content();
     if doc.expand {
         let get = |name: &str| s.variable(name);
-        let out = Expander::heredoc(&get).word(&content);
+        let out = Expander::heredoc(&get, &l.globals.budget).word(&content);
         content = out.map_err(|e| Error::at(e.to_string(), doc.span))?.text;
     }
     Ok(CopySource::Inline { name: doc.name.clone(), content })
+}
+
+/// Whether the kernel takes it for a path.
+fn is_path(text: &str, span: Span) -> Result<(), Error> {
+    if text.contains('\0') {
+        return Err(Error::at("a path cannot hold NUL", span));
+    }
+    if text.len() > oci::path::MAX {
+        return Err(Error::at(format!("a path cannot be longer than {} bytes", oci::path::MAX), span));
+    }
+    Ok(())
 }
 
 pub(super) fn workdir(
@@ -207,10 +223,8 @@ pub(super) fn workdir(
     dir: &Word,
 ) -> Result<(), Error> {
     let written = l.expand(s, &dir.text, dir.span)?;
-    if written.contains('\0') {
-        return Err(Error::at("a path cannot hold NUL", dir.span));
-    }
     let path = path::directory(&s.config.config.working_dir, &written);
+    is_path(&path, dir.span)?;
     s.config.config.working_dir = path.clone();
     let created_by = format!("WORKDIR {path}");
     if path == "/" {

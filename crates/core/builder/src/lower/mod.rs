@@ -12,13 +12,14 @@ mod history;
 mod path;
 mod run;
 mod stage;
+mod variables;
 
 use crate::epoch;
 use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op, Scan, StageUse};
 pub use devices::{AllowedDevices, Devices};
-use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use dockerfile::scope::{Globals, platform_args};
+use dockerfile::{Span, StageNames};
 pub(crate) use fetched::fetched_by;
 use oci::Platform;
 use oci::image::ImageConfig;
@@ -140,18 +141,13 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
         globals.settle(epoch::ARGUMENT, &seconds.map_or_else(String::new, |seconds| seconds.to_string()));
     }
     let stages = inputs.file.stages.len();
-    let mut named: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, stage) in inputs.file.stages.iter().enumerate() {
-        if let Some(name) = &stage.from.name {
-            named.entry(&name.text).or_default().push(index);
-        }
-    }
     let mut lowering = Lowering {
         inputs,
         globals,
-        named,
+        names: StageNames::of(inputs.file),
         ops: Vec::new(),
         images: Vec::new(),
+        used: BTreeMap::new(),
         done: (0..stages).map(|_| None).collect(),
         open: BTreeSet::new(),
         needs: BTreeMap::new(),
@@ -192,10 +188,11 @@ fn is_named(value: &str, stage: &str) -> bool {
 struct Lowering<'a> {
     inputs: &'a Inputs<'a>,
     globals: Globals,
-    /// The stages of a name, in order.
-    named: BTreeMap<&'a str, Vec<usize>>,
+    names: StageNames<'a>,
     ops: Vec<Op>,
     images: Vec<ImageUse>,
+    /// Their places among those.
+    used: BTreeMap<ImageKey, usize>,
     done: Vec<Option<StageState>>,
     /// Stages being lowered: meeting one again is a circle.
     open: BTreeSet<usize>,
@@ -248,10 +245,8 @@ impl<'a> Lowering<'a> {
 
     /// The stage that `name` stands for: for `FROM` an earlier one, else any, the nearest above first.
     fn find_stage(&self, name: &str, current: usize, only_earlier: bool) -> Option<usize> {
-        let named = self.named.get(name.to_lowercase().as_str())?;
-        let (earlier, later) = named.split_at(named.partition_point(|index| *index < current));
-        let later = later.first().filter(|_| !only_earlier);
-        earlier.last().or(later).copied()
+        let later = || self.names.below(name, current).filter(|_| !only_earlier);
+        self.names.above(name, current).or_else(later)
     }
 
     /// What `COPY --from` and mounts mean.
@@ -315,14 +310,12 @@ impl<'a> Lowering<'a> {
 
     /// An image as a file system.
     fn image_fs(&mut self, image: ImageUse) -> Fs {
-        let same = |i: &ImageUse| i.reference == image.reference && i.platform == image.platform;
-        match self.images.iter().position(same) {
-            Some(index) => Fs::Image(index),
-            None => {
-                self.images.push(image);
-                Fs::Image(self.images.len() - 1)
-            }
+        let key = ImageKey { reference: image.reference.clone(), platform: image.platform.clone() };
+        let index = *self.used.entry(key).or_insert(self.images.len());
+        if index == self.images.len() {
+            self.images.push(image);
         }
+        Fs::Image(index)
     }
 
     /// What was done up to the end of a stage: of those that it is from as well.
@@ -337,7 +330,7 @@ impl<'a> Lowering<'a> {
     /// What lists of packages are made of, as the arguments of stages say.
     fn scan(&self, target: usize) -> Result<Scan, Error> {
         let wants = |index: usize, state: &StageState, argument: &str| {
-            let value = state.argument(argument).or_else(|| self.globals.get(argument));
+            let value = state.variables.argument(argument).or_else(|| self.globals.get(argument));
             value.is_some_and(|value| is_named(value, &self.stage_name(index)))
         };
         let others = self.done.iter().enumerate().filter(|(index, _)| *index != target);
@@ -353,6 +346,7 @@ impl<'a> Lowering<'a> {
         let history = self.history(target)?;
         let state = self.lowered(target)?;
         let mut config = state.config.clone();
+        config.config.env = state.variables.env().to_vec();
         config.config.labels.extend(self.inputs.labels.clone());
         let result = state.fs.clone();
         let scan = self.scan(target)?;

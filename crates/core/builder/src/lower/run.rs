@@ -4,8 +4,6 @@ use super::devices::Asked;
 use super::stage::StageState;
 use super::{Error, Lowering, history, path};
 use crate::graph::{Fs, Mount, MountKind, NetKind, OpKind, Origin, Run, Script, Sharing};
-use std::collections::HashSet;
-
 use dockerfile::ast::{self, Command, Instruction, Network, Security};
 
 pub(super) fn run(
@@ -40,7 +38,7 @@ pub(super) fn run(
     let op = Run {
         argv,
         script,
-        env: environment(s, &args),
+        env: s.variables.of_process(&args),
         cwd: if s.config.config.working_dir.is_empty() {
             "/".into()
         } else {
@@ -79,27 +77,11 @@ fn command_line(s: &StageState, run: &ast::Run) -> (Vec<String>, Option<Script>)
     (argv, None)
 }
 
-/// Declared build arguments with the values that a process sees: an `ENV` behind them wins.
+/// Declared build arguments with the values that a process sees.
 fn visible_args(s: &StageState) -> Vec<(String, String)> {
     let is_seen = |name: &str| ![super::SCAN_CONTEXT, super::SCAN_STAGE].contains(&name);
-    let known = s.args.iter().filter(|(name, value)| value.is_some() && is_seen(name));
-    known.map(|(name, _)| (name.clone(), s.variable(name).unwrap_or_default())).collect()
-}
-
-fn environment(s: &StageState, args: &[(String, String)]) -> Vec<String> {
-    let image = &s.config.config.env;
-    let names: HashSet<&str> = image.iter().filter_map(|entry| entry.split('=').next()).collect();
-    let has = |name: &str| names.contains(name);
-    let mut env: Vec<String> = image
-        .iter()
-        .map(|entry| {
-            let name = entry.split('=').next().unwrap_or_default();
-            let over = s.later.contains(name).then(|| s.argument(name)).flatten();
-            over.map_or_else(|| entry.clone(), |value| format!("{name}={value}"))
-        })
-        .collect();
-    env.extend(args.iter().filter(|(name, _)| !has(name)).map(|(name, value)| format!("{name}={value}")));
-    env
+    let known = s.variables.given().filter(|(name, _)| is_seen(name));
+    known.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn lower_mount(

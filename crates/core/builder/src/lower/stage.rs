@@ -1,5 +1,6 @@
 //! One stage: its `FROM`, the triggers of its base, its instructions.
 
+use super::variables::Variables;
 use super::{Error, Lowering, Named, config, files, run};
 use crate::graph::{Copy, CopySource, Fs, HistoryItem, ImageUse, Line, Op, OpId, OpKind, Origin};
 use dockerfile::Span;
@@ -7,12 +8,11 @@ use dockerfile::ast::{Instruction, Kind, Word};
 use dockerfile::expand::Expander;
 use oci::Platform;
 use oci::image::ImageConfig;
-use std::collections::{BTreeSet, HashMap};
 
 /// Where programs are looked for if nothing says otherwise.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// So many variables of an instruction are looked for one by one.
-const FEW: usize = 8;
+/// What an instruction takes besides its text, in every stage that repeats it.
+const STEP: usize = 512;
 /// More instructions than this are not a Dockerfile.
 const MAX_HISTORY: usize = 10_000;
 
@@ -23,16 +23,14 @@ pub(super) struct StageState {
     /// What its `FROM` gave.
     pub base: Fs,
     pub lines: Vec<Line>,
+    /// But for the environment.
     pub config: ImageConfig,
+    pub variables: Variables,
     /// The stage that it is from: what that has done comes before its own history.
     pub parent: Option<usize>,
     /// Steps of that and of those that it is from.
     steps: usize,
     pub history: Vec<HistoryItem>,
-    /// Declared build arguments, the last declaration of a name counts.
-    pub args: Vec<(String, Option<String>)>,
-    /// Those of them that were declared after the `ENV` of that name, if there was one.
-    pub later: BTreeSet<String>,
     pub platform: Platform,
     pub name: String,
     /// `CMD` was set in this stage: `ENTRYPOINT` leaves it alone.
@@ -46,49 +44,9 @@ pub(super) struct StageState {
 }
 
 impl StageState {
-    /// The value of a variable: of `ENV` and `ARG` the later one counts.
+    /// The value of a variable.
     pub fn variable(&self, name: &str) -> Option<String> {
-        let env =
-            || self.config.config.env.iter().rev().find_map(|e| e.strip_prefix(name)?.strip_prefix('='));
-        let arg = || self.argument(name).map(String::from);
-        match self.later.contains(name) {
-            true => arg().or_else(|| env().map(String::from)),
-            false => env().map(String::from).or_else(arg),
-        }
-    }
-
-    /// The value of a build argument.
-    pub fn argument(&self, name: &str) -> Option<&str> {
-        self.args.iter().rev().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
-    }
-
-    /// Sets variables, in place where the name is there.
-    pub fn set_env(&mut self, pairs: &[(String, String)]) {
-        let env = &mut self.config.config.env;
-        let named =
-            |entry: &str, name: &str| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
-        // Looked up at once where there are many: a file may set thousands, in one instruction or in as many.
-        let mut places = HashMap::new();
-        if pairs.len() > FEW {
-            for (place, entry) in env.iter().enumerate() {
-                places.entry(entry.split('=').next().unwrap_or_default().to_owned()).or_insert(place);
-            }
-        }
-        for (name, value) in pairs {
-            self.later.remove(name);
-            let place = match pairs.len() > FEW {
-                true => places.get(name).copied(),
-                false => env.iter().position(|entry| named(entry, name)),
-            };
-            let entry = format!("{name}={value}");
-            match place {
-                Some(place) => env[place] = entry,
-                None => {
-                    places.insert(name.clone(), env.len());
-                    env.push(entry);
-                }
-            }
-        }
+        self.variables.get(name).map(String::from)
     }
 
     /// How a stage begins that is from this one.
@@ -98,11 +56,10 @@ impl StageState {
             base: self.fs.clone(),
             lines: Vec::new(),
             config: self.config.clone(),
+            variables: self.variables.clone(),
             parent: Some(index),
             steps: self.steps + self.history.len(),
             history: Vec::new(),
-            args: self.args.clone(),
-            later: self.later.clone(),
             platform: self.platform.clone(),
             name,
             cmd_set: false,
@@ -111,6 +68,17 @@ impl StageState {
             own: Vec::new(),
             image: None,
         }
+    }
+
+    /// What a copy of what it says takes: of what a file can make large.
+    fn weight(&self) -> usize {
+        let config = &self.config.config;
+        let commands = [&config.shell, &config.cmd, &config.entrypoint].into_iter().flatten().flatten();
+        let labels = config.labels.iter().flat_map(|(name, value)| [name, value]);
+        let sets = config.exposed_ports.iter().chain(&config.volumes);
+        let history = self.config.history.iter().map(|item| &item.created_by);
+        let texts = config.on_build.iter().chain(commands).chain(labels).chain(sets).chain(history);
+        texts.map(|text| text.len() + size_of::<String>()).sum::<usize>() + self.variables.bytes() + STEP
     }
 
     /// The shell of the shell form.
@@ -163,9 +131,19 @@ fn line(
     instruction: &Instruction,
     is_trigger: bool,
 ) -> Result<(), Error> {
-    let before = state.own.len();
+    let (before, notes) = (state.own.len(), state.history.len());
+    l.draw(STEP + 2 * instruction.source.len(), instruction.span)?;
     dispatch(l, index, state, instruction)?;
     let op = state.own.get(before).copied();
+    let text = state.history[notes..].iter().map(|item| match item {
+        HistoryItem::New { created_by, .. } => created_by.len(),
+        HistoryItem::Base(_) => 0,
+    });
+    let environment = op.map_or(0, |op| match &l.ops[op].kind {
+        OpKind::Run(run) => run.env.iter().map(String::len).sum(),
+        _ => 0,
+    });
+    l.draw(environment + text.sum::<usize>(), instruction.span)?;
     state.lines.push(Line { text: instruction.source.clone(), is_trigger, op });
     Ok(())
 }
@@ -207,7 +185,9 @@ fn base(l: &mut Lowering<'_>, index: usize) -> Result<StageState, Error> {
     let name = l.stage_name(index);
     if let Some(parent) = l.find_stage(&reference, index, true) {
         let no_cache = is_uncached(l, &name);
-        return Ok(StageState { no_cache, ..l.stage(parent)?.child(parent, name) });
+        let bytes = l.stage(parent)?.weight();
+        l.draw(bytes, from.image.span)?;
+        return Ok(StageState { no_cache, ..l.lowered(parent)?.child(parent, name) });
     }
     let outside = l.outside(&reference, from.image.span)?;
     begin(l, index, outside, platform)
@@ -241,8 +221,7 @@ fn begin(
         parent: None,
         steps: 0,
         history: Vec::new(),
-        args: Vec::new(),
-        later: BTreeSet::new(),
+        variables: Variables::default(),
         platform,
         no_cache: is_uncached(l, &name),
         name,
@@ -251,12 +230,13 @@ fn begin(
         own: Vec::new(),
         image: None,
     };
+    state.variables = Variables::new(vec![format!("PATH={DEFAULT_PATH}")]);
     match outside {
         Named::Scratch => {}
         Named::Context(context) => l.push_context(&mut state, &context, span),
         Named::Stage(_) => return Err(Error::at("stage used before it is defined", span)),
         Named::Image(reference) => {
-            begin_with_image(l, &mut state, reference, span);
+            begin_with_image(l, &mut state, reference, span)?;
             let actual = state.config.platform();
             let is_free = l.inputs.file.stages[index].from.platform.is_none();
             if is_free && actual.architecture != state.platform.architecture && (l.inputs.suits)(&actual) {
@@ -267,12 +247,19 @@ fn begin(
     Ok(state)
 }
 
-fn begin_with_image(l: &mut Lowering<'_>, state: &mut StageState, reference: String, span: Span) {
+fn begin_with_image(
+    l: &mut Lowering<'_>,
+    state: &mut StageState,
+    reference: String,
+    span: Span,
+) -> Result<(), Error> {
     if let Some(config) = l.image_config(&reference, &state.platform, span) {
         state.config = config;
+        state.variables = Variables::new(std::mem::take(&mut state.config.config.env));
+        l.draw(state.weight(), span)?;
     }
-    if !state.config.config.env.iter().any(|e| e.starts_with("PATH=")) {
-        state.config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    if state.variables.get("PATH").is_none() {
+        state.variables.set("PATH", DEFAULT_PATH);
     }
     state.history = state.config.history.iter().cloned().map(HistoryItem::Base).collect();
     state.fs = l.image_fs(ImageUse {
@@ -283,6 +270,7 @@ fn begin_with_image(l: &mut Lowering<'_>, state: &mut StageState, reference: Str
         reference,
     });
     state.image = if let Fs::Image(i) = state.fs { Some(i) } else { None };
+    Ok(())
 }
 
 /// Whether nothing of a stage may come from the cache.
@@ -293,7 +281,6 @@ fn is_uncached(l: &Lowering<'_>, name: &str) -> bool {
 /// The configuration of `scratch`.
 fn empty(platform: &Platform) -> ImageConfig {
     let mut config = ImageConfig::new(platform);
-    config.config.env = vec![format!("PATH={DEFAULT_PATH}")];
     config.config.working_dir = "/".into();
     config
 }
@@ -314,7 +301,7 @@ fn platform(l: &mut Lowering<'_>, index: usize) -> Result<Platform, Error> {
 /// Expands with the arguments that `FROM` sees.
 fn expand_global(l: &mut Lowering<'_>, word: &Word) -> Result<String, Error> {
     let get = |name: &str| l.globals.get(name).map(String::from);
-    let out = Expander::new(l.inputs.file.directives.escape, &get).word(&word.text);
+    let out = Expander::new(l.inputs.file.directives.escape, &get, &l.globals.budget).word(&word.text);
     let out = out.map_err(|e| Error::at(e.to_string(), word.span))?;
     Ok(out.text)
 }
@@ -343,17 +330,23 @@ fn shown(instruction: &str) -> String {
 }
 
 impl Lowering<'_> {
+    /// Takes so many bytes of what the file may come to.
+    fn draw(&self, bytes: usize, span: Span) -> Result<(), Error> {
+        self.globals.budget.draw(bytes).map_err(|e| Error::at(e.to_string(), span))
+    }
+
     /// Expands a word with the stage's variables.
     pub(super) fn expand(&mut self, s: &StageState, text: &str, span: Span) -> Result<String, Error> {
         let get = |name: &str| s.variable(name);
-        let out = Expander::new(self.inputs.file.directives.escape, &get).word(text);
+        let out = Expander::new(self.inputs.file.directives.escape, &get, &self.globals.budget).word(text);
         out.map(|out| out.text).map_err(|e| Error::at(e.to_string(), span))
     }
 
     /// Expands a word that may become several.
     pub(super) fn expand_words(&mut self, s: &StageState, word: &Word) -> Result<Vec<String>, Error> {
         let get = |name: &str| s.variable(name);
-        let out = Expander::new(self.inputs.file.directives.escape, &get).words(&word.text);
+        let out =
+            Expander::new(self.inputs.file.directives.escape, &get, &self.globals.budget).words(&word.text);
         out.map_err(|e| Error::at(e.to_string(), word.span))
     }
 

@@ -1,7 +1,7 @@
 //! Dockerfile instructions that change an image's configuration (`-c`, `--change` of commit and import).
 
 use dockerfile::ast::{Command, Healthcheck, Instruction, Kind};
-use dockerfile::expand::Expander;
+use dockerfile::expand::{Budget, Expander};
 use oci::image::{self, ContainerConfig};
 
 use crate::error::{Error, Result};
@@ -33,7 +33,8 @@ fn step(config: &mut ContainerConfig, instruction: &Instruction, command_set: &m
             .find_map(|line| line.split_once('=').filter(|(key, _)| *key == name))
             .map(|(_, v)| v.to_owned())
     };
-    let expander = Expander::new('\\', &lookup);
+    let budget = Budget::default();
+    let expander = Expander::new('\\', &lookup, &budget);
     let word =
         |text: &str| expander.word(text).map(|word| word.text).map_err(|e| Error::invalid(e.to_string()));
     match &instruction.kind {

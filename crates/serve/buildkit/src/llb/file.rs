@@ -156,6 +156,8 @@ fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<C
     }
     exclude.extend(given.exclude_patterns.iter().cloned());
     let source = if given.src.is_empty() { "/" } else { &given.src };
+    is_path(source)?;
+    is_path(&given.dest)?;
     let source = if given.allow_wildcard { source.to_owned() } else { literal(source) };
     Ok(Copy {
         is_add: given.attempt_unpack_docker_compatibility,
@@ -185,6 +187,17 @@ fn literal(path: &str) -> String {
     text
 }
 
+/// Whether the kernel takes it for a path.
+fn is_path(text: &str) -> Result<(), Status> {
+    if text.contains('\0') {
+        return Err(bad(format!("{text:?} is no path")));
+    }
+    match text.len() > oci::path::MAX {
+        true => Err(bad(format!("a path cannot be longer than {} bytes", oci::path::MAX))),
+        false => Ok(()),
+    }
+}
+
 fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
@@ -210,9 +223,7 @@ fn change(action: &Action) -> Result<Change, Status> {
         }
         Action::Copy(_) => return Err(bad("a copy is no change of a single file")),
     };
-    if path.contains('\0') {
-        return Err(bad(format!("{path:?} is no path")));
-    }
+    is_path(path)?;
     let time = Some(time).filter(|time| *time > 0);
     Ok(Change { path: absolute(path), kind, owner: owner.map(self::owner), time })
 }
@@ -242,6 +253,22 @@ mod tests {
     fn paths_that_are_no_patterns() {
         assert_eq!(literal("/a*[b]?\\"), "/a\\*\\[b]\\?\\\\");
         assert_eq!(literal("/plain"), "/plain");
+    }
+
+    #[test]
+    fn paths_of_any_length_are_refused() {
+        let deep = "a/".repeat(20_000);
+        let from = || engine::builds::graph::Origin::Context(None);
+        let given = |src: &str, dest: &str| FileActionCopy {
+            src: src.to_owned(),
+            dest: dest.to_owned(),
+            timestamp: -1,
+            ..Default::default()
+        };
+        assert!(copy(&given("a", "b"), from()).is_ok());
+        for given in [given(&deep, "b"), given("a", &deep), given("a\0", "b")] {
+            assert!(copy(&given, from()).is_err());
+        }
     }
 
     #[test]
