@@ -12,6 +12,7 @@ use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use oci::Platform;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// The graph of one platform's image, with its base images.
 pub(crate) struct Platformed {
@@ -74,13 +75,39 @@ pub(crate) fn find_images(
             error
         })
     };
+    side_by_side(graph.images.iter().collect(), find)
+}
+
+/// Registries are asked for so many images at once: a file may name thousands.
+const AT_ONCE: usize = 8;
+
+/// Does this for each, several at a time, and none any more once one has failed. Those that the machine has no thread for wait.
+fn side_by_side<T: Send, R: Send>(
+    items: Vec<T>,
+    work: impl Fn(T) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    let others = items.len().min(AT_ONCE).saturating_sub(1);
+    let waiting = Mutex::new(items.into_iter().enumerate());
+    let done = Mutex::new(Vec::new());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || {
+        while let Some((place, item)) = next() {
+            let result = work(item);
+            if result.is_err() {
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);
+            }
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
+        }
+    };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = graph.images.iter().map(|used| scope.spawn(|| find(used))).collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
+        let begun = (0..others).map(|_| std::thread::Builder::new().spawn_scoped(scope, worker));
+        // Whoever could not be begun is not missed: this thread works too.
+        begun.for_each(drop);
+        worker();
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// The contexts by name as one platform sees them: `name::platform` is for that platform alone, and goes before `name`.
@@ -198,16 +225,7 @@ fn fetch_images(
         }
         found
     };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = needs
-            .into_iter()
-            .map(|(key, span)| scope.spawn(move || fetch(&key, span).map(|image| (key, image))))
-            .collect();
-        threads
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
+    side_by_side(needs.into_iter().collect(), |(key, span)| fetch(&key, span).map(|image| (key, image)))
 }
 
 pub(crate) fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
@@ -216,5 +234,34 @@ pub(crate) fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
         lower::Error::At { message, span, help } => {
             Error::Dockerfile { message, place: Box::new(file.place(span)), help }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn few_at_once_and_in_order() {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |number: usize| {
+            most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+            std::thread::yield_now();
+            now.fetch_sub(1, SeqCst);
+            Ok(number * 2)
+        };
+        let all = side_by_side((0..10_000).collect(), work).unwrap();
+        assert!(all.iter().enumerate().all(|(place, done)| *done == place * 2) && all.len() == 10_000);
+        assert!(most.load(SeqCst) <= AT_ONCE);
+        assert!(side_by_side(Vec::<usize>::new(), work).unwrap().is_empty());
+        let begun = AtomicUsize::new(0);
+        let fail = |_| match begun.fetch_add(1, SeqCst) {
+            0 => Err(Error::Cancelled),
+            _ => Ok(()),
+        };
+        let failed = side_by_side((0..10_000_000).collect::<Vec<u32>>(), fail);
+        assert!(matches!(failed, Err(Error::Cancelled)));
+        assert!(begun.load(SeqCst) < 10_000_000);
     }
 }
