@@ -2,7 +2,7 @@
 //!
 //! What refers to each other may stand in any order, in any of the files; a later file's word is the last.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::language::{
@@ -31,6 +31,11 @@ struct Declared {
     result: Option<Attribute>,
     place: Place,
 }
+
+/// Functions that call each other: a deeper one is a file that wants to fail.
+const NESTED: usize = 100;
+/// Calls of functions of the files while these are read.
+const CALLS: u32 = 1_000_000;
 
 /// A block with a name of its own: a target with a matrix is several.
 pub struct Instance<'d> {
@@ -144,6 +149,8 @@ pub struct Resolver<'d> {
     /// What is being evaluated.
     open: RefCell<BTreeSet<String>>,
     instances: RefCell<Vec<Named>>,
+    /// Calls of functions so far.
+    calls: Cell<u32>,
 }
 
 impl<'d> Resolver<'d> {
@@ -160,6 +167,7 @@ impl<'d> Resolver<'d> {
             kinds: RefCell::default(),
             open: RefCell::default(),
             instances: RefCell::default(),
+            calls: Cell::default(),
         };
         for (name, declared) in &definitions.functions {
             resolver.functions.insert(name.clone(), usable(name, declared)?);
@@ -168,8 +176,9 @@ impl<'d> Resolver<'d> {
             resolver.variable(name).map_err(|error| told(error, variable.place, "Invalid value"))?;
         }
         resolver.validate()?;
+        let (mut open, mut checked) = (Vec::new(), BTreeSet::new());
         for (name, declared) in &definitions.functions {
-            resolver.check(name, &mut Vec::new(), declared.place)?;
+            resolver.check(name, &mut open, &mut checked, declared.place)?;
         }
         let mut instances = Vec::new();
         for (at, block) in definitions.blocks.iter().enumerate() {
@@ -258,21 +267,33 @@ impl<'d> Resolver<'d> {
     }
 
     /// Looks whether what a function refers to is there, and does not lead back to it.
-    fn check(&self, name: &str, open: &mut Vec<String>, from: Place) -> Result<(), Diagnostics> {
-        let Some(function) = self.functions.get(name) else {
-            let why = format!("function {name:?} does not exist: undefined");
-            return Err(Diagnostics::one(from, "Invalid expression", why));
+    /// Each is looked at once: two calls of one that has two calls itself would soon be more than anybody waits for.
+    fn check<'n>(
+        &'n self,
+        name: &str,
+        open: &mut Vec<&'n str>,
+        checked: &mut BTreeSet<&'n str>,
+        from: Place,
+    ) -> Result<(), Diagnostics> {
+        let wrong = |why: String| Err(Diagnostics::one(from, "Invalid expression", why));
+        let Some((name, function)) = self.functions.get_key_value(name) else {
+            return wrong(format!("function {name:?} does not exist: undefined"));
         };
-        if open.iter().any(|known| known == name) {
-            let why = format!("function cycle not allowed for {name}");
-            return Err(Diagnostics::one(from, "Invalid expression", why));
+        if open.contains(&name.as_str()) {
+            return wrong(format!("function cycle not allowed for {name}"));
         }
-        open.push(name.to_owned());
+        if checked.contains(name.as_str()) {
+            return Ok(());
+        }
+        if open.len() == NESTED {
+            return wrong(format!("functions call each other more than {NESTED} deep"));
+        }
+        open.push(name);
         let place = function.result.place();
         let refers = references(&function.result);
         for other in &refers.functions {
             if crate::functions::names().all(|known| known != other) {
-                self.check(other, open, place)?;
+                self.check(other, open, checked, place)?;
             }
         }
         for (variable, _) in &refers.variables {
@@ -287,6 +308,7 @@ impl<'d> Resolver<'d> {
             }
         }
         open.pop();
+        checked.insert(name);
         Ok(())
     }
 
@@ -444,7 +466,12 @@ impl Names for Resolver<'_> {
     }
 
     fn function(&self, name: &str) -> Result<Option<&UserFunction>, Unresolved> {
-        Ok(self.functions.get(name))
+        let found = self.functions.get(name);
+        self.calls.set(self.calls.get() + u32::from(found.is_some()));
+        match self.calls.get() > CALLS {
+            true => Err(Unresolved::Message(format!("functions are called more than {CALLS} times"))),
+            false => Ok(found),
+        }
     }
 
     fn variables(&self) -> Vec<String> {

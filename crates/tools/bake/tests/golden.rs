@@ -295,3 +295,23 @@ fn what_is_wrong_with_overrides_and_compose_files() {
         assert_eq!(configured(&[source], &[]).unwrap_err(), want, "{text}");
     }
 }
+
+/// Functions that call others twice, and those that call others without an end, are told what they may.
+#[test]
+fn functions_that_cost_too_much() {
+    let functions = |count: usize, twice: bool| {
+        let next = (1..count).map(|n| {
+            let call = format!("f{}(x)", n - 1);
+            let result = if twice { format!("length([{call}, {call}])") } else { call };
+            format!("function \"f{n}\" {{\n  params = [x]\n  result = {result}\n}}\n")
+        });
+        "function \"f0\" {\n  params = [x]\n  result = x\n}\n".to_owned() + &next.collect::<String>()
+    };
+    let read = |text: String| configured(&[Source { name: "x.hcl".to_owned(), text }], &[]);
+    assert!(read(functions(40, true)).is_ok(), "nothing calls them");
+    let error = read(functions(40, true) + "a = f39(1)\n").unwrap_err();
+    assert!(error.contains("functions are called more than 1000000 times"), "{error}");
+    let error = read(functions(20_000, false)).unwrap_err();
+    assert!(error.contains("functions call each other more than 100 deep"), "{error}");
+    assert!(read(functions(50, false) + "a = f49(1)\n").is_ok());
+}

@@ -2,7 +2,7 @@
 
 use crate::config::Settings;
 use crate::pragma::Pragmas;
-use crate::rule::{Finding, Severity};
+use crate::rule::{Finding, Rule, Severity};
 use crate::rules::RULES;
 use crate::view::View;
 use dockerfile::ast::Dockerfile;
@@ -64,7 +64,8 @@ fn by_rules(file: &Dockerfile, settings: &Settings) -> Vec<Finding> {
     let view = View::new(file);
     let mut findings = Vec::new();
     let mut told = Vec::new();
-    for rule in RULES {
+    let is_on = |rule: &&Rule| settings.severity(rule.id, rule.severity) != Severity::Ignore;
+    for rule in RULES.iter().filter(is_on) {
         (rule.check)(&view, settings, &mut told);
         findings.extend(told.drain(..).map(|(line, message)| Finding {
             rule: rule.id.into(),
@@ -90,7 +91,8 @@ fn by_checks(file: &Dockerfile, settings: &Settings) -> Vec<Finding> {
         ignore: None,
         stages: None,
     };
-    let own = ["TrailingComment", "InvalidJSONArray"];
+    // Nor may it be silent where it has not said all.
+    let own = ["TrailingComment", "InvalidJSONArray", "MoreWarnings"];
     let warnings = if file.stages.is_empty() { file.warnings.clone() } else { check(file, &around) };
     let wanted = warnings.into_iter().filter(|w| settings.build_checks || own.contains(&w.rule.as_str()));
     let finding = |w: dockerfile::Warning| Finding {
@@ -101,4 +103,32 @@ fn by_checks(file: &Dockerfile, settings: &Settings) -> Vec<Finding> {
         rule: w.rule,
     };
     wanted.map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Partial;
+
+    /// A long chain of stages, with what rules look for in each: no rule looks through all of it for each of them.
+    #[test]
+    fn long_chains_of_stages() {
+        let seconds = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_sec;
+        let stage = |n: usize| {
+            format!(
+                "FROM s{} AS s{n}\nLABEL a=b\nCOPY --from=s0 /x /\nRUN apt-get update\nHEALTHCHECK CMD x\n",
+                n - 1
+            )
+        };
+        let text = "FROM scratch AS s0\n".to_owned() + &(1..9_000).map(stage).collect::<String>();
+        let severities = "override:\n  info: [DL3057]\nlabel-schema:\n  a: text\n  b: text\n";
+        let begun = seconds();
+        for settings in
+            [Settings::default(), Settings::merged([Partial::read("x", severities.as_bytes()).unwrap()])]
+        {
+            let checked = lint("Dockerfile", text.as_bytes(), &settings);
+            assert!(checked.error.is_none() && checked.findings.iter().all(|f| f.rule != "DL3057"));
+        }
+        assert!(seconds() - begun < 60, "{} s", seconds() - begun);
+    }
 }

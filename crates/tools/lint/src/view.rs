@@ -1,6 +1,7 @@
 //! A Dockerfile as rules look at it: instructions in a row, stages, scripts split into commands.
 
 use crate::shell::Script;
+use dockerfile::StageNames;
 use dockerfile::ast::{Command, Comment, Dockerfile, Kind, MountKind, Run, Source, Stage, Transfer};
 use std::collections::BTreeMap;
 
@@ -55,6 +56,8 @@ pub struct Base<'a> {
     pub has_digest: bool,
     /// The earlier stage that it is.
     pub parent: Option<usize>,
+    /// A later stage is from it.
+    pub is_base: bool,
 }
 
 impl Base<'_> {
@@ -72,8 +75,12 @@ impl<'a> View<'a> {
         for instruction in &file.global_args {
             view.push(None, instruction.span.line, &instruction.kind);
         }
+        let names = StageNames::of(file);
         for (index, stage) in file.stages.iter().enumerate() {
-            let base = base(stage, &view.stages);
+            let base = base(stage, index, &names);
+            if let Some(parent) = base.parent {
+                view.stages[parent].is_base = true;
+            }
             view.stages.push(base);
             view.items.push(Item {
                 line: stage.head.line,
@@ -148,18 +155,7 @@ impl<'a> View<'a> {
     /// What a trigger leaves behind ends up in an image that is none of ours.
     pub fn is_shipped(&self, item: &Item<'_>) -> bool {
         let (Some(index), false) = (item.stage, item.is_trigger) else { return true };
-        index + 1 >= self.stages.len() || self.stages.iter().any(|other| other.parent == Some(index))
-    }
-
-    /// The stage and all those that it is based on.
-    pub fn ancestors(&self, stage: Option<usize>) -> Vec<usize> {
-        let mut line = Vec::new();
-        let mut next = stage;
-        while let Some(index) = next {
-            line.push(index);
-            next = self.stages[index].parent;
-        }
-        line
+        index + 1 >= self.stages.len() || self.stages[index].is_base
     }
 }
 
@@ -190,7 +186,7 @@ fn script(kind: &Kind) -> Option<Script> {
     })
 }
 
-fn base<'a>(stage: &'a Stage, earlier: &[Base<'a>]) -> Base<'a> {
+fn base<'a>(stage: &'a Stage, index: usize, names: &StageNames<'_>) -> Base<'a> {
     let text = stage.from.image.text.as_str();
     let (text, has_digest) = text.split_once('@').map_or((text, false), |(image, _)| (image, true));
     let slash = text.rfind('/').map_or(0, |at| at + 1);
@@ -205,9 +201,8 @@ fn base<'a>(stage: &'a Stage, earlier: &[Base<'a>]) -> Base<'a> {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
         _ => (None, image),
     };
-    let lower = text.to_lowercase();
-    let parent = earlier.iter().rposition(|base| base.alias() == Some(&lower));
-    Base { stage, line: stage.head.line, registry, name, tag, has_digest, parent }
+    let parent = names.above(text, index);
+    Base { stage, line: stage.head.line, registry, name, tag, has_digest, parent, is_base: false }
 }
 
 /// Whether a cache or a file system in memory is mounted at a path that has this in it.

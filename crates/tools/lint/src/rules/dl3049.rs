@@ -5,6 +5,7 @@ use crate::rule::{Rule, Severity, Told};
 use crate::text::unquoted;
 use crate::view::View;
 use dockerfile::ast::Kind;
+use std::collections::HashMap;
 
 pub(super) const RULE: Rule = Rule { id: "DL3049", severity: Severity::Info, check };
 
@@ -20,25 +21,31 @@ fn check(view: &View<'_>, settings: &Settings, told: &mut Vec<Told>) {
 fn missing(view: &View<'_>, label: &str) -> Vec<u32> {
     let mut has = vec![false; view.stages.len()];
     let mut lends = vec![false; view.stages.len()];
-    let named = |name: &str| view.stages.iter().position(|base| base.alias() == Some(name));
+    let mut named = HashMap::new();
     for (index, base) in view.stages.iter().enumerate() {
-        has[index] = base.parent.is_some_and(|parent| has[parent]);
-        for item in view.items.iter().filter(|item| item.stage == Some(index)) {
-            match item.kind() {
-                Some(Kind::Label(pairs)) if pairs.iter().any(|pair| unquoted(&pair.key) == label) => {
-                    has[index] = true;
-                    if let (None, Some(parent)) = (base.alias(), base.parent) {
-                        lends[parent] = true;
-                    }
+        if let Some(alias) = base.alias() {
+            named.entry(alias).or_insert(index);
+        }
+    }
+    // In the order of the file, a base is through before what is from it begins.
+    for item in &view.items {
+        let Some(index) = item.stage else { continue };
+        let base = &view.stages[index];
+        match item.kind() {
+            None => has[index] = base.parent.is_some_and(|parent| has[parent]),
+            Some(Kind::Label(pairs)) if pairs.iter().any(|pair| unquoted(&pair.key) == label) => {
+                has[index] = true;
+                if let (None, Some(parent)) = (base.alias(), base.parent) {
+                    lends[parent] = true;
                 }
-                Some(Kind::Copy(copy)) => {
-                    let from = copy.from.as_ref().map(|from| unquoted(&from.text).to_lowercase());
-                    if let Some(source) = from.and_then(|name| named(&name)) {
-                        lends[source] = true;
-                    }
-                }
-                _ => {}
             }
+            Some(Kind::Copy(copy)) => {
+                let from = copy.from.as_ref().map(|from| unquoted(&from.text).to_lowercase());
+                if let Some(source) = from.and_then(|name| named.get(name.as_str())) {
+                    lends[*source] = true;
+                }
+            }
+            _ => {}
         }
     }
     let stages = view.stages.iter().enumerate().filter(|(index, _)| !has[*index] && !lends[*index]);

@@ -14,11 +14,18 @@ fn check(view: &View<'_>, _: &Settings, told: &mut Vec<Told>) {
             has[index] = true;
         }
     }
-    let below = |index: usize| view.ancestors(Some(index));
+    // A base stands above the stages that are from it: once down for what they inherit, once up for what bases lead to.
+    let (mut inherits, mut leads) = (has.clone(), has);
     for (index, base) in view.stages.iter().enumerate() {
-        let inherited = below(index).iter().any(|stage| has[*stage]);
-        let later = (0..has.len()).any(|other| has[other] && below(other).contains(&index));
-        if !inherited && !later {
+        inherits[index] |= base.parent.is_some_and(|parent| inherits[parent]);
+    }
+    for (index, base) in view.stages.iter().enumerate().rev() {
+        if let Some(parent) = base.parent {
+            leads[parent] |= leads[index];
+        }
+    }
+    for (index, base) in view.stages.iter().enumerate() {
+        if !inherits[index] && !leads[index] {
             told.push((base.line, "There is no HEALTHCHECK".into()));
         }
     }
