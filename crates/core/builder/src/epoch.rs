@@ -63,18 +63,21 @@ pub(crate) enum Time {
 }
 
 impl Time {
-    fn seconds(&self) -> Option<i64> {
+    fn seconds(&self, opener: &Opener<'_>) -> Option<i64> {
         match self {
             Time::Unknown => None,
             Time::At(seconds) => Some(*seconds),
-            Time::Newest(archive) => newest(archive),
+            Time::Newest(archive) => {
+                newest(archive, opener.lease.limits().stream(), || opener.request.cancel.is_cancelled())
+            }
         }
     }
 }
 
-/// The time of an archive's newest file, as far as it can be read.
-fn newest(path: &Path) -> Option<i64> {
+/// The time of an archive's newest file, as far as it can be read; whoever sent it may have sent one without an end.
+fn newest(path: &Path, limit: u64, stopped: impl Fn() -> bool) -> Option<i64> {
     let stream = archive::decompress(File::open(path).ok()?).ok()?;
+    let stream = archive::Guard::new(stream, limit, stopped);
     let mut entries = archive::Reader::new(BufReader::new(stream));
     let mut newest = None;
     while let Ok(Some(entry)) = entries.next_entry() {
@@ -104,10 +107,10 @@ pub(crate) fn resolve(
         return Ok(Some(Some(seconds)));
     }
     if value == CONTEXT {
-        return Ok(Some(main.time.seconds()));
+        return Ok(Some(main.time.seconds(opener)));
     }
     if let Some(name) = context_name(request, value) {
-        return Ok(Some(named.get(name).and_then(|context| context.time.seconds())));
+        return Ok(Some(named.get(name).and_then(|context| context.time.seconds(opener))));
     }
     let is_meant =
         |stage: &&Stage| stage.from.name.as_ref().is_some_and(|name| name.text.eq_ignore_ascii_case(value));
@@ -120,7 +123,7 @@ pub(crate) fn resolve(
     };
     let source = lower::fetched_by(parsed, stage, &globals).map_err(|e| lower_error(file, e))?;
     let title = format!("[internal] resolve {ARGUMENT} source stage {value}");
-    Ok(Some(opener.time_of(source, &title)?.seconds()))
+    Ok(Some(opener.time_of(source, &title)?.seconds(opener)))
 }
 
 /// The same for a client's graph, which has no file to say it.

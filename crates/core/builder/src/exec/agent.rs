@@ -13,10 +13,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// Connections at once: a step that opens more gets no further ones.
 const CONNECTIONS: usize = 64;
+
+/// How long to wait where no connection can be had: for the process has no descriptor left, say.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that hands on; it stops when this is dropped.
 pub struct Relay {
@@ -50,7 +54,7 @@ impl Relay {
         std::fs::set_permissions(path, Permissions::from_mode(owner.mode))?;
         let over = Arc::new(AtomicBool::new(false));
         let (agent, ended) = (agent.to_owned(), over.clone());
-        let thread = std::thread::spawn(move || serve(&listener, &agent, &ended));
+        let thread = Builder::new().spawn(move || serve(&listener, &agent, &ended))?;
         Ok(Self { path: path.to_owned(), short, _directory: directory, over, thread: Some(thread) })
     }
 }
@@ -73,14 +77,17 @@ fn serve(listener: &UnixListener, agent: &Path, over: &AtomicBool) {
         if over.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         if Arc::strong_count(&count) > CONNECTIONS {
             continue;
         }
         let (agent, held) = (agent.to_owned(), count.clone());
-        std::thread::spawn(move || {
+        // Without a thread for it, or an agent that answers, the connection is closed, which tells the step enough.
+        let _ = Builder::new().spawn(move || {
             let _held = held;
-            // An agent that does not answer closes the connection, which tells the step enough.
             let _ = hand_on(&stream, &agent);
         });
     }
@@ -90,14 +97,15 @@ fn serve(listener: &UnixListener, agent: &Path, over: &AtomicBool) {
 fn hand_on(stream: &UnixStream, agent: &Path) -> io::Result<()> {
     let agent = UnixStream::connect(agent)?;
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let there = || {
             let _ = io::copy(&mut &*stream, &mut &agent);
             let _ = agent.shutdown(Shutdown::Write);
-        });
+        };
+        Builder::new().spawn_scoped(scope, there)?;
         let _ = io::copy(&mut &agent, &mut &*stream);
         let _ = stream.shutdown(Shutdown::Both);
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 #[cfg(test)]
