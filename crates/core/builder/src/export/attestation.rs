@@ -42,14 +42,15 @@ pub(crate) fn attest(
         }
     } else if options.sbom {
         let root = session.view(chain)?;
-        let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, "sbom");
+        let stopped = || session.stopped();
+        let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, "sbom", &stopped);
         made.sbom = Some(document.clone());
         statements.push(statement(SPDX, &made.manifest.digest, document));
         for (name, fs) in &session.graph.scan.more {
             let chain = session.node(fs).and_then(|node| outputs[node].chain.clone());
             let root = session.view(chain.as_ref())?;
             let name = format!("sbom-{name}");
-            let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, &name);
+            let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, &name, &stopped);
             statements.push(statement(SPDX, &made.manifest.digest, document));
         }
     }

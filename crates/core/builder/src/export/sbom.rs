@@ -26,8 +26,14 @@ struct Package {
 }
 
 /// The document for a file system: `sbom` for an image's own, another name for what else was looked through.
-pub(crate) fn document(root: Option<&Root>, subject: &Digest, created: &str, name: &str) -> Value {
-    let packages = root.map(packages).unwrap_or_default();
+pub(crate) fn document(
+    root: Option<&Root>,
+    subject: &Digest,
+    created: &str,
+    name: &str,
+    stopped: &dyn Fn() -> bool,
+) -> Value {
+    let (packages, is_cut) = root.map(|root| packages(root, DIRECTORIES_MAX, stopped)).unwrap_or_default();
     let list: Vec<Value> = packages.iter().enumerate().map(|(number, p)| entry(number, p)).collect();
     let related: Vec<Value> = (0..list.len())
         .map(|number| {
@@ -38,13 +44,21 @@ pub(crate) fn document(root: Option<&Root>, subject: &Digest, created: &str, nam
             })
         })
         .collect();
+    let mut creation =
+        json!({ "creators": [format!("Tool: dhow-{}", env!("CARGO_PKG_VERSION"))], "created": created });
+    if is_cut {
+        creation["comment"] = format!(
+            "Packages of Python and Node were looked for in {DIRECTORIES_MAX} directories; there are more."
+        )
+        .into();
+    }
     json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": name,
         "documentNamespace": format!("https://dhow.invalid/{name}/{}", subject.hex()),
-        "creationInfo": { "creators": [format!("Tool: dhow-{}", env!("CARGO_PKG_VERSION"))], "created": created },
+        "creationInfo": creation,
         "packages": list,
         "relationships": related,
     })
@@ -70,7 +84,8 @@ fn entry(number: usize, package: &Package) -> Value {
     })
 }
 
-fn packages(root: &Root) -> BTreeSet<Package> {
+/// What is found in so many directories, and whether there are more.
+fn packages(root: &Root, most: usize, stopped: &dyn Fn() -> bool) -> (BTreeSet<Package>, bool) {
     let text = |path: &str| {
         root.read_file(path, RECORD_MAX).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     };
@@ -87,8 +102,9 @@ fn packages(root: &Root) -> BTreeSet<Package> {
         &text("lib/apk/db/installed").or_else(|| text("usr/lib/apk/db/installed")).unwrap_or_default(),
         &system,
     ));
-    found.extend(languages(root));
-    found
+    let (of_languages, is_cut) = languages(root, most, stopped);
+    found.extend(of_languages);
+    (found, is_cut)
 }
 
 /// The fields of a paragraph, continuation lines left out.
@@ -125,15 +141,19 @@ fn apk(installed: &str, system: &str) -> Vec<Package> {
     installed.split("\n\n").filter_map(package).collect()
 }
 
-/// Packages of Python and of Node, where their tools put them.
-fn languages(root: &Root) -> Vec<Package> {
+/// Packages of Python and of Node, where their tools put them; and whether there are directories that were not looked into:
+/// which they are does not depend on the order in which a file system lists them.
+fn languages(root: &Root, most: usize, stopped: &dyn Fn() -> bool) -> (Vec<Package>, bool) {
     let mut found = Vec::new();
-    let mut left = DIRECTORIES_MAX;
+    let mut left = most;
     let mut open: Vec<PathBuf> = vec![PathBuf::new()];
     while let Some(directory) = open.pop() {
-        let Some(rest) = left.checked_sub(1) else { break };
+        let Some(rest) = left.checked_sub(1).filter(|_| !stopped()) else { return (found, true) };
         left = rest;
-        for entry in root.read_dir(&directory).unwrap_or_default() {
+        let mut entries = root.read_dir(&directory).unwrap_or_default();
+        // The last one that is put there is looked into first.
+        entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+        for entry in entries {
             let path = directory.join(&entry.name);
             let Some(name) = entry.name.to_str() else { continue };
             if entry.file_type == FileType::Directory {
@@ -147,7 +167,7 @@ fn languages(root: &Root) -> Vec<Package> {
             }
         }
     }
-    found
+    (found, false)
 }
 
 fn python(root: &Root, directory: &Path) -> Option<Package> {
@@ -183,7 +203,11 @@ fn node(root: &Root, path: &Path) -> Option<Package> {
     Some(Package {
         name: name.into(),
         version: version.into(),
-        url: format!("pkg:npm/{}@{}", name.replace('@', "%40"), escape(version)),
+        url: format!(
+            "pkg:npm/{}@{}",
+            name.split('/').map(escape).collect::<Vec<_>>().join("/"),
+            escape(version)
+        ),
         license: document["license"].as_str().unwrap_or_default().into(),
     })
 }
@@ -229,7 +253,8 @@ mod tests {
         write("app/node_modules/@s/n/package.json", r#"{"name":"@s/n","version":"3.0.0","license":"MIT"}"#);
         write("app/package.json", r#"{"name":"app","version":"0"}"#);
         let root = Root::open(dir.path()).unwrap();
-        let document = document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00Z", "sbom");
+        let document = document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00Z", "sbom", &|| false);
+        assert!(document["creationInfo"]["comment"].is_null());
         let urls: Vec<&str> = document["packages"]
             .as_array()
             .unwrap()
@@ -245,5 +270,30 @@ mod tests {
                 "pkg:apk/debian/musl@1.2.4-r2?arch=x86_64",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_and_always_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..20).map(|n| format!("n{n:02}")).collect();
+        let package = |name: &str| {
+            let path = dir.path().join("node_modules").join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            let text = format!(r#"{{"name":"{name}?x#y","version":"1"}}"#);
+            std::fs::write(path.join("package.json"), text).unwrap();
+        };
+        names.iter().rev().for_each(|name| package(name));
+        let root = Root::open(dir.path()).unwrap();
+        let found = |most| {
+            let (found, is_cut) = languages(&root, most, &|| false);
+            (found.into_iter().map(|package| package.url).collect::<Vec<_>>(), is_cut)
+        };
+        let urls = |count: usize| -> Vec<String> {
+            names[..count].iter().map(|name| format!("pkg:npm/{name}%3Fx%23y@1")).collect()
+        };
+        assert_eq!(found(22), (urls(20), false));
+        assert_eq!(found(21), (urls(19), true));
+        assert_eq!(found(7), (urls(5), true));
+        assert!(languages(&root, 100, &|| true).1);
     }
 }
