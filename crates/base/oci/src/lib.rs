@@ -4,6 +4,7 @@
 //! came from elsewhere are hashed as they came and never serialised again: a digest belongs to bytes, not
 //! to what they mean. Nothing here does I/O, and nothing here panics on hostile input.
 
+pub mod address;
 pub mod cdi;
 mod chain;
 mod digest;

@@ -65,7 +65,6 @@ pub use source::CommitId;
 pub use source::facts::{FileFacts, Looking, file as file_facts, repository as repository_facts};
 pub use source::git::RepositoryFacts;
 pub use source::git_url::{is_git, repository_host};
-pub use source::shown as without_password;
 pub use transfer::{
     Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, Form as CacheForm, INLINE_KEY,
     Opened as OpenedCache, Taker as CacheTaker,

@@ -71,7 +71,7 @@ impl Opener<'_> {
                     Root::open(path).map_err(io_error("open build context", path))?.into()
                 }
                 NamedContext::Remote(text) => {
-                    self.remote(text, &format!("[context {name}] load {}", source::shown(text)), NAMED)?
+                    self.remote(text, &format!("[context {name}] load {}", oci::address::without_userinfo(text)), NAMED)?
                 }
             };
             let ignore = match ignore_text(&root, ".dockerignore")? {
@@ -141,7 +141,7 @@ impl Opener<'_> {
         let opened = fetch();
         let opened = opened.map_err(|e| match e {
             source::Error::Cancelled => Error::Cancelled,
-            source => Error::Remote { what: source::shown(text), source: Box::new(source) },
+            source => Error::Remote { what: oci::address::without_userinfo(text), source: Box::new(source) },
         });
         match &opened {
             Ok(_) => step.done(),
@@ -170,7 +170,7 @@ impl Opener<'_> {
         let loaded = self.load(text, remote.checksum.as_ref())?;
         let open = || File::open(&loaded.path).map_err(source::io("open", &loaded.path));
         if is_archive(open()?) {
-            let bad = |source| source::Error::Archive { url: source::shown(text), source };
+            let bad = |source| source::Error::Archive { url: oci::address::without_userinfo(text), source };
             let root = self.unpack(open()?).map_err(bad)?;
             return Ok(Opened { root, time: time_of(&loaded, true) });
         }

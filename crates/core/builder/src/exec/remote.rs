@@ -96,7 +96,7 @@ pub(crate) fn read(
             let repository = git::Repository::new(&url, who.access(session.env, session.request), &scratch, &cancelled);
             let commit = repository.and_then(|repository| repository.commit()).map_err(fail)?;
             let keep_git_dir = keep_git_dir.or(url.keep_git_dir).unwrap_or(false);
-            read.insert(source::shown(text), format!("commit {commit}"));
+            read.insert(oci::address::without_userinfo(text), format!("commit {commit}"));
             Ok(Some(Remote::Commit { url, keep_git_dir, who }))
         }
         CopySource::Path(_) | CopySource::Inline { .. } => Ok(None),

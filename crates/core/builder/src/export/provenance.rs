@@ -38,7 +38,7 @@ pub(crate) fn predicate(
     let all = how == Provenance::Max;
     let mut source = json!({ "path": facts.dockerfile });
     if let Some(remote) = facts.remote {
-        source["uri"] = crate::source::shown(remote).into();
+        source["uri"] = oci::address::without_userinfo(remote).into();
     }
     let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
     let steps = all.then(|| steps(graph, layers));
@@ -104,7 +104,7 @@ fn metadata(steps: Option<Steps>, facts: &Facts<'_>, request: &Request, ended: &
         });
     }
     if !slsa.vcs.is_empty() {
-        let shown = |(key, value): (&String, &String)| (key.clone(), crate::source::shown(value));
+        let shown = |(key, value): (&String, &String)| (key.clone(), oci::address::without_userinfo(value));
         metadata["buildkit_metadata"]["vcs"] = json!(slsa.vcs.iter().map(shown).collect::<BTreeMap<_, _>>());
     }
     metadata
@@ -191,7 +191,7 @@ fn dependencies(graph: &Graph, images: &[Image], facts: &Facts<'_>) -> Vec<Value
         }))
     };
     let mut all: Vec<Value> = graph.images.iter().zip(images).filter_map(image).collect();
-    all.extend(facts.remote.map(|remote| json!({ "uri": crate::source::shown(remote) })));
+    all.extend(facts.remote.map(|remote| json!({ "uri": oci::address::without_userinfo(remote) })));
     all.sort_by_key(|value| value["uri"].as_str().map(str::to_string));
     all.dedup();
     all
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(arguments(&max)["args"]["build-arg:VERSION"], "7");
         assert!(arguments(&max).get("secrets").is_none(), "no step asks for it");
         assert!(arguments(&min)["args"].as_object().unwrap().is_empty());
-        assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://me:xxxxx@h/a.git#main");
+        assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://h/a.git#main");
         let vcs = BTreeMap::from([("source".to_string(), "https://me:hidden@h/a.git".to_string())]);
         request.export.slsa = Slsa { old: true, builder_id: "https://me".into(), reproducible: true, vcs };
         let old = old(&predicate(
@@ -249,9 +249,9 @@ mod tests {
         assert_eq!(old["builder"]["id"], "https://me");
         assert_eq!(old["invocation"]["configSource"]["entryPoint"], "Dockerfile");
         assert_eq!(old["invocation"]["parameters"]["args"]["build-arg:VERSION"], "7");
-        assert_eq!(old["materials"][0]["uri"], "https://me:xxxxx@h/a.git#main");
+        assert_eq!(old["materials"][0]["uri"], "https://h/a.git#main");
         assert_eq!(old["metadata"]["reproducible"], true);
-        assert_eq!(old["metadata"][OLD_METADATA]["vcs"]["source"], "https://me:xxxxx@h/a.git");
+        assert_eq!(old["metadata"][OLD_METADATA]["vcs"]["source"], "https://h/a.git");
         assert_eq!(old["metadata"][OLD_METADATA]["source"]["infos"][0]["filename"], "Dockerfile");
         assert!(!old.to_string().contains("hidden") && old["buildConfig"]["llbDefinition"].is_array());
     }

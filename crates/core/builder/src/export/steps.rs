@@ -6,10 +6,10 @@
 use crate::graph::{
     Change, ChangeKind, Copy, CopySource, Fs, Graph, MountKind, NetKind, Op, OpKind, Origin, Run, Stack,
 };
-use crate::source::shown;
 use base64::Engine as _;
 use dockerfile::Span;
 use oci::Platform;
+use oci::address::without_userinfo;
 use oci::image::Descriptor;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -133,8 +133,8 @@ fn context(origin: &Origin) -> Option<String> {
 
 fn elsewhere(source: &CopySource) -> Option<String> {
     match source {
-        CopySource::Url { url, .. } => Some(shown(url)),
-        CopySource::Git { url, .. } => Some(format!("git://{}", shown(url))),
+        CopySource::Url { url, .. } => Some(without_userinfo(url)),
+        CopySource::Git { url, .. } => Some(format!("git://{}", without_userinfo(url))),
         CopySource::Path(_) | CopySource::Inline { .. } => None,
     }
 }

@@ -6,7 +6,9 @@ use super::{Error, io};
 use crate::files::copy::clamp_times;
 use base64::Engine as _;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use sys::root::Root;
 
@@ -207,7 +209,7 @@ impl<'a> Repository<'a> {
     pub fn checkout(&self, keep_git_dir: bool) -> Result<(Root, i64), Error> {
         let resolved = self.resolve()?;
         self.init(&resolved)?;
-        self.program.run(&["remote", "add", "--", "origin", &self.public_remote()])?;
+        self.program.run(&["remote", "add", "--", "origin", &self.url.shown()])?;
         self.fetch(&resolved)?;
         let commit = self.program.run(&["rev-parse", "--verify", "FETCH_HEAD^{commit}"]);
         let commit = match (&resolved.reference, commit) {
@@ -253,22 +255,6 @@ impl<'a> Repository<'a> {
         }
         let quiet = "core.logAllRefUpdates=false";
         self.program.run(&["-c", quiet, "update-ref", "--", &reference, "FETCH_HEAD"]).map(drop)
-    }
-
-    /// The address that may be written to a file.
-    fn public_remote(&self) -> String {
-        match self.url.remote.split_once("://") {
-            Some((scheme, rest)) => {
-                let authority = rest.split('/').next().unwrap_or_default();
-                match authority.rsplit_once('@') {
-                    Some((user, _)) if user.contains(':') => {
-                        format!("{scheme}://{}", &rest[user.len() + 1..])
-                    }
-                    _ => self.url.remote.clone(),
-                }
-            }
-            None => self.url.remote.clone(),
-        }
     }
 
     fn fetch(&self, resolved: &Resolved) -> Result<(), Error> {
@@ -342,7 +328,7 @@ impl<'a> Repository<'a> {
             Vec::new()
         };
         for path in listed.split(|b| *b == 0).filter(|path| !path.is_empty()) {
-            let path = Path::new(std::ffi::OsStr::new(std::str::from_utf8(path).unwrap_or_default()));
+            let path = Path::new(OsStr::from_bytes(path));
             match root.remove_all(path.join(".git")) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
                 _ => {}

@@ -1,7 +1,7 @@
 //! Addresses of git repositories as BuildKit reads them: `https://host/repo.git#ref:directory`, the query form
 //! `?ref=…&subdir=…`, `git@host:path`, `ssh://`, `git://`, `github.com/owner/repo`; and `file://`.
 
-use super::{Error, shown};
+use super::Error;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -132,7 +132,7 @@ fn is_scp(text: &str) -> bool {
 impl GitUrl {
     /// Reads an address for which [`is_git`] is true.
     pub fn parse(text: &str) -> Result<GitUrl, Error> {
-        let wrong = |reason: String| Error::GitUrl { url: shown(text), reason };
+        let wrong = |reason: String| Error::GitUrl { url: oci::address::without_userinfo(text), reason };
         let (before, fragment) = match text.split_once('#') {
             Some((before, fragment)) => (before, Some(fragment)),
             None => (text, None),
@@ -238,9 +238,9 @@ impl GitUrl {
         [HEADER, TOKEN].iter().flat_map(|id| [format!("{id}.{host}"), (*id).to_string()]).collect()
     }
 
-    /// The address for people: no password.
+    /// The address for people and files: nothing in it lets anybody in.
     pub fn shown(&self) -> String {
-        shown(&self.remote)
+        oci::address::without_userinfo(&self.remote)
     }
 }
 
@@ -320,7 +320,7 @@ mod tests {
             assert_eq!(GitUrl::parse(text).unwrap().reference, Some(name), "{text}");
         }
         let url = GitUrl::parse("ssh://me:pw@h:22/a").unwrap();
-        assert_eq!((url.host(), url.shown()), (Some("h:22"), "ssh://me:xxxxx@h:22/a".into()));
+        assert_eq!((url.host(), url.shown()), (Some("h:22"), "ssh://me@h:22/a".into()));
     }
 
     #[test]

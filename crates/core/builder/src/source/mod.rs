@@ -144,26 +144,3 @@ pub(crate) fn io(attempt: &'static str, path: &std::path::Path) -> impl FnOnce(i
     let path = path.display().to_string();
     move |source| Error::Io { attempt, path, source }
 }
-
-/// An address without its password, for people and files.
-pub fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((user, _)) if user.contains(':') => {
-            let name = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{name}:xxxxx@{}", &rest[user.len() + 1..])
-        }
-        _ => url.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(super::shown("https://me:secret@h/a@b"), "https://me:xxxxx@h/a@b");
-        assert_eq!(super::shown("https://me@h/a"), "https://me@h/a");
-        assert_eq!(super::shown("git@h:a"), "git@h:a");
-    }
-}

@@ -3,9 +3,10 @@
 //! As BuildKit does, what came is remembered with the server's marks (`ETag`, `Last-Modified`): if the server says that
 //! nothing changed, the content is known without being sent. It is asked for again only if a step really needs the bytes.
 
-use super::{Error, io, shown};
+use super::{Error, io};
 use crate::request::{Fetch, FetchRequest, Fetched};
 use oci::Digest;
+use oci::address::without_userinfo;
 use serde::{Deserialize, Serialize};
 use state::{Db, cache};
 use std::fs::File;
@@ -99,7 +100,7 @@ impl Source<'_> {
     }
 
     fn ask(&self, request: &FetchRequest<'_>) -> Result<Fetched, Error> {
-        let failed = |source| Error::Fetch { url: shown(request.url), source };
+        let failed = |source| Error::Fetch { url: without_userinfo(request.url), source };
         let fetch = self.fetch.ok_or_else(|| failed("this build has no access to the network".into()))?;
         let fetched = fetch(request).map_err(failed)?;
         match fetched.unchanged && request.etag.is_none() && request.last_modified.is_none() {
@@ -111,7 +112,8 @@ impl Source<'_> {
     }
 
     fn take(&self, url: &str, mut fetched: Fetched, path: &Path) -> Result<Loaded, Error> {
-        let broken = |source: std::io::Error| Error::Fetch { url: shown(url), source: source.into() };
+        let broken =
+            |source: std::io::Error| Error::Fetch { url: without_userinfo(url), source: source.into() };
         let mut writer = archive::HashingWriter::new(File::create(path).map_err(io("create", path))?);
         let mut buffer = vec![0; 128 << 10];
         let mut left = self.limit;
@@ -124,7 +126,7 @@ impl Source<'_> {
                 break;
             }
             left = left.checked_sub(count as u64).ok_or_else(|| Error::TooLarge {
-                url: shown(url),
+                url: without_userinfo(url),
                 what: format!("it has more than {} bytes", self.limit),
             })?;
             writer.write_all(&buffer[..count]).map_err(io("write", path))?;
@@ -160,7 +162,7 @@ impl Source<'_> {
         let entry = cache::Entry {
             key: key(url),
             chain: None,
-            scope: format!("url {}", shown(url)),
+            scope: format!("url {}", without_userinfo(url)),
             record: serde_json::to_string(memory).unwrap_or_default(),
             created: now.clone(),
             used: now,

@@ -191,7 +191,7 @@ pub(super) fn name(options: &BuildOptions, context: &ContextSource, called: Opti
         }
         ContextSource::Client => "context".to_owned(),
         ContextSource::Dir(path) => path.display().to_string(),
-        ContextSource::Remote(address) => builder::without_password(address),
+        ContextSource::Remote(address) => oci::address::without_userinfo(address),
         ContextSource::Tar(_) => "-".to_owned(),
         ContextSource::Graph(_) => "graph".to_owned(),
     };

@@ -28,7 +28,7 @@ pub async fn import(
     let reader = match address(&options.from_src)? {
         None => pipe::reader(body),
         Some(address) => {
-            let said = format!("Downloading from {}", builder::without_password(&address));
+            let said = format!("Downloading from {}", oci::address::without_userinfo(&address));
             // Whoever listens no more is noticed by the next line.
             let _ = progress.send(JsonMessage::status(said)).await;
             pipe::reader(download(engine, &address).await?)
@@ -88,7 +88,7 @@ fn import_blocking(
     let layer = store.publish(&lease, None, unpacked)?;
     let now = jiff::Timestamp::now().to_string();
     config.comment = match options.message.as_str() {
-        "" => format!("Imported from {}", builder::without_password(&options.from_src)),
+        "" => format!("Imported from {}", oci::address::without_userinfo(&options.from_src)),
         message => message.to_owned(),
     };
     config.created = Some(now.clone());

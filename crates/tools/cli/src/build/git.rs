@@ -77,7 +77,7 @@ pub fn facts(wanted: Wanted, directory: &Path, dockerfile: &Path) -> Result<Fact
         tell(REVISION, "revision", commit);
     }
     if let Some(address) = git.remote() {
-        tell(SOURCE, "source", without_password(&address));
+        tell(SOURCE, "source", oci::address::without_userinfo(&address));
     }
     if let Some(path) = below(&top, dockerfile).filter(|_| wanted.labels) {
         facts.labels.insert(ENTRYPOINT.to_owned(), path);
@@ -95,20 +95,6 @@ fn below(top: &Path, path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     let path = path.strip_prefix(top.canonicalize().ok()?).ok()?;
     Some(if path == Path::new("") { ".".to_owned() } else { path.to_str()?.to_owned() })
-}
-
-/// An address of a remote without what lets somebody in.
-fn without_password(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-            let user = if scheme == "ssh" { rest.split_once('@').map(|(user, _)| user) } else { None };
-            let user = user.map(|user| format!("{}@", user.split(':').next().unwrap_or_default()));
-            format!("{scheme}://{}{host}/{path}", user.unwrap_or_default())
-        }
-        None => address.to_owned(),
-    }
 }
 
 struct Git<'a> {
@@ -148,18 +134,6 @@ impl Git<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_lose_their_passwords() {
-        for (address, shown) in [
-            ("https://me:secret@example.com/a.git", "https://example.com/a.git"),
-            ("https://example.com/a@b.git", "https://example.com/a@b.git"),
-            ("ssh://git@example.com:22/a.git", "ssh://git@example.com:22/a.git"),
-            ("git@example.com:a/b.git", "git@example.com:a/b.git"),
-        ] {
-            assert_eq!(without_password(address), shown);
-        }
-    }
 
     #[test]
     fn a_repository_is_told() {
