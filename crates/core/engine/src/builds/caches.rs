@@ -75,17 +75,40 @@ pub(super) fn origins(
     options.cache_from.iter().map(image).chain(others).collect()
 }
 
+/// The options of a build as the classic builder means them: it knows no cache but that of the images in `cache_from`, of which those
+/// that are absent count for nothing. Where none of them is here, nothing is cached.
+pub fn classic(engine: &Engine, options: BuildOptions) -> BuildOptions {
+    if options.cache_from.is_empty() {
+        return options;
+    }
+    let (mut none_is_here, mut with_records) = (true, Vec::new());
+    for name in &options.cache_from {
+        let Ok(image) = engine.store().resolve(name, None) else { continue };
+        none_is_here = false;
+        let config = engine.store().read_blob(&image.manifest.config.digest, DOCUMENT_MAX);
+        if config.is_ok_and(|config| has_records(&config)) {
+            with_records.push(name.clone());
+        }
+    }
+    BuildOptions { no_cache: options.no_cache || none_is_here, cache_from: with_records, ..options }
+}
+
+/// Whether an image's configuration holds what steps gave.
+fn has_records(config: &[u8]) -> bool {
+    let value: Option<serde_json::Value> = serde_json::from_slice(config).ok();
+    value.is_some_and(|value| [INLINE_KEY, BUILDKIT_KEY].iter().any(|key| value.get(key).is_some()))
+}
+
 /// The cache inside of an image that is here; one without has no records.
 fn local_image(engine: &Engine, name: &str, image: store::Image) -> CacheOrigin {
     let store = engine.store().clone();
     let open = move || {
         let config = store.read_blob(&image.manifest.config.digest, DOCUMENT_MAX)?;
-        let value: serde_json::Value = serde_json::from_slice(&config)?;
         let store = store.clone();
         let blob = move |descriptor: &Descriptor| {
             Ok(Box::new(store.open_blob(&descriptor.digest)?) as Box<dyn Read + Send>)
         };
-        match [INLINE_KEY, BUILDKIT_KEY].iter().any(|key| value.get(key).is_some()) {
+        match has_records(&config) {
             true => opened(&image.manifest, config, Arc::new(blob)),
             false => Ok(OpenedCache {
                 document: br#"{"entries":[]}"#.to_vec(),

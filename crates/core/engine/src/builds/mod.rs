@@ -36,6 +36,7 @@ pub use agent::AgentSocket;
 pub use build::{AskCredentials, ContextSource, Order, Questions, Record, build, check, is_remote};
 pub(crate) use cache::{directories, entries, forget, records as cache_records};
 pub use cache::{list as cache_list, prune};
+pub use caches::classic;
 pub use contents::{Contents, load_from, send_to};
 pub use definition::definition;
 pub use event::document;

@@ -1,7 +1,9 @@
 //! Taking back the images that a build made only to hand them out as files or archives.
 
+use std::collections::BTreeSet;
+
 use oci::Digest;
-use state::{containers, images, tags};
+use state::{Tx, containers, images, tags};
 
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -11,11 +13,12 @@ pub async fn discard(engine: &Engine, manifests: Vec<Digest>) -> Result<()> {
     engine
         .blocking(move |engine| {
             engine.db().write(|tx| {
+                let members = members(engine, tx)?;
                 for digest in &manifests {
                     let Some(record) = images::get(tx, digest)? else { continue };
                     let alone = images::by_id(tx, &record.id)?.len() == 1;
                     let used = alone && !containers::of_image(tx, &record.id)?.is_empty();
-                    if !used && tags::of(tx, digest)?.is_empty() {
+                    if !used && !members.contains(digest) && tags::of(tx, digest)?.is_empty() {
                         images::remove(tx, digest)?;
                     }
                 }
@@ -25,4 +28,17 @@ pub async fn discard(engine: &Engine, manifests: Vec<Digest>) -> Result<()> {
             Ok(())
         })
         .await
+}
+
+/// What names lead to by way of an index: a client may load its result, with what is attested of it, while it is forgotten.
+fn members(engine: &Engine, tx: &Tx<'_>) -> Result<BTreeSet<Digest>> {
+    let mut members = BTreeSet::new();
+    for tag in tags::all(tx)? {
+        if images::get(tx, &tag.target)?.is_none()
+            && let Ok(index) = engine.store().index(&tag.target)
+        {
+            members.extend(index.manifests.into_iter().map(|member| member.digest));
+        }
+    }
+    Ok(members)
 }

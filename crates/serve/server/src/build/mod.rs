@@ -51,6 +51,7 @@ pub async fn build(mut call: Call) -> Result {
     if call_is_buildkits {
         return Box::pin(buildkit::build(host, options, context, reach, (session, id))).await;
     }
+    let options = builds::classic(&engine, options);
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let encode = encoder(&options);
     let (quiet, native_progress) = (options.quiet, options.native_progress);
