@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -14,7 +14,8 @@ use std::task::{Context, Poll};
 
 use engine::builds::Reach;
 use http::{HeaderMap, StatusCode, header};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, tcp, unix};
 
 use crate::error::Failure;
@@ -230,6 +231,46 @@ pub enum ReadHalf {
 }
 
 impl Stream {
+    /// Whether these are the first bytes that the peer sends. They stay to be read.
+    pub async fn begins_with(&self, start: &[u8]) -> io::Result<bool> {
+        loop {
+            let ready = self.ready(Interest::READABLE).await?;
+            let looked = self.try_io(Interest::READABLE, |socket| {
+                let mut sent = vec![0; start.len()];
+                let (count, _) = rustix::net::recv(socket, &mut *sent, RecvFlags::PEEK)?;
+                match sent[..count] == start[..count] && count > 0 {
+                    // The rest may be on its way: an error of this kind is waited for.
+                    true if count < start.len() && !ready.is_read_closed() => {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    }
+                    is_same => Ok(is_same && count == start.len()),
+                }
+            });
+            match looked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                looked => return looked,
+            }
+        }
+    }
+
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Unix(stream) => stream.ready(interest).await,
+            Self::Tcp(stream) => stream.ready(interest).await,
+        }
+    }
+
+    fn try_io<T>(
+        &self,
+        interest: Interest,
+        work: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Unix(stream) => stream.try_io(interest, || work(stream.as_fd())),
+            Self::Tcp(stream) => stream.try_io(interest, || work(stream.as_fd())),
+        }
+    }
+
     pub fn into_split(self) -> (ReadHalf, WriteHalf) {
         match self {
             Self::Unix(stream) => {
@@ -313,6 +354,34 @@ delegate!(WriteHalf, write);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_first_bytes_are_looked_at_and_stay() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let sent = |parts: &'static [&'static str]| async move {
+            let (near, mut far) = UnixStream::pair().unwrap();
+            let mut near = Stream::Unix(near);
+            let send = async {
+                for part in parts {
+                    far.write_all(part.as_bytes()).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                drop(far);
+            };
+            let (begins, ()) = tokio::join!(near.begins_with(b"PRI "), send);
+            let mut all = String::new();
+            near.read_to_string(&mut all).await.unwrap();
+            assert_eq!(all, parts.concat());
+            begins.unwrap()
+        };
+        assert!(sent(&["PRI * HTTP/2.0\r\n"]).await);
+        assert!(sent(&["P", "R", "I", " "]).await);
+        assert!(!sent(&["POST /build"]).await);
+        assert!(!sent(&["P", "UT /"]).await);
+        // Whoever leaves in the middle is not waited for.
+        assert!(!sent(&["PRI"]).await);
+        assert!(!sent(&[]).await);
+    }
 
     fn access(peer: Peer) -> Access {
         Access { peer, hosts: ["box.example".to_owned()].into() }

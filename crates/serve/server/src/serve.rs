@@ -23,6 +23,8 @@ const HEADERS_MAX: usize = 128;
 const RESERVE: u64 = 256;
 /// How long connections may take to finish when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// What a connection begins with whose client speaks HTTP/2 without having asked (RFC 9113, 3.4): no other request has this method.
+const HTTP2: &[u8] = b"PRI ";
 /// How long accepting pauses when this process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -108,7 +110,7 @@ async fn accept(engine: Engine, listener: Listener, hosts: Arc<[String]>, mut se
                 let access = Access { peer, hosts: hosts.clone() };
                 let (engine, server) = (engine.clone(), server.clone());
                 connections.spawn(async move {
-                    connection(engine, stream, access, Some(server)).await;
+                    answer(engine, stream, access, server).await;
                     drop(place);
                 });
             }
@@ -131,6 +133,25 @@ pub fn embedded(engine: Engine) -> io::Result<UnixStream> {
     let access = Access { peer: Peer::InProcess, hosts: Arc::from([]) };
     tokio::spawn(connection(engine, Stream::Unix(ours), access, None));
     Ok(theirs)
+}
+
+/// Answers on one connection until its end: clients of BuildKit may begin it as they begin one to its own daemon.
+async fn answer(engine: Engine, stream: Stream, access: Access, server: Server) {
+    match tokio::time::timeout(server.patience, stream.begins_with(HTTP2)).await {
+        Ok(Ok(true)) => calls(stream, server).await,
+        Ok(Ok(false)) => connection(engine, stream, access, Some(server)).await,
+        Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
+        Err(_) => tracing::debug!("a client said nothing"),
+    }
+}
+
+/// Calls of BuildKit's protocols. They end with the server as well.
+async fn calls(stream: Stream, mut server: Server) {
+    tokio::select! {
+        () = server.buildkit.serve(TokioIo::new(stream)) => {}
+        _ = server.stop.wait_for(|stop| *stop) => {}
+    }
+    note(Some(&server.activity));
 }
 
 /// Answers requests on one connection until its end.

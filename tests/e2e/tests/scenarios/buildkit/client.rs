@@ -10,14 +10,15 @@ use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetS
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{
-    Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
+    BytesMessage, Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use futures_util::{StreamExt as _, stream};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tonic::codegen::Service;
+use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
 use tonic::{Request, Response, Status};
 
@@ -25,6 +26,9 @@ use super::content::Content;
 use super::files::{Giving, Stat, Taking};
 use super::policies::{METHOD, Policy, Verifier};
 use super::tokens::{Account, Accounts};
+
+/// Bytes in a message of a session.
+const BUFFER: usize = 64 << 10;
 
 /// What the client holds.
 #[derive(Default)]
@@ -53,6 +57,21 @@ pub struct Holdings {
 }
 
 impl Holdings {
+    /// What a session with these serves, but for secrets.
+    fn methods(&self) -> Vec<String> {
+        let mut methods = vec!["FileSync/DiffCopy", "FileSend/DiffCopy"];
+        if self.account.is_some() {
+            methods.extend([
+                "Auth/Credentials",
+                "Auth/FetchToken",
+                "Auth/GetTokenAuthority",
+                "Auth/VerifyTokenAuthority",
+            ]);
+        }
+        let methods = methods.iter().map(|method| format!("/moby.filesync.v1.{method}"));
+        methods.chain(self.policy.iter().map(|_| METHOD.to_owned())).collect()
+    }
+
     /// Takes the files that the server sent, by name.
     pub fn take_received(&self) -> Vec<(String, Vec<u8>)> {
         let received = std::mem::take(&mut *self.received.lock().unwrap());
@@ -127,26 +146,48 @@ impl Client {
         let stream = upgrade(socket, "/grpc", "Upgrade: h2c\r\n").await.unwrap();
         let endpoint = Endpoint::from_static("http://d");
         let channel = endpoint.connect_with_connector(Once(Some(stream))).await.unwrap();
-        let mut methods = vec!["FileSync/DiffCopy", "FileSend/DiffCopy"];
-        if holdings.account.is_some() {
-            methods.extend([
-                "Auth/Credentials",
-                "Auth/FetchToken",
-                "Auth/GetTokenAuthority",
-                "Auth/VerifyTokenAuthority",
-            ]);
-        }
-        let methods: String = methods
-            .iter()
-            .map(|m| format!("X-Docker-Expose-Session-Grpc-Method: /moby.filesync.v1.{m}\r\n"))
-            .collect();
-        let methods = match holdings.policy {
-            Some(_) => methods + &format!("X-Docker-Expose-Session-Grpc-Method: {METHOD}\r\n"),
-            None => methods,
-        };
+        let header = |method: &String| format!("X-Docker-Expose-Session-Grpc-Method: {method}\r\n");
+        let methods: String = holdings.methods().iter().map(header).collect();
         let key = if holdings.is_keyless { "" } else { "X-Docker-Expose-Session-Sharedkey: :test\r\n" };
         let headers = format!("Upgrade: h2c\r\nX-Docker-Expose-Session-Uuid: {session}\r\n{key}{methods}");
         let stream = upgrade(socket, "/session", &headers).await.unwrap();
+        Client::serving(channel, stream, session, holdings)
+    }
+
+    /// One connection, which is HTTP/2 from its first byte on, and the session in a call of it: what clients of BuildKit's own
+    /// daemon do.
+    pub async fn connect_at_once(socket: &Path, session: &str, holdings: Holdings) -> Client {
+        let stream = UnixStream::connect(socket).await.unwrap();
+        let endpoint = Endpoint::from_static("http://d");
+        let channel = endpoint.connect_with_connector(Once(Some(stream))).await.unwrap();
+        let (near, far) = tokio::io::duplex(BUFFER);
+        let (output, mut input) = tokio::io::split(far);
+        let messages = stream::unfold(output, |mut output| async {
+            let mut data = vec![0; BUFFER];
+            let count = output.read(&mut data).await.ok().filter(|count| *count > 0)?;
+            data.truncate(count);
+            Some((BytesMessage { data }, output))
+        });
+        let mut request = Request::new(messages);
+        request.metadata_mut().insert("x-docker-expose-session-uuid", session.parse().unwrap());
+        for method in holdings.methods() {
+            request.metadata_mut().append("x-docker-expose-session-grpc-method", method.parse().unwrap());
+        }
+        let answers = ControlClient::new(channel.clone()).session(request).await.unwrap();
+        tokio::spawn(async move {
+            let mut answers = answers.into_inner();
+            while let Some(Ok(message)) = answers.next().await {
+                input.write_all(&message.data).await.unwrap();
+            }
+        });
+        Client::serving(channel, near, session, holdings)
+    }
+
+    /// Serves the session on `stream`.
+    fn serving<S>(channel: Channel, stream: S, session: &str, holdings: Holdings) -> Client
+    where
+        S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let holdings = Arc::new(holdings);
         let serving = Serving(holdings.clone());
         let serve = Server::builder()

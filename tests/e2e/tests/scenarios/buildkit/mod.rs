@@ -117,6 +117,46 @@ fn a_build_with_the_clients_files_and_secrets() {
     });
 }
 
+/// `buildctl --addr unix://…` and the driver `remote` of Docker's plugin.
+#[test]
+fn clients_of_buildkits_own_daemon_build_on_the_same_socket() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let run = async {
+        let socket = host.socket(0);
+        let client = Client::connect_at_once(&socket, "session-1", holdings()).await;
+        let order = client.order("build000000000091", &[], &[("local", &[])]);
+        client.solve(order).await.0.unwrap();
+        let received = client.holdings.take_received();
+        assert!(received.iter().any(|(path, content)| path == "app/a.txt" && content == b"aaa"));
+        let mut workers = client.control.clone();
+        assert_eq!(
+            workers.list_workers(ListWorkersRequest::default()).await.unwrap().into_inner().record.len(),
+            1
+        );
+        // What only begins alike is a request of the API that is wrong, and one in pieces is none the less right.
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        for (pieces, want) in [
+            (["PRIV /", " HTTP/1.1\r\n\r\n"], "HTTP/1.1 4"),
+            (["P", "OST /build?version=7 HTTP/1.1\r\nConnection: close\r\nHost: d\r\n\r\n"], "HTTP/1.1 400"),
+        ] {
+            let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+            for piece in pieces {
+                stream.write_all(piece.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            stream.shutdown().await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(want), "{answer}");
+        }
+    };
+    runtime.block_on(async { tokio::time::timeout(testkit::PATIENCE, run).await.expect("it hangs") });
+    drop(runtime);
+    host.type_in("version").ok();
+}
+
 #[test]
 fn results_look_right_from_outside() {
     with_client(holdings(), |host, client| {
