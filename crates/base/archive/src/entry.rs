@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,14 @@ pub struct Time {
     pub seconds: i64,
     /// Nanoseconds, below a thousand million.
     pub nanoseconds: u32,
+}
+
+impl Time {
+    /// Now, in whole seconds.
+    pub fn now() -> Time {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanoseconds: 0 }
+    }
 }
 
 /// A run of stored bytes in a sparse file; what lies between runs is zero.

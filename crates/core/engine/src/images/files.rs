@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use archive::{Entry, Packer, Tree, pack_tree};
+use archive::{Entry, Packer, Time, Tree, pack_tree};
 use bytes::Bytes;
 use sys::root::Root;
 use tokio::sync::mpsc::Receiver;
@@ -68,6 +68,7 @@ fn write(writer: pipe::Writer, images: &[Opened], time: Option<i64>) -> Result<(
         Some(seconds) => packer.at(seconds),
         None => packer,
     };
+    let now = Time::now();
     for (root, name, beside) in images {
         if let Some(root) = root {
             let tree = Tree { root, path: Path::new(""), name, layer: false };
@@ -75,7 +76,7 @@ fn write(writer: pipe::Writer, images: &[Opened], time: Option<i64>) -> Result<(
         }
         // Of two files of one name the last counts.
         for (own, bytes) in beside {
-            let entry = Entry::file(name.join(own), 0o644, 0);
+            let entry = Entry { mtime: now, ..Entry::file(name.join(own), 0o644, 0) };
             packer.append_bytes(&entry, bytes).during("pack what lies beside the image's files")?;
         }
     }

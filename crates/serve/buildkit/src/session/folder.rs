@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use api::containers::go_mode;
 use engine::images::{Item, View};
@@ -191,12 +192,14 @@ impl Sender {
 
 /// Adds the entries of a part.
 fn listed(number: usize, part: &Part, entries: &mut Vec<Entry>) -> Result<(), Status> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let modified = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
     let mut add = |stat: Stat, source| {
         let stat = Stat { modified: part.time.unwrap_or(stat.modified), ..stat };
         entries.push(Entry { stat, source, part: number });
     };
     if !part.directory.is_empty() {
-        add(folder(&part.directory), None);
+        add(Stat { modified, ..folder(&part.directory) }, None);
     }
     let walked = part.view.walk(&mut |item| {
         if !part.beside.iter().any(|(name, _)| item.path == Path::new(name)) {
@@ -209,7 +212,8 @@ fn listed(number: usize, part: &Part, entries: &mut Vec<Entry>) -> Result<(), St
     for (name, bytes) in &part.beside {
         let path = Path::new(&part.directory).join(name).into_os_string().into_vec();
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        add(Stat { path, mode: 0o644, size, ..Stat::default() }, Some(Source::Bytes(bytes.clone())));
+        let stat = Stat { path, mode: 0o644, size, modified, ..Stat::default() };
+        add(stat, Some(Source::Bytes(bytes.clone())));
     }
     Ok(())
 }

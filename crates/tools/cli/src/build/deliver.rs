@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use api::build::{BuildDetails, BuiltImage};
-use archive::{Entry, Packer};
+use archive::{Entry, Packer, Time};
 use bytes::Bytes;
 use client::ByteStream;
 use client::images::PushResult;
@@ -150,7 +150,8 @@ impl Delivery<'_> {
             None => packer,
         };
         for (path, text) in self.attested(output)? {
-            let packed = packer.append_bytes(&Entry::file(path, 0o644, 0), text.as_bytes());
+            let entry = Entry { mtime: Time::now(), ..Entry::file(path, 0o644, 0) };
+            let packed = packer.append_bytes(&entry, text.as_bytes());
             packed.map_err(|error| Error::new(chain(&error)))?;
         }
         Ok(packer.into_sink().into())

@@ -237,6 +237,11 @@ fn records_have_documents_about_the_result_with_them() {
             let id = "build000000000032";
             let order = client.order(id, &[("attest:sbom", "")], &[("local", &[])]);
             client.solve(order).await.0.unwrap();
+            // What is no file of the image's is as new as it is.
+            let modified = client.holdings.received.lock().unwrap().iter().find_map(|(stat, _)| {
+                (stat.path == b"sbom.spdx.json").then_some(stat.modified / 1_000_000_000)
+            });
+            assert!(modified.unwrap() > 1_700_000_000, "{modified:?}");
             let received = client.holdings.take_received();
             assert!(received.iter().all(|(path, _)| path != "provenance.json"), "nobody asked for it");
             let asked = BuildHistoryRequest {
