@@ -289,7 +289,7 @@ fn the_classic_build_names_no_more() {
             let answer = classic(&socket, &query, "").await;
             assert!(answer.contains(REFUSED), "{query}: {answer}");
         }
-        for extras in [
+        for mut extras in [
             json!({ "caches_to": [{ "type": "local", "dest": directory }] }),
             json!({ "caches_from": [{ "type": "local", "src": directory }] }),
             json!({ "contexts": { "other": path } }),
@@ -297,7 +297,6 @@ fn the_classic_build_names_no_more() {
             json!({ "contexts": { "other": format!("oci-layout://{path}") } }),
             json!({ "ssh": { "default": path } }),
         ] {
-            let mut extras = extras;
             extras["dockerfile"] = dockerfile.clone();
             let text = URL_SAFE.encode(extras.to_string());
             let answer = classic(&socket, "", &format!("X-Dhow-Build: {text}\r\n")).await;
