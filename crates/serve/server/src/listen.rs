@@ -66,6 +66,16 @@ impl Peer {
             Self::Unix { .. } | Self::Tcp => Reach::Nothing,
         }
     }
+
+    /// The same for who speaks BuildKit's protocols.
+    pub fn of_builds(self) -> buildkit::Peer {
+        let uid = match self {
+            Self::InProcess => Some(rustix::process::geteuid().as_raw()),
+            Self::Unix { uid } => Some(uid),
+            Self::Tcp => None,
+        };
+        buildkit::Peer { reach: self.reach(), uid }
+    }
 }
 
 /// What a connection may ask for.

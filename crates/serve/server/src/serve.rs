@@ -138,7 +138,7 @@ pub fn embedded(engine: Engine) -> io::Result<UnixStream> {
 /// Answers on one connection until its end: clients of BuildKit may begin it as they begin one to its own daemon.
 async fn answer(engine: Engine, stream: Stream, access: Access, server: Server) {
     match tokio::time::timeout(server.patience, stream.begins_with(HTTP2)).await {
-        Ok(Ok(true)) => calls(stream, server).await,
+        Ok(Ok(true)) => calls(stream, access.peer, server).await,
         Ok(Ok(false)) => connection(engine, stream, access, Some(server)).await,
         Ok(Err(error)) => tracing::debug!(%error, "connection ended"),
         Err(_) => tracing::debug!("a client said nothing"),
@@ -146,9 +146,9 @@ async fn answer(engine: Engine, stream: Stream, access: Access, server: Server) 
 }
 
 /// Calls of BuildKit's protocols. They end with the server as well.
-async fn calls(stream: Stream, mut server: Server) {
+async fn calls(stream: Stream, peer: Peer, mut server: Server) {
     tokio::select! {
-        () = server.buildkit.serve(TokioIo::new(stream)) => {}
+        () = server.buildkit.serve(TokioIo::new(stream), peer.of_builds()) => {}
         _ = server.stop.wait_for(|stop| *stop) => {}
     }
     note(Some(&server.activity));

@@ -70,9 +70,11 @@ impl Opener<'_> {
                 NamedContext::Dir(path) => {
                     Root::open(path).map_err(io_error("open build context", path))?.into()
                 }
-                NamedContext::Remote(text) => {
-                    self.remote(text, &format!("[context {name}] load {}", oci::address::without_userinfo(text)), NAMED)?
-                }
+                NamedContext::Remote(text) => self.remote(
+                    text,
+                    &format!("[context {name}] load {}", oci::address::without_userinfo(text)),
+                    NAMED,
+                )?,
             };
             let ignore = match ignore_text(&root, ".dockerignore")? {
                 Some(text) => parse_ignore(".dockerignore", &text)?,

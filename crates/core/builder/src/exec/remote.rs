@@ -93,7 +93,8 @@ pub(crate) fn read(
             std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
             let cancelled = || session.stopped();
             let who = Who::of(session, &url, known_hosts.as_deref()).map_err(fail)?;
-            let repository = git::Repository::new(&url, who.access(session.env, session.request), &scratch, &cancelled);
+            let repository =
+                git::Repository::new(&url, who.access(session.env, session.request), &scratch, &cancelled);
             let commit = repository.and_then(|repository| repository.commit()).map_err(fail)?;
             let keep_git_dir = keep_git_dir.or(url.keep_git_dir).unwrap_or(false);
             read.insert(oci::address::without_userinfo(text), format!("commit {commit}"));
@@ -205,7 +206,8 @@ fn commit(
     let scratch = place(session, prepared)?;
     std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
     let cancelled = || session.stopped();
-    let repository = git::Repository::new(url, who.access(session.env, session.request), &scratch, &cancelled);
+    let repository =
+        git::Repository::new(url, who.access(session.env, session.request), &scratch, &cancelled);
     let checked_out = repository.and_then(|repository| repository.checkout(keep_git_dir));
     let (root, _) = checked_out.map_err(|error| failed(session, job.op, error))?;
     let from = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| session.stopped() };

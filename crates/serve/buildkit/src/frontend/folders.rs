@@ -140,7 +140,8 @@ pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Receiv
         exclude: local.exclude.clone(),
         follow: local.follow.clone(),
     };
-    transfer(host.engine(), &build.told, &format!("local://{}", local.name), (&session, &local.hint), wanted).await
+    transfer(host.engine(), &build.told, &format!("local://{}", local.name), (&session, &local.hint), wanted)
+        .await
 }
 
 /// Receives files of a client, of which those that came the last time need not come again if it tells its contexts apart.

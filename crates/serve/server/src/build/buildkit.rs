@@ -16,7 +16,6 @@ use super::options::CLIENT;
 use crate::answer::{self, Result};
 use crate::call::Call;
 use crate::error::Failure;
-use crate::listen::Peer;
 use crate::progress;
 
 /// Statuses that may wait for a slow client before the build waits too.
@@ -28,18 +27,9 @@ const IMAGE: &str = "moby.image.id";
 /// What connections of both kinds are upgraded to.
 const PROTOCOL: &str = "h2c";
 
-fn peer(call: &Call) -> buildkit::Peer {
-    let uid = match call.peer {
-        Peer::InProcess => Some(rustix::process::geteuid().as_raw()),
-        Peer::Unix { uid } => Some(uid),
-        Peer::Tcp => None,
-    };
-    buildkit::Peer { reach: call.peer.reach(), uid }
-}
-
 /// The client calls.
 pub async fn grpc(call: Call) -> Result {
-    let (host, peer) = (call.buildkit.clone(), peer(&call));
+    let (host, peer) = (call.buildkit.clone(), call.peer.of_builds());
     upgrade(call, move |connection| Box::pin(host.serve(connection, peer)))
 }
 
@@ -47,7 +37,7 @@ pub async fn grpc(call: Call) -> Result {
 pub async fn session(call: Call) -> Result {
     let opening = call
         .buildkit
-        .session(&call.headers, peer(&call))
+        .session(&call.headers, call.peer.of_builds())
         .map_err(|refused| Failure::bad_request(refused.to_string()))?;
     upgrade(call, move |connection| Box::pin(opening.run(connection)))
 }
