@@ -218,7 +218,8 @@ impl<'a> Session<'a> {
         }
         let below = self.layer_dirs(layer.parent.as_ref())?;
         let own = self.env.store.own_dirs(&layer)?;
-        let directories: Arc<[PathBuf]> = own.into_iter().chain(below.iter().cloned()).collect();
+        let directories: Arc<[PathBuf]> =
+            store::each_once(own.into_iter().chain(below.iter().cloned())).into();
         known().insert(chain.clone(), Arc::clone(&directories));
         Ok(directories)
     }

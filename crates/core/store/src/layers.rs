@@ -5,7 +5,7 @@
 //! are a directory or an image, see [`crate::form`].
 
 use crate::form::{DIRECTORY, IMAGE};
-use crate::{Error, Lease, Listed, Store, sync_dir};
+use crate::{Error, Lease, Listed, Store, each_once, sync_dir};
 use archive::{Behind, Draft, HashingReader, HashingWriter, Options, Packer, Stats, Tree, Unsettled};
 use oci::{ChainId, Digest};
 use rustix::fs::RenameFlags;
@@ -351,7 +351,7 @@ impl Store {
         for layer in &layers {
             directories.extend(self.own_dirs(layer)?);
         }
-        Ok(directories)
+        Ok(each_once(directories))
     }
 
     /// The root file system of a chain (none: empty), writable if there are `upper` and `work`.

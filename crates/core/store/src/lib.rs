@@ -57,7 +57,7 @@ pub use gc::Collected;
 pub use images::{Image, NewImage, Put, oci_layer};
 pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
-pub use over::{Packed, Writing};
+pub use over::{Packed, Writing, each_once};
 pub use pack::{TOC_DIGEST, packed};
 pub use partial::{Fetch, KEPT, Partial, Underway};
 pub use usage::Usage;

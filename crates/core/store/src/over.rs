@@ -14,6 +14,7 @@ use crate::layers::make_dir;
 use crate::{Error, Layer, Lease, Over, Store, Unpacked};
 use archive::Unsettled;
 use oci::{ChainId, Digest};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -43,6 +44,13 @@ pub struct Packed<'a> {
     pub over: Option<Over>,
     /// Writes what [`Store::listing`] gives back.
     pub listing: Option<Writing<'a>>,
+}
+
+/// The directories of a stack, topmost first, each once: one that is there again below has decided all that it can where it is
+/// first, and the kernel takes none twice.
+pub fn each_once(directories: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    directories.into_iter().filter(|directory| seen.insert(directory.clone())).collect()
 }
 
 impl Store {
@@ -140,12 +148,19 @@ impl Store {
         Ok(halves)
     }
 
-    /// Where this layer's files are, those that decide first; see [`sys::mount::layer_root`].
+    /// Where this layer's files are, those that decide first; see [`sys::mount::layer_root`]. A half that adds nothing is left out:
+    /// the files of a single directory are read as they are, with the marks of directories that hide what is below them, which a
+    /// mount of several does not show.
     pub fn own_dirs(&self, layer: &Layer) -> Result<Vec<PathBuf>, Error> {
         if layer.over.is_none() {
             return Ok(vec![self.files(layer)]);
         }
-        Ok(self.halves(layer)?.iter().map(|half| self.files(half)).collect())
+        let mut directories: Vec<PathBuf> = self.halves(layer)?.iter().map(|half| self.files(half)).collect();
+        let lowest = directories.pop();
+        directories
+            .retain(|path| std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_some()));
+        directories.extend(lowest);
+        Ok(directories)
     }
 
     /// This layer's files.

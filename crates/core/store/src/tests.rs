@@ -670,3 +670,32 @@ fn a_blob_is_sealed_where_any_file_is() {
     assert_eq!(writable, !can);
     assert_eq!(store.read_blob(&digest, 100).unwrap(), b"content");
 }
+
+#[test]
+fn what_a_directory_hides_it_hides_on_another_layer() {
+    let (dir, store) = store();
+    let lease = store.lease("test").unwrap();
+    let written = dir.path().join("written");
+    fs::create_dir_all(written.join("d")).unwrap();
+    fs::write(written.join("d/new"), "n").unwrap();
+    let root = sys::root::Root::open(&written).unwrap();
+    root.set_xattr("d", "trusted.overlay.opaque".as_ref(), b"y").unwrap();
+    let made = store.layer_from_dir(&lease, None, &written).unwrap();
+    let below = layer(&store, &lease, None, &["d/old"]);
+    let moved = store.rebase(&lease, &made, Some(&below.chain_id)).unwrap();
+    // Its archive still says what is hidden, or its digest would be another one.
+    store.layer_tar(&moved, std::io::sink()).unwrap();
+    assert_eq!(store.own_dirs(&moved).unwrap(), store.own_dirs(&made).unwrap());
+}
+
+#[test]
+fn a_layer_may_lie_above_itself() {
+    let (_dir, store) = store();
+    let lease = store.lease("test").unwrap();
+    let first = layer(&store, &lease, None, &["a"]);
+    let second = layer(&store, &lease, Some(&first), &["b"]);
+    let again = store.rebase(&lease, &first, Some(&second.chain_id)).unwrap();
+    let stack = store.overlay(Some(&again.chain_id), None, None).unwrap();
+    assert_eq!(stack.lower.len(), 2);
+    stack.mount().unwrap();
+}
