@@ -427,6 +427,9 @@ pub struct Copy {
     /// A directory is copied into one that is there, and not its content.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
+    /// What is in the way of a file or a directory goes, be it a directory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
     /// `--link`: the result does not depend on what lies below.
     pub link: bool,
     /// `--exclude`.
@@ -450,6 +453,7 @@ impl Copy {
             chmod: None,
             parents: false,
             whole: false,
+            replaces: false,
             link: false,
             exclude: Vec::new(),
             unpack: None,
@@ -496,6 +500,9 @@ pub enum CopySource {
         url: String,
         /// `--checksum`.
         checksum: Option<Digest>,
+        /// How its server is asked. What comes is in the key, whoever asked.
+        #[serde(skip)]
+        asking: Asking,
     },
     /// A git repository (`ADD`).
     Git {
@@ -508,6 +515,22 @@ pub enum CopySource {
         /// The keys of its server, as ssh's file of known hosts has them; a server with others is none.
         known_hosts: Option<String>,
     },
+}
+
+/// What only the graph of a client says of a request to a web server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Asking {
+    /// `Accept`.
+    pub accept: Option<String>,
+    /// `User-Agent`.
+    pub agent: Option<String>,
+    /// The secret that is the whole of `Authorization`.
+    pub secret: Option<String>,
+}
+
+impl Asking {
+    /// As nobody has said anything of it.
+    pub const PLAIN: Asking = Asking { accept: None, agent: None, secret: None };
 }
 
 /// `WORKDIR`.

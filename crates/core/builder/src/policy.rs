@@ -72,7 +72,7 @@ fn copied(policy: &Policy, copy: &mut Copy) -> Result<(), BoxError> {
     for source in &mut sources {
         match source {
             CopySource::Path(_) | CopySource::Inline { .. } => {}
-            CopySource::Url { url, checksum } => {
+            CopySource::Url { url, checksum, .. } => {
                 let given = checksum.iter().map(|sum| (CHECKSUM.to_owned(), sum.to_string())).collect();
                 let name = called(url);
                 let mut asked = Source { attributes: given, ..Source::named(name.clone()) };
@@ -275,6 +275,7 @@ fn local(env: &Env, name: &str) -> Result<(), BoxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Asking;
 
     fn pins() -> Policy {
         Arc::new(|source| match source.identifier.as_str() {
@@ -341,7 +342,7 @@ mod tests {
     #[test]
     fn files_get_mode_and_owner() {
         let added = |url: &str| {
-            let url = CopySource::Url { url: url.to_owned(), checksum: None };
+            let url = CopySource::Url { url: url.to_owned(), checksum: None, asking: Asking::default() };
             let mut copy = Copy::plain(crate::graph::Origin::Context(None), url, "/d/");
             copied(&pins(), &mut copy).map(|()| copy).map_err(|e| e.to_string())
         };
@@ -352,11 +353,19 @@ mod tests {
 
     #[test]
     fn files_keep_their_names() {
-        let url = CopySource::Url { url: "https://h/a?x".to_owned(), checksum: None };
+        let url =
+            CopySource::Url { url: "https://h/a?x".to_owned(), checksum: None, asking: Asking::default() };
         let mut copy = Copy::plain(crate::graph::Origin::Context(None), url, "/d/");
         copied(&pins(), &mut copy).unwrap();
         let sum = format!("sha256:{:064}", 0).parse().ok();
-        assert_eq!(copy.sources, [CopySource::Url { url: "https://mirror/b".to_owned(), checksum: sum }]);
+        assert_eq!(
+            copy.sources,
+            [CopySource::Url {
+                url: "https://mirror/b".to_owned(),
+                checksum: sum,
+                asking: Asking::default()
+            }]
+        );
         assert_eq!(copy.dest, "/d/a");
     }
 }

@@ -3,6 +3,7 @@
 use crate::context::Reads;
 use crate::error::BoxError;
 use crate::export::options::Options as Export;
+use crate::graph::Asking;
 use crate::lower::AllowedDevices;
 use crate::policy::Policy;
 use crate::solve::Gate;
@@ -142,6 +143,8 @@ pub struct Image {
 pub struct FetchRequest<'a> {
     /// The URL.
     pub url: &'a str,
+    /// How its server is asked.
+    pub asking: &'a Asking,
     /// `ETag`.
     pub etag: Option<&'a str>,
     /// `Last-Modified`.

@@ -42,7 +42,7 @@ fn merge(session: &Session<'_>, dir: &Path, upper: &Root, below: Option<&Root>) 
     let layer = sys::mount::layer_root(dir).map_err(files::io("open", dir))?;
     let cancelled = || session.stopped();
     let tree = Tree { root: &layer, ignore: None, is_context: false, cancelled: &cancelled };
-    let mut writer = Writer { root: upper, owner: None, mode: None, unsteady: false };
+    let mut writer = Writer::plain(upper);
     let items = tree.walk(Path::new(""))?;
     for item in items.iter().filter(|i| !i.path.as_os_str().is_empty()) {
         if is_whiteout(item) {

@@ -115,7 +115,7 @@ fn compared(
         .map(|item| (item.path.to_path_buf(), item))
         .collect();
     let root = open(&written)?;
-    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
+    let mut writer = Writer::plain(&root);
     let gone = gone(&items, &before);
     // Before the directories that they are in get their times.
     for path in &gone {
@@ -180,7 +180,12 @@ pub(crate) fn known(
     let mut mounts = Vec::new();
     for number in 0..kept(op) {
         let key = key_of_mount(key, number);
-        let Some(entry) = session.env.db.read(|tx| cache::get(tx, &key))? else { return Ok(None) };
+        let mut entry = session.env.db.read(|tx| cache::get(tx, &key))?;
+        if entry.is_none() {
+            // What cannot be had from elsewhere is made here.
+            entry = session.imports.find(session.env, session.lease, &key).unwrap_or_default();
+        }
+        let Some(entry) = entry else { return Ok(None) };
         if let Some(chain) = &entry.chain {
             let found = session.env.store.use_layer(session.lease, chain).map_err(failed("find layers"))?;
             if found.is_none() || session.env.store.chain(Some(chain)).is_err() {
@@ -190,6 +195,15 @@ pub(crate) fn known(
         mounts.push(entry.chain);
     }
     Ok(Some(mounts))
+}
+
+/// The records of what a run left in its mounts, by the key of its own. What the step is stands there.
+pub(crate) fn records(tx: &state::Tx<'_>, key: &Digest) -> Result<Vec<cache::Entry>, state::Error> {
+    let mut all = Vec::new();
+    while let Some(entry) = cache::get(tx, &key_of_mount(key, all.len()))? {
+        all.push(cache::Entry { record: String::new(), ..entry });
+    }
+    Ok(all)
 }
 
 /// Keeps what a run left in its mounts beside its own record.

@@ -6,8 +6,8 @@ use crate::exchange;
 use crate::redirect;
 use bytes::Bytes;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, ETAG, HeaderValue, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+    ACCEPT, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, ETAG, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, USER_AGENT,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 
@@ -15,21 +15,29 @@ const REDIRECTS: usize = 10;
 /// How much of an error page is read.
 const PAGE: u64 = 64 << 10;
 
+/// How a file is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'a> {
+    /// `ETag` of an earlier answer: the server may say that the file is the same.
+    pub etag: Option<&'a str>,
+    /// `Last-Modified` of an earlier answer.
+    pub last_modified: Option<&'a str>,
+    /// `Authorization`, for the address itself: where that leads elsewhere, it stays behind, and so does what is no text of a header.
+    pub authorization: Option<&'a str>,
+    /// `Accept`.
+    pub accept: Option<&'a str>,
+    /// `User-Agent`, if not our own.
+    pub agent: Option<&'a str>,
+}
+
 /// What a server answered.
 pub struct Download {
     response: Response,
 }
 
 impl Client {
-    /// Asks for a file. With the marks of an earlier answer the server may say that it is the same. The authorization is for the
-    /// address itself: where that leads elsewhere, it stays behind, and so does what is no text of a header.
-    pub async fn download(
-        &self,
-        address: &str,
-        etag: Option<&str>,
-        last_modified: Option<&str>,
-        authorization: Option<&str>,
-    ) -> Result<Download, Error> {
+    /// Asks for a file.
+    pub async fn download(&self, address: &str, wish: Wish<'_>) -> Result<Download, Error> {
         let parsed = Url::parse(address);
         // What is no address may have a password anywhere.
         let shown = parsed.as_ref().map(exchange::shown).unwrap_or_default();
@@ -38,13 +46,18 @@ impl Client {
         let start = url.clone();
         for _ in 0..=REDIRECTS {
             let mut request = self.transport().led(&start, &url)?.get(url.clone());
-            if let Some(etag) = etag {
-                request = request.header(IF_NONE_MATCH, etag);
+            let headers = [
+                (IF_NONE_MATCH, wish.etag),
+                (IF_MODIFIED_SINCE, wish.last_modified),
+                (ACCEPT, wish.accept),
+                (USER_AGENT, wish.agent),
+            ];
+            for (name, value) in headers {
+                if let Some(value) = value {
+                    request = request.header(name, value);
+                }
             }
-            if let Some(time) = last_modified {
-                request = request.header(IF_MODIFIED_SINCE, time);
-            }
-            let authorization = authorization.filter(|_| redirect::same_origin(&start, &url));
+            let authorization = wish.authorization.filter(|_| redirect::same_origin(&start, &url));
             if let Some(mut value) = authorization.and_then(|text| HeaderValue::from_str(text).ok()) {
                 value.set_sensitive(true);
                 request = request.header(AUTHORIZATION, value);

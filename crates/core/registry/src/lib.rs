@@ -50,7 +50,7 @@ pub use bucket::{
 };
 pub use client::{Client, Config, Notice, Patience};
 pub use credentials::{Credentials, InvalidCredentials};
-pub use download::Download;
+pub use download::{Download, Wish};
 pub use error::{Cause, Error, Kind, Problem, RequestLine};
 pub use keeper::{FetchToken, Keeper, TellSecret, TokenGiven, TokenWanted};
 pub use proxy::Proxies;

@@ -7,7 +7,7 @@ pub(crate) use reads::reads;
 
 use crate::epoch::Time;
 use crate::error::Error;
-use crate::graph::{CopySource, Graph};
+use crate::graph::{Asking, CopySource, Graph};
 use crate::policy;
 use crate::progress::Progress;
 use crate::request::{Context, Env, NamedContext, Request};
@@ -119,7 +119,7 @@ impl Opener<'_> {
     /// When a source of `ADD` is from.
     pub fn time_of(&self, source: CopySource, title: &str) -> Result<Time, Error> {
         match policy::source(self.env, source).map_err(Error::Policy)? {
-            CopySource::Url { url, checksum } => self.fetched(&url, title, || {
+            CopySource::Url { url, checksum, .. } => self.fetched(&url, title, || {
                 let loaded = self.load(&url, checksum.as_ref())?;
                 let archive = is_archive(File::open(&loaded.path).map_err(source::io("open", &loaded.path))?);
                 Ok(time_of(&loaded, archive))
@@ -190,6 +190,7 @@ impl Opener<'_> {
         let cancelled = || self.request.cancel.is_cancelled();
         let source = url::Source {
             fetch: self.env.fetch.as_ref(),
+            asking: &Asking::PLAIN,
             db: &self.env.db,
             limit: self.env.store.limits().stream(),
             cancelled: &cancelled,

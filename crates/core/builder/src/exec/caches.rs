@@ -85,7 +85,7 @@ pub(super) fn seed(
 fn fill(from: &crate::files::walk::Tree<'_>, source: &str, dir: &Path) -> Result<(), crate::files::Error> {
     let found = select::select(from, source, &Ignore::default())?;
     let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
-    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
+    let mut writer = Writer::plain(&root);
     for found in &found {
         writer.copy(from, found, "/")?;
     }

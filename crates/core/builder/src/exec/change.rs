@@ -54,7 +54,7 @@ impl Changing<'_, '_> {
                 users.owner(owner).map_err(|e| self.failed(e))?
             }
         };
-        let writer = Writer { root: self.root, owner: Some(owner), mode: None, unsteady: false };
+        let writer = Writer { owner: Some(owner), ..Writer::plain(self.root) };
         if let ChangeKind::Gone { optional, pattern } = kind {
             return self.remove(path, *optional, *pattern);
         }

@@ -36,7 +36,10 @@ pub(crate) fn select(
     prepared: &mut Prepared,
 ) -> Result<(), Error> {
     let view = match &copy.from {
-        Origin::Fs(fs) => session.view(inputs.chain(session, op, fs).as_ref())?,
+        Origin::Fs(fs) => match session.view(inputs.chain(session, op, fs).as_ref())? {
+            None => Some(empty(session, prepared)?),
+            view => view,
+        },
         Origin::Context(_) => None,
     };
     let cancelled = || session.stopped();
@@ -73,6 +76,13 @@ pub(crate) fn select(
     prepared.matches = matches;
     prepared.read = read;
     Ok(())
+}
+
+/// The files of what has none.
+fn empty(session: &Session<'_>, prepared: &mut Prepared) -> Result<Root, Error> {
+    let path = remote::place(session, prepared)?;
+    std::fs::create_dir(&path).map_err(io_error("make", &path))?;
+    Root::open(&path).map_err(io_error("open", &path))
 }
 
 /// Reads what was selected, as far as its content is not known yet, and says what is in the key of it.
@@ -216,7 +226,7 @@ pub(crate) fn run(
     }
     let workspace = Workspace::new(session)?;
     let root = workspace.mount(session, parent)?;
-    let mut writer = Writer { root: &root, owner, mode, unsteady: false };
+    let mut writer = Writer { owner, mode, replaces: copy.replaces, ..Writer::plain(&root) };
     let remotes: BTreeMap<usize, Remote> = std::mem::take(&mut prepared.remotes);
     let cancelled = || session.stopped();
     let context = session.context_of(&copy.from);
@@ -252,7 +262,12 @@ pub(crate) fn run(
 /// Whether all that is copied is known beforehand: nothing that is written, unpacked or fetched, no paths that are kept.
 fn is_plain(copy: &Copy) -> bool {
     let is_path = |source: &CopySource| matches!(source, CopySource::Path(_));
-    !copy.is_add && !copy.parents && !copy.whole && copy.unpack.is_none() && copy.sources.iter().all(is_path)
+    !copy.is_add
+        && !copy.parents
+        && !copy.whole
+        && !copy.replaces
+        && copy.unpack.is_none()
+        && copy.sources.iter().all(is_path)
 }
 
 pub(super) struct Job<'j, 'a> {
@@ -333,7 +348,7 @@ impl Job<'_, '_> {
         }
         let to = writer.resolve(&self.copy.dest).map_err(|e| self.fail(e))?;
         // What is unpacked has modes of its own.
-        let plain = Writer { root: writer.root, owner: writer.owner, mode: None, unsteady: false };
+        let plain = Writer { owner: writer.owner, ..Writer::plain(writer.root) };
         plain.make_dirs(&to).map_err(|e| self.fail(e))?;
         let root: Root = writer.root.open_root(&to).map_err(io_error("open", &to))?;
         let bad = |e: BoxError| {

@@ -38,7 +38,7 @@ pub(crate) fn run(
     drop(view);
     let workspace = Workspace::new(session)?;
     let root = workspace.mount(session, parent)?;
-    let writer = Writer { root: &root, owner: Some(owner), mode: None, unsteady: false };
+    let writer = Writer { owner: Some(owner), ..Writer::plain(&root) };
     let path = writer.resolve(&dir.path).map_err(|e| file_error(session, op, e))?;
     let (above, new) = divide(&root, &path);
     let before = root.lstat(&above).map_err(io_error("stat", &above))?;

@@ -498,7 +498,7 @@ fn copy_into(
 ) -> Result<PathBuf, crate::files::Error> {
     let found = select::select(from, source, &Ignore::default())?;
     let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
-    let mut writer = Writer { root: &root, owner: None, mode: None, unsteady: false };
+    let mut writer = Writer::plain(&root);
     for found in &found {
         writer.copy(from, found, &format!("/{CONTENT}"))?;
     }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::files::copy::Writer;
 use crate::files::select;
 use crate::files::walk::Tree;
-use crate::graph::{CopySource, Op};
+use crate::graph::{Asking, CopySource, Op};
 use crate::request::{Env, Request};
 use crate::session::{Session, io_error};
 use crate::source::{self, GitUrl, git, url};
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// What was found out about a source for the key.
 pub(crate) enum Remote {
     /// A file.
-    File { url: String, known: url::Known },
+    File { url: String, asking: Asking, known: url::Known },
     /// A commit.
     Commit { url: GitUrl, keep_git_dir: bool, who: Who },
 }
@@ -78,13 +78,14 @@ pub(crate) fn read(
 ) -> Result<Option<Remote>, Error> {
     let fail = |error| failed(session, op, error);
     match source {
-        CopySource::Url { url, checksum } => {
+        CopySource::Url { url, checksum, asking } => {
             let path = place(session, prepared)?;
-            let known = files(session, &|| session.stopped(), |s| s.look(url, checksum.as_ref(), &path));
+            let known =
+                files(session, asking, &|| session.stopped(), |s| s.look(url, checksum.as_ref(), &path));
             let known = known.map_err(fail)?;
             let modified = known.modified.map_or_else(String::new, |seconds| seconds.to_string());
             read.insert(url.clone(), format!("{} {} {modified}", known.digest, known.name));
-            Ok(Some(Remote::File { url: url.clone(), known }))
+            Ok(Some(Remote::File { url: url.clone(), asking: asking.clone(), known }))
         }
         CopySource::Git { url: text, checksum, keep_git_dir, known_hosts } => {
             let mut url = GitUrl::parse(text).map_err(fail)?;
@@ -105,7 +106,7 @@ pub(crate) fn read(
 }
 
 /// A path of its own for what comes.
-fn place(session: &Session<'_>, prepared: &mut Prepared) -> Result<PathBuf, Error> {
+pub(super) fn place(session: &Session<'_>, prepared: &mut Prepared) -> Result<PathBuf, Error> {
     let scratch = match prepared.scratch.take() {
         Some(scratch) => scratch,
         None => session.scratch()?,
@@ -118,11 +119,13 @@ fn place(session: &Session<'_>, prepared: &mut Prepared) -> Result<PathBuf, Erro
 
 fn files<T>(
     session: &Session<'_>,
+    asking: &Asking,
     cancelled: &dyn Fn() -> bool,
     work: impl FnOnce(&url::Source<'_>) -> Result<T, source::Error>,
 ) -> Result<T, source::Error> {
     work(&url::Source {
         fetch: session.env.fetch.as_ref(),
+        asking,
         db: &session.env.db,
         limit: session.env.store.limits().bytes,
         cancelled,
@@ -150,10 +153,10 @@ pub(crate) fn write(
     prepared: &mut Prepared,
 ) -> Result<(), Error> {
     match remote {
-        Remote::File { url, known } => {
+        Remote::File { url, asking, known } => {
             let loaded = match &known.loaded {
                 Some(loaded) => loaded.clone(),
-                None => fetch(job, url, known, prepared)?,
+                None => fetch(job, (url, asking), known, prepared)?,
             };
             file(job, writer, &loaded)
         }
@@ -163,17 +166,17 @@ pub(crate) fn write(
 
 fn fetch(
     job: &Job<'_, '_>,
-    url: &str,
+    (url, asking): (&str, &Asking),
     known: &url::Known,
     prepared: &mut Prepared,
 ) -> Result<url::Loaded, Error> {
     let (session, op) = (job.session, job.op);
     let checksum = job.copy.sources.iter().any(
-        |source| matches!(source, CopySource::Url { url: own, checksum: Some(_) } if own.as_str() == url),
+        |source| matches!(source, CopySource::Url { url: own, checksum: Some(_), .. } if own.as_str() == url),
     );
     let path = place(session, prepared)?;
     let expected = checksum.then_some(&known.digest);
-    let loaded = files(session, &|| session.stopped(), |s| s.load(url, expected, &path));
+    let loaded = files(session, asking, &|| session.stopped(), |s| s.load(url, expected, &path));
     let loaded = loaded.map_err(|error| failed(session, op, error))?;
     // The server said that nothing had changed and gives something else: that is no result to remember.
     prepared.unsteady |= loaded.digest != known.digest;

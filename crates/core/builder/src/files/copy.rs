@@ -31,6 +31,8 @@ pub struct Writer<'a> {
     pub owner: Option<(u32, u32)>,
     /// `--chmod`.
     pub mode: Option<Change>,
+    /// What is in the way of a file or a directory goes, be it a directory.
+    pub replaces: bool,
     /// A source changed while it was copied: the result must not be remembered.
     pub unsteady: bool,
 }
@@ -50,7 +52,12 @@ pub(super) struct Meta {
     times: Option<(Timespec, Timespec)>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// One that changes neither owner nor mode.
+    pub fn plain(root: &'a Root) -> Writer<'a> {
+        Writer { root, owner: None, mode: None, replaces: false, unsteady: false }
+    }
+
     /// The real path of a destination; links in it are resolved inside the root.
     pub fn resolve(&self, dest: &str) -> Result<PathBuf, Error> {
         real::path(self.root, Path::new(dest))
@@ -139,7 +146,14 @@ impl Writer<'_> {
     }
 
     fn make_dir(&self, path: &Path) -> Result<bool, Error> {
-        match self.root.mkdir(path, 0o755) {
+        let made = match self.root.mkdir(path, 0o755) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && self.replaces && !self.is_dir(path)? => {
+                self.clear(path)?;
+                self.root.mkdir(path, 0o755)
+            }
+            made => made,
+        };
+        match made {
             Ok(()) => {
                 let (mode, owner) =
                     (Change::of_new_directory(self.mode.as_ref()), self.owner.unwrap_or((0, 0)));
@@ -147,16 +161,19 @@ impl Writer<'_> {
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                let stat = self.root.lstat(path).map_err(io("stat", path))?;
-                match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Directory => Ok(false),
-                    _ => Err(Error::Conflict {
-                        message: format!("cannot copy to non-directory: /{}", path.display()),
-                    }),
+                if self.is_dir(path)? {
+                    return Ok(false);
                 }
+                let message = format!("cannot copy to non-directory: /{}", path.display());
+                Err(Error::Conflict { message })
             }
             Err(e) => Err(io("make directory", path)(e)),
         }
+    }
+
+    fn is_dir(&self, path: &Path) -> Result<bool, Error> {
+        let stat = self.root.lstat(path).map_err(io("stat", path))?;
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     /// Writes a new file with this content.
@@ -308,6 +325,9 @@ impl Writer<'_> {
         match self.root.unlink(target) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() == ErrorKind::IsADirectory && self.replaces => {
+                self.root.remove_all(target).map_err(io("replace", target))
+            }
             Err(e) if e.kind() == ErrorKind::IsADirectory => Err(Error::Conflict {
                 message: format!("cannot replace directory /{} with a file", target.display()),
             }),

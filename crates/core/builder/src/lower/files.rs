@@ -2,7 +2,7 @@
 
 use super::stage::StageState;
 use super::{Error, Lowering, history, path};
-use crate::graph::{Copy, CopySource, Literal, Mkdir, OpKind, Origin};
+use crate::graph::{Asking, Copy, CopySource, Literal, Mkdir, OpKind, Origin};
 use crate::source::CommitId;
 use dockerfile::Span;
 use dockerfile::ast::{Heredoc, Instruction, Source, Transfer, Word};
@@ -51,6 +51,7 @@ pub(super) fn transfer(
         chmod,
         parents: t.parents,
         whole: false,
+        replaces: false,
         link: t.link,
         exclude,
         unpack: t.unpack,
@@ -114,7 +115,7 @@ impl Remote {
                 let (checksum, keep_git_dir) = (self.commit()?, self.keep_git_dir);
                 CopySource::Git { url: text, checksum, keep_git_dir, known_hosts: None }
             }
-            (false, true) => CopySource::Url { url: text, checksum: self.digest()? },
+            (false, true) => CopySource::Url { url: text, checksum: self.digest()?, asking: Asking::PLAIN },
             (false, false) => CopySource::Path(text),
         })
     }

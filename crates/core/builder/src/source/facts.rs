@@ -3,6 +3,7 @@
 use super::git::{self, Repository, RepositoryFacts};
 use super::{CommitId, Error, GitUrl, io, url};
 use crate::error::BoxError;
+use crate::graph::Asking;
 use crate::request::{CancelToken, Env};
 use oci::Digest;
 use std::collections::BTreeMap;
@@ -37,13 +38,14 @@ pub type Reading<'a> = &'a mut dyn FnMut(&[u8]);
 /// What a URL gives now. Without somebody to read it, it need not be fetched anew.
 pub fn file(
     looking: &Looking<'_>,
-    address: &str,
+    (address, asking): (&str, &Asking),
     reading: Option<Reading<'_>>,
 ) -> Result<FileFacts, BoxError> {
     let cancelled = || looking.cancel.is_cancelled();
     let env = looking.env;
     let source = url::Source {
         fetch: env.fetch.as_ref(),
+        asking,
         db: &env.db,
         limit: env.store.limits().stream(),
         cancelled: &cancelled,

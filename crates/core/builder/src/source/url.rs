@@ -4,6 +4,7 @@
 //! nothing changed, the content is known without being sent. It is asked for again only if a step really needs the bytes.
 
 use super::{Error, io};
+use crate::graph::Asking;
 use crate::request::{Fetch, FetchRequest, Fetched};
 use oci::Digest;
 use oci::address::without_userinfo;
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 pub struct Source<'a> {
     /// The way out; none if this build has none.
     pub fetch: Option<&'a Fetch>,
+    /// How servers are asked.
+    pub asking: &'a Asking,
     /// Where the marks are kept.
     pub db: &'a Db,
     /// Bytes that may come.
@@ -74,6 +77,7 @@ impl Source<'_> {
         let memory = self.remembered(url)?;
         let request = FetchRequest {
             url,
+            asking: self.asking,
             etag: memory.as_ref().and_then(|m| m.etag.as_deref()),
             last_modified: memory.as_ref().and_then(|m| m.last_modified.as_deref()),
         };
@@ -89,7 +93,8 @@ impl Source<'_> {
 
     /// The content, which must have this digest if one is given.
     pub fn load(&self, url: &str, checksum: Option<&Digest>, path: &Path) -> Result<Loaded, Error> {
-        let fetched = self.ask(&FetchRequest { url, etag: None, last_modified: None })?;
+        let fetched =
+            self.ask(&FetchRequest { url, asking: self.asking, etag: None, last_modified: None })?;
         let loaded = self.take(url, fetched, path)?;
         match checksum {
             Some(expected) if *expected != loaded.digest => {
@@ -150,7 +155,7 @@ impl Source<'_> {
     }
 
     fn remembered(&self, url: &str) -> Result<Option<Memory>, Error> {
-        let entry = self.db.read(|tx| cache::get(tx, &key(url)))?;
+        let entry = self.db.read(|tx| cache::get(tx, &key(url, self.asking)))?;
         Ok(entry.and_then(|entry| serde_json::from_str(&entry.record).ok()))
     }
 
@@ -160,7 +165,7 @@ impl Source<'_> {
         }
         let now = jiff::Timestamp::now().to_string();
         let entry = cache::Entry {
-            key: key(url),
+            key: key(url, self.asking),
             chain: None,
             scope: format!("url {}", without_userinfo(url)),
             record: serde_json::to_string(memory).unwrap_or_default(),
@@ -173,9 +178,13 @@ impl Source<'_> {
     }
 }
 
-/// The key of a URL's record; no step has such a one.
-fn key(url: &str) -> Digest {
-    Digest::sha256(format!("url\0{url}").as_bytes())
+/// The key of a URL's record; no step has such a one. Who asks otherwise may be given something else.
+fn key(url: &str, asking: &Asking) -> Digest {
+    let mut text = format!("url\0{url}");
+    for (name, value) in [("accept", &asking.accept), ("agent", &asking.agent), ("secret", &asking.secret)] {
+        text.extend(value.iter().map(|value| format!("\0{name}={value}")));
+    }
+    Digest::sha256(text.as_bytes())
 }
 
 /// What a fetched file is called: the end of the URL, never a path. What a server proposes does not count: it is not the one

@@ -7,6 +7,7 @@ use crate::export::options::Options;
 use crate::graph::Graph;
 use crate::progress::Progress;
 use crate::request::{Env, Image};
+use crate::stack;
 use archive::Compression;
 use oci::image::{Descriptor, Index, Manifest};
 use oci::{ChainId, Digest, media_types};
@@ -144,24 +145,36 @@ fn records(
     let (mut entries, mut promises) = (Vec::new(), promises);
     for key in keys {
         let Some(entry) = env.db.read(|tx| cache::get(tx, key))? else { continue };
-        if let (Some(wanted), Some(chain)) = (wanted, &entry.chain)
-            && !wanted.contains(chain)
+        // What a run left in its mounts is only known together with what it gave itself.
+        let mounts = env.db.read(|tx| stack::records(tx, key))?;
+        let is_wanted = |chain: &ChainId| wanted.is_none_or(|wanted| wanted.contains(chain));
+        let mut results = mounts.iter().filter_map(|mount| mount.chain.as_ref());
+        if let Some(chain) = &entry.chain
+            && !is_wanted(chain)
+            && !results.any(is_wanted)
         {
             promises.push(Promise { key: entry.key, chain: chain.clone(), created: entry.created });
             continue;
         }
         // What was collected meanwhile is not sent.
-        let Ok(mut layers) = env.store.chain(entry.chain.as_ref()) else { continue };
-        layers.reverse();
-        entries.push(Entry {
-            key: entry.key,
-            layers: layers.into_iter().map(|layer| layer.diff_id).collect(),
-            scope: entry.scope,
-            record: entry.record,
-            created: entry.created,
-        });
+        for entry in [entry].into_iter().chain(mounts) {
+            entries.extend(sent(env, entry));
+        }
     }
     Ok(Document { entries, promises, ..Document::default() })
+}
+
+/// A record that can be sent, if its layers are here.
+fn sent(env: &Env, entry: cache::Entry) -> Option<Entry> {
+    let mut layers = env.store.chain(entry.chain.as_ref()).ok()?;
+    layers.reverse();
+    Some(Entry {
+        key: entry.key,
+        layers: layers.into_iter().map(|layer| layer.diff_id).collect(),
+        scope: entry.scope,
+        record: entry.record,
+        created: entry.created,
+    })
 }
 
 /// The archives that base images came as.
@@ -186,7 +199,8 @@ fn layer(
         return Ok(descriptor.clone());
     }
     let layer = store.use_layer(used.lease, chain)?.ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
-    let found = store.descriptor(&layer);
+    // What came from a registry is there as it came: its files do not give the same archive.
+    let found = known.get(diff_id).cloned().unwrap_or_else(|| store.descriptor(&layer));
     match target.seekable {
         // Who imports it packs the layer anew: that the archive is another one is of no matter.
         true => Ok(store.pack_seekable(used.lease, &layer, &found, target.level)?.0),

@@ -1,10 +1,12 @@
 //! Graphs that are given, with real layers and real processes.
 
 use crate::fixture::{Fixture, Outcome, text};
+use crate::transfer::{from, taking, to};
 use builder::graph::{
-    Change, ChangeKind, Fs, Graph, ImageUse, Mount, MountKind, NetKind, Op, OpKind, Origin, Own, Run, Stack,
+    Change, ChangeKind, Copy, CopySource, Fs, Graph, ImageUse, Mount, MountKind, NetKind, Op, OpKind, Origin,
+    Own, Run, Stack,
 };
-use builder::{Given, NetMode, Request};
+use builder::{Env, Given, NetMode, Request};
 use oci::Platform;
 use oci::image::ImageConfig;
 use std::os::unix::fs::MetadataExt;
@@ -61,6 +63,10 @@ fn kept(target: &str, from: Fs) -> Mount {
 
 /// Builds operations on the image `base`; the last one is the result.
 fn build(f: &Fixture, ops: Vec<Op>) -> Outcome {
+    build_in(&f.env(), ops)
+}
+
+fn build_in(env: &Env, ops: Vec<Op>) -> Outcome {
     let base = ImageUse {
         reference: "base".into(),
         platform: Platform::host(),
@@ -80,7 +86,7 @@ fn build(f: &Fixture, ops: Vec<Op>) -> Outcome {
     let given = Given { graphs: vec![(Platform::host(), graph)], name: String::new(), text: String::new() };
     let request = Request { network: NetMode::None, ..Request::default() };
     let mut events = Vec::new();
-    let built = builder::build_graph(&f.env(), given, &request, &mut |e| events.push(e));
+    let built = builder::build_graph(env, given, &request, &mut |e| events.push(e));
     Outcome { built, events }
 }
 
@@ -158,6 +164,27 @@ fn mounts_are_results_and_cached_with_the_step() {
 }
 
 #[test]
+fn what_a_run_left_in_its_mounts_travels_with_the_cache() {
+    let ops = || {
+        let script = "cat /proc/sys/kernel/random/uuid > /out/unique";
+        let mounts = vec![kept("/out", Fs::Scratch), kept("/nothing", Fs::Scratch)];
+        let process = run(script, mounts, Own::default());
+        vec![op(Fs::Image(0), process), op(Fs::Op(0), OpKind::Stack(Stack::Mount(0)))]
+    };
+    for max in [true, false] {
+        let here = Fixture::new();
+        let there = here.twin();
+        let directory = here.dir.path().join("cache");
+        let mut env = here.env();
+        env.cache_to = vec![to(&env, &directory, max)];
+        let made = build_in(&env, ops());
+        let again = build_in(&taking(&there, from(&directory)), ops());
+        assert_eq!((made.ok().ran, again.ok().ran), (1, 0), "mode=max: {max}");
+        assert_eq!(text(&there.rootfs(again.ok()), "unique"), text(&here.rootfs(made.ok()), "unique"));
+    }
+}
+
+#[test]
 fn what_is_read_only_does_not_change() {
     let f = Fixture::new();
     let own = Own { readonly: true, ..Own::default() };
@@ -214,4 +241,57 @@ fn a_directory_is_not_made_of_a_file() {
     let ops = vec![op(Fs::Scratch, OpKind::Change(vec![file("/f", b"f"), change("/f", directory)]))];
     let error = build(&f, ops).err().chain();
     assert!(error.contains("make directory f: File exists"), "{error}");
+}
+
+fn copy(from: Fs, source: &str, replaces: bool) -> OpKind {
+    let source = CopySource::Path(source.into());
+    OpKind::Copy(Box::new(Copy { replaces, ..Copy::plain(Origin::Fs(from), source, "/") }))
+}
+
+#[test]
+fn what_is_in_the_way_of_a_copy_goes_if_that_is_wanted() {
+    let f = Fixture::new();
+    let directory = |path: &str| change(path, ChangeKind::Directory { mode: 0o755, parents: true });
+    let link = |path: &str| change(path, ChangeKind::Link { target: "kept".into() });
+    let old = vec![
+        file("/kept/x", b"x"),
+        file("/file-here/below", b""),
+        file("/dir-here", b""),
+        link("/link-here"),
+    ];
+    let old = old.into_iter().flat_map(|c| match &c.path[..] {
+        "/kept/x" => vec![directory("/kept"), c],
+        "/file-here/below" => vec![directory("/file-here"), c],
+        _ => vec![c],
+    });
+    let new = vec![
+        file("/file-here", b"new"),
+        directory("/dir-here"),
+        file("/dir-here/y", b"y"),
+        directory("/link-here"),
+        directory("/kept"),
+        file("/kept/z", b"z"),
+    ];
+    let ops = |replaces| {
+        let old = op(Fs::Scratch, OpKind::Change(old.clone().collect()));
+        let new = op(Fs::Scratch, OpKind::Change(new.clone()));
+        vec![old, new, op(Fs::Op(0), copy(Fs::Op(1), "/", replaces))]
+    };
+    let refused = build(&f, ops(false));
+    assert!(refused.err().chain().contains("cannot"), "{}", refused.err().chain());
+    let outcome = build(&f, ops(true));
+    let root = f.rootfs(outcome.ok());
+    for (path, content) in [("file-here", "new"), ("dir-here/y", "y"), ("kept/x", "x"), ("kept/z", "z")] {
+        assert_eq!(text(&root, path), content, "{path}");
+    }
+    assert!(root.read_dir("link-here").unwrap().is_empty() && root.readlink("link-here").is_err());
+}
+
+#[test]
+fn nothing_can_be_copied_of_nothing() {
+    let f = Fixture::new();
+    let outcome = build(&f, vec![op(Fs::Image(0), copy(Fs::Scratch, "/", false))]);
+    assert!(f.rootfs(outcome.ok()).lstat("bin").is_ok());
+    let outcome = build(&f, vec![op(Fs::Image(0), copy(Fs::Scratch, "/x", false))]);
+    assert!(outcome.err().chain().contains("\"/x\": not found"), "{}", outcome.err().chain());
 }

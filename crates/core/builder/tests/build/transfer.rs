@@ -23,7 +23,7 @@ fn hex(directory: &Path, descriptor: &Descriptor) -> PathBuf {
 }
 
 /// A cache in a directory that has blobs by their digests.
-fn to(env: &Env, directory: &Path, max: bool) -> CacheTarget {
+pub fn to(env: &Env, directory: &Path, max: bool) -> CacheTarget {
     let (store, directory) = (env.store.clone(), directory.to_path_buf());
     let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
         fs::create_dir_all(&directory)?;
@@ -46,7 +46,7 @@ fn to(env: &Env, directory: &Path, max: bool) -> CacheTarget {
     }
 }
 
-fn from(directory: &Path) -> CacheOrigin {
+pub fn from(directory: &Path) -> CacheOrigin {
     let directory = directory.to_path_buf();
     let open = move || {
         let Document::Manifest(manifest) = Document::parse(&fs::read(directory.join("manifest"))?)? else {
@@ -85,7 +85,7 @@ fn inline(machine: &Fixture, env: &Env, file: &str) -> Outcome {
     })
 }
 
-fn taking(machine: &Fixture, origin: CacheOrigin) -> Env {
+pub fn taking(machine: &Fixture, origin: CacheOrigin) -> Env {
     Env { cache_from: vec![origin], ..machine.env() }
 }
 

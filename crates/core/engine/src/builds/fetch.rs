@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use builder::{BoxError, CancelToken, Fetch, FetchRequest, Fetched, Secrets};
 use bytes::Bytes;
-use registry::{Client, Download};
+use registry::{Client, Download, Wish};
 use tokio::runtime::Handle;
 
 use super::build::cancelled;
@@ -19,26 +19,42 @@ const SECRETS: [(&str, &str); 2] = [("HTTP_AUTH_HEADER_", ""), ("HTTP_AUTH_TOKEN
 pub(super) fn fetcher(engine: &Engine, cancel: &CancelToken, secrets: Option<Secrets>) -> Fetch {
     let (client, runtime, cancel) = (engine.registries(&[]), Handle::current(), cancel.clone());
     Arc::new(move |request| {
-        let authorization = match &secrets {
-            Some(secrets) => authorization(request.url, secrets)?,
-            None => None,
-        };
+        let authorization = authorization(request, secrets.as_ref())?;
         fetch(&client, &runtime, &cancel, request, authorization.as_deref())
     })
 }
 
+/// What opens the server: the secret that the request names, which must be there then, or one of its host.
+fn authorization(request: &FetchRequest<'_>, secrets: Option<&Secrets>) -> Result<Option<String>, BoxError> {
+    let Some(id) = &request.asking.secret else {
+        return secrets.map_or(Ok(None), |secrets| of_host(request.url, secrets));
+    };
+    let secret = secrets.map_or(Ok(None), |secrets| secrets(id))?;
+    let secret = secret.ok_or_else(|| format!("secret {id}: not found"))?;
+    header(secret).map(Some).ok_or_else(|| not_a_header(id))
+}
+
+fn not_a_header(id: &str) -> BoxError {
+    format!("secret {id} is no value of a header").into()
+}
+
+/// The text of a secret, if it can be a header's value.
+fn header(secret: Vec<u8>) -> Option<String> {
+    let text = String::from_utf8(secret).ok()?;
+    let text = text.trim_end();
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')).then(|| text.to_owned())
+}
+
 /// What opens the server of an address; of two secrets the token counts, as with BuildKit.
-fn authorization(url: &str, secrets: &Secrets) -> Result<Option<String>, BoxError> {
+fn of_host(url: &str, secrets: &Secrets) -> Result<Option<String>, BoxError> {
     let Some(host) = host(url) else { return Ok(None) };
     let found = SECRETS.iter().rev().find_map(|(name, scheme)| {
         let id = format!("{name}{host}");
         // A client that has none of that name says so in its own way.
         let secret = secrets(&id).ok().flatten()?;
-        let is_text = |text: &String| !text.trim_end().contains(|c: char| !matches!(c, ' '..='~'));
-        let text = String::from_utf8(secret).ok().filter(is_text);
-        Some(text.map(|text| format!("{scheme}{}", text.trim_end())).ok_or(id))
+        Some(header(secret).map(|text| format!("{scheme}{text}")).ok_or(id))
     });
-    found.transpose().map_err(|id| format!("secret {id} is no value of a header").into())
+    found.transpose().map_err(|id| not_a_header(&id))
 }
 
 /// The host of an address, without its port.
@@ -59,10 +75,12 @@ fn fetch(
     request: &FetchRequest<'_>,
     authorization: Option<&str>,
 ) -> Result<Fetched, BoxError> {
-    let FetchRequest { url, etag, last_modified } = *request;
+    let FetchRequest { url, asking, etag, last_modified } = *request;
+    let (accept, agent) = (asking.accept.as_deref(), asking.agent.as_deref());
+    let wish = Wish { etag, last_modified, authorization, accept, agent };
     let download = runtime.block_on(async {
         tokio::select! {
-            download = client.download(url, etag, last_modified, authorization) => Ok(download?),
+            download = client.download(url, wish) => Ok(download?),
             () = cancelled(cancel) => Err(BoxError::from("build canceled")),
         }
     })?;
@@ -120,6 +138,7 @@ impl Read for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use builder::graph::Asking;
 
     #[test]
     fn dates_of_servers() {
@@ -144,12 +163,30 @@ mod tests {
             "HTTP_AUTH_TOKEN_lines" => Ok(Some(b"a\nb".to_vec())),
             _ => Err("no such secret".into()),
         });
-        assert!(authorization("http://lines/", &secrets).is_err());
-        let of = |url| authorization(url, &secrets).unwrap();
+        assert!(of_host("http://lines/", &secrets).is_err());
+        let of = |url| of_host(url, &secrets).unwrap();
         assert_eq!(of("https://a.example:8443/f?x#y").as_deref(), Some("Basic x"));
         assert_eq!(of("http://me@[::1]:80/f").as_deref(), Some("Bearer t"));
         assert_eq!(of("http://both/").as_deref(), Some("Bearer b"));
         assert_eq!(of("http://b.example/a.example"), None);
         assert_eq!(of("http://b.example/@a.example"), None);
+    }
+
+    #[test]
+    fn a_secret_that_is_named_must_be_there() {
+        let secrets: Secrets = Arc::new(|id| match id {
+            "mine" => Ok(Some(b"Bearer x".to_vec())),
+            "HTTP_AUTH_TOKEN_h" => Ok(Some(b"other".to_vec())),
+            _ => Ok(None),
+        });
+        let of = |id: &str, secrets| {
+            let asking = Asking { secret: Some(id.to_owned()), ..Asking::PLAIN };
+            let request =
+                FetchRequest { url: "http://h/f", asking: &asking, etag: None, last_modified: None };
+            authorization(&request, secrets).map_err(|error| error.to_string())
+        };
+        assert_eq!(of("mine", Some(&secrets)).unwrap().as_deref(), Some("Bearer x"));
+        assert_eq!(of("theirs", Some(&secrets)).unwrap_err(), "secret theirs: not found");
+        assert!(of("mine", None).is_err(), "nobody has any");
     }
 }

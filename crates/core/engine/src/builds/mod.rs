@@ -62,8 +62,8 @@ pub use oci::{ChainId, Digest};
 /// Graphs that stand for a Dockerfile.
 pub mod graph {
     pub use builder::graph::{
-        Change, ChangeKind, Copy, CopySource, Fs, Graph, HistoryItem, ImageUse, Mount, MountKind, NetKind,
-        Op, OpKind, Origin, Own, Run, Sharing, Stack,
+        Asking, Change, ChangeKind, Copy, CopySource, Fs, Graph, HistoryItem, ImageUse, Mount, MountKind,
+        NetKind, Op, OpKind, Origin, Own, Run, Sharing, Stack,
     };
     pub use builder::{CommitId, Given};
     pub use oci::runtime::Rlimit;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use api::build::BuildOptions;
+use builder::graph::Asking;
 use builder::{CancelToken, CommitId, Env, FileFacts, Looking, RepositoryFacts, Secrets};
 
 use super::build::{CancelOnDrop, environment};
@@ -34,13 +35,14 @@ pub type Reader = Box<dyn FnMut(&[u8]) + Send>;
 pub async fn file_facts(
     engine: &Engine,
     address: String,
+    asking: Asking,
     opening: Opening,
     reader: Option<Reader>,
 ) -> Result<FileFacts> {
     look(engine, opening, move |looking| {
         let mut reader = reader;
         let passed = reader.as_mut().map(|reader| &mut **reader as &mut dyn FnMut(&[u8]));
-        builder::file_facts(looking, &address, passed)
+        builder::file_facts(looking, (&address, &asking), passed)
     })
     .await
 }

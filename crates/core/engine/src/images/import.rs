@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use oci::Platform;
 use oci::image::{History, ImageConfig};
+use registry::Wish;
 use tokio::sync::mpsc::Sender;
 
 use super::pull::registry_error;
@@ -58,8 +59,7 @@ async fn download(
     engine: &Engine,
     address: &str,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-    let download =
-        engine.registries(&[]).download(address, None, None, None).await.map_err(registry_error)?;
+    let download = engine.registries(&[]).download(address, Wish::default()).await.map_err(registry_error)?;
     Ok(futures_util::stream::try_unfold(download, |mut download| async move {
         let chunk = download.chunk().await.map_err(io::Error::other)?;
         Ok(chunk.map(|chunk| (chunk, download)))

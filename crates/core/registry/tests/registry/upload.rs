@@ -2,7 +2,7 @@
 
 use super::stub::{Answer, Request, Stub};
 use oci::{Digest, Reference};
-use registry::{Body, Client, Config, Error, Kind, Patience, Repository};
+use registry::{Body, Client, Config, Error, Kind, Patience, Repository, Wish};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,6 +64,10 @@ async fn files_of_web_servers() {
         Stub::new(|request: &Request| match (request.path.as_str(), request.header("if-none-match")) {
             ("/moved", _) => Answer::new(302, "").with("Location", "/file"),
             (_, Some("\"1\"")) => Answer::new(304, ""),
+            ("/asked", _) => {
+                let header = |name| request.header(name).unwrap_or("-").to_owned();
+                Answer::ok(&format!("{} {}", header("accept"), header("user-agent")))
+            }
             ("/file", _) => Answer::ok("bytes")
                 .with("ETag", "\"1\"")
                 .with("Content-Disposition", "attachment; filename=\"x y\""),
@@ -72,13 +76,17 @@ async fn files_of_web_servers() {
         });
     let client = Client::new(Config::default());
     let address = |path: &str| format!("http://{}{path}", stub.host);
-    let mut file = client.download(&address("/moved"), None, None, None).await.unwrap();
+    let mut file = client.download(&address("/moved"), Wish::default()).await.unwrap();
     assert_eq!((file.etag(), file.file_name().as_deref()), (Some("\"1\""), Some("x y")));
     assert_eq!(file.chunk().await.unwrap().as_deref(), Some(&b"bytes"[..]));
-    let same = client.download(&address("/file"), Some("\"1\""), None, None).await.unwrap();
+    let same =
+        client.download(&address("/file"), Wish { etag: Some("\"1\""), ..Wish::default() }).await.unwrap();
     assert!(same.unchanged());
+    let wish = Wish { accept: Some("text/x"), agent: Some("me/1"), ..Wish::default() };
+    let mut asked = client.download(&address("/asked"), wish).await.unwrap();
+    assert_eq!(asked.chunk().await.unwrap().as_deref(), Some(&b"text/x me/1"[..]));
     for path in ["/away", "/broken"] {
-        assert!(client.download(&address(path), None, None, None).await.is_err(), "{path}");
+        assert!(client.download(&address(path), Wish::default()).await.is_err(), "{path}");
     }
 }
 

@@ -11,7 +11,7 @@ use engine::builds::{BoxError, Bring, Policies, Reads, Sent};
 use engine::images::Spread;
 use oci::path::clean;
 use tokio::runtime::Handle;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::Host;
 use crate::build::Build;
@@ -140,8 +140,12 @@ pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Receiv
         exclude: local.exclude.clone(),
         follow: local.follow.clone(),
     };
-    transfer(host.engine(), &build.told, &format!("local://{}", local.name), (&session, &local.hint), wanted)
-        .await
+    let title = format!("local://{}", local.name);
+    if local.anew {
+        let step = build.told.step(&title);
+        return step.end(few(host.engine(), &session, wanted).await);
+    }
+    transfer(host.engine(), &build.told, &title, (&session, &local.hint), wanted).await
 }
 
 /// Receives files of a client, of which those that came the last time need not come again if it tells its contexts apart.
@@ -181,7 +185,11 @@ pub async fn ignore_file(
     folder: &str,
 ) -> Result<Option<Vec<u8>>, Status> {
     let wanted = Wanted { name: folder.to_owned(), follow: vec![IGNORE.to_owned()], ..Wanted::default() };
-    let found = few(engine, session, wanted).await?;
+    let found = match few(engine, session, wanted).await {
+        // What is asked about a Dockerfile needs no context.
+        Err(status) if status.code() == Code::NotFound => return Ok(None),
+        found => found?,
+    };
     found.read(IGNORE, dockerfile::ignore::MAX_SIZE as u64).map_err(fault::status)
 }
 

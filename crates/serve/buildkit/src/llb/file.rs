@@ -138,9 +138,6 @@ fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<C
     if given.timestamp >= 0 {
         return Err(unsupported("a time of its own for what is copied"));
     }
-    if given.always_replace_existing_dest_paths {
-        return Err(unsupported("replacing directories by files"));
-    }
     if !given.required_paths.is_empty() {
         return Err(unsupported("paths that a copy must include"));
     }
@@ -168,6 +165,7 @@ fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<C
         chmod,
         parents: false,
         whole: !given.dir_copy_contents,
+        replaces: given.always_replace_existing_dest_paths,
         link: false,
         exclude,
         unpack: None,

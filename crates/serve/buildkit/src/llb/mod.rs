@@ -14,7 +14,7 @@ mod solve;
 mod source;
 
 pub use solve::{Piece, assemble, solve};
-pub use source::{LAYOUT, Local};
+pub use source::{LAYOUT, Local, asking};
 
 use tonic::Status;
 

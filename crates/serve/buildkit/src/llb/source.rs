@@ -1,7 +1,7 @@
 //! Sources: images, directories of the client, repositories, files of web servers, images of the client's stores.
 
 use bollard_buildkit_proto::pb::SourceOp;
-use engine::builds::graph::{Copy, CopySource, Fs, OpKind, Origin};
+use engine::builds::graph::{Asking, Copy, CopySource, Fs, OpKind, Origin};
 use tonic::Status;
 
 use super::lower::{Lowering, Part};
@@ -11,10 +11,11 @@ use super::{bad, unsupported};
 const IMAGE: &str = "docker-image://";
 const LOCAL: &str = "local://";
 const GIT: &str = "git://";
+const HEADER: &str = "http.header.";
 pub const LAYOUT: &str = "oci-layout://";
 
 /// Attributes of a client's directory. How it is compared with what came before is this server's affair.
-const OF_LOCAL: [&str; 7] = [
+const OF_LOCAL: [&str; 8] = [
     "local.session",
     "local.unique",
     "local.sharedkeyhint",
@@ -22,6 +23,7 @@ const OF_LOCAL: [&str; 7] = [
     "local.excludepatterns",
     "local.followpaths",
     "local.differ",
+    "local.metadatatransfer",
 ];
 /// Attributes of repositories, and the one value of each that can have no other: commits are always asked for by their ids where a
 /// server allows it.
@@ -51,6 +53,8 @@ pub struct Local {
     pub include: Vec<String>,
     pub exclude: Vec<String>,
     pub follow: Vec<String>,
+    /// All files come again, also those that look as they did the last time.
+    pub anew: bool,
 }
 
 /// What a source gives.
@@ -88,6 +92,9 @@ fn local(name: &str, op: &SourceOp) -> Result<Local, Status> {
             .map(Option::unwrap_or_default)
             .map_err(|e| bad(format!("{key}: {e}"))),
     };
+    if op.attrs.get("local.metadatatransfer").is_some_and(|value| value == "true") {
+        return Err(unsupported("a directory of which only descriptions are sent"));
+    }
     if let Some(key) = op.attrs.keys().find(|key| !OF_LOCAL.contains(&key.as_str())) {
         return Err(unsupported(format!("attribute {key} of a directory")));
     }
@@ -101,6 +108,7 @@ fn local(name: &str, op: &SourceOp) -> Result<Local, Status> {
         include: list("local.includepattern")?,
         exclude: list("local.excludepatterns")?,
         follow: list("local.followpaths")?,
+        anew: op.attrs.get("local.differ").is_some_and(|how| how == "none"),
     })
 }
 
@@ -137,8 +145,10 @@ fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
 }
 
 fn file(url: &str, op: &SourceOp) -> Result<Copy, Status> {
-    let known = ["http.checksum", "http.filename", "http.perm", "http.uid", "http.gid"];
-    if let Some(key) = op.attrs.keys().find(|key| !known.contains(&key.as_str())) {
+    let known =
+        ["http.checksum", "http.filename", "http.perm", "http.uid", "http.gid", "http.authheadersecret"];
+    let is_known = |key: &str| known.contains(&key) || key.starts_with(HEADER);
+    if let Some(key) = op.attrs.keys().find(|key| !is_known(key)) {
         return Err(unsupported(format!("attribute {key} of a file")));
     }
     let attribute = |key: &str| op.attrs.get(key).filter(|text| !text.is_empty()).cloned();
@@ -151,7 +161,7 @@ fn file(url: &str, op: &SourceOp) -> Result<Copy, Status> {
     }
     let digest = |text: String| text.parse().map_err(|e| bad(format!("http.checksum {text:?}: {e}")));
     let checksum = attribute("http.checksum").map(digest).transpose()?;
-    let source = CopySource::Url { url: url.to_owned(), checksum };
+    let source = CopySource::Url { url: url.to_owned(), checksum, asking: asking(op)? };
     let mut copy = add(source, format!("/{name}"));
     copy.chmod = attribute("http.perm").map(|perm| perm.trim_start_matches("0o").to_owned());
     let owner = (attribute("http.uid"), attribute("http.gid"));
@@ -160,6 +170,24 @@ fn file(url: &str, op: &SourceOp) -> Result<Copy, Status> {
         copy.chown = Some(format!("{}:{}", number(owner.0), number(owner.1)));
     }
     Ok(copy)
+}
+
+/// How the server is asked. Of headers two can be set, as with BuildKit; others say nothing.
+pub fn asking(op: &SourceOp) -> Result<Asking, Status> {
+    let mut asking = Asking { secret: op.attrs.get("http.authheadersecret").cloned(), ..Asking::PLAIN };
+    for (key, value) in &op.attrs {
+        let Some(name) = key.strip_prefix(HEADER) else { continue };
+        let field = match name.to_ascii_lowercase().as_str() {
+            "accept" => &mut asking.accept,
+            "user-agent" => &mut asking.agent,
+            _ => continue,
+        };
+        if !value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+            return Err(bad(format!("{key}: {value:?} is no value of a header")));
+        }
+        *field = Some(value.clone());
+    }
+    Ok(asking)
 }
 
 #[cfg(test)]
@@ -178,9 +206,24 @@ mod tests {
         assert_eq!(dest("http://h", &[]).unwrap(), "/download");
         assert_eq!(dest("http://h/a", &[("http.filename", "c")]).unwrap(), "/c");
         assert!(dest("http://h/a", &[("http.filename", "../c")]).is_err());
-        assert!(dest("http://h/a", &[("http.header.x", "1")]).is_err());
+        assert!(dest("http://h/a", &[("http.unheard.of", "1")]).is_err());
         // What must be checked and can't be is not fetched.
         assert!(dest("http://h/a", &[("http.checksum", "sha256:12")]).is_err());
+    }
+
+    #[test]
+    fn servers_are_asked_as_the_client_says() {
+        let attrs = [
+            ("http.header.accept", "text/x"),
+            ("http.header.User-Agent", "me/1"),
+            ("http.header.cookie", "no"),
+            ("http.authheadersecret", "s"),
+        ];
+        let copy = file("http://h/a", &op("", &attrs)).unwrap();
+        let CopySource::Url { asking, .. } = &copy.sources[0] else { panic!("no file of a server") };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(*asking, Asking { accept: some("text/x"), agent: some("me/1"), secret: some("s") });
+        assert!(file("http://h/a", &op("", &[("http.header.accept", "a\nb: c")])).is_err());
     }
 
     #[test]

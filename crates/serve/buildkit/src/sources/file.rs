@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::Sources;
 use crate::fault;
+use crate::llb::asking;
 
 /// The longest end that a client may have added to what is hashed.
 const SUFFIX_MAX: usize = 4 << 10;
@@ -39,7 +40,9 @@ impl Sources {
             });
         }
         let reader = hash.as_ref().map(Hash::reader);
-        let facts = file_facts(self.host.engine(), url.to_owned(), self.secrets().await?, reader).await;
+        let facts =
+            file_facts(self.host.engine(), url.to_owned(), asking(source)?, self.secrets().await?, reader)
+                .await;
         let FileFacts { digest, name: called, modified } = facts.map_err(fault::status)?;
         let checksum = digest.to_string();
         if let Some(expected) = expected.filter(|expected| *expected != checksum) {
