@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use engine::builds::{Digest, history};
+use engine::builds::{Descriptor, Digest, history};
 use futures_util::stream;
 use http::{Request, Response};
 use prost::Message;
@@ -21,6 +21,8 @@ use crate::{Host, fault};
 
 /// Bytes of one message.
 const CHUNK: usize = 1 << 20;
+/// Blobs that are listed in one message.
+const BATCH: usize = 256;
 
 #[derive(Clone, PartialEq, Message)]
 pub struct InfoRequest {
@@ -40,6 +42,16 @@ pub struct Info {
     pub digest: String,
     #[prost(int64, tag = "2")]
     pub size: i64,
+}
+
+/// Filters are not looked at: there is little to choose from.
+#[derive(Clone, PartialEq, Message)]
+pub struct ListRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ListResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub info: Vec<Info>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -94,8 +106,15 @@ impl Service<Request<Body>> for Blobs {
         Box::pin(async move {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             Ok(match method.as_str() {
+                "List" => {
+                    let codec = ProstCodec::<ListResponse, ListRequest>::default();
+                    Grpc::new(codec).server_streaming(blobs, request).await
+                }
                 "Info" => Grpc::new(ProstCodec::default()).unary(blobs, request).await,
-                "Read" => Grpc::new(ProstCodec::default()).server_streaming(blobs, request).await,
+                "Read" => {
+                    let codec = ProstCodec::<ReadResponse, ReadRequest>::default();
+                    Grpc::new(codec).server_streaming(blobs, request).await
+                }
                 _ => Status::unimplemented(format!("this server's content can only be read: {method}"))
                     .into_http(),
             })
@@ -114,6 +133,26 @@ impl UnaryService<InfoRequest> for Blobs {
             let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
             let info = Some(Info { digest: digest.to_string(), size });
             Ok(tonic::Response::new(InfoResponse { info }))
+        })
+    }
+}
+
+impl ServerStreamingService<ListRequest> for Blobs {
+    type Response = ListResponse;
+    type ResponseStream = Many<ListResponse>;
+    type Future = Answer<Many<ListResponse>>;
+
+    fn call(&mut self, _: tonic::Request<ListRequest>) -> Self::Future {
+        let blobs = self.clone();
+        Box::pin(async move {
+            let all = history::all_attachments(blobs.0.engine()).await.map_err(fault::status)?;
+            let info = |document: &Descriptor| Info {
+                digest: document.digest.to_string(),
+                size: i64::try_from(document.size).unwrap_or(i64::MAX),
+            };
+            let batch = |some: &[Descriptor]| Ok(ListResponse { info: some.iter().map(info).collect() });
+            let messages: Vec<_> = all.chunks(BATCH).map(batch).collect();
+            Ok(tonic::Response::new(Box::pin(stream::iter(messages)) as Many<ListResponse>))
         })
     }
 }

@@ -43,6 +43,8 @@ pub struct Build {
     denied: Denied,
     /// Images of the client's stores that were loaded for it.
     layouts: Mutex<Vec<String>>,
+    /// What the client's own frontend said besides its result, for who asked for the build.
+    said: Mutex<HashMap<String, String>>,
 }
 
 #[derive(Default)]
@@ -129,6 +131,7 @@ impl Build {
             policies: OnceCell::new(),
             denied: Denied::default(),
             layouts: Mutex::default(),
+            said: Mutex::default(),
         }
     }
 
@@ -174,6 +177,19 @@ impl Build {
     pub fn with_denied<T>(&self, outcome: Result<T, Status>) -> Result<T, Status> {
         let denied = std::mem::take(&mut *self.denied.lock().unwrap_or_else(PoisonError::into_inner));
         outcome.map_err(|status| fault::denied(status, &denied))
+    }
+
+    /// Takes note of what a frontend says for who asked for the build.
+    pub fn say(&self, metadata: &HashMap<String, Vec<u8>>) {
+        let meant = metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let meant = meant.map(|(key, value)| (key.clone(), text(value)));
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(meant);
+    }
+
+    /// What was said so.
+    pub fn said(&self) -> HashMap<String, String> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes note of an image that was loaded from a store of the client.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::build::BuiltImage;
 use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
+use engine::builds::Descriptor;
 use engine::images::{Files, PushOptions, View, Who};
 use oci::Reference;
 use serde_json::json;
@@ -22,7 +23,8 @@ const EXPORT: &str = "export";
 /// Serves all exporters of a build; what the client is told of the image.
 pub async fn export(host: &Host, build: &Build, made: &Arc<Made>) -> Result<HashMap<String, String>, Status> {
     let mut answer = HashMap::new();
-    for (number, exporter) in exporters::exporters(&build.order).iter().enumerate() {
+    let exporters = exporters::exporters(&build.order);
+    for (number, exporter) in exporters.iter().enumerate() {
         let export = Export { host, build, made, exporter, number };
         match exporter.r#type.as_str() {
             "moby" | "image" => export.image(&mut answer).await?,
@@ -54,10 +56,12 @@ impl Export<'_> {
         self.host.find_session(&self.build.order.session).await
     }
 
-    /// Tells which image it is.
-    fn describe(&self, answer: &mut HashMap<String, String>) {
+    /// Tells which image it is, and what that is called.
+    fn describe(&self, target: &Descriptor, names: &[String], answer: &mut HashMap<String, String>) {
         let details = &self.made.details;
-        let Some(target) = &details.target else { return };
+        if !names.is_empty() {
+            answer.insert("image.name".to_owned(), names.join(","));
+        }
         answer.insert("containerimage.digest".to_owned(), target.digest.to_string());
         if let [only] = details.images.as_slice() {
             answer.insert("containerimage.config.digest".to_owned(), only.id.clone());
@@ -82,21 +86,24 @@ impl Export<'_> {
         if stays {
             self.made.keep();
         }
-        self.describe(answer);
         let names = names(self.exporter);
-        if !names.is_empty() {
-            answer.insert("image.name".to_owned(), names.join(","));
-        }
+        let mut target = self.made.details.target.clone();
         if flag(self.exporter, "push") || flag(self.exporter, "push-by-digest") {
             for name in &names {
                 let step = self.build.told.step(&format!("pushing {name}"));
-                step.end(self.push(name, stays).await)?;
+                // Its layers were compressed on the way: a registry knows it by another digest.
+                let sent = step.end(self.push(name, stays).await)?;
+                target = sent.or(target);
             }
+        }
+        if let Some(target) = &target {
+            self.describe(target, &names, answer);
         }
         Ok(())
     }
 
-    async fn push(&self, name: &str, stays: bool) -> Result<(), Status> {
+    /// Sends it to the registry of a name, which knows it by what comes back.
+    async fn push(&self, name: &str, stays: bool) -> Result<Option<Descriptor>, Status> {
         let reference = Reference::parse(name).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let who = match self.build.order.session.as_str() {
             "" => Who::default(),
@@ -180,7 +187,7 @@ impl Export<'_> {
             let images = self.places().into_iter().map(files).collect();
             let time = self.made.details.source_date_epoch;
             let tar = engine::images::files(self.host.engine(), images, time).await.map_err(fault::status)?;
-            session.send_archive(self.number, tar).await
+            session.send_archive(self.number, tar, &HashMap::new()).await
         };
         step.end(work.await)
     }
@@ -196,8 +203,10 @@ impl Export<'_> {
             ));
         }
         let missing = || Status::internal("the build gave no image");
-        let digest = details.target.as_ref().ok_or_else(missing)?.digest.clone();
-        self.describe(answer);
+        let target = details.target.as_ref().ok_or_else(missing)?;
+        let digest = target.digest.clone();
+        let mut told = HashMap::new();
+        self.describe(target, &full(names(self.exporter)), &mut told);
         let step = self.build.told.step(&format!("exporting to {kind} image format"));
         let work = async {
             let session = self.session().await?;
@@ -209,8 +218,16 @@ impl Export<'_> {
                 return sent.map_err(fault::status);
             }
             let archive = engine::images::save_as(engine, digest, names(self.exporter)).await;
-            session.send_archive(self.number, archive.map_err(fault::status)?).await
+            session.send_archive(self.number, archive.map_err(fault::status)?, &told).await
         };
-        step.end(work.await)
+        let sent = step.end(work.await);
+        answer.extend(told);
+        sent
     }
+}
+
+/// Names with their registries; what is none stays as it is.
+fn full(names: Vec<String>) -> Vec<String> {
+    let full = |name: String| Reference::parse(&name).map(|reference| reference.to_string()).unwrap_or(name);
+    names.into_iter().map(full).collect()
 }

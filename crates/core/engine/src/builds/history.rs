@@ -11,7 +11,7 @@
 //! people to look at: whatever goes wrong while one is written does not make a build fail, and none is synced. Old ones go
 //! when new ones come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -203,7 +203,7 @@ pub(super) fn name(options: &BuildOptions, context: &ContextSource, called: Opti
 }
 
 /// Build arguments but those that proxies are told by, which hold passwords.
-fn args(options: &BuildOptions) -> std::collections::BTreeMap<String, String> {
+fn args(options: &BuildOptions) -> BTreeMap<String, String> {
     let known = options.build_args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     known.filter(|(name, _)| !name.to_ascii_lowercase().ends_with("_proxy")).collect()
 }
@@ -355,6 +355,16 @@ pub async fn attachments(engine: &Engine, id: String) -> Result<Vec<Descriptor>>
             serde_json::from_slice(&text).during(format_args!("read {}", path.display()))
         })
         .await
+}
+
+/// The documents of all records, each once.
+pub async fn all_attachments(engine: &Engine) -> Result<Vec<Descriptor>> {
+    let ids = list(engine).await?.into_iter().map(|record| record.id);
+    let mut all = BTreeMap::new();
+    for id in ids {
+        all.extend(attachments(engine, id).await?.into_iter().map(|found| (found.digest.clone(), found)));
+    }
+    Ok(all.into_values().collect())
 }
 
 /// A document that is attached to some record.

@@ -98,13 +98,13 @@ impl How {
     }
 }
 
-/// Sends an image, or all tags of a repository.
+/// Sends an image, or all tags of a repository; what the registry knows the last of it by.
 pub async fn push(
     engine: &Engine,
     options: PushOptions,
     who: impl Into<Who>,
     progress: Sender<JsonMessage>,
-) -> Result<()> {
+) -> Result<Option<Descriptor>> {
     let (how, who) = (How::new(&options)?, credentials_of(who));
     let (references, name) = names(engine, &options).await?;
     let insecure: Vec<String> = options.insecure.then(|| name.domain.clone()).into_iter().collect();
@@ -117,6 +117,7 @@ pub async fn push(
     let report = Report::new(progress);
     let line = format!("The push refers to repository [{}]", name.name());
     report.send(JsonMessage::status(line)).await?;
+    let mut sent = None;
     for reference in references {
         let repository = client.writable(&reference, who.clone());
         let push = Push {
@@ -128,9 +129,9 @@ pub async fn push(
             result: options.result.clone(),
             holders: OnceCell::new(),
         };
-        push.one(&reference).await?;
+        sent = push.one(&reference).await?;
     }
-    Ok(())
+    Ok(sent)
 }
 
 /// What is to be sent, and the repository's name.
@@ -174,7 +175,7 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    async fn one(&self, reference: &Reference) -> Result<()> {
+    async fn one(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         let (wanted, report, how) = (reference.clone(), self.report.clone(), self.how.clone());
         let result = self.result.clone();
         let load = move |engine: &Engine| Cargo::load(engine, &wanted, result, &report, how);
@@ -198,7 +199,7 @@ impl Push<'_> {
             }
         }
         self.attached(&cargo, &parcels).await?;
-        let Some(top) = parcels.pop() else { return Ok(()) };
+        let Some(top) = parcels.pop() else { return Ok(None) };
         if self.result.is_none() {
             self.record(reference, &top.digest, &cargo.target).await?;
         }
@@ -208,7 +209,8 @@ impl Push<'_> {
         self.report.send(JsonMessage::status(line)).await?;
         let name = tag.unwrap_or_else(|| top.digest.to_string());
         let aux = serde_json::json!({ "Tag": name, "Digest": top.digest, "Size": size, "MediaType": top.media_type });
-        self.report.send(JsonMessage::aux(aux)).await
+        self.report.send(JsonMessage::aux(aux)).await?;
+        Ok(Some(Descriptor::new(&top.media_type, top.digest, size as u64)))
     }
 
     /// The documents, if it is known what all layers are sent as; else none.

@@ -3,7 +3,6 @@
 //! An order with a frontend is solved at once. One without is the beginning of a conversation at the gateway: the client
 //! solves there, and says what of it is the result. Both end with the future of this call, and with it when the client goes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
@@ -23,9 +22,9 @@ pub async fn solve(host: &Host, order: SolveRequest, reach: Reach) -> Result<Sol
     let build = Arc::new(Build::new(order, reach));
     let registered = host.register(build.clone())?;
     let made = build.with_denied(result(host, &build).await)?;
-    let mut answer = HashMap::new();
+    let mut answer = build.said();
     if let Some(made) = made {
-        answer = export::export(host, &build, &made).await?;
+        answer.extend(export::export(host, &build, &made).await?);
     }
     if let Some(cache) = build.cache() {
         let text = serde_json::to_string(&cache).map_err(|e| Status::internal(format!("cache: {e}")))?;

@@ -14,6 +14,9 @@ use super::exporters::{export, exporters, flag};
 
 pub type Attributes = HashMap<String, String>;
 
+/// Where a frontend is told of caches that it may take from.
+pub const IMPORTS: &str = "cache-imports";
+
 fn bad(message: String) -> Status {
     Status::invalid_argument(message)
 }
@@ -144,7 +147,7 @@ fn caches_from(
     for entry in order.iter().flat_map(|cache| &cache.imports) {
         all.push((entry.r#type.clone(), entry.attrs.clone().into_iter().collect::<BTreeMap<_, _>>()));
     }
-    if let Some(text) = attributes.get("cache-imports").filter(|text| !text.is_empty()) {
+    if let Some(text) = attributes.get(IMPORTS).filter(|text| !text.is_empty()) {
         #[derive(serde::Deserialize)]
         struct Import {
             #[serde(rename = "Type", alias = "type")]

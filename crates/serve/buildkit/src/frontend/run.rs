@@ -48,11 +48,16 @@ pub async fn solve(
     let record = build.record();
     let mut question = Question { host, build, attributes, inputs };
     question.settle().await?;
-    let mut recipes = question.recipes().await?;
+    let request = attributes.get("requestid").filter(|id| !id.is_empty());
+    let mut recipes = match request {
+        // What can be asked is known without the client's files.
+        Some(request) if !call::reads(request) => None,
+        _ => question.recipes().await?,
+    };
     if let Some(recipes) = &recipes {
         build.told.reads(recipes.recipe.clone());
     }
-    if let Some(request) = attributes.get("requestid").filter(|id| !id.is_empty()) {
+    if let Some(request) = request {
         if recipes.is_none() && call::reads(request) {
             recipes = Some(elsewhere(&question, options.clone()).await?);
         }

@@ -6,15 +6,20 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     Ref, RefMap, Result as Outcome, SolveRequest, SolveResponse, result,
 };
+use oci::Platform;
 use serde_json::json;
 use tonic::Status;
 
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
+use crate::frontend::attributes::{self, IMPORTS};
 use crate::frontend::{self, Solved, definition_of_image};
 use crate::left;
 use crate::llb::{self, Piece};
+
+/// Images that are one result.
+const PLATFORMS_MAX: usize = 256;
 
 /// Solves. A process that fails is told of when its result is looked at, unless that is to be at once: by then a client that wants
 /// to look around there has a name for it.
@@ -29,9 +34,15 @@ pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<So
     }
 }
 
-async fn solved(host: &Host, build: &Build, order: SolveRequest) -> Result<SolveResponse, Status> {
+async fn solved(host: &Host, build: &Build, mut order: SolveRequest) -> Result<SolveResponse, Status> {
     if !order.source_policies.is_empty() {
         return Err(fault::no_policies());
+    }
+    if !order.cache_imports.is_empty() {
+        let imports = order.cache_imports.iter();
+        let imports: Vec<_> =
+            imports.map(|import| json!({ "Type": import.r#type, "Attrs": import.attrs })).collect();
+        order.frontend_opt.insert(IMPORTS.to_owned(), serde_json::Value::from(imports).to_string());
     }
     if order.frontend.is_empty() {
         let Some(definition) = order.definition.filter(|definition| !definition.def.is_empty()) else {
@@ -42,12 +53,6 @@ async fn solved(host: &Host, build: &Build, order: SolveRequest) -> Result<Solve
     }
     let mut attributes = build.order.frontend_attrs.clone();
     attributes.extend(order.frontend_opt);
-    if !order.cache_imports.is_empty() {
-        let imports = order.cache_imports.iter();
-        let imports: Vec<_> =
-            imports.map(|import| json!({ "Type": import.r#type, "Attrs": import.attrs })).collect();
-        attributes.insert("cache-imports".to_owned(), serde_json::Value::from(imports).to_string());
-    }
     let mut inputs = build.order.frontend_inputs.clone();
     inputs.extend(order.frontend_inputs);
     match frontend::solve(host, build, &order.frontend, &attributes, inputs).await? {
@@ -112,30 +117,75 @@ async fn outcome(host: &Host, id: &str, made: &Made) -> Result<Outcome, Status> 
 /// What a client says that a build gave.
 pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Option<Arc<Made>>, Status> {
     let Outcome { metadata, result, .. } = outcome;
-    let Some(named) = result.map(named).filter(|named| !named.is_empty()) else { return Ok(None) };
+    build.say(&metadata);
+    let named = result.map(named).unwrap_or_default();
+    let places = match platforms(&metadata)? {
+        Some(platforms) => platforms.into_iter().map(|(key, platform)| (key, Some(platform))).collect(),
+        None if named.is_empty() => vec![(String::new(), None)],
+        None => named.iter().map(|(key, _)| (key.clone(), None)).collect::<Vec<_>>(),
+    };
+    // Of nothing an image is made where one is described and wanted; answers to questions are no images.
+    let describes = |key: &String| key == "refs.platforms" || key.starts_with("containerimage.config");
+    let is_image = metadata.keys().any(describes) && !attributes::exporters(&build.order).is_empty();
+    if named.iter().all(|(_, id)| id.is_empty()) && !is_image {
+        return Ok(None);
+    }
     let mut whole = None;
-    let mut pieces = Vec::with_capacity(named.len());
+    let mut pieces = Vec::with_capacity(places.len());
     let mut is_whole = true;
-    for (platform, id) in &named {
+    for (key, platform) in places {
+        let id = named.iter().find(|(name, _)| *name == key || name.is_empty()).map_or("", |(_, id)| id);
+        let config = metadata.get(&format!("containerimage.config/{key}"));
+        let config = config.or_else(|| metadata.get("containerimage.config")).cloned();
+        if id.is_empty() {
+            is_whole = false;
+            pieces.push(Piece { image: None, platform: platform.unwrap_or_else(Platform::host), config });
+            continue;
+        }
         let made = build.result(id)?;
         let image = made.image(id).ok_or_else(|| Status::not_found(format!("no such ref: {id}")))?;
         let manifest =
             image.manifest.as_ref().map(|manifest| manifest.digest.to_string()).unwrap_or_default();
-        let config = match platform.as_str() {
-            "" => metadata.get("containerimage.config"),
-            key => metadata.get(&format!("containerimage.config/{key}")),
-        };
         let wrong = |e: oci::PlatformError| Status::internal(format!("platform of a result: {e}"));
-        let platform = image.platform.parse::<oci::Platform>().map_err(wrong)?;
-        is_whole &= !made.is_part() && made.details.images.len() == named.len();
+        let own = image.platform.parse::<Platform>().map_err(wrong)?;
+        let platform = platform.unwrap_or_else(|| own.clone());
+        is_whole &= !made.is_part() && platform.to_string() == own.to_string();
         is_whole &= whole.as_ref().is_none_or(|first| Arc::ptr_eq(first, &made));
-        pieces.push(Piece { manifest, platform, config: config.cloned() });
+        pieces.push(Piece { image: Some((manifest, own)), platform, config });
         whole.get_or_insert(made);
     }
+    is_whole &= whole.as_ref().is_some_and(|made| made.details.images.len() == pieces.len());
     if is_whole {
         return Ok(whole);
     }
     Ok(Some(Arc::new(llb::assemble(host, build, pieces, &metadata).await?)))
+}
+
+/// The platforms of the results by the names that the client has for them, where it says them.
+fn platforms(metadata: &HashMap<String, Vec<u8>>) -> Result<Option<Vec<(String, Platform)>>, Status> {
+    #[derive(serde::Deserialize)]
+    struct All {
+        #[serde(rename = "Platforms")]
+        platforms: Vec<One>,
+    }
+    #[derive(serde::Deserialize)]
+    struct One {
+        #[serde(rename = "ID")]
+        id: String,
+        #[serde(rename = "Platform")]
+        platform: Platform,
+    }
+    let Some(text) = metadata.get("refs.platforms") else { return Ok(None) };
+    let wrong = |e: serde_json::Error| Status::invalid_argument(format!("refs.platforms: {e}"));
+    let all: All = serde_json::from_slice(text).map_err(wrong)?;
+    let all: Vec<_> = all.platforms.into_iter().map(|one| (one.id, one.platform)).collect();
+    if all.is_empty() || all.len() > PLATFORMS_MAX {
+        let count = all.len();
+        return Err(Status::invalid_argument(format!(
+            "refs.platforms: {count} platforms, 1 to {PLATFORMS_MAX}"
+        )));
+    }
+    Ok(Some(all))
 }
 
 /// The ids of the results, by platform where there are several.
@@ -147,7 +197,6 @@ fn named(result: result::Result) -> Vec<(String, String)> {
         result::Result::RefsDeprecated(map) => map.refs.into_iter().collect(),
         result::Result::Refs(map) => map.refs.into_iter().map(|(key, part)| (key, part.id)).collect(),
     };
-    named.retain(|(_, id)| !id.is_empty());
     named.sort();
     named
 }

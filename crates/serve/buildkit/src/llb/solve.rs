@@ -17,7 +17,7 @@ use super::read::{Vertex, read};
 use super::source::LAYOUT;
 use crate::Host;
 use crate::build::{Build, Made};
-use crate::frontend::attributes::{self, Attributes};
+use crate::frontend::attributes::{self, Attributes, IMPORTS};
 use crate::frontend::{exporters, layout, order, receive};
 use crate::policy;
 
@@ -42,7 +42,9 @@ pub(super) async fn run(
     is_part: bool,
 ) -> Result<Made, Status> {
     let Lowered { mut graph, platform, locals, pull, layouts } = lower(&allowed(host, build, graph).await?)?;
-    let mut options = attributes::options(&Attributes::new(), &build.order)?;
+    let mut carried = if is_part { Attributes::new() } else { carried(build) };
+    carried.extend(attributes.get_key_value(IMPORTS).map(|(key, value)| (key.clone(), value.clone())));
+    let mut options = attributes::options(&carried, &build.order)?;
     options.no_cache = attributes.get("no-cache").is_some_and(String::is_empty);
     options.pull = pull;
     if is_part {
@@ -104,10 +106,17 @@ fn names(build: &Build) -> Vec<String> {
     exporters.iter().filter(|e| exporters::keeps(e)).flat_map(exporters::names).collect()
 }
 
+/// What the attributes of a build say of the image, whoever makes it: the time that stands for now, what is attested.
+fn carried(build: &Build) -> Attributes {
+    let is_meant = |key: &str| key == "build-arg:SOURCE_DATE_EPOCH" || key.starts_with("attest:");
+    let all = build.order.frontend_attrs.iter().filter(|(key, _)| is_meant(key));
+    all.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// One platform's file system of a result that a client puts together.
 pub struct Piece {
-    /// The manifest that has it.
-    pub manifest: String,
+    /// The manifest that has it, and the platform that this was made for; nothing for an empty one.
+    pub image: Option<(String, Platform)>,
     pub platform: Platform,
     /// The configuration that the client wants it to have.
     pub config: Option<Vec<u8>>,
@@ -122,7 +131,7 @@ pub async fn assemble(
 ) -> Result<Made, Status> {
     let split = metadata.contains_key("refs.platforms") && pieces.len() > 1;
     let graphs = pieces.into_iter().map(graph).collect::<Result<Vec<_>, _>>()?;
-    let mut options = attributes::options(&Attributes::new(), &build.order)?;
+    let mut options = attributes::options(&carried(build), &build.order)?;
     // It was sent when it was made.
     options.extras.caches_to.clear();
     options.tags = names(build);
@@ -132,33 +141,32 @@ pub async fn assemble(
 }
 
 /// What a client says of an image, whose layers it leaves to whoever writes it.
-fn configuration(bytes: &[u8]) -> serde_json::Result<ImageConfig> {
-    let mut document: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+fn configuration(bytes: &[u8]) -> serde_json::Result<Option<ImageConfig>> {
+    let document: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(bytes)?;
+    let Some(mut document) = document else { return Ok(None) };
     document.insert("rootfs".to_owned(), serde_json::json!({ "type": "layers", "diff_ids": [] }));
     serde_json::from_value(document.into())
 }
 
 fn graph(piece: Piece) -> Result<(Platform, Graph), Status> {
-    let mut config = match &piece.config {
-        Some(bytes) => {
-            configuration(bytes).map_err(|e| bad(format!("the configuration of the image: {e}")))?
-        }
-        None => ImageConfig::new(&piece.platform),
-    };
+    let wrong = |e| bad(format!("the configuration of the image: {e}"));
+    let config = piece.config.as_deref().map(configuration).transpose().map_err(wrong)?.flatten();
+    let mut config = config.unwrap_or_else(|| ImageConfig::new(&piece.platform));
     if config.os.is_empty() || config.architecture.is_empty() {
         let known = ImageConfig::new(&piece.platform);
         (config.os, config.architecture, config.variant) = (known.os, known.architecture, known.variant);
     }
     let history = std::mem::take(&mut config.history).into_iter().map(HistoryItem::Base).collect();
-    let used = ImageUse {
-        reference: piece.manifest,
-        platform: piece.platform.clone(),
+    let used = piece.image.map(|(reference, platform)| ImageUse {
+        reference,
+        platform,
         name: "[internal] result".to_owned(),
         stage: String::new(),
         span: Default::default(),
-    };
+    });
+    let result = if used.is_some() { Fs::Image(0) } else { Fs::Scratch };
     let (scan, stages) = (Default::default(), Default::default());
-    let graph =
-        Graph { images: vec![used], ops: Vec::new(), result: Fs::Image(0), config, history, scan, stages };
+    let images = used.into_iter().collect();
+    let graph = Graph { images, ops: Vec::new(), result, config, history, scan, stages };
     Ok((piece.platform, graph))
 }

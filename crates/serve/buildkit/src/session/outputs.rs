@@ -1,11 +1,14 @@
 //! Handing archives out: `moby.filesync.v1.FileSend/DiffCopy` with bytes.
 
+use std::collections::HashMap;
+
 use bollard_buildkit_proto::moby::filesync::v1::BytesMessage;
 use bollard_buildkit_proto::moby::filesync::v1::file_send_client::FileSendClient;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
-use tonic::{Request, Status};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use tonic::{Code, Request, Status};
 
 use super::{Session, append};
 use crate::fault;
@@ -14,13 +17,16 @@ use crate::line::Line;
 pub(super) const METHOD: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 /// Which of the client's outputs is meant.
 pub(super) const EXPORTER: &str = "buildkit-attachable-exporter-id";
+/// What is said of an archive comes behind this.
+const TOLD: &str = "exporter-md-";
 
 impl Session {
-    /// Sends an archive to the output of this number.
+    /// Sends an archive to the output of this number, with what is to be said of it. A client that has it already may say so.
     pub async fn send_archive(
         &self,
         output: usize,
         mut archive: mpsc::Receiver<engine::Result<Bytes>>,
+        told: &HashMap<String, String>,
     ) -> Result<(), Status> {
         self.needs(METHOD)?;
         let (failed, mut failure) = mpsc::channel(1);
@@ -42,6 +48,13 @@ impl Session {
         });
         let mut request = Request::new(messages);
         append(request.metadata_mut(), EXPORTER, &[output.to_string()]);
+        for (key, value) in told {
+            // What is no name of a header is nothing that an output would be chosen by.
+            let Ok(key) = AsciiMetadataKey::from_bytes(format!("{TOLD}{key}").as_bytes()) else { continue };
+            if let Ok(value) = AsciiMetadataValue::try_from(value.as_str()) {
+                request.metadata_mut().insert(key, value);
+            }
+        }
         let mut client = FileSendClient::with_origin(self.line(), Line::origin());
         let call = async {
             let mut answers = client.diff_copy(request).await?.into_inner();
@@ -51,10 +64,15 @@ impl Session {
             Ok(())
         };
         tokio::select! {
-            ended = call => ended,
+            ended = call => ended.or_else(is_there),
             Some(status) = failure.recv() => Err(status),
         }
     }
+}
+
+/// A client that does not want it again says that it is there.
+fn is_there(status: Status) -> Result<(), Status> {
+    if status.code() == Code::AlreadyExists { Ok(()) } else { Err(status) }
 }
 
 /// A stream of what a task sends; the task ends with the stream.

@@ -25,6 +25,7 @@ use crate::status::Told;
 
 const IMAGE: &str = "docker-image://";
 const GIT: &str = "git://";
+const LOCAL: &str = "local://";
 
 /// Secrets that open repositories, when a client has them.
 const GIT_SECRETS: [&str; 2] = ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"];
@@ -67,7 +68,8 @@ impl Sources {
             git = Some(self.repository_meta(wanted, &source).await?);
         } else if id.starts_with("http://") || id.starts_with("https://") {
             http = Some(self.file_meta(wanted, &source).await?);
-        } else {
+        } else if !id.starts_with(LOCAL) {
+            // Of a directory of the client there is nothing to find out but whether it may be taken.
             return Err(Status::unimplemented(format!(
                 "source {id} cannot be resolved beforehand by this server"
             )));

@@ -46,7 +46,11 @@ async fn run(gateway: &mut Gateway, build: &str, init: InitMessage) -> (String, 
     while let Some(message) = told.message().await.unwrap() {
         match message.input.unwrap() {
             Said::File(file) => heard.extend(file.data),
-            Said::Exit(exit) => code = Some(exit.code),
+            Said::Exit(exit) => {
+                // Clients look into it without asking whether there is one.
+                assert_eq!(exit.error.is_some(), exit.code != 0);
+                code = Some(exit.code);
+            }
             _ => {}
         }
     }

@@ -149,7 +149,7 @@ fn a_build_within_a_build_is_what_its_file_says() {
 }
 
 /// A file on nothing.
-fn written(path: &str, text: &str) -> op::Op {
+pub fn written(path: &str, text: &str) -> op::Op {
     let made = FileActionMkFile {
         path: path.to_owned(),
         mode: 0o644,

@@ -11,6 +11,7 @@ mod policies;
 mod processes;
 mod reach;
 mod reads;
+mod results;
 mod tokens;
 mod whole;
 
