@@ -66,7 +66,7 @@ async fn files_of_web_servers() {
             (_, Some("\"1\"")) => Answer::new(304, ""),
             ("/asked", _) => {
                 let header = |name| request.header(name).unwrap_or("-").to_owned();
-                Answer::ok(&format!("{} {}", header("accept"), header("user-agent")))
+                Answer::ok(format!("{} {}", header("accept"), header("user-agent")))
             }
             ("/file", _) => Answer::ok("bytes")
                 .with("ETag", "\"1\"")
