@@ -13,7 +13,8 @@ use tonic::Status;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
-use crate::frontend::attributes::{self, IMPORTS};
+use crate::frontend::attributes::IMPORTS;
+use crate::frontend::exporters;
 use crate::frontend::{self, Solved, definition_of_image};
 use crate::left;
 use crate::llb::{self, Piece};
@@ -126,7 +127,7 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
     };
     // Of nothing an image is made where one is described and wanted; answers to questions are no images.
     let describes = |key: &String| key == "refs.platforms" || key.starts_with("containerimage.config");
-    let is_image = metadata.keys().any(describes) && !attributes::exporters(&build.order).is_empty();
+    let is_image = metadata.keys().any(describes) && !exporters::exporters(&build.order).is_empty();
     if named.iter().all(|(_, id)| id.is_empty()) && !is_image {
         return Ok(None);
     }
