@@ -5,6 +5,7 @@
 //! something. Each seed, and what a few thousand cuts and flips make of it, is also a test that needs no engine.
 
 mod archives;
+mod builds;
 mod dockerfiles;
 mod documents;
 mod registries;
@@ -23,6 +24,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("expansion", dockerfiles::expansion),
     ("lint", dockerfiles::lint),
     ("lint-settings", dockerfiles::lint_settings),
+    ("llb", builds::llb),
+    ("packets", builds::packets),
+    ("attributes", builds::attributes),
+    ("policy", builds::policy),
+    ("build-filters", builds::filters),
     ("reference", documents::reference),
     ("manifest", documents::manifest),
     ("image-config", documents::image_config),

@@ -20,6 +20,8 @@ mod control;
 mod export;
 mod fault;
 mod frontend;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 mod health;
 mod host;

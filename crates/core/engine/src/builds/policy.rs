@@ -18,6 +18,8 @@ use crate::error::{Error, Kind, Result};
 
 /// So often a source is converted: two rules may lead to each other.
 const CONVERSIONS_MAX: usize = 20;
+/// The longest name of a source, and the longest text that rules make one of: each conversion may multiply it.
+const NAME_MAX: usize = 8 << 10;
 /// What the names of images begin with.
 const IMAGE: &str = "docker-image://";
 
@@ -143,7 +145,10 @@ impl Rule {
                     "source policy: invalid wildcard \"**\" in {selector:?}"
                 )));
             }
-            0 => Matches::Wildcard(regex(&format!("^{}$", regex::escape(&selector).replace("\\*", "(.*)")))?),
+            0 => Matches::Wildcard(regex(&format!(
+                "(?s)^{}$",
+                regex::escape(&selector).replace("\\*", "(.*)")
+            ))?),
             1 => Matches::Exactly,
             _ => Matches::Regex(regex(&selector)?),
         };
@@ -160,6 +165,10 @@ impl Rule {
             return Err(Error::invalid(format!(
                 "source policy: missing destination for convert rule {selector:?}"
             )));
+        }
+        let made = text.updates.as_ref().map_or(0, |updates| updates.identifier.len());
+        if selector.len().max(made) > NAME_MAX {
+            return Err(Error::invalid(format!("source policy: a rule has a name above {NAME_MAX} bytes")));
         }
         Ok(Rule { action, selector, matches, constraints, updates: text.updates })
     }
@@ -252,6 +261,9 @@ impl Policies {
     /// Makes of a source what is to be taken in its place; whether that is anything else.
     pub fn apply(&self, source: &mut Source) -> Result<bool, BoxError> {
         for conversions in 0..=CONVERSIONS_MAX {
+            if source.identifier.len() > NAME_MAX {
+                return Err(format!("source policy: a source has a name above {NAME_MAX} bytes").into());
+            }
             if self.once(source)? {
                 continue;
             }
@@ -356,6 +368,22 @@ mod tests {
         let one = |action: &str| json!({ "rules": [rule(action, "https://host/f")] });
         let both = Policies::read(&[one("DENY"), one("ALLOW")]).unwrap();
         assert!(applied(&both, "https://host/f", &[]).is_err());
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let selector = json!({ "identifier": "(.*)", "match_type": "REGEX" });
+        let rule = |to: String| json!([{ "action": "CONVERT", "selector": selector, "updates": { "identifier": to } }]);
+        let error = applied(&policies(rule("$1$1$1$1".to_owned())), "https://h/a", &[]).unwrap_err();
+        assert!(error.contains("a source has a name above 8192 bytes"), "{error}");
+        let error = Policies::read(&[json!({ "rules": rule("$1".repeat(5000)) })]).err().unwrap();
+        assert!(error.message.contains("a rule has a name above 8192 bytes"), "{}", error.message);
+    }
+
+    #[test]
+    fn no_byte_is_outside_of_a_wildcard() {
+        let all = policies(json!([{ "action": "DENY", "selector": { "identifier": "*" } }]));
+        assert!(applied(&all, "git://h/a#b\nc", &[]).is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub async fn create(engine: &Engine, reference: &str, request: CreateRequest) ->
             };
             check(&container, state)?;
             let id = ids::new()?;
-            let (process, refused) = process(&further, &request, pid)?;
+            let (process, refused) = process(&root(&container, pid)?, &further, &request)?;
             let create = ExecCreate {
                 id: id.clone(),
                 process,
@@ -112,11 +112,18 @@ fn check(container: &str, state: State) -> Result<()> {
     }
 }
 
+/// What the container sees. It may have ended since it was looked at.
+fn root(container: &str, pid: i32) -> Result<Root> {
+    match Root::of_process(pid) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(not_running(container)),
+        opened => opened.during("open the container's root file system"),
+    }
+}
+
 /// The process, and why it can't be run: a user that the container does not know is told at the start, as Docker does.
-fn process(further: &Further, request: &CreateRequest, pid: i32) -> Result<(Process, Option<String>)> {
-    let root = Root::of_process(pid).during("open the container's root file system")?;
+fn process(root: &Root, further: &Further, request: &CreateRequest) -> Result<(Process, Option<String>)> {
     let user = if request.user.is_empty() { &further.user } else { &request.user };
-    let (user, refused) = match launch::resolve_user(&root, user, &further.groups) {
+    let (user, refused) = match launch::resolve_user(root, user, &further.groups) {
         Ok(user) => (user, None),
         Err(e) => {
             // Nothing runs as this one.
@@ -157,4 +164,19 @@ fn process(further: &Further, request: &CreateRequest, pid: i32) -> Result<(Proc
         ..Process::default()
     };
     Ok((process, refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_just_ended_has_no_root() {
+        // No system has as many.
+        let error = root("c1", i32::MAX).err().expect("no such process");
+        assert_eq!(
+            (error.kind, error.message.as_str()),
+            (crate::error::Kind::Conflict, "container c1 is not running")
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! `moby.buildkit.v1.Control`.
 
-mod filters;
+pub(crate) mod filters;
 mod history;
 mod session;
 mod solve;

@@ -3,8 +3,8 @@
 pub mod attributes;
 mod call;
 mod context;
-mod csv;
-mod definition;
+pub(crate) mod csv;
+pub(crate) mod definition;
 pub mod exporters;
 mod folders;
 mod run;

@@ -5,11 +5,11 @@
 
 mod exec;
 mod file;
-mod lower;
-mod nested;
+pub(crate) mod lower;
+pub(crate) mod nested;
 #[cfg(test)]
 mod offered;
-mod read;
+pub(crate) mod read;
 mod solve;
 mod source;
 

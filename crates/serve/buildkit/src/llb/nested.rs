@@ -50,7 +50,7 @@ pub async fn expand(
     Err(bad(format!("it has more than {NESTED_MAX} builds within builds")))
 }
 
-fn first(graph: &Graph) -> Option<(usize, &BuildOp)> {
+pub fn first(graph: &Graph) -> Option<(usize, &BuildOp)> {
     graph.vertices.iter().enumerate().find_map(|(at, vertex)| match &vertex.op {
         op::Op::Build(nested) => Some((at, nested)),
         _ => None,
@@ -58,7 +58,7 @@ fn first(graph: &Graph) -> Option<(usize, &BuildOp)> {
 }
 
 /// What gives the definition, and its name there.
-fn file(vertex: &Vertex, nested: &BuildOp) -> Result<(Edge, PathBuf), Status> {
+pub fn file(vertex: &Vertex, nested: &BuildOp) -> Result<(Edge, PathBuf), Status> {
     if nested.builder != LLB {
         return Err(unsupported("a build within a build by another builder than LLB's own"));
     }
@@ -69,7 +69,7 @@ fn file(vertex: &Vertex, nested: &BuildOp) -> Result<(Edge, PathBuf), Status> {
 }
 
 /// What an edge needs of a graph.
-fn part(graph: &Graph, result: Edge) -> Graph {
+pub fn part(graph: &Graph, result: Edge) -> Graph {
     let mut needed = vec![false; result.0 + 1];
     needed[result.0] = true;
     // What an operation needs comes before it.
@@ -90,7 +90,7 @@ fn part(graph: &Graph, result: Edge) -> Graph {
 }
 
 /// A graph with another one in place of an operation, whose one result is that of the other.
-fn spliced(graph: Graph, at: usize, inner: Graph) -> Result<Graph, Status> {
+pub fn spliced(graph: Graph, at: usize, inner: Graph) -> Result<Graph, Status> {
     let added = inner.vertices.len();
     let depth = graph.vertices[at].depth + 1;
     if depth > DEPTH_MAX {

@@ -110,7 +110,7 @@ pub async fn image(host: &Host, build: &Build, name: &str, platform: &Platform) 
 }
 
 /// How a source is called, whatever a client calls it.
-fn normal(source: &SourceOp) -> String {
+pub fn normal(source: &SourceOp) -> String {
     let id = source.identifier.as_str();
     if let Some(Ok(reference)) = id.strip_prefix(IMAGE).map(Reference::parse) {
         return format!("{IMAGE}{reference}");
@@ -118,7 +118,7 @@ fn normal(source: &SourceOp) -> String {
     let Some(rest) = id.strip_prefix(GIT) else { return id.to_owned() };
     let (place, part) = rest.split_once('#').map_or((rest, None), |(place, part)| (place, Some(part)));
     // Where it is fetched from counts.
-    let place = source.attrs.get("git.fullurl").map_or(place, String::as_str);
+    let place = source.attrs.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{place}"));
     let place = place.split('#').next().unwrap_or_default();
     let has_scheme = place.contains("://");
     let place = place.split_once("://").map_or(place, |(_, place)| place);
@@ -171,5 +171,6 @@ mod tests {
         );
         assert_eq!(named("git://h/a", Some("git@h:a/../b")), "git://h/b");
         assert_eq!(named("git://h:1/a.git", Some("git://h:1//a.git")), "git://h:1/a.git");
+        assert_eq!(named("git://h:1/a.git", None), "git://h:1/a.git", "it is fetched from there");
     }
 }

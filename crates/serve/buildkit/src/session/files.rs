@@ -30,7 +30,7 @@ use crate::fault;
 
 const METHOD: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 /// Files that are on their way at a time.
-const ASKED_MAX: usize = 64;
+pub const ASKED_MAX: usize = 64;
 /// Packets that wait to be written to the disk.
 const BACKLOG: usize = 64;
 
@@ -90,8 +90,8 @@ impl Session {
 }
 
 /// The receiving side of one call; blocks.
-struct Transfer {
-    into: Received,
+pub struct Transfer {
+    pub into: Received,
     sender: mpsc::Sender<Packet>,
     /// Entries so far.
     next: u32,
@@ -105,7 +105,7 @@ struct Transfer {
 }
 
 impl Transfer {
-    fn new(into: Received, sender: mpsc::Sender<Packet>) -> Self {
+    pub fn new(into: Received, sender: mpsc::Sender<Packet>) -> Self {
         let (next, waiting, asked) = (0, VecDeque::new(), 0);
         Self { into, sender, next, waiting, asked, complete: false, finished: false }
     }
@@ -125,7 +125,7 @@ impl Transfer {
     }
 
     /// Whether that was all.
-    fn take(&mut self, packet: Packet) -> Result<bool, Status> {
+    pub fn take(&mut self, packet: Packet) -> Result<bool, Status> {
         match packet.kind() {
             Kind::Stat => match packet.stat {
                 // What comes now would be made and never be asked for.

@@ -3,12 +3,12 @@
 mod agents;
 mod content;
 mod credentials;
-mod files;
+pub(crate) mod files;
 mod folder;
 mod life;
 mod mode;
 mod outputs;
-mod packet;
+pub(crate) mod packet;
 mod policy;
 mod secrets;
 mod upload;
