@@ -60,7 +60,7 @@ pub fn fields(text: &str) -> Result<Vec<String>, Status> {
 
 /// The policies of an order, as documents.
 pub fn policies(order: &SolveRequest) -> Vec<serde_json::Value> {
-    attributes::policies(order)
+    attributes::policies(order.source_policy.as_ref())
 }
 
 /// By which name policies know a source.
