@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_process_that_has_just_ended_has_no_root() {
         // No system has as many.
-        let error = root("c1", i32::MAX).err().expect("no such process");
+        let error = root("c1", i32::MAX).map(drop).expect_err("no such process");
         assert_eq!(
             (error.kind, error.message.as_str()),
             (crate::error::Kind::Conflict, "container c1 is not running")
