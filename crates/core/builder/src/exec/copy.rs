@@ -37,7 +37,7 @@ pub(crate) fn select(
 ) -> Result<(), Error> {
     let view = match &copy.from {
         Origin::Fs(fs) => match session.view(inputs.chain(session, op, fs).as_ref())? {
-            None => Some(empty(session, prepared)?),
+            None => Some(remote::empty(session, prepared)?),
             view => view,
         },
         Origin::Context(_) => None,
@@ -76,13 +76,6 @@ pub(crate) fn select(
     prepared.matches = matches;
     prepared.read = read;
     Ok(())
-}
-
-/// The files of what has none.
-fn empty(session: &Session<'_>, prepared: &mut Prepared) -> Result<Root, Error> {
-    let path = remote::place(session, prepared)?;
-    std::fs::create_dir(&path).map_err(io_error("make", &path))?;
-    Root::open(&path).map_err(io_error("open", &path))
 }
 
 /// Reads what was selected, as far as its content is not known yet, and says what is in the key of it.

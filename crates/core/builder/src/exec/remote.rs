@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
+use sys::root::Root;
 
 /// What was found out about a source for the key.
 pub(crate) enum Remote {
@@ -106,7 +107,7 @@ pub(crate) fn read(
 }
 
 /// A path of its own for what comes.
-pub(super) fn place(session: &Session<'_>, prepared: &mut Prepared) -> Result<PathBuf, Error> {
+fn place(session: &Session<'_>, prepared: &mut Prepared) -> Result<PathBuf, Error> {
     let scratch = match prepared.scratch.take() {
         Some(scratch) => scratch,
         None => session.scratch()?,
@@ -115,6 +116,13 @@ pub(super) fn place(session: &Session<'_>, prepared: &mut Prepared) -> Result<Pa
     let path = scratch.path.join(format!("remote-{}", prepared.places));
     prepared.scratch = Some(scratch);
     Ok(path)
+}
+
+/// The files of what has none.
+pub(super) fn empty(session: &Session<'_>, prepared: &mut Prepared) -> Result<Root, Error> {
+    let scratch = place(session, prepared)?;
+    std::fs::create_dir(&scratch).map_err(io_error("make", &scratch))?;
+    Root::open(&scratch).map_err(io_error("open", &scratch))
 }
 
 fn files<T>(
