@@ -13,7 +13,9 @@ use oci::Digest;
 use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
 
+use crate::Host;
 use crate::gateway::Containers;
+use crate::lent::Lent;
 use crate::policy::Denied;
 use crate::session::Life;
 use crate::status::Told;
@@ -56,6 +58,7 @@ struct Results {
 /// What a solve has made.
 pub struct Made {
     engine: Engine,
+    lent: Lent,
     pub details: BuildDetails,
     /// A directory for each platform.
     pub split: bool,
@@ -66,8 +69,12 @@ pub struct Made {
 }
 
 impl Made {
-    pub fn new(engine: Engine, details: BuildDetails, split: bool) -> Made {
-        Made { engine, details, split, is_part: false, kept: false.into() }
+    pub fn new(host: &Host, details: BuildDetails, split: bool) -> Made {
+        let (engine, lent) = (host.engine().clone(), host.lent().clone());
+        for image in &details.images {
+            image.manifest.iter().for_each(|manifest| lent.add(&manifest.digest, image.new));
+        }
+        Made { engine, lent, details, split, is_part: false, kept: false.into() }
     }
 
     /// The same as a file system that is no image yet.
@@ -96,20 +103,9 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        if self.kept.load(Ordering::Relaxed) {
-            return;
-        }
-        let new = self.details.images.iter().filter(|image| image.new);
-        let manifests: Vec<Digest> =
-            new.filter_map(|image| Some(image.manifest.as_ref()?.digest.clone())).collect();
-        let engine = self.engine.clone();
-        if let (false, Ok(runtime)) = (manifests.is_empty(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move {
-                if let Err(error) = engine::images::discard(&engine, manifests).await {
-                    tracing::warn!(%error, "what a build made for its client was not removed");
-                }
-            });
-        }
+        let manifests = self.details.images.iter().filter_map(|image| image.manifest.as_ref());
+        let manifests: Vec<Digest> = manifests.map(|manifest| manifest.digest.clone()).collect();
+        self.lent.take_back(&self.engine, manifests, self.kept.load(Ordering::Relaxed));
     }
 }
 

@@ -37,7 +37,7 @@ pub async fn detail(host: &Host, build: &Build, left: Arc<Left>) -> Option<Any> 
     };
     let put = |image: BuiltImage| {
         let details = BuildDetails { images: vec![image], ..BuildDetails::default() };
-        build.put(Made::new(host.engine().clone(), details, false).part()).ok()
+        build.put(Made::new(host, details, false).part()).ok()
     };
     let after = put(images.after)?;
     let before = images.before.and_then(put).unwrap_or_default();

@@ -26,6 +26,7 @@ mod gateway;
 mod health;
 mod host;
 mod left;
+mod lent;
 mod line;
 mod llb;
 mod mounts;

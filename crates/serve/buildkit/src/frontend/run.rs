@@ -201,7 +201,7 @@ pub async fn order(
     if !is_told {
         details.images.iter_mut().for_each(|image| image.provenance = None);
     }
-    Ok(Made::new(engine.clone(), details, split))
+    Ok(Made::new(host, details, split))
 }
 
 /// What the client can be asked while its build runs.

@@ -1,0 +1,97 @@
+//! Images that are there only because results of builds have them. Several builds at once may make the same one: whoever has it last
+//! takes it back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::Engine;
+use oci::Digest;
+
+/// The images of all results, by their manifests.
+#[derive(Clone, Default)]
+pub struct Lent(Arc<Mutex<HashMap<Digest, Users>>>);
+
+#[derive(Default)]
+struct Users {
+    count: usize,
+    /// It was not there before the first of them, and nobody keeps it.
+    is_to_go: bool,
+}
+
+impl Lent {
+    fn all(&self) -> MutexGuard<'_, HashMap<Digest, Users>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a result has this image, which its build has made anew or found.
+    pub fn add(&self, manifest: &Digest, is_new: bool) {
+        let mut all = self.all();
+        let users = all.entry(manifest.clone()).or_default();
+        users.count += 1;
+        users.is_to_go |= is_new;
+    }
+
+    /// Forgets a result with these images; those that go with it. With `kept` they are to stay, whoever else has them.
+    fn remove(&self, manifests: Vec<Digest>, kept: bool) -> Vec<Digest> {
+        let mut all = self.all();
+        let goes = |manifest: &Digest| {
+            let Some(users) = all.get_mut(manifest) else { return false };
+            users.count -= 1;
+            users.is_to_go &= !kept;
+            if users.count > 0 {
+                return false;
+            }
+            all.remove(manifest).is_some_and(|users| users.is_to_go)
+        };
+        let mut manifests = manifests;
+        manifests.retain(goes);
+        manifests
+    }
+
+    /// Whether a result has come by this image meanwhile; then it goes with that one.
+    fn passes_on(&self, manifest: &Digest) -> bool {
+        let mut all = self.all();
+        let users = all.get_mut(manifest);
+        users.map(|users| users.is_to_go = true).is_some()
+    }
+
+    /// Forgets a result, and in time what goes with it.
+    pub fn take_back(&self, engine: &Engine, manifests: Vec<Digest>, kept: bool) {
+        let mut gone = self.remove(manifests, kept);
+        let (false, Ok(runtime)) = (gone.is_empty(), tokio::runtime::Handle::try_current()) else { return };
+        let (engine, lent) = (engine.clone(), self.clone());
+        runtime.spawn(async move {
+            gone.retain(|manifest| !lent.passes_on(manifest));
+            if let Err(error) = engine::images::discard(&engine, gone).await {
+                tracing::warn!(%error, "what a build made for its client was not removed");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_takes_it_back() {
+        let lent = Lent::default();
+        let (one, other) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
+        let remove = |all: &[&Digest], kept| lent.remove(all.iter().map(|d| (*d).clone()).collect(), kept);
+        // The second build finds what the first has made.
+        lent.add(&one, true);
+        lent.add(&one, false);
+        lent.add(&other, false);
+        assert_eq!(remove(&[&one], false), vec![]);
+        assert_eq!(remove(&[&one, &other], false), vec![one.clone()], "the other one was there before");
+        // What one of them keeps stays.
+        lent.add(&one, true);
+        lent.add(&one, false);
+        assert_eq!((remove(&[&one], true), remove(&[&one], false)), (vec![], vec![]));
+        // Who comes while it is on its way out has it, and takes it back.
+        assert!(!lent.passes_on(&one));
+        lent.add(&one, false);
+        assert!(lent.passes_on(&one));
+        assert_eq!(remove(&[&one], false), vec![one]);
+    }
+}
