@@ -93,7 +93,12 @@ fn run(surroundings: &Surroundings, globals: &Globals, mut args: Args) -> anyhow
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().thread_keep_alive(THREAD_REST).enable_all().build()?;
-    let result = runtime.block_on(serve(surroundings, args));
+    let result = runtime.block_on(async {
+        let result = serve(surroundings, args).await;
+        // Builds that end with their clients still need the runtime.
+        crate::settle().await;
+        result
+    });
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }

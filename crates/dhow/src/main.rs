@@ -90,7 +90,7 @@ fn command_line() -> ExitCode {
 }
 
 /// A build that the user cancelled clears up behind the command's back.
-async fn settle() {
+pub(crate) async fn settle() {
     let begun = Instant::now();
     while engine::builds::are_under_way() && begun.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(10)).await;

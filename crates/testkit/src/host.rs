@@ -197,7 +197,7 @@ impl Host {
         }
     }
 
-    /// Ends the daemons, by force where they do not end; whether they did.
+    /// Ends the daemons, by force where they do not end; whether they did, and well.
     fn stop_daemons(&mut self) -> bool {
         let mut ended = true;
         for mut child in self.daemons.drain(..) {
@@ -206,7 +206,7 @@ impl Host {
                 let _ = child.kill();
                 ended = false;
             }
-            let _ = child.wait();
+            ended &= child.wait().is_ok_and(|status| status.success());
         }
         ended
     }
@@ -232,7 +232,7 @@ impl Drop for Host {
             self.show_logs();
         }
         if !std::thread::panicking() {
-            assert!(ended, "a daemon does not end when it is told to");
+            assert!(ended, "a daemon does not end well when it is told to");
             assert_eq!(check.code, 0, "left behind:\n{}{}", check.stdout, check.stderr);
         }
     }

@@ -1,6 +1,6 @@
 //! The classic `POST /build` as clients of all kinds send it, and what of our own client's is too long for a header.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use testkit::{Host, Mode};
@@ -108,10 +108,7 @@ fn what_somebody_has_named_meanwhile_is_not_discarded() {
     let member = index["manifests"][0]["digest"].as_str().unwrap();
     let answer = post_to(&host, &format!("images/discard?image={member}"), &[]);
     assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
-    assert_eq!(
-        host.dhow(&["run", "--rm", "--network", "none", "named:1", "sh", "-c", "echo $A"]).ok(),
-        "b\n"
-    );
+    assert_eq!(host.dhow(&["run", "--rm", "--network", "none", "named:1", "sh", "-c", "echo $A"]).ok(), "b");
 }
 
 /// Everything that is a matter of words comes out as from Docker's daemon, compared once.
@@ -230,3 +227,17 @@ fn a_long_dockerfile_that_is_not_in_the_context(host: &Host) {
 }
 
 in_every_mode! { a_long_dockerfile_that_is_not_in_the_context }
+
+#[test]
+fn a_daemon_that_ends_takes_its_builds_along_and_ends_well() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN echo started && sleep 600\n");
+    let mut build = host.type_in("build --progress plain ctx").start();
+    let lines = BufReader::new(build.stderr.take().expect("a pipe")).lines();
+    let is_running = lines.map_while(Result::ok).any(|line| line.ends_with(" started"));
+    assert!(is_running, "the step never ran");
+    // The host ends it, and sees how.
+    drop(host);
+    assert!(!build.wait().expect("our own child").success());
+}

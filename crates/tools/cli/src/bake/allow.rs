@@ -191,7 +191,7 @@ fn reads(target: &Target, here: &Path) -> Vec<String> {
     if let (Some(file), false, None) =
         (target.text("dockerfile"), is_elsewhere, target.text("dockerfile-inline"))
     {
-        all.extend(local(&dockerfile(context, file)));
+        all.push(dockerfile(context, file));
     }
     all.extend(target.map("contexts").filter_map(|(_, at)| local(at)));
     let caches = target.entries("cache-from").iter().filter(|cache| cache.kind() == "local");
@@ -307,7 +307,7 @@ mod tests {
             "secret": ["id=/etc/shadow", "id=token,env=TOKEN", "id=k,src=/k"]
         }}}"#;
         let all = reads(&plan(text).targets["x"], &here);
-        assert_eq!(all, ["me@host:context", "/me@host:context/D", "../c", "/etc/shadow", "/k"]);
+        assert_eq!(all, ["me@host:context", "me@host:context/D", "../c", "/etc/shadow", "/k"]);
     }
 
     #[test]
