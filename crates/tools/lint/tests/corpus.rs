@@ -60,7 +60,8 @@ fn no_rule_is_dead() {
         "DL3026", "DL3049", "DL3050", "DL3051", "DL3052", "DL3053", "DL3054", "DL3055", "DL3056", "DL3057",
         "DL3058",
     ];
-    let of_builds = ["CopyIgnoredFile", "InvalidBaseImagePlatform", "UnusedBuildArg"];
+    // The last one needs a thousand others.
+    let of_builds = ["CopyIgnoredFile", "InvalidBaseImagePlatform", "UnusedBuildArg", "MoreWarnings"];
     let rules = lint::RULES.iter().map(|rule| rule.id);
     let checks = dockerfile::check::RULES.iter().map(|rule| rule.name);
     let silent: Vec<&str> = rules
