@@ -43,7 +43,7 @@ pub use pieces::compress_pieces;
 pub use reader::Reader;
 pub use tree::{Tree, pack_tree};
 pub use unpack::{Limits, Options, Semantics, Stats, Unpacker, Unsettled, settle, unpack, unpack_buffered};
-pub use whiteout::{Meaning, meaning};
+pub use whiteout::{Meaning, OPAQUE_XATTR, OVERLAY_XATTRS, meaning};
 
 #[cfg(test)]
 mod attacks;

@@ -22,10 +22,10 @@ pub(crate) const ASIDE: &str = ".wh..wh.plnk";
 /// The opaque mark's name.
 pub(crate) const OPAQUE: &str = ".wh..wh..opq";
 /// The attribute of an opaque directory and its value.
-pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 pub(crate) const OPAQUE_VALUE: &[u8] = b"y";
 /// All attributes with this prefix mean something to overlayfs and are never taken from an archive nor put into one.
-pub(crate) const OVERLAY_XATTRS: &str = "trusted.overlay.";
+pub const OVERLAY_XATTRS: &str = "trusted.overlay.";
 
 /// What an entry of a layer is for.
 #[derive(Debug, PartialEq, Eq)]

@@ -155,7 +155,7 @@ pub(crate) fn is_whiteout(stat: &Stat) -> bool {
 }
 
 fn is_opaque(root: &Root, path: &Path) -> bool {
-    root.xattr(path, OsStr::new("trusted.overlay.opaque")).is_ok_and(|value| value.as_deref() == Some(b"y"))
+    root.xattr(path, OsStr::new(archive::OPAQUE_XATTR)).is_ok_and(|value| value.as_deref() == Some(b"y"))
 }
 
 fn is_absent(error: &io::Error) -> bool {

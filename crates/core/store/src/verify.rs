@@ -147,17 +147,13 @@ fn difference(
     Ok((!timeless && !same(a, b)).then_some("the time"))
 }
 
-/// What overlayfs notes for itself in the directories that it writes to.
-const OVERLAY: &[u8] = b"trusted.overlay.";
-/// The one of these that means something: the directory hides what is below it.
-const OPAQUE: &[u8] = b"trusted.overlay.opaque";
-
 /// All but the label that a security module gives to a file by its place, and notes of overlayfs, which no archive has.
 fn attributes(root: &Root, path: &Path) -> io::Result<BTreeSet<(OsString, Option<Vec<u8>>)>> {
     let mut all = BTreeSet::new();
     for name in root.xattr_names(path)? {
-        let bytes = name.as_encoded_bytes();
-        let is_note = bytes.starts_with(OVERLAY) && bytes != OPAQUE;
+        // That a directory hides what is below it is the one note of these that means something.
+        let is_note = name.as_encoded_bytes().starts_with(archive::OVERLAY_XATTRS.as_bytes())
+            && name != archive::OPAQUE_XATTR;
         if name != "security.selinux" && !is_note {
             let value = root.xattr(path, &name)?;
             all.insert((name, value));
