@@ -23,6 +23,10 @@ pub fn connect(globals: &Globals, surroundings: &Surroundings) -> Result<Link, E
     let socket = surroundings.places.socket();
     match UnixStream::connect(&socket) {
         Ok(_) => {
+            let asked = surroundings.variable("DHOW_ROOT").is_some();
+            if let Some(theirs) = surroundings.places.foreign_root().filter(|_| asked) {
+                return Err(of_another_root(&socket, &theirs, &surroundings.places.root));
+            }
             let files = if is_ours(&socket) { Files::Shared } else { Files::Apart };
             return Ok(Link { connector: Connector::unix(socket), files });
         }
@@ -38,6 +42,17 @@ pub fn connect(globals: &Globals, surroundings: &Surroundings) -> Result<Link, E
         Err(_) => {}
     }
     Ok(Link { connector: embedded(globals, surroundings), files: Files::Shared })
+}
+
+/// Who names a root is not to act on that of a daemon that happens to run here.
+fn of_another_root(socket: &Path, theirs: &Path, ours: &Path) -> Error {
+    Error::new(format!(
+        "the daemon at unix://{} is that of {}, and DHOW_ROOT names {}: give that root a directory of its own in DHOW_RUN too, or unset \
+         DHOW_ROOT to talk to the daemon",
+        socket.display(),
+        theirs.display(),
+        ours.display()
+    ))
 }
 
 /// The server that flags or environment name.
@@ -142,29 +157,58 @@ mod tests {
     use super::*;
     use crate::surroundings::Places;
 
-    fn host(flag: Option<&str>, variables: &[(&str, &str)]) -> String {
-        let surroundings = Surroundings {
+    fn places() -> Places {
+        Places {
+            root: "/no/such/root".into(),
+            run: "/no/such/run".into(),
+            storage: engine::system::Storage::default(),
+            layer_max: None,
+            layers: engine::LayerForm::default(),
+            cdi: Vec::new(),
+            etc: "/etc".into(),
+        }
+    }
+
+    fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
+        Surroundings {
             program: "dhow".to_owned(),
             variables: variables
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             directory: "/".into(),
-            places: Places {
-                root: "/no/such/root".into(),
-                run: "/no/such/run".into(),
-                storage: engine::system::Storage::default(),
-                layer_max: None,
-                layers: engine::LayerForm::default(),
-                cdi: Vec::new(),
-                etc: "/etc".into(),
-            },
-        };
+            places: places(),
+        }
+    }
+
+    fn host(flag: Option<&str>, variables: &[(&str, &str)]) -> String {
+        let surroundings = surroundings(variables);
         let globals = Globals { hosts: flag.map(str::to_owned).into_iter().collect(), ..Globals::default() };
         match connect(&globals, &surroundings) {
             Ok(link) => link.connector.host().to_owned(),
             Err(error) => error.message,
         }
+    }
+
+    #[test]
+    fn a_root_that_is_named_is_not_another_daemons() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+        let places = |root: &Path| Places { root: root.into(), run: dir.path().into(), ..places() };
+        let _socket = std::os::unix::net::UnixListener::bind(places(&theirs).socket()).unwrap();
+        places(&theirs).announce().unwrap();
+        let answer = |root: &Path, variables: &[(&str, &str)]| {
+            let surroundings = Surroundings { places: places(root), ..surroundings(variables) };
+            connect(&Globals::default(), &surroundings).map(|_| ()).map_err(|error| error.message)
+        };
+        let named = [("DHOW_ROOT", "as in its places")];
+        let refused = answer(&ours, &named).unwrap_err();
+        assert!(refused.contains("theirs, and DHOW_ROOT names") && refused.contains("DHOW_RUN"), "{refused}");
+        assert_eq!(answer(&theirs, &named), Ok(()));
+        assert_eq!(answer(&ours, &[]), Ok(()), "who names none talks to the daemon");
+        std::os::unix::fs::symlink(&theirs, &ours).unwrap();
+        std::fs::create_dir(&theirs).unwrap();
+        assert_eq!(answer(&ours, &named), Ok(()), "the same by another path");
     }
 
     #[test]

@@ -175,7 +175,13 @@ async fn listeners(surroundings: &Surroundings, args: &Args) -> anyhow::Result<V
     let mut listeners = Vec::new();
     for host in hosts {
         let listener = match host.split_once("://") {
-            Some(("unix", path)) if !path.is_empty() => unix(Path::new(path), args.group)?,
+            Some(("unix", path)) if !path.is_empty() => {
+                let listener = unix(Path::new(path), args.group)?;
+                if Path::new(path) == socket {
+                    surroundings.places.announce().context("say of which root this daemon is")?;
+                }
+                listener
+            }
             Some(("tcp", address)) => {
                 let address: std::net::SocketAddr =
                     address.parse().with_context(|| format!("{host}: an address and a port are needed"))?;

@@ -86,6 +86,26 @@ impl Places {
         self.run.join("api.sock")
     }
 
+    /// A link to the root of the daemon whose socket that is.
+    fn root_of_daemon(&self) -> PathBuf {
+        self.run.join("root")
+    }
+
+    /// Says that the daemon at the socket is of this root.
+    pub fn announce(&self) -> std::io::Result<()> {
+        let link = self.root_of_daemon();
+        let made = self.run.join(format!("root.{}", std::process::id()));
+        std::os::unix::fs::symlink(&self.root, &made)?;
+        std::fs::rename(&made, &link)
+    }
+
+    /// The root of the daemon at the socket, if that is another than ours.
+    pub fn foreign_root(&self) -> Option<PathBuf> {
+        let theirs = std::fs::read_link(self.root_of_daemon()).ok()?;
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        (theirs != self.root && real(&theirs) != real(&self.root)).then_some(theirs)
+    }
+
     /// How an engine is opened here.
     pub fn engine(&self) -> engine::Config {
         let mut config = engine::Config::new(&self.root, &self.run, exe());

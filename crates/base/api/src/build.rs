@@ -303,8 +303,12 @@ document! {
         pub no_cache: bool,
         #[serde(skip_serializing_if = "zero")]
         pub image: String,
+        /// Why it failed.
         #[serde(skip_serializing_if = "zero")]
         pub error: String,
+        /// The lines of the Dockerfile where it failed, ready to be shown.
+        #[serde(skip_serializing_if = "zero")]
+        pub excerpt: String,
         pub steps: Vec<BuildStepRecord>,
     }
 }

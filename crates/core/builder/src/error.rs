@@ -31,8 +31,8 @@ pub struct StepError {
     pub instruction: String,
     /// What went wrong, in BuildKit's words where it has them.
     pub message: String,
-    /// Exit code of a process.
-    pub exit_code: Option<i32>,
+    /// The process that ended so.
+    pub process: Option<FailedProcess>,
     /// The last lines of its output.
     pub output: String,
     /// What to do about it.
@@ -41,6 +41,15 @@ pub struct StepError {
     pub source: Option<BoxError>,
     /// What it left, where that is kept.
     pub left: Option<Box<Left>>,
+}
+
+/// A process that did not end as it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedProcess {
+    /// Its words with spaces between; long ones are clipped.
+    pub command: String,
+    /// Its exit code.
+    pub code: i32,
 }
 
 /// What a failed `RUN` left: whoever wants to look around there mounts the same.
@@ -243,6 +252,14 @@ impl Error {
             }
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
             Error::NotReproducible { differences } => crate::verify::hint(differences),
+            _ => None,
+        }
+    }
+
+    /// The process that failed, where it was one.
+    pub fn process(&self) -> Option<&FailedProcess> {
+        match self {
+            Error::Step(step) => step.process.as_ref(),
             _ => None,
         }
     }

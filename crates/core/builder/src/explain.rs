@@ -107,10 +107,12 @@ impl Miss<'_, '_> {
         for entry in entries {
             let Ok(noted) = serde_json::from_str::<Noted>(&entry.record) else { continue };
             let elsewhere = noted.context != new.context;
-            if elsewhere && self.prepared.is_some() && new.record.shares_nothing(&noted.record) {
+            let is_elsewhere_in_it = noted.below.name != new.below.name;
+            let reads_other = self.prepared.is_some() && new.record.shares_nothing(&noted.record);
+            if elsewhere && (is_elsewhere_in_it || reads_other) {
                 continue;
             }
-            let distance = usize::from(noted.below.name != new.below.name)
+            let distance = usize::from(is_elsewhere_in_it)
                 + match self.prepared {
                     Some(_) => new.record.differences(&noted.record).len(),
                     None => new.record.differences_of_work(&noted.record).len(),

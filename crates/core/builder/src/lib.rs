@@ -46,7 +46,7 @@ mod verify;
 pub use build::{Given, build, build_graph};
 pub use context::Reads;
 pub use definition::{Definition, definition};
-pub use error::{BoxError, Error, Left, Place, StepError};
+pub use error::{BoxError, Error, FailedProcess, Left, Place, StepError};
 pub use event::{Event, Line, LineKind, Stream, Teller};
 pub use exec::{Kept, Owner, Relay, cache_directory, forget_kept, kept, open_mounted};
 pub use export::emulation::runs;
@@ -64,7 +64,7 @@ pub use solve::{Gate, workers};
 pub use source::CommitId;
 pub use source::facts::{FileFacts, Looking, file as file_facts, repository as repository_facts};
 pub use source::git::RepositoryFacts;
-pub use source::git_url::{is_git, repository_host};
+pub use source::git_url::{is_git, repository_secrets};
 pub use transfer::{
     Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, Form as CacheForm, INLINE_KEY,
     Opened as OpenedCache, Taker as CacheTaker,

@@ -55,7 +55,7 @@ pub(crate) fn apply(env: &Env, graph: &mut Graph, file: &SourceFile) -> Result<(
                 place: file.place(op.span),
                 instruction: op.instruction.clone(),
                 message: "evaluate the source policy".to_owned(),
-                exit_code: None,
+                process: None,
                 output: String::new(),
                 hint: None,
                 source: Some(source),

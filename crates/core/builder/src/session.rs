@@ -169,7 +169,7 @@ impl<'a> Session<'a> {
             place: self.file.place(op.span),
             instruction: op.instruction.clone(),
             message: message.into(),
-            exit_code: None,
+            process: None,
             output: String::new(),
             hint: None,
             source: None,

@@ -448,7 +448,7 @@ pub(crate) fn file_error(session: &Session<'_>, op: &Op, error: files::Error) ->
         place,
         instruction,
         message,
-        exit_code: None,
+        process: None,
         output: String::new(),
         hint,
         source,

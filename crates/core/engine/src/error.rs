@@ -41,7 +41,18 @@ pub struct Error {
     pub message: String,
     /// What the user could do about it.
     pub hint: Option<String>,
-    /// What the step of a build that failed has left.
+    /// Where and how a build failed.
+    pub build: Option<Arc<Failure>>,
+}
+
+/// Where and how a build failed, for clients that show it in their own way.
+#[derive(Debug, Clone, Default)]
+pub struct Failure {
+    /// The place in the Dockerfile.
+    pub place: Option<builder::Place>,
+    /// The process that failed.
+    pub process: Option<builder::FailedProcess>,
+    /// What the step has left.
     pub left: Option<Arc<builder::Left>>,
 }
 
@@ -65,7 +76,7 @@ macro_rules! constructors {
 impl Error {
     /// An error of `kind` with this message and no hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), hint: None, left: None }
+        Error { kind, message: message.into(), hint: None, build: None }
     }
 
     constructors! {
@@ -92,6 +103,22 @@ impl Error {
     /// A system error that tells the whole chain of `error`.
     pub fn from_chain(error: &(dyn std::error::Error + 'static)) -> Error {
         Error::system(with_way_out(chain(error)))
+    }
+
+    /// The message with the lines of the Dockerfile before it where it is a build's: what people are shown.
+    pub fn report(&self) -> String {
+        format!("{}{}", self.excerpt(), self.message)
+    }
+
+    /// The lines of the Dockerfile where a build failed, ready to be shown; empty where it was not in one.
+    pub fn excerpt(&self) -> &str {
+        let place = self.build.as_ref().and_then(|failure| failure.place.as_ref());
+        place.map_or("", |place| &place.excerpt)
+    }
+
+    /// The process whose end is the failure of a build.
+    pub fn process(&self) -> Option<&builder::FailedProcess> {
+        self.build.as_ref()?.process.as_ref()
     }
 
     /// The same error with a hint.

@@ -28,7 +28,7 @@ mod undo;
 pub mod volumes;
 mod watch;
 
-pub use error::{Error, Kind, Result};
+pub use error::{Error, Failure, Kind, Result};
 pub use registry::{Places as RegistryPlaces, Proxies};
 pub use store::Form as LayerForm;
 

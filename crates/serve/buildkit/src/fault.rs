@@ -7,8 +7,6 @@ use prost::Message as _;
 use serde_json::json;
 use tonic::{Code, Status};
 
-/// What stands above and below the lines of a Dockerfile in messages.
-const RULE: &str = "--------------------\n";
 /// The type of a detail that tells a place.
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
@@ -43,7 +41,7 @@ pub fn no_policies() -> Status {
 
 /// An error that has no place.
 pub fn status(error: Error) -> Status {
-    Status::new(code(error.kind), with_hint(error.message, error.hint.as_deref()))
+    Status::new(code(error.kind), with_hint(error.report(), error.hint.as_deref()))
 }
 
 fn with_hint(message: String, hint: Option<&str>) -> String {
@@ -53,22 +51,20 @@ fn with_hint(message: String, hint: Option<&str>) -> String {
     }
 }
 
-/// An error of a build: the lines that its message begins with become a place that the client shows itself.
+/// An error of a build: its place becomes a detail, of which the client shows the lines itself.
 pub fn of_build(error: Error, recipe: &Recipe, mut details: Vec<google::protobuf::Any>) -> Status {
     let code = code(error.kind);
-    let (excerpt, message) = split(&error.message);
-    let message = with_hint(message.to_owned(), error.hint.as_deref());
-    let Some((file, line)) = excerpt.and_then(place).filter(|_| !recipe.text.is_empty()) else {
-        return detailed(code, with_hint(error.message, error.hint.as_deref()), details);
+    let place = error.build.as_ref().and_then(|failure| failure.place.as_ref());
+    let Some(place) = place.filter(|_| !recipe.text.is_empty()) else {
+        return detailed(code, with_hint(error.report(), error.hint.as_deref()), details);
     };
-    let lines = line..=last(&recipe.text, line);
     let source = json!({
-        "info": { "filename": file, "data": base64(recipe.text.as_bytes()), "language": "Dockerfile" },
-        "ranges": [{ "start": { "line": lines.start() }, "end": { "line": lines.end() } }],
+        "info": { "filename": place.file, "data": base64(recipe.text.as_bytes()), "language": "Dockerfile" },
+        "ranges": [{ "start": { "line": place.span.line }, "end": { "line": place.span.end_line } }],
     });
     let value = source.to_string().into_bytes();
     details.push(google::protobuf::Any { type_url: SOURCE.to_owned(), value });
-    detailed(code, message, details)
+    detailed(code, with_hint(error.message, error.hint.as_deref()), details)
 }
 
 fn detailed(code: Code, message: String, details: Vec<google::protobuf::Any>) -> Status {
@@ -103,35 +99,6 @@ pub fn document(status: &Status) -> google::rpc::Status {
     }
 }
 
-/// The lines of the Dockerfile, if the message begins with some, and the rest.
-fn split(message: &str) -> (Option<&str>, &str) {
-    match message.rfind(RULE) {
-        Some(at) => {
-            let (excerpt, rest) = message.split_at(at + RULE.len());
-            (Some(excerpt), rest)
-        }
-        None => (None, message),
-    }
-}
-
-/// A message without the lines of the Dockerfile that it begins with.
-pub fn without_excerpt(message: &str) -> &str {
-    split(message).1
-}
-
-/// The file and the line that an excerpt is headed with.
-fn place(excerpt: &str) -> Option<(&str, u32)> {
-    let (file, line) = excerpt.lines().next()?.rsplit_once(':')?;
-    Some((file, line.parse().ok()?))
-}
-
-/// Where the instruction that begins at a line ends: lines go on behind a backslash.
-fn last(text: &str, first: u32) -> u32 {
-    let rest = text.lines().skip(first.saturating_sub(1) as usize);
-    let more = rest.take_while(|line| line.trim_end().ends_with('\\')).count();
-    first.saturating_add(u32::try_from(more).unwrap_or(0))
-}
-
 pub fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
@@ -139,14 +106,23 @@ pub fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use dockerfile::LineIndex;
+    use engine::Failure;
+    use engine::builds::Place;
+
     use super::*;
 
     #[test]
     fn a_place_becomes_a_detail() {
         let text = "FROM a\nRUN false \\\n  && true\n";
         let recipe = Recipe { name: "Dockerfile".to_owned(), text: text.to_owned() };
-        let message = format!("Dockerfile:2\n{RULE}   1 | FROM a\n{RULE}process failed");
-        let status = of_build(Error::system(message), &recipe, Vec::new());
+        let span = LineIndex::new(text).span(7, 27);
+        let place = Place { file: recipe.name.clone(), span, excerpt: "lines".to_owned() };
+        let failure = Failure { place: Some(place), ..Failure::default() };
+        let error = Error { build: Some(Arc::new(failure)), ..Error::system("process failed") };
+        let status = of_build(error, &recipe, Vec::new());
         assert_eq!(status.message(), "process failed");
         let full = google::rpc::Status::decode(status.details()).unwrap();
         assert_eq!(full.message, "process failed");

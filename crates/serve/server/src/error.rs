@@ -58,6 +58,6 @@ pub fn status(kind: Kind) -> StatusCode {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: status(error.kind), message: error.message, hint: error.hint }
+        Self { status: status(error.kind), message: error.report(), hint: error.hint }
     }
 }

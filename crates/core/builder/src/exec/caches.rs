@@ -4,18 +4,15 @@
 //! the cache begins them anew: whoever uses one meanwhile goes on with it under another name.
 
 use super::agent::Owner;
-use super::mounts::{Known, OF_MOUNT, content, mount_error};
+use super::mounts::{Known, OF_MOUNT, content, copy_into, mount_error};
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
-use crate::files::copy::Writer;
-use crate::files::select;
 use crate::graph::{Mount, MountKind, Op, OpKind, Origin, Run, Sharing};
 use crate::progress::Step;
 use crate::request::Env;
 use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::Inputs;
 use crate::turn;
-use dockerfile::ignore::Ignore;
 use oci::{ChainId, Digest};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
 use std::collections::BTreeMap;
@@ -77,19 +74,8 @@ pub(super) fn seed(
     };
     let Some(root) = context.map(|c| &c.root).or(view.as_ref()) else { return Ok(()) };
     let cancelled = || session.stopped();
-    let filled = fill(&tree(root, context, &cancelled), &mount.source, dir);
+    let filled = copy_into(&tree(root, context, &cancelled), &mount.source, dir, "/");
     filled.map_err(|e| mount_error(session, op, mount, e))
-}
-
-/// Copies what is in the directory `source` into `dir`.
-fn fill(from: &crate::files::walk::Tree<'_>, source: &str, dir: &Path) -> Result<(), crate::files::Error> {
-    let found = select::select(from, source, &Ignore::default())?;
-    let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
-    let mut writer = Writer::plain(&root);
-    for found in &found {
-        writer.copy(from, found, "/")?;
-    }
-    Ok(())
 }
 
 /// The caches that a step mounts.
@@ -258,7 +244,7 @@ pub fn cache_directory(
         let overlay = env.store.overlay(Some(chain), None, None).map_err(|e| failed(e.into()))?;
         let root = Root::from_fd(overlay.mount().map_err(|e| failed(e.into()))?);
         let root = root.map_err(|e| failed(e.into()))?;
-        fill(&tree(&root, None, stopped), source, made).map_err(|e| failed(e.into()))
+        copy_into(&tree(&root, None, stopped), source, made, "/").map_err(|e| failed(e.into()))
     };
     let wanted = Wanted {
         name: &called(id, source, &seed.map(of).unwrap_or_default()),

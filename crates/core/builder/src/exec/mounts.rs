@@ -335,8 +335,9 @@ impl Held {
         let root = Root::from_fd(root).map_err(|e| failed(e.into()))?;
         let scratch = session.scratch()?;
         let cancelled = || session.stopped();
-        let copy = copy_into(&tree(&root, None, &cancelled), &mount.source, &scratch.path);
-        self.mounts.push(bind(&copy.map_err(|e| failed(e.into()))?, &mount.target, mount.readonly));
+        copy_into(&tree(&root, None, &cancelled), &mount.source, &scratch.path, CONTENT)
+            .map_err(|e| failed(e.into()))?;
+        self.mounts.push(bind(&scratch.path.join(CONTENT), &mount.target, mount.readonly));
         self.scratch.push(scratch);
         Ok(())
     }
@@ -372,7 +373,8 @@ impl Held {
             make_private(&path)?;
             let cancelled = || session.stopped();
             let from = tree(&context.root, Some(context), &cancelled);
-            copy_into(&from, &mount.source, &path).map_err(|e| mount_error(session, op, mount, e))
+            let copied = copy_into(&from, &mount.source, &path, CONTENT);
+            copied.map(|()| path.join(CONTENT)).map_err(|e| mount_error(session, op, mount, e))
         })?;
         Ok(path)
     }
@@ -455,7 +457,8 @@ pub(super) fn of_context(session: &Session<'_>, op: &Op, mount: &Mount) -> Resul
     };
     let scratch = session.scratch()?;
     let cancelled = || session.stopped();
-    let copied = copy_into(&tree(&context.root, Some(context), &cancelled), &mount.source, &scratch.path);
+    let from = tree(&context.root, Some(context), &cancelled);
+    let copied = copy_into(&from, &mount.source, &scratch.path, CONTENT);
     copied.map_err(|e| mount_error(session, op, mount, e))?;
     let layer = session.env.store.layer_from_dir(session.lease, None, &scratch.path);
     let layer = layer.map_err(|e| Error::Store { attempt: "make layer of a mount", source: e.into() })?;
@@ -490,17 +493,18 @@ fn not_there(session: &Session<'_>, op: &Op, mount: &Mount, error: std::io::Erro
     Error::Step(step)
 }
 
-/// Copies what `source` means into `dir`; the path of the copy.
-fn copy_into(
+/// Copies what `source` means to the path `to` of `dir`; a directory becomes that path, and what it has already stays.
+pub(super) fn copy_into(
     from: &crate::files::walk::Tree<'_>,
     source: &str,
     dir: &Path,
-) -> Result<PathBuf, crate::files::Error> {
+    to: &str,
+) -> Result<(), crate::files::Error> {
     let found = select::select(from, source, &Ignore::default())?;
     let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
     let mut writer = Writer::plain(&root);
     for found in &found {
-        writer.copy(from, found, &format!("/{CONTENT}"))?;
+        writer.copy(from, found, to)?;
     }
-    Ok(dir.join(CONTENT))
+    Ok(())
 }

@@ -75,6 +75,10 @@ impl Tail {
 pub(crate) fn hint(code: i32, output: &str) -> Option<String> {
     match code {
         127 => Some(match missing_command(output) {
+            Some(path) if path.contains('/') => format!(
+                "{path}: not found; where the file is there, what its first line names is not: a script with Windows line ends (CRLF) looks so, \
+                 or one whose interpreter the image has not"
+            ),
             Some(name) => format!(
                 "{name}: not found; the image has no such command: install it in an earlier RUN or use a base image that has it"
             ),
@@ -132,6 +136,8 @@ mod tests {
             let hint = hint(127, output).unwrap();
             assert!(hint.starts_with("uv: not found"), "{hint}");
         }
+        let hint_of_script = hint(127, "/bin/sh: 1: ./run.sh: not found").unwrap();
+        assert!(hint_of_script.starts_with("./run.sh: not found; where") && hint_of_script.contains("CRLF"));
         assert_eq!(missing_command("bb: applet not found"), None);
         assert!(hint(127, "").is_some() && hint(1, "uv: not found").is_none());
     }

@@ -2,7 +2,7 @@
 
 use super::output::{Decoder, Tail, hint};
 use super::{Prepared, Workspace, kept, mounts, network, spec, stubs};
-use crate::error::{Error, Left, StepError};
+use crate::error::{Error, FailedProcess, Left, StepError};
 use crate::event::Stream;
 use crate::export::emulation;
 use crate::graph::{Op, Run};
@@ -201,7 +201,7 @@ fn exited(session: &Session<'_>, op: &Op, run: &Run, exit: Exit) -> Error {
         let look = format!("look around where it failed: dhow build shell {id}");
         error.hint = Some(error.hint.map_or(look.clone(), |hint| format!("{hint}\n{look}")));
     }
-    error.exit_code = Some(code);
+    error.process = Some(FailedProcess { command, code });
     error.output = output;
     error.left = left;
     Error::Step(error)

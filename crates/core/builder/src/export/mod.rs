@@ -63,39 +63,22 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let graph = session.graph;
     let node = session.node(&graph.result);
     let chain = node.and_then(|n| outputs[n].chain.clone());
-    let base = base_image(session, &graph.result);
-    let mut layers =
-        session.env.store.chain(chain.as_ref()).map_err(store_error("find layers of the result"))?;
-    layers.reverse();
-    let inherited = base.map_or(&[][..], |image| &image.manifest.layers);
-    let mut descriptors: Vec<Descriptor> = inherited.to_vec();
-    let new = &layers[inherited.len().min(layers.len())..];
+    let inherited = base_image(session, &graph.result).map_or(&[][..], |image| &image.manifest.layers);
     let mut config = graph.config.clone();
     config.history = history(session, outputs);
-    let mut final_layers = layers.clone();
-    if session.request.squash && new.len() > 1 {
-        let parent = inherited.len().checked_sub(1).map(|i| &layers[i].chain_id);
-        let squashed = crate::squash::squash(session, parent, new)?;
-        descriptors.push(session.env.store.descriptor(&squashed));
-        config.rootfs.diff_ids = layers[..inherited.len()].iter().map(|l| l.diff_id.clone()).collect();
-        config.rootfs.diff_ids.push(squashed.diff_id.clone());
-        final_layers.truncate(inherited.len());
-        final_layers.push(squashed);
-        let base = graph.history.iter().filter(|h| matches!(h, HistoryItem::Base(_))).count();
-        crate::squash::history(&mut config.history, base);
-    } else {
-        descriptors.extend(new.iter().map(|layer| session.env.store.descriptor(layer)));
-        config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
-    }
+    let layers = layers(session, chain.as_ref(), inherited.len(), &mut config.history)?;
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let new = layers.iter().skip(inherited.len()).map(|layer| session.env.store.descriptor(layer));
+    let descriptors: Vec<Descriptor> = inherited.iter().cloned().chain(new).collect();
     if graph.stages.is_empty() {
         // A client says what it likes of layers that it has not made.
         let created = node.map(|n| outputs[n].created.clone()).filter(|created| !created.is_empty());
-        complete(created, &mut config.history, final_layers.len());
+        complete(created, &mut config.history, layers.len());
     }
     config.created = created(session, &config);
     let options = &session.request.export;
-    let packed = pack(session, options, descriptors, &final_layers)?;
-    let renamed = packed.rename(session, &final_layers, &mut config)?;
+    let packed = pack(session, options, descriptors, &layers)?;
+    let renamed = packed.rename(session, &layers, &mut config)?;
     let mut descriptors = packed.descriptors;
     let rewritten = session.epoch.written.filter(|_| session.request.rewrite_timestamp && !options.docker);
     if let Some(seconds) = rewritten {
@@ -128,9 +111,31 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     };
     made.manifest.annotations = options.annotations(Level::ManifestDescriptor, &platform);
     made.manifest.platform = Some(platform);
-    let layers = layers_of_nodes(session, outputs, &final_layers, &manifest.layers);
+    let layers = layers_of_nodes(session, outputs, &layers, &manifest.layers);
     attestation::attest(session, facts, (outputs, chain.as_ref()), &layers, &mut made)?;
     Ok(made)
+}
+
+/// The layers of the result, the lowest first. Where they are to be squashed, those above the `inherited` ones become one, and so does
+/// what the history says of them.
+fn layers(
+    session: &Session<'_>,
+    chain: Option<&ChainId>,
+    inherited: usize,
+    history: &mut Vec<History>,
+) -> Result<Vec<Layer>, Error> {
+    let mut layers = session.env.store.chain(chain).map_err(store_error("find layers of the result"))?;
+    layers.reverse();
+    let new = layers.get(inherited..).unwrap_or_default();
+    if session.request.squash && new.len() > 1 {
+        let parent = inherited.checked_sub(1).map(|i| &layers[i].chain_id);
+        let squashed = crate::squash::squash(session, parent, new)?;
+        layers.truncate(inherited);
+        layers.push(squashed);
+        let base = session.graph.history.iter().filter(|h| matches!(h, HistoryItem::Base(_))).count();
+        crate::squash::history(history, base);
+    }
+    Ok(layers)
 }
 
 /// The layers up to each node that the result is on top of.

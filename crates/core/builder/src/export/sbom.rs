@@ -25,6 +25,11 @@ struct Package {
     license: String,
 }
 
+/// Times have no fractions here (SPDX 2.3, section 6.9).
+fn whole_seconds(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
+}
+
 /// The document for a file system: `sbom` for an image's own, another name for what else was looked through.
 pub(crate) fn document(
     root: Option<&Root>,
@@ -44,8 +49,10 @@ pub(crate) fn document(
             })
         })
         .collect();
-    let mut creation =
-        json!({ "creators": [format!("Tool: dhow-{}", env!("CARGO_PKG_VERSION"))], "created": created });
+    let mut creation = json!({
+        "creators": [format!("Tool: dhow-{}", env!("CARGO_PKG_VERSION"))],
+        "created": whole_seconds(created),
+    });
     if is_cut {
         creation["comment"] = format!(
             "Packages of Python and Node were looked for in {DIRECTORIES_MAX} directories; there are more."
@@ -253,7 +260,9 @@ mod tests {
         write("app/node_modules/@s/n/package.json", r#"{"name":"@s/n","version":"3.0.0","license":"MIT"}"#);
         write("app/package.json", r#"{"name":"app","version":"0"}"#);
         let root = Root::open(dir.path()).unwrap();
-        let document = document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00Z", "sbom", &|| false);
+        let document =
+            document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00.5Z", "sbom", &|| false);
+        assert_eq!(document["creationInfo"]["created"], "2024-01-01T00:00:00Z");
         assert!(document["creationInfo"]["comment"].is_null());
         let urls: Vec<&str> = document["packages"]
             .as_array()

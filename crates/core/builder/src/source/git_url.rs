@@ -112,11 +112,9 @@ pub fn is_git(text: &str) -> bool {
     lower.starts_with("github.com/") || is_scp(path)
 }
 
-/// The host of a repository, with its port if it has one: secrets for it are called so. None if the address is no repository's or
-/// names none.
-pub fn repository_host(address: &str) -> Option<String> {
-    let url = GitUrl::parse(address).ok().filter(|_| is_git(address))?;
-    url.host().filter(|host| !host.is_empty()).map(str::to_owned)
+/// The ids of the secrets that open the repository at an address, see [`GitUrl::secrets`].
+pub fn repository_secrets(address: &str) -> Vec<String> {
+    GitUrl::parse(address).map(|url| url.secrets()).unwrap_or_default()
 }
 
 /// `user@host:path`.
@@ -324,13 +322,20 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_secrets_are_for() {
-        let host = |address| repository_host(address);
-        assert_eq!(host("https://me:pw@h:8443/a.git#main").as_deref(), Some("h:8443"));
-        assert_eq!(host("https://user@host/a.git").as_deref(), Some("host"));
-        assert_eq!(host("git@h:a").as_deref(), Some("h"));
-        assert_eq!(host("file:///srv/a"), None);
-        assert_eq!(host("https://h/a.tar"), None);
+    fn secrets_are_for_hosts_that_are_web_servers() {
+        let of = |host: &str| {
+            ["GIT_AUTH_HEADER", "GIT_AUTH_TOKEN"]
+                .iter()
+                .flat_map(|id| [format!("{id}.{host}"), (*id).to_owned()])
+                .collect()
+        };
+        let all: Vec<String> = of("h:8443");
+        assert_eq!(repository_secrets("https://me:pw@h:8443/a.git#main"), all);
+        let all: Vec<String> = of("host");
+        assert_eq!(repository_secrets("https://user@host/a"), all);
+        for other in ["git@h:a", "ssh://h/a", "git://h/a", "file:///srv/a"] {
+            assert!(repository_secrets(other).is_empty(), "{other}");
+        }
     }
 
     #[test]

@@ -336,15 +336,11 @@ fn base_images() {
 fn other_projects() {
     let f = Fixture::new();
     let env = f.env();
-    let build = |name: &str, content: &str| {
+    let of = |text: &'static str, name: &str, content: &str| {
         let context = f.dir.path().join(name);
         std::fs::create_dir_all(&context).unwrap();
         std::fs::write(context.join(name), content).unwrap();
-        let source = DockerfileSource::Text {
-            name: "Dockerfile".into(),
-            bytes: b"FROM base\nCOPY . /app\n".to_vec(),
-            ignore: None,
-        };
+        let source = DockerfileSource::Text { name: "Dockerfile".into(), bytes: text.into(), ignore: None };
         let request = Request { dockerfile: source, network: NetMode::None, ..Request::default() };
         let mut reasons = Vec::new();
         builder::build(&env, Context::Dir(context), &request, &mut |event| {
@@ -355,8 +351,14 @@ fn other_projects() {
         .unwrap();
         reasons
     };
+    let build = |name: &str, content: &str| of("FROM base\nCOPY . /app\n", name, content);
     assert!(build("one", "1").is_empty());
     assert!(build("two", "1").is_empty(), "nothing of it was built before");
     assert_eq!(build("one", "2"), ["file /one changed"]);
     assert_eq!(build("two", "2"), ["file /two changed"]);
+    assert!(of("FROM base\nRUN echo 1\nWORKDIR /app\n", "three", "1").is_empty());
+    assert!(
+        of("FROM base\nWORKDIR /app\n", "four", "1").is_empty(),
+        "it stands elsewhere in another project"
+    );
 }

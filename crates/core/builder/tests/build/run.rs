@@ -46,7 +46,7 @@ fn a_failing_run_points_at_its_line() {
     let f = Fixture::new();
     let outcome = f.build("FROM base\n\nRUN echo before && \\\n    uv add x\n");
     let Error::Step(step) = outcome.err() else { panic!("{:?}", outcome.built) };
-    assert_eq!(step.exit_code, Some(127));
+    assert_eq!(step.process.as_ref().map(|p| p.code), Some(127));
     assert_eq!((step.place.span.line, step.place.span.end_line), (3, 4));
     assert!(step.output.contains("before") && step.output.contains("uv: not found"), "{}", step.output);
     assert!(step.hint.as_ref().unwrap().starts_with("uv: not found"));
@@ -70,7 +70,7 @@ fn a_program_that_is_not_there() {
     let f = Fixture::new();
     let outcome = f.build("FROM base\nRUN [\"uv\", \"x\"]\n");
     let Error::Step(step) = outcome.err() else { panic!() };
-    assert_eq!(step.exit_code, Some(127));
+    assert_eq!(step.process.as_ref().map(|p| p.code), Some(127));
     assert!(step.hint.as_ref().unwrap().starts_with("uv: not found"));
 }
 
@@ -179,7 +179,7 @@ fn a_failure_stops_the_other_stages() {
                 COPY --from=bad /tmp /b\n";
     let outcome = f.build(file);
     let Error::Step(step) = outcome.err() else { panic!("{:?}", outcome.built) };
-    assert_eq!(step.exit_code, Some(3));
+    assert_eq!(step.process.as_ref().map(|p| p.code), Some(3));
 }
 
 #[test]

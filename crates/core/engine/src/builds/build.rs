@@ -28,7 +28,7 @@ use super::policy::{AskPolicy, Policies};
 use super::reach::Reach;
 use super::under_way::UnderWay;
 use super::{fetch, groups, leftovers, network};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Failure, Kind, Result};
 use crate::images::Who;
 use crate::system::budget;
 use crate::{Engine, containers, events, images, machine, networks, pipe, spec};
@@ -573,7 +573,7 @@ fn limits(options: &BuildOptions) -> Result<Limits> {
     })
 }
 
-/// The builder's error with the Dockerfile's lines before it.
+/// The builder's error as the engine's.
 pub(super) fn failed(error: builder::Error) -> Error {
     let kind = match &error {
         builder::Error::Dockerfile { .. }
@@ -589,9 +589,10 @@ pub(super) fn failed(error: builder::Error) -> Error {
         builder::Error::Cancelled => Kind::Cancelled,
         _ => Kind::System,
     };
-    let excerpt = error.place().map(|place| place.excerpt.clone()).unwrap_or_default();
-    let mut failed = Error::new(kind, format!("{excerpt}{}", error.chain()));
-    failed.hint = error.hint();
-    failed.left = error.left().cloned().map(Arc::new);
-    failed
+    let failure = Failure {
+        place: error.place().cloned(),
+        process: error.process().cloned(),
+        left: error.left().cloned().map(Arc::new),
+    };
+    Error { kind, message: error.chain(), hint: error.hint(), build: Some(Arc::new(failure)) }
 }

@@ -137,6 +137,7 @@ impl Recorder {
                 let cancelled = error.kind == Kind::Cancelled;
                 self.record.status = if cancelled { "canceled" } else { "error" }.to_owned();
                 self.record.error.clone_from(&error.message);
+                self.record.excerpt = error.excerpt().to_owned();
             }
         }
         if let Some(log) = &mut self.log {

@@ -138,7 +138,7 @@ fn document(record: BuildRecord) -> BuildHistoryRecord {
         RUNNING | "completed" => None,
         "canceled" => Some((Code::Cancelled, "context canceled".to_owned())),
         "killed" => Some((Code::Unknown, "the process of the build was killed".to_owned())),
-        _ => Some((Code::Unknown, fault::without_excerpt(&record.error).to_owned())),
+        _ => Some((Code::Unknown, record.error.clone())),
     };
     BuildHistoryRecord {
         frontend: "dockerfile.v0".to_owned(),

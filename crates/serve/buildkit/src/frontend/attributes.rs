@@ -290,6 +290,15 @@ mod tests {
         assert!(!options(&HashMap::new(), &SolveRequest::default()).unwrap().extras.export.inline_cache);
     }
 
+    /// Clients leave caches out, without a word, of which they are not told that they are kept.
+    #[test]
+    fn kinds_of_caches_are_told() {
+        for kind in ["s3", "gha", "azblob"] {
+            let is_kept = super::cache(kind, BTreeMap::new()).is_ok();
+            assert_eq!(crate::gateway::offers(&format!("cache.{kind}")), is_kept, "{kind}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_served_is_said() {
         assert!(read(&[("force-network-mode", "mynet")]).unwrap_err().contains("invalid netmode mynet"));

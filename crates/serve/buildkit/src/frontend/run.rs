@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::build::BuildOptions;
 use bollard_buildkit_proto::pb::Definition;
-use engine::builds::{self, BoxError, Bring, ContextSource, Order, Questions};
+use engine::builds::{self, BoxError, Bring, ContextSource, Order, Questions, is_git};
 use engine::images::Who;
 use oci::Reference;
 use tokio::runtime::Handle;
@@ -159,7 +159,9 @@ pub async fn order(
     let called = if called.is_empty() { "context" } else { called }.to_owned();
     let credentials = match &session {
         Some(session) => {
-            if let ContextSource::Remote(address) = &context {
+            if let ContextSource::Remote(address) = &context
+                && is_git(address)
+            {
                 repositories(session, address, &mut options).await?;
             }
             credentials(session, &options).await
@@ -189,19 +191,23 @@ pub async fn order(
     let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
     let built = match built {
         Ok(built) => built,
-        Err(error) => {
-            let mut more = Vec::new();
-            if let Some(left) = error.left.clone().filter(|_| build.is_conversation()) {
-                more.extend(crate::left::detail(host, build, left).await);
-            }
-            return Err(fault::of_build(error, &build.told.recipe(), more));
-        }
+        Err(error) => return Err(failed(host, build, error).await),
     };
     let mut details = builds::details(&built);
     if !is_told {
         details.images.iter_mut().for_each(|image| image.provenance = None);
     }
     Ok(Made::new(host, details, split))
+}
+
+/// Why the engine's build failed, with what a client that still talks with us may look at.
+async fn failed(host: &Host, build: &Build, error: engine::Error) -> Status {
+    let left = error.build.as_ref().and_then(|failure| failure.left.clone());
+    let more = match left.filter(|_| build.is_conversation()) {
+        Some(left) => crate::left::detail(host, build, left).await,
+        None => None,
+    };
+    fault::of_build(error, &build.told.recipe(), Vec::from_iter(more))
 }
 
 /// What the client can be asked while its build runs.

@@ -95,6 +95,7 @@ const DEFINITIONS: &[&str] = &[
     "file.symlink.create",
     "mergeop",
     "diffop",
+    "cache.s3",
     "exporter.image.annotations",
     "exporter.image.attestations",
     "exporter.sourcedateepoch",

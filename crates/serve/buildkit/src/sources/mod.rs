@@ -12,7 +12,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     ResolveSourceMetaRequest, ResolveSourceMetaResponse,
 };
 use bollard_buildkit_proto::pb::SourceOp;
-use engine::builds::{BoxError, Opening, Reach, repository_host};
+use engine::builds::{BoxError, Opening, Reach, repository_secrets};
 use engine::images::Configuration;
 use oci::{Digest, Platform};
 use tokio::runtime::Handle;
@@ -26,9 +26,6 @@ use crate::status::Told;
 const IMAGE: &str = "docker-image://";
 const GIT: &str = "git://";
 const LOCAL: &str = "local://";
-
-/// Secrets that open repositories, when a client has them.
-const GIT_SECRETS: [&str; 2] = ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"];
 
 /// Looks at sources for one build.
 #[derive(Clone)]
@@ -96,15 +93,12 @@ impl Sources {
     }
 }
 
-/// The client's secrets for the host of a repository.
+/// What the client has of the secrets that open a repository.
 pub async fn secrets_of(session: &Session, address: &str) -> Result<BTreeMap<String, Vec<u8>>, Status> {
     let mut secrets = BTreeMap::new();
-    let Some(host) = repository_host(address) else { return Ok(secrets) };
-    for name in GIT_SECRETS {
-        for id in [format!("{name}.{host}"), name.to_owned()] {
-            if let Some(secret) = session.secret(&id).await? {
-                secrets.insert(id, secret);
-            }
+    for id in repository_secrets(address) {
+        if let Some(secret) = session.secret(&id).await? {
+            secrets.insert(id, secret);
         }
     }
     Ok(secrets)

@@ -64,7 +64,7 @@ pub async fn build(
         let aux = Some(serde_json::json!({ "ID": image }));
         Ok(vec![JsonMessage { id: IMAGE.to_owned(), aux, ..JsonMessage::default() }])
     };
-    let failed = |error: engine::Error| JsonMessage::error(1, error.message);
+    let failed = |error: engine::Error| JsonMessage::error(1, error.report());
     progress::answer(receiver, encode, work, failed).await
 }
 

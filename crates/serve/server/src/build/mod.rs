@@ -13,7 +13,7 @@ use api::auth::AuthConfig;
 use api::build::{
     BuildDetails, BuildEvent, BuildOptions, BuildResult, CachePruneOptions, NATIVE_PROGRESS_ID,
 };
-use engine::builds::{self, Built, ContextSource, Event};
+use engine::builds::{self, Built, ContextSource, Event, FailedProcess};
 use http::StatusCode;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -136,36 +136,25 @@ fn last_messages(built: &Built, record: &str, quiet: bool, native: bool) -> Vec<
 
 /// A failed process passes its exit code on: docker's command line exits with it.
 fn failed(error: engine::Error) -> JsonMessage {
-    let code = exit_code(&error.message).unwrap_or(1);
+    let code = error.process().map_or(1, |process| process.code.into());
     // Our own client prints the text as it stands.
     let message = match &error.hint {
-        Some(hint) => format!("{}\nhint: {hint}", error.message),
-        None => error.message,
+        Some(hint) => format!("{}\nhint: {hint}", error.report()),
+        None => error.report(),
     };
     JsonMessage::error(code, message)
 }
 
 /// The same in the words of Docker's builder, for which clients look.
 fn failed_classic(error: engine::Error) -> JsonMessage {
-    let code = exit_code(&error.message).unwrap_or_default();
-    JsonMessage::error(code, classic_words(&error.message))
-}
-
-fn classic_words(message: &str) -> String {
-    let parts = message.rsplit_once("process \"").and_then(|(before, rest)| {
-        let (command, code) = rest.rsplit_once("\" did not complete successfully: exit code: ")?;
-        Some((before, command.replace("\\\"", "\"").replace("\\\\", "\\"), code))
-    });
-    match parts {
-        Some((before, command, code)) => {
-            format!("{before}The command '{command}' returned a non-zero code: {code}")
+    match error.process() {
+        Some(FailedProcess { command, code }) => {
+            let excerpt = error.excerpt();
+            let said = format!("{excerpt}The command '{command}' returned a non-zero code: {code}");
+            JsonMessage::error((*code).into(), said)
         }
-        None => message.to_owned(),
+        None => JsonMessage::error(0, error.report()),
     }
-}
-
-fn exit_code(message: &str) -> Option<i64> {
-    message.rsplit_once("exit code: ").and_then(|(_, code)| code.trim().parse().ok())
 }
 
 pub async fn prune(call: Call) -> Result {
@@ -187,23 +176,40 @@ pub async fn cancel(_call: Call) -> Result {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use engine::builds::Place;
+
     use super::*;
+
+    /// As of a build of which a process has failed.
+    fn of_process(code: i32) -> engine::Error {
+        let failure = engine::Failure {
+            place: Some(Place { excerpt: "Dockerfile:2\n".to_owned(), ..Place::default() }),
+            process: Some(FailedProcess { command: "/bin/sh -c echo \"a\"; false".to_owned(), code }),
+            left: None,
+        };
+        engine::Error { build: Some(Arc::new(failure)), ..engine::Error::system("process ended") }
+    }
 
     #[test]
     fn exit_codes_pass_through() {
-        let code = |message: &str| failed(engine::Error::system(message)).error_detail.unwrap().code;
-        assert_eq!(code("process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3"), 3);
-        assert_eq!(code("pull failed"), 1);
+        let code = |error| failed(error).error_detail.unwrap().code;
+        assert_eq!(code(of_process(3)), 3);
+        assert_eq!(code(engine::Error::system("pull failed: exit code: 3")), 1);
+    }
+
+    #[test]
+    fn people_are_shown_the_lines_before_the_message() {
+        assert_eq!(failed(of_process(3)).error, "Dockerfile:2\nprocess ended");
     }
 
     #[test]
     fn classic_clients_get_classic_words() {
         assert_eq!(
-            classic_words(
-                "Dockerfile:2\nprocess \"/bin/sh -c echo \\\"a\\\"; exit 3\" did not complete successfully: exit code: 3"
-            ),
-            "Dockerfile:2\nThe command '/bin/sh -c echo \"a\"; exit 3' returned a non-zero code: 3"
+            failed_classic(of_process(3)).error,
+            "Dockerfile:2\nThe command '/bin/sh -c echo \"a\"; false' returned a non-zero code: 3"
         );
-        assert_eq!(classic_words("pull failed"), "pull failed");
+        assert_eq!(failed_classic(engine::Error::system("pull failed")).error, "pull failed");
     }
 }

@@ -192,13 +192,7 @@ impl Source {
             }
             Source::Dockerfile(inline) => {
                 options.dockerfile = "Dockerfile".to_owned();
-                let mut packer = archive::Packer::new(Vec::new());
-                let entry = archive::Entry::file("Dockerfile", 0o644, inline.text.len() as u64);
-                let tar = packer
-                    .append_bytes(&entry, inline.text.as_bytes())
-                    .and_then(|()| packer.finish())
-                    .map_err(|error| Error::new(error.to_string()))?;
-                Ok(Payload::bytes(tar))
+                Ok(Payload::bytes(alone(&inline)?))
             }
             Source::Remote { address, dockerfile, inline } => {
                 options.remote = address;
@@ -227,21 +221,34 @@ impl Source {
                     None => {}
                 }
                 context.always = vec![".dockerignore".to_owned(), options.dockerfile.clone()];
-                let (writer, receiver) = ChannelWriter::new();
-                tokio::task::spawn_blocking(move || {
-                    let mut buffered = std::io::BufWriter::with_capacity(64 << 10, writer);
-                    let written = match compress {
-                        true => compressed(&context, &mut buffered),
-                        false => context.write(&mut buffered),
-                    };
-                    if let Err(error) = written {
-                        buffered.get_ref().fail(std::io::Error::other(error.message));
-                    }
-                });
-                Ok(Payload::channel(receiver))
+                Ok(sent(context, compress))
             }
         }
     }
+}
+
+/// The archive of a context that is nothing but a Dockerfile.
+fn alone(inline: &InlineDockerfile) -> Result<Vec<u8>, Error> {
+    let mut packer = archive::Packer::new(Vec::new());
+    let entry = archive::Entry::file("Dockerfile", 0o644, inline.text.len() as u64);
+    let tar = packer.append_bytes(&entry, inline.text.as_bytes()).and_then(|()| packer.finish());
+    tar.map_err(|error| Error::new(error.to_string()))
+}
+
+/// The archive of a context, made while it is sent.
+fn sent(context: Context, compress: bool) -> Payload {
+    let (writer, receiver) = ChannelWriter::new();
+    tokio::task::spawn_blocking(move || {
+        let mut buffered = std::io::BufWriter::with_capacity(64 << 10, writer);
+        let written = match compress {
+            true => compressed(&context, &mut buffered),
+            false => context.write(&mut buffered),
+        };
+        if let Err(error) = written {
+            buffered.get_ref().fail(std::io::Error::other(error.message));
+        }
+    });
+    Payload::channel(receiver)
 }
 
 /// The context as a compressed archive.

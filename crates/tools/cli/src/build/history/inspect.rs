@@ -81,7 +81,7 @@ fn text(record: &BuildRecord) -> String {
     text.push_str("\nSteps:\n");
     text.push_str(&steps(record));
     if !record.error.is_empty() {
-        let _ = write!(text, "\nError:\n{}\n", record.error);
+        let _ = write!(text, "\nError:\n{}{}\n", record.excerpt, record.error);
     }
     text
 }
