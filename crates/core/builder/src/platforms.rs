@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::export::emulation;
 use crate::graph::{Graph, ImageUse};
 use crate::lower::{self, Devices, ImageKey, Inputs, Lowered};
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 use crate::request::{Env, Image, ImageRequest, NamedContext, NetMode, Request};
 use crate::scan;
 use crate::session::SourceFile;
@@ -12,7 +12,7 @@ use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use oci::Platform;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The graph of one platform's image, with its base images.
 pub(crate) struct Platformed {
@@ -67,13 +67,18 @@ pub(crate) fn find_images(
             platform: used.platform.clone(),
             pull: request.pull,
         };
-        (env.images)(&wanted).map_err(|source| {
-            let step = progress.step(&used.name, "", "");
+        // It is told as a step of its own where there is something to tell.
+        let step = OnceLock::new();
+        let began = || step.get_or_init(|| progress.step(&used.name, "", ""));
+        let found = (env.images)(&wanted, &|line| began().line(&line)).map_err(|source| {
             let place = Box::new(file.place(used.span));
-            let error = Error::Image { reference: used.reference.clone(), place, near: None, source };
-            step.failed(error.chain());
-            error
-        })
+            Error::Image { reference: used.reference.clone(), place, near: None, source }
+        });
+        match &found {
+            Ok(_) => step.get().into_iter().for_each(Step::done),
+            Err(error) => began().failed(error.chain()),
+        }
+        found
     };
     side_by_side(graph.images.iter().collect(), find)
 }
@@ -208,7 +213,7 @@ fn fetch_images(
         };
         let reference = ImageUse::shown(&key.reference);
         let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
-        let found = (env.images)(&wanted).map_err(|source| {
+        let found = (env.images)(&wanted, &|line| step.line(&line)).map_err(|source| {
             let place = Box::new(file.place(span));
             let stages = parsed.stages.iter().filter_map(|stage| stage.from.name.as_ref());
             let stages: Vec<&str> = stages.map(|name| name.text.as_str()).collect();

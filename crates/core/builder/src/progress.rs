@@ -70,6 +70,11 @@ impl Step<'_, '_> {
         self.progress.send(Event::StepNote { id: self.id, note: note.into() });
     }
 
+    /// A line that is no program's, of what takes long.
+    pub fn line(&self, line: &str) {
+        self.log(Stream::Stderr, format!("{line}\n"));
+    }
+
     pub fn log(&self, stream: Stream, text: String) {
         self.progress.send(Event::StepLog { id: self.id, stream, text });
     }

@@ -63,8 +63,9 @@ pub struct Env {
 
 /// Gives a network of the wanted kind.
 pub type Networks = Arc<dyn Fn(&NetMode) -> Result<NetHandle, BoxError> + Send + Sync>;
-/// Finds an image.
-pub type Images = Arc<dyn Fn(&ImageRequest) -> Result<Image, BoxError> + Send + Sync>;
+/// Finds an image. What is to be told of it while that takes long is given to the second parameter, a line each.
+pub type Images =
+    Arc<dyn Fn(&ImageRequest, &(dyn Fn(String) + Sync)) -> Result<Image, BoxError> + Send + Sync>;
 /// Fetches a URL.
 pub type Fetch = Arc<dyn Fn(&FetchRequest<'_>) -> Result<Fetched, BoxError> + Send + Sync>;
 /// Finds a secret by its id, if there is one.

@@ -46,7 +46,7 @@ pub(crate) fn add(
     let wanted =
         ImageRequest { reference: reference.clone(), platform: platform.clone(), pull: request.pull };
     let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
-    let image = (env.images)(&wanted).map_err(|source| Error::Image {
+    let image = (env.images)(&wanted, &|line| step.line(&line)).map_err(|source| Error::Image {
         reference: reference.clone(),
         place: Box::new(Place::default()),
         near: None,

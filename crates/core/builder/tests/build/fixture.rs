@@ -121,7 +121,7 @@ impl Fixture {
                 let resolv_conf = "nameserver 192.0.2.1\n".to_string();
                 Ok(NetHandle { netns, resolv_conf, hosts: Vec::new(), keep: Box::new(()) })
             }),
-            images: Arc::new(move |wanted: &ImageRequest| {
+            images: Arc::new(move |wanted: &ImageRequest, _told| {
                 let image = images.resolve(&wanted.reference, Some(&wanted.platform))?;
                 Ok(Image { digest: image.digest, manifest: image.manifest, config: image.config })
             }),

@@ -1,7 +1,8 @@
 //! `RUN`, and the image that comes out.
 
 use crate::fixture::{Fixture, text};
-use builder::{Error, Event, NetMode};
+use builder::{Env, Error, Event, ImageRequest, NetMode};
+use std::sync::Arc;
 
 #[test]
 fn a_build_from_end_to_end() {
@@ -420,4 +421,30 @@ fn a_cache_that_is_mounted_twice_is_one_and_waits_for_nobody() {
         outcome.ok();
         assert!(outcome.log().contains(&format!("{one} {other}")), "{}", outcome.log());
     }
+}
+
+/// What is said while a base image comes stands under the step that waits for it.
+#[test]
+fn pulls_of_base_images_are_told() {
+    let f = Fixture::new();
+    let env = f.env();
+    let find = env.images.clone();
+    let images = Arc::new(move |wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)| {
+        told("1.0MB / 2.0MB".to_owned());
+        find(wanted, told)
+    });
+    let outcome = f.build_in(&Env { images, ..env }, "FROM base\nLABEL a=b\n", |_| {});
+    outcome.built.as_ref().unwrap();
+    let step = outcome.events.iter().find_map(|event| match event {
+        Event::StepStarted { id, name, .. }
+            if name == "[internal] load metadata for docker.io/library/base:latest" =>
+        {
+            Some(*id)
+        }
+        _ => None,
+    });
+    let line = "1.0MB / 2.0MB\n";
+    let is_told =
+        |event: &Event| matches!(event, Event::StepLog { id, text, .. } if Some(*id) == step && text == line);
+    assert!(outcome.events.iter().any(is_told), "{:?}", outcome.events);
 }

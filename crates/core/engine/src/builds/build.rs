@@ -301,8 +301,8 @@ fn base_images(
         Some(known) => known.clone(),
         None => ask.as_ref().and_then(|ask| ask(registry)).unwrap_or_default(),
     };
-    Arc::new(move |wanted| {
-        let find = |wanted: &ImageRequest| base_image(&engine, &runtime, &who, &cancel, wanted);
+    Arc::new(move |wanted, told| {
+        let find = |wanted: &ImageRequest| base_image(&engine, &runtime, (&who, &cancel), wanted, told);
         allowed_image(&engine, &policies, wanted, find).map_err(|e| Box::new(e) as BoxError)
     })
 }
@@ -348,20 +348,30 @@ fn here_by_digest(engine: &Engine, name: &str) -> Result<Option<String>> {
 fn base_image(
     engine: &Engine,
     runtime: &Handle,
-    who: &dyn Fn(&str) -> Who,
-    cancel: &CancelToken,
+    (who, cancel): (&dyn Fn(&str) -> Who, &CancelToken),
     wanted: &ImageRequest,
+    told: &(dyn Fn(String) + Sync),
 ) -> Result<Image> {
     let elsewhere = match images::look_for_base(engine, &wanted.reference, &wanted.platform, wanted.pull)? {
         images::Base::Here(found) => return Ok(image(*found)),
         images::Base::Elsewhere(elsewhere) => elsewhere,
     };
     let auth = who(&elsewhere.reference.domain);
-    runtime.block_on(async {
+    let (sender, lines) = std::sync::mpsc::channel();
+    let pull = async {
+        // Its end ends the lines.
+        let told = move |line| drop(sender.send(line));
         tokio::select! {
-            pulled = elsewhere.pull(engine, auth) => pulled.map(image),
+            pulled = elsewhere.pull(engine, auth, told) => pulled.map(image),
             () = cancelled(cancel) => Err(failed(builder::Error::Cancelled)),
         }
+    };
+    // Who is told may block, which nobody may who drives the pull.
+    std::thread::scope(|scope| {
+        let tell = || lines.into_iter().for_each(told);
+        // Where the machine has no thread for it, nothing is told.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, tell);
+        runtime.block_on(pull)
     })
 }
 

@@ -4,14 +4,17 @@
 //! warned. Where several are to choose from, one of them must fit.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use api::auth::AuthConfig;
 use api::images::{BaseImage, PullOptions};
 use oci::image::ImageConfig;
 use oci::{Digest, Platform, Reference};
 use store::Image;
+use tokio::sync::mpsc::channel;
 
-use super::report::unheard;
+use super::brief::Brief;
+use super::report::UNREAD;
 use super::signatures::admit;
 use super::who::Who;
 use super::{pull, remote};
@@ -118,15 +121,21 @@ fn alone(engine: &Engine, name: &str) -> Result<Option<Box<Image>>> {
 }
 
 impl Elsewhere {
-    /// Pulls it.
-    pub async fn pull(self, engine: &Engine, who: impl Into<Who>) -> Result<Image> {
+    /// Pulls it, and hands on what is to be told of that, see [`Brief`].
+    pub async fn pull(self, engine: &Engine, who: impl Into<Who>, told: impl Fn(String)) -> Result<Image> {
         let options = PullOptions {
             from_image: self.reference.to_string(),
             platform: self.platform.to_string(),
             ..PullOptions::default()
         };
-        // The builder tells how long this takes; the bytes of each layer are nobody's here.
-        let pulled = unheard(|progress| pull::base(engine, options, who, progress)).await;
+        let (sender, mut messages) = channel(UNREAD);
+        let listen = async {
+            let mut brief = Brief::new(Instant::now());
+            while let Some(message) = messages.recv().await {
+                brief.line(&message, Instant::now()).into_iter().for_each(&told);
+            }
+        };
+        let (pulled, ()) = tokio::join!(pull::base(engine, options, who, sender), listen);
         match (pulled, self.other) {
             (Err(error), Some(other)) => {
                 tracing::debug!(%error, image = %self.reference, "taken for another platform");

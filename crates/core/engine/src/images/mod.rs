@@ -6,6 +6,7 @@
 mod artifacts;
 mod attached;
 mod base;
+mod brief;
 pub(crate) mod catalog;
 mod changes;
 mod commit;

@@ -51,8 +51,8 @@ impl Report {
     }
 }
 
-/// Messages that may wait where nobody reads them.
-const UNREAD: usize = 64;
+/// Messages that may wait where few of them are handed on, or none.
+pub(super) const UNREAD: usize = 64;
 
 /// Does what tells how far it is where nobody wants to know.
 pub async fn unheard<F: Future>(work: impl FnOnce(Sender<JsonMessage>) -> F) -> F::Output {
