@@ -40,7 +40,8 @@ impl Sources {
                     Some(session) => session.credentials(domain).await?,
                 };
                 let step = self.told.step(&format!("[internal] load metadata for {}", elsewhere.reference));
-                step.end(elsewhere.pull(engine, who).await.map_err(fault::status))?
+                let pulled = elsewhere.pull(engine, who, |line| step.line(&line)).await;
+                step.end(pulled.map_err(fault::status))?
             }
         };
         let said = Reference::parse(name).ok().and_then(|reference| reference.digest);

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use api::build::BuildEvent;
+use api::build::{BuildEvent, LogStream};
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, VertexStatus, VertexWarning};
 use tokio::sync::watch;
 use tonic::Status;
@@ -134,6 +134,12 @@ pub struct OwnStep<'t> {
 }
 
 impl OwnStep<'_> {
+    /// Says something of what takes long.
+    pub fn line(&self, line: &str) {
+        let text = format!("{line}\n");
+        self.told.event(OWN, &BuildEvent::StepLog { id: self.id, stream: LogStream::Stderr, text });
+    }
+
     /// How much of something is done.
     pub fn progress(&self, what: &str, current: u64, total: u64, complete: bool) {
         let now = Some(timestamp(SystemTime::now()));
