@@ -68,7 +68,8 @@ fn parse(comment: &str) -> Option<(Scope, Vec<String>)> {
     let rules = rest.trim_start().strip_prefix('=')?;
     let rules = rules.split('#').next().unwrap_or_default();
     let names: Vec<String> = rules.split(',').map(|name| name.trim().to_owned()).collect();
-    let is_name = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
+    // With a name that can be no rule's, it is no pragma at all.
+    let is_name = |name: &String| !name.is_empty() && name.chars().all(|c| "DLSC0123456789".contains(c));
     names.iter().all(is_name).then_some((scope, names))
 }
 
@@ -86,6 +87,8 @@ mod tests {
             ("hadolint stage ignore=DL3001", Some((Scope::Stage, names(&["DL3001"])))),
             ("hadolint ignore DL3001", None),
             ("hadolint ignore=", None),
+            ("hadolint ignore=crazy,DL3002", None),
+            ("hadolint ignore=dl3002", None),
             ("hadolintignore=DL3001", None),
             ("hadolint ignore=DL3001 because", None),
             ("other", None),

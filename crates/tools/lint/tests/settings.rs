@@ -40,6 +40,23 @@ fn labels_have_types() {
     assert_eq!(rules("FROM a:1\nLABEL y=1\n", &text), ["1 DL3049"]);
     let strict = Settings { strict_labels: true, ..text };
     assert_eq!(rules("FROM a:1\nLABEL x=1 y=2\n", &strict), ["2 DL3050"]);
+    assert_eq!(rules("FROM a:1\nLABEL x=1 y=2 z=3\nLABEL z=4\n", &strict), ["2 DL3050", "3 DL3050"]);
+}
+
+/// Where hadolint looks at more than one instruction.
+#[test]
+fn neighbours() {
+    for (text, want) in [
+        ("FROM a:1\nRUN apt-get update\nFROM a:1\nRUN x\n", Some("2 DL3009")),
+        ("FROM a:1\nRUN apt-get update\nFROM b:1\nRUN x\n", None),
+        ("FROM a:1 AS b\nRUN apt-get update\nFROM a:1\nRUN x\n", None),
+        ("FROM a:1\nRUN x\nRUN $Y/bin/y -h || true\n", Some("3 DL3059")),
+        ("FROM a:1\nRUN x\nRUN y -h || true\n", None),
+    ] {
+        let found = rules(text, &Settings::default());
+        let found = found.iter().find(|found| ["DL3009", "DL3059"].iter().any(|rule| found.ends_with(rule)));
+        assert_eq!(found.map(String::as_str), want, "{text}");
+    }
 }
 
 #[test]

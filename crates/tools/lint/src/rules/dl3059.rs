@@ -14,7 +14,8 @@ fn check(view: &View<'_>, _: &Settings, told: &mut Vec<Told>) {
             before = None;
             continue;
         };
-        let count = script.commands.len();
+        // What a variable names is no command that anybody has joined.
+        let count = script.commands.iter().filter(|command| !command.name.contains(['$', '`'])).count();
         match before {
             // Who joins commands in a step has thought about what belongs to it.
             Some((other, others)) if same_flags(run, other) && count < 2 && others < 2 => {
