@@ -293,3 +293,24 @@ fn programs_read_answers_and_errors() {
         "{other:?}"
     );
 }
+
+/// As buildx has it, so that what somebody forgot is not taken for something else.
+#[test]
+fn flags_that_mean_nothing_are_errors() {
+    let host = Host::new(Mode::Embedded);
+    host.file("ctx/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    for (flags, want) in [
+        (["--build-arg", "=x"], "invalid key-value pair \"=x\": empty key"),
+        (["--quiet", "--progress=plain"], "progress=plain and quiet cannot be used together"),
+    ] {
+        let error = host.dhow(&["build", flags[0], flags[1], "ctx"]).fails(1);
+        assert!(error.contains(want), "{flags:?}: {error}");
+    }
+    host.dhow(&["build", "--quiet", "--progress=auto", "ctx"]).ok();
+    // Several images in one word: each is asked for.
+    let (one, one_saw) = guarded(None);
+    let (other, other_saw) = guarded(None);
+    let caches = format!("127.0.0.1:{one}/a,127.0.0.1:{other}/b");
+    host.dhow(&["build", "--cache-from", &caches, "ctx"]).ok();
+    assert!(!one_saw.lock().unwrap().is_empty() && !other_saw.lock().unwrap().is_empty());
+}

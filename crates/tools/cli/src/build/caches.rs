@@ -11,13 +11,12 @@ type Attributes = BTreeMap<String, String>;
 
 /// Caches to take results from.
 pub fn from(cli: &Cli, specs: &[String]) -> Result<Vec<Attributes>, Error> {
-    specs.iter().filter_map(|spec| read(cli, spec, "src").transpose()).collect()
+    read_all(cli, specs.iter(), "src")
 }
 
 /// Caches to send results to; what goes into the image is not among them.
 pub fn to(cli: &Cli, specs: &[String]) -> Result<Vec<Attributes>, Error> {
-    let others = specs.iter().filter(|spec| !is_inline(spec));
-    others.filter_map(|spec| read(cli, spec, "dest").transpose()).collect()
+    read_all(cli, specs.iter().filter(|spec| !is_inline(spec)), "dest")
 }
 
 /// Whether the cache goes into the image itself.
@@ -25,17 +24,29 @@ pub fn is_inline(spec: &str) -> bool {
     spec.split(',').any(|field| field.trim() == "type=inline")
 }
 
+/// Words without a `=` are the names of images, each of which has a cache.
+fn read_all<'a>(
+    cli: &Cli,
+    specs: impl Iterator<Item = &'a String>,
+    path: &str,
+) -> Result<Vec<Attributes>, Error> {
+    let mut caches = Vec::new();
+    for spec in specs.filter(|spec| !spec.is_empty()) {
+        match spec.contains('=') {
+            true => caches.extend(read(cli, spec, path)?),
+            false => caches.extend(csv(spec)?.into_iter().map(|name| {
+                let pairs = [("type", "registry".to_owned()), ("ref", name)];
+                Attributes::from(pairs.map(|(key, value)| (key.to_owned(), value)))
+            })),
+        }
+    }
+    Ok(caches)
+}
+
 /// None of what is not there to be used.
 fn read(cli: &Cli, spec: &str, path: &str) -> Result<Option<Attributes>, Error> {
-    let fields = csv(spec)?;
-    if let [only] = fields.as_slice()
-        && !only.contains('=')
-    {
-        let pairs = [("type", "registry"), ("ref", only)];
-        return Ok(Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()));
-    }
     let mut attributes = Attributes::new();
-    for field in &fields {
+    for field in &csv(spec)? {
         let (key, value) = field
             .split_once('=')
             .ok_or_else(|| Error::new(format!("invalid value {field}, expected key=value")))?;

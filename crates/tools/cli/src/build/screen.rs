@@ -35,7 +35,10 @@ impl Shown {
     /// What was asked for, or else what suits the terminal.
     pub fn choose(cli: &Cli, quiet: bool, progress: Option<&str>) -> Result<Shown, Error> {
         if quiet {
-            return Ok(Shown::Quiet);
+            return match progress.unwrap_or_default() {
+                "" | "auto" | "quiet" | "none" => Ok(Shown::Quiet),
+                other => Err(Error::new(format!("progress={other} and quiet cannot be used together"))),
+            };
         }
         let word = progress.map(str::to_owned).or_else(|| cli.variable("BUILDKIT_PROGRESS"));
         let classic = matches!(cli.variable("DOCKER_BUILDKIT").as_deref(), Some("0" | "false"));

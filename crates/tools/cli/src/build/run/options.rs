@@ -43,6 +43,9 @@ pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
             )));
         }
     }
+    if let Some(text) = args.build_arg.iter().find(|text| text.is_empty() || text.starts_with('=')) {
+        return Err(Error::new(format!("invalid key-value pair {}: empty key", template::quote(text))));
+    }
     let mut outputs = args.output.iter().filter_map(|text| Output::parse(text).ok());
     if let Some(deletes) = outputs.find(|output| output.delete)
         && !entitlements(&args.allow).iter().any(|word| word == LOCAL_DELETE)
