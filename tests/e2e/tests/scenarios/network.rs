@@ -148,6 +148,35 @@ fn thousands_of_ports_are_published_or_refused_with_the_reason() {
 }
 
 #[test]
+fn without_a_free_subnet_all_else_works() {
+    let host = Host::new(Mode::Embedded);
+    host.program("ip", &["link", "set", "lo", "up"]).ok();
+    let routes = ["172.16.0.0/12", "192.168.0.0/16"];
+    for route in routes {
+        host.program("ip", &["route", "add", route, "dev", "lo"]).ok();
+    }
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nCOPY Dockerfile /\n");
+    host.type_in("build -q -t made ctx").ok();
+    host.type_in("system check").ok();
+    host.type_in("info").ok();
+    assert_eq!(host.type_in("network ls --format {{.Name}}").ok(), "host\nnone");
+    assert_eq!(host.type_in("run --rm --network none made cat /Dockerfile").ok().lines().count(), 2);
+    host.file("run/Dockerfile", "FROM busybox\nRUN true\n");
+    for command in ["run --rm made true", "build run"] {
+        let told = host.type_in(command).run();
+        let why = "network bridge: all predefined address pools have been fully subnetted";
+        assert!(told.code != 0 && told.stderr.contains(why), "{command}: {}", told.stderr);
+    }
+    for route in routes {
+        host.program("ip", &["route", "del", route, "dev", "lo"]).ok();
+    }
+    host.type_in("run --rm made true").ok();
+    host.type_in("build -q run").ok();
+    assert_eq!(host.type_in("network ls --format {{.Name}}").ok().lines().count(), 3);
+}
+
+#[test]
 fn ports_of_ipv6_addresses_answer_or_are_refused() {
     let host = Host::new(Mode::Embedded);
     host.busybox();

@@ -17,7 +17,7 @@ use network::{ComingNamespace, Mac, ipam, ports as host_ports};
 
 use super::record::{self, Record};
 use super::{etc, ports};
-use crate::error::{Context, Error, Result, chain};
+use crate::error::{Context, Error, Kind, Result, chain};
 use crate::networks::{self, EndpointDocument, EndpointRecord, names};
 use crate::undo::Undo;
 use crate::{Engine, ids, spec};
@@ -442,8 +442,12 @@ fn write_names_of_host(engine: &Engine, record: &Record) -> Result<()> {
 
 /// What `host-gateway` stands for: the default network's gateway.
 fn default_gateway(engine: &Engine) -> Result<Option<IpAddr>> {
-    let network = networks::find(engine, networks::DEFAULT)?;
-    Ok(network.document.bridge.and_then(|b| b.subnets.first().map(|s| s.gateway)))
+    match networks::find(engine, networks::DEFAULT) {
+        Ok(network) => Ok(network.document.bridge.and_then(|b| b.subnets.first().map(|s| s.gateway))),
+        // There is none yet, and hardly anybody asks for its gateway.
+        Err(e) if e.kind == Kind::Unavailable => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// `--link name:alias`: the other container's address under its alias, name and host name. Links of an endpoint may

@@ -154,7 +154,11 @@ pub(crate) fn address(endpoint: &network::Endpoint, v6: bool) -> Option<IpNet> {
 /// The network that a user means: its name, its id or the start of it.
 pub(crate) fn find(engine: &Engine, reference: &str) -> Result<Record> {
     use state::networks as table;
-    let missing = || Error::not_found(format!("network {reference} not found"));
+    let missing = || match reference {
+        // The only one that may lack of those that are made with the root.
+        DEFAULT => no_default(),
+        _ => Error::not_found(format!("network {reference} not found")),
+    };
     if reference.is_empty() {
         return Err(missing());
     }
@@ -191,7 +195,17 @@ pub(crate) fn endpoints_of(engine: &Engine, container: &str) -> Result<Vec<Endpo
     rows.into_iter().map(EndpointRecord::try_from).collect()
 }
 
-/// Makes the three predefined networks known if they are not.
+/// Why there is no default network.
+fn no_default() -> Error {
+    let error = Error::unavailable(format!("network {DEFAULT}: {}", ipam::Error::PoolsExhausted));
+    error.with_hint(
+        "remove networks that nobody needs (dhow network prune), or bridges that others left on this machine \
+         (ip -brief link show type bridge); --network none and --network host need none",
+    )
+}
+
+/// Makes the three predefined networks known if they are not. The default one has to wait where the machine has no subnet for it:
+/// much goes without.
 pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
     let names: BTreeSet<String> =
         engine.db().read(state::networks::list)?.into_iter().map(|row| row.name).collect();
@@ -205,7 +219,10 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
             }
             let id = engine.new_id()?;
             let bridge = match driver {
-                "bridge" => Some(default_bridge(engine, tx, &id)?),
+                "bridge" => match default_bridge(engine, tx, &id)? {
+                    None => continue,
+                    bridge => bridge,
+                },
                 _ => None,
             };
             let mut ipam = Ipam { driver: "default".to_owned(), ..Ipam::default() };
@@ -232,19 +249,20 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
     })
 }
 
-/// Only the usual root's default bridge has the name that people know: others may live on the same machine.
-fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Bridge> {
+/// Only the usual root's default bridge has the name that people know: others may live on the same machine. None if no subnet is
+/// free.
+fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Option<Bridge>> {
     let usual = engine.config().root == std::path::Path::new(crate::DEFAULT_ROOT);
     let ifname = if usual { DEFAULT_INTERFACE.to_owned() } else { network::bridge_name(id) };
-    let net = ipam::pick_subnet(&taken_subnets(tx)?).map_err(|e| Error::unavailable(e.to_string()))?;
-    Ok(Bridge {
+    let Ok(net) = ipam::pick_subnet(&taken_subnets(tx)?) else { return Ok(None) };
+    Ok(Some(Bridge {
         ifname,
         subnets: vec![Subnet::whole(net)],
         mtu: uplink_mtu(),
         internal: false,
         icc: true,
         masquerade: true,
-    })
+    }))
 }
 
 /// The subnets of all networks and the machine's routes.

@@ -116,7 +116,9 @@ fn devices(engine: &Engine, info: &mut Info) {
 
 /// The identity of this root: that of its default network, which is made once.
 fn id(engine: &Engine) -> Result<String> {
-    Ok(crate::networks::find(engine, crate::networks::DEFAULT)?.id)
+    let of = |name| crate::networks::find(engine, name).map(|network| network.id);
+    // A machine without a free subnet has no default network yet.
+    of(crate::networks::DEFAULT).or_else(|_| of("none"))
 }
 
 fn runtime(engine: &Engine) -> Runtime {
