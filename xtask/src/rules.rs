@@ -177,9 +177,8 @@ const OWN_PATHS: &[(&str, &str)] = &[
     // The index of a context's files is one of the engine's own.
     ("crates/core/builder/src/files/index.rs", "std::fs::read(&path).ok().and_then(Table::of)"),
     ("crates/core/builder/src/files/index.rs", "std::fs::write(scratch, bytes)"),
-    ("crates/core/builder/src/files/index.rs", "File::create(path)?"),
     ("crates/core/builder/src/files/index.rs", "std::fs::rename(scratch, &self.path)"),
-    ("crates/core/builder/src/files/index.rs", "std::fs::create_dir_all(directory)"),
+    ("crates/core/builder/src/files/index.rs", "std::fs::set_permissions(directory"),
     // By which path a context is held open.
     ("crates/core/builder/src/files/index.rs", "std::fs::read_link(format!(\"/proc/self/fd/"),
     // Spooled downloads lie in a folder of the build.

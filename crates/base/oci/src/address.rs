@@ -14,6 +14,31 @@ pub fn without_userinfo(address: &str) -> String {
     format!("{scheme}://{kept}{host}{}", &rest[authority.len()..])
 }
 
+/// A part of an address without its percent signs. What does not stand for a byte stays as it is.
+pub fn percent_decoded(text: &str) -> Vec<u8> {
+    let hexadecimal = |pair: Option<&[u8]>| {
+        let pair =
+            std::str::from_utf8(pair?).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hexadecimal(bytes.get(at + 1..at + 3))) {
+            (b'%', Some(value)) => {
+                decoded.push(value);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +63,15 @@ mod tests {
         ] {
             assert_eq!(without_userinfo(address), want, "{address}");
         }
+    }
+
+    #[test]
+    fn percent_signs_stand_for_bytes() {
+        for (text, want) in
+            [("sp%20ace", "sp ace"), ("%2E%2e", ".."), ("50%", "50%"), ("%zz%+1", "%zz%+1"), ("é", "é")]
+        {
+            assert_eq!(percent_decoded(text), want.as_bytes(), "{text}");
+        }
+        assert_eq!(percent_decoded("%ff%00"), [0xff, 0]);
     }
 }

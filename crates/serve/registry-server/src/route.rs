@@ -148,27 +148,7 @@ fn shortened(text: &str) -> String {
 
 /// Without its percent signs; what does not decode to UTF-8 has a character that no name has.
 fn decode(text: &str) -> String {
-    let hexadecimal = |pair: Option<&[u8]>| {
-        let pair =
-            std::str::from_utf8(pair?).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        u8::from_str_radix(pair, 16).ok()
-    };
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, hexadecimal(bytes.get(at + 1..at + 3))) {
-            (b'%', Some(value)) => {
-                decoded.push(value);
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    String::from_utf8_lossy(&oci::address::percent_decoded(text)).into_owned()
 }
 
 #[cfg(test)]

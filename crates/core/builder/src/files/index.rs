@@ -25,10 +25,11 @@ use rustix::fs::Stat;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{BufWriter, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -254,7 +255,9 @@ impl Index {
 
 /// Writes the file.
 fn write(path: &Path, entries: &[(&Path, Known)]) -> std::io::Result<()> {
-    let mut file = BufWriter::with_capacity(64 << 10, File::create(path)?);
+    // Names of files are their owner's business.
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = BufWriter::with_capacity(64 << 10, file);
     let mut hash = blake3::Hasher::new();
     let mut put = |bytes: &[u8]| {
         hash.update(bytes);
@@ -272,6 +275,12 @@ fn write(path: &Path, entries: &[(&Path, Known)]) -> std::io::Result<()> {
     }
     file.write_all(hash.finalize().as_bytes())?;
     file.flush()
+}
+
+/// Makes the directory of the indices, which is nobody else's; one of an older version becomes so.
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    std::fs::set_permissions(directory, Permissions::from_mode(0o700))
 }
 
 /// A context's root, as it is looked up.
@@ -308,7 +317,7 @@ impl Indices {
             return Ok(());
         }
         let directory = index.path.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(directory).map_err(io("make", directory))?;
+        make_private(directory).map_err(io("make", directory))?;
         index.save(root, scratch)
     }
 }
@@ -379,6 +388,19 @@ mod tests {
         let now = place.status("a");
         assert_eq!((now.modified, now.size), (stat.modified, stat.size));
         assert_eq!(index.get(Path::new("a"), &now), None);
+    }
+
+    #[test]
+    fn names_of_files_are_private() {
+        let place = Place::new();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        // A directory of an older version.
+        std::fs::create_dir(place.dir.path().join("index")).unwrap();
+        std::fs::set_permissions(place.dir.path().join("index"), Permissions::from_mode(0o755)).unwrap();
+        let (indices, index) = place.index();
+        index.learn(Path::new("a"), &place.status("a"), later(), [7; 32]);
+        place.save(&indices);
+        assert_eq!((mode(&place.dir.path().join("index")), mode(&place.file())), (0o700, 0o600));
     }
 
     #[test]

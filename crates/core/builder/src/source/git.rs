@@ -85,7 +85,12 @@ impl<'a> Repository<'a> {
         if let Some(agent) = access.agent {
             variables.push(("SSH_AUTH_SOCK".to_string(), agent.display().to_string()));
         }
-        let known_hosts = access.known_hosts.map(|keys| write_known_hosts(&home, keys)).transpose()?;
+        let known_hosts = home.join("known_hosts");
+        if let Some(keys) = access.known_hosts {
+            // A last line without its end is none to ssh.
+            let keys = format!("{}\n", keys.trim_end());
+            std::fs::write(&known_hosts, keys).map_err(io("write", &known_hosts))?;
+        }
         for (name, value) in access.proxies {
             if matches!(
                 name.to_ascii_lowercase().as_str(),
@@ -101,6 +106,7 @@ impl<'a> Repository<'a> {
             settings: authorization(url, access.secrets),
             variables,
             known_hosts,
+            names_keys: access.known_hosts.is_some(),
             local: url.is_local(),
             cancelled,
         };
@@ -338,13 +344,6 @@ impl<'a> Repository<'a> {
     }
 }
 
-fn write_known_hosts(home: &Path, keys: &str) -> Result<PathBuf, Error> {
-    let path = home.join("known_hosts");
-    // A last line without its end is none to ssh.
-    std::fs::write(&path, format!("{}\n", keys.trim_end())).map_err(io("write", &path))?;
-    Ok(path)
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_string()
 }
@@ -395,16 +394,19 @@ mod tests {
                 let found = command.get_envs().find(|(key, _)| *key == name).and_then(|(_, value)| value);
                 found.map(|value| value.to_str().unwrap().to_owned())
             };
-            (set("GIT_SSH_COMMAND").unwrap(), set("KNOWN_HOSTS"))
+            (set("GIT_SSH_COMMAND").unwrap(), PathBuf::from(set("KNOWN_HOSTS").unwrap()))
         };
         let (command, file) = ssh("some", Some("h ssh-ed25519 AAAA"));
         assert!(
             command.contains("StrictHostKeyChecking=yes") && command.contains("${KNOWN_HOSTS}"),
             "{command}"
         );
-        assert_eq!(std::fs::read_to_string(file.unwrap()).unwrap(), "h ssh-ed25519 AAAA\n");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "h ssh-ed25519 AAAA\n");
         let (command, file) = ssh("none", None);
-        assert!(command.contains("StrictHostKeyChecking=accept-new") && file.is_none(), "{command}");
+        assert!(command.contains("StrictHostKeyChecking=accept-new"), "{command}");
+        // ssh writes into the first of the files, and only reads the others.
+        assert!(command.contains("'UserKnownHostsFile=${KNOWN_HOSTS} ~/.ssh/known_hosts "), "{command}");
+        assert!(file.starts_with(scratch.path()) && !file.exists());
     }
 
     #[test]

@@ -66,9 +66,11 @@ const SETTINGS: &[(&str, &str)] = &[
     ("protocol.ext.allow", "never"),
 ];
 
-/// What reaches servers by ssh.
-const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new";
-/// The same where their keys are known. ssh itself looks the variable up, so no path needs quotes.
+/// What reaches servers by ssh. The keys that the user knows count, and what is learned goes into the first file, which is the
+/// build's own. ssh itself looks the variable up, so no path needs quotes.
+const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new \
+    -o 'UserKnownHostsFile=${KNOWN_HOSTS} ~/.ssh/known_hosts ~/.ssh/known_hosts2'";
+/// The same where their keys are named.
 const SSH_KNOWN: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes \
     -o GlobalKnownHostsFile=/dev/null -o 'UserKnownHostsFile=${KNOWN_HOSTS}'";
 
@@ -84,8 +86,10 @@ pub(super) struct Program<'a> {
     pub settings: Vec<(String, String)>,
     /// Further variables: proxies and the ssh agent.
     pub variables: Vec<(String, String)>,
-    /// The file with the keys that the server may have; without one, its first answer counts.
-    pub known_hosts: Option<PathBuf>,
+    /// The file of the build's own with keys of servers.
+    pub known_hosts: PathBuf,
+    /// The keys that the server may have are in there; else those of its first answer count.
+    pub names_keys: bool,
     /// A repository of this machine may be read.
     pub local: bool,
     /// Whether to stop.
@@ -108,7 +112,8 @@ impl Program<'_> {
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ALLOW_PROTOCOL", protocols)
-            .env("GIT_SSH_COMMAND", if self.known_hosts.is_some() { SSH_KNOWN } else { SSH })
+            .env("GIT_SSH_COMMAND", if self.names_keys { SSH_KNOWN } else { SSH })
+            .env("KNOWN_HOSTS", &self.known_hosts)
             .env("GIT_CEILING_DIRECTORIES", "/")
             .stdin(Stdio::null())
             .process_group(0);
@@ -119,7 +124,6 @@ impl Program<'_> {
             command.env(format!("GIT_CONFIG_KEY_{number}"), key);
             command.env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
-        command.envs(self.known_hosts.iter().map(|path| ("KNOWN_HOSTS", path)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -61,7 +61,6 @@ pub struct Known {
 #[derive(Serialize, Deserialize)]
 struct Memory {
     digest: Digest,
-    name: String,
     modified: Option<i64>,
     etag: Option<String>,
     last_modified: Option<String>,
@@ -83,8 +82,8 @@ impl Source<'_> {
         };
         let fetched = self.ask(&request)?;
         if let (true, Some(memory)) = (fetched.unchanged, memory) {
-            let Memory { digest, name, modified, .. } = memory;
-            return Ok(Known { digest, name, modified, loaded: None });
+            let Memory { digest, modified, .. } = memory;
+            return Ok(Known { digest, name: file_name(url), modified, loaded: None });
         }
         let loaded = self.take(url, fetched, path)?;
         let (digest, name, modified) = (loaded.digest.clone(), loaded.name.clone(), loaded.modified);
@@ -145,7 +144,6 @@ impl Source<'_> {
             url,
             &Memory {
                 digest: digest.clone(),
-                name: name.clone(),
                 modified,
                 etag: fetched.etag,
                 last_modified: fetched.last_modified,
@@ -187,12 +185,15 @@ fn key(url: &str, asking: &Asking) -> Digest {
     Digest::sha256(text.as_bytes())
 }
 
-/// What a fetched file is called: the end of the URL, never a path. What a server proposes does not count: it is not the one
-/// who says which files an image has.
+/// What a fetched file is called: the end of the URL's path, which `%XX` are taken from, and never a path itself. What a server
+/// proposes does not count: it is not the one who says which files an image has.
 fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let after_host = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, p)| p);
-    let name = after_host.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
+    // A name that is no text stays as the address has it.
+    let decoded = String::from_utf8(oci::address::percent_decoded(after_host));
+    let decoded = decoded.as_deref().unwrap_or(after_host);
+    let name = decoded.trim_end_matches('/').rsplit(['/', '\\']).next().unwrap_or_default();
     if matches!(name, "." | "..") { String::new() } else { name.replace('\0', "") }
 }
 
@@ -210,6 +211,13 @@ mod tests {
             ("https://h/", ""),
             ("https://h/a\\b", "b"),
             ("https://h/..", ""),
+            ("https://h/a/sp%20ace", "sp ace"),
+            ("https://h/a%2Fb", "b"),
+            ("https://h/a%5Cb", "b"),
+            ("https://h/%2e%2E", ""),
+            ("https://h/a?b%20c", "a"),
+            ("https://h/100%", "100%"),
+            ("https://h/caf%E9", "caf%E9"),
         ] {
             assert_eq!(file_name(url), want, "{url}");
         }
