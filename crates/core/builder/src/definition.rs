@@ -101,7 +101,8 @@ fn ignore_of(root: &Root, request: &Request) -> Result<Option<(String, String)>,
         DockerfileSource::InContext(path) => {
             Some(format!("{}.dockerignore", path.as_deref().unwrap_or("Dockerfile")))
         }
-        DockerfileSource::Text { name, .. } => Some(format!("{}.dockerignore", base_name(name))),
+        // It lies in no directory: what the context has beside a namesake belongs to that one.
+        DockerfileSource::Text { ignore: None, .. } => None,
     };
     for name in own.into_iter().chain([".dockerignore".to_string()]) {
         if let Some(text) = ignore_text(root, &name)? {

@@ -53,7 +53,7 @@ pub(crate) fn volume(line: &mut Line<'_>) -> Result<Vec<Word>, Error> {
     let volumes: Vec<Word> = match command::array(line, at)? {
         Some(items) => {
             let span = line.place(at, line.logical.text.len());
-            items.into_iter().map(|text| Word { text, span }).collect()
+            items.into_iter().map(|text| Word { text: text.trim().to_owned(), span }).collect()
         }
         None => words_of(line),
     };

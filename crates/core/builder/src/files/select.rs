@@ -22,7 +22,8 @@ pub struct Match {
     pub items: Vec<Item>,
 }
 
-/// Finds what `source` matches. A path that is not there is an error, a pattern may match nothing.
+/// Finds what `source` matches. A path that is not there is an error; a pattern may match nothing, but only in a directory that is
+/// there: one that is misspelt would give an image that silently lacks its files.
 pub fn select(tree: &Tree<'_>, source: &str, exclude: &Ignore) -> Result<Vec<Match>, Error> {
     find(tree, source, exclude, How::Content)
 }
@@ -49,12 +50,10 @@ fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, how: How) -> Result<Vec
     let cleaned = oci::path::clean(&format!("/{source}"));
     let cleaned = cleaned.trim_start_matches('/');
     let is_pattern = self::is_pattern(cleaned);
+    let steps = cleaned.split('/').map(|element| Step::new(element, how)).collect::<Option<Vec<_>>>();
+    let steps = steps.ok_or_else(|| Error::Pattern { pattern: source.to_string() })?;
     let paths = match is_pattern {
-        true => {
-            let steps = cleaned.split('/').map(|element| Step::new(element, how)).collect::<Option<Vec<_>>>();
-            let steps = steps.ok_or_else(|| Error::Pattern { pattern: source.to_string() })?;
-            Expansion::new(tree, &steps).run()?
-        }
+        true => Expansion::new(tree, &steps).run()?,
         false => vec![PathBuf::from(cleaned)],
     };
     let mut matches = Vec::with_capacity(paths.len());
@@ -68,7 +67,20 @@ fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, how: How) -> Result<Vec
             Err(e) => return Err(e),
         }
     }
+    if matches.is_empty() && is_pattern {
+        let most = if let How::Parents { pivot } = how { pivot } else { steps.len() };
+        is_directory(tree, &names(&steps).take(most).collect::<PathBuf>())?;
+    }
     Ok(matches)
+}
+
+/// Fails unless a directory is there that has, or could have, something in it that is not ignored.
+fn is_directory(tree: &Tree<'_>, path: &Path) -> Result<(), Error> {
+    let is_one = |found: Option<Match>| found.is_some_and(|found| found.is_dir);
+    match path.as_os_str().is_empty() || is_one(one(tree, path, &Ignore::default(), How::Content)?) {
+        true => Ok(()),
+        false => Err(Error::NotFound { path: format!("/{}/", path.display()), ignored: None }),
+    }
 }
 
 /// The entries of what is at this very path, which is no pattern.
@@ -168,6 +180,14 @@ impl<'p> Step<'p> {
     }
 }
 
+/// The elements in front of the first wildcard, which are a path as any.
+fn names<'a>(steps: &'a [Step<'a>]) -> impl Iterator<Item = &'a str> + Clone {
+    steps.iter().map_while(|step| match step {
+        Step::Name(name) => Some(*name),
+        Step::Deep | Step::Glob(_) => None,
+    })
+}
+
 /// What a pattern stands for, found element by element. From the first element with a wildcard on, no link to a directory is
 /// followed: what is found is what the tree has below it.
 struct Expansion<'a> {
@@ -181,12 +201,9 @@ struct Expansion<'a> {
 }
 
 impl<'a> Expansion<'a> {
-    /// Begins behind the names in front of the first wildcard, which are a path as any.
+    /// Begins behind the names in front of the first wildcard.
     fn new(tree: &'a Tree<'a>, steps: &'a [Step<'a>]) -> Self {
-        let names = steps.iter().map_while(|step| match step {
-            Step::Name(name) => Some(*name),
-            Step::Deep | Step::Glob(_) => None,
-        });
+        let names = names(steps);
         let path = names.clone().collect();
         Self { tree, steps, open: vec![(path, names.count())], seen: HashSet::new(), found: Vec::new() }
     }
@@ -303,6 +320,8 @@ mod tests {
         assert_eq!(all("s?c/*.rs"), ["x.rs{}"]);
         assert_eq!(all("**/*.rs"), ["x.rs{}"], "two stars are one");
         assert_eq!(all("*.nope"), Vec::<String>::new());
+        assert_eq!(all("src/*.nope"), Vec::<String>::new());
+        assert_eq!(all("no*/x"), Vec::<String>::new());
         assert_eq!(all("../a.txt"), ["a.txt{}"]);
         assert_eq!(all("link"), ["link{,x.rs,y,y/z.rs}"]);
         assert_eq!(all("link/*.rs"), ["x.rs{}"], "a link in front of the pattern is a path");
@@ -322,6 +341,22 @@ mod tests {
         );
         assert_eq!(found(dir.path(), "", "nope", &[]).unwrap_err(), "\"/nope\": not found");
         assert_eq!(found(dir.path(), "", "[", &[]).unwrap_err(), "\"[\": syntax error in pattern");
+    }
+
+    #[test]
+    fn patterns_stand_in_directories_that_are_there() {
+        let dir = setup();
+        let wrong = |ignore: &str, source: &str| found(dir.path(), ignore, source, &[]).unwrap_err();
+        assert_eq!(wrong("", "nosuch/*.so"), "\"/nosuch\": not found");
+        assert_eq!(wrong("", "src/nosuch/*/x"), "\"/src/nosuch\": not found");
+        assert_eq!(wrong("", "a.txt/*"), "\"/a.txt/\": not found");
+        assert!(wrong("src", "src/*.rs").starts_with("\"/src\": not found"), "{}", wrong("src", "src/*.rs"));
+        assert_eq!(found(dir.path(), "src\n!src/x.rs", "src/*.nope", &[]).unwrap(), Vec::<String>::new());
+        let root = Root::open(dir.path()).unwrap();
+        let tree = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| false };
+        let parents = |source: &str, pivot| select_parents(&tree, source, pivot, &Ignore::default());
+        assert!(parents("nosuch/*", 0).unwrap().is_empty(), "with a path kept it may lack all of it");
+        assert!(parents("nosuch/*", 1).is_err() && parents("src/nosuch/*", 1).unwrap().is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Instructions that describe the image and change no file.
 
 use super::stage::StageState;
-use super::{Error, Lowering, history, path};
+use super::{Error, Lowering, history};
 use dockerfile::Span;
 use dockerfile::ast::{Command, Healthcheck, Instruction, Kind, Word};
 use oci::image;
@@ -61,7 +61,6 @@ pub(super) fn apply(l: &mut Lowering<'_>, s: &mut StageState, i: &Instruction) -
 fn argv(s: &StageState, command: &Command) -> Vec<String> {
     match command {
         Command::Exec(argv) => argv.clone(),
-        Command::Shell(line) if line.is_empty() => Vec::new(),
         Command::Shell(line) => {
             let mut argv = s.shell();
             argv.push(line.clone());
@@ -123,8 +122,7 @@ fn label(l: &mut Lowering<'_>, s: &mut StageState, pairs: &[dockerfile::ast::Key
 const MAX_PORTS: usize = 200_000;
 
 fn expose(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<(), Error> {
-    // In the order that Go prints a map in.
-    let mut ports = std::collections::BTreeSet::new();
+    let mut ports = Vec::new();
     for word in words {
         for text in l.expand_words(s, word)? {
             ports.extend(port_spec(&text, word.span)?);
@@ -134,8 +132,7 @@ fn expose(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<()
         }
     }
     s.exposed += ports.len();
-    let shown: Vec<String> = ports.iter().map(|p| format!("{p}:{{}}")).collect();
-    s.note(format!("EXPOSE map[{}]", shown.join(" ")));
+    s.note(format!("EXPOSE [{}]", ports.join(" ")));
     s.config.config.exposed_ports.extend(ports);
     Ok(())
 }
@@ -171,8 +168,7 @@ fn port_spec(text: &str, span: Span) -> Result<Vec<String>, Error> {
 
 fn port_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    // No container can listen on port 0, whatever BuildKit says to it.
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && !text.starts_with('+'));
+    let number = |text: &str| text.parse::<u16>().ok().filter(|_| !text.starts_with('+'));
     let (first, last) = (number(first)?, number(last)?);
     (first <= last).then_some((first, last))
 }
@@ -184,7 +180,8 @@ fn volume(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<()
         if volume.is_empty() {
             return Err(Error::at("VOLUME specified can not be an empty string", word.span));
         }
-        volumes.push(path::directory("/", &volume));
+        // As it is written: whoever runs the image finds the place.
+        volumes.push(volume);
     }
     s.note(format!("VOLUME [{}]", volumes.join(" ")));
     s.config.config.volumes.extend(volumes);
@@ -207,29 +204,29 @@ fn stopsignal(l: &mut Lowering<'_>, s: &mut StageState, word: &Word) -> Result<(
 }
 
 fn healthcheck(s: &mut StageState, check: &Healthcheck, span: Span) -> Result<(), Error> {
-    let Healthcheck::Test { command, interval, timeout, start_period, start_interval, retries } = check
-    else {
-        let test = vec!["NONE".to_string()];
-        s.note(history::healthcheck(&test, check));
-        s.config.config.healthcheck = Some(image::Healthcheck { test, ..Default::default() });
-        return Ok(());
-    };
     let nanos = |d: &Option<std::time::Duration>| {
         i64::try_from(d.unwrap_or_default().as_nanos()).map_err(|_| Error::at("duration is too long", span))
     };
-    let test = match command {
-        Command::Shell(line) => vec!["CMD-SHELL".to_string(), line.clone()],
-        Command::Exec(argv) => std::iter::once("CMD".to_string()).chain(argv.iter().cloned()).collect(),
+    let check = match check {
+        Healthcheck::None => image::Healthcheck { test: vec!["NONE".to_owned()], ..Default::default() },
+        Healthcheck::Test { command, interval, timeout, start_period, start_interval, retries } => {
+            image::Healthcheck {
+                test: match command {
+                    Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
+                    Command::Exec(argv) => {
+                        std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect()
+                    }
+                },
+                interval: nanos(interval)?,
+                timeout: nanos(timeout)?,
+                start_period: nanos(start_period)?,
+                start_interval: nanos(start_interval)?,
+                retries: i64::from(retries.unwrap_or(0)),
+            }
+        }
     };
-    s.note(history::healthcheck(&test, check));
-    s.config.config.healthcheck = Some(image::Healthcheck {
-        test,
-        interval: nanos(interval)?,
-        timeout: nanos(timeout)?,
-        start_period: nanos(start_period)?,
-        start_interval: nanos(start_interval)?,
-        retries: i64::from(retries.unwrap_or(0)),
-    });
+    s.note(history::healthcheck(&check));
+    s.config.config.healthcheck = Some(check);
     Ok(())
 }
 
@@ -246,7 +243,12 @@ mod tests {
         assert_eq!(ports("127.0.0.1:8080:80"), Some(vec!["80/tcp".into()]));
         assert_eq!(ports("[::1]:8000-8002:80"), Some(vec!["80/tcp".into()]));
         assert_eq!(ports("53/"), Some(vec!["53/tcp".into()]));
-        for bad in ["", "#", "0", "80/icmp", "70000", "3-1", "/tcp", "x:80", "1.2.3:1:80", "1-3:1-2", "+80"] {
+        assert_eq!(
+            ports("0"),
+            Some(vec!["0/tcp".into()]),
+            "no container listens there, and BuildKit takes it"
+        );
+        for bad in ["", "#", "80/icmp", "70000", "3-1", "/tcp", "x:80", "1.2.3:1:80", "1-3:1-2", "+80"] {
             assert_eq!(ports(bad), None, "{bad}");
         }
     }

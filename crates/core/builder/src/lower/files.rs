@@ -226,8 +226,10 @@ pub(super) fn workdir(
     let written = l.expand(s, &dir.text, dir.span)?;
     let path = path::directory(&s.config.config.working_dir, &written);
     is_path(&path, dir.span)?;
-    s.config.config.working_dir = path.clone();
-    let created_by = format!("WORKDIR {path}");
+    // What is absolute stays as it is written: whoever runs the image cleans it.
+    let shown = if written.starts_with('/') { written } else { path.clone() };
+    let created_by = format!("WORKDIR {shown}");
+    s.config.config.working_dir = shown;
     if path == "/" {
         s.note(created_by);
         return Ok(());

@@ -1,7 +1,7 @@
 //! The `created_by` texts of an image's history, as BuildKit writes them.
 
 use crate::graph::{Copy, CopySource};
-use dockerfile::ast::Healthcheck;
+use oci::image::Healthcheck;
 use std::time::Duration;
 
 /// A string as Go's `%q` prints it.
@@ -41,7 +41,7 @@ pub(super) fn quoted_list(items: &[String]) -> String {
 }
 
 /// `RUN |1 A=b /bin/sh -c … # buildkit`.
-pub(super) fn run(argv: &[String], args: &[(String, String)]) -> String {
+pub(super) fn run(argv: &[String], args: &[(&str, &str)]) -> String {
     let mut words = Vec::new();
     if !args.is_empty() {
         words.push(format!("|{}", args.len()));
@@ -74,29 +74,18 @@ pub(super) fn copy(copy: &Copy, dest: &str) -> String {
     format!("{text} {dest} # buildkit")
 }
 
-/// `HEALTHCHECK &{["CMD-SHELL" "…"] "30s" "0s" "0s" "0s" '\x03'}`.
-pub(super) fn healthcheck(test: &[String], check: &Healthcheck) -> String {
-    let time = |d: &Option<Duration>| go_duration(d.unwrap_or_default());
-    let Healthcheck::Test { interval, timeout, start_period, start_interval, retries, .. } = check else {
-        return format!("HEALTHCHECK &{{{} \"0s\" \"0s\" \"0s\" \"0s\" '\\x00'}}", quoted_list(test));
-    };
+/// `HEALTHCHECK {Test:[CMD-SHELL …] Interval:30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}`.
+pub(super) fn healthcheck(check: &Healthcheck) -> String {
+    let time = |nanos: i64| go_duration(Duration::from_nanos(nanos.unsigned_abs()));
     format!(
-        "HEALTHCHECK &{{{} {:?} {:?} {:?} {:?} {}}}",
-        quoted_list(test),
-        time(interval),
-        time(timeout),
-        time(start_period),
-        time(start_interval),
-        quoted_number(retries.unwrap_or(0))
+        "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+        check.test.join(" "),
+        time(check.interval),
+        time(check.timeout),
+        time(check.start_period),
+        time(check.start_interval),
+        check.retries
     )
-}
-
-/// A number as Go's `%q` prints it: as the character that it stands for.
-fn quoted_number(number: u32) -> String {
-    match char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER) {
-        '\'' => "'\\''".into(),
-        c => format!("'{}'", escaped(c)),
-    }
 }
 
 /// Go's `time.Duration.String`.
@@ -139,8 +128,6 @@ mod tests {
 
     #[test]
     fn go_texts() {
-        let quoted = [0, 3, 7, 10, 39, 65, 127].map(quoted_number);
-        assert_eq!(quoted, ["'\\x00'", "'\\x03'", "'\\a'", "'\\n'", "'\\''", "'A'", "'\\x7f'"]);
         assert_eq!(go_duration(Duration::from_secs(30)), "30s");
         assert_eq!(go_duration(Duration::from_secs(90)), "1m30s");
         assert_eq!(go_duration(Duration::from_secs(3600)), "1h0m0s");
@@ -150,6 +137,6 @@ mod tests {
         assert_eq!(super::quoted("\u{7}\u{b}\u{1b}\u{85}é"), "\"\\a\\v\\x1b\\u0085é\"");
         let argv = vec!["/bin/sh".to_string(), "-c".into(), "x".into()];
         assert_eq!(run(&argv, &[]), "RUN /bin/sh -c x # buildkit");
-        assert_eq!(run(&argv, &[("A".into(), "b".into())]), "RUN |1 A=b /bin/sh -c x # buildkit");
+        assert_eq!(run(&argv, &[("A", "b"), ("B", "")]), "RUN |2 A=b B= /bin/sh -c x # buildkit");
     }
 }

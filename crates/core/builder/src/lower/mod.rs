@@ -273,8 +273,12 @@ impl<'a> Lowering<'a> {
     }
 
     /// The named context that a name means: names are compared as references, `busybox` is `docker.io/library/busybox:latest`.
+    /// What is empty stays empty.
     fn context(&self, name: &str) -> Option<(&'a String, &'a Option<String>)> {
         let contexts = self.inputs.contexts;
+        if name.eq_ignore_ascii_case("scratch") {
+            return None;
+        }
         contexts.get_key_value(name).or_else(|| contexts.get_key_value(&oci::Reference::shortest(name)?))
     }
 

@@ -34,16 +34,12 @@ pub(super) fn run(
     let devices = l.inputs.devices.resolve(&devices)?;
     let (argv, script) = command_line(s, run);
     let args = visible_args(s);
-    let created_by = history::run(&argv, &args);
+    let created_by = history::run(&argv, &s.variables.declared());
     let op = Run {
         argv,
         script,
         env: s.variables.of_process(&args),
-        cwd: if s.config.config.working_dir.is_empty() {
-            "/".into()
-        } else {
-            s.config.config.working_dir.clone()
-        },
+        cwd: path::directory("/", &s.config.config.working_dir),
         user: s.config.config.user.clone(),
         network: match run.network {
             Network::Default => None,

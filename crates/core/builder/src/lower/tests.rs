@@ -5,15 +5,18 @@ use crate::graph::{CopySource, HistoryItem, OpKind, Origin};
 use oci::image::ContainerConfig;
 use std::fmt::Write as _;
 
+static NONE: BTreeMap<String, Option<String>> = BTreeMap::new();
+
 struct Case<'a> {
     file: &'a str,
     args: &'a [(&'a str, &'a str)],
     target: Option<&'a str>,
     images: &'a [(&'a str, ContainerConfig)],
+    contexts: &'a BTreeMap<String, Option<String>>,
 }
 
 fn case(file: &str) -> Case<'_> {
-    Case { file, args: &[], target: None, images: &[] }
+    Case { file, args: &[], target: None, images: &[], contexts: &NONE }
 }
 
 fn run(case: &Case<'_>) -> Result<Graph, Error> {
@@ -21,7 +24,6 @@ fn run(case: &Case<'_>) -> Result<Graph, Error> {
     let build_args = case.args.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let platform = Platform::new("linux", "amd64", None);
     let mut images = BTreeMap::new();
-    let none = BTreeMap::new();
     let labels = BTreeMap::new();
     let allowed = AllowedDevices::default();
     let devices = Devices::new(&allowed, &[]);
@@ -35,7 +37,7 @@ fn run(case: &Case<'_>) -> Result<Graph, Error> {
             build_platform: &platform,
             suits: &|platform| platform.architecture == "386",
             images: &images,
-            contexts: &none,
+            contexts: case.contexts,
             labels: &labels,
             no_cache: false,
             no_cache_filter: &[],
@@ -189,12 +191,13 @@ MAINTAINER me
             "ENV A=1 B=x y",
             "ENV PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LABEL v=1-x y",
-            "EXPOSE map[1/tcp:{} 53/udp:{} 80/tcp:{}]",
+            "EXPOSE [80/tcp 53/udp 1/tcp]",
             "VOLUME [/data]",
             "USER app:app",
             "STOPSIGNAL SIGINT",
             "SHELL [/bin/bash -c]",
-            "HEALTHCHECK &{[\"CMD-SHELL\" \"curl -f x || exit 1\"] \"30s\" \"0s\" \"0s\" \"0s\" '\\x03'}",
+            "HEALTHCHECK {Test:[CMD-SHELL curl -f x || exit 1] Interval:30s Timeout:0s StartPeriod:0s StartInterval:0s \
+             Retries:3}",
             "ENTRYPOINT [\"/main\"]",
             "CMD [\"/bin/bash\" \"-c\" \"serve $A\"]",
             "MAINTAINER me",
@@ -215,6 +218,52 @@ fn images_are_shown_as_people_know_them() {
     }
 }
 
+/// Whoever runs the image makes of it what it is.
+#[test]
+fn the_configuration_is_as_it_is_written() {
+    let file = "FROM a\nWORKDIR /app/\nRUN x\nWORKDIR sub/\nVOLUME /data/ rel [\"x\", 'y']\nVOLUME [\" /json/ \"]\n\
+        EXPOSE 0 0/udp 80 80\nHEALTHCHECK NONE\nCMD\nENTRYPOINT\n";
+    let graph = run(&case(file)).unwrap();
+    let config = &graph.config.config;
+    assert_eq!(config.working_dir, "/app/sub");
+    assert_eq!(
+        ops(&graph).lines().nth(1),
+        Some("#1 on #0: run [\"/bin/sh\", \"-c\", \"x\"] in /app as \"\"")
+    );
+    let volumes: Vec<_> = config.volumes.iter().map(String::as_str).collect();
+    assert_eq!(volumes, ["/data/", "/json/", "[x,", "rel", "y]"]);
+    let ports: Vec<_> = config.exposed_ports.iter().map(String::as_str).collect();
+    assert_eq!(ports, ["0/tcp", "0/udp", "80/tcp"]);
+    let shell = ["/bin/sh", "-c", ""].map(str::to_owned).to_vec();
+    assert_eq!((config.cmd.as_ref(), config.entrypoint.as_ref()), (Some(&shell), Some(&shell)));
+    assert_eq!(
+        history(&graph),
+        [
+            "WORKDIR /app/",
+            "RUN /bin/sh -c x # buildkit",
+            "WORKDIR /app/sub",
+            "VOLUME [/data/ rel [x, y]]",
+            "VOLUME [/json/]",
+            "EXPOSE [0/tcp 0/udp 80/tcp 80/tcp]",
+            "HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}",
+            "CMD [\"/bin/sh\" \"-c\" \"\"]",
+            "ENTRYPOINT [\"/bin/sh\" \"-c\" \"\"]",
+        ]
+    );
+    let again = run(&case("FROM a\nARG A=1 B\nARG A\nRUN x\n")).unwrap();
+    assert_eq!(history(&again)[1..], ["ARG A", "RUN |2 A=1 B= /bin/sh -c x # buildkit"]);
+}
+
+#[test]
+fn nothing_stands_for_scratch() {
+    let file = "FROM scratch\nCOPY --from=scratch / /x\nCOPY --from=other / /y\n";
+    let context = |name: &str| (name.to_owned(), Some("busybox".to_owned()));
+    let graph =
+        run(&Case { contexts: &[context("scratch"), context("other")].into(), ..case(file) }).unwrap();
+    let want = "#0 on scratch: copy / from scratch to /x\n#1 on #0: copy / from busybox to /y\n";
+    assert_eq!(ops(&graph), want);
+}
+
 /// What says nothing is taken as Docker takes it: nothing.
 #[test]
 fn what_is_empty_or_odd_is_as_with_docker() {
@@ -231,7 +280,7 @@ fn what_is_empty_or_odd_is_as_with_docker() {
         [
             "WORKDIR /q",
             "WORKDIR /q",
-            "EXPOSE map[80/tcp:{}]",
+            "EXPOSE [80/tcp]",
             "STOPSIGNAL 999",
             "COPY x / # buildkit",
             "COPY --chown=:5 x / # buildkit",
@@ -261,7 +310,7 @@ RUN second
     assert_eq!(first.env[1..], ["V=edge", "NAME=edge-x"]);
     let OpKind::Run(second) = &graph.ops[1].kind else { panic!() };
     assert_eq!(second.env, first.env, "a stage inherits the arguments of the stage it is from");
-    assert_eq!(history(&graph)[3], "RUN |2 V=edge NAME=edge-x /bin/sh -c echo $NAME # buildkit");
+    assert_eq!(history(&graph)[3], "RUN |3 V=edge NAME=edge-x EMPTY= /bin/sh -c echo $NAME # buildkit");
 }
 
 #[test]

@@ -27,6 +27,8 @@ struct Place {
 struct Arg {
     name: String,
     value: Option<String>,
+    /// Where it was declared first.
+    first: usize,
     /// It has a value, and was declared after the `ENV` of that name, if there was one.
     is_later: bool,
 }
@@ -90,12 +92,24 @@ impl Variables {
 
     /// Declares a build argument. Without a value it leaves the variable as it is.
     pub fn declare(&mut self, name: &str, value: Option<String>) {
-        if let Some(before) = self.declared.insert(name.to_owned(), self.count) {
-            self.args.remove(&before);
+        let before = self.declared.get(name).copied();
+        if value.is_none() && before.is_some() {
+            return;
         }
+        let before = before.and_then(|before| self.args.remove(&before));
+        let first = before.map_or(self.count, |before| before.first);
         let is_later = value.is_some();
-        self.args.insert(self.count, Arg { name: name.to_owned(), value, is_later });
+        self.declared.insert(name.to_owned(), self.count);
+        self.args.insert(self.count, Arg { name: name.to_owned(), value, first, is_later });
         self.count += 1;
+    }
+
+    /// All build arguments, with the values that they stand for in the order of their first declarations, as the history of a
+    /// `RUN` says them: nothing where they have none.
+    pub fn declared(&self) -> Vec<(&str, &str)> {
+        let mut all: Vec<_> = self.args.values().collect();
+        all.sort_by_key(|arg| arg.first);
+        all.into_iter().map(|arg| (arg.name.as_str(), self.get(&arg.name).unwrap_or_default())).collect()
     }
 
     /// Build arguments that have a value, with the one that a process sees.
@@ -107,7 +121,7 @@ impl Variables {
     /// The environment of a process that has these build arguments.
     pub fn of_process(&self, args: &[(String, String)]) -> Vec<String> {
         let value = |entry: &String| match self.arg(name_of(entry)) {
-            Some(Arg { name, value: Some(value), is_later: true }) => format!("{name}={value}"),
+            Some(Arg { name, value: Some(value), is_later: true, .. }) => format!("{name}={value}"),
             _ => entry.clone(),
         };
         let mut env: Vec<String> = self.env.iter().map(value).collect();
@@ -146,12 +160,17 @@ mod tests {
         all.set("A", "3");
         assert_eq!((all.get("A"), all.get("B"), all.argument("B")), (Some("3"), Some("env"), Some("arg")));
         all.declare("B", None);
-        assert_eq!((all.get("B"), all.argument("B")), (Some("env"), None));
+        assert_eq!((all.get("B"), all.argument("B")), (Some("env"), Some("arg")));
+        all.declare("D", None);
+        assert_eq!(all.get("D"), Some("d"), "declared again, and not unset");
         all.declare("D", Some("e".into()));
         all.declare("A", Some("4".into()));
         let given: Vec<_> = all.given().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        assert_eq!(given, [("D".into(), "e".into()), ("A".into(), "4".into())]);
+        let want =
+            [("B", "env"), ("D", "e"), ("A", "4")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(given, want);
         assert_eq!(all.of_process(&given), ["A=4", "B=env", "A=4", "odd", "D=e"]);
+        assert_eq!(all.declared(), [("B", "env"), ("C", ""), ("D", "e"), ("A", "4")]);
         assert_eq!(all.env(), ["A=3", "B=env", "A=2", "odd"]);
     }
 }

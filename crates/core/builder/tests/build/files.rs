@@ -321,6 +321,14 @@ fn the_dockerfile_has_an_ignore_file_of_its_own() {
     });
     let root = f.rootfs(outcome.ok());
     assert!(root.lstat("/a").is_ok() && root.lstat("/b").is_err());
+    // One that comes with the request has none, whatever lies in the context.
+    f.file("Dockerfile.dockerignore", "b\n");
+    let outcome = f.build_with("", |r| {
+        let (name, bytes) = ("Dockerfile".into(), "FROM scratch\nCOPY . /\n".into());
+        r.dockerfile = builder::DockerfileSource::Text { name, bytes, ignore: None };
+    });
+    let root = f.rootfs(outcome.ok());
+    assert!(root.lstat("/a").is_err() && root.lstat("/b").is_ok());
     let outcome = f.build_with("FROM scratch\n", |r| {
         r.dockerfile = builder::DockerfileSource::InContext(Some("../../etc/passwd".into()));
     });
