@@ -159,7 +159,7 @@ fn run(
         isolated: false,
     };
     if !plan.is_given {
-        plan.lowered.iter().try_for_each(|one| job.tell_warnings(one))?;
+        job.tell_warnings(&plan.lowered)?;
         progress.send(Event::Lines { lines: lines::lines(&plan.parsed, request, &plan.lowered) });
     }
     let parts = job.make(&plan.lowered)?;
@@ -268,25 +268,21 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Sends the warnings; with `# check=error=true` they end the build.
-    fn tell_warnings(&self, Platformed { platform, graph, images }: &Platformed) -> Result<(), Error> {
+    /// Sends the warnings, each once for all platforms; with `# check=error=true` they end the build.
+    fn tell_warnings(&self, lowered: &[Platformed]) -> Result<(), Error> {
         let Job { request, progress, file, parsed, .. } = *self;
-        let ignore = &self.context.ignore;
         let settings = dockerfile::check::settings(parsed, &request.build_args).map_err(|message| {
             Error::Checks { message: format!("failed to parse check options: {message}") }
         })?;
-        let config = |name: &str, platform: &Platform| {
-            let reference = image_of(request, name, platform)?;
-            let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
-            let used = graph.images.iter().position(|u| same(&u))?;
-            images.get(used).map(|image| image.config.clone())
-        };
-        let stages = graph.stages.keys().copied().collect();
-        let known = Known { image: &config, stages: Some(&stages) };
-        let warnings = checked(request, parsed, ignore, platform, known);
+        let mut warnings: Vec<Warning> = Vec::new();
+        for one in lowered {
+            let mut more = self.warnings(one);
+            more.retain(|warning| !warnings.contains(warning));
+            warnings.extend(more);
+        }
         tell(progress, file, &warnings);
         for (index, stage) in parsed.stages.iter().enumerate() {
-            if !graph.stages.contains_key(&index) {
+            if lowered.iter().all(|one| !one.graph.stages.contains_key(&index)) {
                 let name = stage.from.name.as_ref().map_or_else(|| index.to_string(), |n| n.text.clone());
                 progress.send(Event::StageSkipped { stage: name });
             }
@@ -295,6 +291,19 @@ impl<'a> Job<'a> {
             Some(message) => Err(Error::Checks { message }),
             None => Ok(()),
         }
+    }
+
+    /// What is to be said of the file for one platform.
+    fn warnings(&self, Platformed { platform, graph, images }: &Platformed) -> Vec<Warning> {
+        let config = |name: &str, platform: &Platform| {
+            let reference = image_of(self.request, name, platform)?;
+            let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
+            let used = graph.images.iter().position(|u| same(&u))?;
+            images.get(used).map(|image| image.config.clone())
+        };
+        let stages = graph.stages.keys().copied().collect();
+        let known = Known { image: &config, stages: Some(&stages) };
+        checked(self.request, self.parsed, &self.context.ignore, platform, known)
     }
 
     /// Records the images, and sends the cache where it is to go.

@@ -1,7 +1,7 @@
 //! Why a step ran: sequences of builds, each with the reasons that it has to give.
 
 use crate::fixture::Fixture;
-use builder::{Context, DockerfileSource, NetMode, Request};
+use builder::{Context, DockerfileSource, Event, NetMode, Request};
 use oci::Reference;
 use oci::image::ImageConfig;
 
@@ -361,4 +361,16 @@ fn other_projects() {
         of("FROM base\nWORKDIR /app\n", "four", "1").is_empty(),
         "it stands elsewhere in another project"
     );
+}
+
+#[test]
+fn what_holds_for_all_platforms_is_said_once() {
+    let f = Fixture::new();
+    let file = "FROM scratch AS unused\nFROM scratch\nWORKDIR app\n";
+    let outcome = f.build_with(file, |r| {
+        r.platforms = ["linux/amd64", "linux/arm64"].map(|platform| platform.parse().unwrap()).to_vec();
+    });
+    let said = |wanted: fn(&Event) -> bool| outcome.events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(said(|event| matches!(event, Event::Warning { .. })), 1);
+    assert_eq!(said(|event| matches!(event, Event::StageSkipped { .. })), 1);
 }
