@@ -84,13 +84,14 @@ fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
 fn a_failed_step_can_be_entered(host: &Host) {
     host.busybox();
     host.file("ctx/Dockerfile", "FROM busybox\nENV GREETING=hello\nWORKDIR /work\nUSER app\nRUN --mount=type=cache,target=/cache,mode=777 --network=none echo $GREETING > /tmp/said; echo kept > /cache/c; exit 3\n");
-    let options = ["--add-host", "hh:9.9.9.9", "--ulimit", "nofile=77", "--shm-size", "1m"];
+    let options = ["--add-host", "hh:9.9.9.9", "--add-host=gw:host-gateway", "--ulimit", "nofile=77", "--shm-size", "1m"];
     let error = host.dhow(&[&["build"], &options[..], &["ctx"]].concat()).fails(1);
     let id = error.rsplit("dhow build shell ").next().unwrap().trim();
-    let look = "pwd; id -un; echo $GREETING; cat /tmp/said /cache/c; ls /sys/class/net; grep -c 9.9.9.9 /etc/hosts; ulimit -n; \
+    let look = "pwd; id -un; echo $GREETING; cat /tmp/said /cache/c; ls /sys/class/net; grep -c 9.9.9.9 /etc/hosts; grep -w gw /etc/hosts; ulimit -n; \
                 grep -o size=1024k /proc/mounts";
     let seen = host.dhow(&["build", "shell", id, "sh", "-c", look]).ok();
-    assert_eq!(seen, "/work\napp\nhello\nhello\nkept\nlo\n1\n77\nsize=1024k");
+    let gateway = host.type_in("network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}'").ok();
+    assert_eq!(seen, format!("/work\napp\nhello\nhello\nkept\nlo\n1\n{gateway}\tgw\n77\nsize=1024k"));
     // Without a command it is the step's shell, whose exit code is the answer; it can be entered as often as one likes.
     assert_eq!(host.dhow(&["build", "shell", id]).input("exit 5\n").run().code, 5);
     assert_eq!(host.type_in("ps -aq").ok(), "");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -100,7 +101,8 @@ pub type AskCredentials = Arc<dyn Fn(&str) -> Option<Who> + Send + Sync>;
 
 /// Builds an image. What happens is told through `progress`; a client that goes away, or drops this future, cancels.
 pub async fn build(engine: &Engine, mut order: Order, progress: Sender<Event>) -> Result<Built> {
-    let mut request = request(&order.options)?;
+    let gateway = networks::host_gateway(engine).await?;
+    let mut request = request(&order.options, gateway)?;
     request.keep_mounts = order.keep_mounts;
     let policies = policies(&order.options, &order.questions, &order.context)?;
     let policies = Arc::new(load_layouts(engine, policies, &order.options.extras, &mut request).await?);
@@ -388,11 +390,11 @@ fn image(found: store::Image) -> Image {
 
 /// Whether these parameters can be served at all: said before anything of the context is read.
 pub fn check(options: &BuildOptions) -> Result<()> {
-    request(options).map(drop)
+    request(options, Some(Ipv4Addr::UNSPECIFIED.into())).map(drop)
 }
 
-/// What the API's parameters ask of the builder.
-pub(super) fn request(options: &BuildOptions) -> Result<Request> {
+/// What the API's parameters ask of the builder; `gateway` is what `host-gateway` stands for.
+pub(super) fn request(options: &BuildOptions, gateway: Option<IpAddr>) -> Result<Request> {
     if let Some(option) = options.security_opt.first() {
         let reason = "The daemon on this platform does not support setting security options on build";
         return Err(Error::invalid(reason).with_hint(format!("leave {option} out")));
@@ -429,7 +431,7 @@ pub(super) fn request(options: &BuildOptions) -> Result<Request> {
         pull: options.pull,
         network: network_mode(&options.network_mode)?,
         secrets: secrets(extras)?,
-        extra_hosts: extra_hosts(&options.extra_hosts)?,
+        extra_hosts: extra_hosts(&options.extra_hosts, gateway)?,
         limits: limits(options)?,
         squash: options.squash,
         ssh: extras.ssh.iter().map(|(id, path)| (id.clone(), PathBuf::from(path))).collect(),
@@ -549,8 +551,8 @@ fn secrets(extras: &BuildExtras) -> Result<BTreeMap<String, Vec<u8>>> {
     extras.secrets.iter().map(decode).collect()
 }
 
-fn extra_hosts(specs: &[String]) -> Result<Vec<(String, String)>> {
-    let entries = containers::etc::extra_hosts(specs, None)?;
+fn extra_hosts(specs: &[String], gateway: Option<IpAddr>) -> Result<Vec<(String, String)>> {
+    let entries = containers::etc::extra_hosts(specs, gateway)?;
     let lines = entries.into_iter().flat_map(|entry| {
         let address = entry.address.to_string();
         entry.names.into_iter().map(move |name| (name, address.clone()))

@@ -10,7 +10,7 @@ use super::build::{
 };
 use super::fetch::fetcher;
 use super::reach::Reach;
-use crate::Engine;
+use crate::{Engine, networks};
 use crate::error::{Error, Result};
 
 /// The Dockerfile and the ignore file of a context that nothing was read of yet: a repository, a URL, an archive, a directory.
@@ -21,7 +21,7 @@ pub async fn definition(
     reach: Reach,
     questions: Questions,
 ) -> Result<BuildDefinition> {
-    let request = request(&options)?;
+    let request = request(&options, networks::host_gateway(engine).await?)?;
     let policies = Arc::new(policies(&options, &questions, &context)?);
     let secrets = given_or_asked(request.secrets.clone(), questions.secrets);
     let env = Env {

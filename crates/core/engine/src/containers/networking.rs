@@ -441,7 +441,7 @@ fn write_names_of_host(engine: &Engine, record: &Record) -> Result<()> {
 }
 
 /// What `host-gateway` stands for: the default network's gateway.
-fn default_gateway(engine: &Engine) -> Result<Option<IpAddr>> {
+pub(crate) fn default_gateway(engine: &Engine) -> Result<Option<IpAddr>> {
     match networks::find(engine, networks::DEFAULT) {
         Ok(network) => Ok(network.document.bridge.and_then(|b| b.subnets.first().map(|s| s.gateway))),
         // There is none yet, and hardly anybody asks for its gateway.

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use network::{Bridge, Subnet, ipam};
 use serde::{Deserialize, Serialize};
 
+use crate::containers::networking::default_gateway;
 use crate::error::{Context, Error, Result};
 use crate::{Engine, ids};
 
@@ -263,6 +264,11 @@ fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Optio
         icc: true,
         masquerade: true,
     }))
+}
+
+/// What `host-gateway` stands for in `--add-host`, see [`default_gateway`]; none where there is no default network.
+pub async fn host_gateway(engine: &Engine) -> Result<Option<IpAddr>> {
+    engine.blocking(default_gateway).await
 }
 
 /// The subnets of all networks and the machine's routes.

@@ -124,7 +124,8 @@ impl Service for Control {
         &self,
         _: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
-        Ok(Response::new(ListWorkersResponse { record: vec![worker(self.host.engine())] }))
+        let worker = workers::with_gateway(self.host.engine()).await?;
+        Ok(Response::new(ListWorkersResponse { record: vec![worker] }))
     }
 
     async fn info(&self, _: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {

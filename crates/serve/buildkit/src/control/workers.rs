@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, WorkerRecord};
 use bollard_buildkit_proto::pb;
-use engine::Engine;
+use engine::{Engine, networks};
 use oci::{Digest, Platform};
+use tonic::Status;
+
+use crate::fault;
 
 /// The BuildKit whose protocol is spoken.
 const SPOKEN: &str = "v0.27.0";
@@ -18,10 +21,24 @@ pub fn version(engine: &Engine) -> BuildkitVersion {
     }
 }
 
+/// The label that says what clients put in the place of `host-gateway`, which `docker buildx` does itself.
+const HOST_GATEWAY: &str = "moby.host-gateway-ip";
+
+/// The worker, with what `host-gateway` stands for here.
+pub async fn with_gateway(engine: &Engine) -> Result<WorkerRecord, Status> {
+    let mut record = record(engine);
+    if let Some(gateway) = networks::host_gateway(engine).await.map_err(fault::status)? {
+        record.labels.extend([label(HOST_GATEWAY, &gateway.to_string())]);
+    }
+    Ok(record)
+}
+
+fn label(name: &str, value: &str) -> (String, String) {
+    (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned())
+}
+
 /// The label `snapshotter` says that images of several platforms are kept, and that archives are handed out.
 pub fn record(engine: &Engine) -> WorkerRecord {
-    let label =
-        |name: &str, value: &str| (format!("org.mobyproject.buildkit.worker.{name}"), value.to_owned());
     WorkerRecord {
         id: Digest::sha256(engine.config().root.as_os_str().as_encoded_bytes())
             .hex()

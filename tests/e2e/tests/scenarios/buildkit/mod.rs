@@ -339,6 +339,7 @@ fn a_cancelled_build_ends_at_once() {
 fn builds_are_remembered_and_the_cache_is_told() {
     with_client(holdings(), |host, client| {
         host.busybox();
+        let gateway = host.type_in("network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}'").ok();
         let run = async move {
             let mut control = client.control.clone();
             client.solve(client.order("build000000000006", &[], &[])).await.0.unwrap();
@@ -346,6 +347,8 @@ fn builds_are_remembered_and_the_cache_is_told() {
             assert!(info.buildkit_version.unwrap().version.starts_with('v'));
             let workers = control.list_workers(ListWorkersRequest::default()).await.unwrap().into_inner();
             assert!(!workers.record[0].platforms.is_empty());
+            let labels = &workers.record[0].labels;
+            assert_eq!(labels["org.mobyproject.buildkit.worker.moby.host-gateway-ip"], gateway);
             let health = HealthClient::new(client.channel.clone()).check(HealthCheckRequest::default()).await;
             assert_eq!(health.unwrap().into_inner().status, 1);
             let asked = BuildHistoryRequest {
