@@ -37,6 +37,7 @@ const KEPT: usize = 100;
 const LOG_MAX: u64 = 64 << 20;
 const RUNNING: &str = "running";
 const RECORD: &str = "record.json";
+const LOG: &str = "log";
 const ATTACHMENTS: &str = "attachments.json";
 /// The media type of documents about results, as BuildKit has it.
 const STATEMENT: &str = "application/vnd.in-toto+json";
@@ -96,7 +97,7 @@ impl Recorder {
         make_private_dir(&directory(engine))?;
         make_private_dir(&self.directory)?;
         self._lock = Some(lock::directory(&self.directory)?);
-        let log = self.directory.join("log");
+        let log = self.directory.join(LOG);
         let file = File::create_new(&log).during(format_args!("create {}", log.display()))?;
         self.log = Some(BufWriter::new(file));
         self.write()?;
@@ -292,9 +293,16 @@ fn read(directory: &Path) -> Result<BuildRecord> {
         record = serde_json::from_slice(&text).during(failed())?;
         if record.status == RUNNING {
             record.status = "killed".to_owned();
+            record.completed_at = last_sign(directory).map_or_else(String::new, api::time::rfc3339);
         }
     }
     Ok(record)
+}
+
+/// When a build that was killed wrote its record or its log last.
+fn last_sign(directory: &Path) -> Option<jiff::Timestamp> {
+    let written = |name| std::fs::metadata(directory.join(name)).and_then(|file| file.modified()).ok();
+    jiff::Timestamp::try_from([RECORD, LOG].into_iter().filter_map(written).max()?).ok()
 }
 
 /// Which record is meant.
@@ -335,7 +343,7 @@ pub async fn logs(engine: &Engine, which: Which) -> Result<Vec<(u64, BuildEvent)
     engine
         .blocking(move |engine| {
             let record = find(engine, &which)?;
-            let path = directory(engine).join(&record.id).join("log");
+            let path = directory(engine).join(&record.id).join(LOG);
             let file = File::open(&path).during(format_args!("open {}", path.display()))?;
             // The last line of a build that runs or was killed may be cut.
             let lines = BufReader::new(file).lines().map_while(std::io::Result::ok);
@@ -452,6 +460,7 @@ mod tests {
         let before = seen.refresh(dir.path()).unwrap();
         // Nobody holds the lock of the one that runs.
         assert_eq!(told(&before), ["second killed", "first completed"]);
+        assert!(api::time::parse(&before[0].completed_at).is_some(), "its last sign ended it");
         let lock = lock::directory(&dir.path().join("second")).unwrap();
         put(dir.path(), "second", RUNNING);
         let during = seen.refresh(dir.path()).unwrap();
