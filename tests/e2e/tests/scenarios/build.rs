@@ -72,7 +72,7 @@ fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
     // More than there is may stay.
     host.type_in("builder prune -af --keep-storage 1g").ok();
     host.type_in("builder prune -af --max-used-space 1g").ok();
-    host.type_in("builder prune -af --filter shared=false --filter type=regular").ok();
+    host.type_in("builder prune -af --filter shared=false --filter type=regular --filter unused-for=0s").ok();
     assert_eq!((count("mutable=true"), count("mutable=false")), (1, 1));
     host.type_in("buildx prune -f --filter type=exec.cachemount").ok();
     assert_eq!((count("mutable=true"), count("mutable=false")), (0, 1));
@@ -84,7 +84,15 @@ fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
 fn a_failed_step_can_be_entered(host: &Host) {
     host.busybox();
     host.file("ctx/Dockerfile", "FROM busybox\nENV GREETING=hello\nWORKDIR /work\nUSER app\nRUN --mount=type=cache,target=/cache,mode=777 --network=none echo $GREETING > /tmp/said; echo kept > /cache/c; exit 3\n");
-    let options = ["--add-host", "hh:9.9.9.9", "--add-host=gw:host-gateway", "--ulimit", "nofile=77", "--shm-size", "1m"];
+    let options = [
+        "--add-host",
+        "hh:9.9.9.9",
+        "--add-host=gw:host-gateway",
+        "--ulimit",
+        "nofile=77",
+        "--shm-size",
+        "1m",
+    ];
     let error = host.dhow(&[&["build"], &options[..], &["ctx"]].concat()).fails(1);
     let id = error.rsplit("dhow build shell ").next().unwrap().trim();
     let look = "pwd; id -un; echo $GREETING; cat /tmp/said /cache/c; ls /sys/class/net; grep -c 9.9.9.9 /etc/hosts; grep -w gw /etc/hosts; ulimit -n; \

@@ -78,7 +78,8 @@ fn record(entry: CacheEntry) -> CacheRecord {
 
 /// Forgets records, oldest use first, then collects what nothing else keeps: what no image shares, or all of them, those
 /// that the filters admit, and no more than the limits of space ask for.
-pub async fn prune(engine: &Engine, options: CachePruneOptions) -> Result<CachePruneReport> {
+pub async fn prune(engine: &Engine, mut options: CachePruneOptions) -> Result<CachePruneReport> {
+    options.filters.spell("unused-for", "until");
     options.filters.accept(&FILTERS)?;
     let unused_since = common::until(&options.filters)?.map(|until| until.to_string());
     engine

@@ -10,8 +10,8 @@ use super::build::{
 };
 use super::fetch::fetcher;
 use super::reach::Reach;
-use crate::{Engine, networks};
 use crate::error::{Error, Result};
+use crate::{Engine, networks};
 
 /// The Dockerfile and the ignore file of a context that nothing was read of yet: a repository, a URL, an archive, a directory.
 pub async fn definition(
