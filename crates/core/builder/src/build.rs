@@ -308,20 +308,26 @@ impl<'a> Job<'a> {
 
     /// Records the images, and sends the cache where it is to go.
     fn finish(&self, lowered: &[Platformed], parts: Vec<Part>) -> Result<Built, Error> {
-        let used = transfer::Used {
-            env: self.env,
-            lease: self.lease,
-            keys: parts.iter().flat_map(|part| part.used.iter().cloned()).collect(),
-            promises: parts.iter().flat_map(|part| part.promises.iter().cloned()).collect(),
-            mounts: parts.iter().flat_map(|part| part.cache_mounts.iter().cloned()).collect(),
-            results: parts.iter().filter_map(|part| part.made.chain.clone()).collect(),
-            lowered: lowered.iter().map(|one| (&one.graph, &one.images[..])).collect(),
-        };
+        self.note(lowered, &parts);
         let built = self.publish(parts)?;
-        for target in &self.env.cache_to {
-            transfer::send(&used, target, self.progress)?;
+        if !self.env.cache_to.is_empty() {
+            let sum = self.env.earlier.lock();
+            let used = transfer::Used { env: self.env, lease: self.lease, sum: &sum };
+            self.env.cache_to.iter().try_for_each(|target| transfer::send(&used, target, self.progress))?;
         }
         Ok(built)
+    }
+
+    /// Adds what was used of the cache to what the solves before have used.
+    fn note(&self, lowered: &[Platformed], parts: &[Part]) {
+        let mut sum = self.env.earlier.lock();
+        for part in parts {
+            sum.keys.extend(part.used.iter().cloned());
+            sum.promises.extend(part.promises.iter().map(|promise| (promise.key.clone(), promise.clone())));
+            sum.mounts.extend(part.cache_mounts.iter().cloned());
+            sum.results.extend(part.made.chain.clone());
+        }
+        sum.bases(lowered.iter().flat_map(|one| &one.images));
     }
 
     /// Records the images and names them.

@@ -359,6 +359,9 @@ pub enum MountKind {
         gid: u32,
         /// A directory of `from` is its first content.
         seeded: bool,
+        /// Nobody said a mode or an owner: that directory's are taken.
+        #[serde(skip)]
+        inherits: bool,
     },
     /// Memory.
     Tmpfs {
@@ -434,6 +437,12 @@ pub struct Copy {
     pub link: bool,
     /// `--exclude`.
     pub exclude: Vec<String>,
+    /// Of a directory only what these patterns fit, and the directories on the way to it; without any, all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Paths of the source's tree of which something has to be copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<String>,
     /// Unpack archives: local ones always (`ADD`), or as `--unpack` says.
     pub unpack: Option<bool>,
     /// How Docker reads a line whose trailing `# …` was taken for a comment: meant if the context has such a file.
@@ -456,6 +465,8 @@ impl Copy {
             replaces: false,
             link: false,
             exclude: Vec::new(),
+            include: Vec::new(),
+            required: Vec::new(),
             unpack: None,
             literal: None,
         }

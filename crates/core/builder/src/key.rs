@@ -223,6 +223,12 @@ fn copy_parts(copy: &Copy) -> BTreeMap<String, String> {
     if copy.whole {
         parts.insert("directories".to_string(), "whole".to_string());
     }
+    if copy.replaces {
+        parts.insert("what is in the way".to_string(), "replaced".to_string());
+    }
+    if !copy.include.is_empty() || !copy.required.is_empty() {
+        parts.insert("included files".to_string(), json(&(&copy.include, &copy.required)));
+    }
     for (i, source) in copy.sources.iter().enumerate() {
         let (name, value) = match source {
             CopySource::Path(path) => (format!("source {i}"), path.clone()),
@@ -352,6 +358,29 @@ mod tests {
         };
         let key = |op: &Op| Record::new(op, None, BTreeMap::new()).key();
         assert_eq!(key(&copy(1)), key(&copy(2)));
+    }
+
+    #[test]
+    fn all_that_is_said_of_a_copy_counts() {
+        let key = |change: fn(&mut Copy)| {
+            let mut copy = Copy::plain(Origin::Fs(Fs::Op(0)), CopySource::Path("/x".into()), "/");
+            change(&mut copy);
+            Record::new(&op(OpKind::Copy(Box::new(copy))), None, BTreeMap::new()).key()
+        };
+        let plain = key(|_| ());
+        let changes: [fn(&mut Copy); 8] = [
+            |copy| copy.whole = true,
+            |copy| copy.replaces = true,
+            |copy| copy.parents = true,
+            |copy| copy.link = true,
+            |copy| copy.is_add = true,
+            |copy| copy.exclude.push("a".into()),
+            |copy| copy.include.push("a".into()),
+            |copy| copy.required.push("a".into()),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            assert_ne!(key(change), plain, "{number}");
+        }
     }
 
     #[test]

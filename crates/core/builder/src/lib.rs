@@ -66,7 +66,7 @@ pub use source::facts::{FileFacts, Looking, file as file_facts, repository as re
 pub use source::git::RepositoryFacts;
 pub use source::git_url::{is_git, repository_secrets};
 pub use transfer::{
-    Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, Form as CacheForm, INLINE_KEY,
+    Blobs, CacheOrigin, CacheTarget, DOCUMENT_MAX, DOCUMENT_TYPE, Earlier, Form as CacheForm, INLINE_KEY,
     Opened as OpenedCache, Taker as CacheTaker,
 };
 pub use usage::{CacheEntry, CacheKind, Prune, entries, prune};

@@ -7,7 +7,7 @@ use crate::graph::Asking;
 use crate::lower::AllowedDevices;
 use crate::policy::Policy;
 use crate::solve::Gate;
-use crate::transfer::{CacheOrigin, CacheTarget};
+use crate::transfer::{CacheOrigin, CacheTarget, Earlier};
 use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::{Digest, Platform, Reference};
 use std::any::Any;
@@ -50,6 +50,8 @@ pub struct Env {
     pub cache_from: Vec<CacheOrigin>,
     /// Caches to send results to.
     pub cache_to: Vec<CacheTarget>,
+    /// What solves before, of the same build, have used: it is sent as well.
+    pub earlier: Arc<Earlier>,
     /// What the paths of the control groups of `RUN` processes begin with; the id of the build's lease follows. Empty
     /// for none.
     pub cgroup_prefix: String,

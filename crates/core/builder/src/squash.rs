@@ -64,7 +64,13 @@ fn is_whiteout(item: &Item) -> bool {
     item.kind == FileType::CharacterDevice && item.stat.rdev == 0
 }
 
-fn mark(upper: &Root, path: &Path) -> Result<(), files::Error> {
+/// Whether a directory hides what is below it.
+pub(crate) fn is_opaque(layer: &Root, path: &Path) -> bool {
+    matches!(layer.xattr(path, OsStr::new(OPAQUE)), Ok(Some(value)) if value == b"y")
+}
+
+/// Takes away what is below at a path.
+pub(crate) fn mark(upper: &Root, path: &Path) -> Result<(), files::Error> {
     let made = upper.mknod(path, FileType::CharacterDevice, 0, 0);
     made.map_err(files::io("make whiteout", path))
 }
@@ -73,7 +79,7 @@ fn mark(upper: &Root, path: &Path) -> Result<(), files::Error> {
 /// that was there or was taken away.
 fn directory(layer: &Root, upper: &Root, item: &Item) -> Result<(), files::Error> {
     let path = &item.path;
-    let opaque = matches!(layer.xattr(path, OsStr::new(OPAQUE)), Ok(Some(value)) if value == b"y");
+    let opaque = is_opaque(layer, path);
     let before = upper.lstat(path).ok().map(|s| FileType::from_raw_mode(s.st_mode));
     let replaces = before.is_some_and(|kind| kind != FileType::Directory);
     if opaque || replaces {

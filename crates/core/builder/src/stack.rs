@@ -1,6 +1,8 @@
 //! Layers put together anew: what a `RUN` left in a mount, several stacks on top of each other, what one stack adds to
 //! another. No file is copied but where two stacks have nothing in common and are compared.
 
+mod explicit;
+
 use crate::error::Error;
 use crate::files::copy::Writer;
 use crate::files::walk::{Item, Tree};
@@ -35,7 +37,7 @@ pub(crate) fn run(
             let mut chain = base.chain.clone();
             for _ in others.iter().filter_map(|fs| session.node(fs)) {
                 let layers = layers(session, outputs.next().unwrap_or_default().chain.as_ref())?;
-                chain = on_top(session, chain, &layers)?;
+                chain = on_top(session, op, chain, &layers)?;
             }
             chain
         }
@@ -62,11 +64,18 @@ fn layers(session: &Session<'_>, chain: Option<&ChainId>) -> Result<Vec<Layer>, 
 
 fn on_top(
     session: &Session<'_>,
+    op: &Op,
     mut chain: Option<ChainId>,
     layers: &[Layer],
 ) -> Result<Option<ChainId>, Error> {
     for layer in layers {
-        let placed = session.env.store.rebase(session.lease, layer, chain.as_ref());
+        let store = &session.env.store;
+        let is_at_home = layer.parent == chain;
+        let explicit = if is_at_home { None } else { explicit::files(session, op, layer)? };
+        let placed = match &explicit {
+            Some((_held, files)) => store.layer_from_dir(session.lease, chain.as_ref(), files),
+            None => store.rebase(session.lease, layer, chain.as_ref()),
+        };
         chain = Some(placed.map_err(failed("put a layer on another"))?.chain_id);
     }
     Ok(chain)
@@ -83,7 +92,7 @@ fn diff(
     let is_below =
         above.len() >= below.len() && above.iter().zip(&below).all(|(a, b)| a.chain_id == b.chain_id);
     if is_below {
-        return on_top(session, None, &above[below.len()..]);
+        return on_top(session, op, None, &above[below.len()..]);
     }
     compared(session, op, upper, lower).map(Some)
 }

@@ -8,7 +8,8 @@ use api::build::{BuildDetails, BuiltImage};
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use engine::Engine;
-use engine::builds::{Descriptor, Policies, Reach};
+use engine::builds::received::Received;
+use engine::builds::{Descriptor, Earlier, Policies, Reach};
 use oci::Digest;
 use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
@@ -18,6 +19,7 @@ use crate::gateway::Containers;
 use crate::lent::Lent;
 use crate::policy::Denied;
 use crate::session::Life;
+use crate::sources::Commits;
 use crate::status::Told;
 use crate::{fault, policy};
 
@@ -45,6 +47,12 @@ pub struct Build {
     denied: Denied,
     /// Images of the client's stores that were loaded for it.
     layouts: Mutex<Vec<String>>,
+    /// What its solves have used of the cache.
+    pub earlier: Arc<Earlier>,
+    /// What repositories' addresses stand for as long as it lasts.
+    pub commits: Arc<Commits>,
+    /// Files of addresses that the client gives once.
+    pub uploads: Uploads,
     /// What the client's own frontend said besides its result, for who asked for the build.
     said: Mutex<HashMap<String, String>>,
 }
@@ -53,6 +61,25 @@ pub struct Build {
 struct Results {
     made: HashMap<String, Result<Arc<Made>, Status>>,
     answer: Option<Result<Option<Arc<Made>>, Status>>,
+}
+
+/// What came of addresses, each as a file in a directory.
+#[derive(Default)]
+pub struct Uploads(Mutex<HashMap<String, Arc<OnceCell<Arc<Received>>>>>);
+
+impl Uploads {
+    /// What came of an address the first time.
+    pub async fn once(
+        &self,
+        address: &str,
+        receive: impl Future<Output = Result<Arc<Received>, Status>>,
+    ) -> Result<Arc<Received>, Status> {
+        let known = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(address.to_owned()).or_default().clone()
+        };
+        known.get_or_try_init(|| receive).await.cloned()
+    }
 }
 
 /// What a solve has made.
@@ -127,6 +154,9 @@ impl Build {
             policies: OnceCell::new(),
             denied: Denied::default(),
             layouts: Mutex::default(),
+            earlier: Arc::default(),
+            commits: Arc::default(),
+            uploads: Uploads::default(),
             said: Mutex::default(),
         }
     }

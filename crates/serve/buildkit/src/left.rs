@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn mounts_are_named_as_clients_name_them() {
         let sharing = Sharing::Locked;
-        let cache = MountKind::Cache { id: "c".to_owned(), sharing, mode: 0, uid: 0, gid: 0, seeded: false };
+        let (id, seeded, inherits) = ("c".to_owned(), false, false);
+        let cache = MountKind::Cache { id, sharing, mode: 0, uid: 0, gid: 0, seeded, inherits };
         let told = document(&mount(cache, "/cache")).unwrap();
         assert_eq!((&told["mountType"], &told["cacheOpt"]["sharing"]), (&json!("CACHE"), &json!("LOCKED")));
         let secret = |target: &str| {

@@ -7,6 +7,8 @@ use super::agent::Owner;
 use super::mounts::{Known, OF_MOUNT, content, copy_into, mount_error};
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
+use crate::files;
+use crate::files::walk::Tree;
 use crate::graph::{Mount, MountKind, Op, OpKind, Origin, Run, Sharing};
 use crate::progress::Step;
 use crate::request::Env;
@@ -14,7 +16,7 @@ use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::Inputs;
 use crate::turn;
 use oci::{ChainId, Digest};
-use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FileType, FlockOperation, RenameFlags, renameat_with};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -65,7 +67,7 @@ pub(super) fn seed(
     op: &Op,
     mount: &Mount,
     inputs: &Inputs,
-    dir: &Path,
+    (dir, inherits): (&Path, bool),
 ) -> Result<(), Error> {
     let context = session.context_of(&mount.from);
     let view = match &mount.from {
@@ -74,8 +76,24 @@ pub(super) fn seed(
     };
     let Some(root) = context.map(|c| &c.root).or(view.as_ref()) else { return Ok(()) };
     let cancelled = || session.stopped();
-    let filled = copy_into(&tree(root, context, &cancelled), &mount.source, dir, "/");
+    let filled = fill(&tree(root, context, &cancelled), &mount.source, dir, inherits);
     filled.map_err(|e| mount_error(session, op, mount, e))
+}
+
+/// Copies what is in the directory `source` into `dir`, which may get its mode and owner.
+fn fill(from: &Tree<'_>, source: &str, dir: &Path, inherits: bool) -> Result<(), files::Error> {
+    copy_into(from, source, dir, "/")?;
+    if !inherits {
+        return Ok(());
+    }
+    let stat = from.status(&files::real::path(from.root, Path::new(source))?)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let (uid, gid) = if from.is_context { (0, 0) } else { (stat.st_uid, stat.st_gid) };
+        chown(dir, Some(uid), Some(gid)).map_err(files::io("change owner of", dir))?;
+        let mode = PermissionsExt::from_mode(stat.st_mode & 0o7777);
+        std::fs::set_permissions(dir, mode).map_err(files::io("set mode of", dir))?;
+    }
+    Ok(())
 }
 
 /// The caches that a step mounts.
@@ -136,18 +154,20 @@ fn open(
     let mut strictest = Sharing::Shared;
     let mut first = None;
     for mount in mounts {
-        let MountKind::Cache { sharing, mode, uid, gid, seeded, .. } = &mount.kind else { continue };
+        let MountKind::Cache { sharing, mode, uid, gid, seeded, inherits, .. } = &mount.kind else {
+            continue;
+        };
         strictest = strictest.max(*sharing);
-        first.get_or_insert((mount, Owner { mode: *mode, uid: *uid, gid: *gid }, *seeded));
+        first.get_or_insert((mount, Owner { mode: *mode, uid: *uid, gid: *gid }, *seeded, *inherits));
     }
-    let Some((mount, owner, is_seeded)) = first else {
+    let Some((mount, owner, is_seeded, inherits)) = first else {
         return Err(Error::Step(session.step_error(op, "a cache without a mount")));
     };
     let wanted = Wanted {
         name,
         sharing: strictest,
         owner,
-        fill: &|made| if is_seeded { seed(session, op, mount, inputs, made) } else { Ok(()) },
+        fill: &|made| if is_seeded { seed(session, op, mount, inputs, (made, inherits)) } else { Ok(()) },
         waits: &|| {
             let text = format!("another step uses the cache that {} mounts: waiting for it\n", mount.target);
             step.log(Stream::Stderr, text);
@@ -244,7 +264,7 @@ pub fn cache_directory(
         let overlay = env.store.overlay(Some(chain), None, None).map_err(|e| failed(e.into()))?;
         let root = Root::from_fd(overlay.mount().map_err(|e| failed(e.into()))?);
         let root = root.map_err(|e| failed(e.into()))?;
-        copy_into(&tree(&root, None, stopped), source, made, "/").map_err(|e| failed(e.into()))
+        fill(&tree(&root, None, stopped), source, made, true).map_err(|e| failed(e.into()))
     };
     let wanted = Wanted {
         name: &called(id, source, &seed.map(of).unwrap_or_default()),

@@ -48,6 +48,8 @@ pub(crate) fn select(
     let fail = |e| file_error(session, op, e);
     let exclude = Ignore::from_patterns(copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| fail(e.into()))?;
+    let include = Ignore::from_patterns(copy.include.iter().map(String::as_str));
+    let include = include.map_err(|e| fail(e.into()))?;
     let (mut read, mut matches) = (BTreeMap::new(), BTreeMap::new());
     for (i, source) in copy.sources.iter().enumerate() {
         match source {
@@ -67,7 +69,11 @@ pub(crate) fn select(
                     true => select::select_parents(&from, path, pivot(path), &exclude),
                     false => select::select(&from, path, &exclude),
                 };
-                let found = found.map_err(fail)?;
+                let mut found = found.map_err(fail)?;
+                if !include.is_empty() {
+                    select::only(&mut found, &include);
+                }
+                require(copy, &found).map_err(fail)?;
                 matches.insert(i, found);
             }
         }
@@ -76,6 +82,14 @@ pub(crate) fn select(
     prepared.matches = matches;
     prepared.read = read;
     Ok(())
+}
+
+/// Fails where nothing of what has to be copied was found.
+fn require(copy: &Copy, found: &[Match]) -> Result<(), crate::files::Error> {
+    match copy.required.iter().find(|path| !select::has(found, path)) {
+        Some(path) => Err(crate::files::Error::NotFound { path: path.clone(), ignored: None }),
+        None => Ok(()),
+    }
 }
 
 /// Reads what was selected, as far as its content is not known yet, and says what is in the key of it.
@@ -259,6 +273,7 @@ fn is_plain(copy: &Copy) -> bool {
         && !copy.parents
         && !copy.whole
         && !copy.replaces
+        && copy.include.is_empty()
         && copy.unpack.is_none()
         && copy.sources.iter().all(is_path)
 }

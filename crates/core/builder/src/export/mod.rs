@@ -167,8 +167,14 @@ fn document(
     let failed = |e: serde_json::Error| Error::Store { attempt: "write a document", source: e.into() };
     let mut document = serde_json::to_value(config).map_err(failed)?;
     if session.request.export.inline_cache {
-        let keys = session.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let cache = crate::transfer::inline(session.env, &keys, session.promises(), chain, renamed)?;
+        let mut keys = session.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut promises = session.promises();
+        {
+            let earlier = session.env.earlier.lock();
+            keys.extend(earlier.keys.iter().cloned());
+            promises.extend(earlier.promises.values().cloned());
+        }
+        let cache = crate::transfer::inline(session.env, &keys, promises, chain, renamed)?;
         document[crate::transfer::INLINE_KEY] = serde_json::to_value(cache).map_err(failed)?;
     }
     Ok(document)

@@ -217,8 +217,8 @@ impl<'a> Writer<'a> {
             let meta = self.meta(tree, item.kind, &item.stat);
             match item.kind {
                 FileType::Directory => {
-                    self.make_dirs(&target)?;
-                    if top_is_new || !item.is_start() {
+                    let is_new = self.make_dirs(&target)?;
+                    if if item.is_start() { top_is_new } else { is_new || !item.is_way } {
                         directories.push((item, target, meta));
                     }
                 }

@@ -91,6 +91,38 @@ pub fn path(tree: &Tree<'_>, source: &str) -> Result<Vec<Item>, Error> {
     found.map(|found| found.items).ok_or(Error::NotFound { path: cleaned, ignored: None })
 }
 
+/// Leaves of directories what `include` fits, named from the directory on, and the directories on the way to it.
+pub fn only(matches: &mut [Match], include: &Ignore) {
+    for found in matches.iter_mut().filter(|found| found.is_dir) {
+        let fits: Vec<bool> = found.items.iter().map(|item| fits(include, item)).collect();
+        let mut wanted: HashSet<&Path> = HashSet::new();
+        for (item, _) in found.items.iter().zip(&fits).filter(|(_, fits)| **fits) {
+            // Whoever is wanted already came with those above.
+            let _ = item.path.ancestors().take_while(|above| wanted.insert(above)).count();
+        }
+        let is_wanted = |item: &Item| item.is_start() || wanted.contains(&*item.path);
+        let marks: Vec<(bool, bool)> = found.items.iter().map(is_wanted).zip(fits.iter().copied()).collect();
+        let mut marks = marks.into_iter();
+        found.items.retain_mut(|item| {
+            let (is_wanted, fits) = marks.next().unwrap_or_default();
+            item.is_way = !fits;
+            is_wanted
+        });
+    }
+}
+
+fn fits(include: &Ignore, item: &Item) -> bool {
+    !item.is_start() && include.is_ignored(&item.relative().to_string_lossy())
+}
+
+/// Whether something at or below a path is among what was found.
+pub fn has(matches: &[Match], path: &str) -> bool {
+    let path = oci::path::clean(&format!("/{path}"));
+    let wanted = Path::new(path.trim_start_matches('/'));
+    let mut items = matches.iter().flat_map(|found| found.items.iter().map(move |item| (found, item)));
+    items.any(|(found, item)| !item.is_way && found.path.join(item.relative()).starts_with(wanted))
+}
+
 /// The entries of one path.
 fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, how: How) -> Result<Option<Match>, Error> {
     let missing = |ignored| Error::NotFound { path: format!("/{}", path.display()), ignored };
@@ -116,6 +148,10 @@ fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, how: How) -> Result<Optio
         Err(e) => return Err(io("stat", &real)(e)),
     }
     let mut items = tree.walk(&real)?;
+    if !tree.is_context {
+        // A layer that lies on nothing takes names away that are not there.
+        items.retain(|item| item.kind != FileType::CharacterDevice || item.stat.rdev != 0);
+    }
     if items.is_empty() {
         return Err(missing(tree.ignored(&real).1));
     }

@@ -86,6 +86,8 @@ pub struct Item {
     pub target: Option<Box<Path>>,
     /// It is a directory without extended attributes.
     pub is_plain: bool,
+    /// It is a directory that is copied for what is in it alone: one that is at the destination stays as it is.
+    pub is_way: bool,
 }
 
 impl Item {
@@ -98,6 +100,7 @@ impl Item {
             stat: stat.into(),
             target,
             is_plain: false,
+            is_way: false,
         }
     }
 
@@ -341,7 +344,15 @@ impl Leaf {
             true => (path.as_os_str().len() - name.len()) as u32,
             false => directory.below,
         };
-        Item { path, below, kind: self.kind, stat: self.stat, target: self.target, is_plain: false }
+        Item {
+            path,
+            below,
+            kind: self.kind,
+            stat: self.stat,
+            target: self.target,
+            is_plain: false,
+            is_way: false,
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) fn transfer(
         replaces: false,
         link: t.link,
         exclude,
+        include: Vec::new(),
+        required: Vec::new(),
         unpack: t.unpack,
         literal,
     };

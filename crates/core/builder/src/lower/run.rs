@@ -139,6 +139,7 @@ fn cache(m: &ast::Mount, id: String, seeded: bool) -> MountKind {
         uid: m.uid.unwrap_or(0),
         gid: m.gid.unwrap_or(0),
         seeded,
+        inherits: seeded && (m.mode, m.uid, m.gid) == (None, None, None),
     }
 }
 

@@ -1,12 +1,11 @@
 //! Sending records away.
 
-use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, Form, MOUNT_TYPE, Promise};
+use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, Form, MOUNT_TYPE, Promise, Sum};
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
 use crate::export::options::Options;
-use crate::graph::Graph;
 use crate::progress::Progress;
-use crate::request::{Env, Image};
+use crate::request::Env;
 use crate::stack;
 use archive::Compression;
 use oci::image::{Descriptor, Index, Manifest};
@@ -22,16 +21,7 @@ use sys::root::Root;
 pub(crate) struct Used<'a> {
     pub env: &'a Env,
     pub lease: &'a Lease,
-    /// Keys of all records that were hit or made.
-    pub keys: BTreeSet<Digest>,
-    /// What was taken from elsewhere without its layers.
-    pub promises: Vec<Promise>,
-    /// Directories of the cache mounts that its steps name.
-    pub mounts: BTreeSet<String>,
-    /// The layers of the results.
-    pub results: Vec<ChainId>,
-    /// The graphs of all platforms with their base images.
-    pub lowered: Vec<(&'a Graph, &'a [Image])>,
+    pub sum: &'a Sum,
 }
 
 /// Sends the records of a build to one target.
@@ -75,20 +65,20 @@ pub(crate) fn inline(
 fn manifest(used: &Used<'_>, target: &CacheTarget) -> Result<(Descriptor, Vec<Descriptor>), BoxError> {
     let wanted = match target.max {
         true => None,
-        false => Some(prefixes(used.env, used.results.iter())?),
+        false => Some(prefixes(used.env, used.sum.results.iter())?),
     };
-    let mut document = records(used.env, &used.keys, used.promises.clone(), wanted.as_ref())?;
-    let known = known(used);
+    let promises = used.sum.promises.values().cloned().collect();
+    let mut document = records(used.env, &used.sum.keys, promises, wanted.as_ref())?;
     for entry in &document.entries {
         let chains = ChainId::all(&entry.layers);
         for (diff_id, chain) in entry.layers.iter().zip(&chains) {
             if !document.layers.contains_key(diff_id) {
-                document.layers.insert(diff_id.clone(), layer(used, target, &known, diff_id, chain)?);
+                document.layers.insert(diff_id.clone(), layer(used, target, diff_id, chain)?);
             }
         }
     }
     if target.mounts {
-        for name in &used.mounts {
+        for name in &used.sum.mounts {
             if let Some(descriptor) = mount(used, name)? {
                 document.mounts.insert(name.clone(), descriptor);
             }
@@ -161,6 +151,9 @@ fn records(
             entries.extend(sent(env, entry));
         }
     }
+    // Several solves may have told of the same step; and the same steps give the same document.
+    promises.sort_by(|a, b| a.key.cmp(&b.key));
+    promises.dedup_by(|a, b| a.key == b.key);
     Ok(Document { entries, promises, ..Document::default() })
 }
 
@@ -177,22 +170,13 @@ fn sent(env: &Env, entry: cache::Entry) -> Option<Entry> {
     })
 }
 
-/// The archives that base images came as.
-fn known(used: &Used<'_>) -> BTreeMap<Digest, Descriptor> {
-    let images = used.lowered.iter().flat_map(|(_, images)| images.iter());
-    images
-        .flat_map(|i| i.config.rootfs.diff_ids.iter().cloned().zip(i.manifest.layers.iter().cloned()))
-        .collect()
-}
-
 fn layer(
     used: &Used<'_>,
     target: &CacheTarget,
-    known: &BTreeMap<Digest, Descriptor>,
     diff_id: &Digest,
     chain: &ChainId,
 ) -> Result<Descriptor, BoxError> {
-    let store = &used.env.store;
+    let (store, known) = (&used.env.store, &used.sum.known);
     if let Some(descriptor) = known.get(diff_id).filter(|_| !target.force)
         && store.use_blob(used.lease, &descriptor.digest)?.is_some()
     {

@@ -8,9 +8,12 @@
 //! Where only the layers of the result travel (`mode=min`, `type=inline`), of every other step goes along which layers it
 //! gave ([`Promise`]): that is all that the keys of the steps after it need, so these are hit, and it is not made again.
 
+mod earlier;
 mod export;
 mod import;
 
+pub use earlier::Earlier;
+pub(crate) use earlier::Sum;
 pub(crate) use export::{Used, inline, send};
 pub(crate) use import::{Imports, open};
 

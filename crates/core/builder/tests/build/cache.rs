@@ -385,3 +385,18 @@ fn what_a_cache_mount_begins_with_counts() {
         assert_eq!(f.rootfs(outcome.ok()).read_file("/out", 100).unwrap(), seed.as_bytes());
     }
 }
+
+#[test]
+fn a_cache_mount_is_whose_the_directory_is_that_it_begins_with() {
+    let f = Fixture::new();
+    let file = |options: &str| {
+        format!(
+            "FROM base AS s\nRUN mkdir -m 751 /d && busybox chown 7:8 /d\nFROM base\n\
+             RUN --mount=type=cache,target=/c,from=s,source=/d{options} stat -c '%a %u %g' /c > /out\n"
+        )
+    };
+    for (options, want) in [(",id=own", "751 7 8\n"), (",id=said,uid=9", "755 9 0\n")] {
+        let outcome = f.build(&file(options));
+        assert_eq!(f.rootfs(outcome.ok()).read_file("/out", 100).unwrap(), want.as_bytes(), "{options}");
+    }
+}

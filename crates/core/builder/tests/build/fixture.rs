@@ -133,6 +133,7 @@ impl Fixture {
             client: Default::default(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
+            earlier: Arc::default(),
             cgroup_prefix: String::new(),
             workers: 4,
             gate: None,

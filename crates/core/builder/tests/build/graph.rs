@@ -185,6 +185,27 @@ fn what_a_run_left_in_its_mounts_travels_with_the_cache() {
 }
 
 #[test]
+fn the_cache_of_a_build_has_what_all_its_solves_used() {
+    let ops = |file: &str| {
+        let script = format!("cat /proc/sys/kernel/random/uuid > /{file}");
+        vec![op(Fs::Image(0), run(&script, Vec::new(), Own::default()))]
+    };
+    for max in [true, false] {
+        let here = Fixture::new();
+        let there = here.twin();
+        let directory = here.dir.path().join("cache");
+        let mut env = here.env();
+        env.cache_to = vec![to(&env, &directory, max)];
+        let made = ["one", "two"].map(|file| build_in(&env, ops(file)));
+        for (file, made) in ["one", "two"].into_iter().zip(&made) {
+            let again = build_in(&taking(&there, from(&directory)), ops(file));
+            assert_eq!((made.ok().ran, again.ok().ran), (1, 0), "{file}, mode=max: {max}");
+            assert_eq!(text(&there.rootfs(again.ok()), file), text(&here.rootfs(made.ok()), file));
+        }
+    }
+}
+
+#[test]
 fn what_is_read_only_does_not_change() {
     let f = Fixture::new();
     let own = Own { readonly: true, ..Own::default() };
@@ -216,6 +237,42 @@ fn stacks_are_put_together_and_compared() {
     assert_eq!(names(&f.rootfs(build(&f, ops[..4].to_vec()).ok())), ["three"]);
     let equal = vec![op(Fs::Image(0), OpKind::Stack(Stack::Diff(Fs::Image(0))))];
     assert!(f.config(build(&f, equal).ok()).rootfs.diff_ids.is_empty());
+}
+
+/// Elsewhere a directory that was made anew hides only what its maker took away.
+#[test]
+fn what_was_taken_away_is_all_that_is_missing_on_another_base() {
+    let f = Fixture::new();
+    let directories = |paths: &[&str]| {
+        let made = |path: &&str| change(path, ChangeKind::Directory { mode: 0o755, parents: false });
+        paths.iter().map(made).collect::<Vec<_>>()
+    };
+    let with = |files: &[&str]| {
+        let files = files.iter().map(|path| file(path, b"x"));
+        OpKind::Change(directories(&["/d", "/d/sub", "/d/was"]).into_iter().chain(files).collect())
+    };
+    let anew = run("rm -rf /d; mkdir -p /d/sub /d/was; echo new > /d/new", Vec::new(), Own::default());
+    let ops = [
+        op(Fs::Image(0), with(&["/d/old", "/d/sub/deep", "/d/was/here"])),
+        op(Fs::Op(0), anew),
+        op(Fs::Scratch, with(&["/d/old", "/d/other", "/d/sub/deep", "/d/sub/kept", "/d/was/here"])),
+        op(Fs::Op(1), OpKind::Stack(Stack::Diff(Fs::Op(0)))),
+        op(Fs::Op(2), OpKind::Stack(Stack::Merge(vec![Fs::Op(3)]))),
+        op(Fs::Op(2), OpKind::Stack(Stack::Merge(vec![Fs::Op(1)]))),
+    ];
+    for last in [4, 5] {
+        let root = f.rootfs(build(&f, ops[..=last].to_vec()).ok());
+        for path in ["d/new", "d/other", "d/sub/kept", "d/was"] {
+            assert!(root.lstat(path).is_ok(), "{path} of {last}");
+        }
+        for path in ["d/old", "d/sub/deep", "d/was/here"] {
+            assert!(root.lstat(path).is_err(), "{path} of {last}");
+        }
+    }
+    // Marks of what is gone are no files that could be copied.
+    let copied = op(Fs::Scratch, copy(Fs::Op(3), "/", false));
+    let root = f.rootfs(build(&f, ops[..4].iter().cloned().chain([copied]).collect()).ok());
+    assert!(root.lstat("d/new").is_ok() && root.lstat("d/old").is_err());
 }
 
 #[test]
@@ -294,4 +351,49 @@ fn nothing_can_be_copied_of_nothing() {
     assert!(f.rootfs(outcome.ok()).lstat("bin").is_ok());
     let outcome = build(&f, vec![op(Fs::Image(0), copy(Fs::Scratch, "/x", false))]);
     assert!(outcome.err().chain().contains("\"/x\": not found"), "{}", outcome.err().chain());
+}
+
+#[test]
+fn of_a_tree_what_patterns_fit_is_copied_with_the_way_to_it() {
+    let f = Fixture::new();
+    let directory = |path: &str, mode| change(path, ChangeKind::Directory { mode, parents: false });
+    let tree = vec![
+        directory("/a", 0o710),
+        directory("/a/b", 0o701),
+        directory("/a/c", 0o755),
+        file("/a/b/x.txt", b"x"),
+        file("/a/b/y.log", b"y"),
+        file("/a/c/z.txt", b"z"),
+    ];
+    let there = vec![directory("/out", 0o755), directory("/out/a", 0o777)];
+    let built = |include: &str, exclude: &[&str], required: &str| {
+        let OpKind::Copy(copy) = copy(Fs::Op(0), "/", false) else { panic!("no copy") };
+        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let copy = Copy {
+            dest: "/out".into(),
+            include: list(&[include]),
+            exclude: list(exclude),
+            required: list(&[required]),
+            ..*copy
+        };
+        let ops = [OpKind::Change(tree.clone()), OpKind::Change(there.clone()), OpKind::Copy(Box::new(copy))];
+        let [tree, there, copy] = ops;
+        build(&f, vec![op(Fs::Scratch, tree), op(Fs::Scratch, there), op(Fs::Op(1), copy)])
+    };
+    let outcome = built("a/*", &["**/*.log", "a/c"], "/a/b");
+    let root = f.rootfs(outcome.ok());
+    assert_eq!(text(&root, "out/a/b/x.txt"), "x");
+    let names = |path: &str| root.read_dir(path).unwrap().into_iter().map(|e| e.name).collect::<Vec<_>>();
+    assert_eq!((names("out/a"), names("out/a/b")), (vec!["b".into()], vec!["x.txt".into()]));
+    let mode = |path: &str| root.lstat(path).unwrap().st_mode & 0o7777;
+    assert_eq!(
+        (mode("out/a"), mode("out/a/b")),
+        (0o777, 0o701),
+        "what is there stays, what is new is as it was"
+    );
+    for (include, required) in [("a/nope", "/a/nope"), ("a/b", "/a/b/x"), ("a/b/x.txt", "/a/b/y.log")] {
+        let outcome = built(include, &[], required);
+        let error = outcome.err().chain();
+        assert!(error.contains(&format!("\"{required}\": not found")), "{error}");
+    }
 }

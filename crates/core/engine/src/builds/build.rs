@@ -12,8 +12,8 @@ use api::build::{BuildExtras, BuildOptions};
 use api::containers::Resources;
 use base64::Engine as _;
 use builder::{
-    BoxError, Bring, Built, CancelToken, Context as Files, DockerfileSource, Env, Event, Image, ImageRequest,
-    Images, Limits, NamedContext, NetMode, Request,
+    BoxError, Bring, Built, CancelToken, Context as Files, DockerfileSource, Earlier, Env, Event, Image,
+    ImageRequest, Images, Limits, NamedContext, NetMode, Request,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -68,6 +68,8 @@ pub struct Order {
     pub record: Record,
     /// Its client may look around where a step fails.
     pub keep_mounts: bool,
+    /// What its solves before this one have used of the cache.
+    pub earlier: Arc<Earlier>,
 }
 
 /// How a build is remembered.
@@ -144,7 +146,7 @@ fn prepare(
     client: BTreeMap<Option<String>, Bring>,
     request: Request,
 ) -> Result<Job> {
-    let Order { options, context, reach, credentials, questions, record, .. } = order;
+    let Order { options, context, reach, credentials, questions, record, earlier, .. } = order;
     let Questions { credentials: ask, secrets, agents, contents, .. } = questions;
     let name = history::name(&options, &context, record.context.as_deref());
     let (files, given) = files(context)?;
@@ -161,6 +163,7 @@ fn prepare(
         fetch: Some(fetch::fetcher(engine, &request.cancel, Some(given_secrets))),
         cache_from,
         cache_to,
+        earlier,
         secrets,
         agents,
         client,
@@ -279,6 +282,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         client: BTreeMap::new(),
         cache_from: Vec::new(),
         cache_to: Vec::new(),
+        earlier: Arc::default(),
         cgroup_prefix: format!(
             "/{}/{}",
             if parent.is_empty() { "dhow" } else { parent },

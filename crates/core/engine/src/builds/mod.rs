@@ -53,9 +53,9 @@ pub use sources::{Opening, Reader, file_facts, repository_facts};
 pub use under_way::are_under_way;
 
 pub use builder::{
-    Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Event, FailedProcess, FileFacts, Left, Line, LineKind,
-    Owner, Place, Reads, RepositoryFacts, Secrets, Sent, Source, Stream, Teller, is_git, repository_secrets,
-    runs,
+    Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Earlier, Event, FailedProcess, FileFacts, Left, Line,
+    LineKind, Owner, Place, Reads, RepositoryFacts, Secrets, Sent, Source, Stream, Teller, is_git,
+    repository_secrets, runs,
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};

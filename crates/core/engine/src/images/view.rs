@@ -150,6 +150,10 @@ impl View {
             let name = PathBuf::from(entry.name);
             let stat = below.lstat(&name).map_err(|e| failed("stat", &name, e))?;
             let mut item = item(name, &stat);
+            if item.kind() == FileType::CharacterDevice && stat.st_rdev == 0 {
+                // A layer that lies on nothing takes a name away that is not there.
+                continue;
+            }
             if item.kind() == FileType::Symlink {
                 let target = below.readlink(&item.path).map_err(|e| failed("readlink", &item.path, e))?;
                 item.link = target.into_os_string();

@@ -140,12 +140,23 @@ pub async fn receive(host: &Host, build: &Build, local: &Local) -> Result<Receiv
         exclude: local.exclude.clone(),
         follow: local.follow.clone(),
     };
-    let title = format!("local://{}", local.name);
     if local.anew {
-        let step = build.told.step(&title);
+        let step = build.told.step(&local.title);
         return step.end(few(host.engine(), &session, wanted).await);
     }
-    transfer(host.engine(), &build.told, &title, (&session, &local.hint), wanted).await
+    transfer(host.engine(), &build.told, &local.title, (&session, &local.hint), wanted).await
+}
+
+/// What a client gives once under an address of its session, as a file in a directory: all solves of a build have it.
+pub async fn upload(host: &Host, build: &Build, address: &str) -> Result<Arc<Received>, Status> {
+    let session = host.find_session(&build.order.session).await?;
+    let receive = async {
+        let into = Received::new(host.engine()).await.map_err(fault::status)?;
+        let step = build.told.step(address);
+        let received = build.life.share(session.uploaded(address, into)).await;
+        Ok(Arc::new(step.end(received)?))
+    };
+    build.uploads.once(address, receive).await
 }
 
 /// Receives files of a client, of which those that came the last time need not come again if it tells its contexts apart.
@@ -157,6 +168,7 @@ async fn transfer(
     wanted: Wanted,
 ) -> Result<Received, Status> {
     let step = told.step(title);
+    let called = wanted.name.clone();
     let work = async {
         let into = match session.context_key() {
             Some(key) => Received::again(engine, format!("{key}\0{hint}\0{wanted:?}")).await,
@@ -167,7 +179,7 @@ async fn transfer(
     };
     let received = work.await;
     if let Ok(received) = &received {
-        step.progress("transferring context:", received.bytes(), 0, true);
+        step.progress(&format!("transferring {called}:"), received.bytes(), 0, true);
     }
     step.end(received)
 }
@@ -187,7 +199,7 @@ pub async fn ignore_file(
     let wanted = Wanted { name: folder.to_owned(), follow: vec![IGNORE.to_owned()], ..Wanted::default() };
     let found = match few(engine, session, wanted).await {
         // What is asked about a Dockerfile needs no context.
-        Err(status) if status.code() == Code::NotFound => return Ok(None),
+        Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => return Ok(None),
         found => found?,
     };
     found.read(IGNORE, dockerfile::ignore::MAX_SIZE as u64).map_err(fault::status)

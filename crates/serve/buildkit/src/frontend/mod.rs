@@ -11,5 +11,5 @@ mod run;
 
 pub use context::layout;
 pub use definition::of_image as definition_of_image;
-pub use folders::receive;
+pub use folders::{receive, upload};
 pub use run::{Solved, classic, order, solve};

@@ -178,7 +178,8 @@ pub async fn order(
     }
     let record = builds::Record { id: record, context: Some(called) };
     let (reach, keep_mounts) = (build.reach, build.is_conversation());
-    let order = Order { options, context, reach, credentials, questions, record, keep_mounts };
+    let earlier = build.earlier.clone();
+    let order = Order { options, context, reach, credentials, questions, record, keep_mounts, earlier };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let run = build.told.run();
     let listen = async {

@@ -37,6 +37,7 @@ const GATEWAY: &[&str] = &[
 const DEFINITIONS: &[&str] = &[
     "source.image",
     "source.image.resolvemode",
+    "source.image.checksum",
     "source.local",
     "source.local.unique",
     "source.local.sessionid",
@@ -91,6 +92,7 @@ const DEFINITIONS: &[&str] = &[
     "file.rm.nofollowsymlink",
     "file.copy.alwaysreplaceexistingdestpaths",
     "file.copy.includeexcludepatterns",
+    "file.copy.requiredpaths",
     "file.copy.modestring",
     "file.symlink.create",
     "mergeop",

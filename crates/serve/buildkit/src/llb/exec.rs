@@ -145,7 +145,8 @@ fn kind(given: &Given) -> Result<MountKind, Status> {
         MountType::Tmpfs => MountKind::Tmpfs { size: mounts::size(given) },
         MountType::Cache => {
             let (id, sharing) = mounts::cache(given)?;
-            MountKind::Cache { id, sharing, mode: 0o755, uid: 0, gid: 0, seeded: given.input >= 0 }
+            let seeded = given.input >= 0;
+            MountKind::Cache { id, sharing, mode: 0o755, uid: 0, gid: 0, seeded, inherits: seeded }
         }
         MountType::Secret => {
             let options = mounts::options(given, given.secret_opt.as_ref(), "secret")?;

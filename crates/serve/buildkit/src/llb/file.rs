@@ -138,20 +138,11 @@ fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<C
     if given.timestamp >= 0 {
         return Err(unsupported("a time of its own for what is copied"));
     }
-    if !given.required_paths.is_empty() {
-        return Err(unsupported("paths that a copy must include"));
-    }
     let chmod = match (given.mode_str.as_str(), u32::try_from(given.mode)) {
         ("", Err(_)) => None,
         ("", Ok(mode)) => Some(format!("{:04o}", mode & 0o7777)),
         (text, _) => Some(text.to_owned()),
     };
-    let mut exclude = Vec::new();
-    if !given.include_patterns.is_empty() {
-        exclude.push("**".to_owned());
-        exclude.extend(given.include_patterns.iter().map(|pattern| format!("!{pattern}")));
-    }
-    exclude.extend(given.exclude_patterns.iter().cloned());
     let source = if given.src.is_empty() { "/" } else { &given.src };
     is_path(source)?;
     is_path(&given.dest)?;
@@ -167,7 +158,9 @@ fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<C
         whole: !given.dir_copy_contents,
         replaces: given.always_replace_existing_dest_paths,
         link: false,
-        exclude,
+        exclude: given.exclude_patterns.clone(),
+        include: given.include_patterns.clone(),
+        required: given.required_paths.clone(),
         unpack: None,
         literal: None,
     })

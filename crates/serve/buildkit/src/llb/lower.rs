@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard_buildkit_proto::pb::{SourceOp, op};
 use engine::builds::graph::{Copy, CopySource, Fs, Graph, ImageUse, Op, OpKind, Origin, Stack};
-use oci::Platform;
 use oci::image::ImageConfig;
+use oci::{Digest, Platform};
 use tonic::Status;
 
 use super::read::{self, Edge, Vertex};
@@ -30,6 +30,8 @@ pub struct Lowered {
     pub pull: bool,
     /// Images in the client's content stores, by what stands for them in the graph.
     pub layouts: BTreeMap<String, SourceOp>,
+    /// Digests that images must have, by the numbers of these.
+    pub checksums: Vec<(usize, Digest)>,
 }
 
 /// Lowers a definition.
@@ -41,6 +43,7 @@ pub fn lower(graph: &read::Graph) -> Result<Lowered, Status> {
         known: HashMap::new(),
         layers: HashMap::new(),
         layouts: BTreeMap::new(),
+        checksums: Vec::new(),
         outputs: Vec::with_capacity(graph.vertices.len()),
         pull: false,
     };
@@ -49,14 +52,14 @@ pub fn lower(graph: &read::Graph) -> Result<Lowered, Status> {
         lowering.outputs.push(outputs);
     }
     let result = lowering.fs(graph.result)?;
-    let Lowering { ops, images, locals, layouts, pull, .. } = lowering;
+    let Lowering { ops, images, locals, layouts, checksums, pull, .. } = lowering;
     let mut config = ImageConfig::new(&graph.platform);
     config.config.env = vec![format!("PATH={PATH}")];
     config.config.working_dir = "/".to_owned();
     let (history, scan, stages) = (Vec::new(), Default::default(), Default::default());
     let graph = (Graph { images, ops, result, config, history, scan, stages }, graph.platform.clone());
     let (graph, platform) = graph;
-    Ok(Lowered { graph, platform, locals, pull, layouts })
+    Ok(Lowered { graph, platform, locals, pull, layouts, checksums })
 }
 
 /// Where programs are, in an image that says nothing of it.
@@ -71,6 +74,7 @@ pub struct Lowering {
     /// Directories of the client that were made layers.
     layers: HashMap<usize, Fs>,
     layouts: BTreeMap<String, SourceOp>,
+    checksums: Vec<(usize, Digest)>,
     /// What the operations so far give, by the number of the result.
     outputs: Vec<BTreeMap<i64, Part>>,
     pull: bool,
@@ -170,16 +174,23 @@ impl Lowering {
         Fs::Image(self.images.len() - 1)
     }
 
+    /// An image must have a digest.
+    pub fn expect(&mut self, image: &Fs, checksum: Digest) {
+        if let Fs::Image(number) = image {
+            self.checksums.push((*number, checksum));
+        }
+    }
+
     /// An image in a content store of the client.
     pub fn layout(&mut self, placeholder: String, op: &SourceOp) {
         self.layouts.insert(placeholder, op.clone());
     }
 
     /// A directory of the client, once for all that want the same of it.
-    pub fn local(&mut self, local: Local) -> Part {
+    pub fn local(&mut self, local: Local, title: String) -> Part {
         let next = self.locals.len();
         let number = *self.known.entry(local).or_insert_with_key(|local| {
-            self.locals.push(Local { context: format!("local-{next}"), ..local.clone() });
+            self.locals.push(Local { context: format!("local-{next}"), title, ..local.clone() });
             next
         });
         Part::Local(number)
@@ -306,6 +317,7 @@ mod tests {
         let locals = lowered(&all, (3, 0)).unwrap().locals;
         let known: Vec<_> = locals.iter().map(|l| (l.context.as_str(), l.exclude[0].as_str())).collect();
         assert_eq!(known, [("local-0", "a"), ("local-1", "b")]);
+        assert_eq!(locals[1].title, "local://src");
     }
 
     #[test]

@@ -36,7 +36,7 @@ const SUM: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49599
 fn lowered(ops: &[(op::Op, &[Edge])]) -> Option<String> {
     let read = read(&definition(ops, (ops.len() - 1, 0))).unwrap();
     let lowered = lower(&read).ok()?;
-    Some(format!("{:?} {:?} {}", lowered.graph, lowered.locals, lowered.pull))
+    Some(format!("{:?} {:?} {} {:?}", lowered.graph, lowered.locals, lowered.pull, lowered.checksums))
 }
 
 #[test]

@@ -66,6 +66,9 @@ pub fn read(definition: &Definition) -> Result<Graph, Status> {
     if definition.def.len() > OPS_MAX {
         return Err(bad(format!("it has more than {OPS_MAX} operations")));
     }
+    if definition.def.is_empty() {
+        return Err(bad("invalid nil input definition to definition op"));
+    }
     let mut known: HashMap<String, usize> = HashMap::new();
     let mut vertices: Vec<Vertex> = Vec::with_capacity(definition.def.len());
     let mut result = None;
@@ -159,6 +162,8 @@ pub mod tests {
         assert!(message(&other).contains("no operation before it"));
         other.def = vec![good.def[0].clone()];
         assert!(message(&other).contains("no result"));
+        other.def.clear();
+        assert!(message(&other).contains("invalid nil input definition"));
         other.def = vec![vec![0xff, 0xff]];
         assert!(message(&other).contains("definition"));
         other.def = vec![Vec::new(); OPS_MAX + 1];

@@ -2,12 +2,13 @@
 //! with nothing to do.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bollard_buildkit_proto::pb::{Definition, op};
 use engine::builds::ContextSource;
 use engine::builds::graph::{Fs, Given, Graph, HistoryItem, ImageUse};
-use oci::Platform;
 use oci::image::ImageConfig;
+use oci::{Digest, Platform};
 use tonic::Status;
 
 use super::bad;
@@ -18,8 +19,9 @@ use super::source::LAYOUT;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::frontend::attributes::{self, Attributes, IMPORTS};
-use crate::frontend::{exporters, layout, order, receive};
+use crate::frontend::{exporters, layout, order, receive, upload};
 use crate::policy;
+use crate::sources::Sources;
 
 /// Solves a definition. A `part` is no image yet: it has no name, and is not handed out.
 pub async fn solve(
@@ -41,7 +43,8 @@ pub(super) async fn run(
     attributes: &Attributes,
     is_part: bool,
 ) -> Result<Made, Status> {
-    let Lowered { mut graph, platform, locals, pull, layouts } = lower(&allowed(host, build, graph).await?)?;
+    let lowered = lower(&allowed(host, build, graph).await?)?;
+    let Lowered { mut graph, platform, locals, pull, layouts, checksums } = lowered;
     let mut carried = if is_part { Attributes::new() } else { carried(build) };
     carried.extend(attributes.get_key_value(IMPORTS).map(|(key, value)| (key.clone(), value.clone())));
     let mut options = attributes::options(&carried, &build.order)?;
@@ -58,9 +61,16 @@ pub(super) async fn run(
             image.reference = layout(host, build, &op, &image.platform).await?;
         }
     }
+    for (number, checksum) in checksums {
+        let image = &mut graph.images[number];
+        image.reference = Box::pin(checked(host, build, image, &checksum, pull)).await?;
+    }
     let mut held = Vec::new();
     for local in locals {
-        let files = receive(host, build, &local).await?;
+        let files = match local.is_upload {
+            true => Box::pin(upload(host, build, &local.name)).await?,
+            false => Arc::new(Box::pin(receive(host, build, &local)).await?),
+        };
         let path = files.path().to_str();
         let path = path.ok_or_else(|| Status::internal(format!("{:?} is no UTF-8", files.path())))?;
         options.extras.contexts.insert(local.context, path.to_owned());
@@ -72,6 +82,37 @@ pub(super) async fn run(
     // Removing many files takes a while.
     tokio::task::spawn_blocking(move || drop(held));
     made
+}
+
+/// The name of an image, which must have this digest.
+async fn checked(
+    host: &Host,
+    build: &Build,
+    image: &ImageUse,
+    checksum: &Digest,
+    pull: bool,
+) -> Result<String, Status> {
+    let (name, sources) = (&image.reference, Sources::new(host, build));
+    let find = async |mode| sources.image(name, &image.platform, mode).await.map(|found| found.root);
+    let mut root = find(if pull { "pull" } else { "" }).await?;
+    let mut why = String::new();
+    if root != *checksum && !pull {
+        // The one that is here may be of before.
+        match find("pull").await {
+            Ok(found) => root = found,
+            Err(status) => why = format!(", and no other one is to be had: {}", status.message()),
+        }
+    }
+    if root != *checksum {
+        return Err(Status::failed_precondition(format!(
+            "image digest {root} for {name} does not match expected checksum {checksum}{why}"
+        )));
+    }
+    Ok(match pull && !name.contains('@') {
+        // It is asked about once more.
+        true => format!("{name}@{checksum}"),
+        false => name.clone(),
+    })
 }
 
 /// The graph with what the policies of the build leave in the place of its sources. Images of the client's stores are asked about when
@@ -95,6 +136,7 @@ async fn allowed(
             && !source.identifier.starts_with(LAYOUT)
         {
             *source = allowed.next().ok_or_else(|| Status::internal("a source was lost"))?;
+            build.commits.pin(source);
         }
     }
     Ok(graph)

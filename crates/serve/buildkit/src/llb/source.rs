@@ -7,6 +7,8 @@ use tonic::Status;
 use super::lower::{Lowering, Part};
 use super::read::Vertex;
 use super::{bad, unsupported};
+use crate::session::{UPLOAD, UPLOADED};
+use crate::sources::repository_address;
 
 const IMAGE: &str = "docker-image://";
 const LOCAL: &str = "local://";
@@ -43,6 +45,8 @@ const OF_GIT: [(&str, Option<&str>); 8] = [
 pub struct Local {
     /// The context that it becomes.
     pub context: String,
+    /// How the step is called that receives it.
+    pub title: String,
     pub name: String,
     /// The session that serves it; empty for the build's own.
     pub session: String,
@@ -55,6 +59,8 @@ pub struct Local {
     pub follow: Vec<String>,
     /// All files come again, also those that look as they did the last time.
     pub anew: bool,
+    /// It is none: the name is an address under which the client gives one file.
+    pub is_upload: bool,
 }
 
 /// What a source gives.
@@ -62,25 +68,30 @@ pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &SourceOp) -> Result<
     let id = op.identifier.as_str();
     if let Some(reference) = id.strip_prefix(IMAGE) {
         let pull = op.attrs.get("image.resolvemode").is_some_and(|mode| mode == "pull");
-        if let Some(key) = op.attrs.keys().find(|key| *key == "image.layerlimit" || *key == "image.checksum")
-        {
-            return Err(unsupported(format!("attribute {key} of an image")));
+        if op.attrs.contains_key("image.layerlimit") {
+            return Err(unsupported("attribute image.layerlimit of an image"));
         }
         let name = vertex.name(|| id.to_owned());
-        return Ok(Part::Fs(lowering.image(reference.to_owned(), vertex, name, pull)));
+        let image = lowering.image(reference.to_owned(), vertex, name, pull);
+        if let Some(text) = op.attrs.get("image.checksum") {
+            let checksum = text.parse().map_err(|e| bad(format!("image.checksum {text:?}: {e}")))?;
+            lowering.expect(&image, checksum);
+        }
+        return Ok(Part::Fs(image));
     }
     if let Some(name) = id.strip_prefix(LOCAL) {
-        return Ok(lowering.local(local(name, op)?));
+        return Ok(lowering.local(local(name, op)?, vertex.name(|| id.to_owned())));
     }
     if id.starts_with(LAYOUT) {
         let name = vertex.name(|| id.to_owned());
         lowering.layout(id.to_owned(), op);
         return Ok(Part::Fs(lowering.image(id.to_owned(), vertex, name, false)));
     }
-    let copy = match id.strip_prefix(GIT) {
-        Some(rest) => repository(rest, op)?,
-        None if id.starts_with("http://") || id.starts_with("https://") => file(id, op)?,
-        None => return Err(unsupported(format!("source {id}"))),
+    let copy = match id {
+        _ if id.starts_with(GIT) => repository(op)?,
+        _ if id.starts_with(UPLOAD) => uploaded(lowering, id, op)?,
+        _ if id.starts_with("http://") || id.starts_with("https://") => file(id, op)?,
+        _ => return Err(unsupported(format!("source {id}"))),
     };
     Ok(Part::Fs(lowering.push(vertex, Fs::Scratch, OpKind::Copy(Box::new(copy)), || id.to_owned())))
 }
@@ -101,6 +112,7 @@ fn local(name: &str, op: &SourceOp) -> Result<Local, Status> {
     let text = |key: &str| op.attrs.get(key).cloned().unwrap_or_default();
     Ok(Local {
         context: String::new(),
+        title: String::new(),
         name: name.to_owned(),
         session: text("local.session"),
         unique: text("local.unique"),
@@ -109,6 +121,7 @@ fn local(name: &str, op: &SourceOp) -> Result<Local, Status> {
         exclude: list("local.excludepatterns")?,
         follow: list("local.followpaths")?,
         anew: op.attrs.get("local.differ").is_some_and(|how| how == "none"),
+        is_upload: false,
     })
 }
 
@@ -118,7 +131,7 @@ fn add(source: CopySource, dest: String) -> Copy {
     Copy { is_add: true, unpack: Some(false), ..plain }
 }
 
-fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
+fn repository(op: &SourceOp) -> Result<Copy, Status> {
     for (key, value) in &op.attrs {
         match OF_GIT.iter().find(|(known, _)| known == key) {
             None => return Err(unsupported(format!("attribute {key} of a repository"))),
@@ -129,12 +142,7 @@ fn repository(rest: &str, op: &SourceOp) -> Result<Copy, Status> {
             Some(_) => {}
         }
     }
-    let remote = op.attrs.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{rest}"));
-    let remote = remote.split('#').next().unwrap_or_default();
-    let url = match rest.split_once('#') {
-        Some((_, part)) => format!("{remote}#{part}"),
-        None => remote.to_owned(),
-    };
+    let url = repository_address(op);
     let keep_git_dir = Some(op.attrs.get("git.keepgitdir").is_some_and(|value| value == "true"));
     let attribute = |key: &str| op.attrs.get(key).filter(|text| !text.is_empty());
     let commit = |text: &String| text.parse().map_err(|e| bad(format!("git.checksum: {e}")));
@@ -170,6 +178,18 @@ fn file(url: &str, op: &SourceOp) -> Result<Copy, Status> {
         copy.chown = Some(format!("{}:{}", number(owner.0), number(owner.1)));
     }
     Ok(copy)
+}
+
+/// A file that is the client's own, under an address that no server has.
+fn uploaded(lowering: &mut Lowering, address: &str, op: &SourceOp) -> Result<Copy, Status> {
+    if op.attrs.contains_key("http.checksum") {
+        return Err(unsupported("attribute http.checksum of what is uploaded"));
+    }
+    let part = Local { name: address.to_owned(), is_upload: true, ..Local::default() };
+    let part = lowering.local(part, address.to_owned());
+    let sources = vec![CopySource::Path(UPLOADED.to_owned())];
+    let from = lowering.origin(&part);
+    Ok(Copy { from, sources, is_add: false, unpack: None, ..file(address, op)? })
 }
 
 /// How the server is asked. Of headers two can be set, as with BuildKit; others say nothing.
@@ -228,17 +248,18 @@ mod tests {
 
     #[test]
     fn repositories_and_what_is_asked_of_them() {
-        let copy = repository("h/a.git#main:sub", &op("", &[("git.fullurl", "https://h/a.git")])).unwrap();
+        let url = [("git.fullurl", "https://h/a.git")];
+        let copy = repository(&op("git://h/a.git#main:sub", &url)).unwrap();
         assert!(matches!(&copy.sources[0], CopySource::Git { url, .. } if url == "https://h/a.git#main:sub"));
-        assert!(repository("h/a.git", &op("", &[("git.checksum", "--upload-pack=x")])).is_err());
+        assert!(repository(&op("git://h/a.git", &[("git.checksum", "--upload-pack=x")])).is_err());
         for (key, value) in
             [("git.sig.pubkey", "x"), ("git.mountsshsock", "mine"), ("git.authtokensecret", "MINE")]
         {
-            let refused = repository("h/a.git", &op("", &[(key, value)])).unwrap_err();
+            let refused = repository(&op("git://h/a.git", &[(key, value)])).unwrap_err();
             assert!(refused.message().contains(key), "{refused}");
         }
         let keys = [("git.knownsshhosts", "h ssh-ed25519 A"), ("git.mountsshsock", "default")];
-        let pinned = repository("h/a.git", &op("", &keys)).unwrap();
+        let pinned = repository(&op("git://h/a.git", &keys)).unwrap();
         let CopySource::Git { known_hosts, .. } = &pinned.sources[0] else { panic!("no repository") };
         assert_eq!(known_hosts.as_deref(), Some("h ssh-ed25519 A"));
     }

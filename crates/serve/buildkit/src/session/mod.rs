@@ -26,7 +26,7 @@ pub use agents::Agents;
 pub use files::Wanted;
 pub use folder::{Folder, Part};
 pub use life::Life;
-pub use upload::ADDRESS as UPLOAD;
+pub use upload::{ADDRESS as UPLOAD, CONTENT as UPLOADED};
 
 /// How long a client may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(60);

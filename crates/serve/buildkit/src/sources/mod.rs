@@ -23,6 +23,8 @@ use crate::build::Build;
 use crate::session::{Agents, Session};
 use crate::status::Told;
 
+pub use repository::{Commits, address as repository_address};
+
 const IMAGE: &str = "docker-image://";
 const GIT: &str = "git://";
 const LOCAL: &str = "local://";
@@ -36,6 +38,7 @@ pub struct Sources {
     /// What the client may name by path.
     reach: Reach,
     told: Arc<Told>,
+    commits: Arc<Commits>,
 }
 
 /// An image as it was found.
@@ -48,7 +51,7 @@ pub struct Found {
 impl Sources {
     pub fn new(host: &Host, build: &Build) -> Sources {
         let (session, told) = (build.order.session.clone(), build.told.clone());
-        Sources { host: host.clone(), session, reach: build.reach, told }
+        Sources { host: host.clone(), session, reach: build.reach, told, commits: build.commits.clone() }
     }
 
     /// What a client wants to know of a source.

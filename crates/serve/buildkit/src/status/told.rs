@@ -140,13 +140,13 @@ impl OwnStep<'_> {
         self.told.event(OWN, &BuildEvent::StepLog { id: self.id, stream: LogStream::Stderr, text });
     }
 
-    /// How much of something is done.
+    /// How much of something is done: `transferring context:`. Its first word says what it is that is done.
     pub fn progress(&self, what: &str, current: u64, total: u64, complete: bool) {
         let now = Some(timestamp(SystemTime::now()));
         let status = VertexStatus {
             id: what.to_owned(),
             vertex: String::new(),
-            name: what.to_owned(),
+            name: what.split(' ').next().unwrap_or_default().to_owned(),
             current: current.try_into().unwrap_or(i64::MAX),
             total: total.try_into().unwrap_or(i64::MAX),
             timestamp: now,

@@ -61,8 +61,9 @@ pub async fn build(mut call: Call) -> Result {
         let id = builds::history::new_id()?;
         let record = builds::Record { id: Some(id.clone()), ..builds::Record::default() };
         let credentials = credentials.into_iter().map(|(name, said)| (name, said.into())).collect();
+        let (keep_mounts, earlier) = (false, Default::default());
         let order =
-            builds::Order { options, context, reach, credentials, questions, record, keep_mounts: false };
+            builds::Order { options, context, reach, credentials, questions, record, keep_mounts, earlier };
         let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, &id, quiet, native_progress))
     };

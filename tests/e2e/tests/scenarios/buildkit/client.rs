@@ -13,6 +13,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     BytesMessage, Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::upload::v1 as upload;
+use bollard_buildkit_proto::moby::upload::v1::upload_server::{Upload, UploadServer};
 use futures_util::{StreamExt as _, stream};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -20,7 +22,7 @@ use tokio::net::UnixStream;
 use tonic::codegen::Service;
 use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint, Server, Uri};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::content::Content;
 use super::files::{Giving, Stat, Taking};
@@ -54,6 +56,8 @@ pub struct Holdings {
     pub account: Option<Account>,
     /// What it says about sources.
     pub policy: Option<Policy>,
+    /// What it gives once each, by the path of an address.
+    pub uploads: Mutex<HashMap<String, Vec<u8>>>,
 }
 
 impl Holdings {
@@ -92,6 +96,23 @@ impl Secrets for Serving {
         let id = request.into_inner().id;
         let data = self.0.secrets.get(&id).cloned().ok_or_else(|| Status::not_found("secret"))?;
         Ok(Response::new(GetSecretResponse { data }))
+    }
+}
+
+#[tonic::async_trait]
+impl Upload for Serving {
+    type PullStream = stream::Iter<std::vec::IntoIter<Result<upload::BytesMessage, Status>>>;
+
+    async fn pull(
+        &self,
+        request: Request<Streaming<upload::BytesMessage>>,
+    ) -> Result<Response<Self::PullStream>, Status> {
+        let path = request.metadata().get("urlpath").and_then(|path| path.to_str().ok());
+        let data = self.0.uploads.lock().unwrap().remove(path.unwrap_or_default());
+        let data = data.ok_or_else(|| Status::not_found("nothing is given twice"))?;
+        let pieces: Vec<_> =
+            data.chunks(1000).map(|piece| Ok(upload::BytesMessage { data: piece.into() })).collect();
+        Ok(Response::new(stream::iter(pieces)))
     }
 }
 
@@ -193,7 +214,8 @@ impl Client {
         let serve = Server::builder()
             .add_service(Giving(holdings.clone()))
             .add_service(Taking(holdings.clone()))
-            .add_service(SecretsServer::new(serving))
+            .add_service(SecretsServer::new(serving.clone()))
+            .add_service(UploadServer::new(serving))
             .add_service(AuthServer::new(Accounts(holdings.clone())))
             .add_service(Content(holdings.clone()))
             .add_service(Verifier(holdings.clone()))

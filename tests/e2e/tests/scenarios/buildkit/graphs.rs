@@ -92,6 +92,9 @@ fn a_graph_is_built_and_handed_out() {
             assert_eq!(solved.unwrap().exporter_response["image.name"], "graph:1");
             let logs: Vec<u8> = told.iter().flat_map(|s| &s.logs).flat_map(|log| log.msg.clone()).collect();
             assert!(String::from_utf8_lossy(&logs).contains("said"));
+            let mut progress = told.iter().flat_map(|status| &status.statuses);
+            let is_told = progress.any(|p| p.id == "transferring context:" && p.name == "transferring");
+            assert!(is_told, "{told:?}");
             let mut received = client.holdings.take_received();
             received.sort();
             let files = [("copy", "aaa".to_owned()), ("size", format!("{}\n", SECRET.len()))];
@@ -191,6 +194,89 @@ fn graphs_are_contexts() {
             order.frontend_inputs.insert("more".to_owned(), one("/other", "m"));
             let error = client.solve(order).await.0.unwrap_err();
             assert!(error.message().contains("\"/m\": not found"), "{error}");
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn an_image_has_the_digest_that_the_client_says() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let order = |id: &str, digest: &str| {
+                let attrs = [("image.checksum".to_owned(), digest.to_owned())].into();
+                let identifier = "docker-image://docker.io/library/busybox:latest".to_owned();
+                let image = op::Op::Source(SourceOp { identifier, attrs });
+                let definition = Some(definition(vec![(image, vec![])], 0));
+                SolveRequest { definition, ..order(&client, id, &[]) }
+            };
+            let other = format!("sha256:{}", "0".repeat(64));
+            let error = client.solve(order("build000000000071", &other)).await.0.unwrap_err();
+            let (said, _) = error.message().split_once(" for docker.io/library/busybox:latest").unwrap();
+            assert!(
+                error.message().contains(&format!("does not match expected checksum {other}")),
+                "{error}"
+            );
+            let own = said.strip_prefix("image digest ").unwrap();
+            client.solve(order("build000000000072", own)).await.0.unwrap();
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn what_a_client_uploads_it_gives_once_for_all_solves_of_a_build() {
+    let held = holdings();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3000);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "sub/a.txt", &[b'u'; 3000][..]).unwrap();
+    held.uploads.lock().unwrap().insert("/up1".to_owned(), archive.into_inner().unwrap());
+    with_client(held, |host, client| {
+        let run = async move {
+            const ID: &str = "build000000000070";
+            fn about<T>(message: T) -> Request<T> {
+                let mut request = Request::new(message);
+                request.metadata_mut().insert("buildkit-controlapi-buildid", ID.parse().unwrap());
+                request
+            }
+            let attrs = [("http.filename".to_owned(), "context".to_owned())].into();
+            let identifier = "http://buildkit-session/up1".to_owned();
+            let upload = op::Op::Source(SourceOp { identifier, attrs });
+            let copy = FileActionCopy {
+                src: "/context".to_owned(),
+                dest: "/".to_owned(),
+                mode: -1,
+                timestamp: -1,
+                attempt_unpack_docker_compatibility: true,
+                ..FileActionCopy::default()
+            };
+            let action =
+                FileAction { input: -1, secondary_input: 0, output: 0, action: Some(Action::Copy(copy)) };
+            let unpacked = op::Op::File(FileOp { actions: vec![action] });
+            let mut control = client.control.clone();
+            let whole = order(&client, ID, &[]);
+            let converse = async {
+                let mut gateway = client.gateway.clone();
+                let asked = [
+                    (definition(vec![(upload.clone(), vec![])], 0), "/context", 4096),
+                    (definition(vec![(upload, vec![]), (unpacked, vec![0])], 0), "/sub/a.txt", 3000),
+                ];
+                for (definition, path, size) in asked {
+                    let asked = frontend::SolveRequest { definition: Some(definition), ..Default::default() };
+                    let solved = gateway.solve(about(asked)).await.unwrap().into_inner().result.unwrap();
+                    let Some(result::Result::Ref(part)) = solved.result else { panic!("no result") };
+                    let file_path = path.to_owned();
+                    let wanted = ReadFileRequest { r#ref: part.id, file_path, ..Default::default() };
+                    let read = gateway.read_file(about(wanted)).await.unwrap().into_inner().data;
+                    assert!(read.len() >= size, "{path} has {} bytes", read.len());
+                }
+                gateway.r#return(about(ReturnRequest::default())).await.unwrap();
+            };
+            let (solved, ()) = tokio::join!(control.solve(whole), converse);
+            solved.unwrap();
         };
         (host, run)
     });
