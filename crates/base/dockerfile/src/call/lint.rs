@@ -2,7 +2,7 @@
 
 use super::{Answer, Asked, Location, Question, base64, document};
 use crate::ast::Dockerfile;
-use crate::check::{self, Surroundings};
+use crate::check::{self, Rule, Surroundings};
 use crate::render::excerpt;
 use crate::{Error, Warning};
 use oci::Platform;
@@ -22,6 +22,8 @@ struct Results<'a> {
 struct Found<'a> {
     rule_name: &'a str,
     description: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
     detail: &'a str,
     location: Location,
 }
@@ -52,9 +54,11 @@ pub fn lint(question: &Question<'_>) -> Answer {
     };
     let found = warnings.iter().map(|warning| {
         let (first, last) = lines(warning);
+        let rule = check::find(&warning.rule);
         Found {
             rule_name: &warning.rule,
-            description: check::find(&warning.rule).map_or("", |rule| rule.description),
+            description: rule.map_or("", |rule| rule.description),
+            url: rule.and_then(Rule::url),
             detail: &warning.message,
             location: Location::new(first, last),
         }

@@ -15,6 +15,39 @@ const fn rule(name: &'static str, description: &'static str) -> Rule {
     Rule { name, description, experimental: false }
 }
 
+impl Rule {
+    /// Where BuildKit's rules are described for everybody; ours have no such page.
+    pub fn url(&self) -> Option<String> {
+        let own = RULES.iter().skip(RULES.len() - OWN).any(|rule| rule.name == self.name);
+        (!own).then(|| format!("{PAGES}{}/", kebab(self.name)))
+    }
+}
+
+/// `JSONArgsRecommended` becomes `json-args-recommended`.
+fn kebab(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 4);
+    let mut letters = name.chars().peekable();
+    let mut before = None;
+    while let Some(letter) = letters.next() {
+        let begins = letter.is_uppercase()
+            && before.is_some_and(|before: char| {
+                before.is_lowercase() || letters.peek().is_some_and(|next| next.is_lowercase())
+            });
+        if begins {
+            text.push('-');
+        }
+        text.extend(letter.to_lowercase());
+        before = Some(letter);
+    }
+    text
+}
+
+/// Where the pages of BuildKit's rules are.
+const PAGES: &str = "https://docs.docker.com/go/dockerfile/rule/";
+
+/// How many of the last rules are our own.
+const OWN: usize = 4;
+
 /// What stands for the warnings of a file that has too many.
 pub(super) const MORE: &str = "MoreWarnings";
 
@@ -58,4 +91,19 @@ pub const RULES: &[Rule] = &[
 /// The rule of this name.
 pub fn find(name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.name.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_rules() {
+        let url = |name: &str| find(name).unwrap().url();
+        let page = |name: &str| Some(format!("https://docs.docker.com/go/dockerfile/rule/{name}/"));
+        assert_eq!(url("JSONArgsRecommended"), page("json-args-recommended"));
+        assert_eq!(url("SecretsUsedInArgOrEnv"), page("secrets-used-in-arg-or-env"));
+        assert_eq!(url("WorkdirRelativePath"), page("workdir-relative-path"));
+        assert_eq!([url("InvalidJSONArray"), url(MORE)], [None, None]);
+    }
 }

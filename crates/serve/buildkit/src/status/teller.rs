@@ -8,6 +8,7 @@ use api::build::{BuildEvent, LogStream};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{Vertex, VertexLog, VertexStatus, VertexWarning};
 use bollard_buildkit_proto::pb::{Position, Range, SourceInfo};
+use dockerfile::check::Rule;
 use oci::Digest;
 use prost::Message as _;
 use tonic::Status;
@@ -157,14 +158,18 @@ impl Teller {
             return None;
         }
         let message = self.words(message);
+        let known = dockerfile::check::find(rule);
+        let about = known.map(|rule| rule.description.as_bytes().to_vec());
+        let help = help.map(|help| self.words(help).into_bytes());
         let line_number = i32::try_from(line).unwrap_or(0);
         let at = || Some(Position { line: line_number, character: 0 });
         let warning = VertexWarning {
             vertex: self.first(),
             level: 1,
             short: format!("{rule}: {message} (line {line})").into_bytes(),
-            detail: help.map(|help| self.words(help).into_bytes()).into_iter().collect(),
-            url: String::new(),
+            // What the rule is about comes first: clients show that.
+            detail: about.into_iter().chain(help).collect(),
+            url: known.and_then(Rule::url).unwrap_or_default(),
             info: None,
             ranges: vec![Range { start: at(), end: at() }],
         };
