@@ -145,6 +145,9 @@ pub struct ExportOptions {
     /// `[types:]key=value` as for `--annotation`.
     #[serde(skip_serializing_if = "zero")]
     pub annotations: Vec<String>,
+    /// An index also of one image.
+    #[serde(skip_serializing_if = "zero")]
+    pub index: bool,
     /// `min` or `max`; empty for none.
     #[serde(skip_serializing_if = "zero")]
     pub provenance: String,
@@ -153,6 +156,18 @@ pub struct ExportOptions {
     /// The image whose program lists the packages; empty for the builder's own way.
     #[serde(skip_serializing_if = "zero")]
     pub sbom_generator: String,
+    /// What that program is told besides, as its variables `BUILDKIT_SCAN_…`.
+    #[serde(skip_serializing_if = "zero")]
+    pub sbom_arguments: BTreeMap<String, String>,
+    /// What is attested is told of the files too, for outputs that are files.
+    #[serde(skip_serializing_if = "zero")]
+    pub file_statements: bool,
+    /// What the provenance is called among files; empty where it is to be among none.
+    #[serde(skip_serializing_if = "zero")]
+    pub provenance_file: String,
+    /// What attestations call the image besides the names that it gets.
+    #[serde(skip_serializing_if = "zero")]
+    pub names: Vec<String>,
     /// The image tells which records of the cache its layers belong to.
     #[serde(skip_serializing_if = "zero")]
     pub inline_cache: bool,
@@ -174,6 +189,9 @@ pub struct ExportOptions {
     /// The provenance says that all that the build needs is named in it.
     #[serde(skip_serializing_if = "zero")]
     pub reproducible: bool,
+    /// What was asked of the frontend besides its target, arguments and labels.
+    #[serde(skip_serializing_if = "zero")]
+    pub parameters: BTreeMap<String, String>,
     /// What the provenance says about the repository that the context lies in: `source`, `revision`, `localdir:context`.
     #[serde(skip_serializing_if = "zero")]
     pub vcs: BTreeMap<String, String>,
@@ -253,6 +271,18 @@ document! {
         /// A list of packages in SPDX, if that was asked for.
         #[serde(skip_serializing_if = "zero")]
         pub sbom: Option<serde_json::Value>,
+        /// What is attested of its files, if that was asked for.
+        #[serde(skip_serializing_if = "zero")]
+        pub statements: Vec<FileStatement>,
+    }
+}
+
+document! {
+    /// An in-toto statement about the files of an image.
+    pub struct FileStatement {
+        /// What it is called as a file.
+        pub name: String,
+        pub statement: serde_json::Value,
     }
 }
 

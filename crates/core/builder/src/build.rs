@@ -5,12 +5,13 @@ use crate::definition::{parse_error, read_dockerfile, read_ignore};
 use crate::epoch::{self, Epoch};
 use crate::error::Error;
 use crate::event::{Event, Stream};
+use crate::export::statement::{SPDX, Statement};
 use crate::graph::{Graph, OpKind, Origin};
 use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, Context, Env, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile};
-use crate::{exec, export, lines, policy, promise, solve, step, transfer, verify};
+use crate::{exec, export, lines, policy, promise, scan, solve, step, transfer, verify};
 use dockerfile::Warning;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
@@ -76,7 +77,7 @@ pub fn build(
         }
         settle(env, &file, (&context, &named), &mut lowered)?;
         let epoch = Epoch::new(said, request.source_date_epoch);
-        Ok(Plan { remote, file, parsed, context, named, began, epoch, lowered, is_given: false })
+        Ok(Plan { remote, file, parsed, context, named, began, epoch, lowered, given: None })
     })
 }
 
@@ -99,12 +100,16 @@ pub fn build_graph(
         let parsed = parsed.map_err(|e| parse_error(&file, e))?;
         let began = step::timestamp();
         let mut lowered = Vec::with_capacity(given.graphs.len());
-        for (platform, graph) in given.graphs {
-            let images = find_images(env, request, &file, &graph, opener.progress)?;
-            lowered.push(Platformed { platform, graph, images });
+        for GivenGraph { platform, mut graph, claims } in given.graphs {
+            let mut images = find_images(env, request, &file, &graph, opener.progress)?;
+            if !claims.lists_packages() {
+                scan::add(env, request, (&mut graph, &mut images), opener.progress)?;
+            }
+            lowered.push(Platformed { platform, graph, images, claims });
         }
         let epoch = epoch::of_graph(request);
-        Ok(Plan { remote: None, file, parsed, context, named, began, epoch, lowered, is_given: true })
+        let given = Some(given.locals);
+        Ok(Plan { remote: None, file, parsed, context, named, began, epoch, lowered, given })
     })
 }
 
@@ -120,8 +125,8 @@ struct Plan {
     began: String,
     epoch: Epoch,
     lowered: Vec<Platformed>,
-    /// It is a client's graph, and the Dockerfile stands for nothing.
-    is_given: bool,
+    /// It is a client's graph, which reads these directories of the client; the Dockerfile stands for nothing.
+    given: Option<BTreeMap<String, String>>,
 }
 
 /// Does what `plan` says.
@@ -142,6 +147,7 @@ fn run(
         text: &plan.file.text,
         began: &plan.began,
         id: lease.id(),
+        given: plan.given.as_ref(),
     };
     let imports = transfer::open(env, &lease, &env.cache_from, &progress);
     let job = Job {
@@ -158,12 +164,12 @@ fn run(
         imports: &imports,
         isolated: false,
     };
-    if !plan.is_given {
+    if plan.given.is_none() {
         job.tell_warnings(&plan.lowered)?;
         progress.send(Event::Lines { lines: lines::lines(&plan.parsed, request, &plan.lowered) });
     }
     let parts = job.make(&plan.lowered)?;
-    if request.verify && !plan.is_given {
+    if request.verify && plan.given.is_none() {
         verify::verify(&job, &parts)?;
     }
     job.finish(&plan.lowered, parts)
@@ -176,11 +182,40 @@ const NOTHING: &str = "FROM scratch\n";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given {
     /// One for each platform.
-    pub graphs: Vec<(Platform, Graph)>,
+    pub graphs: Vec<GivenGraph>,
     /// What the file is called that the graph was made of; empty for none.
     pub name: String,
     /// Its text, which the operations' places lie in.
     pub text: String,
+    /// The client's names of the directories that it reads, by the names of the contexts that they are.
+    pub locals: BTreeMap<String, String>,
+}
+
+/// The same for one platform.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenGraph {
+    /// What it is for.
+    pub platform: Platform,
+    /// What is done.
+    pub graph: Graph,
+    /// What is said of the result.
+    pub claims: Claims,
+}
+
+/// What a client says of a result that it has put together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claims {
+    /// What it attests.
+    pub statements: Vec<Statement>,
+    /// How what it was put together from was made: a SLSA v1 predicate with all that there is to tell.
+    pub origin: Option<serde_json::Value>,
+}
+
+impl Claims {
+    /// Whether it has listed the packages itself.
+    fn lists_packages(&self) -> bool {
+        self.statements.iter().any(|statement| statement.kind == SPDX)
+    }
 }
 
 /// What the builds for several platforms share.
@@ -237,6 +272,7 @@ impl<'a> Job<'a> {
             graph: &one.graph,
             platform: &one.platform,
             images: &one.images,
+            claims: &one.claims,
             context: self.context,
             named: self.named,
             progress: self.progress,
@@ -294,7 +330,7 @@ impl<'a> Job<'a> {
     }
 
     /// What is to be said of the file for one platform.
-    fn warnings(&self, Platformed { platform, graph, images }: &Platformed) -> Vec<Warning> {
+    fn warnings(&self, Platformed { platform, graph, images, .. }: &Platformed) -> Vec<Warning> {
         let config = |name: &str, platform: &Platform| {
             let reference = image_of(self.request, name, platform)?;
             let same = |u: &&crate::graph::ImageUse| u.reference == reference && u.platform == *platform;
@@ -347,6 +383,7 @@ impl<'a> Job<'a> {
                 is_new: put.new,
                 provenance: made.provenance,
                 sbom: made.sbom,
+                statements: made.statements,
             })
             .collect();
         for member in &members {

@@ -161,6 +161,12 @@ pub enum Error {
     /// The source policy does not let a context through.
     #[error("evaluate the source policy")]
     Policy(#[source] BoxError),
+    /// Two attestations have one name among files.
+    #[error("duplicate attestation path name {name}")]
+    Attestation {
+        /// The name.
+        name: String,
+    },
     /// A cache that was not taken.
     #[error("export cache to {name}")]
     Cache {

@@ -43,7 +43,7 @@ mod usage;
 mod users;
 mod verify;
 
-pub use build::{Given, build, build_graph};
+pub use build::{Claims, Given, GivenGraph, build, build_graph};
 pub use context::Reads;
 pub use definition::{Definition, definition};
 pub use error::{BoxError, Error, FailedProcess, Left, Place, StepError};
@@ -51,6 +51,7 @@ pub use event::{Event, Line, LineKind, Stream, Teller};
 pub use exec::{Kept, Owner, Relay, cache_directory, forget_kept, kept, open_mounted};
 pub use export::emulation::runs;
 pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
+pub use export::statement::{Statement, Subject};
 pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;
 pub use mirror::Mirror;

@@ -1,5 +1,6 @@
 //! What is to be made for each platform: the Dockerfile lowered, with the images that it turns out to need.
 
+use crate::build::Claims;
 use crate::error::Error;
 use crate::export::emulation;
 use crate::graph::{Graph, ImageUse};
@@ -19,6 +20,7 @@ pub(crate) struct Platformed {
     pub platform: Platform,
     pub graph: Graph,
     pub images: Vec<Image>,
+    pub claims: Claims,
 }
 
 /// Lowers, once a platform. Where there are several, each step says which it is for.
@@ -41,7 +43,7 @@ pub(crate) fn lower_platforms(
             graph.images.iter_mut().for_each(|used| prefix(&mut used.name, &used.platform.to_string()));
             graph.ops.iter_mut().for_each(|op| prefix(&mut op.name, &op.platform.to_string()));
         }
-        lowered.push(Platformed { platform, graph, images });
+        lowered.push(Platformed { platform, graph, images, claims: Claims::default() });
     }
     Ok(lowered)
 }

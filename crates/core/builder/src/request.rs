@@ -375,4 +375,6 @@ pub struct BuiltImage {
     pub provenance: Option<serde_json::Value>,
     /// A list of the packages in it in SPDX, if that was asked for.
     pub sbom: Option<serde_json::Value>,
+    /// What is attested of its files, if that was asked for: in-toto statements by the names that they have as files.
+    pub statements: Vec<(String, serde_json::Value)>,
 }

@@ -3,10 +3,11 @@
 //!
 //! The generator's image is run with the result mounted read-only where `BUILDKIT_SCAN_SOURCE` says (other stages and the context, where these are to be looked through too, below
 //! `BUILDKIT_SCAN_SOURCE_EXTRAS`), and writes in-toto
-//! statements as `*.json` where `BUILDKIT_SCAN_DESTINATION` says. Its run is a step like any other: it is taken from the cache
+//! statements as `*.json` where `BUILDKIT_SCAN_DESTINATION` says; what it is told besides are variables too (`BUILDKIT_SCAN_…`). Its run is a step like any other: it is taken from the cache
 //! while neither it nor the result changed.
 
 use crate::error::{BoxError, Error, Place};
+use crate::export::statement::Statement;
 use crate::graph::{
     Copy, CopySource, Graph, ImageUse, Mkdir, Mount, MountKind, Op, OpKind, Origin, Run, Scan,
 };
@@ -17,12 +18,16 @@ use crate::session::{Output, Session};
 use dockerfile::Span;
 use oci::Platform;
 use oci::image::ImageConfig;
-use serde_json::Value;
+use std::collections::BTreeMap;
 
 const SOURCE: &str = "/run/src/core/sbom";
 /// What more there is to look through.
 const EXTRAS: &str = "/run/src/extras/";
 const DESTINATION: &str = "/run/out";
+/// What the list of the result itself is called.
+const CORE: &str = "sbom";
+/// What arguments of a generator begin with.
+const ARGUMENT: &str = "BUILDKIT_SCAN_";
 /// A longer statement is nobody's list of packages.
 const MAX: u64 = 256 << 20;
 
@@ -54,7 +59,7 @@ pub(crate) fn add(
     });
     let image = image.inspect_err(|error| step.failed(error.chain()))?;
     step.done();
-    let run = run(&image.config, graph);
+    let run = run(&image.config, graph, &request.export.generator_args);
     if run.argv.is_empty() {
         return Err(failed(reference)("the image says no command".into()));
     }
@@ -105,10 +110,11 @@ fn context(graph: &mut Graph, request: &Request) -> Fs {
 }
 
 /// What the image does when it is run, over the result and what else is looked through.
-fn run(config: &ImageConfig, graph: &Graph) -> Run {
+fn run(config: &ImageConfig, graph: &Graph, arguments: &BTreeMap<String, String>) -> Run {
     let config = &config.config;
     let words = [config.entrypoint.as_deref(), config.cmd.as_deref()];
     let mut env = config.env.clone();
+    env.extend(arguments.iter().map(|(name, value)| format!("{ARGUMENT}{name}={value}")));
     env.push(format!("BUILDKIT_SCAN_SOURCE={SOURCE}"));
     env.push(format!("BUILDKIT_SCAN_DESTINATION={DESTINATION}"));
     if !graph.scan.more.is_empty() {
@@ -149,12 +155,12 @@ fn failed(generator: &str) -> impl Fn(BoxError) -> Error {
     move |source| Error::Sbom { generator: generator.clone(), source }
 }
 
-/// What the generator wrote: types of predicates, and the predicates.
-pub(crate) fn predicates(
+/// What the generator wrote.
+pub(crate) fn statements(
     session: &Session<'_>,
     outputs: &[Output],
     op: OpId,
-) -> Result<Vec<(String, Value)>, Error> {
+) -> Result<Vec<Statement>, Error> {
     let generator = session.request.export.generator.as_deref().unwrap_or_default();
     let failed = failed(generator);
     let chain = session.node(&Fs::Op(op)).and_then(|node| outputs[node].chain.clone());
@@ -166,7 +172,8 @@ pub(crate) fn predicates(
         .into_iter()
         .map(|entry| entry.name)
         .collect();
-    names.sort();
+    // The list of the result itself comes first.
+    names.sort_by_key(|name| (name.to_string_lossy().split('.').next() != Some(CORE), name.clone()));
     let mut found = Vec::new();
     for name in names {
         let name = name.to_string_lossy().into_owned();
@@ -174,11 +181,8 @@ pub(crate) fn predicates(
             continue;
         }
         let bytes = root.read_file(format!("{DESTINATION}/{name}"), MAX).map_err(|e| failed(e.into()))?;
-        let bad = |what: String| failed(format!("{name}: {what}").into());
-        let mut statement: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-        let kind = statement["predicateType"].as_str().filter(|kind| !kind.is_empty()).map(str::to_owned);
-        let kind = kind.ok_or_else(|| bad("it is no in-toto statement: it has no predicateType".into()))?;
-        found.push((kind, statement["predicate"].take()));
+        let statement = Statement::read(&name, &bytes);
+        found.push(statement.map_err(|what| failed(format!("{name}: {what}").into()))?);
     }
     match found.is_empty() {
         true => Err(missing()),

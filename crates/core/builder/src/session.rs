@@ -1,5 +1,6 @@
 //! One build at work: what its steps share.
 
+use crate::build::Claims;
 use crate::epoch::{Epoch, Time};
 use crate::error::{Error, Place, StepError};
 use crate::files;
@@ -106,6 +107,8 @@ pub(crate) struct Session<'a> {
     /// What is built for.
     pub platform: &'a Platform,
     pub images: &'a [Image],
+    /// What a client says of the result.
+    pub claims: &'a Claims,
     pub context: &'a ContextTree,
     pub named: &'a BTreeMap<String, ContextTree>,
     pub progress: &'a Progress<'a>,

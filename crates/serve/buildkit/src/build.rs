@@ -87,6 +87,8 @@ pub struct Made {
     engine: Engine,
     lent: Lent,
     pub details: BuildDetails,
+    /// How its images were made, in the same order: whoever puts something together from them tells that.
+    pub origins: Vec<Option<serde_json::Value>>,
     /// A directory for each platform.
     pub split: bool,
     /// A file system that is no image yet.
@@ -101,7 +103,8 @@ impl Made {
         for image in &details.images {
             image.manifest.iter().for_each(|manifest| lent.add(&manifest.digest, image.new));
         }
-        Made { engine, lent, details, split, is_part: false, kept: false.into() }
+        let origins = Vec::new();
+        Made { engine, lent, details, origins, split, is_part: false, kept: false.into() }
     }
 
     /// The same as a file system that is no image yet.
@@ -121,6 +124,13 @@ impl Made {
             Some((_, platform)) => images.iter().find(|image| image.platform == platform),
             None => images.first(),
         }
+    }
+
+    /// How the image that an id names was made.
+    pub fn origin(&self, id: &str) -> Option<&serde_json::Value> {
+        let wanted = self.image(id)?;
+        let at = self.details.images.iter().position(|image| std::ptr::eq(image, wanted))?;
+        self.origins.get(at)?.as_ref()
     }
 
     pub fn keep(&self) {

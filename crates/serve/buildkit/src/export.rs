@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::build::BuiltImage;
+use api::build::{BuiltImage, FileStatement};
 use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
 use engine::builds::Descriptor;
 use engine::images::{Files, PushOptions, View, Who};
@@ -71,11 +71,14 @@ impl Export<'_> {
                 answer.insert("containerimage.digest".to_owned(), only.id.clone());
             }
         }
-        let document = json!({
+        let mut document = json!({
             "mediaType": target.media_type,
             "digest": target.digest.to_string(),
             "size": target.size,
         });
+        if !target.annotations.is_empty() {
+            document["annotations"] = json!(target.annotations);
+        }
         let text = fault::base64(document.to_string().as_bytes());
         answer.insert("containerimage.descriptor".to_owned(), text);
     }
@@ -151,12 +154,13 @@ impl Export<'_> {
             false => String::new(),
         };
         let prefix = self.exporter.attrs.get("attestation-prefix").map_or("", String::as_str);
-        let documents = [("provenance", &image.provenance), ("sbom.spdx", &image.sbom)];
-        let bytes = |document: &serde_json::Value| serde_json::to_vec_pretty(document).ok();
-        let file = |(name, document): (&str, &Option<serde_json::Value>)| {
-            Some((format!("{prefix}{name}{whose}.json"), bytes(document.as_ref()?)?))
+        let file = |statement: &FileStatement| {
+            let (stem, ending) = statement.name.rsplit_once('.').unwrap_or((&statement.name, ""));
+            let dot = if ending.is_empty() { "" } else { "." };
+            let bytes = serde_json::to_vec_pretty(&statement.statement).ok()?;
+            Some((format!("{prefix}{stem}{whose}{dot}{ending}"), bytes))
         };
-        documents.into_iter().filter_map(file).collect()
+        image.statements.iter().filter_map(file).collect()
     }
 
     async fn local(&self) -> Result<(), Status> {
@@ -204,7 +208,6 @@ impl Export<'_> {
         }
         let missing = || Status::internal("the build gave no image");
         let target = details.target.as_ref().ok_or_else(missing)?;
-        let digest = target.digest.clone();
         let mut told = HashMap::new();
         self.describe(target, &full(names(self.exporter)), &mut told);
         let step = self.build.told.step(&format!("exporting to {kind} image format"));
@@ -214,10 +217,16 @@ impl Export<'_> {
             if is_layout {
                 let (stores, names) =
                     (Arc::new(session.stores(&self.build.life, |_| ())), names(self.exporter));
-                let sent = engine::builds::send_to(engine, stores, EXPORT.to_owned(), digest, names).await;
+                let sent = engine::builds::send_to(engine, stores, EXPORT.to_owned(), target, names).await;
                 return sent.map_err(fault::status);
             }
-            let archive = engine::images::save_as(engine, digest, names(self.exporter)).await;
+            let archive = engine::images::save_as(
+                engine,
+                target.digest.clone(),
+                names(self.exporter),
+                target.annotations.clone(),
+            )
+            .await;
             session.send_archive(self.number, archive.map_err(fault::status)?, &told).await
         };
         let sent = step.end(work.await);

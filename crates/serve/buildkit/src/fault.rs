@@ -10,6 +10,12 @@ use tonic::{Code, Status};
 /// The type of a detail that tells a place.
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
+/// Lines of one place that are told.
+const LINES_MAX: usize = 1000;
+
+/// The type of a detail that tells which question is not answered.
+const SUBREQUEST: &str = "github.com/moby/buildkit/errdefs.Subrequest+json";
+
 /// The type of a detail that tells why a source was denied.
 const DECISION: &str = "github.com/moby/buildkit/policysession.DecisionResponse+json";
 
@@ -39,6 +45,13 @@ pub fn no_policies() -> Status {
     Status::unimplemented("source policies of single requests are not supported: send them with the build")
 }
 
+/// A question that nobody answers here: clients ask another then.
+pub fn no_answer(request: &str) -> Status {
+    let value = json!({ "name": request }).to_string().into_bytes();
+    let detail = google::protobuf::Any { type_url: SUBREQUEST.to_owned(), value };
+    detailed(Code::Unimplemented, format!("unsupported request {request}"), vec![detail])
+}
+
 /// An error that has no place.
 pub fn status(error: Error) -> Status {
     Status::new(code(error.kind), with_hint(error.report(), error.hint.as_deref()))
@@ -58,9 +71,12 @@ pub fn of_build(error: Error, recipe: &Recipe, mut details: Vec<google::protobuf
     let Some(place) = place.filter(|_| !recipe.text.is_empty()) else {
         return detailed(code, with_hint(error.report(), error.hint.as_deref()), details);
     };
+    // One for each line, as BuildKit has them.
+    let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
+    let ranges: Vec<_> = (place.span.line..=place.span.end_line).take(LINES_MAX).map(line).collect();
     let source = json!({
         "info": { "filename": place.file, "data": base64(recipe.text.as_bytes()), "language": "Dockerfile" },
-        "ranges": [{ "start": { "line": place.span.line }, "end": { "line": place.span.end_line } }],
+        "ranges": ranges,
     });
     let value = source.to_string().into_bytes();
     details.push(google::protobuf::Any { type_url: SOURCE.to_owned(), value });
@@ -127,8 +143,23 @@ mod tests {
         let full = google::rpc::Status::decode(status.details()).unwrap();
         assert_eq!(full.message, "process failed");
         let source: serde_json::Value = serde_json::from_slice(&full.details[0].value).unwrap();
-        assert_eq!(source["ranges"][0], json!({ "start": { "line": 2 }, "end": { "line": 3 } }));
+        let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
+        assert_eq!(source["ranges"], json!([line(2), line(3)]));
         assert_eq!(source["info"]["filename"], "Dockerfile");
+    }
+
+    #[test]
+    fn a_question_without_an_answer_is_named() {
+        let status = no_answer("frontend.x");
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unimplemented, "unsupported request frontend.x")
+        );
+        let full = google::rpc::Status::decode(status.details()).unwrap();
+        assert_eq!(
+            (full.details[0].type_url.as_str(), &full.details[0].value[..]),
+            (SUBREQUEST, &br#"{"name":"frontend.x"}"#[..])
+        );
     }
 
     #[test]

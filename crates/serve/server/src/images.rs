@@ -185,7 +185,7 @@ pub async fn save(call: Call) -> Result {
     let tar = match (call.query.all("dhow-name"), names.as_slice()) {
         (given, [name]) if !given.is_empty() || call.query.flag("dhow-nameless") => {
             let digest = name.parse().map_err(|_| Failure::bad_request(format!("{name:?} is no digest")))?;
-            images::save_as(&call.engine, digest, given).await?
+            images::save_as(&call.engine, digest, given, Default::default()).await?
         }
         _ => images::save(&call.engine, names, call.query.all("platform")).await?,
     };

@@ -379,6 +379,18 @@ fn outputs_do_what_they_are_told(host: &Host) {
         .collect();
     left.sort();
     assert_eq!(left, ["amd64", "x-how.json", "x-sbom.spdx.json"]);
+    // They are statements about these files.
+    for (name, kind) in
+        [("x-how.json", "https://slsa.dev/provenance/v1"), ("x-sbom.spdx.json", "https://spdx.dev/Document")]
+    {
+        let told = fs::read(host.home().join("out").join(name)).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(
+            (told["predicateType"].as_str(), &told["subject"][0]["name"]),
+            (Some(kind), &"amd64".into())
+        );
+        assert_eq!((told["subject"].as_array().unwrap().len(), told["predicate"].is_object()), (1, true));
+    }
     plain(&["-o", "type=image,name=canon:1,name-canonical=true"]).ok();
     assert!(host.type_in("images --digests canon").ok().contains("sha256:"));
     plain(&["--label", "a=b", "-o", "type=image,dangling-name-prefix=later"]).ok();

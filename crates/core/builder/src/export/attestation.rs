@@ -3,6 +3,7 @@
 //! that is, or, as in earlier versions, looks like an image.
 
 use super::options::Provenance;
+use super::statement::{self, SPDX, Statement};
 use super::steps::Layers;
 use super::{Facts, Made, provenance, sbom, write};
 use crate::error::Error;
@@ -12,6 +13,7 @@ use crate::step::now;
 use oci::image::{Descriptor, Manifest};
 use oci::{ChainId, Digest, Platform, media_types};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 const STATEMENT: &str = "application/vnd.in-toto+json";
@@ -20,9 +22,8 @@ const EMPTY: &str = "e30=";
 const PREDICATE: &str = "in-toto.io/predicate-type";
 const SLSA: &str = "https://slsa.dev/provenance/v1";
 const SLSA_OLD: &str = "https://slsa.dev/provenance/v0.2";
-const SPDX: &str = "https://spdx.dev/Document";
 
-/// Adds the attestations that are asked for.
+/// Adds the attestations that a client gives, and those that are asked for.
 pub(crate) fn attest(
     session: &Session<'_>,
     facts: &Facts<'_>,
@@ -32,32 +33,16 @@ pub(crate) fn attest(
 ) -> Result<(), Error> {
     let options = &session.request.export;
     let ended = now(session);
-    let mut statements = Vec::new();
-    if let Some(op) = session.graph.scan.op {
-        for (kind, predicate) in scan::predicates(session, outputs, op)? {
-            if kind == SPDX && made.sbom.is_none() {
-                made.sbom = Some(predicate.clone());
-            }
-            statements.push(statement(&kind, &made.manifest.digest, predicate));
-        }
-    } else if options.sbom {
-        let root = session.view(chain)?;
-        let stopped = || session.stopped();
-        let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, "sbom", &stopped);
-        made.sbom = Some(document.clone());
-        statements.push(statement(SPDX, &made.manifest.digest, document));
-        for (name, fs) in &session.graph.scan.more {
-            let chain = session.node(fs).and_then(|node| outputs[node].chain.clone());
-            let root = session.view(chain.as_ref())?;
-            let name = format!("sbom-{name}");
-            let document = sbom::document(root.as_ref(), &made.manifest.digest, &ended, &name, &stopped);
-            statements.push(statement(SPDX, &made.manifest.digest, document));
-        }
+    let mut statements = session.claims.statements.clone();
+    if !statements.iter().any(|statement| statement.kind == SPDX) {
+        statements.extend(listed(session, (outputs, chain), &made.manifest.digest, &ended)?);
     }
+    let list = statements.iter().find(|statement| statement.kind == SPDX);
+    made.sbom = list.filter(|_| options.sbom).map(|statement| statement.predicate.clone());
     if let Some(how) = options.provenance {
-        let predicate = told(session, facts, layers, how, &ended);
         let kind = if options.slsa.old { SLSA_OLD } else { SLSA };
-        statements.push(statement(kind, &made.manifest.digest, predicate));
+        let file = options.provenance_file.as_deref().unwrap_or_default();
+        statements.push(Statement::new(file, kind, told(session, facts, layers, how, &ended)));
     }
     if let Some(how) = options.told_provenance.or(options.provenance) {
         made.provenance = Some(told(session, facts, layers, how, &ended));
@@ -65,8 +50,66 @@ pub(crate) fn attest(
     if statements.is_empty() {
         return Ok(());
     }
-    made.attestation = Some(manifest(session, &made.manifest, &statements)?);
+    let mut seen = BTreeSet::new();
+    let names = options.names.iter().chain(&session.request.tags).filter(|name| seen.insert(*name));
+    let names: Vec<_> = names.cloned().collect();
+    let image = statement::image(&names, &made.platform, &made.manifest.digest);
+    let document = |statement: &Statement| (statement.kind.clone(), statement.document(&image));
+    let documents: Vec<_> = statements.iter().map(document).collect();
+    made.attestation = Some(manifest(session, &made.manifest, &documents)?);
+    if options.file_statements {
+        made.statements = beside(session, chain, &statements)?;
+    }
     Ok(())
+}
+
+/// The lists of packages that are asked for.
+fn listed(
+    session: &Session<'_>,
+    (outputs, chain): (&[Output], Option<&ChainId>),
+    subject: &Digest,
+    ended: &str,
+) -> Result<Vec<Statement>, Error> {
+    if let Some(op) = session.graph.scan.op {
+        return scan::statements(session, outputs, op);
+    }
+    if !session.request.export.sbom {
+        return Ok(Vec::new());
+    }
+    let stopped = || session.stopped();
+    let list = |name: &str, chain: Option<&ChainId>| {
+        let root = session.view(chain)?;
+        let document = sbom::document(root.as_ref(), subject, ended, name, &stopped);
+        Ok::<_, Error>(Statement::new(&format!("{name}.spdx.json"), SPDX, document))
+    };
+    let mut lists = vec![list("sbom", chain)?];
+    for (name, fs) in &session.graph.scan.more {
+        let chain = session.node(fs).and_then(|node| outputs[node].chain.clone());
+        lists.push(list(&format!("sbom-{name}"), chain.as_ref())?);
+    }
+    Ok(lists)
+}
+
+/// The statements about the files of a result, by the names that they have beside these.
+fn beside(
+    session: &Session<'_>,
+    chain: Option<&ChainId>,
+    statements: &[Statement],
+) -> Result<Vec<(String, Value)>, Error> {
+    let root = session.view(chain)?;
+    let files = statement::files(root.as_ref(), &|| session.stopped());
+    let files = files.map_err(|source| match session.stopped() {
+        true => Error::Cancelled,
+        false => Error::Io { attempt: "read", path: "the files of the result".into(), source },
+    })?;
+    let mut all: Vec<(String, Value)> = Vec::new();
+    for statement in statements.iter().filter(|statement| !statement.file.is_empty()) {
+        if all.iter().any(|(name, _)| *name == statement.file) {
+            return Err(Error::Attestation { name: statement.file.clone() });
+        }
+        all.push((statement.file.clone(), statement.document(&files)));
+    }
+    Ok(all)
 }
 
 fn told(
@@ -77,21 +120,18 @@ fn told(
     ended: &str,
 ) -> Value {
     let Session { request, graph, images, .. } = *session;
-    let predicate = provenance::predicate(how, facts, request, (graph, images, layers), ended);
+    let whole = match &session.claims.origin {
+        Some(origin) => provenance::carried(origin, facts, request, layers, ended),
+        None => provenance::predicate(facts, request, (graph, images, layers), ended),
+    };
+    let predicate = match how {
+        Provenance::Max => whole,
+        Provenance::Min => provenance::least(whole),
+    };
     match session.request.export.slsa.old {
         true => provenance::old(&predicate),
         false => predicate,
     }
-}
-
-fn statement(kind: &str, subject: &Digest, predicate: Value) -> (String, Value) {
-    let document = json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "predicateType": kind,
-        "subject": [{ "name": "_", "digest": { subject.algorithm(): subject.hex() } }],
-        "predicate": predicate,
-    });
-    (kind.to_string(), document)
 }
 
 fn manifest(

@@ -5,6 +5,7 @@ pub(crate) mod emulation;
 pub(crate) mod options;
 mod provenance;
 mod sbom;
+pub(crate) mod statement;
 mod steps;
 
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub(crate) struct Made {
     pub provenance: Option<serde_json::Value>,
     /// The list of packages in it, if it was asked for.
     pub sbom: Option<serde_json::Value>,
+    /// What is attested of its files, if that was asked for, by the names of the documents.
+    pub statements: Vec<(String, serde_json::Value)>,
 }
 
 /// What became of the images of a build.
@@ -108,6 +111,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
         attestation: None,
         provenance: None,
         sbom: None,
+        statements: Vec::new(),
     };
     made.manifest.annotations = options.annotations(Level::ManifestDescriptor, &platform);
     made.manifest.platform = Some(platform);
@@ -216,7 +220,8 @@ fn pack(
     layers: &[Layer],
 ) -> Result<Packed, Error> {
     // An attestation speaks of a manifest that must not change any more when it is sent somewhere.
-    let compression = options.compression.or(options.is_attested().then_some(archive::Compression::Gzip));
+    let is_attested = options.is_attested() || !session.claims.statements.is_empty();
+    let compression = options.compression.or(is_attested.then_some(archive::Compression::Gzip));
     let (store, lease) = (&session.env.store, session.lease);
     let mut packed = Packed { descriptors: Vec::new(), diff_ids: Vec::new() };
     for (descriptor, layer) in descriptors.into_iter().zip(layers) {
@@ -274,7 +279,9 @@ pub(crate) fn publish(
             }
             index.annotations = request.export.annotations(Level::Index, &Platform::host());
             let media_type = index.media_type.clone();
-            write(env, lease, &media_type, &index)?
+            let mut target = write(env, lease, &media_type, &index)?;
+            target.annotations = request.export.annotations(Level::IndexDescriptor, &Platform::host());
+            target
         }
     };
     let named = made.len().saturating_sub(1);

@@ -29,10 +29,18 @@ pub struct Options {
     pub told_provenance: Option<Provenance>,
     /// How either is written.
     pub slsa: Slsa,
+    /// What it is called among files; there is none without.
+    pub provenance_file: Option<String>,
     /// An attestation of what is in them.
     pub sbom: bool,
+    /// What is attested is told of the files too, for outputs that are files.
+    pub file_statements: bool,
+    /// What attestations call the images besides the names that these get.
+    pub names: Vec<oci::Reference>,
     /// The image whose program lists the packages; ours does without.
     pub generator: Option<String>,
+    /// What that program is told besides.
+    pub generator_args: BTreeMap<String, String>,
     /// The configuration tells which records its layers belong to.
     pub inline_cache: bool,
     /// The result is given its names with its digest too.
@@ -50,6 +58,8 @@ pub struct Slsa {
     pub builder_id: String,
     /// All that the build needs is named.
     pub reproducible: bool,
+    /// What was asked besides: the frontend's own attributes.
+    pub parameters: BTreeMap<String, String>,
     /// The repository that the context lies in: `source`, `revision`, `localdir:context`.
     pub vcs: BTreeMap<String, String>,
 }

@@ -2,13 +2,12 @@
 //!
 //! Secrets and ssh agents are named, never their content; values of build arguments only where all is to be told.
 
-use super::options::Provenance;
 use super::steps::{Layers, Steps, steps};
-use crate::graph::{Graph, ImageUse, MountKind, OpKind};
-use crate::request::{Image, Request};
+use crate::graph::{CopySource, Graph, ImageUse, MountKind, NetKind, Op, OpKind};
+use crate::request::{Image, NetMode, Request};
 use oci::{Platform, Reference};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What BuildKit's definitions of the predicate's open fields are called.
 const BUILD_TYPE: &str = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
@@ -25,89 +24,197 @@ pub(crate) struct Facts<'a> {
     pub began: &'a str,
     /// A number of its own.
     pub id: &'a str,
+    /// What a client's graph reads of the client, by the names of the contexts that these are; none for a Dockerfile.
+    pub given: Option<&'a BTreeMap<String, String>>,
 }
 
-/// The predicate.
+impl Facts<'_> {
+    /// Who made the graph; nobody did of a client's own.
+    fn frontend(&self) -> &'static str {
+        if self.given.is_some() { "" } else { "dockerfile.v0" }
+    }
+
+    /// The directories of the client that are read.
+    fn locals(&self) -> BTreeSet<&str> {
+        match (self.given, self.remote) {
+            (Some(locals), _) => locals.values().map(String::as_str).collect(),
+            (None, None) => ["context", "dockerfile"].into(),
+            (None, Some(_)) => BTreeSet::new(),
+        }
+    }
+
+    /// Has the client's name for a context in the place of ours.
+    fn show_local(&self, identifier: &mut Value) {
+        let name = identifier.as_str().and_then(|text| text.strip_prefix("local://"));
+        if let Some(own) = name.and_then(|name| self.given?.get(name)) {
+            *identifier = format!("local://{own}").into();
+        }
+    }
+}
+
+/// The predicate, with all that there is to tell.
 pub(crate) fn predicate(
-    how: Provenance,
     facts: &Facts<'_>,
     request: &Request,
     (graph, images, layers): (&Graph, &[Image], &Layers<'_>),
     ended: &str,
 ) -> Value {
-    let all = how == Provenance::Max;
-    let mut source = json!({ "path": facts.dockerfile });
+    let mut source = json!({});
+    if !facts.dockerfile.is_empty() {
+        source["path"] = facts.dockerfile.into();
+    }
     if let Some(remote) = facts.remote {
         source["uri"] = oci::address::without_userinfo(remote).into();
     }
-    let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
-    let steps = all.then(|| steps(graph, layers));
-    if let Some(steps) = &steps {
-        internal["buildConfig"] = json!({ "llbDefinition": steps.definition });
+    let mut steps = steps(graph, layers);
+    for step in &mut steps.definition {
+        facts.show_local(&mut step["op"]["Op"]["source"]["identifier"]);
     }
     json!({
         "buildDefinition": {
             "buildType": BUILD_TYPE,
-            "externalParameters": { "configSource": source, "request": parameters(all, facts, request, graph) },
-            "internalParameters": internal,
+            "externalParameters": { "configSource": source, "request": parameters(facts, request, graph) },
+            "internalParameters": {
+                "builderPlatform": Platform::host().to_string(),
+                "buildConfig": { "llbDefinition": steps.definition },
+            },
             "resolvedDependencies": dependencies(graph, images, facts),
         },
         "runDetails": {
             "builder": { "id": request.export.slsa.builder_id },
-            "metadata": metadata(steps, facts, request, ended),
+            "metadata": metadata(steps, facts, request, graph, ended),
         },
     })
 }
 
+/// The predicate of what a result was put together from, for that result: its layers are the same, and may be compressed now.
+pub(crate) fn carried(
+    origin: &Value,
+    facts: &Facts<'_>,
+    request: &Request,
+    layers: &Layers<'_>,
+    ended: &str,
+) -> Value {
+    let (mut predicate, slsa) = (origin.clone(), &request.export.slsa);
+    let details = &mut predicate["runDetails"];
+    details["builder"]["id"] = slsa.builder_id.as_str().into();
+    details["metadata"]["invocationId"] = facts.id.into();
+    details["metadata"]["finishedOn"] = ended.into();
+    details["metadata"]["buildkit_reproducible"] = slsa.reproducible.into();
+    let own = layers.values().max_by_key(|layers| layers.len());
+    let told = details["metadata"]["buildkit_metadata"]["layers"].as_object_mut();
+    for (stack, own) in told.into_iter().flatten().map(|(_, stack)| &mut stack[0]).zip(std::iter::repeat(own))
+    {
+        let count = stack.as_array().map_or(0, Vec::len);
+        if let Some(own) = own.and_then(|own| own.get(..count)) {
+            *stack = json!(own);
+        }
+    }
+    predicate
+}
+
+/// The same without values of arguments, and without what was done.
+pub(crate) fn least(mut predicate: Value) -> Value {
+    let definition = &mut predicate["buildDefinition"];
+    remove(&mut definition["internalParameters"], &["buildConfig"]);
+    let request = &mut definition["externalParameters"]["request"];
+    remove(request, &["secrets", "ssh"]);
+    let mut is_whole = true;
+    if let Some(arguments) = request["args"].as_object_mut() {
+        let count = arguments.len();
+        arguments.retain(|name, _| !name.starts_with("build-arg:") && !name.starts_with("label:"));
+        is_whole = arguments.len() == count;
+    }
+    let metadata = &mut predicate["runDetails"]["metadata"];
+    if !is_whole {
+        metadata["buildkit_completeness"]["request"] = false.into();
+    }
+    remove(&mut metadata["buildkit_metadata"], &["source", "layers"]);
+    if metadata["buildkit_metadata"].as_object().is_none_or(Map::is_empty) {
+        remove(metadata, &["buildkit_metadata"]);
+    }
+    predicate
+}
+
+fn remove(document: &mut Value, names: &[&str]) {
+    if let Some(fields) = document.as_object_mut() {
+        names.iter().for_each(|name| drop(fields.remove(*name)));
+    }
+}
+
 /// What was asked of the build.
-fn parameters(all: bool, facts: &Facts<'_>, request: &Request, graph: &Graph) -> Value {
-    let mut arguments = BTreeMap::new();
+fn parameters(facts: &Facts<'_>, request: &Request, graph: &Graph) -> Value {
+    let shown = |(name, value): (&String, &String)| (name.clone(), oci::address::without_userinfo(value));
+    let mut arguments: BTreeMap<_, _> = request.export.slsa.parameters.iter().map(shown).collect();
     if let Some(target) = &request.target {
         arguments.insert("target".to_string(), target.clone());
     }
-    if all {
-        let given = request.build_args.iter().filter(|(name, _)| !is_secret(name));
-        arguments.extend(given.map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
-        arguments.extend(request.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
-    }
-    let mut parameters = json!({ "frontend": "dockerfile.v0", "args": arguments });
-    if facts.remote.is_none() {
-        parameters["locals"] = json!([{ "name": "context" }, { "name": "dockerfile" }]);
+    let given = request.build_args.iter().filter(|(name, _)| !is_secret(name));
+    arguments.extend(given.map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
+    arguments.extend(request.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
+    let mut parameters = json!({ "frontend": facts.frontend(), "args": arguments });
+    let locals = facts.locals();
+    if !locals.is_empty() {
+        parameters["locals"] = locals.iter().map(|name| json!({ "name": name })).collect();
     }
     let (secrets, ssh) = asked_for(graph);
     for (name, asked) in [("secrets", secrets), ("ssh", ssh)] {
         let one = |(id, required): (&String, &bool)| json!({ "id": id, "optional": !required });
-        if all && !asked.is_empty() {
+        if !asked.is_empty() {
             parameters[name] = asked.iter().map(one).collect();
         }
     }
     parameters
 }
 
-/// When it ran, what is promised of it, and what the steps were if that is told.
-fn metadata(steps: Option<Steps>, facts: &Facts<'_>, request: &Request, ended: &str) -> Value {
-    let (all, slsa) = (steps.is_some(), &request.export.slsa);
+/// When it ran, what is promised of it, and what the steps were.
+fn metadata(steps: Steps, facts: &Facts<'_>, request: &Request, graph: &Graph, ended: &str) -> Value {
+    let slsa = &request.export.slsa;
+    let is_complete = facts.locals().is_empty() && facts.remote.is_none() && !reads_elsewhere(graph);
+    let info = json!({ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) });
+    let infos = if facts.text.is_empty() { json!([]) } else { json!([info]) };
     let mut metadata = json!({
         "invocationId": facts.id,
         "startedOn": facts.began,
         "finishedOn": ended,
-        "buildkit_hermetic": false,
-        "buildkit_completeness": { "request": all, "resolvedDependencies": false },
+        "buildkit_hermetic": is_complete && !uses_network(request, graph),
+        "buildkit_completeness": {
+            "request": !facts.frontend().is_empty(),
+            "resolvedDependencies": is_complete,
+        },
         "buildkit_reproducible": slsa.reproducible,
-    });
-    if let Some(steps) = steps {
-        let info =
-            json!({ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) });
-        metadata["buildkit_metadata"] = json!({
-            "source": { "locations": steps.locations, "infos": [info] },
+        "buildkit_metadata": {
+            "source": { "locations": steps.locations, "infos": infos },
             "layers": steps.layers,
-        });
-    }
+        },
+    });
     if !slsa.vcs.is_empty() {
         let shown = |(key, value): (&String, &String)| (key.clone(), oci::address::without_userinfo(value));
         metadata["buildkit_metadata"]["vcs"] = json!(slsa.vcs.iter().map(shown).collect::<BTreeMap<_, _>>());
     }
     metadata
+}
+
+/// Whether files come from elsewhere that the dependencies do not name with a digest.
+fn reads_elsewhere(graph: &Graph) -> bool {
+    let copied = |op: &Op| match &op.kind {
+        OpKind::Copy(copy) => {
+            copy.sources.iter().any(|from| matches!(from, CopySource::Url { .. } | CopySource::Git { .. }))
+        }
+        _ => false,
+    };
+    graph.ops.iter().any(copied)
+}
+
+fn uses_network(request: &Request, graph: &Graph) -> bool {
+    let uses = |op: &Op| match &op.kind {
+        OpKind::Run(run) => match run.network {
+            Some(kind) => kind != NetKind::None,
+            None => request.network != NetMode::None,
+        },
+        _ => false,
+    };
+    graph.ops.iter().any(uses)
 }
 
 /// What BuildKit calls its builds in version 0.2 of the predicate, and its own part there.
@@ -182,11 +289,8 @@ fn asked_for(graph: &Graph) -> (BTreeMap<String, bool>, BTreeMap<String, bool>) 
 fn dependencies(graph: &Graph, images: &[Image], facts: &Facts<'_>) -> Vec<Value> {
     let image = |(used, image): (&ImageUse, &Image)| {
         let reference = Reference::parse(&used.reference).ok()?;
-        let name = reference.familiar_name();
-        let version = reference.tag.clone().map(|tag| format!("@{tag}")).unwrap_or_default();
-        let platform = used.platform.to_string().replace('/', "%2F");
         Some(json!({
-            "uri": format!("pkg:docker/{name}{version}?platform={platform}"),
+            "uri": super::statement::url(&reference, &used.platform),
             "digest": { image.digest.algorithm(): image.digest.hex() },
         }))
     };
@@ -225,10 +329,13 @@ mod tests {
             text: "FROM scratch",
             began: "2024-01-01T00:00:00Z",
             id: "x",
+            given: None,
         };
-        let told =
-            |how| predicate(how, &facts, &request, (&graph, &[], &Layers::new()), "2024-01-01T00:00:01Z");
-        let (min, max) = (told(Provenance::Min), told(Provenance::Max));
+        let told = |request: &Request| {
+            predicate(&facts, request, (&graph, &[], &Layers::new()), "2024-01-01T00:00:01Z")
+        };
+        let max = told(&request);
+        let min = least(max.clone());
         for text in [min.to_string(), max.to_string()] {
             assert!(!text.contains("hidden"), "{text}");
         }
@@ -238,14 +345,11 @@ mod tests {
         assert!(arguments(&min)["args"].as_object().unwrap().is_empty());
         assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://h/a.git#main");
         let vcs = BTreeMap::from([("source".to_string(), "https://me:hidden@h/a.git".to_string())]);
-        request.export.slsa = Slsa { old: true, builder_id: "https://me".into(), reproducible: true, vcs };
-        let old = old(&predicate(
-            Provenance::Max,
-            &facts,
-            &request,
-            (&graph, &[], &Layers::new()),
-            "2024-01-01T00:00:01Z",
-        ));
+        let parameters = BTreeMap::from([("context:x".to_string(), "https://me:hidden@h/x".to_string())]);
+        let builder_id = "https://me".into();
+        request.export.slsa = Slsa { old: true, builder_id, reproducible: true, vcs, parameters };
+        let old = old(&told(&request));
+        assert_eq!(old["invocation"]["parameters"]["args"]["context:x"], "https://h/x");
         assert_eq!(old["builder"]["id"], "https://me");
         assert_eq!(old["invocation"]["configSource"]["entryPoint"], "Dockerfile");
         assert_eq!(old["invocation"]["parameters"]["args"]["build-arg:VERSION"], "7");
@@ -254,5 +358,35 @@ mod tests {
         assert_eq!(old["metadata"][OLD_METADATA]["vcs"]["source"], "https://h/a.git");
         assert_eq!(old["metadata"][OLD_METADATA]["source"]["infos"][0]["filename"], "Dockerfile");
         assert!(!old.to_string().contains("hidden") && old["buildConfig"]["llbDefinition"].is_array());
+    }
+
+    #[test]
+    fn what_is_put_together_tells_where_its_parts_are_from() {
+        let text = "FROM scratch";
+        let (dockerfile, began, id) = ("", "2024-01-01T00:00:00Z", "own");
+        let facts = Facts { remote: None, dockerfile, text, began, id, given: None };
+        let origin = json!({
+            "buildDefinition": { "externalParameters": { "request": { "args": { "build-arg:A": "1", "target": "t" } } } },
+            "runDetails": {
+                "builder": { "id": "" },
+                "metadata": {
+                    "invocationId": "other",
+                    "buildkit_completeness": { "request": true },
+                    "buildkit_metadata": { "layers": { "step0:0": [["plain"]] }, "vcs": { "source": "s" } },
+                },
+            },
+        });
+        let packed = [oci::image::Descriptor::new("gzip", oci::Digest::sha256(b"x"), 1)];
+        let layers = Layers::from([(0, &packed[..])]);
+        let whole = carried(&origin, &facts, &Request::default(), &layers, "2024-01-01T00:00:01Z");
+        let metadata = &whole["runDetails"]["metadata"];
+        assert_eq!(metadata["invocationId"], "own");
+        assert_eq!(metadata["buildkit_metadata"]["layers"]["step0:0"], json!([packed]));
+        let few = least(whole);
+        let request = &few["buildDefinition"]["externalParameters"]["request"];
+        assert_eq!(request["args"], json!({ "target": "t" }));
+        let metadata = &few["runDetails"]["metadata"];
+        assert_eq!(metadata["buildkit_completeness"]["request"], false);
+        assert_eq!(metadata["buildkit_metadata"], json!({ "vcs": { "source": "s" } }));
     }
 }

@@ -6,9 +6,11 @@ use builder::graph::{
     Change, ChangeKind, Copy, CopySource, Fs, Graph, ImageUse, Mount, MountKind, NetKind, Op, OpKind, Origin,
     Own, Run, Stack,
 };
-use builder::{Env, Given, NetMode, Request};
-use oci::Platform;
+use builder::{Claims, Env, Given, GivenGraph, NetMode, Provenance, Request, Statement};
 use oci::image::ImageConfig;
+use oci::{Digest, Platform};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 fn op(base: Fs, kind: OpKind) -> Op {
@@ -67,6 +69,11 @@ fn build(f: &Fixture, ops: Vec<Op>) -> Outcome {
 }
 
 fn build_in(env: &Env, ops: Vec<Op>) -> Outcome {
+    let request = Request { network: NetMode::None, ..Request::default() };
+    build_with(env, ops, Claims::default(), &request)
+}
+
+fn build_with(env: &Env, ops: Vec<Op>, claims: Claims, request: &Request) -> Outcome {
     let base = ImageUse {
         reference: "base".into(),
         platform: Platform::host(),
@@ -83,11 +90,55 @@ fn build_in(env: &Env, ops: Vec<Op>) -> Outcome {
         scan: Default::default(),
         stages: Default::default(),
     };
-    let given = Given { graphs: vec![(Platform::host(), graph)], name: String::new(), text: String::new() };
-    let request = Request { network: NetMode::None, ..Request::default() };
+    let graphs = vec![GivenGraph { platform: Platform::host(), graph, claims }];
+    let given = Given { graphs, name: String::new(), text: String::new(), locals: BTreeMap::new() };
     let mut events = Vec::new();
-    let built = builder::build_graph(env, given, &request, &mut |e| events.push(e));
+    let built = builder::build_graph(env, given, request, &mut |e| events.push(e));
     Outcome { built, events }
+}
+
+#[test]
+fn what_a_client_attests_stands_before_what_is_asked_for() {
+    let f = Fixture::new();
+    let list = |file: &str, kind: &str| Statement {
+        file: file.into(),
+        kind: kind.into(),
+        predicate: json!({ "by": "client" }),
+        subjects: Vec::new(),
+    };
+    let mut request = Request { network: NetMode::None, ..Request::default() };
+    request.export.sbom = true;
+    request.export.provenance = Some(Provenance::Min);
+    request.export.provenance_file = Some("how.json".into());
+    request.export.file_statements = true;
+    let build = |statements: Vec<Statement>| {
+        let ops = vec![op(Fs::Scratch, OpKind::Change(vec![file("/f", b"x")]))];
+        build_with(&f.env(), ops, Claims { statements, ..Claims::default() }, &request)
+    };
+    let outcome = build(vec![list("said.json", "said"), list("sbom.json", "https://spdx.dev/Document")]);
+    let image = &outcome.ok().images[0];
+    assert_eq!(image.sbom, Some(json!({ "by": "client" })), "and not ours");
+    let told =
+        |(name, told): &(String, Value)| (name.clone(), told["predicateType"].as_str().unwrap().to_owned());
+    let all = [
+        ("said.json", "said"),
+        ("sbom.json", "https://spdx.dev/Document"),
+        ("how.json", "https://slsa.dev/provenance/v1"),
+    ];
+    let named: Vec<_> = image.statements.iter().map(told).collect();
+    assert_eq!(named, all.map(|(name, kind)| (name.to_owned(), kind.to_owned())));
+    let subject = &image.statements[0].1["subject"];
+    assert_eq!(*subject, json!([{ "name": "f", "digest": { "sha256": Digest::sha256(b"x").hex() } }]));
+    let index = f.store().index(&outcome.ok().target.digest).unwrap();
+    let oci::image::Document::Manifest(attached) = f.store().document(&index.manifests[1].digest).unwrap()
+    else {
+        panic!("no manifest")
+    };
+    let kinds = attached.layers.iter().map(|layer| layer.annotations["in-toto.io/predicate-type"].as_str());
+    assert_eq!(kinds.collect::<Vec<_>>(), all.map(|(_, kind)| kind));
+    let twice = build(vec![list("how.json", "said")]);
+    assert_eq!(twice.err().chain(), "duplicate attestation path name how.json");
+    assert!(build(Vec::new()).ok().images[0].sbom.as_ref().unwrap()["packages"].is_array());
 }
 
 #[test]

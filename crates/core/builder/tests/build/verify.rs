@@ -147,7 +147,7 @@ fn a_generator_lists_what_the_result_holds() {
     let f = Fixture::new();
     // The generator: an image whose command writes a statement about what it is shown.
     let script = "touch $BUILDKIT_SCAN_SOURCE/made 2>/dev/null && exit 8; read what <$BUILDKIT_SCAN_SOURCE/made; \
-                  echo \"{\\\"predicateType\\\": \\\"https://example.org/list\\\", \\\"predicate\\\": {\\\"found\\\": \\\"$what\\\"}}\" \
+                  echo \"{\\\"predicateType\\\": \\\"https://example.org/list\\\", \\\"predicate\\\": {\\\"found\\\": \\\"$what$BUILDKIT_SCAN_MORE\\\"}}\" \
                   >$BUILDKIT_SCAN_DESTINATION/sbom.json";
     let file = format!("FROM base\nENTRYPOINT [\"/bin/sh\", \"-c\"]\nCMD [{}]\n", serde_json::json!(script));
     f.build_with(&file, |r| r.tags = vec![oci::Reference::parse("lister").unwrap()]).ok();
@@ -155,6 +155,8 @@ fn a_generator_lists_what_the_result_holds() {
         f.build_with("FROM base\nRUN echo value >/made\n", |r| {
             r.export.sbom = true;
             r.export.generator = Some(generator.to_owned());
+            r.export.generator_args.insert("MORE".to_owned(), ", more".to_owned());
+            r.export.names = vec![oci::Reference::parse("localhost:5000/a:1").unwrap()];
         })
     };
     let outcome = build("lister");
@@ -166,7 +168,9 @@ fn a_generator_lists_what_the_result_holds() {
     let statement = store.read_blob(&manifest.layers[0].digest, 1 << 20).unwrap();
     let statement: serde_json::Value = serde_json::from_slice(&statement).unwrap();
     assert_eq!(statement["predicateType"], "https://example.org/list");
-    assert_eq!(statement["predicate"]["found"], "value");
+    assert_eq!(statement["predicate"]["found"], "value, more");
+    let name = statement["subject"][0]["name"].as_str().unwrap();
+    assert!(name.starts_with("pkg:docker/localhost%3A5000/a@1?platform=linux%2F"), "{name}");
     assert_eq!(statement["subject"][0]["digest"]["sha256"], outcome.ok().manifest.hex());
     // It is a step: the cache knows it, and nothing of it is in the image.
     assert_eq!(build("lister").ok().ran, 0);

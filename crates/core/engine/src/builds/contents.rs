@@ -141,10 +141,10 @@ pub async fn send_to(
     engine: &Engine,
     contents: Arc<dyn Contents>,
     store: String,
-    digest: Digest,
+    target: &Descriptor,
     names: Vec<String>,
 ) -> Result<()> {
-    let archive = save_as(engine, digest, names).await?;
+    let archive = save_as(engine, target.digest.clone(), names, target.annotations.clone()).await?;
     engine
         .blocking(move |_| {
             let failed = |e: BoxError| Error::system(format!("export to the client's store: {e}"));

@@ -1,6 +1,6 @@
 //! What the API says about the result of a build, as the builder wants it.
 
-use api::build::{BuildDetails, BuildOptions, BuiltImage, ExportOptions};
+use api::build::{BuildDetails, BuildOptions, BuiltImage, ExportOptions, FileStatement};
 use archive::Compression;
 use builder::{Annotation, Built, Export, Provenance, Slsa};
 use oci::Reference;
@@ -13,7 +13,7 @@ const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 fn index(build: &BuildOptions) -> Result<bool> {
     let text = build.build_args.get(MULTI_PLATFORM).and_then(Option::as_deref).unwrap_or_default();
     match text {
-        "" => Ok(false),
+        "" => Ok(build.extras.export.index),
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" if !build.platform.contains(',') => Ok(false),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => {
@@ -72,6 +72,13 @@ fn formats(options: &ExportOptions) -> Result<(bool, bool)> {
     }
     let artifact = options.oci_artifact.unwrap_or(!docker && options.compatibility_version != 20);
     Ok((docker, artifact))
+}
+
+fn names(names: &[String]) -> Result<Vec<Reference>> {
+    let name = |text: &String| {
+        Reference::parse(text).map_err(|e| Error::invalid(format!("invalid name {text:?}: {e}")))
+    };
+    names.iter().map(name).collect()
 }
 
 /// The time that stands for now, whatever else says so.
@@ -133,11 +140,16 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
             old,
             builder_id: options.builder_id.clone(),
             reproducible: options.reproducible,
+            parameters: options.parameters.clone(),
             vcs: options.vcs.clone(),
         },
         canonical_names: options.canonical_names,
         dangling_name,
+        provenance_file: Some(options.provenance_file.clone()).filter(|name| !name.is_empty()),
         sbom: options.sbom,
+        file_statements: options.file_statements,
+        names: names(&options.names)?,
+        generator_args: options.sbom_arguments.clone(),
         generator: Some(options.sbom_generator.clone()).filter(|image| options.sbom && !image.is_empty()),
         inline_cache: options.inline_cache || matches!(inline, Some("1" | "true")),
     })
@@ -154,6 +166,10 @@ pub(super) fn level(compression: Compression, level: Option<u32>) -> Option<u32>
 
 /// What became of a build, for its client.
 pub fn details(built: &Built) -> BuildDetails {
+    let statement = |(name, statement): &(String, serde_json::Value)| FileStatement {
+        name: name.clone(),
+        statement: statement.clone(),
+    };
     let image = |image: &builder::BuiltImage| BuiltImage {
         id: image.image_id.to_string(),
         manifest: Some(image.manifest.clone()),
@@ -161,6 +177,7 @@ pub fn details(built: &Built) -> BuildDetails {
         new: image.is_new,
         provenance: image.provenance.clone(),
         sbom: image.sbom.clone(),
+        statements: image.statements.iter().map(statement).collect(),
     };
     BuildDetails {
         id: String::new(),

@@ -66,6 +66,6 @@ pub mod graph {
         Asking, Change, ChangeKind, Copy, CopySource, Fs, Graph, HistoryItem, ImageUse, Mount, MountKind,
         NetKind, Op, OpKind, Origin, Own, Run, Sharing, Stack,
     };
-    pub use builder::{CommitId, Given};
+    pub use builder::{Claims, CommitId, Given, GivenGraph, Statement, Subject};
     pub use oci::runtime::Rlimit;
 }

@@ -42,7 +42,12 @@ fn planned(engine: &Engine, names: &[String], platforms: &[Platform]) -> Result<
 }
 
 /// The archive of an image or an index that needs no name here, under these names.
-pub async fn save_as(engine: &Engine, digest: Digest, names: Vec<String>) -> Result<Receiver<Result<Bytes>>> {
+pub async fn save_as(
+    engine: &Engine,
+    digest: Digest,
+    names: Vec<String>,
+    annotations: BTreeMap<String, String>,
+) -> Result<Receiver<Result<Bytes>>> {
     let parse = |name: &String| Reference::parse(name).map_err(|e| Error::invalid(e.to_string()));
     let names = names.iter().map(parse).collect::<Result<BTreeSet<_>>>()?;
     let plan = engine.blocking(move |engine| {
@@ -57,7 +62,8 @@ pub async fn save_as(engine: &Engine, digest: Digest, names: Vec<String>) -> Res
             }
         };
         let image = store.resolve(&member.to_string(), None)?;
-        Plan::make(engine, &[Target { digest, images: vec![image], names }], Vec::new())
+        let target = Target { digest, images: vec![image], names, annotations };
+        Plan::make(engine, &[target], Vec::new())
     });
     Ok(send(engine, plan.await?))
 }
@@ -105,6 +111,8 @@ struct Target {
     /// What `manifest.json` lists: the best for this machine, or one for each platform that was asked for.
     images: Vec<Image>,
     names: BTreeSet<Reference>,
+    /// What else is said of it there.
+    annotations: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -253,6 +261,7 @@ impl Plan {
         let media_type = store.document(&target.digest)?.media_type().to_owned();
         let length = store.blob_size(&target.digest)?.unwrap_or_default();
         let mut plain = Descriptor::new(&media_type, target.digest.clone(), length);
+        plain.annotations.clone_from(&target.annotations);
         if !media_types::is_index(&media_type) {
             plain.platform = target.images.first().map(|image| image.config.platform());
         }
@@ -351,7 +360,10 @@ fn targets(engine: &Engine, names: &[String], platforms: &[Platform]) -> Result<
         for (digest, images, reference) in meanings(engine, name, platforms)? {
             match targets.iter_mut().find(|target| target.digest == digest) {
                 Some(target) => target.names.extend(reference),
-                None => targets.push(Target { digest, images, names: reference.into_iter().collect() }),
+                None => {
+                    let names = reference.into_iter().collect();
+                    targets.push(Target { digest, images, names, annotations: BTreeMap::new() });
+                }
             }
         }
     }

@@ -83,7 +83,8 @@ impl Service for Control {
     }
 
     async fn solve(&self, request: Request<SolveRequest>) -> Result<Response<SolveResponse>, Status> {
-        Ok(Response::new(solve::solve(&self.host, request.into_inner(), self.peer.reach).await?))
+        let solve = Box::pin(solve::solve(&self.host, request.into_inner(), self.peer.reach));
+        Ok(Response::new(solve.await?))
     }
 
     type StatusStream = Many<StatusResponse>;

@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::Status;
 
 use super::csv::fields;
-use super::exporters::{export, exporters, flag};
+use super::exporters::{export, exporters, flag, names};
 
 pub type Attributes = HashMap<String, String>;
 
@@ -62,8 +62,27 @@ pub fn options(attributes: &Attributes, order: &SolveRequest) -> Result<BuildOpt
     caches_to(order.cache.as_ref(), &mut options)?;
     options.extras.rewrite_timestamp = exporters.iter().any(|e| flag(e, "rewrite-timestamp"));
     attestations(attributes, &exporters, &mut options.extras.export)?;
+    let told = attributes.iter().filter(|(key, _)| is_parameter(key));
+    options.extras.export.parameters = told.map(|(key, value)| (key.clone(), value.clone())).collect();
     options.extras.export.vcs = prefixed(attributes, "vcs:").filter(|(_, value)| !value.is_empty()).collect();
     Ok(options)
+}
+
+/// Whether the provenance tells an attribute as it is: what is told elsewhere, or is about this machine or this time alone, is not.
+fn is_parameter(key: &str) -> bool {
+    const OTHERS: [&str; 9] = [
+        "context",
+        "filename",
+        "target",
+        "platform",
+        "source",
+        "cgroup-parent",
+        "image-resolve-mode",
+        IMPORTS,
+        "cmdline",
+    ];
+    const KINDS: [&str; 5] = ["attest:", "build-arg:", "label:", "vcs:", "local-sessionid:"];
+    !OTHERS.contains(&key) && !KINDS.iter().any(|kind| key.starts_with(kind))
 }
 
 /// The policies of an order as documents.
@@ -194,42 +213,75 @@ fn cache(kind: &str, mut attributes: BTreeMap<String, String>) -> Result<BTreeMa
     }
 }
 
-/// `attest:provenance` and `attest:sbom`. What clients ask for by themselves (`inline-only=true`) is attached where an image is
-/// handed out; the image of this machine goes without, as before.
+/// `attest:provenance` and `attest:sbom`, or the same as build arguments.
 fn attestations(
     attributes: &Attributes,
     exporters: &[Exporter],
     options: &mut ExportOptions,
 ) -> Result<(), Status> {
-    for (kind, text) in prefixed(attributes, "attest:") {
+    let asked = prefixed(attributes, "build-arg:BUILDKIT_ATTEST_").chain(prefixed(attributes, "attest:"));
+    let asked: BTreeMap<_, _> = asked.map(|(kind, text)| (kind.to_lowercase(), text)).collect();
+    for (kind, text) in asked {
         let fields = fields(&text)?;
-        let has = |field: &str| fields.iter().any(|known| known == field);
-        if has("disabled=true") || has("false") {
+        let pair = |field: &String| {
+            let (key, value) = field.split_once('=').unwrap_or((field, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        let mut fields: BTreeMap<String, String> =
+            fields.iter().filter(|field| !field.is_empty()).map(pair).collect();
+        let is_off = fields.remove("disabled").is_some_and(|value| value == "true");
+        if is_off || fields.contains_key("false") {
             continue;
         }
         match kind.as_str() {
-            "provenance" => {
-                let leaves = |e: &Exporter| {
-                    let inline = flag(e, "push") || flag(e, "attestation-inline");
-                    inline || matches!(e.r#type.as_str(), "oci" | "docker")
-                };
-                if has("inline-only=true") && !exporters.iter().any(leaves) {
-                    continue;
-                }
-                let value = |key: &str| fields.iter().find_map(|field| field.strip_prefix(key));
-                options.provenance_version = value("version=").unwrap_or_default().to_owned();
-                options.builder_id = value("builder-id=").unwrap_or_default().to_owned();
-                options.reproducible = matches!(value("reproducible="), Some("true" | "1"));
-                options.provenance = if has("mode=max") { "max" } else { "min" }.to_owned();
-            }
+            "provenance" => provenance(&fields, exporters, options)?,
             "sbom" => {
                 options.sbom = true;
-                let generator = fields.iter().find_map(|field| field.strip_prefix("generator="));
-                options.sbom_generator = generator.map(oci_generator).unwrap_or_default();
+                let generator = fields.remove("generator").unwrap_or_default();
+                options.sbom_generator = oci_generator(&generator);
+                fields.remove("true");
+                options.sbom_arguments = fields;
             }
             other => return Err(bad(format!("unknown attestation type {other:?}"))),
         }
     }
+    options.file_statements = exporters.iter().any(|e| matches!(e.r#type.as_str(), "local" | "tar"));
+    options.names = exporters.iter().flat_map(names).collect();
+    Ok(())
+}
+
+/// How a provenance is made. What clients ask for by themselves (`inline-only=true`) is attached where an image is handed out; the
+/// image of this machine goes without, as before, and so do files.
+fn provenance(
+    fields: &BTreeMap<String, String>,
+    exporters: &[Exporter],
+    options: &mut ExportOptions,
+) -> Result<(), Status> {
+    let text = |key: &str| fields.get(key).cloned().unwrap_or_default();
+    let is_set = |key: &str| matches!(text(key).as_str(), "true" | "1");
+    let leaves = |e: &Exporter| {
+        let inline = flag(e, "push") || flag(e, "attestation-inline");
+        inline || matches!(e.r#type.as_str(), "oci" | "docker")
+    };
+    if is_set("inline-only") && !exporters.iter().any(leaves) {
+        return Ok(());
+    }
+    options.provenance = match text("mode").as_str() {
+        "" | "max" | "full" => "max".to_owned(),
+        "min" => "min".to_owned(),
+        other => return Err(bad(format!("invalid mode {other:?}"))),
+    };
+    options.provenance_version = text("version");
+    options.builder_id = text("builder-id");
+    options.reproducible = is_set("reproducible");
+    options.provenance_file = match (is_set("inline-only"), text("filename")) {
+        (true, _) => String::new(),
+        (false, name) if name.contains('/') => {
+            return Err(bad(format!("filename {name:?} is no name of a file")));
+        }
+        (false, name) if name.is_empty() => "provenance.json".to_owned(),
+        (false, name) => name,
+    };
     Ok(())
 }
 
@@ -317,11 +369,27 @@ mod tests {
         };
         assert_eq!(provenance("moby", "mode=min,inline-only=true"), "");
         assert_eq!(provenance("oci", "mode=min,inline-only=true"), "min");
-        assert_eq!(provenance("moby", "mode=max"), "max");
+        assert_eq!([provenance("moby", "mode=max"), provenance("moby", "")], ["max", "max"]);
         assert_eq!(provenance("moby", "disabled=true"), "");
         let how = "mode=max,version=v0.2,builder-id=me,reproducible=true";
         let export = read(&[("attest:provenance", how)]).unwrap().extras.export;
         assert_eq!((export.provenance_version.as_str(), export.builder_id.as_str()), ("v0.2", "me"));
-        assert!(export.reproducible);
+        assert!(export.reproducible && export.provenance_file == "provenance.json");
+        assert!(read(&[("attest:provenance", "mode=most")]).unwrap_err().contains("invalid mode \"most\""));
+        assert!(read(&[("attest:provenance", "filename=../x")]).unwrap_err().contains("no name of a file"));
+        assert_eq!(
+            read(&[("build-arg:BUILDKIT_ATTEST_PROVENANCE", "mode=min")]).unwrap().extras.export.provenance,
+            "min"
+        );
+    }
+
+    #[test]
+    fn generators_are_told_what_their_callers_say() {
+        let export =
+            read(&[("attest:sbom", "generator=me/scan:1,ARG1=foo,\"ARG2=a,b\"")]).unwrap().extras.export;
+        assert_eq!((export.sbom, export.sbom_generator.as_str()), (true, "me/scan:1"));
+        let arguments: Vec<_> = export.sbom_arguments.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(arguments, [("ARG1", "foo"), ("ARG2", "a,b")]);
+        assert!(!read(&[("attest:sbom", "disabled=true")]).unwrap().extras.export.sbom);
     }
 }

@@ -13,6 +13,7 @@ use tonic::Status;
 use super::context::Recipes;
 use crate::Host;
 use crate::build::Build;
+use crate::fault;
 use crate::policy;
 
 /// Configurations of base images by name and platform.
@@ -48,7 +49,7 @@ pub async fn call(
     let Some(Recipes { recipe, ignore }) = recipes.filter(|_| reads(request)) else {
         return match request {
             DESCRIBE => Ok(describe()),
-            _ => Err(Status::unimplemented(format!("unsupported request {request}"))),
+            _ => Err(fault::no_answer(request)),
         };
     };
     let ignore = ignore.as_deref().map(Ignore::parse).transpose();

@@ -144,6 +144,14 @@ pub(super) fn export(exporters: &[Exporter]) -> Result<ExportOptions, Status> {
     Ok(options)
 }
 
+/// What a frontend says of the image in the same words, before what the exporters say.
+pub fn annotated<'a>(metadata: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>) -> Vec<String> {
+    let said = |(key, value): (&String, &Vec<u8>)| annotation(key, &String::from_utf8_lossy(value));
+    let mut said: Vec<_> = metadata.into_iter().filter_map(said).collect();
+    said.sort();
+    said
+}
+
 /// `annotation.key`, `annotation-index.key`, `annotation-manifest[linux/amd64].key`.
 fn annotation(key: &str, value: &str) -> Option<String> {
     let (level, name) = key.strip_prefix("annotation")?.split_once('.')?;

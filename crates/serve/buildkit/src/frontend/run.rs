@@ -67,6 +67,7 @@ pub async fn solve(
     let exporters = exporters::exporters(&build.order);
     options.tags = exporters.iter().filter(|e| exporters::keeps(e)).flat_map(exporters::names).collect();
     let split = attributes.get("multi-platform").is_some_and(|text| matches!(text.as_str(), "true" | "1"));
+    options.extras.export.index = split;
     let mut folders = Folders::new(host, build).await?;
     question.named(&mut options, &mut folders).await?;
     let context = question.context(recipes.as_ref(), &mut options, &mut folders).await?;
@@ -195,10 +196,14 @@ pub async fn order(
         Err(error) => return Err(failed(host, build, error).await),
     };
     let mut details = builds::details(&built);
+    let is_new = |told: &serde_json::Value| told.get("buildDefinition").is_some();
+    let origins = details.images.iter().map(|image| image.provenance.clone().filter(is_new)).collect();
     if !is_told {
         details.images.iter_mut().for_each(|image| image.provenance = None);
     }
-    Ok(Made::new(host, details, split))
+    let mut made = Made::new(host, details, split);
+    made.origins = origins;
+    Ok(made)
 }
 
 /// Why the engine's build failed, with what a client that still talks with us may look at.

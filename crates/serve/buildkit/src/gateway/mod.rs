@@ -2,6 +2,7 @@
 //!
 //! Which build is meant stands in the metadata of each call.
 
+mod attested;
 mod caps;
 mod containers;
 mod files;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     Ref, RefMap, Result as Outcome, SolveRequest, SolveResponse, result,
 };
+use engine::builds::graph::Claims;
 use oci::Platform;
 use serde_json::json;
 use tonic::Status;
 
+use super::attested;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
@@ -26,7 +28,7 @@ const PLATFORMS_MAX: usize = 256;
 /// to look around there has a name for it.
 pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<SolveResponse, Status> {
     let is_put_off = !order.evaluate;
-    match solved(host, build, order).await {
+    match Box::pin(solved(host, build, order)).await {
         Err(status) if is_put_off && left::is_in(&status) => {
             let part = Ref { id: build.put_failed(status)?, def: None };
             Ok(answer(Outcome { result: Some(result::Result::Ref(part)), ..Outcome::default() }))
@@ -117,8 +119,9 @@ async fn outcome(host: &Host, id: &str, made: &Made) -> Result<Outcome, Status> 
 
 /// What a client says that a build gave.
 pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Option<Arc<Made>>, Status> {
-    let Outcome { metadata, result, .. } = outcome;
+    let Outcome { metadata, result, mut attestations } = outcome;
     build.say(&metadata);
+    let is_map = matches!(result, Some(result::Result::Refs(_) | result::Result::RefsDeprecated(_)));
     let named = result.map(named).unwrap_or_default();
     let places = match platforms(&metadata)? {
         Some(platforms) => platforms.into_iter().map(|(key, platform)| (key, Some(platform))).collect(),
@@ -131,19 +134,25 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
     if named.iter().all(|(_, id)| id.is_empty()) && !is_image {
         return Ok(None);
     }
+    let mut budget = attested::Budget::default();
     let mut whole = None;
     let mut pieces = Vec::with_capacity(places.len());
-    let mut is_whole = true;
+    let mut is_whole = exporters::annotated(&metadata).is_empty() && attestations.is_empty();
     for (key, platform) in places {
         let id = named.iter().find(|(name, _)| *name == key || name.is_empty()).map_or("", |(_, id)| id);
         let config = metadata.get(&format!("containerimage.config/{key}"));
         let config = config.or_else(|| metadata.get("containerimage.config")).cloned();
+        let said = attestations.remove(&key).unwrap_or_default();
+        let mut claims =
+            Claims { statements: attested::statements(host, build, said, &mut budget).await?, origin: None };
         if id.is_empty() {
             is_whole = false;
-            pieces.push(Piece { image: None, platform: platform.unwrap_or_else(Platform::host), config });
+            let platform = platform.unwrap_or_else(Platform::host);
+            pieces.push(Piece { image: None, platform, config, claims });
             continue;
         }
         let made = build.result(id)?;
+        claims.origin = made.origin(id).cloned();
         let image = made.image(id).ok_or_else(|| Status::not_found(format!("no such ref: {id}")))?;
         let manifest =
             image.manifest.as_ref().map(|manifest| manifest.digest.to_string()).unwrap_or_default();
@@ -152,14 +161,15 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
         let platform = platform.unwrap_or_else(|| own.clone());
         is_whole &= !made.is_part() && platform.to_string() == own.to_string();
         is_whole &= whole.as_ref().is_none_or(|first| Arc::ptr_eq(first, &made));
-        pieces.push(Piece { image: Some((manifest, own)), platform, config });
+        pieces.push(Piece { image: Some((manifest, own)), platform, config, claims });
         whole.get_or_insert(made);
     }
     is_whole &= whole.as_ref().is_some_and(|made| made.details.images.len() == pieces.len());
+    is_whole &= !is_map || whole.as_ref().is_some_and(|made| made.split || made.details.images.len() > 1);
     if is_whole {
         return Ok(whole);
     }
-    Ok(Some(Arc::new(llb::assemble(host, build, pieces, &metadata).await?)))
+    Ok(Some(Arc::new(llb::assemble(host, build, pieces, &metadata, is_map).await?)))
 }
 
 /// The platforms of the results by the names that the client has for them, where it says them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bollard_buildkit_proto::pb::{Definition, op};
 use engine::builds::ContextSource;
-use engine::builds::graph::{Fs, Given, Graph, HistoryItem, ImageUse};
+use engine::builds::graph::{Claims, Fs, Given, GivenGraph, Graph, HistoryItem, ImageUse};
 use oci::image::ImageConfig;
 use oci::{Digest, Platform};
 use tonic::Status;
@@ -66,6 +66,7 @@ pub(super) async fn run(
         image.reference = Box::pin(checked(host, build, image, &checksum, pull)).await?;
     }
     let mut held = Vec::new();
+    let shown = locals.iter().map(|local| (local.context.clone(), local.name.clone())).collect();
     for local in locals {
         let files = match local.is_upload {
             true => Box::pin(upload(host, build, &local.name)).await?,
@@ -76,7 +77,8 @@ pub(super) async fn run(
         options.extras.contexts.insert(local.context, path.to_owned());
         held.push(files);
     }
-    let given = Given { graphs: vec![(platform, graph)], name: String::new(), text: String::new() };
+    let graphs = vec![GivenGraph { platform, graph, claims: Claims::default() }];
+    let given = Given { graphs, name: String::new(), text: String::new(), locals: shown };
     let source = ContextSource::Graph(Box::new(given));
     let made = order(host, build, options, source, (BTreeMap::new(), build.record()), false).await;
     // Removing many files takes a while.
@@ -150,7 +152,9 @@ fn names(build: &Build) -> Vec<String> {
 
 /// What the attributes of a build say of the image, whoever makes it: the time that stands for now, what is attested.
 fn carried(build: &Build) -> Attributes {
-    let is_meant = |key: &str| key == "build-arg:SOURCE_DATE_EPOCH" || key.starts_with("attest:");
+    let of_attestations =
+        |key: &str| key.starts_with("attest:") || key.starts_with("build-arg:BUILDKIT_ATTEST_");
+    let is_meant = |key: &str| key == "build-arg:SOURCE_DATE_EPOCH" || of_attestations(key);
     let all = build.order.frontend_attrs.iter().filter(|(key, _)| is_meant(key));
     all.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
@@ -162,22 +166,29 @@ pub struct Piece {
     pub platform: Platform,
     /// The configuration that the client wants it to have.
     pub config: Option<Vec<u8>>,
+    /// What the client says of it.
+    pub claims: Claims,
 }
 
-/// Makes images of what was solved.
+/// Makes images of what was solved; a map of results is one of several platforms even if it has only one.
 pub async fn assemble(
     host: &Host,
     build: &Build,
     pieces: Vec<Piece>,
     metadata: &HashMap<String, Vec<u8>>,
+    is_map: bool,
 ) -> Result<Made, Status> {
-    let split = metadata.contains_key("refs.platforms") && pieces.len() > 1;
+    let split = is_map || pieces.len() > 1;
     let graphs = pieces.into_iter().map(graph).collect::<Result<Vec<_>, _>>()?;
     let mut options = attributes::options(&carried(build), &build.order)?;
     // It was sent when it was made.
     options.extras.caches_to.clear();
     options.tags = names(build);
-    let given = Given { graphs, name: String::new(), text: String::new() };
+    options.extras.export.index = is_map;
+    // Of what both say, the exporters' counts.
+    let own = std::mem::take(&mut options.extras.export.annotations);
+    options.extras.export.annotations = exporters::annotated(metadata).into_iter().chain(own).collect();
+    let given = Given { graphs, name: String::new(), text: String::new(), locals: BTreeMap::new() };
     let source = ContextSource::Graph(Box::new(given));
     order(host, build, options, source, (BTreeMap::new(), build.record()), split).await
 }
@@ -190,7 +201,7 @@ fn configuration(bytes: &[u8]) -> serde_json::Result<Option<ImageConfig>> {
     serde_json::from_value(document.into())
 }
 
-fn graph(piece: Piece) -> Result<(Platform, Graph), Status> {
+fn graph(piece: Piece) -> Result<GivenGraph, Status> {
     let wrong = |e| bad(format!("the configuration of the image: {e}"));
     let config = piece.config.as_deref().map(configuration).transpose().map_err(wrong)?.flatten();
     let mut config = config.unwrap_or_else(|| ImageConfig::new(&piece.platform));
@@ -210,5 +221,5 @@ fn graph(piece: Piece) -> Result<(Platform, Graph), Status> {
     let (scan, stages) = (Default::default(), Default::default());
     let images = used.into_iter().collect();
     let graph = Graph { images, ops: Vec::new(), result, config, history, scan, stages };
-    Ok((piece.platform, graph))
+    Ok(GivenGraph { platform: piece.platform, graph, claims: piece.claims })
 }

@@ -60,7 +60,9 @@ pub async fn build(
         vec![JsonMessage { id: TRACE.to_owned(), aux, ..JsonMessage::default() }]
     };
     let work = async move {
-        let image = host.classic(buildkit::Classic { options, context, reach, session, id }, sender).await?;
+        // It is large: who waits for it holds a pointer.
+        let order = buildkit::Classic { options, context, reach, session, id };
+        let image = Box::pin(host.classic(order, sender)).await?;
         let aux = Some(serde_json::json!({ "ID": image }));
         Ok(vec![JsonMessage { id: IMAGE.to_owned(), aux, ..JsonMessage::default() }])
     };

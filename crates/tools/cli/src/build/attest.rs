@@ -1,5 +1,7 @@
 //! `--provenance`, `--sbom` and `--attest`, three ways to say the same.
 
+use std::collections::BTreeMap;
+
 use oci::Reference;
 
 use crate::error::Error;
@@ -12,6 +14,8 @@ pub struct Attestations {
     pub sbom: bool,
     /// The image whose program lists the packages; empty is the builder's own list.
     pub generator: String,
+    /// What that is told besides.
+    pub arguments: BTreeMap<String, String>,
 }
 
 /// How a provenance is written.
@@ -56,7 +60,7 @@ impl Attestations {
                 fields.iter().map(String::as_str).filter(|field| !field.starts_with("type=")).collect();
             match kind {
                 Some("provenance") => all.provenance = how(&rest)?,
-                Some("sbom") => (all.sbom, all.generator) = scan(&rest)?,
+                Some("sbom") => scan(&rest)?.store(&mut all),
                 Some(other) => {
                     return Err(Error::new(format!("unknown attestation type {}", template::quote(other))));
                 }
@@ -67,7 +71,7 @@ impl Attestations {
             all.provenance = how(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
         if let Some(text) = sbom {
-            (all.sbom, all.generator) = scan(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?;
+            scan(&csv(text)?.iter().map(String::as_str).collect::<Vec<_>>())?.store(&mut all);
         }
         Ok(all)
     }
@@ -110,22 +114,40 @@ fn boolean(field: &str, value: &str) -> Result<bool, Error> {
         .map_err(|_| Error::new(format!("provenance: {} is neither true nor false", template::quote(field))))
 }
 
-fn scan(fields: &[&str]) -> Result<(bool, String), Error> {
-    let mut image = String::new();
+/// A list of packages: whether there is one, the image that makes it, and what that is told.
+#[derive(Default)]
+struct List {
+    wanted: bool,
+    generator: String,
+    arguments: BTreeMap<String, String>,
+}
+
+impl List {
+    fn store(self, all: &mut Attestations) {
+        (all.sbom, all.generator, all.arguments) = (self.wanted, self.generator, self.arguments);
+    }
+}
+
+fn scan(fields: &[&str]) -> Result<List, Error> {
+    let mut list = List { wanted: true, ..List::default() };
     for field in fields {
-        match (*field, field.strip_prefix("generator=")) {
-            ("true" | "disabled=false" | "", _) => {}
-            ("false" | "disabled=true", _) => return Ok((false, String::new())),
-            (_, Some(generator)) => image = generator_of(generator)?,
-            (other, None) => {
-                return Err(Error::new(format!(
-                    "sbom: {} is not supported: there are generator= and disabled=",
-                    template::quote(other)
-                )));
-            }
+        match field.split_once('=') {
+            _ if matches!(*field, "true" | "disabled=false" | "") => {}
+            _ if matches!(*field, "false" | "disabled=true") => return Ok(List::default()),
+            Some(("generator", generator)) => list.generator = generator_of(generator)?,
+            Some((name, value)) => drop(list.arguments.insert(name.to_owned(), value.to_owned())),
+            None => list.arguments.extend([((*field).to_owned(), String::new())]),
         }
     }
-    Ok((true, image))
+    // Others have arguments of their own; ours has none.
+    let unknown = list.arguments.keys().next().filter(|_| list.generator.is_empty());
+    match unknown {
+        None => Ok(list),
+        Some(name) => Err(Error::new(format!(
+            "sbom: {} is not supported: there are generator= and disabled=",
+            template::quote(name)
+        ))),
+    }
 }
 
 /// The image of a generator; empty for the one whose work is ours.
@@ -157,7 +179,12 @@ mod tests {
         assert_eq!(generator("generator=me/list:2"), Ok("me/list:2".to_owned()));
         assert_eq!(generator("generator=docker/buildkit-syft-scanner:stable-1"), Ok(String::new()));
         assert_eq!(generator("generator=docker.io/docker/buildkit-syft-scanner"), Ok(String::new()));
-        assert!(generator("generator=UPPER").is_err());
+        assert!(generator("generator=UPPER").is_err() && generator("ARG=1").is_err());
+        let told = Attestations::read(None, Some("generator=me/list,ARG=1,quick"), &[]).unwrap().arguments;
+        assert_eq!(
+            told,
+            BTreeMap::from([("ARG".to_owned(), "1".to_owned()), ("quick".to_owned(), String::new())])
+        );
         assert!(read(Some("mode=all"), None, &[]).is_err());
         let all = "mode=max,version=v0.2,builder-id=me,reproducible=true,inline-only=1,filename=p.json";
         let all = Attestations::read(Some(all), None, &[]).unwrap().provenance.unwrap();

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use api::build::{BuildDetails, BuiltImage};
+use api::build::{BuildDetails, BuiltImage, FileStatement};
 use archive::{Entry, Packer, Time};
 use bytes::Bytes;
 use client::ByteStream;
@@ -31,8 +31,6 @@ pub struct Delivery<'a> {
     pub quiet: bool,
     /// One image's files lie as those of several do.
     pub split: bool,
-    /// What a provenance is called among files, where one is to be among them.
-    pub provenance: Option<&'a str>,
 }
 
 /// What a registry knows a pushed image by.
@@ -117,11 +115,15 @@ impl Delivery<'_> {
         for (image, (_, place)) in images.iter().zip(self.places(output)) {
             // Where the files of several lie together, each one's have a name of their own.
             let whose = (several && place.is_empty()).then(|| image.platform.replace('/', "_"));
-            let provenance = self.provenance.map(|name| (name, &image.provenance));
-            for (name, document) in provenance.into_iter().chain([("sbom.spdx.json", &image.sbom)]) {
-                let Some(document) = document else { continue };
+            for FileStatement { name, statement } in &image.statements {
+                if Path::new(name).file_name() != Some(name.as_ref()) {
+                    return Err(Error::new(format!(
+                        "attestation {}: it is no name of a file",
+                        template::quote(name)
+                    )));
+                }
                 let name = format!("{}{}", output.attestation_prefix, named(name, whose.as_deref()));
-                files.push((Path::new(&place).join(name), crate::system::inspect::pretty(document)?));
+                files.push((Path::new(&place).join(name), crate::system::inspect::pretty(statement)?));
             }
         }
         Ok(files)

@@ -5,7 +5,6 @@ pub use options::entitlements;
 use api::build::{BuildDetails, BuildExtras, BuildOptions, BuildResult};
 use api::containers::Ulimit;
 
-use super::attest::Attestations;
 use super::call::{Asked, Call, Reply};
 use super::deliver::{Delivery, Pushed};
 use super::output::{Kind, Output};
@@ -267,6 +266,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let mut options = options::options(cli, args, shown, &outputs)?;
     let keeps = outputs.iter().any(Output::keeps);
     options.tags = if keeps { names.clone() } else { Vec::new() };
+    options.extras.export.names.clone_from(&told);
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
     if cli.is_foreign().await? {
@@ -292,11 +292,8 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     // Beside other builds, nothing else may write to the picture.
     let quiet =
         matches!(shown, Shown::Quiet | Shown::None) || view.is_one_of_several() && shown == Shown::Terminal;
-    let attestations = Attestations::read(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
-    // What is only told, or attached to images alone, lies among no files.
-    let beside = attestations.provenance.filter(|how| !how.inline_only).map(|how| how.filename);
-    let (provenance, split) = (beside.as_deref(), is_split(cli, args));
-    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, provenance, split };
+    let split = is_split(cli, args);
+    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, split };
     let pushed = deliver(cli, &handing, &result).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
     if shown == Shown::Quiet {
@@ -366,8 +363,6 @@ struct Handing<'a> {
     quiet: bool,
     /// The image stays on the server.
     keeps: bool,
-    /// What a provenance is called among files, where one is to be among them.
-    provenance: Option<&'a str>,
     /// One image's files lie as those of several do.
     split: bool,
 }
@@ -376,8 +371,8 @@ struct Handing<'a> {
 async fn deliver(cli: &Cli, handing: &Handing<'_>, result: &BuildResult) -> Result<Option<Pushed>, Error> {
     let default = BuildDetails::default();
     let details = result.details.as_ref().unwrap_or(&default);
-    let Handing { names, quiet, provenance, split, .. } = *handing;
-    let delivery = Delivery { cli, details, names, quiet, split, provenance };
+    let Handing { names, quiet, split, .. } = *handing;
+    let delivery = Delivery { cli, details, names, quiet, split };
     let mut pushed = None;
     let mut served = Ok(());
     for output in handing.outputs {

@@ -5,13 +5,16 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
-use bollard_buildkit_proto::moby::buildkit::v1::frontend::{self, Ref, RefMap, ReturnRequest, result};
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
+    self, Attestation, Attestations, InTotoSubject, Ref, RefMap, ReturnRequest, result,
+};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use testkit::eventually;
 
 use super::containers::about;
 use super::graphs::{definition, order, written};
-use super::{holdings, with_client};
+use super::{Client, holdings, with_client};
 
 /// The first line of what a registry says of a manifest.
 fn asked_for(digest: &str) -> String {
@@ -44,6 +47,15 @@ fn what_is_pushed_is_told_by_the_digest_that_the_registry_has() {
     });
 }
 
+/// A result that is one file.
+async fn with_file(client: &Client, id: &str, path: &str, text: &str) -> Ref {
+    let graph = definition(vec![(written(path, text), vec![])], 0);
+    let asked = frontend::SolveRequest { definition: Some(graph), ..Default::default() };
+    let solved = client.gateway.clone().solve(about(id, asked)).await.unwrap().into_inner().result.unwrap();
+    let Some(result::Result::Ref(part)) = solved.result else { panic!("no result") };
+    Ref { def: None, ..part }
+}
+
 /// Names of platforms, as a client has them for its results.
 fn platforms(architectures: &[&str]) -> Vec<u8> {
     let platform = |name: &&str| json!({ "ID": format!("linux/{name}"), "Platform": { "os": "linux", "architecture": name } });
@@ -67,13 +79,7 @@ fn a_client_says_for_which_platforms_its_results_are() {
                 let mut gateway = client.gateway.clone();
                 let mut refs = HashMap::new();
                 for name in ["linux/amd64", "linux/arm64"] {
-                    let graph = definition(vec![(written("/f", name), vec![])], 0);
-                    let asked = frontend::SolveRequest { definition: Some(graph), ..Default::default() };
-                    let solved = gateway.solve(about(ID, asked)).await.unwrap().into_inner().result.unwrap();
-                    let Some(result::Result::Ref(Ref { id, .. })) = solved.result else {
-                        panic!("no result")
-                    };
-                    refs.insert(name.to_owned(), Ref { id, def: None });
+                    refs.insert(name.to_owned(), with_file(&client, ID, "/f", name).await);
                 }
                 let said = [("frontend.said", "yes"), ("said", "no"), ("containerimage.config", "null")];
                 let mut metadata: HashMap<_, _> =
@@ -95,6 +101,75 @@ fn a_client_says_for_which_platforms_its_results_are() {
             let image = tokio::process::Command::from(inspect).output().await.unwrap().stdout;
             let image: serde_json::Value = serde_json::from_slice(&image).unwrap();
             assert_eq!(image[0]["Created"], "2015-10-21T07:28:00Z", "{image}");
+        };
+        (host, run)
+    });
+}
+
+/// Puts a file together with what is attested of it, which are files too, and hands it out as files.
+async fn attested(
+    client: &Client,
+    id: &str,
+    said: Vec<(&str, &str, Attestation)>,
+) -> Result<(), tonic::Status> {
+    let converse = async {
+        let mut attestation = Vec::new();
+        for (path, text, one) in said {
+            attestation.push(Attestation { r#ref: Some(with_file(client, id, path, text).await), ..one });
+        }
+        let made = with_file(client, id, "/greeting", "hello").await;
+        let key = "linux/amd64".to_owned();
+        let result = frontend::Result {
+            metadata: HashMap::from([("refs.platforms".to_owned(), platforms(&["amd64"]))]),
+            attestations: HashMap::from([(key.clone(), Attestations { attestation })]),
+            result: Some(result::Result::Refs(RefMap { refs: HashMap::from([(key, made)]) })),
+        };
+        let answer = ReturnRequest { result: Some(result), error: None };
+        client.gateway.clone().r#return(about(id, answer)).await.map(drop)
+    };
+    let mut control = client.control.clone();
+    let order = order(client, id, &[("local", &[("attestation-prefix", "its-")])]);
+    let (solved, returned) = tokio::join!(control.solve(order), converse);
+    returned.and(solved.map(drop))
+}
+
+#[test]
+fn what_a_client_attests_lies_beside_its_files() {
+    with_client(holdings(), |host, client| {
+        let run = async move {
+            let said = Attestation {
+                path: "/said.json".to_owned(),
+                in_toto_predicate_type: "https://example.com/said".to_owned(),
+                in_toto_subjects: vec![InTotoSubject { name: "also".to_owned(), ..Default::default() }],
+                ..Default::default()
+            };
+            let bundle = Attestation { kind: 1, path: "/".to_owned(), ..Default::default() };
+            let listed = json!({
+                "predicateType": "list",
+                "predicate": [1],
+                "subject": [{ "name": "it", "digest": { "sha1": "00" } }],
+            });
+            let text = listed.to_string();
+            let all = vec![("/said.json", "{}", said.clone()), ("/listed.json", text.as_str(), bundle)];
+            attested(&client, "build000000000092", all).await.unwrap();
+            let received = client.holdings.take_received().into_iter();
+            let within = |path: String| path.strip_prefix("linux_amd64/").unwrap().to_owned();
+            let received: HashMap<_, _> = received.map(|(path, bytes)| (within(path), bytes)).collect();
+            assert_eq!((received.len(), received["greeting"].as_slice()), (3, &b"hello"[..]), "{received:?}");
+            let read = |name: &str| serde_json::from_slice::<serde_json::Value>(&received[name]).unwrap();
+            let hex: String = Sha256::digest(b"hello").iter().map(|byte| format!("{byte:02x}")).collect();
+            let subject = |name: &str| json!({ "name": name, "digest": { "sha256": hex } });
+            let told = read("its-said.json");
+            assert_eq!(told["subject"], json!([subject("greeting"), subject("also")]));
+            assert_eq!(
+                (&told["predicateType"], &told["predicate"]),
+                (&json!("https://example.com/said"), &json!({}))
+            );
+            assert_eq!(read("its-listed.json")["subject"], listed["subject"]);
+            let own =
+                Attestation { in_toto_predicate_type: "https://slsa.dev/provenance/v1".to_owned(), ..said };
+            let refused = attested(&client, "build000000000093", vec![("/said.json", "{}", own)]).await;
+            assert!(refused.unwrap_err().message().contains("only the builder says how something was built"));
         };
         (host, run)
     });

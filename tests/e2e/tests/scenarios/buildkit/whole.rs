@@ -310,13 +310,14 @@ pub fn released() -> Vec<u8> {
 pub fn answers(id: &str) -> [Vec<u8>; 2] {
     let part = Ref { id: text(id), def: Some(definition(vec![(source(BUSYBOX), vec![])], 0)) };
     let subject = InTotoSubject { kind: 0, digest: vec![text("sha256:0")], name: text("a subject") };
+    // A bundle of nothing.
     let attestation = Attestation {
-        metadata: HashMap::from([(text("reason"), b"provenance".to_vec())]),
+        kind: 1,
+        metadata: HashMap::from([(text("reason"), b"sbom".to_vec())]),
         r#ref: Some(part.clone()),
-        path: text("/attestation"),
-        in_toto_predicate_type: text("https://slsa.dev/provenance/v1"),
+        path: text("/tmp"),
+        in_toto_predicate_type: text("https://spdx.dev/Document"),
         in_toto_subjects: vec![subject],
-        ..Default::default()
     };
     let attestations = Attestations { attestation: vec![attestation] };
     let config = br#"{"architecture":"amd64","os":"linux","config":{"Cmd":["/x"]}}"#;

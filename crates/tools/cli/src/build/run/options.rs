@@ -229,6 +229,11 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         output.push || output.inline || matches!(output.kind, Kind::Oci | Kind::Docker) && !output.keeps()
     };
     let attached = attestations.provenance.is_some() && (!how.inline_only || outputs.iter().any(leaves));
+    let provenance_file = match how.inline_only {
+        // What is attached to images alone lies among no files.
+        true => String::new(),
+        false => how.filename,
+    };
     Ok(ExportOptions {
         compression: wishes.compression.unwrap_or_else(|| compression(outputs).to_owned()),
         compression_level: wishes.level,
@@ -238,6 +243,7 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         compatibility_version: wishes.compatibility,
         source_date_epoch: wishes.epoch,
         annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
+        index: false,
         provenance: if attached { how.mode.to_owned() } else { String::new() },
         told_provenance: told_provenance(cli, args),
         provenance_version: how.version.to_owned(),
@@ -245,9 +251,14 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         reproducible: how.reproducible,
         sbom: attestations.sbom,
         sbom_generator: attestations.generator,
+        sbom_arguments: attestations.arguments,
+        file_statements: outputs.iter().any(|output| matches!(output.kind, Kind::Local | Kind::Tar)),
+        provenance_file,
+        names: Vec::new(),
         inline_cache: args.cache_to.iter().any(|text| caches::is_inline(text)),
         canonical_names: wishes.canonical_names,
         dangling_prefix: wishes.dangling_prefix,
+        parameters: BTreeMap::new(),
         vcs: BTreeMap::new(),
     })
 }
