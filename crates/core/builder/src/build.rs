@@ -11,6 +11,7 @@ use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, Context, Env, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile};
+use crate::source::Materials;
 use crate::{exec, export, lines, policy, promise, scan, solve, step, transfer, verify};
 use dockerfile::Warning;
 use dockerfile::ast::Dockerfile;
@@ -140,7 +141,9 @@ fn run(
     let progress = Progress::new(&sink);
     let lease =
         env.store.lease("build").map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let plan = plan(&Opener { env, request, lease: &lease, progress: &progress })?;
+    let opener = Opener { env, request, lease: &lease, progress: &progress, materials: Mutex::default() };
+    let plan = plan(&opener)?;
+    let fetched = opener.materials.into_inner().unwrap_or_else(PoisonError::into_inner);
     let facts = export::Facts {
         remote: plan.remote.as_deref(),
         dockerfile: &plan.file.name,
@@ -159,6 +162,7 @@ fn run(
         parsed: &plan.parsed,
         context: &plan.context,
         named: &plan.named,
+        fetched: &fetched,
         epoch: plan.epoch,
         facts: &facts,
         imports: &imports,
@@ -231,6 +235,8 @@ pub(crate) struct Job<'a> {
     pub named: &'a BTreeMap<String, ContextTree>,
     pub epoch: Epoch,
     pub facts: &'a export::Facts<'a>,
+    /// What its contexts are that were fetched.
+    pub fetched: &'a Materials,
     pub imports: &'a transfer::Imports,
     /// The cache does not learn of it.
     pub isolated: bool,
@@ -282,6 +288,7 @@ impl<'a> Job<'a> {
             imports: self.imports,
             settled: BTreeMap::new(),
             used: Mutex::default(),
+            materials: Mutex::new(self.fetched.clone()),
             cache_mounts: Mutex::default(),
             earlier: OnceLock::new(),
             ran: AtomicU64::new(0),

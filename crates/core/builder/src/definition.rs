@@ -8,6 +8,7 @@ use crate::request::{Context, DockerfileSource, Env, Request};
 use crate::session::{SourceFile, io_error};
 use dockerfile::ignore::Ignore;
 use std::path::Path;
+use std::sync::Mutex;
 use sys::root::Root;
 
 /// Reads the Dockerfile.
@@ -72,7 +73,7 @@ pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Defi
         .store
         .lease("read a context")
         .map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
-    let opener = Opener { env, request, lease: &lease, progress: &progress };
+    let opener = Opener { env, request, lease: &lease, progress: &progress, materials: Mutex::default() };
     policy::recipe(env, &context, &request.dockerfile)?;
     let root = opener.main(context)?.root;
     let file = read_dockerfile(&root, &request.dockerfile, &progress)?;

@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::promise::Settled;
 use crate::request::{Env, Image, Request};
 use crate::solve::Once;
+use crate::source::Materials;
 use crate::transfer::{Imports, Promise};
 use dockerfile::Span;
 use dockerfile::ignore::Ignore;
@@ -21,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use store::Lease;
 use sys::mount::Overlay;
 use sys::root::Root;
@@ -123,6 +124,8 @@ pub(crate) struct Session<'a> {
     pub settled: BTreeMap<usize, Settled>,
     /// Keys of the records that were hit or made.
     pub used: Mutex<BTreeSet<Digest>>,
+    /// What its contexts and steps took from elsewhere.
+    pub materials: Mutex<Materials>,
     /// Directories of the cache mounts that its steps name.
     pub cache_mounts: Mutex<BTreeSet<String>>,
     /// Records of earlier builds, once somebody asks what changed.
@@ -135,6 +138,11 @@ impl<'a> Session<'a> {
     /// Notes that a record belongs to this build.
     pub fn note(&self, key: &Digest) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+    }
+
+    /// What its contexts and steps took from elsewhere, to add to it or to tell it.
+    pub fn materials(&self) -> MutexGuard<'_, Materials> {
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this build takes from elsewhere without its layers.

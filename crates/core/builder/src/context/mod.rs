@@ -12,12 +12,13 @@ use crate::policy;
 use crate::progress::Progress;
 use crate::request::{Context, Env, NamedContext, Request};
 use crate::session::{ContextTree, io_error, make_private};
-use crate::source::{self, GitUrl, git, git_url, url};
+use crate::source::{self, GitUrl, Materials, git, git_url, url};
 use dockerfile::ignore::Ignore;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use store::Lease;
 use sys::root::Root;
 
@@ -31,6 +32,8 @@ pub(crate) struct Opener<'a> {
     pub request: &'a Request,
     pub lease: &'a Lease,
     pub progress: &'a Progress<'a>,
+    /// What was fetched.
+    pub materials: Mutex<Materials>,
 }
 
 impl Opener<'_> {
@@ -162,8 +165,9 @@ impl Opener<'_> {
         let scratch = self.scratch().map_err(unexpected)?;
         let cancelled = || self.request.cancel.is_cancelled();
         let repository = git::Repository::new(&url, access(self.env, self.request), &scratch, &cancelled)?;
-        let (root, time) = repository.checkout(keep)?;
-        Ok(Opened { root, time: Time::At(time) })
+        let git::Checkout { root, commit, seconds } = repository.checkout(keep)?;
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).commit(&url, &commit);
+        Ok(Opened { root, time: Time::At(seconds) })
     }
 
     /// An archive is the context; anything else is the only file in it.
@@ -195,7 +199,9 @@ impl Opener<'_> {
             limit: self.env.store.limits().stream(),
             cancelled: &cancelled,
         };
-        source.load(text, checksum, &scratch.join("content"))
+        let loaded = source.load(text, checksum, &scratch.join("content"))?;
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).file(text, &loaded.digest);
+        Ok(loaded)
     }
 
     fn scratch(&self) -> Result<PathBuf, Error> {

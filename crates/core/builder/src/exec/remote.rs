@@ -84,6 +84,7 @@ pub(crate) fn read(
             let known =
                 files(session, asking, &|| session.stopped(), |s| s.look(url, checksum.as_ref(), &path));
             let known = known.map_err(fail)?;
+            session.materials().file(url, &known.digest);
             let modified = known.modified.map_or_else(String::new, |seconds| seconds.to_string());
             read.insert(url.clone(), format!("{} {} {modified}", known.digest, known.name));
             Ok(Some(Remote::File { url: url.clone(), asking: asking.clone(), known }))
@@ -98,6 +99,7 @@ pub(crate) fn read(
             let repository =
                 git::Repository::new(&url, who.access(session.env, session.request), &scratch, &cancelled);
             let commit = repository.and_then(|repository| repository.commit()).map_err(fail)?;
+            session.materials().commit(&url, &commit);
             let keep_git_dir = keep_git_dir.or(url.keep_git_dir).unwrap_or(false);
             read.insert(oci::address::without_userinfo(text), format!("commit {commit}"));
             Ok(Some(Remote::Commit { url, keep_git_dir, who }))
@@ -220,7 +222,7 @@ fn commit(
     let repository =
         git::Repository::new(url, who.access(session.env, session.request), &scratch, &cancelled);
     let checked_out = repository.and_then(|repository| repository.checkout(keep_git_dir));
-    let (root, _) = checked_out.map_err(|error| failed(session, job.op, error))?;
+    let git::Checkout { root, .. } = checked_out.map_err(|error| failed(session, job.op, error))?;
     let from = Tree { root: &root, ignore: None, is_context: true, cancelled: &|| session.stopped() };
     let exclude = Ignore::from_patterns(job.copy.exclude.iter().map(String::as_str));
     let exclude = exclude.map_err(|e| job.fail(e.into()))?;

@@ -122,7 +122,10 @@ fn told(
     let Session { request, graph, images, .. } = *session;
     let whole = match &session.claims.origin {
         Some(origin) => provenance::carried(origin, facts, request, layers, ended),
-        None => provenance::predicate(facts, request, (graph, images, layers), ended),
+        None => {
+            let materials = session.materials();
+            provenance::predicate((facts, &materials), request, (graph, images, layers), ended)
+        }
     };
     let predicate = match how {
         Provenance::Max => whole,

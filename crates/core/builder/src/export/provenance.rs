@@ -3,8 +3,9 @@
 //! Secrets and ssh agents are named, never their content; values of build arguments only where all is to be told.
 
 use super::steps::{Layers, Steps, steps};
-use crate::graph::{CopySource, Graph, ImageUse, MountKind, NetKind, Op, OpKind};
-use crate::request::{Image, NetMode, Request};
+use crate::graph::{Graph, ImageUse, MountKind, NetKind, Op, OpKind};
+use crate::request::{Image, NamedContext, NetMode, Request};
+use crate::source::Materials;
 use oci::{Platform, Reference};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,7 @@ impl Facts<'_> {
 
 /// The predicate, with all that there is to tell.
 pub(crate) fn predicate(
-    facts: &Facts<'_>,
+    (facts, materials): (&Facts<'_>, &Materials),
     request: &Request,
     (graph, images, layers): (&Graph, &[Image], &Layers<'_>),
     ended: &str,
@@ -65,6 +66,9 @@ pub(crate) fn predicate(
     }
     if let Some(remote) = facts.remote {
         source["uri"] = oci::address::without_userinfo(remote).into();
+        if let Some(digest) = materials.digest(remote) {
+            source["digest"] = digest;
+        }
     }
     let mut steps = steps(graph, layers);
     for step in &mut steps.definition {
@@ -78,7 +82,7 @@ pub(crate) fn predicate(
                 "builderPlatform": Platform::host().to_string(),
                 "buildConfig": { "llbDefinition": steps.definition },
             },
-            "resolvedDependencies": dependencies(graph, images, facts),
+            "resolvedDependencies": dependencies(graph, images, materials),
         },
         "runDetails": {
             "builder": { "id": request.export.slsa.builder_id },
@@ -149,11 +153,19 @@ fn parameters(facts: &Facts<'_>, request: &Request, graph: &Graph) -> Value {
     if let Some(target) = &request.target {
         arguments.insert("target".to_string(), target.clone());
     }
+    for (name, context) in &request.named_contexts {
+        arguments.entry(format!("context:{name}")).or_insert_with(|| address(name, context));
+    }
+    if request.no_cache || !request.no_cache_filter.is_empty() {
+        arguments.entry("no-cache".to_string()).or_insert_with(|| request.no_cache_filter.join(","));
+    }
     let given = request.build_args.iter().filter(|(name, _)| !is_secret(name));
     arguments.extend(given.map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
     arguments.extend(request.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
     let mut parameters = json!({ "frontend": facts.frontend(), "args": arguments });
-    let locals = facts.locals();
+    let mut locals = facts.locals();
+    let own = request.named_contexts.iter().filter(|(_, context)| !is_fetched(context));
+    locals.extend(own.map(|(name, _)| name.as_str()));
     if !locals.is_empty() {
         parameters["locals"] = locals.iter().map(|name| json!({ "name": name })).collect();
     }
@@ -167,10 +179,24 @@ fn parameters(facts: &Facts<'_>, request: &Request, graph: &Graph) -> Value {
     parameters
 }
 
+/// A context with a name as clients write it.
+fn address(name: &str, context: &NamedContext) -> String {
+    match context {
+        NamedContext::Dir(_) | NamedContext::Client => format!("local:{name}"),
+        NamedContext::Image(reference) => format!("docker-image://{reference}"),
+        NamedContext::Remote(address) => oci::address::without_userinfo(address),
+    }
+}
+
+/// Whether the dependencies say what was in a context.
+fn is_fetched(context: &NamedContext) -> bool {
+    matches!(context, NamedContext::Image(_) | NamedContext::Remote(_))
+}
+
 /// When it ran, what is promised of it, and what the steps were.
 fn metadata(steps: Steps, facts: &Facts<'_>, request: &Request, graph: &Graph, ended: &str) -> Value {
     let slsa = &request.export.slsa;
-    let is_complete = facts.locals().is_empty() && facts.remote.is_none() && !reads_elsewhere(graph);
+    let is_complete = facts.locals().is_empty() && request.named_contexts.values().all(is_fetched);
     let info = json!({ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) });
     let infos = if facts.text.is_empty() { json!([]) } else { json!([info]) };
     let mut metadata = json!({
@@ -195,17 +221,6 @@ fn metadata(steps: Steps, facts: &Facts<'_>, request: &Request, graph: &Graph, e
     metadata
 }
 
-/// Whether files come from elsewhere that the dependencies do not name with a digest.
-fn reads_elsewhere(graph: &Graph) -> bool {
-    let copied = |op: &Op| match &op.kind {
-        OpKind::Copy(copy) => {
-            copy.sources.iter().any(|from| matches!(from, CopySource::Url { .. } | CopySource::Git { .. }))
-        }
-        _ => false,
-    };
-    graph.ops.iter().any(copied)
-}
-
 fn uses_network(request: &Request, graph: &Graph) -> bool {
     let uses = |op: &Op| match &op.kind {
         OpKind::Run(run) => match run.network {
@@ -226,8 +241,10 @@ pub(crate) fn old(predicate: &Value) -> Value {
     let (definition, details) = (&predicate["buildDefinition"], &predicate["runDetails"]);
     let (external, metadata) = (&definition["externalParameters"], &details["metadata"]);
     let mut source = json!({ "entryPoint": external["configSource"]["path"] });
-    if let Some(uri) = external["configSource"].get("uri") {
-        source["uri"] = uri.clone();
+    for field in ["uri", "digest"] {
+        if let Some(known) = external["configSource"].get(field) {
+            source[field] = known.clone();
+        }
     }
     let mut old = json!({
         "builder": details["builder"],
@@ -285,8 +302,8 @@ fn asked_for(graph: &Graph) -> (BTreeMap<String, bool>, BTreeMap<String, bool>) 
     (secrets, ssh)
 }
 
-/// The base images, and the context if it came from elsewhere.
-fn dependencies(graph: &Graph, images: &[Image], facts: &Facts<'_>) -> Vec<Value> {
+/// The base images, and what contexts and steps took from elsewhere.
+fn dependencies(graph: &Graph, images: &[Image], materials: &Materials) -> Vec<Value> {
     let image = |(used, image): (&ImageUse, &Image)| {
         let reference = Reference::parse(&used.reference).ok()?;
         Some(json!({
@@ -295,7 +312,7 @@ fn dependencies(graph: &Graph, images: &[Image], facts: &Facts<'_>) -> Vec<Value
         }))
     };
     let mut all: Vec<Value> = graph.images.iter().zip(images).filter_map(image).collect();
-    all.extend(facts.remote.map(|remote| json!({ "uri": oci::address::without_userinfo(remote) })));
+    all.extend(materials.documents());
     all.sort_by_key(|value| value["uri"].as_str().map(str::to_string));
     all.dedup();
     all
@@ -306,6 +323,7 @@ mod tests {
     use super::super::options::Slsa;
     use super::*;
     use crate::graph::Fs;
+    use crate::source::GitUrl;
     use oci::image::ImageConfig;
 
     #[test]
@@ -323,16 +341,21 @@ mod tests {
             scan: Default::default(),
             stages: Default::default(),
         };
+        request.named_contexts.insert("dir".into(), NamedContext::Dir("/srv".into()));
+        request.no_cache_filter = vec!["a".into(), "b".into()];
+        let address = "https://me:hidden@h/a.git#main";
         let facts = Facts {
-            remote: Some("https://me:hidden@h/a.git#main"),
+            remote: Some(address),
             dockerfile: "Dockerfile",
             text: "FROM scratch",
             began: "2024-01-01T00:00:00Z",
             id: "x",
             given: None,
         };
+        let mut materials = Materials::default();
+        materials.commit(&GitUrl::parse(address).unwrap(), &"1".repeat(40));
         let told = |request: &Request| {
-            predicate(&facts, request, (&graph, &[], &Layers::new()), "2024-01-01T00:00:01Z")
+            predicate((&facts, &materials), request, (&graph, &[], &Layers::new()), "2024-01-01T00:00:01Z")
         };
         let max = told(&request);
         let min = least(max.clone());
@@ -342,7 +365,12 @@ mod tests {
         let arguments = |value: &Value| value["buildDefinition"]["externalParameters"]["request"].clone();
         assert_eq!(arguments(&max)["args"]["build-arg:VERSION"], "7");
         assert!(arguments(&max).get("secrets").is_none(), "no step asks for it");
-        assert!(arguments(&min)["args"].as_object().unwrap().is_empty());
+        assert_eq!(arguments(&min)["args"], json!({ "context:dir": "local:dir", "no-cache": "a,b" }));
+        assert_eq!(arguments(&min)["locals"], json!([{ "name": "dir" }]));
+        let commit = json!({ "sha1": "1".repeat(40) });
+        let definition = &max["buildDefinition"];
+        assert_eq!(definition["externalParameters"]["configSource"]["digest"], commit);
+        assert_eq!(definition["resolvedDependencies"][0]["digest"], commit);
         assert_eq!(max["buildDefinition"]["resolvedDependencies"][0]["uri"], "https://h/a.git#main");
         let vcs = BTreeMap::from([("source".to_string(), "https://me:hidden@h/a.git".to_string())]);
         let parameters = BTreeMap::from([("context:x".to_string(), "https://me:hidden@h/x".to_string())]);
@@ -352,6 +380,7 @@ mod tests {
         assert_eq!(old["invocation"]["parameters"]["args"]["context:x"], "https://h/x");
         assert_eq!(old["builder"]["id"], "https://me");
         assert_eq!(old["invocation"]["configSource"]["entryPoint"], "Dockerfile");
+        assert_eq!(old["invocation"]["configSource"]["digest"], commit);
         assert_eq!(old["invocation"]["parameters"]["args"]["build-arg:VERSION"], "7");
         assert_eq!(old["materials"][0]["uri"], "https://h/a.git#main");
         assert_eq!(old["metadata"]["reproducible"], true);

@@ -17,7 +17,7 @@ const FILES_MAX: u64 = 2_000_000;
 const BYTES_MAX: u64 = 64 << 30;
 
 /// Digits of the ids in a repository whose objects have SHA-256 sums.
-const SHA256: usize = 64;
+pub(super) const SHA256: usize = 64;
 /// What git says of a server that cannot leave history out.
 const NO_DEPTH: &str = "does not support shallow";
 
@@ -42,6 +42,16 @@ struct Resolved {
     reference: Option<String>,
     /// The tag itself, where it is an object of its own.
     tag: Option<String>,
+}
+
+/// A commit's files.
+pub struct Checkout {
+    /// The directory that was asked for.
+    pub root: Root,
+    /// The commit's id.
+    pub commit: String,
+    /// When it was made, in seconds since 1970.
+    pub seconds: i64,
 }
 
 /// What is known of what an address stands for.
@@ -211,8 +221,8 @@ impl<'a> Repository<'a> {
         self.program.run(&arguments).map(drop)
     }
 
-    /// Fetches and checks out: the directory that was asked for, and when the commit was made, in seconds since 1970. Without `keep_git_dir` nothing is left of the repository but its files.
-    pub fn checkout(&self, keep_git_dir: bool) -> Result<(Root, i64), Error> {
+    /// Fetches and checks out. Without `keep_git_dir` nothing is left of the repository but its files.
+    pub fn checkout(&self, keep_git_dir: bool) -> Result<Checkout, Error> {
         let resolved = self.resolve()?;
         self.init(&resolved)?;
         self.program.run(&["remote", "add", "--", "origin", &self.url.shown()])?;
@@ -242,11 +252,12 @@ impl<'a> Repository<'a> {
         clamp_times(&self.tree, seconds).map_err(failed)?;
         let directory = self.url.directory.trim_matches('/');
         let none = |_| Error::NoDirectory { url: self.url.shown(), path: self.url.directory.clone() };
-        match directory {
-            "" => Ok((root, seconds)),
+        let root = match directory {
+            "" => root,
             // Resolved inside of the tree: a link in the repository leads nowhere else.
-            inside => root.open_root(inside).map(|root| (root, seconds)).map_err(none),
-        }
+            inside => root.open_root(inside).map_err(none)?,
+        };
+        Ok(Checkout { root, commit, seconds })
     }
 
     /// Gives what was fetched the name that it has there, for programs that ask git which version this is.

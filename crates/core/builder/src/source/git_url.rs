@@ -81,7 +81,7 @@ impl Ref {
     }
 
     /// The name with what says of which kind it is.
-    fn whole(&self) -> String {
+    pub fn whole(&self) -> String {
         let prefix = match self {
             Ref::Any(_) => "",
             Ref::Branch(_) => HEADS,

@@ -7,9 +7,11 @@ pub mod facts;
 pub mod git;
 mod git_program;
 pub mod git_url;
+mod materials;
 pub mod url;
 
 pub use git_url::{CommitId, GitUrl};
+pub(crate) use materials::Materials;
 
 use crate::error::BoxError;
 use std::io;

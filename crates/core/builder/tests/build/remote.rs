@@ -1,7 +1,8 @@
 //! Contexts and sources that lie elsewhere: repositories, URLs.
 
 use crate::fixture::{Fixture, Outcome, text};
-use builder::{Context, Error, Event, FetchRequest, Fetched, NamedContext, NetMode, Request};
+use builder::{Context, Error, Event, FetchRequest, Fetched, NamedContext, NetMode, Provenance, Request};
+use serde_json::json;
 use std::io::{BufRead, BufReader, Cursor, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -365,6 +366,39 @@ fn urls_are_asked_for_changes() {
     f.build_in(&env, &file, |_| {}).ok();
     f.build_in(&env, &file, |_| {}).ok();
     assert_eq!(*counts.lock().unwrap(), (3, 2));
+}
+
+/// Whether a step ran or was cached, the provenance says what it took from elsewhere.
+#[test]
+fn provenance_names_what_came_from_elsewhere() {
+    let f = Fixture::new();
+    let origin = Origin::new(&f);
+    let env = builder::Env { fetch: Some(server(b"tool").0), ..f.env() };
+    let daemon = Daemon::new(f.dir.path());
+    let url = format!("git://127.0.0.1:{}/origin.git", daemon.port);
+    let file = format!("FROM scratch\nADD http://h/tool /\nADD {url}#other /src\n");
+    let commit = |name: &str| json!({ "sha1": origin.git(&["rev-parse", name]) });
+    let tool = oci::Digest::sha256(b"tool");
+    let expected = json!([
+        { "uri": format!("{url}#other"), "digest": commit("other") },
+        { "uri": "http://h/tool", "digest": { "sha256": tool.hex() } },
+    ]);
+    let told = |request: &mut Request| request.export.told_provenance = Some(Provenance::Min);
+    for ran in [2, 0] {
+        let outcome = f.build_in(&env, &file, told);
+        assert_eq!(outcome.ok().ran, ran);
+        let provenance = outcome.ok().images[0].provenance.as_ref().unwrap();
+        assert_eq!(provenance["buildDefinition"]["resolvedDependencies"], expected);
+    }
+    let mut request = Request { network: NetMode::None, ..Request::default() };
+    told(&mut request);
+    let context = format!("{url}#main:sub");
+    let built = builder::build(&env, Context::Remote(context.clone()), &request, &mut |_| {}).unwrap();
+    let definition = &built.images[0].provenance.as_ref().unwrap()["buildDefinition"];
+    let source = json!({ "uri": context, "path": "Dockerfile", "digest": commit("main") });
+    assert_eq!(definition["externalParameters"]["configSource"], source);
+    let main = json!([{ "uri": format!("{url}#main"), "digest": commit("main") }]);
+    assert_eq!(definition["resolvedDependencies"], main);
 }
 
 #[test]
