@@ -24,7 +24,13 @@ pub const PROXY_ARGS: [&str; 10] = [
     "all_proxy",
 ];
 
-/// The platform arguments of a build.
+/// What TARGETSTAGE is: the stage that is asked for, else the name of the last one.
+pub fn target_stage<'a>(file: &'a Dockerfile, wanted: Option<&'a str>) -> &'a str {
+    let last = || file.stages.last()?.from.name.as_ref().map(|name| name.text.as_str());
+    wanted.filter(|wanted| !wanted.is_empty()).or_else(last).unwrap_or("default")
+}
+
+/// The platform arguments of a build, of which this is the stage that is built ([`target_stage`]).
 pub fn platform_args(build: &Platform, target: &Platform, stage: &str) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
     for (prefix, platform) in [("BUILD", build), ("TARGET", target)] {
@@ -35,7 +41,7 @@ pub fn platform_args(build: &Platform, target: &Platform, stage: &str) -> BTreeM
         args.insert(format!("{prefix}ARCH"), platform.architecture.clone());
         args.insert(format!("{prefix}VARIANT"), variant);
     }
-    args.insert("TARGETSTAGE".into(), if stage.is_empty() { "default".into() } else { stage.into() });
+    args.insert("TARGETSTAGE".into(), stage.into());
     args
 }
 

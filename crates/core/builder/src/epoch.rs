@@ -15,7 +15,7 @@ use crate::session::{ContextTree, SourceFile};
 use archive::Kind;
 use dockerfile::Span;
 use dockerfile::ast::{Dockerfile, Kind as Instruction, Stage};
-use dockerfile::scope::{Globals, platform_args};
+use dockerfile::scope::{Globals, platform_args, target_stage};
 use oci::{Platform, Reference};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -135,7 +135,7 @@ pub(crate) fn of_graph(request: &Request) -> Epoch {
 fn globals(parsed: &Dockerfile, request: &Request) -> Result<Globals, dockerfile::Error> {
     let host = Platform::host();
     let platform = request.platforms.first().unwrap_or(&host).normalized();
-    let platform = platform_args(&host, &platform, request.target.as_deref().unwrap_or_default());
+    let platform = platform_args(&host, &platform, target_stage(parsed, request.target.as_deref()));
     Globals::evaluate(parsed, &request.build_args, platform)
 }
 

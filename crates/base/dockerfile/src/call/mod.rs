@@ -15,7 +15,7 @@ pub use targets::targets;
 
 use crate::ast::{Dockerfile, Kind, Stage, Word};
 use crate::expand::{Expanded, Expander};
-use crate::scope::{Globals, platform_args};
+use crate::scope::{Globals, platform_args, target_stage};
 use crate::suggest::nearest;
 use crate::{Error, Span, StageNames};
 use oci::Platform;
@@ -103,7 +103,7 @@ impl Question<'_> {
 
     fn globals(&self, file: &Dockerfile) -> Result<Globals, Error> {
         let host = Platform::host();
-        let platform = platform_args(&host, self.platform, self.target.unwrap_or_default());
+        let platform = platform_args(&host, self.platform, target_stage(file, self.target));
         Globals::evaluate(file, self.build_args, platform)
     }
 }

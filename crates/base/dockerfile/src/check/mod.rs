@@ -17,7 +17,7 @@ pub use rules::{RULES, Rule, find};
 
 use crate::ast::{Check, Dockerfile};
 use crate::ignore::Ignore;
-use crate::scope::{Globals, platform_args};
+use crate::scope::{Globals, platform_args, target_stage};
 use crate::{Span, Warning};
 use oci::Platform;
 use oci::image::ImageConfig;
@@ -53,8 +53,8 @@ pub fn check(file: &Dockerfile, around: &Surroundings<'_>) -> Vec<Warning> {
     let mut found = file.warnings.clone();
     names::check(file, &mut found);
     let given = around.build_args;
-    let platform =
-        || platform_args(around.build_platform, around.platform, around.target.unwrap_or_default());
+    let stage = target_stage(file, around.target);
+    let platform = || platform_args(around.build_platform, around.platform, stage);
     if let Ok(defaults) = Globals::evaluate(file, &BTreeMap::new(), platform()) {
         names::default_images(file, &defaults, &mut found);
     }

@@ -18,7 +18,7 @@ use crate::epoch;
 use crate::graph::{Fs, Graph, HistoryItem, ImageUse, Op, Scan, StageUse};
 pub use devices::{AllowedDevices, Devices};
 use dockerfile::ast::Dockerfile;
-use dockerfile::scope::{Globals, platform_args};
+use dockerfile::scope::{Globals, platform_args, target_stage};
 use dockerfile::{Span, StageNames};
 pub(crate) use fetched::fetched_by;
 use oci::Platform;
@@ -134,8 +134,8 @@ fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
 /// Makes the graph of the target stage.
 pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     let target = target(inputs)?;
-    let name = inputs.target.unwrap_or_default();
-    let platform = platform_args(inputs.build_platform, inputs.platform, name);
+    let stage = target_stage(inputs.file, inputs.target);
+    let platform = platform_args(inputs.build_platform, inputs.platform, stage);
     let mut globals = Globals::evaluate(inputs.file, inputs.build_args, platform)?;
     if let Some(seconds) = inputs.epoch {
         globals.settle(epoch::ARGUMENT, &seconds.map_or_else(String::new, |seconds| seconds.to_string()));

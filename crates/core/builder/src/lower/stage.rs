@@ -309,7 +309,9 @@ fn expand_global(l: &mut Lowering<'_>, word: &Word) -> Result<String, Error> {
 /// Names the stage's operations once their number is known.
 fn number(l: &mut Lowering<'_>, index: usize, state: &StageState) {
     let prefix = if l.inputs.file.stages.len() > 1 { l.stage_name(index) + " " } else { String::new() };
-    let total = state.own.len() + 1;
+    // Nothing, and another stage, are no step to begin with.
+    let first = usize::from(state.image.is_some());
+    let total = state.own.len() + first;
     if let Some(image) = state.image
         && l.images[image].name.is_empty()
     {
@@ -318,7 +320,7 @@ fn number(l: &mut Lowering<'_>, index: usize, state: &StageState) {
     }
     for (i, id) in state.own.iter().enumerate() {
         let text = shown(&l.ops[*id].instruction);
-        l.ops[*id].name = format!("[{prefix}{}/{total}] {text}", i + 2);
+        l.ops[*id].name = format!("[{prefix}{}/{total}] {text}", i + 1 + first);
     }
 }
 

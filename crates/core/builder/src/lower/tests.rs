@@ -155,6 +155,10 @@ CMD [\"app\"]
     );
     let test = run(&Case { target: Some("test"), ..case(file) }).unwrap();
     assert_eq!(test.images.len(), 1);
+    // Of what begins with nothing or with another stage, that is no step.
+    assert_eq!(names(&test).last(), Some(&"[test 1/1] RUN go test"));
+    let empty = run(&case("FROM scratch\nCOPY a /\nCOPY b /\n")).unwrap();
+    assert_eq!(names(&empty), ["[1/2] COPY a /", "[2/2] COPY b /"]);
     assert!(ops(&test).ends_with("#3 on #2: run [\"/bin/sh\", \"-c\", \"go test\"] in /src as \"\"\n"));
     let error = run(&Case { target: Some("nope"), ..case(file) }).unwrap_err();
     assert_eq!(error, Error::NoTarget { name: "nope".into(), known: vec!["build".into(), "test".into()] });
@@ -545,4 +549,15 @@ fn the_corpus_lowers() {
         "expose: invalid containerPort: 70000",
     ];
     assert_eq!((wrong, lowered > 50), (expected.map(String::from).to_vec(), true));
+}
+
+#[test]
+fn the_stage_that_is_built_has_a_name() {
+    let file = "FROM a AS one\nARG TARGETSTAGE\nLABEL s=$TARGETSTAGE\nFROM one AS two\n";
+    let label = |target, file| {
+        let graph = run(&Case { target, ..case(file) }).unwrap();
+        graph.config.config.labels["s"].clone()
+    };
+    assert_eq!((label(Some("one"), file), label(None, file)), ("one".into(), "two".into()));
+    assert_eq!(label(None, "FROM a\nARG TARGETSTAGE\nLABEL s=$TARGETSTAGE\n"), "default");
 }
