@@ -65,6 +65,8 @@ pub struct Item {
     /// What a symbolic link says.
     pub link: OsString,
     pub device: (u32, u32),
+    /// Which file it is, where it has several names.
+    pub file: Option<(u64, u64)>,
     /// The extended attributes that a copy carries over; none of what was not listed.
     pub attributes: Vec<(OsString, Vec<u8>)>,
 }
@@ -232,6 +234,7 @@ fn item(path: PathBuf, stat: &Stat) -> Item {
         modified: stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64),
         link: OsString::new(),
         device,
+        file: (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino)),
         attributes: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 //! what was told.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
@@ -50,6 +51,8 @@ struct Entry {
     source: Option<Source>,
     /// The number of the part that it is of.
     part: usize,
+    /// Which file of that it is, where it has several names.
+    file: Option<(u64, u64)>,
 }
 
 /// Where the content of a file is.
@@ -144,7 +147,9 @@ impl Sender {
             if names.get(number + 1).is_some_and(|(directory, _)| *directory == part.directory) {
                 continue;
             }
-            for entry in merged(std::mem::take(&mut entries), |part| &names[part].1)? {
+            let mut told = merged(std::mem::take(&mut entries), |part| &names[part].1)?;
+            linked(&mut told);
+            for entry in told {
                 self.stat(&mut id, entry.stat, entry.source)?;
             }
         }
@@ -194,17 +199,18 @@ impl Sender {
 fn listed(number: usize, part: &Part, entries: &mut Vec<Entry>) -> Result<(), Status> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let modified = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-    let mut add = |stat: Stat, source| {
+    let mut add = |stat: Stat, source, file| {
         let stat = Stat { modified: part.time.unwrap_or(stat.modified), ..stat };
-        entries.push(Entry { stat, source, part: number });
+        entries.push(Entry { stat, source, part: number, file });
     };
     if !part.directory.is_empty() {
-        add(Stat { modified, ..folder(&part.directory) }, None);
+        add(Stat { modified, ..folder(&part.directory) }, None, None);
     }
     let walked = part.view.walk(&mut |item| {
         if !part.beside.iter().any(|(name, _)| item.path == Path::new(name)) {
             let source = item.is_regular().then(|| Source::Image(number, item.path.clone()));
-            add(stat(&part.directory, item), source);
+            let file = item.file.filter(|_| source.is_some());
+            add(stat(&part.directory, item), source, file);
         }
         Ok(())
     });
@@ -213,9 +219,24 @@ fn listed(number: usize, part: &Part, entries: &mut Vec<Entry>) -> Result<(), St
         let path = Path::new(&part.directory).join(name).into_os_string().into_vec();
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let stat = Stat { path, mode: 0o644, size, modified, ..Stat::default() };
-        add(stat, Some(Source::Bytes(bytes.clone())));
+        add(stat, Some(Source::Bytes(bytes.clone())), None);
     }
     Ok(())
+}
+
+/// Makes further names of a file links to the first that is told.
+fn linked(entries: &mut [Entry]) {
+    let mut first: HashMap<(usize, (u64, u64)), Vec<u8>> = HashMap::new();
+    for entry in entries {
+        let Some(file) = entry.file else { continue };
+        match first.entry((entry.part, file)) {
+            Place::Vacant(place) => _ = place.insert(entry.stat.path.clone()),
+            Place::Occupied(known) => {
+                entry.stat = Stat { link: known.get().clone(), size: 0, ..std::mem::take(&mut entry.stat) };
+                entry.source = None;
+            }
+        }
+    }
 }
 
 /// The entries in the order in which a receiver wants them, each directory once. A file of one part is no other part's.
@@ -270,9 +291,23 @@ mod tests {
         let entry = |name: &&str| {
             let mode = if name.ends_with('/') { DIRECTORY | 0o755 } else { 0o644 };
             let stat = Stat { path: name.trim_end_matches('/').into(), mode, ..Stat::default() };
-            Entry { stat, source: None, part }
+            Entry { stat, source: None, part, file: None }
         };
         names.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_file_with_several_names_is_sent_once() {
+        let mut told = entries(0, &["a", "b", "c", "d"]);
+        for (entry, file) in told.iter_mut().zip([1, 2, 1, 1]) {
+            entry.file = Some((7, file));
+            entry.source = Some(Source::Bytes(Vec::new()));
+        }
+        told[3].part = 1;
+        linked(&mut told);
+        let links: Vec<&[u8]> = told.iter().map(|entry| &entry.stat.link[..]).collect();
+        assert_eq!(links, [b"", b"", &b"a"[..], b""], "a file of another image is another file");
+        assert_eq!(told.iter().map(|e| e.source.is_some()).collect::<Vec<_>>(), [true, true, false, true]);
     }
 
     fn order(parts: &[&[&str]]) -> Result<Vec<String>, String> {
