@@ -98,7 +98,8 @@ fn a_failed_step_can_be_entered(host: &Host) {
     let look = "pwd; id -un; echo $GREETING; cat /tmp/said /cache/c; ls /sys/class/net; grep -c 9.9.9.9 /etc/hosts; grep -w gw /etc/hosts; ulimit -n; \
                 grep -o size=1024k /proc/mounts";
     let seen = host.dhow(&["build", "shell", id, "sh", "-c", look]).ok();
-    let gateway = host.type_in("network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}'").ok();
+    let gateway =
+        host.dhow(&["network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"]).ok();
     assert_eq!(seen, format!("/work\napp\nhello\nhello\nkept\nlo\n1\n{gateway}\tgw\n77\nsize=1024k"));
     // Without a command it is the step's shell, whose exit code is the answer; it can be entered as often as one likes.
     assert_eq!(host.dhow(&["build", "shell", id]).input("exit 5\n").run().code, 5);

@@ -228,6 +228,8 @@ async fn take(
     sender: mpsc::UnboundedSender<Result<Packet, Status>>,
 ) {
     let (mut files, mut open, mut next) = (HashMap::new(), 0, 0);
+    // Further names of files that were told already.
+    let mut links = Vec::new();
     let mut complete = false;
     while let Some(Ok(said)) = told.next().await {
         match (said.kind, said.stat) {
@@ -238,7 +240,9 @@ async fn take(
             }
             _ if holdings.refuses => {}
             (STAT, Some(stat)) => {
-                if stat.mode >> 19 == 0 {
+                if stat.mode >> 19 == 0 && !stat.link.is_empty() {
+                    links.push(stat);
+                } else if stat.mode >> 19 == 0 {
                     files.insert(next, (stat, Vec::new()));
                     let _ = sender.send(packet(REQUEST, next, None, Vec::new()));
                     open += 1;
@@ -255,6 +259,13 @@ async fn take(
         }
         if complete && open == 0 {
             complete = false;
+            let mut received = holdings.received.lock().unwrap();
+            for link in links.drain(..) {
+                let first = received.iter().find(|(stat, _)| stat.path == link.link);
+                let (_, content) = first.expect("the first name is told before the others").clone();
+                received.push((link, content));
+            }
+            drop(received);
             let _ = sender.send(packet(END, 0, None, Vec::new()));
         }
     }
