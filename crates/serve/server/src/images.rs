@@ -185,7 +185,11 @@ pub async fn save(call: Call) -> Result {
     let tar = match (call.query.all("dhow-name"), names.as_slice()) {
         (given, [name]) if !given.is_empty() || call.query.flag("dhow-nameless") => {
             let digest = name.parse().map_err(|_| Failure::bad_request(format!("{name:?} is no digest")))?;
-            images::save_as(&call.engine, digest, given, Default::default()).await?
+            let notes = call.query.all("dhow-annotation");
+            let pair =
+                |note: &String| note.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let notes = notes.iter().filter_map(pair).collect();
+            images::save_as(&call.engine, digest, given, notes).await?
         }
         _ => images::save(&call.engine, names, call.query.all("platform")).await?,
     };

@@ -10,6 +10,7 @@ use api::images::{
 };
 use api::{Filters, IdResponse, JsonMessage};
 use http::Method;
+use oci::image::Descriptor;
 use std::collections::BTreeMap;
 
 use crate::Client;
@@ -148,10 +149,12 @@ async fn send_push(
     Ok(JsonLines::new(call.send(client).await?.into_body()))
 }
 
-/// An image or an index by its digest as an archive, under these names (our own servers).
-pub async fn archive(client: &Client, digest: &str, names: &[String]) -> Result<ByteStream> {
-    let query = Query::new().each("dhow-name", names).flag("dhow-nameless", true);
-    Ok(ByteStream::new(get(path("/images/", digest, "/get")).query(query).send(client).await?.into_body()))
+/// An image or an index by its digest as an archive, under these names, with the annotations that it has besides (our own servers).
+pub async fn archive(client: &Client, target: &Descriptor, names: &[String]) -> Result<ByteStream> {
+    let notes: Vec<String> = target.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let query = Query::new().each("dhow-name", names).each("dhow-annotation", &notes);
+    let call = get(path("/images/", target.digest.as_str(), "/get")).query(query.flag("dhow-nameless", true));
+    Ok(ByteStream::new(call.send(client).await?.into_body()))
 }
 
 /// An image or an index as its registry has it, with configurations and attestations if those are wanted (our own

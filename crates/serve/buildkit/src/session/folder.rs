@@ -218,7 +218,8 @@ fn listed(number: usize, part: &Part, entries: &mut Vec<Entry>) -> Result<(), St
     for (name, bytes) in &part.beside {
         let path = Path::new(&part.directory).join(name).into_os_string().into_vec();
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        let stat = Stat { path, mode: 0o644, size, modified, ..Stat::default() };
+        // What is attested is its owner's alone, as with BuildKit.
+        let stat = Stat { path, mode: 0o600, size, modified, ..Stat::default() };
         add(stat, Some(Source::Bytes(bytes.clone())), None);
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Handing out what was built: to files, directories, archives, registries.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -101,7 +102,7 @@ impl Delivery<'_> {
     fn attestations(&self, output: &Output, dest: &Path) -> Result<(), Error> {
         for (name, text) in self.attested(output)? {
             let path = dest.join(name);
-            self.cli.write_file(&path, &text).map_err(|error| Error::file("write", &path, &error))?;
+            private(&path, &text).map_err(|error| Error::file("write", &path, &error))?;
             self.date(&path).map_err(|error| Error::file("chtimes", &path, &error))?;
         }
         Ok(())
@@ -152,7 +153,7 @@ impl Delivery<'_> {
             None => packer,
         };
         for (path, text) in self.attested(output)? {
-            let entry = Entry { mtime: Time::now(), ..Entry::file(path, 0o644, 0) };
+            let entry = Entry { mtime: Time::now(), ..Entry::file(path, PRIVATE, 0) };
             let packed = packer.append_bytes(&entry, text.as_bytes());
             packed.map_err(|error| Error::new(chain(&error)))?;
         }
@@ -167,7 +168,7 @@ impl Delivery<'_> {
     async fn archive(&self, output: &Output) -> Result<ByteStream, Error> {
         let target = self.details.target.as_ref().ok_or_else(|| Error::new("the server named no image"))?;
         let names = if output.names.is_empty() { self.names } else { &output.names };
-        Ok(client::images::archive(self.cli.client()?, target.digest.as_str(), names).await?)
+        Ok(client::images::archive(self.cli.client()?, target, names).await?)
     }
 
     async fn layout(&self, output: &Output) -> Result<(), Error> {
@@ -231,6 +232,17 @@ impl Delivery<'_> {
         }
         Ok(last)
     }
+}
+
+/// The mode of what is attested, as BuildKit writes it: it may tell more of the machine than the files do.
+const PRIVATE: u32 = 0o600;
+
+/// Writes a file that is its owner's alone, also where it was there before.
+fn private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(PRIVATE).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(PRIVATE))?;
+    file.write_all(text.as_bytes())
 }
 
 /// The name of a file, with whose it is before its ending.
