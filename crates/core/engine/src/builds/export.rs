@@ -91,6 +91,16 @@ pub(super) fn epoch(options: &ExportOptions) -> Result<Option<Option<i64>>> {
     })
 }
 
+/// What the result is called that has no name.
+fn dangling_name(options: &ExportOptions) -> Result<Option<Reference>> {
+    match options.dangling_prefix.as_str() {
+        "" => Ok(None),
+        prefix => Reference::parse_name(prefix).map(Some).map_err(|e| {
+            Error::invalid(format!("image exporter: dangling-name-prefix: invalid name {prefix:?}: {e}"))
+        }),
+    }
+}
+
 /// How images are to be written.
 pub(super) fn options(build: &BuildOptions) -> Result<Export> {
     let options = &build.extras.export;
@@ -119,12 +129,6 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
             return Err(Error::invalid(format!("invalid version {other:?} of a provenance: v1 or v0.2")));
         }
     };
-    let dangling_name = match options.dangling_prefix.as_str() {
-        "" => None,
-        prefix => Some(Reference::parse_name(prefix).map_err(|e| {
-            Error::invalid(format!("image exporter: dangling-name-prefix: invalid name {prefix:?}: {e}"))
-        })?),
-    };
     Ok(Export {
         compression,
         level: options.compression_level,
@@ -144,7 +148,7 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
             vcs: options.vcs.clone(),
         },
         canonical_names: options.canonical_names,
-        dangling_name,
+        dangling_name: dangling_name(options)?,
         provenance_file: Some(options.provenance_file.clone()).filter(|name| !name.is_empty()),
         sbom: options.sbom,
         file_statements: options.file_statements,

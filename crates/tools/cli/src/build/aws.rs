@@ -15,22 +15,9 @@ type Attributes = BTreeMap<String, String>;
 pub fn complete(cli: &Cli, attributes: &mut Attributes) -> Result<(), Error> {
     let variable = |name: &str| cli.variable(name).filter(|value| !value.is_empty());
     let profile = variable("AWS_PROFILE");
-    let read = |name: &str, default: &str| -> Result<Option<String>, Error> {
-        let path = match (variable(name), variable("HOME")) {
-            (Some(path), _) => path,
-            (None, Some(home)) => format!("{home}/{default}"),
-            (None, None) => return Ok(None),
-        };
-        let full = cli.host.directory.join(&path);
-        match std::fs::read_to_string(full) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::file("open", &path, &error)),
-        }
-    };
     let name = profile.as_deref().unwrap_or("default");
-    let credentials = read("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")?.unwrap_or_default();
-    let config = read("AWS_CONFIG_FILE", ".aws/config")?.unwrap_or_default();
+    let credentials = read(cli, variable("AWS_SHARED_CREDENTIALS_FILE"), ".aws/credentials")?;
+    let config = read(cli, variable("AWS_CONFIG_FILE"), ".aws/config")?;
     let (mut known, found) = section(&credentials, &[name]);
     let (more, found_too) = section(&config, &[name, &format!("profile {name}")]);
     if profile.is_some() && !found && !found_too {
@@ -72,6 +59,19 @@ pub fn complete(cli: &Cli, attributes: &mut Attributes) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The text of a file that is named, or lies at its usual place below the home; nothing where there is none.
+fn read(cli: &Cli, named: Option<String>, usual: &str) -> Result<String, Error> {
+    let home = || cli.variable("HOME").filter(|home| !home.is_empty());
+    let Some(path) = named.or_else(|| Some(format!("{}/{usual}", home()?))) else {
+        return Ok(String::new());
+    };
+    match std::fs::read_to_string(cli.host.directory.join(&path)) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Error::file("open", &path, &error)),
+    }
 }
 
 /// The settings of the sections of these names, and whether there is one. What is indented belongs to the setting before.
