@@ -19,7 +19,7 @@ pub(super) fn transfer(
     let from = match &t.from {
         Some(word) => {
             let name = l.expand(s, &word.text, word.span)?;
-            l.origin(&name, index, s, word.span)?
+            l.origin("copy", &name, index, s, word.span)?
         }
         None => Origin::Context(None),
     };

@@ -102,13 +102,13 @@ fn lower_mount(
         ast::MountKind::Bind => {
             mount.readonly = m.readonly.unwrap_or(true);
             if let Some(from) = from {
-                mount.from = l.origin(&from, index, s, m.span)?;
+                mount.from = l.origin("mount", &from, index, s, m.span)?;
             }
         }
         ast::MountKind::Cache => {
             let seeded = from.is_some();
             mount.from = match from {
-                Some(from) => l.origin(&from, index, s, m.span)?,
+                Some(from) => l.origin("mount", &from, index, s, m.span)?,
                 None => Origin::Fs(Fs::Scratch),
             };
             let id = id.filter(|i| !i.is_empty()).unwrap_or_else(|| mount.target.clone());

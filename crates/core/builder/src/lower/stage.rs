@@ -390,9 +390,11 @@ impl Lowering<'_> {
         s.history.push(HistoryItem::New { created_by: source, op: Some(id), author: String::new() });
     }
 
-    /// A `--from` as a file system or context.
+    /// A `--from` of an instruction that does this as a file system or context. A stage has to stand above, as with BuildKit, though
+    /// it could be made first: who else is given the file could not build it.
     pub(super) fn origin(
         &mut self,
+        verb: &str,
         name: &str,
         index: usize,
         s: &StageState,
@@ -401,7 +403,17 @@ impl Lowering<'_> {
         Ok(match self.named(name, index, span)? {
             Named::Scratch => Origin::Fs(Fs::Scratch),
             Named::Context(name) => Origin::Context(Some(name)),
-            Named::Stage(other) => Origin::Fs(self.stage(other)?.fs.clone()),
+            Named::Stage(other) => {
+                let fs = self.stage(other)?.fs.clone();
+                if other > index {
+                    let current = self.stage_name(index);
+                    let message = format!(
+                        "cannot {verb} from stage {name:?}, it needs to be defined before current stage {current:?}"
+                    );
+                    return Err(Error::at(message, span).help("move the stage above this one"));
+                }
+                Origin::Fs(fs)
+            }
             Named::Image(reference) => {
                 self.image_config(&reference, &s.platform, span);
                 Origin::Fs(self.image_fs(ImageUse {

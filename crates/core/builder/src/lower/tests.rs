@@ -455,6 +455,16 @@ fn mistakes_point_at_their_line() {
         ),
         ("FROM a AS x\nCOPY --from=x /b /\n", 1, "circular dependency detected on stage: x"),
         ("FROM a\nCOPY --from=7 /b /\n", 2, "invalid stage index 7"),
+        (
+            "FROM a AS x\nCOPY --from=Y /b /\nFROM b AS y\nFROM x\n",
+            2,
+            "cannot copy from stage \"Y\", it needs to be defined before current stage \"x\"",
+        ),
+        (
+            "FROM a AS x\nRUN --mount=from=y,target=/y x\nFROM b AS y\nFROM x\n",
+            2,
+            "cannot mount from stage \"y\", it needs to be defined before current stage \"x\"",
+        ),
         ("FROM a\nEXPOSE web\n", 2, "invalid containerPort: web"),
         ("FROM a\nCOPY http://x/y /\n", 2, "source can't be a URL for COPY"),
         ("FROM a\nRUN --security=insecure x\n", 2, "security.insecure is not allowed"),
