@@ -330,9 +330,16 @@ impl<'a> Repository<'a> {
 
     /// Submodules with their own; none is taken from a directory of this machine.
     fn submodules(&self) -> Result<(), Error> {
-        let update =
-            ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1", "--recommend-shallow"];
-        self.program.run_for_others(&update).map(drop)
+        let update = |depth: &[&str]| {
+            let common = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            self.program.run_for_others(&[&common[..], depth].concat()).map(drop)
+        };
+        match update(&["--depth=1", "--recommend-shallow"]) {
+            Err(Error::Git { message, .. }) if message.contains(NO_DEPTH) => {
+                update(&["--no-recommend-shallow"])
+            }
+            other => other,
+        }
     }
 
     /// Removes what makes the directory a repository: its own, and the files of submodules that point to it.
