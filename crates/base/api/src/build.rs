@@ -81,6 +81,9 @@ pub struct BuildExtras {
     /// `--build-context`: name to an absolute directory or `docker-image://reference`.
     #[serde(skip_serializing_if = "zero")]
     pub contexts: BTreeMap<String, String>,
+    /// The directory of the main context that its files are in, where that context is not a directory of the client.
+    #[serde(skip_serializing_if = "zero")]
+    pub context_subdir: String,
     /// Stages that take nothing from the cache.
     #[serde(skip_serializing_if = "zero")]
     pub no_cache_filter: Vec<String>,
@@ -420,6 +423,11 @@ impl BuildRecord {
 document! {
     /// How to look around where a step failed: what `POST /build/shell` made ready.
     pub struct BuildShell {
+        /// The step's id.
+        pub id: String,
+        /// Other steps that are kept, in words that begin with their ids.
+        #[serde(skip_serializing_if = "zero")]
+        pub others: Vec<String>,
         /// An image to run and to remove afterwards.
         pub image: String,
         pub instruction: String,

@@ -35,7 +35,7 @@ pub use frontend::reads_dockerfiles;
 pub use parse::{MAX_SIZE, MAX_STAGES, Options, decode, parse, parse_trigger};
 pub use span::{LineIndex, Span};
 pub use stages::StageNames;
-pub use suggest::nearest;
+pub use suggest::{likely, nearest};
 
 #[cfg(test)]
 mod tests;

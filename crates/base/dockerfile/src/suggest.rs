@@ -17,12 +17,30 @@ const COMPARED: usize = 1000;
 
 /// The known name nearest to `word`, as BuildKit finds it: case counts, and two slips at most.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_within(2, word, known.take(COMPARED))
+}
+
+/// The known name that whoever wrote `word` most likely meant, of a file or a command: case is no slip, and short names are not
+/// guessed from nothing.
+pub fn likely<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let same = known.clone().find(|name| *name != word && name.eq_ignore_ascii_case(word));
+    let slips = match word.len() {
+        0 | 1 => return same,
+        2..=4 => 1,
+        _ => 2,
+    };
+    // What is much longer or shorter need not be compared: a directory may have any number of such names.
+    let like = known.filter(|name| name.len().abs_diff(word.len()) <= slips);
+    same.or_else(|| nearest_within(slips, word, like.take(COMPARED)))
+}
+
+fn nearest_within<'a>(slips: usize, word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }
-    let known = known.take(COMPARED).filter(|k| k.len().abs_diff(word.len()) <= 2);
+    let known = known.filter(|k| k.len().abs_diff(word.len()) <= slips);
     let (best, name) = known.map(|k| (distance(word, k), k)).min()?;
-    (best > 0 && best <= 2).then_some(name)
+    (best > 0 && best <= slips).then_some(name)
 }
 
 /// How many slips make one word of another, in bytes: one put in, left out, changed, or swapped with its neighbour.
@@ -57,6 +75,12 @@ mod tests {
         assert_eq!(suggest("node_modules", &["COPY"]), None);
         assert_eq!(suggest("chwon", &["chmod", "chown"]), Some("chown"));
         assert_eq!(nearest("bulider", ["builder", "base"].into_iter()), Some("builder"));
+        let meant = |word| likely(word, ["LICENSE", "app", "b", "package.json"].into_iter());
+        assert_eq!(
+            (meant("packge.json"), meant("license"), meant("ap")),
+            (Some("package.json"), Some("LICENSE"), Some("app"))
+        );
+        assert_eq!((meant("a"), meant("B"), meant("bin"), meant("")), (None, Some("b"), None, None));
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!((distance("", "ab"), distance("ab", ""), distance("ab", "ba")), (2, 2, 1));
     }

@@ -10,7 +10,7 @@ use crate::graph::{Graph, OpKind, Origin};
 use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, Context, Env, Request};
-use crate::session::{ContextTree, Output, Session, Shared, SourceFile};
+use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
 use crate::source::Materials;
 use crate::{exec, export, lines, policy, promise, scan, solve, step, transfer, verify};
 use dockerfile::Warning;
@@ -20,6 +20,7 @@ use dockerfile::ignore::Ignore;
 use oci::image::ImageConfig;
 use oci::{ChainId, Digest, Platform};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use store::Lease;
@@ -38,8 +39,8 @@ pub fn build(
         };
         let is_local = matches!(context, Context::Dir(_) | Context::Tar(_));
         policy::recipe(env, &context, &request.dockerfile)?;
-        let Opened { root, time } = opener.main(context)?;
-        let file = read_dockerfile(&root, &request.dockerfile, opener.progress)?;
+        let Opened { root, time, only } = opener.main(context)?;
+        let file = read_dockerfile(&root, &request.dockerfile, only, opener.progress)?;
         let options = dockerfile::Options { strict: request.strict, ..Default::default() };
         let parsed = dockerfile::parse(&file.text, options).map_err(|e| {
             let warnings = dockerfile::check::ahead(&file.text, options, &request.build_args);
@@ -49,8 +50,12 @@ pub fn build(
         let ignore = read_ignore(&root, request, opener.progress)?;
         let mut named = opener.named()?;
         let began = step::timestamp();
+        let root = match &request.context_subdir {
+            Some(path) => root.open_root(path).map_err(io_error("open build context", Path::new(path)))?,
+            None => root,
+        };
         let mut context = ContextTree { root, ignore, time };
-        let said = epoch::resolve(opener, &file, &parsed, &context, &named)?;
+        let said = epoch::resolve(opener, &file, &parsed, &context, &mut named)?;
         let lowered = lower_platforms(env, request, &parsed, &file, said, opener.progress);
         let mut lowered = lowered.inspect_err(|error| {
             let before = |w: &Warning| error.place().is_some_and(|place| w.span.start <= place.span.start);
@@ -70,6 +75,7 @@ pub fn build(
         })?;
         let graphs = || lowered.iter().map(|one| &one.graph);
         policy::directories(env, &request.named_contexts, is_local, graphs())?;
+        opener.fetch_read(graphs(), &mut named)?;
         for (name, sent) in opener.sent(graphs())? {
             match name {
                 Some(name) => drop(named.insert(name, sent)),
@@ -91,9 +97,10 @@ pub fn build_graph(
     progress: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Built, Error> {
     run(env, request, progress, |opener| {
-        let Opened { root, time } = opener.main(Context::Empty)?;
+        let Opened { root, time, .. } = opener.main(Context::Empty)?;
         let context = ContextTree { root, ignore: Ignore::default(), time };
         let mut named = opener.named()?;
+        opener.fetch_read(given.graphs.iter().map(|given| &given.graph), &mut named)?;
         // Whoever gives a graph has said which files it is about.
         named.values_mut().for_each(|context| context.ignore = Ignore::default());
         let file = SourceFile { name: given.name, text: given.text };

@@ -1,6 +1,6 @@
 //! A build's recipe: the Dockerfile and the ignore file that goes with it, from the context or from the request.
 
-use crate::context::{Opener, ignore_text, parse_ignore};
+use crate::context::{Opened, Opener, ignore_text, parse_ignore};
 use crate::error::Error;
 use crate::policy;
 use crate::progress::Progress;
@@ -11,10 +11,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use sys::root::Root;
 
-/// Reads the Dockerfile.
+/// Reads the Dockerfile; where the context is but one file, it is that one.
 pub(crate) fn read_dockerfile(
     root: &Root,
     source: &DockerfileSource,
+    only: Option<&str>,
     progress: &Progress<'_>,
 ) -> Result<SourceFile, Error> {
     let (name, bytes) = match source {
@@ -27,7 +28,7 @@ pub(crate) fn read_dockerfile(
             };
             let mut found = None;
             for name in &names {
-                match root.read_file(name, dockerfile::MAX_SIZE as u64) {
+                match root.read_file(only.unwrap_or(name), dockerfile::MAX_SIZE as u64) {
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                     other => {
                         let bytes = other.map_err(io_error("read", Path::new(name)))?;
@@ -75,8 +76,8 @@ pub fn definition(env: &Env, context: Context, request: &Request) -> Result<Defi
         .map_err(|e| Error::Store { attempt: "take lease", source: e.into() })?;
     let opener = Opener { env, request, lease: &lease, progress: &progress, materials: Mutex::default() };
     policy::recipe(env, &context, &request.dockerfile)?;
-    let root = opener.main(context)?.root;
-    let file = read_dockerfile(&root, &request.dockerfile, &progress)?;
+    let Opened { root, only, .. } = opener.main(context)?;
+    let file = read_dockerfile(&root, &request.dockerfile, only, &progress)?;
     let ignore = ignore_of(&root, request)?.map(|(_, text)| text);
     Ok(Definition { name: file.name, text: file.text, ignore })
 }

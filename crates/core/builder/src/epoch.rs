@@ -94,7 +94,7 @@ pub(crate) fn resolve(
     file: &SourceFile,
     parsed: &Dockerfile,
     main: &ContextTree,
-    named: &BTreeMap<String, ContextTree>,
+    named: &mut BTreeMap<String, ContextTree>,
 ) -> Result<Option<Option<i64>>, Error> {
     let request = opener.request;
     let globals = globals(parsed, request).map_err(|e| parse_error(file, e))?;
@@ -110,6 +110,7 @@ pub(crate) fn resolve(
         return Ok(Some(main.time.seconds(opener)));
     }
     if let Some(name) = context_name(request, value) {
+        opener.fetch(name, named)?;
         return Ok(Some(named.get(name).and_then(|context| context.time.seconds(opener))));
     }
     let is_meant =

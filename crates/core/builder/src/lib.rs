@@ -48,7 +48,7 @@ pub use context::Reads;
 pub use definition::{Definition, definition};
 pub use error::{BoxError, Error, FailedProcess, Left, Place, StepError};
 pub use event::{Event, Line, LineKind, Stream, Teller};
-pub use exec::{Kept, Owner, Relay, cache_directory, forget_kept, kept, open_mounted};
+pub use exec::{Kept, Owner, Relay, cache_directory, forget_kept, kept, kept_steps, open_mounted};
 pub use export::emulation::runs;
 pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
 pub use export::statement::{Statement, Subject};

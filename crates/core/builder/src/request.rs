@@ -283,6 +283,8 @@ pub struct Request {
     pub strict: bool,
     /// Only the context's `.dockerignore` counts, as with Docker's classic builder, and none of the Dockerfile's own.
     pub common_ignore: bool,
+    /// The directory of the main context that its files are in; the Dockerfile is not looked for there.
+    pub context_subdir: Option<String>,
     /// Set it to stop the build.
     pub cancel: CancelToken,
 }
@@ -316,6 +318,7 @@ impl Default for Request {
             verify: false,
             strict: false,
             common_ignore: false,
+            context_subdir: None,
             cancel: CancelToken::default(),
         }
     }

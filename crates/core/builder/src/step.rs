@@ -1,11 +1,14 @@
 //! One node of the graph: key, cache, work.
 
-use crate::error::{Error, StepError, chain};
+mod fault;
+
+pub(crate) use fault::file_error;
+
+use crate::error::{Error, chain};
 use crate::event::Stream;
 use crate::exec;
 use crate::explain::{self, Miss, Noted};
-use crate::files;
-use crate::graph::{Copy, CopySource, Fs, MountKind, Op, OpKind, Origin};
+use crate::graph::{Copy, CopySource, Fs, Op, OpKind, Origin};
 use crate::key::Record;
 use crate::progress::Step;
 use crate::promise::Settled;
@@ -78,7 +81,7 @@ pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result
     }
     let step = session.progress.step(&op.name, &op.stage, &op.instruction);
     let inputs = Inputs { outputs };
-    let result = attempt(session, op, &inputs, &step);
+    let result = attempt(session, op, &inputs, &step).map_err(|error| fault::at_step(session, op, error));
     match &result {
         Ok(_) => {}
         Err(Error::Cancelled) => step.failed("canceled".into()),
@@ -421,47 +424,4 @@ pub(crate) fn timestamp() -> String {
 /// Seconds since 1970 as RFC 3339; what is out of range is 1970.
 pub(crate) fn epoch(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
-}
-
-/// A file error as an error of the step.
-pub(crate) fn file_error(session: &Session<'_>, op: &Op, error: files::Error) -> Error {
-    if matches!(error, files::Error::Cancelled) {
-        return Error::Cancelled;
-    }
-    let hint = match &error {
-        files::Error::NotFound { ignored: Some(line), .. } => {
-            Some(format!("the file exists, but line {line} of the ignore file hides it"))
-        }
-        files::Error::NotFound { .. } if reads_context(op) => {
-            Some("paths are relative to the build context, and nothing outside of it can be copied".into())
-        }
-        _ => None,
-    };
-    let StepError { place, instruction, .. } = *session.step_error(op, "");
-    let message = match &error {
-        files::Error::NotFound { .. } => format!("failed to calculate checksum of ref: {error}"),
-        _ => error.to_string(),
-    };
-    let source = std::error::Error::source(&error).is_some().then(|| error.into());
-    let source = source.filter(|_| !message.is_empty());
-    Error::Step(Box::new(StepError {
-        place,
-        instruction,
-        message,
-        process: None,
-        output: String::new(),
-        hint,
-        source,
-        left: None,
-    }))
-}
-
-fn reads_context(op: &Op) -> bool {
-    match &op.kind {
-        OpKind::Copy(copy) => matches!(copy.from, Origin::Context(_)),
-        OpKind::Run(run) => {
-            run.mounts.iter().any(|m| m.kind == MountKind::Bind && matches!(m.from, Origin::Context(_)))
-        }
-        OpKind::Mkdir(_) | OpKind::Change(_) | OpKind::Stack(_) => false,
-    }
 }

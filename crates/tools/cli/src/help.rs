@@ -31,9 +31,10 @@ pub fn usage(path: &str, usage: &str) -> String {
     format!("Usage:  {}\n", lines.join("\n\t").trim_end())
 }
 
-/// Help of a group, such as `container`.
+/// Help of a group, such as `container` or `buildx history`.
 pub fn group(program: &str, name: &str) -> String {
-    let about = GROUPS.iter().find(|(group, _)| *group == name).map_or("", |(_, about)| about);
+    let about = GROUPS.iter().find(|(group, _)| *group == name);
+    let about = about.map(|(_, about)| format!("{about}\n\n")).unwrap_or_default();
     let prefix = format!("{name} ");
     let mut commands: Vec<(&str, &str)> = Vec::new();
     for verb in VERBS {
@@ -42,7 +43,7 @@ pub fn group(program: &str, name: &str) -> String {
     }
     commands.sort_unstable();
     format!(
-        "Usage:  {program} {name} COMMAND\n\n{about}\n\nCommands:\n{}\nRun '{program} {name} COMMAND --help' for more \
+        "Usage:  {program} {name} COMMAND\n\n{about}Commands:\n{}\nRun '{program} {name} COMMAND --help' for more \
          information on a command.\n",
         list(&commands)
     )

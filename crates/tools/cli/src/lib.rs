@@ -63,7 +63,13 @@ pub fn report(error: &Error) {
 async fn dispatch(host: Host, globals: Globals) -> Result<u8, Error> {
     let words = globals.args.clone();
     let program = host.program.clone();
-    let (version, words_used) = (globals.version, verbs::find(&words));
+    let is_folder = |name: &String| host.directory.join(name).is_dir();
+    let words_used = match words.as_slice() {
+        // A folder to be built from may have the name of a command.
+        [build, name] if build == "build" && is_folder(name) => verbs::named(build).map(|verb| (verb, 1)),
+        words => verbs::find(words),
+    };
+    let version = globals.version;
     let path = match &words_used {
         Some((_, used)) => format!("{program} {}", words[..*used].join(" ")),
         None => program.clone(),
@@ -88,46 +94,42 @@ async fn dispatch(host: Host, globals: Globals) -> Result<u8, Error> {
 /// Help, or words that name no command.
 fn no_verb(cli: &Cli, words: &[String]) -> Result<u8, Error> {
     let program = cli.program();
-    let is_group = |word: &str| verbs::GROUPS.iter().any(|(group, _)| *group == word);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        [] | ["help"] => cli.print(&help::program(program))?,
-        ["help", topic @ ..] => {
-            let topic: Vec<String> = topic.iter().map(|word| (*word).to_owned()).collect();
-            match verbs::find(&topic) {
-                Some((verb, used)) => {
-                    let path = format!("{program} {}", topic[..used].join(" "));
-                    cli.print(&help::verb(program, &path, verb))?;
-                }
-                None if topic.len() == 1 && is_group(&topic[0]) => {
-                    cli.print(&help::group(program, &topic[0]))?
-                }
-                None => return Err(Error::new(format!("unknown help topic: {}", topic.join(" ")))),
-            }
-        }
-        [group] | [group, "--help" | "-h"] if is_group(group) => cli.print(&help::group(program, group))?,
-        [group, word, ..] if is_group(group) && word.starts_with('-') => {
-            return Err(Error::with_code(
-                format!(
-                    "unknown flag: {word}\n\nUsage:  {program} {group} COMMAND\n\nRun '{program} {group} --help' for \
-                     more information"
-                ),
-                125,
-            ));
-        }
-        [group, word, ..] if is_group(group) => {
-            return Err(Error::new(format!(
-                "{program}: unknown command: {program} {group} {word}\n\nUsage:  {program} {group}\n\nRun \
-                 '{program} {group} --help' for more information"
-            )));
-        }
-        [word, ..] => {
-            return Err(Error::new(format!(
-                "{program}: unknown command: {program} {word}\n\nRun '{program} --help' for more information"
-            )));
-        }
+    if let [] | ["help"] = words[..] {
+        return cli.print(&help::program(program)).map(|()| 0);
     }
-    Ok(0)
+    if let ["help", topic @ ..] = &words[..] {
+        return cli.print(&about(program, topic)?).map(|()| 0);
+    }
+    let (group, rest) = words.split_at(verbs::group(&words));
+    let group = group.join(" ");
+    let path = format!("{program} {group}");
+    let path = path.trim_end();
+    let word = match rest {
+        [] | ["--help" | "-h"] => return cli.print(&help::group(program, &group)).map(|()| 0),
+        [word, ..] => word,
+    };
+    let usage = if group.is_empty() { String::new() } else { format!("Usage:  {path}\n\n") };
+    let more = format!("Run '{path} --help' for more information");
+    if word.starts_with('-') {
+        let message = format!("unknown flag: {word}\n\nUsage:  {path} COMMAND\n\n{more}");
+        return Err(Error::with_code(message, 125));
+    }
+    let near = dockerfile::likely(word, verbs::below(&group));
+    let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+    Err(Error::new(format!("{program}: unknown command: {path} {word}{near}\n\n{usage}{more}")))
+}
+
+/// The help about a command or a group.
+fn about(program: &str, topic: &[&str]) -> Result<String, Error> {
+    let words: Vec<String> = topic.iter().map(|word| (*word).to_owned()).collect();
+    match verbs::find(&words) {
+        Some((verb, used)) => {
+            Ok(help::verb(program, &format!("{program} {}", words[..used].join(" ")), verb))
+        }
+        None if verbs::group(topic) == topic.len() => Ok(help::group(program, &topic.join(" "))),
+        None => Err(Error::new(format!("unknown help topic: {}", topic.join(" ")))),
+    }
 }
 
 /// Reads the command line up to the command. Asking for help is answered by [`run`] as the command `help`.

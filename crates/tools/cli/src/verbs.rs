@@ -65,7 +65,7 @@ pub const VERBS: &[Verb] = &[
     verb!(["build history logs", "buildx history logs", "builder history logs"], build::history::logs, AtMost(1), "[OPTIONS] [BUILD]", "Print what a build said"),
     verb!(["build history ls", "buildx history ls", "builder history ls"], build::history::ls, Arity::None, "[OPTIONS]", "List builds"),
     verb!(["build history rm", "buildx history rm", "builder history rm"], build::history::rm, AtLeast(0), "[OPTIONS] [BUILD...]", "Forget builds"),
-    verb!(["build shell", "buildx shell", "builder shell"], build::shell, AtLeast(1), "STEP [COMMAND] [ARG...]", "Run a shell where a step of a build failed"),
+    verb!(["build shell", "buildx shell", "builder shell"], build::shell, AtLeast(0), "[STEP [COMMAND] [ARG...]]", "Run a shell where a step of a build failed: the last one, or the one named"),
     verb!(["builder prune", "buildx prune"], build::prune, Arity::None, "[OPTIONS]", "Empty the build cache"),
     verb!(["buildx create", "builder create"], buildx::builders::create, AtLeast(0), "[OPTIONS]", "Say that there is one builder"),
     verb!(["buildx dap"], buildx::refused, AtLeast(0), "", "Say that failed steps are looked at with build shell"),
@@ -160,30 +160,50 @@ pub const VERBS: &[Verb] = &[
     verb!(["wait", "container wait"], container::wait, AtLeast(1), "CONTAINER [CONTAINER...]", "Wait until containers stop, then print their exit codes"),
 ];
 
+/// The verb of this name.
+pub fn named(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.names.contains(&name))
+}
+
+/// How many of the first words name a group of commands.
+pub fn group(words: &[&str]) -> usize {
+    let is_group =
+        |count: usize| words.get(..count).is_some_and(|words| below(&words.join(" ")).next().is_some());
+    if is_group(2) { 2 } else { usize::from(is_group(1)) }
+}
+
+/// The first words of the commands in a group; of no group, those of all.
+pub fn below(group: &str) -> impl Iterator<Item = &'static str> + Clone {
+    let prefix = if group.is_empty() { String::new() } else { format!("{group} ") };
+    let names = VERBS.iter().flat_map(|verb| verb.names);
+    names.filter_map(move |name| name.strip_prefix(prefix.as_str())?.split(' ').next())
+}
+
 /// The verb that a command line's first words name, and how many words that are.
 pub fn find(words: &[String]) -> Option<(&'static Verb, usize)> {
     let first = words.first()?;
     if let Some(three) = words.get(..3).map(|three| three.join(" "))
-        && let Some(verb) = VERBS.iter().find(|verb| verb.names.contains(&three.as_str()))
+        && let Some(verb) = named(&three)
     {
         return Some((verb, 3));
     }
-    // A folder to be built from may have that name.
-    if let [first, second, _, ..] = words
+    if let [first, second, rest @ ..] = words
         && first == "build"
-        && second == "shell"
     {
-        return VERBS.iter().find(|verb| verb.names.contains(&"build shell")).map(|verb| (verb, 2));
+        match (second.as_str(), rest.first()) {
+            ("shell", _) => return named("build shell").map(|verb| (verb, 2)),
+            // A build has one context.
+            ("history", Some(third)) if !third.starts_with('-') => return None,
+            _ => {}
+        }
     }
     if let Some(second) = words.get(1)
         && GROUPS.iter().any(|(group, _)| group == first)
     {
         let both = format!("{first} {second}");
-        let verb = VERBS.iter().find(|verb| verb.names.contains(&both.as_str()))?;
-        return Some((verb, 2));
+        return named(&both).map(|verb| (verb, 2));
     }
-    let verb = VERBS.iter().find(|verb| verb.names.contains(&first.as_str()))?;
-    Some((verb, 1))
+    named(first).map(|verb| (verb, 1))
 }
 
 #[cfg(test)]
@@ -351,6 +371,23 @@ mod tests {
         for (line, want) in cases {
             assert_eq!(outcome(line), *want, "{line}");
         }
+    }
+
+    #[test]
+    fn groups_of_commands() {
+        let used = |line: &str| find(&words(line)).map(|(verb, used)| (verb.names[0], used));
+        assert_eq!(used("build ."), Some(("build", 1)));
+        assert_eq!(used("build shell"), Some(("build shell", 2)));
+        assert_eq!(used("build shell id sh"), Some(("build shell", 2)));
+        assert_eq!(used("buildx history ls -q"), Some(("build history ls", 3)));
+        assert_eq!(used("build history -t x"), Some(("build", 1)));
+        assert_eq!((used("build history lst"), used("buildx histry"), used("bulid .")), (None, None, None));
+        let count = |line: &str| group(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!((count("build history lst"), count("buildx history"), count("builder pruen")), (2, 2, 1));
+        assert_eq!((count("bulid ."), count("volume"), count("volume lss")), (0, 1, 1));
+        let near = |group: &str, word| dockerfile::likely(word, below(group));
+        assert_eq!((near("", "bulid"), near("buildx", "histroy")), (Some("build"), Some("history")));
+        assert_eq!((near("build history", "inpsect"), near("", "x")), (Some("inspect"), None));
     }
 
     #[test]

@@ -103,6 +103,14 @@ fn a_failed_step_can_be_entered(host: &Host) {
     assert_eq!(seen, format!("/work\napp\nhello\nhello\nkept\nlo\n1\n{gateway}\tgw\n77\nsize=1024k"));
     // Without a command it is the step's shell, whose exit code is the answer; it can be entered as often as one likes.
     assert_eq!(host.dhow(&["build", "shell", id]).input("exit 5\n").run().code, 5);
+    // One that is not named is the last one, unless a folder has that name.
+    host.dhow(&["build", "--build-arg", "X=1", "ctx"]).fails(1);
+    for words in ["build shell", "buildx shell", "builder shell"] {
+        let ended = host.dhow(&words.split(' ').collect::<Vec<_>>()).input("cat /tmp/said; exit 6\n").run();
+        assert_eq!((ended.code, ended.stdout.trim()), (6, "hello"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("also kept: {id} (RUN --mount=")), "{}", ended.stderr);
+    }
+    assert!(host.dhow(&["build", "shell", "nope"]).fails(1).contains("kept are"));
     assert_eq!(host.type_in("ps -aq").ok(), "");
     assert!(!host.type_in("images -a").ok().contains("<none>"), "the image of the shell is gone");
     host.type_in("builder prune -af").ok();

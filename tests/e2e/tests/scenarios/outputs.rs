@@ -1,6 +1,7 @@
 //! Where builds take their files from, and where their results go to.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use testkit::{DockerRegistry, Host, Mode};
 
@@ -306,7 +307,8 @@ fn files_describe_builds() {
     assert!(fs::read_to_string(host.home().join("told.json")).unwrap().contains("\"app\": {"));
     let printed = host.dhow(&["buildx", "bake", "--print", "--set", "app.tags=x"]).ok();
     assert!(printed.split_whitespace().collect::<String>().contains("\"tags\":[\"x\""), "{printed}");
-    assert!(host.type_in("bake nothing").fails(1).contains("failed to find target nothing"));
+    assert!(host.type_in("bake nothing").fails(1).contains("failed to find target nothing\n"));
+    assert!(host.type_in("bake ap").fails(1).contains("failed to find target ap (did you mean app?)"));
 
     // Joined in the registry, without coming here.
     let arm = "127.0.0.1:5000/arm:1";
@@ -359,6 +361,35 @@ fn sources_lie_elsewhere() {
     assert!(without.contains("SSH_AUTH_SOCK"), "{without}");
 }
 
+/// What a layout says of an image, and what the image's documents say of it.
+fn annotated_archives(host: &Host) {
+    let types = ["index-descriptor:a=1=1", "index:b=2", "manifest-descriptor:c=3", "manifest:d=4"];
+    let notes: Vec<&str> = types.into_iter().flat_map(|note| ["--annotation", note]).collect();
+    for kind in ["oci", "docker"] {
+        let output = format!("type={kind},dest=noted.tar,annotation-index-descriptor.e=5");
+        let build = ["build", "-q", "-f", "ctx/plain", "-o", &output, "ctx"];
+        host.dhow(&[&build[..], &notes].concat()).ok();
+        let read = |path: &str| -> serde_json::Value {
+            serde_json::from_str(&host.program("tar", &["-xOf", "noted.tar", path]).ok()).unwrap()
+        };
+        let blob = |line: &serde_json::Value| {
+            read(&format!("blobs/{}", line["digest"].as_str().unwrap().replace(':', "/")))
+        };
+        let top = &read("index.json")["manifests"][0];
+        assert_eq!(
+            (&top["annotations"]["a"], &top["annotations"]["e"]),
+            (&"1=1".into(), &"5".into()),
+            "{top}"
+        );
+        let index = blob(top);
+        assert_eq!(
+            (&index["annotations"]["b"], &index["manifests"][0]["annotations"]["c"]),
+            (&"2".into(), &"3".into())
+        );
+        assert_eq!(blob(&index["manifests"][0])["annotations"]["d"], "4");
+    }
+}
+
 fn outputs_do_what_they_are_told(host: &Host) {
     context(host);
     let plain =
@@ -391,6 +422,17 @@ fn outputs_do_what_they_are_told(host: &Host) {
         );
         assert_eq!((told["subject"].as_array().unwrap().len(), told["predicate"].is_object()), (1, true));
     }
+    // They are their owner's alone, also where others could read what was there before.
+    let mode = |name: &str| fs::metadata(host.home().join("out").join(name)).unwrap().mode() & 0o777;
+    assert_eq!([mode("x-how.json"), mode("x-sbom.spdx.json"), mode("amd64")], [0o600, 0o600, 0o644]);
+    host.file("again/how.json", "old");
+    plain(&["--provenance", "mode=max,filename=how.json", "-o", "again"]).ok();
+    assert_eq!(fs::metadata(host.home().join("again/how.json")).unwrap().mode() & 0o777, 0o600);
+    plain(&["--provenance", "mode=max,filename=how.json", "-o", "type=tar,dest=again.tar"]).ok();
+    let listed = host.program("tar", &["-tvf", "again.tar"]).ok();
+    let is_private = |line: &str| line.starts_with("-rw-------") && line.ends_with("how.json");
+    assert!(listed.lines().any(is_private), "{listed}");
+    annotated_archives(host);
     plain(&["-o", "type=image,name=canon:1,name-canonical=true"]).ok();
     assert!(host.type_in("images --digests canon").ok().contains("sha256:"));
     plain(&["--label", "a=b", "-o", "type=image,dangling-name-prefix=later"]).ok();

@@ -22,9 +22,8 @@ use std::sync::{Mutex, PoisonError};
 use store::Lease;
 use sys::root::Root;
 
-/// What the only file of a context is called that is fetched, and of one with a name, as with BuildKit.
-const DOCKERFILE: &str = "Dockerfile";
-const NAMED: &str = "context";
+/// What the only file of a context is called that is fetched, as with BuildKit.
+const ONLY: &str = "context";
 
 /// What contexts are opened with.
 pub(crate) struct Opener<'a> {
@@ -60,32 +59,44 @@ impl Opener<'_> {
                 }
                 root.map(Opened::from)
             }
-            Context::Remote(text) => self.remote(&text, "[internal] load remote build context", DOCKERFILE),
+            Context::Remote(text) => self.remote(&text, "[internal] load remote build context"),
         }
     }
 
-    /// The contexts by name that have files of their own.
+    /// The contexts by name that are directories of this machine. Others come when something is known to read them.
     pub fn named(&self) -> Result<BTreeMap<String, ContextTree>, Error> {
         let mut named = BTreeMap::new();
         for (name, context) in &self.request.named_contexts {
-            let Opened { root, time } = match context {
-                NamedContext::Image(_) | NamedContext::Client => continue,
-                NamedContext::Dir(path) => {
-                    Root::open(path).map_err(io_error("open build context", path))?.into()
-                }
-                NamedContext::Remote(text) => self.remote(
-                    text,
-                    &format!("[context {name}] load {}", oci::address::without_userinfo(text)),
-                    NAMED,
-                )?,
-            };
-            let ignore = match ignore_text(&root, ".dockerignore")? {
-                Some(text) => parse_ignore(".dockerignore", &text)?,
-                None => Ignore::default(),
-            };
-            named.insert(name.clone(), ContextTree { root, ignore, time });
+            if let NamedContext::Dir(path) = context {
+                let root = Root::open(path).map_err(io_error("open build context", path))?;
+                named.insert(name.clone(), with_ignore_file(root.into())?);
+            }
         }
         Ok(named)
+    }
+
+    /// Fetches a context by name that lies elsewhere, if nobody has yet.
+    pub fn fetch(&self, name: &str, named: &mut BTreeMap<String, ContextTree>) -> Result<(), Error> {
+        if let Some(NamedContext::Remote(text)) = self.request.named_contexts.get(name)
+            && !named.contains_key(name)
+        {
+            let title = format!("[context {name}] load {}", oci::address::without_userinfo(text));
+            named.insert(name.to_owned(), with_ignore_file(self.remote(text, &title)?)?);
+        }
+        Ok(())
+    }
+
+    /// Fetches those that graphs read.
+    pub fn fetch_read<'g>(
+        &self,
+        graphs: impl Iterator<Item = &'g Graph>,
+        named: &mut BTreeMap<String, ContextTree>,
+    ) -> Result<(), Error> {
+        let is_remote = |context: &NamedContext| matches!(context, NamedContext::Remote(_));
+        if !self.request.named_contexts.values().any(is_remote) {
+            return Ok(());
+        }
+        reads(graphs).into_keys().flatten().try_for_each(|name| self.fetch(&name, named))
     }
 
     /// The contexts that graphs read and a client sends; none is the main one, whose ignore file is known.
@@ -110,12 +121,12 @@ impl Opener<'_> {
         Ok(sent)
     }
 
-    /// A context that is fetched; a file that is no archive is called `name` in it.
-    fn remote(&self, text: &str, title: &str, name: &str) -> Result<Opened, Error> {
+    /// A context that is fetched.
+    fn remote(&self, text: &str, title: &str) -> Result<Opened, Error> {
         let remote = policy::context(self.env, text).map_err(Error::Policy)?;
         self.fetched(&remote.address, title, || match git_url::is_git(&remote.address) {
             true => self.repository(&remote),
-            false => self.url(&remote, name),
+            false => self.url(&remote),
         })
     }
 
@@ -167,25 +178,25 @@ impl Opener<'_> {
         let repository = git::Repository::new(&url, access(self.env, self.request), &scratch, &cancelled)?;
         let git::Checkout { root, commit, seconds } = repository.checkout(keep)?;
         self.materials.lock().unwrap_or_else(PoisonError::into_inner).commit(&url, &commit);
-        Ok(Opened { root, time: Time::At(seconds) })
+        Ok(Opened { root, time: Time::At(seconds), only: None })
     }
 
     /// An archive is the context; anything else is the only file in it.
-    fn url(&self, remote: &policy::Remote, name: &str) -> Result<Opened, source::Error> {
+    fn url(&self, remote: &policy::Remote) -> Result<Opened, source::Error> {
         let text = remote.address.as_str();
         let loaded = self.load(text, remote.checksum.as_ref())?;
         let open = || File::open(&loaded.path).map_err(source::io("open", &loaded.path));
         if is_archive(open()?) {
             let bad = |source| source::Error::Archive { url: oci::address::without_userinfo(text), source };
             let root = self.unpack(open()?).map_err(bad)?;
-            return Ok(Opened { root, time: time_of(&loaded, true) });
+            return Ok(Opened { root, time: time_of(&loaded, true), only: None });
         }
         let directory = self.scratch().map_err(unexpected)?.join("tree");
         std::fs::create_dir(&directory).map_err(source::io("make", &directory))?;
-        let file = directory.join(name);
+        let file = directory.join(ONLY);
         std::fs::rename(&loaded.path, &file).map_err(source::io("rename", &loaded.path))?;
         let root = Root::open(&directory).map_err(source::io("open", &directory))?;
-        Ok(Opened { root, time: time_of(&loaded, false) })
+        Ok(Opened { root, time: time_of(&loaded, false), only: Some(ONLY) })
     }
 
     /// What a server gives.
@@ -227,12 +238,14 @@ impl Opener<'_> {
 pub(crate) struct Opened {
     pub root: Root,
     pub time: Time,
+    /// The name of the only file, where it was fetched as such: it is the Dockerfile, whatever that is called.
+    pub only: Option<&'static str>,
 }
 
 impl From<Root> for Opened {
     /// Files of whoever builds: they change as he likes.
     fn from(root: Root) -> Self {
-        Opened { root, time: Time::Unknown }
+        Opened { root, time: Time::Unknown, only: None }
     }
 }
 
@@ -265,6 +278,15 @@ fn unexpected(error: Error) -> source::Error {
 pub(crate) fn is_archive(file: File) -> bool {
     let Ok(stream) = archive::decompress(file) else { return false };
     matches!(archive::Reader::new(BufReader::new(stream)).next_entry(), Ok(Some(_)))
+}
+
+/// A context by name, with what its own ignore file leaves of it.
+fn with_ignore_file(Opened { root, time, .. }: Opened) -> Result<ContextTree, Error> {
+    let ignore = match ignore_text(&root, ".dockerignore")? {
+        Some(text) => parse_ignore(".dockerignore", &text)?,
+        None => Ignore::default(),
+    };
+    Ok(ContextTree { root, ignore, time })
 }
 
 /// The text of an ignore file, none if there is no such file.

@@ -50,8 +50,8 @@ impl Changing<'_, '_> {
         let owner = match owner {
             None => (0, 0),
             Some(owner) => {
-                let users = Users::read(Some(self.root)).map_err(|e| self.failed(e))?;
-                users.owner(owner).map_err(|e| self.failed(e))?
+                let found = Users::read(Some(self.root)).and_then(|users| users.owner(owner));
+                found.map_err(|unknown| unknown.of_step(self.session, self.op))?
             }
         };
         let writer = Writer { owner: Some(owner), ..Writer::plain(self.root) };

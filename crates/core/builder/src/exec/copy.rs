@@ -61,8 +61,7 @@ pub(crate) fn select(
             }
             CopySource::Path(path) => {
                 let Some(root) = root else {
-                    let missing = crate::files::Error::NotFound { path: path.clone(), ignored: None };
-                    return Err(fail(missing));
+                    return Err(fail(crate::files::Error::not_found(path, None)));
                 };
                 let from = tree(root, context, &cancelled);
                 let found = match copy.parents {
@@ -87,7 +86,7 @@ pub(crate) fn select(
 /// Fails where nothing of what has to be copied was found.
 fn require(copy: &Copy, found: &[Match]) -> Result<(), crate::files::Error> {
     match copy.required.iter().find(|path| !select::has(found, path)) {
-        Some(path) => Err(crate::files::Error::NotFound { path: path.clone(), ignored: None }),
+        Some(path) => Err(crate::files::Error::not_found(path, None)),
         None => Ok(()),
     }
 }
@@ -204,7 +203,7 @@ pub(crate) fn owner(
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let below = if spec.split(':').all(is_number) { None } else { session.view(parent)? };
     let found = Users::read(below.as_ref()).and_then(|users| users.owner(spec));
-    found.map(Some).map_err(|message| Error::Step(session.step_error(op, message)))
+    found.map(Some).map_err(|unknown| unknown.of_step(session, op))
 }
 
 /// Writes the layer.
@@ -220,7 +219,8 @@ pub(crate) fn run(
     let owner = match (&copy.chown, prepared.owner) {
         (_, Some(owner)) => Some(owner),
         (Some(spec), None) => {
-            Some(Users::read(below.as_ref()).and_then(|users| users.owner(spec)).map_err(failed)?)
+            let found = Users::read(below.as_ref()).and_then(|users| users.owner(spec));
+            Some(found.map_err(|unknown| unknown.of_step(session, op))?)
         }
         (None, None) => None,
     };

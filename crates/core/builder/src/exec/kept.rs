@@ -141,6 +141,16 @@ fn forget(tx: &state::Tx<'_>, most: usize) -> Result<(), state::Error> {
     Ok(())
 }
 
+/// The failed steps that are kept, the last one first: their ids, and what they did.
+pub fn kept_steps(env: &Env) -> Result<Vec<(String, String)>, Error> {
+    let entries = env.db.read(|tx| cache::recent_below(tx, SCOPE, u32::MAX))?;
+    let step = |entry: cache::Entry| {
+        let (id, instruction) = entry.scope.strip_prefix(SCOPE)?.trim_start().split_once(": ")?;
+        Some((id.to_owned(), instruction.to_owned()))
+    };
+    Ok(entries.into_iter().filter_map(step).collect())
+}
+
 /// The failed step of this id.
 pub fn kept(env: &Env, id: &str) -> Result<Option<(ChainId, Kept)>, Error> {
     let Some(entry) = env.db.read(|tx| cache::get(tx, &key(id)))? else { return Ok(None) };

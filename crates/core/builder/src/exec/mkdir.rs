@@ -20,21 +20,23 @@ pub(crate) fn run(
     dir: &Mkdir,
     parent: Option<&ChainId>,
 ) -> Result<Option<ChainId>, Error> {
-    let failed = |message: String| Error::Step(session.step_error(op, message));
     let view = session.view(parent)?;
     if let Some(root) = &view {
         let real = real::path(root, Path::new(&dir.path)).map_err(|e| file_error(session, op, e))?;
         match root.lstat(&real).map(|s| FileType::from_raw_mode(s.st_mode)) {
             Ok(FileType::Directory) => return Ok(parent.cloned()),
-            Ok(_) => return Err(failed(format!("mkdir {}: not a directory", dir.path))),
+            Ok(_) => {
+                let message = format!("mkdir {}: not a directory", dir.path);
+                return Err(Error::Step(session.step_error(op, message)));
+            }
             Err(_) => {}
         }
     }
-    let users = Users::read(view.as_ref()).map_err(failed)?;
-    let owner = match dir.user.as_str() {
-        "" => (0, 0),
-        user => users.maker(user).map_err(failed)?,
-    };
+    let owner = Users::read(view.as_ref()).and_then(|users| match dir.user.as_str() {
+        "" => Ok((0, 0)),
+        user => users.maker(user),
+    });
+    let owner = owner.map_err(|unknown| unknown.of_step(session, op))?;
     drop(view);
     let workspace = Workspace::new(session)?;
     let root = workspace.mount(session, parent)?;

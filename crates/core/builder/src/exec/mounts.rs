@@ -192,8 +192,12 @@ fn read_layers(
         let cancelled = || session.stopped();
         let from = tree(&root, None, &cancelled);
         let items = match select::path(&from, &mount.source) {
-            Err(crate::files::Error::NotFound { .. }) => {
-                return Err(not_there(session, op, mount, ErrorKind::NotFound.into()));
+            Err(crate::files::Error::NotFound { near, .. }) => {
+                let mut error = not_there(session, op, mount, ErrorKind::NotFound.into());
+                if let Error::Step(step) = &mut error {
+                    step.hint = near.map(|near| format!("did you mean /{near}?"));
+                }
+                return Err(error);
             }
             other => other.map_err(|e| mount_error(session, op, mount, e))?,
         };

@@ -94,8 +94,8 @@ fn plan(
     (workspace, parent): (&Workspace, Option<&ChainId>),
 ) -> Result<(oci::runtime::Spec, runtime::Rootfs), Error> {
     let view = session.view(parent)?;
-    let failed = |message: String| Error::Step(session.step_error(op, message));
-    let who = Users::read(view.as_ref()).and_then(|users| users.process(&run.user)).map_err(failed)?;
+    let who = Users::read(view.as_ref()).and_then(|users| users.process(&run.user));
+    let who = who.map_err(|unknown| unknown.of_step(session, op))?;
     let has = |name: &str| run.env.iter().any(|e| e.split('=').next() == Some(name));
     let proxies = run.proxies.iter().filter(|p| !has(p.split('=').next().unwrap_or_default()));
     let mut spec = spec::spec(spec::Inputs {

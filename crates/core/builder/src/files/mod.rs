@@ -10,6 +10,7 @@ pub mod digest;
 pub mod index;
 pub mod listing;
 pub mod make;
+mod near;
 pub mod plan;
 pub mod real;
 pub mod select;
@@ -42,8 +43,10 @@ pub enum Error {
     NotFound {
         /// As the Dockerfile names it.
         path: String,
-        /// It is there, but the ignore file hides it (by this line of it).
+        /// The ignore file leaves it out (by this line of it).
         ignored: Option<u32>,
+        /// A path of the same tree that it may have been meant for.
+        near: Option<String>,
     },
     /// A pattern that means nothing.
     #[error("{pattern:?}: syntax error in pattern")]
@@ -69,6 +72,13 @@ pub enum Error {
     /// The build was cancelled.
     #[error("build canceled")]
     Cancelled,
+}
+
+impl Error {
+    /// A source that is not there, as the Dockerfile names it.
+    pub(crate) fn not_found(path: impl Into<String>, ignored: Option<u32>) -> Self {
+        Error::NotFound { path: path.into(), ignored, near: None }
+    }
 }
 
 /// How a file is opened to be read: whatever has been put in its place is not followed and not waited for.

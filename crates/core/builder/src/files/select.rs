@@ -1,7 +1,7 @@
 //! What the sources of a `COPY` mean: paths and patterns to entries of a tree.
 
 use super::walk::{Item, Tree, base_name};
-use super::{Error, io, real};
+use super::{Error, io, near, real};
 use dockerfile::glob::{Dialect, Glob};
 use dockerfile::ignore::Ignore;
 use rustix::fs::FileType;
@@ -62,14 +62,16 @@ fn find(tree: &Tree<'_>, source: &str, exclude: &Ignore, how: How) -> Result<Vec
             Ok(found) => matches.extend(found),
             Err(Error::NotFound { .. }) if is_pattern => {}
             Err(Error::NotFound { ignored, .. }) => {
-                return Err(Error::NotFound { path: format!("/{cleaned}"), ignored });
+                let near = near::path(tree, Path::new(cleaned));
+                return Err(Error::NotFound { path: format!("/{cleaned}"), ignored, near });
             }
             Err(e) => return Err(e),
         }
     }
     if matches.is_empty() && is_pattern {
         let most = if let How::Parents { pivot } = how { pivot } else { steps.len() };
-        is_directory(tree, &names(&steps).take(most).collect::<PathBuf>())?;
+        let directory = names(&steps).take(most).collect::<PathBuf>();
+        is_directory(tree, &directory).map_err(|error| near::told(tree, &directory, error))?;
     }
     Ok(matches)
 }
@@ -79,7 +81,7 @@ fn is_directory(tree: &Tree<'_>, path: &Path) -> Result<(), Error> {
     let is_one = |found: Option<Match>| found.is_some_and(|found| found.is_dir);
     match path.as_os_str().is_empty() || is_one(one(tree, path, &Ignore::default(), How::Content)?) {
         true => Ok(()),
-        false => Err(Error::NotFound { path: format!("/{}/", path.display()), ignored: None }),
+        false => Err(Error::not_found(format!("/{}/", path.display()), None)),
     }
 }
 
@@ -87,8 +89,8 @@ fn is_directory(tree: &Tree<'_>, path: &Path) -> Result<(), Error> {
 pub fn path(tree: &Tree<'_>, source: &str) -> Result<Vec<Item>, Error> {
     let cleaned = oci::path::clean(&format!("/{source}"));
     let path = Path::new(cleaned.trim_start_matches('/'));
-    let found = one(tree, path, &Ignore::default(), How::Content)?;
-    found.map(|found| found.items).ok_or(Error::NotFound { path: cleaned, ignored: None })
+    let found = one(tree, path, &Ignore::default(), How::Content).map_err(|e| near::told(tree, path, e))?;
+    found.map(|found| found.items).ok_or_else(|| Error::not_found(cleaned.clone(), None))
 }
 
 /// Leaves of directories what `include` fits, named from the directory on, and the directories on the way to it.
@@ -125,7 +127,7 @@ pub fn has(matches: &[Match], path: &str) -> bool {
 
 /// The entries of one path.
 fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, how: How) -> Result<Option<Match>, Error> {
-    let missing = |ignored| Error::NotFound { path: format!("/{}", path.display()), ignored };
+    let missing = |ignored| Error::not_found(format!("/{}", path.display()), ignored);
     // A link that is ignored leads nowhere, as where a context is sent without it.
     let mut hidden = None;
     let (way, last) = match (how, path.parent(), path.file_name()) {
@@ -133,17 +135,17 @@ fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, how: How) -> Result<Optio
         _ => (path, Path::new("")),
     };
     let mut real = real::through(tree.root, way, |link| {
-        let (is_ignored, line) = tree.ignored(link);
-        hidden = hidden.or(is_ignored.then_some(line));
+        hidden = hidden.or(tree.ignored(link));
     })?;
     real.extend(last);
-    if let Some(line) = hidden {
-        return Err(missing(line));
+    if hidden.is_some() {
+        return Err(missing(hidden));
     }
     match tree.root.lstat(&real) {
         Ok(_) => {}
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Err(missing(None));
+            // Where a context was sent without it, this is all that is known of it.
+            return Err(missing(tree.ignored(&real)));
         }
         Err(e) => return Err(io("stat", &real)(e)),
     }
@@ -153,7 +155,7 @@ fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, how: How) -> Result<Optio
         items.retain(|item| item.kind != FileType::CharacterDevice || item.stat.rdev != 0);
     }
     if items.is_empty() {
-        return Err(missing(tree.ignored(&real).1));
+        return Err(missing(tree.ignored(&real)));
     }
     let is_dir = items[0].kind == FileType::Directory;
     if !exclude.is_empty() {

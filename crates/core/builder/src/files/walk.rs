@@ -181,12 +181,11 @@ impl Tree<'_> {
         (ignored, inherited)
     }
 
-    /// Whether the ignore file hides this very path, and which line of it.
-    pub fn ignored(&self, path: &Path) -> (bool, Option<u32>) {
-        match self.ignore {
-            Some(ignore) if !path.as_os_str().is_empty() => ignore.decide(&text(path)),
-            _ => (false, None),
-        }
+    /// The line of the ignore file that leaves this very path out.
+    pub fn ignored(&self, path: &Path) -> Option<u32> {
+        let ignore = self.ignore.filter(|_| !path.as_os_str().is_empty())?;
+        let (is_ignored, line) = ignore.decide(&text(path));
+        line.filter(|_| is_ignored)
     }
 
     /// What is in a directory: what is there, and the directories to go on with, whose numbers are still to be given.

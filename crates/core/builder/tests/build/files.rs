@@ -270,6 +270,25 @@ fn a_missing_file_says_why() {
 }
 
 #[test]
+fn a_misspelt_file_is_recognised() {
+    let f = Fixture::new();
+    f.file("package.json", "x").file("src/app.ts", "x").file("hidden", "x");
+    f.file(".dockerignore", "hid*\n");
+    let hint = |copied: &str| {
+        let outcome = f.build(&format!("FROM base AS made\nRUN mkdir -p /app/dist\nFROM base\n{copied}\n"));
+        assert!(outcome.err().to_string().contains("not found"), "{copied}");
+        outcome.err().hint().unwrap()
+    };
+    assert_eq!(hint("COPY packge.json /"), "did you mean package.json?");
+    assert_eq!(hint("COPY Package.json /"), "did you mean package.json?");
+    assert_eq!(hint("COPY scr/*.ts /"), "did you mean src?");
+    assert_eq!(hint("COPY hiden /"), "line 1 of the ignore file leaves it out");
+    assert_eq!(hint("COPY --from=made /ap/dist /"), "did you mean /app/dist?");
+    assert_eq!(hint("RUN --mount=from=made,source=/app/dits,target=/m true"), "did you mean /app/dist?");
+    assert_eq!(hint("RUN --mount=source=packge.json,target=/m true"), "did you mean package.json?");
+}
+
+#[test]
 fn trailing_comments_are_believed_unless_such_files_exist() {
     let f = Fixture::new();
     f.file("a", "a");

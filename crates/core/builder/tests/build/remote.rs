@@ -272,7 +272,8 @@ fn repositories_behind_plain_web_servers() {
     let f = Fixture::new();
     let origin = Origin::new(&f);
     origin.git(&["update-server-info"]);
-    let url = format!("http://127.0.0.1:{}/.git", files(&origin.path));
+    let port = files(&origin.path);
+    let url = format!("http://127.0.0.1:{port}/.git");
     let outcome = build(&f, &format!("{url}#other"));
     assert_eq!(text(&f.rootfs(outcome.ok()), "/version"), "2");
     let first = origin.git(&["rev-parse", "HEAD~1"]);
@@ -284,6 +285,17 @@ fn repositories_behind_plain_web_servers() {
     assert_eq!(text(&root, "/old/version"), "2");
     let missing = build(&f, &format!("{url}#nope")).err().chain();
     assert!(missing.contains("does not contain ref nope"), "{missing}");
+    // So are submodules there.
+    let module = Origin { path: origin.path.join("module") };
+    std::fs::create_dir(&module.path).unwrap();
+    module.git(&["init", "-q", "-b", "main"]);
+    module.commit("inner", "m", "one");
+    module.git(&["update-server-info"]);
+    let named = format!("path = module\n\tshallow = true\n\turl = http://127.0.0.1:{port}/module/.git\n");
+    origin.commit(".gitmodules", &format!("[submodule \"module\"]\n\t{named}"), "module");
+    origin.git(&["update-server-info"]);
+    let outcome = build(&f, &url);
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/module/inner"), "m");
 }
 
 #[test]
@@ -431,12 +443,66 @@ fn archives_and_dockerfiles_by_url() {
         let outcome = f.build_in(&env, "FROM scratch\nADD --unpack=true http://h/x.tar /u/\n", |_| {});
         assert_eq!(text(&f.rootfs(outcome.ok()), "/u/a"), "from afar");
     }
-    let built = build(&with(b"FROM base\nRUN echo hi >/hi\n")).unwrap();
-    assert_eq!(text(&f.rootfs(&built), "/hi"), "hi\n");
+    // What is no archive is the Dockerfile, whatever that is called, and the only file that there is to be copied.
+    let lone = with(b"FROM base\nRUN echo hi >/hi\nCOPY context /file\n");
+    for name in [None, Some("own.Dockerfile".to_owned())] {
+        let dockerfile = builder::DockerfileSource::InContext(name);
+        let request = Request { dockerfile, network: NetMode::None, ..Request::default() };
+        let built = builder::build(&lone, Context::Remote("https://h/x".into()), &request, &mut |_| {});
+        let root = f.rootfs(&built.unwrap());
+        assert_eq!(
+            (text(&root, "/hi"), text(&root, "/file").starts_with("FROM base")),
+            ("hi\n".into(), true)
+        );
+    }
     assert!(matches!(build(&with(b"\x1f\x8bgarbage")).unwrap_err(), Error::Dockerfile { .. }));
     // A single file that is a context by name.
     let outcome = f.build_in(&with(b"tool"), "FROM scratch\nCOPY --from=n . /n/\n", |r| {
         r.named_contexts.insert("n".into(), NamedContext::Remote("https://h/tool.sh".into()));
     });
     assert_eq!(text(&f.rootfs(outcome.ok()), "/n/context"), "tool");
+}
+
+#[test]
+fn contexts_that_nothing_reads_are_not_fetched() {
+    let f = Fixture::new();
+    let (fetch, asked) = server(b"tool");
+    let env = builder::Env { fetch: Some(fetch), ..f.env() };
+    let build = |file: &str, given: &[(&str, &str)]| {
+        let before = asked.lock().unwrap().0;
+        let outcome = f.build_in(&env, file, |r| {
+            r.named_contexts.insert("n".into(), NamedContext::Remote("https://h/tool.sh".into()));
+            r.named_contexts.insert("gone".into(), NamedContext::Remote("git://127.0.0.1:1/x.git".into()));
+            r.named_contexts.insert("image".into(), NamedContext::Image("nowhere".into()));
+            r.build_args.extend(given.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        });
+        outcome.ok();
+        asked.lock().unwrap().0 - before
+    };
+    let other = "FROM image AS other\nCOPY --from=gone . /\n";
+    assert_eq!(build(&format!("{other}FROM scratch\nCOPY Dockerfile /\n"), &[]), 0);
+    assert_eq!(build(&format!("{other}FROM scratch\nCOPY --from=n . /\nCOPY --from=n . /again/\n"), &[]), 1);
+    assert_eq!(build("FROM n\n", &[]), 1);
+    assert_eq!(build("FROM base\nRUN --mount=from=n,target=/m true\n", &[("SOURCE_DATE_EPOCH", "n")]), 1);
+}
+
+#[test]
+fn a_directory_of_a_context_is_the_context() {
+    let f = Fixture::new();
+    let mut packer = archive::Packer::new(Vec::new());
+    for (name, content) in [("Dockerfile", "FROM scratch\nCOPY a /a\n"), ("sub/dir/a", "below")] {
+        packer
+            .append_bytes(&archive::Entry::file(name, 0o644, content.len() as u64), content.as_bytes())
+            .unwrap();
+    }
+    let tar = packer.finish().unwrap();
+    let build = |path: &str| {
+        let context = Context::Tar(Box::new(std::io::Cursor::new(tar.clone())));
+        let context_subdir = Some(path.to_owned());
+        let request = Request { context_subdir, network: NetMode::None, ..Request::default() };
+        builder::build(&f.env(), context, &request, &mut |_| {})
+    };
+    assert_eq!(text(&f.rootfs(&build("sub/dir").unwrap()), "/a"), "below");
+    assert!(build("no/dir").unwrap_err().chain().starts_with("open build context no/dir"));
+    assert!(build("Dockerfile").is_err());
 }

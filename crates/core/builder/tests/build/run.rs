@@ -448,3 +448,21 @@ fn pulls_of_base_images_are_told() {
         |event: &Event| matches!(event, Event::StepLog { id, text, .. } if Some(*id) == step && text == line);
     assert!(outcome.events.iter().any(is_told), "{:?}", outcome.events);
 }
+
+#[test]
+fn a_layer_that_cannot_be_made_has_a_place() {
+    let f = Fixture::new();
+    f.file("Dockerfile", "FROM base\nRUN echo said\n");
+    let (layers, away) = (f.root().join("layers"), f.root().join("away"));
+    let request = builder::Request { network: NetMode::None, ..builder::Request::default() };
+    // Gone when the step has said something, and before its layer is made.
+    let mut tell = |event| {
+        if let Event::StepLog { .. } = event {
+            std::fs::rename(&layers, &away).unwrap();
+        }
+    };
+    let failed =
+        builder::build(&f.env(), builder::Context::Dir(f.context()), &request, &mut tell).unwrap_err();
+    assert_eq!(failed.place().unwrap().span.line, 2);
+    assert!(failed.chain().starts_with("make layer: "), "{}", failed.chain());
+}

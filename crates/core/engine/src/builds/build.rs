@@ -423,6 +423,7 @@ pub(super) fn request(options: &BuildOptions, gateway: Option<IpAddr>) -> Result
     let entitled = Entitled::read(&extras.allow)?;
     Ok(Request {
         common_ignore: !options.native_progress,
+        context_subdir: Some(extras.context_subdir.clone()).filter(|path| !path.is_empty()),
         named_contexts: named_contexts(extras)?,
         dockerfile: dockerfile(options),
         target: Some(options.target.clone()).filter(|target| !target.is_empty()),

@@ -9,16 +9,15 @@ use super::build::environment;
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
 
-/// Makes an image of what a failed step left; whoever asked removes it.
+/// Makes an image of what a failed step left; whoever asked removes it. An id may be its beginning; none is the last step's.
 pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
     let env = environment(engine, &BuildOptions::default(), &CancelToken::default());
     engine
         .blocking(move |engine| {
-            let missing = || {
-                Error::not_found(format!("no failed step {id} is kept"))
-                    .with_hint("a few are kept, for a day at most, and until builder prune")
-            };
-            let (chain, kept) = builder::kept(&env, &id).system()?.ok_or_else(missing)?;
+            let mut steps = builder::kept_steps(&env).system()?;
+            let place = chosen(&id, &steps)?;
+            let (id, _) = steps.remove(place);
+            let (chain, kept) = builder::kept(&env, &id).system()?.ok_or_else(|| missing(&id, &steps))?;
             let image = image(engine, &chain, &kept)?;
             let bind = |(from, to, readonly): &(std::path::PathBuf, String, bool)| {
                 let end = if *readonly { ",readonly" } else { "" };
@@ -30,6 +29,8 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
             };
             let tmpfs = kept.tmpfs.iter().map(|target| format!("type=tmpfs,target={target}"));
             Ok(BuildShell {
+                id,
+                others: steps.iter().map(told).collect(),
                 image,
                 shell: match &kept.argv[..] {
                     [shell, flag, _] if flag == "-c" => shell.clone(),
@@ -49,6 +50,33 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
         .await
 }
 
+/// Which of the steps an id names, the last of which is the first here.
+fn chosen(id: &str, steps: &[(String, String)]) -> Result<usize> {
+    let mut found = (0..steps.len()).filter(|place| steps[*place].0.starts_with(id));
+    match (found.next(), found.next()) {
+        (Some(place), None) => Ok(place),
+        (Some(last), Some(_)) if id.is_empty() => Ok(last),
+        _ => Err(missing(id, steps)),
+    }
+}
+
+fn missing(id: &str, steps: &[(String, String)]) -> Error {
+    let message =
+        if id.is_empty() { "no failed step is kept".into() } else { format!("no failed step {id} is kept") };
+    Error::not_found(message).with_hint(match steps {
+        [] => "a few are kept, for a day at most, and until builder prune".to_owned(),
+        steps => format!("kept are {}", steps.iter().map(told).collect::<Vec<_>>().join(", ")),
+    })
+}
+
+/// A step as it is told of: its id and what it did.
+fn told((id, instruction): &(String, String)) -> String {
+    let line = instruction.lines().next().unwrap_or_default();
+    let short: String = line.chars().take(60).collect();
+    let is_cut = short.len() < instruction.len();
+    format!("{id} ({short}{})", if is_cut { "…" } else { "" })
+}
+
 fn image(engine: &Engine, chain: &ChainId, kept: &Kept) -> Result<String> {
     let store = engine.store();
     let lease = store.lease("shell of a failed step")?;
@@ -62,4 +90,21 @@ fn image(engine: &Engine, chain: &ChainId, kept: &Kept) -> Result<String> {
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let descriptors = layers.iter().map(|layer| store.descriptor(layer)).collect();
     Ok(store.make_image(&lease, &config, descriptors, None, &[])?.image.id.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_by_the_beginning_of_their_id() {
+        let steps = [("ab12", "RUN make"), ("ab34", "RUN <<EOF\nexit 1\nEOF"), ("cd56", "RUN x")];
+        let steps = steps.map(|(id, instruction)| (id.to_owned(), instruction.to_owned()));
+        let chosen = |id| chosen(id, &steps).map_err(|error| error.message);
+        assert_eq!((chosen(""), chosen("ab3"), chosen("cd56")), (Ok(0), Ok(1), Ok(2)));
+        assert_eq!(chosen("ab"), Err("no failed step ab is kept".to_owned()));
+        assert_eq!(super::chosen("", &[]).unwrap_err().message, "no failed step is kept");
+        let hint = missing("x", &steps).hint.unwrap();
+        assert_eq!(hint, "kept are ab12 (RUN make), ab34 (RUN <<EOF…), cd56 (RUN x)");
+    }
 }

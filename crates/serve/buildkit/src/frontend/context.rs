@@ -245,7 +245,11 @@ impl Question<'_> {
             }
             None => options.dockerfile = self.file(),
         }
-        match self.main()? {
+        let main = self.main()?;
+        if !matches!(main, Main::Local(_)) {
+            options.extras.context_subdir = self.text("contextsubdir").unwrap_or_default().to_owned();
+        }
+        match main {
             Main::Remote(address) => {
                 options.remote.clone_from(&address);
                 Ok(ContextSource::Remote(address))

@@ -144,14 +144,26 @@ async fn ask(cli: &Cli, args: &Args) -> Result<Asked, Error> {
     if let Some(what) = listed {
         return list::print(cli, &what, &config, known).map(|()| Asked::Done);
     }
+    let targets = config.targets.iter().map(|target| target.name.clone());
+    let known: Vec<String> = targets.chain(config.groups.iter().map(|group| group.name.clone())).collect();
     let plan = config.plan(&named.targets, &overrides(args), &environment);
-    let mut plan = plan.map_err(Error::new)?;
+    let mut plan = plan.map_err(|error| unplanned(error, &known))?;
     settle(cli, &mut plan, definition.remote.as_ref())?;
     if args.print {
         return cli.println(&list::json(&plan.document())?).map(|()| Asked::Done);
     }
     allow::check(cli, &plan, allowed, args, definition.remote.is_some())?;
     Ok(Asked::Build(plan))
+}
+
+/// Why nothing is planned, with the target that may have been meant.
+fn unplanned(error: String, known: &[String]) -> Error {
+    let missing = error.strip_prefix("failed to find target ");
+    let near = missing.and_then(|name| dockerfile::likely(name, known.iter().map(String::as_str)));
+    match near {
+        Some(near) => Error::new(format!("{error} (did you mean {near}?)")),
+        None => Error::new(error),
+    }
 }
 
 /// Whether variables may come from the environment.

@@ -11,10 +11,18 @@ pub struct Args {
     args: Vec<String>,
 }
 
-/// Runs a shell, or the command given, where a step failed: its files, variables, user, directory, mounts and network.
+/// Runs a shell, or the command given, where a step failed: its files, variables, user, directory, mounts and network. No step
+/// named is the last one.
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let (id, command) = args.args.split_first().ok_or_else(|| Error::new("which failed step?"))?;
+    let (id, command) = match args.args.split_first() {
+        Some((id, command)) => (id.as_str(), command),
+        None => ("", &[][..]),
+    };
     let ready = client::builds::shell(cli.client()?, id).await?;
+    if id.is_empty() {
+        eprintln(&format!("failed step {}: {}", ready.id, ready.instruction));
+        ready.others.iter().for_each(|other| eprintln(&format!("also kept: {other}")));
+    }
     for missing in &ready.missing {
         eprintln(&format!("not here: {missing}"));
     }

@@ -283,6 +283,29 @@ fn what_a_client_uploads_it_gives_once_for_all_solves_of_a_build() {
 }
 
 #[test]
+fn a_directory_of_what_a_client_uploads_is_the_context() {
+    let held = holdings();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, text) in [("Dockerfile", "FROM scratch\nCOPY . /\n"), ("top", "t"), ("sub/dir/a.txt", "a")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    held.uploads.lock().unwrap().insert("/up2".to_owned(), archive.into_inner().unwrap());
+    with_client(held, |host, client| {
+        let run = async move {
+            let attributes = [("context", "http://buildkit-session/up2"), ("contextsubdir", "sub/dir")];
+            let order = client.order("build000000000075", &attributes, &[("local", &[])]);
+            client.solve(order).await.0.unwrap();
+            let received = client.holdings.take_received();
+            assert_eq!(received, [("a.txt".to_owned(), b"a".to_vec())]);
+        };
+        (host, run)
+    });
+}
+
+#[test]
 fn a_dockerfile_that_lies_elsewhere_is_asked_about() {
     with_client(holdings(), |host, client| {
         host.busybox();
