@@ -8,7 +8,7 @@ use crate::files::copy::Writer;
 use crate::files::walk::{Item, Tree};
 use crate::graph::{MountKind, Op, OpKind, Stack};
 use crate::session::{Output, Session, io_error};
-use crate::step::file_error;
+use crate::step::{file_error, scope, timestamp};
 use oci::{ChainId, Digest};
 use rustix::fs::FileType;
 use state::cache;
@@ -27,28 +27,67 @@ pub(crate) fn run(
     if session.stopped() {
         return Err(Error::Cancelled);
     }
-    let ages: Vec<String> = outputs.iter().map(|output| output.created.clone()).collect();
+    // What is put together is as old as the youngest of its parts.
+    let created = outputs.iter().map(|output| output.created.clone()).max().unwrap_or_default();
     let mut outputs = outputs.into_iter();
     // What is empty is no node, and so has no output.
     let base = (session.node(&op.base)).and_then(|_| outputs.next()).unwrap_or_default();
+    let mut next = |fs| session.node(fs).and_then(|_| outputs.next()).and_then(|output| output.chain);
     let chain = match stack {
         Stack::Mount(number) => base.mounts.get(*number).cloned().flatten(),
         Stack::Merge(others) => {
-            let mut chain = base.chain.clone();
-            for _ in others.iter().filter_map(|fs| session.node(fs)) {
-                let layers = layers(session, outputs.next().unwrap_or_default().chain.as_ref())?;
-                chain = on_top(session, op, chain, &layers)?;
-            }
-            chain
+            let others: Vec<_> = others.iter().filter_map(&mut next).collect();
+            let parts = [base.chain.as_ref()].into_iter().chain(others.iter().map(Some));
+            once(session, op, key("merge", parts), &created, || {
+                let lay = |chain, other| on_top(session, op, chain, &layers(session, Some(other))?);
+                others.iter().try_fold(base.chain.clone(), lay)
+            })?
         }
         Stack::Diff(lower) => {
-            let lower = session.node(lower).and_then(|_| outputs.next()).unwrap_or_default();
-            diff(session, op, base.chain.as_ref(), lower.chain.as_ref())?
+            let (upper, lower) = (base.chain.as_ref(), next(lower));
+            let key = key("diff", [upper, lower.as_ref()]);
+            once(session, op, key, &created, || diff(session, op, upper, lower.as_ref()))?
         }
     };
-    // What is put together is as old as the youngest of its parts.
-    let created = ages.into_iter().max().unwrap_or_default();
     Ok(Output { layer: true, made: base.made, chain, created, mounts: Vec::new() })
+}
+
+/// What stands for stacks that are put together so: nothing else decides what comes of it.
+fn key<'c>(how: &str, parts: impl IntoIterator<Item = Option<&'c ChainId>>) -> Digest {
+    let parts = parts.into_iter().map(|part| part.map(ToString::to_string).unwrap_or_default());
+    Digest::sha256(format!("stacks 1 {how} {}", parts.collect::<Vec<_>>().join(" ")).as_bytes())
+}
+
+/// What came of this key before, if its layers are here; else it is made, and remembered: to find out which of a layer's directories
+/// are new ones all of its files are looked at.
+fn once(
+    session: &Session<'_>,
+    op: &Op,
+    key: Digest,
+    created: &str,
+    make: impl FnOnce() -> Result<Option<ChainId>, Error>,
+) -> Result<Option<ChainId>, Error> {
+    if let Some(entry) = session.env.db.read(|tx| cache::get(tx, &key))?
+        && is_here(session, entry.chain.as_ref())?
+    {
+        session.env.db.write_fleeting(|tx| cache::touch(tx, &key, &timestamp()))?;
+        return Ok(entry.chain);
+    }
+    let chain = make()?;
+    if !session.isolated {
+        let (scope, record, used) = (scope(op), String::new(), timestamp());
+        let created = created.to_owned();
+        let entry = cache::Entry { key, chain: chain.clone(), scope, record, created, used, uses: 0 };
+        session.env.db.write_fleeting(|tx| cache::put(tx, &entry))?;
+    }
+    Ok(chain)
+}
+
+/// Whether all layers of a stack are here, where they stay as long as the build.
+fn is_here(session: &Session<'_>, chain: Option<&ChainId>) -> Result<bool, Error> {
+    let Some(chain) = chain else { return Ok(true) };
+    let found = session.env.store.use_layer(session.lease, chain).map_err(failed("find layers"))?;
+    Ok(found.is_some() && session.env.store.chain(Some(chain)).is_ok())
 }
 
 fn failed(attempt: &'static str) -> impl FnOnce(store::Error) -> Error {
@@ -195,11 +234,8 @@ pub(crate) fn known(
             entry = session.imports.find(session.env, session.lease, &key).unwrap_or_default();
         }
         let Some(entry) = entry else { return Ok(None) };
-        if let Some(chain) = &entry.chain {
-            let found = session.env.store.use_layer(session.lease, chain).map_err(failed("find layers"))?;
-            if found.is_none() || session.env.store.chain(Some(chain)).is_err() {
-                return Ok(None);
-            }
+        if !is_here(session, entry.chain.as_ref())? {
+            return Ok(None);
         }
         mounts.push(entry.chain);
     }
