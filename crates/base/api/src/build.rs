@@ -192,9 +192,15 @@ pub struct ExportOptions {
     /// The provenance says that all that the build needs is named in it.
     #[serde(skip_serializing_if = "zero")]
     pub reproducible: bool,
+    /// A build that takes something from elsewhere which the provenance cannot name fails.
+    #[serde(skip_serializing_if = "zero")]
+    pub complete_materials: bool,
     /// What was asked of the frontend besides its target, arguments and labels.
     #[serde(skip_serializing_if = "zero")]
     pub parameters: BTreeMap<String, String>,
+    /// What the provenance says besides of the request: where its inputs are from, and what it was a part of.
+    #[serde(skip_serializing_if = "zero")]
+    pub request: BTreeMap<String, serde_json::Value>,
     /// What the provenance says about the repository that the context lies in: `source`, `revision`, `localdir:context`.
     #[serde(skip_serializing_if = "zero")]
     pub vcs: BTreeMap<String, String>,
@@ -342,6 +348,12 @@ document! {
         /// The lines of the Dockerfile where it failed, ready to be shown.
         #[serde(skip_serializing_if = "zero")]
         pub excerpt: String,
+        /// What a client of BuildKit's protocols asked with, in its own words.
+        #[serde(skip_serializing_if = "zero")]
+        pub attributes: BTreeMap<String, String>,
+        /// What that client was told of the result.
+        #[serde(skip_serializing_if = "zero")]
+        pub response: BTreeMap<String, String>,
         pub steps: Vec<BuildStepRecord>,
     }
 }

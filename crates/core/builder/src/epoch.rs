@@ -130,7 +130,12 @@ pub(crate) fn resolve(
 /// The same for a client's graph, which has no file to say it.
 pub(crate) fn of_graph(request: &Request) -> Epoch {
     let given = request.build_args.get(ARGUMENT).and_then(|value| value.parse().ok());
-    Epoch::new(given.map(Some), request.source_date_epoch)
+    let epoch = Epoch::new(given.map(Some), request.source_date_epoch);
+    match request.source_date_epoch {
+        // Who hands it out wants the times as they are, and there are no documents of another.
+        Some(None) => Epoch { documented: None, ..epoch },
+        _ => epoch,
+    }
 }
 
 fn globals(parsed: &Dockerfile, request: &Request) -> Result<Globals, dockerfile::Error> {
@@ -154,4 +159,19 @@ fn declaration(parsed: &Dockerfile) -> Option<Span> {
         _ => None,
     });
     declared.map(|arg| arg.span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_hands_a_graph_out_may_want_the_times_as_they_are() {
+        let said =
+            Request { build_args: [(ARGUMENT.to_owned(), "7".to_owned())].into(), ..Request::default() };
+        let times = |request: &Request| (of_graph(request).written, of_graph(request).documented);
+        assert_eq!(times(&said), (Some(7), Some(7)));
+        assert_eq!(times(&Request { source_date_epoch: Some(None), ..said.clone() }), (None, None));
+        assert_eq!(times(&Request { source_date_epoch: Some(Some(5)), ..said }), (Some(5), Some(5)));
+    }
 }

@@ -41,6 +41,8 @@ pub struct StepError {
     pub source: Option<BoxError>,
     /// What it left, where that is kept.
     pub left: Option<Box<Left>>,
+    /// Which operation it is, and what that worked on.
+    pub spot: Option<Box<Spot>>,
 }
 
 /// A process that did not end as it should.
@@ -63,6 +65,21 @@ pub struct Left {
     pub before: Option<ChainId>,
     /// What each of the process' mounts began with, as layers and a path in them; none where that is nothing that is kept.
     pub mounts: Vec<Option<(ChainId, String)>>,
+    /// What each that was written to held then, with the same path in it.
+    pub mounts_after: Vec<Option<ChainId>>,
+}
+
+/// Where in its graph a step failed, and what it worked on: who made the graph can look at that.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Spot {
+    /// The operation's number in its graph.
+    pub op: usize,
+    /// The layers of what it needs, in the order of [`crate::graph::Op::needs`]; none where that is empty.
+    pub needs: Vec<Option<ChainId>>,
+    /// A path that it was to read is not there.
+    pub missing: Option<String>,
+    /// Of several changes of files the number of the one that failed, and the file system before it where that is kept.
+    pub change: Option<(usize, Option<ChainId>)>,
 }
 
 /// A failed build.
@@ -167,6 +184,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The provenance was to name all that was used, and cannot.
+    #[error("provenance materials are incomplete: files of the client have no address: {}", locals.join(", "))]
+    Materials {
+        /// What the client calls its directories.
+        locals: Vec<String>,
+    },
     /// A cache that was not taken.
     #[error("export cache to {name}")]
     Cache {
@@ -256,6 +279,10 @@ impl Error {
             Error::Epoch { .. } => {
                 Some("give seconds since 1970, context, or the name of a context or of a stage".into())
             }
+            Error::Materials { .. } => Some(
+                "build from a repository or an archive by its address, or leave complete-materials out"
+                    .into(),
+            ),
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
             Error::NotReproducible { differences } => crate::verify::hint(differences),
             _ => None,
@@ -274,6 +301,22 @@ impl Error {
     pub fn left(&self) -> Option<&Left> {
         match self {
             Error::Step(step) => step.left.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Which operation of the graph failed.
+    pub fn spot(&self) -> Option<&Spot> {
+        match self {
+            Error::Step(step) => step.spot.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The image that could not be had, as the graph names it.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Error::Image { reference, .. } => Some(reference),
             _ => None,
         }
     }

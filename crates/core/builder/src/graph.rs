@@ -433,6 +433,9 @@ pub struct Copy {
     /// What is in the way of a file or a directory goes, be it a directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replaces: bool,
+    /// The directory that the destination lies in has to be there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rooted: bool,
     /// `--link`: the result does not depend on what lies below.
     pub link: bool,
     /// `--exclude`.
@@ -463,6 +466,7 @@ impl Copy {
             parents: false,
             whole: false,
             replaces: false,
+            rooted: false,
             link: false,
             exclude: Vec::new(),
             include: Vec::new(),

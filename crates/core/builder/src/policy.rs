@@ -60,6 +60,7 @@ pub(crate) fn apply(env: &Env, graph: &mut Graph, file: &SourceFile) -> Result<(
                 hint: None,
                 source: Some(source),
                 left: None,
+                spot: None,
             }))
         })?;
     }

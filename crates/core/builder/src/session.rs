@@ -185,6 +185,7 @@ impl<'a> Session<'a> {
             hint: None,
             source: None,
             left: None,
+            spot: None,
         })
     }
 

@@ -2,7 +2,7 @@
 
 mod fault;
 
-pub(crate) use fault::file_error;
+pub(crate) use fault::{at_step, file_error};
 
 use crate::error::{Error, chain};
 use crate::event::Stream;
@@ -81,7 +81,8 @@ pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result
     }
     let step = session.progress.step(&op.name, &op.stage, &op.instruction);
     let inputs = Inputs { outputs };
-    let result = attempt(session, op, &inputs, &step).map_err(|error| fault::at_step(session, op, error));
+    let result =
+        attempt(session, op, &inputs, &step).map_err(|error| fault::located(session, op, &inputs, error));
     match &result {
         Ok(_) => {}
         Err(Error::Cancelled) => step.failed("canceled".into()),

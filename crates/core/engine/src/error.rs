@@ -54,6 +54,10 @@ pub struct Failure {
     pub process: Option<builder::FailedProcess>,
     /// What the step has left.
     pub left: Option<Arc<builder::Left>>,
+    /// Which operation of its graph it was.
+    pub spot: Option<builder::Spot>,
+    /// The image that could not be had.
+    pub image: Option<String>,
 }
 
 /// Result of an engine operation.

@@ -1,12 +1,12 @@
 //! `containerd.services.content.v1.Content` as this server has it: to read are the documents that records of builds have with
-//! them (provenance, lists of packages), and nothing else. Clients look there for what a record's descriptors name.
+//! them (provenance, lists of packages, manifests of results, errors, traces), and nothing else. Clients look there for what a record's descriptors name.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use engine::builds::{Descriptor, Digest, history};
+use engine::builds::{Descriptor, Digest, attached};
 use futures_util::stream;
 use http::{Request, Response};
 use prost::Message;
@@ -81,7 +81,7 @@ impl Blobs {
     async fn find(&self, digest: &str) -> Result<(Digest, Bytes), Status> {
         let wrong = |e| Status::invalid_argument(format!("invalid digest {digest:?}: {e}"));
         let digest: Digest = digest.parse().map_err(wrong)?;
-        let found = history::attachment(self.0.engine(), digest.clone()).await.map_err(fault::status)?;
+        let found = attached::read(self.0.engine(), digest.clone()).await.map_err(fault::status)?;
         Ok((digest, found.into()))
     }
 }
@@ -145,7 +145,7 @@ impl ServerStreamingService<ListRequest> for Blobs {
     fn call(&mut self, _: tonic::Request<ListRequest>) -> Self::Future {
         let blobs = self.clone();
         Box::pin(async move {
-            let all = history::all_attachments(blobs.0.engine()).await.map_err(fault::status)?;
+            let all = attached::all_documents(blobs.0.engine()).await.map_err(fault::status)?;
             let info = |document: &Descriptor| Info {
                 digest: document.digest.to_string(),
                 size: i64::try_from(document.size).unwrap_or(i64::MAX),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use api::build::{BuildDetails, BuiltImage};
 use bollard_buildkit_proto::google::rpc;
-use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
+use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use engine::Engine;
 use engine::builds::received::Received;
 use engine::builds::{Descriptor, Earlier, Policies, Reach};
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
 
 use crate::Host;
+use crate::frontend::exporters;
 use crate::gateway::Containers;
 use crate::lent::Lent;
 use crate::policy::Denied;
@@ -55,6 +56,8 @@ pub struct Build {
     pub uploads: Uploads,
     /// What the client's own frontend said besides its result, for who asked for the build.
     said: Mutex<HashMap<String, String>>,
+    /// How that frontend calls the image.
+    given_names: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -168,6 +171,7 @@ impl Build {
             commits: Arc::default(),
             uploads: Uploads::default(),
             said: Mutex::default(),
+            given_names: Mutex::default(),
         }
     }
 
@@ -219,6 +223,8 @@ impl Build {
     pub fn say(&self, metadata: &HashMap<String, Vec<u8>>) {
         let meant = metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let names = metadata.get("image.name").map(|names| text(names));
+        *self.given_names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         let meant = meant.map(|(key, value)| (key.clone(), text(value)));
         self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(meant);
     }
@@ -226,6 +232,16 @@ impl Build {
     /// What was said so.
     pub fn said(&self) -> HashMap<String, String> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The names that an exporter gives to the image, which may be the frontend's.
+    pub fn names(&self, exporter: &Exporter) -> Result<Vec<String>, Status> {
+        if !exporters::asks_name(exporter) {
+            return Ok(exporters::names(exporter));
+        }
+        let given = self.given_names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let missing = || Status::invalid_argument("name=*: the frontend gives the image no name");
+        Ok(exporters::listed(&given.ok_or_else(missing)?))
     }
 
     /// Takes note of an image that was loaded from a store of the client.
@@ -240,6 +256,16 @@ impl Build {
         let digests = images.filter_map(|image| Some(image.manifest.as_ref()?.digest.to_string()));
         let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         digests.chain(layouts.iter().cloned()).collect()
+    }
+
+    /// How the image of this digest was made, if it is one of its results.
+    pub fn origin(&self, digest: &str) -> Option<serde_json::Value> {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant =
+            |image: &BuiltImage| image.manifest.as_ref().is_some_and(|m| m.digest.as_str() == digest);
+        let all = results.made.values().flatten();
+        let mut origins = all.flat_map(|made| made.details.images.iter().zip(&made.origins));
+        origins.find_map(|(image, origin)| origin.clone().filter(|_| is_meant(image)))
     }
 
     /// Keeps a result for the client to name: its id.

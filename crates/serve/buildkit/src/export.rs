@@ -14,7 +14,7 @@ use tonic::Status;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault;
-use crate::frontend::exporters::{self, flag, names};
+use crate::frontend::exporters::{self, flag};
 use crate::session::{Folder, Part, Session};
 
 /// The client's store for a result that is to be a directory.
@@ -89,7 +89,7 @@ impl Export<'_> {
         if stays {
             self.made.keep();
         }
-        let names = names(self.exporter);
+        let names = self.build.names(self.exporter)?;
         let mut target = self.made.details.target.clone();
         if flag(self.exporter, "push") || flag(self.exporter, "push-by-digest") {
             for name in &names {
@@ -209,24 +209,20 @@ impl Export<'_> {
         let missing = || Status::internal("the build gave no image");
         let target = details.target.as_ref().ok_or_else(missing)?;
         let mut told = HashMap::new();
-        self.describe(target, &full(names(self.exporter)), &mut told);
+        let names = self.build.names(self.exporter)?;
+        self.describe(target, &full(names.clone()), &mut told);
         let step = self.build.told.step(&format!("exporting to {kind} image format"));
         let work = async {
             let session = self.session().await?;
             let engine = self.host.engine();
             if is_layout {
-                let (stores, names) =
-                    (Arc::new(session.stores(&self.build.life, |_| ())), names(self.exporter));
+                let stores = Arc::new(session.stores(&self.build.life, |_| ()));
                 let sent = engine::builds::send_to(engine, stores, EXPORT.to_owned(), target, names).await;
                 return sent.map_err(fault::status);
             }
-            let archive = engine::images::save_as(
-                engine,
-                target.digest.clone(),
-                names(self.exporter),
-                target.annotations.clone(),
-            )
-            .await;
+            let archive =
+                engine::images::save_as(engine, target.digest.clone(), names, target.annotations.clone())
+                    .await;
             session.send_archive(self.number, archive.map_err(fault::status)?, &told).await
         };
         let sent = step.end(work.await);

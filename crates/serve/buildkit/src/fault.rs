@@ -10,6 +10,9 @@ use tonic::{Code, Status};
 /// The type of a detail that tells a place.
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
+/// The type of a detail that tells which step failed.
+const STEP: &str = "github.com/moby/buildkit/errdefs.Vertex+json";
+
 /// Lines of one place that are told.
 const LINES_MAX: usize = 1000;
 
@@ -38,6 +41,17 @@ pub fn code(kind: Kind) -> Code {
         Kind::Cancelled => Code::Cancelled,
         Kind::System => Code::Unknown,
     }
+}
+
+/// A place, as a document.
+pub fn source(source: &serde_json::Value) -> google::protobuf::Any {
+    google::protobuf::Any { type_url: SOURCE.to_owned(), value: source.to_string().into_bytes() }
+}
+
+/// The step that failed, by what it is called in what is told of the build.
+pub fn step(digest: &str) -> google::protobuf::Any {
+    let value = json!({ "digest": digest }).to_string().into_bytes();
+    google::protobuf::Any { type_url: STEP.to_owned(), value }
 }
 
 /// What a client is told that sends source policies with a single question.
@@ -74,12 +88,10 @@ pub fn of_build(error: Error, recipe: &Recipe, mut details: Vec<google::protobuf
     // One for each line, as BuildKit has them.
     let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
     let ranges: Vec<_> = (place.span.line..=place.span.end_line).take(LINES_MAX).map(line).collect();
-    let source = json!({
+    details.push(source(&json!({
         "info": { "filename": place.file, "data": base64(recipe.text.as_bytes()), "language": "Dockerfile" },
         "ranges": ranges,
-    });
-    let value = source.to_string().into_bytes();
-    details.push(google::protobuf::Any { type_url: SOURCE.to_owned(), value });
+    })));
     detailed(code, with_hint(error.message, error.hint.as_deref()), details)
 }
 

@@ -147,10 +147,21 @@ impl Host {
         self.wait(|state| state.builds.get(id).cloned()).await
     }
 
+    /// Whether a client waits for the build of this id.
+    pub(crate) fn runs(&self, id: &str) -> bool {
+        self.state().builds.contains_key(id)
+    }
+
     /// Images by digest that builds which run have made, or loaded for their clients.
     pub(crate) fn made_here(&self) -> Vec<String> {
         let builds: Vec<Arc<Build>> = self.state().builds.values().cloned().collect();
         builds.iter().flat_map(|build| build.made_here()).collect()
+    }
+
+    /// How the image of this digest was made that is a result of a build which runs.
+    pub(crate) fn origin(&self, digest: &str) -> Option<serde_json::Value> {
+        let builds: Vec<Arc<Build>> = self.state().builds.values().cloned().collect();
+        builds.iter().find_map(|build| build.origin(digest))
     }
 
     /// What the build of this id tells, if it runs or has ended lately.

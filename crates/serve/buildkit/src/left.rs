@@ -16,7 +16,7 @@ use crate::Host;
 use crate::build::{Build, Made};
 
 /// The type of such a detail.
-const SOLVE: &str = "github.com/moby/buildkit/errdefs.Solve+json";
+pub const SOLVE: &str = "github.com/moby/buildkit/errdefs.Solve+json";
 /// What a mount is given that has no input or gives nothing.
 const NONE: i64 = -1;
 
@@ -44,7 +44,8 @@ pub async fn detail(host: &Host, build: &Build, left: Arc<Left>) -> Option<Any> 
     let mut inputs = vec![before];
     let mut results = vec![after];
     let mut mounts = vec![json!({ "dest": "/", "input": 0, "readonly": left.run.own.readonly })];
-    for (mount, image) in left.run.mounts.iter().zip(images.mounts) {
+    let written = images.mounts_after.into_iter();
+    for ((mount, image), written) in left.run.mounts.iter().zip(images.mounts).zip(written) {
         // A variable is no mount.
         let Some(mut document) = document(mount) else { continue };
         let (id, path) = image.map(|(image, path)| (put(image), path)).unwrap_or_default();
@@ -52,7 +53,7 @@ pub async fn detail(host: &Host, build: &Build, left: Arc<Left>) -> Option<Any> 
             document["selector"] = path.into();
         }
         inputs.push(id.clone().unwrap_or_default());
-        results.push(id.unwrap_or_default());
+        results.push(written.and_then(put).or(id).unwrap_or_default());
         mounts.push(document);
     }
     let solve =

@@ -7,7 +7,7 @@ use crate::files::select;
 use crate::files::walk::Tree;
 use crate::graph::{Change, ChangeKind, Op};
 use crate::session::{Session, io_error};
-use crate::step::file_error;
+use crate::step::{at_step, file_error};
 use crate::users::Users;
 use dockerfile::ignore::Ignore;
 use oci::ChainId;
@@ -25,8 +25,14 @@ pub(crate) fn run(
 ) -> Result<ChainId, Error> {
     let workspace = Workspace::new(session)?;
     let root = workspace.mount(session, parent)?;
-    for change in changes {
-        Changing { session, op, root: &root, change }.run()?;
+    for (number, change) in changes.iter().enumerate() {
+        let Err(error) = (Changing { session, op, root: &root, change }).run() else { continue };
+        let mut error = at_step(session, op, error)?;
+        drop(root);
+        // Whoever looks around afterwards finds what was done before it.
+        let before = session.request.keep_mounts.then(|| workspace.commit(session, parent).ok()).flatten();
+        error.spot.get_or_insert_default().change = Some((number, before));
+        return Err(Error::Step(error));
     }
     drop(root);
     workspace.commit(session, parent)

@@ -240,6 +240,9 @@ pub(crate) fn run(
     let view = prepared.view.take();
     let from = context.map(|c| &c.root).or(view.as_ref());
     let job = Job { session, op, copy };
+    if copy.rooted {
+        job.require_directory(&writer)?;
+    }
     for (i, source) in copy.sources.iter().enumerate() {
         match source {
             CopySource::Inline { name, content } => job.inline(&mut writer, name, content)?,
@@ -273,6 +276,7 @@ fn is_plain(copy: &Copy) -> bool {
         && !copy.parents
         && !copy.whole
         && !copy.replaces
+        && !copy.rooted
         && copy.include.is_empty()
         && copy.unpack.is_none()
         && copy.sources.iter().all(is_path)
@@ -297,6 +301,13 @@ impl Job<'_, '_> {
     pub fn target(&self, writer: &Writer<'_>, name: &OsString) -> Result<PathBuf, Error> {
         let to = writer.resolve(&self.copy.dest).map_err(|e| self.fail(e))?;
         writer.file_target(&to, name, self.copy.dest.ends_with('/')).map_err(|e| self.fail(e))
+    }
+
+    /// Fails where the directory that the destination lies in is not there.
+    fn require_directory(&self, writer: &Writer<'_>) -> Result<(), Error> {
+        let to = writer.resolve(&self.copy.dest).map_err(|e| self.fail(e))?;
+        let Some(directory) = to.parent() else { return Ok(()) };
+        writer.root.lstat(directory).map(drop).map_err(io_error("find", directory))
     }
 
     fn make_destination(&self, writer: &Writer<'_>) -> Result<(), Error> {

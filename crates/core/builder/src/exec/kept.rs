@@ -67,15 +67,21 @@ pub(super) fn keep(
     op: &Op,
     run: &Run,
     inputs: &Inputs,
-    (workspace, parent): (Workspace, Option<&ChainId>),
+    (workspace, parent, written): (Workspace, Option<&ChainId>, Vec<mounts::Kept>),
 ) -> Result<(String, Left), Error> {
     let chain = workspace.commit(session, parent)?;
+    let mut mounts_after = vec![None; run.mounts.len()];
+    for mount in written.into_iter().filter(|_| session.request.keep_mounts) {
+        let number = mount.number;
+        mounts_after[number] = mount.commit(session)?;
+    }
     let mounts = run.mounts.iter().map(|mount| content(session, op, mount, inputs));
     let left = Left {
         run: Run { network: network(session, run), ..run.clone() },
         after: chain.clone(),
         before: parent.cloned(),
         mounts: mounts.collect::<Result<_, _>>()?,
+        mounts_after,
     };
     let id = format!("{:012x}", fastrand::u64(..) >> 16);
     let now = jiff::Timestamp::now().to_string();

@@ -7,7 +7,7 @@ use super::agent::{Owner, Relay};
 use super::caches::{self, Caches};
 use super::copy::LISTED;
 use super::spec::{bind, kernel};
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, Spot};
 use crate::files::copy::Writer;
 use crate::files::walk::Item;
 use crate::files::{digest, select};
@@ -42,6 +42,8 @@ pub(crate) struct Held {
     scratch: Vec<Scratch>,
     /// What is written there becomes layers.
     pub kept: Vec<Kept>,
+    /// The same of what is thrown away unless the process fails.
+    pub spare: Vec<Kept>,
     /// Before the directory that their sockets lie in.
     relays: Vec<Relay>,
     secrets: Option<Scratch>,
@@ -49,6 +51,8 @@ pub(crate) struct Held {
 
 /// A mount whose content is a result.
 pub(crate) struct Kept {
+    /// Which of the step's mounts it is.
+    pub number: usize,
     scratch: Scratch,
     chain: Option<ChainId>,
 }
@@ -233,8 +237,18 @@ pub(crate) fn set_up(
     let mut held = Held::default();
     for (number, mount) in run.mounts.iter().enumerate() {
         match &mount.kind {
+            MountKind::Bind if is_spare(session, mount) => {
+                match held.keep(session, op, (number, mount), inputs) {
+                    Ok(spare) => held.spare.push(spare),
+                    // Older kernels have another way, and what is not there is told there too.
+                    Err(_) => held.bind(session, op, mount, inputs)?,
+                }
+            }
             MountKind::Bind => held.bind(session, op, mount, inputs)?,
-            MountKind::Kept => held.keep(session, op, mount, inputs)?,
+            MountKind::Kept => {
+                let kept = held.keep(session, op, (number, mount), inputs)?;
+                held.kept.push(kept);
+            }
             MountKind::Cache { .. } => held.by_fd(caches.mounted(number)?, mount, mount.readonly),
             MountKind::Tmpfs { size } => held.tmpfs(mount, *size),
             MountKind::Secret { .. } => held.secret(session, op, mount)?,
@@ -258,6 +272,11 @@ pub(crate) fn set_up(
     Ok(held)
 }
 
+/// Whether what is written there is of use where the process fails: its client may look at it.
+fn is_spare(session: &Session<'_>, mount: &Mount) -> bool {
+    session.request.keep_mounts && !mount.readonly && matches!(mount.from, Origin::Fs(_))
+}
+
 impl Held {
     /// Adds a bind of whatever the descriptor is open on.
     fn by_fd(&mut self, fd: OwnedFd, mount: &Mount, readonly: bool) {
@@ -274,7 +293,13 @@ impl Held {
     }
 
     /// Mounts layers, and what is written is kept beside them.
-    fn keep(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
+    fn keep(
+        &mut self,
+        session: &Session<'_>,
+        op: &Op,
+        (number, mount): (usize, &Mount),
+        inputs: &Inputs,
+    ) -> Result<Kept, Error> {
         let Origin::Fs(fs) = &mount.from else {
             return Err(Error::Step(session.step_error(op, "a context can't be written to")));
         };
@@ -293,8 +318,7 @@ impl Held {
         let opened = open_mounted(&overlay, Path::new(&mount.source));
         let fd = opened.map_err(|e| not_there(session, op, mount, e))?;
         self.by_fd(fd, mount, false);
-        self.kept.push(Kept { scratch, chain });
-        Ok(())
+        Ok(Kept { number, scratch, chain })
     }
 
     fn bind(&mut self, session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Result<(), Error> {
@@ -490,6 +514,7 @@ fn not_there(session: &Session<'_>, op: &Op, mount: &Mount, error: std::io::Erro
     let mut step = session.step_error(op, format!("mount {} of {}", mount.source, mount.target));
     if error.kind() == ErrorKind::NotFound {
         step.message = format!("failed to calculate checksum of ref: {:?}: not found", mount.source);
+        step.spot = Some(Box::new(Spot { missing: Some(mount.source.clone()), ..Spot::default() }));
     } else {
         step.source = Some(error.into());
     }

@@ -52,7 +52,7 @@ pub(crate) fn run(
         step.log(stream, text);
     };
     let ended = execute(&mut stop, &spec, rootfs, net.handle.netns.as_ref(), &say)?;
-    let mounts = std::mem::take(&mut held.kept);
+    let (mounts, spare) = (std::mem::take(&mut held.kept), std::mem::take(&mut held.spare));
     // Before the layer is made: nothing of the step may be in use any more.
     drop((held, net));
     match ended {
@@ -73,7 +73,8 @@ pub(crate) fn run(
                 return Err(error);
             }
             // What can't be kept is no other failure than the one there is.
-            let kept = kept::keep(session, op, run, inputs, (workspace, parent));
+            let written = mounts.into_iter().chain(spare).collect();
+            let kept = kept::keep(session, op, run, inputs, (workspace, parent, written));
             let (kept, left) = kept.map(|(id, left)| (Some(id), Some(Box::new(left)))).unwrap_or_default();
             let exit = Exit { code, output, reason, kept, left };
             Err(exited(session, op, run, exit))

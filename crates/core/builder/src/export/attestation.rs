@@ -42,10 +42,10 @@ pub(crate) fn attest(
     if let Some(how) = options.provenance {
         let kind = if options.slsa.old { SLSA_OLD } else { SLSA };
         let file = options.provenance_file.as_deref().unwrap_or_default();
-        statements.push(Statement::new(file, kind, told(session, facts, layers, how, &ended)));
+        statements.push(Statement::new(file, kind, told(session, facts, layers, how, &ended)?));
     }
     if let Some(how) = options.told_provenance.or(options.provenance) {
-        made.provenance = Some(told(session, facts, layers, how, &ended));
+        made.provenance = Some(told(session, facts, layers, how, &ended)?);
     }
     if statements.is_empty() {
         return Ok(());
@@ -118,7 +118,7 @@ fn told(
     layers: &Layers<'_>,
     how: Provenance,
     ended: &str,
-) -> Value {
+) -> Result<Value, Error> {
     let Session { request, graph, images, .. } = *session;
     let whole = match &session.claims.origin {
         Some(origin) => provenance::carried(origin, facts, request, layers, ended),
@@ -127,14 +127,17 @@ fn told(
             provenance::predicate((facts, &materials), request, (graph, images, layers), ended)
         }
     };
+    if let (true, Some(locals)) = (request.export.slsa.complete, provenance::unnamed(&whole)) {
+        return Err(Error::Materials { locals });
+    }
     let predicate = match how {
         Provenance::Max => whole,
         Provenance::Min => provenance::least(whole),
     };
-    match session.request.export.slsa.old {
+    Ok(match session.request.export.slsa.old {
         true => provenance::old(&predicate),
         false => predicate,
-    }
+    })
 }
 
 fn manifest(

@@ -58,8 +58,12 @@ pub struct Slsa {
     pub builder_id: String,
     /// All that the build needs is named.
     pub reproducible: bool,
+    /// What it cannot name must not be used.
+    pub complete: bool,
     /// What was asked besides: the frontend's own attributes.
     pub parameters: BTreeMap<String, String>,
+    /// What the request was besides: where its inputs are from (`inputs`), and what it was a part of (`root`).
+    pub request: BTreeMap<String, serde_json::Value>,
     /// The repository that the context lies in: `source`, `revision`, `localdir:context`.
     pub vcs: BTreeMap<String, String>,
 }

@@ -117,18 +117,22 @@ pub(crate) fn carried(
     predicate
 }
 
+/// The directories of the client that a predicate can only tell the names of, where it says that it lacks some.
+pub(crate) fn unnamed(predicate: &Value) -> Option<Vec<String>> {
+    let completeness = &predicate["runDetails"]["metadata"]["buildkit_completeness"];
+    if completeness["resolvedDependencies"] == true {
+        return None;
+    }
+    let locals = predicate["buildDefinition"]["externalParameters"]["request"]["locals"].as_array();
+    let name = |local: &Value| Some(local["name"].as_str()?.to_owned());
+    Some(locals.into_iter().flatten().filter_map(name).collect())
+}
+
 /// The same without values of arguments, and without what was done.
 pub(crate) fn least(mut predicate: Value) -> Value {
     let definition = &mut predicate["buildDefinition"];
     remove(&mut definition["internalParameters"], &["buildConfig"]);
-    let request = &mut definition["externalParameters"]["request"];
-    remove(request, &["secrets", "ssh"]);
-    let mut is_whole = true;
-    if let Some(arguments) = request["args"].as_object_mut() {
-        let count = arguments.len();
-        arguments.retain(|name, _| !name.starts_with("build-arg:") && !name.starts_with("label:"));
-        is_whole = arguments.len() == count;
-    }
+    let is_whole = least_request(&mut definition["externalParameters"]["request"]);
     let metadata = &mut predicate["runDetails"]["metadata"];
     if !is_whole {
         metadata["buildkit_completeness"]["request"] = false.into();
@@ -138,6 +142,30 @@ pub(crate) fn least(mut predicate: Value) -> Value {
         remove(metadata, &["buildkit_metadata"]);
     }
     predicate
+}
+
+/// A request, and those that it builds on, without values of arguments; whether there were none.
+fn least_request(request: &mut Value) -> bool {
+    remove(request, &["secrets", "ssh"]);
+    let mut is_whole = true;
+    if let Some(arguments) = request.get_mut("args").and_then(Value::as_object_mut) {
+        let count = arguments.len();
+        arguments.retain(|name, _| !name.starts_with("build-arg:") && !name.starts_with("label:"));
+        is_whole = arguments.len() == count;
+    }
+    let mut others: Vec<&mut Value> = Vec::new();
+    if let Some(request) = request.as_object_mut() {
+        for (name, value) in request.iter_mut() {
+            match name.as_str() {
+                "root" => others.push(value),
+                "inputs" => others.extend(value.as_object_mut().into_iter().flat_map(|all| all.values_mut())),
+                _ => {}
+            }
+        }
+    }
+    let wholes = others.into_iter().filter_map(|other| other.get_mut("request")).map(least_request);
+    // Each is to be looked at.
+    wholes.fold(is_whole, |all, one| all & one)
 }
 
 fn remove(document: &mut Value, names: &[&str]) {
@@ -163,6 +191,9 @@ fn parameters(facts: &Facts<'_>, request: &Request, graph: &Graph) -> Value {
     arguments.extend(given.map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
     arguments.extend(request.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
     let mut parameters = json!({ "frontend": facts.frontend(), "args": arguments });
+    for (name, value) in &request.export.slsa.request {
+        parameters[name] = value.clone();
+    }
     let mut locals = facts.locals();
     let own = request.named_contexts.iter().filter(|(_, context)| !is_fetched(context));
     locals.extend(own.map(|(name, _)| name.as_str()));
@@ -375,7 +406,8 @@ mod tests {
         let vcs = BTreeMap::from([("source".to_string(), "https://me:hidden@h/a.git".to_string())]);
         let parameters = BTreeMap::from([("context:x".to_string(), "https://me:hidden@h/x".to_string())]);
         let builder_id = "https://me".into();
-        request.export.slsa = Slsa { old: true, builder_id, reproducible: true, vcs, parameters };
+        request.export.slsa =
+            Slsa { old: true, builder_id, reproducible: true, vcs, parameters, ..Slsa::default() };
         let old = old(&told(&request));
         assert_eq!(old["invocation"]["parameters"]["args"]["context:x"], "https://h/x");
         assert_eq!(old["builder"]["id"], "https://me");
@@ -394,8 +426,12 @@ mod tests {
         let text = "FROM scratch";
         let (dockerfile, began, id) = ("", "2024-01-01T00:00:00Z", "own");
         let facts = Facts { remote: None, dockerfile, text, began, id, given: None };
+        let input = json!({ "request": { "args": { "label:a": "1", "target": "u" } } });
         let origin = json!({
-            "buildDefinition": { "externalParameters": { "request": { "args": { "build-arg:A": "1", "target": "t" } } } },
+            "buildDefinition": { "externalParameters": { "request": {
+                "args": { "build-arg:A": "1", "target": "t" },
+                "inputs": { "base": input },
+            } } },
             "runDetails": {
                 "builder": { "id": "" },
                 "metadata": {
@@ -414,6 +450,7 @@ mod tests {
         let few = least(whole);
         let request = &few["buildDefinition"]["externalParameters"]["request"];
         assert_eq!(request["args"], json!({ "target": "t" }));
+        assert_eq!(request["inputs"]["base"]["request"]["args"], json!({ "target": "u" }));
         let metadata = &few["runDetails"]["metadata"];
         assert_eq!(metadata["buildkit_completeness"]["request"], false);
         assert_eq!(metadata["buildkit_metadata"], json!({ "vcs": { "source": "s" } }));

@@ -52,6 +52,7 @@ pub(super) fn transfer(
         parents: t.parents,
         whole: false,
         replaces: false,
+        rooted: false,
         link: t.link,
         exclude,
         include: Vec::new(),

@@ -1,6 +1,7 @@
 //! What goes wrong in a step, with the step's place and what to do about it.
 
-use crate::error::{BoxError, Error, StepError};
+use super::Inputs;
+use crate::error::{BoxError, Error, Spot, StepError};
 use crate::files;
 use crate::graph::{MountKind, Op, OpKind, Origin};
 use crate::session::Session;
@@ -10,16 +11,28 @@ use std::io::ErrorKind;
 const ROOM: &str = "the disk is full: builder prune makes room, and system df shows what takes it";
 
 /// What failed below the step, with the step's place.
-pub fn at_step(session: &Session<'_>, op: &Op, error: Error) -> Error {
+pub fn at_step(session: &Session<'_>, op: &Op, error: Error) -> Result<Box<StepError>, Error> {
     let (message, source): (String, BoxError) = match error {
-        Error::Step(step) => return Error::Step(step),
+        Error::Step(step) => return Ok(step),
         Error::Store { attempt, source } => (attempt.into(), source),
         Error::State(error) => ("build cache".into(), error.into()),
         Error::Io { attempt, path, source } => (format!("{attempt} {}", path.display()), source.into()),
-        other => return other,
+        other => return Err(other),
     };
     let hint = is_full(&*source).then(|| ROOM.to_owned());
-    Error::Step(Box::new(StepError { hint, source: Some(source), ..*session.step_error(op, message) }))
+    Ok(Box::new(StepError { hint, source: Some(source), ..*session.step_error(op, message) }))
+}
+
+/// The same, with what the step worked on.
+pub fn located(session: &Session<'_>, op: &Op, inputs: &Inputs, error: Error) -> Error {
+    let mut step = match at_step(session, op, error) {
+        Ok(step) => step,
+        Err(other) => return other,
+    };
+    let spot = step.spot.get_or_insert_default();
+    spot.op = session.graph.ops.iter().position(|known| std::ptr::eq(known, op)).unwrap_or_default();
+    spot.needs = op.needs().into_iter().map(|fs| inputs.chain(session, op, fs)).collect();
+    Error::Step(step)
 }
 
 /// Whether there was no room for something.
@@ -42,9 +55,15 @@ pub fn file_error(session: &Session<'_>, op: &Op, error: files::Error) -> Error 
         files::Error::NotFound { .. } => format!("failed to calculate checksum of ref: {error}"),
         _ => error.to_string(),
     };
+    let spot = match &error {
+        files::Error::NotFound { path, .. } => {
+            Some(Box::new(Spot { missing: Some(path.clone()), ..Spot::default() }))
+        }
+        _ => None,
+    };
     let source = std::error::Error::source(&error).is_some().then(|| error.into());
     let source = source.filter(|_| !message.is_empty());
-    Error::Step(Box::new(StepError { hint, source, ..*session.step_error(op, message) }))
+    Error::Step(Box::new(StepError { hint, source, spot, ..*session.step_error(op, message) }))
 }
 
 /// What to do about a source that is not there.

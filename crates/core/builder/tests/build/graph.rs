@@ -10,6 +10,7 @@ use builder::{Claims, Env, Given, GivenGraph, NetMode, Provenance, Request, Stat
 use oci::image::ImageConfig;
 use oci::{Digest, Platform};
 use serde_json::{Value, json};
+use state::cache;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
@@ -288,6 +289,29 @@ fn stacks_are_put_together_and_compared() {
     assert_eq!(names(&f.rootfs(build(&f, ops[..4].to_vec()).ok())), ["three"]);
     let equal = vec![op(Fs::Image(0), OpKind::Stack(Stack::Diff(Fs::Image(0))))];
     assert!(f.config(build(&f, equal).ok()).rootfs.diff_ids.is_empty());
+}
+
+#[test]
+fn what_was_put_together_once_is_known() {
+    let f = Fixture::new();
+    let ops = || {
+        vec![
+            op(Fs::Scratch, OpKind::Change(vec![file("/one", b"1")])),
+            op(Fs::Scratch, OpKind::Change(vec![file("/two", b"2")])),
+            op(Fs::Op(0), OpKind::Stack(Stack::Merge(vec![Fs::Op(1)]))),
+        ]
+    };
+    let root = f.rootfs(build(&f, ops()).ok());
+    assert!(root.lstat("one").is_ok() && root.lstat("two").is_ok());
+    // Whatever the record says that nobody else has is what comes of it.
+    let db = f.env().db;
+    let known = db.read(|tx| cache::recent_below(tx, "", 100)).unwrap();
+    let of_merge = known.iter().find(|entry| entry.record.is_empty()).unwrap();
+    let other = known.iter().find(|entry| entry.record.contains("/one")).unwrap();
+    let forged = cache::Entry { chain: other.chain.clone(), ..of_merge.clone() };
+    db.write_fleeting(|tx| cache::put(tx, &forged)).unwrap();
+    let root = f.rootfs(build(&f, ops()).ok());
+    assert!(root.lstat("one").is_ok() && root.lstat("two").is_err());
 }
 
 /// Elsewhere a directory that was made anew hides only what its maker took away.

@@ -79,6 +79,8 @@ pub struct Record {
     pub id: Option<String>,
     /// What a client calls its context, where the path is none of the client's.
     pub context: Option<String>,
+    /// What a client of BuildKit's protocols asked with, in its own words.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// What a client answers while its build runs, instead of saying it beforehand. Each is called where it may block.
@@ -169,7 +171,7 @@ fn prepare(
         client,
         ..environment(engine, &options, &request.cancel)
     };
-    let recorder = Recorder::begin(engine, &options, record.id, name)?;
+    let recorder = Recorder::begin(engine, &options, record, name)?;
     Ok(Job { env, request, files, given, recorder, _group: group })
 }
 
@@ -602,6 +604,7 @@ pub(super) fn failed(error: builder::Error) -> Error {
         | builder::Error::Sent { .. }
         | builder::Error::Policy(_)
         | builder::Error::NotReproducible { .. }
+        | builder::Error::Materials { .. }
         | builder::Error::Context(_) => Kind::InvalidParameter,
         builder::Error::Cancelled => Kind::Cancelled,
         _ => Kind::System,
@@ -610,6 +613,8 @@ pub(super) fn failed(error: builder::Error) -> Error {
         place: error.place().cloned(),
         process: error.process().cloned(),
         left: error.left().cloned().map(Arc::new),
+        spot: error.spot().cloned(),
+        image: error.image().map(str::to_owned),
     };
     Error { kind, message: error.chain(), hint: error.hint(), build: Some(Arc::new(failure)) }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! <root>/builds/<id>/record.json   api::build::BuildRecord; written at the beginning and, by a rename, at the end
 //!                    log           what happened: a line of JSON each, milliseconds since the beginning and the event
-//!                    attachments.json  descriptors of the documents about the result, if there are any
-//!                    <sha256>      each of them: a SLSA provenance, an SPDX list of packages
+//!                    attachments.json  descriptors of the documents that belong to it, if there are any
+//!                    <sha256>      each of them: a SLSA provenance, an SPDX list of packages ([`super::attached`])
 //! ```
 //!
 //! A build holds the lock of its directory, so that one whose process was killed is told from one that runs. Records are for
@@ -22,10 +22,10 @@ use std::time::Instant;
 
 use api::build::{BuildEvent, BuildOptions, BuildRecord};
 use builder::{Built, Event};
-use oci::Digest;
 use oci::image::Descriptor;
 
-use super::{ContextSource, document};
+use super::build::Record;
+use super::{ContextSource, attached, document};
 use crate::containers::record::make_private_dir;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::lock::{self, Lock};
@@ -38,11 +38,10 @@ const LOG_MAX: u64 = 64 << 20;
 const RUNNING: &str = "running";
 const RECORD: &str = "record.json";
 const LOG: &str = "log";
-const ATTACHMENTS: &str = "attachments.json";
 /// The media type of documents about results, as BuildKit has it.
-const STATEMENT: &str = "application/vnd.in-toto+json";
+pub const STATEMENT: &str = "application/vnd.in-toto+json";
 
-fn directory(engine: &Engine) -> PathBuf {
+pub(super) fn directory(engine: &Engine) -> PathBuf {
     engine.config().root.join("builds")
 }
 
@@ -63,8 +62,8 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Begins the record of a build that is called so.
-    pub fn begin(engine: &Engine, options: &BuildOptions, id: Option<String>, name: String) -> Result<Self> {
-        let id = match id {
+    pub fn begin(engine: &Engine, options: &BuildOptions, asked: Record, name: String) -> Result<Self> {
+        let id = match asked.id {
             Some(id) if self::directory(engine).join(&id).exists() && is_id(&id) => {
                 return Err(Error::conflict(format!("build {id} exists already")));
             }
@@ -82,6 +81,7 @@ impl Recorder {
             build_args: args(options),
             labels: options.labels.clone(),
             no_cache: options.no_cache,
+            attributes: asked.attributes,
             id,
             ..BuildRecord::default()
         };
@@ -100,16 +100,8 @@ impl Recorder {
         let log = self.directory.join(LOG);
         let file = File::create_new(&log).during(format_args!("create {}", log.display()))?;
         self.log = Some(BufWriter::new(file));
-        self.write()?;
+        write(&self.directory, &self.record)?;
         forget_old(engine)
-    }
-
-    fn write(&self) -> Result<()> {
-        let partial = self.directory.join("record.partial");
-        let failed = || format!("write {}", partial.display());
-        let text = serde_json::to_vec(&self.record).during(failed())?;
-        std::fs::write(&partial, text).during(failed())?;
-        std::fs::rename(&partial, self.directory.join(RECORD)).during(failed())
     }
 
     pub fn event(&mut self, event: &Event) {
@@ -132,7 +124,7 @@ impl Recorder {
             Ok(built) => {
                 self.record.status = "completed".to_owned();
                 self.record.image = built.image_id.to_string();
-                let _ = self.attach(built);
+                let _ = attach(&self.directory, built);
             }
             Err(error) => {
                 let cancelled = error.kind == Kind::Cancelled;
@@ -144,39 +136,33 @@ impl Recorder {
         if let Some(log) = &mut self.log {
             let _ = log.flush();
         }
-        let _ = self.write();
+        let _ = write(&self.directory, &self.record);
     }
 }
 
-impl Recorder {
-    /// Keeps the documents about the result.
-    fn attach(&self, built: &Built) -> Result<()> {
-        let mut all = Vec::new();
-        for image in &built.images {
-            let provenance =
-                image.provenance.as_ref().map(|document| match document.get("buildDefinition") {
-                    Some(_) => ("https://slsa.dev/provenance/v1", document),
-                    None => ("https://slsa.dev/provenance/v0.2", document),
-                });
-            let sbom = image.sbom.as_ref().map(|document| ("https://spdx.dev/Document", document));
-            for (kind, document) in provenance.into_iter().chain(sbom) {
-                let bytes = serde_json::to_vec_pretty(document).during("write a document about a build")?;
-                let digest = Digest::sha256(&bytes);
-                let path = self.directory.join(digest.hex());
-                std::fs::write(&path, &bytes).during(format_args!("write {}", path.display()))?;
-                let mut descriptor = Descriptor::new(STATEMENT, digest, bytes.len() as u64);
-                descriptor.platform = Some(image.platform.clone());
-                descriptor.annotations.insert("in-toto.io/predicate-type".to_owned(), kind.to_owned());
-                all.push(descriptor);
-            }
+fn write(directory: &Path, record: &BuildRecord) -> Result<()> {
+    let text = serde_json::to_vec(record).during("write the record of a build")?;
+    attached::replace(&directory.join(RECORD), &text)
+}
+
+/// Keeps the documents about the result.
+fn attach(directory: &Path, built: &Built) -> Result<()> {
+    let mut all = Vec::new();
+    for image in &built.images {
+        let provenance = image.provenance.as_ref().map(|document| match document.get("buildDefinition") {
+            Some(_) => ("https://slsa.dev/provenance/v1", document),
+            None => ("https://slsa.dev/provenance/v0.2", document),
+        });
+        let sbom = image.sbom.as_ref().map(|document| ("https://spdx.dev/Document", document));
+        for (kind, document) in provenance.into_iter().chain(sbom) {
+            let bytes = serde_json::to_vec_pretty(document).during("write a document about a build")?;
+            let mut descriptor = attached::keep(directory, STATEMENT, &bytes)?;
+            descriptor.platform = Some(image.platform.clone());
+            descriptor.annotations.insert("in-toto.io/predicate-type".to_owned(), kind.to_owned());
+            all.push(descriptor);
         }
-        if all.is_empty() {
-            return Ok(());
-        }
-        let path = self.directory.join(ATTACHMENTS);
-        let text = serde_json::to_vec(&all).during("write a list of documents")?;
-        std::fs::write(&path, text).during(format_args!("write {}", path.display()))
     }
+    attached::add(directory, all)
 }
 
 /// Ids name directories, and stand beside `^1` and addresses on command lines.
@@ -352,39 +338,52 @@ pub async fn logs(engine: &Engine, which: Which) -> Result<Vec<(u64, BuildEvent)
         .await
 }
 
-/// The documents about the result of the build with this id.
-pub async fn attachments(engine: &Engine, id: String) -> Result<Vec<Descriptor>> {
-    engine
-        .blocking(move |engine| {
-            let path = directory(engine).join(&id).join(ATTACHMENTS);
-            let text = match std::fs::read(&path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-                other => other.during(format_args!("read {}", path.display()))?,
-            };
-            serde_json::from_slice(&text).during(format_args!("read {}", path.display()))
-        })
-        .await
+/// What a build came to besides what its steps made, as who served it knows.
+#[derive(Default)]
+pub struct Outcome {
+    /// Why it failed, if that is not what the record says already.
+    pub error: Option<String>,
+    /// What the client was told.
+    pub response: BTreeMap<String, String>,
+    /// Documents, each with its media type.
+    pub documents: Vec<(String, Vec<u8>)>,
+    /// What was handed out: a manifest or an index each.
+    pub results: Vec<Descriptor>,
 }
 
-/// The documents of all records, each once.
-pub async fn all_attachments(engine: &Engine) -> Result<Vec<Descriptor>> {
-    let ids = list(engine).await?.into_iter().map(|record| record.id);
-    let mut all = BTreeMap::new();
-    for id in ids {
-        all.extend(attachments(engine, id).await?.into_iter().map(|found| (found.digest.clone(), found)));
-    }
-    Ok(all.into_values().collect())
-}
-
-/// A document that is attached to some record.
-pub async fn attachment(engine: &Engine, digest: Digest) -> Result<Vec<u8>> {
+/// Adds to the record of the build with this id, which has ended, how it came out for its client; nothing where there is none.
+pub async fn conclude(engine: &Engine, id: String, outcome: Outcome) -> Result<()> {
     engine
         .blocking(move |engine| {
-            let missing = || Error::not_found(format!("content {digest}: not found"));
-            let records = std::fs::read_dir(directory(engine)).map_err(|_| missing())?;
-            let mut places = records.flatten().map(|record| record.path().join(digest.hex()));
-            let found = places.find_map(|path| std::fs::read(path).ok());
-            found.filter(|bytes| digest.matches(bytes)).ok_or_else(missing)
+            let directory = directory(engine).join(&id);
+            if !is_id(&id) || !directory.exists() {
+                return Ok(());
+            }
+            let mut record = read(&directory)?;
+            // What failed on the way may have been mended by the client, and what was made may have gone nowhere.
+            match outcome.error {
+                None => record.status = "completed".to_owned(),
+                Some(_) if record.status == "canceled" => {}
+                Some(error) => {
+                    record.status = "error".to_owned();
+                    if record.error.is_empty() {
+                        record.error = error;
+                    }
+                }
+            }
+            if record.status == "completed" {
+                (record.error, record.excerpt) = (String::new(), String::new());
+            }
+            record.response.extend(outcome.response);
+            let documents = outcome.documents.iter();
+            let mut all = documents
+                .map(|(kind, bytes)| attached::keep(&directory, kind, bytes))
+                .collect::<Result<Vec<_>>>()?;
+            all.extend(outcome.results.iter().filter_map(|result| {
+                attached::keep_manifest(engine, &directory, result).ok().map(|()| result.clone())
+            }));
+            attached::add(&directory, all)?;
+            write(&directory, &record)
         })
         .await
 }

@@ -16,6 +16,8 @@ pub struct Images {
     pub before: Option<BuiltImage>,
     /// With the path in each.
     pub mounts: Vec<Option<(BuiltImage, String)>>,
+    /// What those held then that were written to.
+    pub mounts_after: Vec<Option<BuiltImage>>,
 }
 
 /// Makes images of what a failed step left.
@@ -24,13 +26,20 @@ pub async fn left(engine: &Engine, left: Arc<Left>) -> Result<Images> {
         let of = |chain: &ChainId| image(engine, chain);
         let mount = |mount: &(ChainId, String)| Ok((of(&mount.0)?, mount.1.clone()));
         let mounts = left.mounts.iter().map(|given| given.as_ref().map(mount).transpose());
+        let after = left.mounts_after.iter().map(|given| given.as_ref().map(of).transpose());
         Ok(Images {
             after: of(&left.after)?,
             before: left.before.as_ref().map(of).transpose()?,
             mounts: mounts.collect::<Result<_>>()?,
+            mounts_after: after.collect::<Result<_>>()?,
         })
     });
     made.await
+}
+
+/// Layers that a failed step worked on, as an image.
+pub async fn layers(engine: &Engine, chain: ChainId) -> Result<BuiltImage> {
+    engine.blocking(move |engine| image(engine, &chain)).await
 }
 
 /// Layers as an image that says nothing else.

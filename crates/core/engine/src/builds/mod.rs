@@ -9,6 +9,7 @@
 //! ```
 
 mod agent;
+pub mod attached;
 mod build;
 mod cache;
 mod caches;
@@ -42,7 +43,7 @@ pub use definition::definition;
 pub use event::document;
 pub use export::details;
 pub use layout::by_platform;
-pub use left::left;
+pub use left::{layers, left};
 pub use leftovers::forget_at_start;
 pub(crate) use network::is_alive;
 pub use policy::{AskPolicy, Policies, Verdict};
@@ -54,7 +55,7 @@ pub use under_way::are_under_way;
 
 pub use builder::{
     Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Earlier, Event, FailedProcess, FileFacts, Left, Line,
-    LineKind, Owner, Place, Reads, RepositoryFacts, Secrets, Sent, Source, Stream, Teller, is_git,
+    LineKind, Owner, Place, Reads, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller, is_git,
     repository_secrets, runs,
 };
 pub use oci::image::Descriptor;

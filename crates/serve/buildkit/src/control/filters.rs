@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::time::{Duration, SystemTime};
 
 use api::build::BuildRecord;
+use engine::builds::is_git;
 use tonic::Status;
 
 use super::history::RUNNING;
@@ -96,6 +97,13 @@ pub fn admit(filters: &Filters, record: &BuildRecord) -> bool {
     filters.is_empty() || filters.iter().any(|all| all.iter().all(|filter| holds(filter, record)))
 }
 
+/// Where the context of a build comes from, as its client says.
+fn repository(record: &BuildRecord) -> &str {
+    let said = |key: &str| record.attributes.get(key).map(String::as_str);
+    let remote = || said("context").filter(|context| is_git(context));
+    said("vcs:source").or_else(remote).unwrap_or_default()
+}
+
 fn holds(filter: &Filter, record: &BuildRecord) -> bool {
     let (started, completed) = (parse_time(&record.started_at), parse_time(&record.completed_at));
     match filter {
@@ -104,8 +112,7 @@ fn holds(filter: &Filter, record: &BuildRecord) -> bool {
             let known = match field {
                 Field::Id => &record.id,
                 Field::Status => status,
-                // The contexts of clients are not known by the repositories that they come from.
-                Field::Repository => "",
+                Field::Repository => repository(record),
             };
             match how {
                 Match::Is => known == value,
@@ -139,6 +146,7 @@ mod tests {
             status: "error".to_owned(),
             started_at: "2026-01-01T00:00:00Z".to_owned(),
             completed_at: "2026-01-01T00:01:00Z".to_owned(),
+            attributes: [("vcs:source".to_owned(), "https://host/a.git".to_owned())].into(),
             ..BuildRecord::default()
         };
         let admits = |texts: &[&str]| {
@@ -153,7 +161,7 @@ mod tests {
         assert!(!admits(&["status==running,ref==abcdefgh"]).unwrap(), "all of a list must hold");
         assert!(admits(&["duration>=1m,duration<61s"]).unwrap());
         assert!(admits(&["startedAt<2026-01-01T00:00:01Z", "completedAt>2027-01-01T00:00:00Z"]).unwrap());
-        assert!(!admits(&["repository==x"]).unwrap());
+        assert!(!admits(&["repository==x"]).unwrap() && admits(&["repository~=host/a"]).unwrap());
         for wrong in
             ["", "status", "status>error", "size==1", "duration>much", "startedAt~=2026-01-01T00:00:00Z"]
         {

@@ -4,6 +4,7 @@ pub(crate) mod filters;
 mod history;
 mod session;
 mod solve;
+mod trace;
 mod usage;
 mod workers;
 

@@ -3,16 +3,19 @@
 //! An order with a frontend is solved at once. One without is the beginning of a conversation at the gateway: the client
 //! solves there, and says what of it is the result. Both end with the future of this call, and with it when the client goes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
-use engine::builds::Reach;
+use engine::builds::history::Outcome;
+use engine::builds::{self, Descriptor, Reach};
+use prost::Message as _;
 use tonic::Status;
 
+use super::history;
 use crate::build::{Build, Made};
-use crate::export;
 use crate::frontend::{self, Solved};
-use crate::{Host, is_build_id, llb};
+use crate::{Host, export, fault, is_build_id, llb};
 
 pub async fn solve(host: &Host, order: SolveRequest, reach: Reach) -> Result<SolveResponse, Status> {
     if !is_build_id(&order.r#ref) {
@@ -21,18 +24,59 @@ pub async fn solve(host: &Host, order: SolveRequest, reach: Reach) -> Result<Sol
     }
     let build = Arc::new(Build::new(order, reach));
     let registered = host.register(build.clone())?;
-    let made = build.with_denied(result(host, &build).await)?;
+    let solved = build.with_denied(result(host, &build).await);
+    let solved = match solved {
+        Ok(made) => answer(host, &build, made).await,
+        Err(status) => Err(status),
+    };
+    conclude(host, &build, &solved).await;
+    drop(registered);
+    Ok(SolveResponse { exporter_response: solved? })
+}
+
+/// Hands out what was made: what the client is told.
+async fn answer(
+    host: &Host,
+    build: &Build,
+    made: Option<Arc<Made>>,
+) -> Result<HashMap<String, String>, Status> {
     let mut answer = build.said();
     if let Some(made) = made {
-        answer.extend(export::export(host, &build, &made).await?);
+        answer.extend(export::export(host, build, &made).await?);
     }
     if let Some(cache) = build.cache() {
         let text = serde_json::to_string(&cache).map_err(|e| Status::internal(format!("cache: {e}")))?;
         // By this the client finds it in its directory again.
         answer.insert("cache.manifest".to_owned(), text);
     }
-    drop(registered);
-    Ok(SolveResponse { exporter_response: answer })
+    Ok(answer)
+}
+
+/// Has the record say how the build came out. Without that it came out all the same.
+async fn conclude(host: &Host, build: &Build, solved: &Result<HashMap<String, String>, Status>) {
+    let mut outcome = Outcome::default();
+    match solved {
+        Ok(response) => {
+            outcome.response = response.clone().into_iter().collect();
+            let result = response.get("containerimage.descriptor").and_then(|text| descriptor(text));
+            outcome.results.extend(result);
+        }
+        Err(status) => {
+            outcome.error = Some(status.message().to_owned());
+            let document = fault::document(status).encode_to_vec();
+            outcome.documents.push((history::ERROR.to_owned(), document));
+        }
+    }
+    if let Err(error) = builds::history::conclude(host.engine(), build.id().to_owned(), outcome).await {
+        tracing::warn!(%error, build = build.id(), "what became of a build was not written down");
+    }
+}
+
+/// What an exporter says of the image that it has handed out.
+fn descriptor(text: &str) -> Option<Descriptor> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, Status> {
@@ -47,7 +91,8 @@ async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, St
         return build.answered().await;
     }
     let inputs = order.frontend_inputs.clone();
-    match frontend::solve(host, build, &order.frontend, &order.frontend_attrs, inputs).await? {
+    let solve = frontend::solve(host, build, &order.frontend, &order.frontend_attrs, inputs);
+    match Box::pin(solve).await? {
         Solved::Image(made) => {
             let id = build.put(*made)?;
             Ok(Some(build.result(&id)?))

@@ -68,6 +68,16 @@ pub fn options(attributes: &Attributes, order: &SolveRequest) -> Result<BuildOpt
     Ok(options)
 }
 
+/// Bytes of an attribute that is remembered.
+const SHOWN_MAX: usize = 16 << 10;
+
+/// What of the attributes may be remembered: proxies' addresses hold passwords, and where caches are may hold keys.
+pub fn shown(attributes: &Attributes) -> BTreeMap<String, String> {
+    let is_meant = |key: &str| key != IMPORTS && !key.to_ascii_lowercase().ends_with("_proxy");
+    let all = attributes.iter().filter(|(key, value)| is_meant(key) && value.len() <= SHOWN_MAX);
+    all.map(|(key, value)| (key.clone(), oci::address::without_userinfo(value))).collect()
+}
+
 /// Whether the provenance tells an attribute as it is: what is told elsewhere, or is about this machine or this time alone, is not.
 fn is_parameter(key: &str) -> bool {
     const OTHERS: [&str; 9] = [
@@ -263,17 +273,22 @@ fn provenance(
         let inline = flag(e, "push") || flag(e, "attestation-inline");
         inline || matches!(e.r#type.as_str(), "oci" | "docker")
     };
+    if is_set("capture-usage") {
+        return Err(Status::unimplemented("provenance: capture-usage: this server does not measure steps"));
+    }
+    let mode = match text("mode").as_str() {
+        "" | "max" | "full" => "max",
+        "min" => "min",
+        other => return Err(bad(format!("invalid mode {other:?}"))),
+    };
     if is_set("inline-only") && !exporters.iter().any(leaves) {
         return Ok(());
     }
-    options.provenance = match text("mode").as_str() {
-        "" | "max" | "full" => "max".to_owned(),
-        "min" => "min".to_owned(),
-        other => return Err(bad(format!("invalid mode {other:?}"))),
-    };
+    options.provenance = mode.to_owned();
     options.provenance_version = text("version");
     options.builder_id = text("builder-id");
     options.reproducible = is_set("reproducible");
+    options.complete_materials = is_set("complete-materials");
     options.provenance_file = match (is_set("inline-only"), text("filename")) {
         (true, _) => String::new(),
         (false, name) if name.contains('/') => {
@@ -376,6 +391,10 @@ mod tests {
         assert_eq!((export.provenance_version.as_str(), export.builder_id.as_str()), ("v0.2", "me"));
         assert!(export.reproducible && export.provenance_file == "provenance.json");
         assert!(read(&[("attest:provenance", "mode=most")]).unwrap_err().contains("invalid mode \"most\""));
+        assert!(read(&[("attest:provenance", "mode=most,inline-only=true")]).is_err());
+        assert!(read(&[("attest:provenance", "capture-usage=true")]).unwrap_err().contains("capture-usage"));
+        let complete = read(&[("attest:provenance", "complete-materials=true")]).unwrap();
+        assert!(complete.extras.export.complete_materials && !export.complete_materials);
         assert!(read(&[("attest:provenance", "filename=../x")]).unwrap_err().contains("no name of a file"));
         assert_eq!(
             read(&[("build-arg:BUILDKIT_ATTEST_PROVENANCE", "mode=min")]).unwrap().extras.export.provenance,

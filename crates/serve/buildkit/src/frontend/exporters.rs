@@ -64,10 +64,25 @@ pub fn flag(exporter: &Exporter, key: &str) -> bool {
     exporter.attrs.get(key).and_then(|value| said(key, value)).flatten().unwrap_or(false)
 }
 
-/// The names that an exporter gives to the image.
+/// The name that stands for the one that the frontend gives.
+const GIVEN: &str = "*";
+
+/// Whether the image gets the name that the frontend gives.
+pub fn asks_name(exporter: &Exporter) -> bool {
+    exporter.attrs.get("name").is_some_and(|names| names == GIVEN)
+}
+
+/// The names that an exporter itself gives to the image.
 pub fn names(exporter: &Exporter) -> Vec<String> {
-    let names = exporter.attrs.get("name").map_or("", String::as_str).split(',').map(str::trim);
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    match asks_name(exporter) {
+        true => Vec::new(),
+        false => exporter.attrs.get("name").map(|names| listed(names)).unwrap_or_default(),
+    }
+}
+
+/// Names with commas between.
+pub fn listed(names: &str) -> Vec<String> {
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// What says how the one image is written.

@@ -7,9 +7,10 @@ pub(crate) mod csv;
 pub(crate) mod definition;
 pub mod exporters;
 mod folders;
+mod origin;
 mod run;
 
 pub use context::layout;
 pub use definition::of_image as definition_of_image;
 pub use folders::{receive, upload};
-pub use run::{Solved, classic, order, solve};
+pub use run::{Asked, Solved, classic, order, solve};

@@ -17,9 +17,11 @@ use super::call;
 use super::context::{Question, Recipes};
 use super::exporters;
 use super::folders::Folders;
+use super::origin;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault::{self, Recipe};
+use crate::llb::Blame;
 use crate::policy;
 use crate::session::{Agents, Session};
 use crate::sources::secrets_of;
@@ -46,6 +48,7 @@ pub async fn solve(
     let mut options = attributes::options(attributes, &build.order)?;
     // What is made before belongs to this build.
     let record = build.record();
+    options.extras.export.request = origin::request(host, build, &inputs)?;
     let mut question = Question { host, build, attributes, inputs };
     question.settle().await?;
     let request = attributes.get("requestid").filter(|id| !id.is_empty());
@@ -71,7 +74,8 @@ pub async fn solve(
     let mut folders = Folders::new(host, build).await?;
     question.named(&mut options, &mut folders).await?;
     let context = question.context(recipes.as_ref(), &mut options, &mut folders).await?;
-    let made = order(host, build, options, context, (folders.bring(), record), split).await;
+    let asked = Asked { files: folders.bring(), record, split, blame: None };
+    let made = order(host, build, options, context, asked).await;
     folders.forget();
     made.map(|made| Solved::Image(Box::new(made)))
 }
@@ -116,7 +120,8 @@ pub async fn classic(
         }
     };
     let record = build.record();
-    let made = order(host, build, options, context, (folders.bring(), record), false).await;
+    let asked = Asked { files: folders.bring(), record, ..Asked::default() };
+    let made = order(host, build, options, context, asked).await;
     folders.forget();
     made
 }
@@ -142,15 +147,28 @@ fn check(frontend: &str, attributes: &Attributes) -> Result<(), Status> {
     Ok(())
 }
 
+/// What the engine is asked for besides options and context.
+#[derive(Default)]
+pub struct Asked<'a> {
+    /// The files of the client's own directories, by the names of the contexts that they are.
+    pub files: BTreeMap<Option<String>, Bring>,
+    /// The name of the record.
+    pub record: Option<String>,
+    /// A directory for each platform.
+    pub split: bool,
+    /// The client's own graph that is built.
+    pub blame: Option<&'a Blame>,
+}
+
 /// Has the engine build.
 pub async fn order(
     host: &Host,
     build: &Build,
     mut options: BuildOptions,
     context: ContextSource,
-    (files, record): (BTreeMap<Option<String>, Bring>, Option<String>),
-    split: bool,
+    asked: Asked<'_>,
 ) -> Result<Made, Status> {
+    let Asked { files, record, split, blame } = asked;
     let engine = host.engine();
     let session = match build.order.session.as_str() {
         "" => None,
@@ -171,13 +189,10 @@ pub async fn order(
     };
     let mut questions = session.map(|session| questions(host, build, &session)).unwrap_or_default();
     questions.files = files;
-    // The record always says how the result was made; who takes the result sees that only if it was asked for.
-    let export = &mut options.extras.export;
-    let is_told = !export.provenance.is_empty();
-    if !is_told {
-        export.told_provenance = "max".to_owned();
-    }
-    let record = builds::Record { id: record, context: Some(called) };
+    // The record says all of how the result was made, and so does what is made from it.
+    options.extras.export.told_provenance = "max".to_owned();
+    let attributes = attributes::shown(&build.order.frontend_attrs);
+    let record = builds::Record { id: record, context: Some(called), attributes };
     let (reach, keep_mounts) = (build.reach, build.is_conversation());
     let earlier = build.earlier.clone();
     let order = Order { options, context, reach, credentials, questions, record, keep_mounts, earlier };
@@ -193,27 +208,33 @@ pub async fn order(
     let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
     let built = match built {
         Ok(built) => built,
-        Err(error) => return Err(failed(host, build, error).await),
+        Err(error) => return Err(failed(host, build, (run, blame), error).await),
     };
     let mut details = builds::details(&built);
     let is_new = |told: &serde_json::Value| told.get("buildDefinition").is_some();
     let origins = details.images.iter().map(|image| image.provenance.clone().filter(is_new)).collect();
-    if !is_told {
-        details.images.iter_mut().for_each(|image| image.provenance = None);
-    }
+    details.images.iter_mut().for_each(|image| image.provenance = None);
     let mut made = Made::new(host, details, split);
     made.origins = origins;
     Ok(made)
 }
 
 /// Why the engine's build failed, with what a client that still talks with us may look at.
-async fn failed(host: &Host, build: &Build, error: engine::Error) -> Status {
+async fn failed(
+    host: &Host,
+    build: &Build,
+    (run, blame): (u32, Option<&Blame>),
+    error: engine::Error,
+) -> Status {
     let left = error.build.as_ref().and_then(|failure| failure.left.clone());
-    let more = match left.filter(|_| build.is_conversation()) {
-        Some(left) => crate::left::detail(host, build, left).await,
-        None => None,
-    };
-    fault::of_build(error, &build.told.recipe(), Vec::from_iter(more))
+    let mut details: Vec<_> = build.told.failed(run).map(|step| fault::step(&step)).into_iter().collect();
+    if let Some(left) = left.filter(|_| build.is_conversation()) {
+        details.extend(crate::left::detail(host, build, left).await);
+    }
+    if let (Some(blame), Some(failure)) = (blame, &error.build) {
+        details.extend(blame.details(host, build, failure).await);
+    }
+    fault::of_build(error, &build.told.recipe(), details)
 }
 
 /// What the client can be asked while its build runs.

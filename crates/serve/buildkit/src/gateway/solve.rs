@@ -58,7 +58,7 @@ async fn solved(host: &Host, build: &Build, mut order: SolveRequest) -> Result<S
     attributes.extend(order.frontend_opt);
     let mut inputs = build.order.frontend_inputs.clone();
     inputs.extend(order.frontend_inputs);
-    match frontend::solve(host, build, &order.frontend, &attributes, inputs).await? {
+    match Box::pin(frontend::solve(host, build, &order.frontend, &attributes, inputs)).await? {
         Solved::Answer(metadata) => Ok(answer(Outcome { metadata, ..Outcome::default() })),
         Solved::Image(made) => {
             let id = build.put(*made)?;
@@ -128,9 +128,9 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
         None if named.is_empty() => vec![(String::new(), None)],
         None => named.iter().map(|(key, _)| (key.clone(), None)).collect::<Vec<_>>(),
     };
-    // Of nothing an image is made where one is described and wanted; answers to questions are no images.
-    let describes = |key: &String| key == "refs.platforms" || key.starts_with("containerimage.config");
-    let is_image = metadata.keys().any(describes) && !exporters::exporters(&build.order).is_empty();
+    // Of nothing an image is made where one is wanted; answers to questions are no images.
+    let is_answer = metadata.keys().any(|key| key.starts_with("result."));
+    let is_image = !is_answer && !exporters::exporters(&build.order).is_empty();
     if named.iter().all(|(_, id)| id.is_empty()) && !is_image {
         return Ok(None);
     }
@@ -138,6 +138,8 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
     let mut whole = None;
     let mut pieces = Vec::with_capacity(places.len());
     let mut is_whole = exporters::annotated(&metadata).is_empty() && attestations.is_empty();
+    // Frontends name it afterwards.
+    is_whole &= !exporters::exporters(&build.order).iter().any(exporters::asks_name);
     for (key, platform) in places {
         let id = named.iter().find(|(name, _)| *name == key || name.is_empty()).map_or("", |(_, id)| id);
         let config = metadata.get(&format!("containerimage.config/{key}"));

@@ -53,11 +53,13 @@ fn before(vertex: &Vertex, index: i64) -> Option<usize> {
 struct Pending {
     fs: Fs,
     changes: Vec<Change>,
+    /// The actions that these are.
+    numbers: Vec<usize>,
 }
 
 impl From<Fs> for Pending {
     fn from(fs: Fs) -> Pending {
-        Pending { fs, changes: Vec::new() }
+        Pending { fs, changes: Vec::new(), numbers: Vec::new() }
     }
 }
 
@@ -67,7 +69,9 @@ impl Pending {
             return self.fs;
         }
         let name = self.changes.iter().map(title).collect::<Vec<_>>().join(", ");
-        lowering.push(vertex, self.fs, OpKind::Change(self.changes), || name)
+        let fs = lowering.push(vertex, self.fs, OpKind::Change(self.changes), || name);
+        lowering.acts(self.numbers);
+        fs
     }
 }
 
@@ -85,6 +89,7 @@ impl Actions<'_> {
         let what = action.action.as_ref().ok_or_else(|| bad("an action on files does nothing"))?;
         let Action::Copy(copy) = what else {
             base.changes.push(change(what)?);
+            base.numbers.push(self.given.len());
             return Ok(base);
         };
         let from = self.secondary(lowering, action.secondary_input)?;
@@ -94,7 +99,9 @@ impl Actions<'_> {
             CopySource::Path(path) => format!("copy {path} {}", copy.dest),
             _ => "copy".to_owned(),
         };
-        Ok(Pending::from(lowering.push(vertex, fs, OpKind::Copy(Box::new(copy)), || name)))
+        let fs = lowering.push(vertex, fs, OpKind::Copy(Box::new(copy)), || name);
+        lowering.acts(vec![self.given.len()]);
+        Ok(Pending::from(fs))
     }
 
     /// The file system that an action works on: an input of the operation, or what an action before gave.
@@ -120,7 +127,8 @@ impl Actions<'_> {
     fn take(&mut self, number: usize, index: i64) -> Result<Pending, Status> {
         let given = self.given.get_mut(number);
         let given = given.ok_or_else(|| bad(format!("an action on files has no input {index}")))?;
-        Ok(Pending { fs: given.fs.clone(), changes: std::mem::take(&mut given.changes) })
+        let (changes, numbers) = (std::mem::take(&mut given.changes), std::mem::take(&mut given.numbers));
+        Ok(Pending { fs: given.fs.clone(), changes, numbers })
     }
 }
 
@@ -157,6 +165,7 @@ fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<C
         parents: false,
         whole: !given.dir_copy_contents,
         replaces: given.always_replace_existing_dest_paths,
+        rooted: !given.create_dest_path,
         link: false,
         exclude: given.exclude_patterns.clone(),
         include: given.include_patterns.clone(),

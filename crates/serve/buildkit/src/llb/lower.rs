@@ -32,6 +32,18 @@ pub struct Lowered {
     pub layouts: BTreeMap<String, SourceOp>,
     /// Digests that images must have, by the numbers of these.
     pub checksums: Vec<(usize, Digest)>,
+    /// What each operation is of.
+    pub made: Vec<Made>,
+    /// The vertices that images are of.
+    pub image_vertices: Vec<usize>,
+}
+
+/// Which of the client's operations one of ours is of.
+pub struct Made {
+    /// By its number.
+    pub vertex: usize,
+    /// Which of its changes of files.
+    pub actions: Vec<usize>,
 }
 
 /// Lowers a definition.
@@ -44,6 +56,8 @@ pub fn lower(graph: &read::Graph) -> Result<Lowered, Status> {
         layers: HashMap::new(),
         layouts: BTreeMap::new(),
         checksums: Vec::new(),
+        made: Vec::new(),
+        image_vertices: Vec::new(),
         outputs: Vec::with_capacity(graph.vertices.len()),
         pull: false,
     };
@@ -52,14 +66,14 @@ pub fn lower(graph: &read::Graph) -> Result<Lowered, Status> {
         lowering.outputs.push(outputs);
     }
     let result = lowering.fs(graph.result)?;
-    let Lowering { ops, images, locals, layouts, checksums, pull, .. } = lowering;
+    let Lowering { ops, images, locals, layouts, checksums, pull, made, image_vertices, .. } = lowering;
     let mut config = ImageConfig::new(&graph.platform);
     config.config.env = vec![format!("PATH={PATH}")];
     config.config.working_dir = "/".to_owned();
     let (history, scan, stages) = (Vec::new(), Default::default(), Default::default());
     let graph = (Graph { images, ops, result, config, history, scan, stages }, graph.platform.clone());
     let (graph, platform) = graph;
-    Ok(Lowered { graph, platform, locals, pull, layouts, checksums })
+    Ok(Lowered { graph, platform, locals, pull, layouts, checksums, made, image_vertices })
 }
 
 /// Where programs are, in an image that says nothing of it.
@@ -75,6 +89,8 @@ pub struct Lowering {
     layers: HashMap<usize, Fs>,
     layouts: BTreeMap<String, SourceOp>,
     checksums: Vec<(usize, Digest)>,
+    made: Vec<Made>,
+    image_vertices: Vec<usize>,
     /// What the operations so far give, by the number of the result.
     outputs: Vec<BTreeMap<i64, Part>>,
     pull: bool,
@@ -156,8 +172,17 @@ impl Lowering {
         self.add(op)
     }
 
+    /// Says which changes of files the operation is that was added last.
+    pub fn acts(&mut self, actions: Vec<usize>) {
+        if let Some(made) = self.made.last_mut() {
+            made.actions = actions;
+        }
+    }
+
     fn add(&mut self, op: Op) -> Fs {
         self.ops.push(op);
+        // Those before are done.
+        self.made.push(Made { vertex: self.outputs.len(), actions: Vec::new() });
         Fs::Op(self.ops.len() - 1)
     }
 
@@ -171,6 +196,7 @@ impl Lowering {
         }
         let (stage, span) = (String::new(), Default::default());
         self.images.push(ImageUse { reference, platform, name, stage, span });
+        self.image_vertices.push(self.outputs.len());
         Fs::Image(self.images.len() - 1)
     }
 

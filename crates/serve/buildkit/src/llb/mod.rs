@@ -3,6 +3,7 @@
 //! [`read`] checks a definition and puts its operations in order, [`nested`] replaces builds within it; [`lower`] is pure and gives the graph, with the local
 //! sources that it reads, which [`solve`] then receives from the client.
 
+mod blame;
 mod exec;
 mod file;
 pub(crate) mod lower;
@@ -13,6 +14,7 @@ pub(crate) mod read;
 mod solve;
 mod source;
 
+pub use blame::Blame;
 pub use solve::{Piece, assemble, solve};
 pub use source::{LAYOUT, Local, asking};
 

@@ -1,8 +1,9 @@
 //! A definition as operations in an order in which each only refers to those before it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use bollard_buildkit_proto::pb::{self, Definition, OpMetadata, op};
+use bollard_buildkit_proto::pb::{self, Definition, Location, Locations, OpMetadata, Range, SourceInfo, op};
 use oci::{Digest, Platform};
 use prost::Message as _;
 use tonic::Status;
@@ -16,6 +17,9 @@ const ACTIONS_MAX: usize = 10_000;
 /// Bytes of operations. One definition has what a message has; builds within it bring theirs.
 const BYTES_MAX: usize = 64 << 20;
 
+/// Places of one operation that are told.
+const PLACES_MAX: usize = 10;
+
 /// An output of an operation: its number, and which of its results.
 pub type Edge = (usize, i64);
 
@@ -26,6 +30,8 @@ pub struct Vertex {
     pub inputs: Vec<Edge>,
     pub platform: Platform,
     pub metadata: OpMetadata,
+    /// Where it stands in the client's own files.
+    pub places: Vec<(Arc<SourceInfo>, Vec<Range>)>,
     /// In how many builds within builds it is.
     pub depth: usize,
 }
@@ -72,6 +78,7 @@ pub fn read(definition: &Definition) -> Result<Graph, Status> {
     let mut known: HashMap<String, usize> = HashMap::new();
     let mut vertices: Vec<Vertex> = Vec::with_capacity(definition.def.len());
     let mut result = None;
+    let files = Files::of(definition);
     for bytes in &definition.def {
         let op = pb::Op::decode(bytes.as_slice()).map_err(|e| bad(e.to_string()))?;
         let edge = |input: &pb::Input| match known.get(&input.digest) {
@@ -87,13 +94,38 @@ pub fn read(definition: &Definition) -> Result<Graph, Status> {
         let digest = Digest::sha256(bytes).to_string();
         let metadata = definition.metadata.get(&digest).cloned().unwrap_or_default();
         let platform = op.platform.as_ref().map_or_else(Platform::host, platform);
+        let places = files.places(&digest);
         known.insert(digest, vertices.len());
-        vertices.push(Vertex { op: what, inputs, platform, metadata, depth: 0 });
+        vertices.push(Vertex { op: what, inputs, platform, metadata, places, depth: 0 });
     }
     let result = result.ok_or_else(|| bad("it names no result"))?;
     let platform = vertices[result.0].platform.clone();
     let bytes = definition.def.iter().map(Vec::len).sum();
     Graph { vertices, result, platform, bytes }.bounded()
+}
+
+/// The files that a client has made a definition of.
+struct Files<'d> {
+    infos: Vec<Arc<SourceInfo>>,
+    locations: Option<&'d BTreeMap<String, Locations>>,
+}
+
+impl Files<'_> {
+    fn of(definition: &Definition) -> Files<'_> {
+        let source = definition.source.as_ref();
+        let infos = source.iter().flat_map(|source| &source.infos).cloned().map(Arc::new).collect();
+        Files { infos, locations: source.map(|source| &source.locations) }
+    }
+
+    /// Where an operation stands.
+    fn places(&self, digest: &str) -> Vec<(Arc<SourceInfo>, Vec<Range>)> {
+        let known = self.locations.and_then(|locations| locations.get(digest));
+        let place = |location: &Location| {
+            let info = self.infos.get(usize::try_from(location.source_index).ok()?)?;
+            Some((info.clone(), location.ranges.clone()))
+        };
+        known.iter().flat_map(|known| &known.locations).take(PLACES_MAX).filter_map(place).collect()
+    }
 }
 
 fn platform(platform: &pb::Platform) -> Platform {

@@ -12,6 +12,7 @@ use oci::{Digest, Platform};
 use tonic::Status;
 
 use super::bad;
+use super::blame::Blame;
 use super::lower::{Lowered, lower};
 use super::nested::expand;
 use super::read::{Vertex, read};
@@ -19,7 +20,7 @@ use super::source::LAYOUT;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::frontend::attributes::{self, Attributes, IMPORTS};
-use crate::frontend::{exporters, layout, order, receive, upload};
+use crate::frontend::{Asked, exporters, layout, order, receive, upload};
 use crate::policy;
 use crate::sources::Sources;
 
@@ -43,8 +44,9 @@ pub(super) async fn run(
     attributes: &Attributes,
     is_part: bool,
 ) -> Result<Made, Status> {
-    let lowered = lower(&allowed(host, build, graph).await?)?;
-    let Lowered { mut graph, platform, locals, pull, layouts, checksums } = lowered;
+    let given = allowed(host, build, graph).await?;
+    let lowered = lower(&given)?;
+    let Lowered { mut graph, platform, locals, pull, layouts, checksums, made, image_vertices } = lowered;
     let mut carried = if is_part { Attributes::new() } else { carried(build) };
     carried.extend(attributes.get_key_value(IMPORTS).map(|(key, value)| (key.clone(), value.clone())));
     let mut options = attributes::options(&carried, &build.order)?;
@@ -53,7 +55,7 @@ pub(super) async fn run(
     if is_part {
         options.extras.export = Default::default();
     } else {
-        options.tags = names(build);
+        options.tags = names(build)?;
     }
     for (id, op) in layouts {
         let used = graph.images.iter_mut().filter(|image| image.reference == id);
@@ -77,10 +79,14 @@ pub(super) async fn run(
         options.extras.contexts.insert(local.context, path.to_owned());
         held.push(files);
     }
+    let names = graph.images.iter().map(|image| image.reference.clone());
+    let images = names.zip(image_vertices).collect();
+    let blame = Blame { vertices: given.vertices, made, images };
     let graphs = vec![GivenGraph { platform, graph, claims: Claims::default() }];
     let given = Given { graphs, name: String::new(), text: String::new(), locals: shown };
     let source = ContextSource::Graph(Box::new(given));
-    let made = order(host, build, options, source, (BTreeMap::new(), build.record()), false).await;
+    let asked = Asked { record: build.record(), blame: Some(&blame), ..Asked::default() };
+    let made = order(host, build, options, source, asked).await;
     // Removing many files takes a while.
     tokio::task::spawn_blocking(move || drop(held));
     made
@@ -145,9 +151,10 @@ async fn allowed(
 }
 
 /// The names that the exporters of a build give.
-fn names(build: &Build) -> Vec<String> {
+fn names(build: &Build) -> Result<Vec<String>, Status> {
     let exporters = exporters::exporters(&build.order);
-    exporters.iter().filter(|e| exporters::keeps(e)).flat_map(exporters::names).collect()
+    let names = exporters.iter().filter(|e| exporters::keeps(e)).map(|e| build.names(e));
+    Ok(names.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// What the attributes of a build say of the image, whoever makes it: the time that stands for now, what is attested.
@@ -183,14 +190,14 @@ pub async fn assemble(
     let mut options = attributes::options(&carried(build), &build.order)?;
     // It was sent when it was made.
     options.extras.caches_to.clear();
-    options.tags = names(build);
+    options.tags = names(build)?;
     options.extras.export.index = is_map;
     // Of what both say, the exporters' counts.
     let own = std::mem::take(&mut options.extras.export.annotations);
     options.extras.export.annotations = exporters::annotated(metadata).into_iter().chain(own).collect();
     let given = Given { graphs, name: String::new(), text: String::new(), locals: BTreeMap::new() };
     let source = ContextSource::Graph(Box::new(given));
-    order(host, build, options, source, (BTreeMap::new(), build.record()), split).await
+    order(host, build, options, source, Asked { record: build.record(), split, ..Asked::default() }).await
 }
 
 /// What a client says of an image, whose layers it leaves to whoever writes it.

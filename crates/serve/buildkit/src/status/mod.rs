@@ -9,10 +9,16 @@ mod told;
 use std::time::{Duration, SystemTime};
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
+use oci::Digest;
 
 pub use item::{Item, batch};
 pub use teller::Teller;
 pub use told::Told;
+
+/// What a step of a run of a build is called.
+pub fn digest(build: &str, run: u32, number: u64) -> Digest {
+    Digest::sha256(format!("{build}/{run}/{number}").as_bytes())
+}
 
 /// A moment as the protocol has it.
 pub fn timestamp(time: SystemTime) -> Timestamp {

@@ -9,7 +9,6 @@ use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{Vertex, VertexLog, VertexStatus, VertexWarning};
 use bollard_buildkit_proto::pb::{Position, Range, SourceInfo};
 use dockerfile::check::Rule;
-use oci::Digest;
 use prost::Message as _;
 use tonic::Status;
 
@@ -32,6 +31,8 @@ const WARNINGS_MAX: usize = 1000;
 const FILES_MAX: usize = 32 << 20;
 /// The longest of these files: a message must have room for it.
 const FILE_MAX: usize = 8 << 20;
+/// What steps say that were stopped because another one failed.
+const CANCELED: &str = "canceled";
 /// The run of steps that are not the engine's; those of the engine count from the next number on.
 pub(super) const OWN: u32 = 0;
 
@@ -104,7 +105,7 @@ impl Teller {
             return None;
         }
         let (run, number) = id;
-        let digest = Digest::sha256(format!("{}/{run}/{number}", self.build).as_bytes()).to_string();
+        let digest = super::digest(&self.build, run, number).to_string();
         let vertex = Vertex { digest, name: self.words(name), started, ..Vertex::default() };
         self.steps.insert(id, Step { vertex: vertex.clone(), logged: 0, is_clipped: false });
         Some(Item::Vertex(vertex))
@@ -175,6 +176,13 @@ impl Teller {
         };
         let file = self.file.clone().unwrap_or_else(|| Arc::new(dockerfile(&self.recipe)));
         Some(Item::Warning(warning, self.shown(file)))
+    }
+
+    /// The first step of a run that failed, by its digest; those that it took along were cancelled.
+    pub(super) fn failed(&self, run: u32) -> Option<String> {
+        let mut steps = self.steps.range((run, 0)..=(run, u64::MAX)).map(|(_, step)| &step.vertex);
+        let failed = steps.find(|vertex| !vertex.error.is_empty() && vertex.error != CANCELED);
+        failed.map(|vertex| vertex.digest.clone())
     }
 
     /// Warnings belong to the step that read the file, the first one.

@@ -62,6 +62,11 @@ impl Told {
         self.with(|state| state.teller.recipe.clone())
     }
 
+    /// The step of a run that failed, by its digest.
+    pub fn failed(&self, run: u32) -> Option<String> {
+        self.with(|state| state.teller.failed(run))
+    }
+
     /// A warning that the client itself has.
     pub fn warn(&self, warning: VertexWarning) -> Result<(), Status> {
         self.with(|state| {

@@ -189,6 +189,7 @@ mod tests {
             place: Some(Place { excerpt: "Dockerfile:2\n".to_owned(), ..Place::default() }),
             process: Some(FailedProcess { command: "/bin/sh -c echo \"a\"; false".to_owned(), code }),
             left: None,
+            ..engine::Failure::default()
         };
         engine::Error { build: Some(Arc::new(failure)), ..engine::Error::system("process ended") }
     }

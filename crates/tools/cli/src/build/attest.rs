@@ -27,6 +27,8 @@ pub struct Provenance {
     pub version: &'static str,
     pub builder_id: String,
     pub reproducible: bool,
+    /// What it cannot name must not be used.
+    pub complete: bool,
     /// Only where the image leaves this machine.
     pub inline_only: bool,
     /// What it is called among files.
@@ -40,6 +42,7 @@ impl Default for Provenance {
             version: "v1",
             builder_id: String::new(),
             reproducible: false,
+            complete: false,
             inline_only: false,
             filename: "provenance.json".to_owned(),
         }
@@ -96,11 +99,12 @@ fn how(fields: &[&str]) -> Result<Option<Provenance>, Error> {
             ("builder-id", id) => all.builder_id = id.to_owned(),
             ("filename", name) if !name.is_empty() && !name.contains('/') => all.filename = name.to_owned(),
             ("reproducible", value) => all.reproducible = boolean(field, value)?,
+            ("complete-materials", value) => all.complete = boolean(field, value)?,
             ("inline-only", value) => all.inline_only = boolean(field, value)?,
             _ => {
                 return Err(Error::new(format!(
                     "provenance: {} is not supported: there are mode=min|max, version=v1|v0.2, builder-id=, filename=, \
-                     reproducible=, inline-only= and disabled=",
+                     reproducible=, complete-materials=, inline-only= and disabled=",
                     template::quote(field)
                 )));
             }
@@ -192,7 +196,7 @@ mod tests {
             (all.mode, all.version, all.builder_id.as_str(), all.filename.as_str()),
             ("max", "v0.2", "me", "p.json")
         );
-        assert!(all.reproducible && all.inline_only);
+        assert!(all.reproducible && all.inline_only && !all.complete);
         for wrong in ["version=v2", "reproducible=perhaps", "filename=../x", "capture=1"] {
             assert!(read(Some(wrong), None, &[]).unwrap_err().contains(wrong), "{wrong}");
         }

@@ -9,9 +9,15 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     self, EvaluateRequest, ExecMessage, FdMessage, InitMessage, ReadDirRequest, ReadFileRequest, Ref,
     ReleaseContainerRequest, ReturnRequest, SignalMessage, StatFileRequest, result,
 };
-use bollard_buildkit_proto::pb::{CacheOpt, Meta, Mount, MountType, NetMode, SecretEnv, SecretOpt};
+use bollard_buildkit_proto::pb::file_action::Action;
+use bollard_buildkit_proto::pb::{
+    CacheOpt, Definition, ExecOp, FileAction, FileActionCopy, FileActionMkDir, FileActionMkFile, FileOp,
+    Location, Locations, Meta, Mount, MountType, NetMode, Position, Range, SecretEnv, SecretOpt, Source,
+    SourceInfo, op,
+};
 use futures_util::stream;
 use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
@@ -267,6 +273,120 @@ fn where_a_step_failed_can_be_looked_at() {
                     let (said, code) = run(&mut gateway, ID, process(name, look)).await;
                     assert_eq!((said, code), (format!("{left}\naaaother\nc\n{SECRET}"), 0));
                 }
+                give_up(&mut gateway, ID).await;
+            };
+            let (solved, ()) = tokio::join!(control.solve(order(&client, ID, &[])), converse);
+            assert_eq!(solved.unwrap_err().message(), "enough");
+        };
+        (host, run_)
+    });
+}
+
+fn action(input: i64, secondary_input: i64, action: Action) -> FileAction {
+    FileAction { input, secondary_input, output: -1, action: Some(action) }
+}
+
+fn write(path: &str, data: &str) -> Action {
+    let (path, data) = (path.to_owned(), data.as_bytes().to_vec());
+    Action::Mkfile(FileActionMkFile { path, mode: 0o644, data, timestamp: -1, ..Default::default() })
+}
+
+/// Actions of which the last one gives the result, and fails: a row of changes, and a copy of what those before made into a
+/// directory that is not there.
+fn in_vain(is_copy: bool) -> FileOp {
+    let dir = FileActionMkDir { path: "/found".to_owned(), mode: 0o755, timestamp: -1, ..Default::default() };
+    let mut actions =
+        vec![action(-1, -1, Action::Mkdir(dir)), action(1, -1, write("/found/foo", "what was done"))];
+    let copy = FileActionCopy {
+        src: "/found/foo".to_owned(),
+        dest: "/notfound/foo".to_owned(),
+        mode: -1,
+        timestamp: -1,
+        ..Default::default()
+    };
+    actions.push(match is_copy {
+        true => action(0, 2, Action::Copy(copy)),
+        false => action(2, -1, write("/notfound/foo", "")),
+    });
+    actions[2].output = 0;
+    FileOp { actions }
+}
+
+/// Names the file that an operation of a definition stands in.
+fn located(mut definition: Definition, at: usize) -> Definition {
+    let hex: String = Sha256::digest(&definition.def[at]).iter().map(|byte| format!("{byte:02x}")).collect();
+    let info =
+        SourceInfo { filename: "a.hcl".to_owned(), data: b"one\ntwo\n".to_vec(), ..Default::default() };
+    let line = |line| Some(Position { line, character: 3 });
+    let place = Location { source_index: 1, ranges: vec![Range { start: line(2), end: line(2) }] };
+    let locations = [(format!("sha256:{hex}"), Locations { locations: vec![place] })].into();
+    definition.source = Some(Source { locations, infos: vec![SourceInfo::default(), info] });
+    definition
+}
+
+#[test]
+fn changes_of_files_that_failed_can_be_looked_at() {
+    const ID: &str = "build000000000042";
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run_ = async move {
+            let mut control = client.control.clone();
+            let converse = async {
+                let mut gateway = client.gateway.clone();
+                let details = async |gateway: &mut Gateway, definition| {
+                    let asked = frontend::SolveRequest {
+                        definition: Some(located(definition, 1)),
+                        evaluate: true,
+                        ..Default::default()
+                    };
+                    let error = gateway.solve(about(ID, asked)).await.unwrap_err();
+                    let full = rpc::Status::decode(error.details()).unwrap();
+                    let detail = |kind: &str| {
+                        let found =
+                            full.details.iter().find(|detail| detail.type_url.ends_with(kind)).unwrap();
+                        serde_json::from_slice::<serde_json::Value>(&found.value).unwrap()
+                    };
+                    let source = detail("errdefs.Source+json");
+                    assert_eq!(source["info"]["filename"], "a.hcl");
+                    assert_eq!(
+                        source["ranges"][0]["start"],
+                        serde_json::json!({ "line": 2, "character": 3 })
+                    );
+                    detail("errdefs.Solve+json")
+                };
+                let busybox = || (source("docker-image://docker.io/library/busybox:latest"), vec![]);
+                let files =
+                    |is_copy| definition(vec![busybox(), (op::Op::File(in_vain(is_copy)), vec![0])], 0);
+                let row = details(&mut gateway, files(false)).await;
+                let copy = details(&mut gateway, files(true)).await;
+                for (solve, result) in [(&row, &row["mountIDs"][2]), (&copy, &copy["mountIDs"][1])] {
+                    assert_eq!(solve["file"]["index"], 2);
+                    assert_eq!(solve["op"]["file"]["actions"].as_array().unwrap().len(), 3);
+                    let file = ReadFileRequest {
+                        r#ref: result.as_str().unwrap().to_owned(),
+                        file_path: "/found/foo".to_owned(),
+                        ..Default::default()
+                    };
+                    let read = gateway.read_file(about(ID, file)).await.unwrap().into_inner().data;
+                    assert_eq!(read, b"what was done");
+                }
+                // The copy has changed nothing.
+                assert_eq!(copy["mountIDs"][2], copy["inputIDs"][0]);
+
+                // What was to be read is not there.
+                let mount_ = Mount { selector: "/bin/none".to_owned(), readonly: true, ..mount("/m", 0, -1) };
+                let meta = Meta { args: vec!["true".to_owned()], cwd: "/".to_owned(), ..Meta::default() };
+                let exec =
+                    ExecOp { meta: Some(meta), mounts: vec![mount("/", 0, 0), mount_], ..ExecOp::default() };
+                let sought = definition(vec![busybox(), (op::Op::Exec(exec), vec![0])], 0);
+                let solve = details(&mut gateway, sought).await;
+                assert_eq!(
+                    (&solve["cache"]["index"], &solve["op"]["exec"]["mounts"][1]["dest"]),
+                    (&0.into(), &"/m".into())
+                );
+                let id = solve["inputIDs"][0].as_str().unwrap().to_owned();
+                let dir = ReadDirRequest { r#ref: id, dir_path: "/bin".to_owned(), ..Default::default() };
+                assert!(!gateway.read_dir(about(ID, dir)).await.unwrap().into_inner().entries.is_empty());
                 give_up(&mut gateway, ID).await;
             };
             let (solved, ()) = tokio::join!(control.solve(order(&client, ID, &[])), converse);

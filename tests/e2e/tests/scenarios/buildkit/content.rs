@@ -6,10 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::{
     BuildHistoryRecord, BuildHistoryRequest, CacheOptions, CacheOptionsEntry, PruneRequest, SolveRequest,
+    UpdateBuildHistoryRequest,
 };
 use futures_util::{Stream, StreamExt as _, stream};
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -19,7 +22,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::client::{Client, Holdings};
-use super::{holdings, with_client};
+use super::{file, holdings, with_client};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Asked {
@@ -270,6 +273,99 @@ fn records_have_documents_about_the_result_with_them() {
             // By this question buildx finds out whether there are records at all.
             let probe = BuildHistoryRequest { r#ref: "none".to_owned(), active_only: true, ..asked };
             assert_eq!(records(&client, probe).await, []);
+        };
+        (host, run)
+    });
+}
+
+fn about(id: &str) -> BuildHistoryRequest {
+    BuildHistoryRequest { r#ref: id.to_owned(), early_exit: true, ..BuildHistoryRequest::default() }
+}
+
+/// What `docker buildx history inspect` and `trace` show.
+#[test]
+fn records_tell_why_a_build_failed_and_when_each_step_ran() {
+    let mut holdings = holdings();
+    let failing = file("Dockerfile", "FROM busybox\nRUN echo before && exit 3\n");
+    holdings.directories.insert("dockerfile".to_owned(), vec![failing]);
+    with_client(holdings, |host, client| {
+        host.busybox();
+        let run = async move {
+            let id = "build000000000033";
+            let attributes = [
+                ("vcs:source", "https://me:s3cr3t@host/a.git"),
+                ("vcs:localdir:dockerfile", "sub"),
+                ("build-arg:HTTP_PROXY", "http://me:s3cr3t@proxy"),
+            ];
+            let (solved, told) = client.solve(client.order(id, &attributes, &[("local", &[])])).await;
+            let failed = solved.unwrap_err();
+            let record = records(&client, about(id)).await.remove(0);
+            assert_eq!(record.frontend_attrs["vcs:source"], "https://host/a.git");
+            assert_eq!(record.frontend_attrs["vcs:localdir:dockerfile"], "sub");
+            assert!(!format!("{record:?}").contains("s3cr3t"), "{record:?}");
+            let filter = vec!["repository==https://host/a.git".to_owned()];
+            assert_eq!(records(&client, BuildHistoryRequest { filter, ..about(id) }).await.len(), 1);
+
+            let document = record.external_error.unwrap();
+            let bytes = read(&client.channel, &document.digest).await.unwrap();
+            let full = rpc::Status::decode(bytes.as_slice()).unwrap();
+            let error = record.error.unwrap();
+            assert_eq!((error.code, error.message.as_str()), (full.code, failed.message()));
+            assert!(error.details.is_empty() && full.message.contains("exit code: 3"), "{full:?}");
+            let detail = |kind: &str| {
+                let found = full.details.iter().find(|detail| detail.type_url.ends_with(kind)).unwrap();
+                serde_json::from_slice::<serde_json::Value>(&found.value).unwrap()
+            };
+            assert_eq!(detail("errdefs.Source+json")["ranges"][0]["start"]["line"], 2);
+            let mut steps = told.iter().flat_map(|status| &status.vertexes);
+            let step = steps.find(|step| step.error.contains("exit code: 3")).unwrap();
+            assert_eq!(detail("errdefs.Vertex+json")["digest"], step.digest);
+
+            assert_eq!(record.trace, None, "nobody has asked for it");
+            let finalize =
+                UpdateBuildHistoryRequest { r#ref: id.to_owned(), finalize: true, ..Default::default() };
+            client.control.clone().update_build_history(finalize).await.unwrap();
+            let trace = records(&client, about(id)).await.remove(0).trace.unwrap();
+            let trace = String::from_utf8(read(&client.channel, &trace.digest).await.unwrap()).unwrap();
+            let span = trace.lines().skip(1).find(|span| span.contains("exit 3")).unwrap();
+            let span: serde_json::Value = serde_json::from_str(span).unwrap();
+            assert_eq!(span["Attributes"][0]["Value"]["Value"], step.digest);
+            assert_eq!(span["Status"]["Code"], "Error");
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn records_tell_what_was_handed_out() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let id = "build000000000034";
+            let order = client.order(id, &[], &[("moby", &[("name", "app:1")])]);
+            let answer = client.solve(order).await.0.unwrap().exporter_response;
+            let record = records(&client, about(id)).await.remove(0);
+            assert_eq!(record.exporter_response, answer);
+            let result = record.result.unwrap().results.remove(&0).unwrap();
+            assert_eq!(result.digest, answer["containerimage.digest"]);
+            let manifest = read(&client.channel, &result.digest).await.unwrap();
+            let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+            assert_eq!(manifest["config"]["digest"], answer["containerimage.config.digest"]);
+
+            let complete = [("attest:provenance", "complete-materials=true")];
+            let order = client.order("build000000000036", &complete, &[("local", &[])]);
+            let refused = client.solve(order).await.0.unwrap_err();
+            assert!(
+                refused.message().contains("incomplete") && refused.message().contains("context"),
+                "{refused}"
+            );
+
+            // What was made and went nowhere has failed.
+            let id = "build000000000035";
+            let nowhere = [("name", "127.0.0.1:1/app:1"), ("push", "true")];
+            let failed = client.solve(client.order(id, &[], &[("image", &nowhere)])).await.0.unwrap_err();
+            let record = records(&client, about(id)).await.remove(0);
+            assert_eq!(record.error.unwrap().message, failed.message());
         };
         (host, run)
     });

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use testkit::eventually;
 
 use super::containers::about;
+use super::files::file;
 use super::graphs::{definition, order, written};
 use super::{Client, holdings, with_client};
 
@@ -170,6 +171,63 @@ fn what_a_client_attests_lies_beside_its_files() {
                 Attestation { in_toto_predicate_type: "https://slsa.dev/provenance/v1".to_owned(), ..said };
             let refused = attested(&client, "build000000000093", vec![("/said.json", "{}", own)]).await;
             assert!(refused.unwrap_err().message().contains("only the builder says how something was built"));
+        };
+        (host, run)
+    });
+}
+
+/// One solve of a Dockerfile within a conversation.
+async fn solved(client: &Client, id: &str, options: &[(&str, &str)], base: Option<Ref>) -> Ref {
+    let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let asked = frontend::SolveRequest {
+        frontend: "dockerfile.v0".to_owned(),
+        frontend_opt: options.collect(),
+        frontend_inputs: base.into_iter().map(|base| ("base".to_owned(), base.def.unwrap())).collect(),
+        ..Default::default()
+    };
+    let given = client.gateway.clone().solve(about(id, asked)).await.unwrap().into_inner().result.unwrap();
+    let Some(result::Result::Ref(part)) = given.result else { panic!("no result") };
+    part
+}
+
+#[test]
+fn provenance_tells_which_requests_gave_the_inputs() {
+    const ID: &str = "build000000000094";
+    let mut held = holdings();
+    let recipes = held.directories.get_mut("dockerfile").unwrap();
+    recipes.push(file("Base", "FROM scratch AS base\nARG A\nCOPY a.txt /b\n"));
+    recipes.push(file("Top", "FROM scratch\nCOPY --from=linked /b /c\n"));
+    with_client(held, |host, client| {
+        let run = async move {
+            let converse = async {
+                let base = [("filename", "Base"), ("target", "base"), ("build-arg:A", "hidden")];
+                let base = solved(&client, ID, &base, None).await;
+                let top = [("filename", "Top"), ("context:linked", "input:base")];
+                let result = Some(result::Result::Ref(solved(&client, ID, &top, Some(base)).await));
+                let result = Some(frontend::Result { result, ..Default::default() });
+                let answer = ReturnRequest { result, error: None };
+                client.gateway.clone().r#return(about(ID, answer)).await.unwrap();
+            };
+            let attributes = [("attest:provenance", "mode=min"), ("whole", "yes")];
+            let order = client.order(ID, &attributes, &[("local", &[])]);
+            let mut control = client.control.clone();
+            let (solved, ()) =
+                tokio::join!(control.solve(SolveRequest { frontend: String::new(), ..order }), converse);
+            solved.unwrap();
+            let received: HashMap<_, _> = client.holdings.take_received().into_iter().collect();
+            let told: serde_json::Value = serde_json::from_slice(&received["provenance.json"]).unwrap();
+            let request = &told["predicate"]["buildDefinition"]["externalParameters"]["request"];
+            assert_eq!(request["args"]["context:linked"], "input:base");
+            let input = &request["inputs"]["base"];
+            assert_eq!(
+                (&input["configSource"]["path"], &input["request"]["root"]),
+                (&json!("Base"), &json!(null))
+            );
+            assert_eq!(input["request"]["args"]["target"], "base");
+            assert_eq!(request["root"]["request"]["args"]["whole"], "yes");
+            assert!(!told.to_string().contains("hidden"), "{told}");
+            let complete = &told["predicate"]["runDetails"]["metadata"]["buildkit_completeness"];
+            assert_eq!(complete["request"], false);
         };
         (host, run)
     });

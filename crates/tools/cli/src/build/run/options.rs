@@ -249,6 +249,8 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         provenance_version: how.version.to_owned(),
         builder_id: how.builder_id,
         reproducible: how.reproducible,
+        complete_materials: how.complete,
+        request: Default::default(),
         sbom: attestations.sbom,
         sbom_generator: attestations.generator,
         sbom_arguments: attestations.arguments,
