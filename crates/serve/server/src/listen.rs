@@ -203,9 +203,20 @@ fn check_place(path: &Path) -> Result<(), Error> {
     if !meta.file_type().is_socket() {
         return Err(Error::NoSocket { path: path.into() });
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(Error::InUse { path: path.into() }),
-        Err(_) => Ok(()),
+    let answers = std::os::unix::net::UnixStream::connect(path).is_ok_and(who_listens_is_alive);
+    if answers { Err(Error::InUse { path: path.into() }) } else { Ok(()) }
+}
+
+/// Whether there still is the process that listens at the other end. Where it was killed, children of it that have yet to go
+/// hold the socket open for a moment, but nobody will answer.
+fn who_listens_is_alive(stream: std::os::unix::net::UnixStream) -> bool {
+    let asked = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)?.peer_cred());
+    // Of one in a namespace that we don't see nothing is known.
+    let Some(pid) = asked.ok().and_then(|asked| asked.pid()).filter(|pid| *pid > 0) else { return true };
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // Behind the name of its program, which may have any characters.
+        Ok(stat) => !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Err(e) => e.kind() != io::ErrorKind::NotFound,
     }
 }
 
@@ -430,6 +441,29 @@ mod tests {
         assert!(!path.exists());
         std::fs::write(&path, "x").unwrap();
         assert!(matches!(Listener::unix(&path, None), Err(Error::NoSocket { .. })));
+    }
+
+    /// A child of a server that was killed holds its socket until it has gone as well.
+    #[tokio::test]
+    async fn a_socket_of_a_dead_server_is_replaced_while_its_children_go() {
+        const SERVER: &str = r#"use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0) or die; bind(S, pack_sockaddr_un($ARGV[0])) or die;
+            listen(S, 5) or die; $| = 1; $pid = fork; if ($pid) { print "$pid\n"; <STDIN>; exit } close STDOUT; sleep 1000"#;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let mut perl = std::process::Command::new("perl");
+        perl.args(["-e", SERVER]).arg(&path).stdin(std::process::Stdio::piped());
+        let mut server = perl.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = String::new();
+        let mut told = io::BufReader::new(server.stdout.take().unwrap());
+        io::BufRead::read_line(&mut told, &mut child).unwrap();
+        assert!(matches!(Listener::unix(&path, None), Err(Error::InUse { .. })));
+        drop(server.stdin.take());
+        server.wait().unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let listener = Listener::unix(&path, None);
+        let ended = std::process::Command::new("kill").args(["-9", child.trim()]).status().unwrap();
+        assert!(ended.success());
+        listener.unwrap();
     }
 
     #[tokio::test]
