@@ -52,6 +52,8 @@ pub struct Env {
     pub cache_to: Vec<CacheTarget>,
     /// What solves before, of the same build, have used: it is sent as well.
     pub earlier: Arc<Earlier>,
+    /// Is told of the images of the result.
+    pub recorded: Option<Recorded>,
     /// What the paths of the control groups of `RUN` processes begin with; the id of the build's lease follows. Empty
     /// for none.
     pub cgroup_prefix: String,
@@ -74,6 +76,9 @@ pub type Fetch = Arc<dyn Fn(&FetchRequest<'_>) -> Result<Fetched, BoxError> + Se
 pub type Secrets = Arc<dyn Fn(&str) -> Result<Option<Vec<u8>>, BoxError> + Send + Sync>;
 /// Finds the socket of an ssh agent by its id, if there is one; it is there as long as the build is.
 pub type Agents = Arc<dyn Fn(&str) -> Result<Option<PathBuf>, BoxError> + Send + Sync>;
+
+/// Is told of a manifest that the store records, and whether it was not there before, within the transaction that does so.
+pub type Recorded = Arc<dyn Fn(&Digest, bool) + Send + Sync>;
 
 /// Has the client send what a build reads of a context.
 pub type Bring = Arc<dyn Fn(&Reads) -> Result<Sent, BoxError> + Send + Sync>;

@@ -58,13 +58,19 @@ pub struct Put {
 impl Store {
     /// Records an image whose content is here, in one transaction: from then on it is complete and found.
     pub fn put_image(&self, new: &NewImage<'_>) -> Result<Put, Error> {
-        let mut put = self.put_images(std::slice::from_ref(new))?;
+        let mut put = self.put_images(std::slice::from_ref(new), |_, _| {})?;
         // One goes in, one comes out.
         Ok(put.remove(0))
     }
 
-    /// As [`Store::put_image`] for several, all or none of which are there afterwards.
-    pub fn put_images(&self, new: &[NewImage<'_>]) -> Result<Vec<Put>, Error> {
+    /// As [`Store::put_image`] for several, all or none of which are there afterwards. `recorded` is told of each manifest, and
+    /// whether it wasn't here before, within the transaction: who forgets images in another one has either done so before,
+    /// or may know of it. It may yet fail.
+    pub fn put_images(
+        &self,
+        new: &[NewImage<'_>],
+        recorded: impl Fn(&Digest, bool),
+    ) -> Result<Vec<Put>, Error> {
         let images = new.iter().map(|new| self.whole(new)).collect::<Result<Vec<_>, _>>()?;
         let mut compared = Vec::new();
         for image in &images {
@@ -83,6 +89,7 @@ impl Store {
                     added: image.added.clone(),
                 };
                 let is_new = images::put(tx, &record)?;
+                recorded(&image.digest, is_new);
                 let mut moved = Vec::new();
                 for tag in new.tags {
                     if let Some(before) = tags::put(tx, tag, target, &record.added)? {

@@ -7,17 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use api::build::{BuildDetails, BuiltImage};
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
-use engine::Engine;
 use engine::builds::received::Received;
 use engine::builds::{Descriptor, Earlier, Policies, Reach};
-use oci::Digest;
 use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
 
-use crate::Host;
 use crate::frontend::exporters;
 use crate::gateway::Containers;
-use crate::lent::Lent;
+use crate::lent::Loan;
 use crate::policy::Denied;
 use crate::session::Life;
 use crate::sources::Commits;
@@ -87,8 +84,8 @@ impl Uploads {
 
 /// What a solve has made.
 pub struct Made {
-    engine: Engine,
-    lent: Lent,
+    /// What was not there before goes with it, unless it is to stay.
+    loan: Arc<Loan>,
     pub details: BuildDetails,
     /// How its images were made, in the same order: whoever puts something together from them tells that.
     pub origins: Vec<Option<serde_json::Value>>,
@@ -96,18 +93,11 @@ pub struct Made {
     pub split: bool,
     /// A file system that is no image yet.
     is_part: bool,
-    /// It is to stay: otherwise what was not there before goes with this.
-    kept: std::sync::atomic::AtomicBool,
 }
 
 impl Made {
-    pub fn new(host: &Host, details: BuildDetails, split: bool) -> Made {
-        let (engine, lent) = (host.engine().clone(), host.lent().clone());
-        for image in &details.images {
-            image.manifest.iter().for_each(|manifest| lent.add(&manifest.digest, image.new));
-        }
-        let origins = Vec::new();
-        Made { engine, lent, details, origins, split, is_part: false, kept: false.into() }
+    pub fn new(loan: Arc<Loan>, details: BuildDetails, split: bool) -> Made {
+        Made { loan, details, origins: Vec::new(), split, is_part: false }
     }
 
     /// The same as a file system that is no image yet.
@@ -137,15 +127,7 @@ impl Made {
     }
 
     pub fn keep(&self) {
-        self.kept.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        let manifests = self.details.images.iter().filter_map(|image| image.manifest.as_ref());
-        let manifests: Vec<Digest> = manifests.map(|manifest| manifest.digest.clone()).collect();
-        self.lent.take_back(&self.engine, manifests, self.kept.load(Ordering::Relaxed));
+        self.loan.keep();
     }
 }
 

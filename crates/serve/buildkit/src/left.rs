@@ -14,6 +14,7 @@ use tonic::Status;
 
 use crate::Host;
 use crate::build::{Build, Made};
+use crate::lent::Loan;
 
 /// The type of such a detail.
 pub const SOLVE: &str = "github.com/moby/buildkit/errdefs.Solve+json";
@@ -36,8 +37,10 @@ pub async fn detail(host: &Host, build: &Build, left: Arc<Left>) -> Option<Any> 
         }
     };
     let put = |image: BuiltImage| {
+        let loan = Loan::new(host);
+        image.manifest.iter().for_each(|manifest| loan.add(&manifest.digest, image.new));
         let details = BuildDetails { images: vec![image], ..BuildDetails::default() };
-        build.put(Made::new(host, details, false).part()).ok()
+        build.put(Made::new(Arc::new(loan), details, false).part()).ok()
     };
     let after = put(images.after)?;
     let before = images.before.and_then(put).unwrap_or_default();

@@ -2,10 +2,13 @@
 //! takes it back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::Engine;
 use oci::Digest;
+
+use crate::Host;
 
 /// The images of all results, by their manifests.
 #[derive(Clone, Default)]
@@ -24,7 +27,7 @@ impl Lent {
     }
 
     /// Notes that a result has this image, which its build has made anew or found.
-    pub fn add(&self, manifest: &Digest, is_new: bool) {
+    fn add(&self, manifest: &Digest, is_new: bool) {
         let mut all = self.all();
         let users = all.entry(manifest.clone()).or_default();
         users.count += 1;
@@ -56,16 +59,53 @@ impl Lent {
     }
 
     /// Forgets a result, and in time what goes with it.
-    pub fn take_back(&self, engine: &Engine, manifests: Vec<Digest>, kept: bool) {
-        let mut gone = self.remove(manifests, kept);
+    fn take_back(&self, engine: &Engine, manifests: Vec<Digest>, kept: bool) {
+        let gone = self.remove(manifests, kept);
         let (false, Ok(runtime)) = (gone.is_empty(), tokio::runtime::Handle::try_current()) else { return };
         let (engine, lent) = (engine.clone(), self.clone());
         runtime.spawn(async move {
-            gone.retain(|manifest| !lent.passes_on(manifest));
-            if let Err(error) = engine::images::discard(&engine, gone).await {
+            let goes = move |manifest: &Digest| !lent.passes_on(manifest);
+            if let Err(error) = engine::images::discard(&engine, gone, goes).await {
                 tracing::warn!(%error, "what a build made for its client was not removed");
             }
         });
+    }
+}
+
+/// The images of one result. Given back when dropped.
+///
+/// An image is added within the transaction that records it, and asked about within the one that forgets it: so nobody finds an
+/// image that another result is just taking with it.
+pub struct Loan {
+    engine: Engine,
+    lent: Lent,
+    manifests: Mutex<Vec<Digest>>,
+    kept: AtomicBool,
+}
+
+impl Loan {
+    /// Of a result that has no image yet.
+    pub fn new(host: &Host) -> Loan {
+        let (engine, lent) = (host.engine().clone(), host.lent().clone());
+        Loan { engine, lent, manifests: Mutex::default(), kept: false.into() }
+    }
+
+    /// Notes that the result has this image, which its build has made anew or found.
+    pub fn add(&self, manifest: &Digest, is_new: bool) {
+        self.lent.add(manifest, is_new);
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner).push(manifest.clone());
+    }
+
+    /// The images are to stay.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let manifests = std::mem::take(self.manifests.get_mut().unwrap_or_else(PoisonError::into_inner));
+        self.lent.take_back(&self.engine, manifests, *self.kept.get_mut());
     }
 }
 

@@ -296,7 +296,10 @@ pub(crate) fn publish(
             target: Some(&target.digest),
         })
         .collect();
-    let images = env.store.put_images(&records).map_err(store_error("write image"))?;
+    let recorded = |manifest: &Digest, is_new| {
+        env.recorded.as_ref().inspect(|recorded| recorded(manifest, is_new));
+    };
+    let images = env.store.put_images(&records, recorded).map_err(store_error("write image"))?;
     Ok(Published { target, images })
 }
 

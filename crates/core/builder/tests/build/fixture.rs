@@ -134,6 +134,7 @@ impl Fixture {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             earlier: Arc::default(),
+            recorded: None,
             cgroup_prefix: String::new(),
             workers: 4,
             gate: None,

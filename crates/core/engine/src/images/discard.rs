@@ -8,8 +8,13 @@ use state::{Tx, containers, images, tags};
 use crate::Engine;
 use crate::error::{Error, Result};
 
-/// Forgets these manifests, unless somebody has named or used them meanwhile, and collects what only they kept.
-pub async fn discard(engine: &Engine, manifests: Vec<Digest>) -> Result<()> {
+/// Forgets these manifests, unless somebody has named or used them meanwhile, and collects what only they kept. Each goes only
+/// if `goes` says so, which is asked within the transaction.
+pub async fn discard(
+    engine: &Engine,
+    manifests: Vec<Digest>,
+    goes: impl Fn(&Digest) -> bool + Send + 'static,
+) -> Result<()> {
     engine
         .blocking(move |engine| {
             engine.db().write(|tx| {
@@ -18,7 +23,8 @@ pub async fn discard(engine: &Engine, manifests: Vec<Digest>) -> Result<()> {
                     let Some(record) = images::get(tx, digest)? else { continue };
                     let alone = images::by_id(tx, &record.id)?.len() == 1;
                     let used = alone && !containers::of_image(tx, &record.id)?.is_empty();
-                    if !used && !members.contains(digest) && tags::of(tx, digest)?.is_empty() {
+                    if !used && !members.contains(digest) && tags::of(tx, digest)?.is_empty() && goes(digest)
+                    {
                         images::remove(tx, digest)?;
                     }
                 }

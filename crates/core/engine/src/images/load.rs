@@ -453,7 +453,7 @@ impl Load<'_, '_> {
             new.push(NewImage { manifest: &image.manifest, parent: None, tags, target: Some(target) });
         }
         self.batch.publish()?;
-        let mut put = self.store.put_images(&new)?.into_iter();
+        let mut put = self.store.put_images(&new, |_, _| {})?.into_iter();
         let Some(store::Put { image, moved, .. }) = put.next() else { return Ok(()) };
         for (name, before) in moved {
             // What an index stood for has no id of its own.

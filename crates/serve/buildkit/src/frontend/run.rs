@@ -21,6 +21,7 @@ use super::origin;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault::{self, Recipe};
+use crate::lent::Loan;
 use crate::llb::Blame;
 use crate::policy;
 use crate::session::{Agents, Session};
@@ -193,9 +194,19 @@ pub async fn order(
     options.extras.export.told_provenance = "max".to_owned();
     let attributes = attributes::shown(&build.order.frontend_attrs);
     let record = builds::Record { id: record, context: Some(called), attributes };
-    let (reach, keep_mounts) = (build.reach, build.is_conversation());
-    let earlier = build.earlier.clone();
-    let order = Order { options, context, reach, credentials, questions, record, keep_mounts, earlier };
+    let loan = Arc::new(Loan::new(host));
+    let lender = loan.clone();
+    let order = Order {
+        options,
+        context,
+        reach: build.reach,
+        credentials,
+        questions,
+        record,
+        keep_mounts: build.is_conversation(),
+        earlier: build.earlier.clone(),
+        recorded: Some(Arc::new(move |manifest, is_new| lender.add(manifest, is_new))),
+    };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let run = build.told.run();
     let listen = async {

@@ -219,7 +219,7 @@ impl Sandbox {
             None => Ok(()),
         };
         let discarded = match image {
-            Some(image) => images::discard(&self.engine, vec![image]).await,
+            Some(image) => images::discard(&self.engine, vec![image], |_| true).await,
             None => Ok(()),
         };
         // Files are removed.
