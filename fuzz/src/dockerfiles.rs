@@ -82,6 +82,7 @@ fn questions(text: &str, file: &Dockerfile) {
         image: &image,
         suits: &|_| false,
         ignore: Some(&ignore),
+        mistake: None,
     };
     for warning in &file.warnings {
         let (first, last) = file.lines(warning);

@@ -467,6 +467,40 @@ document! {
 }
 
 document! {
+    /// `POST /build/check`: whether there is a mistake in a Dockerfile that only a builder sees.
+    pub struct BuildCheck {
+        pub text: String,
+        pub target: String,
+        pub platform: String,
+        pub build_args: BTreeMap<String, String>,
+        /// As [`BuildExtras::contexts`].
+        pub contexts: BTreeMap<String, String>,
+        /// What is known of base images.
+        pub images: Vec<KnownImage>,
+    }
+}
+
+document! {
+    /// A base image as a Dockerfile names it.
+    pub struct KnownImage {
+        pub name: String,
+        pub platform: String,
+        pub config: Option<oci::image::ImageConfig>,
+    }
+}
+
+document! {
+    /// The answer of `POST /build/check`; all is well with an empty message.
+    pub struct BuildMistake {
+        pub message: String,
+        /// Where, in bytes of the text.
+        pub start: usize,
+        pub end: usize,
+        pub help: Option<String>,
+    }
+}
+
+document! {
     /// What a remote context says about its build: the answer of `POST /build/definition`.
     pub struct BuildDefinition {
         /// What to call the Dockerfile.

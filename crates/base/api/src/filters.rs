@@ -72,13 +72,6 @@ impl Filters {
         self.0.get(key).into_iter().flatten().map(String::as_str)
     }
 
-    /// Has what was said of a key in another, older spelling said of it.
-    pub fn spell(&mut self, old: &str, key: &str) {
-        if let Some(values) = self.0.remove(old) {
-            self.0.entry(key.to_owned()).or_default().extend(values);
-        }
-    }
-
     /// Refuses keys that the operation does not know.
     pub fn accept(&self, known: &[&str]) -> Result<(), Error> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
@@ -163,14 +156,6 @@ mod tests {
         for bad in ["[", "[]", "1", r#"{"a":1}"#, r#"{"a":[1]}"#, r#"{"a":{"b":1}}"#, "\u{0}"] {
             assert_eq!(Filters::parse(bad), Err(Error::Syntax), "{bad}");
         }
-    }
-
-    #[test]
-    fn older_spellings_mean_the_same() {
-        let mut filters = Filters::parse(r#"{"unused-for":["1h"],"id":["a"]}"#).unwrap();
-        filters.spell("unused-for", "until");
-        assert_eq!(filters.get("until").collect::<Vec<_>>(), ["1h"]);
-        assert!(!filters.contains("unused-for") && filters.contains("id"));
     }
 
     #[test]

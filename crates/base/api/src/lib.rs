@@ -14,6 +14,7 @@ mod json;
 
 pub mod auth;
 pub mod build;
+mod cache_filter;
 pub mod common;
 pub mod containers;
 pub mod duration;
@@ -30,5 +31,6 @@ pub mod time;
 pub mod version;
 pub mod volumes;
 
+pub use cache_filter::CacheFilter;
 pub use common::{ErrorResponse, IdResponse, JsonError, JsonMessage, Progress};
 pub use filters::Filters;

@@ -23,6 +23,7 @@ mod key;
 mod lines;
 pub mod lower;
 mod mirror;
+mod mistake;
 mod mode;
 mod platforms;
 mod policy;
@@ -55,11 +56,12 @@ pub use export::statement::{Statement, Subject};
 pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;
 pub use mirror::Mirror;
+pub use mistake::mistake;
 pub use policy::{CHECKSUM, COMMIT, Policy, Source};
 pub use request::{
     Agents, Bring, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest,
-    Fetched, Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Request,
-    Secrets, Sent,
+    Fetched, Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Recorded,
+    Request, Secrets, Sent,
 };
 pub use solve::{Gate, workers};
 pub use source::CommitId;

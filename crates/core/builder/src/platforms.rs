@@ -118,7 +118,7 @@ fn side_by_side<T: Send, R: Send>(
 }
 
 /// The contexts by name as one platform sees them: `name::platform` is for that platform alone, and goes before `name`.
-fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Option<String>> {
+pub(crate) fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Option<String>> {
     let mut contexts = BTreeMap::new();
     // A name comes before the same name with a platform.
     for (name, context) in &request.named_contexts {

@@ -118,6 +118,7 @@ pub static TABLE: &[Route] = table! {
     DELETE ! "/build/history"                history::remove;
     POST   ! "/build/shell"                  history::shell;
     POST   ! "/build/definition"             build::definition;
+    POST   ! "/build/check"                  build::check;
     POST   - "/build/cancel"                 build::cancel;
     POST   - "/session"                      buildkit::session;
     POST   - "/grpc"                         buildkit::grpc;

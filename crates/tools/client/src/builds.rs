@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use api::JsonMessage;
 use api::auth::{self, AuthConfig};
 use api::build::{
-    BuildDefinition, BuildExtras, BuildLogLine, BuildOptions, BuildRecord, BuildShell, CachePruneOptions,
-    CachePruneReport, EXTRAS_HEADER, EXTRAS_HEADER_MAX, EXTRAS_LENGTH_HEADER,
+    BuildCheck, BuildDefinition, BuildExtras, BuildLogLine, BuildMistake, BuildOptions, BuildRecord,
+    BuildShell, CachePruneOptions, CachePruneReport, EXTRAS_HEADER, EXTRAS_HEADER_MAX, EXTRAS_LENGTH_HEADER,
 };
 use api::common::REGISTRY_CONFIG_HEADER;
 use http::Method;
@@ -96,6 +96,12 @@ fn json<T: Serialize + Default + PartialEq>(query: Query, name: &str, value: &T)
 pub async fn definition(client: &Client, options: &BuildOptions) -> Result<BuildDefinition> {
     let call = post("/build/definition").query(query(options)?);
     with_extras(call, &options.extras, Payload::empty())?.fetch(client).await
+}
+
+/// The mistake in a Dockerfile that only a builder sees, if there is one (our own servers).
+pub async fn check(client: &Client, asked: &BuildCheck) -> Result<Option<BuildMistake>> {
+    let found: BuildMistake = post("/build/check").json(asked)?.fetch(client).await?;
+    Ok(Some(found).filter(|found| !found.message.is_empty()))
 }
 
 /// Removes what the build cache holds.

@@ -58,6 +58,12 @@ fn a_dockerfile_is_asked(host: &Host) {
     );
     let error = host.dhow(&["build", "--check", "-"]).input("FROM scratch\nCOYP a b\n").fails(1);
     assert!(error.contains("line 2: unknown instruction: COYP (did you mean COPY?)"), "{error}");
+    // What only shows when steps are made of it, in any stage.
+    let wrong = "FROM busybox AS a\nCOPY --from=7 /x /\nFROM scratch\n";
+    let error = host.dhow(&["build", "--check", "-"]).input(wrong).fails(1);
+    assert!(error.contains("invalid stage index 7\nDockerfile:2\n"), "{error}");
+    let error = host.dhow(&["build", "--check", "-"]).input("FROM busybox\nVOLUME $NONE\n").fails(1);
+    assert!(error.contains("Dockerfile:2\n"), "{error}");
     let bad = "FROM scratch AS Bad\nMAINTAINER me\nCOYP a b\n";
     let checked = host.dhow(&["build", "--call=lint,format=json", "-"]).input(bad).run();
     assert!(checked.stdout.contains("StageNameCasing") && checked.stdout.contains("buildError"));

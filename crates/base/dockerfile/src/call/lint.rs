@@ -128,7 +128,7 @@ fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>,
             stages: stages.as_ref(),
         },
     );
-    if let Some(error) = unusable_base(&asked, stages.as_ref()) {
+    if let Some(error) = unusable_base(&asked, stages.as_ref()).or_else(|| question.mistake.cloned()) {
         return Ok((warnings, Some(error)));
     }
     let violation = check::violation(&warnings).filter(|_| settings.error);

@@ -44,6 +44,8 @@ pub struct Question<'a> {
     pub suits: &'a dyn Fn(&Platform) -> bool,
     /// The context's ignore file.
     pub ignore: Option<&'a crate::ignore::Ignore>,
+    /// Why a builder could not take it, which only a builder knows.
+    pub mistake: Option<&'a Error>,
 }
 
 /// An answer.

@@ -146,13 +146,16 @@ impl Found {
                         let value = match (given, &arg.value) {
                             (Some(given), _) => given.clone(),
                             (None, Some(default)) => scope.expand(default),
-                            (None, None) => globals.get(&arg.name).unwrap_or_default().to_owned(),
+                            (None, None) => {
+                                let above = || scope.values.get(&arg.name).map(String::as_str);
+                                globals.get(&arg.name).or_else(above).unwrap_or_default().to_owned()
+                            }
                         };
                         scope.values.insert(arg.name.clone(), value.clone());
                         if given.is_none() && arg.value.is_none() && globals.get(&arg.name).is_some() {
                             self.global(known, &arg.name);
                         } else {
-                            self.args.entry(arg.name.clone()).or_insert(item(instruction, &arg.name, value));
+                            self.args.insert(arg.name.clone(), item(instruction, &arg.name, value));
                         }
                     }
                 }

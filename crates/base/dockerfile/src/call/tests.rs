@@ -34,6 +34,7 @@ fn ask<T>(text: &str, target: Option<&str>, question: impl Fn(&Question<'_>) -> 
         image: &|_, _| None,
         suits: &|_| false,
         ignore: None,
+        mistake: None,
     })
 }
 
@@ -45,6 +46,21 @@ fn stages() {
     assert_eq!(json["targets"][0]["base"], "${IMAGE}");
     assert_eq!(json["targets"][1]["location"]["ranges"][0]["start"]["line"], 15);
     assert_eq!(json["targets"][1]["default"], true);
+}
+
+/// As in a build the last declaration counts, and one without a default has what the stage below gave it.
+#[test]
+fn arguments_have_the_values_that_a_build_gives_them() {
+    let file = "FROM scratch AS b\nARG V=1\nFROM b\nARG V\nARG Q=${V}x\nARG A=1\nARG A=2\n";
+    let answer = ask(file, None, |question| outline(question).unwrap());
+    let json: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
+    let told = |at: usize| (&json["args"][at]["name"], &json["args"][at]["value"]);
+    let line = |at: usize| json["args"][at]["location"]["ranges"][0]["start"]["line"].as_u64();
+    assert_eq!(
+        [told(0), told(1), told(2)].map(|(n, v)| format!("{n}{v}")),
+        ["\"V\"\"1\"", "\"Q\"\"1x\"", "\"A\"\"2\""]
+    );
+    assert_eq!([line(0), line(1), line(2)], [Some(4), Some(5), Some(7)]);
 }
 
 #[test]

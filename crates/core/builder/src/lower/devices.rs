@@ -42,8 +42,7 @@ impl AllowedDevices {
 
 /// What is known of devices: their vendors' files are read when the first one is asked for.
 pub struct Devices<'a> {
-    allowed: &'a AllowedDevices,
-    directories: &'a [PathBuf],
+    asked_about: Option<(&'a AllowedDevices, &'a [PathBuf])>,
     known: OnceLock<Registry>,
 }
 
@@ -57,21 +56,26 @@ pub(super) struct Asked {
 impl<'a> Devices<'a> {
     /// The devices of these directories, as far as they are allowed.
     pub fn new(allowed: &'a AllowedDevices, directories: &'a [PathBuf]) -> Self {
-        Devices { allowed, directories, known: OnceLock::new() }
+        Devices { asked_about: Some((allowed, directories)), known: OnceLock::new() }
+    }
+
+    /// Nothing is asked about them, and no step gets any: where nothing runs.
+    pub fn unknown() -> Self {
+        Devices { asked_about: None, known: OnceLock::new() }
     }
 
     /// The whole names of the devices that a step gets.
     pub(super) fn resolve(&self, asked: &[Asked]) -> Result<Vec<String>, Error> {
-        if asked.is_empty() {
+        let Some((allowed, directories)) = self.asked_about.filter(|_| !asked.is_empty()) else {
             return Ok(Vec::new());
-        }
-        let known = self.known.get_or_init(|| Registry::read(self.directories));
+        };
+        let known = self.known.get_or_init(|| Registry::read(directories));
         let mut given = Vec::new();
         for device in asked {
-            let alias = self.allowed.names.get(&device.name).and_then(Option::as_deref);
+            let alias = allowed.names.get(&device.name).and_then(Option::as_deref);
             let found = find(known, alias.unwrap_or(&device.name), device)?;
             if alias.is_none() {
-                self.check(known, &found, device)?;
+                check(allowed, known, &found, device)?;
             }
             given.extend(found.into_iter().map(str::to_owned));
         }
@@ -79,28 +83,24 @@ impl<'a> Devices<'a> {
         given.retain(|name| seen.insert(name.clone()));
         Ok(given)
     }
+}
 
-    /// Whether the build may have them.
-    fn check(&self, known: &Registry, found: &[&str], device: &Asked) -> Result<(), Error> {
-        let granted = |name: &&str| {
-            self.allowed.all
-                || known
-                    .annotation(name, ALLOWED)
-                    .is_some_and(|value| matches!(value, "true" | "1" | "t" | "True" | "TRUE" | "T"))
-                || self
-                    .allowed
-                    .names
-                    .iter()
-                    .any(|(own, of)| of.is_none() && matching(known, own).contains(name))
-        };
-        let forbidden: Vec<&str> = found.iter().copied().filter(|name| !granted(name)).collect();
-        let message = match forbidden.as_slice() {
-            [] => return Ok(()),
-            [one] => format!("device {one} is requested by the build but not allowed"),
-            several => format!("devices {} are requested by the build but not allowed", several.join(", ")),
-        };
-        Err(Error::at(message, device.span).help(format!("allow it with --allow device={}", device.name)))
-    }
+/// Whether the build may have them.
+fn check(allowed: &AllowedDevices, known: &Registry, found: &[&str], device: &Asked) -> Result<(), Error> {
+    let granted = |name: &&str| {
+        allowed.all
+            || known
+                .annotation(name, ALLOWED)
+                .is_some_and(|value| matches!(value, "true" | "1" | "t" | "True" | "TRUE" | "T"))
+            || allowed.names.iter().any(|(own, of)| of.is_none() && matching(known, own).contains(name))
+    };
+    let forbidden: Vec<&str> = found.iter().copied().filter(|name| !granted(name)).collect();
+    let message = match forbidden.as_slice() {
+        [] => return Ok(()),
+        [one] => format!("device {one} is requested by the build but not allowed"),
+        several => format!("devices {} are requested by the build but not allowed", several.join(", ")),
+    };
+    Err(Error::at(message, device.span).help(format!("allow it with --allow device={}", device.name)))
 }
 
 fn find<'k>(known: &'k Registry, name: &str, device: &Asked) -> Result<Vec<&'k str>, Error> {

@@ -134,6 +134,29 @@ fn on_own_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
 /// Makes the graph of the target stage.
 pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     let target = target(inputs)?;
+    let mut lowering = begin(inputs)?;
+    lowering.try_stage(target)?;
+    if !lowering.needs.is_empty() {
+        return Ok(Lowered::Needs(lowering.needs));
+    }
+    Ok(Lowered::Graph(Box::new(lowering.finish(target)?)))
+}
+
+/// Goes through what the target needs, or through all stages where none is named, and makes nothing of it; the
+/// configurations that are missing.
+pub fn go_through(inputs: &Inputs<'_>) -> Result<BTreeMap<ImageKey, Span>, Error> {
+    let mut lowering = begin(inputs)?;
+    let stages = match inputs.target.is_some_and(|name| !name.is_empty()) {
+        true => target(inputs).map(|only| only..only + 1)?,
+        false => 0..inputs.file.stages.len(),
+    };
+    for stage in stages {
+        lowering.try_stage(stage)?;
+    }
+    Ok(lowering.needs)
+}
+
+fn begin<'a>(inputs: &'a Inputs<'a>) -> Result<Lowering<'a>, Error> {
     let stage = target_stage(inputs.file, inputs.target);
     let platform = platform_args(inputs.build_platform, inputs.platform, stage);
     let mut globals = Globals::evaluate(inputs.file, inputs.build_args, platform)?;
@@ -141,7 +164,7 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
         globals.settle(epoch::ARGUMENT, &seconds.map_or_else(String::new, |seconds| seconds.to_string()));
     }
     let stages = inputs.file.stages.len();
-    let mut lowering = Lowering {
+    Ok(Lowering {
         inputs,
         globals,
         names: StageNames::of(inputs.file),
@@ -151,12 +174,8 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
         done: (0..stages).map(|_| None).collect(),
         open: BTreeSet::new(),
         needs: BTreeMap::new(),
-    };
-    lowering.stage(target)?;
-    if !lowering.needs.is_empty() {
-        return Ok(Lowered::Needs(lowering.needs));
-    }
-    Ok(Lowered::Graph(Box::new(lowering.finish(target)?)))
+        depends: false,
+    })
 }
 
 /// Index of the target stage.
@@ -197,6 +216,8 @@ struct Lowering<'a> {
     /// Stages being lowered: meeting one again is a circle.
     open: BTreeSet<usize>,
     needs: BTreeMap<ImageKey, Span>,
+    /// What went wrong has variables, which an image that is missing may give a value.
+    depends: bool,
 }
 
 /// What a name in `FROM`, `COPY --from` or `--mount from=` stands for.
@@ -208,6 +229,12 @@ enum Named {
 }
 
 impl<'a> Lowering<'a> {
+    /// Lowers a stage; what a missing image may put right is no error yet.
+    fn try_stage(&mut self, index: usize) -> Result<(), Error> {
+        let done = self.stage(index).map(drop);
+        if self.depends { Ok(()) } else { done }
+    }
+
     /// Lowers a stage once.
     fn stage(&mut self, index: usize) -> Result<&StageState, Error> {
         if self.done[index].is_none() {

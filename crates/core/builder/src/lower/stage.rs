@@ -133,7 +133,9 @@ fn line(
 ) -> Result<(), Error> {
     let (before, notes) = (state.own.len(), state.history.len());
     l.draw(STEP + 2 * instruction.source.len(), instruction.span)?;
-    dispatch(l, index, state, instruction)?;
+    let done = dispatch(l, index, state, instruction);
+    l.depends |= done.is_err() && !l.needs.is_empty() && instruction.source.contains('$');
+    done?;
     let op = state.own.get(before).copied();
     let text = state.history[notes..].iter().map(|item| match item {
         HistoryItem::New { created_by, .. } => created_by.len(),

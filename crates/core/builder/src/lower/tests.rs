@@ -444,6 +444,19 @@ fn entrypoint_resets_an_inherited_command() {
     assert_eq!(graph.config.config.cmd, Some(vec!["c".into()]));
 }
 
+/// What would be wrong without the variables of a base image is not, whatever is still to be asked for.
+#[test]
+fn base_images_give_variables_their_values() {
+    let env = ["DATA=/data", "PORT=80", "WHO=me"].map(str::to_owned).to_vec();
+    let images = [("base", ContainerConfig { env, ..ContainerConfig::default() })];
+    let file = "FROM other AS o\nFROM base AS b\nFROM b\nVOLUME $DATA\nEXPOSE $PORT\nUSER ${WHO:?must}\nCOPY --from=o / $DATA\n";
+    let graph = run(&Case { images: &images, ..case(file) }).unwrap();
+    assert!(graph.config.config.volumes.contains("/data"));
+    assert_eq!((graph.config.config.user.as_str(), graph.images.len()), ("me", 2));
+    let error = run(&Case { images: &images, ..case("FROM base\nVOLUME $OTHER\n") }).unwrap_err();
+    assert!(matches!(error, Error::At { span, .. } if span.line == 2), "{error:?}");
+}
+
 #[test]
 fn mistakes_point_at_their_line() {
     for (file, line, message) in [

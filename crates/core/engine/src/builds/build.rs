@@ -13,7 +13,7 @@ use api::containers::Resources;
 use base64::Engine as _;
 use builder::{
     BoxError, Bring, Built, CancelToken, Context as Files, DockerfileSource, Earlier, Env, Event, Image,
-    ImageRequest, Images, Limits, NamedContext, NetMode, Request,
+    ImageRequest, Images, Limits, NamedContext, NetMode, Recorded, Request,
 };
 use bytes::Bytes;
 use futures_util::Stream;
@@ -70,6 +70,8 @@ pub struct Order {
     pub keep_mounts: bool,
     /// What its solves before this one have used of the cache.
     pub earlier: Arc<Earlier>,
+    /// Is told of the images of the result before anybody can forget them.
+    pub recorded: Option<Recorded>,
 }
 
 /// How a build is remembered.
@@ -148,7 +150,7 @@ fn prepare(
     client: BTreeMap<Option<String>, Bring>,
     request: Request,
 ) -> Result<Job> {
-    let Order { options, context, reach, credentials, questions, record, earlier, .. } = order;
+    let Order { options, context, reach, credentials, questions, record, earlier, recorded, .. } = order;
     let Questions { credentials: ask, secrets, agents, contents, .. } = questions;
     let name = history::name(&options, &context, record.context.as_deref());
     let (files, given) = files(context)?;
@@ -166,6 +168,7 @@ fn prepare(
         cache_from,
         cache_to,
         earlier,
+        recorded,
         secrets,
         agents,
         client,
@@ -285,6 +288,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         cache_from: Vec::new(),
         cache_to: Vec::new(),
         earlier: Arc::default(),
+        recorded: None,
         cgroup_prefix: format!(
             "/{}/{}",
             if parent.is_empty() { "dhow" } else { parent },

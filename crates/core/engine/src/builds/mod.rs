@@ -24,6 +24,7 @@ pub mod history;
 mod layout;
 mod left;
 pub(crate) mod leftovers;
+mod mistake;
 mod network;
 mod policy;
 mod reach;
@@ -45,6 +46,7 @@ pub use export::details;
 pub use layout::by_platform;
 pub use left::{layers, left};
 pub use leftovers::forget_at_start;
+pub use mistake::{check_text, mistake};
 pub(crate) use network::is_alive;
 pub use policy::{AskPolicy, Policies, Verdict};
 pub use reach::Reach;
@@ -55,7 +57,7 @@ pub use under_way::are_under_way;
 
 pub use builder::{
     Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Earlier, Event, FailedProcess, FileFacts, Left, Line,
-    LineKind, Owner, Place, Reads, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller, is_git,
+    LineKind, Owner, Place, Reads, Recorded, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller, is_git,
     repository_secrets, runs,
 };
 pub use oci::image::Descriptor;

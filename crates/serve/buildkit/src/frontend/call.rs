@@ -74,6 +74,7 @@ pub async fn call(
         image: &nothing,
         suits: &suits,
         ignore: ignore.as_ref(),
+        mistake: None,
     };
     let wrong = |e: dockerfile::Error| Status::invalid_argument(e.to_string());
     let answer = match request {
@@ -83,7 +84,9 @@ pub async fn call(
             let wanted = bases(&question());
             let images = images(host, build, wanted).await;
             let image = |name: &str, of: &Platform| images.get(&(name.to_owned(), of.clone())).cloned();
-            lint(&Question { image: &image, ..question() })
+            // What is wrong with the options is no mistake in the text.
+            let mistake = engine::builds::mistake(&recipe.text, options, &platform, &image).ok().flatten();
+            lint(&Question { image: &image, mistake: mistake.as_ref(), ..question() })
         }
     };
     Ok(metadata(answer))

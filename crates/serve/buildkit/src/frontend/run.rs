@@ -225,7 +225,7 @@ pub async fn order(
     let is_new = |told: &serde_json::Value| told.get("buildDefinition").is_some();
     let origins = details.images.iter().map(|image| image.provenance.clone().filter(is_new)).collect();
     details.images.iter_mut().for_each(|image| image.provenance = None);
-    let mut made = Made::new(host, details, split);
+    let mut made = Made::new(loan, details, split);
     made.origins = origins;
     Ok(made)
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use api::JsonMessage;
 use api::auth::AuthConfig;
 use api::build::{
-    BuildDetails, BuildEvent, BuildOptions, BuildResult, CachePruneOptions, NATIVE_PROGRESS_ID,
+    BuildCheck, BuildDetails, BuildEvent, BuildOptions, BuildResult, CachePruneOptions, NATIVE_PROGRESS_ID,
 };
 use engine::builds::{self, Built, ContextSource, Event, FailedProcess};
 use http::StatusCode;
@@ -61,9 +61,17 @@ pub async fn build(mut call: Call) -> Result {
         let id = builds::history::new_id()?;
         let record = builds::Record { id: Some(id.clone()), ..builds::Record::default() };
         let credentials = credentials.into_iter().map(|(name, said)| (name, said.into())).collect();
-        let (keep_mounts, earlier) = (false, Default::default());
-        let order =
-            builds::Order { options, context, reach, credentials, questions, record, keep_mounts, earlier };
+        let order = builds::Order {
+            options,
+            context,
+            reach,
+            credentials,
+            questions,
+            record,
+            keep_mounts: false,
+            earlier: Default::default(),
+            recorded: None,
+        };
         let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, &id, quiet, native_progress))
     };
@@ -86,6 +94,12 @@ pub async fn definition(mut call: Call) -> Result {
     let context = builds::ContextSource::Remote(options.remote.clone());
     let (reach, asked) = (call.peer.reach(), builds::Questions::default());
     answer::ok(&builds::definition(&call.engine, options, context, reach, asked).await?)
+}
+
+/// The mistake in a Dockerfile that only a builder sees.
+pub async fn check(mut call: Call) -> Result {
+    let asked: BuildCheck = call.json().await?;
+    answer::ok(&builds::check_text(&call.engine, asked).await?)
 }
 
 /// How events are shown to this client.

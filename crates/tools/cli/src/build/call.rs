@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::Duration;
 
-use api::build::{BuildExtras, BuildOptions};
+use api::build::{BuildCheck, BuildExtras, BuildOptions, KnownImage};
 use dockerfile::call::{Answer, Question, bases, lint, outline, targets};
 use dockerfile::ignore::Ignore;
 use oci::image::ImageConfig;
@@ -111,11 +111,19 @@ impl Call {
             image: &|_, _| None,
             suits: &|_| false,
             ignore: read.ignore.as_ref(),
+            mistake: None,
         };
         let bases = match self.what {
             What::Lint => images(cli, &question, &contexts).await,
             What::Outline | What::Targets => Bases::default(),
         };
+        let mistake = match self.what {
+            What::Lint => {
+                mistake(cli, &question, asked.platform.unwrap_or_default(), (&bases, &contexts)).await
+            }
+            What::Outline | What::Targets => None,
+        };
+        question.mistake = mistake.as_ref();
         let image = |name: &str, of: &Platform| bases.images.get(&(name.to_owned(), of.clone())).cloned();
         let suits = |actual: &Platform| asked.platform.is_none() && bases.run.contains(actual);
         (question.image, question.suits) = (&image, &suits);
@@ -256,6 +264,31 @@ async fn images(cli: &Cli, question: &Question<'_>, contexts: &BTreeMap<String, 
     let answers = futures_util::future::join_all(bases(question).into_iter().map(ask)).await;
     let (images, run): (_, Vec<_>) = answers.into_iter().flatten().unzip();
     Bases { images, run: run.into_iter().flatten().collect() }
+}
+
+/// What only a builder sees. Servers that are not ours are not asked.
+async fn mistake(
+    cli: &Cli,
+    question: &Question<'_>,
+    platform: &str,
+    (bases, contexts): (&Bases, &BTreeMap<String, String>),
+) -> Option<dockerfile::Error> {
+    let known = |((name, platform), config): (&(String, Platform), &ImageConfig)| KnownImage {
+        name: name.clone(),
+        platform: platform.to_string(),
+        config: Some(config.clone()),
+    };
+    let asked = BuildCheck {
+        text: question.text.to_owned(),
+        target: question.target.unwrap_or_default().to_owned(),
+        platform: platform.to_owned(),
+        build_args: question.build_args.clone(),
+        contexts: contexts.clone(),
+        images: bases.images.iter().map(known).collect(),
+    };
+    let found = client::builds::check(cli.client().ok()?, &asked).await.ok()??;
+    let span = dockerfile::LineIndex::new(question.text).span(found.start, found.end);
+    Some(dockerfile::Error { message: found.message, span, help: found.help })
 }
 
 #[cfg(test)]

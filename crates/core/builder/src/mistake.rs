@@ -1,0 +1,116 @@
+//! Why no build could take a Dockerfile, as far as that is seen without one (`--check`).
+
+use crate::lower::{self, Devices, Error, ImageKey, Inputs};
+use crate::platforms::{contexts_of, suits};
+use crate::request::Request;
+use dockerfile::Span;
+use oci::Platform;
+use oci::image::ImageConfig;
+use std::collections::BTreeMap;
+
+/// Base images name others no more often: each look finds at least one more stage's.
+const LOOKS: usize = 10_000;
+
+/// What lowering the file would stop at, in the stages that the target needs or in all of them. Base images are known by `image`,
+/// as far as they are: what may be theirs to decide is no mistake.
+pub fn mistake(
+    text: &str,
+    request: &Request,
+    platform: &Platform,
+    image: &dyn Fn(&str, &Platform) -> Option<ImageConfig>,
+) -> Option<dockerfile::Error> {
+    // What cannot even be read is told by who reads it.
+    let file = dockerfile::parse(text, dockerfile::Options::default()).ok()?;
+    let (contexts, devices) = (contexts_of(request, platform), Devices::unknown());
+    let mut images: BTreeMap<ImageKey, ImageConfig> = BTreeMap::new();
+    let mut guessed = false;
+    for _ in 0..LOOKS {
+        let needs = lower::go_through(&Inputs {
+            file: &file,
+            build_args: &request.build_args,
+            epoch: None,
+            target: request.target.as_deref(),
+            platform,
+            build_platform: &Platform::host(),
+            suits: &|actual| suits(request, actual),
+            images: &images,
+            contexts: &contexts,
+            labels: &request.labels,
+            no_cache: false,
+            no_cache_filter: &[],
+            allow_insecure: true,
+            allow_host_network: true,
+            devices: &devices,
+        });
+        let needs = match needs {
+            Ok(needs) if needs.is_empty() => return None,
+            Ok(needs) => needs,
+            Err(Error::At { span, .. }) if guessed && has_variables(text, span) => return None,
+            Err(Error::At { message, span, help }) => return Some(dockerfile::Error { message, span, help }),
+            // The question itself names no stage: that is told as such.
+            Err(Error::NoTarget { .. }) => return None,
+        };
+        for key in needs.into_keys() {
+            let known = image(&key.reference, &key.platform);
+            guessed |= known.is_none();
+            let config = known.unwrap_or_else(|| ImageConfig::new(&key.platform));
+            images.insert(key, config);
+        }
+    }
+    None
+}
+
+/// Whether the lines of a place have variables, which may come from a base image.
+fn has_variables(text: &str, span: Span) -> bool {
+    let before = (span.line as usize).saturating_sub(1);
+    let count = (span.end_line as usize).saturating_sub(before);
+    text.lines().skip(before).take(count).any(|line| line.contains('$'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str, env: Option<&str>) -> Option<(String, u32)> {
+        let image = |_: &str, platform: &Platform| {
+            let mut config = ImageConfig::new(platform);
+            config.config.env = vec![env?.to_owned()];
+            Some(config)
+        };
+        let error = mistake(text, &Request::default(), &Platform::host(), &image)?;
+        Some((error.message, error.span.line))
+    }
+
+    #[test]
+    fn what_no_build_can_take() {
+        for (text, line, message) in [
+            ("FROM scratch\nFROM scratch\nCOPY --from=5 x /\n", 3, "invalid stage index 5"),
+            (
+                "FROM scratch AS Build\nCOPY --from=Build x /\n",
+                1,
+                "circular dependency detected on stage: build",
+            ),
+            // Also in a stage that the last one does not need.
+            ("FROM scratch\nADD --checksum=sha256:x http://h/x /\nFROM scratch\n", 2, "invalid checksum"),
+            ("FROM scratch\nVOLUME $v\n", 2, "VOLUME"),
+            ("FROM base\nCOPY --from=5 x /\n", 2, "invalid stage index 5"),
+        ] {
+            let (told, place) = found(text, None).unwrap_or_else(|| panic!("{text:?} is no mistake"));
+            assert!(told.contains(message), "{text:?}: {told}");
+            assert_eq!(place, line, "{text:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_a_base_image_decides() {
+        let text = "FROM base AS b\nFROM b\nVOLUME $v\n";
+        assert_eq!(found(text, None), None, "nothing is known of the base");
+        assert_eq!(found(text, Some("v=/v")), None);
+        assert_eq!(found(text, Some("w=/v")).map(|(_, line)| line), Some(3));
+        assert_eq!(
+            found("FROM base\nRUN --security=insecure --network=host --device=v/c=d true\n", None),
+            None
+        );
+        assert_eq!(found("FROM nothing:but:wrong\n", None).map(|(_, line)| line), Some(1));
+    }
+}
