@@ -12,6 +12,7 @@ use engine::builds::{Descriptor, Earlier, Policies, Reach};
 use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
 
+use crate::Host;
 use crate::frontend::exporters;
 use crate::gateway::Containers;
 use crate::lent::Loan;
@@ -98,6 +99,14 @@ pub struct Made {
 impl Made {
     pub fn new(loan: Arc<Loan>, details: BuildDetails, split: bool) -> Made {
         Made { loan, details, origins: Vec::new(), split, is_part: false }
+    }
+
+    /// A file system that is no image yet.
+    pub fn of_part(host: &Host, image: BuiltImage) -> Made {
+        let loan = Loan::new(host);
+        image.manifest.iter().for_each(|manifest| loan.add(&manifest.digest, image.new));
+        let details = BuildDetails { images: vec![image], ..BuildDetails::default() };
+        Made::new(Arc::new(loan), details, false).part()
     }
 
     /// The same as a file system that is no image yet.

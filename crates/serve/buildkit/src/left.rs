@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api::build::{BuildDetails, BuiltImage};
+use api::build::BuiltImage;
 use bollard_buildkit_proto::google::protobuf::Any;
 use bollard_buildkit_proto::google::rpc;
 use engine::builds::graph::{Mount, MountKind, NetKind, Run, Sharing};
@@ -14,7 +14,6 @@ use tonic::Status;
 
 use crate::Host;
 use crate::build::{Build, Made};
-use crate::lent::Loan;
 
 /// The type of such a detail.
 pub const SOLVE: &str = "github.com/moby/buildkit/errdefs.Solve+json";
@@ -36,12 +35,7 @@ pub async fn detail(host: &Host, build: &Build, left: Arc<Left>) -> Option<Any> 
             return None;
         }
     };
-    let put = |image: BuiltImage| {
-        let loan = Loan::new(host);
-        image.manifest.iter().for_each(|manifest| loan.add(&manifest.digest, image.new));
-        let details = BuildDetails { images: vec![image], ..BuildDetails::default() };
-        build.put(Made::new(Arc::new(loan), details, false).part()).ok()
-    };
+    let put = |image: BuiltImage| build.put(Made::of_part(host, image)).ok();
     let after = put(images.after)?;
     let before = images.before.and_then(put).unwrap_or_default();
     let mut inputs = vec![before];

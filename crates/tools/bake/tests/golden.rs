@@ -275,6 +275,14 @@ fn what_is_wrong_with_overrides_and_compose_files() {
         ),
         ("services: {a: {build: 1}}", "services.a.build: invalid type int for build"),
         ("foo: 1", "empty compose file"),
+        (
+            "services: {a: {buld: .}}",
+            "failed to parse compose file: service \"a\" has neither an image nor a build context specified: invalid compose project",
+        ),
+        (
+            "services:\n  a:\n    image: '!reset' # !reset\n    build: !reset null\n",
+            "c.yaml: line 4: the tag !reset is not supported: leave out in the earlier file what is to go",
+        ),
         ("services: {\"b c\": {build: .}}", "services additional properties 'b c' not allowed"),
         (
             "services: {a: {extends: {service: nope}, build: .}}",

@@ -16,6 +16,7 @@ in_every_mode! {
     a_failed_step_can_be_entered
     builds_are_remembered_and_explained
     the_cache_is_listed_and_pruned_by_filters
+    the_context_is_where_its_path_leads
     copies_share_what_is_the_same_and_links_change_their_base
 }
 
@@ -53,6 +54,22 @@ fn copies_share_what_is_the_same_and_links_change_their_base(host: &Host) {
     host.type_in("system check").ok();
 }
 
+/// `..` leads out of what a link leads to, and out of nothing that is not there.
+fn the_context_is_where_its_path_leads(host: &Host) {
+    host.file("a/Dockerfile", "FROM scratch\nLABEL is=a\n");
+    host.file("a/b/kept", "");
+    host.file("c/Dockerfile", "FROM scratch\nLABEL is=c\n");
+    host.file("Dockerfile", "FROM scratch\nLABEL is=here\n");
+    std::os::unix::fs::symlink("../a/b", host.home().join("c/link")).unwrap();
+    for words in [&["c/link/.."][..], &["-f", "c/link/../Dockerfile", "c"]] {
+        host.dhow(&[&["build", "-q", "-t", "found"], words].concat()).ok();
+        assert_eq!(host.dhow(&["inspect", "-f", "{{.Config.Labels.is}}", "found"]).ok(), "a", "{words:?}");
+    }
+    for context in ["nosuch/..", "http://127.0.0.1:1/r.git#:sub/../../.."] {
+        host.dhow(&["build", "-q", context]).fails(1);
+    }
+}
+
 fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
     host.busybox();
     host.file(
@@ -69,6 +86,8 @@ fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
         listed.lines().filter(|line| !line.is_empty()).count()
     };
     assert_eq!((count("type=exec.cachemount"), count("type=regular")), (1, 1));
+    assert_eq!((count("type!=regular"), count("description~=^RUN .*mount"), count("until=24h")), (1, 1, 0));
+    assert!(host.dhow(&["buildx", "du", "--filter", "description~=("]).fails(1).contains("description~"));
     // More than there is may stay.
     host.type_in("builder prune -af --keep-storage 1g").ok();
     host.type_in("builder prune -af --max-used-space 1g").ok();

@@ -23,6 +23,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use store::Lease;
 use sys::root::Root;
@@ -100,7 +101,7 @@ fn fill(from: &Tree<'_>, source: &str, dir: &Path, inherits: bool) -> Result<(),
 #[derive(Default)]
 pub(super) struct Caches {
     /// By the numbers of their mounts.
-    directories: BTreeMap<usize, PathBuf>,
+    directories: BTreeMap<usize, Arc<Root>>,
     /// They are in use as long as these live.
     _locks: Vec<File>,
 }
@@ -127,7 +128,8 @@ impl Caches {
                 renew(session, &name)?;
             }
             let mounts: Vec<&Mount> = numbers.iter().map(|&number| &run.mounts[number]).collect();
-            let (lock, directory) = open(session, op, &name, &mounts, inputs, step)?;
+            let (lock, _, directory) = open(session, op, &name, &mounts, inputs, step)?;
+            let directory = Arc::new(directory);
             locks.push(lock);
             directories.extend(numbers.into_iter().map(|number| (number, directory.clone())));
         }
@@ -137,8 +139,7 @@ impl Caches {
     /// The directory for a mount.
     pub fn mounted(&self, number: usize) -> Result<OwnedFd, Error> {
         let directory = &self.directories[&number];
-        let root = Root::open(directory).map_err(io_error("open", directory))?;
-        root.as_fd().try_clone_to_owned().map_err(io_error("open", directory))
+        directory.as_fd().try_clone_to_owned().map_err(io_error("open", Path::new("a cache")))
     }
 }
 
@@ -150,7 +151,7 @@ fn open(
     mounts: &[&Mount],
     inputs: &Inputs,
     step: &Step<'_, '_>,
-) -> Result<(File, PathBuf), Error> {
+) -> Result<(File, PathBuf, Root), Error> {
     let mut strictest = Sharing::Shared;
     let mut first = None;
     for mount in mounts {
@@ -191,14 +192,27 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The directory, and the lock that says that it is in use.
-    pub fn open(&self, env: &Env, lease: &Lease) -> Result<(File, PathBuf), Error> {
+    /// The directory, where it is, and the lock that says that it is in use.
+    pub fn open(&self, env: &Env, lease: &Lease) -> Result<(File, PathBuf, Root), Error> {
         let base = &env.cache_mounts;
         std::fs::create_dir_all(base).map_err(io_error("make", base))?;
         std::fs::set_permissions(base, PermissionsExt::from_mode(0o700))
             .map_err(io_error("set mode of", base))?;
-        let (lock, name) = self.lock(base)?;
-        let dir = base.join(&name);
+        loop {
+            let (lock, name) = self.lock(base)?;
+            let dir = base.join(&name);
+            self.make(&dir, lease)?;
+            match Root::open(&dir) {
+                Ok(root) => return Ok((lock, dir, root)),
+                // A build without the cache has put it aside, which it may with one that it can't know to be opened.
+                Err(e) if e.kind() == ErrorKind::NotFound && !(self.stopped)() => {}
+                Err(e) => return Err(io_error("open", &dir)(e)),
+            }
+        }
+    }
+
+    /// Makes the directory if it is not there.
+    fn make(&self, dir: &Path, lease: &Lease) -> Result<(), Error> {
         if !dir.exists() {
             // Under its name only when it is whole: others may use it at once, and this process may be killed.
             let scratch = Scratch { path: lease.scratch() };
@@ -209,12 +223,12 @@ impl Wanted<'_> {
             let mode = PermissionsExt::from_mode(mode);
             std::fs::set_permissions(&made, mode).map_err(io_error("set mode of", &made))?;
             (self.fill)(&made)?;
-            match renameat_with(CWD, &made, CWD, &dir, RenameFlags::NOREPLACE) {
+            match renameat_with(CWD, &made, CWD, dir, RenameFlags::NOREPLACE) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(e) => return Err(io_error("make", &dir)(e.into())),
+                Err(e) => return Err(io_error("make", dir)(e.into())),
             }
         }
-        Ok((lock, dir))
+        Ok(())
     }
 
     /// Locks the cache as its sharing says; the name of the directory to use.
@@ -255,7 +269,7 @@ pub fn cache_directory(
     (id, sharing): (&str, Sharing),
     seed: Option<(&ChainId, &str)>,
     stopped: &(dyn Fn() -> bool + Sync),
-) -> Result<(File, PathBuf), Error> {
+) -> Result<(File, PathBuf, Root), Error> {
     let of = |(chain, _): (&ChainId, &str)| BTreeMap::from([(OF_MOUNT.to_owned(), chain.to_string())]);
     let source = seed.map_or("", |(_, source)| source);
     let first = |made: &Path| {

@@ -70,9 +70,9 @@ pub(crate) fn predicate(
             source["digest"] = digest;
         }
     }
-    let mut steps = steps(graph, layers);
+    let mut steps = steps(graph, images, layers);
     for step in &mut steps.definition {
-        facts.show_local(&mut step["op"]["Op"]["source"]["identifier"]);
+        step.pointer_mut("/op/Op/source/identifier").into_iter().for_each(|named| facts.show_local(named));
     }
     json!({
         "buildDefinition": {
@@ -106,7 +106,7 @@ pub(crate) fn carried(
     details["metadata"]["finishedOn"] = ended.into();
     details["metadata"]["buildkit_reproducible"] = slsa.reproducible.into();
     let own = layers.values().max_by_key(|layers| layers.len());
-    let told = details["metadata"]["buildkit_metadata"]["layers"].as_object_mut();
+    let told = details.pointer_mut("/metadata/buildkit_metadata/layers").and_then(Value::as_object_mut);
     for (stack, own) in told.into_iter().flatten().map(|(_, stack)| &mut stack[0]).zip(std::iter::repeat(own))
     {
         let count = stack.as_array().map_or(0, Vec::len);

@@ -15,6 +15,9 @@ const RECORD_MAX: u64 = 64 << 20;
 /// Directories looked into for packages of languages.
 const DIRECTORIES_MAX: usize = 20_000;
 
+/// What stands for all that was looked through.
+const WHOLE: &str = "SPDXRef-DocumentRoot";
+
 /// A package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Package {
@@ -39,16 +42,25 @@ pub(crate) fn document(
     stopped: &dyn Fn() -> bool,
 ) -> Value {
     let (packages, is_cut) = root.map(|root| packages(root, DIRECTORIES_MAX, stopped)).unwrap_or_default();
+    // A document describes something, be it that nothing is known to be in it (SPDX 2.3, section 11.1).
+    let whole = json!({
+        "SPDXID": WHOLE,
+        "name": name,
+        "versionInfo": subject.to_string(),
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": false,
+        "primaryPackagePurpose": "CONTAINER",
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "NOASSERTION",
+        "copyrightText": "NOASSERTION",
+    });
     let list: Vec<Value> = packages.iter().enumerate().map(|(number, p)| entry(number, p)).collect();
-    let related: Vec<Value> = (0..list.len())
-        .map(|number| {
-            json!({
-                "spdxElementId": "SPDXRef-DOCUMENT",
-                "relationshipType": "DESCRIBES",
-                "relatedSpdxElement": format!("SPDXRef-Package-{number}"),
-            })
-        })
-        .collect();
+    let related = |from: &str, how: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": how, "relatedSpdxElement": to });
+    let contained =
+        list.iter().map(|package| related(WHOLE, "CONTAINS", package["SPDXID"].as_str().unwrap_or_default()));
+    let related: Vec<Value> =
+        std::iter::once(related("SPDXRef-DOCUMENT", "DESCRIBES", WHOLE)).chain(contained).collect();
+    let list: Vec<Value> = std::iter::once(whole).chain(list).collect();
     let mut creation = json!({
         "creators": [format!("Tool: dhow-{}", env!("CARGO_PKG_VERSION"))],
         "created": whole_seconds(created),
@@ -264,6 +276,8 @@ mod tests {
             document(Some(&root), &Digest::sha256(b""), "2024-01-01T00:00:00.5Z", "sbom", &|| false);
         assert_eq!(document["creationInfo"]["created"], "2024-01-01T00:00:00Z");
         assert!(document["creationInfo"]["comment"].is_null());
+        assert_eq!(document["relationships"][4]["spdxElementId"], document["packages"][0]["SPDXID"]);
+        assert_eq!(document["relationships"][4]["relatedSpdxElement"], document["packages"][4]["SPDXID"]);
         let urls: Vec<&str> = document["packages"]
             .as_array()
             .unwrap()
@@ -279,6 +293,19 @@ mod tests {
                 "pkg:apk/debian/musl@1.2.4-r2?arch=x86_64",
             ]
         );
+    }
+
+    /// The specification's own reader refuses a document that describes nothing.
+    #[test]
+    fn what_has_no_packages_is_described_all_the_same() {
+        let document = document(None, &Digest::sha256(b""), "2024-01-01T00:00:00Z", "sbom", &|| false);
+        assert_eq!(document["packages"].as_array().unwrap().len(), 1);
+        let related = json!([{
+            "spdxElementId": "SPDXRef-DOCUMENT",
+            "relationshipType": "DESCRIBES",
+            "relatedSpdxElement": document["packages"][0]["SPDXID"],
+        }]);
+        assert_eq!(document["relationships"], related);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! Nodes have the numbers of the graph: images first, then what is read from elsewhere, then operations.
 
 use crate::graph::{
-    Change, ChangeKind, Copy, CopySource, Fs, Graph, MountKind, NetKind, Op, OpKind, Origin, Run, Stack,
+    Change, ChangeKind, Copy, CopySource, Fs, Graph, ImageUse, MountKind, NetKind, Op, OpKind, Origin, Run,
+    Stack,
 };
+use crate::request::Image;
 use base64::Engine as _;
 use dockerfile::Span;
 use oci::Platform;
@@ -38,12 +40,15 @@ pub(super) struct Steps {
     pub layers: Map<String, Value>,
 }
 
-/// Tells the steps of a graph.
-pub(super) fn steps(graph: &Graph, layers: &Layers<'_>) -> Steps {
+/// Tells the steps of a graph on these images.
+pub(super) fn steps(graph: &Graph, images: &[Image], layers: &Layers<'_>) -> Steps {
     let numbers = Numbers { graph, sources: sources(graph) };
     let mut all = Steps { definition: Vec::new(), locations: Map::new(), layers: Map::new() };
     for (number, used) in graph.images.iter().enumerate() {
-        let identifier = format!("docker-image://{}", crate::graph::ImageUse::shown(&used.reference));
+        let mut identifier = format!("docker-image://{}", ImageUse::shown(&used.reference));
+        if let Some(image) = images.get(number).filter(|_| !used.reference.contains('@')) {
+            identifier = format!("{identifier}@{}", image.digest);
+        }
         all.add(number, &source(&identifier), Some(&used.platform), Vec::new(), Some(used.span));
     }
     for (number, (identifier, span)) in numbers.sources.iter().enumerate() {
@@ -231,13 +236,17 @@ impl Inputs<'_> {
                 MountKind::Tmpfs { size } => {
                     (told["mountType"], told["TmpfsOpt"]) = (TMPFS.into(), json!({ "size": size }));
                 }
-                MountKind::Secret { id, required, .. } => {
+                MountKind::Secret { id, required, mode, uid, gid, .. } => {
                     told["mountType"] = SECRET.into();
-                    told["secretOpt"] = json!({ "ID": id, "optional": !required });
+                    let optional = !required;
+                    told["secretOpt"] =
+                        json!({ "ID": id, "uid": uid, "gid": gid, "mode": mode, "optional": optional });
                 }
-                MountKind::Ssh { id, required, .. } => {
+                MountKind::Ssh { id, required, mode, uid, gid, .. } => {
                     told["mountType"] = SSH.into();
-                    told["SSHOpt"] = json!({ "ID": id, "optional": !required });
+                    let optional = !required;
+                    told["SSHOpt"] =
+                        json!({ "ID": id, "uid": uid, "gid": gid, "mode": mode, "optional": optional });
                 }
             }
             if mount.readonly {
@@ -277,10 +286,50 @@ impl Inputs<'_> {
                 other => (elsewhere(other).and_then(|address| self.numbers.source(&address)), "/"),
             };
             let from = self.take(from);
-            actions.push(action(base, from, &json!({ "copy": { "src": src, "dest": copy.dest } })));
+            actions.push(action(base, from, &json!({ "copy": copied_by(copy, src, base) })));
         }
         file(actions)
     }
+}
+
+/// How one source is copied: fields that say nothing are left out.
+fn copied_by(copy: &Copy, src: &str, base: i64) -> Value {
+    let mut told = json!({
+        "src": src,
+        "dest": copy.dest,
+        "mode": -1,
+        "followSymlink": true,
+        "dirCopyContents": !copy.whole,
+        "createDestPath": true,
+        "allowWildcard": true,
+    });
+    match copy.chmod.as_deref().map(|mode| (mode, i32::from_str_radix(mode, 8))) {
+        Some((_, Ok(mode))) => told["mode"] = mode.into(),
+        Some((mode, Err(_))) => told["modeStr"] = mode.into(),
+        None => {}
+    }
+    if let Some(owner) = &copy.chown {
+        let (user, group) =
+            owner.split_once(':').map_or((&**owner, None), |(user, group)| (user, Some(group)));
+        let who = |name: &str| match name.parse::<u32>() {
+            Ok(id) => json!({ "User": { "byId": id } }),
+            Err(_) => json!({ "User": { "byName": { "name": name, "input": base } } }),
+        };
+        told["owner"] = json!({ "user": who(user) });
+        group.into_iter().for_each(|group| told["owner"]["group"] = who(group));
+    }
+    if copy.unpack.unwrap_or(copy.is_add) {
+        told["attemptUnpackDockerCompatibility"] = true.into();
+    }
+    let lists = [
+        ("include_patterns", &copy.include),
+        ("exclude_patterns", &copy.exclude),
+        ("required_paths", &copy.required),
+    ];
+    for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        told[name] = json!(list);
+    }
+    told
 }
 
 fn file(actions: impl IntoIterator<Item = Value>) -> Value {

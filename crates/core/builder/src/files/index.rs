@@ -15,6 +15,9 @@
 //! BLAKE3 of all before (32 bytes)
 //! ```
 //!
+//! Where times are part of an image, and nobody moves them when that is another one (squashfs and the like), nothing is kept. Not
+//! seen, as by all who trust in times, is what is written through a mapping of a file that is written already.
+//!
 //! It is a hint: what can't be read, or is damaged, is made anew; it is replaced by a rename and not synced. Two builds of one
 //! context at once each keep what they knew, the last one wins.
 
@@ -46,6 +49,9 @@ const ENTRY: usize = 4 + 6 * 8 + DIGEST;
 const TICK: i64 = 20_000_000;
 /// The same where times are seconds, or two of them.
 const COARSE_TICK: i64 = 2_100_000_000;
+
+/// File systems that are made once as a whole, by their numbers (`statfs(2)`): squashfs, EROFS, ISO 9660, cramfs, romfs.
+const IMAGES: [rustix::fs::FsWord; 5] = [0x7371_7368, 0xe0f5_e1e2, 0x9660, 0x28cd_3d45, 0x7275];
 
 /// A digest of a file's content.
 pub type Sum = [u8; DIGEST];
@@ -314,6 +320,9 @@ impl Indices {
         };
         let own = std::fs::read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()));
         if own.is_ok_and(|own| own.starts_with(passing)) {
+            return Ok(());
+        }
+        if rustix::fs::fstatfs(root.as_fd()).is_ok_and(|found| IMAGES.contains(&found.f_type)) {
             return Ok(());
         }
         let directory = index.path.parent().unwrap_or(Path::new("/"));

@@ -270,8 +270,7 @@ impl<'a> Repository<'a> {
         if !reference.starts_with("refs/") {
             return Ok(());
         }
-        let quiet = "core.logAllRefUpdates=false";
-        self.program.run(&["-c", quiet, "update-ref", "--", &reference, "FETCH_HEAD"]).map(drop)
+        self.program.run(&["update-ref", "--", &reference, "FETCH_HEAD"]).map(drop)
     }
 
     fn fetch(&self, resolved: &Resolved) -> Result<(), Error> {

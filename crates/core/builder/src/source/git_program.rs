@@ -32,6 +32,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("core.protectHFS", "true"),
     ("core.protectNTFS", "true"),
     ("core.askPass", ""),
+    // Who fetched it, where and when is no part of what was fetched.
+    ("core.logAllRefUpdates", "false"),
     ("credential.helper", ""),
     ("transfer.fsckObjects", "true"),
     // Flaws that old histories have, and that harm nobody; well-known repositories could not be built otherwise.

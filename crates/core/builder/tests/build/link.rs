@@ -70,7 +70,7 @@ fn owners_are_numbers_whatever_they_are_called_below() {
     f.file("a", "1");
     let file = |n: u32, uid: u32| {
         format!(
-            "FROM base\nRUN echo {n} > /n && echo new:x:{uid}:7::/:/bin/sh >> /etc/passwd\nCOPY --link --chown=new:staff a /x/a\nCOPY --link --chown=12:13 --chmod=600 a /y/a\n"
+            "FROM base\nRUN echo {n} > /n && echo new:x:{uid}:7::/:/bin/sh >> /etc/passwd\nCOPY --link --chown=new:staff a /x/a\nCOPY --link --chown=12:13 a /y/a\n"
         )
     };
     let owner = |built: &Built, path: &str| {
@@ -78,7 +78,7 @@ fn owners_are_numbers_whatever_they_are_called_below() {
         (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777)
     };
     let first = f.build(&file(1, 500)).ok().clone();
-    assert_eq!((owner(&first, "x/a"), owner(&first, "y/a")), ((500, 50, 0o644), (12, 13, 0o600)));
+    assert_eq!((owner(&first, "x/a"), owner(&first, "y/a")), ((500, 50, 0o644), (12, 13, 0o644)));
     assert_eq!(owner(&first, "x"), (500, 50, 0o755));
     let same = f.build(&file(2, 500));
     assert_eq!((same.ok().ran, same.ok().cached), (1, 2));

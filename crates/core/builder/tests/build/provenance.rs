@@ -9,7 +9,8 @@ fn steps_are_told_with_what_goes_into_them() {
     let f = Fixture::new();
     let file = "FROM base AS one\n\
         RUN --mount=type=secret,id=a --mount=type=secret,id=b,required=true \\\n  --mount=type=ssh true\n\
-        FROM base\nCOPY --from=one /etc/passwd /p\nCOPY Dockerfile /d\n";
+        FROM base\nCOPY --from=one /etc/passwd /p\n\
+        COPY --chown=root:7 --chmod=640 Dockerfile /d\n";
     let told = |how: Provenance| {
         let outcome = f.build_with(file, |request| {
             request.secrets.insert("b".into(), b"hidden-word".to_vec());
@@ -28,10 +29,20 @@ fn steps_are_told_with_what_goes_into_them() {
     assert_eq!(request["ssh"], json!([{ "id": "default", "optional": true }]));
     let steps = definition["internalParameters"]["buildConfig"]["llbDefinition"].as_array().unwrap();
     let source = |step: usize| &steps[step]["op"]["Op"]["source"]["identifier"];
+    let digest = definition["resolvedDependencies"][0]["digest"]["sha256"].as_str().unwrap();
+    assert_eq!(source(0), &json!(format!("docker-image://docker.io/library/base:latest@sha256:{digest}")));
+    assert_eq!(source(1), &json!("local://context"));
+    // Whoever reads this asks which member there is.
+    let kinds = |step: &Value| step["op"]["Op"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let kinds: Vec<_> = steps.iter().map(kinds).collect();
+    assert_eq!(kinds, [["source"], ["source"], ["exec"], ["file"], ["file"]]);
+    let copy = &steps[4]["op"]["Op"]["file"]["actions"][0]["Action"]["copy"];
     assert_eq!(
-        (source(0), source(1)),
-        (&json!("docker-image://docker.io/library/base:latest"), &json!("local://context"))
+        (&copy["src"], &copy["dest"], &copy["mode"]),
+        (&json!("Dockerfile"), &json!("/d"), &json!(0o640))
     );
+    let root = json!({ "User": { "byName": { "name": "root", "input": 0 } } });
+    assert_eq!(copy["owner"], json!({ "user": root, "group": { "User": { "byId": 7 } } }));
     let ids: Vec<&Value> = steps.iter().map(|step| &step["id"]).collect();
     assert_eq!(ids, ["step0", "step1", "step2", "step3", "step4"]);
     let inputs = |step: usize| &steps[step]["inputs"];
@@ -39,7 +50,10 @@ fn steps_are_told_with_what_goes_into_them() {
     assert_eq!(inputs(3), &json!(["step0:0", "step2:0"]));
     assert_eq!(inputs(4), &json!(["step3:0", "step1:0"]));
     let exec = &steps[2]["op"]["Op"]["exec"];
-    assert_eq!(exec["mounts"][2]["secretOpt"], json!({ "ID": "b", "optional": false }));
+    assert_eq!(
+        exec["mounts"][2]["secretOpt"],
+        json!({ "ID": "b", "optional": false, "uid": 0, "gid": 0, "mode": 0o400 })
+    );
     assert_eq!(exec["mounts"][2]["dest"], "/run/secrets/b");
     assert_eq!(steps[2]["op"]["platform"]["OS"], "linux");
     let metadata = &all["runDetails"]["metadata"]["buildkit_metadata"];

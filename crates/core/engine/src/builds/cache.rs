@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use api::Filters;
 use api::build::{BuildOptions, CachePruneOptions, CachePruneReport, CacheRecord};
+use api::{CacheFilter, Filters};
 use builder::{CacheEntry, CacheKind, CancelToken, Env, Prune};
 use jiff::SignedDuration;
 
 use super::build::environment;
 use super::leftovers::{self, Look};
 use crate::error::{Context, Result};
-use crate::{Engine, events, prune as common};
+use crate::{Engine, events};
 
 /// All records.
 pub(crate) async fn records(engine: &Engine) -> Result<Vec<CacheRecord>> {
@@ -22,15 +22,9 @@ pub(crate) async fn records(engine: &Engine) -> Result<Vec<CacheRecord>> {
 
 /// The records that the filters admit.
 pub async fn list(engine: &Engine, filters: Filters) -> Result<Vec<CacheRecord>> {
-    filters.accept(&FILTERS)?;
-    engine
-        .blocking(move |engine| {
-            let entries = builder::entries(&env(engine)).system()?;
-            let wanted = only(&filters, entries.clone())?;
-            let admits = |entry: &CacheEntry| wanted.as_ref().is_none_or(|wanted| wanted.contains(&entry.id));
-            Ok(entries.into_iter().filter(admits).map(record).collect())
-        })
-        .await
+    let filter = CacheFilter::read(&filters)?;
+    let admits = move |record: &CacheRecord| filter.admits(record);
+    Ok(records(engine).await?.into_iter().filter(admits).collect())
 }
 
 /// All entries, what was used longest ago first.
@@ -78,10 +72,9 @@ fn record(entry: CacheEntry) -> CacheRecord {
 
 /// Forgets records, oldest use first, then collects what nothing else keeps: what no image shares, or all of them, those
 /// that the filters admit, and no more than the limits of space ask for.
-pub async fn prune(engine: &Engine, mut options: CachePruneOptions) -> Result<CachePruneReport> {
-    options.filters.spell("unused-for", "until");
-    options.filters.accept(&FILTERS)?;
-    let unused_since = common::until(&options.filters)?.map(|until| until.to_string());
+pub async fn prune(engine: &Engine, options: CachePruneOptions) -> Result<CachePruneReport> {
+    let filter = CacheFilter::read(&options.filters)?;
+    let unused_since = filter.unused_since().map(|until| until.to_string());
     engine
         .blocking(move |engine| {
             leftovers::forget(engine, Look::Thorough);
@@ -92,7 +85,7 @@ pub async fn prune(engine: &Engine, mut options: CachePruneOptions) -> Result<Ca
                 all: options.all,
                 unused_since,
                 keep: keep(&options, used, || free(engine))?,
-                only: only(&options.filters, entries)?,
+                only: (!options.filters.is_empty()).then(|| meant(&filter, entries)),
             };
             collect(engine, &env, &wanted)
         })
@@ -111,8 +104,11 @@ fn collect(engine: &Engine, env: &Env, wanted: &Prune) -> Result<CachePruneRepor
     Ok(report)
 }
 
-const FILTERS: [&str; 9] =
-    ["until", "id", "type", "description", "inuse", "shared", "private", "mutable", "immutable"];
+/// The ids of those that a filter means.
+fn meant(filter: &CacheFilter, entries: Vec<CacheEntry>) -> BTreeSet<String> {
+    let told = entries.into_iter().map(|entry| (entry.id.clone(), record(entry)));
+    told.filter(|(_, record)| filter.admits(record)).map(|(id, _)| id).collect()
+}
 
 /// How much of the cache stays: as much as is reserved at least; then what the limits leave; without any, nothing.
 fn keep(options: &CachePruneOptions, used: u64, free: impl FnOnce() -> Result<u64>) -> Result<Option<u64>> {
@@ -134,33 +130,6 @@ fn free(engine: &Engine) -> Result<u64> {
     let root = &engine.config().root;
     let status = rustix::fs::statvfs(root).during(format_args!("look at the space of {}", root.display()))?;
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
-}
-
-/// The entries that the filters admit; none if there are no filters but `until`.
-fn only(filters: &Filters, entries: Vec<CacheEntry>) -> Result<Option<BTreeSet<String>>> {
-    let any = |key: &str, fits: &dyn Fn(&str) -> bool| {
-        let mut values = filters.get(key).peekable();
-        values.peek().is_none() || values.any(fits)
-    };
-    let flag = |key: &str| filters.boolean(key);
-    let (in_use, shared, private) = (flag("inuse")?, flag("shared")?, flag("private")?);
-    let (mutable, immutable) = (flag("mutable")?, flag("immutable")?);
-    if FILTERS.iter().skip(1).all(|key| filters.get(key).next().is_none()) {
-        return Ok(None);
-    }
-    let admits = |entry: &CacheEntry| {
-        let id = entry.id.split_once(':').map_or(entry.id.as_str(), |(_, hex)| hex);
-        let is_mutable = entry.kind != CacheKind::Regular;
-        any("id", &|value| id.starts_with(value))
-            && any("type", &|value| value == kind(entry.kind))
-            && any("description", &|value| value == entry.description)
-            && in_use.is_none_or(|wanted| wanted == entry.in_use)
-            && shared.is_none_or(|wanted| wanted == entry.shared)
-            && private.is_none_or(|wanted| wanted != entry.shared)
-            && mutable.is_none_or(|wanted| wanted == is_mutable)
-            && immutable.is_none_or(|wanted| wanted != is_mutable)
-    };
-    Ok(Some(entries.into_iter().filter(admits).map(|entry| entry.id).collect()))
 }
 
 /// Part of the file system that the cache may take: one in so many.

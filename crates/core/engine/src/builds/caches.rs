@@ -269,7 +269,7 @@ impl Kind {
 const FROM: [&[&str]; 3] = [&["src", "tag", "digest"], &["ref", INSECURE], &[]];
 /// What may be said of caches that are written.
 const TO: [&[&str]; 3] = [&["dest", "tag"], &["ref", INSECURE], &[]];
-/// What may be said of all that are written.
+/// What may be said of all that are written, and means nothing where they are read: one line for both is usual.
 const TO_ALL: &[&str] = &[
     "mode",
     "mounts",
@@ -336,14 +336,13 @@ fn flag(attributes: &Attributes, name: &str) -> Result<bool> {
 }
 
 fn known(attributes: &Attributes, kind: Kind, names: [&[&str]; 3]) -> Result<()> {
-    let more = if names == TO { TO_ALL } else { &[] };
     let [local, registry, _] = names;
     let own = match kind {
         Kind::Local => local,
         Kind::Registry => registry,
         Kind::S3 => s3::ATTRIBUTES,
     };
-    let all = |name: &&String| own.iter().chain(more).any(|known| known == name) || *name == "type";
+    let all = |name: &&String| own.iter().chain(TO_ALL).any(|known| known == name) || *name == "type";
     match attributes.keys().find(|name| !all(name)) {
         Some(name) => Err(Error::invalid(format!("{} cache has no attribute {name:?}", kind.word()))),
         None => Ok(()),

@@ -57,8 +57,8 @@ pub use under_way::are_under_way;
 
 pub use builder::{
     Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Earlier, Event, FailedProcess, FileFacts, Left, Line,
-    LineKind, Owner, Place, Reads, Recorded, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller, is_git,
-    repository_secrets, runs,
+    LineKind, Owner, Place, Reads, Recorded, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller,
+    is_git, repository_secrets, runs,
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};

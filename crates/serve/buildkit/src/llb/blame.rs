@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use api::build::BuildDetails;
 use bollard_buildkit_proto::google::protobuf::Any;
 use bollard_buildkit_proto::pb::file_action::Action;
 use bollard_buildkit_proto::pb::{self, ChownOpt, ExecOp, FileAction, FileOp, op, user_opt};
@@ -158,8 +157,7 @@ impl Worked<'_> {
         let image = builds::layers(self.host.engine(), layers?).await;
         let image =
             image.inspect_err(|error| tracing::debug!(%error, "what a step worked on is gone")).ok()?;
-        let details = BuildDetails { images: vec![image], ..BuildDetails::default() };
-        self.build.put(build::Made::new(self.host, details, false).part()).ok()
+        self.build.put(build::Made::of_part(self.host, image)).ok()
     }
 }
 

@@ -67,6 +67,11 @@ pub fn read(files: &[File<'_>], world: &World<'_>, config: &mut Config) -> Resul
     }
     let mut group = Group { name: "default".to_owned(), ..Group::default() };
     for (name, service) in &project.services {
+        let has = |key: &str| service.get(key).is_some_and(|value| !value.is_null() && value != "");
+        if !has("build") && !has("image") && !has("provider") {
+            let what = "has neither an image nor a build context specified: invalid compose project";
+            return Err(format!("failed to parse compose file: service {name:?} {what}"));
+        }
         if let Some(target) = service::target(name, service, &project.secrets, world)
             .map_err(|why| format!("failed to parse compose file: {why}"))?
         {
@@ -86,6 +91,11 @@ fn name(text: &str) -> Option<String> {
 
 /// A file as a document, with its variables replaced.
 fn document(text: &str, world: &World<'_>) -> Result<Map<String, Value>, String> {
+    if let Some((line, tag)) = merge_tag(text) {
+        return Err(format!(
+            "line {line}: the tag {tag} is not supported: leave out in the earlier file what is to go"
+        ));
+    }
     let document: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let Value::Object(mut document) = document else { return Err("empty compose file".to_owned()) };
     document.retain(|key, _| matches!(key.as_str(), "services" | "secrets" | "include"));
@@ -93,6 +103,19 @@ fn document(text: &str, world: &World<'_>) -> Result<Map<String, Value>, String>
         interpolate::within(key, value, world.lookup)?;
     }
     Ok(document)
+}
+
+/// The first tag that says how a value goes on top of an earlier file's, and its line: what it means is lost once the file is read.
+fn merge_tag(text: &str) -> Option<(usize, &'static str)> {
+    let tagged = |line: &str, tag: &str| {
+        let code = line.split_once(" #").map_or(line, |(code, _)| code);
+        let word = code.split_whitespace().position(|word| word == tag);
+        word.is_some_and(|place| place > 0) && !code.trim_start().starts_with('#')
+    };
+    let tags = ["!reset", "!override"];
+    text.lines()
+        .enumerate()
+        .find_map(|(at, line)| tags.into_iter().find(|tag| tagged(line, tag)).map(|tag| (at + 1, tag)))
 }
 
 impl Project {

@@ -162,7 +162,8 @@ impl Delivery<'_> {
 
     fn target(&self, output: &Output) -> Result<Target<'_>, Error> {
         let dest = output.dest.as_deref().filter(|dest| *dest != "-");
-        Target::open(self.cli, dest, "write", "output")
+        // What is made to be handed on is readable as any other file.
+        Target::open(self.cli, dest, 0o666, ("write", "output"))
     }
 
     async fn archive(&self, output: &Output) -> Result<ByteStream, Error> {

@@ -307,8 +307,8 @@ impl Output {
 
 fn boolean(key: &str, value: &str) -> Result<bool, Error> {
     match value {
-        "true" | "1" | "" => Ok(true),
-        "false" | "0" => Ok(false),
+        "true" | "True" | "TRUE" | "t" | "T" | "1" | "" => Ok(true),
+        "false" | "False" | "FALSE" | "f" | "F" | "0" => Ok(false),
         _ => Err(Error::new(format!("{key}: {} is neither true nor false", template::quote(value)))),
     }
 }

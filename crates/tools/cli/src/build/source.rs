@@ -10,7 +10,6 @@ use super::context::{Context, ignore, ignore_text, own_ignore_text};
 use crate::context::Cli;
 use crate::definition;
 use crate::error::Error;
-use crate::options::volume::absolute;
 use crate::stream::channel::ChannelWriter;
 
 /// Where the files and the Dockerfile come from.
@@ -72,8 +71,7 @@ pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Er
     if leads_elsewhere(context, &cli.host.directory) {
         return remote(cli, context, file);
     }
-    let path = absolute(context, &cli.host.directory);
-    let path = path.canonicalize().map_err(|_| {
+    let path = cli.host.directory.join(context).canonicalize().map_err(|_| {
         Error::new(format!("unable to prepare context: path {} not found", template::quote(context)))
     })?;
     if !path.is_dir() {
@@ -95,7 +93,7 @@ pub fn with_text(cli: &Cli, context: &str, text: &str) -> Result<Source, Error> 
     if leads_elsewhere(context, &cli.host.directory) {
         return Ok(Source::Remote { address: context.to_owned(), dockerfile: String::new(), inline });
     }
-    let path = absolute(context, &cli.host.directory).canonicalize().map_err(|_| {
+    let path = cli.host.directory.join(context).canonicalize().map_err(|_| {
         Error::new(format!("unable to prepare context: path {} not found", template::quote(context)))
     })?;
     Ok(Source::Directory { path, dockerfile: None, own: None, inline })
@@ -103,7 +101,7 @@ pub fn with_text(cli: &Cli, context: &str, text: &str) -> Result<Source, Error> 
 
 /// Whether a context is fetched: a directory that is there is one, whatever it is called.
 pub fn leads_elsewhere(context: &str, here: &Path) -> bool {
-    is_remote(context) && !absolute(context, here).exists()
+    is_remote(context) && !here.join(context).exists()
 }
 
 /// Whether a text is an address, as Docker decides it.
@@ -132,10 +130,16 @@ fn remote(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Error>
     Ok(Source::Remote { address, dockerfile, inline })
 }
 
+/// A file by the name that it was given, in a directory without links and without `..`, which leads out of what a link leads to.
+fn named(path: &Path) -> PathBuf {
+    let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
+    directory.zip(path.file_name()).map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name))
+}
+
 /// `-f` is relative to the working directory; a Dockerfile outside of the context is sent along.
 fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source, Error> {
     let full = match file {
-        Some(file) => absolute(file, &cli.host.directory),
+        Some(file) => named(&cli.host.directory.join(file)),
         None => match path.join("Dockerfile") {
             upper if upper.exists() => upper,
             upper => Some(path.join("dockerfile")).filter(|lower| lower.exists()).unwrap_or(upper),

@@ -11,7 +11,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let target = output::Target::open(cli, args.output.as_deref(), "export", "container")?;
+    let target = output::Target::open(cli, args.output.as_deref(), output::PRIVATE, ("export", "container"))?;
     let tar = client::containers::export(cli.client()?, &args.args[0]).await?;
     target.fill(tar).await
 }

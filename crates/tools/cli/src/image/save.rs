@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
-    let target = output::Target::open(cli, args.output.as_deref(), "save", "image")?;
+    let target = output::Target::open(cli, args.output.as_deref(), output::PRIVATE, ("save", "image"))?;
     let platforms = platform::documents(&args.platform)?;
     let tar = client::images::save(cli.client()?, &args.args, &platforms).await?;
     target.fill(tar).await

@@ -11,6 +11,9 @@ use crate::context::Cli;
 use crate::error::Error;
 use crate::verbs::Outcome;
 
+/// The mode of what holds whole images and containers: these may have secrets, and with Docker too nobody else may read them.
+pub const PRIVATE: u32 = 0o600;
+
 /// Where an archive goes to. A file appears under its name when it is complete.
 pub enum Target<'a> {
     Stdout(&'a Cli),
@@ -18,8 +21,13 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Checked before the server starts to work.
-    pub fn open(cli: &'a Cli, output: Option<&str>, verb: &str, what: &str) -> Result<Target<'a>, Error> {
+    /// Checked before the server starts to work. A file gets at most this mode.
+    pub fn open(
+        cli: &'a Cli,
+        output: Option<&str>,
+        mode: u32,
+        (verb, what): (&str, &str),
+    ) -> Result<Target<'a>, Error> {
         let Some(output) = output.filter(|output| !output.is_empty()) else {
             if cli.stdout_is_terminal() {
                 return Err(Error::new(
@@ -41,8 +49,7 @@ impl<'a> Target<'a> {
         let special = path.exists() && !path.is_file();
         let partial = if special { path.clone() } else { PathBuf::from(partial) };
         let mut options = std::fs::OpenOptions::new();
-        // Images and containers hold secrets: as with Docker, nobody else may read them.
-        options.write(true).create(true).truncate(!special).mode(0o600);
+        options.write(true).create(true).truncate(!special).mode(mode);
         let file = sys::daemon::with_mask_as_before(|| options.open(&partial)).map_err(fail)?;
         Ok(Target::File { path, partial, file })
     }

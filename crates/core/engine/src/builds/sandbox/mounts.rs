@@ -210,11 +210,11 @@ impl Held {
         let chain = seed.map(|part| self.chain(engine, part)).transpose()?.flatten();
         let seed = chain.as_ref().zip(seed.map(|part| part.path.as_str()));
         let stopped = || cancel.is_cancelled();
-        let (lock, directory) =
+        let (lock, directory, root) =
             builder::cache_directory(&env, &self.lease, cache, seed, &stopped).system()?;
         self.locks.push(lock);
         self.add(&directory, mount)?;
-        Root::open(&directory).during("open a cache")
+        Ok(root)
     }
 
     fn memory(&mut self, mount: &Mount, size: u64) -> Option<Root> {
