@@ -171,6 +171,9 @@ pub struct ExportOptions {
     /// What attestations call the image besides the names that it gets.
     #[serde(skip_serializing_if = "zero")]
     pub names: Vec<String>,
+    /// Nobody wants the result: its steps are for the cache, and no image is written of it.
+    #[serde(skip_serializing_if = "zero")]
+    pub cache_only: bool,
     /// The image tells which records of the cache its layers belong to.
     #[serde(skip_serializing_if = "zero")]
     pub inline_cache: bool,

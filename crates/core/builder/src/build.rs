@@ -9,7 +9,7 @@ use crate::export::statement::{SPDX, Statement};
 use crate::graph::{Graph, OpKind, Origin};
 use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
 use crate::progress::{Progress, in_turn};
-use crate::request::{Built, BuiltImage, Context, Env, Request};
+use crate::request::{Built, BuiltImage, BuiltResult, Context, Env, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
 use crate::source::Materials;
 use crate::{exec, export, lines, policy, promise, scan, solve, step, transfer, verify};
@@ -249,9 +249,12 @@ pub(crate) struct Job<'a> {
     pub isolated: bool,
 }
 
-/// The image for one platform.
+/// What was made for one platform.
 pub(crate) struct Part {
-    pub made: export::Made,
+    /// The image, if somebody wants it.
+    pub made: Option<export::Made>,
+    /// The layers of the result.
+    chain: Option<ChainId>,
     /// What made each stack of layers.
     pub steps: Vec<(ChainId, String)>,
     used: BTreeSet<Digest>,
@@ -262,10 +265,19 @@ pub(crate) struct Part {
 }
 
 impl<'a> Job<'a> {
-    /// Solves for all platforms at once, and writes the images.
+    /// Solves for all platforms at once, and writes the images. What a cache turns out not to have after all is made.
     pub fn make(&self, lowered: &'a [Platformed]) -> Result<Vec<Part>, Error> {
-        let shared = Shared::default();
-        let mut sessions: Vec<Session<'_>> = lowered.iter().map(|one| self.session(one, &shared)).collect();
+        loop {
+            let shared = Shared::default();
+            match self.attempt(lowered, &shared) {
+                Err(Error::Cancelled) if shared.lost.load(Ordering::SeqCst) => {}
+                made => return made,
+            }
+        }
+    }
+
+    fn attempt(&self, lowered: &'a [Platformed], shared: &Shared) -> Result<Vec<Part>, Error> {
+        let mut sessions: Vec<Session<'_>> = lowered.iter().map(|one| self.session(one, shared)).collect();
         sessions.iter().try_for_each(exec::renew_caches)?;
         for session in &mut sessions {
             session.settled = promise::settle(session);
@@ -273,6 +285,7 @@ impl<'a> Job<'a> {
         let outputs = solve_all(&sessions);
         sessions.iter().for_each(Session::keep_indices);
         let outputs = outputs?;
+        sessions.iter().try_for_each(step::keep)?;
         sessions.iter().zip(outputs).map(|(session, outputs)| self.part(session, &outputs)).collect()
     }
 
@@ -304,11 +317,15 @@ impl<'a> Job<'a> {
     }
 
     fn part(&self, session: &Session<'_>, outputs: &[Output]) -> Result<Part, Error> {
-        let made = export::image(session, outputs, self.facts)?;
+        let made = match self.request.wants_image() {
+            true => Some(export::image(session, outputs, self.facts)?),
+            false => None,
+        };
         let images = session.graph.images.len();
         let steps = session.graph.ops.iter().zip(&outputs[images..]);
         Ok(Part {
             made,
+            chain: session.node(&session.graph.result).and_then(|node| outputs[node].chain.clone()),
             steps: steps.filter_map(|(op, output)| Some((output.chain.clone()?, op.name.clone()))).collect(),
             used: session.used.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             promises: session.promises(),
@@ -375,7 +392,7 @@ impl<'a> Job<'a> {
             sum.keys.extend(part.used.iter().cloned());
             sum.promises.extend(part.promises.iter().map(|promise| (promise.key.clone(), promise.clone())));
             sum.mounts.extend(part.cache_mounts.iter().cloned());
-            sum.results.extend(part.made.chain.clone());
+            sum.results.extend(part.chain.clone());
         }
         sum.bases(lowered.iter().flat_map(|one| &one.images));
     }
@@ -383,7 +400,12 @@ impl<'a> Job<'a> {
     /// Records the images and names them.
     fn publish(&self, parts: Vec<Part>) -> Result<Built, Error> {
         let (ran, cached) = (parts.iter().map(|p| p.ran).sum(), parts.iter().map(|p| p.cached).sum());
-        let made: Vec<export::Made> = parts.into_iter().map(|part| part.made).collect();
+        let made: Option<Vec<export::Made>> = parts.into_iter().map(|part| part.made).collect();
+        let result = made.map(|made| self.export(made)).transpose()?;
+        Ok(Built { result, ran, cached, source_date_epoch: self.epoch.written })
+    }
+
+    fn export(&self, made: Vec<export::Made>) -> Result<BuiltResult, Error> {
         let step = self.progress.step("exporting to image", "", "");
         let published = export::publish(self.env, self.lease, self.request, &made);
         let published = published.inspect_err(|e| step.failed(e.chain()))?;
@@ -412,16 +434,12 @@ impl<'a> Job<'a> {
         let best = Platform::host().best(members.iter().map(|m| Some(&m.platform))).unwrap_or(0);
         let (image, is_new) = (members[best].image_id.clone(), members[best].is_new);
         self.progress.send(Event::Image { image, is_new });
-        Ok(Built {
+        Ok(BuiltResult {
             image_id: members[best].image_id.clone(),
             manifest: members[best].manifest.digest.clone(),
-            platform: members[best].platform.clone(),
             tags,
             target: published.target,
             images: members,
-            ran,
-            cached,
-            source_date_epoch: self.epoch.written,
         })
     }
 }
@@ -511,7 +529,7 @@ fn solve_all(sessions: &[Session<'_>]) -> Result<Vec<Vec<Output>>, Error> {
         match index.checked_sub(session.graph.images.len()) {
             None => step::image(session, index),
             Some(op) => match session.settled.get(&index) {
-                Some(settled) => Ok(step::settled(session, &session.graph.ops[op], settled)),
+                Some(settled) => step::settled(session, &session.graph.ops[op], settled, inputs),
                 None => step::op(session, &session.graph.ops[op], inputs),
             },
         }

@@ -59,9 +59,9 @@ pub use mirror::Mirror;
 pub use mistake::mistake;
 pub use policy::{CHECKSUM, COMMIT, Policy, Source};
 pub use request::{
-    Agents, Bring, Built, BuiltImage, CancelToken, Context, DockerfileSource, Env, Fetch, FetchRequest,
-    Fetched, Image, ImageRequest, Images, Limits, NamedContext, NetHandle, NetMode, Networks, Recorded,
-    Request, Secrets, Sent,
+    Agents, Bring, Built, BuiltImage, BuiltResult, CancelToken, Context, DockerfileSource, Env, Fetch,
+    FetchRequest, Fetched, Image, ImageRequest, Images, LayersOf, Limits, NamedContext, NetHandle, NetMode,
+    Networks, Recorded, Request, Secrets, Sent,
 };
 pub use solve::{Gate, workers};
 pub use source::CommitId;

@@ -32,7 +32,7 @@ pub struct Env {
     pub run: PathBuf,
     /// Gives a `RUN` its network.
     pub network: Networks,
-    /// Finds the image of a `FROM`, pulling it if that is wanted.
+    /// Finds the image of a `FROM`, here or in its registry.
     pub images: Images,
     /// Fetches the URL of an `ADD`; without it such an `ADD` is an error.
     pub fetch: Option<Fetch>,
@@ -135,7 +135,7 @@ pub struct ImageRequest {
     pub pull: bool,
 }
 
-/// A base image whose layers are in the store.
+/// A base image.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// Digest of its manifest.
@@ -144,6 +144,50 @@ pub struct Image {
     pub manifest: Manifest,
     /// Its configuration.
     pub config: ImageConfig,
+    /// Gets its layers into the store; none where they are there.
+    pub layers: Option<LayersOf>,
+}
+
+impl Image {
+    /// One whose layers are in the store.
+    pub fn here(digest: Digest, manifest: Manifest, config: ImageConfig) -> Image {
+        Image { digest, manifest, config, layers: None }
+    }
+}
+
+/// Gets the layers of an image into the store, once for all who ask. Clones are the same.
+#[derive(Clone)]
+pub struct LayersOf(Arc<BringLayers>);
+
+/// Tells lines meanwhile by its first parameter, and ends soon once its second one says so.
+type BringLayers =
+    dyn Fn(&(dyn Fn(String) + Sync), &(dyn Fn() -> bool + Sync)) -> Result<(), BoxError> + Send + Sync;
+
+impl LayersOf {
+    /// Those that this gets: it may be called more than once.
+    pub fn new(
+        bring: impl Fn(&(dyn Fn(String) + Sync), &(dyn Fn() -> bool + Sync)) -> Result<(), BoxError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> LayersOf {
+        LayersOf(Arc::new(bring))
+    }
+
+    /// Has them in the store, unless `stopped` says that nobody wants them any more.
+    pub(crate) fn bring(
+        &self,
+        told: &(dyn Fn(String) + Sync),
+        stopped: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), BoxError> {
+        (self.0)(told, stopped)
+    }
+}
+
+impl std::fmt::Debug for LayersOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LayersOf")
+    }
 }
 
 /// A URL, and what the server said of what it gave the last time: with these marks it need not give the same again.
@@ -284,6 +328,8 @@ pub struct Request {
     pub allow_devices: AllowedDevices,
     /// Build a second time without the cache, and fail if that gives another image.
     pub verify: bool,
+    /// Nobody wants the result: its steps are for the cache, and no image is written of it.
+    pub cache_only: bool,
     /// Read trailing `# …` as Docker does.
     pub strict: bool,
     /// Only the context's `.dockerignore` counts, as with Docker's classic builder, and none of the Dockerfile's own.
@@ -321,11 +367,19 @@ impl Default for Request {
             allow_host_network: false,
             allow_devices: AllowedDevices::default(),
             verify: false,
+            cache_only: false,
             strict: false,
             common_ignore: false,
             context_subdir: None,
             cancel: CancelToken::default(),
         }
+    }
+}
+
+impl Request {
+    /// Whether an image is written of the result: comparing two takes one as well.
+    pub(crate) fn wants_image(&self) -> bool {
+        !self.cache_only || self.verify
     }
 }
 
@@ -348,24 +402,29 @@ impl CancelToken {
 /// A finished build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Built {
-    /// Digest of the image configuration: the image id.
-    pub image_id: Digest,
-    /// Digest of the manifest.
-    pub manifest: Digest,
-    /// For which platform.
-    pub platform: Platform,
-    /// The names that it got.
-    pub tags: Vec<Reference>,
-    /// What the names stand for: the manifest, or the index of several.
-    pub target: Descriptor,
-    /// The images, one a platform. The fields above are those of the one that fits this machine best.
-    pub images: Vec<BuiltImage>,
+    /// The image, and what it has; none where nobody wanted one ([`Request::cache_only`]).
+    pub result: Option<BuiltResult>,
     /// Steps that ran, and steps that were taken from the cache.
     pub ran: u64,
     /// See `ran`.
     pub cached: u64,
     /// Seconds since 1970 that stood for now.
     pub source_date_epoch: Option<i64>,
+}
+
+/// The result of a finished build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuiltResult {
+    /// Digest of the image configuration: the image id.
+    pub image_id: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// The names that it got.
+    pub tags: Vec<Reference>,
+    /// What the names stand for: the manifest, or the index of several.
+    pub target: Descriptor,
+    /// The images, one a platform. The fields above are those of the one that fits this machine best.
+    pub images: Vec<BuiltImage>,
 }
 
 /// One platform's image of a finished build.

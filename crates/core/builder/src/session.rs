@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     pub networks: Idle,
     /// A step has failed: stop.
     pub aborted: AtomicBool,
+    /// A cache did not have what it said it has: what was found by that is to be looked up anew.
+    pub lost: AtomicBool,
 }
 
 /// What the steps for one platform share.

@@ -4,15 +4,15 @@ mod fault;
 
 pub(crate) use fault::{at_step, file_error};
 
-use crate::error::{Error, chain};
+use crate::error::{BoxError, Error, chain};
 use crate::event::Stream;
 use crate::exec;
 use crate::explain::{self, Miss, Noted};
 use crate::graph::{Copy, CopySource, Fs, Op, OpKind, Origin};
 use crate::key::Record;
 use crate::progress::Step;
-use crate::promise::Settled;
-use crate::request::NetMode;
+use crate::promise::{Layers, Settled};
+use crate::request::{Image, NetMode};
 use crate::session::{Output, Session};
 use crate::stack;
 use crate::turn::Turn;
@@ -48,30 +48,46 @@ pub(crate) fn needs(session: &Session<'_>, op: &Op) -> Vec<usize> {
     op.needs().into_iter().filter_map(|fs| session.node(fs)).collect()
 }
 
-/// A base image: its layers must be here, and stay.
+/// A base image: its layers must be here, and stay. Those that nobody needs are left where they are.
 pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error> {
     let used = &session.graph.images[index];
     let step = session.progress.step(&used.name, &used.stage, &format!("FROM {}", used.reference));
     let image = &session.images[index];
-    let mut chain = None;
+    let output = image_output(image);
+    if session.settled.contains_key(&index) {
+        step.cached(output.chain.as_ref());
+        step.noted("its layers are not needed");
+        return Ok(output);
+    }
+    let failed = |source: BoxError| {
+        let (reference, place) = (used.reference.clone(), Box::new(session.file.place(used.span)));
+        let error = match session.stopped() {
+            true => Error::Cancelled,
+            false => Error::Image { reference, place, near: None, source },
+        };
+        step.failed(error.chain());
+        error
+    };
+    if let Some(layers) = &image.layers {
+        layers.bring(&|line| step.line(&line), &|| session.stopped()).map_err(failed)?;
+    }
     for id in ChainId::all(&image.config.rootfs.diff_ids) {
         let found = session.env.store.use_layer(session.lease, &id);
         let found =
             found.map_err(|e| Error::Store { attempt: "find layers of the base image", source: e.into() })?;
-        if found.is_none() {
-            let source = store::Error::NoLayer(id).into();
-            return Err(Error::Image {
-                reference: used.reference.clone(),
-                place: Box::new(session.file.place(used.span)),
-                near: None,
-                source,
-            });
-        }
-        chain = Some(id);
+        found.ok_or_else(|| failed(store::Error::NoLayer(id).into()))?;
     }
-    step.cached(chain.as_ref());
-    let created = image.config.created.clone().unwrap_or_default();
-    Ok(Output { chain, created, ..Output::default() })
+    match image.layers {
+        Some(_) => step.made(output.chain.as_ref()),
+        None => step.cached(output.chain.as_ref()),
+    }
+    Ok(output)
+}
+
+/// What an image gives.
+pub(crate) fn image_output(image: &Image) -> Output {
+    let (chain, created) = (ChainId::of(&image.config.rootfs.diff_ids), image.config.created.clone());
+    Output { chain, created: created.unwrap_or_default(), ..Output::default() }
 }
 
 /// An operation.
@@ -92,13 +108,62 @@ pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result
 }
 
 /// An operation of which all is known already.
-pub(crate) fn settled(session: &Session<'_>, op: &Op, settled: &Settled) -> Output {
+pub(crate) fn settled(
+    session: &Session<'_>,
+    op: &Op,
+    settled: &Settled,
+    outputs: Vec<Output>,
+) -> Result<Output, Error> {
     let step = session.progress.step(&op.name, &op.stage, &op.instruction);
-    let output = hit(session, &step, settled.output.clone());
-    if !settled.layers {
-        step.noted("known from elsewhere, and its layers are not needed");
+    let output = match &settled.layers {
+        Layers::Here => settled.output.clone(),
+        Layers::Left(_) => {
+            let output = hit(session, &step, settled.output.clone());
+            step.noted("known from elsewhere, and its layers are not needed");
+            return Ok(output);
+        }
+        Layers::Wanted(record) => {
+            let brought = bring(session, op, record, &Inputs { outputs });
+            let brought = brought.inspect_err(|error| step.failed(error.chain()))?;
+            let same = brought.filter(|brought| brought.chain == settled.output.chain);
+            let Some(output) = same else {
+                // What others were found by is gone: all is looked up anew.
+                session.imports.give_up(&record.key());
+                session.shared.lost.store(true, Ordering::SeqCst);
+                step.failed("its layers could not be had".into());
+                return Err(Error::Cancelled);
+            };
+            output
+        }
+    };
+    Ok(hit(session, &step, output))
+}
+
+/// Keeps what a cache has of operations whose layers have come with those of others.
+pub(crate) fn keep(session: &Session<'_>) -> Result<(), Error> {
+    let failed = |e: store::Error| Error::Store { attempt: "find cached layers", source: e.into() };
+    for (node, settled) in &session.settled {
+        let (Layers::Left(Some(record)), Some(chain)) = (&settled.layers, &settled.output.chain) else {
+            continue;
+        };
+        let op = &session.graph.ops[node - session.graph.images.len()];
+        if !op.is_linked() && session.env.store.layer(chain).map_err(failed)?.is_some() {
+            lookup(session, op, record)?;
+        }
     }
-    output
+    Ok(())
+}
+
+/// What a cache has under this record, with its layers.
+fn bring(session: &Session<'_>, op: &Op, record: &Record, inputs: &Inputs) -> Result<Option<Output>, Error> {
+    if session.stopped() {
+        return Err(Error::Cancelled);
+    }
+    let Some(output) = lookup(session, op, record)? else { return Ok(None) };
+    match op.is_linked() {
+        true => place(session, output, inputs.chain(session, op, &op.base)).map(|(placed, _)| Some(placed)),
+        false => Ok(Some(output)),
+    }
 }
 
 /// What stays the same between two runs of what a person calls the same step.
@@ -225,7 +290,7 @@ fn make(
 }
 
 /// Whether no record has the shape of this operation, so that there is none of it whatever it reads; nor is one wanted.
-fn is_new(session: &Session<'_>, op: &Op, parent: Option<&ChainId>) -> Result<bool, Error> {
+pub(crate) fn is_new(session: &Session<'_>, op: &Op, parent: Option<&ChainId>) -> Result<bool, Error> {
     let shape = Record::new(op, parent, BTreeMap::new()).shape();
     Ok(op.no_cache
         || session.imports.is_empty() && !session.env.db.read(|tx| cache::has_shape(tx, &shape))?)
@@ -330,19 +395,24 @@ pub(crate) fn settings(
     settings
 }
 
-/// The result of an earlier run, if its layers are still here.
-pub(crate) fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Output>, Error> {
+/// The result of an earlier run, if its layers are here or can be brought.
+fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Output>, Error> {
     if op.no_cache {
         return Ok(None);
     }
-    let key = record.key();
-    let here = session.env.db.read(|tx| cache::get(tx, &key))?;
-    if let Some(entry) = here
-        && let Some(output) = usable(session, op, record, entry)?
-    {
+    if let Some(output) = lookup_here(session, op, record)? {
         return Ok(Some(output));
     }
-    match imported(session, op, &key) {
+    match imported(session, op, &record.key()) {
+        Some(entry) => usable(session, op, record, entry),
+        None => Ok(None),
+    }
+}
+
+/// The result of an earlier run, if its layers are still here.
+pub(crate) fn lookup_here(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Output>, Error> {
+    let key = record.key();
+    match session.env.db.read(|tx| cache::get(tx, &key))?.filter(|_| !op.no_cache) {
         Some(entry) => usable(session, op, record, entry),
         None => Ok(None),
     }

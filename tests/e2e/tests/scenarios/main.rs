@@ -26,6 +26,7 @@ mod applications;
 mod attached;
 mod attacks;
 mod bake;
+mod bases;
 mod build;
 mod build_attacks;
 mod build_names;

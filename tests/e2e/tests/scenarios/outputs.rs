@@ -269,9 +269,9 @@ fn caches_travel() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         let again = fs::read_to_string(host.home().join(format!("again{number}/own"))).unwrap();
-        // Where the layers of the stage before did not come along, it is known what they were, and it does not run again.
+        // It is known what the layers of the stage before are, wherever these are, and it does not run again.
         assert_eq!(again, own, "{source}: {said}");
-        assert_eq!(said.contains("its layers are not needed"), number > 1, "{source}: {said}");
+        assert!(said.contains("its layers are not needed"), "{source}: {said}");
         let mounts = fs::read_dir(host.home().join(&root).join("cache-mounts"));
         assert_eq!(mounts.is_ok_and(|mut found| found.next().is_some()), number == 0, "{source}");
         fs::remove_dir_all(host.home().join(root)).unwrap();

@@ -35,8 +35,6 @@ const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 pub(crate) struct Made {
     /// Its manifest.
     pub manifest: Descriptor,
-    /// Its layers.
-    pub chain: Option<ChainId>,
     /// For which platform.
     pub platform: Platform,
     /// Its attestations, if it has any: the descriptor of their manifest.
@@ -106,7 +104,6 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let media_type = manifest.media_type.clone();
     let mut made = Made {
         manifest: write(env, session.lease, &media_type, &manifest)?,
-        chain: chain.clone(),
         platform: platform.clone(),
         attestation: None,
         provenance: None,

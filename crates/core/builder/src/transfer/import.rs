@@ -62,9 +62,22 @@ impl Imports {
         self.entries.is_empty()
     }
 
-    /// Whether there are records without layers.
-    pub fn has_promises(&self) -> bool {
-        !self.promises.is_empty()
+    /// Whether there is something that is not here.
+    pub fn has_any(&self) -> bool {
+        !self.promises.is_empty() || !self.entries.is_empty()
+    }
+
+    /// What the record of this key gave, whose layers can be brought as far as is known.
+    pub fn offer(&self, key: &Digest) -> Option<Promise> {
+        let (_, entry) = self.entries.get(key)?;
+        let chain = ChainId::of(&entry.layers)?;
+        let is_failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).contains(key);
+        (!is_failed).then(|| Promise { key: key.clone(), chain, created: entry.created.clone() })
+    }
+
+    /// Notes that this cannot be had.
+    pub fn give_up(&self, key: &Digest) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
     }
 
     /// What the step of this key gave elsewhere, where its layers did not come along.
@@ -94,13 +107,12 @@ impl Imports {
     /// The record of this key, with its layers brought here and itself kept; none if there is none, or it cannot be had.
     pub fn find(&self, env: &Env, lease: &Lease, key: &Digest) -> Result<Option<cache::Entry>, BoxError> {
         let Some((number, entry)) = self.entries.get(key) else { return Ok(None) };
-        let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed().contains(key) {
+        if self.failed.lock().unwrap_or_else(PoisonError::into_inner).contains(key) {
             return Ok(None);
         }
         let found = self.bring(env, lease, (*number, entry));
         if found.is_err() {
-            failed().insert(key.clone());
+            self.give_up(key);
         }
         found
     }

@@ -8,6 +8,7 @@ mod layers;
 
 use crate::build::{Job, Part, settle};
 use crate::error::Error;
+use crate::export::Made;
 use crate::platforms::lower_platforms;
 use crate::request::{Env, Request};
 use crate::transfer::{INLINE_KEY, Imports};
@@ -65,10 +66,10 @@ pub(crate) fn verify(job: &Job<'_>, parts: &[Part]) -> Result<(), Error> {
     let second = again.make(&lowered);
     let second = second.inspect_err(|error| step.failed(error.chain()))?;
     let mut differences = Vec::new();
-    for (first, second) in parts.iter().zip(&second) {
+    for ((first, second), one) in parts.iter().zip(&second).zip(&lowered) {
         let mut found = compare(&env, first, second)?;
         if parts.len() > 1 {
-            found.iter_mut().for_each(|d| d.place = format!("{}: {}", first.made.platform, d.place));
+            found.iter_mut().for_each(|d| d.place = format!("{}: {}", one.platform, d.place));
         }
         differences.append(&mut found);
     }
@@ -102,10 +103,11 @@ struct Documents {
 }
 
 fn compare(env: &Env, first: &Part, second: &Part) -> Result<Vec<Difference>, Error> {
-    if first.made.manifest.digest == second.made.manifest.digest {
+    let (Some(made), Some(again)) = (&first.made, &second.made) else { return Ok(Vec::new()) };
+    if made.manifest.digest == again.manifest.digest {
         return Ok(Vec::new());
     }
-    let (mut one, mut two) = (documents(env, first)?, documents(env, second)?);
+    let (mut one, mut two) = (documents(env, made)?, documents(env, again)?);
     let mut found = Vec::new();
     for (at, (a, b)) in one.chains.iter().zip(&two.chains).enumerate() {
         let name = first.steps.iter().find(|(chain, _)| chain == a).map(|(_, name)| name.as_str());
@@ -124,13 +126,13 @@ fn compare(env: &Env, first: &Part, second: &Part) -> Result<Vec<Difference>, Er
     Ok(found)
 }
 
-fn documents(env: &Env, part: &Part) -> Result<Documents, Error> {
+fn documents(env: &Env, made: &Made) -> Result<Documents, Error> {
     let failed = |source| Error::Store { attempt: "read a document of the image", source };
     let parsed = |digest: &Digest| {
         let bytes = env.store.read_blob(digest, MANIFEST_MAX).map_err(|e| failed(e.into()))?;
         serde_json::from_slice::<Value>(&bytes).map_err(|e| failed(e.into()))
     };
-    let value = parsed(&part.made.manifest.digest)?;
+    let value = parsed(&made.manifest.digest)?;
     let manifest: Manifest = serde_json::from_value(value.clone()).map_err(|e| failed(e.into()))?;
     let mut config = parsed(&manifest.config.digest)?;
     let mut diff_ids = Vec::new();

@@ -16,7 +16,7 @@ fn an_unchanged_tree_runs_nothing() {
     // Another engine, another process: only the disk is the same.
     let second = f.build(FILE);
     assert_eq!((second.ok().ran, second.ok().cached), (0, 5));
-    assert_eq!(first.ok().image_id, second.ok().image_id);
+    assert_eq!(first.result().image_id, second.result().image_id);
     assert!(!second.log().contains("install"));
 }
 
@@ -308,7 +308,7 @@ fn a_record_without_its_layer_is_a_miss() {
     let file = "FROM base\nRUN echo x > /x\n";
     let built = f.build(file).ok().clone();
     let store = f.store();
-    let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+    let image = store.resolve(&crate::fixture::image(&built).image_id.to_string(), None).unwrap();
     let layer = f.root().join("layers").join(image.chain().unwrap().0.hex());
     std::fs::remove_dir_all(layer).unwrap();
     let again = f.build(file);

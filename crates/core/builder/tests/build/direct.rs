@@ -15,7 +15,7 @@ RUN chmod 2750 /srv/app/kept && mkdir /srv/app/note
 /// Path to type, mode, owner and content, of every file of the topmost layer.
 fn layer(f: &Fixture, built: &builder::Built) -> BTreeMap<String, String> {
     let store = f.store();
-    let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+    let image = store.resolve(&crate::fixture::image(built).image_id.to_string(), None).unwrap();
     let top = store.layer_dirs(&image.chain().unwrap()).unwrap().remove(0);
     let describe = |path: &String| {
         let full = top.join(path);

@@ -28,7 +28,7 @@ fn the_file_may_say_the_time() {
     assert_eq!(created(&f, &outcome), 1_445_412_480);
     assert_eq!(outcome.ok().source_date_epoch, Some(1_445_412_480));
     assert_eq!(f.rootfs(outcome.ok()).lstat("/Dockerfile").unwrap().st_mtime, 1_445_412_480);
-    let image = f.store().resolve(&outcome.ok().image_id.to_string(), None).unwrap();
+    let image = f.store().resolve(&outcome.result().image_id.to_string(), None).unwrap();
     assert_eq!(image.manifest.layers[0].annotations["buildkit/rewritten-timestamp"], "1445412480");
     assert_eq!(created(&f, &f.build_with(file, argument("1445412481"))), 1_445_412_481);
     // What is written as the exporter says comes before both; nothing is fixed where it says so.
@@ -39,7 +39,7 @@ fn the_file_may_say_the_time() {
     };
     let outcome = f.build_with(file, reset);
     assert_eq!((outcome.ok().source_date_epoch, created(&f, &outcome)), (None, 1_445_412_480));
-    let image = f.store().resolve(&outcome.ok().image_id.to_string(), None).unwrap();
+    let image = f.store().resolve(&outcome.result().image_id.to_string(), None).unwrap();
     assert!(image.manifest.layers[0].annotations.is_empty());
     assert_eq!(f.build_with(file, argument("")).ok().source_date_epoch, None);
     // The argument of a stage is its own.

@@ -1,6 +1,8 @@
 //! A store of its own with a base image around Debian's static busybox, and a context to fill. Needs root.
 
-use builder::{Built, Context, Env, Error, Event, Image, ImageRequest, NetHandle, NetMode, Request, Stream};
+use builder::{
+    Built, BuiltResult, Context, Env, Error, Event, Image, ImageRequest, NetHandle, NetMode, Request, Stream,
+};
 use oci::image::ImageConfig;
 use oci::{Platform, Reference};
 use state::Db;
@@ -28,11 +30,17 @@ pub struct Outcome {
 
 impl Fixture {
     pub fn new() -> Self {
+        let fixture = Self::bare();
+        fixture.import_base();
+        fixture
+    }
+
+    /// One that has nothing at all.
+    pub fn bare() -> Self {
         let dir = tempfile::tempdir().expect("make a directory");
         let fixture = Self { dir };
         std::fs::create_dir(fixture.context()).unwrap();
         std::fs::create_dir(fixture.root()).unwrap();
-        fixture.import_base();
         fixture
     }
 
@@ -123,7 +131,7 @@ impl Fixture {
             }),
             images: Arc::new(move |wanted: &ImageRequest, _told| {
                 let image = images.resolve(&wanted.reference, Some(&wanted.platform))?;
-                Ok(Image { digest: image.digest, manifest: image.manifest, config: image.config })
+                Ok(Image::here(image.digest, image.manifest, image.config))
             }),
             fetch: None,
             local_repositories: true,
@@ -164,19 +172,19 @@ impl Fixture {
     /// The file system of an image, readable.
     pub fn rootfs(&self, built: &Built) -> sys::root::Root {
         let store = self.store();
-        let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+        let image = store.resolve(&crate::fixture::image(built).image_id.to_string(), None).unwrap();
         let overlay = store.overlay(image.chain().as_ref(), None, None).unwrap();
         sys::root::Root::from_fd(overlay.mount().unwrap()).unwrap()
     }
 
     pub fn config(&self, built: &Built) -> ImageConfig {
-        self.store().resolve(&built.image_id.to_string(), None).unwrap().config
+        self.store().resolve(&crate::fixture::image(built).image_id.to_string(), None).unwrap().config
     }
 
     /// A file of a layer, counted from the lowest.
     pub fn layer_file(&self, built: &Built, layer: usize, path: &str) -> std::fs::Metadata {
         let store = self.store();
-        let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+        let image = store.resolve(&crate::fixture::image(built).image_id.to_string(), None).unwrap();
         let mut dirs = store.layer_dirs(&image.chain().unwrap()).unwrap();
         dirs.reverse();
         std::fs::symlink_metadata(dirs[layer].join(path)).unwrap()
@@ -185,7 +193,7 @@ impl Fixture {
     /// The files of the topmost layer, sorted.
     pub fn top_layer(&self, built: &Built) -> Vec<String> {
         let store = self.store();
-        let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+        let image = store.resolve(&crate::fixture::image(built).image_id.to_string(), None).unwrap();
         let dirs = store.layer_dirs(&image.chain().unwrap()).unwrap();
         let mut found = Vec::new();
         list(&dirs[0], &dirs[0], &mut found);
@@ -212,6 +220,12 @@ impl Outcome {
             Ok(built) => built,
             Err(error) => panic!("{}\n{}", error.report(), self.log()),
         }
+    }
+
+    /// The image of a build that has to work.
+    #[track_caller]
+    pub fn result(&self) -> &BuiltResult {
+        image(self.ok())
     }
 
     #[track_caller]
@@ -248,6 +262,11 @@ impl Outcome {
         }
         all
     }
+}
+
+/// The image of a build.
+pub fn image(built: &Built) -> &BuiltResult {
+    built.result.as_ref().expect("it was not for the cache alone")
 }
 
 /// Text of a file of an image.

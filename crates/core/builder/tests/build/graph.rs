@@ -117,7 +117,7 @@ fn what_a_client_attests_stands_before_what_is_asked_for() {
         build_with(&f.env(), ops, Claims { statements, ..Claims::default() }, &request)
     };
     let outcome = build(vec![list("said.json", "said"), list("sbom.json", "https://spdx.dev/Document")]);
-    let image = &outcome.ok().images[0];
+    let image = &outcome.result().images[0];
     assert_eq!(image.sbom, Some(json!({ "by": "client" })), "and not ours");
     let told =
         |(name, told): &(String, Value)| (name.clone(), told["predicateType"].as_str().unwrap().to_owned());
@@ -130,7 +130,7 @@ fn what_a_client_attests_stands_before_what_is_asked_for() {
     assert_eq!(named, all.map(|(name, kind)| (name.to_owned(), kind.to_owned())));
     let subject = &image.statements[0].1["subject"];
     assert_eq!(*subject, json!([{ "name": "f", "digest": { "sha256": Digest::sha256(b"x").hex() } }]));
-    let index = f.store().index(&outcome.ok().target.digest).unwrap();
+    let index = f.store().index(&outcome.result().target.digest).unwrap();
     let oci::image::Document::Manifest(attached) = f.store().document(&index.manifests[1].digest).unwrap()
     else {
         panic!("no manifest")
@@ -139,7 +139,7 @@ fn what_a_client_attests_stands_before_what_is_asked_for() {
     assert_eq!(kinds.collect::<Vec<_>>(), all.map(|(_, kind)| kind));
     let twice = build(vec![list("how.json", "said")]);
     assert_eq!(twice.err().chain(), "duplicate attestation path name how.json");
-    assert!(build(Vec::new()).ok().images[0].sbom.as_ref().unwrap()["packages"].is_array());
+    assert!(build(Vec::new()).result().images[0].sbom.as_ref().unwrap()["packages"].is_array());
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn mounts_are_results_and_cached_with_the_step() {
     assert!(root.lstat("etc/passwd").is_ok() && root.lstat("etc/group").is_err());
     assert!(root.lstat("root/r").is_err());
     let again = build(&f, ops(script));
-    assert_eq!((again.ok().ran, &again.ok().manifest), (0, &outcome.ok().manifest));
+    assert_eq!((again.ok().ran, &again.result().manifest), (0, &outcome.result().manifest));
     assert!(build(&f, ops("exit 0")).err().chain().contains("exit code: 0"));
 }
 

@@ -5,7 +5,7 @@ use builder::Built;
 
 fn top(f: &Fixture, built: &Built) -> store::Layer {
     let store = f.store();
-    let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+    let image = store.resolve(&crate::fixture::image(built).image_id.to_string(), None).unwrap();
     store.layer(&image.chain().unwrap()).unwrap().unwrap()
 }
 

@@ -9,6 +9,7 @@ mod files;
 mod fixture;
 mod graph;
 mod idle;
+mod lazy;
 mod link;
 mod merge;
 mod opened;

@@ -16,7 +16,7 @@ fn steps_are_told_with_what_goes_into_them() {
             request.secrets.insert("b".into(), b"hidden-word".to_vec());
             request.export.told_provenance = Some(how);
         });
-        outcome.ok().images[0].provenance.clone().unwrap()
+        outcome.result().images[0].provenance.clone().unwrap()
     };
     let all = told(Provenance::Max);
     assert!(!all.to_string().contains("hidden-word"));

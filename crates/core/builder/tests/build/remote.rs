@@ -399,14 +399,14 @@ fn provenance_names_what_came_from_elsewhere() {
     for ran in [2, 0] {
         let outcome = f.build_in(&env, &file, told);
         assert_eq!(outcome.ok().ran, ran);
-        let provenance = outcome.ok().images[0].provenance.as_ref().unwrap();
+        let provenance = outcome.result().images[0].provenance.as_ref().unwrap();
         assert_eq!(provenance["buildDefinition"]["resolvedDependencies"], expected);
     }
     let mut request = Request { network: NetMode::None, ..Request::default() };
     told(&mut request);
     let context = format!("{url}#main:sub");
     let built = builder::build(&env, Context::Remote(context.clone()), &request, &mut |_| {}).unwrap();
-    let definition = &built.images[0].provenance.as_ref().unwrap()["buildDefinition"];
+    let definition = &crate::fixture::image(&built).images[0].provenance.as_ref().unwrap()["buildDefinition"];
     let source = json!({ "uri": context, "path": "Dockerfile", "digest": commit("main") });
     assert_eq!(definition["externalParameters"]["configSource"], source);
     let main = json!([{ "uri": format!("{url}#main"), "digest": commit("main") }]);

@@ -48,7 +48,7 @@ fn tree(root: &Root, top: &str) -> BTreeMap<String, String> {
 /// The layer that a build ended with.
 fn top(f: &Fixture, built: &Built) -> store::Layer {
     let store = f.store();
-    let image = store.resolve(&built.image_id.to_string(), None).unwrap();
+    let image = store.resolve(&crate::fixture::image(built).image_id.to_string(), None).unwrap();
     store.layer(&image.chain().unwrap()).unwrap().unwrap()
 }
 
@@ -176,7 +176,7 @@ fn the_lower_half_stays_as_long_as_the_upper() {
     assert_eq!(text(&f.rootfs(&built), "/app/d4/f4"), "4");
     assert_eq!(env.store.check(false).unwrap(), []);
     let usage = env.store.usage().unwrap();
-    let image = env.store.resolve(&built.image_id.to_string(), None).unwrap();
+    let image = env.store.resolve(&crate::fixture::image(&built).image_id.to_string(), None).unwrap();
     let (size, _) = usage.images[&image.digest];
     assert!(size > usage.layers / 2 && usage.layers < 2 * size, "{usage:?}");
     assert_eq!(usage.cache_only.len(), 0, "what an image's layer lies over is not the cache's: {usage:?}");

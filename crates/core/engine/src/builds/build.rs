@@ -12,15 +12,15 @@ use api::build::{BuildExtras, BuildOptions};
 use api::containers::Resources;
 use base64::Engine as _;
 use builder::{
-    BoxError, Bring, Built, CancelToken, Context as Files, DockerfileSource, Earlier, Env, Event, Image,
-    ImageRequest, Images, Limits, NamedContext, NetMode, Recorded, Request,
+    Bring, Built, CancelToken, Context as Files, DockerfileSource, Earlier, Env, Event, Limits, NamedContext,
+    NetMode, Recorded, Request,
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use oci::{Digest, Platform, Reference};
-use tokio::runtime::Handle;
+use oci::{Platform, Reference};
 use tokio::sync::mpsc::Sender;
 
+use super::bases::base_images;
 use super::caches::{self, Directories};
 use super::contents::Contents;
 use super::entitled::Entitled;
@@ -32,7 +32,7 @@ use super::{fetch, groups, leftovers, network};
 use crate::error::{Error, Failure, Kind, Result};
 use crate::images::Who;
 use crate::system::budget;
-use crate::{Engine, containers, events, images, machine, networks, pipe, spec};
+use crate::{Engine, containers, events, machine, networks, pipe, spec};
 
 /// How often a download looks whether its build was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -124,9 +124,11 @@ pub async fn build(engine: &Engine, mut order: Order, progress: Sender<Event>) -
     drop(cancel);
     look_after_cache(engine, verify);
     let built = built?;
-    for tag in &built.tags {
-        let attributes = BTreeMap::from([("name".to_owned(), tag.familiar())]);
-        events::emit(engine, "image", "tag", built.image_id.as_str(), &attributes);
+    if let Some(result) = &built.result {
+        for tag in &result.tags {
+            let attributes = BTreeMap::from([("name".to_owned(), tag.familiar())]);
+            events::emit(engine, "image", "tag", result.image_id.as_str(), &attributes);
+        }
     }
     Ok(built)
 }
@@ -300,102 +302,11 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
     }
 }
 
-/// Finds base images: here, or else in their registry.
-fn base_images(
-    engine: &Engine,
-    policies: Arc<Policies>,
-    credentials: BTreeMap<String, Who>,
-    ask: Option<AskCredentials>,
-    cancel: &CancelToken,
-) -> Images {
-    let (engine, runtime, cancel) = (engine.clone(), Handle::current(), cancel.clone());
-    let who = move |registry: &str| match credentials.get(registry) {
-        Some(known) => known.clone(),
-        None => ask.as_ref().and_then(|ask| ask(registry)).unwrap_or_default(),
-    };
-    Arc::new(move |wanted, told| {
-        let find = |wanted: &ImageRequest| base_image(&engine, &runtime, (&who, &cancel), wanted, told);
-        allowed_image(&engine, &policies, wanted, find).map_err(|e| Box::new(e) as BoxError)
-    })
-}
-
-/// The image that the policies leave in the place of this one: they see its name, and the name with the digest that it stands for.
-fn allowed_image(
-    engine: &Engine,
-    policies: &Policies,
-    wanted: &ImageRequest,
-    find: impl Fn(&ImageRequest) -> Result<Image>,
-) -> Result<Image> {
-    let named = |reference: String| ImageRequest { reference, ..wanted.clone() };
-    let taken = policies.image(&wanted.reference, &wanted.platform)?;
-    let known = match wanted.pull || policies.is_empty() {
-        true => None,
-        false => here_by_digest(engine, &taken)?,
-    };
-    let found = find(&named(known.unwrap_or_else(|| taken.clone())))?;
-    let Some(name) =
-        Reference::parse(&taken).ok().filter(|name| name.digest.is_none() && !policies.is_empty())
-    else {
-        return Ok(found);
-    };
-    if taken.parse::<Digest>().is_ok() || Digest::from_hex(&taken).is_ok() {
-        return Ok(found);
-    }
-    let digest = images::root(engine, &taken)?.unwrap_or_else(|| found.digest.clone());
-    let pinned = format!("{name}@{digest}");
-    match policies.image(&pinned, &wanted.platform)? {
-        same if same == pinned => Ok(found),
-        other => find(&named(other)),
-    }
-}
-
-/// The name of the image here that a name with a digest means, if it still has that digest.
-fn here_by_digest(engine: &Engine, name: &str) -> Result<Option<String>> {
-    let Ok(mut reference) = Reference::parse(name) else { return Ok(None) };
-    let Some(digest) = reference.digest.take() else { return Ok(None) };
-    let bare = reference.to_string();
-    Ok((images::root(engine, &bare)? == Some(digest)).then_some(bare))
-}
-
-fn base_image(
-    engine: &Engine,
-    runtime: &Handle,
-    (who, cancel): (&dyn Fn(&str) -> Who, &CancelToken),
-    wanted: &ImageRequest,
-    told: &(dyn Fn(String) + Sync),
-) -> Result<Image> {
-    let elsewhere = match images::look_for_base(engine, &wanted.reference, &wanted.platform, wanted.pull)? {
-        images::Base::Here(found) => return Ok(image(*found)),
-        images::Base::Elsewhere(elsewhere) => elsewhere,
-    };
-    let auth = who(&elsewhere.reference.domain);
-    let (sender, lines) = std::sync::mpsc::channel();
-    let pull = async {
-        // Its end ends the lines.
-        let told = move |line| drop(sender.send(line));
-        tokio::select! {
-            pulled = elsewhere.pull(engine, auth, told) => pulled.map(image),
-            () = cancelled(cancel) => Err(failed(builder::Error::Cancelled)),
-        }
-    };
-    // Who is told may block, which nobody may who drives the pull.
-    std::thread::scope(|scope| {
-        let tell = || lines.into_iter().for_each(told);
-        // Where the machine has no thread for it, nothing is told.
-        let _ = std::thread::Builder::new().spawn_scoped(scope, tell);
-        runtime.block_on(pull)
-    })
-}
-
 /// Ends when the build is cancelled.
-pub(super) async fn cancelled(cancel: &CancelToken) {
-    while !cancel.is_cancelled() {
+pub(super) async fn cancelled(is_cancelled: impl Fn() -> bool) {
+    while !is_cancelled() {
         tokio::time::sleep(CANCEL_POLL).await;
     }
-}
-
-fn image(found: store::Image) -> Image {
-    Image { digest: found.digest, manifest: found.manifest, config: found.config }
 }
 
 /// Whether these parameters can be served at all: said before anything of the context is read.
@@ -453,6 +364,7 @@ pub(super) fn request(options: &BuildOptions, gateway: Option<IpAddr>) -> Result
         allow_host_network: entitled.host_network,
         allow_devices: entitled.devices,
         verify: extras.verify,
+        cache_only: extras.export.cache_only,
         strict: extras.strict,
         ..Request::default()
     })

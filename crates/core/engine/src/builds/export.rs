@@ -185,10 +185,11 @@ pub fn details(built: &Built) -> BuildDetails {
         sbom: image.sbom.clone(),
         statements: image.statements.iter().map(statement).collect(),
     };
+    let result = built.result.as_ref();
     BuildDetails {
         id: String::new(),
-        target: Some(built.target.clone()),
-        images: built.images.iter().map(image).collect(),
+        target: result.map(|result| result.target.clone()),
+        images: result.map_or(&[][..], |result| &result.images).iter().map(image).collect(),
         source_date_epoch: built.source_date_epoch,
     }
 }

@@ -81,7 +81,7 @@ fn fetch(
     let download = runtime.block_on(async {
         tokio::select! {
             download = client.download(url, wish) => Ok(download?),
-            () = cancelled(cancel) => Err(BoxError::from("build canceled")),
+            () = cancelled(|| cancel.is_cancelled()) => Err(BoxError::from("build canceled")),
         }
     })?;
     let text = |value: Option<&str>| value.map(str::to_owned);
@@ -121,7 +121,7 @@ impl Read for Body {
             let next = self.runtime.block_on(async {
                 tokio::select! {
                     chunk = self.download.chunk() => chunk.map_err(std::io::Error::other),
-                    () = cancelled(&self.cancel) => Err(std::io::Error::other("build canceled")),
+                    () = cancelled(|| self.cancel.is_cancelled()) => Err(std::io::Error::other("build canceled")),
                 }
             });
             match next? {

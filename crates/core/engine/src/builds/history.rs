@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api::build::{BuildEvent, BuildOptions, BuildRecord};
-use builder::{Built, Event};
+use builder::{Built, BuiltResult, Event};
 use oci::image::Descriptor;
 
 use super::build::Record;
@@ -123,8 +123,10 @@ impl Recorder {
         match built {
             Ok(built) => {
                 self.record.status = "completed".to_owned();
-                self.record.image = built.image_id.to_string();
-                let _ = attach(&self.directory, built);
+                if let Some(result) = &built.result {
+                    self.record.image = result.image_id.to_string();
+                    let _ = attach(&self.directory, result);
+                }
             }
             Err(error) => {
                 let cancelled = error.kind == Kind::Cancelled;
@@ -146,7 +148,7 @@ fn write(directory: &Path, record: &BuildRecord) -> Result<()> {
 }
 
 /// Keeps the documents about the result.
-fn attach(directory: &Path, built: &Built) -> Result<()> {
+fn attach(directory: &Path, built: &BuiltResult) -> Result<()> {
     let mut all = Vec::new();
     for image in &built.images {
         let provenance = image.provenance.as_ref().map(|document| match document.get("buildDefinition") {

@@ -10,6 +10,7 @@
 
 mod agent;
 pub mod attached;
+mod bases;
 mod build;
 mod cache;
 mod caches;

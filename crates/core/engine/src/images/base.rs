@@ -1,4 +1,4 @@
-//! The base image of a build: here, or else in its registry.
+//! The base image of a build: here, or else in its registry, which is asked what it is. Its layers come when they are needed.
 //!
 //! One that is alone in its name may be for another platform than is asked for, as with BuildKit: whoever builds on it is
 //! warned. Where several are to choose from, one of them must fit.
@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use api::JsonMessage;
 use api::auth::AuthConfig;
-use api::images::{BaseImage, PullOptions};
+use api::images::BaseImage;
 use oci::image::ImageConfig;
 use oci::{Digest, Platform, Reference};
 use store::Image;
-use tokio::sync::mpsc::channel;
+use tokio::sync::mpsc::{Sender, channel};
 
 use super::brief::Brief;
+use super::config::{Configuration, configuration};
+use super::pull::{Resolved, Unfetched, credentials_of};
 use super::report::UNREAD;
 use super::signatures::admit;
 use super::who::Who;
@@ -121,30 +124,67 @@ fn alone(engine: &Engine, name: &str) -> Result<Option<Box<Image>>> {
 }
 
 impl Elsewhere {
-    /// Pulls it, and hands on what is to be told of that, see [`Brief`].
-    pub async fn pull(self, engine: &Engine, who: impl Into<Who>, told: impl Fn(String)) -> Result<Image> {
-        let options = PullOptions {
-            from_image: self.reference.to_string(),
-            platform: self.platform.to_string(),
-            ..PullOptions::default()
-        };
-        let (sender, mut messages) = channel(UNREAD);
-        let listen = async {
-            let mut brief = Brief::new(Instant::now());
-            while let Some(message) = messages.recv().await {
-                brief.line(&message, Instant::now()).into_iter().for_each(&told);
-            }
-        };
-        let (pulled, ()) = tokio::join!(pull::base(engine, options, who, sender), listen);
-        match (pulled, self.other) {
+    /// Asks its registry what it is, and hands on what is to be told of that, see [`Brief`].
+    pub async fn resolve(
+        self,
+        engine: &Engine,
+        who: impl Into<Who>,
+        told: impl Fn(String),
+    ) -> Result<Resolved> {
+        let (credentials, wanted) = (credentials_of(who), (&self.reference, &self.platform));
+        let found = briefly(told, |progress| Box::pin(pull::find(engine, wanted, credentials, progress)));
+        match (found.await, self.other) {
             (Err(error), Some(other)) => {
                 tracing::debug!(%error, image = %self.reference, "taken for another platform");
                 engine.store().touch(&other.id);
-                Ok(*other)
+                Ok(Resolved::Here(other.digest.clone(), other))
             }
-            (pulled, _) => pulled,
+            (found, _) => found,
         }
     }
+}
+
+impl Resolved {
+    /// What its name stands for.
+    pub fn root(&self) -> &Digest {
+        match self {
+            Resolved::Here(root, _) => root,
+            Resolved::There(unfetched) => unfetched.root(),
+        }
+    }
+
+    /// Its configuration, as it stands.
+    pub async fn configuration(self, engine: &Engine) -> Result<Configuration> {
+        match self {
+            Resolved::Here(_, image) => configuration(engine, *image).await,
+            Resolved::There(unfetched) => {
+                let read = move |_: &Engine| {
+                    let (manifest, config) = (unfetched.digest().clone(), unfetched.config().clone());
+                    Ok(Configuration { manifest, config, bytes: unfetched.document()? })
+                };
+                engine.blocking(read).await
+            }
+        }
+    }
+}
+
+impl Unfetched {
+    /// Has it whole in the store, under its name; hands on what is to be told of that.
+    pub async fn bring(&self, told: impl Fn(String)) -> Result<()> {
+        briefly(told, |progress| Box::pin(self.fetch(progress))).await
+    }
+}
+
+/// Does what tells much, and hands little of that on.
+async fn briefly<F: Future>(told: impl Fn(String), work: impl FnOnce(Sender<JsonMessage>) -> F) -> F::Output {
+    let (sender, mut messages) = channel(UNREAD);
+    let listen = async {
+        let mut brief = Brief::new(Instant::now());
+        while let Some(message) = messages.recv().await {
+            brief.line(&message, Instant::now()).into_iter().for_each(&told);
+        }
+    };
+    tokio::join!(work(sender), listen).0
 }
 
 /// The configuration of the image of a `FROM`: of the one that is here, else its registry is asked, and nothing pulled.

@@ -52,7 +52,7 @@ pub use inspect::inspect;
 pub use list::list;
 pub use load::load;
 pub use prune::prune;
-pub use pull::{Pulled, pull};
+pub use pull::{Pulled, Resolved, Unfetched, pull};
 pub use push::{PushOptions, push};
 pub use remote::{MadeIndex, NewIndex, Remote, create as create_index, details, look, registry_of};
 pub use remove::remove;

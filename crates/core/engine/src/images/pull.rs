@@ -1,5 +1,7 @@
 //! `docker pull`: resolve → choose the platform → fetch, hash and unpack all layers side by side → one transaction.
 
+mod base;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use registry::{Client, Credentials, Repository};
 use store::{Batch, Image, Lease, NewImage};
 use tokio::sync::mpsc::Sender;
 
+pub(super) use self::base::find;
+pub use self::base::{Resolved, Unfetched};
 use super::report::Report;
 use super::signatures::{self, Demand};
 use super::who::Who;
@@ -31,17 +35,7 @@ pub async fn pull(
     who: impl Into<Who>,
     progress: Sender<JsonMessage>,
 ) -> Result<Pulled> {
-    Box::pin(start(engine, options, who.into(), progress, Fit::Exact)).await
-}
-
-/// Fetches the base image of a build: where there is only one, it may be for another platform.
-pub(super) async fn base(
-    engine: &Engine,
-    options: PullOptions,
-    who: impl Into<Who>,
-    progress: Sender<JsonMessage>,
-) -> Result<Image> {
-    Box::pin(start(engine, options, who.into(), progress, Fit::IfChosen)).await?.image()
+    Box::pin(start(engine, options, who.into(), progress)).await
 }
 
 /// Which images have to be for the platform that is asked for.
@@ -58,25 +52,18 @@ async fn start(
     options: PullOptions,
     who: Who,
     progress: Sender<JsonMessage>,
-    fit: Fit,
 ) -> Result<Pulled> {
     let reference = reference(&options)?;
     let platform = match options.platform.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|e: oci::PlatformError| Error::invalid(e.to_string()))?),
     };
-    let client = engine.registries(&[]);
-    let notices = progress.clone();
-    client.tell(move |notice| {
-        // Who does not keep up misses it.
-        let _ = notices.try_send(JsonMessage::status(notice.0));
-    });
     let pull = Pull {
         engine: engine.clone(),
-        client,
+        client: client(engine, &progress),
         credentials: credentials_of(who),
         platform,
-        fit,
+        fit: Fit::Exact,
         attached: options.attached,
         report: Report::new(progress),
     };
@@ -90,6 +77,16 @@ async fn start(
         last = Some(pull.one(&reference).await?);
     }
     last.ok_or_else(|| Error::not_found(format!("no tags in repository {}", reference.familiar_name())))
+}
+
+/// The registries, which tell there what they wait for.
+fn client(engine: &Engine, progress: &Sender<JsonMessage>) -> Client {
+    let (client, notices) = (engine.registries(&[]), progress.clone());
+    client.tell(move |notice| {
+        // Who does not keep up misses it.
+        let _ = notices.try_send(JsonMessage::status(notice.0));
+    });
+    client
 }
 
 /// The reference that a request's two fields mean.
@@ -228,7 +225,8 @@ impl Pull {
         let repository = self.repository(reference);
         let demand = self.demand(reference).await?;
         if let Some((target, image)) = self.unchanged(&repository, reference).await? {
-            self.verify(&repository, demand.as_ref(), &target, &image.digest).await?;
+            let signed = self.verify(&repository, demand.as_ref(), &target, &image.digest).await?;
+            self.keep_signatures(&image.digest, signed).await?;
             self.begin(reference, &target).await?;
             if self.attached {
                 let lease = Arc::new(self.engine.blocking(|engine| Ok(engine.store().lease("pull")?)).await?);
@@ -237,35 +235,50 @@ impl Pull {
             self.end(reference, &target, false).await?;
             return Ok(Pulled::Image(Box::new(image)));
         }
-        let (target, bytes) = repository.resolve().await.map_err(|e| failed(e, reference))?;
-        self.begin(reference, &target.digest).await?;
-
-        let purpose = format!("pull {}", reference.familiar());
-        let batch = self.engine.blocking(move |engine| {
-            let store = engine.store();
-            Ok(Arc::new(store.batch(&Arc::new(store.lease(&purpose)?))?))
-        });
-        let batch = batch.await?;
+        let (target, batch, chosen) = self.resolve(&repository, reference).await?;
         self.report.stops(batch.lease());
-        let chosen = self.choose(&batch, &repository, &target, bytes, reference).await?;
-        self.verify(&repository, demand.as_ref(), &target.digest, &chosen.digest).await?;
+        let signed = self.verify(&repository, demand.as_ref(), &target, &chosen.digest).await?;
+        self.keep_signatures(&chosen.digest, signed).await?;
         if let Some(kind) = artifact_kind(&chosen.manifest, reference) {
             let kind = kind.to_owned();
-            self.artifact(&batch, &repository, reference, &target.digest, &chosen).await?;
+            self.artifact(&batch, &repository, reference, &target, &chosen).await?;
             return Ok(Pulled::Artifact(reference.familiar(), kind));
         }
         let config = self.config(&batch, &repository, &chosen.manifest, reference).await?;
-        if self.fit == Fit::Exact || chosen.digest != target.digest {
+        if self.fit == Fit::Exact || chosen.digest != target {
             self.check_platform(&config, reference)?;
         }
         self.layers(&batch, &repository, &chosen.manifest, &config).await?;
-        let (image, new) = self.record(&batch, reference, &target.digest, &chosen.digest).await?;
+        let (image, new) = self.record(&batch, reference, &target, &chosen.digest).await?;
         if self.attached {
-            self.fetch_attached(batch.lease(), &repository, [&target.digest, &chosen.digest]).await?;
+            self.fetch_attached(batch.lease(), &repository, [&target, &chosen.digest]).await?;
         }
 
-        self.end(reference, &target.digest, new).await?;
+        self.end(reference, &target, new).await?;
         Ok(Pulled::Image(Box::new(image)))
+    }
+
+    /// What comes of an image waits in it.
+    async fn batch(&self, reference: &Reference) -> Result<Arc<Batch>> {
+        let purpose = format!("pull {}", reference.familiar());
+        let begin = move |engine: &Engine| {
+            let store = engine.store();
+            Ok(Arc::new(store.batch(&Arc::new(store.lease(&purpose)?))?))
+        };
+        self.engine.blocking(begin).await
+    }
+
+    /// What a name stands for in its registry, and the manifest that it means; their documents wait in the batch.
+    async fn resolve(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<(Digest, Arc<Batch>, Chosen)> {
+        let (target, bytes) = repository.resolve().await.map_err(|e| failed(e, reference))?;
+        self.begin(reference, &target.digest).await?;
+        let batch = self.batch(reference).await?;
+        let chosen = self.choose(&batch, repository, &target, bytes, reference).await?;
+        Ok((target.digest, batch, chosen))
     }
 
     /// Fetches what is attached to what the name stands for and to its image.
@@ -329,22 +342,27 @@ impl Pull {
         self.engine.blocking(move |engine| Demand::of(engine, &reference)).await
     }
 
-    /// Asks for the signatures of what a name stands for or of its image, if there must be any, and keeps them.
+    /// Asks for the signatures of what a name stands for or of its image, if there must be any: a document of them.
     async fn verify(
         &self,
         repository: &Repository,
         demand: Option<&Demand>,
         target: &Digest,
         image: &Digest,
-    ) -> Result<()> {
-        let Some(demand) = demand else { return Ok(()) };
+    ) -> Result<Option<String>> {
+        let Some(demand) = demand else { return Ok(None) };
         let mut statements = signatures::statements(repository, target).await?;
         if image != target {
             statements.extend(signatures::statements(repository, image).await?);
         }
         demand.check(&[target, image], &statements)?;
+        serde_json::to_string(&statements).during("write what is signed").map(Some)
+    }
+
+    /// Keeps the signatures of an image, if it has to have any.
+    async fn keep_signatures(&self, image: &Digest, signed: Option<String>) -> Result<()> {
+        let Some(document) = signed else { return Ok(()) };
         let image = image.clone();
-        let document = serde_json::to_string(&statements).during("write what is signed")?;
         let keep = move |engine: &Engine| {
             engine.db().write(|tx| Ok::<_, Error>(state::signatures::put(tx, &image, &document)?))
         };

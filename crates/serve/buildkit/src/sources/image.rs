@@ -28,11 +28,15 @@ impl Sources {
         Ok(ResolveSourceImageResponse { digest: found.root.to_string(), config, attestation_chain: None })
     }
 
-    /// The image, pulled if it is not here or that is asked for.
+    /// The image, of which its registry is asked if it is not here or that is wanted.
     pub async fn image(&self, name: &str, platform: &Platform, mode: &str) -> Result<Found, Status> {
         let engine = self.host.engine();
-        let image = match images::base(engine, name, platform, mode == "pull").await.map_err(fault::status)? {
-            Base::Here(image) => *image,
+        let base = images::base(engine, name, platform, mode == "pull").await.map_err(fault::status)?;
+        let (root, image) = match base {
+            Base::Here(image) => {
+                let root = images::root_of(engine, name).await.map_err(fault::status)?;
+                (root, images::configuration(engine, *image).await)
+            }
             Base::Elsewhere(elsewhere) => {
                 let domain = &elsewhere.reference.domain;
                 let who = match self.session().await? {
@@ -40,16 +44,13 @@ impl Sources {
                     Some(session) => session.credentials(domain).await?,
                 };
                 let step = self.told.step(&format!("[internal] load metadata for {}", elsewhere.reference));
-                let pulled = elsewhere.pull(engine, who, |line| step.line(&line)).await;
-                step.end(pulled.map_err(fault::status))?
+                let resolved = elsewhere.resolve(engine, who, |line| step.line(&line)).await;
+                let resolved = step.end(resolved.map_err(fault::status))?;
+                (Some(resolved.root().clone()), resolved.configuration(engine).await)
             }
         };
         let said = Reference::parse(name).ok().and_then(|reference| reference.digest);
-        let root = match said {
-            Some(digest) => Some(digest),
-            None => images::root_of(engine, name).await.map_err(fault::status)?,
-        };
-        let image = images::configuration(engine, image).await.map_err(fault::status)?;
+        let (root, image) = (said.or(root), image.map_err(fault::status)?);
         Ok(Found { root: root.unwrap_or_else(|| image.manifest.clone()), image })
     }
 }

@@ -130,20 +130,21 @@ fn native(event: &BuildEvent) -> JsonMessage {
 }
 
 fn last_messages(built: &Built, record: &str, quiet: bool, native: bool) -> Vec<JsonMessage> {
-    let id = built.image_id.to_string();
+    let id = built.result.as_ref().map(|result| result.image_id.to_string()).unwrap_or_default();
     if native {
         let details = BuildDetails { id: record.to_owned(), ..builds::details(built) };
         let result = BuildResult { id, details: Some(details) };
         return vec![JsonMessage::aux(json!(result))];
     }
+    let Some(result) = &built.result else { return Vec::new() };
     if quiet {
         return vec![JsonMessage::aux(json!({ "ID": id })), JsonMessage::stream(format!("{id}\n"))];
     }
-    let tagged =
-        built.tags.iter().map(|tag| JsonMessage::stream(format!("Successfully tagged {}\n", tag.familiar())));
+    let tags = result.tags.iter();
+    let tagged = tags.map(|tag| JsonMessage::stream(format!("Successfully tagged {}\n", tag.familiar())));
     let mut messages = vec![
         JsonMessage::aux(json!({ "ID": id })),
-        JsonMessage::stream(format!("Successfully built {}\n", built.image_id.short())),
+        JsonMessage::stream(format!("Successfully built {}\n", result.image_id.short())),
     ];
     messages.extend(tagged);
     messages

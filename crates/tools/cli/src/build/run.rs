@@ -296,7 +296,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, split };
     let pushed = deliver(cli, &handing, &result).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
-    if shown == Shown::Quiet {
+    if shown == Shown::Quiet && !id.is_empty() {
         cli.println(&id)?;
     }
     let write = |path: &str, text: &str| {

@@ -160,7 +160,8 @@ impl<'s> View<'s> {
                 }
                 Some(aux) => {
                     let result: Option<BuildResult> = serde_json::from_value(aux).ok();
-                    found = result.filter(|result| !result.id.is_empty()).or(found);
+                    let is_result = |result: &BuildResult| !result.id.is_empty() || result.details.is_some();
+                    found = result.filter(is_result).or(found);
                 }
                 // The closing words of the classic text are said by the steps already.
                 None if native => {}

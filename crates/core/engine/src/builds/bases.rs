@@ -1,0 +1,166 @@
+//! The base images of a build: those that are here, and those whose registries say what they are. The layers of these come when
+//! the builder asks for them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use builder::{BoxError, CancelToken, Image, ImageRequest, Images, LayersOf};
+use oci::{Digest, Reference};
+use tokio::runtime::Handle;
+
+use super::build::{AskCredentials, cancelled, failed};
+use super::policy::Policies;
+use crate::Engine;
+use crate::error::Result;
+use crate::images::{self, Base, Resolved, Unfetched, Who};
+
+/// Who the client is to a registry.
+type Known<'a> = &'a dyn Fn(&str) -> Who;
+
+/// An image, and what its name stands for: itself, or an index that has it.
+struct Found {
+    image: Image,
+    root: Digest,
+}
+
+/// Finds base images. A build that asks twice gets the same.
+pub(super) fn base_images(
+    engine: &Engine,
+    policies: Arc<Policies>,
+    credentials: BTreeMap<String, Who>,
+    ask: Option<AskCredentials>,
+    cancel: &CancelToken,
+) -> Images {
+    let finder = Finder { engine: engine.clone(), runtime: Handle::current(), cancel: cancel.clone() };
+    let who = move |registry: &str| match credentials.get(registry) {
+        Some(known) => known.clone(),
+        None => ask.as_ref().and_then(|ask| ask(registry)).unwrap_or_default(),
+    };
+    let found = Mutex::new(BTreeMap::new());
+    Arc::new(move |wanted, told| {
+        let known = || found.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (wanted.reference.clone(), wanted.platform.clone());
+        if let Some(image) = known().get(&key) {
+            return Ok(Image::clone(image));
+        }
+        let find = |wanted: &ImageRequest| finder.find(&who, wanted, told);
+        let image = allowed_image(&finder.engine, &policies, wanted, find)?;
+        known().insert(key, image.clone());
+        Ok(image)
+    })
+}
+
+/// The image that the policies leave in the place of this one: they see its name, and the name with the digest that it stands for.
+fn allowed_image(
+    engine: &Engine,
+    policies: &Policies,
+    wanted: &ImageRequest,
+    find: impl Fn(&ImageRequest) -> Result<Found>,
+) -> Result<Image> {
+    let named = |reference: String| ImageRequest { reference, ..wanted.clone() };
+    let taken = policies.image(&wanted.reference, &wanted.platform)?;
+    let known = match wanted.pull || policies.is_empty() {
+        true => None,
+        false => here_by_digest(engine, &taken)?,
+    };
+    let found = find(&named(known.unwrap_or_else(|| taken.clone())))?;
+    let Some(name) =
+        Reference::parse(&taken).ok().filter(|name| name.digest.is_none() && !policies.is_empty())
+    else {
+        return Ok(found.image);
+    };
+    if taken.parse::<Digest>().is_ok() || Digest::from_hex(&taken).is_ok() {
+        return Ok(found.image);
+    }
+    let pinned = format!("{name}@{}", found.root);
+    match policies.image(&pinned, &wanted.platform)? {
+        same if same == pinned => Ok(found.image),
+        other => find(&named(other)).map(|found| found.image),
+    }
+}
+
+/// The name of the image here that a name with a digest means, if it still has that digest.
+fn here_by_digest(engine: &Engine, name: &str) -> Result<Option<String>> {
+    let Ok(mut reference) = Reference::parse(name) else { return Ok(None) };
+    let Some(digest) = reference.digest.take() else { return Ok(None) };
+    let bare = reference.to_string();
+    Ok((images::root(engine, &bare)? == Some(digest)).then_some(bare))
+}
+
+/// What registries are asked with.
+#[derive(Clone)]
+struct Finder {
+    engine: Engine,
+    runtime: Handle,
+    cancel: CancelToken,
+}
+
+impl Finder {
+    fn find(&self, who: Known<'_>, wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)) -> Result<Found> {
+        let engine = &self.engine;
+        let resolved = match images::look_for_base(engine, &wanted.reference, &wanted.platform, wanted.pull)?
+        {
+            Base::Here(found) => {
+                let root = images::root(engine, &wanted.reference)?.unwrap_or_else(|| found.digest.clone());
+                Resolved::Here(root, found)
+            }
+            Base::Elsewhere(elsewhere) => {
+                let auth = who(&elsewhere.reference.domain);
+                self.wait(told, &|| false, |told| elsewhere.resolve(engine, auth, told))?
+            }
+        };
+        let root = resolved.root().clone();
+        let image = match resolved {
+            Resolved::Here(_, found) => Image::here(found.digest, found.manifest, found.config),
+            Resolved::There(unfetched) => {
+                let (digest, manifest) = (unfetched.digest().clone(), unfetched.manifest().clone());
+                let config = unfetched.config().clone();
+                Image { layers: Some(self.layers(*unfetched)), ..Image::here(digest, manifest, config) }
+            }
+        };
+        Ok(Found { image, root })
+    }
+
+    /// Has the layers of an image here, once for all who want them.
+    fn layers(&self, unfetched: Unfetched) -> LayersOf {
+        let (finder, is_here) = (self.clone(), Mutex::new(false));
+        LayersOf::new(move |told, stopped| {
+            let mut is_here = is_here.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*is_here {
+                finder
+                    .wait(told, stopped, |told| unfetched.bring(told))
+                    .map_err(|e| Box::new(e) as BoxError)?;
+                *is_here = true;
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits for what tells lines meanwhile, unless it is not wanted any more.
+    fn wait<T, F: Future<Output = Result<T>>>(
+        &self,
+        told: &(dyn Fn(String) + Sync),
+        stopped: &(dyn Fn() -> bool + Sync),
+        work: impl FnOnce(Tell) -> F,
+    ) -> Result<T> {
+        let (sender, lines) = std::sync::mpsc::channel();
+        let work = async {
+            // Its end ends the lines.
+            let work = work(Box::new(move |line| drop(sender.send(line))));
+            tokio::select! {
+                done = work => done,
+                () = cancelled(|| self.cancel.is_cancelled() || stopped()) => Err(failed(builder::Error::Cancelled)),
+            }
+        };
+        // Who is told may block, which nobody may who drives the work.
+        std::thread::scope(|scope| {
+            let tell = || lines.into_iter().for_each(told);
+            // Where the machine has no thread for it, nothing is told.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, tell);
+            self.runtime.block_on(work)
+        })
+    }
+}
+
+/// Takes a line.
+type Tell = Box<dyn Fn(String) + Send>;
