@@ -86,7 +86,7 @@ fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
         listed.lines().filter(|line| !line.is_empty()).count()
     };
     assert_eq!((count("type=exec.cachemount"), count("type=regular")), (1, 1));
-    assert_eq!((count("type!=regular"), count("description~=^RUN .*mount"), count("until=24h")), (1, 1, 0));
+    assert_eq!((count("type!=regular"), count("description~=RUN .*mount"), count("until=24h")), (1, 1, 0));
     assert!(host.dhow(&["buildx", "du", "--filter", "description~=("]).fails(1).contains("description~"));
     // More than there is may stay.
     host.type_in("builder prune -af --keep-storage 1g").ok();
