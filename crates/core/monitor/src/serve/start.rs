@@ -139,7 +139,9 @@ impl Monitor {
                 self.event("start", &[]);
                 self.waiters.iter_mut().for_each(|waiter| waiter.early = false);
                 self.schedule_probe();
+                // From here on it mostly waits: what the start needed is not kept for that, neither data nor code.
                 sys::daemon::trim_memory();
+                sys::daemon::drop_code();
             }
             // Clients that came early stay: the next start may succeed.
             Err(_) => self.forget_init(),
