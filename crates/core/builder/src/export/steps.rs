@@ -7,6 +7,7 @@ use crate::graph::{
     Change, ChangeKind, Copy, CopySource, Fs, Graph, ImageUse, MountKind, NetKind, Op, OpKind, Origin, Run,
     Stack,
 };
+use crate::mode::Change as Mode;
 use crate::request::Image;
 use base64::Engine as _;
 use dockerfile::Span;
@@ -237,16 +238,12 @@ impl Inputs<'_> {
                     (told["mountType"], told["TmpfsOpt"]) = (TMPFS.into(), json!({ "size": size }));
                 }
                 MountKind::Secret { id, required, mode, uid, gid, .. } => {
-                    told["mountType"] = SECRET.into();
-                    let optional = !required;
-                    told["secretOpt"] =
-                        json!({ "ID": id, "uid": uid, "gid": gid, "mode": mode, "optional": optional });
+                    let options = owned(id, *required, (*mode, *uid, *gid));
+                    (told["mountType"], told["secretOpt"]) = (SECRET.into(), options);
                 }
-                MountKind::Ssh { id, required, mode, uid, gid, .. } => {
-                    told["mountType"] = SSH.into();
-                    let optional = !required;
-                    told["SSHOpt"] =
-                        json!({ "ID": id, "uid": uid, "gid": gid, "mode": mode, "optional": optional });
+                MountKind::Ssh { id, required, mode, uid, gid } => {
+                    let options = owned(id, *required, (*mode, *uid, *gid));
+                    (told["mountType"], told["SSHOpt"]) = (SSH.into(), options);
                 }
             }
             if mount.readonly {
@@ -292,6 +289,11 @@ impl Inputs<'_> {
     }
 }
 
+/// What is given to a step for its owner.
+fn owned(id: &str, required: bool, (mode, uid, gid): (u32, u32, u32)) -> Value {
+    json!({ "ID": id, "uid": uid, "gid": gid, "mode": mode, "optional": !required })
+}
+
 /// How one source is copied: fields that say nothing are left out.
 fn copied_by(copy: &Copy, src: &str, base: i64) -> Value {
     let mut told = json!({
@@ -303,10 +305,11 @@ fn copied_by(copy: &Copy, src: &str, base: i64) -> Value {
         "createDestPath": true,
         "allowWildcard": true,
     });
-    match copy.chmod.as_deref().map(|mode| (mode, i32::from_str_radix(mode, 8))) {
-        Some((_, Ok(mode))) => told["mode"] = mode.into(),
-        Some((mode, Err(_))) => told["modeStr"] = mode.into(),
-        None => {}
+    if let Some(text) = &copy.chmod {
+        match Mode::parse(text) {
+            Ok(Mode::Absolute(bits)) => told["mode"] = bits.into(),
+            Ok(Mode::Symbolic(_)) | Err(_) => told["modeStr"] = text.clone().into(),
+        }
     }
     if let Some(owner) = &copy.chown {
         let (user, group) =
