@@ -109,8 +109,9 @@ impl Terminal {
             panic!("the terminal is silent after {:?}", self.screen);
         }
         let mut buffer = [0; 4096];
-        // EIO says that the other end is closed.
-        let Ok(length @ 1..) = self.master.read(&mut buffer) else { return false };
+        // EIO says that the other end is closed. What came right before that, if anything, is told by the read after it.
+        let read = self.master.read(&mut buffer).or_else(|_| self.master.read(&mut buffer));
+        let Ok(length @ 1..) = read else { return false };
         self.screen.push_str(&String::from_utf8_lossy(&buffer[..length]));
         true
     }

@@ -22,6 +22,15 @@ const TURN: usize = 16;
 /// somebody else still writes.
 const LEFT_BEHIND: usize = 256;
 
+/// Reads once. EIO is how a terminal says that nobody has it open any more, but Linux looks for what is there to read
+/// first and then whether it was closed: what came in between is told by the next read alone.
+fn read_output(mut read: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    match read() {
+        Err(Errno::IO) => read(),
+        other => other,
+    }
+}
+
 impl Monitor {
     /// Watches a session's descriptors.
     pub(super) fn watch(&mut self, id: u32) -> std::io::Result<()> {
@@ -60,10 +69,9 @@ impl Monitor {
             let Some(session) = self.sessions.get_mut(&id) else { break };
             let output = &mut session.outputs[session::index(stream)];
             let Some(fd) = &output else { break };
-            match rustix::io::read(fd, &mut *buffer) {
+            match read_output(|| rustix::io::read(fd, &mut *buffer)) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                // EIO is how a terminal says that nobody has it open any more.
                 Ok(0) | Err(_) => {
                     self.poll.delete(fd);
                     *output = None;
@@ -273,5 +281,22 @@ impl Monitor {
         } else {
             self.sessions.remove(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_got_right_before_it_was_closed_is_read() {
+        let said = |answers: &[Result<usize, Errno>]| {
+            let mut answers = answers.iter().copied();
+            read_output(|| answers.next().unwrap())
+        };
+        assert_eq!(said(&[Err(Errno::IO), Ok(7)]), Ok(7));
+        assert_eq!(said(&[Err(Errno::IO), Err(Errno::IO)]), Err(Errno::IO));
+        assert_eq!(said(&[Ok(0)]), Ok(0));
+        assert_eq!(said(&[Err(Errno::AGAIN)]), Err(Errno::AGAIN));
     }
 }
