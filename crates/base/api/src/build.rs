@@ -174,6 +174,10 @@ pub struct ExportOptions {
     /// Nobody wants the result: its steps are for the cache, and no image is written of it.
     #[serde(skip_serializing_if = "zero")]
     pub cache_only: bool,
+    /// Registries are the only place where the result goes: layers of it that these have need not come here, and a result that
+    /// lacks some is sent by the build itself and does not stay.
+    #[serde(skip_serializing_if = "zero")]
+    pub registries: Option<Registries>,
     /// The image tells which records of the cache its layers belong to.
     #[serde(skip_serializing_if = "zero")]
     pub inline_cache: bool,
@@ -207,6 +211,19 @@ pub struct ExportOptions {
     /// What the provenance says about the repository that the context lies in: `source`, `revision`, `localdir:context`.
     #[serde(skip_serializing_if = "zero")]
     pub vcs: BTreeMap<String, String>,
+}
+
+/// Names in registries, and how a result is sent there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registries {
+    pub names: Vec<String>,
+    /// It gets no tag there.
+    #[serde(skip_serializing_if = "zero")]
+    pub by_digest: bool,
+    /// Plain HTTP will do, and certificates that nobody has signed.
+    #[serde(skip_serializing_if = "zero")]
+    pub insecure: bool,
 }
 
 /// A Dockerfile and what to call it in messages.
@@ -265,6 +282,18 @@ document! {
         /// The time that stood for now (`SOURCE_DATE_EPOCH`), in seconds since 1970: files that are handed out have it.
         #[serde(rename = "SourceDateEpoch", skip_serializing_if = "Option::is_none")]
         pub source_date_epoch: Option<i64>,
+        /// What the build itself has sent ([`ExportOptions::registries`]); the image did not stay then.
+        #[serde(skip_serializing_if = "zero")]
+        pub sent: Vec<SentImage>,
+    }
+}
+
+document! {
+    /// A name in a registry.
+    pub struct SentImage {
+        pub name: String,
+        /// What the registry knows it by.
+        pub descriptor: Option<Descriptor>,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::export::statement::{SPDX, Statement};
 use crate::graph::{Graph, OpKind, Origin};
 use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
 use crate::progress::{Progress, in_turn};
-use crate::request::{Built, BuiltImage, BuiltResult, Context, Env, Request};
+use crate::request::{Built, BuiltImage, BuiltResult, Context, Env, LeftLayer, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
 use crate::source::Materials;
 use crate::{exec, export, lines, policy, promise, scan, solve, step, transfer, verify};
@@ -17,8 +17,8 @@ use dockerfile::Warning;
 use dockerfile::ast::Dockerfile;
 use dockerfile::check::Surroundings;
 use dockerfile::ignore::Ignore;
-use oci::image::ImageConfig;
-use oci::{ChainId, Digest, Platform};
+use oci::image::{Descriptor, ImageConfig};
+use oci::{ChainId, Digest, Platform, Reference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -280,7 +280,7 @@ impl<'a> Job<'a> {
         let mut sessions: Vec<Session<'_>> = lowered.iter().map(|one| self.session(one, shared)).collect();
         sessions.iter().try_for_each(exec::renew_caches)?;
         for session in &mut sessions {
-            session.settled = promise::settle(session);
+            (session.settled, session.left) = promise::settle(session);
         }
         let outputs = solve_all(&sessions);
         sessions.iter().for_each(Session::keep_indices);
@@ -307,6 +307,7 @@ impl<'a> Job<'a> {
             isolated: self.isolated,
             imports: self.imports,
             settled: BTreeMap::new(),
+            left: None,
             used: Mutex::default(),
             materials: Mutex::new(self.fetched.clone()),
             cache_mounts: Mutex::default(),
@@ -406,41 +407,58 @@ impl<'a> Job<'a> {
     }
 
     fn export(&self, made: Vec<export::Made>) -> Result<BuiltResult, Error> {
+        // An image stays that has all of its layers.
+        let stays = made.iter().all(|made| made.left.is_none());
         let step = self.progress.step("exporting to image", "", "");
-        let published = export::publish(self.env, self.lease, self.request, &made);
-        let published = published.inspect_err(|e| step.failed(e.chain()))?;
-        let members: Vec<BuiltImage> = made
-            .into_iter()
-            .zip(&published.images)
-            .map(|(made, put)| BuiltImage {
-                image_id: put.image.id.clone(),
-                manifest: made.manifest,
-                platform: made.platform,
-                is_new: put.new,
-                provenance: made.provenance,
-                sbom: made.sbom,
-                statements: made.statements,
-            })
-            .collect();
-        for member in &members {
-            step.log(Stream::Stderr, format!("writing image {}\n", member.image_id));
+        let failed = |error: &Error| step.failed(error.chain());
+        let target = export::target(self.env, self.lease, self.request, &made).inspect_err(failed)?;
+        let (mut is_new, mut tags) = (vec![false; made.len()], Vec::new());
+        if stays {
+            is_new = export::record(self.env, self.request, &made, &target).inspect_err(failed)?;
+            tags = export::names(self.request, &target.digest);
         }
-        let tags = export::names(self.request, &published.target.digest);
+        for made in &made {
+            step.log(Stream::Stderr, format!("writing image {}\n", made.image_id));
+        }
         for tag in &tags {
             step.log(Stream::Stderr, format!("naming to {tag}\n"));
         }
         step.done();
+        let (sent, documents) = match stays {
+            true => Default::default(),
+            false => (self.send(&made, &target)?, export::documents(self.env, &made, &target)?),
+        };
+        let images: Vec<BuiltImage> =
+            made.into_iter().zip(is_new).map(|(made, is_new)| made.built(is_new)).collect();
         // The one that this machine can run stands for all.
-        let best = Platform::host().best(members.iter().map(|m| Some(&m.platform))).unwrap_or(0);
-        let (image, is_new) = (members[best].image_id.clone(), members[best].is_new);
-        self.progress.send(Event::Image { image, is_new });
-        Ok(BuiltResult {
-            image_id: members[best].image_id.clone(),
-            manifest: members[best].manifest.digest.clone(),
-            tags,
-            target: published.target,
-            images: members,
-        })
+        let best = Platform::host().best(images.iter().map(|m| Some(&m.platform))).unwrap_or(0);
+        let (image_id, manifest) = (images[best].image_id.clone(), images[best].manifest.digest.clone());
+        self.progress.send(Event::Image { image: image_id.clone(), is_new: images[best].is_new });
+        Ok(BuiltResult { image_id, manifest, tags, target, images, sent, documents })
+    }
+
+    /// Sends what does not stay to its registries, which have the layers of it that are not here.
+    fn send(
+        &self,
+        made: &[export::Made],
+        target: &Descriptor,
+    ) -> Result<Vec<(Reference, Descriptor)>, Error> {
+        let left: Vec<LeftLayer> = made.iter().flat_map(|made| made.left.iter().flatten()).cloned().collect();
+        let Some(outlet) = &self.env.outlet else { return Ok(Vec::new()) };
+        let send = |name: &Reference| {
+            let step = self.progress.step(&format!("pushing {}", name.familiar()), "", "");
+            let sent = (outlet.send)(name, &target.digest, &left).map_err(|source| {
+                let error = match self.request.cancel.is_cancelled() {
+                    true => Error::Cancelled,
+                    false => Error::Push { name: name.familiar(), source },
+                };
+                step.failed(error.chain());
+                error
+            })?;
+            step.done();
+            Ok((name.clone(), sent))
+        };
+        outlet.names.iter().map(send).collect()
     }
 }
 

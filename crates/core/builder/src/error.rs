@@ -198,6 +198,14 @@ pub enum Error {
         /// Why.
         source: BoxError,
     },
+    /// A registry that did not take the result.
+    #[error("push {name}")]
+    Push {
+        /// What it was to be called there.
+        name: String,
+        /// Why.
+        source: BoxError,
+    },
     /// The store refused.
     #[error("{attempt}")]
     Store {

@@ -60,8 +60,8 @@ pub use mistake::mistake;
 pub use policy::{CHECKSUM, COMMIT, Policy, Source};
 pub use request::{
     Agents, Bring, Built, BuiltImage, BuiltResult, CancelToken, Context, DockerfileSource, Env, Fetch,
-    FetchRequest, Fetched, Image, ImageRequest, Images, LayersOf, Limits, NamedContext, NetHandle, NetMode,
-    Networks, Recorded, Request, Secrets, Sent,
+    FetchRequest, Fetched, HasLayers, Image, ImageRequest, Images, LayersOf, LeftLayer, Limits, NamedContext,
+    NetHandle, NetMode, Networks, Outlet, Recorded, Request, Secrets, SendResult, Sent,
 };
 pub use solve::{Gate, workers};
 pub use source::CommitId;

@@ -10,11 +10,13 @@ use crate::error::Error;
 use crate::exec::{self, Prepared};
 use crate::graph::{Copy, Fs, Op, OpKind};
 use crate::key::Record;
+use crate::request::{Image, LayersOf, LeftLayer};
 use crate::session::{Output, Session};
 use crate::step::{self, Inputs};
 use crate::transfer::Promise;
 use crate::{solve, stack};
-use oci::ChainId;
+use oci::image::Descriptor;
+use oci::{ChainId, Digest, media_types};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -38,6 +40,17 @@ pub(crate) enum Layers {
     Left(Option<Box<Record>>),
     /// A cache has them under this record, and they are needed.
     Wanted(Box<Record>),
+}
+
+/// The layers of a result that is only sent to registries which have those that are not here: they stay where they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Left {
+    /// Of all layers, the lowest first.
+    pub diff_ids: Vec<Digest>,
+    /// The same as a manifest names them.
+    pub descriptors: Vec<Descriptor>,
+    /// Those that are not here.
+    pub layers: Vec<LeftLayer>,
 }
 
 /// What can be said of a node before anything is made.
@@ -102,10 +115,11 @@ impl Guess {
 }
 
 /// The nodes whose layers are elsewhere, and those that were found by what these give. What all others need is here or made.
-pub(crate) fn settle(session: &Session<'_>) -> BTreeMap<usize, Settled> {
+/// With them the layers of the result, if they are left there.
+pub(crate) fn settle(session: &Session<'_>) -> (BTreeMap<usize, Settled>, Option<Left>) {
     let is_all_here = session.images.iter().all(|image| image.layers.is_none());
     if is_all_here && !session.imports.has_any() {
-        return BTreeMap::new();
+        return (BTreeMap::new(), None);
     }
     let graph = session.graph;
     let mut needs = vec![Vec::new(); graph.images.len()];
@@ -114,20 +128,52 @@ pub(crate) fn settle(session: &Session<'_>) -> BTreeMap<usize, Settled> {
     let Ok(mut guesses) = solve::solve(&needs, solve::workers(session.env.workers), &|| {}, &look);
     let mut below = vec![None; graph.images.len()];
     below.extend(graph.ops.iter().map(|op| below_of(session, op)));
-    let wanted = hold(&needs, &below, &ends(session, &guesses), &mut guesses);
+    let result = session.node(&graph.result);
+    let left = result.and_then(|node| left(session, &guesses, node));
+    let wanted = hold(&needs, &below, &ends(session, &guesses, left.is_some()), &mut guesses);
+    // Where what it was found by can be had no more it is made.
+    let left = left.filter(|_| result.is_some_and(|node| guesses[node].is_elsewhere()));
     let by_others: Vec<bool> =
         needs.iter().map(|needs| needs.iter().any(|need| guesses[*need].is_elsewhere())).collect();
     let nodes = guesses.into_iter().enumerate();
     let known = nodes.filter(|(node, guess)| guess.is_elsewhere() || by_others[*node]);
-    known.filter_map(|(node, guess)| Some((node, guess.settled(wanted.contains(&node))?))).collect()
+    let settled = known.filter_map(|(node, guess)| Some((node, guess.settled(wanted.contains(&node))?)));
+    (settled.collect(), left)
 }
 
-/// The nodes whose layers are wanted, whatever is made: the result's, but for the cache alone, and of a cache that goes on with all
-/// that it has what is in it.
-fn ends(session: &Session<'_>, guesses: &[Guess]) -> BTreeSet<usize> {
+/// The layers of the result, if it is only sent away and whoever it goes to has those that are elsewhere.
+fn left(session: &Session<'_>, guesses: &[Guess], result: usize) -> Option<Left> {
+    let outlet = session.outlet()?;
+    let left = match (&guesses[result], result.checked_sub(session.graph.images.len())) {
+        (Guess::Elsewhere(_, Source::Registry), None) => left_image(&session.images[result])?,
+        _ => return None,
+    };
+    // What is not compressed yet is on its way out.
+    let is_packed = |layer: &Descriptor| {
+        use media_types::{DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
+        let packed = [OCI_LAYER_GZIP, OCI_LAYER_ZSTD, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD];
+        packed.contains(&layer.media_type.as_str())
+    };
+    let is_there = || outlet.names.iter().all(|name| (outlet.has)(name, &left.layers));
+    (left.descriptors.iter().all(is_packed) && !session.stopped() && is_there()).then_some(left)
+}
+
+/// The layers of an image that its registry has.
+fn left_image(image: &Image) -> Option<Left> {
+    let from = image.layers.as_ref().and_then(LayersOf::from);
+    let layer = |found: &Descriptor| LeftLayer { descriptor: found.clone(), from: from.cloned() };
+    let descriptors = image.manifest.layers.clone();
+    let diff_ids = image.config.rootfs.diff_ids.clone();
+    let layers = descriptors.iter().map(layer).collect();
+    (descriptors.len() == diff_ids.len()).then_some(Left { diff_ids, descriptors, layers })
+}
+
+/// The nodes whose layers are wanted, whatever is made: the result's, but for the cache alone or if they are `left` where they
+/// are, and of a cache that goes on with all that it has what is in it.
+fn ends(session: &Session<'_>, guesses: &[Guess], left: bool) -> BTreeSet<usize> {
     let (graph, request, targets) = (session.graph, session.request, &session.env.cache_to);
     let mut ends = BTreeSet::new();
-    if request.wants_image() || request.export.inline_cache || !targets.is_empty() {
+    if !left && (request.wants_image() || request.export.inline_cache || !targets.is_empty()) {
         let scanned = graph.scan.more.iter().map(|(_, fs)| fs);
         let scan = graph.scan.op.map(Fs::Op);
         ends.extend(scanned.chain(&scan).chain([&graph.result]).filter_map(|fs| session.node(fs)));

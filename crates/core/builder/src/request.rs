@@ -54,6 +54,8 @@ pub struct Env {
     pub earlier: Arc<Earlier>,
     /// Is told of the images of the result.
     pub recorded: Option<Recorded>,
+    /// Registries that are all that the result is for.
+    pub outlet: Option<Outlet>,
     /// What the paths of the control groups of `RUN` processes begin with; the id of the build's lease follows. Empty
     /// for none.
     pub cgroup_prefix: String,
@@ -140,6 +142,8 @@ pub struct ImageRequest {
 pub struct Image {
     /// Digest of its manifest.
     pub digest: Digest,
+    /// What its name stands for, its manifest or an index, by the digest that the name's repository has it under.
+    pub root: Digest,
     /// Its manifest: the layers' descriptors go to the new manifest.
     pub manifest: Manifest,
     /// Its configuration.
@@ -151,13 +155,17 @@ pub struct Image {
 impl Image {
     /// One whose layers are in the store.
     pub fn here(digest: Digest, manifest: Manifest, config: ImageConfig) -> Image {
-        Image { digest, manifest, config, layers: None }
+        Image { root: digest.clone(), digest, manifest, config, layers: None }
     }
 }
 
 /// Gets the layers of an image into the store, once for all who ask. Clones are the same.
 #[derive(Clone)]
-pub struct LayersOf(Arc<BringLayers>);
+pub struct LayersOf {
+    bring: Arc<BringLayers>,
+    /// The name by which its registry has them.
+    from: Option<Reference>,
+}
 
 /// Tells lines meanwhile by its first parameter, and ends soon once its second one says so.
 type BringLayers =
@@ -171,7 +179,17 @@ impl LayersOf {
         + Sync
         + 'static,
     ) -> LayersOf {
-        LayersOf(Arc::new(bring))
+        LayersOf { bring: Arc::new(bring), from: None }
+    }
+
+    /// The same of an image that a registry has under this name.
+    pub fn in_repository(self, name: Reference) -> LayersOf {
+        LayersOf { from: Some(name), ..self }
+    }
+
+    /// Where they are, for another repository of the same registry to take them from.
+    pub(crate) fn from(&self) -> Option<&Reference> {
+        self.from.as_ref()
     }
 
     /// Has them in the store, unless `stopped` says that nobody wants them any more.
@@ -180,7 +198,7 @@ impl LayersOf {
         told: &(dyn Fn(String) + Sync),
         stopped: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), BoxError> {
-        (self.0)(told, stopped)
+        (self.bring)(told, stopped)
     }
 }
 
@@ -188,6 +206,32 @@ impl std::fmt::Debug for LayersOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LayersOf")
     }
+}
+
+/// Registries that are all that a result is for: it does not stay here if it has layers that are not here and that they have.
+#[derive(Clone)]
+pub struct Outlet {
+    /// What the result is called there.
+    pub names: Vec<Reference>,
+    /// Whether the repository of a name has all of these layers, or has got them from another one of its registry.
+    pub has: HasLayers,
+    /// Sends the document of this digest and all that it names there, but for these layers; what the registry knows it by.
+    pub send: SendResult,
+}
+
+/// See [`Outlet::has`].
+pub type HasLayers = Arc<dyn Fn(&Reference, &[LeftLayer]) -> bool + Send + Sync>;
+/// See [`Outlet::send`].
+pub type SendResult =
+    Arc<dyn Fn(&Reference, &Digest, &[LeftLayer]) -> Result<Descriptor, BoxError> + Send + Sync>;
+
+/// A layer of a result that is left where it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftLayer {
+    /// As the manifest names it.
+    pub descriptor: Descriptor,
+    /// What has it in a registry.
+    pub from: Option<Reference>,
 }
 
 /// A URL, and what the server said of what it gave the last time: with these marks it need not give the same again.
@@ -425,6 +469,10 @@ pub struct BuiltResult {
     pub target: Descriptor,
     /// The images, one a platform. The fields above are those of the one that fits this machine best.
     pub images: Vec<BuiltImage>,
+    /// Where it was sent to, and what it is there. It did not stay here then, and [`BuiltResult::documents`] has its manifests.
+    pub sent: Vec<(Reference, Descriptor)>,
+    /// The manifests of a result that did not stay, with their index, by their digests.
+    pub documents: BTreeMap<Digest, Vec<u8>>,
 }
 
 /// One platform's image of a finished build.

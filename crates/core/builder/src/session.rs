@@ -9,8 +9,8 @@ use crate::files::walk::Tree;
 use crate::graph::{Fs, Graph, Op, Origin};
 use crate::idle::Idle;
 use crate::progress::Progress;
-use crate::promise::Settled;
-use crate::request::{Env, Image, Request};
+use crate::promise::{Left, Settled};
+use crate::request::{Env, Image, Outlet, Request};
 use crate::solve::Once;
 use crate::source::Materials;
 use crate::transfer::{Imports, Promise};
@@ -124,6 +124,8 @@ pub(crate) struct Session<'a> {
     pub imports: &'a Imports,
     /// What is known of nodes before anything is made, so that they are not looked at again.
     pub settled: BTreeMap<usize, Settled>,
+    /// The layers of the result, if they are left where they are.
+    pub left: Option<Left>,
     /// Keys of the records that were hit or made.
     pub used: Mutex<BTreeSet<Digest>>,
     /// What its contexts and steps took from elsewhere.
@@ -145,6 +147,14 @@ impl<'a> Session<'a> {
     /// What its contexts and steps took from elsewhere, to add to it or to tell it.
     pub fn materials(&self) -> MutexGuard<'_, Materials> {
         self.materials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The registries that are all that the result is for, unless something reads its layers on their way.
+    pub fn outlet(&self) -> Option<&Outlet> {
+        let (request, export) = (self.request, &self.request.export);
+        let reads = request.verify || request.squash || !self.env.cache_to.is_empty();
+        let written = export.force || export.inline_cache || export.sbom || export.file_statements;
+        self.env.outlet.as_ref().filter(|_| !reads && !written)
     }
 
     /// What this build takes from elsewhere without its layers.

@@ -32,6 +32,7 @@ mod build_attacks;
 mod build_names;
 mod build_requests;
 mod buildkit;
+mod builds_pushed;
 mod caches;
 mod checks;
 mod containers;

@@ -1,6 +1,7 @@
 //! The result as images: configuration, history, manifests, an index if there are several, names.
 
 pub(crate) mod attestation;
+mod content;
 pub(crate) mod emulation;
 pub(crate) mod options;
 mod provenance;
@@ -10,16 +11,17 @@ mod steps;
 
 use crate::error::Error;
 use crate::graph::{Fs, HistoryItem, Op, OpKind, Stack};
-use crate::request::{Env, Request};
+use crate::request::{BuiltImage, Env, LeftLayer, Request};
 use crate::session::{Output, Session};
 use crate::step::epoch;
-use oci::image::{Descriptor, History, ImageConfig, Index, Manifest};
+use content::Content;
+use oci::image::{Descriptor, History, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
-use options::{Level, Options};
+use options::Level;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use store::{Layer, Lease, NewImage, Put};
+use store::{Lease, NewImage};
 
 pub(crate) use provenance::Facts;
 
@@ -35,6 +37,10 @@ const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 pub(crate) struct Made {
     /// Its manifest.
     pub manifest: Descriptor,
+    /// Digest of its configuration.
+    pub image_id: Digest,
+    /// Its layers that are not here, if it is to go where they are.
+    pub left: Option<Vec<LeftLayer>>,
     /// For which platform.
     pub platform: Platform,
     /// Its attestations, if it has any: the descriptor of their manifest.
@@ -47,12 +53,19 @@ pub(crate) struct Made {
     pub statements: Vec<(String, serde_json::Value)>,
 }
 
-/// What became of the images of a build.
-pub(crate) struct Published {
-    /// What the names stand for: the manifest, or the index.
-    pub target: Descriptor,
-    /// The images in the order of their platforms.
-    pub images: Vec<Put>,
+impl Made {
+    /// The same for who has asked for it.
+    pub fn built(self, is_new: bool) -> BuiltImage {
+        BuiltImage {
+            image_id: self.image_id,
+            manifest: self.manifest,
+            platform: self.platform,
+            is_new,
+            provenance: self.provenance,
+            sbom: self.sbom,
+            statements: self.statements,
+        }
+    }
 }
 
 fn store_error(attempt: &'static str) -> impl FnOnce(store::Error) -> Error {
@@ -67,20 +80,19 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let inherited = base_image(session, &graph.result).map_or(&[][..], |image| &image.manifest.layers);
     let mut config = graph.config.clone();
     config.history = history(session, outputs);
-    let layers = layers(session, chain.as_ref(), inherited.len(), &mut config.history)?;
-    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    let new = layers.iter().skip(inherited.len()).map(|layer| session.env.store.descriptor(layer));
-    let descriptors: Vec<Descriptor> = inherited.iter().cloned().chain(new).collect();
+    let content = match &session.left {
+        Some(left) => Content::left(session, left),
+        None => Content::here(session, chain.as_ref(), inherited, &mut config.history)?,
+    };
+    let Content { mut descriptors, diff_ids, chains, renamed } = content;
+    config.rootfs.diff_ids = diff_ids;
     if graph.stages.is_empty() {
         // A client says what it likes of layers that it has not made.
         let created = node.map(|n| outputs[n].created.clone()).filter(|created| !created.is_empty());
-        complete(created, &mut config.history, layers.len());
+        complete(created, &mut config.history, chains.len());
     }
     config.created = created(session, &config);
     let options = &session.request.export;
-    let packed = pack(session, options, descriptors, &layers)?;
-    let renamed = packed.rename(session, &layers, &mut config)?;
-    let mut descriptors = packed.descriptors;
     let rewritten = session.epoch.written.filter(|_| session.request.rewrite_timestamp && !options.docker);
     if let Some(seconds) = rewritten {
         for own in descriptors.iter_mut().skip(inherited.len()) {
@@ -96,6 +108,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let config_type = if options.docker { media_types::DOCKER_CONFIG } else { media_types::OCI_CONFIG };
     let document = document(session, &config, chain.as_ref(), renamed)?;
     let config = write(env, session.lease, config_type, &document)?;
+    let image_id = config.digest.clone();
     let mut manifest = Manifest::new(config, descriptors);
     if options.docker {
         manifest.media_type = media_types::DOCKER_MANIFEST.to_string();
@@ -104,6 +117,8 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let media_type = manifest.media_type.clone();
     let mut made = Made {
         manifest: write(env, session.lease, &media_type, &manifest)?,
+        image_id,
+        left: session.left.as_ref().map(|left| left.layers.clone()),
         platform: platform.clone(),
         attestation: None,
         provenance: None,
@@ -112,41 +127,19 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     };
     made.manifest.annotations = options.annotations(Level::ManifestDescriptor, &platform);
     made.manifest.platform = Some(platform);
-    let layers = layers_of_nodes(session, outputs, &layers, &manifest.layers);
+    let layers = layers_of_nodes(session, outputs, &chains, &manifest.layers);
     attestation::attest(session, facts, (outputs, chain.as_ref()), &layers, &mut made)?;
     Ok(made)
-}
-
-/// The layers of the result, the lowest first. Where they are to be squashed, those above the `inherited` ones become one, and so does
-/// what the history says of them.
-fn layers(
-    session: &Session<'_>,
-    chain: Option<&ChainId>,
-    inherited: usize,
-    history: &mut Vec<History>,
-) -> Result<Vec<Layer>, Error> {
-    let mut layers = session.env.store.chain(chain).map_err(store_error("find layers of the result"))?;
-    layers.reverse();
-    let new = layers.get(inherited..).unwrap_or_default();
-    if session.request.squash && new.len() > 1 {
-        let parent = inherited.checked_sub(1).map(|i| &layers[i].chain_id);
-        let squashed = crate::squash::squash(session, parent, new)?;
-        layers.truncate(inherited);
-        layers.push(squashed);
-        let base = session.graph.history.iter().filter(|h| matches!(h, HistoryItem::Base(_))).count();
-        crate::squash::history(history, base);
-    }
-    Ok(layers)
 }
 
 /// The layers up to each node that the result is on top of.
 fn layers_of_nodes<'m>(
     session: &Session<'_>,
     outputs: &[Output],
-    layers: &[Layer],
+    chains: &[ChainId],
     descriptors: &'m [Descriptor],
 ) -> steps::Layers<'m> {
-    let depth = |chain: &ChainId| layers.iter().position(|layer| layer.chain_id == *chain);
+    let depth = |chain: &ChainId| chains.iter().position(|own| own == chain);
     let images = session.graph.images.len();
     let made = outputs.iter().enumerate().filter(|(node, output)| *node < images || output.layer);
     let found = made.filter_map(|(node, output)| Some((node, depth(output.chain.as_ref()?)?)));
@@ -181,71 +174,6 @@ fn document(
     Ok(document)
 }
 
-/// Layers as a manifest names them, and the digests of their archives.
-struct Packed {
-    descriptors: Vec<Descriptor>,
-    diff_ids: Vec<Digest>,
-}
-
-impl Packed {
-    /// Has the layers here by the names that their new archives give them; which of the old names are those of others now.
-    fn rename(
-        &self,
-        session: &Session<'_>,
-        layers: &[Layer],
-        config: &mut ImageConfig,
-    ) -> Result<BTreeMap<Digest, Descriptor>, Error> {
-        let (mut renamed, mut parent) = (BTreeMap::new(), None);
-        for ((layer, diff_id), descriptor) in layers.iter().zip(&self.diff_ids).zip(&self.descriptors) {
-            let store = &session.env.store;
-            let own = store.rename(session.lease, layer, parent.as_ref(), diff_id);
-            parent = Some(own.map_err(store_error("name a layer"))?.chain_id);
-            if *diff_id != layer.diff_id {
-                renamed.insert(layer.diff_id.clone(), descriptor.clone());
-            }
-        }
-        config.rootfs.diff_ids.clone_from(&self.diff_ids);
-        Ok(renamed)
-    }
-}
-
-/// The layers as they are asked for: as they came and uncompressed, or compressed.
-fn pack(
-    session: &Session<'_>,
-    options: &Options,
-    descriptors: Vec<Descriptor>,
-    layers: &[Layer],
-) -> Result<Packed, Error> {
-    // An attestation speaks of a manifest that must not change any more when it is sent somewhere.
-    let is_attested = options.is_attested() || !session.claims.statements.is_empty();
-    let compression = options.compression.or(is_attested.then_some(archive::Compression::Gzip));
-    let (store, lease) = (&session.env.store, session.lease);
-    let mut packed = Packed { descriptors: Vec::new(), diff_ids: Vec::new() };
-    for (descriptor, layer) in descriptors.into_iter().zip(layers) {
-        let is_here = store.blob_size(&descriptor.digest).map_err(store_error("find a layer"))?;
-        let made_here = is_here.is_none() || descriptor.digest == layer.diff_id;
-        let is_seekable = descriptor.annotations.contains_key(store::TOC_DIGEST);
-        let mut diff_id = layer.diff_id.clone();
-        let mut descriptor = match compression {
-            Some(_) if options.seekable && (made_here || options.force && !is_seekable) => {
-                let blob = store.pack_seekable(lease, layer, &descriptor, options.level);
-                let (descriptor, whole) = blob.map_err(store_error("compress a layer"))?;
-                diff_id = whole;
-                descriptor
-            }
-            Some(compression) if !options.seekable && (made_here || options.force) => {
-                let blob = store.pack_layer(lease, layer, &descriptor, compression, options.level);
-                blob.map_err(store_error("compress a layer"))?
-            }
-            _ => descriptor,
-        };
-        descriptor.media_type = options.layer_type(&descriptor.media_type);
-        packed.descriptors.push(descriptor);
-        packed.diff_ids.push(diff_id);
-    }
-    Ok(packed)
-}
-
 /// One line for each layer, where the history is not one of these layers.
 fn complete(created: Option<String>, history: &mut Vec<History>, layers: usize) {
     if history.iter().filter(|line| !line.empty_layer).count() != layers {
@@ -254,33 +182,39 @@ fn complete(created: Option<String>, history: &mut Vec<History>, layers: usize) 
     }
 }
 
-/// Records the images and gives them their names, in one transaction.
-pub(crate) fn publish(
+/// What names stand for: the manifest, or the index of several.
+pub(crate) fn target(
     env: &Env,
     lease: &Lease,
     request: &Request,
     made: &[Made],
-) -> Result<Published, Error> {
-    let single = match made {
-        [only] if only.attestation.is_none() && !request.export.wants_index() => Some(only),
-        _ => None,
-    };
-    let target = match single {
-        Some(only) => only.manifest.clone(),
-        None => {
-            let members = made.iter().map(|m| m.manifest.clone());
-            let notes = made.iter().filter_map(|m| m.attestation.clone());
-            let mut index = Index::new(members.chain(notes).collect());
-            if request.export.docker {
-                index.media_type = media_types::DOCKER_INDEX.to_string();
-            }
-            index.annotations = request.export.annotations(Level::Index, &Platform::host());
-            let media_type = index.media_type.clone();
-            let mut target = write(env, lease, &media_type, &index)?;
-            target.annotations = request.export.annotations(Level::IndexDescriptor, &Platform::host());
-            target
-        }
-    };
+) -> Result<Descriptor, Error> {
+    if let [only] = made
+        && only.attestation.is_none()
+        && !request.export.wants_index()
+    {
+        return Ok(only.manifest.clone());
+    }
+    let members = made.iter().map(|m| m.manifest.clone());
+    let notes = made.iter().filter_map(|m| m.attestation.clone());
+    let mut index = Index::new(members.chain(notes).collect());
+    if request.export.docker {
+        index.media_type = media_types::DOCKER_INDEX.to_string();
+    }
+    index.annotations = request.export.annotations(Level::Index, &Platform::host());
+    let media_type = index.media_type.clone();
+    let mut target = write(env, lease, &media_type, &index)?;
+    target.annotations = request.export.annotations(Level::IndexDescriptor, &Platform::host());
+    Ok(target)
+}
+
+/// Records the images and gives them their names, in one transaction; which of them were not there before.
+pub(crate) fn record(
+    env: &Env,
+    request: &Request,
+    made: &[Made],
+    target: &Descriptor,
+) -> Result<Vec<bool>, Error> {
     let named = made.len().saturating_sub(1);
     let tags = names(request, &target.digest);
     let records: Vec<NewImage<'_>> = made
@@ -297,7 +231,21 @@ pub(crate) fn publish(
         env.recorded.as_ref().inspect(|recorded| recorded(manifest, is_new));
     };
     let images = env.store.put_images(&records, recorded).map_err(store_error("write image"))?;
-    Ok(Published { target, images })
+    Ok(images.into_iter().map(|put| put.new).collect())
+}
+
+/// The manifests of a result with their index, by their digests.
+pub(crate) fn documents(
+    env: &Env,
+    made: &[Made],
+    target: &Descriptor,
+) -> Result<BTreeMap<Digest, Vec<u8>>, Error> {
+    let members = made.iter().flat_map(|m| [Some(&m.manifest), m.attestation.as_ref()]).flatten();
+    let read = |found: &Descriptor| {
+        let bytes = env.store.read_blob(&found.digest, MANIFEST_MAX);
+        Ok((found.digest.clone(), bytes.map_err(store_error("read a document"))?))
+    };
+    members.chain([target]).map(read).collect()
 }
 
 /// The names of a result.

@@ -339,7 +339,7 @@ fn dependencies(graph: &Graph, images: &[Image], materials: &Materials) -> Vec<V
         let reference = Reference::parse(&used.reference).ok()?;
         Some(json!({
             "uri": super::statement::url(&reference, &used.platform),
-            "digest": { image.digest.algorithm(): image.digest.hex() },
+            "digest": { image.root.algorithm(): image.root.hex() },
         }))
     };
     let mut all: Vec<Value> = graph.images.iter().zip(images).filter_map(image).collect();

@@ -48,7 +48,7 @@ pub(super) fn steps(graph: &Graph, images: &[Image], layers: &Layers<'_>) -> Ste
     for (number, used) in graph.images.iter().enumerate() {
         let mut identifier = format!("docker-image://{}", ImageUse::shown(&used.reference));
         if let Some(image) = images.get(number).filter(|_| !used.reference.contains('@')) {
-            identifier = format!("{identifier}@{}", image.digest);
+            identifier = format!("{identifier}@{}", image.root);
         }
         all.add(number, &source(&identifier), Some(&used.platform), Vec::new(), Some(used.span));
     }

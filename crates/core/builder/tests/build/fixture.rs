@@ -143,6 +143,7 @@ impl Fixture {
             cache_to: Vec::new(),
             earlier: Arc::default(),
             recorded: None,
+            outlet: None,
             cgroup_prefix: String::new(),
             workers: 4,
             gate: None,

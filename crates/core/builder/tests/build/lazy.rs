@@ -2,12 +2,14 @@
 
 use crate::fixture::{Fixture, text};
 use crate::transfer::{from, to};
-use builder::{BoxError, CacheOrigin, Env, Error, Event, Image, ImageRequest, LayersOf, OpenedCache};
-use oci::ChainId;
+use builder::{
+    BoxError, CacheOrigin, Env, Error, Event, Image, ImageRequest, LayersOf, LeftLayer, OpenedCache, Outlet,
+};
 use oci::image::{Descriptor, ImageConfig};
+use oci::{ChainId, Digest, Reference};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use store::{Lease, Store};
 
 const TWO_STAGES: &str = "FROM base AS tools
@@ -76,6 +78,19 @@ impl Far {
         let env = Env { cache_to: vec![to(&self.home.env(), &self.cache, max)], ..self.home.env() };
         self.home.build_in(&env, file, |_| {}).ok();
         Env { cache_from: vec![from(&self.cache)], ..self.plain() }
+    }
+
+    /// The same where the registry has layers compressed, for a result that goes to another one.
+    fn sending(&self, outlet: Option<Outlet>) -> Env {
+        let env = self.plain();
+        let images = env.images.clone();
+        let packed = move |wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)| {
+            let mut image = images(wanted, told)?;
+            let layers = image.manifest.layers.iter_mut();
+            layers.for_each(|layer| layer.media_type = oci::media_types::OCI_LAYER_GZIP.to_owned());
+            Ok(image)
+        };
+        Env { images: Arc::new(packed), outlet, ..env }
     }
 
     fn fetched(&self) -> [usize; 2] {
@@ -226,4 +241,73 @@ fn stages_share_a_base() {
 COPY --from=a /a /\nCOPY --from=b /b /\n";
     let outcome = far.here.build_in(&far.plain(), file, |_| {});
     assert_eq!((outcome.ok().ran, far.fetched()), (4, [1, 0]));
+}
+
+/// What was sent: under which name, what, and what was left out of it.
+type Sent = Arc<Mutex<Vec<(String, Digest, Vec<LeftLayer>)>>>;
+
+/// The registry of a build's result, which has these layers or none.
+fn outlet(has: bool) -> (Outlet, Sent) {
+    let sent = Sent::default();
+    let log = sent.clone();
+    let send = move |name: &Reference, target: &Digest, left: &[LeftLayer]| {
+        log.lock().unwrap().push((name.familiar(), target.clone(), left.to_vec()));
+        Ok(Descriptor::new("manifest", target.clone(), 1))
+    };
+    let names = vec![Reference::parse("r.example/a:1").unwrap(), Reference::parse("r.example/a:2").unwrap()];
+    (Outlet { names, has: Arc::new(move |_, _| has), send: Arc::new(send) }, sent)
+}
+
+type Change = fn(&mut builder::Request);
+
+const LABELLED: &str = "FROM base\nLABEL a=b\n";
+
+#[test]
+fn a_result_that_is_sent_leaves_layers_where_they_are() {
+    let far = Far::new();
+    let whole = far.here.build_in(&far.sending(None), LABELLED, |_| {});
+    let expected = whole.result().manifest.clone();
+    let far = far.anew();
+    let (outlet, sent) = outlet(true);
+    let env = far.sending(Some(outlet));
+    let outcome = far.here.build_in(&env, LABELLED, |_| {});
+    let result = outcome.result();
+    assert_eq!((far.fetched(), &result.manifest, result.tags.len()), ([0, 0], &expected, 0));
+    assert!(far.here.store().images().unwrap().is_empty() && far.here.store().layers().unwrap().is_empty());
+    assert!(result.documents.contains_key(&expected) && !result.images[0].is_new);
+    let sent = sent.lock().unwrap();
+    let names: Vec<&str> = sent.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!((names, result.sent.len()), (vec!["r.example/a:1", "r.example/a:2"], 2));
+    assert!(sent.iter().all(|(_, target, left)| *target == expected && left.len() == 1));
+}
+
+#[test]
+fn a_result_that_is_sent_stays_with_the_layers_that_had_to_come() {
+    // The registry lacks them, or something of the result is made or read here.
+    let cases: [(bool, &str, Change); 5] = [
+        (false, LABELLED, |_| {}),
+        (true, "FROM base\nRUN echo > /f\n", |_| {}),
+        (true, LABELLED, |request| request.export.sbom = true),
+        (true, LABELLED, |request| request.export.force = true),
+        (true, LABELLED, |request| request.verify = true),
+    ];
+    for (number, (has, file, change)) in cases.into_iter().enumerate() {
+        let far = Far::new();
+        let (outlet, sent) = outlet(has);
+        let env = far.sending(Some(outlet));
+        let outcome = far.here.build_in(&env, file, change);
+        assert!(outcome.result().tags.len() == 1 && far.fetched()[0] > 0, "{number}");
+        assert!(sent.lock().unwrap().is_empty() && outcome.result().sent.is_empty(), "{number}");
+    }
+}
+
+#[test]
+fn a_registry_that_refuses_a_result_is_named() {
+    let far = Far::new();
+    let (outlet, _) = outlet(true);
+    let outlet = Outlet { send: Arc::new(|_, _, _| Err("it is full".into())), ..outlet };
+    let env = far.sending(Some(outlet));
+    let outcome = far.here.build_in(&env, LABELLED, |_| {});
+    assert_eq!(outcome.err().chain(), "push r.example/a:1: it is full");
+    assert!(far.here.store().images().unwrap().is_empty());
 }

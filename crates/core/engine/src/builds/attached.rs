@@ -24,12 +24,16 @@ pub(super) fn keep(directory: &Path, media_type: &str, bytes: &[u8]) -> Result<D
 
 /// Keeps what was handed out, with what it names if it is an index: it may be gone from here when somebody asks.
 pub(super) fn keep_manifest(engine: &Engine, directory: &Path, result: &Descriptor) -> Result<()> {
-    let bytes = engine.store().read_blob(&result.digest, MANIFEST_MAX)?;
+    let read = |found: &Descriptor| match std::fs::read(directory.join(found.digest.hex())) {
+        // It did not stay, and is here already.
+        Ok(bytes) if found.digest.matches(&bytes) => Ok(bytes),
+        _ => engine.store().read_blob(&found.digest, MANIFEST_MAX),
+    };
+    let bytes = read(result)?;
     keep(directory, &result.media_type, &bytes)?;
     if let Ok(Document::Index(index)) = Document::parse(&bytes) {
         for member in &index.manifests {
-            let bytes = engine.store().read_blob(&member.digest, MANIFEST_MAX)?;
-            keep(directory, &member.media_type, &bytes)?;
+            keep(directory, &member.media_type, &read(member)?)?;
         }
     }
     Ok(())

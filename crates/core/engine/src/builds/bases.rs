@@ -15,7 +15,15 @@ use crate::error::Result;
 use crate::images::{self, Base, Resolved, Unfetched, Who};
 
 /// Who the client is to a registry.
-type Known<'a> = &'a dyn Fn(&str) -> Who;
+pub(super) type Known = Arc<dyn Fn(&str) -> Who + Send + Sync>;
+
+/// What the client has said of itself, and for other registries what it answers.
+pub(super) fn known(credentials: BTreeMap<String, Who>, ask: Option<AskCredentials>) -> Known {
+    Arc::new(move |registry| match credentials.get(registry) {
+        Some(known) => known.clone(),
+        None => ask.as_ref().and_then(|ask| ask(registry)).unwrap_or_default(),
+    })
+}
 
 /// An image, and what its name stands for: itself, or an index that has it.
 struct Found {
@@ -27,15 +35,10 @@ struct Found {
 pub(super) fn base_images(
     engine: &Engine,
     policies: Arc<Policies>,
-    credentials: BTreeMap<String, Who>,
-    ask: Option<AskCredentials>,
+    who: Known,
     cancel: &CancelToken,
 ) -> Images {
-    let finder = Finder { engine: engine.clone(), runtime: Handle::current(), cancel: cancel.clone() };
-    let who = move |registry: &str| match credentials.get(registry) {
-        Some(known) => known.clone(),
-        None => ask.as_ref().and_then(|ask| ask(registry)).unwrap_or_default(),
-    };
+    let finder = Finder { engine: engine.clone(), waiting: Waiting::new(cancel) };
     let found = Mutex::new(BTreeMap::new());
     Arc::new(move |wanted, told| {
         let known = || found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,12 +94,11 @@ fn here_by_digest(engine: &Engine, name: &str) -> Result<Option<String>> {
 #[derive(Clone)]
 struct Finder {
     engine: Engine,
-    runtime: Handle,
-    cancel: CancelToken,
+    waiting: Waiting,
 }
 
 impl Finder {
-    fn find(&self, who: Known<'_>, wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)) -> Result<Found> {
+    fn find(&self, who: &Known, wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)) -> Result<Found> {
         let engine = &self.engine;
         let resolved = match images::look_for_base(engine, &wanted.reference, &wanted.platform, wanted.pull)?
         {
@@ -106,38 +108,56 @@ impl Finder {
             }
             Base::Elsewhere(elsewhere) => {
                 let auth = who(&elsewhere.reference.domain);
-                self.wait(told, &|| false, |told| elsewhere.resolve(engine, auth, told))?
+                self.waiting.wait(told, &|| false, |told| elsewhere.resolve(engine, auth, told))?
             }
         };
-        let root = resolved.root().clone();
+        let own = resolved.root().clone();
         let image = match resolved {
-            Resolved::Here(_, found) => Image::here(found.digest, found.manifest, found.config),
+            Resolved::Here(_, found) => {
+                let root = images::known_as(engine, &wanted.reference, &own)?;
+                Image { root, ..Image::here(found.digest, found.manifest, found.config) }
+            }
             Resolved::There(unfetched) => {
                 let (digest, manifest) = (unfetched.digest().clone(), unfetched.manifest().clone());
-                let config = unfetched.config().clone();
-                Image { layers: Some(self.layers(*unfetched)), ..Image::here(digest, manifest, config) }
+                let (config, root) = (unfetched.config().clone(), own.clone());
+                let layers = Some(self.layers(*unfetched));
+                Image { root, layers, ..Image::here(digest, manifest, config) }
             }
         };
-        Ok(Found { image, root })
+        Ok(Found { image, root: own })
     }
 
     /// Has the layers of an image here, once for all who want them.
     fn layers(&self, unfetched: Unfetched) -> LayersOf {
-        let (finder, is_here) = (self.clone(), Mutex::new(false));
-        LayersOf::new(move |told, stopped| {
+        let (waiting, is_here, name) = (self.waiting.clone(), Mutex::new(false), unfetched.name().clone());
+        let layers = LayersOf::new(move |told, stopped| {
             let mut is_here = is_here.lock().unwrap_or_else(PoisonError::into_inner);
             if !*is_here {
-                finder
+                waiting
                     .wait(told, stopped, |told| unfetched.bring(told))
                     .map_err(|e| Box::new(e) as BoxError)?;
                 *is_here = true;
             }
             Ok(())
-        })
+        });
+        layers.in_repository(name)
+    }
+}
+
+/// Threads of a build that wait for what is asked of others.
+#[derive(Clone)]
+pub(super) struct Waiting {
+    runtime: Handle,
+    cancel: CancelToken,
+}
+
+impl Waiting {
+    pub fn new(cancel: &CancelToken) -> Waiting {
+        Waiting { runtime: Handle::current(), cancel: cancel.clone() }
     }
 
     /// Waits for what tells lines meanwhile, unless it is not wanted any more.
-    fn wait<T, F: Future<Output = Result<T>>>(
+    pub fn wait<T, F: Future<Output = Result<T>>>(
         &self,
         told: &(dyn Fn(String) + Sync),
         stopped: &(dyn Fn() -> bool + Sync),

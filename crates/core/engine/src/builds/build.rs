@@ -20,7 +20,7 @@ use futures_util::Stream;
 use oci::{Platform, Reference};
 use tokio::sync::mpsc::Sender;
 
-use super::bases::base_images;
+use super::bases::{Waiting, base_images, known};
 use super::caches::{self, Directories};
 use super::contents::Contents;
 use super::entitled::Entitled;
@@ -28,7 +28,7 @@ use super::history::{self, Recorder};
 use super::policy::{AskPolicy, Policies};
 use super::reach::Reach;
 use super::under_way::UnderWay;
-use super::{fetch, groups, leftovers, network};
+use super::{fetch, groups, leftovers, network, outlet};
 use crate::error::{Error, Failure, Kind, Result};
 use crate::images::Who;
 use crate::system::budget;
@@ -122,7 +122,8 @@ pub async fn build(engine: &Engine, mut order: Order, progress: Sender<Event>) -
     };
     let built = engine.blocking(work).await;
     drop(cancel);
-    look_after_cache(engine, verify);
+    let sent = |built: &Built| built.result.as_ref().is_some_and(|result| !result.sent.is_empty());
+    look_after_cache(engine, verify || built.as_ref().is_ok_and(sent));
     let built = built?;
     if let Some(result) = &built.result {
         for tag in &result.tags {
@@ -162,8 +163,10 @@ fn prepare(
     let group = groups::hold(engine, &options)?;
     leftovers::forget_secrets(engine);
     let given_secrets = given_or_asked(request.secrets.clone(), secrets.clone());
+    let who = known(credentials, ask);
     let env = Env {
-        images: base_images(engine, policies.clone(), credentials, ask, &request.cancel),
+        outlet: outlet::outlet(engine, &options, who.clone(), Waiting::new(&request.cancel))?,
+        images: base_images(engine, policies.clone(), who, &request.cancel),
         local_repositories: reach == Reach::Files,
         policy: policies.of_builder(),
         fetch: Some(fetch::fetcher(engine, &request.cancel, Some(given_secrets))),
@@ -247,16 +250,16 @@ async fn load_layouts(
     Ok(policies)
 }
 
-/// Takes away what killed builds left and keeps the cache within its budget, after the answer; what a second build made is
-/// nobody's.
-fn look_after_cache(engine: &Engine, built_twice: bool) {
+/// Takes away what killed builds left and keeps the cache within its budget, after the answer; what a second build made, or what
+/// was sent and did not stay, is nobody's.
+fn look_after_cache(engine: &Engine, is_more: bool) {
     let (under_way, engine) = (UnderWay::begin(), engine.clone());
     tokio::task::spawn_blocking(move || {
         leftovers::forget(&engine, leftovers::Look::Brief);
         super::cache::look_after(&engine);
         budget::look_after(&engine);
-        if built_twice && let Err(error) = engine.store().gc() {
-            tracing::warn!(%error, "what the second build made was not removed");
+        if is_more && let Err(error) = engine.store().gc() {
+            tracing::warn!(%error, "what a build made for others was not removed");
         }
         drop(under_way);
     });
@@ -280,7 +283,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         cache_mounts: engine.config().root.join("cache-mounts"),
         run: leftovers::secrets(engine),
         network: network::provider(engine),
-        images: base_images(engine, Arc::default(), BTreeMap::new(), None, cancel),
+        images: base_images(engine, Arc::default(), known(BTreeMap::new(), None), cancel),
         local_repositories: false,
         policy: None,
         fetch: Some(fetch::fetcher(engine, cancel, None)),
@@ -291,6 +294,7 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         cache_to: Vec::new(),
         earlier: Arc::default(),
         recorded: None,
+        outlet: None,
         cgroup_prefix: format!(
             "/{}/{}",
             if parent.is_empty() { "dhow" } else { parent },

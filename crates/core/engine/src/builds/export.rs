@@ -1,9 +1,10 @@
 //! What the API says about the result of a build, as the builder wants it.
 
-use api::build::{BuildDetails, BuildOptions, BuiltImage, ExportOptions, FileStatement};
+use api::build::{BuildDetails, BuildOptions, BuiltImage, ExportOptions, FileStatement, SentImage};
 use archive::Compression;
 use builder::{Annotation, Built, Export, Provenance, Slsa};
 use oci::Reference;
+use oci::image::Descriptor;
 
 use crate::error::{Error, Result};
 
@@ -185,11 +186,16 @@ pub fn details(built: &Built) -> BuildDetails {
         sbom: image.sbom.clone(),
         statements: image.statements.iter().map(statement).collect(),
     };
+    let sent = |(name, descriptor): &(Reference, Descriptor)| SentImage {
+        name: name.to_string(),
+        descriptor: Some(descriptor.clone()),
+    };
     let result = built.result.as_ref();
     BuildDetails {
         id: String::new(),
         target: result.map(|result| result.target.clone()),
         images: result.map_or(&[][..], |result| &result.images).iter().map(image).collect(),
         source_date_epoch: built.source_date_epoch,
+        sent: result.map_or(&[][..], |result| &result.sent).iter().map(sent).collect(),
     }
 }

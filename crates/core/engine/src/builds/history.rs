@@ -149,6 +149,10 @@ fn write(directory: &Path, record: &BuildRecord) -> Result<()> {
 
 /// Keeps the documents about the result.
 fn attach(directory: &Path, built: &BuiltResult) -> Result<()> {
+    // What did not stay is nowhere else.
+    for bytes in built.documents.values() {
+        attached::keep(directory, "", bytes)?;
+    }
     let mut all = Vec::new();
     for image in &built.images {
         let provenance = image.provenance.as_ref().map(|document| match document.get("buildDefinition") {

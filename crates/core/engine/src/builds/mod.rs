@@ -27,6 +27,7 @@ mod left;
 pub(crate) mod leftovers;
 mod mistake;
 mod network;
+mod outlet;
 mod policy;
 mod reach;
 pub mod received;

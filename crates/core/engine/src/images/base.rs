@@ -113,6 +113,19 @@ pub(crate) fn root(engine: &Engine, name: &str) -> Result<Option<Digest>> {
     }
 }
 
+/// The digest by which the repository of a name has what it stands for here: what was made here has become another one as it was
+/// sent, if its layers were compressed then.
+pub(crate) fn known_as(engine: &Engine, name: &str, root: &Digest) -> Result<Digest> {
+    let Ok(name) = Reference::parse(name) else { return Ok(root.clone()) };
+    let mut known = engine.db().read(|tx| state::tags::of(tx, root))?;
+    known.retain(|known| {
+        known.reference.repository() == name.repository() && known.reference.digest.is_some()
+    });
+    let is_same = |known: &state::tags::Tag| known.reference.digest.as_ref() == Some(root);
+    let last = known.iter().max_by(|a, b| (is_same(a), &a.updated).cmp(&(is_same(b), &b.updated)));
+    Ok(last.and_then(|known| known.reference.digest.clone()).unwrap_or_else(|| root.clone()))
+}
+
 /// The image of this name, if there is no choice of platforms behind it.
 fn alone(engine: &Engine, name: &str) -> Result<Option<Box<Image>>> {
     let store = engine.store();

@@ -39,7 +39,7 @@ mod view;
 mod who;
 
 pub use base::{Base, Elsewhere, base, base_config, base_document, root_of};
-pub(crate) use base::{look as look_for_base, root};
+pub(crate) use base::{known_as, look as look_for_base, root};
 pub use commit::commit;
 pub use config::{Configuration, config, configuration};
 pub use contents::{difference, tree};
@@ -53,6 +53,7 @@ pub use list::list;
 pub use load::load;
 pub use prune::prune;
 pub use pull::{Pulled, Resolved, Unfetched, pull};
+pub(crate) use push::has_layers;
 pub use push::{PushOptions, push};
 pub use remote::{MadeIndex, NewIndex, Remote, create as create_index, details, look, registry_of};
 pub use remove::remove;

@@ -5,6 +5,7 @@
 //! What a layer became is remembered: the next push of the same image asks one question, whether the registry has it still.
 
 mod cargo;
+mod left;
 mod outgoing;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +23,9 @@ use tokio::sync::OnceCell;
 use tokio::sync::mpsc::Sender;
 
 pub(super) use self::cargo::holders;
-use self::cargo::{Cargo, Content, Item, Parcel};
+use self::cargo::{Cargo, Content, Item, Parcel, Sought};
+pub(crate) use self::left::has_layers;
+use self::left::{Left, lost};
 use self::outgoing::{File, Packing};
 use super::pull::{credentials_of, registry_error};
 use super::report::Report;
@@ -45,6 +48,8 @@ pub struct PushOptions {
     pub tag: String,
     /// What is to be sent, if the name is not here.
     pub result: Option<Digest>,
+    /// Layers of that which are not here, and names of what has them: the registry has said that it has them too.
+    pub left: BTreeMap<Digest, Option<Reference>>,
     /// Give it no tag in the registry.
     pub by_digest: bool,
     /// The registry may speak plain HTTP, or have a certificate that nobody has signed.
@@ -127,6 +132,7 @@ pub async fn push(
             how: how.clone(),
             by_digest: options.by_digest,
             result: options.result.clone(),
+            left: &options.left,
             holders: OnceCell::new(),
         };
         sent = push.one(&reference).await?;
@@ -170,6 +176,8 @@ struct Push<'a> {
     by_digest: bool,
     /// What is sent under a name that is not here, and leaves no trace.
     result: Option<Digest>,
+    /// Layers of that which are not here.
+    left: &'a Left,
     /// Repositories of the same registry that have layers of images that are here, by what the layers are named here.
     holders: OnceCell<HashMap<Digest, String>>,
 }
@@ -177,8 +185,8 @@ struct Push<'a> {
 impl Push<'_> {
     async fn one(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         let (wanted, report, how) = (reference.clone(), self.report.clone(), self.how.clone());
-        let result = self.result.clone();
-        let load = move |engine: &Engine| Cargo::load(engine, &wanted, result, &report, how);
+        let sought = Sought { reference: wanted, result: self.result.clone(), left: self.left.clone() };
+        let load = move |engine: &Engine| Cargo::load(engine, sought, &report, how);
         let cargo = self.engine.blocking(load).await?;
         let cargo = Arc::new(cargo);
         let tag = reference.tag.clone().filter(|_| !self.by_digest);
@@ -290,7 +298,11 @@ impl Push<'_> {
                 self.tell(&item.name, "Layer already exists").await?;
                 return Ok(sent.clone());
             }
-            if let Some(from) = self.holder(reference, &sent.digest).await? {
+            let holder = match &item.content {
+                Content::Left(from) => from.clone(),
+                _ => self.holder(reference, &sent.digest).await?,
+            };
+            if let Some(from) = holder {
                 let begun = self.repository.begin_blob(Some((&sent.digest, &from))).await;
                 match begun.map_err(registry_error)? {
                     Begun::Mounted => {
@@ -303,6 +315,7 @@ impl Push<'_> {
         }
         let sent = match &item.content {
             Content::Blob => self.blob(item, place).await?,
+            Content::Left(_) => return Err(lost(&item.found.digest)),
             Content::Layer(layer) => {
                 let packing = Packing::new(cargo, item, layer.clone(), self.report);
                 let place = self.place(place).await?;

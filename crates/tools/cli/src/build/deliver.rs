@@ -12,6 +12,7 @@ use client::ByteStream;
 use client::images::PushResult;
 use futures_util::{StreamExt as _, stream};
 use oci::Reference;
+use oci::image::Descriptor;
 use serde_json::Value;
 use sys::root::Root;
 
@@ -40,6 +41,13 @@ pub struct Pushed {
     pub digest: String,
     pub size: u64,
     pub media_type: String,
+}
+
+impl Pushed {
+    fn of(found: &Descriptor) -> Pushed {
+        let (digest, media_type) = (found.digest.to_string(), found.media_type.clone());
+        Pushed { digest, size: found.size, media_type }
+    }
 }
 
 impl Delivery<'_> {
@@ -197,6 +205,10 @@ impl Delivery<'_> {
         let names = if output.names.is_empty() { self.names } else { &output.names };
         for name in names {
             let name = Reference::parse(name).map_err(|error| Error::new(error.to_string()))?;
+            if let Some(sent) = self.details.sent.iter().find(|sent| sent.name == name.to_string()) {
+                last = sent.descriptor.as_ref().map(Pushed::of).unwrap_or_default();
+                continue;
+            }
             let auth = credentials::lookup(self.cli, &name.domain)?.unwrap_or_default();
             let (tag, client) = (name.tag.clone().unwrap_or_default(), self.cli.client()?);
             let repository = name.familiar_name();

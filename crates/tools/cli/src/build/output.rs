@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use api::build::Registries;
+
 use crate::error::Error;
 use crate::options::mount::csv;
 
@@ -343,6 +345,19 @@ pub fn wishes(outputs: &[Output]) -> Result<Wishes, Error> {
         return Err(Error::new("outputs have different source-date-epoch: build once for each of them"));
     }
     Ok(all)
+}
+
+/// The registries that the result goes to, if it goes nowhere else; outputs without names of their own have these.
+pub fn registries(outputs: &[Output], names: &[String]) -> Option<Registries> {
+    let is_sent = |output: &Output| output.kind == Kind::Image && (output.push || output.by_digest);
+    let how = |output: &Output| (output.by_digest, output.insecure);
+    let first = outputs.first()?;
+    if !outputs.iter().all(|output| is_sent(output) && how(output) == how(first)) {
+        return None;
+    }
+    let own = outputs.iter().map(|output| if output.names.is_empty() { names } else { &output.names });
+    let (by_digest, insecure) = how(first);
+    Some(Registries { names: own.flatten().cloned().collect(), by_digest, insecure })
 }
 
 #[cfg(test)]

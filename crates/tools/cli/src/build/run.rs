@@ -7,7 +7,7 @@ use api::containers::Ulimit;
 
 use super::call::{Asked, Call, Reply};
 use super::deliver::{Delivery, Pushed};
-use super::output::{Kind, Output};
+use super::output::{self, Kind, Output};
 use super::screen::{Screen, Shown, View};
 use super::source::{Source, source, with_text};
 use super::ssh::Agents;
@@ -267,6 +267,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let keeps = outputs.iter().any(Output::keeps);
     options.tags = if keeps { names.clone() } else { Vec::new() };
     options.extras.export.names.clone_from(&told);
+    options.extras.export.registries = output::registries(&outputs, &names);
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
     if cli.is_foreign().await? {

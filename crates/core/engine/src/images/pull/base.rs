@@ -95,6 +95,11 @@ impl Unfetched {
         &self.target
     }
 
+    /// Its name.
+    pub fn name(&self) -> &Reference {
+        &self.order.reference
+    }
+
     /// Digest of its manifest.
     pub fn digest(&self) -> &Digest {
         &self.chosen.digest

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api::JsonMessage;
 use archive::Compression;
-use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index, Manifest, is_attestation};
+use oci::image::{
+    CONFIG_MAX, Descriptor, Document, INDEX_DEPTH_MAX, ImageConfig, Index, Manifest, is_attestation,
+};
 use oci::{ChainId, Digest, Reference, media_types};
 use store::{Layer, Lease, Store};
 
+use super::left::{Left, neighbour};
 use super::{How, is_whole, missing};
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
@@ -51,6 +54,18 @@ pub(super) enum Content {
     Blob,
     /// They are compressed on the way.
     Layer(Box<Layer>),
+    /// They are not here, and need not be sent: another repository of the registry may have them too.
+    Left(Option<String>),
+}
+
+/// What is to be sent.
+pub(super) struct Sought {
+    /// By its name.
+    pub reference: Reference,
+    /// Or this, under that name.
+    pub result: Option<Digest>,
+    /// Layers of it that are not here.
+    pub left: Left,
 }
 
 /// All that a name stands for.
@@ -78,17 +93,21 @@ enum Tree {
 impl Cargo {
     pub fn load(
         engine: &Engine,
-        reference: &Reference,
-        result: Option<Digest>,
+        Sought { reference, result, left }: Sought,
         report: &Report,
         how: How,
     ) -> Result<Cargo> {
         let lease = engine.store().lease("push")?;
+        let left = left.into_iter().map(|(digest, from)| {
+            let from = from.and_then(|from| neighbour(&reference, &from).map(str::to_owned));
+            (digest, from)
+        });
+        let left = left.collect();
         report.stops(&lease);
         if result.is_none()
             && let Some(artifact) = artifacts::named(engine, &reference.familiar())?
         {
-            let mut search = Search { engine, lease, how, travelled: true, items: BTreeMap::new() };
+            let mut search = Search { engine, lease, how, travelled: true, left, items: BTreeMap::new() };
             let tree = search.plain(&artifact.target)?;
             let Search { lease, how, items, .. } = search;
             let store = engine.store().clone();
@@ -96,10 +115,10 @@ impl Cargo {
         }
         let (target, mut travelled) = match result {
             Some(digest) => (digest, false),
-            None => target(engine, reference, report, &how)?,
+            None => target(engine, &reference, report, &how)?,
         };
         travelled |= has_travelled(engine, &target)?;
-        let mut search = Search { engine, lease, how, travelled, items: BTreeMap::new() };
+        let mut search = Search { engine, lease, how, travelled, left, items: BTreeMap::new() };
         let tree = search.grow(&target, INDEX_DEPTH_MAX)?;
         let Search { lease, how, items, .. } = search;
         Ok(Cargo { lease, store: engine.store().clone(), how, items, target, tree })
@@ -210,6 +229,8 @@ struct Search<'e> {
     lease: Lease,
     how: How,
     travelled: bool,
+    /// Layers that are not here, and other repositories of the registry that have them.
+    left: BTreeMap<Digest, Option<String>>,
     items: BTreeMap<Digest, Item>,
 }
 
@@ -217,7 +238,7 @@ impl Search<'_> {
     fn grow(&mut self, digest: &Digest, depth: u32) -> Result<Tree> {
         match self.engine.store().document(digest)? {
             Document::Manifest(manifest) => {
-                self.image(digest)?;
+                self.image(&manifest)?;
                 Ok(Tree::Image(digest.clone(), manifest))
             }
             Document::Index(index) => {
@@ -249,12 +270,20 @@ impl Search<'_> {
         Ok(Tree::Plain(digest.clone(), manifest))
     }
 
-    fn image(&mut self, digest: &Digest) -> Result<()> {
-        let image = self.engine.store().resolve(&digest.to_string(), None)?;
-        let chains = ChainId::all(&image.config.rootfs.diff_ids);
-        let names = image.config.rootfs.diff_ids.iter().map(|id| id.short().to_owned());
-        for ((descriptor, chain), name) in image.manifest.layers.iter().zip(&chains).zip(names) {
+    fn image(&mut self, manifest: &Manifest) -> Result<()> {
+        let config = self.engine.store().read_blob(&manifest.config.digest, CONFIG_MAX)?;
+        let config: ImageConfig = serde_json::from_slice(&config)
+            .during(format_args!("read the configuration {}", manifest.config.digest))?;
+        let chains = ChainId::all(&config.rootfs.diff_ids);
+        let names = config.rootfs.diff_ids.iter().map(|id| id.short().to_owned());
+        for ((descriptor, chain), name) in manifest.layers.iter().zip(&chains).zip(names) {
             if self.items.contains_key(&descriptor.digest) {
+                continue;
+            }
+            if let Some(from) = self.left.get(&descriptor.digest) {
+                let (found, content) = (descriptor.clone(), Content::Left(from.clone()));
+                let item = Item { name, sent: Some(found.clone()), found, content };
+                self.items.insert(descriptor.digest.clone(), item);
                 continue;
             }
             let here = self.engine.store().use_blob(&self.lease, &descriptor.digest)?.is_some();
@@ -266,7 +295,7 @@ impl Search<'_> {
             let layer = layer.ok_or_else(|| store::Error::NoLayer(chain.clone()))?;
             let method = self.how.method();
             let known = self.engine.db().read(|tx| state::packed::get(tx, &descriptor.digest, &method))?;
-            let docker = image.manifest.media_type == media_types::DOCKER_MANIFEST;
+            let docker = manifest.media_type == media_types::DOCKER_MANIFEST;
             let mut item = Item {
                 name,
                 found: descriptor.clone(),
@@ -279,7 +308,7 @@ impl Search<'_> {
             item.sent = known.map(|known| packed(&self.how, &item, known.digest, known.size));
             self.items.insert(descriptor.digest.clone(), item);
         }
-        self.blob(&image.manifest.config, String::new())
+        self.blob(&manifest.config, String::new())
     }
 
     /// Whether an archive that is here is sent as it is.

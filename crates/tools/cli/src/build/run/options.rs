@@ -257,6 +257,7 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         file_statements: outputs.iter().any(|output| matches!(output.kind, Kind::Local | Kind::Tar)),
         provenance_file,
         names: Vec::new(),
+        registries: None,
         cache_only: outputs.iter().all(|output| output.kind == Kind::CacheOnly),
         inline_cache: args.cache_to.iter().any(|text| caches::is_inline(text)),
         canonical_names: wishes.canonical_names,
