@@ -4,7 +4,7 @@
 mod explicit;
 
 use crate::error::Error;
-use crate::files::copy::Writer;
+use crate::files::copy::{Writer, carried_xattrs};
 use crate::files::walk::{Item, Tree};
 use crate::graph::{MountKind, Op, OpKind, Stack};
 use crate::session::{Output, Session, io_error};
@@ -55,7 +55,7 @@ pub(crate) fn run(
 /// What stands for stacks that are put together so: nothing else decides what comes of it.
 fn key<'c>(how: &str, parts: impl IntoIterator<Item = Option<&'c ChainId>>) -> Digest {
     let parts = parts.into_iter().map(|part| part.map(ToString::to_string).unwrap_or_default());
-    Digest::sha256(format!("stacks 1 {how} {}", parts.collect::<Vec<_>>().join(" ")).as_bytes())
+    Digest::sha256(format!("stacks 2 {how} {}", parts.collect::<Vec<_>>().join(" ")).as_bytes())
 }
 
 /// What came of this key before, if its layers are here; else it is made, and remembered: to find out which of a layer's directories
@@ -165,12 +165,13 @@ fn compared(
     let root = open(&written)?;
     let mut writer = Writer::plain(&root);
     let gone = gone(&items, &before);
+    let pair = Pair { now: &above, old: Some(&below), before: &before };
     // Before the directories that they are in get their times.
     for path in &gone {
         writer.make_dirs(path.parent().unwrap_or("".as_ref())).map_err(fail)?;
         root.mknod(path, FileType::CharacterDevice, 0, 0).map_err(io_error("note as removed", path))?;
     }
-    writer.copy_exact(&from, &changed(&items, &before, &gone)).map_err(fail)?;
+    writer.copy_exact(&from, &pair.changed(&items, &gone)).map_err(fail)?;
     let layer = session.env.store.layer_from_dir(session.lease, None, &written);
     layer.map(|layer| layer.chain_id).map_err(failed("make layer"))
 }
@@ -183,27 +184,41 @@ fn gone<'b>(items: &[Item], before: &'b BTreeMap<PathBuf, Item>) -> Vec<&'b Path
     paths.filter(|path| !path.parent().is_some_and(is_gone)).collect()
 }
 
-/// The entries that are new or not as they were, and the directories on the way to these and to what is gone: a layer says of all that
-/// it has whose they are.
-fn changed(items: &[Item], before: &BTreeMap<PathBuf, Item>, gone: &[&Path]) -> Vec<Item> {
-    let is_new = |item: &&Item| !before.get(&*item.path).is_some_and(|old| is_same(item, old));
-    let mut wanted: BTreeSet<&Path> = BTreeSet::new();
-    for path in items.iter().filter(is_new).map(|item| &*item.path).chain(gone.iter().copied()) {
-        // Whoever is wanted already came with those above.
-        let _ = path.ancestors().take_while(|above| wanted.insert(above)).count();
-    }
-    items.iter().filter(|item| wanted.contains(&*item.path)).cloned().collect()
+/// A tree, and what there was at its paths before.
+struct Pair<'p> {
+    now: &'p Root,
+    old: Option<&'p Root>,
+    before: &'p BTreeMap<PathBuf, Item>,
 }
 
-/// Whether an entry is as it was, as far as its description says.
-fn is_same(new: &Item, old: &Item) -> bool {
-    let of = |item: &Item| {
-        let stat = &item.stat;
-        let size = if item.kind == FileType::RegularFile { stat.size } else { 0 };
-        let time = (item.kind != FileType::Directory).then_some(stat.modified);
-        (stat.mode, stat.uid, stat.gid, size, stat.rdev, time)
-    };
-    of(new) == of(old) && new.target == old.target
+impl Pair<'_> {
+    /// The entries that are new or not as they were, and the directories on the way to these and to `others`: a layer says of all
+    /// that it has whose they are.
+    fn changed(&self, items: &[Item], others: &[&Path]) -> Vec<Item> {
+        let new = items.iter().filter(|item| !self.is_same(item)).map(|item| &*item.path);
+        let mut wanted: BTreeSet<&Path> = BTreeSet::new();
+        for path in new.chain(others.iter().copied()) {
+            // Whoever is wanted already came with those above.
+            let _ = path.ancestors().take_while(|above| wanted.insert(above)).count();
+        }
+        items.iter().filter(|item| wanted.contains(&*item.path)).cloned().collect()
+    }
+
+    /// Whether an entry is as it was, as far as its description and its attributes say.
+    fn is_same(&self, item: &Item) -> bool {
+        let of = |item: &Item| {
+            let stat = &item.stat;
+            let size = if item.kind == FileType::RegularFile { stat.size } else { 0 };
+            let time = (item.kind != FileType::Directory).then_some(stat.modified);
+            (stat.mode, stat.uid, stat.gid, size, stat.rdev, time)
+        };
+        let attributes = |root| carried_xattrs(root, &item.path);
+        self.before.get(&*item.path).is_some_and(|old| {
+            of(item) == of(old)
+                && item.target == old.target
+                && attributes(self.now) == self.old.map(attributes).unwrap_or_default()
+        })
+    }
 }
 
 /// How many mounts of an operation are results.

@@ -173,8 +173,7 @@ impl Build {
 
     /// Whether its client solves what it wants at the gateway, and says afterwards what of it is the result.
     pub fn is_conversation(&self) -> bool {
-        let definition = self.order.definition.as_ref().filter(|definition| !definition.def.is_empty());
-        self.order.frontend.is_empty() && definition.is_none()
+        self.order.frontend.is_empty() && self.order.definition.is_none()
     }
 
     /// Takes note of caches that are written into a client's directory.

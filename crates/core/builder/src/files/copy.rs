@@ -397,17 +397,17 @@ pub fn carries_attribute(name: &OsStr) -> bool {
 }
 
 /// The attributes that a copy carries over.
-pub(super) fn carried_xattrs(tree: &Tree<'_>, path: &Path) -> Vec<(OsString, Vec<u8>)> {
-    let mut names = tree.root.xattr_names(path).unwrap_or_default();
+pub(crate) fn carried_xattrs(root: &Root, path: &Path) -> Vec<(OsString, Vec<u8>)> {
+    let mut names = root.xattr_names(path).unwrap_or_default();
     names.retain(|name| carries_attribute(name));
     names.sort();
-    let value = |name: OsString| Some((tree.root.xattr(path, &name).ok()??, name));
+    let value = |name: OsString| Some((root.xattr(path, &name).ok()??, name));
     names.into_iter().filter_map(value).map(|(value, name)| (name, value)).collect()
 }
 
 /// Copies capabilities and user attributes. What the destination refuses is left out, as BuildKit does.
 pub(super) fn copy_xattrs(tree: &Tree<'_>, from: &Path, root: &Root, to: &Path) {
-    for (name, value) in carried_xattrs(tree, from) {
+    for (name, value) in carried_xattrs(tree.root, from) {
         let _ = root.set_xattr(to, &name, &value);
     }
 }

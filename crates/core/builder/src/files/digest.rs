@@ -121,7 +121,7 @@ fn content(tree: &Tree<'_>, path: &Path, buffer: &mut [u8]) -> Result<(Sum, Stam
 /// A digest of the content and of the attributes; the content's own where there are none. Setting an attribute moves the
 /// time of change, so a stamp stands for both.
 pub(super) fn with_xattrs(tree: &Tree<'_>, path: &Path, content: Sum) -> Sum {
-    let attributes = carried_xattrs(tree, path);
+    let attributes = carried_xattrs(tree.root, path);
     if attributes.is_empty() {
         return content;
     }

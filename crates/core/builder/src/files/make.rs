@@ -469,7 +469,7 @@ impl<'w> Maker<'w> {
 
     /// Carries attributes over. What the destination refuses is left out, as BuildKit does; only a look can then tell.
     fn attributes(&self, item: &Item, node: &Node<'_>) {
-        for (name, value) in carried_xattrs(self.work.tree, &item.path) {
+        for (name, value) in carried_xattrs(self.work.tree.root, &item.path) {
             let _ = self.work.layer.set_xattr(&node.path, &name, &value);
             self.is_plain.store(false, Ordering::Relaxed);
         }

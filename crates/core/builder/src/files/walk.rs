@@ -93,7 +93,8 @@ pub struct Item {
 
 impl Item {
     /// The start of a walk.
-    fn start(path: &Path, stat: &Stat, target: Option<Box<Path>>) -> Self {
+    /// What is at a path of a tree, without a walk.
+    pub(crate) fn start(path: &Path, stat: &Stat, target: Option<Box<Path>>) -> Self {
         Self {
             path: path.into(),
             below: path.as_os_str().len() as u32,

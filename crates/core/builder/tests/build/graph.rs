@@ -351,6 +351,22 @@ fn what_was_taken_away_is_all_that_is_missing_on_another_base() {
 }
 
 #[test]
+fn what_was_touched_and_is_as_it_was_is_no_difference() {
+    let f = Fixture::new();
+    let script = "mv /a /t && mv /t /a && chown 7:8 /b && chmod 600 /c && echo new > /new";
+    let ops = vec![
+        op(Fs::Image(0), OpKind::Change(vec![file("/a", b"a"), file("/b", b"b"), file("/c", b"c")])),
+        op(Fs::Op(0), run(script, Vec::new(), Own::default())),
+        op(Fs::Op(1), OpKind::Stack(Stack::Diff(Fs::Op(0)))),
+    ];
+    let root = f.rootfs(build(&f, ops).ok());
+    assert_eq!(text(&root, "/new"), "new\n");
+    assert_eq!(root.lstat("/c").unwrap().st_mode & 0o777, 0o600);
+    let there: Vec<_> = ["/a", "/b", "/c"].into_iter().filter(|path| root.lstat(path).is_ok()).collect();
+    assert_eq!(there, ["/c"]);
+}
+
+#[test]
 fn what_differs_keeps_the_directories_that_it_lies_in() {
     let f = Fixture::new();
     let tmp = change("/tmp", ChangeKind::Directory { mode: 0o1777, parents: true });

@@ -150,7 +150,11 @@ impl View {
         let mut items = Vec::with_capacity(names.len());
         for entry in names {
             let name = PathBuf::from(entry.name);
-            let stat = below.lstat(&name).map_err(|e| failed("stat", &name, e))?;
+            let stat = match below.lstat(&name) {
+                // Listed, and not there: a layer takes it away in a directory that no layer below has.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.map_err(|e| failed("stat", &name, e))?,
+            };
             let mut item = item(name, &stat);
             if item.kind() == FileType::CharacterDevice && stat.st_rdev == 0 {
                 // A layer that lies on nothing takes a name away that is not there.

@@ -81,14 +81,14 @@ fn descriptor(text: &str) -> Option<Descriptor> {
 
 async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, Status> {
     let order = &build.order;
-    let graph = order.definition.as_ref().filter(|definition| !definition.def.is_empty());
-    if let (Some(definition), true) = (graph, order.frontend.is_empty()) {
-        let made = llb::solve(host, build, definition, &order.frontend_attrs, false).await?;
+    if order.frontend.is_empty() {
+        let Some(definition) = &order.definition else { return build.answered().await };
+        let made = match definition.def.is_empty() {
+            true => llb::nothing(host, build).await?,
+            false => llb::solve(host, build, definition, &order.frontend_attrs, false).await?,
+        };
         let id = build.put(made)?;
         return Ok(Some(build.result(&id)?));
-    }
-    if order.frontend.is_empty() {
-        return build.answered().await;
     }
     let inputs = order.frontend_inputs.clone();
     let solve = frontend::solve(host, build, &order.frontend, &order.frontend_attrs, inputs);

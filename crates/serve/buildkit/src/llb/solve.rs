@@ -177,6 +177,13 @@ pub struct Piece {
     pub claims: Claims,
 }
 
+/// What a definition without operations is: an image without files.
+pub async fn nothing(host: &Host, build: &Build) -> Result<Made, Status> {
+    let platform = Platform::host();
+    let piece = Piece { image: None, platform, config: None, claims: Claims::default() };
+    assemble(host, build, vec![piece], &HashMap::new(), false).await
+}
+
 /// Makes images of what was solved; a map of results is one of several platforms even if it has only one.
 pub async fn assemble(
     host: &Host,

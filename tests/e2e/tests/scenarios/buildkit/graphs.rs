@@ -8,8 +8,9 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
 };
 use bollard_buildkit_proto::pb::file_action::Action;
 use bollard_buildkit_proto::pb::{
-    BuildInput, BuildOp, Definition, ExecOp, FileAction, FileActionCopy, FileActionMkFile, FileOp, Input,
-    MergeInput, MergeOp, Meta, Mount, MountType, Op, SecretOpt, SourceOp, op,
+    BuildInput, BuildOp, Definition, DiffOp, ExecOp, FileAction, FileActionCopy, FileActionMkFile, FileOp,
+    Input, LowerDiffInput, MergeInput, MergeOp, Meta, Mount, MountType, Op, SecretOpt, SourceOp,
+    UpperDiffInput, op,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -103,6 +104,57 @@ fn a_graph_is_built_and_handed_out() {
             solved.unwrap();
             let mut vertexes = told.iter().flat_map(|status| &status.vertexes);
             assert!(vertexes.any(|v| v.cached && v.name.starts_with("sh -c")), "{told:?}");
+        };
+        (host, run)
+    });
+}
+
+fn shell(script: &str) -> op::Op {
+    let args = ["sh", "-c", script].map(String::from).to_vec();
+    let meta = Some(Meta { args, cwd: "/".to_owned(), ..Meta::default() });
+    op::Op::Exec(ExecOp { meta, mounts: vec![mount("/", 0, 0)], ..ExecOp::default() })
+}
+
+/// In a directory that the first of several layers on nothing brings, names that it takes away are listed by the kernel.
+#[test]
+fn what_differs_is_handed_out_without_marks_of_what_is_gone() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let diff =
+                DiffOp { lower: Some(LowerDiffInput { input: 0 }), upper: Some(UpperDiffInput { input: 1 }) };
+            let ops = vec![
+                (source("docker-image://docker.io/library/busybox:latest"), vec![]),
+                (shell("mkdir -p /d/sub && touch /d/old /moved"), vec![0]),
+                (shell("rm -rf /d && mkdir /d && touch /d/new"), vec![1]),
+                (shell("touch /top; mv /moved /m && mv /m /moved"), vec![2]),
+                (op::Op::Diff(diff), vec![1, 3]),
+            ];
+            let order = SolveRequest {
+                definition: Some(definition(ops, 0)),
+                ..order(&client, "build000000000022", &[("local", &[])])
+            };
+            client.solve(order).await.0.unwrap();
+            let mut received: Vec<_> =
+                client.holdings.take_received().into_iter().map(|(name, _)| name).collect();
+            received.sort();
+            assert_eq!(received, ["d/new", "top"]);
+        };
+        (host, run)
+    });
+}
+
+#[test]
+fn a_definition_of_nothing_is_an_image_without_files() {
+    with_client(holdings(), |host, client| {
+        let run = async move {
+            let order = SolveRequest {
+                definition: Some(Definition::default()),
+                ..order(&client, "build000000000023", &[("local", &[]), ("image", &[("name", "nothing:1")])])
+            };
+            let solved = client.solve(order).await.0.unwrap();
+            assert_eq!(solved.exporter_response["image.name"], "nothing:1");
+            assert_eq!(client.holdings.take_received(), []);
         };
         (host, run)
     });
