@@ -8,6 +8,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
 use bollard_buildkit_proto::pb::SourceOp;
 use engine::builds::{BoxError, Policies, Source};
 use oci::{Platform, Reference};
+use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -21,6 +22,11 @@ pub use ask::{Denied, ask};
 const IMAGE: &str = "docker-image://";
 const LOCAL: &str = "local://";
 const GIT: &str = "git://";
+/// Sources that a client is asked about at once, at most.
+const AT_ONCE: usize = 16;
+
+/// Asks whether the answer is still wanted.
+type Wanted<'w> = dyn Fn() -> bool + Sync + 'w;
 
 /// The policies of a build.
 pub async fn policies(host: &Host, build: &Build) -> Result<Policies, Status> {
@@ -54,7 +60,7 @@ pub async fn all_allowed(
     if policies.is_empty() {
         return Ok(sources.into_iter().map(|(source, _)| source).collect());
     }
-    let one = move |is_wanted: &dyn Fn() -> bool, (source, platform): (SourceOp, Option<Platform>)| {
+    let one = move |is_wanted: &Wanted<'_>, (source, platform): (SourceOp, Option<Platform>)| {
         if !is_wanted() {
             return Err(Status::cancelled("nobody waits for the answer"));
         }
@@ -67,12 +73,36 @@ pub async fn all_allowed(
         let Source { identifier, attributes: attrs, .. } = source;
         Ok(SourceOp { identifier, attrs })
     };
-    evaluate(move |is_wanted| sources.into_iter().map(|source| one(is_wanted, source)).collect()).await?
+    evaluate(move |is_wanted| side_by_side(sources, |source| one(is_wanted, source))).await?
+}
+
+/// Does the same with each of many, a few at once: who is asked may take its time, or wait for what it is asked about another.
+fn side_by_side<T: Send, R: Send>(
+    all: Vec<T>,
+    work: impl Fn(T) -> Result<R, Status> + Sync,
+) -> Result<Vec<R>, Status> {
+    let threads = all.len().min(AT_ONCE);
+    let next = Mutex::new(all.into_iter().enumerate());
+    let serve = || {
+        let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+        std::iter::from_fn(take).map(|(number, one)| Ok((number, work(one)?))).collect()
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(serve)).collect();
+        let mut done: Result<Vec<(usize, R)>, Status> = serve();
+        for other in others {
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done = done.and_then(|done| Ok(done.into_iter().chain(other?).collect()));
+        }
+        done
+    })?;
+    done.sort_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// Has something evaluated on a thread that may block, which can ask whether its answer is still wanted.
 async fn evaluate<T: Send + 'static>(
-    work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
+    work: impl FnOnce(&Wanted<'_>) -> T + Send + 'static,
 ) -> Result<T, Status> {
     let (sender, receiver) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
@@ -153,6 +183,26 @@ mod tests {
             _ = waiting => {}
         }
         seen.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+    }
+
+    #[test]
+    fn who_waits_for_another_answer_gets_it() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let told = Mutex::new(told);
+        let answered = side_by_side(vec![1, 2, 3], |number| {
+            match number {
+                1 => {
+                    let told = told.lock().unwrap();
+                    let heard = told.recv_timeout(std::time::Duration::from_secs(20));
+                    heard.map_err(|e| Status::internal(e.to_string()))?;
+                }
+                _ => _ = tell.send(()),
+            }
+            Ok(number * 10)
+        });
+        assert_eq!(answered.unwrap(), [10, 20, 30]);
+        let failed = side_by_side(vec![1, 2], |_| Err::<(), _>(Status::permission_denied("no")));
+        assert_eq!(failed.unwrap_err().message(), "no");
     }
 
     #[test]
