@@ -6,17 +6,19 @@
 //! know which layers it gave without having these ([`Promise`]): it is made if they are needed, and with it everything is looked
 //! up anew that was looked up by what it was promised to give: a result is never made of two runs of one step.
 
+mod left;
+
+pub(crate) use left::Left;
+
 use crate::error::Error;
 use crate::exec::{self, Prepared};
 use crate::graph::{Copy, Fs, Op, OpKind};
 use crate::key::Record;
-use crate::request::{Image, LayersOf, LeftLayer};
 use crate::session::{Output, Session};
 use crate::step::{self, Inputs};
 use crate::transfer::Promise;
 use crate::{solve, stack};
-use oci::image::Descriptor;
-use oci::{ChainId, Digest, media_types};
+use oci::ChainId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -40,17 +42,6 @@ pub(crate) enum Layers {
     Left(Option<Box<Record>>),
     /// A cache has them under this record, and they are needed.
     Wanted(Box<Record>),
-}
-
-/// The layers of a result that is only sent to registries which have those that are not here: they stay where they are.
-#[derive(Debug, Clone)]
-pub(crate) struct Left {
-    /// Of all layers, the lowest first.
-    pub diff_ids: Vec<Digest>,
-    /// The same as a manifest names them.
-    pub descriptors: Vec<Descriptor>,
-    /// Those that are not here.
-    pub layers: Vec<LeftLayer>,
 }
 
 /// What can be said of a node before anything is made.
@@ -129,7 +120,7 @@ pub(crate) fn settle(session: &Session<'_>) -> (BTreeMap<usize, Settled>, Option
     let mut below = vec![None; graph.images.len()];
     below.extend(graph.ops.iter().map(|op| below_of(session, op)));
     let result = session.node(&graph.result);
-    let left = result.and_then(|node| left(session, &guesses, node));
+    let left = result.and_then(|node| left::left(session, &guesses, node));
     let wanted = hold(&needs, &below, &ends(session, &guesses, left.is_some()), &mut guesses);
     // Where what it was found by can be had no more it is made.
     let left = left.filter(|_| result.is_some_and(|node| guesses[node].is_elsewhere()));
@@ -139,33 +130,6 @@ pub(crate) fn settle(session: &Session<'_>) -> (BTreeMap<usize, Settled>, Option
     let known = nodes.filter(|(node, guess)| guess.is_elsewhere() || by_others[*node]);
     let settled = known.filter_map(|(node, guess)| Some((node, guess.settled(wanted.contains(&node))?)));
     (settled.collect(), left)
-}
-
-/// The layers of the result, if it is only sent away and whoever it goes to has those that are elsewhere.
-fn left(session: &Session<'_>, guesses: &[Guess], result: usize) -> Option<Left> {
-    let outlet = session.outlet()?;
-    let left = match (&guesses[result], result.checked_sub(session.graph.images.len())) {
-        (Guess::Elsewhere(_, Source::Registry), None) => left_image(&session.images[result])?,
-        _ => return None,
-    };
-    // What is not compressed yet is on its way out.
-    let is_packed = |layer: &Descriptor| {
-        use media_types::{DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, OCI_LAYER_GZIP, OCI_LAYER_ZSTD};
-        let packed = [OCI_LAYER_GZIP, OCI_LAYER_ZSTD, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD];
-        packed.contains(&layer.media_type.as_str())
-    };
-    let is_there = || outlet.names.iter().all(|name| (outlet.has)(name, &left.layers));
-    (left.descriptors.iter().all(is_packed) && !session.stopped() && is_there()).then_some(left)
-}
-
-/// The layers of an image that its registry has.
-fn left_image(image: &Image) -> Option<Left> {
-    let from = image.layers.as_ref().and_then(LayersOf::from);
-    let layer = |found: &Descriptor| LeftLayer { descriptor: found.clone(), from: from.cloned() };
-    let descriptors = image.manifest.layers.clone();
-    let diff_ids = image.config.rootfs.diff_ids.clone();
-    let layers = descriptors.iter().map(layer).collect();
-    (descriptors.len() == diff_ids.len()).then_some(Left { diff_ids, descriptors, layers })
 }
 
 /// The nodes whose layers are wanted, whatever is made: the result's, but for the cache alone or if they are `left` where they

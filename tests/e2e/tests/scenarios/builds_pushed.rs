@@ -13,6 +13,7 @@ in_every_mode! {
     layers_that_the_registry_has_are_not_fetched
     several_platforms_and_what_is_attested_of_them
     what_the_registry_lacks_is_fetched_and_sent
+    what_a_cache_has_is_sent_from_there
 }
 
 const FIGURES: &str = "127.0.0.1:9187";
@@ -198,5 +199,37 @@ fn what_the_registry_lacks_is_fetched_and_sent(host: &Host) {
     assert!(built.stderr.contains(&format!("FROM {base}")), "{}", built.stderr);
     assert!(registry::tags(&far.registry.address, "app").is_empty());
     forget(host);
+    host.type_in("system check").ok();
+}
+
+fn what_a_cache_has_is_sent_from_there(host: &Host) {
+    let far = Far::start(host);
+    let (base, cache, app) = (far.name("base"), far.name("team/cache"), far.name("app"));
+    assert_eq!(far.build(host, BASE, &format!("-t {base} --push")).0.code, 0);
+    let file = format!(
+        "FROM {base} AS tools\nRUN head -c 2097152 /dev/urandom > /tool\n\
+         FROM {base}\nCOPY --from=tools /tool /\nRUN wc -c < /tool > /count\nCMD [\"cat\", \"/count\"]\n"
+    );
+    for (mode, how) in [("max", ""), ("min", ""), ("max", "--provenance mode=max")] {
+        forget(host);
+        let asked = format!("{how} --metadata-file told --push");
+        let to = format!("--cache-to type=registry,ref={cache},mode={mode}");
+        let (built, _) = far.build(host, &file, &format!("-t {} {asked} {to}", far.name("whole")));
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        let expected = raw(host, &far.name("whole"));
+        forget(host);
+        let from = format!("--cache-from type=registry,ref={cache}");
+        let (built, sent) = far.build(host, &file, &format!("-t {app} {asked} {from}"));
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        assert!(sent < LARGE / 2, "{mode}: {sent}: {}", built.stderr);
+        assert_eq!(host.type_in("images -aq").ok(), "");
+        let given = raw(host, &app);
+        // What is attested has times of its own.
+        match how {
+            "" => assert_eq!(given, expected, "{mode}"),
+            _ => assert_eq!(given["manifests"][0], expected["manifests"][0]),
+        }
+        assert_eq!(host.dhow(&["run", "--rm", &app]).ok(), "2097152");
+    }
     host.type_in("system check").ok();
 }

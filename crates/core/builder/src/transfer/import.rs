@@ -5,10 +5,10 @@ use crate::error::{BoxError, chain};
 use crate::event::Stream;
 use crate::key::Record;
 use crate::progress::Progress;
-use crate::request::Env;
+use crate::request::{Env, LeftLayer};
 use crate::turn;
 use oci::image::Descriptor;
-use oci::{ChainId, Digest};
+use oci::{ChainId, Digest, Reference};
 use rustix::fs::FlockOperation;
 use state::cache;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -29,6 +29,7 @@ pub(crate) struct Imports {
 }
 
 struct Origin {
+    image: Option<Reference>,
     layers: BTreeMap<Digest, Descriptor>,
     blob: Blobs,
 }
@@ -75,6 +76,17 @@ impl Imports {
         (!is_failed).then(|| Promise { key: key.clone(), chain, created: entry.created.clone() })
     }
 
+    /// The layers that the record of this key gave, the lowest first, by the digests of their uncompressed archives.
+    pub fn layers(&self, key: &Digest) -> Option<Vec<(&Digest, LeftLayer)>> {
+        let (number, entry) = self.entries.get(key)?;
+        let origin = &self.origins[*number];
+        let layer = |diff_id| {
+            let descriptor = origin.layers.get(diff_id)?.clone();
+            Some((diff_id, LeftLayer { descriptor, from: origin.image.clone() }))
+        };
+        entry.layers.iter().map(layer).collect()
+    }
+
     /// Notes that this cannot be had.
     pub fn give_up(&self, key: &Digest) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
@@ -94,7 +106,7 @@ impl Imports {
         }
         let mut layers = document.layers;
         layers.extend(opened.layers);
-        self.origins.push(Origin { layers, blob: opened.blob });
+        self.origins.push(Origin { image: origin.image.clone(), layers, blob: opened.blob });
         for entry in document.entries {
             self.entries.entry(entry.key.clone()).or_insert((number, entry));
         }

@@ -19,7 +19,7 @@ pub(crate) use import::{Imports, open};
 
 use crate::error::BoxError;
 use oci::image::Descriptor;
-use oci::{ChainId, Digest};
+use oci::{ChainId, Digest, Reference};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -82,6 +82,8 @@ pub(crate) struct Promise {
 pub struct CacheOrigin {
     /// What to call it.
     pub name: String,
+    /// What a registry has it under: its layers may be taken from there to another repository.
+    pub image: Option<Reference>,
     /// Opens it.
     pub open: Arc<dyn Fn() -> Result<Opened, BoxError> + Send + Sync>,
 }

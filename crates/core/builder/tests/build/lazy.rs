@@ -204,7 +204,10 @@ fn what_a_cache_has_no_more_is_made() {
         let blob = |_: &Descriptor| Err("it is gone".into());
         Ok(OpenedCache { document: document.clone(), layers: Vec::new(), blob: Arc::new(blob) })
     };
-    let env = Env { cache_from: vec![CacheOrigin { name: "empty".into(), open: Arc::new(open) }], ..env };
+    let env = Env {
+        cache_from: vec![CacheOrigin { name: "empty".into(), image: None, open: Arc::new(open) }],
+        ..env
+    };
     let outcome = far.here.build_in(&env, TWO_STAGES, |_| {});
     assert_eq!(outcome.ok().ran, 3, "{:?}", outcome.reasons());
     let root = far.here.rootfs(outcome.ok());
@@ -310,4 +313,33 @@ fn a_registry_that_refuses_a_result_is_named() {
     let outcome = far.here.build_in(&env, LABELLED, |_| {});
     assert_eq!(outcome.err().chain(), "push r.example/a:1: it is full");
     assert!(far.here.store().images().unwrap().is_empty());
+}
+
+#[test]
+fn a_result_that_a_cache_has_is_sent_from_there() {
+    let linked = "FROM base\nRUN echo 1 > /one\nFROM base2\nCOPY --link f /f\n";
+    for (file, max, own) in [(TWO_STAGES, true, 2), (TWO_STAGES, false, 2), (linked, true, 1)] {
+        let far = Far::new();
+        far.home.file("f", "linked");
+        far.here.file("f", "linked");
+        let cached = far.cached(file, max);
+        let (outlet, sent) = outlet(true);
+        let env = Env { cache_from: cached.cache_from, ..far.sending(Some(outlet)) };
+        let outcome = far.here.build_in(&env, file, |_| {});
+        assert_eq!((outcome.ok().ran, far.fetched()), (0, [0, 0]), "{file}: {:?}", outcome.reasons());
+        assert!(far.here.store().layers().unwrap().is_empty());
+        let sent = sent.lock().unwrap();
+        // Of the base image there are two.
+        assert_eq!((sent.len(), sent[0].2.len()), (2, 2 + own), "{file}");
+        // Layers that are asked for in another way than the cache has them have to come.
+        let (outlet, sent) = self::outlet(true);
+        let far = far.anew();
+        far.here.file("f", "linked");
+        let env = Env { cache_from: env.cache_from, ..far.sending(Some(outlet)) };
+        let outcome = far
+            .here
+            .build_in(&env, file, |request| request.export.compression = Some(archive::Compression::Zstd));
+        assert_eq!((outcome.ok().ran, far.fetched()), (0, [0, 1]), "{:?}", outcome.reasons());
+        assert!(sent.lock().unwrap().is_empty() && outcome.result().tags.len() == 1);
+    }
 }

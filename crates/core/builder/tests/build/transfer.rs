@@ -58,7 +58,7 @@ pub fn from(directory: &Path) -> CacheOrigin {
         let blob = move |blob: &Descriptor| Ok(Box::new(File::open(hex(&directory, blob))?) as Box<_>);
         Ok(OpenedCache { document, layers: Vec::new(), blob: Arc::new(blob) })
     };
-    CacheOrigin { name: "a directory".into(), open: Arc::new(open) }
+    CacheOrigin { name: "a directory".into(), image: None, open: Arc::new(open) }
 }
 
 /// The cache that is in the image that the build of a machine gave.
@@ -75,7 +75,7 @@ fn within(machine: &Fixture, outcome: &Outcome) -> CacheOrigin {
         let blob = move |blob: &Descriptor| Ok(Box::new(store.open_blob(&blob.digest)?) as Box<_>);
         Ok(OpenedCache { document, layers, blob: Arc::new(blob) })
     };
-    CacheOrigin { name: "an image".into(), open: Arc::new(open) }
+    CacheOrigin { name: "an image".into(), image: None, open: Arc::new(open) }
 }
 
 fn inline(machine: &Fixture, env: &Env, file: &str) -> Outcome {

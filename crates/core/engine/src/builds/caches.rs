@@ -117,7 +117,7 @@ fn local_image(engine: &Engine, name: &str, image: store::Image) -> CacheOrigin 
             }),
         }
     };
-    CacheOrigin { name: name.to_owned(), open: Arc::new(open) }
+    CacheOrigin { name: name.to_owned(), image: None, open: Arc::new(open) }
 }
 
 /// Where caches go to.
@@ -153,15 +153,17 @@ fn origin(
                 let path = path.clone();
                 move || local::open(&path, tag.as_deref(), digest.as_deref())
             };
-            Ok(CacheOrigin { name: path.display().to_string(), open: Arc::new(open) })
+            Ok(CacheOrigin { name: path.display().to_string(), image: None, open: Arc::new(open) })
         }
         Kind::Registry => {
             let (repository, name) = repository(engine, attributes, who, false)?;
-            Ok(CacheOrigin { name, open: Arc::new(move || open_repository(&repository, &runtime)) })
+            let image = Reference::parse(needed(attributes, "ref")?).ok();
+            let open = move || open_repository(&repository, &runtime);
+            Ok(CacheOrigin { name, image, open: Arc::new(open) })
         }
         Kind::S3 => {
             let (place, name) = s3::Place::read(engine, attributes)?;
-            Ok(CacheOrigin { name, open: Arc::new(move || place.open(&runtime)) })
+            Ok(CacheOrigin { name, image: None, open: Arc::new(move || place.open(&runtime)) })
         }
     }
 }

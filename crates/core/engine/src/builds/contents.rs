@@ -61,7 +61,7 @@ pub(super) fn origin(contents: &Arc<dyn Contents>, directory: &str, digest: Opti
         let blob = move |descriptor: &Descriptor| contents.read(&store, &descriptor.digest);
         opened(&manifest, config, Arc::new(blob))
     };
-    CacheOrigin { name: directory.to_owned(), open: Arc::new(open) }
+    CacheOrigin { name: directory.to_owned(), image: None, open: Arc::new(open) }
 }
 
 /// Takes a cache to a directory of the client, whose index it keeps itself.
