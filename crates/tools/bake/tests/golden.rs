@@ -212,6 +212,7 @@ const CASES: &[Case<'_>] = &[
     ),
     ("compose.json", &["compose.yaml"], &["default", "z"], &[], &[("TAG", "7"), ("HOME", "/root")]),
     ("extends.json", &["extends.yaml"], &["default"], &[], &[]),
+    ("reset.json", &["compose.yaml", "reset.yaml"], &["default"], &[], &[("HOME", "/root")]),
     ("merged.json", &["one.yaml", "two.yaml", "three.hcl"], &["default"], &[], &[]),
 ];
 
@@ -278,10 +279,6 @@ fn what_is_wrong_with_overrides_and_compose_files() {
         (
             "services: {a: {buld: .}}",
             "failed to parse compose file: service \"a\" has neither an image nor a build context specified: invalid compose project",
-        ),
-        (
-            "services:\n  a:\n    image: '!reset' # !reset\n    build: !reset null\n",
-            "c.yaml: line 4: the tag !reset is not supported: leave out in the earlier file what is to go",
         ),
         ("services: {\"b c\": {build: .}}", "services additional properties 'b c' not allowed"),
         (

@@ -1,11 +1,12 @@
 //! Compose files: services with a `build` are targets, as Docker's bake reads them.
 //!
 //! Files are read one by one: variables first, then what a service extends and what a file includes; several files
-//! are one, the later's word on top. Profiles hide nothing here.
+//! are one, the later's word on top, or in place of the earlier's where [`tags`] say so. Profiles hide nothing here.
 
 mod dotenv;
 mod interpolate;
 mod service;
+mod tags;
 
 use serde_json::{Map, Value};
 
@@ -13,6 +14,7 @@ pub use dotenv::parse as dotenv;
 pub use service::attestation as service_attestation;
 
 use crate::config::{Config, Group};
+use tags::{Document, Place};
 
 /// Files inside of each other at most, by `include` and `extends`.
 const DEPTH: usize = 32;
@@ -43,21 +45,22 @@ struct Project {
 
 /// Whether a text may be a compose file: an object with services in it.
 pub fn looks_like(text: &str) -> bool {
-    let document: Result<Value, _> = serde_saphyr::from_str(text);
-    document.is_ok_and(|document| document["services"].is_object())
+    Document::read(text).is_ok_and(|document| document.value["services"].is_object())
 }
 
 /// Adds the services of the files as targets, and a group `default` of all of them.
 pub fn read(files: &[File<'_>], world: &World<'_>, config: &mut Config) -> Result<(), String> {
-    let name = files.iter().rev().find_map(|file| name(file.text)).unwrap_or_else(|| NAME.to_owned());
+    let documents = files.iter().map(|file| (file.name, Document::read(file.text))).collect::<Vec<_>>();
+    let names = documents.iter().rev().filter_map(|(_, document)| document.as_ref().ok().and_then(name));
+    let name = names.into_iter().next().unwrap_or_else(|| NAME.to_owned());
     let lookup = |variable: &str| {
         (world.lookup)(variable).or_else(|| (variable == PROJECT_NAME).then(|| name.clone()))
     };
     let world = &World { lookup: &lookup, read: world.read };
     let mut project = Project::default();
-    for file in files {
-        let document = document(file.text, world).map_err(|why| format!("{}: {why}", file.name))?;
-        project.add(document, "", world, 0)?;
+    for (file, document) in documents {
+        let layer = document.and_then(|document| Layer::new(document, world));
+        project.add(layer.map_err(|why| format!("{file}: {why}"))?, "", world, 0)?;
     }
     if project.services.is_empty() && project.secrets.is_empty() {
         return Err("empty compose file".to_owned());
@@ -84,59 +87,67 @@ pub fn read(files: &[File<'_>], world: &World<'_>, config: &mut Config) -> Resul
 }
 
 /// The name that a file gives its project.
-fn name(text: &str) -> Option<String> {
-    let document: Value = serde_saphyr::from_str(text).ok()?;
-    document["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+fn name(document: &Document) -> Option<String> {
+    document.value["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-/// A file as a document, with its variables replaced.
-fn document(text: &str, world: &World<'_>) -> Result<Map<String, Value>, String> {
-    if let Some((line, tag)) = merge_tag(text) {
-        return Err(format!(
-            "line {line}: the tag {tag} is not supported: leave out in the earlier file what is to go"
-        ));
-    }
-    let document: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let Value::Object(mut document) = document else { return Err("empty compose file".to_owned()) };
-    document.retain(|key, _| matches!(key.as_str(), "services" | "secrets" | "include"));
-    for (key, value) in &mut document {
-        interpolate::within(key, value, world.lookup)?;
-    }
-    Ok(document)
+/// What a file lays on top of those before it, as it stands there.
+struct Layer {
+    include: Vec<Value>,
+    services: Map<String, Value>,
+    secrets: Map<String, Value>,
+    cleared: Vec<Place>,
 }
 
-/// The first tag that says how a value goes on top of an earlier file's, and its line: what it means is lost once the file is read.
-fn merge_tag(text: &str) -> Option<(usize, &'static str)> {
-    let tagged = |line: &str, tag: &str| {
-        let code = line.split_once(" #").map_or(line, |(code, _)| code);
-        let word = code.split_whitespace().position(|word| word == tag);
-        word.is_some_and(|place| place > 0) && !code.trim_start().starts_with('#')
-    };
-    let tags = ["!reset", "!override"];
-    text.lines()
-        .enumerate()
-        .find_map(|(at, line)| tags.into_iter().find(|tag| tagged(line, tag)).map(|tag| (at + 1, tag)))
+impl Layer {
+    fn read(path: &str, world: &World<'_>) -> Result<Layer, String> {
+        let layer = Document::read(&(world.read)(path)?).and_then(|document| Layer::new(document, world));
+        layer.map_err(|why| format!("{path}: {why}"))
+    }
+
+    /// With its variables replaced.
+    fn new(Document { value, cleared }: Document, world: &World<'_>) -> Result<Layer, String> {
+        let Value::Object(mut members) = value else { return Err("empty compose file".to_owned()) };
+        let mut section = |key: &str| -> Result<Option<Value>, String> {
+            let mut value = members.remove(key);
+            value.iter_mut().try_for_each(|value| interpolate::within(key, value, world.lookup))?;
+            Ok(value)
+        };
+        Ok(Layer {
+            include: items(section("include")?),
+            services: object(section("services")?, "services")?,
+            secrets: object(section("secrets")?, "secrets")?,
+            cleared,
+        })
+    }
+
+    /// Takes away from what a service extends what it resets.
+    fn clear(&self, service: &str, parent: &mut Value) {
+        let Some(parent) = parent.as_object_mut() else { return };
+        for place in &self.cleared {
+            if let [section, name, rest @ ..] = place.as_slice()
+                && section == "services"
+                && name == service
+            {
+                tags::clear(parent, rest);
+            }
+        }
+    }
 }
 
 impl Project {
     /// Adds a document whose paths are relative to `base`.
-    fn add(
-        &mut self,
-        mut document: Map<String, Value>,
-        base: &str,
-        world: &World<'_>,
-        depth: usize,
-    ) -> Result<(), String> {
+    fn add(&mut self, layer: Layer, base: &str, world: &World<'_>, depth: usize) -> Result<(), String> {
         if depth > DEPTH {
             return Err("compose files include each other without end".to_owned());
         }
-        for included in items(document.remove("include")) {
-            self.include(&included, base, world, depth)?;
+        for included in &layer.include {
+            self.include(included, base, world, depth)?;
         }
-        let services = object(document.remove("services"), "services")?;
+        layer.cleared.iter().for_each(|place| self.clear(place));
         let mut all = Map::new();
-        for name in services.keys() {
-            all.insert(name.clone(), extended(name, &services, base, world, &mut Vec::new())?);
+        for name in layer.services.keys() {
+            all.insert(name.clone(), extended(name, &layer, base, world, &mut Vec::new())?);
         }
         for (name, service) in all {
             let known = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
@@ -150,13 +161,26 @@ impl Project {
                 }
             }
         }
-        for (name, mut secret) in object(document.remove("secrets"), "secrets")? {
+        for (name, mut secret) in layer.secrets {
             if let Some(file) = secret.get("file").and_then(Value::as_str) {
                 secret["file"] = rebased(base, file).into();
             }
             self.secrets.insert(name, secret);
         }
         Ok(())
+    }
+
+    /// Forgets what earlier files say at a place.
+    fn clear(&mut self, place: &[String]) {
+        let (section, rest) = match place.split_first() {
+            Some((section, rest)) if section == "services" => (&mut self.services, rest),
+            Some((section, rest)) if section == "secrets" => (&mut self.secrets, rest),
+            _ => return,
+        };
+        match rest.is_empty() {
+            true => section.clear(),
+            false => tags::clear(section, rest),
+        }
     }
 
     fn include(
@@ -173,12 +197,11 @@ impl Project {
         let mut folder = None;
         for path in paths {
             let path = rebased(base, path.as_str().ok_or("include: a path is no string")?);
-            let text = (world.read)(&path)?;
-            let document = document(&text, world).map_err(|why| format!("{path}: {why}"))?;
+            let layer = Layer::read(&path, world)?;
             let own = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
             let project = included.get("project_directory").and_then(Value::as_str);
             let folder = folder.get_or_insert(project.map_or(own, |folder| rebased(base, folder)));
-            self.add(document, folder, world, depth + 1)?;
+            self.add(layer, folder, world, depth + 1)?;
         }
         Ok(())
     }
@@ -187,12 +210,12 @@ impl Project {
 /// A service on top of the one that it extends.
 fn extended(
     name: &str,
-    services: &Map<String, Value>,
+    layer: &Layer,
     base: &str,
     world: &World<'_>,
     open: &mut Vec<(String, String)>,
 ) -> Result<Value, String> {
-    let mut own = service::normal(name, services.get(name).cloned().unwrap_or(Value::Null), base)?;
+    let mut own = service::normal(name, layer.services.get(name).cloned().unwrap_or(Value::Null), base)?;
     let key = (base.to_owned(), name.to_owned());
     if open.contains(&key) || open.len() > DEPTH {
         return Err(format!("Circular reference: {name} extends itself"));
@@ -211,28 +234,27 @@ fn extended(
     let parent = match found {
         None => None,
         Some((parent, None)) => {
-            if !services.contains_key(parent) {
+            if !layer.services.contains_key(parent) {
                 return Err(format!("cannot extend service {name:?} in : service {parent:?} not found"));
             }
-            Some(extended(parent, services, base, world, open)?)
+            Some(extended(parent, layer, base, world, open)?)
         }
         Some((parent, Some(file))) => {
             let path = rebased(base, file);
-            let mut document =
-                document(&(world.read)(&path)?, world).map_err(|why| format!("{path}: {why}"))?;
-            let services = object(document.remove("services"), "services")?;
-            if !services.contains_key(parent) {
+            let other = Layer::read(&path, world)?;
+            if !other.services.contains_key(parent) {
                 return Err(format!(
                     "cannot extend service {name:?} in {path}: service {parent:?} not found"
                 ));
             }
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            Some(extended(parent, &services, folder, world, open)?)
+            Some(extended(parent, &other, folder, world, open)?)
         }
     };
     open.pop();
     Ok(match parent {
         Some(mut parent) => {
+            layer.clear(name, &mut parent);
             service::merge(&mut parent, own);
             parent
         }
