@@ -181,6 +181,7 @@ impl Monitor {
             Timer::Drain(session) => self.stop_draining(session),
             Timer::Stall => self.look_for_stalled_clients(),
             Timer::Cleanup => self.cleanup_takes_long(),
+            Timer::Settled => sys::daemon::drop_code(),
         }
     }
 

@@ -144,6 +144,7 @@ impl Monitor {
     /// The container will not run again by itself: gives back what it held and cleans up.
     pub(super) fn end_of_run(&mut self) {
         self.timers.cancel(Timer::Kill);
+        self.timers.cancel(Timer::Settled);
         self.withdraw_name();
         if !self.stoppers.is_empty() {
             self.event("stop", &[]);

@@ -131,6 +131,8 @@ pub enum Timer {
     Stall,
     /// The clean-up takes so long that waiters are answered before its end.
     Cleanup,
+    /// The start is long over, and from then on the monitor mostly waits.
+    Settled,
 }
 
 /// Pending deadlines.

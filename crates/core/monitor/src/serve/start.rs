@@ -23,6 +23,8 @@ use crate::status::{HealthRecord, State, StatusError};
 
 /// Docker's exit code of a container that could not be started for other reasons than its command.
 const CANNOT_START: i32 = 128;
+/// A container that has run so long stays for a while. To drop the code takes longer than much that a short one does.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Why a container could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -139,9 +141,9 @@ impl Monitor {
                 self.event("start", &[]);
                 self.waiters.iter_mut().for_each(|waiter| waiter.early = false);
                 self.schedule_probe();
-                // From here on it mostly waits: what the start needed is not kept for that, neither data nor code.
+                // What the start needed is not kept: memory at once, code when it turns out that this container stays.
                 sys::daemon::trim_memory();
-                sys::daemon::drop_code();
+                self.timers.set(Timer::Settled, SETTLED);
             }
             // Clients that came early stay: the next start may succeed.
             Err(_) => self.forget_init(),
