@@ -3,7 +3,6 @@
 //! Texts are compared by `=`, by `!=` and, with a regular expression, by `~=`; the sign before the `=` comes at the end of the key.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use regex::Regex;
 
 use crate::build::CacheRecord;
@@ -34,7 +33,7 @@ impl CacheFilter {
         if let Some(key) = filters.0.keys().find(|key| !known(key)) {
             return Err(Error::Unknown(key.clone()));
         }
-        let mut found = Self { unused_since: unused_since(filters)?, ..Self::default() };
+        let mut found = Self { unused_since: filters.instant(&UNTIL)?, ..Self::default() };
         for (text, key) in found.texts.iter_mut().zip(TEXTS) {
             *text = Text::read(filters, key)?;
         }
@@ -66,17 +65,6 @@ impl CacheFilter {
 
 fn was_used(record: &CacheRecord) -> Option<Timestamp> {
     crate::time::parse(record.last_used_at.as_deref()?)
-}
-
-fn unused_since(filters: &Filters) -> Result<Option<Timestamp>, Error> {
-    let mut values = UNTIL.into_iter().flat_map(|key| filters.get(key).map(move |text| (key, text)));
-    let Some((key, text)) = values.next() else { return Ok(None) };
-    let wrong = |_| Error::Value { key: key.to_owned(), values: vec![text.to_owned()] };
-    if let Some((_, other)) = values.next() {
-        let values = vec![text.to_owned(), other.to_owned()];
-        return Err(Error::Value { key: key.to_owned(), values });
-    }
-    crate::time::parse_instant(text, Timestamp::now(), &TimeZone::UTC).map(Some).map_err(wrong)
 }
 
 /// What is asked of one text.
@@ -160,7 +148,8 @@ mod tests {
         assert_eq!(error("inuse~", "1"), "invalid filter 'inuse~'");
         assert_eq!(error("id!!", "1"), "invalid filter 'id!!'");
         assert_eq!(error("description~", "("), "invalid filter 'description~=[(]'");
-        assert_eq!(error("until", "soon"), "invalid filter 'until=[soon]'");
-        assert!(read(&[("until", "1h"), ("unused-for", "2h")]).is_err());
+        assert_eq!(error("until", "soon"), "failed to parse value as time or duration: \"soon\"");
+        let twice = read(&[("until", "1h"), ("unused-for", "2h")]).unwrap_err().to_string();
+        assert_eq!(twice, "more than one unused-for filter specified");
     }
 }

@@ -4,7 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
+
+use crate::time;
 
 /// The values asked for by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub enum Error {
     Unknown(String),
     #[error("invalid filter '{key}=[{}]'", values.join(" "))]
     Value { key: String, values: Vec<String> },
+    #[error("more than one {0} filter specified")]
+    Several(String),
+    #[error(transparent)]
+    Time(#[from] time::Error),
 }
 
 impl Filters {
@@ -70,6 +78,16 @@ impl Filters {
     /// The values of a key.
     pub fn get(&self, key: &str) -> impl Iterator<Item = &str> {
         self.0.get(key).into_iter().flatten().map(String::as_str)
+    }
+
+    /// The one time that is asked for by any of these keys.
+    pub fn instant(&self, keys: &[&str]) -> Result<Option<Timestamp>, Error> {
+        let mut values = keys.iter().flat_map(|key| self.get(key).map(move |text| (key, text)));
+        let Some((_, text)) = values.next() else { return Ok(None) };
+        if let Some((key, _)) = values.next() {
+            return Err(Error::Several((*key).to_owned()));
+        }
+        Ok(Some(time::parse_instant(text, Timestamp::now(), &TimeZone::UTC)?))
     }
 
     /// Refuses keys that the operation does not know.

@@ -20,7 +20,6 @@ mod machine;
 pub mod networks;
 mod pipe;
 mod privileges;
-mod prune;
 mod registries;
 pub mod spec;
 pub mod system;

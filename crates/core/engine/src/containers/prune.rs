@@ -7,12 +7,12 @@ use api::filters::Filters;
 
 use super::{list, record, remove};
 use crate::error::{Kind, Result};
-use crate::{Engine, events, prune as common, volumes};
+use crate::{Engine, events, volumes};
 
 /// Removes the containers that do not run.
 pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
     filters.accept(&["until", "label", "label!"])?;
-    let until = common::until(&filters)?;
+    let until = filters.instant(&["until"])?;
     engine
         .blocking(move |engine| {
             let mut report = PruneReport::default();

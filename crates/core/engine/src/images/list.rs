@@ -10,8 +10,8 @@ use state::tags::Tag;
 use super::artifacts::{self, Artifact};
 use super::catalog::{Catalog, Item};
 use super::{manifests, reference};
+use crate::Engine;
 use crate::error::{Error, Result};
-use crate::{Engine, prune};
 
 /// The images that fit the filters, newest first.
 pub async fn list(engine: &Engine, options: ListOptions) -> Result<Vec<Summary>> {
@@ -22,7 +22,7 @@ fn list_blocking(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>>
     let filters = &options.filters;
     filters.accept(&["dangling", "label", "before", "since", "reference", "until"])?;
     let dangling = filters.boolean("dangling")?;
-    let until = prune::until(filters)?;
+    let until = filters.instant(&["until"])?;
     let (before, since) = (bound(engine, options, "before")?, bound(engine, options, "since")?);
     let store = engine.store();
     let catalog = engine.db().read(|tx| Catalog::read(store, tx))?;

@@ -6,8 +6,8 @@ use state::containers;
 
 use super::catalog::{Catalog, Item};
 use super::remove::remove_blocking;
+use crate::Engine;
 use crate::error::{Kind, Result};
-use crate::{Engine, prune as filter};
 
 /// Removes images that no container uses: those without a tag or, with `dangling=false`, all of them.
 pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
@@ -17,7 +17,7 @@ pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
 fn prune_blocking(engine: &Engine, filters: &Filters) -> Result<PruneReport> {
     filters.accept(&["dangling", "label", "label!", "until"])?;
     let dangling_only = filters.boolean("dangling")?.unwrap_or(true);
-    let until = filter::until(filters)?;
+    let until = filters.instant(&["until"])?;
     let store = engine.store();
     let catalog = engine.db().read(|tx| Catalog::read(store, tx))?;
     let mut report = PruneReport::default();

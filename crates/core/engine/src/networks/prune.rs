@@ -7,12 +7,12 @@ use api::networks::PruneReport;
 
 use super::{Record, all, remove};
 use crate::error::{Context, Kind, Result};
-use crate::{Engine, containers, events, prune};
+use crate::{Engine, containers, events};
 
 /// Removes the user-defined networks that no container is defined to join, and what the machine has of the predefined ones.
 pub async fn prune(engine: &Engine, filters: Filters) -> Result<PruneReport> {
     filters.accept(&["until", "label", "label!"])?;
-    let until = prune::until(&filters)?;
+    let until = filters.instant(&["until"])?;
     engine
         .blocking(move |engine| {
             let mut report = PruneReport::default();
