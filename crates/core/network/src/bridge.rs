@@ -4,8 +4,9 @@ use crate::error::Error;
 use crate::firewall;
 use crate::forwarding;
 use crate::link::{self, Link};
-use crate::model::{Bridge, Mac, Network};
-use crate::sysctl;
+use crate::model::{Bridge, Mac, Network, Subnet};
+use crate::survey::host_routes;
+use crate::{ipam, sysctl};
 use ipnet::IpNet;
 use rustix::io::Errno;
 use std::net::IpAddr;
@@ -39,6 +40,17 @@ pub fn ensure_network(network: &Network) -> Result<(), Error> {
     let off = forwarding::switched_off(&network.bridge);
     firewall::ensure(network, off)?;
     forwarding::switch_on(off)
+}
+
+/// Whether a network may have its subnets, which nobody else on this machine has then: no route leads into them, and no other network
+/// has claimed them. One that is up already may.
+pub fn claim(network: &Network) -> Result<bool, Error> {
+    if find(&mut route_socket()?, &network.bridge.ifname)?.is_some() {
+        return Ok(true);
+    }
+    let routes = host_routes()?;
+    let is_routed = |subnet: &Subnet| routes.iter().any(|net| ipam::overlaps(net, &subnet.net));
+    Ok(!network.bridge.subnets.iter().any(is_routed) && firewall::claim(network)?)
 }
 
 fn ensure_bridge(socket: &mut Socket, network: &Network) -> Result<(), Error> {
@@ -104,7 +116,7 @@ fn create(socket: &mut Socket, bridge: &Bridge, alias: &str) -> Result<Link, Err
     find(socket, ifname)?.ok_or_else(|| Error::NoBridge(ifname.clone()))
 }
 
-fn gateway_net(subnet: &crate::Subnet) -> Option<IpNet> {
+fn gateway_net(subnet: &Subnet) -> Option<IpNet> {
     IpNet::new(subnet.gateway, subnet.net.prefix_len()).ok()
 }
 

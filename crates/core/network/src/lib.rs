@@ -29,7 +29,7 @@ mod tests;
 pub use attach::{
     ComingNamespace, attach, begin_namespace, create_namespace, detach, publish, route_out, withdraw,
 };
-pub use bridge::{bridge_name, ensure_network, port_name, remove_network};
+pub use bridge::{bridge_name, claim, ensure_network, port_name, remove_network};
 pub use error::Error;
 pub use firewall::{PublishedPort, published_ports, remove_tables};
 pub use model::{Bridge, Endpoint, InvalidMac, Mac, Network, PortMap, Protocol, Subnet, UnknownProtocol};

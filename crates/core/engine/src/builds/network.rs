@@ -46,7 +46,7 @@ fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
         NetMode::Bridge => networks::DEFAULT,
         NetMode::Named(name) => name,
     };
-    let record = networks::find(engine, name)?;
+    let record = networks::settled(engine, networks::find(engine, name)?)?;
     let Some(plan) = record.plan() else {
         return give(engine, if record.name == "host" { &NetMode::Host } else { &NetMode::None });
     };

@@ -132,7 +132,7 @@ type Planned = Vec<(network::Network, EndpointDocument)>;
 fn allocate(engine: &Engine, record: &Record) -> Result<Planned> {
     let mut networks = Vec::new();
     for (name, settings) in ordered(record) {
-        if let Some(plan) = networks::find(engine, name)?.plan() {
+        if let Some(plan) = networks::settled(engine, networks::find(engine, name)?)?.plan() {
             networks.push((plan, settings.clone()));
         }
     }

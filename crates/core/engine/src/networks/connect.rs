@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use api::networks::{ConnectRequest, EndpointSettings};
 
-use super::{Record, endpoints_of, find, names};
+use super::{Record, endpoints_of, find, names, settled};
 use crate::Engine;
 use crate::containers::{networking, record, start, validate};
 use crate::error::{Context, Error, Result};
@@ -91,7 +91,7 @@ fn attach_running(
     settings: &EndpointSettings,
     pid: i32,
 ) -> Result<()> {
-    let Some(plan) = network.plan() else { return Ok(()) };
+    let Some(plan) = settled(engine, network.clone())?.plan() else { return Ok(()) };
     let namespace = namespace(pid)?;
     let present = endpoints_of(engine, &record.id)?;
     let free = |n: &usize| present.iter().all(|e| e.document.endpoint.ifname != format!("eth{n}"));

@@ -11,6 +11,7 @@ mod list;
 pub(crate) mod names;
 mod prune;
 mod remove;
+mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ pub use inspect::inspect;
 pub use list::list;
 pub use prune::prune;
 pub use remove::remove;
+pub(crate) use settle::settled;
 
 /// The network that containers join unless they say otherwise.
 pub(crate) const DEFAULT: &str = "bridge";

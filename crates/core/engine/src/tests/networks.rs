@@ -53,6 +53,44 @@ fn subnets_do_not_overlap() {
     });
 }
 
+/// Each chose its subnet when nothing on the machine had one.
+#[test]
+fn roots_that_begin_at_once_have_subnets_of_their_own() {
+    alone(async |f| {
+        let subnet = |engine: &Engine| {
+            networks::find(engine, networks::DEFAULT).unwrap().plan().unwrap().bridge.subnets
+        };
+        let mut others = vec![f.engine.clone()];
+        let dirs: Vec<TempDir> = (0..7).map(|_| tempfile::tempdir().unwrap()).collect();
+        for dir in &dirs {
+            others.push(open(dir).await);
+        }
+        assert!(
+            others.iter().all(|other| subnet(other) == subnet(&f.engine)),
+            "there is nothing to tell them apart"
+        );
+        std::thread::scope(|scope| {
+            for engine in &others {
+                scope.spawn(|| {
+                    let network = networks::find(engine, networks::DEFAULT).unwrap();
+                    let plan = networks::settled(engine, network).unwrap().plan().unwrap();
+                    assert_eq!(plan.bridge.subnets, subnet(engine));
+                    ::network::ensure_network(&plan).unwrap();
+                });
+            }
+        });
+        let mut found: Vec<String> = others.iter().map(|other| subnet(other)[0].net.to_string()).collect();
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), others.len(), "{found:?}");
+        // What is up stays as it is, and what the network says of itself is what it has.
+        let before = networks::inspect(&f.engine, "bridge", "").await.unwrap();
+        let again = networks::settled(&f.engine, networks::find(&f.engine, "bridge").unwrap()).unwrap();
+        assert_eq!(again.network().ipam, before.ipam);
+        assert_eq!(before.ipam.config[0].subnet, subnet(&f.engine)[0].net.to_string());
+    });
+}
+
 #[test]
 fn containers_that_do_not_run_change_networks() {
     alone(async |f| {

@@ -51,6 +51,31 @@ pub(crate) fn ensure(network: &Network, switched_on: Switches) -> Result<(), Err
     })
 }
 
+/// Takes a network's subnets for it, unless another network has addresses of them; whether they are its own now. Of several that ask
+/// at once the kernel lets one be first.
+pub(crate) fn claim(network: &Network) -> Result<bool, Error> {
+    let mut socket = open()?;
+    let wanted = ruleset::homes(network);
+    let mut is_free = true;
+    change(&mut socket, "set up network", |socket| {
+        let mut messages = Vec::new();
+        is_free = true;
+        for family in ruleset::families(network) {
+            if listing::version(socket, family)?.as_deref() != Some(ruleset::VERSION) {
+                messages.extend(ruleset::table(family));
+            }
+            let present = listing::entries(socket, family, &[ruleset::HOME])?;
+            is_free &= present.iter().all(|one| !ruleset::excludes(one, &wanted));
+            messages.extend(difference(&present, &wanted, family, |_| false));
+        }
+        if !is_free {
+            messages.clear();
+        }
+        Ok(messages)
+    })?;
+    Ok(is_free)
+}
+
 /// Removes every element of a network or an endpoint. With the last one of all engines the tables go, too: who is about to use
 /// them adds them again together with what it adds.
 pub(crate) fn remove(owner: &str) -> Result<(), Error> {

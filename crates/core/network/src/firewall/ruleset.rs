@@ -72,7 +72,7 @@ pub(crate) const ANYWHERE: &str = "anywhere";
 const BRIDGES: &str = "bridges";
 const INTERNAL: &str = "internal";
 const OPEN: &str = "open";
-const HOME: &str = "home";
+pub(crate) const HOME: &str = "home";
 const MASQUERADE: &str = "masquerade";
 
 /// The sets that networks are in.
@@ -300,8 +300,14 @@ pub(crate) fn network(network: &Network) -> Vec<Entry> {
         let member = memberships.iter().filter(|(_, _, member)| *member);
         entries.extend(member.map(|(set, key, _)| (family, *set, Element::exact(key.to_vec(), &network.id))));
     }
-    entries.extend(bridge.subnets.iter().map(|subnet| home(subnet.net, &name, &network.id)));
+    entries.extend(homes(network));
     entries
+}
+
+/// What says which addresses are the network's.
+pub(crate) fn homes(network: &Network) -> Vec<Entry> {
+    let name = interface(&network.bridge.ifname);
+    network.bridge.subnets.iter().map(|subnet| home(subnet.net, &name, &network.id)).collect()
 }
 
 fn home(net: IpNet, interface: &[u8], id: &str) -> Entry {
@@ -309,6 +315,22 @@ fn home(net: IpNet, interface: &[u8], id: &str) -> Entry {
     let key = |address| [octets(address), interface.to_vec()].concat();
     let element = Element { end: key(net.broadcast()), ..Element::exact(key(net.network()), id) };
     (family, HOME, element)
+}
+
+/// Whether a subnet that is there keeps a network from having its own: it has addresses of them, or is the same network's in their
+/// place.
+pub(crate) fn excludes((family, _, present): &Entry, wanted: &[Entry]) -> bool {
+    let ends = |element: &Element| {
+        let address = |key: &[u8]| key.get(..family.width()).unwrap_or_default().to_vec();
+        (address(&element.key), address(&element.end))
+    };
+    let (first, last) = ends(present);
+    let wanted = || wanted.iter().filter(|entry| entry.0 == *family).map(|entry| &entry.2);
+    let is_in_the_way = |element: &Element| {
+        let (start, end) = ends(element);
+        element.owner == present.owner || (first <= end && start <= last)
+    };
+    !wanted().any(|element| element == present) && wanted().any(is_in_the_way)
 }
 
 /// The interface that an element of a network's set is about.

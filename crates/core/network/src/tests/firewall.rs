@@ -1,7 +1,7 @@
 //! Who reaches whom, with real connections.
 
 use super::{Host, NEIGHBOUR, Space, UPLINK, down, endpoint, ip, network, veth};
-use crate::{publish, remove_tables};
+use crate::{Network, publish, remove_tables};
 use sys::netns;
 
 #[test]
@@ -133,6 +133,28 @@ fn without_icc_endpoints_meet_only_at_published_ports() {
     assert!(other.space.is_cut_off_from("172.17.0.2:81"));
     other.space.ask("172.17.0.1:8080").unwrap();
     other.space.ask(&format!("{NEIGHBOUR}:9000")).unwrap();
+}
+
+#[test]
+fn a_subnet_is_one_networks_alone() {
+    let host = Host::new();
+    let claim = |net: &Network| host.space.run(|| crate::claim(net)).unwrap();
+    let (one, other) = (network("one", &["172.17.0.0/16"]), network("other", &["172.17.128.0/17"]));
+    assert!(claim(&one) && claim(&one), "what it has it may have");
+    assert!(!claim(&other));
+    assert!(!claim(&network("one", &["172.18.0.0/16"])), "it has another already");
+    assert!(claim(&network("far", &["172.18.0.0/16"])));
+    assert!(!claim(&network("routed", &["203.0.0.0/8"])), "the uplink's");
+    host.ensure(&one);
+    assert!(claim(&one) && !claim(&other));
+    host.space.run(|| crate::remove_network(&one)).unwrap();
+    assert!(claim(&other) && !claim(&one));
+    let all: Vec<Network> = (0..8).map(|n| network(&format!("n{n}"), &["10.1.0.0/16"])).collect();
+    let first = std::thread::scope(|scope| {
+        let claims: Vec<_> = all.iter().map(|net| scope.spawn(|| claim(net))).collect();
+        claims.into_iter().map(|claim| claim.join().unwrap()).filter(|first| *first).count()
+    });
+    assert_eq!(first, 1, "one of those that ask at once");
 }
 
 #[test]
