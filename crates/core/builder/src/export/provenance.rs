@@ -265,6 +265,7 @@ fn uses_network(request: &Request, graph: &Graph) -> bool {
 
 /// What BuildKit calls its builds in version 0.2 of the predicate, and its own part there.
 const OLD_BUILD_TYPE: &str = "https://mobyproject.org/buildkit@v1";
+const OLD_HERMETIC: &str = "https://mobyproject.org/buildkit@v1#hermetic";
 const OLD_METADATA: &str = "https://mobyproject.org/buildkit@v1#metadata";
 
 /// The same in the fields of version 0.2 (slsa.dev/spec/v0.2/provenance).
@@ -301,6 +302,9 @@ pub(crate) fn old(predicate: &Value) -> Value {
     if let Some(config) = definition["internalParameters"].get("buildConfig") {
         old["buildConfig"] = config.clone();
     }
+    if metadata["buildkit_hermetic"] == true {
+        old["metadata"][OLD_HERMETIC] = true.into();
+    }
     if let Some(own) = metadata.get("buildkit_metadata") {
         old["metadata"][OLD_METADATA] = own.clone();
     }
@@ -313,7 +317,7 @@ fn base64(text: &str) -> String {
 }
 
 /// Proxies' addresses hold passwords.
-fn is_secret(name: &str) -> bool {
+pub(super) fn is_secret(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with("_proxy")
 }
 
@@ -416,9 +420,12 @@ mod tests {
         assert_eq!(old["invocation"]["parameters"]["args"]["build-arg:VERSION"], "7");
         assert_eq!(old["materials"][0]["uri"], "https://h/a.git#main");
         assert_eq!(old["metadata"]["reproducible"], true);
+        assert!(old["metadata"].get(OLD_HERMETIC).is_none(), "a directory is known to nobody else");
         assert_eq!(old["metadata"][OLD_METADATA]["vcs"]["source"], "https://h/a.git");
         assert_eq!(old["metadata"][OLD_METADATA]["source"]["infos"][0]["filename"], "Dockerfile");
         assert!(!old.to_string().contains("hidden") && old["buildConfig"]["llbDefinition"].is_array());
+        request.named_contexts.clear();
+        assert_eq!(super::old(&told(&request))["metadata"][OLD_HERMETIC], true);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! Nodes have the numbers of the graph: images first, then what is read from elsewhere, then operations.
 
+use super::provenance::is_secret;
 use crate::graph::{
     Change, ChangeKind, Copy, CopySource, Fs, Graph, ImageUse, MountKind, NetKind, Op, OpKind, Origin, Run,
     Stack,
@@ -251,7 +252,9 @@ impl Inputs<'_> {
             }
             mounts.push(told);
         }
-        let mut meta = json!({ "args": run.argv, "env": run.env, "cwd": run.cwd });
+        let is_told = |variable: &&String| !is_secret(variable.split('=').next().unwrap_or_default());
+        let env = run.env.iter().filter(is_told).collect::<Vec<_>>();
+        let mut meta = json!({ "args": run.argv, "env": env, "cwd": run.cwd });
         if !run.user.is_empty() {
             meta["user"] = run.user.clone().into();
         }

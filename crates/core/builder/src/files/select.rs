@@ -167,7 +167,7 @@ fn one(tree: &Tree<'_>, path: &Path, exclude: &Ignore, how: How) -> Result<Optio
     Ok(Some(Match { name: base_name(path).to_os_string(), path: path.to_path_buf(), is_dir, items }))
 }
 
-/// Takes out what `--exclude` names: relative to the source, or to the root that the source is in; with `--parents`, to the pivot.
+/// Takes out what `--exclude` names: relative to the source, a file by its name; with `--parents`, relative to the pivot.
 fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore, how: How) {
     let hidden = |relative: &Path| {
         if let How::Parents { pivot } = how {
@@ -175,16 +175,7 @@ fn keep(items: &mut Vec<Item>, path: &Path, is_dir: bool, exclude: &Ignore, how:
             return !behind.as_os_str().is_empty() && exclude.is_ignored(&behind.to_string_lossy());
         }
         let inside = if is_dir { relative.to_path_buf() } else { base_name(path).into() };
-        if inside.as_os_str().is_empty() {
-            return false;
-        }
-        let full = path.join(relative);
-        match exclude.decide(&inside.to_string_lossy()) {
-            (true, _) => true,
-            // A negation brought it back.
-            (false, Some(_)) => false,
-            (false, None) => exclude.is_ignored(&full.to_string_lossy()),
-        }
+        !inside.as_os_str().is_empty() && exclude.is_ignored(&inside.to_string_lossy())
     };
     let mut kept: Vec<Item> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
@@ -451,10 +442,11 @@ mod tests {
     }
 
     #[test]
-    fn exclude_is_relative_to_the_source_or_the_root() {
+    fn exclude_is_relative_to_the_source() {
         let dir = setup();
         assert_eq!(found(dir.path(), "", "src", &["*.rs"]).unwrap(), ["src{,y,y/z.rs}"]);
-        assert_eq!(found(dir.path(), "", "src", &["src/y"]).unwrap(), ["src{,x.rs}"]);
+        assert_eq!(found(dir.path(), "", "src", &["y"]).unwrap(), ["src{,x.rs}"]);
+        assert_eq!(found(dir.path(), "", "src", &["src/y"]).unwrap(), ["src{,x.rs,y,y/z.rs}"]);
         assert_eq!(found(dir.path(), "", "*.txt", &["a.*"]).unwrap(), ["b.txt{}"]);
         assert_eq!(found(dir.path(), "", "docs", &["*", "!keep.md"]).unwrap(), ["docs{,keep.md}"]);
     }

@@ -241,6 +241,7 @@ impl<'a> Repository<'a> {
         let time = text(&self.program.run(&["show", "-s", "--format=%ct", &commit])?);
         if keep_git_dir {
             self.name(resolved.reference.as_deref())?;
+            self.forget_files(&commit)?;
         }
         let root = Root::open(&self.tree).map_err(io("open", &self.tree))?;
         if !keep_git_dir {
@@ -258,6 +259,16 @@ impl<'a> Repository<'a> {
             inside => root.open_root(inside).map_err(none)?,
         };
         Ok(Checkout { root, commit, seconds })
+    }
+
+    /// Takes what the indices know of the files on this machine, numbers and times, out of them: the next `git status` finds it anew.
+    fn forget_files(&self, commit: &str) -> Result<(), Error> {
+        self.program.run(&["read-tree", commit])?;
+        if self.tree.join(".gitmodules").is_file() {
+            let each = "git read-tree HEAD";
+            self.program.run_for_others(&["submodule", "--quiet", "foreach", "--recursive", each])?;
+        }
+        Ok(())
     }
 
     /// Gives what was fetched the name that it has there, for programs that ask git which version this is.

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 #[test]
 fn steps_are_told_with_what_goes_into_them() {
     let f = Fixture::new();
-    let file = "FROM base AS one\n\
+    let file = "FROM base AS one\nARG HTTP_PROXY\nARG V=1\n\
         RUN --mount=type=secret,id=a --mount=type=secret,id=b,required=true \\\n  --mount=type=ssh true\n\
         FROM base\nCOPY --from=one /etc/passwd /p\n\
         COPY --chown=root:7 --chmod=640 Dockerfile /d\n";
     let told = |how: Provenance| {
         let outcome = f.build_with(file, |request| {
             request.secrets.insert("b".into(), b"hidden-word".to_vec());
+            request.build_args.insert("HTTP_PROXY".into(), "http://me:hidden-word@proxy".into());
             request.export.told_provenance = Some(how);
         });
         outcome.result().images[0].provenance.clone().unwrap()
@@ -55,10 +56,11 @@ fn steps_are_told_with_what_goes_into_them() {
         json!({ "ID": "b", "optional": false, "uid": 0, "gid": 0, "mode": 0o400 })
     );
     assert_eq!(exec["mounts"][2]["dest"], "/run/secrets/b");
+    assert!(exec["meta"]["env"].as_array().unwrap().contains(&json!("V=1")));
     assert_eq!(steps[2]["op"]["platform"]["OS"], "linux");
     let metadata = &all["runDetails"]["metadata"]["buildkit_metadata"];
     let range = &metadata["source"]["locations"]["step2"]["locations"][0]["ranges"][0];
-    assert_eq!(range, &json!({ "start": { "line": 2 }, "end": { "line": 3 } }));
+    assert_eq!(range, &json!({ "start": { "line": 4 }, "end": { "line": 5 } }));
     assert_eq!(metadata["source"]["locations"]["step1"]["locations"], json!([]));
     let layers = metadata["layers"].as_object().unwrap();
     let count = |step: &str| layers[step][0].as_array().unwrap().len();

@@ -94,6 +94,9 @@ fn repositories_are_contexts() {
     let layers = |outcome: &Outcome| f.config(outcome.ok()).rootfs.diff_ids;
     let again = Fixture::new();
     assert_eq!(layers(&build(&f, &url)), again.config(build(&again, &url).ok()).rootfs.diff_ids);
+    // So is what git knows of its files, where the repository is kept.
+    let kept = format!("{url}?keep-git-dir=1");
+    assert_eq!(layers(&build(&f, &kept)), layers(&build(&again, &kept)));
 }
 
 #[test]

@@ -307,6 +307,17 @@ impl Output {
     }
 }
 
+impl Output {
+    /// Whether it goes to standard output.
+    pub fn is_piped(&self) -> bool {
+        match self.kind {
+            Kind::Tar | Kind::Oci => matches!(self.dest.as_deref(), None | Some("-")),
+            Kind::Docker => self.dest.as_deref() == Some("-"),
+            Kind::Local | Kind::Image | Kind::CacheOnly => false,
+        }
+    }
+}
+
 fn boolean(key: &str, value: &str) -> Result<bool, Error> {
     match value {
         "true" | "True" | "TRUE" | "t" | "T" | "1" | "" => Ok(true),
@@ -372,6 +383,15 @@ mod tests {
     fn short_and_long_forms() {
         assert_eq!((parsed("out").kind, parsed("out").dest.as_deref()), (Kind::Local, Some("out")));
         assert_eq!(parsed("-").kind, Kind::Tar);
+        for (text, is_piped) in [
+            ("-", true),
+            ("type=oci", true),
+            ("type=oci,dest=x", false),
+            ("type=docker", false),
+            ("x", false),
+        ] {
+            assert_eq!(parsed(text).is_piped(), is_piped, "{text}");
+        }
         assert_eq!(parsed("type=oci,dest=x.tar,tar=true").kind, Kind::Oci);
         assert!(parsed("type=registry").push && parsed("type=docker").keeps());
         assert!(!parsed("type=docker,dest=x").keeps());

@@ -297,7 +297,8 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, split };
     let pushed = deliver(cli, &handing, &result).await?;
     let id = metadata::id(&result.id, result.details.as_ref());
-    if shown == Shown::Quiet && !id.is_empty() {
+    // An archive that goes to standard output is all that goes there.
+    if shown == Shown::Quiet && !id.is_empty() && !outputs.iter().any(Output::is_piped) {
         cli.println(&id)?;
     }
     let write = |path: &str, text: &str| {
