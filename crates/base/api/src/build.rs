@@ -380,13 +380,29 @@ document! {
         /// The lines of the Dockerfile where it failed, ready to be shown.
         #[serde(skip_serializing_if = "zero")]
         pub excerpt: String,
-        /// What a client of BuildKit's protocols asked with, in its own words.
+        /// What was asked, in the words of BuildKit's clients.
         #[serde(skip_serializing_if = "zero")]
         pub attributes: BTreeMap<String, String>,
         /// What that client was told of the result.
         #[serde(skip_serializing_if = "zero")]
         pub response: BTreeMap<String, String>,
         pub steps: Vec<BuildStepRecord>,
+        /// Documents about the result, and its own manifests; only where one build is asked about.
+        #[serde(skip_serializing_if = "zero")]
+        pub attachments: Vec<BuildAttachment>,
+    }
+}
+
+document! {
+    /// A document that belongs to a build's record.
+    pub struct BuildAttachment {
+        pub digest: String,
+        /// For which platform; empty where there is one for all.
+        #[serde(skip_serializing_if = "zero")]
+        pub platform: String,
+        /// The type of the predicate, or of the manifest.
+        #[serde(rename = "Type")]
+        pub kind: String,
     }
 }
 
@@ -410,7 +426,28 @@ document! {
     }
 }
 
+/// How many steps a build has, how many of them ended well or not, and how many came from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepCounts {
+    pub total: i32,
+    pub completed: i32,
+    pub cached: i32,
+}
+
 impl BuildRecord {
+    /// Counts the steps; what no target needs is none.
+    pub fn counts(&self) -> StepCounts {
+        let of = |wanted: &[&str]| {
+            let count = self.steps.iter().filter(|step| wanted.contains(&step.status.as_str())).count();
+            i32::try_from(count).unwrap_or(i32::MAX)
+        };
+        StepCounts {
+            total: of(&["CACHED", "DONE", "ERROR", ""]),
+            completed: of(&["CACHED", "DONE", "ERROR"]),
+            cached: of(&["CACHED"]),
+        }
+    }
+
     /// Takes an event in.
     pub fn note(&mut self, event: &BuildEvent) {
         match event {

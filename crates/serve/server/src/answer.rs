@@ -43,9 +43,13 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Result {
 
 /// Plain text with status 200.
 pub fn text(text: &'static str) -> Answer {
-    let mut response =
-        Response::new(Full::new(Bytes::from_static(text.as_bytes())).map_err(never).boxed_unsync());
-    content_type(&mut response, "text/plain; charset=utf-8");
+    whole(text, "text/plain; charset=utf-8")
+}
+
+/// Bytes of some kind with status 200.
+pub fn whole(bytes: impl Into<Bytes>, kind: &'static str) -> Answer {
+    let mut response = Response::new(Full::new(bytes.into()).map_err(never).boxed_unsync());
+    content_type(&mut response, kind);
     response
 }
 

@@ -113,6 +113,7 @@ pub static TABLE: &[Route] = table! {
     POST   - "/build"                        build::build;
     POST   ! "/build/prune"                  build::prune;
     GET    - "/build/history"                history::list;
+    GET    - "/build/history/attachment"     history::attachment;
     GET    - "/build/history/json"           history::inspect;
     GET    - "/build/history/logs"           history::logs;
     DELETE ! "/build/history"                history::remove;

@@ -9,6 +9,7 @@ use api::build::{
     BuildShell, CachePruneOptions, CachePruneReport, EXTRAS_HEADER, EXTRAS_HEADER_MAX, EXTRAS_LENGTH_HEADER,
 };
 use api::common::REGISTRY_CONFIG_HEADER;
+use bytes::Bytes;
 use http::Method;
 use serde::Serialize;
 
@@ -123,6 +124,12 @@ pub async fn history(client: &Client) -> Result<Vec<BuildRecord>> {
 /// One build: an id or the beginning of one, `^1` for the one before the newest, nothing for the newest.
 pub async fn inspect(client: &Client, name: &str) -> Result<BuildRecord> {
     get("/build/history/json").query(Query::new().text("id", name)).fetch(client).await
+}
+
+/// A document that belongs to it.
+pub async fn attachment(client: &Client, name: &str, digest: &str) -> Result<Bytes> {
+    let query = Query::new().text("id", name).text("digest", digest);
+    get("/build/history/attachment").query(query).read(client).await
 }
 
 /// What happened in it.

@@ -134,7 +134,8 @@ impl Call {
         self.read(client).await.map(drop)
     }
 
-    async fn read(self, client: &Client) -> Result<Bytes> {
+    /// Sends and reads the bytes that come back.
+    pub(crate) async fn read(self, client: &Client) -> Result<Bytes> {
         let (response, sender) = self.exchange(client).await?;
         let body = whole(response.into_body(), DOCUMENT_MAX).await?;
         client.keep(sender);

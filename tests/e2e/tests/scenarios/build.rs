@@ -164,6 +164,7 @@ fn builds_are_remembered_and_explained(host: &Host) {
         (&["status!=completed"], 0),
         (&["startedAt>1h", "duration<1h"], 3),
         (&["ref=none"], 0),
+        (&["startedAt<=1h"], 0),
     ] {
         assert_eq!(listed(conditions), count, "{conditions:?}");
     }
@@ -178,7 +179,51 @@ fn builds_are_remembered_and_explained(host: &Host) {
         &host.dhow(&["build", "history", "inspect", "--format", "json", &newest[..6]]).ok(),
     )
     .unwrap();
-    assert_eq!((&record["Status"], &record["BuildArgs"]["V"]), (&"completed".into(), &"2".into()));
+    assert_eq!((&record["Status"], &record["Ref"]), (&"completed".into(), &newest.as_str().into()));
+    assert_eq!(record["BuildArgs"], serde_json::json!([{ "Name": "V", "Value": "2" }]));
+    assert_eq!((&record["Context"], &record["Dockerfile"]), (&"ctx".into(), &"Dockerfile".into()));
+    assert!(record["Duration"].as_i64().is_some_and(|took| took > 0), "{record}");
+    let list = host.type_in("buildx history ls --format json").ok();
+    let row: serde_json::Value = serde_json::from_str(list.lines().next().unwrap()).unwrap();
+    assert_eq!(row["ref"], format!("default/default/{newest}"));
+    assert_eq!((&row["status"], &row["cached_steps"]), (&"Completed".into(), &record["NumCachedSteps"]));
+    assert_eq!((&row["created_at"], &row["completed_at"]), (&record["StartedAt"], &record["CompletedAt"]));
+    host.dhow(&["build", "-q", "--provenance=mode=min", "--build-context", "more=ctx", "ctx"]).ok();
+    let record: serde_json::Value =
+        serde_json::from_str(&host.dhow(&["buildx", "history", "inspect", "--format", "json"]).ok()).unwrap();
+    assert_eq!(record["Attachments"][0]["Type"], "https://slsa.dev/provenance/v1");
+    assert_eq!(record["NamedContexts"][0]["Name"], "more");
+    let attached =
+        |more: &[&str]| host.dhow(&[&["buildx", "history", "inspect", "attachment"][..], more].concat());
+    let provenance = attached(&["--type", "provenance"]).ok();
+    assert!(provenance.contains("\"buildDefinition\""), "{provenance}");
+    let digest = record["Attachments"][0]["Digest"].as_str().unwrap();
+    let id = record["Ref"].as_str().unwrap();
+    assert_eq!(attached(&[id, digest]).ok(), provenance);
+    host.dhow(&["buildx", "history", "export", "-o", "one.dockerbuild", id]).ok();
+    host.dhow(&["buildx", "history", "export", "--all", "-o", "all.dockerbuild"]).ok();
+    let member = |archive: &str, path: &str| -> serde_json::Value {
+        let text = host.program("tar", &["-xzOf", archive, path]).ok();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let blob = |archive: &str, descriptor: &serde_json::Value| {
+        member(archive, &format!("blobs/sha256/{}", &descriptor["digest"].as_str().unwrap()[7..]))
+    };
+    let manifest = blob("one.dockerbuild", &member("one.dockerbuild", "index.json")["manifests"][0]);
+    let told = blob("one.dockerbuild", &manifest["config"]);
+    assert_eq!(
+        (&told["Ref"], &told["FrontendAttrs"]["context:more"]),
+        (&id.into(), &record["NamedContexts"][0]["Value"])
+    );
+    assert!(told["CompletedAt"]["seconds"].as_i64() > Some(1_700_000_000), "{told}");
+    assert_eq!(told["Result"]["Attestations"][0]["digest"], digest);
+    assert_eq!(manifest["layers"][0]["digest"], digest);
+    assert!(blob("one.dockerbuild", &manifest["layers"][0])["buildDefinition"].is_object());
+    let all = blob("all.dockerbuild", &member("all.dockerbuild", "index.json")["manifests"][0]);
+    assert_eq!(all["manifests"].as_array().unwrap().len(), 4);
+    assert!(attached(&["--type", "sbom"]).fails(1).contains("no matching attachment found"));
+    assert!(attached(&[]).fails(1).contains("at least one of --type"));
+    host.dhow(&["build", "history", "rm", id]).ok();
     assert!(host.type_in("build history logs").ok().contains("said"));
     let diff = host.type_in("build history diff").ok();
     assert!(diff.contains("-build argument V: 1\n+build argument V: 2"), "{diff}");

@@ -96,7 +96,7 @@ fn repositories_are_contexts() {
     assert_eq!(layers(&build(&f, &url)), again.config(build(&again, &url).ok()).rootfs.diff_ids);
     // So is what git knows of its files, where the repository is kept.
     let kept = format!("{url}?keep-git-dir=1");
-    assert_eq!(layers(&build(&f, &kept)), layers(&build(&again, &kept)));
+    assert_eq!(layers(&build(&f, &kept)), again.config(build(&again, &kept).ok()).rootfs.diff_ids);
 }
 
 #[test]

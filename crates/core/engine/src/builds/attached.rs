@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use oci::Digest;
+use api::build::BuildAttachment;
 use oci::image::{Descriptor, Document, MANIFEST_MAX};
+use oci::{Digest, media_types};
 
 use super::history::{self, Which};
 use crate::Engine;
@@ -70,6 +71,69 @@ fn list(directory: &Path) -> Result<Vec<Descriptor>> {
 /// The documents that belong to the record of the build with this id.
 pub async fn documents(engine: &Engine, id: String) -> Result<Vec<Descriptor>> {
     engine.blocking(move |engine| list(&history::directory(engine).join(&id))).await
+}
+
+/// The annotation that tells what a statement is about.
+const PREDICATE: &str = "in-toto.io/predicate-type";
+/// The annotation of a manifest that is no image, but holds attestations of one.
+const REFERENCE: &str = "vnd.docker.reference.type";
+
+/// What was attested of the result of the build with this id, and the manifests that it gave, by platform. Where there is one platform
+/// alone nothing says so.
+pub async fn attachments(engine: &Engine, id: String) -> Result<Vec<BuildAttachment>> {
+    engine
+        .blocking(move |engine| {
+            let directory = history::directory(engine).join(&id);
+            let all = list(&directory)?;
+            let of = |document: &Descriptor| document.platform.as_ref().map(ToString::to_string);
+            let statements = || all.iter().filter(|document| document.media_type == history::STATEMENT);
+            let has_several = statements().any(|document| of(document) != statements().next().and_then(of));
+            let statement = |document: &Descriptor| BuildAttachment {
+                digest: document.digest.to_string(),
+                platform: of(document).filter(|_| has_several).unwrap_or_default(),
+                kind: document.annotations.get(PREDICATE).unwrap_or(&document.media_type).clone(),
+            };
+            let mut found: Vec<BuildAttachment> = statements().map(statement).collect();
+            for document in all.iter().filter(|document| is_image(&document.media_type)) {
+                manifests(&directory, document, &mut found);
+            }
+            found.sort_by(|a, b| (&a.platform, &a.kind).cmp(&(&b.platform, &b.kind)));
+            Ok(found)
+        })
+        .await
+}
+
+/// Whether documents of this type stand for images.
+fn is_image(media_type: &str) -> bool {
+    media_types::is_manifest(media_type) || media_types::is_index(media_type)
+}
+
+/// A manifest, and those that it names if it is an index.
+fn manifests(directory: &Path, document: &Descriptor, found: &mut Vec<BuildAttachment>) {
+    let Ok(bytes) = std::fs::read(directory.join(document.digest.hex())) else { return };
+    if !document.annotations.contains_key(REFERENCE) {
+        found.push(BuildAttachment {
+            digest: document.digest.to_string(),
+            platform: document.platform.as_ref().map(ToString::to_string).unwrap_or_default(),
+            kind: document.media_type.clone(),
+        });
+    }
+    if let Ok(Document::Index(index)) = Document::parse(&bytes) {
+        // What is kept of an index names no further one.
+        let members = index.manifests.iter().filter(|member| is_image(&member.media_type));
+        members.for_each(|member| manifests(directory, member, found));
+    }
+}
+
+/// A document that belongs to the record of the build with this id.
+pub async fn attachment(engine: &Engine, id: String, digest: Digest) -> Result<Vec<u8>> {
+    engine
+        .blocking(move |engine| {
+            let bytes = std::fs::read(history::directory(engine).join(&id).join(digest.hex())).ok();
+            let missing = || Error::not_found(format!("build {id} has no attachment {digest}"));
+            bytes.filter(|bytes| digest.matches(bytes)).ok_or_else(missing)
+        })
+        .await
 }
 
 /// Adds a document to the record of the build with this id.

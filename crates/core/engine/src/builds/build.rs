@@ -28,7 +28,7 @@ use super::history::{self, Recorder};
 use super::policy::{AskPolicy, Policies};
 use super::reach::Reach;
 use super::under_way::UnderWay;
-use super::{fetch, groups, leftovers, network, outlet};
+use super::{asked, fetch, groups, leftovers, network, outlet};
 use crate::error::{Error, Failure, Kind, Result};
 use crate::images::Who;
 use crate::system::budget;
@@ -81,7 +81,7 @@ pub struct Record {
     pub id: Option<String>,
     /// What a client calls its context, where the path is none of the client's.
     pub context: Option<String>,
-    /// What a client of BuildKit's protocols asked with, in its own words.
+    /// What a client of BuildKit's protocols asked with, in its own words; without, what the options say.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -153,7 +153,10 @@ fn prepare(
     client: BTreeMap<Option<String>, Bring>,
     request: Request,
 ) -> Result<Job> {
-    let Order { options, context, reach, credentials, questions, record, earlier, recorded, .. } = order;
+    let Order { options, context, reach, credentials, questions, mut record, earlier, recorded, .. } = order;
+    if record.attributes.is_empty() {
+        record.attributes = asked::attributes(&options, &context);
+    }
     let Questions { credentials: ask, secrets, agents, contents, .. } = questions;
     let name = history::name(&options, &context, record.context.as_deref());
     let (files, given) = files(context)?;

@@ -196,10 +196,15 @@ pub(super) fn name(options: &BuildOptions, context: &ContextSource, called: Opti
     }
 }
 
-/// Build arguments but those that proxies are told by, which hold passwords.
+/// Whether a build argument tells of a proxy: its address may hold a password.
+pub(super) fn is_secret(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with("_proxy")
+}
+
+/// Build arguments but those that hold passwords.
 fn args(options: &BuildOptions) -> BTreeMap<String, String> {
     let known = options.build_args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-    known.filter(|(name, _)| !name.to_ascii_lowercase().ends_with("_proxy")).collect()
+    known.filter(|(name, _)| !is_secret(name)).collect()
 }
 
 fn now() -> String {

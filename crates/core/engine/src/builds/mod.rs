@@ -9,6 +9,7 @@
 //! ```
 
 mod agent;
+mod asked;
 pub mod attached;
 mod bases;
 mod build;

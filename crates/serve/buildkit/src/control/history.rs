@@ -12,7 +12,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
 };
 use engine::Engine;
 use engine::builds::history::{Seen, Which};
-use engine::builds::{Descriptor, attached, history, is_remote};
+use engine::builds::{Descriptor, attached, history};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use oci::media_types;
 use prost::Message as _;
@@ -168,10 +168,7 @@ fn results(attached: &[Descriptor]) -> HashMap<String, BuildResultInfo> {
 
 fn document(record: BuildRecord) -> BuildHistoryRecord {
     let time = |text: &str| status::parse_time(text).map(status::timestamp);
-    let steps = |wanted: &[&str]| {
-        let count = record.steps.iter().filter(|step| wanted.contains(&step.status.as_str())).count();
-        i32::try_from(count).unwrap_or(i32::MAX)
-    };
+    let steps = record.counts();
     let response = match (record.response.is_empty(), record.image.is_empty()) {
         (false, _) => record.response.clone().into_iter().collect(),
         (true, true) => HashMap::new(),
@@ -188,7 +185,7 @@ fn document(record: BuildRecord) -> BuildHistoryRecord {
     };
     BuildHistoryRecord {
         frontend: "dockerfile.v0".to_owned(),
-        frontend_attrs: attributes(&record),
+        frontend_attrs: record.attributes.clone().into_iter().collect(),
         error: error.map(|(code, message)| rpc::Status { code: code as i32, message, details: Vec::new() }),
         created_at: time(&record.started_at),
         // One that was killed has no end: the time that it was seen dead stands for it.
@@ -197,42 +194,12 @@ fn document(record: BuildRecord) -> BuildHistoryRecord {
             _ => time(&record.completed_at).or_else(|| Some(status::timestamp(SystemTime::now()))),
         },
         exporter_response: response,
-        num_cached_steps: steps(&["CACHED"]),
-        num_total_steps: steps(&["CACHED", "DONE", "ERROR", ""]),
-        num_completed_steps: steps(&["CACHED", "DONE", "ERROR"]),
+        num_cached_steps: steps.cached,
+        num_total_steps: steps.total,
+        num_completed_steps: steps.completed,
         r#ref: record.id,
         ..BuildHistoryRecord::default()
     }
-}
-
-/// What the record knows of the build's attributes.
-fn attributes(record: &BuildRecord) -> HashMap<String, String> {
-    if !record.attributes.is_empty() {
-        return record.attributes.clone().into_iter().collect();
-    }
-    let named = record.name.strip_suffix(')').and_then(|name| name.rsplit_once(" ("));
-    let (place, file) = named.map_or((record.name.as_str(), None), |(place, file)| (place, Some(file)));
-    let mut all = HashMap::new();
-    // Where a client's own directories are, it knows itself.
-    if is_remote(place) {
-        all.insert("context".to_owned(), place.to_owned());
-    } else {
-        all.insert("vcs:localdir:context".to_owned(), place.to_owned());
-    }
-    if let Some(file) = file {
-        all.insert("filename".to_owned(), file.to_owned());
-    }
-    for (key, value) in [("target", &record.target), ("platform", &record.platform)] {
-        if !value.is_empty() {
-            all.insert(key.to_owned(), value.clone());
-        }
-    }
-    if record.no_cache {
-        all.insert("no-cache".to_owned(), String::new());
-    }
-    all.extend(record.build_args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
-    all.extend(record.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
-    all
 }
 
 /// Removes the record of exactly this build, or completes it. Records are kept by their number; none is kept longer than others.
@@ -260,7 +227,7 @@ mod tests {
     fn records_become_documents() {
         let mut record = BuildRecord {
             id: "abc".to_owned(),
-            name: "/src (other.Dockerfile)".to_owned(),
+            attributes: [("filename".to_owned(), "other.Dockerfile".to_owned())].into(),
             status: "error".to_owned(),
             started_at: "2026-01-01T00:00:00Z".to_owned(),
             completed_at: "2026-01-01T00:00:02Z".to_owned(),
@@ -269,7 +236,6 @@ mod tests {
         };
         let document = super::document(record.clone());
         assert_eq!(document.frontend_attrs["filename"], "other.Dockerfile");
-        assert_eq!(document.frontend_attrs["vcs:localdir:context"], "/src");
         assert_eq!(document.error.unwrap().message, "failed");
         assert_eq!(document.completed_at.unwrap().seconds - document.created_at.unwrap().seconds, 2);
         record.status = "canceled".to_owned();

@@ -2,9 +2,11 @@
 
 use api::build::BuildLogLine;
 use engine::builds::history::{self, Which};
+use engine::builds::{Digest, attached};
 
 use crate::answer::{self, Result};
 use crate::call::Call;
+use crate::error::Failure;
 
 fn which(call: &Call) -> Which {
     Which::Called(call.query.text("id").to_owned())
@@ -15,7 +17,18 @@ pub async fn list(call: Call) -> Result {
 }
 
 pub async fn inspect(call: Call) -> Result {
-    answer::ok(&history::inspect(&call.engine, which(&call)).await?)
+    let mut record = history::inspect(&call.engine, which(&call)).await?;
+    record.attachments = attached::attachments(&call.engine, record.id.clone()).await?;
+    answer::ok(&record)
+}
+
+/// The document `digest` of a build's record, as it is.
+pub async fn attachment(call: Call) -> Result {
+    let digest = call.query.text("digest").parse::<Digest>();
+    let digest = digest.map_err(|error| Failure::bad_request(error.to_string()))?;
+    let record = history::inspect(&call.engine, which(&call)).await?;
+    let bytes = attached::attachment(&call.engine, record.id, digest).await?;
+    Ok(answer::whole(bytes, "application/octet-stream"))
 }
 
 pub async fn logs(call: Call) -> Result {

@@ -1,4 +1,4 @@
-//! What Docker's plugin does with traces of builds, of which there are none.
+//! What Docker's plugin does with records of builds for other programs: Docker Desktop, and browsers that show traces.
 
 use crate::context::Cli;
 use crate::error::Error;
@@ -11,8 +11,10 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, _args: Args) -> Outcome {
-    Err(Error::new(format!(
-        "{} is not supported: builds are remembered in words; \"history inspect\", \"history logs\" and \"history diff\" tell them",
-        cli.path
-    )))
+    let why = match cli.path.rsplit(' ').next() {
+        Some("open" | "import") => "it shows builds in Docker Desktop, which is none of this server's",
+        _ => "traces are shown by Docker's own \"buildx history trace\" (with dhow daemon)",
+    };
+    let instead = "\"history inspect\", \"history logs\" and \"history diff\" tell builds";
+    Err(Error::new(format!("{} is not supported: {why}; {instead}", cli.path)))
 }

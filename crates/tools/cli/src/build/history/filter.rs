@@ -1,5 +1,7 @@
 //! `--filter` of lists of builds, as buildx has it: `ref`, `repository` and `status` are compared by `=` and `!=`, `startedAt`,
-//! `completedAt` and `duration` by `<` and `>`. All of several have to hold.
+//! `completedAt` and `duration` by `<`, `<=`, `>` and `>=`. All of several have to hold.
+
+use std::cmp::Ordering;
 
 use api::build::BuildRecord;
 use jiff::tz::TimeZone;
@@ -13,8 +15,8 @@ pub struct Filter(Vec<Condition>);
 #[derive(Debug)]
 enum Condition {
     Text { field: Text, value: String, is_equal: bool },
-    Time { field: Time, than: Timestamp, is_later: bool },
-    Duration { than: SignedDuration, is_longer: bool },
+    Time { field: Time, than: Timestamp, order: Order },
+    Duration { than: SignedDuration, order: Order },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,9 @@ enum Time {
     Completed,
 }
 
+/// Which results of a comparison are meant.
+type Order = &'static [Ordering];
+
 impl Filter {
     /// Reads what was given; a time that is a duration is so long before `now`.
     pub fn parse(texts: &[String], now: Timestamp) -> Result<Filter, Error> {
@@ -43,11 +48,11 @@ impl Filter {
 
 fn condition(text: &str, now: Timestamp) -> Result<Condition, Error> {
     let wrong = |why: String| Error::new(format!("invalid filter {}: {why}", template::quote(text)));
-    let operators = ["!=", "=", "<", ">"];
+    let operators = ["!=", "<=", ">=", "=", "<", ">"];
     let found = operators.iter().filter_map(|operator| Some((text.find(operator)?, *operator)));
     let Some((at, operator)) = found.min_by_key(|(at, operator)| (*at, std::cmp::Reverse(operator.len())))
     else {
-        return Err(wrong("there is none of =, !=, < and >".to_owned()));
+        return Err(wrong("there is none of =, !=, <, <=, > and >=".to_owned()));
     };
     let (name, value) = (&text[..at], &text[at + operator.len()..]);
     let field = match name {
@@ -68,16 +73,18 @@ fn condition(text: &str, now: Timestamp) -> Result<Condition, Error> {
         let known = "ref, repository, status, startedAt, completedAt and duration";
         return Err(wrong(format!("there are {known}")));
     }
-    let is_more = match operator {
-        ">" => true,
-        "<" => false,
-        other => return Err(wrong(format!("{name} is compared by < and >, not by {other}"))),
+    let order: Order = match operator {
+        ">" => &[Ordering::Greater],
+        ">=" => &[Ordering::Greater, Ordering::Equal],
+        "<" => &[Ordering::Less],
+        "<=" => &[Ordering::Less, Ordering::Equal],
+        other => return Err(wrong(format!("{name} is compared by <, <=, > and >=, not by {other}"))),
     };
     let than = api::time::parse_instant(value, now, &TimeZone::system()).map_err(|e| wrong(e.to_string()))?;
     Ok(match name {
-        "duration" => Condition::Duration { than: now.duration_since(than), is_longer: is_more },
-        "startedAt" => Condition::Time { field: Time::Started, than, is_later: is_more },
-        _ => Condition::Time { field: Time::Completed, than, is_later: is_more },
+        "duration" => Condition::Duration { than: now.duration_since(than), order },
+        "startedAt" => Condition::Time { field: Time::Started, than, order },
+        _ => Condition::Time { field: Time::Completed, than, order },
     })
 }
 
@@ -94,17 +101,17 @@ impl Condition {
                 };
                 fits == *is_equal
             }
-            Condition::Time { field, than, is_later } => {
+            Condition::Time { field, than, order } => {
                 let at = match field {
                     Time::Started => started,
                     Time::Completed => completed,
                 };
-                at.is_some_and(|at| if *is_later { at > *than } else { at < *than })
+                at.is_some_and(|at| order.contains(&at.cmp(than)))
             }
-            Condition::Duration { than, is_longer } => {
+            Condition::Duration { than, order } => {
                 let took =
                     started.zip(completed).map(|(started, completed)| completed.duration_since(started));
-                took.is_some_and(|took| if *is_longer { took > *than } else { took < *than })
+                took.is_some_and(|took| order.contains(&took.cmp(than)))
             }
         }
     }
@@ -141,6 +148,9 @@ mod tests {
             ("duration>30s", true),
             ("duration<30s", false),
             ("duration<1m", true),
+            ("duration<=40s", true),
+            ("duration>=41s", false),
+            ("startedAt>=2026-01-01T11:00:00Z", true),
             ("startedAt>2h", true),
             ("startedAt>30m", false),
             ("startedAt<2026-01-01T11:30:00Z", true),
@@ -155,7 +165,7 @@ mod tests {
             ("status", "there is none of"),
             ("bogus=1", "there are ref, repository"),
             ("status>1", "is compared by = and !="),
-            ("duration=1s", "is compared by < and >"),
+            ("duration=1s", "is compared by <, <=, > and >="),
             ("duration>long", "invalid filter \"duration>long\""),
         ] {
             let error = Filter::parse(&[text.to_owned()], now).unwrap_err();

@@ -1,9 +1,10 @@
 use std::fmt::Write as _;
 
 use api::build::BuildRecord;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use template::{Options, Template};
 
+use super::{attachment, document};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::system::inspect::pretty;
@@ -14,21 +15,29 @@ pub struct Args {
     /// "pretty", "json" or a Go template
     #[arg(long, default_value = "pretty")]
     format: String,
+    /// Of "attachment": for which platform it is
+    #[arg(long, default_value = "", hide_default_value = true)]
+    platform: String,
+    /// Of "attachment": what it is ("provenance", "sbom", "index", "manifest" or a media type)
+    #[arg(long = "type", value_name = "type", default_value = "", hide_default_value = true)]
+    kind: String,
     args: Vec<String>,
 }
 
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
     let name = args.args.first().map_or("", String::as_str);
     if name == "attachment" {
-        return Err(Error::new(
-            "records of builds have no attachments: an image's are shown by \"buildx imagetools inspect --format '{{json .}}'\"",
-        ));
+        let wanted = attachment::Wanted { kind: &args.kind, platform: &args.platform };
+        return attachment::print(cli, &args.args[1..], &wanted).await;
+    }
+    if let Some(more) = args.args.get(1) {
+        return Err(Error::new(format!("history inspect shows one build: {more} is one too many")));
     }
     let record = client::builds::inspect(cli.client()?, name).await?;
     match args.format.as_str() {
         "pretty" => cli.print(&text(&record))?,
         format => {
-            let document = serde_json::to_value(&record).map_err(|error| Error::new(error.to_string()))?;
+            let document = Value::from(whole(cli, &record).await?);
             cli.println(&match format {
                 "json" => pretty(&document)?,
                 text => {
@@ -42,13 +51,50 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
     Ok(0)
 }
 
+/// The record with what its documents say.
+async fn whole(cli: &Cli, record: &BuildRecord) -> Result<Map<String, Value>, Error> {
+    let client = cli.client()?;
+    let logs = match record.error.is_empty() {
+        true => Vec::new(),
+        false => client::builds::logs(client, &record.id).await?,
+    };
+    let provenance = record.attachments.iter().find(|document| attachment::is_provenance(&document.kind));
+    let provenance = match provenance {
+        None => None,
+        Some(document) => {
+            let bytes = client::builds::attachment(client, &record.id, &document.digest).await?;
+            serde_json::from_slice(&bytes).ok()
+        }
+    };
+    Ok(document::document(record, &logs, provenance.as_ref(), &cli.host.directory))
+}
+
 /// What a record leaves out because there is none.
 fn zero(field: &str) -> Option<Value> {
     Some(match field {
-        "CompletedAt" | "Error" | "Image" | "Name" | "Platform" | "Target" => json!(""),
-        "BuildArgs" | "Labels" => json!({}),
-        "Steps" | "Tags" => json!([]),
-        "NoCache" => json!(false),
+        "CompletedAt" | "Context" | "Dockerfile" | "Image" | "Name" | "StartedAt" | "Target"
+        | "VCSRepository" | "VCSRevision" => json!(""),
+        "CPUPeriod"
+        | "CPUQuota"
+        | "CPUSetCPUs"
+        | "CPUSetMems"
+        | "CPUShares"
+        | "CacheMountNS"
+        | "CgroupParent"
+        | "DockerfileCheckConfig"
+        | "Hostname"
+        | "ImageResolveMode"
+        | "Memory"
+        | "MemorySwap"
+        | "Network"
+        | "SandboxHostname"
+        | "ShmSize"
+        | "SourceDateEpoch"
+        | "Ulimit" => json!(""),
+        "Attachments" | "BuildArgs" | "Errors" | "ExtraHosts" | "Labels" | "Materials" | "NamedContexts"
+        | "NoCacheFilter" | "Platform" | "RestRaw" | "Steps" | "Tags" => json!([]),
+        "KeepGitDir" | "MultiPlatform" | "NoCache" => json!(false),
+        "Error" => Value::Null,
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::filter::Filter;
+use crate::buildx::builders::NAME as BUILDER;
 use crate::context::Cli;
 use crate::format::{Listing, time};
 use crate::settings;
@@ -11,7 +12,7 @@ pub struct Args {
     /// Builder whose builds are listed; there is one
     #[arg(long, hide = true)]
     builder: Option<String>,
-    /// Only builds for which this holds: ref, repository, status with = or !=; startedAt, completedAt, duration with < or >
+    /// Only builds for which this holds: ref, repository, status with = or !=; startedAt, completedAt, duration with <, <=, > or >=
     #[arg(long, value_name = "condition")]
     filter: Vec<String>,
     /// Print by a Go template, "table", "table TEMPLATE" or "json"
@@ -43,21 +44,33 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         .iter()
         .map(|record| {
             let begun = api::time::parse(&record.started_at).unwrap_or_default();
-            let cached = record.steps.iter().filter(|step| step.status == "CACHED").count();
-            let status = match record.status.as_bytes() {
-                [first, rest @ ..] => [&[first.to_ascii_uppercase()], rest].concat(),
-                [] => Vec::new(),
+            let steps = record.counts();
+            let status = match record.status.split_at_checked(1) {
+                Some((first, rest)) => first.to_ascii_uppercase() + rest,
+                None => String::new(),
             };
-            crate::row! {
+            let mut row = crate::row! {
                 "ID": record.id,
                 "Ref": record.id,
                 "Name": record.name,
-                "Status": String::from_utf8_lossy(&status).into_owned(),
+                "Status": status,
                 "CreatedAt": time::ago(now, begun),
                 "Duration": super::took(record),
-                "Cached": format!("{cached}/{}", record.steps.len()),
+                "Cached": format!("{}/{}", steps.cached, record.steps.len()),
                 "Tags": record.tags.join(","),
+                // What Docker's plugin has in JSON, for programs that were written for it.
+                "ref": format!("{BUILDER}/{BUILDER}/{}", record.id),
+                "name": record.name,
+                "status": status,
+                "created_at": record.started_at,
+                "total_steps": steps.total,
+                "completed_steps": steps.completed,
+                "cached_steps": steps.cached,
+            };
+            if !record.completed_at.is_empty() {
+                row.insert("completed_at".to_owned(), record.completed_at.clone().into());
             }
+            row
         })
         .collect();
     let listing = Listing {
