@@ -46,11 +46,17 @@ pub(crate) fn listed(differences: &[Difference]) -> String {
     text
 }
 
-/// What helps against differences in times.
+/// What helps against differences in times. Those of files may be of an earlier build, which the cache has.
 pub(crate) fn hint(differences: &[Difference]) -> Option<String> {
     let times =
         "set SOURCE_DATE_EPOCH, and --output type=image,rewrite-timestamp=true for the times of files";
-    differences.iter().any(|difference| difference.is_time).then(|| times.to_string())
+    let earlier = "what came from the cache has the times of then: --no-cache compares two new builds";
+    let has = |is_meant: &dyn Fn(&str) -> bool| differences.iter().any(|d| d.is_time && is_meant(&d.place));
+    match (has(&|_| true), has(&|place| place.contains("layer "))) {
+        (false, _) => None,
+        (true, false) => Some(times.to_string()),
+        (true, true) => Some(format!("{times}; {earlier}")),
+    }
 }
 
 /// Builds again and compares.
@@ -179,5 +185,8 @@ mod tests {
             hint(&[difference(false), difference(true)]).is_some_and(|h| h.contains("SOURCE_DATE_EPOCH"))
         );
         assert_eq!(hint(&[difference(false)]), None);
+        let of_file = Difference { place: "layer 2 (COPY a /): /a".into(), ..difference(true) };
+        assert!(!hint(&[difference(true)]).unwrap().contains("--no-cache"));
+        assert!(hint(&[of_file]).unwrap().contains("--no-cache"));
     }
 }
