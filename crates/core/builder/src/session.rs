@@ -159,7 +159,10 @@ impl<'a> Session<'a> {
 
     /// What this build takes from elsewhere without its layers.
     pub fn promises(&self) -> Vec<Promise> {
-        self.settled.values().filter_map(|settled| settled.promise.clone()).collect()
+        let promised = self.settled.values().filter_map(|settled| settled.promise.as_ref());
+        promised
+            .flat_map(|promise| self.imports.twins(promise).into_iter().chain([promise.clone()]))
+            .collect()
     }
 
     /// Notes that a step of this build uses this directory of a cache mount.

@@ -109,6 +109,15 @@ pub fn get(tx: &Tx<'_>, key: &Digest) -> Result<Option<Entry>, Error> {
     first(tx, &sql, [key.as_str()], key.as_str(), entry)
 }
 
+/// The keys of the entries that the same run of an operation gave as the entry of this key: it may be known in several ways.
+pub fn same_run(tx: &Tx<'_>, key: &Digest) -> Result<Vec<Digest>, Error> {
+    let sql = "SELECT other.key FROM cache one JOIN cache other
+         ON other.scope = one.scope AND other.created = one.created AND other.record = one.record
+            AND other.chain IS one.chain
+         WHERE one.key = ?1";
+    list(tx, sql, [key.as_str()], "cache records", |row| rows::digest(row, 0))
+}
+
 /// The entry of this scope that was used last.
 pub fn latest(tx: &Tx<'_>, scope: &str) -> Result<Option<Entry>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM cache WHERE scope = ?1 ORDER BY used DESC LIMIT 1");

@@ -133,7 +133,13 @@ fn records(
     wanted: Option<&BTreeSet<ChainId>>,
 ) -> Result<Document, Error> {
     let (mut entries, mut promises) = (Vec::new(), promises);
+    // A run is known by what it read and by the layers that this was in: whichever was hit, both go, so that what comes of a cache is
+    // the same cache.
+    let mut all = keys.clone();
     for key in keys {
+        all.extend(env.db.read(|tx| cache::same_run(tx, key))?);
+    }
+    for key in &all {
         let Some(entry) = env.db.read(|tx| cache::get(tx, key))? else { continue };
         // What a run left in its mounts is only known together with what it gave itself.
         let mounts = env.db.read(|tx| stack::records(tx, key))?;
@@ -154,6 +160,9 @@ fn records(
     // Several solves may have told of the same step; and the same steps give the same document.
     promises.sort_by(|a, b| a.key.cmp(&b.key));
     promises.dedup_by(|a, b| a.key == b.key);
+    // What was promised may have come since.
+    let known: BTreeSet<&Digest> = entries.iter().map(|entry: &Entry| &entry.key).collect();
+    promises.retain(|promise| !known.contains(&promise.key));
     Ok(Document { entries, promises, ..Document::default() })
 }
 

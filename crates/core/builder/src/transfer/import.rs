@@ -1,6 +1,6 @@
 //! Taking records from elsewhere.
 
-use super::{Blobs, CacheOrigin, Document, Entry, Promise};
+use super::{Blobs, CacheOrigin, Document, Entry, Opened, Promise};
 use crate::error::{BoxError, chain};
 use crate::event::Stream;
 use crate::key::Record;
@@ -11,6 +11,7 @@ use oci::image::Descriptor;
 use oci::{ChainId, Digest, Reference};
 use rustix::fs::FlockOperation;
 use state::cache;
+use std::collections::hash_map::Entry::Vacant;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -22,11 +23,16 @@ use sys::root::Root;
 #[derive(Default)]
 pub(crate) struct Imports {
     entries: HashMap<Digest, (usize, Entry)>,
+    /// Keys of the entries that one run of a step has given, which may be known by the layers that it read and by their content.
+    runs: HashMap<Run, Vec<Digest>>,
     promises: HashMap<Digest, Promise>,
     origins: Vec<Origin>,
     /// What could not be had: it is tried once.
     failed: Mutex<HashSet<Digest>>,
 }
+
+/// A run of a step: the number of its origin, what a person calls it, when it was.
+type Run = (usize, String, String);
 
 struct Origin {
     image: Option<Reference>,
@@ -97,8 +103,34 @@ impl Imports {
         self.promises.get(key)
     }
 
+    /// The same of what the run that is promised by one key gave by others.
+    pub fn twins(&self, promise: &Promise) -> Vec<Promise> {
+        let is_twin = |other: &&Promise| other.chain == promise.chain && other.created == promise.created;
+        let promised = self.promises.values().filter(is_twin).cloned();
+        let entry = self.entries.get(&promise.key);
+        let offered = entry.into_iter().flat_map(|(number, entry)| self.same_run(*number, entry));
+        promised.chain(offered.map(|twin| Promise { key: twin.key.clone(), ..promise.clone() })).collect()
+    }
+
+    /// The entries that the same run of the step gave, with this one.
+    fn same_run<'i>(&'i self, number: usize, entry: &'i Entry) -> impl Iterator<Item = &'i Entry> {
+        let keys = self.runs.get(&(number, entry.scope.clone(), entry.created.clone()));
+        let entries = keys.into_iter().flatten().filter_map(|key| Some(&self.entries.get(key)?.1));
+        entries.filter(|other| other.layers == entry.layers)
+    }
+
     fn add(&mut self, env: &Env, lease: &Lease, origin: &CacheOrigin) -> Result<usize, BoxError> {
         let opened = (origin.open)()?;
+        opened.into_iter().map(|opened| self.add_opened(env, lease, origin, opened)).sum()
+    }
+
+    fn add_opened(
+        &mut self,
+        env: &Env,
+        lease: &Lease,
+        origin: &CacheOrigin,
+        opened: Opened,
+    ) -> Result<usize, BoxError> {
         let document: Document = serde_json::from_slice(&opened.document)?;
         let (number, count) = (self.origins.len(), document.entries.len() + document.promises.len());
         for (name, descriptor) in &document.mounts {
@@ -108,7 +140,11 @@ impl Imports {
         layers.extend(opened.layers);
         self.origins.push(Origin { image: origin.image.clone(), layers, blob: opened.blob });
         for entry in document.entries {
-            self.entries.entry(entry.key.clone()).or_insert((number, entry));
+            let run = (number, entry.scope.clone(), entry.created.clone());
+            if let Vacant(place) = self.entries.entry(entry.key.clone()) {
+                self.runs.entry(run).or_default().push(entry.key.clone());
+                place.insert((number, entry));
+            }
         }
         for promise in document.promises {
             self.promises.entry(promise.key.clone()).or_insert(promise);
@@ -153,21 +189,23 @@ impl Imports {
             parent = Some(chain);
         }
         let now = jiff::Timestamp::now().to_string();
-        let kept = cache::Entry {
+        let kept = |entry: &Entry| cache::Entry {
             key: entry.key.clone(),
-            chain: parent,
+            chain: parent.clone(),
             scope: entry.scope.clone(),
             record: entry.record.clone(),
             created: entry.created.clone(),
-            used: now,
+            used: now.clone(),
             uses: 0,
         };
-        let shape = serde_json::from_str::<Record>(&entry.record).ok().map(|record| record.shape());
         env.db.write_fleeting(|tx| {
-            cache::put(tx, &kept)?;
-            shape.iter().try_for_each(|shape| cache::put_shape(tx, shape, &entry.key))
+            self.same_run(number, entry).try_for_each(|entry| {
+                let shape = serde_json::from_str::<Record>(&entry.record).ok().map(|record| record.shape());
+                cache::put(tx, &kept(entry))?;
+                shape.iter().try_for_each(|shape| cache::put_shape(tx, shape, &entry.key))
+            })
         })?;
-        Ok(Some(kept))
+        Ok(Some(kept(entry)))
     }
 }
 

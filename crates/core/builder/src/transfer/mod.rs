@@ -84,8 +84,8 @@ pub struct CacheOrigin {
     pub name: String,
     /// What a registry has it under: its layers may be taken from there to another repository.
     pub image: Option<Reference>,
-    /// Opens it.
-    pub open: Arc<dyn Fn() -> Result<Opened, BoxError> + Send + Sync>,
+    /// Opens it: several where it is in images, one for each platform.
+    pub open: Arc<dyn Fn() -> Result<Vec<Opened>, BoxError> + Send + Sync>,
 }
 
 /// An opened cache.

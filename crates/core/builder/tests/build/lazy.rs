@@ -199,10 +199,10 @@ fn what_a_cache_has_no_more_is_made() {
     let far = Far::new();
     let env = far.cached(TWO_STAGES, true);
     let whole = (env.cache_from[0].open)().unwrap();
-    let document = whole.document;
+    let document = whole[0].document.clone();
     let open = move || {
         let blob = |_: &Descriptor| Err("it is gone".into());
-        Ok(OpenedCache { document: document.clone(), layers: Vec::new(), blob: Arc::new(blob) })
+        Ok(vec![OpenedCache { document: document.clone(), layers: Vec::new(), blob: Arc::new(blob) }])
     };
     let env = Env {
         cache_from: vec![CacheOrigin { name: "empty".into(), image: None, open: Arc::new(open) }],

@@ -56,7 +56,7 @@ pub fn from(directory: &Path) -> CacheOrigin {
         let document = fs::read(hex(&directory, &manifest.config))?;
         let directory = directory.clone();
         let blob = move |blob: &Descriptor| Ok(Box::new(File::open(hex(&directory, blob))?) as Box<_>);
-        Ok(OpenedCache { document, layers: Vec::new(), blob: Arc::new(blob) })
+        Ok(vec![OpenedCache { document, layers: Vec::new(), blob: Arc::new(blob) }])
     };
     CacheOrigin { name: "a directory".into(), image: None, open: Arc::new(open) }
 }
@@ -73,7 +73,7 @@ fn within(machine: &Fixture, outcome: &Outcome) -> CacheOrigin {
         let layers = image.config.rootfs.diff_ids.into_iter().zip(layers).collect();
         let store = store.clone();
         let blob = move |blob: &Descriptor| Ok(Box::new(store.open_blob(&blob.digest)?) as Box<_>);
-        Ok(OpenedCache { document, layers, blob: Arc::new(blob) })
+        Ok(vec![OpenedCache { document, layers, blob: Arc::new(blob) }])
     };
     CacheOrigin { name: "an image".into(), image: None, open: Arc::new(open) }
 }
@@ -140,6 +140,10 @@ fn an_image_tells_of_its_other_stages() {
     let env = taking(&there, within(&here, &first));
     let second = inline(&there, &env, FILE);
     assert_eq!(counts(&second), (0, 4), "{:?}", second.reasons());
+    // It tells of them as it was told itself, however the steps were found.
+    assert_eq!(second.result().image_id, first.result().image_id);
+    let again = inline(&here, &here.env(), FILE);
+    assert_eq!(again.result().image_id, first.result().image_id);
     assert_eq!(file(&there, &second, "/u"), file(&here, &first, "/u"));
     let outcome = third.build_in(&taking(&third, within(&there, &second)), FILE, |_| {});
     assert_eq!(counts(&outcome), (0, 4), "{:?}", outcome.reasons());

@@ -16,8 +16,8 @@ use builder::{
 };
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
-use oci::{Digest, Platform, Reference};
+use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest, is_attestation};
+use oci::{Digest, Reference};
 use registry::{Blob, Body, Object, Repository};
 use store::Store;
 use tokio::runtime::Handle;
@@ -109,12 +109,8 @@ fn local_image(engine: &Engine, name: &str, image: store::Image) -> CacheOrigin 
             Ok(Box::new(store.open_blob(&descriptor.digest)?) as Box<dyn Read + Send>)
         };
         match has_records(&config) {
-            true => opened(&image.manifest, config, Arc::new(blob)),
-            false => Ok(OpenedCache {
-                document: br#"{"entries":[]}"#.to_vec(),
-                layers: Vec::new(),
-                blob: Arc::new(blob),
-            }),
+            true => Ok(vec![opened(&image.manifest, config, Arc::new(blob))?]),
+            false => Ok(Vec::new()),
         }
     };
     CacheOrigin { name: name.to_owned(), image: None, open: Arc::new(open) }
@@ -151,7 +147,7 @@ fn origin(
             };
             let open = {
                 let path = path.clone();
-                move || local::open(&path, tag.as_deref(), digest.as_deref())
+                move || Ok(vec![local::open(&path, tag.as_deref(), digest.as_deref())?])
             };
             Ok(CacheOrigin { name: path.display().to_string(), image: None, open: Arc::new(open) })
         }
@@ -163,7 +159,7 @@ fn origin(
         }
         Kind::S3 => {
             let (place, name) = s3::Place::read(engine, attributes)?;
-            Ok(CacheOrigin { name, image: None, open: Arc::new(move || place.open(&runtime)) })
+            Ok(CacheOrigin { name, image: None, open: Arc::new(move || Ok(vec![place.open(&runtime)?])) })
         }
     }
 }
@@ -217,8 +213,9 @@ fn taker(
             };
             let tag = attributes.get("tag").cloned().unwrap_or_else(|| "latest".to_owned());
             let name = path.display().to_string();
+            let reset = flag(attributes, "reset")?;
             let send = move |manifest: &Descriptor, blobs: &[Descriptor]| {
-                local::write(&path, &tag, manifest, blobs, |digest| Ok(store.open_blob(digest)?))
+                local::write(&path, (&tag, reset), manifest, blobs, |digest| Ok(store.open_blob(digest)?))
             };
             Ok((name, Arc::new(send)))
         }
@@ -270,7 +267,7 @@ impl Kind {
 /// What may be said of caches that are read, by kind; those of buckets have more of their own.
 const FROM: [&[&str]; 3] = [&["src", "tag", "digest"], &["ref", INSECURE], &[]];
 /// What may be said of caches that are written.
-const TO: [&[&str]; 3] = [&["dest", "tag"], &["ref", INSECURE], &[]];
+const TO: [&[&str]; 3] = [&["dest", "tag", "reset"], &["ref", INSECURE], &[]];
 /// What may be said of all that are written, and means nothing where they are read: one line for both is usual.
 const TO_ALL: &[&str] = &[
     "mode",
@@ -382,12 +379,16 @@ fn is_list(index: &Index) -> bool {
     index.manifests.last().is_some_and(|last| last.media_type == DOCUMENT_TYPE)
 }
 
+/// Whether an index is a cache of BuildKit.
+fn is_foreign(index: &Index) -> bool {
+    index.manifests.iter().any(|member| member.media_type == BUILDKIT_TYPE)
+}
+
 /// The manifest of a cache.
 pub(super) fn manifest(document: Document) -> Result<Manifest, BoxError> {
-    let is_foreign = |member: &Descriptor| member.media_type == BUILDKIT_TYPE;
     match document {
         Document::Manifest(manifest) => Ok(*manifest),
-        Document::Index(index) if index.manifests.iter().any(is_foreign) => Err(FOREIGN.into()),
+        Document::Index(index) if is_foreign(&index) => Err(FOREIGN.into()),
         // An index of layers whose last member the records are.
         Document::Index(mut index) if is_list(&index) => {
             let config = index.manifests.pop().ok_or("it names no records")?;
@@ -421,32 +422,53 @@ pub(super) fn opened(
     Ok(OpenedCache { document, layers, blob })
 }
 
-fn open_repository(repository: &Repository, runtime: &Handle) -> Result<OpenedCache, BoxError> {
-    let (manifest, config) = runtime.block_on(async {
-        let mut document = Document::parse(&repository.resolve().await?.1)?;
-        if let Document::Index(index) = &document
-            && !is_list(index)
-            && let Some(member) = index.best(&Platform::host())
-        {
-            document = Document::parse(&repository.member(member).await?.1)?;
+/// Opens the cache of a repository: of an image for several platforms that of each, for a build may be for all of them.
+fn open_repository(repository: &Repository, runtime: &Handle) -> Result<Vec<OpenedCache>, BoxError> {
+    let found = runtime.block_on(async {
+        let mut found = Vec::new();
+        match Document::parse(&repository.resolve().await?.1)? {
+            Document::Index(index) if !is_list(&index) && !is_foreign(&index) => {
+                let is_image = |member: &&Descriptor| !is_attestation(member) && member.platform.is_some();
+                for member in index.manifests.iter().filter(is_image) {
+                    let document = Document::parse(&repository.member(member).await?.1)?;
+                    found.push(with_config(repository, manifest(document)?).await?);
+                }
+                match found.is_empty() {
+                    true => Err("it is an index and no cache".into()),
+                    false => Ok(found),
+                }
+            }
+            document => {
+                found.push(with_config(repository, manifest(document)?).await?);
+                Ok::<_, BoxError>(found)
+            }
         }
-        let manifest = manifest(document)?;
-        let config = &manifest.config;
-        if config.size > DOCUMENT_MAX {
-            return Err(format!("its configuration has {} bytes", config.size).into());
-        }
-        let (mut blob, mut bytes) = (repository.blob(config), Vec::new());
-        while let Some(chunk) = blob.chunk().await? {
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok::<_, BoxError>((manifest, bytes))
     })?;
     let (repository, runtime) = (repository.clone(), runtime.clone());
-    let blob = move |descriptor: &Descriptor| {
+    let blob: builder::Blobs = Arc::new(move |descriptor: &Descriptor| {
         let stream = Stream::new(Source::Blob(Box::new(repository.blob(descriptor))), runtime.clone());
         Ok(Box::new(stream) as Box<dyn Read + Send>)
-    };
-    opened(&manifest, config, Arc::new(blob))
+    });
+    let opened = found.into_iter().map(|(manifest, config)| opened(&manifest, config, blob.clone()));
+    // One that has none takes nothing from the others.
+    let (opened, failed): (Vec<_>, Vec<_>) = opened.partition(Result::is_ok);
+    match failed.into_iter().next().filter(|_| opened.is_empty()) {
+        Some(Err(error)) => Err(error),
+        _ => opened.into_iter().collect(),
+    }
+}
+
+/// A manifest of a repository with its configuration.
+async fn with_config(repository: &Repository, manifest: Manifest) -> Result<(Manifest, Vec<u8>), BoxError> {
+    let config = &manifest.config;
+    if config.size > DOCUMENT_MAX {
+        return Err(format!("its configuration has {} bytes", config.size).into());
+    }
+    let (mut blob, mut bytes) = (repository.blob(config), Vec::new());
+    while let Some(chunk) = blob.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((manifest, bytes))
 }
 
 /// Where bytes come from.

@@ -52,14 +52,14 @@ fn small(contents: &dyn Contents, store: &str, digest: &Digest, limit: u64) -> R
 pub(super) fn origin(contents: &Arc<dyn Contents>, directory: &str, digest: Option<&str>) -> CacheOrigin {
     let (contents, store) = (contents.clone(), store_of(directory));
     let digest = digest.map(str::to_owned);
-    let open = move || -> Result<OpenedCache, BoxError> {
+    let open = move || -> Result<Vec<OpenedCache>, BoxError> {
         let digest: Digest = digest.as_deref().ok_or("the directory has no cache of that tag")?.parse()?;
         let document = Document::parse(&small(&*contents, &store, &digest, MANIFEST_MAX)?)?;
         let manifest = super::caches::manifest(document)?;
         let config = small(&*contents, &store, &manifest.config.digest, DOCUMENT_MAX)?;
         let (contents, store) = (contents.clone(), store.clone());
         let blob = move |descriptor: &Descriptor| contents.read(&store, &descriptor.digest);
-        opened(&manifest, config, Arc::new(blob))
+        Ok(vec![opened(&manifest, config, Arc::new(blob))?])
     };
     CacheOrigin { name: directory.to_owned(), image: None, open: Arc::new(open) }
 }

@@ -1,5 +1,6 @@
 //! Caches in directories: OCI layouts, one cache under each tag. Several builds may write into one at once.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -62,10 +63,10 @@ fn small(path: &Path, limit: u64) -> Result<Vec<u8>, BoxError> {
     }
 }
 
-/// Adds a cache under a tag, whose blobs `content` opens; others that are there stay.
+/// Adds a cache under a tag, whose blobs `content` opens; others that are there stay, but with `reset` no blob that none of them names.
 pub fn write<R: Read>(
     path: &Path,
-    tag: &str,
+    (tag, reset): (&str, bool),
     manifest: &Descriptor,
     blobs: &[Descriptor],
     content: impl Fn(&Digest) -> Result<R, BoxError>,
@@ -91,10 +92,43 @@ pub fn write<R: Read>(
     let mut own = manifest.clone();
     own.annotations.insert(layout::REF_NAME.to_owned(), tag.to_owned());
     members.push(own);
-    let bytes = serde_json::to_vec(&Index::new(members))?;
+    let index = Index::new(members);
+    let bytes = serde_json::to_vec(&index)?;
     place(&path.join(layout::OCI_LAYOUT), |file| file.write_all(layout::OCI_LAYOUT_CONTENT.as_bytes()))?;
     place(&file, |file| file.write_all(&bytes))?;
-    Ok(sync(path)?)
+    sync(path)?;
+    if reset { forget_others(path, index) } else { Ok(()) }
+}
+
+/// Removes the blobs that nothing in the index names; none where it cannot be seen what it names.
+fn forget_others(path: &Path, index: Index) -> Result<(), BoxError> {
+    let (mut named, mut open) = (BTreeSet::new(), index.manifests);
+    while let Some(member) = open.pop() {
+        if !named.insert(member.digest.clone()) {
+            continue;
+        }
+        let file = path.join(layout::blob(&member.digest));
+        let read = |e: BoxError| format!("reset=true: {}: {e}", file.display());
+        let bytes = small(&file, MANIFEST_MAX).map_err(read)?;
+        match Document::parse(&bytes).map_err(|e| read(e.into()))? {
+            Document::Manifest(manifest) => {
+                named.extend(manifest.layers.into_iter().chain([manifest.config]).map(|blob| blob.digest));
+            }
+            // Of an index of layers no member is a document.
+            Document::Index(list) if super::is_list(&list) => {
+                named.extend(list.manifests.into_iter().map(|blob| blob.digest));
+            }
+            Document::Index(more) => open.extend(more.manifests),
+        }
+    }
+    for entry in fs::read_dir(path.join(layout::BLOBS))? {
+        let entry = entry?;
+        let digest = entry.file_name().to_str().and_then(|name| format!("sha256:{name}").parse().ok());
+        if digest.is_some_and(|digest: Digest| !named.contains(&digest)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A file that appears under its name when it is complete. Who calls holds the lock: the name that it has before is nobody else's, and
@@ -119,6 +153,7 @@ fn sync(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oci::image::Manifest;
 
     const BLOB: &[u8] = b"a layer of all of them";
 
@@ -128,7 +163,7 @@ mod tests {
 
     fn give(path: &Path, tag: &str) -> Result<(), BoxError> {
         let manifest = tag.as_bytes().to_vec();
-        write(path, tag, &described(&manifest), &[described(BLOB)], |digest| {
+        write(path, (tag, false), &described(&manifest), &[described(BLOB)], |digest| {
             let bytes = if digest.matches(BLOB) { BLOB.to_vec() } else { manifest.clone() };
             // Slow enough that the others come meanwhile.
             std::thread::yield_now();
@@ -165,6 +200,32 @@ mod tests {
         };
         assert!(!fs::read_dir(&path).unwrap().any(partial));
         assert!(!fs::read_dir(path.join(layout::BLOBS)).unwrap().any(partial));
+    }
+
+    #[test]
+    fn what_no_cache_names_goes_where_that_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let give = |tag: &str, layer: &[u8], reset: bool| {
+            let manifest =
+                serde_json::to_vec(&Manifest::new(described(b"{}"), vec![described(layer)])).unwrap();
+            let all = [b"{}".to_vec(), layer.to_vec(), manifest.clone()];
+            let blobs = [described(b"{}"), described(layer)];
+            write(dir.path(), (tag, reset), &described(&manifest), &blobs, |digest| {
+                Ok(io::Cursor::new(all.iter().find(|bytes| digest.matches(bytes)).unwrap().clone()))
+            })
+        };
+        let count = || fs::read_dir(dir.path().join(layout::BLOBS)).unwrap().count();
+        give("a", b"one", false).unwrap();
+        give("b", b"two", false).unwrap();
+        give("a", b"three", false).unwrap();
+        assert_eq!(count(), 7, "three manifests, three layers, one configuration");
+        give("a", b"three", true).unwrap();
+        assert_eq!(count(), 5);
+        // Who else is named and cannot be read may need any of them.
+        let index = index(&fs::read(dir.path().join(layout::INDEX)).unwrap()).unwrap();
+        fs::remove_file(dir.path().join(layout::blob(&index.manifests[0].digest))).unwrap();
+        assert!(give("a", b"four", true).unwrap_err().to_string().starts_with("reset=true: "));
+        assert_eq!(count(), 6, "one is gone, two are new");
     }
 
     #[test]
