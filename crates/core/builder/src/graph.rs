@@ -107,6 +107,8 @@ impl ImageUse {
 pub enum HistoryItem {
     /// A line of the base image.
     Base(oci::image::History),
+    /// What a client says of a layer that it has not made; without a time it has that of the layer.
+    Said(oci::image::History),
     /// A line of this build.
     New {
         /// The text.

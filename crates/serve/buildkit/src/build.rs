@@ -31,6 +31,8 @@ pub struct Build {
     /// What its client may name by path.
     pub reach: Reach,
     pub told: Arc<Told>,
+    /// When its client asked for it.
+    pub begun: jiff::Timestamp,
     /// Whether its client still waits for it.
     pub life: Life,
     pub containers: Containers,
@@ -149,6 +151,7 @@ impl Build {
             order,
             reach,
             told,
+            begun: jiff::Timestamp::now(),
             life: Life::default(),
             containers,
             results,

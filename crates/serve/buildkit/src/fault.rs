@@ -2,6 +2,7 @@
 
 use bollard_buildkit_proto::google;
 use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::PolicyAction;
+use bollard_buildkit_proto::pb::{Definition, SourceInfo};
 use engine::{Error, Kind};
 use prost::Message as _;
 use serde_json::json;
@@ -27,6 +28,34 @@ const DECISION: &str = "github.com/moby/buildkit/policysession.DecisionResponse+
 pub struct Recipe {
     pub name: String,
     pub text: String,
+    /// Where it is from, if that is a directory of the client.
+    pub definition: Option<Definition>,
+}
+
+impl Recipe {
+    /// The same for clients.
+    pub fn info(&self) -> SourceInfo {
+        SourceInfo {
+            filename: self.name.clone(),
+            data: self.text.clone().into_bytes(),
+            definition: self.definition.clone(),
+            language: "Dockerfile".to_owned(),
+        }
+    }
+}
+
+/// A text as a part of a document.
+pub fn information(info: &SourceInfo) -> serde_json::Value {
+    let mut document = json!({
+        "filename": info.filename,
+        "data": base64(&info.data),
+        "language": info.language,
+    });
+    if let Some(definition) = &info.definition {
+        let operations: Vec<_> = definition.def.iter().map(|bytes| base64(bytes)).collect();
+        document["definition"] = json!({ "def": operations });
+    }
+    document
 }
 
 pub fn code(kind: Kind) -> Code {
@@ -89,7 +118,7 @@ pub fn of_build(error: Error, recipe: &Recipe, mut details: Vec<google::protobuf
     let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
     let ranges: Vec<_> = (place.span.line..=place.span.end_line).take(LINES_MAX).map(line).collect();
     details.push(source(&json!({
-        "info": { "filename": place.file, "data": base64(recipe.text.as_bytes()), "language": "Dockerfile" },
+        "info": information(&recipe.info()),
         "ranges": ranges,
     })));
     detailed(code, with_hint(error.message, error.hint.as_deref()), details)
@@ -145,7 +174,8 @@ mod tests {
     #[test]
     fn a_place_becomes_a_detail() {
         let text = "FROM a\nRUN false \\\n  && true\n";
-        let recipe = Recipe { name: "Dockerfile".to_owned(), text: text.to_owned() };
+        let definition = Some(Definition { def: vec![b"op".to_vec()], ..Definition::default() });
+        let recipe = Recipe { name: "Dockerfile".to_owned(), text: text.to_owned(), definition };
         let span = LineIndex::new(text).span(7, 27);
         let place = Place { file: recipe.name.clone(), span, excerpt: "lines".to_owned() };
         let failure = Failure { place: Some(place), ..Failure::default() };
@@ -158,6 +188,7 @@ mod tests {
         let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
         assert_eq!(source["ranges"], json!([line(2), line(3)]));
         assert_eq!(source["info"]["filename"], "Dockerfile");
+        assert_eq!(source["info"]["definition"]["def"][0], base64(b"op"));
     }
 
     #[test]

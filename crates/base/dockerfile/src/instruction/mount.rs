@@ -48,6 +48,15 @@ impl MountFlag {
         self.resolve(|value| Ok::<_, Error>(value.to_string()))
     }
 
+    /// Where it is from, as it stands.
+    pub fn origin(&self) -> Option<String> {
+        let mut fields = csv(&self.text).into_iter();
+        fields.find_map(|field| {
+            let (key, value) = field.split_once('=')?;
+            key.eq_ignore_ascii_case("from").then(|| value.to_string())
+        })
+    }
+
     /// The values of its options.
     pub fn values(&self) -> Vec<String> {
         let fields = csv(&self.text);

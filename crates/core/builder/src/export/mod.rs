@@ -3,6 +3,7 @@
 pub(crate) mod attestation;
 mod content;
 pub(crate) mod emulation;
+mod history;
 pub(crate) mod options;
 mod provenance;
 mod sbom;
@@ -10,12 +11,11 @@ pub(crate) mod statement;
 mod steps;
 
 use crate::error::Error;
-use crate::graph::{Fs, HistoryItem, Op, OpKind, Stack};
+use crate::graph::{Fs, Op, OpKind, Stack};
 use crate::request::{BuiltImage, Env, LeftLayer, Request};
 use crate::session::{Output, Session};
-use crate::step::epoch;
 use content::Content;
-use oci::image::{Descriptor, History, ImageConfig, Index, MANIFEST_MAX, Manifest};
+use oci::image::{Descriptor, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use options::Level;
 use serde::Serialize;
@@ -25,10 +25,6 @@ use store::{Lease, NewImage};
 
 pub(crate) use provenance::Facts;
 
-/// What BuildKit writes as the comment of every step.
-const COMMENT: &str = "buildkit.dockerfile.v0";
-/// The same of layers that no instruction made.
-const EXPORTED: &str = "buildkit.exporter.image.v0";
 /// By which it tells that a layer has no file from after this time.
 const REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
@@ -79,7 +75,7 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let chain = node.and_then(|n| outputs[n].chain.clone());
     let inherited = base_image(session, &graph.result).map_or(&[][..], |image| &image.manifest.layers);
     let mut config = graph.config.clone();
-    config.history = history(session, outputs);
+    config.history = history::lines(session, outputs);
     let content = match &session.left {
         Some(left) => Content::left(session, left),
         None => Content::here(session, chain.as_ref(), inherited, &mut config.history)?,
@@ -88,10 +84,9 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     config.rootfs.diff_ids = diff_ids;
     if graph.stages.is_empty() {
         // A client says what it likes of layers that it has not made.
-        let created = node.map(|n| outputs[n].created.clone()).filter(|created| !created.is_empty());
-        complete(created, &mut config.history, chains.len());
+        history::complete(&mut config.history, &history::times(session, outputs, &chains));
     }
-    config.created = created(session, &config);
+    config.created = history::created(session, &config);
     let options = &session.request.export;
     let rewritten = session.epoch.written.filter(|_| session.request.rewrite_timestamp && !options.docker);
     if let Some(seconds) = rewritten {
@@ -172,14 +167,6 @@ fn document(
         document[crate::transfer::INLINE_KEY] = serde_json::to_value(cache).map_err(failed)?;
     }
     Ok(document)
-}
-
-/// One line for each layer, where the history is not one of these layers.
-fn complete(created: Option<String>, history: &mut Vec<History>, layers: usize) {
-    if history.iter().filter(|line| !line.empty_layer).count() != layers {
-        let line = History { created, comment: EXPORTED.to_owned(), ..History::default() };
-        *history = vec![line; layers];
-    }
 }
 
 /// What names stand for: the manifest, or the index of several.
@@ -280,45 +267,6 @@ fn base_image<'s>(session: &'s Session<'_>, fs: &Fs) -> Option<&'s crate::Image>
                 Op { kind: OpKind::Stack(Stack::Mount(_) | Stack::Diff(_)), .. } => return None,
                 op => fs = &op.base,
             },
-        }
-    }
-}
-
-/// Every line with its time: an operation's is that of its layer, a describing instruction's that of the line before, so
-/// that a build in which nothing changed gives the same image.
-fn history(session: &Session<'_>, outputs: &[Output]) -> Vec<History> {
-    let fixed = session.epoch.documented.map(epoch);
-    let images = session.graph.images.len();
-    let mut last = fixed.clone().or_else(|| session.graph.config.created.clone());
-    let mut lines = Vec::with_capacity(session.graph.history.len());
-    for item in &session.graph.history {
-        match item {
-            HistoryItem::Base(line) => {
-                last = fixed.clone().or_else(|| line.created.clone()).or(last);
-                lines.push(line.clone());
-            }
-            HistoryItem::New { created_by, op, author } => {
-                let output = op.map(|op| &outputs[images + op]);
-                last = fixed.clone().or_else(|| output.map(|o| o.created.clone())).or(last);
-                lines.push(History {
-                    created: last.clone(),
-                    created_by: created_by.clone(),
-                    author: author.clone(),
-                    comment: COMMENT.into(),
-                    empty_layer: !output.is_some_and(|o| o.layer),
-                });
-            }
-        }
-    }
-    lines
-}
-
-fn created(session: &Session<'_>, config: &ImageConfig) -> Option<String> {
-    match session.epoch.documented {
-        Some(seconds) => Some(epoch(seconds)),
-        None => {
-            let last = config.history.last().and_then(|h| h.created.clone());
-            last.or_else(|| config.created.clone()).or_else(|| Some(crate::step::now(session)))
         }
     }
 }

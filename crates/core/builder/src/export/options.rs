@@ -161,9 +161,11 @@ impl Options {
         self.annotations.iter().filter(fits).map(|a| (a.key.clone(), a.value.clone())).collect()
     }
 
-    /// Whether an index is asked for, or there is something that only an index can say.
+    /// Whether an index is asked for, or there is something that only an index can say. What the descriptor of a manifest says stands
+    /// where the image is handed out, as with BuildKit.
     pub(crate) fn wants_index(&self) -> bool {
-        self.index || self.annotations.iter().any(|a| a.level != Level::Manifest)
+        let is_of_index = |level| matches!(level, Level::Index | Level::IndexDescriptor);
+        self.index || self.annotations.iter().any(|a| is_of_index(a.level))
     }
 
     /// Whether attestations are made.
@@ -201,5 +203,7 @@ mod tests {
         let options = Options { annotations: both, ..Options::default() };
         let arm = "linux/arm64".parse().unwrap();
         assert!(options.wants_index() && options.annotations(Level::Manifest, &arm).is_empty());
+        let of_descriptor = Annotation::parse("manifest-descriptor:k=v").unwrap();
+        assert!(!Options { annotations: of_descriptor, ..Options::default() }.wants_index());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Secrets and ssh agents are named, never their content; values of build arguments only where all is to be told.
 
-use super::steps::{Layers, Steps, steps};
+use super::steps::{self, Layers, Steps};
 use crate::graph::{Graph, ImageUse, MountKind, NetKind, Op, OpKind};
 use crate::request::{Image, NamedContext, NetMode, Request};
 use crate::source::Materials;
@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What BuildKit's definitions of the predicate's open fields are called.
 const BUILD_TYPE: &str = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
+
+/// The client's directory that the Dockerfile is in.
+const DOCKERFILE: &str = "dockerfile";
 
 /// What is known of a build besides its graph.
 pub(crate) struct Facts<'a> {
@@ -39,7 +42,7 @@ impl Facts<'_> {
     fn locals(&self) -> BTreeSet<&str> {
         match (self.given, self.remote) {
             (Some(locals), _) => locals.values().map(String::as_str).collect(),
-            (None, None) => ["context", "dockerfile"].into(),
+            (None, None) => ["context", DOCKERFILE].into(),
             (None, Some(_)) => BTreeSet::new(),
         }
     }
@@ -70,7 +73,7 @@ pub(crate) fn predicate(
             source["digest"] = digest;
         }
     }
-    let mut steps = steps(graph, images, layers);
+    let mut steps = steps::steps(graph, images, layers);
     for step in &mut steps.definition {
         step.pointer_mut("/op/Op/source/identifier").into_iter().for_each(|named| facts.show_local(named));
     }
@@ -228,7 +231,11 @@ fn is_fetched(context: &NamedContext) -> bool {
 fn metadata(steps: Steps, facts: &Facts<'_>, request: &Request, graph: &Graph, ended: &str) -> Value {
     let slsa = &request.export.slsa;
     let is_complete = facts.locals().is_empty() && request.named_contexts.values().all(is_fetched);
-    let info = json!({ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) });
+    let mut info =
+        json!({ "filename": facts.dockerfile, "language": "Dockerfile", "data": base64(facts.text) });
+    if facts.locals().contains(DOCKERFILE) {
+        info["llbDefinition"] = steps::of_directory(DOCKERFILE, facts.dockerfile);
+    }
     let infos = if facts.text.is_empty() { json!([]) } else { json!([info]) };
     let mut metadata = json!({
         "invocationId": facts.id,

@@ -68,6 +68,16 @@ pub(super) fn steps(graph: &Graph, images: &[Image], layers: &Layers<'_>) -> Ste
     all
 }
 
+/// The steps that give a file of a client's directory.
+pub(super) fn of_directory(name: &str, file: &str) -> Value {
+    let mut from = source(&format!("local://{name}"));
+    from["source"]["attrs"] = json!({ "local.followpaths": json!([file]).to_string() });
+    json!([
+        { "id": "step0", "op": { "Op": from, "constraints": {} } },
+        { "id": "step1", "op": { "Op": null }, "inputs": [output(0)] },
+    ])
+}
+
 fn output(step: usize) -> String {
     format!("step{step}:0")
 }

@@ -18,6 +18,7 @@ pub(super) fn transfer(
 ) -> Result<(), Error> {
     let from = match &t.from {
         Some(word) => {
+            without_variables("--from", &word.text, word.span)?;
             let name = l.expand(s, &word.text, word.span)?;
             l.origin("copy", &name, index, s, word.span)?
         }
@@ -64,6 +65,18 @@ pub(super) fn transfer(
     let created_by = history::copy(&copy, &written);
     l.push(s, OpKind::Copy(Box::new(copy)), i, created_by);
     Ok(())
+}
+
+/// Stages and images to take files from have fixed names, as with BuildKit: which stages a build needs is known before it begins.
+pub(super) fn without_variables(what: &str, name: &str, span: Span) -> Result<(), Error> {
+    if !name.contains('$') {
+        return Ok(());
+    }
+    let error = Error::at(format!("variable expansion is not supported for {what}"), span);
+    let name = name.replace('"', "");
+    Err(error.help(format!(
+        "make it a stage above, `FROM {name} AS files`, and take from `files`; an ARG before the first FROM is its variable"
+    )))
 }
 
 /// Docker's reading of a line with a trailing comment.

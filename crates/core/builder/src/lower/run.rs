@@ -2,7 +2,7 @@
 
 use super::devices::Asked;
 use super::stage::StageState;
-use super::{Error, Lowering, history, path};
+use super::{Error, Lowering, files, history, path};
 use crate::graph::{Fs, Mount, MountKind, NetKind, OpKind, Origin, Run, Script, Sharing};
 use dockerfile::ast::{self, Command, Instruction, Network, Security};
 
@@ -86,6 +86,9 @@ fn lower_mount(
     s: &StageState,
     flag: &ast::MountFlag,
 ) -> Result<Mount, Error> {
+    if let Some(from) = flag.origin() {
+        files::without_variables("from= of a mount", &from, flag.span)?;
+    }
     let m = flag.resolve(|value| l.expand(s, value, flag.span))?;
     let (from, source, target, id) = (m.from.clone(), m.source.clone(), m.target.clone(), m.id.clone());
     let workdir = &s.config.config.working_dir;

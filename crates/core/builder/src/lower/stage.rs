@@ -139,7 +139,7 @@ fn line(
     let op = state.own.get(before).copied();
     let text = state.history[notes..].iter().map(|item| match item {
         HistoryItem::New { created_by, .. } => created_by.len(),
-        HistoryItem::Base(_) => 0,
+        HistoryItem::Base(_) | HistoryItem::Said(_) => 0,
     });
     let environment = op.map_or(0, |op| match &l.ops[op].kind {
         OpKind::Run(run) => run.env.iter().map(String::len).sum(),

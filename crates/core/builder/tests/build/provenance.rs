@@ -62,6 +62,9 @@ fn steps_are_told_with_what_goes_into_them() {
     let range = &metadata["source"]["locations"]["step2"]["locations"][0]["ranges"][0];
     assert_eq!(range, &json!({ "start": { "line": 4 }, "end": { "line": 5 } }));
     assert_eq!(metadata["source"]["locations"]["step1"]["locations"], json!([]));
+    let from = &metadata["source"]["infos"][0]["llbDefinition"];
+    assert_eq!(from[0]["op"]["Op"]["source"]["identifier"], "local://dockerfile");
+    assert_eq!(from[1]["inputs"], json!(["step0:0"]));
     let layers = metadata["layers"].as_object().unwrap();
     let count = |step: &str| layers[step][0].as_array().unwrap().len();
     assert_eq!((layers.len(), count("step0:0"), count("step3:0"), count("step4:0")), (3, 1, 2, 3));

@@ -362,13 +362,42 @@ pub struct Outcome {
     pub results: Vec<Descriptor>,
 }
 
-/// Adds to the record of the build with this id, which has ended, how it came out for its client; nothing where there is none.
-pub async fn conclude(engine: &Engine, id: String, outcome: Outcome) -> Result<()> {
+/// A build of which nothing was made that has a record.
+pub struct Unbegun {
+    pub options: BuildOptions,
+    pub record: Record,
+    /// Where its files were to come from.
+    pub context: ContextSource,
+    /// When it was asked for.
+    pub started_at: jiff::Timestamp,
+    /// Nobody waits for it any more.
+    pub is_cancelled: bool,
+}
+
+impl Unbegun {
+    /// The record of its failure.
+    fn record(self, engine: &Engine, reason: &str) -> Result<()> {
+        let name = name(&self.options, &self.context, self.record.context.as_deref());
+        let mut recorder = Recorder::begin(engine, &self.options, self.record, name)?;
+        recorder.record.started_at = self.started_at.to_string();
+        let kind = if self.is_cancelled { Kind::Cancelled } else { Kind::System };
+        recorder.end(&Err(Error::new(kind, reason)));
+        Ok(())
+    }
+}
+
+/// Adds to the record of the build with this id, which has ended, how it came out for its client. One that failed before it had a
+/// record gets it now.
+pub async fn conclude(engine: &Engine, id: String, outcome: Outcome, unbegun: Option<Unbegun>) -> Result<()> {
     engine
         .blocking(move |engine| {
             let directory = directory(engine).join(&id);
-            if !is_id(&id) || !directory.exists() {
+            if !is_id(&id) {
                 return Ok(());
+            }
+            if !directory.exists() {
+                let (Some(reason), Some(unbegun)) = (&outcome.error, unbegun) else { return Ok(()) };
+                unbegun.record(engine, reason)?;
             }
             let mut record = read(&directory)?;
             // What failed on the way may have been mended by the client, and what was made may have gone nowhere.

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
-use engine::builds::history::Outcome;
+use engine::builds::history::{Outcome, Unbegun};
 use engine::builds::{self, Descriptor, Reach};
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::history;
 use crate::build::{Build, Made};
@@ -54,6 +54,9 @@ async fn answer(
 
 /// Has the record say how the build came out. Without that it came out all the same.
 async fn conclude(host: &Host, build: &Build, solved: &Result<HashMap<String, String>, Status>) {
+    if build.order.internal {
+        return;
+    }
     let mut outcome = Outcome::default();
     match solved {
         Ok(response) => {
@@ -67,8 +70,22 @@ async fn conclude(host: &Host, build: &Build, solved: &Result<HashMap<String, St
             outcome.documents.push((history::ERROR.to_owned(), document));
         }
     }
-    if let Err(error) = builds::history::conclude(host.engine(), build.id().to_owned(), outcome).await {
+    let unbegun = solved.as_ref().err().map(|status| unbegun(build, status));
+    let concluded = builds::history::conclude(host.engine(), build.id().to_owned(), outcome, unbegun).await;
+    if let Err(error) = concluded {
         tracing::warn!(%error, build = build.id(), "what became of a build was not written down");
+    }
+}
+
+/// What is remembered of a build that failed before anything of it was made.
+fn unbegun(build: &Build, status: &Status) -> Unbegun {
+    let order = &build.order;
+    Unbegun {
+        options: frontend::attributes::options(&order.frontend_attrs, order).unwrap_or_default(),
+        record: frontend::record(build, Some(build.id().to_owned()), None),
+        context: frontend::context_of(order),
+        started_at: build.begun,
+        is_cancelled: status.code() == Code::Cancelled,
     }
 }
 

@@ -188,7 +188,13 @@ impl Question<'_> {
             (own, _) => own,
         };
         let ignore = ignore.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Ok(Some(Recipes { recipe: Recipe { name: file, text }, ignore }))
+        let definition = match &shelf {
+            Shelf::Local(name) => {
+                Some(definition::of_directory(name, &self.build.order.session, &[&file, &other, &own]))
+            }
+            Shelf::Image(_) => None,
+        };
+        Ok(Some(Recipes { recipe: Recipe { name: file, text, definition }, ignore }))
     }
 
     /// The content of a few files, of those that are there.

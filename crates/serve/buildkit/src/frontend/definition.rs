@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bollard_buildkit_proto::pb::{Definition, Input, Op, OpMetadata, SourceOp, op};
 use oci::Digest;
 use prost::Message as _;
+use serde_json::json;
 use tonic::Status;
 
 const IMAGE: &str = "docker-image://";
@@ -18,13 +19,14 @@ const IMAGE_QUIET: [&str; 2] = ["image.resolvemode", "image.recordtype"];
 const PARTS: [&str; 4] =
     ["local.includepattern", "local.excludepatterns", "local.followpaths", "local.session"];
 /// Attributes of repositories that their address goes without.
-const GIT_QUIET: [&str; 6] = [
+const GIT_QUIET: [&str; 7] = [
     "git.fullurl",
     "git.authheadersecret",
     "git.authtokensecret",
     "git.knownsshhosts",
     "git.mountsshsock",
     "git.fetchbycommit",
+    "git.mtime",
 ];
 
 /// The source of a definition as the value of a context: `docker-image://…`, `local:…`, an address. None if it says more than that
@@ -68,8 +70,21 @@ fn address(source: &SourceOp) -> Option<String> {
 
 /// An image of this machine as a definition.
 pub fn of_image(manifest: &Digest) -> Definition {
-    let identifier = format!("{IMAGE}{manifest}");
-    let source = SourceOp { identifier, attrs: BTreeMap::new() };
+    of_source(SourceOp { identifier: format!("{IMAGE}{manifest}"), attrs: BTreeMap::new() })
+}
+
+/// A few files of a client's directory as a definition.
+pub fn of_directory(name: &str, session: &str, files: &[&str]) -> Definition {
+    let attrs = [
+        ("local.session", session.to_owned()),
+        ("local.sharedkeyhint", name.to_owned()),
+        ("local.followpaths", json!(files).to_string()),
+    ];
+    let attrs = attrs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    of_source(SourceOp { identifier: format!("{LOCAL}{name}"), attrs })
+}
+
+fn of_source(source: SourceOp) -> Definition {
     let op = Op { op: Some(op::Op::Source(source)), ..Op::default() }.encode_to_vec();
     let digest = Digest::sha256(&op).to_string();
     let input = Input { digest: digest.clone(), index: 0 };

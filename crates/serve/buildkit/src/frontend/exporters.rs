@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use api::build::ExportOptions;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
+use oci::Platform;
 use tonic::Status;
 
 fn bad(message: String) -> Status {
@@ -86,7 +87,7 @@ pub fn listed(names: &str) -> Vec<String> {
 }
 
 /// What says how the one image is written.
-const OF_IMAGE: [&str; 8] = [
+const OF_IMAGE: [&str; 9] = [
     "compression",
     "compression-level",
     "force-compression",
@@ -95,7 +96,19 @@ const OF_IMAGE: [&str; 8] = [
     "compatibility-version",
     "dangling-name-prefix",
     "name-canonical",
+    CONFIG,
 ];
+
+/// The image's configuration; `/` and a platform behind it for one of several.
+pub const CONFIG: &str = "containerimage.config";
+
+/// The configuration that the exporters of a build want the image for a platform to have, whatever else is said of it.
+pub fn config(order: &SolveRequest, platform: &Platform) -> Option<Vec<u8>> {
+    let own = format!("{CONFIG}/{platform}");
+    let exporters = exporters(order);
+    let mut said = exporters.iter().filter_map(|e| e.attrs.get(&own).or_else(|| e.attrs.get(CONFIG)));
+    said.next().map(|config| config.clone().into_bytes())
+}
 
 /// Whether the exporters that say something of the image say the same.
 fn agree(exporters: &[Exporter]) -> Result<(), Status> {
@@ -202,6 +215,23 @@ mod tests {
             assert!(both(key, one, one).is_ok());
         }
         assert_eq!(both("oci-mediatypes", "1", "true").unwrap().oci_media_types, Some(true));
+    }
+
+    #[test]
+    fn exporters_may_say_the_configuration() {
+        let exporter = |attrs: &[(&str, &str)]| Exporter {
+            r#type: "oci".to_owned(),
+            attrs: attrs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        let exporters =
+            vec![exporter(&[]), exporter(&[(CONFIG, "all"), ("containerimage.config/linux/arm64", "arm")])];
+        let order = SolveRequest { exporters, ..SolveRequest::default() };
+        let said = |platform: &str| config(&order, &platform.parse().unwrap());
+        assert_eq!(
+            (said("linux/amd64"), said("linux/arm64")),
+            (Some(b"all".to_vec()), Some(b"arm".to_vec()))
+        );
+        assert_eq!(config(&SolveRequest::default(), &Platform::host()), None);
     }
 
     #[test]

@@ -13,4 +13,4 @@ mod run;
 pub use context::layout;
 pub use definition::of_image as definition_of_image;
 pub use folders::{receive, upload};
-pub use run::{Asked, Solved, classic, order, solve};
+pub use run::{Asked, Solved, classic, context_of, order, record, solve};

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::build::BuildOptions;
+use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use bollard_buildkit_proto::pb::Definition;
-use engine::builds::{self, BoxError, Bring, ContextSource, Order, Questions, is_git};
+use engine::builds::graph::Given;
+use engine::builds::{self, BoxError, Bring, ContextSource, Order, Questions, is_git, is_remote};
 use engine::images::Who;
 use oci::Reference;
 use tokio::runtime::Handle;
@@ -97,7 +99,8 @@ async fn elsewhere(question: &Question<'_>, mut options: BuildOptions) -> Result
     let step = build.told.step("[internal] load remote build context");
     let found = builds::definition(host.engine(), options, context, build.reach, asked).await;
     let found = step.end(found.map_err(fault::status))?;
-    Ok(Recipes { recipe: Recipe { name: found.name, text: found.text }, ignore: found.ignore })
+    let recipe = Recipe { name: found.name, text: found.text, definition: None };
+    Ok(Recipes { recipe, ignore: found.ignore })
 }
 
 /// Builds with options that are given, where the context may be too.
@@ -192,8 +195,7 @@ pub async fn order(
     questions.files = files;
     // The record says all of how the result was made, and so does what is made from it.
     options.extras.export.told_provenance = "max".to_owned();
-    let attributes = attributes::shown(&build.order.frontend_attrs);
-    let record = builds::Record { id: record, context: Some(called), attributes };
+    let record = self::record(build, record, Some(called));
     let loan = Arc::new(Loan::new(host));
     let lender = loan.clone();
     let order = Order {
@@ -228,6 +230,25 @@ pub async fn order(
     let mut made = Made::new(loan, details, split);
     made.origins = origins;
     Ok(made)
+}
+
+/// How a build is remembered.
+pub fn record(build: &Build, id: Option<String>, context: Option<String>) -> builds::Record {
+    builds::Record { id, context, attributes: attributes::shown(&build.order.frontend_attrs) }
+}
+
+/// Where the files of a build come from that was never begun, as far as its order says.
+pub fn context_of(order: &SolveRequest) -> ContextSource {
+    let address = order.frontend_attrs.get("context").filter(|address| is_remote(address));
+    match (order.frontend.as_str(), address) {
+        ("", _) => {
+            let (name, text) = (String::new(), String::new());
+            let (graphs, locals) = (Vec::new(), BTreeMap::new());
+            ContextSource::Graph(Box::new(Given { graphs, name, text, locals }))
+        }
+        (_, Some(address)) => ContextSource::Remote(address.clone()),
+        (_, None) => ContextSource::Client,
+    }
 }
 
 /// Why the engine's build failed, with what a client that still talks with us may look at.

@@ -57,6 +57,8 @@ const DEFINITIONS: &[&str] = &[
     "source.git.subdir",
     "source.git.checksum",
     "source.git.fetchbycommit",
+    "source.git.mtime",
+    "source.git.skipsubmodules",
     "source.http",
     "source.http.auth",
     "source.http.checksum",

@@ -28,9 +28,11 @@ const PLATFORMS_MAX: usize = 256;
 /// to look around there has a name for it.
 pub async fn solve(host: &Host, build: &Build, order: SolveRequest) -> Result<SolveResponse, Status> {
     let is_put_off = !order.evaluate;
+    // What is built on a result that failed fails in the same way.
+    let def = order.definition.clone().filter(|definition| is_put_off && !definition.def.is_empty());
     match Box::pin(solved(host, build, order)).await {
         Err(status) if is_put_off && left::is_in(&status) => {
-            let part = Ref { id: build.put_failed(status)?, def: None };
+            let part = Ref { id: build.put_failed(status)?, def };
             Ok(answer(Outcome { result: Some(result::Result::Ref(part)), ..Outcome::default() }))
         }
         solved => solved,
@@ -142,15 +144,18 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
     is_whole &= !exporters::exporters(&build.order).iter().any(exporters::asks_name);
     for (key, platform) in places {
         let id = named.iter().find(|(name, _)| *name == key || name.is_empty()).map_or("", |(_, id)| id);
-        let config = metadata.get(&format!("containerimage.config/{key}"));
-        let config = config.or_else(|| metadata.get("containerimage.config")).cloned();
+        let config = |platform: &Platform| {
+            exporters::config(&build.order, platform).or_else(|| document(&metadata, exporters::CONFIG, &key))
+        };
+        let base = document(&metadata, "containerimage.base.config", &key);
         let said = attestations.remove(&key).unwrap_or_default();
         let mut claims =
             Claims { statements: attested::statements(host, build, said, &mut budget).await?, origin: None };
         if id.is_empty() {
             is_whole = false;
             let platform = platform.unwrap_or_else(Platform::host);
-            pieces.push(Piece { image: None, platform, config, claims });
+            let config = config(&platform);
+            pieces.push(Piece { image: None, platform, config, base, claims });
             continue;
         }
         let made = build.result(id)?;
@@ -163,7 +168,9 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
         let platform = platform.unwrap_or_else(|| own.clone());
         is_whole &= !made.is_part() && platform.to_string() == own.to_string();
         is_whole &= whole.as_ref().is_none_or(|first| Arc::ptr_eq(first, &made));
-        pieces.push(Piece { image: Some((manifest, own)), platform, config, claims });
+        is_whole &= exporters::config(&build.order, &platform).is_none();
+        let config = config(&platform);
+        pieces.push(Piece { image: Some((manifest, own)), platform, config, base, claims });
         whole.get_or_insert(made);
     }
     is_whole &= whole.as_ref().is_some_and(|made| made.details.images.len() == pieces.len());
@@ -172,6 +179,11 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
         return Ok(whole);
     }
     Ok(Some(Arc::new(llb::assemble(host, build, pieces, &metadata, is_map).await?)))
+}
+
+/// A document about one of the results, or about all.
+fn document(metadata: &HashMap<String, Vec<u8>>, name: &str, key: &str) -> Option<Vec<u8>> {
+    metadata.get(&format!("{name}/{key}")).or_else(|| metadata.get(name)).cloned()
 }
 
 /// The platforms of the results by the names that the client has for them, where it says them.

@@ -37,9 +37,10 @@ impl Blame {
         let image = failure.image.as_ref().and_then(|name| self.images.get(name));
         let number = made.map(|made| made.vertex).or(image.copied());
         let Some(vertex) = number.and_then(|number| self.vertices.get(number)) else { return Vec::new() };
-        let places = vertex.places.iter().map(|(info, ranges)| {
+        // The last one first, as clients unwrap them.
+        let places = vertex.places.iter().rev().map(|(info, ranges)| {
             fault::source(&json!({
-                "info": information(info),
+                "info": fault::information(info),
                 "ranges": ranges.iter().map(range).collect::<Vec<_>>(),
             }))
         });
@@ -55,19 +56,6 @@ impl Blame {
 
 fn is_local(vertex: &Vertex) -> bool {
     matches!(&vertex.op, op::Op::Source(source) if source.identifier.starts_with("local://"))
-}
-
-fn information(info: &pb::SourceInfo) -> Value {
-    let mut document = json!({
-        "filename": info.filename,
-        "data": fault::base64(&info.data),
-        "language": info.language,
-    });
-    if let Some(definition) = &info.definition {
-        let operations: Vec<_> = definition.def.iter().map(|bytes| fault::base64(bytes)).collect();
-        document["definition"] = json!({ "def": operations });
-    }
-    document
 }
 
 fn range(range: &pb::Range) -> Value {

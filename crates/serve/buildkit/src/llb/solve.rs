@@ -56,6 +56,9 @@ pub(super) async fn run(
         options.extras.export = Default::default();
     } else {
         options.tags = names(build)?;
+        if let Some(said) = exporters::config(&build.order, &platform) {
+            (graph.config, graph.history) = described(Some(&said), None, &platform)?;
+        }
     }
     for (id, op) in layouts {
         let used = graph.images.iter_mut().filter(|image| image.reference == id);
@@ -171,8 +174,9 @@ pub struct Piece {
     /// The manifest that has it, and the platform that this was made for; nothing for an empty one.
     pub image: Option<(String, Platform)>,
     pub platform: Platform,
-    /// The configuration that the client wants it to have.
+    /// The configuration that the client wants it to have, and that of the image that it is based on.
     pub config: Option<Vec<u8>>,
+    pub base: Option<Vec<u8>>,
     /// What the client says of it.
     pub claims: Claims,
 }
@@ -180,7 +184,8 @@ pub struct Piece {
 /// What a definition without operations is: an image without files.
 pub async fn nothing(host: &Host, build: &Build) -> Result<Made, Status> {
     let platform = Platform::host();
-    let piece = Piece { image: None, platform, config: None, claims: Claims::default() };
+    let config = exporters::config(&build.order, &platform);
+    let piece = Piece { image: None, platform, config, base: None, claims: Claims::default() };
     assemble(host, build, vec![piece], &HashMap::new(), false).await
 }
 
@@ -215,15 +220,29 @@ fn configuration(bytes: &[u8]) -> serde_json::Result<Option<ImageConfig>> {
     serde_json::from_value(document.into())
 }
 
-fn graph(piece: Piece) -> Result<GivenGraph, Status> {
+/// The configuration and the history that a client says, or those of an image of which nothing is said. What is of the image that it is
+/// based on keeps its times.
+fn described(
+    said: Option<&[u8]>,
+    base: Option<&[u8]>,
+    platform: &Platform,
+) -> Result<(ImageConfig, Vec<HistoryItem>), Status> {
     let wrong = |e| bad(format!("the configuration of the image: {e}"));
-    let config = piece.config.as_deref().map(configuration).transpose().map_err(wrong)?.flatten();
-    let mut config = config.unwrap_or_else(|| ImageConfig::new(&piece.platform));
+    let config = said.map(configuration).transpose().map_err(wrong)?.flatten();
+    let mut config = config.unwrap_or_else(|| ImageConfig::new(platform));
     if config.os.is_empty() || config.architecture.is_empty() {
-        let known = ImageConfig::new(&piece.platform);
+        let known = ImageConfig::new(platform);
         (config.os, config.architecture, config.variant) = (known.os, known.architecture, known.variant);
     }
-    let history = std::mem::take(&mut config.history).into_iter().map(HistoryItem::Base).collect();
+    let below = base.and_then(|base| configuration(base).ok().flatten()).unwrap_or_default().history;
+    let lines = std::mem::take(&mut config.history);
+    let inherited = lines.iter().zip(&below).take_while(|(line, below)| line == below).count();
+    let item = |(at, line)| if at < inherited { HistoryItem::Base(line) } else { HistoryItem::Said(line) };
+    Ok((config, lines.into_iter().enumerate().map(item).collect()))
+}
+
+fn graph(piece: Piece) -> Result<GivenGraph, Status> {
+    let (config, history) = described(piece.config.as_deref(), piece.base.as_deref(), &piece.platform)?;
     let used = piece.image.map(|(reference, platform)| ImageUse {
         reference,
         platform,

@@ -29,12 +29,15 @@ const OF_LOCAL: [&str; 8] = [
 ];
 /// Attributes of repositories, and the one value of each that can have no other: commits are always asked for by their ids where a
 /// server allows it.
-const OF_GIT: [(&str, Option<&str>); 8] = [
+const OF_GIT: [(&str, Option<&str>); 10] = [
     ("git.fullurl", None),
     ("git.keepgitdir", None),
     ("git.checksum", None),
     ("git.knownsshhosts", None),
     ("git.fetchbycommit", None),
+    ("git.skipsubmodules", None),
+    // Files have the time of their commit.
+    ("git.mtime", Some("commit")),
     ("git.authheadersecret", Some("GIT_AUTH_HEADER")),
     ("git.authtokensecret", Some("GIT_AUTH_TOKEN")),
     ("git.mountsshsock", Some("default")),
@@ -135,6 +138,8 @@ fn repository(op: &SourceOp) -> Result<Copy, Status> {
     for (key, value) in &op.attrs {
         match OF_GIT.iter().find(|(known, _)| known == key) {
             None => return Err(unsupported(format!("attribute {key} of a repository"))),
+            // Where nothing is wanted of times, no other is as good.
+            Some(("git.mtime", _)) if value == "checkout" => {}
             Some((_, Some(only))) if value != only && !value.is_empty() => {
                 let what = format!("attribute {key} of a repository with another value than {only}");
                 return Err(unsupported(what));
@@ -142,7 +147,10 @@ fn repository(op: &SourceOp) -> Result<Copy, Status> {
             Some(_) => {}
         }
     }
-    let url = repository_address(op);
+    let mut url = repository_address(op);
+    if op.attrs.get("git.skipsubmodules").is_some_and(|value| value == "true") {
+        url.insert_str(url.find('#').unwrap_or(url.len()), "?submodules=false");
+    }
     let keep_git_dir = Some(op.attrs.get("git.keepgitdir").is_some_and(|value| value == "true"));
     let attribute = |key: &str| op.attrs.get(key).filter(|text| !text.is_empty());
     let commit = |text: &String| text.parse().map_err(|e| bad(format!("git.checksum: {e}")));
@@ -252,9 +260,19 @@ mod tests {
         let copy = repository(&op("git://h/a.git#main:sub", &url)).unwrap();
         assert!(matches!(&copy.sources[0], CopySource::Git { url, .. } if url == "https://h/a.git#main:sub"));
         assert!(repository(&op("git://h/a.git", &[("git.checksum", "--upload-pack=x")])).is_err());
-        for (key, value) in
-            [("git.sig.pubkey", "x"), ("git.mountsshsock", "mine"), ("git.authtokensecret", "MINE")]
-        {
+        for time in ["commit", "checkout", ""] {
+            assert!(repository(&op("git://h/a.git", &[("git.mtime", time)])).is_ok(), "{time}");
+        }
+        let alone = [url[0], ("git.skipsubmodules", "true")];
+        let copy = repository(&op("git://h/a.git#main:sub", &alone)).unwrap();
+        let CopySource::Git { url: alone, .. } = &copy.sources[0] else { panic!("no repository") };
+        assert_eq!(alone, "https://h/a.git?submodules=false#main:sub");
+        for (key, value) in [
+            ("git.sig.pubkey", "x"),
+            ("git.mountsshsock", "mine"),
+            ("git.mtime", "now"),
+            ("git.checkoutbundle", "true"),
+        ] {
             let refused = repository(&op("git://h/a.git", &[(key, value)])).unwrap_err();
             assert!(refused.message().contains(key), "{refused}");
         }

@@ -174,7 +174,7 @@ impl Teller {
             info: None,
             ranges: vec![Range { start: at(), end: at() }],
         };
-        let file = self.file.clone().unwrap_or_else(|| Arc::new(dockerfile(&self.recipe)));
+        let file = self.file.clone().unwrap_or_else(|| Arc::new(self.recipe.info()));
         Some(Item::Warning(warning, self.shown(file)))
     }
 
@@ -230,15 +230,6 @@ impl Teller {
             VertexWarning { vertex: self.first(), level: 1, short, ..Default::default() },
             None,
         ))
-    }
-}
-
-fn dockerfile(recipe: &Recipe) -> SourceInfo {
-    SourceInfo {
-        filename: recipe.name.clone(),
-        data: recipe.text.clone().into_bytes(),
-        definition: None,
-        language: "Dockerfile".to_owned(),
     }
 }
 

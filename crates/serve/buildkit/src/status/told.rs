@@ -192,7 +192,7 @@ mod tests {
     /// Of a Dockerfile of this size that many warnings.
     fn warned(size: usize, count: usize) -> Told {
         let told = Told::new("b");
-        told.reads(Recipe { name: "Dockerfile".to_owned(), text: "x".repeat(size) });
+        told.reads(Recipe { name: "Dockerfile".to_owned(), text: "x".repeat(size), definition: None });
         let message = "Maintainer instruction is deprecated".to_owned();
         let (rule, file) = ("MaintainerDeprecated".to_owned(), "Dockerfile".to_owned());
         let warning =

@@ -318,8 +318,10 @@ fn located(mut definition: Definition, at: usize) -> Definition {
     let info =
         SourceInfo { filename: "a.hcl".to_owned(), data: b"one\ntwo\n".to_vec(), ..Default::default() };
     let line = |line| Some(Position { line, character: 3 });
-    let place = Location { source_index: 1, ranges: vec![Range { start: line(2), end: line(2) }] };
-    let locations = [(format!("sha256:{hex}"), Locations { locations: vec![place] })].into();
+    let place =
+        |source_index, at| Location { source_index, ranges: vec![Range { start: line(at), end: line(at) }] };
+    let locations = Locations { locations: vec![place(0, 1), place(1, 2)] };
+    let locations = [(format!("sha256:{hex}"), locations)].into();
     definition.source = Some(Source { locations, infos: vec![SourceInfo::default(), info] });
     definition
 }
@@ -339,6 +341,11 @@ fn changes_of_files_that_failed_can_be_looked_at() {
                         evaluate: true,
                         ..Default::default()
                     };
+                    // Who does not look yet may go on with it, and is told then.
+                    let later = frontend::SolveRequest { evaluate: false, ..asked.clone() };
+                    let later = gateway.solve(about(ID, later)).await.unwrap().into_inner().result.unwrap();
+                    let Some(result::Result::Ref(part)) = later.result else { panic!("{later:?}") };
+                    assert_eq!(part.def, asked.definition);
                     let error = gateway.solve(about(ID, asked)).await.unwrap_err();
                     let full = rpc::Status::decode(error.details()).unwrap();
                     let detail = |kind: &str| {

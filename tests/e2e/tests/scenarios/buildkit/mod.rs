@@ -18,6 +18,7 @@ mod whole;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::health::HealthCheckRequest;
 use bollard_buildkit_proto::health::health_client::HealthClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
@@ -437,6 +438,32 @@ fn orders_that_make_no_sense_are_refused() {
             assert_eq!(code(control.solve(graph).await), Code::InvalidArgument);
             let other = SolveRequest { frontend: "gateway.v0".to_owned(), ..order("build000000000009") };
             assert_eq!(code(control.solve(other).await), Code::Unimplemented);
+            let absent = client.order("build000000000013", &[("filename", "absent"), ("target", "t")], &[]);
+            assert_eq!(code(control.solve(absent).await), Code::NotFound);
+            let unheard = SolveRequest { internal: true, ..order("build000000000014") };
+            let unheard = SolveRequest { frontend: "unheard.of".to_owned(), ..unheard };
+            assert_eq!(code(control.solve(unheard).await), Code::Unimplemented);
+            // Nothing at all is a graph without operations, and no conversation that nobody begins.
+            let nothing = SolveRequest { frontend: String::new(), ..order("build000000000015") };
+            let nothing = SolveRequest { definition: Some(Definition::default()), ..nothing };
+            control.solve(nothing).await.unwrap();
+            // They are remembered, though none of them began.
+            let asked = BuildHistoryRequest { early_exit: true, ..BuildHistoryRequest::default() };
+            let told = control.listen_build_history(asked).await.unwrap().into_inner();
+            let mut records: Vec<_> = told.map(|event| event.unwrap().record.unwrap()).collect().await;
+            records.retain(|record| record.error.is_some());
+            let ids: Vec<_> = records.iter().map(|record| record.r#ref.as_str()).collect();
+            assert_eq!(ids, ["build000000000013", "build000000000009", "build000000000008"]);
+            let codes: Vec<_> = records.iter().map(|record| record.error.as_ref().unwrap().code).collect();
+            assert_eq!(codes, [Code::NotFound, Code::Unimplemented, Code::InvalidArgument].map(|c| c as i32));
+            let absent = &records[0];
+            assert!(
+                absent.error.as_ref().unwrap().message.contains("open absent: no such file"),
+                "{absent:?}"
+            );
+            assert!(absent.completed_at.is_some() && absent.frontend_attrs["filename"] == "absent");
+            let seconds = |time: &Option<Timestamp>| time.as_ref().map(|time| time.seconds);
+            assert!(seconds(&absent.created_at) <= seconds(&absent.completed_at));
             let upgraded = |headers: &'static str| upgrade(&socket, "/session", headers);
             assert!(upgraded("Upgrade: h2c\r\n").await.unwrap_err().contains(" 400 "));
             assert!(
