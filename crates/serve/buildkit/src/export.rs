@@ -120,6 +120,7 @@ impl Export<'_> {
             result: target.map(|target| target.digest.clone()),
             by_digest: flag(self.exporter, "push-by-digest"),
             insecure: flag(self.exporter, "registry.insecure"),
+            as_is: self.exporter.attrs.get("compression").is_some_and(|word| word == "uncompressed"),
             ..PushOptions::default()
         };
         let engine = self.host.engine();

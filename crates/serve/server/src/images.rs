@@ -167,6 +167,7 @@ pub async fn push(call: Call) -> Result {
         platform: call.query.text("platform").to_owned(),
         compression: call.query.text("dhow-compression").to_owned(),
         level: call.query.number("dhow-compression-level")?,
+        as_is: call.query.flag("dhow-as-is"),
         ..images::PushOptions::default()
     };
     let engine = call.engine.clone();

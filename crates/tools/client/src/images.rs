@@ -122,6 +122,8 @@ pub struct PushResult<'a> {
     pub by_digest: bool,
     /// Plain HTTP will do, and a certificate that nobody has signed.
     pub insecure: bool,
+    /// Its layers go as they are there, also those that are not compressed.
+    pub as_is: bool,
 }
 
 /// Pushes what a name stands for, or what is to be sent under it.
@@ -134,6 +136,7 @@ pub async fn push_result(
 ) -> Result<JsonLines<JsonMessage>> {
     let query = Query::new().text("tag", tag).text("dhow-image", how.image.unwrap_or_default());
     let query = query.flag("dhow-by-digest", how.by_digest).flag("dhow-insecure", how.insecure);
+    let query = query.flag("dhow-as-is", how.as_is);
     send_push(client, name, query, credentials).await
 }
 

@@ -9,6 +9,7 @@ in_every_mode! {
     images_go_there_and_back
     what_is_there_is_not_sent_again
     layers_are_compressed_as_it_is_wished
+    builds_send_layers_uncompressed_where_that_is_wished
     documents_that_are_no_images_to_pull
     platforms_that_are_not_all_here
 }
@@ -135,6 +136,39 @@ fn layers_are_compressed_as_it_is_wished(host: &Host) {
         assert_eq!(shown.contains("vnd.docker.distribution.manifest"), docker, "{shown}");
         assert_eq!(shown.contains("vnd.docker."), docker, "{shown}");
     }
+}
+
+fn builds_send_layers_uncompressed_where_that_is_wished(host: &Host) {
+    let _registry = DockerRegistry::start(host);
+    host.busybox();
+    host.type_in(&format!("tag busybox {A}")).ok();
+    host.type_in(&format!("push -q {A}")).ok();
+    host.type_in(&format!("rmi busybox {A}")).ok();
+    host.file("ctx/Dockerfile", format!("FROM {A}\nRUN echo made > /made\n"));
+    let name = "127.0.0.1:5000/plain:1";
+    let layers = || {
+        let shown = host.type_in(&format!("manifest inspect --insecure {name}")).ok();
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let of = |layer: &serde_json::Value| {
+            layer["mediaType"].as_str().unwrap().rsplit('.').next().unwrap().to_owned()
+        };
+        shown["layers"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    for (output, force, want) in [
+        ("type=registry", false, ["tar+gzip", "tar"]),
+        ("type=registry", true, ["tar", "tar"]),
+        ("type=image,push=true", false, ["tar+gzip", "tar"]),
+        ("type=image,push=true", true, ["tar", "tar"]),
+    ] {
+        let wish = format!("{output},name={name},compression=uncompressed,force-compression={force}");
+        host.dhow(&["build", "-q", "-o", &wish, "ctx"]).ok();
+        assert_eq!(layers(), want, "{wish}");
+    }
+    // It is an image as any other here, and without the wish it is sent as any other.
+    assert_eq!(host.dhow(&["run", "--rm", name, "cat", "/made"]).ok(), "made");
+    host.dhow(&["build", "-q", "-t", name, "--label", "other=1", "ctx"]).ok();
+    host.type_in(&format!("push -q {name}")).ok();
+    assert_eq!(layers(), ["tar+gzip", "tar+gzip"]);
 }
 
 fn platforms_that_are_not_all_here(host: &Host) {

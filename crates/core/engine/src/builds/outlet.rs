@@ -27,11 +27,13 @@ pub(super) fn outlet(
     if names.is_empty() || is_any_here(engine, &parsed(&options.tags)?)? {
         return Ok(None);
     }
+    let as_is = options.extras.export.compression == "uncompressed";
     let how = move |name: &Reference| PushOptions {
         name: name.familiar_name(),
         tag: name.tag.clone().unwrap_or_default(),
         by_digest: registries.by_digest,
         insecure: registries.insecure,
+        as_is,
         ..PushOptions::default()
     };
     let sender = Arc::new(Sender { engine: engine.clone(), who, waiting, how });

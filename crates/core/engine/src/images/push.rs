@@ -60,6 +60,8 @@ pub struct PushOptions {
     pub compression: String,
     /// How hard to try, on the format's own scale.
     pub level: Option<u32>,
+    /// Layers whose archives are here go as they are: those too that are not compressed.
+    pub as_is: bool,
 }
 
 /// What is done with layers and platforms.
@@ -69,6 +71,7 @@ struct How {
     /// If it was asked for.
     compression: Option<Compression>,
     level: Option<u32>,
+    as_is: bool,
 }
 
 impl How {
@@ -88,7 +91,8 @@ impl How {
                 "compression level {level} is too high: {most} is the highest"
             )));
         }
-        Ok(How { platform: platform::one(&options.platform)?, compression, level: options.level })
+        let platform = platform::one(&options.platform)?;
+        Ok(How { platform, compression, level: options.level, as_is: options.as_is })
     }
 
     /// What layers are compressed with that have to be.

@@ -218,8 +218,9 @@ impl Delivery<'_> {
                 image: target.map(|target| target.digest.as_str()),
                 by_digest: output.by_digest,
                 insecure: output.insecure,
+                as_is: output.export.compression.as_deref() == Some("uncompressed"),
             };
-            let messages = match how.by_digest || how.insecure || how.image.is_some() {
+            let messages = match how.by_digest || how.insecure || how.as_is || how.image.is_some() {
                 true => client::images::push_result(client, &repository, &tag, how, &auth).await?,
                 false => {
                     let push = client::images::Push { tag, ..Default::default() };

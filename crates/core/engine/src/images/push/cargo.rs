@@ -321,7 +321,7 @@ impl Search<'_> {
         };
         match self.how.compression {
             Some(wanted) => is == wanted,
-            None => is != Compression::None || self.travelled,
+            None => is != Compression::None || self.travelled || self.how.as_is,
         }
     }
 
