@@ -167,6 +167,11 @@ impl Index {
         });
         wanted.best(candidates).map(|index| &self.manifests[index])
     }
+
+    /// The members that may be images, but only their configurations say for which platform.
+    pub fn without_platform(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifests.iter().filter(|member| member.platform.is_none() && !is_attestation(member))
+    }
 }
 
 /// The annotation of such a member with the digest of the manifest that it speaks of.

@@ -240,11 +240,13 @@ impl Store {
             if !oci::image::is_attestation(descriptor)
                 && let Some(record) = images::get(tx, &descriptor.digest)?
             {
-                here.push((descriptor.platform.as_ref(), record));
+                // What has none beside it has it in its configuration.
+                let own = || Some(self.load(record.clone()).ok()?.config.platform());
+                here.push((descriptor.platform.clone().or_else(own), record));
             }
         }
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
-        let best = wanted.best(here.iter().map(|(platform, _)| *platform));
+        let best = wanted.best(here.iter().map(|(platform, _)| platform.as_ref()));
         // Without a wish, one that can't run here is better than none: people look at them.
         let chosen = best.or((platform.is_none() && !here.is_empty()).then_some(0));
         match chosen {

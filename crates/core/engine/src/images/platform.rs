@@ -1,6 +1,9 @@
-//! Platforms as requests name them.
+//! Platforms as requests name them, and as images in registries do.
 
-use oci::Platform;
+use bytes::Bytes;
+use oci::image::{CONFIG_MAX, Document, ImageConfig, Index, Manifest};
+use oci::{Digest, Platform, media_types};
+use registry::Repository;
 
 use crate::error::{Error, Result};
 
@@ -43,6 +46,46 @@ pub(crate) fn admits(wanted: &[Platform], platform: &Platform) -> bool {
 /// All of them, for a message.
 pub(crate) fn list(platforms: &[Platform]) -> String {
     platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Members of an index that are looked into for the platform that is not beside them.
+const LOOKED_INTO: usize = 32;
+
+/// The document of an index in a registry that is best for a platform, and its digest. Only where no member says that it is
+/// for that platform, those without any are looked into.
+pub(super) async fn member(
+    repository: &Repository,
+    index: &Index,
+    wanted: &Platform,
+) -> Result<Option<(Digest, Bytes)>, registry::Error> {
+    if let Some(member) = index.best(wanted) {
+        let (_, bytes) = repository.member(member).await?;
+        return Ok(Some((member.digest.clone(), bytes)));
+    }
+    for member in index.without_platform().take(LOOKED_INTO) {
+        let (_, bytes) = repository.member(member).await?;
+        if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes)
+            && told(repository, &manifest).await?.is_some_and(|own| wanted.matches(&own))
+        {
+            return Ok(Some((member.digest.clone(), bytes)));
+        }
+    }
+    Ok(None)
+}
+
+/// The platform that an image's configuration names; none for what is no image.
+pub(super) async fn told(
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Option<Platform>, registry::Error> {
+    if !media_types::is_config(&manifest.config.media_type) || manifest.config.size > CONFIG_MAX {
+        return Ok(None);
+    }
+    let (mut blob, mut bytes) = (repository.blob(&manifest.config), Vec::new());
+    while let Some(chunk) = blob.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(serde_json::from_slice::<ImageConfig>(&bytes).ok().map(|config| config.platform()))
 }
 
 #[cfg(test)]

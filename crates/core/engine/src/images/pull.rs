@@ -426,9 +426,9 @@ impl Pull {
                 Document::Index(index) => index,
             };
             let wanted = self.platform.clone().unwrap_or_else(Platform::host);
-            let member = index.best(&wanted).ok_or_else(|| self.no_member(&index, &wanted, &digest))?;
-            digest = member.digest.clone();
-            (_, bytes) = repository.member(member).await.map_err(|e| failed(e, reference))?;
+            let member = platform::member(repository, &index, &wanted).await;
+            let member = member.map_err(|e| failed(e, reference))?;
+            (digest, bytes) = member.ok_or_else(|| self.no_member(&index, &wanted, &digest))?;
         }
         Err(Error::system(format!(
             "the manifest of {} is an index in an index in an index",

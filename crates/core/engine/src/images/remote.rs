@@ -14,6 +14,7 @@ use registry::{Client, Repository};
 use serde_json::Value;
 
 use self::copy::{AT_ONCE, Way};
+use super::platform;
 use super::pull::{credentials_of, registry_error};
 use super::who::Who;
 use crate::Engine;
@@ -120,22 +121,11 @@ async fn look_with(access: &Access<'_>, name: &str) -> Result<Remote> {
             let images = index.manifests.iter().filter(|member| !is_attestation(member));
             images.filter_map(|member| member.platform.clone()).collect()
         }
-        Document::Manifest(manifest) => platform(&repository, manifest).await?.into_iter().collect(),
+        Document::Manifest(manifest) => {
+            platform::told(&repository, manifest).await.map_err(registry_error)?.into_iter().collect()
+        }
     };
     Ok(Remote { name, descriptor, bytes, platforms })
-}
-
-/// The platform that an image's configuration names; none for what is no image.
-async fn platform(repository: &Repository, manifest: &Manifest) -> Result<Option<Platform>> {
-    if !media_types::is_config(&manifest.config.media_type) || manifest.config.size > oci::image::CONFIG_MAX {
-        return Ok(None);
-    }
-    let mut blob = repository.blob(&manifest.config);
-    let mut bytes = Vec::new();
-    while let Some(chunk) = blob.chunk().await.map_err(registry_error)? {
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(serde_json::from_slice::<ImageConfig>(&bytes).ok().map(|config| config.platform()))
 }
 
 /// An image for a platform (this machine's, if none is said) in its registry: the repository, its manifest, and its
@@ -162,10 +152,10 @@ pub(super) async fn image(
             }
             Document::Index(index) => index,
         };
-        let member = index.best(&wanted).ok_or_else(|| {
+        let member = platform::member(&repository, &index, &wanted).await.map_err(registry_error)?;
+        (_, bytes) = member.ok_or_else(|| {
             Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries"))
         })?;
-        (_, bytes) = repository.member(member).await.map_err(registry_error)?;
     }
     Err(Error::invalid(format!("the manifest of {} is an index in an index in an index", name.familiar())))
 }

@@ -54,8 +54,8 @@ pub(super) async fn registry(content: Content) -> u16 {
     port
 }
 
-#[tokio::test]
-async fn pulling_takes_the_platform_and_saves_as_it_came() {
+/// An index as a registry has it under `team/app:1`, and its blobs.
+fn served() -> (Content, BTreeMap<String, Vec<u8>>, oci::Digest) {
     let (bytes, target) = multi_platform();
     let blobs: BTreeMap<String, Vec<u8>> = members(&bytes)
         .into_iter()
@@ -74,6 +74,39 @@ async fn pulling_takes_the_platform_and_saves_as_it_came() {
             }
         }
     }
+    (content, blobs, target)
+}
+
+#[tokio::test]
+async fn what_has_no_platform_beside_it_has_it_in_its_configuration() {
+    let (mut content, blobs, target) = served();
+    let mut index: oci::image::Index = serde_json::from_slice(&blobs[target.hex()]).unwrap();
+    index.manifests.iter_mut().for_each(|member| member.platform = None);
+    let kind = media_types::OCI_INDEX.to_owned();
+    content.insert("/v2/team/app/manifests/1".into(), (kind, serde_json::to_vec(&index).unwrap()));
+    let (_dir, engine) = engine().await;
+    let port = registry(content).await;
+    let name = format!("127.0.0.1:{port}/team/app:1");
+    let pull = async |platform: &str| {
+        let from_image = format!("127.0.0.1:{port}/team/app");
+        let (tag, platform) = ("1".to_owned(), platform.to_owned());
+        let options = PullOptions { from_image, tag, platform, ..PullOptions::default() };
+        told(|sender| crate::images::pull(&engine, options, AuthConfig::default(), sender)).await
+    };
+    let error = pull("linux/riscv64").await.unwrap_err();
+    assert_eq!(error.message, "no matching manifest for linux/riscv64 in the manifest list entries");
+    let host = Platform::host();
+    pull("").await.unwrap();
+    let image = inspect(&engine, &name, "").await.unwrap();
+    assert_eq!(format!("{}/{}", image.os, image.architecture), host.to_string());
+    assert_eq!(engine.store().resolve(&name, Some(&host)).unwrap().config.platform().os, "linux");
+    let again = pull(&host.to_string()).await.unwrap();
+    assert_eq!(again.last().unwrap().status, format!("Status: Image is up to date for {name}"));
+}
+
+#[tokio::test]
+async fn pulling_takes_the_platform_and_saves_as_it_came() {
+    let (content, blobs, target) = served();
     let mut damaged = content.clone();
     for (path, (_, bytes)) in &mut damaged {
         if path.contains("/blobs/") && bytes.starts_with(&[0x1f, 0x8b]) {
