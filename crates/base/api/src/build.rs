@@ -98,6 +98,10 @@ pub struct BuildExtras {
     /// Builds a second time without the cache, and fails if that gives another image.
     #[serde(skip_serializing_if = "zero")]
     pub verify: bool,
+    /// The client hands the result out itself, and says afterwards that it is done (`POST /images/discard`): until then nobody who
+    /// clears up takes it away.
+    #[serde(skip_serializing_if = "zero")]
+    pub lent: bool,
     /// How many steps run at once at most; 0 leaves it to the builder.
     #[serde(skip_serializing_if = "zero")]
     pub jobs: u32,

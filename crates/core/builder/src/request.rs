@@ -52,6 +52,8 @@ pub struct Env {
     pub cache_to: Vec<CacheTarget>,
     /// What solves before, of the same build, have used: it is sent as well.
     pub earlier: Arc<Earlier>,
+    /// Keeps the images of the result from whoever clears up, where they are handed out after the build.
+    pub held: Option<Arc<store::Lease>>,
     /// Is told of the images of the result.
     pub recorded: Option<Recorded>,
     /// Registries that are all that the result is for.

@@ -127,6 +127,7 @@ struct Inner {
     exec: Mutex<Option<exec::Held>>,
     /// The limits that builds of one group share, while there are such.
     groups: Mutex<HashMap<String, Weak<builder::Gate>>>,
+    lent: builds::Lent,
 }
 
 impl Engine {
@@ -150,6 +151,7 @@ impl Engine {
             spare: Mutex::default(),
             exec: Mutex::default(),
             groups: Mutex::default(),
+            lent: builds::Lent::default(),
         };
         let engine = Engine { inner: Arc::new(inner) };
         if !engine.config().late {
@@ -223,6 +225,11 @@ impl Engine {
         if let Ok(spare) = Spare::spawn(&self.config().exe, id) {
             *self.inner.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.to_owned(), spare));
         }
+    }
+
+    /// Results of builds that are still handed out.
+    pub(crate) fn lent(&self) -> &builds::Lent {
+        &self.inner.lent
     }
 
     /// The limit that the builds of a group share; there is none for a build of its own.

@@ -42,6 +42,35 @@ pub struct NewImage<'a> {
     pub tags: &'a [Reference],
     /// What the names shall mean if that isn't the manifest: an index that has it.
     pub target: Option<&'a Digest>,
+    /// Which of the names it gets that mean something else here.
+    pub claim: Claim,
+}
+
+/// Which names an image gets that mean something else by the time when it is recorded. Names by digest are always given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// All: somebody has asked for just that.
+    All,
+    /// Those whose meaning has come from their repository, and not from here.
+    Renewed,
+    /// None.
+    Free,
+}
+
+impl Claim {
+    /// Whether a name goes to `target`.
+    fn takes(self, tx: &Tx<'_>, name: &Reference, target: &Digest) -> Result<bool, state::Error> {
+        let taken = tags::get(tx, name)?.map(|tag| tag.target).filter(|taken| taken != target);
+        let (Some(taken), None) = (taken, &name.digest) else { return Ok(true) };
+        match self {
+            Claim::All => Ok(true),
+            // The name by digest says that it came from there.
+            Claim::Renewed => {
+                Ok(tags::get(tx, &name.with_digest(taken.clone()))?.is_some_and(|came| came.target == taken))
+            }
+            Claim::Free => Ok(false),
+        }
+    }
 }
 
 /// What recording an image did.
@@ -92,6 +121,9 @@ impl Store {
                 recorded(&image.digest, is_new);
                 let mut moved = Vec::new();
                 for tag in new.tags {
+                    if !new.claim.takes(tx, tag, target)? {
+                        continue;
+                    }
                     if let Some(before) = tags::put(tx, tag, target, &record.added)? {
                         moved.push((tag.clone(), before));
                     }
@@ -144,7 +176,7 @@ impl Store {
         let layers = layers.into_iter().map(oci_layer).collect();
         let manifest = to_bytes("manifest", &Manifest::new(config, layers))?;
         let manifest = self.put_blob(lease, &manifest)?;
-        self.put_image(&NewImage { manifest: &manifest, parent, tags, target: None })
+        self.put_image(&NewImage { manifest: &manifest, parent, tags, target: None, claim: Claim::All })
     }
 
     /// The descriptor of a layer as an image made here names it: its uncompressed archive.

@@ -65,7 +65,7 @@ impl Store {
 
     /// Takes away what killed processes had in progress, usually nothing: one look at a directory. Whatever goes wrong
     /// here is what the collector is for.
-    fn bury_dead(&self) {
+    pub fn bury_dead(&self) {
         let Ok(leases) = std::fs::read_dir(self.leases_dir()) else { return };
         for lease in leases.flatten() {
             let id = lease.file_name().to_string_lossy().into_owned();
@@ -95,6 +95,14 @@ impl Lease {
     /// Holds on to this blob, manifest or chain id, whether it is there or not.
     pub fn pin(&self, target: &Digest) -> Result<(), Error> {
         Ok(self.store.db().write_fleeting(|tx| leases::pin(tx, &self.id, target))?)
+    }
+
+    /// The same of many.
+    pub fn pin_all<'d>(&self, targets: impl IntoIterator<Item = &'d Digest>) -> Result<(), Error> {
+        let targets: Vec<&Digest> = targets.into_iter().collect();
+        let pin =
+            |tx: &state::Tx<'_>| targets.iter().try_for_each(|target| leases::pin(tx, &self.id, target));
+        Ok(self.store.db().write_fleeting(pin)?)
     }
 
     /// Stops the unpacking for this lease as soon as `is_over` says so. The first call counts.

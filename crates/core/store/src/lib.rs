@@ -54,7 +54,7 @@ pub use check::{Examination, Finding};
 pub use error::Error;
 pub use form::Form;
 pub use gc::Collected;
-pub use images::{Image, NewImage, Put, oci_layer};
+pub use images::{Claim, Image, NewImage, Put, oci_layer};
 pub use layers::{Layer, Over, Unpacked};
 pub use lease::Lease;
 pub use over::{Packed, Writing, each_once};

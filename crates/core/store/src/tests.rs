@@ -230,7 +230,13 @@ fn an_index_means_the_member_for_the_platform() {
     let index = store.put_blob(&lease, &index).unwrap();
     let tag = Reference::parse("multi").unwrap();
     store
-        .put_image(&NewImage { manifest: &ours.digest, parent: None, tags: &[tag], target: Some(&index) })
+        .put_image(&NewImage {
+            manifest: &ours.digest,
+            parent: None,
+            tags: &[tag],
+            target: Some(&index),
+            claim: crate::Claim::All,
+        })
         .unwrap();
     assert_eq!(store.resolve("multi", None).unwrap().digest, ours.digest);
     let of = |platform: &str| store.resolve("multi", Some(&platform.parse().unwrap()));
@@ -258,7 +264,8 @@ fn an_image_is_refused_while_something_of_it_is_missing() {
 
     let manifest = Manifest::new(Descriptor::of(media_types::OCI_CONFIG, b"nowhere"), Vec::new());
     let manifest = store.put_blob(&lease, &serde_json::to_vec(&manifest).unwrap()).unwrap();
-    let new = NewImage { manifest: &manifest, parent: None, tags: &[], target: None };
+    let new =
+        NewImage { manifest: &manifest, parent: None, tags: &[], target: None, claim: crate::Claim::All };
     assert!(matches!(store.put_image(&new), Err(Error::NoBlob(_))));
 }
 

@@ -105,7 +105,7 @@ impl Made {
 
     /// A file system that is no image yet.
     pub fn of_part(host: &Host, image: BuiltImage) -> Made {
-        let loan = Loan::new(host);
+        let loan = Loan::new(host, None);
         image.manifest.iter().for_each(|manifest| loan.add(&manifest.digest, image.new));
         let details = BuildDetails { images: vec![image], ..BuildDetails::default() };
         Made::new(Arc::new(loan), details, false).part()

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::Engine;
+use engine::builds::Lease;
 use oci::Digest;
 
 use crate::Host;
@@ -59,11 +60,16 @@ impl Lent {
     }
 
     /// Forgets a result, and in time what goes with it.
-    fn take_back(&self, engine: &Engine, manifests: Vec<Digest>, kept: bool) {
+    fn take_back(&self, engine: &Engine, manifests: Vec<Digest>, held: Option<Arc<Lease>>, kept: bool) {
         let gone = self.remove(manifests, kept);
-        let (false, Ok(runtime)) = (gone.is_empty(), tokio::runtime::Handle::try_current()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (engine, lent) = (engine.clone(), self.clone());
         runtime.spawn(async move {
+            // What is still held would stay.
+            let _ = tokio::task::spawn_blocking(move || drop(held)).await;
+            if gone.is_empty() {
+                return;
+            }
             let goes = move |manifest: &Digest| !lent.passes_on(manifest);
             if let Err(error) = engine::images::discard(&engine, gone, goes).await {
                 tracing::warn!(%error, "what a build made for its client was not removed");
@@ -81,13 +87,15 @@ pub struct Loan {
     lent: Lent,
     manifests: Mutex<Vec<Digest>>,
     kept: AtomicBool,
+    /// Keeps the images from whoever clears up.
+    held: Option<Arc<Lease>>,
 }
 
 impl Loan {
-    /// Of a result that has no image yet.
-    pub fn new(host: &Host) -> Loan {
+    /// Of a result that has no image yet; they are held by this.
+    pub fn new(host: &Host, held: Option<Arc<Lease>>) -> Loan {
         let (engine, lent) = (host.engine().clone(), host.lent().clone());
-        Loan { engine, lent, manifests: Mutex::default(), kept: false.into() }
+        Loan { engine, lent, manifests: Mutex::default(), kept: false.into(), held }
     }
 
     /// Notes that the result has this image, which its build has made anew or found.
@@ -105,7 +113,7 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         let manifests = std::mem::take(self.manifests.get_mut().unwrap_or_else(PoisonError::into_inner));
-        self.lent.take_back(&self.engine, manifests, *self.kept.get_mut());
+        self.lent.take_back(&self.engine, manifests, self.held.take(), *self.kept.get_mut());
     }
 }
 

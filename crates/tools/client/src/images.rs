@@ -301,9 +301,11 @@ pub async fn attached_files(
         .await
 }
 
-/// Takes back images that were made only to be handed out, by their manifests (our own servers).
-pub async fn discard(client: &Client, manifests: &[String]) -> Result<()> {
-    post("/images/discard").query(Query::new().each("image", manifests)).done(client).await
+/// Takes back images that were made only to be handed out, by their manifests (our own servers). Of each result that was lent, `lent` has
+/// one digest.
+pub async fn discard(client: &Client, manifests: &[String], lent: &[String]) -> Result<()> {
+    let query = Query::new().each("image", manifests).each("lent", lent);
+    post("/images/discard").query(query).done(client).await
 }
 
 /// The files of images as one tar, each below its directory (our own servers). With a time all of them have that.

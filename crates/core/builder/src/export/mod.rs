@@ -212,8 +212,13 @@ pub(crate) fn record(
             parent: None,
             tags: if i == named { &tags } else { &[] },
             target: Some(&target.digest),
+            claim: store::Claim::All,
         })
         .collect();
+    if let Some(held) = &env.held {
+        // Before anybody can find them.
+        held.pin_all(made.iter().map(|m| &m.manifest.digest)).map_err(store_error("hold the result"))?;
+    }
     let recorded = |manifest: &Digest, is_new| {
         env.recorded.as_ref().inspect(|recorded| recorded(manifest, is_new));
     };

@@ -144,6 +144,7 @@ impl Fixture {
             earlier: Arc::default(),
             recorded: None,
             outlet: None,
+            held: None,
             cgroup_prefix: String::new(),
             workers: 4,
             gate: None,

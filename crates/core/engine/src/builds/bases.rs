@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use builder::{BoxError, CancelToken, Image, ImageRequest, Images, LayersOf};
-use oci::{Digest, Reference};
+use oci::image::{ImageConfig, Manifest};
+use oci::{ChainId, Digest, Reference};
+use store::Lease;
 use tokio::runtime::Handle;
 
 use super::build::{AskCredentials, cancelled, failed};
 use super::policy::Policies;
 use crate::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::{self, Base, Resolved, Unfetched, Who};
 
 /// Who the client is to a registry.
@@ -38,7 +40,7 @@ pub(super) fn base_images(
     who: Known,
     cancel: &CancelToken,
 ) -> Images {
-    let finder = Finder { engine: engine.clone(), waiting: Waiting::new(cancel) };
+    let finder = Finder::new(engine, cancel);
     let found = Mutex::new(BTreeMap::new());
     Arc::new(move |wanted, told| {
         let known = || found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,6 +84,15 @@ fn allowed_image(
     }
 }
 
+/// A name that may mean something else tomorrow; none of an id, or with a digest.
+fn bare(name: &str) -> Option<String> {
+    if name.parse::<Digest>().is_ok() || Digest::from_hex(name).is_ok() {
+        return None;
+    }
+    let reference = Reference::parse(name).ok()?;
+    reference.digest.is_none().then(|| reference.to_string())
+}
+
 /// The name of the image here that a name with a digest means, if it still has that digest.
 fn here_by_digest(engine: &Engine, name: &str) -> Result<Option<String>> {
     let Ok(mut reference) = Reference::parse(name) else { return Ok(None) };
@@ -90,41 +101,116 @@ fn here_by_digest(engine: &Engine, name: &str) -> Result<Option<String>> {
     Ok((images::root(engine, &bare)? == Some(digest)).then_some(bare))
 }
 
-/// What registries are asked with.
-#[derive(Clone)]
+/// How often an image is looked for again that was removed while it was found.
+const LOOKS: usize = 3;
+
+/// What registries are asked with, and what was found.
 struct Finder {
     engine: Engine,
     waiting: Waiting,
+    /// Holds what the build needs of its images: whoever removes one meanwhile leaves that.
+    lease: Mutex<Option<Arc<Lease>>>,
+    /// What each name stands for in this build, whatever it means elsewhere or later.
+    roots: Mutex<BTreeMap<String, Digest>>,
 }
 
 impl Finder {
+    fn new(engine: &Engine, cancel: &CancelToken) -> Finder {
+        let (engine, waiting) = (engine.clone(), Waiting::new(cancel));
+        Finder { engine, waiting, lease: Mutex::default(), roots: Mutex::default() }
+    }
+
+    /// Finds an image. All platforms of a name are of the same index: of the one that the name means here, if its registry has that,
+    /// too.
     fn find(&self, who: &Known, wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)) -> Result<Found> {
-        let engine = &self.engine;
-        let resolved = match images::look_for_base(engine, &wanted.reference, &wanted.platform, wanted.pull)?
-        {
-            Base::Here(found) => {
-                let root = images::root(engine, &wanted.reference)?.unwrap_or_else(|| found.digest.clone());
-                Resolved::Here(root, found)
-            }
-            Base::Elsewhere(elsewhere) => {
-                let auth = who(&elsewhere.reference.domain);
-                self.waiting.wait(told, &|| false, |told| elsewhere.resolve(engine, auth, told))?
-            }
+        let mut found = self.look(who, wanted, told)?;
+        let Some(name) = bare(&wanted.reference) else { return Ok(found) };
+        let of = |root: &Digest| {
+            let reference = format!("{name}@{root}");
+            let pinned = ImageRequest { reference, pull: false, ..wanted.clone() };
+            let other = self.look(who, &pinned, told).ok();
+            other.filter(|other| wanted.platform.matches(&other.image.config.platform()))
         };
+        if !wanted.pull
+            && let Some(own) = images::root(&self.engine, &wanted.reference)?
+            && own != found.root
+        {
+            found = of(&own).unwrap_or(found);
+        }
+        let agreed = {
+            let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+            roots.entry(name.clone()).or_insert_with(|| found.root.clone()).clone()
+        };
+        if agreed == found.root {
+            return Ok(found);
+        }
+        of(&agreed).ok_or_else(|| {
+            let (platform, root) = (&wanted.platform, &found.root);
+            Error::not_found(format!(
+                "{name} stands for {agreed} in this build, which has nothing for {platform}; its registry has {root} under this \
+                 name, which --pull takes for all platforms"
+            ))
+        })
+    }
+
+    fn look(&self, who: &Known, wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)) -> Result<Found> {
+        let engine = &self.engine;
+        for _ in 0..LOOKS {
+            let (name, platform) = (&wanted.reference, &wanted.platform);
+            let resolved = match images::look_for_base(engine, name, platform, wanted.pull)? {
+                Base::Here(found) => {
+                    let root = images::root(engine, name)?.unwrap_or_else(|| found.digest.clone());
+                    Resolved::Here(root, found)
+                }
+                Base::Elsewhere(elsewhere) => {
+                    let auth = who(&elsewhere.reference.domain);
+                    self.waiting.wait(told, &|| false, |told| elsewhere.resolve(engine, auth, told))?
+                }
+            };
+            if let Some(found) = self.held(wanted, resolved)? {
+                return Ok(found);
+            }
+        }
+        Err(Error::not_found(format!("{} is removed again and again", wanted.reference)))
+    }
+
+    /// Holds what was found; nothing if it was removed before that.
+    fn held(&self, wanted: &ImageRequest, resolved: Resolved) -> Result<Option<Found>> {
         let own = resolved.root().clone();
         let image = match resolved {
             Resolved::Here(_, found) => {
-                let root = images::known_as(engine, &wanted.reference, &own)?;
+                self.hold(&found.digest, &found.manifest, &found.config)?;
+                // Nobody has taken anything of it away as long as its record was here.
+                if self.engine.db().read(|tx| state::images::get(tx, &found.digest))?.is_none() {
+                    return Ok(None);
+                }
+                let root = images::known_as(&self.engine, &wanted.reference, &own)?;
                 Image { root, ..Image::here(found.digest, found.manifest, found.config) }
             }
             Resolved::There(unfetched) => {
+                self.hold(unfetched.digest(), unfetched.manifest(), unfetched.config())?;
                 let (digest, manifest) = (unfetched.digest().clone(), unfetched.manifest().clone());
                 let (config, root) = (unfetched.config().clone(), own.clone());
                 let layers = Some(self.layers(*unfetched));
                 Image { root, layers, ..Image::here(digest, manifest, config) }
             }
         };
-        Ok(Found { image, root: own })
+        Ok(Some(Found { image, root: own }))
+    }
+
+    /// Holds the layers, as they are here and as they came, and the documents, whether they are here yet or not.
+    fn hold(&self, digest: &Digest, manifest: &Manifest, config: &ImageConfig) -> Result<()> {
+        let lease = {
+            let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*lease {
+                Some(lease) => lease.clone(),
+                None => lease.insert(Arc::new(self.engine.store().lease("base images")?)).clone(),
+            }
+        };
+        let chain = ChainId::of(&config.rootfs.diff_ids);
+        let archives = manifest.layers.iter().map(|layer| &layer.digest);
+        let documents = [digest, &manifest.config.digest];
+        Ok(lease.pin_all(archives.chain(documents).chain(chain.as_ref().map(|chain| &chain.0)))?)
     }
 
     /// Has the layers of an image here, once for all who want them.

@@ -26,6 +26,7 @@ pub mod history;
 mod layout;
 mod left;
 pub(crate) mod leftovers;
+mod lent;
 mod mistake;
 mod network;
 mod outlet;
@@ -49,6 +50,8 @@ pub use export::details;
 pub use layout::by_platform;
 pub use left::{layers, left};
 pub use leftovers::forget_at_start;
+pub(crate) use lent::Lent;
+pub use lent::{give_back, hold};
 pub use mistake::{check_text, mistake};
 pub(crate) use network::is_alive;
 pub use policy::{AskPolicy, Policies, Verdict};
@@ -65,6 +68,7 @@ pub use builder::{
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};
+pub use store::Lease;
 
 /// Graphs that stand for a Dockerfile.
 pub mod graph {

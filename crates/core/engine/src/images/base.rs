@@ -40,6 +40,8 @@ pub struct Elsewhere {
     /// Its name.
     pub reference: Reference,
     platform: Platform,
+    /// Its name goes to what its registry has now, where what it meant has come from there.
+    renews: bool,
     /// One of that name for another platform, which is better than none.
     other: Option<Box<Image>>,
 }
@@ -88,7 +90,8 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
         Some(image) if is_id => Ok(Base::Here(image)),
         other => {
             let reference = Reference::parse(name).map_err(|e| Error::invalid(e.to_string()))?;
-            Ok(Base::Elsewhere(Box::new(Elsewhere { reference, platform: platform.clone(), other })))
+            let platform = platform.clone();
+            Ok(Base::Elsewhere(Box::new(Elsewhere { reference, platform, renews: pull, other })))
         }
     }
 }
@@ -144,7 +147,7 @@ impl Elsewhere {
         who: impl Into<Who>,
         told: impl Fn(String),
     ) -> Result<Resolved> {
-        let (credentials, wanted) = (credentials_of(who), (&self.reference, &self.platform));
+        let (credentials, wanted) = (credentials_of(who), (&self.reference, &self.platform, self.renews));
         let found = briefly(told, |progress| Box::pin(pull::find(engine, wanted, credentials, progress)));
         match (found.await, self.other) {
             (Err(error), Some(other)) => {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use oci::Digest;
-use state::{Tx, containers, images, tags};
+use state::{Tx, containers, images, leases, tags};
 
 use crate::Engine;
 use crate::error::{Error, Result};
 
-/// Forgets these manifests, unless somebody has named or used them meanwhile, and collects what only they kept. Each goes only
-/// if `goes` says so, which is asked within the transaction.
+/// Forgets these manifests, unless somebody has named or used them meanwhile or holds them, and collects what only they kept. Each
+/// goes only if `goes` says so, which is asked within the transaction.
 pub async fn discard(
     engine: &Engine,
     manifests: Vec<Digest>,
@@ -17,12 +17,14 @@ pub async fn discard(
 ) -> Result<()> {
     engine
         .blocking(move |engine| {
+            engine.store().bury_dead();
             engine.db().write(|tx| {
-                let members = members(engine, tx)?;
+                let (members, held) = (members(engine, tx)?, leases::pinned(tx)?);
                 for digest in &manifests {
                     let Some(record) = images::get(tx, digest)? else { continue };
                     let alone = images::by_id(tx, &record.id)?.len() == 1;
-                    let used = alone && !containers::of_image(tx, &record.id)?.is_empty();
+                    let used =
+                        held.contains(digest) || alone && !containers::of_image(tx, &record.id)?.is_empty();
                     if !used && !members.contains(digest) && tags::of(tx, digest)?.is_empty() && goes(digest)
                     {
                         images::remove(tx, digest)?;

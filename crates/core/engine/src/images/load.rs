@@ -450,7 +450,13 @@ impl Load<'_, '_> {
         let mut new = Vec::with_capacity(images.len());
         for (at, image) in images.iter().enumerate() {
             let tags = if at == 0 { names } else { &[] };
-            new.push(NewImage { manifest: &image.manifest, parent: None, tags, target: Some(target) });
+            new.push(NewImage {
+                manifest: &image.manifest,
+                parent: None,
+                tags,
+                target: Some(target),
+                claim: store::Claim::All,
+            });
         }
         self.batch.publish()?;
         let mut put = self.store.put_images(&new, |_, _| {})?.into_iter();

@@ -57,7 +57,7 @@ pub(crate) use push::has_layers;
 pub use push::{PushOptions, push};
 pub use remote::{MadeIndex, NewIndex, Remote, create as create_index, details, look, registry_of};
 pub use remove::remove;
-pub(crate) use remove::remove_blocking;
+pub(crate) use remove::remove_unused;
 pub use report::unheard;
 pub use save::{save, save_as};
 pub use search::search;

@@ -1,11 +1,11 @@
 //! `docker image prune`.
 
 use api::filters::Filters;
-use api::images::{PruneReport, RemoveOptions};
+use api::images::PruneReport;
 use state::containers;
 
 use super::catalog::{Catalog, Item};
-use super::remove::remove_blocking;
+use super::remove::remove_unused;
 use crate::Engine;
 use crate::error::{Kind, Result};
 
@@ -19,6 +19,8 @@ fn prune_blocking(engine: &Engine, filters: &Filters) -> Result<PruneReport> {
     let dangling_only = filters.boolean("dangling")?.unwrap_or(true);
     let until = filters.instant(&["until"])?;
     let store = engine.store();
+    // What killed processes held nobody uses.
+    store.bury_dead();
     let catalog = engine.db().read(|tx| Catalog::read(store, tx))?;
     let mut report = PruneReport::default();
     for item in &catalog.items {
@@ -44,12 +46,12 @@ fn remove_item(engine: &Engine, item: &Item, report: &mut PruneReport) -> Result
         names.push(item.id.to_string());
     }
     for name in names {
-        match remove_blocking(engine, &name, &RemoveOptions::default()) {
+        match remove_unused(engine, &name) {
             Ok((removed, bytes)) => {
                 report.images_deleted.extend(removed);
                 report.space_reclaimed += bytes;
             }
-            // Somebody began to use it, or removed it with an earlier name.
+            // Somebody uses it, or has removed it with an earlier name.
             Err(error) if matches!(error.kind, Kind::Conflict | Kind::NotFound) => {}
             Err(error) => return Err(error),
         }

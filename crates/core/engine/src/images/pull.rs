@@ -12,7 +12,7 @@ use bytes::Bytes;
 use oci::image::{CONFIG_MAX, Descriptor, Document, ImageConfig, Index, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use registry::{Client, Credentials, Repository};
-use store::{Batch, Image, Lease, NewImage};
+use store::{Batch, Claim, Image, Lease, NewImage};
 use tokio::sync::mpsc::Sender;
 
 pub(super) use self::base::find;
@@ -114,10 +114,11 @@ fn artifact_kind<'m>(manifest: &'m Manifest, reference: &Reference) -> Option<&'
     manifest.artifact_kind().filter(|_| !says_so || is_signature)
 }
 
-/// What is called how after a pull: by its digest, which says where it came from, and by the tag that was asked for.
+/// What is called how after a pull: by its digest, which says where it came from, and by the tag that was asked for; but not by
+/// one that a digest stands beside: it need not be what the tag means.
 fn names(reference: &Reference, target: &Digest) -> Result<Vec<Reference>> {
     let mut names = vec![reference.with_digest(target.clone())];
-    if let Some(tag) = &reference.tag {
+    if let (Some(tag), None) = (&reference.tag, &reference.digest) {
         names.push(reference.with_tag(tag).map_err(|e| Error::invalid(e.to_string()))?);
     }
     Ok(names)
@@ -249,7 +250,7 @@ impl Pull {
             self.check_platform(&config, reference)?;
         }
         self.layers(&batch, &repository, &chosen.manifest, &config).await?;
-        let (image, new) = self.record(&batch, reference, &target, &chosen.digest).await?;
+        let (image, new) = self.record(&batch, reference, &target, (&chosen.digest, Claim::All)).await?;
         if self.attached {
             self.fetch_attached(batch.lease(), &repository, [&target, &chosen.digest]).await?;
         }
@@ -546,7 +547,7 @@ impl Pull {
         batch: &Arc<Batch>,
         reference: &Reference,
         target: &Digest,
-        manifest: &Digest,
+        (manifest, claim): (&Digest, Claim),
     ) -> Result<(Image, bool)> {
         let (batch, reference) = (batch.clone(), reference.clone());
         let (target, manifest) = (target.clone(), manifest.clone());
@@ -562,7 +563,13 @@ impl Pull {
                     }
                     Ok(true)
                 })?;
-                let new = NewImage { manifest: &manifest, parent: None, tags: &names, target: Some(&target) };
+                let new = NewImage {
+                    manifest: &manifest,
+                    parent: None,
+                    tags: &names,
+                    target: Some(&target),
+                    claim,
+                };
                 batch.publish()?;
                 let put = store.put_image(&new)?;
                 drop(batch);

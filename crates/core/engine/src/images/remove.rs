@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use api::images::{DeleteResponse, RemoveOptions};
 use oci::{ChainId, Digest, Platform, Reference};
 use state::tags::Tag;
-use state::{Tx, containers, images, tags};
+use state::{Tx, containers, images, leases, tags};
 
 use super::catalog::{Catalog, Item};
 use super::{artifacts, platform};
@@ -17,20 +17,30 @@ use crate::{Engine, events, ids};
 /// Takes a name or an image away; what was untagged and deleted, in order.
 pub async fn remove(engine: &Engine, name: &str, options: RemoveOptions) -> Result<Vec<DeleteResponse>> {
     let name = name.to_owned();
-    engine.blocking(move |engine| remove_blocking(engine, &name, &options).map(|removed| removed.0)).await
+    engine
+        .blocking(move |engine| remove_blocking(engine, &name, &options, false).map(|removed| removed.0))
+        .await
 }
 
-/// [`remove`], and how many bytes that freed.
-pub(crate) fn remove_blocking(
+/// Removes what nobody uses; what went, and how many bytes that freed. What an operation under way holds is a conflict.
+pub(crate) fn remove_unused(engine: &Engine, name: &str) -> Result<(Vec<DeleteResponse>, u64)> {
+    remove_blocking(engine, name, &RemoveOptions::default(), true)
+}
+
+fn remove_blocking(
     engine: &Engine,
     name: &str,
     options: &RemoveOptions,
+    unused: bool,
 ) -> Result<(Vec<DeleteResponse>, u64)> {
     let platforms = platform::named(&options.platforms)?;
     // All of it is one transaction: what it decides on can't change under it.
     let done = engine.db().write(|tx| {
         let (answers, events, chains, forgotten) = Default::default();
         let mut removal = Removal { engine, tx, options, answers, events, chains, forgotten };
+        if unused {
+            removal.expect_unused(name)?;
+        }
         match &platforms[..] {
             [] => removal.run(name)?,
             platforms => removal.run_for(name, platforms)?,
@@ -96,6 +106,19 @@ struct Mask {
 impl Removal<'_> {
     fn catalog(&self) -> Result<Catalog> {
         Catalog::read(self.engine.store(), self.tx)
+    }
+
+    /// Who works with an image holds its manifest.
+    fn expect_unused(&self, name: &str) -> Result<()> {
+        let (found, _) = self.engine.store().find_in(self.tx, name, None)?;
+        let held = leases::pinned(self.tx)?;
+        match images::by_id(self.tx, &found.id)?.iter().any(|record| held.contains(&record.digest)) {
+            true => Err(Error::conflict(format!(
+                "image {} is in use by an operation under way",
+                found.id.short()
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn run(&mut self, name: &str) -> Result<()> {

@@ -7,15 +7,15 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use api::images::RemoveOptions;
 use api::system::Collected;
 use builder::{CacheEntry, Prune};
 use jiff::Timestamp;
+use oci::Digest;
 use state::containers;
 
 use crate::error::{Context as _, Kind, Result};
 use crate::images::catalog::{Catalog, Item};
-use crate::images::remove_blocking;
+use crate::images::remove_unused;
 use crate::{Engine, builds};
 
 /// What the content may take.
@@ -37,26 +37,26 @@ impl Storage {
 
 /// Brings the content within these limits, what was used longest ago first.
 pub async fn collect(engine: &Engine, limits: Storage) -> Result<Collected> {
-    engine.blocking(move |engine| Collection { engine, limits }.run()).await
+    engine.blocking(move |engine| Collection { engine, limits, spared: &[] }.run()).await
 }
 
 /// The same within the limits of this engine's settings, after something has come. What goes wrong is for the next operation
 /// to tell.
 pub async fn keep_within_limits(engine: &Engine) {
     let work = |engine: &Engine| {
-        look_after(engine);
+        look_after(engine, &[]);
         Ok(())
     };
     let _ = engine.blocking(work).await;
 }
 
-/// [`keep_within_limits`] on this thread.
-pub(crate) fn look_after(engine: &Engine) {
+/// [`keep_within_limits`] on this thread. What was just made is spared: whoever made it is about to use it.
+pub(crate) fn look_after(engine: &Engine, spared: &[Digest]) {
     let limits = engine.config().storage;
     if !limits.is_limited() {
         return;
     }
-    if let Err(error) = (Collection { engine, limits }).run() {
+    if let Err(error) = (Collection { engine, limits, spared }).run() {
         tracing::warn!(%error, "keep the content within its limits");
     }
 }
@@ -64,6 +64,8 @@ pub(crate) fn look_after(engine: &Engine) {
 struct Collection<'e> {
     engine: &'e Engine,
     limits: Storage,
+    /// Manifests.
+    spared: &'e [Digest],
 }
 
 /// Something that may go.
@@ -169,7 +171,9 @@ impl Collection<'_> {
         if item.children > 0 || (item.is_member() && item.names().next().is_none()) {
             return Ok(None);
         }
-        if !self.engine.db().read(|tx| containers::of_image(tx, &item.id))?.is_empty() {
+        if item.records.iter().any(|record| self.spared.contains(&record.digest))
+            || !self.engine.db().read(|tx| containers::of_image(tx, &item.id))?.is_empty()
+        {
             return Ok(None);
         }
         let used = self.engine.store().last_use(&item.id).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -189,12 +193,12 @@ impl Collection<'_> {
         }
         let mut any = false;
         for name in names {
-            match remove_blocking(self.engine, &name, &RemoveOptions::default()) {
+            match remove_unused(self.engine, &name) {
                 Ok((removed, _)) => {
                     any = true;
                     done.images_deleted.extend(removed);
                 }
-                // Somebody began to use it, or removed it with an earlier name.
+                // Somebody uses it, or has removed it with an earlier name.
                 Err(error) if matches!(error.kind, Kind::Conflict | Kind::NotFound) => {}
                 Err(error) => return Err(error),
             }

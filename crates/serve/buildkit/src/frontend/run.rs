@@ -196,7 +196,8 @@ pub async fn order(
     // The record says all of how the result was made, and so does what is made from it.
     options.extras.export.told_provenance = "max".to_owned();
     let record = self::record(build, record, Some(called));
-    let loan = Arc::new(Loan::new(host));
+    let held = builds::hold(engine).await.map_err(fault::status)?;
+    let loan = Arc::new(Loan::new(host, Some(held.clone())));
     let lender = loan.clone();
     let order = Order {
         options,
@@ -208,6 +209,7 @@ pub async fn order(
         keep_mounts: build.is_conversation(),
         earlier: build.earlier.clone(),
         recorded: Some(Arc::new(move |manifest, is_new| lender.add(manifest, is_new))),
+        held: Some(held),
     };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let run = build.told.run();

@@ -71,6 +71,7 @@ pub async fn build(mut call: Call) -> Result {
             keep_mounts: false,
             earlier: Default::default(),
             recorded: None,
+            held: None,
         };
         let built = builds::build(&engine, order, sender).await?;
         Ok(last_messages(&built, &id, quiet, native_progress))

@@ -43,7 +43,7 @@ pub async fn all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
     screen.finish(false)?;
     let tidied = match done.lent.is_empty() {
         true => Ok(()),
-        false => client::images::discard(cli.client()?, &done.lent).await,
+        false => client::images::discard(cli.client()?, &done.lent, &done.lent).await,
     };
     // What went wrong first is what is told.
     let code = result?;
@@ -184,6 +184,7 @@ fn arguments(
         command.try_get_matches_from(&words).and_then(|found| build::run::Args::from_arg_matches(&found));
     let mut parsed = parsed.map_err(|error| Error::new(error.to_string()))?;
     parsed.inline = inline;
+    parsed.lent = lends;
     parsed.told = args.metadata_file.is_some();
     Ok((parsed, context))
 }

@@ -65,13 +65,15 @@ impl Delivery<'_> {
 
     /// Takes back what only other outputs needed.
     pub async fn clean(&self) -> Result<(), Error> {
-        let made = self.details.images.iter().filter(|image| image.new);
-        let manifests: Vec<String> =
-            made.filter_map(|image| image.manifest.as_ref()).map(|m| m.digest.to_string()).collect();
-        if manifests.is_empty() {
-            return Ok(());
-        }
-        Ok(client::images::discard(self.cli.client()?, &manifests).await?)
+        let images = self.details.images.iter();
+        let images =
+            images.filter_map(|image| Some((image.new, image.manifest.as_ref()?.digest.to_string())));
+        let (made, found): (Vec<_>, Vec<_>) = images.partition(|(is_new, _)| *is_new);
+        let digests =
+            |all: Vec<(bool, String)>| all.into_iter().map(|(_, digest)| digest).collect::<Vec<_>>();
+        let (made, found) = (digests(made), digests(found));
+        let Some(any) = made.first().or(found.first()) else { return Ok(()) };
+        Ok(client::images::discard(self.cli.client()?, &made, std::slice::from_ref(any)).await?)
     }
 
     /// The images and where each one's files are in the output.

@@ -189,6 +189,9 @@ pub struct Args {
     /// The builds that share a limit with this one.
     #[arg(skip)]
     pub group: String,
+    /// The result is for other builds, until all are through.
+    #[arg(skip)]
+    pub lent: bool,
     /// Somebody else writes what is known of the build to a file.
     #[arg(skip)]
     pub told: bool,
@@ -265,6 +268,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let (names, told) = (names(args, &outputs, Output::keeps), names(args, &outputs, |_| true));
     let mut options = options::options(cli, args, shown, &outputs)?;
     let keeps = outputs.iter().any(Output::keeps);
+    options.extras.lent = !keeps || args.lent;
     options.tags = if keeps { names.clone() } else { Vec::new() };
     options.extras.export.names.clone_from(&told);
     options.extras.export.registries = output::registries(&outputs, &names);

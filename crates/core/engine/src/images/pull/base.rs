@@ -9,7 +9,7 @@ use api::JsonMessage;
 use oci::image::{CONFIG_MAX, ImageConfig, Manifest};
 use oci::{Digest, Platform, Reference};
 use registry::Credentials;
-use store::{Batch, Image};
+use store::{Batch, Claim, Image};
 use tokio::sync::mpsc::Sender;
 
 use super::{Chosen, Fit, Pull, artifact_kind, client};
@@ -41,6 +41,7 @@ struct Order {
     engine: Engine,
     reference: Reference,
     platform: Platform,
+    renews: bool,
     credentials: Option<Credentials>,
 }
 
@@ -58,15 +59,16 @@ impl Order {
     }
 }
 
-/// Asks a registry for an image: where there is only one, it may be for another platform.
+/// Asks a registry for an image: where there is only one, it may be for another platform. Its name goes to it only if it means nothing
+/// else here: a build changes no names but its own. What has come from there may be renewed.
 pub(in crate::images) async fn find(
     engine: &Engine,
-    (reference, platform): (&Reference, &Platform),
+    (reference, platform, renews): (&Reference, &Platform, bool),
     credentials: Option<Credentials>,
     progress: Sender<JsonMessage>,
 ) -> Result<Resolved> {
     let (engine, platform) = (engine.clone(), platform.clone());
-    let order = Order { engine, reference: reference.clone(), platform, credentials };
+    let order = Order { engine, reference: reference.clone(), platform, renews, credentials };
     let pull = order.pull(progress);
     let repository = pull.repository(reference);
     let demand = pull.demand(reference).await?;
@@ -118,6 +120,14 @@ impl Unfetched {
         Ok(self.documents.read_blob(&self.chosen.manifest.config.digest, CONFIG_MAX)?)
     }
 
+    /// What it is called here: one for another machine by its digest alone, so that the name goes on meaning one for this.
+    fn called(&self) -> Reference {
+        match Platform::host().matches(&self.config.platform()) {
+            true => self.order.reference.clone(),
+            false => self.order.reference.with_digest(self.target.clone()),
+        }
+    }
+
     /// Fetches its layers, and has it in the store under its name. Who was stopped may try again.
     pub(in crate::images) async fn fetch(&self, progress: Sender<JsonMessage>) -> Result<()> {
         let pull = self.order.pull(progress);
@@ -129,6 +139,7 @@ impl Unfetched {
         let documents = self.documents.clone();
         pull.engine.blocking(move |_| Ok(documents.publish()?)).await?;
         pull.keep_signatures(&chosen.digest, self.signed.clone()).await?;
-        pull.record(&batch, reference, &self.target, &chosen.digest).await.map(drop)
+        let claim = if self.order.renews { Claim::Renewed } else { Claim::Free };
+        pull.record(&batch, &self.called(), &self.target, (&chosen.digest, claim)).await.map(drop)
     }
 }

@@ -124,6 +124,42 @@ async fn an_operation_under_way_keeps_what_it_holds() {
 }
 
 #[tokio::test]
+async fn results_that_are_held_or_were_just_made_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::new(dir.path().join("root"), dir.path().join("run"), "/proc/self/exe");
+    config.storage = Storage { max: Some(1), ..Storage::default() };
+    let engine = Engine::open(config).await.unwrap();
+    let mut manifests = Vec::new();
+    for name in ["held:1", "made:1", "gone:1"] {
+        let id = megabyte(&engine, name).await;
+        manifests.push(engine.store().resolve(name, None).unwrap().digest);
+        let reference = Reference::parse(name).unwrap();
+        engine.db().write(|tx| state::tags::remove(tx, &reference)).unwrap();
+        used(&engine, &id, 5000);
+    }
+    let [held, made, gone] = &manifests[..] else { panic!("three") };
+    let is_here = |digest: &Digest| engine.db().read(|tx| state::images::get(tx, digest)).unwrap().is_some();
+    let lease = crate::builds::hold(&engine).await.unwrap();
+    lease.pin(held).unwrap();
+    crate::system::budget::look_after(&engine, std::slice::from_ref(made));
+    assert_eq!((is_here(held), is_here(made), is_here(gone)), (true, true, false));
+
+    // Nobody else takes it away, nor forgets it, until it is given back.
+    engine.lent().add(lease, vec![held.clone()]);
+    prune(&engine, Filters::default()).await.unwrap();
+    assert_eq!((is_here(held), is_here(made)), (true, false));
+    let other = crate::builds::hold(&engine).await.unwrap();
+    other.pin(held).unwrap();
+    discard(&engine, vec![held.clone()], |_| true).await.unwrap();
+    assert!(is_here(held), "somebody else hands it out");
+    drop(other);
+    crate::builds::give_back(&engine, vec![held.clone()]).await.unwrap();
+    discard(&engine, vec![held.clone()], |_| true).await.unwrap();
+    assert!(!is_here(held));
+    assert_eq!(engine.store().check(false).unwrap(), vec![]);
+}
+
+#[tokio::test]
 async fn every_byte_below_the_root_is_for_something() {
     let (dir, engine) = engine().await;
     megabyte(&engine, "app:1").await;
