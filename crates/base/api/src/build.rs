@@ -613,6 +613,9 @@ document! {
     }
 }
 
+/// The message of a step's error where the step was stopped: another one failed, or somebody ended the build.
+pub const CANCELED: &str = "canceled";
+
 /// One event of a build in native progress, the `aux` of a message whose id is [`NATIVE_PROGRESS_ID`]. Steps run
 /// side by side, so everything about a step carries its number. Fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -630,7 +633,7 @@ pub enum BuildEvent {
     StepLog { id: u64, stream: LogStream, text: String },
     /// It ended well.
     StepDone { id: u64, millis: u64 },
-    /// It failed, and the build with it.
+    /// It failed, and the build with it; or it was stopped ([`CANCELED`]).
     StepError { id: u64, message: String },
     /// A stage that nothing needs is not built.
     StageSkipped { stage: String },

@@ -6,6 +6,7 @@ use dockerfile::Span;
 use dockerfile::render::shortened;
 use oci::ChainId;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// An error of something that the caller plugged in.
@@ -143,6 +144,16 @@ pub enum Error {
         /// Why.
         source: BoxError,
     },
+    /// The layers of a base image did not come.
+    #[error("failed to fetch the layers of {reference}")]
+    Layers {
+        /// The reference.
+        reference: String,
+        /// The `FROM` or `--from`.
+        place: Box<Place>,
+        /// Why.
+        source: BoxError,
+    },
     /// A step failed.
     #[error("{}", .0.message)]
     Step(#[source] Box<StepError>),
@@ -262,11 +273,25 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     shortened(&text).into_owned()
 }
 
+/// What to do where there was no room for something, if that is why.
+pub fn no_room(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| full.contains(&e.kind()))
+    };
+    causes
+        .any(is_full)
+        .then_some("the disk is full: builder prune makes room, and system df shows what takes it")
+}
+
 impl Error {
     /// The place in the Dockerfile, where there is one.
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Error::Dockerfile { place, .. } | Error::Image { place, .. } => Some(place),
+            Error::Dockerfile { place, .. } | Error::Image { place, .. } | Error::Layers { place, .. } => {
+                Some(place)
+            }
             Error::Step(step) => Some(&step.place),
             Error::Epoch { place, .. } => place.as_deref(),
             _ => None,
@@ -324,7 +349,7 @@ impl Error {
     /// The image that could not be had, as the graph names it.
     pub fn image(&self) -> Option<&str> {
         match self {
-            Error::Image { reference, .. } => Some(reference),
+            Error::Image { reference, .. } | Error::Layers { reference, .. } => Some(reference),
             _ => None,
         }
     }

@@ -47,7 +47,7 @@ mod verify;
 pub use build::{Claims, Given, GivenGraph, build, build_graph};
 pub use context::Reads;
 pub use definition::{Definition, definition};
-pub use error::{BoxError, Error, FailedProcess, Left, Place, Spot, StepError};
+pub use error::{BoxError, Error, FailedProcess, Left, Place, Spot, StepError, no_room};
 pub use event::{Event, Line, LineKind, Stream, Teller};
 pub use exec::{Kept, Owner, Relay, cache_directory, forget_kept, kept, kept_steps, open_mounted};
 pub use export::emulation::runs;

@@ -1,10 +1,14 @@
 //! Handing events to the caller from many threads, and what a step tells about itself.
 
+use crate::error::Error;
 use crate::event::{Event, Stream};
 use oci::ChainId;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+/// What a step says that was stopped, because another one failed or somebody ended the build.
+const CANCELLED: &str = "canceled";
 
 /// The caller's sink, for many threads.
 pub(crate) struct Progress<'a> {
@@ -87,6 +91,14 @@ impl Step<'_, '_> {
     pub fn made(&self, layers: Option<&ChainId>) {
         let millis = self.began.elapsed().as_millis() as u64;
         self.progress.send(Event::StepDone { id: self.id, millis, layers: layers.cloned() });
+    }
+
+    /// It has ended with this error, or because the build was stopped for another reason.
+    pub fn ended_by(&self, error: &Error) {
+        self.failed(match error {
+            Error::Cancelled => CANCELLED.to_owned(),
+            error => error.chain(),
+        });
     }
 
     pub fn failed(&self, message: String) {

@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
     /// A step's error.
     pub fn step_error(&self, op: &Op, message: impl Into<String>) -> Box<StepError> {
         Box::new(StepError {
-            place: self.file.place(op.span),
+            place: self.place(op.span),
             instruction: op.instruction.clone(),
             message: message.into(),
             process: None,
@@ -202,6 +202,14 @@ impl<'a> Session<'a> {
             left: None,
             spot: None,
         })
+    }
+
+    /// A place in the Dockerfile; none of what no line of it asks for.
+    pub fn place(&self, span: Span) -> Place {
+        match span == Span::default() && !self.file.text.is_empty() {
+            true => Place::default(),
+            false => self.file.place(span),
+        }
     }
 
     /// The context that an origin means.

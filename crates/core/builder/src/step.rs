@@ -60,12 +60,12 @@ pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error
         return Ok(output);
     }
     let failed = |source: BoxError| {
-        let (reference, place) = (used.reference.clone(), Box::new(session.file.place(used.span)));
+        let (reference, place) = (used.reference.clone(), Box::new(session.place(used.span)));
         let error = match session.stopped() {
             true => Error::Cancelled,
-            false => Error::Image { reference, place, near: None, source },
+            false => Error::Layers { reference, place, source },
         };
-        step.failed(error.chain());
+        step.ended_by(&error);
         error
     };
     if let Some(layers) = &image.layers {
@@ -101,8 +101,7 @@ pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result
         attempt(session, op, &inputs, &step).map_err(|error| fault::located(session, op, &inputs, error));
     match &result {
         Ok(_) => {}
-        Err(Error::Cancelled) => step.failed("canceled".into()),
-        Err(error) => step.failed(error.chain()),
+        Err(error) => step.ended_by(error),
     }
     result
 }
@@ -124,7 +123,7 @@ pub(crate) fn settled(
         }
         Layers::Wanted(record) => {
             let brought = bring(session, op, record, &Inputs { outputs });
-            let brought = brought.inspect_err(|error| step.failed(error.chain()))?;
+            let brought = brought.inspect_err(|error| step.ended_by(error))?;
             let same = brought.filter(|brought| brought.chain == settled.output.chain);
             let Some(output) = same else {
                 // What others were found by is gone: all is looked up anew.

@@ -106,7 +106,10 @@ impl Error {
 
     /// A system error that tells the whole chain of `error`.
     pub fn from_chain(error: &(dyn std::error::Error + 'static)) -> Error {
-        Error::system(with_way_out(chain(error)))
+        Error {
+            hint: builder::no_room(error).map(str::to_owned),
+            ..Error::system(with_way_out(chain(error)))
+        }
     }
 
     /// The message with the lines of the Dockerfile before it where it is a build's: what people are shown.
@@ -154,10 +157,10 @@ impl From<store::Error> for Error {
             | store::Error::Nul { .. } => Kind::InvalidParameter,
             _ => Kind::System,
         };
-        let text = chain(&error);
+        let (text, hint) = (chain(&error), builder::no_room(&error).map(str::to_owned));
         match crate::privileges::for_files(&error) {
             Some(missing) => Error::new(kind, format!("{text}: {missing}")),
-            None => Error::new(kind, with_way_out(text)),
+            None => Error { hint, ..Error::new(kind, with_way_out(text)) },
         }
     }
 }
@@ -224,7 +227,7 @@ pub trait Context<T> {
 
 impl<T, E: std::error::Error + 'static> Context<T> for std::result::Result<T, E> {
     fn during(self, what: impl fmt::Display) -> Result<T> {
-        self.map_err(|e| Error::system(with_way_out(format!("{what}: {}", chain(&e)))))
+        self.map_err(|e| Error::from_chain(&e).within(what))
     }
 
     fn system(self) -> Result<T> {
@@ -241,6 +244,16 @@ mod tests {
     struct Inner {
         #[source]
         source: std::io::Error,
+    }
+
+    #[test]
+    fn who_has_a_full_disk_is_told_what_makes_room() {
+        let io = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let store = store::Error::Io { attempt: "write", path: "/x".into(), source: io() };
+        for error in [Error::from(store), Err::<(), _>(io()).during("fetch a layer").unwrap_err()] {
+            assert!(error.hint.as_deref().unwrap_or_default().contains("makes room"), "{error:?}");
+        }
+        assert_eq!(Error::from_chain(&std::io::Error::other("cut")).hint, None);
     }
 
     #[test]

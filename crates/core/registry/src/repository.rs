@@ -245,7 +245,14 @@ impl Wanted<'_> {
             Wanted::Manifest => {
                 Error::ManifestUnknown { reference: reference.familiar(), reason, near: vec![] }
             }
-            Wanted::Blob(digest) => Error::BlobUnknown { digest: digest.clone(), reason },
+            Wanted::Blob(digest) => {
+                // Registries whose message is their code's words say nothing more.
+                let reason = match reason.split_once(": ") {
+                    Some((code, message)) if code == message => code.to_owned(),
+                    _ => reason,
+                };
+                Error::BlobUnknown { digest: digest.clone(), reason }
+            }
             Wanted::Tags => Error::RepositoryUnknown { name: reference.familiar_name(), reason },
         }
     }

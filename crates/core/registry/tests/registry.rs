@@ -293,6 +293,9 @@ async fn content_must_be_what_was_asked_for() {
     let missing = Stub::new(|_| Answer::error(404, "BLOB_UNKNOWN", "blob unknown to registry"));
     let error = read(self::repository(&missing, "app", None).blob(&descriptor(b"x"))).await.unwrap_err();
     assert!(error.to_string().ends_with(" not found: blob unknown: blob unknown to registry"), "{error}");
+    let terse = Stub::new(|_| Answer::error(404, "BLOB_UNKNOWN", "blob unknown"));
+    let error = read(self::repository(&terse, "app", None).blob(&descriptor(b"x"))).await.unwrap_err();
+    assert!(error.to_string().ends_with(" not found: blob unknown"), "{error}");
 }
 
 #[tokio::test]

@@ -1,14 +1,10 @@
 //! What goes wrong in a step, with the step's place and what to do about it.
 
 use super::Inputs;
-use crate::error::{BoxError, Error, Spot, StepError};
+use crate::error::{BoxError, Error, Spot, StepError, no_room};
 use crate::files;
 use crate::graph::{MountKind, Op, OpKind, Origin};
 use crate::session::Session;
-use std::io::ErrorKind;
-
-/// What to do where a disk is full.
-const ROOM: &str = "the disk is full: builder prune makes room, and system df shows what takes it";
 
 /// What failed below the step, with the step's place.
 pub fn at_step(session: &Session<'_>, op: &Op, error: Error) -> Result<Box<StepError>, Error> {
@@ -19,7 +15,7 @@ pub fn at_step(session: &Session<'_>, op: &Op, error: Error) -> Result<Box<StepE
         Error::Io { attempt, path, source } => (format!("{attempt} {}", path.display()), source.into()),
         other => return Err(other),
     };
-    let hint = is_full(&*source).then(|| ROOM.to_owned());
+    let hint = no_room(&*source).map(str::to_owned);
     Ok(Box::new(StepError { hint, source: Some(source), ..*session.step_error(op, message) }))
 }
 
@@ -35,13 +31,6 @@ pub fn located(session: &Session<'_>, op: &Op, inputs: &Inputs, error: Error) ->
     Error::Step(step)
 }
 
-/// Whether there was no room for something.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
-    causes.any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| full.contains(&e.kind())))
-}
-
 /// A file error as an error of the step.
 pub fn file_error(session: &Session<'_>, op: &Op, error: files::Error) -> Error {
     if matches!(error, files::Error::Cancelled) {
@@ -49,7 +38,7 @@ pub fn file_error(session: &Session<'_>, op: &Op, error: files::Error) -> Error 
     }
     let hint = match &error {
         files::Error::NotFound { ignored, near, .. } => missing(op, *ignored, near.as_deref()),
-        error => is_full(error).then(|| ROOM.to_owned()),
+        error => no_room(error).map(str::to_owned),
     };
     let message = match &error {
         files::Error::NotFound { .. } => format!("failed to calculate checksum of ref: {error}"),

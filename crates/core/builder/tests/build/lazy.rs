@@ -220,9 +220,51 @@ fn a_base_that_does_not_come_is_an_error_of_its_line() {
     let far = Far::new();
     let env = far.env(|name| if name == "base2" { Err("the line is cut".into()) } else { Ok(()) });
     let outcome = far.here.build_in(&env, TWO_STAGES, |_| {});
-    let Error::Image { reference, place, .. } = outcome.err() else { panic!("{:?}", outcome.err()) };
+    let Error::Layers { reference, place, .. } = outcome.err() else { panic!("{:?}", outcome.err()) };
     assert_eq!((reference.as_str(), place.span.line), ("base2", 3));
-    assert!(outcome.err().chain().ends_with("the line is cut"), "{}", outcome.err().chain());
+    assert_eq!(outcome.err().chain(), "failed to fetch the layers of base2: the line is cut");
+}
+
+#[test]
+fn a_base_that_another_stage_stops_has_done_nothing_wrong() {
+    let far = Far::new();
+    let both = Arc::new(Barrier::new(2));
+    let env = far.plain();
+    let (images, begun) = (env.images.clone(), both.clone());
+    let found = move |wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)| {
+        let image = images(wanted, told)?;
+        let (name, both) = (wanted.reference.clone(), begun.clone());
+        // One fails while the other is under way, which goes on until it is stopped.
+        let bring = move |_: &(dyn Fn(String) + Sync), stopped: &(dyn Fn() -> bool + Sync)| {
+            both.wait();
+            while name == "base2" && !stopped() {
+                std::thread::yield_now();
+            }
+            Err("the line is cut".into())
+        };
+        Ok(Image { layers: Some(LayersOf::new(bring)), ..image })
+    };
+    let outcome = far.here.build_in(&Env { images: Arc::new(found), ..env }, TWO_STAGES, |_| {});
+    assert_eq!(outcome.err().chain(), "failed to fetch the layers of base: the line is cut");
+    let errors = outcome.events.iter().filter_map(|event| match event {
+        Event::StepError { message, .. } => Some(message.as_str()),
+        _ => None,
+    });
+    let mut errors: Vec<&str> = errors.collect();
+    errors.sort_unstable();
+    assert_eq!(errors, ["canceled", "failed to fetch the layers of base: the line is cut"]);
+}
+
+#[test]
+fn what_no_line_asks_for_is_an_error_of_no_line() {
+    let far = Far::new();
+    let env = far.env(|name| if name == "base2" { Err("the line is cut".into()) } else { Ok(()) });
+    let outcome = far.here.build_in(&env, "FROM base\nRUN true\n", |request| {
+        request.export.sbom = true;
+        request.export.generator = Some("base2".to_owned());
+    });
+    let Error::Layers { reference, place, .. } = outcome.err() else { panic!("{:?}", outcome.err()) };
+    assert_eq!((reference.as_str(), place.excerpt.as_str()), ("base2", ""));
 }
 
 #[test]

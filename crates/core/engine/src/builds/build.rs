@@ -564,5 +564,28 @@ pub(super) fn failed(error: builder::Error) -> Error {
         spot: error.spot().cloned(),
         image: error.image().map(str::to_owned),
     };
-    Error { kind, message: error.chain(), hint: error.hint(), build: Some(Arc::new(failure)) }
+    // What fetches layers is the engine's own.
+    let below = match &error {
+        builder::Error::Layers { source, .. } => source.downcast_ref::<Error>(),
+        _ => None,
+    };
+    let hint = error.hint().or_else(|| below?.hint.clone());
+    Error { kind, message: error.chain(), hint, build: Some(Arc::new(failure)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_where_layers_do_not_come_is_told() {
+        let layers = builder::Error::Layers {
+            reference: "base".to_owned(),
+            place: Box::default(),
+            source: Box::new(Error::system("no room").with_hint("make some")),
+        };
+        let failed = failed(layers);
+        assert_eq!(failed.message, "failed to fetch the layers of base: no room");
+        assert_eq!(failed.hint.as_deref(), Some("make some"));
+    }
 }

@@ -307,7 +307,8 @@ impl Work {
         let (tell, kept) = oneshot::channel();
         let work = self.clone();
         let disk = tokio::task::spawn_blocking(move || {
-            let chunks = Chunks { receiver, chunk: Bytes::new(), ended: false, interrupted: false };
+            let chunks =
+                Chunks { receiver, chunk: Bytes::new(), ended: false, interrupted: false, failed: false };
             let partial = match work.place(place)? {
                 Ok(partial) => partial,
                 Err(came) => return Ok(came),
@@ -378,7 +379,10 @@ impl Work {
     fn pass(&self, tee: &mut Tee<'_>, need: Need) -> Result<Option<Unpacked>> {
         let unpacked = match need {
             Need::Archive => None,
-            _ => Some(self.store.unpack(self.batch.lease(), &mut *tee)?),
+            _ => match self.store.unpack(self.batch.lease(), &mut *tee) {
+                Ok(unpacked) => Some(unpacked),
+                Err(error) => return Err(blamed(tee, error)),
+            },
         };
         // A decompressor may leave what stands behind the end of its format.
         io::copy(tee, &mut io::sink()).during("fetch a layer")?;
@@ -463,6 +467,17 @@ fn retrying(wait: Duration) -> String {
     }
 }
 
+/// Why an archive can't be unpacked: where it is not the one that was asked for, that comes first.
+fn blamed(tee: &mut Tee<'_>, error: store::Error) -> Error {
+    let is_whole = matches!(error, store::Error::Archive { .. } | store::Error::Mismatch { .. })
+        && !tee.chunks.failed
+        && io::copy(tee, &mut io::sink()).is_ok();
+    match tee.partial.verify() {
+        Err(other) if is_whole => wrong(other),
+        _ => error.into(),
+    }
+}
+
 /// What a registry gave under a digest that is another's.
 fn wrong(error: store::Error) -> Error {
     match error {
@@ -481,6 +496,8 @@ struct Chunks {
     ended: bool,
     /// It broke for a reason that may pass.
     interrupted: bool,
+    /// It broke, for whatever reason.
+    failed: bool,
 }
 
 impl Read for Chunks {
@@ -492,11 +509,12 @@ impl Read for Chunks {
             match self.receiver.blocking_recv() {
                 Some(Ok(chunk)) => self.chunk = chunk,
                 Some(Err(error)) => {
+                    self.failed = true;
                     self.interrupted = error.kind() == io::ErrorKind::ConnectionAborted;
                     return Err(error);
                 }
                 None => {
-                    self.interrupted = true;
+                    (self.interrupted, self.failed) = (true, true);
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the download was given up"));
                 }
             }

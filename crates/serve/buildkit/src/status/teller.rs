@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::build::{BuildEvent, LogStream};
+use api::build::{BuildEvent, CANCELED, LogStream};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{Vertex, VertexLog, VertexStatus, VertexWarning};
 use bollard_buildkit_proto::pb::{Position, Range, SourceInfo};
@@ -31,8 +31,8 @@ const WARNINGS_MAX: usize = 1000;
 const FILES_MAX: usize = 32 << 20;
 /// The longest of these files: a message must have room for it.
 const FILE_MAX: usize = 8 << 20;
-/// What steps say that were stopped because another one failed.
-const CANCELED: &str = "canceled";
+/// What BuildKit says of steps that were stopped because another one failed: clients know them by it.
+const STOPPED: &str = "context canceled";
 /// The run of steps that are not the engine's; those of the engine count from the next number on.
 pub(super) const OWN: u32 = 0;
 
@@ -87,7 +87,7 @@ impl Teller {
             }),
             BuildEvent::StepDone { id, .. } => self.end((run, *id), |vertex| vertex.completed = time),
             BuildEvent::StepError { id, message } => {
-                let error = self.words(message);
+                let error = if message == CANCELED { STOPPED.to_owned() } else { self.words(message) };
                 self.end((run, *id), |vertex| (vertex.completed, vertex.error) = (time, error))
             }
             BuildEvent::StepLog { id, stream, text } => self.log((run, *id), *stream, text, time),
@@ -181,7 +181,7 @@ impl Teller {
     /// The first step of a run that failed, by its digest; those that it took along were cancelled.
     pub(super) fn failed(&self, run: u32) -> Option<String> {
         let mut steps = self.steps.range((run, 0)..=(run, u64::MAX)).map(|(_, step)| &step.vertex);
-        let failed = steps.find(|vertex| !vertex.error.is_empty() && vertex.error != CANCELED);
+        let failed = steps.find(|vertex| !vertex.error.is_empty() && vertex.error != STOPPED);
         failed.map(|vertex| vertex.digest.clone())
     }
 
@@ -262,6 +262,21 @@ mod tests {
         assert_eq!(teller.tell(1, &BuildEvent::StepCached { id: 9 }, SystemTime::now()), None);
         let other = vertex(&mut Teller::new("c"), &started(1, "[1/2] FROM a"));
         assert_ne!(other.digest, first.digest);
+    }
+
+    #[test]
+    fn what_another_step_stopped_has_not_failed() {
+        let mut teller = Teller::new("b");
+        let failed = |id, message: &str| BuildEvent::StepError { id, message: message.into() };
+        vertex(&mut teller, &started(1, "x"));
+        vertex(&mut teller, &started(2, "y"));
+        assert_eq!(vertex(&mut teller, &failed(1, CANCELED)).error, "context canceled");
+        assert_eq!(teller.failed(1), None);
+        let culprit = vertex(&mut teller, &failed(2, "exit code: 1"));
+        assert_eq!(
+            (culprit.error.as_str(), teller.failed(1)),
+            ("exit code: 1", Some(culprit.digest.clone()))
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::build::BuildEvent;
+use api::build::{BuildEvent, CANCELED};
 
 /// Lines of output kept of each step, for the picture and for the error at the end.
 const TAIL: usize = 200;
@@ -93,7 +93,10 @@ impl Picture {
                 for (at, line) in lines {
                     out.push_str(&format!("#{id} {:.3} {line}\n", at.as_secs_f64()));
                 }
-                out.push_str(&format!("#{id} ERROR: {}\n", clean_lines(message)));
+                match message == CANCELED {
+                    true => out.push_str(&format!("#{id} CANCELED\n")),
+                    false => out.push_str(&format!("#{id} ERROR: {}\n", clean_lines(message))),
+                }
                 self.end(&mut out);
             }
             BuildEvent::StageSkipped { .. } | BuildEvent::Warning { .. } => drop(self.take(event, now)),
@@ -144,10 +147,11 @@ impl Picture {
                 self.settle(*id, State::Done, Duration::from_millis(*millis));
                 return rest;
             }
-            BuildEvent::StepError { id, .. } => {
+            BuildEvent::StepError { id, message } => {
                 let rest = self.rest(*id, now);
                 let started = self.steps.get(id).map_or(now, |step| step.started);
-                self.settle(*id, State::Failed, now.saturating_sub(started));
+                let state = if message == CANCELED { State::Cancelled } else { State::Failed };
+                self.settle(*id, state, now.saturating_sub(started));
                 return rest;
             }
             BuildEvent::Warning { rule, message, file, line, help, excerpt } => {
@@ -396,6 +400,20 @@ mod tests {
         let short = picture.draw(Duration::from_millis(1200), 4, 48, false);
         assert_eq!(short.len(), 3);
         assert!(short[2].contains("RUN x"), "{short:?}");
+    }
+
+    #[test]
+    fn what_another_step_stopped_has_not_failed() {
+        let mut picture = Picture::default();
+        let mut told = picture.plain(&started(1, "FROM base"), Duration::ZERO);
+        let stopped = BuildEvent::StepError { id: 1, message: CANCELED.into() };
+        told += &picture.plain(&stopped, Duration::from_secs(1));
+        assert_eq!(told, "#1 FROM base\n#1 CANCELED\n\n");
+        assert_eq!(
+            picture.draw(Duration::from_secs(1), 24, 40, true)[1],
+            " => CANCELED FROM base              1.0s"
+        );
+        assert_eq!(picture.epilogue(), "");
     }
 
     #[test]

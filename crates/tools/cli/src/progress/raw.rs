@@ -10,6 +10,9 @@ use jiff::Timestamp;
 use oci::Digest;
 use serde::Serialize;
 
+/// What BuildKit says of steps that were stopped.
+const STOPPED: &str = "context canceled";
+
 /// One line.
 #[derive(Debug, Default, Serialize)]
 struct Status {
@@ -105,7 +108,8 @@ impl Raw {
             BuildEvent::StepCached { id } => status.vertexes.extend(self.end(*id, now, true, "")),
             BuildEvent::StepDone { id, .. } => status.vertexes.extend(self.end(*id, now, false, "")),
             BuildEvent::StepError { id, message } => {
-                status.vertexes.extend(self.end(*id, now, false, message));
+                let error = if message == api::build::CANCELED { STOPPED } else { message };
+                status.vertexes.extend(self.end(*id, now, false, error));
             }
             BuildEvent::StepLog { id, stream, text } => {
                 status.logs.extend(self.steps.get(id).map(|step| Log {
@@ -127,8 +131,7 @@ impl Raw {
     pub fn cancel(&mut self, now: Timestamp) -> Option<String> {
         let running: Vec<u64> =
             self.steps.iter().filter(|(_, step)| step.completed.is_none()).map(|(id, _)| *id).collect();
-        let vertexes =
-            running.into_iter().filter_map(|id| self.end(id, now, false, "context canceled")).collect();
+        let vertexes = running.into_iter().filter_map(|id| self.end(id, now, false, STOPPED)).collect();
         encoded(&Status { vertexes, ..Status::default() })
     }
 

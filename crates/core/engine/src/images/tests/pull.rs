@@ -155,7 +155,8 @@ async fn pulling_takes_the_platform_and_saves_as_it_came() {
     assert!(engine.store().blobs().unwrap().is_empty());
 
     let port = registry(damaged).await;
-    assert!(run(request(port, "1")).await.is_err());
+    let error = run(request(port, "1")).await.unwrap_err();
+    assert!(error.message.contains(" does not match its digest: it is sha256:"), "{error}");
     engine.store().gc().unwrap();
     assert!(engine.store().blobs().unwrap().is_empty() && listed(&engine, &[]).await.is_empty());
     assert_eq!(engine.store().check(false).unwrap(), vec![]);
