@@ -222,8 +222,8 @@ impl Picture {
     pub fn draw(&self, now: Duration, rows: usize, columns: usize, finished: bool) -> Vec<String> {
         let done = self.steps.values().filter(|step| step.state != State::Running).count();
         let word = if finished { "FINISHED" } else { "" };
-        let mut lines =
-            vec![format!("[+] Building {:.1}s ({done}/{}) {word}", now.as_secs_f64(), self.steps.len())];
+        let head = format!("[+] Building {:.1}s ({done}/{}) {word}", now.as_secs_f64(), self.steps.len());
+        let mut lines = vec![fit(&head, columns)];
         for step in self.steps.values() {
             let took =
                 if step.state == State::Running { now.saturating_sub(step.started) } else { step.took };
@@ -236,7 +236,7 @@ impl Picture {
             let time = format!("{:.1}s", took.as_secs_f64());
             let width = columns.saturating_sub(time.len() + 1).max(10);
             let left = fit(&format!("{prefix}{}", step.name), width);
-            lines.push(format!("{left:<width$} {time}"));
+            lines.push(fit(&format!("{left:<width$} {time}"), columns));
             if step.state == State::Running && !finished {
                 let from = step.log.len().saturating_sub(SHOWN);
                 lines.extend(
@@ -400,6 +400,11 @@ mod tests {
         let short = picture.draw(Duration::from_millis(1200), 4, 48, false);
         assert_eq!(short.len(), 3);
         assert!(short[2].contains("RUN x"), "{short:?}");
+        // A line that wraps would stay when the next picture is drawn over this one.
+        for columns in 1..48 {
+            let narrow = picture.draw(Duration::from_millis(1200), 24, columns, false);
+            assert!(narrow.iter().all(|line| line.chars().count() <= columns), "{columns}: {narrow:?}");
+        }
     }
 
     #[test]
