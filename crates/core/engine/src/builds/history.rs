@@ -25,6 +25,7 @@ use builder::{Built, BuiltResult, Event};
 use oci::image::Descriptor;
 
 use super::build::Record;
+use super::clip::Clip;
 use super::{ContextSource, attached, document};
 use crate::containers::record::make_private_dir;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -33,7 +34,7 @@ use crate::{Engine, ids};
 
 /// Records that are kept.
 const KEPT: usize = 100;
-/// Bytes of a log that are kept: a step can write for ever.
+/// Bytes of a log that are kept: there can be many steps.
 const LOG_MAX: u64 = 64 << 20;
 const RUNNING: &str = "running";
 const RECORD: &str = "record.json";
@@ -56,6 +57,7 @@ pub(super) struct Recorder {
     directory: PathBuf,
     log: Option<BufWriter<File>>,
     logged: u64,
+    clip: Clip,
     begun: Instant,
     _lock: Option<Lock>,
 }
@@ -86,8 +88,8 @@ impl Recorder {
             ..BuildRecord::default()
         };
         let directory = directory(engine).join(&record.id);
-        let mut recorder =
-            Self { record, directory, log: None, logged: 0, begun: Instant::now(), _lock: None };
+        let (clip, begun) = (Clip::default(), Instant::now());
+        let mut recorder = Self { record, directory, log: None, logged: 0, clip, begun, _lock: None };
         // On a full disk builds that are cached still work.
         let _ = recorder.open(engine);
         Ok(recorder)
@@ -107,6 +109,7 @@ impl Recorder {
     pub fn event(&mut self, event: &Event) {
         let Some(event) = document(event.clone()) else { return };
         self.record.note(&event);
+        let Some(event) = self.clip.keep(event) else { return };
         let Some(log) = &mut self.log else { return };
         let Ok(mut line) = serde_json::to_vec(&(self.begun.elapsed().as_millis() as u64, event)) else {
             return;

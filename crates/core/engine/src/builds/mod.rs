@@ -15,6 +15,7 @@ mod bases;
 mod build;
 mod cache;
 mod caches;
+mod clip;
 mod contents;
 mod definition;
 mod entitled;
