@@ -130,7 +130,7 @@ pub async fn build(engine: &Engine, mut order: Order, progress: Sender<Event>) -
         let built = prepare(engine, order, policies, client, request)?.run(&progress)?;
         if let (true, Some(held)) = (lent, held) {
             let target = built.result.iter().map(|result| result.target.digest.clone());
-            engine.lent().add(held, manifests(&built).into_iter().chain(target).collect());
+            engine.lend(held, manifests(&built).into_iter().chain(target).collect());
         }
         Ok(built)
     };

@@ -1,17 +1,18 @@
 //! Results that are handed out after their build: as files, as archives, to other builds. Until that is over their images, which
 //! need no name, are held, so that nobody who clears up takes them away.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use oci::Digest;
 use store::Lease;
+use tokio::runtime::Handle;
 
 use crate::Engine;
 use crate::error::Result;
 
-/// How long a result waits for a client that does not say that it is done.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long a result is held for a client that does not say that it is done: it may be gone.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Takes a lease that is to hold the images of a result.
 pub async fn hold(engine: &Engine) -> Result<Arc<Lease>> {
@@ -33,15 +34,38 @@ pub async fn give_back(engine: &Engine, manifests: Vec<Digest>) -> Result<()> {
         .await
 }
 
+impl Engine {
+    /// Holds a result until it is given back, or nobody can be expected to do that any more.
+    pub(crate) fn lend(&self, lease: Arc<Lease>, manifests: Vec<Digest>) {
+        // A build for its cache alone has none.
+        if manifests.is_empty() {
+            return;
+        }
+        let late = Arc::downgrade(&lease);
+        self.lent().all().push(Loan { manifests, lease });
+        if let Ok(runtime) = Handle::try_current() {
+            let engine = self.clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(PATIENCE).await;
+                let of = move |loan: &Loan| Weak::ptr_eq(&Arc::downgrade(&loan.lease), &late);
+                let end = move |engine: &Engine| {
+                    engine.lent().end(of);
+                    Ok(())
+                };
+                engine.blocking(end).await
+            });
+        }
+    }
+}
+
 /// The results that clients of this engine are handing out.
 #[derive(Default)]
 pub(crate) struct Lent(Mutex<Vec<Loan>>);
 
 struct Loan {
-    since: Instant,
     /// With their index.
     manifests: Vec<Digest>,
-    _lease: Arc<Lease>,
+    lease: Arc<Lease>,
 }
 
 impl Lent {
@@ -49,22 +73,16 @@ impl Lent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds a result until it is given back.
-    pub fn add(&self, lease: Arc<Lease>, manifests: Vec<Digest>) {
-        let mut all = self.all();
-        let late: Vec<Loan> = all.extract_if(.., |loan| loan.since.elapsed() > PATIENCE).collect();
-        all.push(Loan { since: Instant::now(), manifests, _lease: lease });
-        drop(all);
-        // Giving up a lease takes a while.
-        drop(late);
-    }
-
     /// One client is done with a result that has any of these.
     pub fn give_back(&self, manifests: &[Digest]) {
+        self.end(|loan| loan.manifests.iter().any(|manifest| manifests.contains(manifest)));
+    }
+
+    fn end(&self, of: impl Fn(&Loan) -> bool) {
         let mut all = self.all();
-        let of = |loan: &Loan| loan.manifests.iter().any(|manifest| manifests.contains(manifest));
         let found = all.iter().position(of).map(|at| all.remove(at));
         drop(all);
+        // Giving up a lease takes a while.
         drop(found);
     }
 }

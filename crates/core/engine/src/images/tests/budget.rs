@@ -144,8 +144,14 @@ async fn results_that_are_held_or_were_just_made_stay() {
     crate::system::budget::look_after(&engine, std::slice::from_ref(made));
     assert_eq!((is_here(held), is_here(made), is_here(gone)), (true, true, false));
 
+    // A result without images needs nobody to give it back.
+    let leases = || std::fs::read_dir(dir.path().join("root/leases")).unwrap().count();
+    assert_eq!(leases(), 1);
+    engine.lend(crate::builds::hold(&engine).await.unwrap(), Vec::new());
+    assert_eq!(leases(), 1);
+
     // Nobody else takes it away, nor forgets it, until it is given back.
-    engine.lent().add(lease, vec![held.clone()]);
+    engine.lend(lease, vec![held.clone()]);
     prune(&engine, Filters::default()).await.unwrap();
     assert_eq!((is_here(held), is_here(made)), (true, false));
     let other = crate::builds::hold(&engine).await.unwrap();
