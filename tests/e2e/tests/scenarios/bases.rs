@@ -211,7 +211,8 @@ fn a_result_stays_until_it_is_handed_out(host: &Host) {
     host.file("ctx/Dockerfile", format!("FROM busybox\nRUN head -c {size} /dev/urandom > /data\n"));
     // The first output waits for its reader, the others for the first.
     let outputs = "-o type=tar,dest=- -o type=oci,dest=a.tar -o type=docker,dest=b.tar -o files";
-    let mut building = host.type_in(&format!("build {outputs} ctx")).start();
+    let mut building =
+        host.type_in(&format!("build --provenance=mode=max --sbom=true {outputs} ctx")).start();
     let mut stream = building.stdout.take().unwrap();
     let mut bytes = vec![0; 1];
     stream.read_exact(&mut bytes).unwrap();

@@ -15,7 +15,7 @@ use crate::graph::{Fs, Op, OpKind, Stack};
 use crate::request::{BuiltImage, Env, LeftLayer, Request};
 use crate::session::{Output, Session};
 use content::Content;
-use oci::image::{Descriptor, ImageConfig, Index, MANIFEST_MAX, Manifest};
+use oci::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_MAX, Manifest};
 use oci::{ChainId, Digest, Platform, Reference, media_types};
 use options::Level;
 use serde::Serialize;
@@ -217,13 +217,29 @@ pub(crate) fn record(
         .collect();
     if let Some(held) = &env.held {
         // Before anybody can find them.
-        held.pin_all(made.iter().map(|m| &m.manifest.digest)).map_err(store_error("hold the result"))?;
+        held.pin_all(&whole(env, made, target)?).map_err(store_error("hold the result"))?;
     }
     let recorded = |manifest: &Digest, is_new| {
         env.recorded.as_ref().inspect(|recorded| recorded(manifest, is_new));
     };
     let images = env.store.put_images(&records, recorded).map_err(store_error("write image"))?;
     Ok(images.into_iter().map(|put| put.new).collect())
+}
+
+/// What a result consists of, but for what its images name: these keep that themselves, as long as they are here.
+fn whole(env: &Env, made: &[Made], target: &Descriptor) -> Result<Vec<Digest>, Error> {
+    let mut whole = vec![target.digest.clone()];
+    for one in made {
+        whole.push(one.manifest.digest.clone());
+        let Some(attestation) = &one.attestation else { continue };
+        whole.push(attestation.digest.clone());
+        let document = env.store.document(&attestation.digest).map_err(store_error("read an attestation"))?;
+        if let Document::Manifest(manifest) = document {
+            whole.push(manifest.config.digest);
+            whole.extend(manifest.layers.into_iter().map(|layer| layer.digest));
+        }
+    }
+    Ok(whole)
 }
 
 /// The manifests of a result with their index, by their digests.
