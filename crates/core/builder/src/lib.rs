@@ -33,6 +33,7 @@ mod request;
 mod scan;
 mod session;
 mod shared_output;
+mod side_by_side;
 pub mod solve;
 mod source;
 mod squash;
@@ -63,6 +64,7 @@ pub use request::{
     FetchRequest, Fetched, HasLayers, Image, ImageRequest, Images, LayersOf, LeftLayer, Limits, NamedContext,
     NetHandle, NetMode, Networks, Outlet, Recorded, Request, Secrets, SendResult, Sent,
 };
+pub use side_by_side::side_by_side;
 pub use solve::{Gate, workers};
 pub use source::CommitId;
 pub use source::facts::{FileFacts, Looking, file as file_facts, repository as repository_facts};

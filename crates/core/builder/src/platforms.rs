@@ -9,11 +9,12 @@ use crate::progress::{Progress, Step};
 use crate::request::{Env, Image, ImageRequest, NamedContext, NetMode, Request};
 use crate::scan;
 use crate::session::SourceFile;
+use crate::side_by_side::side_by_side;
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use oci::Platform;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 /// The graph of one platform's image, with its base images.
 pub(crate) struct Platformed {
@@ -82,40 +83,11 @@ pub(crate) fn find_images(
         }
         found
     };
-    side_by_side(graph.images.iter().collect(), find)
+    side_by_side(AT_ONCE, graph.images.iter().collect(), find)
 }
 
 /// Registries are asked for so many images at once: a file may name thousands.
 const AT_ONCE: usize = 8;
-
-/// Does this for each, several at a time, and none any more once one has failed. Those that the machine has no thread for wait.
-fn side_by_side<T: Send, R: Send>(
-    items: Vec<T>,
-    work: impl Fn(T) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
-    let others = items.len().min(AT_ONCE).saturating_sub(1);
-    let waiting = Mutex::new(items.into_iter().enumerate());
-    let done = Mutex::new(Vec::new());
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let worker = || {
-        while let Some((place, item)) = next() {
-            let result = work(item);
-            if result.is_err() {
-                waiting.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);
-            }
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
-        }
-    };
-    std::thread::scope(|scope| {
-        let begun = (0..others).map(|_| std::thread::Builder::new().spawn_scoped(scope, worker));
-        // Whoever could not be begun is not missed: this thread works too.
-        begun.for_each(drop);
-        worker();
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_unstable_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, result)| result).collect()
-}
 
 /// The contexts by name as one platform sees them: `name::platform` is for that platform alone, and goes before `name`.
 pub(crate) fn contexts_of(request: &Request, platform: &Platform) -> BTreeMap<String, Option<String>> {
@@ -232,7 +204,9 @@ fn fetch_images(
         }
         found
     };
-    side_by_side(needs.into_iter().collect(), |(key, span)| fetch(&key, span).map(|image| (key, image)))
+    side_by_side(AT_ONCE, needs.into_iter().collect(), |(key, span)| {
+        fetch(&key, span).map(|image| (key, image))
+    })
 }
 
 pub(crate) fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
@@ -241,34 +215,5 @@ pub(crate) fn lower_error(file: &SourceFile, error: lower::Error) -> Error {
         lower::Error::At { message, span, help } => {
             Error::Dockerfile { message, place: Box::new(file.place(span)), help }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
-    #[test]
-    fn few_at_once_and_in_order() {
-        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = |number: usize| {
-            most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-            std::thread::yield_now();
-            now.fetch_sub(1, SeqCst);
-            Ok(number * 2)
-        };
-        let all = side_by_side((0..10_000).collect(), work).unwrap();
-        assert!(all.iter().enumerate().all(|(place, done)| *done == place * 2) && all.len() == 10_000);
-        assert!(most.load(SeqCst) <= AT_ONCE);
-        assert!(side_by_side(Vec::<usize>::new(), work).unwrap().is_empty());
-        let begun = AtomicUsize::new(0);
-        let fail = |_| match begun.fetch_add(1, SeqCst) {
-            0 => Err(Error::Cancelled),
-            _ => Ok(()),
-        };
-        let failed = side_by_side((0..10_000_000).collect::<Vec<u32>>(), fail);
-        assert!(matches!(failed, Err(Error::Cancelled)));
-        assert!(begun.load(SeqCst) < 10_000_000);
     }
 }

@@ -103,6 +103,15 @@ impl Blob {
         self.received
     }
 
+    /// All bytes, which match the digest. For documents: how many there may be is for the caller to have seen.
+    pub async fn whole(mut self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
     /// The next bytes; `None` once all have come and match the digest.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if self.verified {

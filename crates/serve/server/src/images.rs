@@ -222,7 +222,7 @@ pub async fn discard(call: Call) -> Result {
     let manifests = call.query.all("image").iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let lent = call.query.all("lent").iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     for result in lent {
-        builds::give_back(&call.engine, vec![result]).await?;
+        builds::give_back(&call.engine, result).await?;
     }
     images::discard(&call.engine, manifests, |_| true).await?;
     Ok(answer::empty(StatusCode::NO_CONTENT))

@@ -69,14 +69,7 @@ fn allowed_image(
         false => here_by_digest(engine, &taken)?,
     };
     let found = find(&named(known.unwrap_or_else(|| taken.clone())))?;
-    let Some(name) =
-        Reference::parse(&taken).ok().filter(|name| name.digest.is_none() && !policies.is_empty())
-    else {
-        return Ok(found.image);
-    };
-    if taken.parse::<Digest>().is_ok() || Digest::from_hex(&taken).is_ok() {
-        return Ok(found.image);
-    }
+    let Some(name) = bare(&taken).filter(|_| !policies.is_empty()) else { return Ok(found.image) };
     let pinned = format!("{name}@{}", found.root);
     match policies.image(&pinned, &wanted.platform)? {
         same if same == pinned => Ok(found.image),
@@ -131,7 +124,9 @@ impl Finder {
             let other = self.look(who, &pinned, told).ok();
             other.filter(|other| wanted.platform.matches(&other.image.config.platform()))
         };
+        // What is here is of what the name means here.
         if !wanted.pull
+            && found.image.layers.is_some()
             && let Some(own) = images::root(&self.engine, &wanted.reference)?
             && own != found.root
         {

@@ -464,10 +464,7 @@ async fn with_config(repository: &Repository, manifest: Manifest) -> Result<(Man
     if config.size > DOCUMENT_MAX {
         return Err(format!("its configuration has {} bytes", config.size).into());
     }
-    let (mut blob, mut bytes) = (repository.blob(config), Vec::new());
-    while let Some(chunk) = blob.chunk().await? {
-        bytes.extend_from_slice(&chunk);
-    }
+    let bytes = repository.blob(config).whole().await?;
     Ok((manifest, bytes))
 }
 

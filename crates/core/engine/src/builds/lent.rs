@@ -25,10 +25,10 @@ pub(super) fn lease(engine: &Engine) -> Result<Arc<Lease>> {
 }
 
 /// A client is done with a result that it has handed out, by the digest of any of its manifests or of its index.
-pub async fn give_back(engine: &Engine, manifests: Vec<Digest>) -> Result<()> {
+pub async fn give_back(engine: &Engine, manifest: Digest) -> Result<()> {
     engine
         .blocking(move |engine| {
-            engine.lent().give_back(&manifests);
+            engine.lent().end(|loan| loan.manifests.contains(&manifest));
             Ok(())
         })
         .await
@@ -73,11 +73,7 @@ impl Lent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One client is done with a result that has any of these.
-    pub fn give_back(&self, manifests: &[Digest]) {
-        self.end(|loan| loan.manifests.iter().any(|manifest| manifests.contains(manifest)));
-    }
-
+    /// Holds one result less, if there is such a one.
     fn end(&self, of: impl Fn(&Loan) -> bool) {
         let mut all = self.all();
         let found = all.iter().position(of).map(|at| all.remove(at));

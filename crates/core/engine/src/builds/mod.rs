@@ -65,7 +65,7 @@ pub use under_way::are_under_way;
 pub use builder::{
     Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Earlier, Event, FailedProcess, FileFacts, Left, Line,
     LineKind, Owner, Place, Reads, Recorded, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller,
-    is_git, repository_secrets, runs,
+    is_git, repository_secrets, runs, side_by_side,
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};

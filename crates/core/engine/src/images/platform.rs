@@ -81,10 +81,7 @@ pub(super) async fn told(
     if !media_types::is_config(&manifest.config.media_type) || manifest.config.size > CONFIG_MAX {
         return Ok(None);
     }
-    let (mut blob, mut bytes) = (repository.blob(&manifest.config), Vec::new());
-    while let Some(chunk) = blob.chunk().await? {
-        bytes.extend_from_slice(&chunk);
-    }
+    let bytes = repository.blob(&manifest.config).whole().await?;
     Ok(serde_json::from_slice::<ImageConfig>(&bytes).ok().map(|config| config.platform()))
 }
 

@@ -481,11 +481,7 @@ impl Pull {
         let bytes = match known {
             Some(bytes) => Bytes::from(bytes),
             None => {
-                let mut blob = repository.blob(descriptor);
-                let mut bytes = Vec::new();
-                while let Some(chunk) = blob.chunk().await.map_err(|e| failed(e, reference))? {
-                    bytes.extend_from_slice(&chunk);
-                }
+                let bytes = repository.blob(descriptor).whole().await.map_err(|e| failed(e, reference))?;
                 let bytes = Bytes::from(bytes);
                 self.keep(batch, &descriptor.digest, bytes.clone()).await?;
                 bytes

@@ -240,11 +240,7 @@ pub(super) async fn small(repository: &Repository, descriptor: &Descriptor) -> R
     if descriptor.size > DOCUMENT_MAX {
         return Err(Error::invalid(format!("{} has {} bytes", descriptor.digest, descriptor.size)));
     }
-    let (mut blob, mut bytes) = (repository.blob(descriptor), Vec::new());
-    while let Some(chunk) = blob.chunk().await.map_err(registry_error)? {
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
+    repository.blob(descriptor).whole().await.map_err(registry_error)
 }
 
 /// A source of an index: a name, a digest in the repository of the targets, or a descriptor there.

@@ -6,9 +6,8 @@ pub mod message;
 
 use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
 use bollard_buildkit_proto::pb::SourceOp;
-use engine::builds::{BoxError, Policies, Source};
+use engine::builds::{BoxError, Policies, Source, side_by_side};
 use oci::{Platform, Reference};
-use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -73,31 +72,8 @@ pub async fn all_allowed(
         let Source { identifier, attributes: attrs, .. } = source;
         Ok(SourceOp { identifier, attrs })
     };
-    evaluate(move |is_wanted| side_by_side(sources, |source| one(is_wanted, source))).await?
-}
-
-/// Does the same with each of many, a few at once: who is asked may take its time, or wait for what it is asked about another.
-fn side_by_side<T: Send, R: Send>(
-    all: Vec<T>,
-    work: impl Fn(T) -> Result<R, Status> + Sync,
-) -> Result<Vec<R>, Status> {
-    let threads = all.len().min(AT_ONCE);
-    let next = Mutex::new(all.into_iter().enumerate());
-    let serve = || {
-        let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
-        std::iter::from_fn(take).map(|(number, one)| Ok((number, work(one)?))).collect()
-    };
-    let mut done = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(serve)).collect();
-        let mut done: Result<Vec<(usize, R)>, Status> = serve();
-        for other in others {
-            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            done = done.and_then(|done| Ok(done.into_iter().chain(other?).collect()));
-        }
-        done
-    })?;
-    done.sort_by_key(|(number, _)| *number);
-    Ok(done.into_iter().map(|(_, result)| result).collect())
+    // Who is asked may take its time, or wait for what it is asked about another.
+    evaluate(move |is_wanted| side_by_side(AT_ONCE, sources, |source| one(is_wanted, source))).await?
 }
 
 /// Has something evaluated on a thread that may block, which can ask whether its answer is still wanted.
@@ -166,6 +142,7 @@ pub fn normal(source: &SourceOp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_evaluated() {
@@ -189,7 +166,7 @@ mod tests {
     fn who_waits_for_another_answer_gets_it() {
         let (tell, told) = std::sync::mpsc::channel();
         let told = Mutex::new(told);
-        let answered = side_by_side(vec![1, 2, 3], |number| {
+        let answered = side_by_side(AT_ONCE, vec![1, 2, 3], |number| {
             match number {
                 1 => {
                     let told = told.lock().unwrap();
@@ -198,10 +175,10 @@ mod tests {
                 }
                 _ => _ = tell.send(()),
             }
-            Ok(number * 10)
+            Ok::<_, Status>(number * 10)
         });
         assert_eq!(answered.unwrap(), [10, 20, 30]);
-        let failed = side_by_side(vec![1, 2], |_| Err::<(), _>(Status::permission_denied("no")));
+        let failed = side_by_side(AT_ONCE, vec![1, 2], |_| Err::<(), _>(Status::permission_denied("no")));
         assert_eq!(failed.unwrap_err().message(), "no");
     }
 

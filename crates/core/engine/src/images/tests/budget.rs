@@ -159,7 +159,7 @@ async fn results_that_are_held_or_were_just_made_stay() {
     discard(&engine, vec![held.clone()], |_| true).await.unwrap();
     assert!(is_here(held), "somebody else hands it out");
     drop(other);
-    crate::builds::give_back(&engine, vec![held.clone()]).await.unwrap();
+    crate::builds::give_back(&engine, held.clone()).await.unwrap();
     discard(&engine, vec![held.clone()], |_| true).await.unwrap();
     assert!(!is_here(held));
     assert_eq!(engine.store().check(false).unwrap(), vec![]);
