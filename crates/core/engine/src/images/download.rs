@@ -307,8 +307,7 @@ impl Work {
         let (tell, kept) = oneshot::channel();
         let work = self.clone();
         let disk = tokio::task::spawn_blocking(move || {
-            let chunks =
-                Chunks { receiver, chunk: Bytes::new(), ended: false, interrupted: false, failed: false };
+            let chunks = Chunks { receiver, chunk: Bytes::new(), ended: false, interrupted: false };
             let partial = match work.place(place)? {
                 Ok(partial) => partial,
                 Err(came) => return Ok(came),
@@ -358,7 +357,7 @@ impl Work {
         let kept = partial.kept();
         let kept = if kept > self.descriptor.size { 0 } else { kept };
         tell.send(kept).ok();
-        let mut tee = Tee { left: kept, chunks, partial, batch: &self.batch };
+        let mut tee = Tee { left: kept, chunks, partial, batch: &self.batch, failed: false };
         let outcome = self.pass(&mut tee, need);
         drop(turn);
         let interrupted = tee.chunks.interrupted || self.report.is_closed();
@@ -470,7 +469,7 @@ fn retrying(wait: Duration) -> String {
 /// Why an archive can't be unpacked: where it is not the one that was asked for, that comes first.
 fn blamed(tee: &mut Tee<'_>, error: store::Error) -> Error {
     let is_whole = matches!(error, store::Error::Archive { .. } | store::Error::Mismatch { .. })
-        && !tee.chunks.failed
+        && !tee.failed
         && io::copy(tee, &mut io::sink()).is_ok();
     match tee.partial.verify() {
         Err(other) if is_whole => wrong(other),
@@ -496,8 +495,6 @@ struct Chunks {
     ended: bool,
     /// It broke for a reason that may pass.
     interrupted: bool,
-    /// It broke, for whatever reason.
-    failed: bool,
 }
 
 impl Read for Chunks {
@@ -509,12 +506,11 @@ impl Read for Chunks {
             match self.receiver.blocking_recv() {
                 Some(Ok(chunk)) => self.chunk = chunk,
                 Some(Err(error)) => {
-                    self.failed = true;
                     self.interrupted = error.kind() == io::ErrorKind::ConnectionAborted;
                     return Err(error);
                 }
                 None => {
-                    (self.interrupted, self.failed) = (true, true);
+                    self.interrupted = true;
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the download was given up"));
                 }
             }
@@ -533,10 +529,18 @@ struct Tee<'l> {
     chunks: Chunks,
     partial: Partial<'l>,
     batch: &'l Batch,
+    /// Something could not be read or kept: what was compared with the digest is not all that came.
+    failed: bool,
 }
 
 impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.advance(buffer).inspect_err(|_| self.failed = true)
+    }
+}
+
+impl Tee<'_> {
+    fn advance(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.left > 0 {
             let count = self.partial.read(buffer)?;
             self.left = if count == 0 { 0 } else { self.left - count as u64 };
