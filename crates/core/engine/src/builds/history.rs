@@ -34,6 +34,10 @@ use crate::{Engine, ids};
 
 /// Records that are kept.
 const KEPT: usize = 100;
+/// Bytes of them that are kept, but for the newest.
+const KEPT_BYTES: u64 = 256 << 20;
+/// A record that has less is small: however many of these there are, all have no more than is kept.
+const SMALL: u64 = 1 << 20;
 /// Bytes of a log that are kept: there can be many steps.
 const LOG_MAX: u64 = 64 << 20;
 const RUNNING: &str = "running";
@@ -142,6 +146,9 @@ impl Recorder {
             let _ = log.flush();
         }
         let _ = write(&self.directory, &self.record);
+        if let (Some(base), true) = (self.directory.parent(), size(&self.directory) > SMALL) {
+            let _ = forget_large(base, KEPT_BYTES);
+        }
     }
 }
 
@@ -275,8 +282,13 @@ fn directories(base: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn records(engine: &Engine) -> Result<Vec<BuildRecord>> {
+    ordered(&directory(engine))
+}
+
+/// The records in a directory, the newest first.
+fn ordered(base: &Path) -> Result<Vec<BuildRecord>> {
     // One that is being begun, or was left by a kill at that moment, has nothing to tell.
-    let found = directories(&directory(engine))?;
+    let found = directories(base)?;
     let mut all: Vec<BuildRecord> = found.iter().filter_map(|directory| read(directory).ok()).collect();
     all.sort_by(newest_first);
     Ok(all)
@@ -456,8 +468,11 @@ pub async fn remove_all(engine: &Engine) -> Result<Vec<String>> {
 }
 
 fn forget(engine: &Engine, id: &str) -> Result<()> {
-    let path = directory(engine).join(id);
-    match std::fs::remove_dir_all(&path) {
+    remove_directory(&directory(engine).join(id))
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).during(format_args!("remove {}", path.display()))
         }
@@ -476,9 +491,57 @@ fn forget_old(engine: &Engine) -> Result<()> {
     ended.map(|record| record.id).try_for_each(|id| forget(engine, &id))
 }
 
+/// Makes room on the disk: of the records that have ended, the newest stay that have together no more than so many bytes. The very
+/// newest does in any case.
+fn forget_large(base: &Path, bytes: u64) -> Result<()> {
+    let mut all = ordered(base)?.into_iter();
+    let mut kept = all.next().map_or(0, |newest| size(&base.join(&newest.id)));
+    for record in all {
+        let directory = base.join(&record.id);
+        kept = kept.saturating_add(size(&directory));
+        if kept > bytes && record.status != RUNNING {
+            remove_directory(&directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the files of a record.
+fn size(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_have_bounds_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        for (id, started_at, status, bytes) in [
+            ("oldest", "1", "completed", 1),
+            ("older", "2", "error", 3000),
+            ("running", "3", RUNNING, 3000),
+            ("newer", "4", "completed", 2000),
+            ("newest", "5", "completed", 9000),
+        ] {
+            put(dir.path(), id, status);
+            let directory = dir.path().join(id);
+            let record = BuildRecord { started_at: started_at.to_owned(), ..read(&directory).unwrap() };
+            let record = BuildRecord { status: status.to_owned(), ..record };
+            write(&directory, &record).unwrap();
+            std::fs::write(directory.join(LOG), vec![b'x'; bytes]).unwrap();
+        }
+        let _lock = lock::directory(&dir.path().join("running")).unwrap();
+        let left = |bytes| {
+            forget_large(dir.path(), bytes).unwrap();
+            ordered(dir.path()).unwrap().into_iter().map(|record| record.id).collect::<Vec<_>>()
+        };
+        assert_eq!(left(1 << 20), ["newest", "newer", "running", "older", "oldest"]);
+        assert_eq!(left(15_000), ["newest", "newer", "running"]);
+        assert_eq!(left(0), ["newest", "running"]);
+    }
 
     fn put(base: &Path, id: &str, status: &str) {
         let directory = base.join(id);
