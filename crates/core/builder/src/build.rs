@@ -6,10 +6,10 @@ use crate::epoch::{self, Epoch};
 use crate::error::Error;
 use crate::event::{Event, Stream};
 use crate::export::statement::{SPDX, Statement};
-use crate::graph::{Graph, OpKind, Origin};
+use crate::graph::{Graph, NetKind, OpKind, Origin};
 use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
 use crate::progress::{Progress, in_turn};
-use crate::request::{Built, BuiltImage, BuiltResult, Context, Env, LeftLayer, Request};
+use crate::request::{Built, BuiltImage, BuiltResult, Context, Env, LeftLayer, NetMode, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
 use crate::source::Materials;
 use crate::{exec, export, lines, policy, promise, scan, solve, step, transfer, verify};
@@ -96,6 +96,7 @@ pub fn build_graph(
     request: &Request,
     progress: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Built, Error> {
+    entitled(request, &given)?;
     run(env, request, progress, |opener| {
         let Opened { root, time, .. } = opener.main(Context::Empty)?;
         let context = ContextTree { root, ignore: Ignore::default(), time };
@@ -119,6 +120,21 @@ pub fn build_graph(
         let given = Some(given.locals);
         Ok(Plan { remote: None, file, parsed, context, named, began, epoch, lowered, given })
     })
+}
+
+/// Whether the processes of a client's graph may have what they ask for.
+fn entitled(request: &Request, given: &Given) -> Result<(), Error> {
+    let is_open = request.allow_host_network || request.network == NetMode::Host;
+    for op in given.graphs.iter().flat_map(|given| &given.graph.ops) {
+        let OpKind::Run(run) = &op.kind else { continue };
+        if run.insecure && !request.allow_insecure {
+            return Err(Error::NotAllowed { what: "security.insecure", name: op.name.clone() });
+        }
+        if run.network == Some(NetKind::Host) && !is_open {
+            return Err(Error::NotAllowed { what: "network.host", name: op.name.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// All that a build does, before anything of it is done.

@@ -108,6 +108,14 @@ pub enum Error {
         /// Its path in the context.
         name: String,
     },
+    /// A process of a client's graph asks for what nobody has allowed.
+    #[error("{what} is not allowed for {name:?}")]
+    NotAllowed {
+        /// The entitlement.
+        what: &'static str,
+        /// The process.
+        name: String,
+    },
     /// The time that shall stand for now is none.
     #[error("invalid SOURCE_DATE_EPOCH: {value}")]
     Epoch {
@@ -316,6 +324,7 @@ impl Error {
                 "build from a repository or an archive by its address, or leave complete-materials out"
                     .into(),
             ),
+            Error::NotAllowed { what, .. } => Some(format!("allow it with --allow {what}")),
             Error::NoDockerfile { .. } => Some("name it with --file".into()),
             Error::NotReproducible { differences } => crate::verify::hint(differences),
             _ => None,

@@ -554,6 +554,7 @@ pub(super) fn failed(error: builder::Error) -> Error {
         | builder::Error::NotReproducible { .. }
         | builder::Error::Materials { .. }
         | builder::Error::Context(_) => Kind::InvalidParameter,
+        builder::Error::NotAllowed { .. } => Kind::Forbidden,
         builder::Error::Cancelled => Kind::Cancelled,
         _ => Kind::System,
     };

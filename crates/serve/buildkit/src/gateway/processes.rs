@@ -289,7 +289,8 @@ async fn obey(telling: &Telling, mut obeying: mpsc::Receiver<Order>, control: Co
 async fn command(host: &Host, build: &Build, init: &InitMessage) -> Result<Command, Status> {
     let meta = init.meta.as_ref().filter(|meta| !meta.args.is_empty());
     let meta = meta.ok_or_else(|| Status::invalid_argument("a process needs a command"))?;
-    let privileged = init.security == SecurityMode::Insecure as i32;
+    let unknown = |_| Status::invalid_argument(format!("invalid security mode {}", init.security));
+    let privileged = SecurityMode::try_from(init.security).map_err(unknown)? == SecurityMode::Insecure;
     if privileged && !build.order.entitlements.iter().any(|allowed| allowed == "security.insecure") {
         return Err(Status::permission_denied("security.insecure is not allowed"));
     }

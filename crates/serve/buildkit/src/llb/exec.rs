@@ -37,12 +37,14 @@ pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &ExecOp) -> Result<BT
     }
     mounts.extend(op.secretenv.iter().map(secret_env));
     let mut run = process(meta)?;
-    run.network = match op.network() {
+    let unknown = |what: &str, value: i32| bad(format!("invalid {what} mode {value}"));
+    run.network = match NetMode::try_from(op.network).map_err(|_| unknown("network", op.network))? {
         NetMode::Unset => None,
         NetMode::Host => Some(NetKind::Host),
         NetMode::None => Some(NetKind::None),
     };
-    run.insecure = op.security() == SecurityMode::Insecure;
+    let security = SecurityMode::try_from(op.security).map_err(|_| unknown("security", op.security))?;
+    run.insecure = security == SecurityMode::Insecure;
     run.mounts = mounts;
     run.own.readonly = root.readonly;
     let name = || meta.args.join(" ");

@@ -9,8 +9,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
 use bollard_buildkit_proto::pb::file_action::Action;
 use bollard_buildkit_proto::pb::{
     BuildInput, BuildOp, Definition, DiffOp, ExecOp, FileAction, FileActionCopy, FileActionMkFile, FileOp,
-    Input, LowerDiffInput, MergeInput, MergeOp, Meta, Mount, MountType, Op, SecretOpt, SourceOp,
-    UpperDiffInput, op,
+    Input, LowerDiffInput, MergeInput, MergeOp, Meta, Mount, MountType, NetMode, Op, SecretOpt, SecurityMode,
+    SourceOp, UpperDiffInput, op,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -113,6 +113,39 @@ fn shell(script: &str) -> op::Op {
     let args = ["sh", "-c", script].map(String::from).to_vec();
     let meta = Some(Meta { args, cwd: "/".to_owned(), ..Meta::default() });
     op::Op::Exec(ExecOp { meta, mounts: vec![mount("/", 0, 0)], ..ExecOp::default() })
+}
+
+#[test]
+fn processes_of_graphs_get_what_their_build_is_allowed() {
+    with_client(holdings(), |host, client| {
+        host.busybox();
+        let run = async move {
+            let op::Op::Exec(process) = shell("ls /sys/class/net > /seen") else { panic!("no process") };
+            let asking = [
+                (ExecOp { network: NetMode::Host.into(), ..process.clone() }, "network.host"),
+                (ExecOp { security: SecurityMode::Insecure.into(), ..process.clone() }, "security.insecure"),
+            ];
+            let order = |process: ExecOp, id: &str, allowed: &[&str]| {
+                let image = (source("docker-image://docker.io/library/busybox:latest"), vec![]);
+                SolveRequest {
+                    definition: Some(definition(vec![image, (op::Op::Exec(process), vec![0])], 0)),
+                    entitlements: allowed.iter().map(|word| (*word).to_owned()).collect(),
+                    ..order(&client, id, &[])
+                }
+            };
+            for (number, (process, what)) in asking.into_iter().enumerate() {
+                let id = |end: &str| format!("build00000000007{number}{end}");
+                let refused = client.solve(order(process.clone(), &id("a"), &[])).await.0.unwrap_err();
+                assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+                assert!(refused.message().contains(&format!("{what} is not allowed")), "{refused}");
+                client.solve(order(process, &id("b"), &[what])).await.0.unwrap();
+            }
+            let unknown = ExecOp { security: 7, ..process };
+            let refused = client.solve(order(unknown, "build000000000079", &[])).await.0.unwrap_err();
+            assert!(refused.message().contains("invalid security mode 7"), "{refused}");
+        };
+        (host, run)
+    });
 }
 
 /// In a directory that the first of several layers on nothing brings, names that it takes away are listed by the kernel.
