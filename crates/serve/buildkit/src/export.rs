@@ -20,9 +20,18 @@ use crate::session::{Folder, Part, Session};
 /// The client's store for a result that is to be a directory.
 const EXPORT: &str = "export";
 
-/// Serves all exporters of a build; what the client is told of the image.
-pub async fn export(host: &Host, build: &Build, made: &Arc<Made>) -> Result<HashMap<String, String>, Status> {
-    let mut answer = HashMap::new();
+/// What exporters have handed out.
+#[derive(Default)]
+pub struct Handed {
+    /// What the client is told of the image.
+    pub answer: HashMap<String, String>,
+    /// Manifests and indexes, each once: what one exporter gives may be another document than what the next one does.
+    pub results: Vec<Descriptor>,
+}
+
+/// Serves all exporters of a build.
+pub async fn export(host: &Host, build: &Build, made: &Arc<Made>) -> Result<Handed, Status> {
+    let Handed { mut answer, mut results } = Handed::default();
     let exporters = exporters::exporters(&build.order);
     for (number, exporter) in exporters.iter().enumerate() {
         let export = Export { host, build, made, exporter, number };
@@ -38,8 +47,21 @@ pub async fn export(host: &Host, build: &Build, made: &Arc<Made>) -> Result<Hash
                 )));
             }
         }
+        let given = answer.get(DESCRIPTOR).and_then(|text| descriptor(text));
+        let known =
+            |given: &Descriptor| results.iter().any(|known: &Descriptor| known.digest == given.digest);
+        results.extend(given.filter(|given| !known(given)));
     }
-    Ok(answer)
+    Ok(Handed { answer, results })
+}
+
+/// What tells the client of the image's manifest or index: its descriptor in base64.
+const DESCRIPTOR: &str = "containerimage.descriptor";
+
+fn descriptor(text: &str) -> Option<Descriptor> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 struct Export<'a> {
@@ -80,7 +102,7 @@ impl Export<'_> {
             document["annotations"] = json!(target.annotations);
         }
         let text = fault::base64(document.to_string().as_bytes());
-        answer.insert("containerimage.descriptor".to_owned(), text);
+        answer.insert(DESCRIPTOR.to_owned(), text);
     }
 
     /// The image stays here but for `store=false`, and goes to its registries if that is asked for.

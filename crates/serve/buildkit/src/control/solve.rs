@@ -3,19 +3,19 @@
 //! An order with a frontend is solved at once. One without is the beginning of a conversation at the gateway: the client
 //! solves there, and says what of it is the result. Both end with the future of this call, and with it when the client goes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
 use engine::builds::history::{Outcome, Unbegun};
-use engine::builds::{self, Descriptor, Reach};
+use engine::builds::{self, Reach};
 use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::history;
 use crate::build::{Build, Made};
+use crate::export::{self, Handed};
 use crate::frontend::{self, Solved};
-use crate::{Host, export, fault, is_build_id, llb};
+use crate::{Host, fault, is_build_id, llb};
 
 pub async fn solve(host: &Host, order: SolveRequest, reach: Reach) -> Result<SolveResponse, Status> {
     if !is_build_id(&order.r#ref) {
@@ -31,38 +31,35 @@ pub async fn solve(host: &Host, order: SolveRequest, reach: Reach) -> Result<Sol
     };
     conclude(host, &build, &solved).await;
     drop(registered);
-    Ok(SolveResponse { exporter_response: solved? })
+    Ok(SolveResponse { exporter_response: solved?.answer })
 }
 
 /// Hands out what was made: what the client is told.
-async fn answer(
-    host: &Host,
-    build: &Build,
-    made: Option<Arc<Made>>,
-) -> Result<HashMap<String, String>, Status> {
-    let mut answer = build.said();
+async fn answer(host: &Host, build: &Build, made: Option<Arc<Made>>) -> Result<Handed, Status> {
+    let mut all = Handed { answer: build.said(), ..Handed::default() };
     if let Some(made) = made {
-        answer.extend(export::export(host, build, &made).await?);
+        let Handed { answer, results } = export::export(host, build, &made).await?;
+        all.answer.extend(answer);
+        all.results = results;
     }
     if let Some(cache) = build.cache() {
         let text = serde_json::to_string(&cache).map_err(|e| Status::internal(format!("cache: {e}")))?;
         // By this the client finds it in its directory again.
-        answer.insert("cache.manifest".to_owned(), text);
+        all.answer.insert("cache.manifest".to_owned(), text);
     }
-    Ok(answer)
+    Ok(all)
 }
 
 /// Has the record say how the build came out. Without that it came out all the same.
-async fn conclude(host: &Host, build: &Build, solved: &Result<HashMap<String, String>, Status>) {
+async fn conclude(host: &Host, build: &Build, solved: &Result<Handed, Status>) {
     if build.order.internal {
         return;
     }
     let mut outcome = Outcome::default();
     match solved {
-        Ok(response) => {
-            outcome.response = response.clone().into_iter().collect();
-            let result = response.get("containerimage.descriptor").and_then(|text| descriptor(text));
-            outcome.results.extend(result);
+        Ok(handed) => {
+            outcome.response = handed.answer.clone().into_iter().collect();
+            outcome.results.clone_from(&handed.results);
         }
         Err(status) => {
             outcome.error = Some(status.message().to_owned());
@@ -87,13 +84,6 @@ fn unbegun(build: &Build, status: &Status) -> Unbegun {
         started_at: build.begun,
         is_cancelled: status.code() == Code::Cancelled,
     }
-}
-
-/// What an exporter says of the image that it has handed out.
-fn descriptor(text: &str) -> Option<Descriptor> {
-    use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-    serde_json::from_slice(&bytes).ok()
 }
 
 async fn result(host: &Host, build: &Arc<Build>) -> Result<Option<Arc<Made>>, Status> {

@@ -1,6 +1,6 @@
 //! The exporters of a solve, and what their attributes say of the image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use api::build::ExportOptions;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
@@ -24,6 +24,11 @@ pub fn exporters(order: &SolveRequest) -> Vec<Exporter> {
 pub fn keeps(exporter: &Exporter) -> bool {
     let stays = !exporter.attrs.contains_key("store") || flag(exporter, "store");
     matches!(exporter.r#type.as_str(), "moby" | "image") && stays
+}
+
+/// Whether images are written, and not only their files.
+pub fn writes_images(order: &SolveRequest) -> bool {
+    exporters(order).iter().any(|exporter| !matches!(exporter.r#type.as_str(), "local" | "tar" | "cacheonly"))
 }
 
 /// The flags of exporters, and whether one that is named without a value is set.
@@ -101,6 +106,23 @@ const OF_IMAGE: [&str; 9] = [
 
 /// The image's configuration; `/` and a platform behind it for one of several.
 pub const CONFIG: &str = "containerimage.config";
+
+/// The time that a frontend says for its results; `/` and a platform's name behind it for one of several.
+const EPOCH: &str = "source.date.epoch";
+
+/// The time that stands for now in images that a frontend has put together, in seconds since 1970, if it says one. There is one for all
+/// of an index: of those that it says for its platforms the latest.
+pub fn epoch(metadata: &HashMap<String, Vec<u8>>) -> Result<Option<i64>, Status> {
+    let is_meant =
+        |key: &str| key.strip_prefix(EPOCH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let mut latest = None;
+    for (_, value) in metadata.iter().filter(|(key, value)| is_meant(key) && !value.is_empty()) {
+        let text = String::from_utf8_lossy(value);
+        let wrong = |_| bad(format!("invalid SOURCE_DATE_EPOCH from frontend: {text:?}"));
+        latest = latest.max(Some(text.parse::<i64>().map_err(wrong)?));
+    }
+    Ok(latest)
+}
 
 /// The configuration that the exporters of a build want the image for a platform to have, whatever else is said of it.
 pub fn config(order: &SolveRequest, platform: &Platform) -> Option<Vec<u8>> {
@@ -192,9 +214,20 @@ fn annotation(key: &str, value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
+
+    #[test]
+    fn frontends_may_say_the_time() {
+        let said = |all: &[(&str, &str)]| {
+            let bytes = |(key, value): &(&str, &str)| ((*key).to_owned(), value.as_bytes().to_vec());
+            epoch(&all.iter().map(bytes).collect())
+        };
+        assert_eq!(said(&[("source.date.epoch", "7")]).unwrap(), Some(7));
+        let several = [("source.date.epoch/linux/amd64", "7"), ("source.date.epoch/linux/arm64", "9")];
+        assert_eq!(said(&several).unwrap(), Some(9));
+        assert_eq!(said(&[("source.date.epoch", ""), ("source.date.epochs", "x")]).unwrap(), None);
+        assert!(said(&[("source.date.epoch", "x")]).unwrap_err().message().ends_with("from frontend: \"x\""));
+    }
 
     #[test]
     fn exporters_agree_on_the_image() {

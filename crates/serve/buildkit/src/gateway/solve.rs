@@ -142,11 +142,16 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
     let mut is_whole = exporters::annotated(&metadata).is_empty() && attestations.is_empty();
     // Frontends name it afterwards.
     is_whole &= !exporters::exporters(&build.order).iter().any(exporters::asks_name);
+    is_whole &= exporters::epoch(&metadata)?.is_none();
+    let writes_images = exporters::writes_images(&build.order);
     for (key, platform) in places {
         let id = named.iter().find(|(name, _)| *name == key || name.is_empty()).map_or("", |(_, id)| id);
         let config = |platform: &Platform| {
             exporters::config(&build.order, platform).or_else(|| document(&metadata, exporters::CONFIG, &key))
         };
+        if let Some(said) = document(&metadata, exporters::CONFIG, &key).filter(|_| writes_images) {
+            llb::check(&said, platform.is_some())?;
+        }
         let base = document(&metadata, "containerimage.base.config", &key);
         let said = attestations.remove(&key).unwrap_or_default();
         let mut claims =
@@ -202,13 +207,23 @@ fn platforms(metadata: &HashMap<String, Vec<u8>>) -> Result<Option<Vec<(String, 
     }
     let Some(text) = metadata.get("refs.platforms") else { return Ok(None) };
     let wrong = |e: serde_json::Error| Status::invalid_argument(format!("refs.platforms: {e}"));
-    let all: All = serde_json::from_slice(text).map_err(wrong)?;
-    let all: Vec<_> = all.platforms.into_iter().map(|one| (one.id, one.platform)).collect();
-    if all.is_empty() || all.len() > PLATFORMS_MAX {
-        let count = all.len();
-        return Err(Status::invalid_argument(format!(
-            "refs.platforms: {count} platforms, 1 to {PLATFORMS_MAX}"
-        )));
+    let all: Option<All> = serde_json::from_slice(text).map_err(wrong)?;
+    let all: Vec<_> =
+        all.into_iter().flat_map(|all| all.platforms).map(|one| (one.id, one.platform)).collect();
+    let refuse = |message: String| Err(Status::invalid_argument(message));
+    if all.is_empty() {
+        return refuse("invalid empty platforms index for exporter".to_owned());
+    }
+    if all.len() > PLATFORMS_MAX {
+        return refuse(format!("refs.platforms: {} platforms, at most {PLATFORMS_MAX}", all.len()));
+    }
+    for (id, platform) in &all {
+        if id.is_empty() {
+            return refuse("invalid empty platform key for exporter".to_owned());
+        }
+        if platform.os.is_empty() || platform.architecture.is_empty() {
+            return refuse(format!("invalid platform value {platform} of {id} for exporter"));
+        }
     }
     Ok(Some(all))
 }

@@ -15,7 +15,7 @@ mod solve;
 mod source;
 
 pub use blame::Blame;
-pub use solve::{Piece, assemble, nothing, solve};
+pub use solve::{Piece, assemble, check, nothing, solve};
 pub use source::{LAYOUT, Local, asking};
 
 use tonic::Status;

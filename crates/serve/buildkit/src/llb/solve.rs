@@ -203,6 +203,9 @@ pub async fn assemble(
     // It was sent when it was made.
     options.extras.caches_to.clear();
     options.tags = names(build)?;
+    if let Some(epoch) = exporters::epoch(metadata)? {
+        options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), Some(epoch.to_string()));
+    }
     options.extras.export.index = is_map;
     // Of what both say, the exporters' counts.
     let own = std::mem::take(&mut options.extras.export.annotations);
@@ -210,6 +213,19 @@ pub async fn assemble(
     let given = Given { graphs, name: String::new(), text: String::new(), locals: BTreeMap::new() };
     let source = ContextSource::Graph(Box::new(given));
     order(host, build, options, source, Asked { record: build.record(), split, ..Asked::default() }).await
+}
+
+/// Refuses what cannot be an image's configuration. Where nobody has said for which platform it is, it may say that itself, and then all
+/// of it.
+pub fn check(config: &[u8], has_platform: bool) -> Result<(), Status> {
+    let wrong = |e| bad(format!("the configuration of the image: {e}"));
+    let said = configuration(config).map_err(wrong)?;
+    let refused = Status::invalid_argument;
+    let said = said.ok_or_else(|| refused("invalid null image config for export"))?;
+    match !has_platform && said.os.is_empty() != said.architecture.is_empty() {
+        true => Err(refused("invalid image config: os and architecture must be specified together")),
+        false => Ok(()),
+    }
 }
 
 /// What a client says of an image, whose layers it leaves to whoever writes it.

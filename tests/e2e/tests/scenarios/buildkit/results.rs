@@ -82,7 +82,7 @@ fn a_client_says_for_which_platforms_its_results_are() {
                 for name in ["linux/amd64", "linux/arm64"] {
                     refs.insert(name.to_owned(), with_file(&client, ID, "/f", name).await);
                 }
-                let said = [("frontend.said", "yes"), ("said", "no"), ("containerimage.config", "null")];
+                let said = [("frontend.said", "yes"), ("said", "no"), ("containerimage.config", "{}")];
                 let mut metadata: HashMap<_, _> =
                     said.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
                 metadata.insert("refs.platforms".to_owned(), platforms(&["amd64", "arm64", "s390x"]));
@@ -102,6 +102,71 @@ fn a_client_says_for_which_platforms_its_results_are() {
             let image = tokio::process::Command::from(inspect).output().await.unwrap().stdout;
             let image: serde_json::Value = serde_json::from_slice(&image).unwrap();
             assert_eq!(image[0]["Created"], "2015-10-21T07:28:00Z", "{image}");
+        };
+        (host, run)
+    });
+}
+
+/// Has a result made that has one file, of which this is said.
+async fn described(
+    client: &Client,
+    id: &str,
+    exporter: (&str, &[(&str, &str)]),
+    said: &[(&str, &str)],
+) -> Result<HashMap<String, String>, tonic::Status> {
+    let converse = async {
+        let part = with_file(client, id, "/f", "text").await;
+        let metadata =
+            said.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
+        let result = Some(result::Result::Ref(part));
+        let result = frontend::Result { metadata, result, ..Default::default() };
+        let answer = ReturnRequest { result: Some(result), error: None };
+        client.gateway.clone().r#return(about(id, answer)).await.unwrap();
+    };
+    let mut control = client.control.clone();
+    let (solved, ()) = tokio::join!(control.solve(order(client, id, &[exporter])), converse);
+    solved.map(|solved| solved.into_inner().exporter_response)
+}
+
+#[test]
+fn what_a_client_says_of_its_result_is_looked_at() {
+    with_client(holdings(), |host, client| {
+        let mut inspect = host.command();
+        inspect.args(["image", "inspect", "-f", "{{.Created}}", "dated:1"]);
+        let run = async move {
+            let image = ("image", &[("name", "wrong:1")][..]);
+            let platforms = |id: &str, os: &str| {
+                let platform = json!({ "ID": id, "Platform": { "os": os, "architecture": os } });
+                json!({ "Platforms": [platform] }).to_string()
+            };
+            let nameless = platforms("", "linux");
+            let empty = platforms("p", "");
+            let cases = [
+                ("containerimage.config", "null", "invalid null image config for export"),
+                (
+                    "containerimage.config",
+                    r#"{"os":"linux"}"#,
+                    "os and architecture must be specified together",
+                ),
+                ("refs.platforms", "null", "invalid empty platforms index for exporter"),
+                ("refs.platforms", nameless.as_str(), "invalid empty platform key for exporter"),
+                ("refs.platforms", empty.as_str(), "invalid platform value"),
+                ("source.date.epoch", "soon", "invalid SOURCE_DATE_EPOCH from frontend: \"soon\""),
+            ];
+            for (number, (key, value, why)) in cases.into_iter().enumerate() {
+                let id = format!("build00000000008{number}");
+                let error = described(&client, &id, image, &[(key, value)]).await.unwrap_err();
+                assert!(error.message().contains(why), "{error}");
+            }
+            // Whose files alone are wanted needs no configuration.
+            let local: (&str, &[(&str, &str)]) = ("local", &[]);
+            let nothing = [("containerimage.config", "null")];
+            described(&client, "build000000000088", local, &nothing).await.unwrap();
+            let image = ("image", &[("name", "dated:1")][..]);
+            let time = [("source.date.epoch", "1445412480")];
+            described(&client, "build000000000089", image, &time).await.unwrap();
+            let created = tokio::process::Command::from(inspect).output().await.unwrap().stdout;
+            assert_eq!(String::from_utf8_lossy(&created).trim(), "2015-10-21T07:28:00Z");
         };
         (host, run)
     });
