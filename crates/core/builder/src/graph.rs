@@ -438,6 +438,9 @@ pub struct Copy {
     /// The directory that the destination lies in has to be there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rooted: bool,
+    /// When all that is copied is from, in nanoseconds since 1970; without, when its sources are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
     /// `--link`: the result does not depend on what lies below.
     pub link: bool,
     /// `--exclude`.
@@ -469,6 +472,7 @@ impl Copy {
             whole: false,
             replaces: false,
             rooted: false,
+            time: None,
             link: false,
             exclude: Vec::new(),
             include: Vec::new(),

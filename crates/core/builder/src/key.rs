@@ -226,6 +226,9 @@ fn copy_parts(copy: &Copy) -> BTreeMap<String, String> {
     if copy.replaces {
         parts.insert("what is in the way".to_string(), "replaced".to_string());
     }
+    if let Some(time) = copy.time {
+        parts.insert("time".to_string(), time.to_string());
+    }
     if !copy.include.is_empty() || !copy.required.is_empty() {
         parts.insert("included files".to_string(), json(&(&copy.include, &copy.required)));
     }
@@ -368,7 +371,8 @@ mod tests {
             Record::new(&op(OpKind::Copy(Box::new(copy))), None, BTreeMap::new()).key()
         };
         let plain = key(|_| ());
-        let changes: [fn(&mut Copy); 8] = [
+        let changes: [fn(&mut Copy); 9] = [
+            |copy| copy.time = Some(0),
             |copy| copy.whole = true,
             |copy| copy.replaces = true,
             |copy| copy.parents = true,

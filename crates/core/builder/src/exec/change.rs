@@ -1,6 +1,6 @@
 //! Changes of single files, one after the other, as one layer.
 
-use super::Workspace;
+use super::{Workspace, timespec};
 use crate::error::Error;
 use crate::files::copy::Writer;
 use crate::files::select;
@@ -11,7 +11,7 @@ use crate::step::{at_step, file_error};
 use crate::users::Users;
 use dockerfile::ignore::Ignore;
 use oci::ChainId;
-use rustix::fs::{FileType, Timespec, Timestamps};
+use rustix::fs::{FileType, Timestamps};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use sys::root::Root;
@@ -119,8 +119,7 @@ impl Changing<'_, '_> {
 
     fn stamp(&self, path: &Path, time: Option<i64>) -> Result<(), Error> {
         let Some(nanos) = time else { return Ok(()) };
-        let time =
-            Timespec { tv_sec: nanos.div_euclid(1_000_000_000), tv_nsec: nanos.rem_euclid(1_000_000_000) };
+        let time = timespec(nanos);
         let times = Timestamps { last_access: time, last_modification: time };
         self.root.utimes(path, &times).map_err(io_error("set times of", path))
     }

@@ -2,7 +2,7 @@
 
 use super::direct::Direct;
 use super::remote::{self, Remote};
-use super::{Prepared, Workspace};
+use super::{Prepared, Workspace, timespec};
 use crate::context::is_archive;
 use crate::error::{BoxError, Error};
 use crate::files::index::{Index, Sum};
@@ -142,8 +142,9 @@ fn content(
 ) -> Result<BTreeMap<String, String>, crate::files::Error> {
     let mut read = prepared.read.clone();
     let matches = || prepared.matches.values().flatten();
-    // A top directory lends its content alone: mode and owner of the new one are the destination's.
-    let is_top = |found: &Match, item: &Item| found.is_dir && !copy.parents && item.is_start();
+    // A top directory lends its content alone: mode and owner of the new one are the destination's. But where it is copied itself.
+    let lends = !copy.parents && !copy.whole;
+    let is_top = |found: &Match, item: &Item| found.is_dir && lends && item.is_start();
     let all = matches().flat_map(|found| found.items.iter().map(move |item| (found, item)));
     let entries = all
         .zip(prepared.sums.iter().map(Option::as_ref))
@@ -233,7 +234,9 @@ pub(crate) fn run(
     }
     let workspace = Workspace::new(session)?;
     let root = workspace.mount(session, parent)?;
-    let mut writer = Writer { owner, mode, replaces: copy.replaces, ..Writer::plain(&root) };
+    let Copy { replaces, whole, .. } = *copy;
+    let time = copy.time.map(timespec);
+    let mut writer = Writer { owner, mode, replaces, whole, time, ..Writer::plain(&root) };
     let remotes: BTreeMap<usize, Remote> = std::mem::take(&mut prepared.remotes);
     let cancelled = || session.stopped();
     let context = session.context_of(&copy.from);
@@ -277,6 +280,7 @@ fn is_plain(copy: &Copy) -> bool {
         && !copy.whole
         && !copy.replaces
         && !copy.rooted
+        && copy.time.is_none()
         && copy.include.is_empty()
         && copy.unpack.is_none()
         && copy.sources.iter().all(is_path)

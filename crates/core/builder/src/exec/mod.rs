@@ -24,6 +24,7 @@ use crate::session::{Scratch, Session, io_error};
 use crate::step::Inputs;
 use crate::turn::Others;
 use oci::ChainId;
+use rustix::fs::Timespec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use sys::mount::Overlay;
@@ -166,4 +167,9 @@ impl Workspace {
         let layer = session.env.store.layer_from_dir(session.lease, parent, &self.upper);
         layer.map(|l| l.chain_id).map_err(|e| Error::Store { attempt: "make layer", source: e.into() })
     }
+}
+
+/// A time in nanoseconds since 1970 as the kernel takes it.
+fn timespec(nanos: i64) -> Timespec {
+    Timespec { tv_sec: nanos.div_euclid(1_000_000_000), tv_nsec: nanos.rem_euclid(1_000_000_000) }
 }

@@ -202,10 +202,9 @@ fn file(job: &Job<'_, '_>, writer: &mut Writer<'_>, loaded: &url::Loaded) -> Res
             false => wrong("the URL's content is no archive"),
         };
     }
-    if loaded.name.is_empty() && job.copy.dest.ends_with('/') {
-        return wrong("cannot determine filename from URL: the destination must name the file");
-    }
-    let target = job.target(writer, &OsString::from(&loaded.name))?;
+    // As BuildKit calls it.
+    let name = if loaded.name.is_empty() { "__unnamed__" } else { &loaded.name };
+    let target = job.target(writer, &OsString::from(name))?;
     writer.write(&target, open()?, 0o600, loaded.modified).map_err(|e| job.fail(e))
 }
 

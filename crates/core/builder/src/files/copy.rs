@@ -2,7 +2,7 @@
 //!
 //! * A directory's content is merged into the destination. The top directory is the destination's own: one that exists stays
 //!   as it is, a new one is made as those on the way to it, whatever the source's is: it belongs to root (or `--chown`) with
-//!   mode 0755 (or an octal `--chmod`).
+//!   mode 0755 (or an octal `--chmod`). Clients may also copy the directory itself: then a new one is as the source.
 //! * A file replaces whatever has its name, but a directory. A link at the very destination is followed inside the root.
 //! * Files of a context belong to root unless `--chown` says otherwise; files of a stage keep their owner.
 //! * A socket of a context becomes an empty file, as BuildKit's clients send it; one of a stage is left out, for no layer can
@@ -33,6 +33,10 @@ pub struct Writer<'a> {
     pub mode: Option<Change>,
     /// What is in the way of a file or a directory goes, be it a directory.
     pub replaces: bool,
+    /// Directories are copied themselves, and not their content alone.
+    pub whole: bool,
+    /// The time that all gets that arrives, and no other.
+    pub time: Option<Timespec>,
     /// A source changed while it was copied: the result must not be remembered.
     pub unsteady: bool,
 }
@@ -55,7 +59,7 @@ pub(super) struct Meta {
 impl<'a> Writer<'a> {
     /// One that changes neither owner nor mode.
     pub fn plain(root: &'a Root) -> Writer<'a> {
-        Writer { root, owner: None, mode: None, replaces: false, unsteady: false }
+        Writer { root, owner: None, mode: None, replaces: false, whole: false, time: None, unsteady: false }
     }
 
     /// The real path of a destination; links in it are resolved inside the root.
@@ -68,8 +72,8 @@ impl<'a> Writer<'a> {
         let to = self.resolve(dest)?;
         if found.is_dir {
             let created = self.make_dirs(&to)?;
-            self.copy_items(tree, &found.items, &to, false)?;
-            return if created { self.date(&to, &found.items[0]) } else { Ok(()) };
+            self.copy_items(tree, &found.items, &to, created && self.whole)?;
+            return if created && !self.whole { self.date(&to, &found.items[0]) } else { Ok(()) };
         }
         let to = self.file_target(&to, &found.name, dest.ends_with('/'))?;
         self.copy_items(tree, &found.items, &to, true)
@@ -77,6 +81,9 @@ impl<'a> Writer<'a> {
 
     /// Gives a top directory that was made the source's time.
     fn date(&self, to: &Path, source: &Item) -> Result<(), Error> {
+        if self.time.is_some() {
+            return Ok(());
+        }
         let times = times_of_modification((source.stat.modified.0, source.stat.modified.1.into()));
         self.root.utimes(to, &times).map_err(io("set times of", to))
     }
@@ -157,7 +164,7 @@ impl<'a> Writer<'a> {
             Ok(()) => {
                 let (mode, owner) =
                     (Change::of_new_directory(self.mode.as_ref()), self.owner.unwrap_or((0, 0)));
-                self.apply(path, &Meta { mode, owner, times: None })?;
+                self.apply(path, &Meta { mode, owner, times: self.times() })?;
                 Ok(true)
             }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
@@ -342,7 +349,12 @@ impl<'a> Writer<'a> {
             Some(change) => change.apply(mode, kind == FileType::Directory),
             None => mode,
         };
-        Meta { mode, owner: self.owner.unwrap_or(own), times: Some(times_of(stat)) }
+        Meta { mode, owner: self.owner.unwrap_or(own), times: self.times().or_else(|| Some(times_of(stat))) }
+    }
+
+    /// The times of all that arrives, where there is one for all.
+    fn times(&self) -> Option<(Timespec, Timespec)> {
+        self.time.map(|time| (time, time))
     }
 
     fn apply(&self, path: &Path, meta: &Meta) -> Result<(), Error> {

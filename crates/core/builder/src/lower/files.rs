@@ -53,6 +53,7 @@ pub(super) fn transfer(
         whole: false,
         replaces: false,
         rooted: false,
+        time: None,
         // As with BuildKit: the mode is for the files alone, and of directories that are there only what lies below knows it.
         link: t.link && chmod.is_none(),
         chmod,

@@ -143,6 +143,26 @@ fn what_a_client_attests_stands_before_what_is_asked_for() {
 }
 
 #[test]
+fn a_process_gets_only_what_its_build_may_have() {
+    let f = Fixture::new();
+    let process = |insecure, network| {
+        let OpKind::Run(run) = run("true", Vec::new(), Own::default()) else { panic!("no process") };
+        op(Fs::Image(0), OpKind::Run(Box::new(Run { insecure, network, ..*run })))
+    };
+    let asked =
+        [(process(true, None), "security.insecure"), (process(false, Some(NetKind::Host)), "network.host")];
+    for (asks, what) in asked {
+        // It is refused before anything runs, also where the result does not need it.
+        let outcome = build(&f, vec![asks, op(Fs::Scratch, OpKind::Change(vec![file("/a", b"a")]))]);
+        let error = outcome.err();
+        assert!(error.chain().starts_with(&format!("{what} is not allowed")), "{}", error.chain());
+        assert_eq!(error.hint(), Some(format!("allow it with --allow {what}")));
+    }
+    let request = Request { network: NetMode::None, allow_host_network: true, ..Request::default() };
+    build_with(&f.env(), vec![process(false, Some(NetKind::Host))], Claims::default(), &request).ok();
+}
+
+#[test]
 fn single_files_change() {
     let f = Fixture::new();
     let first = OpKind::Change(vec![
@@ -394,6 +414,36 @@ fn a_directory_is_not_made_of_a_file() {
 fn copy(from: Fs, source: &str, replaces: bool) -> OpKind {
     let source = CopySource::Path(source.into());
     OpKind::Copy(Box::new(Copy { replaces, ..Copy::plain(Origin::Fs(from), source, "/") }))
+}
+
+#[test]
+fn a_directory_that_is_copied_itself_stays_as_it_is() {
+    let f = Fixture::new();
+    let tree = |mode| {
+        let kind = ChangeKind::Directory { mode, parents: false };
+        let top = Change { path: "/d".into(), kind, owner: Some("7:8".into()), time: None };
+        let below = change("/d/sub", ChangeKind::Directory { mode: 0o755, parents: false });
+        OpKind::Change(vec![top, file("/d/f", b"f"), below])
+    };
+    let copied = |mode, chmod: Option<&str>, time| {
+        let source = CopySource::Path("/d".into());
+        let plain = Copy::plain(Origin::Fs(Fs::Op(0)), source, "/new");
+        let copy = Copy { whole: true, chmod: chmod.map(str::to_owned), time, ..plain };
+        let ops = vec![op(Fs::Scratch, tree(mode)), op(Fs::Scratch, OpKind::Copy(Box::new(copy)))];
+        f.rootfs(build(&f, ops).ok())
+    };
+    let stat = |root: &sys::root::Root, path: &str| {
+        let stat = root.lstat(path).unwrap();
+        (stat.st_mode & 0o7777, stat.st_uid, stat.st_mtime)
+    };
+    let root = copied(0o500, None, None);
+    assert_eq!((stat(&root, "/new").0, stat(&root, "/new").1), (0o500, 7));
+    assert_eq!(stat(&root, "/new/f").2, 1_500_000_000);
+    // It is another one with another mode, and symbolic modes are of its own.
+    assert_eq!(stat(&copied(0o510, None, None), "/new").0, 0o510);
+    assert_eq!(stat(&copied(0o500, Some("a+X"), None), "/new").0, 0o511);
+    let root = copied(0o500, None, Some(1_234_000_000_000));
+    assert_eq!(["/new", "/new/f", "/new/sub"].map(|path| stat(&root, path).2), [1_234; 3]);
 }
 
 #[test]

@@ -383,6 +383,14 @@ fn urls_are_asked_for_changes() {
     assert_eq!(*counts.lock().unwrap(), (3, 2));
 }
 
+#[test]
+fn a_file_of_an_address_without_a_name_has_one() {
+    let f = Fixture::new();
+    let env = builder::Env { fetch: Some(server(b"tool").0), ..f.env() };
+    let outcome = f.build_in(&env, "FROM scratch\nADD http://h/ /d/\n", |_| {});
+    assert_eq!(text(&f.rootfs(outcome.ok()), "/d/__unnamed__"), "tool");
+}
+
 /// Whether a step ran or was cached, the provenance says what it took from elsewhere.
 #[test]
 fn provenance_names_what_came_from_elsewhere() {

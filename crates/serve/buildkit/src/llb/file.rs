@@ -7,9 +7,9 @@ use bollard_buildkit_proto::pb::{ChownOpt, FileAction, FileActionCopy, FileOp, u
 use engine::builds::graph::{Change, ChangeKind, Copy, CopySource, Fs, OpKind};
 use tonic::Status;
 
+use super::bad;
 use super::lower::{Lowering, Part};
 use super::read::Vertex;
-use super::{bad, unsupported};
 
 /// What each output of the actions gives.
 pub fn lower(lowering: &mut Lowering, vertex: &Vertex, op: &FileOp) -> Result<BTreeMap<i64, Part>, Status> {
@@ -143,9 +143,6 @@ fn title(change: &Change) -> String {
 }
 
 fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<Copy, Status> {
-    if given.timestamp >= 0 {
-        return Err(unsupported("a time of its own for what is copied"));
-    }
     let chmod = match (given.mode_str.as_str(), u32::try_from(given.mode)) {
         ("", Err(_)) => None,
         ("", Ok(mode)) => Some(format!("{:04o}", mode & 0o7777)),
@@ -166,6 +163,7 @@ fn copy(given: &FileActionCopy, from: engine::builds::graph::Origin) -> Result<C
         whole: !given.dir_copy_contents,
         replaces: given.always_replace_existing_dest_paths,
         rooted: !given.create_dest_path,
+        time: Some(given.timestamp).filter(|nanos| *nanos >= 0),
         link: false,
         exclude: given.exclude_patterns.clone(),
         include: given.include_patterns.clone(),
