@@ -36,7 +36,23 @@ pub async fn prune(engine: &Engine, request: PruneRequest) -> Result<Vec<UsageRe
     let mut known: BTreeMap<String, CacheRecord> =
         before.into_iter().map(|record| (record.id.clone(), record)).collect();
     let gone = report.caches_deleted.iter().filter_map(|id| known.remove(id));
-    Ok(gone.map(record).collect())
+    let mut gone: Vec<UsageRecord> = gone.map(record).collect();
+    gone.extend(beside(&gone, report.space_reclaimed));
+    Ok(gone)
+}
+
+/// What went that no record was about, such as layers of images that were removed while they were in use: clients tell the sum of
+/// what they are told.
+fn beside(gone: &[UsageRecord], reclaimed: u64) -> Option<UsageRecord> {
+    let told: i64 = gone.iter().map(|record| record.size).sum();
+    let size = i64::try_from(reclaimed).unwrap_or(i64::MAX).saturating_sub(told);
+    (size > 0).then(|| UsageRecord {
+        id: "unreferenced".to_owned(),
+        description: "content that nothing refers to".to_owned(),
+        record_type: "internal".to_owned(),
+        size,
+        ..UsageRecord::default()
+    })
 }
 
 /// Nanoseconds as whole seconds, none of them less than they are: what is to be kept is kept.
@@ -85,6 +101,16 @@ mod tests {
     #[test]
     fn what_is_to_be_kept_for_a_moment_is_kept() {
         assert_eq!([1, 1_000_000_000, 1_500_000_000, i64::MAX].map(seconds), [1, 1, 2, 9_223_372_037]);
+    }
+
+    #[test]
+    fn the_sum_of_what_is_told_is_what_was_freed() {
+        let of = |size| UsageRecord { size, ..UsageRecord::default() };
+        let beside = |gone: &[UsageRecord], reclaimed| beside(gone, reclaimed).map(|record| record.size);
+        assert_eq!(beside(&[of(5)], 46), Some(41));
+        assert_eq!(beside(&[], 46), Some(46));
+        // Layers that images share are records, and stay.
+        assert_eq!((beside(&[of(50)], 46), beside(&[], 0)), (None, None));
     }
 
     #[test]
