@@ -98,8 +98,11 @@ pub struct BuildExtras {
     /// Builds a second time without the cache, and fails if that gives another image.
     #[serde(skip_serializing_if = "zero")]
     pub verify: bool,
-    /// The client hands the result out itself, and says afterwards that it is done (`POST /images/discard`): until then nobody who
-    /// clears up takes it away.
+    /// The client hands the result out itself: nobody who clears up takes it away until it says that it is done
+    /// (`POST /build/give-back`), or leaves. The answer ends then.
+    #[serde(skip_serializing_if = "zero")]
+    pub held: bool,
+    /// And then the result goes, unless it has a name or somebody else keeps it.
     #[serde(skip_serializing_if = "zero")]
     pub lent: bool,
     /// How many steps run at once at most; 0 leaves it to the builder.
@@ -308,8 +311,6 @@ document! {
         pub id: String,
         pub manifest: Option<Descriptor>,
         pub platform: String,
-        /// It was not here before.
-        pub new: bool,
         /// A SLSA predicate, if it was asked for.
         #[serde(skip_serializing_if = "zero")]
         pub provenance: Option<serde_json::Value>,

@@ -93,6 +93,11 @@ impl Digest {
         format!("sha256:{hex}").parse()
     }
 
+    /// The image's id that a name is, whatever else is called so: a whole digest, or the 64 hexadecimal characters of one.
+    pub fn of_id(name: &str) -> Option<Digest> {
+        name.parse().or_else(|_| Digest::from_hex(name)).ok()
+    }
+
     /// `sha256` or `sha512`.
     pub fn algorithm(&self) -> &str {
         &self.0[..6]
@@ -180,6 +185,17 @@ mod tests {
         assert_eq!((digest.algorithm(), digest.short()), ("sha256", "e3b0c44298fc"));
         assert!(digest.matches(b"") && !digest.matches(b"x"));
         assert_eq!(Digest::from_hex(digest.hex()), Ok(digest));
+    }
+
+    #[test]
+    fn ids_are_whole_digests() {
+        let digest = Digest::sha256(b"");
+        for text in [digest.as_str(), digest.hex()] {
+            assert_eq!(Digest::of_id(text), Some(digest.clone()));
+        }
+        for text in ["", "app", "app:1", digest.short(), "sha256:e3b0c44298fc", &format!("app@{digest}")] {
+            assert_eq!(Digest::of_id(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -444,12 +444,11 @@ impl<'a> Job<'a> {
             true => Default::default(),
             false => (self.send(&made, &target)?, export::documents(self.env, &made, &target)?),
         };
-        let images: Vec<BuiltImage> =
-            made.into_iter().zip(is_new).map(|(made, is_new)| made.built(is_new)).collect();
+        let images: Vec<BuiltImage> = made.into_iter().map(export::Made::built).collect();
         // The one that this machine can run stands for all.
         let best = Platform::host().best(images.iter().map(|m| Some(&m.platform))).unwrap_or(0);
         let (image_id, manifest) = (images[best].image_id.clone(), images[best].manifest.digest.clone());
-        self.progress.send(Event::Image { image: image_id.clone(), is_new: images[best].is_new });
+        self.progress.send(Event::Image { image: image_id.clone(), is_new: is_new[best] });
         Ok(BuiltResult { image_id, manifest, tags, target, images, sent, documents })
     }
 

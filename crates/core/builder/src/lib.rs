@@ -33,7 +33,6 @@ mod request;
 mod scan;
 mod session;
 mod shared_output;
-mod side_by_side;
 pub mod solve;
 mod source;
 mod squash;
@@ -61,10 +60,9 @@ pub use mistake::mistake;
 pub use policy::{CHECKSUM, COMMIT, Policy, Source};
 pub use request::{
     Agents, Bring, Built, BuiltImage, BuiltResult, CancelToken, Context, DockerfileSource, Env, Fetch,
-    FetchRequest, Fetched, HasLayers, Image, ImageRequest, Images, LayersOf, LeftLayer, Limits, NamedContext,
-    NetHandle, NetMode, Networks, Outlet, Recorded, Request, Secrets, SendResult, Sent,
+    FetchRequest, Fetched, HasLayers, Held, Image, ImageRequest, Images, LayersOf, LeftLayer, Limits,
+    NamedContext, NetHandle, NetMode, Networks, Outlet, Request, Secrets, SendResult, Sent,
 };
-pub use side_by_side::side_by_side;
 pub use solve::{Gate, workers};
 pub use source::CommitId;
 pub use source::facts::{FileFacts, Looking, file as file_facts, repository as repository_facts};

@@ -9,12 +9,12 @@ use crate::progress::{Progress, Step};
 use crate::request::{Env, Image, ImageRequest, NamedContext, NetMode, Request};
 use crate::scan;
 use crate::session::SourceFile;
-use crate::side_by_side::side_by_side;
 use dockerfile::Span;
 use dockerfile::ast::Dockerfile;
 use oci::Platform;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use store::side_by_side;
 
 /// The graph of one platform's image, with its base images.
 pub(crate) struct Platformed {

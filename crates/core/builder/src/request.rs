@@ -53,9 +53,7 @@ pub struct Env {
     /// What solves before, of the same build, have used: it is sent as well.
     pub earlier: Arc<Earlier>,
     /// Keeps the images of the result from whoever clears up, where they are handed out after the build.
-    pub held: Option<Arc<store::Lease>>,
-    /// Is told of the images of the result.
-    pub recorded: Option<Recorded>,
+    pub held: Option<Held>,
     /// Registries that are all that the result is for.
     pub outlet: Option<Outlet>,
     /// What the paths of the control groups of `RUN` processes begin with; the id of the build's lease follows. Empty
@@ -81,8 +79,14 @@ pub type Secrets = Arc<dyn Fn(&str) -> Result<Option<Vec<u8>>, BoxError> + Send 
 /// Finds the socket of an ssh agent by its id, if there is one; it is there as long as the build is.
 pub type Agents = Arc<dyn Fn(&str) -> Result<Option<PathBuf>, BoxError> + Send + Sync>;
 
-/// Is told of a manifest that the store records, and whether it was not there before, within the transaction that does so.
-pub type Recorded = Arc<dyn Fn(&Digest, bool) + Send + Sync>;
+/// What holds a result.
+#[derive(Clone)]
+pub struct Held {
+    /// It pins all that the result consists of.
+    pub lease: Arc<store::Lease>,
+    /// Without a name the images are there for it alone, and go with the last lease that holds them.
+    pub lent: bool,
+}
 
 /// Has the client send what a build reads of a context.
 pub type Bring = Arc<dyn Fn(&Reads) -> Result<Sent, BoxError> + Send + Sync>;
@@ -486,8 +490,6 @@ pub struct BuiltImage {
     pub manifest: Descriptor,
     /// For which platform.
     pub platform: Platform,
-    /// It was not here before.
-    pub is_new: bool,
     /// How it was made, if that was asked for: a SLSA predicate.
     pub provenance: Option<serde_json::Value>,
     /// A list of the packages in it in SPDX, if that was asked for.

@@ -4,7 +4,7 @@
 //! A lease pins content by digest: that of a blob, of a manifest, or a chain id. What is pinned is not collected.
 
 use crate::rows::{digests, execute, list};
-use crate::{Error, Tx};
+use crate::{Error, Tx, images};
 use oci::Digest;
 use std::collections::HashSet;
 
@@ -33,10 +33,10 @@ pub fn pin(tx: &Tx<'_>, id: &str, target: &Digest) -> Result<(), Error> {
     Ok(())
 }
 
-/// Forgets a lease and its pins.
-pub fn remove(tx: &Tx<'_>, id: &str) -> Result<(), Error> {
+/// Forgets a lease with its pins, and the images that were lent and that nobody holds any more; whether there were any.
+pub fn remove(tx: &Tx<'_>, id: &str) -> Result<bool, Error> {
     execute(tx, "DELETE FROM leases WHERE id = ?1", [id], "remove lease", id)?;
-    Ok(())
+    images::take_back(tx)
 }
 
 /// The ids of all leases.

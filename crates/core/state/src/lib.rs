@@ -64,4 +64,5 @@ const MIGRATIONS: &[&str] = &[
     signatures::SCHEMA,
     archives::SCHEMA,
     attached::SCHEMA,
+    images::LENT,
 ];

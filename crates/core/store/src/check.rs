@@ -5,16 +5,14 @@
 
 use crate::lease::remove;
 use crate::users::Users;
-use crate::{Error, Layer, Store};
+use crate::{Error, Layer, Store, side_by_side};
 use oci::image::CONFIG_MAX;
 use oci::{ChainId, Digest};
 use state::{images, tags};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,11 +60,11 @@ impl Store {
         }
         let bytes = blobs.iter().map(|(_, length)| length).chain(sizes(&layers)).sum();
         let run = Run { store: self, how, users: &users, done: AtomicU64::new(0), total: bytes };
-        let mut findings = side_by_side(&blobs, |(digest, _)| run.blob(digest))?;
+        let mut findings = on_all_cores(&blobs, |(digest, _)| run.blob(digest))?;
         let damaged: HashSet<&str> =
             findings.iter().filter_map(|finding| finding.subject.strip_prefix("blob ")).collect();
         let damaged: HashSet<Digest> = damaged.iter().filter_map(|text| text.parse().ok()).collect();
-        findings.extend(side_by_side(&layers, |(chain, layer)| run.layer(chain, layer, &damaged))?);
+        findings.extend(on_all_cores(&layers, |(chain, layer)| run.layer(chain, layer, &damaged))?);
         Ok(findings)
     }
 
@@ -371,29 +369,12 @@ impl Read for Counted<'_> {
 }
 
 /// Looks at all of them on all cores; what was found, in their order.
-fn side_by_side<T: Sync>(
+fn on_all_cores<T: Sync>(
     items: &[T],
     look: impl Fn(&T) -> Result<Option<Finding>, Error> + Sync,
 ) -> Result<Vec<Finding>, Error> {
-    let (next, found) = (AtomicUsize::new(0), Mutex::new(HashMap::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((index, item)) = {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    items.get(index).map(|item| (index, item))
-                } {
-                    if let Some(result) = look(item).transpose() {
-                        found.lock().unwrap_or_else(PoisonError::into_inner).insert(index, result);
-                    }
-                }
-            });
-        }
-    });
-    let mut found: Vec<_> = found.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
-    found.sort_by_key(|(index, _)| *index);
-    found.into_iter().map(|(_, result)| result).collect()
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(side_by_side(cores, items.iter().collect(), look)?.into_iter().flatten().collect())
 }
 
 /// Nothing where content is damaged or missing; what keeps from looking at it stays an error.

@@ -39,6 +39,8 @@ impl Store {
         let lease = self.lease("collect garbage")?;
         let trash = self.db().write(|tx| {
             self.bury_leases(tx)?;
+            // Containers may have used some as the last lease on them ended.
+            images::take_back(tx)?;
             let live = self.live(tx)?;
             self.collect_blobs(&live, &mut collected)?;
             signatures::retain(tx, &live.blobs)?;

@@ -44,6 +44,15 @@ pub struct NewImage<'a> {
     pub target: Option<&'a Digest>,
     /// Which of the names it gets that mean something else here.
     pub claim: Claim,
+    /// It is there only as long as leases pin its manifest, unless somebody keeps it.
+    pub lent: bool,
+}
+
+impl<'a> NewImage<'a> {
+    /// One that is kept, without a name.
+    pub fn of(manifest: &'a Digest) -> NewImage<'a> {
+        NewImage { manifest, parent: None, tags: &[], target: None, claim: Claim::All, lent: false }
+    }
 }
 
 /// Which names an image gets that mean something else by the time when it is recorded. Names by digest are always given.
@@ -87,19 +96,13 @@ pub struct Put {
 impl Store {
     /// Records an image whose content is here, in one transaction: from then on it is complete and found.
     pub fn put_image(&self, new: &NewImage<'_>) -> Result<Put, Error> {
-        let mut put = self.put_images(std::slice::from_ref(new), |_, _| {})?;
+        let mut put = self.put_images(std::slice::from_ref(new))?;
         // One goes in, one comes out.
         Ok(put.remove(0))
     }
 
-    /// As [`Store::put_image`] for several, all or none of which are there afterwards. `recorded` is told of each manifest, and
-    /// whether it wasn't here before, within the transaction: who forgets images in another one has either done so before,
-    /// or may know of it. It may yet fail.
-    pub fn put_images(
-        &self,
-        new: &[NewImage<'_>],
-        recorded: impl Fn(&Digest, bool),
-    ) -> Result<Vec<Put>, Error> {
+    /// As [`Store::put_image`] for several, all or none of which are there afterwards.
+    pub fn put_images(&self, new: &[NewImage<'_>]) -> Result<Vec<Put>, Error> {
         let images = new.iter().map(|new| self.whole(new)).collect::<Result<Vec<_>, _>>()?;
         let mut compared = Vec::new();
         for image in &images {
@@ -116,9 +119,9 @@ impl Store {
                     id: image.id.clone(),
                     parent: image.parent.clone(),
                     added: image.added.clone(),
+                    lent: new.lent,
                 };
                 let is_new = images::put(tx, &record)?;
-                recorded(&image.digest, is_new);
                 let mut moved = Vec::new();
                 for tag in new.tags {
                     if !new.claim.takes(tx, tag, target)? {
@@ -151,6 +154,7 @@ impl Store {
             id: new.manifest.clone(),
             parent: new.parent.cloned(),
             added: now(),
+            lent: new.lent,
         };
         let image = self.load(record)?;
         if let Some(field) = image.config.config.field_with_nul() {
@@ -170,13 +174,33 @@ impl Store {
         parent: Option<&Digest>,
         tags: &[Reference],
     ) -> Result<Put, Error> {
+        let manifest = self.put_documents(lease, config, layers)?;
+        self.put_image(&NewImage { parent, tags, ..NewImage::of(&manifest) })
+    }
+
+    /// The same without a name, for as long as the lease lasts, or others that pin its manifest.
+    pub fn lend_image(
+        &self,
+        lease: &Lease,
+        config: &ImageConfig,
+        layers: Vec<Descriptor>,
+    ) -> Result<Put, Error> {
+        let manifest = self.put_documents(lease, config, layers)?;
+        self.put_image(&NewImage { lent: true, ..NewImage::of(&manifest) })
+    }
+
+    /// Writes a configuration and its manifest, whose digest comes back.
+    fn put_documents(
+        &self,
+        lease: &Lease,
+        config: &ImageConfig,
+        layers: Vec<Descriptor>,
+    ) -> Result<Digest, Error> {
         let config = to_bytes("configuration", config)?;
         let config_digest = self.put_blob(lease, &config)?;
         let config = Descriptor::new(media_types::OCI_CONFIG, config_digest, config.len() as u64);
         let layers = layers.into_iter().map(oci_layer).collect();
-        let manifest = to_bytes("manifest", &Manifest::new(config, layers))?;
-        let manifest = self.put_blob(lease, &manifest)?;
-        self.put_image(&NewImage { manifest: &manifest, parent, tags, target: None, claim: Claim::All })
+        self.put_blob(lease, &to_bytes("manifest", &Manifest::new(config, layers))?)
     }
 
     /// The descriptor of a layer as an image made here names it: its uncompressed archive.
@@ -218,7 +242,7 @@ impl Store {
         name: &str,
         platform: Option<&Platform>,
     ) -> Result<(images::Image, Option<state::tags::Tag>), Error> {
-        if let Some(id) = whole_id(name) {
+        if let Some(id) = Digest::of_id(name) {
             // Clients also name an image by the digest of its manifest, which lists show.
             let record = images::by_id(tx, &id)?.into_iter().next().or(images::get(tx, &id)?);
             return record.map(|record| (record, None)).ok_or_else(|| Error::NoImage(name.to_owned()));
@@ -370,11 +394,6 @@ pub fn oci_layer(mut layer: Descriptor) -> Descriptor {
     };
     layer.media_type = name.to_owned();
     layer
-}
-
-/// 64 hexadecimal characters, with `sha256:` or without, are always an id.
-fn whole_id(name: &str) -> Option<Digest> {
-    if name.contains(':') { name.parse().ok() } else { Digest::from_hex(name).ok() }
 }
 
 fn to_bytes(what: &'static str, document: &impl serde::Serialize) -> Result<Vec<u8>, Error> {

@@ -3,7 +3,8 @@
 //! A lease is a row, so that the collector sees its pins, and a file whose exclusive lock the process holds, so
 //! that the collector sees whether the process still lives. The kernel drops the lock with the process, however
 //! that ends. Life: `lease()` → pins and ingests → drop (row, file and unfinished ingests go), or → the process
-//! dies → whoever takes the next lease, or the next collection, takes all of it away.
+//! dies → whoever takes the next lease, or the next collection, takes all of it away. Images that are only lent go
+//! with the last lease that pins their manifests.
 
 use crate::{Error, Store};
 use archive::Guard;
@@ -15,7 +16,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// How many this process has.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process holds any: who ends it before they are dropped leaves them to others to clear up.
+pub fn are_held() -> bool {
+    HELD.load(Ordering::SeqCst) > 0
+}
 
 /// Keeps what it pins from being collected until it is dropped.
 pub struct Lease {
@@ -53,6 +62,7 @@ impl Store {
                 continue;
             }
             self.db().write_fleeting(|tx| leases::add(tx, &id, purpose))?;
+            HELD.fetch_add(1, Ordering::SeqCst);
             return Ok(Lease {
                 store: self.clone(),
                 id,
@@ -82,7 +92,8 @@ impl Store {
                 remove(&entry.path())?;
             }
         }
-        Ok(self.db().write_fleeting(|tx| leases::remove(tx, id))?)
+        self.db().write_fleeting(|tx| leases::remove(tx, id))?;
+        Ok(())
     }
 }
 
@@ -103,6 +114,12 @@ impl Lease {
         let pin =
             |tx: &state::Tx<'_>| targets.iter().try_for_each(|target| leases::pin(tx, &self.id, target));
         Ok(self.store.db().write_fleeting(pin)?)
+    }
+
+    /// Holds on to nothing any more; whether images that were only lent went with that. What they consisted of is to be collected
+    /// then.
+    pub fn end(&self) -> Result<bool, Error> {
+        Ok(self.store.db().write_fleeting(|tx| leases::remove(tx, &self.id))?)
     }
 
     /// Stops the unpacking for this lease as soon as `is_over` says so. The first call counts.
@@ -137,6 +154,7 @@ impl Drop for Lease {
         }
         self.store.db().write_fleeting(|tx| leases::remove(tx, &self.id)).ok();
         std::fs::remove_file(self.store.leases_dir().join(&self.id)).ok();
+        HELD.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

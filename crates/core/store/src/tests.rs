@@ -204,6 +204,7 @@ fn a_short_id_that_two_images_have_is_ambiguous() {
         id: Digest::from_hex(&twin).unwrap(),
         parent: None,
         added: String::new(),
+        lent: false,
     };
     store.db().write(|tx| images::put(tx, &record)).unwrap();
     assert!(matches!(store.resolve(first.id.short(), None), Err(Error::Ambiguous(_))));
@@ -229,15 +230,7 @@ fn an_index_means_the_member_for_the_platform() {
     let index = serde_json::to_vec(&Index::new(vec![absent, member(&other), member(&ours)])).unwrap();
     let index = store.put_blob(&lease, &index).unwrap();
     let tag = Reference::parse("multi").unwrap();
-    store
-        .put_image(&NewImage {
-            manifest: &ours.digest,
-            parent: None,
-            tags: &[tag],
-            target: Some(&index),
-            claim: crate::Claim::All,
-        })
-        .unwrap();
+    store.put_image(&NewImage { tags: &[tag], target: Some(&index), ..NewImage::of(&ours.digest) }).unwrap();
     assert_eq!(store.resolve("multi", None).unwrap().digest, ours.digest);
     let of = |platform: &str| store.resolve("multi", Some(&platform.parse().unwrap()));
     assert_eq!(of("linux/s390x").unwrap().digest, other.digest);
@@ -264,8 +257,7 @@ fn an_image_is_refused_while_something_of_it_is_missing() {
 
     let manifest = Manifest::new(Descriptor::of(media_types::OCI_CONFIG, b"nowhere"), Vec::new());
     let manifest = store.put_blob(&lease, &serde_json::to_vec(&manifest).unwrap()).unwrap();
-    let new =
-        NewImage { manifest: &manifest, parent: None, tags: &[], target: None, claim: crate::Claim::All };
+    let new = NewImage::of(&manifest);
     assert!(matches!(store.put_image(&new), Err(Error::NoBlob(_))));
 }
 

@@ -8,14 +8,12 @@ use api::build::{BuildDetails, BuiltImage};
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use engine::builds::received::Received;
-use engine::builds::{Descriptor, Earlier, Policies, Reach};
+use engine::builds::{Descriptor, Earlier, Loan, Policies, Reach};
 use tokio::sync::{Notify, OnceCell};
 use tonic::Status;
 
-use crate::Host;
 use crate::frontend::exporters;
 use crate::gateway::Containers;
-use crate::lent::Loan;
 use crate::policy::Denied;
 use crate::session::Life;
 use crate::sources::Commits;
@@ -87,7 +85,7 @@ impl Uploads {
 
 /// What a solve has made.
 pub struct Made {
-    /// What was not there before goes with it, unless it is to stay.
+    /// What nobody keeps goes with it.
     loan: Arc<Loan>,
     pub details: BuildDetails,
     /// How its images were made, in the same order: whoever puts something together from them tells that.
@@ -104,11 +102,9 @@ impl Made {
     }
 
     /// A file system that is no image yet.
-    pub fn of_part(host: &Host, image: BuiltImage) -> Made {
-        let loan = Loan::new(host, None);
-        image.manifest.iter().for_each(|manifest| loan.add(&manifest.digest, image.new));
+    pub fn of_part(loan: Arc<Loan>, image: BuiltImage) -> Made {
         let details = BuildDetails { images: vec![image], ..BuildDetails::default() };
-        Made::new(Arc::new(loan), details, false).part()
+        Made::new(loan, details, false).part()
     }
 
     /// The same as a file system that is no image yet.
@@ -137,8 +133,11 @@ impl Made {
         self.origins.get(at)?.as_ref()
     }
 
-    pub fn keep(&self) {
-        self.loan.keep();
+    /// Its images are to stay.
+    pub async fn keep(&self) -> Result<(), Status> {
+        let manifests = self.details.images.iter().filter_map(|image| image.manifest.as_ref());
+        let manifests = manifests.map(|manifest| manifest.digest.clone()).collect();
+        self.loan.keep(manifests).await.map_err(fault::status)
     }
 }
 

@@ -60,7 +60,7 @@ impl Host {
         };
         let (made, ()) = tokio::join!(work, listen);
         let made = made.map_err(error)?;
-        made.keep();
+        made.keep().await.map_err(error)?;
         let image = made.details.images.first().map(|image| image.id.clone());
         image.ok_or_else(|| engine::Error::system("the build gave no image"))
     }

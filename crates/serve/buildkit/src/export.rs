@@ -109,7 +109,7 @@ impl Export<'_> {
     async fn image(&self, answer: &mut HashMap<String, String>) -> Result<(), Status> {
         let stays = exporters::keeps(self.exporter);
         if stays {
-            self.made.keep();
+            self.made.keep().await?;
         }
         let names = self.build.names(self.exporter)?;
         let mut target = self.made.details.target.clone();
@@ -135,11 +135,12 @@ impl Export<'_> {
             _ => self.session().await?.credentials(&reference.domain).await?,
         };
         let tag = reference.tag.clone().unwrap_or_default();
-        let target = self.made.details.target.as_ref().filter(|_| !stays);
+        let target = self.made.details.target.as_ref();
         let options = PushOptions {
             name: reference.familiar_name(),
             tag,
             result: target.map(|target| target.digest.clone()),
+            stays,
             by_digest: flag(self.exporter, "push-by-digest"),
             insecure: flag(self.exporter, "registry.insecure"),
             as_is: self.exporter.attrs.get("compression").is_some_and(|word| word == "uncompressed"),

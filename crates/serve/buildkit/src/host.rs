@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::build::Build;
-use crate::lent::Lent;
 use crate::line::Line;
 use crate::session::{About, Session};
 use crate::status::Told;
@@ -35,7 +34,6 @@ pub struct Host(Arc<Shared>);
 struct Shared {
     engine: Engine,
     /// What results of builds have.
-    lent: Lent,
     state: Mutex<State>,
     /// Changes with the state.
     changed: watch::Sender<()>,
@@ -95,20 +93,11 @@ pub enum Refused {
 impl Host {
     /// Nothing is open yet.
     pub fn new(engine: Engine) -> Host {
-        Host(Arc::new(Shared {
-            engine,
-            lent: Lent::default(),
-            state: Mutex::default(),
-            changed: watch::Sender::new(()),
-        }))
+        Host(Arc::new(Shared { engine, state: Mutex::default(), changed: watch::Sender::new(()) }))
     }
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
-    }
-
-    pub(crate) fn lent(&self) -> &Lent {
-        &self.0.lent
     }
 
     /// A session that is about to be opened by somebody, by the headers of its request.

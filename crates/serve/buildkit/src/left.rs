@@ -7,7 +7,7 @@ use api::build::BuiltImage;
 use bollard_buildkit_proto::google::protobuf::Any;
 use bollard_buildkit_proto::google::rpc;
 use engine::builds::graph::{Mount, MountKind, NetKind, Run, Sharing};
-use engine::builds::{self, Left};
+use engine::builds::{self, Left, Loan};
 use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::Status;
@@ -28,14 +28,15 @@ pub fn is_in(status: &Status) -> bool {
 
 /// The detail of an error. Without it the build failed all the same: what is gone meanwhile is no failure of its own.
 pub async fn detail(host: &Host, build: &Build, left: Arc<Left>) -> Option<Any> {
-    let images = match builds::left(host.engine(), left.clone()).await {
-        Ok(images) => images,
-        Err(error) => {
-            tracing::warn!(%error, "what a failed step left cannot be looked at");
-            return None;
-        }
+    let engine = host.engine();
+    let lent = async {
+        let lease = builds::hold(engine).await?;
+        Ok((builds::left(engine, lease.clone(), left.clone()).await?, Arc::new(Loan::new(engine, lease))))
     };
-    let put = |image: BuiltImage| build.put(Made::of_part(host, image)).ok();
+    let lent: engine::Result<_> = lent.await;
+    let warn = |error: &engine::Error| tracing::warn!(%error, "what a failed step left cannot be looked at");
+    let (images, loan) = lent.inspect_err(warn).ok()?;
+    let put = |image: BuiltImage| build.put(Made::of_part(loan.clone(), image)).ok();
     let after = put(images.after)?;
     let before = images.before.and_then(put).unwrap_or_default();
     let mut inputs = vec![before];

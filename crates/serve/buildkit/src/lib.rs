@@ -26,7 +26,6 @@ mod gateway;
 mod health;
 mod host;
 mod left;
-mod lent;
 mod line;
 mod llb;
 mod mounts;

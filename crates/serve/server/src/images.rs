@@ -8,7 +8,7 @@ use api::images::{
     ContentsOptions, Distribution, ImportOptions, ListOptions, NewArtifact, NewIndex, NewSignature,
     PullOptions, RemoteImage, RemoveOptions, Summary,
 };
-use engine::{builds, images, system};
+use engine::{images, system};
 use http::StatusCode;
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -162,6 +162,7 @@ pub async fn push(call: Call) -> Result {
         name: call.name.clone(),
         result: result.transpose()?,
         tag: call.query.text("tag").to_owned(),
+        stays: call.query.flag("dhow-stays"),
         by_digest: call.query.flag("dhow-by-digest"),
         insecure: call.query.flag("dhow-insecure"),
         platform: call.query.text("platform").to_owned(),
@@ -212,20 +213,6 @@ pub async fn files(call: Call) -> Result {
     let files = files.map(|(image, directory)| images::Files { image, directory, ..Default::default() });
     let tar = images::files(&call.engine, files.collect(), time).await?;
     Ok(answer::bytes("application/x-tar", tar))
-}
-
-/// What a build made only to hand it out goes: `image=` is a manifest's digest. Of a result that was lent, `lent=` is one of its
-/// digests; nobody holds it any more then.
-pub async fn discard(call: Call) -> Result {
-    let parse =
-        |text: &String| text.parse().map_err(|_| Failure::bad_request(format!("{text:?} is no digest")));
-    let manifests = call.query.all("image").iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    let lent = call.query.all("lent").iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    for result in lent {
-        builds::give_back(&call.engine, result).await?;
-    }
-    images::discard(&call.engine, manifests, |_| true).await?;
-    Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
 pub async fn commit(mut call: Call) -> Result {

@@ -8,19 +8,33 @@ use tokio::sync::mpsc;
 
 use crate::answer::{self, Result};
 
-/// The end of an operation: last messages, or the failure.
-pub type End = engine::Result<Vec<JsonMessage>>;
+/// The end of an operation.
+pub struct Last {
+    pub messages: Vec<JsonMessage>,
+    /// What goes on after them until the answer ends.
+    pub rest: Option<Work>,
+}
+
+impl From<Vec<JsonMessage>> for Last {
+    fn from(messages: Vec<JsonMessage>) -> Last {
+        Last { messages, rest: None }
+    }
+}
+
+/// An operation, and what comes of it.
+pub type Work = Pin<Box<dyn Future<Output = engine::Result<Last>> + Send>>;
 
 /// Streams what `work` reports. A failure before the first message is an ordinary error answer with its status;
 /// a later one is a last message, which `failed` writes. Dropping the answer drops `work`.
-pub async fn answer<T: Send + 'static>(
+pub async fn answer<T: Send + 'static, L: Into<Last>>(
     reports: mpsc::Receiver<T>,
     encode: impl FnMut(T) -> Vec<JsonMessage> + Send + 'static,
-    work: impl Future<Output = End> + Send + 'static,
+    work: impl Future<Output = engine::Result<L>> + Send + 'static,
     failed: fn(Error) -> JsonMessage,
 ) -> Result {
+    let work: Work = Box::pin(async move { work.await.map(Into::into) });
     let mut operation =
-        Operation { reports, encode, work: Some(Box::pin(work)), ready: Vec::new().into_iter(), error: None };
+        Operation { reports, encode, work: Some(work), ready: Vec::new().into_iter(), error: None };
     let first = match operation.next().await {
         Some(Err(error)) => return Err(error.into()),
         Some(Ok(message)) => Some(message),
@@ -40,7 +54,7 @@ pub async fn answer<T: Send + 'static>(
 struct Operation<T, F> {
     reports: mpsc::Receiver<T>,
     encode: F,
-    work: Option<Pin<Box<dyn Future<Output = End> + Send>>>,
+    work: Option<Work>,
     ready: std::vec::IntoIter<JsonMessage>,
     error: Option<Error>,
 }
@@ -67,14 +81,17 @@ impl<T, F: FnMut(T) -> Vec<JsonMessage>> Operation<T, F> {
         }
     }
 
-    fn finish(&mut self, end: End) {
+    fn finish(&mut self, end: engine::Result<Last>) {
         self.work = None;
         let mut last = Vec::new();
         while let Ok(report) = self.reports.try_recv() {
             last.extend((self.encode)(report));
         }
         match end {
-            Ok(messages) => last.extend(messages),
+            Ok(Last { messages, rest }) => {
+                last.extend(messages);
+                self.work = rest;
+            }
             Err(error) => self.error = Some(error),
         }
         self.ready = last.into_iter();
@@ -86,7 +103,7 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
 
-    async fn run(messages: &[&str], end: End) -> Result<String> {
+    async fn run(messages: &[&str], end: engine::Result<Vec<JsonMessage>>) -> Result<String> {
         let (sender, receiver) = mpsc::channel(8);
         for text in messages {
             sender.send((*text).to_owned()).await.unwrap();
@@ -114,5 +131,24 @@ mod tests {
             "{\"stream\":\"a\"}\r\n{\"stream\":\"b\"}\r\n{\"stream\":\"c\"}\r\n"
         );
         assert_eq!(run(&[], Ok(Vec::new())).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_the_last_message_ends_with_the_answer() {
+        let (held, mut gone) = mpsc::channel::<()>(1);
+        let rest: Work = Box::pin(async move {
+            let _held = held;
+            std::future::pending().await
+        });
+        let work = async { Ok(Last { messages: vec![JsonMessage::stream("done")], rest: Some(rest) }) };
+        let (_, reports) = mpsc::channel(1);
+        let failed = |e: Error| JsonMessage::error(1, e.message);
+        let answer = answer(reports, |text: &str| vec![JsonMessage::stream(text)], work, failed);
+        let mut body = answer.await.unwrap().into_body();
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "{\"stream\":\"done\"}\r\n");
+        assert!(gone.try_recv().is_err_and(|error| error == mpsc::error::TryRecvError::Empty));
+        drop(body);
+        assert_eq!(gone.recv().await, None);
     }
 }

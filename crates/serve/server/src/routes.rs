@@ -88,7 +88,6 @@ pub static TABLE: &[Route] = table! {
     GET    - "/images/search"                images::search;
     GET    - "/images/get"                   images::save;
     GET    - "/images/files"                 images::files;
-    POST   ! "/images/discard"               images::discard;
     POST   - "/images/load"                  images::load;
     POST   - "/images/create"                images::create;
     POST   ! "/images/prune"                 images::prune;
@@ -112,6 +111,7 @@ pub static TABLE: &[Route] = table! {
 
     POST   - "/build"                        build::build;
     POST   ! "/build/prune"                  build::prune;
+    POST   - "/build/give-back"              build::give_back;
     GET    - "/build/history"                history::list;
     GET    - "/build/history/attachment"     history::attachment;
     GET    - "/build/history/json"           history::inspect;

@@ -24,7 +24,8 @@ use crate::stream::{JsonLines, Payload};
 const TAR: &str = "application/x-tar";
 
 /// Builds an image from a context in tar form; with `options.context_dir` or `options.remote` the payload is
-/// empty. The last message but one carries [`api::build::BuildResult`] in `aux`.
+/// empty. The last message but one carries [`api::build::BuildResult`] in `aux`; where the result is held, the answer does not end
+/// before [`give_back`].
 pub async fn build(
     client: &Client,
     options: &BuildOptions,
@@ -114,6 +115,11 @@ pub async fn prune(client: &Client, options: &CachePruneOptions) -> Result<Cache
         .number("min-free-space", options.min_free_space)
         .text("filters", &options.filters.to_json());
     post("/build/prune").query(query).fetch(client).await
+}
+
+/// A result that this build has held for us is handed out: what goes with it is gone then (our own servers).
+pub async fn give_back(client: &Client, build: &str) -> Result<()> {
+    post("/build/give-back").query(Query::new().put("build", build)).done(client).await
 }
 
 /// What is known of earlier builds, the newest first.

@@ -116,8 +116,10 @@ pub async fn push(
 /// How the result of a build is pushed (our own servers).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PushResult<'a> {
-    /// Its digest, if it has no name on the server.
+    /// Its digest, whatever its name means on the server.
     pub image: Option<&'a str>,
+    /// It stays on the server.
+    pub stays: bool,
     /// It gets no tag there.
     pub by_digest: bool,
     /// Plain HTTP will do, and a certificate that nobody has signed.
@@ -136,7 +138,7 @@ pub async fn push_result(
 ) -> Result<JsonLines<JsonMessage>> {
     let query = Query::new().text("tag", tag).text("dhow-image", how.image.unwrap_or_default());
     let query = query.flag("dhow-by-digest", how.by_digest).flag("dhow-insecure", how.insecure);
-    let query = query.flag("dhow-as-is", how.as_is);
+    let query = query.flag("dhow-as-is", how.as_is).flag("dhow-stays", how.stays);
     send_push(client, name, query, credentials).await
 }
 
@@ -299,13 +301,6 @@ pub async fn attached_files(
         .header(REGISTRY_CONFIG_HEADER, auth::encode_all(credentials))
         .fetch(client)
         .await
-}
-
-/// Takes back images that were made only to be handed out, by their manifests (our own servers). Of each result that was lent, `lent` has
-/// one digest.
-pub async fn discard(client: &Client, manifests: &[String], lent: &[String]) -> Result<()> {
-    let query = Query::new().each("image", manifests).each("lent", lent);
-    post("/images/discard").query(query).done(client).await
 }
 
 /// The files of images as one tar, each below its directory (our own servers). With a time all of them have that.

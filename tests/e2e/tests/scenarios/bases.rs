@@ -30,7 +30,7 @@ fn built(host: &Host, file: &str, words: &str) {
 }
 
 /// Takes the topmost layer of an image away from the registry.
-fn lose(host: &Host, name: &str) {
+pub(crate) fn lose(host: &Host, name: &str) {
     let raw = ["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")];
     let manifest: Value = serde_json::from_str(&host.program("skopeo", &raw).ok()).unwrap();
     let layer = manifest["layers"].as_array().unwrap().last().unwrap()["digest"].as_str().unwrap();

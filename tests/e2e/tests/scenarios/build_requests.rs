@@ -20,18 +20,14 @@ fn context(files: &[(&str, &str)]) -> Vec<u8> {
 
 /// The answer to a build with this query and body; the whole body is written before anything is read, as Docker's client does.
 fn post(host: &Host, query: &str, body: &[u8]) -> String {
-    post_to(host, &format!("build?{query}"), body)
-}
-
-fn post_to(host: &Host, what: &str, body: &[u8]) -> String {
     let mut stream = UnixStream::connect(host.socket(0)).unwrap();
     let length = body.len();
     let head = format!(
-        "POST /v1.41/{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-tar\r\n\
+        "POST /v1.41/build?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-tar\r\n\
          Content-Length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body).unwrap_or_else(|error| panic!("{what}: {error}"));
+    stream.write_all(body).unwrap_or_else(|error| panic!("{query}: {error}"));
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     String::from_utf8_lossy(&answer).into_owned()
@@ -90,25 +86,6 @@ fn a_classic_build_takes_its_cache_from_images_that_are_here() {
     assert_eq!(build("t=second"), 2);
     assert_eq!(build(absent), 0);
     assert_eq!(build("cachefrom=%5B%22first%22,%22127.0.0.1:1/absent%22%5D"), 2);
-}
-
-/// A client loads what it was given while the build forgets it: an index's name is one as well.
-#[test]
-fn what_somebody_has_named_meanwhile_is_not_discarded() {
-    let host = Host::new(Mode::Daemon);
-    host.busybox();
-    host.file("ctx/Dockerfile", "FROM busybox\nENV A=b\n");
-    host.type_in("build -q -t named:1 --provenance true --metadata-file told.json ctx").ok();
-    let document = |path: std::path::PathBuf| -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    };
-    let told = document(host.home().join("told.json"));
-    let index = told["containerimage.descriptor"]["digest"].as_str().unwrap();
-    let index = document(host.root().join("blobs").join(index.replace(':', "/")));
-    let member = index["manifests"][0]["digest"].as_str().unwrap();
-    let answer = post_to(&host, &format!("images/discard?image={member}"), &[]);
-    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
-    assert_eq!(host.dhow(&["run", "--rm", "--network", "none", "named:1", "sh", "-c", "echo $A"]).ok(), "b");
 }
 
 /// Everything that is a matter of words comes out as from Docker's daemon, compared once.

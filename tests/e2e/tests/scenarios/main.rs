@@ -56,6 +56,7 @@ mod privileges;
 mod registries;
 mod registry_server;
 mod restart;
+mod results;
 mod runtime;
 mod security;
 mod seekable;

@@ -51,12 +51,11 @@ pub(crate) struct Made {
 
 impl Made {
     /// The same for who has asked for it.
-    pub fn built(self, is_new: bool) -> BuiltImage {
+    pub fn built(self) -> BuiltImage {
         BuiltImage {
             image_id: self.image_id,
             manifest: self.manifest,
             platform: self.platform,
-            is_new,
             provenance: self.provenance,
             sbom: self.sbom,
             statements: self.statements,
@@ -204,25 +203,22 @@ pub(crate) fn record(
 ) -> Result<Vec<bool>, Error> {
     let named = made.len().saturating_sub(1);
     let tags = names(request, &target.digest);
+    let lent = tags.is_empty() && env.held.as_ref().is_some_and(|held| held.lent);
     let records: Vec<NewImage<'_>> = made
         .iter()
         .enumerate()
         .map(|(i, m)| NewImage {
-            manifest: &m.manifest.digest,
-            parent: None,
             tags: if i == named { &tags } else { &[] },
             target: Some(&target.digest),
-            claim: store::Claim::All,
+            lent,
+            ..NewImage::of(&m.manifest.digest)
         })
         .collect();
     if let Some(held) = &env.held {
         // Before anybody can find them.
-        held.pin_all(&whole(env, made, target)?).map_err(store_error("hold the result"))?;
+        held.lease.pin_all(&whole(env, made, target)?).map_err(store_error("hold the result"))?;
     }
-    let recorded = |manifest: &Digest, is_new| {
-        env.recorded.as_ref().inspect(|recorded| recorded(manifest, is_new));
-    };
-    let images = env.store.put_images(&records, recorded).map_err(store_error("write image"))?;
+    let images = env.store.put_images(&records).map_err(store_error("write image"))?;
     Ok(images.into_iter().map(|put| put.new).collect())
 }
 

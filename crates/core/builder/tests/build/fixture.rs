@@ -142,7 +142,6 @@ impl Fixture {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             earlier: Arc::default(),
-            recorded: None,
             outlet: None,
             held: None,
             cgroup_prefix: String::new(),

@@ -79,7 +79,7 @@ fn allowed_image(
 
 /// A name that may mean something else tomorrow; none of an id, or with a digest.
 fn bare(name: &str) -> Option<String> {
-    if name.parse::<Digest>().is_ok() || Digest::from_hex(name).is_ok() {
+    if Digest::of_id(name).is_some() {
         return None;
     }
     let reference = Reference::parse(name).ok()?;
@@ -101,8 +101,7 @@ const LOOKS: usize = 3;
 struct Finder {
     engine: Engine,
     waiting: Waiting,
-    /// Holds what the build needs of its images: whoever removes one meanwhile leaves that.
-    lease: Mutex<Option<Arc<Lease>>>,
+    held: Mutex<Option<Arc<HeldBases>>>,
     /// What each name stands for in this build, whatever it means elsewhere or later.
     roots: Mutex<BTreeMap<String, Digest>>,
 }
@@ -110,7 +109,7 @@ struct Finder {
 impl Finder {
     fn new(engine: &Engine, cancel: &CancelToken) -> Finder {
         let (engine, waiting) = (engine.clone(), Waiting::new(cancel));
-        Finder { engine, waiting, lease: Mutex::default(), roots: Mutex::default() }
+        Finder { engine, waiting, held: Mutex::default(), roots: Mutex::default() }
     }
 
     /// Finds an image. All platforms of a name are of the same index: of the one that the name means here, if its registry has that,
@@ -174,19 +173,20 @@ impl Finder {
         let own = resolved.root().clone();
         let image = match resolved {
             Resolved::Here(_, found) => {
-                self.hold(&found.digest, &found.manifest, &found.config)?;
+                let held = self.hold(&found.digest, &found.manifest, &found.config)?;
                 // Nobody has taken anything of it away as long as its record was here.
                 if self.engine.db().read(|tx| state::images::get(tx, &found.digest))?.is_none() {
                     return Ok(None);
                 }
+                held.is_here(&found.digest);
                 let root = images::known_as(&self.engine, &wanted.reference, &own)?;
                 Image { root, ..Image::here(found.digest, found.manifest, found.config) }
             }
             Resolved::There(unfetched) => {
-                self.hold(unfetched.digest(), unfetched.manifest(), unfetched.config())?;
+                let held = self.hold(unfetched.digest(), unfetched.manifest(), unfetched.config())?;
                 let (digest, manifest) = (unfetched.digest().clone(), unfetched.manifest().clone());
                 let (config, root) = (unfetched.config().clone(), own.clone());
-                let layers = Some(self.layers(*unfetched));
+                let layers = Some(self.layers(*unfetched, held));
                 Image { root, layers, ..Image::here(digest, manifest, config) }
             }
         };
@@ -194,22 +194,23 @@ impl Finder {
     }
 
     /// Holds the layers, as they are here and as they came, and the documents, whether they are here yet or not.
-    fn hold(&self, digest: &Digest, manifest: &Manifest, config: &ImageConfig) -> Result<()> {
-        let lease = {
-            let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*lease {
-                Some(lease) => lease.clone(),
-                None => lease.insert(Arc::new(self.engine.store().lease("base images")?)).clone(),
+    fn hold(&self, digest: &Digest, manifest: &Manifest, config: &ImageConfig) -> Result<Arc<HeldBases>> {
+        let held = {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*held {
+                Some(held) => held.clone(),
+                None => held.insert(Arc::new(HeldBases::new(&self.engine)?)).clone(),
             }
         };
         let chain = ChainId::of(&config.rootfs.diff_ids);
         let archives = manifest.layers.iter().map(|layer| &layer.digest);
         let documents = [digest, &manifest.config.digest];
-        Ok(lease.pin_all(archives.chain(documents).chain(chain.as_ref().map(|chain| &chain.0)))?)
+        held.lease.pin_all(archives.chain(documents).chain(chain.as_ref().map(|chain| &chain.0)))?;
+        Ok(held)
     }
 
     /// Has the layers of an image here, once for all who want them.
-    fn layers(&self, unfetched: Unfetched) -> LayersOf {
+    fn layers(&self, unfetched: Unfetched, held: Arc<HeldBases>) -> LayersOf {
         let (waiting, is_here, name) = (self.waiting.clone(), Mutex::new(false), unfetched.name().clone());
         let layers = LayersOf::new(move |told, stopped| {
             let mut is_here = is_here.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,11 +218,57 @@ impl Finder {
                 waiting
                     .wait(told, stopped, |told| unfetched.bring(told))
                     .map_err(|e| Box::new(e) as BoxError)?;
+                held.is_here(unfetched.digest());
                 *is_here = true;
             }
             Ok(())
         });
         layers.in_repository(name)
+    }
+}
+
+/// Holds what a build needs of its images: whoever removes one meanwhile leaves that.
+struct HeldBases {
+    engine: Engine,
+    lease: Lease,
+    /// The manifests of those that are images here.
+    here: Mutex<Vec<Digest>>,
+}
+
+impl HeldBases {
+    fn new(engine: &Engine) -> Result<HeldBases> {
+        let lease = engine.store().lease("base images")?;
+        Ok(HeldBases { engine: engine.clone(), lease, here: Mutex::default() })
+    }
+
+    fn is_here(&self, manifest: &Digest) {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner).push(manifest.clone());
+    }
+
+    /// Lets go; of what was removed meanwhile nobody else takes away what only this has kept.
+    fn end(&mut self) -> Result<()> {
+        let here = std::mem::take(self.here.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let is_any_gone = self.engine.db().read(|tx| {
+            for manifest in &here {
+                if state::images::get(tx, manifest)?.is_none() {
+                    return Ok(true);
+                }
+            }
+            Ok::<_, Error>(false)
+        })?;
+        if is_any_gone {
+            self.lease.end()?;
+            self.engine.store().gc()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for HeldBases {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!(%error, "what is left of a base image that was removed stays until something is collected");
+        }
     }
 }
 

@@ -12,13 +12,12 @@ use api::build::{BuildExtras, BuildOptions};
 use api::containers::Resources;
 use base64::Engine as _;
 use builder::{
-    Bring, Built, CancelToken, Context as Files, DockerfileSource, Earlier, Env, Event, Limits, NamedContext,
-    NetMode, Recorded, Request,
+    Bring, Built, CancelToken, Context as Files, DockerfileSource, Earlier, Env, Event, Held, Limits,
+    NamedContext, NetMode, Request,
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use oci::{Digest, Platform, Reference};
-use store::Lease;
+use oci::{Platform, Reference};
 use tokio::sync::mpsc::Sender;
 
 use super::bases::{Waiting, base_images, known};
@@ -26,7 +25,6 @@ use super::caches::{self, Directories};
 use super::contents::Contents;
 use super::entitled::Entitled;
 use super::history::{self, Recorder};
-use super::lent;
 use super::policy::{AskPolicy, Policies};
 use super::reach::Reach;
 use super::under_way::UnderWay;
@@ -72,10 +70,8 @@ pub struct Order {
     pub keep_mounts: bool,
     /// What its solves before this one have used of the cache.
     pub earlier: Arc<Earlier>,
-    /// Is told of the images of the result before anybody can forget them.
-    pub recorded: Option<Recorded>,
-    /// Holds the images of the result, see [`super::hold`].
-    pub held: Option<Arc<Lease>>,
+    /// Holds the images of the result, see [`super::Loan`].
+    pub held: Option<Held>,
 }
 
 /// How a build is remembered.
@@ -120,25 +116,14 @@ pub async fn build(engine: &Engine, mut order: Order, progress: Sender<Event>) -
     let verify = order.options.extras.verify;
     let cancel = CancelOnDrop(request.cancel.clone());
     let under_way = UnderWay::begin();
-    let lent = order.options.extras.lent;
     let work = move |engine: &Engine| {
         let _under_way = under_way;
-        if lent {
-            order.held = Some(lent::lease(engine)?);
-        }
-        let held = order.held.clone();
-        let built = prepare(engine, order, policies, client, request)?.run(&progress)?;
-        if let (true, Some(held)) = (lent, held) {
-            let target = built.result.iter().map(|result| result.target.digest.clone());
-            engine.lend(held, manifests(&built).into_iter().chain(target).collect());
-        }
-        Ok(built)
+        prepare(engine, order, policies, client, request)?.run(&progress)
     };
     let built = engine.blocking(work).await;
     drop(cancel);
     let sent = |built: &Built| built.result.as_ref().is_some_and(|result| !result.sent.is_empty());
-    let own = built.as_ref().map(manifests).unwrap_or_default();
-    look_after_cache(engine, verify || built.as_ref().is_ok_and(sent), own);
+    look_after_cache(engine, verify || built.as_ref().is_ok_and(sent));
     let built = built?;
     if let Some(result) = &built.result {
         for tag in &result.tags {
@@ -147,12 +132,6 @@ pub async fn build(engine: &Engine, mut order: Order, progress: Sender<Event>) -
         }
     }
     Ok(built)
-}
-
-/// The manifests of a result.
-fn manifests(built: &Built) -> Vec<Digest> {
-    let images = built.result.iter().flat_map(|result| &result.images);
-    images.map(|image| image.manifest.digest.clone()).collect()
 }
 
 /// A build of which all is known that it needs.
@@ -174,9 +153,7 @@ fn prepare(
     client: BTreeMap<Option<String>, Bring>,
     request: Request,
 ) -> Result<Job> {
-    let Order {
-        options, context, reach, credentials, questions, mut record, earlier, recorded, held, ..
-    } = order;
+    let Order { options, context, reach, credentials, questions, mut record, earlier, held, .. } = order;
     if record.attributes.is_empty() {
         record.attributes = asked::attributes(&options, &context);
     }
@@ -199,7 +176,6 @@ fn prepare(
         cache_from,
         cache_to,
         earlier,
-        recorded,
         held,
         secrets,
         agents,
@@ -279,12 +255,12 @@ async fn load_layouts(
 
 /// Takes away what killed builds left and keeps the cache within its budget, after the answer; what a second build made, or what
 /// was sent and did not stay, is nobody's.
-fn look_after_cache(engine: &Engine, is_more: bool, own: Vec<Digest>) {
+fn look_after_cache(engine: &Engine, is_more: bool) {
     let (under_way, engine) = (UnderWay::begin(), engine.clone());
     tokio::task::spawn_blocking(move || {
         leftovers::forget(&engine, leftovers::Look::Brief);
         super::cache::look_after(&engine);
-        budget::look_after(&engine, &own);
+        budget::look_after(&engine);
         if is_more && let Err(error) = engine.store().gc() {
             tracing::warn!(%error, "what a build made for others was not removed");
         }
@@ -320,7 +296,6 @@ pub(super) fn environment(engine: &Engine, options: &BuildOptions, cancel: &Canc
         cache_from: Vec::new(),
         cache_to: Vec::new(),
         earlier: Arc::default(),
-        recorded: None,
         outlet: None,
         held: None,
         cgroup_prefix: format!(

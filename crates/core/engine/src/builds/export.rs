@@ -181,7 +181,6 @@ pub fn details(built: &Built) -> BuildDetails {
         id: image.image_id.to_string(),
         manifest: Some(image.manifest.clone()),
         platform: image.platform.to_string(),
-        new: image.is_new,
         provenance: image.provenance.clone(),
         sbom: image.sbom.clone(),
         statements: image.statements.iter().map(statement).collect(),

@@ -52,7 +52,7 @@ pub use layout::by_platform;
 pub use left::{layers, left};
 pub use leftovers::forget_at_start;
 pub(crate) use lent::Lent;
-pub use lent::{give_back, hold};
+pub use lent::{Handout, Loan, give_back, hold};
 pub use mistake::{check_text, mistake};
 pub(crate) use network::is_alive;
 pub use policy::{AskPolicy, Policies, Verdict};
@@ -63,13 +63,13 @@ pub use sources::{Opening, Reader, file_facts, repository_facts};
 pub use under_way::are_under_way;
 
 pub use builder::{
-    Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Earlier, Event, FailedProcess, FileFacts, Left, Line,
-    LineKind, Owner, Place, Reads, Recorded, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller,
-    is_git, repository_secrets, runs, side_by_side,
+    Agents, BoxError, Bring, Built, CHECKSUM, COMMIT, Earlier, Event, FailedProcess, FileFacts, Held, Left,
+    Line, LineKind, Owner, Place, Reads, RepositoryFacts, Secrets, Sent, Source, Spot, Stream, Teller,
+    is_git, repository_secrets, runs,
 };
 pub use oci::image::Descriptor;
 pub use oci::{ChainId, Digest};
-pub use store::Lease;
+pub use store::{Lease, side_by_side};
 
 /// Graphs that stand for a Dockerfile.
 pub mod graph {

@@ -304,7 +304,7 @@ impl Policies {
             return Ok(name.to_owned());
         }
         // An id is none of a registry's names, and gets one for who is asked.
-        let id = name.parse::<Digest>().or_else(|_| Digest::from_hex(name)).ok();
+        let id = Digest::of_id(name);
         let called = id.map_or_else(|| name.to_owned(), |id| id.to_string());
         let called = Reference::parse(&called).map_err(|e| Error::invalid(e.to_string()))?;
         let platform = Some(platform.clone());

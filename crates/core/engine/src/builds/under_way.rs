@@ -1,5 +1,6 @@
 //! How many builds this process works on. A build that was cancelled kills its steps and clears up after them on a thread
-//! of its own, after the answer is gone: who ends the process waits for that.
+//! of its own, after the answer is gone: who ends the process waits for that, and for whatever else holds a lease still, such as a
+//! pull that failed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,7 +22,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// Whether a build of this process runs or clears up.
+/// Whether a build of this process runs or clears up, or something else does that holds on to content.
 pub fn are_under_way() -> bool {
-    BUILDS.load(Ordering::SeqCst) > 0
+    BUILDS.load(Ordering::SeqCst) > 0 || store::are_held()
 }

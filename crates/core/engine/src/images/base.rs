@@ -54,10 +54,7 @@ pub async fn base(engine: &Engine, name: &str, platform: &Platform, pull: bool) 
 
 /// [`base`] on a thread that may block.
 pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool) -> Result<Base> {
-    let is_id = match name.contains(':') {
-        true => name.parse::<Digest>().is_ok(),
-        false => Digest::from_hex(name).is_ok(),
-    };
+    let is_id = Digest::of_id(name).is_some();
     let mut other = None;
     if is_id || !pull {
         let here = name_here(name);

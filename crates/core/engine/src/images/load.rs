@@ -450,16 +450,10 @@ impl Load<'_, '_> {
         let mut new = Vec::with_capacity(images.len());
         for (at, image) in images.iter().enumerate() {
             let tags = if at == 0 { names } else { &[] };
-            new.push(NewImage {
-                manifest: &image.manifest,
-                parent: None,
-                tags,
-                target: Some(target),
-                claim: store::Claim::All,
-            });
+            new.push(NewImage { tags, target: Some(target), ..NewImage::of(&image.manifest) });
         }
         self.batch.publish()?;
-        let mut put = self.store.put_images(&new, |_, _| {})?.into_iter();
+        let mut put = self.store.put_images(&new)?.into_iter();
         let Some(store::Put { image, moved, .. }) = put.next() else { return Ok(()) };
         for (name, before) in moved {
             // What an index stood for has no id of its own.

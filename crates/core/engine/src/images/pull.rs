@@ -559,13 +559,8 @@ impl Pull {
                     }
                     Ok(true)
                 })?;
-                let new = NewImage {
-                    manifest: &manifest,
-                    parent: None,
-                    tags: &names,
-                    target: Some(&target),
-                    claim,
-                };
+                let (tags, target) = (&names[..], Some(&target));
+                let new = NewImage { tags, target, claim, ..NewImage::of(&manifest) };
                 batch.publish()?;
                 let put = store.put_image(&new)?;
                 drop(batch);

@@ -46,8 +46,10 @@ pub struct PushOptions {
     pub name: String,
     /// The tag, or the digest of what is to be sent without a tag.
     pub tag: String,
-    /// What is to be sent, if the name is not here.
+    /// What is to be sent, if that is not what the name means here.
     pub result: Option<Digest>,
+    /// And it stays here: it is noted what the registry knows it by.
+    pub stays: bool,
     /// Layers of that which are not here, and names of what has them: the registry has said that it has them too.
     pub left: BTreeMap<Digest, Option<Reference>>,
     /// Give it no tag in the registry.
@@ -136,6 +138,7 @@ pub async fn push(
             how: how.clone(),
             by_digest: options.by_digest,
             result: options.result.clone(),
+            is_noted: options.stays || options.result.is_none(),
             left: &options.left,
             holders: OnceCell::new(),
         };
@@ -178,8 +181,10 @@ struct Push<'a> {
     report: &'a Report,
     how: How,
     by_digest: bool,
-    /// What is sent under a name that is not here, and leaves no trace.
+    /// What is sent under a name, whatever that means here.
     result: Option<Digest>,
+    /// It is noted what the registry knows it by.
+    is_noted: bool,
     /// Layers of that which are not here.
     left: &'a Left,
     /// Repositories of the same registry that have layers of images that are here, by what the layers are named here.
@@ -212,7 +217,7 @@ impl Push<'_> {
         }
         self.attached(&cargo, &parcels).await?;
         let Some(top) = parcels.pop() else { return Ok(None) };
-        if self.result.is_none() {
+        if self.is_noted {
             self.record(reference, &top.digest, &cargo.target).await?;
         }
         let shown = tag.clone().unwrap_or_else(|| reference.familiar_name());
@@ -452,7 +457,13 @@ mod tests {
         db.write(|tx| note(tx, &name, &target)).unwrap();
         assert_eq!(names(), 0);
         let added = "2026-01-01T00:00:00Z".to_owned();
-        let image = state::images::Image { digest: target.clone(), id: target.clone(), parent: None, added };
+        let image = state::images::Image {
+            digest: target.clone(),
+            id: target.clone(),
+            parent: None,
+            added,
+            lent: false,
+        };
         db.write(|tx| state::images::put(tx, &image)).unwrap();
         db.write(|tx| note(tx, &name, &target)).unwrap();
         assert_eq!(names(), 1);

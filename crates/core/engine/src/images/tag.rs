@@ -20,6 +20,7 @@ pub async fn tag(engine: &Engine, name: &str, repo: &str, tag: &str) -> Result<(
                     return Ok(artifact.target);
                 }
                 let (image, named) = engine.store().find_in(tx, &name, None)?;
+                state::images::keep(tx, &image.digest)?;
                 // The name of an index goes on to mean all its platforms.
                 let target = named.map_or(image.digest, |tag| tag.target);
                 state::tags::put(tx, &new, &target, &now)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::{Duration, Instant};
 
 use api::JsonMessage;
 use api::filters::Filters;
@@ -21,6 +22,7 @@ mod archives;
 mod artifacts;
 mod budget;
 mod hostile;
+mod lent;
 mod manifests;
 mod pull;
 mod repair;
@@ -109,6 +111,15 @@ async fn rmi(engine: &Engine, name: &str, force: bool) -> Result<Vec<DeleteRespo
 }
 
 /// The members of an archive.
+/// Polls until it is so.
+async fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !check() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn members(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut reader = Reader::new(bytes);
     let mut members = BTreeMap::new();

@@ -1,8 +1,9 @@
 //! What images, their archives and the build cache may take of the disk, and taking away what was used longest ago.
 //!
 //! Without being asked, what can be had again goes: records of the build cache, images without a name, pulls that were given up,
-//! what is in quarantine. An image that has a name goes only where somebody has said how long it may be unused. What a container
-//! was made from, what an operation under way holds, and volumes are never touched.
+//! what is in quarantine. An image that has a name goes only where somebody has said how long it may be unused; one that has none
+//! may be all that somebody has just got of a build (`docker run $(docker build -q .)`), and stays for some minutes. What a
+//! container was made from, what an operation under way holds, and volumes are never touched.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use api::system::Collected;
 use builder::{CacheEntry, Prune};
 use jiff::Timestamp;
-use oci::Digest;
 use state::containers;
 
 use crate::error::{Context as _, Kind, Result};
@@ -29,6 +29,9 @@ pub struct Storage {
     pub unused: Option<Duration>,
 }
 
+/// How long images that have no name stay at least once they were made or used, unless [`Storage::unused`] is less.
+const RECENT: Duration = Duration::from_secs(600);
+
 impl Storage {
     fn is_limited(&self) -> bool {
         self.max.is_some() || self.keep_free.is_some()
@@ -37,26 +40,26 @@ impl Storage {
 
 /// Brings the content within these limits, what was used longest ago first.
 pub async fn collect(engine: &Engine, limits: Storage) -> Result<Collected> {
-    engine.blocking(move |engine| Collection { engine, limits, spared: &[] }.run()).await
+    engine.blocking(move |engine| Collection { engine, limits }.run()).await
 }
 
 /// The same within the limits of this engine's settings, after something has come. What goes wrong is for the next operation
 /// to tell.
 pub async fn keep_within_limits(engine: &Engine) {
     let work = |engine: &Engine| {
-        look_after(engine, &[]);
+        look_after(engine);
         Ok(())
     };
     let _ = engine.blocking(work).await;
 }
 
-/// [`keep_within_limits`] on this thread. What was just made is spared: whoever made it is about to use it.
-pub(crate) fn look_after(engine: &Engine, spared: &[Digest]) {
+/// [`keep_within_limits`] on this thread.
+pub(crate) fn look_after(engine: &Engine) {
     let limits = engine.config().storage;
     if !limits.is_limited() {
         return;
     }
-    if let Err(error) = (Collection { engine, limits, spared }).run() {
+    if let Err(error) = (Collection { engine, limits }).run() {
         tracing::warn!(%error, "keep the content within its limits");
     }
 }
@@ -64,8 +67,6 @@ pub(crate) fn look_after(engine: &Engine, spared: &[Digest]) {
 struct Collection<'e> {
     engine: &'e Engine,
     limits: Storage,
-    /// Manifests.
-    spared: &'e [Digest],
 }
 
 /// Something that may go.
@@ -171,19 +172,16 @@ impl Collection<'_> {
         if item.children > 0 || (item.is_member() && item.names().next().is_none()) {
             return Ok(None);
         }
-        if item.records.iter().any(|record| self.spared.contains(&record.digest))
-            || !self.engine.db().read(|tx| containers::of_image(tx, &item.id))?.is_empty()
-        {
+        if !self.engine.db().read(|tx| containers::of_image(tx, &item.id))?.is_empty() {
             return Ok(None);
         }
+        let unused = match item.tags.is_empty() {
+            true => Some(self.limits.unused.map_or(RECENT, |unused| unused.min(RECENT))),
+            false => self.limits.unused,
+        };
         let used = self.engine.store().last_use(&item.id).unwrap_or(SystemTime::UNIX_EPOCH);
-        if !item.tags.is_empty() {
-            let long = |unused| used.elapsed().is_ok_and(|age| age >= unused);
-            if !self.limits.unused.is_some_and(long) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(Timestamp::try_from(used).unwrap_or(Timestamp::UNIX_EPOCH)))
+        let is_long = |unused| used.elapsed().is_ok_and(|age| age >= unused);
+        Ok(unused.is_some_and(is_long).then(|| Timestamp::try_from(used).unwrap_or(Timestamp::UNIX_EPOCH)))
     }
 
     fn remove(&self, item: &Item, done: &mut Collected) -> Result<bool> {

@@ -42,8 +42,7 @@ fn nobody_else_sees_a_part_before_all_are_there() {
         Descriptor::new(media_types::OCI_CONFIG, batch.put_blob(&bytes).unwrap(), bytes.len() as u64);
     let described = layers.iter().map(|layer| store.descriptor(layer)).collect();
     let manifest = batch.put_blob(&serde_json::to_vec(&Manifest::new(config, described)).unwrap()).unwrap();
-    let new =
-        NewImage { manifest: &manifest, parent: None, tags: &[], target: None, claim: crate::Claim::All };
+    let new = NewImage::of(&manifest);
 
     // For who has the batch all of it is there.
     assert_eq!(batch.use_blob(&blob).unwrap(), Some(11));

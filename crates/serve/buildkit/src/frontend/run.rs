@@ -7,7 +7,7 @@ use api::build::BuildOptions;
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use bollard_buildkit_proto::pb::Definition;
 use engine::builds::graph::Given;
-use engine::builds::{self, BoxError, Bring, ContextSource, Order, Questions, is_git, is_remote};
+use engine::builds::{self, BoxError, Bring, ContextSource, Held, Loan, Order, Questions, is_git, is_remote};
 use engine::images::Who;
 use oci::Reference;
 use tokio::runtime::Handle;
@@ -23,7 +23,6 @@ use super::origin;
 use crate::Host;
 use crate::build::{Build, Made};
 use crate::fault::{self, Recipe};
-use crate::lent::Loan;
 use crate::llb::Blame;
 use crate::policy;
 use crate::session::{Agents, Session};
@@ -196,9 +195,8 @@ pub async fn order(
     // The record says all of how the result was made, and so does what is made from it.
     options.extras.export.told_provenance = "max".to_owned();
     let record = self::record(build, record, Some(called));
-    let held = builds::hold(engine).await.map_err(fault::status)?;
-    let loan = Arc::new(Loan::new(host, Some(held.clone())));
-    let lender = loan.clone();
+    let lease = builds::hold(engine).await.map_err(fault::status)?;
+    let loan = Arc::new(Loan::new(engine, lease.clone()));
     let order = Order {
         options,
         context,
@@ -208,8 +206,7 @@ pub async fn order(
         record,
         keep_mounts: build.is_conversation(),
         earlier: build.earlier.clone(),
-        recorded: Some(Arc::new(move |manifest, is_new| lender.add(manifest, is_new))),
-        held: Some(held),
+        held: Some(Held { lease, lent: true }),
     };
     let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let run = build.told.run();

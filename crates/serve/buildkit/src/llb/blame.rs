@@ -2,12 +2,13 @@
 //! operation and results that stand for what that worked on. As JSON, in the names of their protocol buffers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bollard_buildkit_proto::google::protobuf::Any;
 use bollard_buildkit_proto::pb::file_action::Action;
 use bollard_buildkit_proto::pb::{self, ChownOpt, ExecOp, FileAction, FileOp, op, user_opt};
 use engine::Failure;
-use engine::builds::{self, ChainId, Spot};
+use engine::builds::{self, ChainId, Loan, Spot};
 use serde_json::{Value, json};
 
 use super::lower::Made;
@@ -142,10 +143,15 @@ impl Worked<'_> {
 
     /// A result of the build for layers.
     async fn result(&self, layers: Option<ChainId>) -> Option<String> {
-        let image = builds::layers(self.host.engine(), layers?).await;
-        let image =
-            image.inspect_err(|error| tracing::debug!(%error, "what a step worked on is gone")).ok()?;
-        self.build.put(build::Made::of_part(self.host, image)).ok()
+        let (engine, layers) = (self.host.engine(), layers?);
+        let lent = async {
+            let lease = builds::hold(engine).await?;
+            let image = builds::layers(engine, lease.clone(), layers).await?;
+            Ok(build::Made::of_part(Arc::new(Loan::new(engine, lease)), image))
+        };
+        let made: engine::Result<_> = lent.await;
+        let made = made.inspect_err(|error| tracing::debug!(%error, "what a step worked on is gone")).ok()?;
+        self.build.put(made).ok()
     }
 }
 

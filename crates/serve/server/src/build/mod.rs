@@ -13,7 +13,7 @@ use api::auth::AuthConfig;
 use api::build::{
     BuildCheck, BuildDetails, BuildEvent, BuildOptions, BuildResult, CachePruneOptions, NATIVE_PROGRESS_ID,
 };
-use engine::builds::{self, Built, ContextSource, Event, FailedProcess};
+use engine::builds::{self, Built, ContextSource, Event, FailedProcess, Handout, Held};
 use http::StatusCode;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::answer::{self, Result};
 use crate::call::Call;
 use crate::error::Failure;
-use crate::progress;
+use crate::progress::{self, Last};
 use classic::Classic;
 
 /// Events that may wait for a slow client before the build waits too.
@@ -61,6 +61,12 @@ pub async fn build(mut call: Call) -> Result {
         let id = builds::history::new_id()?;
         let record = builds::Record { id: Some(id.clone()), ..builds::Record::default() };
         let credentials = credentials.into_iter().map(|(name, said)| (name, said.into())).collect();
+        let lent = options.extras.lent;
+        let lease = match lent || options.extras.held {
+            true => Some(builds::hold(&engine).await?),
+            false => None,
+        };
+        let handout = lease.clone().map(|lease| Handout::begin(&engine, &id, lease));
         let order = builds::Order {
             options,
             context,
@@ -70,13 +76,21 @@ pub async fn build(mut call: Call) -> Result {
             record,
             keep_mounts: false,
             earlier: Default::default(),
-            recorded: None,
-            held: None,
+            held: lease.map(|lease| Held { lease, lent }),
         };
         let built = builds::build(&engine, order, sender).await?;
-        Ok(last_messages(&built, &id, quiet, native_progress))
+        let messages = last_messages(&built, &id, quiet, native_progress);
+        Ok(Last { messages, rest: handout.map(handed_out) })
     };
     progress::answer(receiver, encode, work, failed).await
+}
+
+/// Ends when the client has handed the result out; with it ends what holds that.
+fn handed_out(mut handout: Handout) -> progress::Work {
+    Box::pin(async move {
+        handout.given_back().await;
+        Ok(Vec::new().into())
+    })
 }
 
 async fn parameters(call: &mut Call) -> Result<(BuildOptions, BTreeMap<String, AuthConfig>)> {
@@ -184,6 +198,12 @@ pub async fn prune(call: Call) -> Result {
         filters: call.query.filters()?,
     };
     answer::ok(&builds::prune(&call.engine, options).await?)
+}
+
+/// The client of `build=` has handed its result out.
+pub async fn give_back(call: Call) -> Result {
+    builds::give_back(&call.engine, call.query.text("build")).await?;
+    Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
 /// A build ends with its client, so there is nothing to cancel by name.

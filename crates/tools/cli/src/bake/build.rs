@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::Args;
 use super::allow::dockerfile;
 use crate::build;
+use crate::build::run::{Finished, Held};
 use crate::build::screen::{Screen, Shown, View};
 use crate::build::source::leads_elsewhere;
 use crate::context::Cli;
@@ -23,8 +24,8 @@ use crate::verbs::Outcome;
 struct Done {
     images: BTreeMap<String, String>,
     metadata: Map<String, Value>,
-    /// Images that only other targets take files from; they go when all is built.
-    lent: Vec<String>,
+    /// Results that other targets take files from; those that are nothing else go when all is built.
+    shared: Vec<Held>,
 }
 
 /// Builds the targets side by side, each once those that it takes files from are there.
@@ -41,10 +42,10 @@ pub async fn all(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
         screen.stop();
     }
     screen.finish(false)?;
-    let tidied = match done.lent.is_empty() {
-        true => Ok(()),
-        false => client::images::discard(cli.client()?, &done.lent, &done.lent).await,
-    };
+    let mut tidied = Ok(());
+    for held in done.shared {
+        tidied = tidied.and(held.give_back(cli).await);
+    }
     // What went wrong first is what is told.
     let code = result?;
     tidied?;
@@ -67,7 +68,7 @@ async fn answers(cli: &Cli, args: &Args, plan: &Plan) -> Outcome {
             let description = target.text("description").map(|text| format!("{text}\n")).unwrap_or_default();
             cli.print(&format!("{}{name}\n{description}\n", if at == 0 { "" } else { "\n" }))?;
         }
-        let (build, context) = arguments(cli, args, target, None, false)?;
+        let (build, context) = arguments(cli, args, target, None)?;
         let Some(reply) = build::run::reply(cli, &build, &context).await? else { continue };
         code = code.max(if reply.error.is_some() { 1 } else { reply.code });
         if json {
@@ -117,24 +118,22 @@ async fn build_on(cli: &Cli, args: &Args, plan: &Plan, screen: &Screen, done: &m
         let ready = |name: &&str| plan.needs(name).iter().all(|other| done.images.contains_key(other));
         for name in waiting.extract_if(.., |name| ready(name)).collect::<Vec<_>>() {
             let Some(target) = plan.targets.get(name) else { continue };
-            // What only lends its files is kept without a name until all is built.
-            let lends = target.linked || (plan.lends(name) && !target.entries("output").is_empty());
-            let (mut build, context) = arguments(cli, args, target, Some(&done.images), lends)?;
+            let (mut build, context) = arguments(cli, args, target, Some(&done.images))?;
             build.group.clone_from(&group);
+            build.shared = plan.lends(name);
             running.push(async move {
                 let view = View::of(screen, name);
                 let built = build::run::perform(cli, &build, &context, &view).await;
                 built
-                    .map(|finished| (name, lends, finished.metadata))
+                    .map(|finished| (name, finished))
                     .map_err(|error| Error { message: format!("target {name}: {}", error.message), ..error })
             });
         }
         let Some(finished) = running.next().await else { break };
-        let (name, lends, metadata) = finished?;
+        let (name, Finished { metadata, held }) = finished?;
         let id = metadata["containerimage.config.digest"].as_str().unwrap_or_default();
         done.images.insert(name.to_owned(), id.to_owned());
-        let manifest = metadata["containerimage.digest"].as_str();
-        done.lent.extend(manifest.filter(|_| lends).map(str::to_owned));
+        done.shared.extend(held);
         done.metadata.insert(name.to_owned(), metadata);
     }
     Ok(0)
@@ -147,11 +146,9 @@ fn arguments(
     args: &Args,
     target: &Target,
     images: Option<&BTreeMap<String, String>>,
-    lends: bool,
 ) -> Result<(build::run::Args, String), Error> {
     let mut words = vec!["build".to_owned()];
     words.extend(flags(target));
-    words.extend(lends.then(|| "--load".to_owned()));
     words.extend(args.jobs.map(|jobs| format!("--jobs={jobs}")));
     let call = args.call.as_deref().filter(|call| *call != "build");
     words.extend(call.or(target.text("call")).map(|call| format!("--call={call}")));
@@ -184,7 +181,7 @@ fn arguments(
         command.try_get_matches_from(&words).and_then(|found| build::run::Args::from_arg_matches(&found));
     let mut parsed = parsed.map_err(|error| Error::new(error.to_string()))?;
     parsed.inline = inline;
-    parsed.lent = lends;
+    parsed.lent = target.linked;
     parsed.told = args.metadata_file.is_some();
     Ok((parsed, context))
 }

@@ -58,22 +58,9 @@ impl Delivery<'_> {
             Kind::Tar => self.tar(output).await.map(|()| None),
             Kind::Oci => self.layout(output).await.map(|()| None),
             Kind::Docker if output.dest.is_some() => self.docker(output).await.map(|()| None),
-            Kind::Image if output.push || output.by_digest => self.push(output).await.map(Some),
+            Kind::Image if output.pushes() => self.push(output).await.map(Some),
             Kind::Docker | Kind::Image | Kind::CacheOnly => Ok(None),
         }
-    }
-
-    /// Takes back what only other outputs needed.
-    pub async fn clean(&self) -> Result<(), Error> {
-        let images = self.details.images.iter();
-        let images =
-            images.filter_map(|image| Some((image.new, image.manifest.as_ref()?.digest.to_string())));
-        let (made, found): (Vec<_>, Vec<_>) = images.partition(|(is_new, _)| *is_new);
-        let digests =
-            |all: Vec<(bool, String)>| all.into_iter().map(|(_, digest)| digest).collect::<Vec<_>>();
-        let (made, found) = (digests(made), digests(found));
-        let Some(any) = made.first().or(found.first()) else { return Ok(()) };
-        Ok(client::images::discard(self.cli.client()?, &made, std::slice::from_ref(any)).await?)
     }
 
     /// The images and where each one's files are in the output.
@@ -214,10 +201,11 @@ impl Delivery<'_> {
             let auth = credentials::lookup(self.cli, &name.domain)?.unwrap_or_default();
             let (tag, client) = (name.tag.clone().unwrap_or_default(), self.cli.client()?);
             let repository = name.familiar_name();
-            // What is not kept has no name to be found by.
-            let target = self.details.target.as_ref().filter(|_| !output.keeps());
+            // By its digest, whatever becomes of its name meanwhile.
+            let target = self.details.target.as_ref();
             let how = PushResult {
                 image: target.map(|target| target.digest.as_str()),
+                stays: output.keeps(),
                 by_digest: output.by_digest,
                 insecure: output.insecure,
                 as_is: output.export.compression.as_deref() == Some("uncompressed"),

@@ -123,6 +123,11 @@ impl Output {
         }
     }
 
+    /// Whether it goes to registries.
+    pub fn pushes(&self) -> bool {
+        self.kind == Kind::Image && (self.push || self.by_digest)
+    }
+
     /// Whether it asks for anything of how the image is written.
     pub fn is_shaped(&self) -> bool {
         self.export != Wishes::default() || self.inline || self.by_digest || self.insecure
@@ -360,10 +365,9 @@ pub fn wishes(outputs: &[Output]) -> Result<Wishes, Error> {
 
 /// The registries that the result goes to, if it goes nowhere else; outputs without names of their own have these.
 pub fn registries(outputs: &[Output], names: &[String]) -> Option<Registries> {
-    let is_sent = |output: &Output| output.kind == Kind::Image && (output.push || output.by_digest);
     let how = |output: &Output| (output.by_digest, output.insecure);
     let first = outputs.first()?;
-    if !outputs.iter().all(|output| is_sent(output) && how(output) == how(first)) {
+    if !outputs.iter().all(|output| output.pushes() && how(output) == how(first)) {
         return None;
     }
     let own = outputs.iter().map(|output| if output.names.is_empty() { names } else { &output.names });

@@ -2,8 +2,10 @@ mod options;
 
 pub use options::entitlements;
 
+use api::JsonMessage;
 use api::build::{BuildDetails, BuildExtras, BuildOptions, BuildResult};
 use api::containers::Ulimit;
+use client::JsonLines;
 
 use super::call::{Asked, Call, Reply};
 use super::deliver::{Delivery, Pushed};
@@ -189,7 +191,10 @@ pub struct Args {
     /// The builds that share a limit with this one.
     #[arg(skip)]
     pub group: String,
-    /// The result is for other builds, until all are through.
+    /// The result is for other builds too, and held until all are through.
+    #[arg(skip)]
+    pub shared: bool,
+    /// And for nothing else.
     #[arg(skip)]
     pub lent: bool,
     /// Somebody else writes what is known of the build to a file.
@@ -258,6 +263,21 @@ async fn opened(cli: &Cli, args: &Args, context: &str) -> Result<Source, Error> 
 pub struct Finished {
     /// What `--metadata-file` says.
     pub metadata: serde_json::Value,
+    /// What holds its result where that is for other builds too.
+    pub held: Option<Held>,
+}
+
+/// A result that the server holds until it is given back, or this is dropped.
+pub struct Held {
+    build: String,
+    _answer: JsonLines<JsonMessage>,
+}
+
+impl Held {
+    /// The result is not needed any more: what nobody else keeps is gone then.
+    pub async fn give_back(self, cli: &Cli) -> Result<(), Error> {
+        Ok(client::builds::give_back(cli.client()?, &self.build).await?)
+    }
 }
 
 /// Builds, and hands the result out.
@@ -267,11 +287,12 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let outputs = outputs(args)?;
     let (names, told) = (names(args, &outputs, Output::keeps), names(args, &outputs, |_| true));
     let mut options = options::options(cli, args, shown, &outputs)?;
-    let keeps = outputs.iter().any(Output::keeps);
-    options.extras.lent = !keeps || args.lent;
+    let keeps = outputs.iter().any(Output::keeps) && !args.lent;
+    options.extras.lent = !keeps;
+    options.extras.held = args.shared || !keeps || outputs.iter().any(Output::pushes);
     options.tags = if keeps { names.clone() } else { Vec::new() };
     options.extras.export.names.clone_from(&told);
-    options.extras.export.registries = output::registries(&outputs, &names);
+    options.extras.export.registries = output::registries(&outputs, &names).filter(|_| !args.shared);
     let agents = Agents::open(cli, &args.ssh)?;
     options.extras.ssh.clone_from(&agents.sockets);
     if cli.is_foreign().await? {
@@ -290,16 +311,24 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let payload = source.payload(cli, &mut options, args.compress).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
-    let messages = interruptible(answer).await?;
-    let result = view.show(cli, messages).await?;
+    let is_held = options.extras.held;
+    let mut messages = interruptible(answer).await?;
+    let result = view.show(cli, &mut messages, is_held).await?;
     drop(agents);
     let result = result.ok_or_else(|| Error::new("server ended the build without an image"))?;
+    let build = result.details.as_ref().map(|details| details.id.clone()).filter(|_| is_held);
+    let held = build.map(|build| Held { build, _answer: messages });
     // Beside other builds, nothing else may write to the picture.
     let quiet =
         matches!(shown, Shown::Quiet | Shown::None) || view.is_one_of_several() && shown == Shown::Terminal;
     let split = is_split(cli, args);
-    let handing = Handing { outputs: &outputs, names: &names, quiet, keeps, split };
-    let pushed = deliver(cli, &handing, &result).await?;
+    let handing = Handing { outputs: &outputs, names: &names, quiet, split };
+    let pushed = deliver(cli, &handing, &result).await;
+    let held = match held {
+        Some(held) if !args.shared || pushed.is_err() => held.give_back(cli).await.map(|()| None),
+        held => Ok(held),
+    };
+    let (pushed, held) = (pushed?, held?);
     let id = metadata::id(&result.id, result.details.as_ref());
     // An archive that goes to standard output is all that goes there.
     if shown == Shown::Quiet && !id.is_empty() && !outputs.iter().any(Output::is_piped) {
@@ -318,7 +347,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     if let Some(path) = &args.metadata_file {
         write(path, &crate::system::inspect::pretty(&metadata)?)?;
     }
-    Ok(Finished { metadata })
+    Ok(Finished { metadata, held })
 }
 
 /// All outputs; without one the image is kept.
@@ -367,31 +396,19 @@ struct Handing<'a> {
     outputs: &'a [Output],
     names: &'a [String],
     quiet: bool,
-    /// The image stays on the server.
-    keeps: bool,
     /// One image's files lie as those of several do.
     split: bool,
 }
 
-/// Serves all outputs, then removes what only they needed.
+/// Serves all outputs.
 async fn deliver(cli: &Cli, handing: &Handing<'_>, result: &BuildResult) -> Result<Option<Pushed>, Error> {
     let default = BuildDetails::default();
     let details = result.details.as_ref().unwrap_or(&default);
     let Handing { names, quiet, split, .. } = *handing;
     let delivery = Delivery { cli, details, names, quiet, split };
     let mut pushed = None;
-    let mut served = Ok(());
     for output in handing.outputs {
-        match interruptible(delivery.serve(output)).await {
-            Ok(told) => pushed = told.or(pushed),
-            Err(error) => {
-                served = Err(error);
-                break;
-            }
-        }
+        pushed = interruptible(delivery.serve(output)).await?.or(pushed);
     }
-    if !handing.keeps {
-        delivery.clean().await?;
-    }
-    served.map(|()| pushed)
+    Ok(pushed)
 }

@@ -108,13 +108,14 @@ impl<'s> View<'s> {
         self.name.is_some()
     }
 
-    /// Shows the build to its end; what became of it.
+    /// Shows the build to its end; what became of it. Where the result is held, that is before the end of the messages.
     pub async fn show(
         &self,
         cli: &Cli,
-        messages: JsonLines<api::JsonMessage>,
+        messages: &mut JsonLines<api::JsonMessage>,
+        held: bool,
     ) -> Result<Option<BuildResult>, Error> {
-        let result = interruptible(self.follow(cli, messages)).await;
+        let result = interruptible(self.follow(cli, messages, held)).await;
         let result = result.map_err(|error| match error.message.is_empty() {
             true => self.screen.cancel(error),
             false => error,
@@ -128,7 +129,8 @@ impl<'s> View<'s> {
     async fn follow(
         &self,
         cli: &Cli,
-        mut messages: JsonLines<api::JsonMessage>,
+        messages: &mut JsonLines<api::JsonMessage>,
+        held: bool,
     ) -> Result<Option<BuildResult>, Error> {
         let screen = self.screen;
         let mut found = None;
@@ -162,6 +164,10 @@ impl<'s> View<'s> {
                     let result: Option<BuildResult> = serde_json::from_value(aux).ok();
                     let is_result = |result: &BuildResult| !result.id.is_empty() || result.details.is_some();
                     found = result.filter(is_result).or(found);
+                    // Nothing follows what has details.
+                    if held && found.as_ref().is_some_and(|found| found.details.is_some()) {
+                        return Ok(found);
+                    }
                 }
                 // The closing words of the classic text are said by the steps already.
                 None if native => {}

@@ -15,16 +15,18 @@ use builder::CancelToken;
 use oci::Digest;
 use oci::image::ImageConfig;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
-use store::Put;
+use store::Lease;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use self::mounts::Held;
 use super::build::CancelOnDrop;
+use super::lent::{Loan, hold};
 use crate::error::{Error, Result};
 use crate::images::View;
-use crate::{Engine, containers, exec, images};
+use crate::{Engine, containers, exec};
 
 /// How often it is looked whether a further process has ended whose output has.
 const POLL: Duration = Duration::from_millis(20);
@@ -68,8 +70,8 @@ pub struct Sandbox {
 #[derive(Default)]
 struct Begun {
     held: Option<Held>,
-    /// An image that was made for it.
-    image: Option<Digest>,
+    /// Of an image that was made for it.
+    loan: Option<Loan>,
     container: Option<String>,
 }
 
@@ -131,13 +133,11 @@ impl Sandbox {
         if let Some(container) = &begun.container {
             return self.further(container, command).await;
         }
-        let image = bare(&self.engine, self.surroundings.image.clone()).await?;
-        // It is there already when one before made it, whose container failed.
-        if image.new {
-            begun.image = Some(image.image.digest.clone());
-        }
+        let lease = hold(&self.engine).await?;
+        let image = bare(&self.engine, lease.clone(), self.surroundings.image.clone()).await?;
+        begun.loan = Some(Loan::new(&self.engine, lease));
         let mounts = begun.held.as_ref().map(|held| held.mounts.clone()).unwrap_or_default();
-        let id = self.create(&command, image.image.digest.to_string(), mounts).await?;
+        let id = self.create(&command, image.to_string(), mounts).await?;
         // It is removed from here on, whatever becomes of it.
         begun.container = Some(id.clone());
         self.first(id).await
@@ -210,7 +210,7 @@ impl Sandbox {
 
     /// Ends what runs.
     pub async fn remove(&self) -> Result<()> {
-        let Begun { held, image, container } = std::mem::take(&mut *self.begun.lock().await);
+        let Begun { held, loan, container } = std::mem::take(&mut *self.begun.lock().await);
         let removed = match container {
             Some(container) => {
                 let options = RemoveOptions { force: true, volumes: true, ..RemoveOptions::default() };
@@ -218,8 +218,8 @@ impl Sandbox {
             }
             None => Ok(()),
         };
-        let discarded = match image {
-            Some(image) => images::discard(&self.engine, vec![image], |_| true).await,
+        let ended = match loan {
+            Some(loan) => loan.end().await,
             None => Ok(()),
         };
         // Files are removed.
@@ -227,22 +227,21 @@ impl Sandbox {
             drop(held);
             Ok(())
         });
-        removed.and(discarded).and(dropped.await)
+        removed.and(ended).and(dropped.await)
     }
 }
 
 /// The same files as an image that says nothing of how a process is to run.
-async fn bare(engine: &Engine, image: String) -> Result<Put> {
+async fn bare(engine: &Engine, lease: Arc<Lease>, image: String) -> Result<Digest> {
     let made = engine.blocking(move |engine| {
         let store = engine.store();
-        let lease = store.lease("container of a build")?;
         let image = store.resolve(&image, None)?;
         if let Some(chain) = image.chain() {
             store.use_layer(&lease, &chain)?;
         }
         let mut config = ImageConfig::new(&image.config.platform());
         config.rootfs.diff_ids = image.config.rootfs.diff_ids;
-        Ok(store.make_image(&lease, &config, image.manifest.layers, None, &[])?)
+        Ok(store.lend_image(&lease, &config, image.manifest.layers)?.image.digest)
     });
     made.await
 }

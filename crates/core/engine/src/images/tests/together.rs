@@ -1,7 +1,7 @@
 //! Pulls at the same time: each layer comes once, whoever comes second waits for it, and goes on with it if need be.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::auth::AuthConfig;
 use api::images::PullOptions;
@@ -142,15 +142,6 @@ fn serve(content: &mut Content, tag: &str, layers: &[&[u8]]) {
     add(format!("/v2/app/blobs/{}", Digest::sha256(&config)), media_types::OCI_CONFIG, &config);
     for layer in layers {
         add(format!("/v2/app/blobs/{}", Digest::sha256(layer)), media_types::OCI_LAYER, layer);
-    }
-}
-
-/// Polls until it is so.
-async fn until(what: &str, mut check: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !check() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
