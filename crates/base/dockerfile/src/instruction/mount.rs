@@ -197,7 +197,7 @@ pub(super) fn flag(key: &str, value: Option<&str>, span: Span) -> Result<bool, E
     }
 }
 
-/// A size with Docker's binary suffixes.
+/// A size with Docker's binary suffixes, which may be a fraction.
 fn size(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let text = text.strip_suffix("ib").or(text.strip_suffix('b')).unwrap_or(&text);
@@ -208,7 +208,13 @@ fn size(text: &str) -> Option<u64> {
         't' => (&text[..text.len() - 1], 40),
         _ => (text, 0),
     };
-    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+    let digits = digits.trim();
+    if let Ok(whole) = digits.parse::<u64>() {
+        return whole.checked_mul(1 << shift);
+    }
+    let is_plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let bytes = digits.parse::<f64>().ok().filter(|_| is_plain)? * (1u64 << shift) as f64;
+    (bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
 /// What options mean together.
@@ -270,7 +276,10 @@ mod tests {
         assert_eq!((cache.uid, cache.gid, cache.id.as_deref()), (Some(1), Some(2), Some("pip")));
         let bind = parsed("target=/src,rw,from=build,source=out").unwrap();
         assert_eq!((bind.kind, bind.readonly), (MountKind::Bind, Some(false)));
-        assert_eq!(parsed("type=tmpfs,target=/t,size=64m").unwrap().size, Some(64 << 20));
+        for (text, bytes) in [("64m", 64 << 20), ("1.5g", 3 << 29), ("0.5KiB", 512), (".5k", 512), ("7", 7)] {
+            let mount = parsed(&format!("type=tmpfs,target=/t,size={text}"));
+            assert_eq!(mount.unwrap().size, Some(bytes), "{text}");
+        }
         assert!(parsed("type=secret,id=x,required").unwrap().required);
         assert_eq!(parsed("type=secret,id=x,env=TOKEN").unwrap().env.as_deref(), Some("TOKEN"));
         assert_eq!(parsed("type=ssh").unwrap().kind, MountKind::Ssh);
@@ -296,6 +305,9 @@ mod tests {
             ("type=cache,tarqet=/x", "unexpected key 'tarqet' in 'tarqet=/x' (did you mean target?)"),
             ("type=bind,target", "invalid field 'target' must be a key=value pair"),
             ("type=tmpfs,target=/x,size=much", "invalid value for size: much"),
+            ("type=tmpfs,target=/x,size=1.2.3g", "invalid value for size: 1.2.3g"),
+            ("type=tmpfs,target=/x,size=-1g", "invalid value for size: -1g"),
+            ("type=tmpfs,target=/x,size=99999999t", "invalid value for size: 99999999t"),
             ("type=chache,target=/x", "unsupported mount type \"chache\" (did you mean cache?)"),
             ("type=bind,target=/x,uid=1", "uid not allowed for \"bind\" type mounts"),
             ("type=bind,target=/x,required", "unexpected key 'required' for mount type 'bind'"),

@@ -107,6 +107,8 @@ fn pack(
     for (descriptor, layer) in descriptors.into_iter().zip(layers) {
         let is_here = store.blob_size(&descriptor.digest).map_err(store_error("find a layer"))?;
         let made_here = is_here.is_none() || descriptor.digest == layer.diff_id;
+        // Its archive is what packing its files gives: no blob is needed that pushes to come would take for the way it goes.
+        let as_it_is = compression == Some(archive::Compression::None) && descriptor.digest == layer.diff_id;
         let is_seekable = descriptor.annotations.contains_key(store::TOC_DIGEST);
         let mut diff_id = layer.diff_id.clone();
         let mut descriptor = match compression {
@@ -116,6 +118,7 @@ fn pack(
                 diff_id = whole;
                 descriptor
             }
+            Some(_) if as_it_is && !is_attested => descriptor,
             Some(compression) if !options.seekable && (made_here || options.force) => {
                 let blob = store.pack_layer(lease, layer, &descriptor, compression, options.level);
                 blob.map_err(store_error("compress a layer"))?

@@ -109,14 +109,14 @@ impl Annotation {
         let (name, value) =
             text.split_once('=').ok_or_else(|| format!("invalid annotation {text:?}: expected key=value"))?;
         let (types, key) = match name.split_once(':') {
-            Some((types, key)) if is_types(types) => (types, key),
-            _ => ("manifest", name),
+            Some((types, key)) => (types, key),
+            None => ("manifest", name),
         };
         if key.is_empty() {
             return Err(format!("invalid annotation {text:?}: the name is empty"));
         }
         let mut all = Vec::new();
-        for word in split(types) {
+        for word in types.split(',').map(str::trim) {
             let (word, platform) = match word.split_once('[') {
                 Some((word, platform)) => {
                     let platform = platform.trim_end_matches(']').parse::<Platform>();
@@ -132,24 +132,16 @@ impl Annotation {
                 "index" => Level::Index,
                 "manifest-descriptor" => Level::ManifestDescriptor,
                 "index-descriptor" => Level::IndexDescriptor,
-                other => return Err(format!("unknown annotation type {other:?}")),
+                other => {
+                    return Err(format!(
+                        "unknown annotation type {other:?}: before the colon stand manifest, index, manifest-descriptor or index-descriptor"
+                    ));
+                }
             };
             all.push(Annotation { level, platform, key: key.into(), value: value.into() });
         }
         Ok(all)
     }
-}
-
-/// Names of registries' annotations hold colons as little as these words do.
-fn is_types(text: &str) -> bool {
-    split(text).all(|word| {
-        let word = word.split('[').next().unwrap_or_default();
-        matches!(word, "manifest" | "index" | "manifest-descriptor" | "index-descriptor")
-    })
-}
-
-fn split(types: &str) -> impl Iterator<Item = &str> {
-    types.split(',').map(str::trim)
 }
 
 impl Options {
@@ -198,8 +190,10 @@ mod tests {
         let both = Annotation::parse("index,manifest[linux/amd64]:k=v").unwrap();
         assert_eq!(both.len(), 2);
         assert_eq!(both[1].platform.as_ref().map(ToString::to_string).as_deref(), Some("linux/amd64"));
-        assert_eq!(one("a:b=c").key, "a:b");
-        assert!(Annotation::parse("k").is_err() && Annotation::parse("index:=v").is_err());
+        assert_eq!(one("index:a:b=c").key, "a:b");
+        for wrong in ["k", "index:=v", "foo:bar=x", "Index:a=b", "index,other:a=b"] {
+            assert!(Annotation::parse(wrong).is_err(), "{wrong}");
+        }
         let options = Options { annotations: both, ..Options::default() };
         let arm = "linux/arm64".parse().unwrap();
         assert!(options.wants_index() && options.annotations(Level::Manifest, &arm).is_empty());

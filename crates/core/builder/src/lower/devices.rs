@@ -4,7 +4,6 @@
 
 use super::Error;
 use dockerfile::Span;
-use oci::cdi;
 use runtime::cdi::Registry;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -104,11 +103,11 @@ fn check(allowed: &AllowedDevices, known: &Registry, found: &[&str], device: &As
 }
 
 fn find<'k>(known: &'k Registry, name: &str, device: &Asked) -> Result<Vec<&'k str>, Error> {
-    if !cdi::is_kind(name.split('=').next().unwrap_or_default()) {
+    let found = matching(known, name);
+    if found.is_empty() && name.starts_with('/') {
         let error = Error::at(format!("invalid device {name:?}"), device.span);
         return Err(error.help("write `--device=vendor.com/class=name[,required]`"));
     }
-    let found = matching(known, name);
     if !found.is_empty() || !device.required {
         return Ok(found);
     }
@@ -130,13 +129,14 @@ fn find<'k>(known: &'k Registry, name: &str, device: &Asked) -> Result<Vec<&'k s
 fn matching<'k>(known: &'k Registry, name: &str) -> Vec<&'k str> {
     let (kind, device) = name.split_once('=').unwrap_or((name, ""));
     let of_kind = || known.names().filter(|whole| whole.split_once('=').is_some_and(|(own, _)| own == kind));
-    match device {
+    let found: Vec<&str> = match device {
         "" => of_kind().take(1).collect(),
         "*" => of_kind().collect(),
-        _ => match of_kind().find(|whole| *whole == name) {
-            Some(whole) => vec![whole],
-            None => of_kind().filter(|whole| known.annotation(whole, CLASS) == Some(device)).collect(),
-        },
+        _ => of_kind().filter(|whole| *whole == name).collect(),
+    };
+    match found.is_empty() {
+        true => known.names().filter(|whole| known.annotation(whole, CLASS) == Some(name)).collect(),
+        false => found,
     }
 }
 
@@ -176,7 +176,8 @@ mod tests {
             ("v.com/d=1", "v.com/d=1"),
             ("v.com/d", "v.com/d=0"),
             ("v.com/d=*", "v.com/d=0 v.com/d=1 v.com/d=2"),
-            ("v.com/d=fast", "v.com/d=1 v.com/d=2"),
+            ("fast", "v.com/d=1 v.com/d=2"),
+            ("v.com/d=fast", ""),
             ("v.com/d=none", ""),
         ] {
             assert_eq!(resolve(&[""], &[(name, false)]).unwrap().join(" "), want, "{name}");
@@ -194,7 +195,7 @@ mod tests {
         let not = "is requested by the build but not allowed";
         assert_eq!(resolve(&[], &[("v.com/d=0", false)]).unwrap_err(), format!("device v.com/d=0 {not}"));
         assert_eq!(resolve(&[], &[("v.com/d=2", false)]).unwrap(), ["v.com/d=2"]);
-        let several = resolve(&["v.com/d=fast"], &[("v.com/d=*", false)]).unwrap_err();
+        let several = resolve(&["fast"], &[("v.com/d=*", false)]).unwrap_err();
         assert_eq!(several, format!("device v.com/d=0 {not}"));
         assert_eq!(resolve(&["v.com/d=0"], &[("v.com/d=0", true)]).unwrap(), ["v.com/d=0"]);
         let alias = ["v.com/d=0,alias=w.com/any=x"];

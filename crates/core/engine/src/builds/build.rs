@@ -441,10 +441,11 @@ fn directory(name: &str, path: &Path) -> Result<PathBuf> {
     if !path.is_absolute() {
         return Err(Error::invalid(format!("build context {name}: path {} is not absolute", path.display())));
     }
-    if !path.is_dir() {
-        return Err(Error::invalid(format!("build context {name}: {} is not a directory", path.display())));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(path.to_owned()),
+        Ok(_) => Err(Error::invalid(format!("build context {name}: {} is not a directory", path.display()))),
+        Err(e) => Err(Error::invalid(format!("build context {name}: {}: {e}", path.display()))),
     }
-    Ok(path.to_owned())
 }
 
 fn network_mode(text: &str) -> Result<NetMode> {

@@ -80,13 +80,12 @@ pub(super) async fn load(engine: &Engine, found: Found) -> Result<()> {
 }
 
 /// The directory, and what stands behind it.
-fn split(address: &str) -> (&str, Option<&str>) {
-    if let Some((path, digest)) = address.rsplit_once('@') {
-        return (path, Some(digest));
-    }
-    match address.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
-        _ => (address, None),
+fn split<'a>(address: &'a str) -> (&'a str, Option<&'a str>) {
+    let tagged = |text: &'a str| text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    match address.rsplit_once('@') {
+        // The digest says it, whatever tag stands before it.
+        Some((name, digest)) => (tagged(name).map_or(name, |(path, _)| path), Some(digest)),
+        None => tagged(address).map_or((address, None), |(path, tag)| (path, Some(tag))),
     }
 }
 
@@ -144,5 +143,6 @@ mod tests {
         assert_eq!(super::split("/a/b:1"), ("/a/b", Some("1")));
         assert_eq!(super::split("/a:b/c"), ("/a:b/c", None));
         assert_eq!(super::split("/a@sha256:00"), ("/a", Some("sha256:00")));
+        assert_eq!(super::split("/a:b/c:1@sha256:00"), ("/a:b/c", Some("sha256:00")));
     }
 }

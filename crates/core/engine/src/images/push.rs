@@ -62,7 +62,7 @@ pub struct PushOptions {
     pub compression: String,
     /// How hard to try, on the format's own scale.
     pub level: Option<u32>,
-    /// Layers whose archives are here go as they are: those too that are not compressed.
+    /// Layers go as they are: those too that are not compressed, or were made here.
     pub as_is: bool,
 }
 
@@ -97,9 +97,10 @@ impl How {
         Ok(How { platform, compression, level: options.level, as_is: options.as_is })
     }
 
-    /// What layers are compressed with that have to be.
+    /// What layers become that are no archives yet.
     fn compression(&self) -> Compression {
-        self.compression.unwrap_or(Compression::Gzip)
+        let made_here = if self.as_is { Compression::None } else { Compression::Gzip };
+        self.compression.unwrap_or(made_here)
     }
 
     /// Names the method in what is remembered.

@@ -64,8 +64,8 @@ pub mod create {
                 |reason: &str| Error::new(format!("invalid annotation {}: {reason}", template::quote(text)));
             let (name, value) = text.split_once('=').ok_or_else(|| wrong("expected key=value"))?;
             let (levels, key) = match name.split_once(':') {
-                Some((levels, key)) if levels.split(',').all(is_level) => (levels, key),
-                _ => ("index", name),
+                Some((levels, key)) => (levels, key),
+                None => ("index", name),
             };
             if key.is_empty() {
                 return Err(wrong("the key is empty"));
@@ -90,20 +90,16 @@ pub mod create {
                             value: value.to_owned(),
                         });
                     }
-                    other => {
+                    "manifest" | "index-descriptor" => {
                         return Err(wrong(&format!(
-                            "{other} annotations are not supported: an index and its lines are made, no manifests"
+                            "{level} annotations are not supported: an index and its lines are made, no manifests"
                         )));
                     }
+                    other => return Err(wrong(&format!("unknown type {}", template::quote(other)))),
                 }
             }
             Ok(())
         }
-    }
-
-    fn is_level(word: &str) -> bool {
-        let word = word.split('[').next().unwrap_or_default();
-        matches!(word, "index" | "manifest-descriptor" | "manifest" | "index-descriptor")
     }
 
     pub async fn run(cli: &Cli, args: Args) -> Outcome {

@@ -217,8 +217,12 @@ fn packed(how: &How, item: &Item, digest: Digest, length: u64) -> Descriptor {
     let compression = how.compression();
     let mut packed = store::packed(&item.found, compression, digest, length);
     // Docker's documents know no zstd, whatever some write into them: such a manifest becomes one of OCI's.
-    if item.found.media_type == media_types::DOCKER_LAYER && compression != Compression::Zstd {
-        packed.media_type = media_types::DOCKER_LAYER_GZIP.to_owned();
+    if item.found.media_type == media_types::DOCKER_LAYER {
+        match compression {
+            Compression::Gzip => packed.media_type = media_types::DOCKER_LAYER_GZIP.to_owned(),
+            Compression::None => packed.media_type = media_types::DOCKER_LAYER.to_owned(),
+            _ => {}
+        }
     }
     packed
 }

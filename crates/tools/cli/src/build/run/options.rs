@@ -180,6 +180,11 @@ pub(super) fn contexts(cli: &Cli, args: &Args) -> Result<BTreeMap<String, String
         let full = |path: &str| absolute(path, &cli.host.directory).display().to_string();
         let source = match source.strip_prefix("oci-layout://") {
             Some(layout) => format!("oci-layout://{}", full(layout)),
+            None if source.is_empty() => {
+                return Err(Error::new(format!(
+                    "build context {name}: it has no source, write {name}=directory"
+                )));
+            }
             None if source.contains("://") || is_remote(source) => source.to_owned(),
             None => full(source),
         };
