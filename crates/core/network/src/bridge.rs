@@ -10,10 +10,13 @@ use crate::{ipam, sysctl};
 use ipnet::IpNet;
 use rustix::io::Errno;
 use std::net::IpAddr;
+use std::path::Path;
 use sys::netlink::{Message, Protocol, Socket};
 
-/// Prefix of the alias of every link of ours; the id follows.
+/// Prefix of the alias of every link of ours; the id follows, and behind a space the root whose network a bridge is.
 pub(crate) const ALIAS: &str = "dhow:";
+/// Bytes that an alias may have (`IFALIASZ`).
+const ALIAS_MAX: usize = 255;
 
 /// The name of a user-defined network's bridge interface.
 pub fn bridge_name(network_id: &str) -> String {
@@ -33,9 +36,10 @@ fn prefix(id: &str, length: usize) -> &str {
 /// Makes sure that the network works on this machine: its bridge with its addresses, packet forwarding, and
 /// the network's part of the firewall. Cheap when all is in place.
 ///
-/// A bridge that somebody else made keeps its addresses and settings; it is used, and never removed.
-pub fn ensure_network(network: &Network) -> Result<(), Error> {
-    ensure_bridge(&mut route_socket()?, network)?;
+/// A bridge that somebody else made keeps its addresses and settings; it is used, and never removed. One of ours says whose it is:
+/// that of the engine with this `root`.
+pub fn ensure_network(network: &Network, root: &Path) -> Result<(), Error> {
+    ensure_bridge(&mut route_socket()?, network, root)?;
     // The firewall first: between the two the machine must not route what it did not route before.
     let off = forwarding::switched_off(&network.bridge);
     firewall::ensure(network, off)?;
@@ -53,9 +57,9 @@ pub fn claim(network: &Network) -> Result<bool, Error> {
     Ok(!network.bridge.subnets.iter().any(is_routed) && firewall::claim(network)?)
 }
 
-fn ensure_bridge(socket: &mut Socket, network: &Network) -> Result<(), Error> {
+fn ensure_bridge(socket: &mut Socket, network: &Network, root: &Path) -> Result<(), Error> {
     let bridge = &network.bridge;
-    let alias = format!("{ALIAS}{}", network.id);
+    let alias = alias(network, root);
     let existing = match find(socket, &bridge.ifname)? {
         Some(link) => link,
         None => create(socket, bridge, &alias)?,
@@ -84,6 +88,20 @@ fn ensure_bridge(socket: &mut Socket, network: &Network) -> Result<(), Error> {
     }
     let error = |source| Error::Link { attempt: "set up bridge", ifname: bridge.ifname.clone(), source };
     socket.execute(batch).map_err(error)
+}
+
+fn alias(network: &Network, root: &Path) -> String {
+    let short = format!("{ALIAS}{}", network.id);
+    match root.to_str().map(|root| format!("{short} {root}")) {
+        Some(whole) if whole.len() <= ALIAS_MAX && !whole.contains('\n') => whole,
+        _ => short,
+    }
+}
+
+/// The id in an alias of ours, and the root, where it says that.
+pub(crate) fn owner(link: &Link) -> Option<(&str, Option<&Path>)> {
+    let owner = link.alias.as_deref()?.strip_prefix(ALIAS)?;
+    Some(owner.split_once(' ').map_or((owner, None), |(id, root)| (id, Some(Path::new(root)))))
 }
 
 fn is_ours(link: &Link) -> bool {

@@ -33,4 +33,6 @@ pub use bridge::{bridge_name, claim, ensure_network, port_name, remove_network};
 pub use error::Error;
 pub use firewall::{PublishedPort, published_ports, remove_tables};
 pub use model::{Bridge, Endpoint, InvalidMac, Mac, Network, PortMap, Protocol, Subnet, UnknownProtocol};
-pub use survey::{FoundLink, Survey, check_interface, host_routes, remove_orphan, survey, uplink_mtu};
+pub use survey::{
+    FoundLink, Survey, check_interface, host_routes, remove_abandoned, remove_orphan, survey, uplink_mtu,
+};

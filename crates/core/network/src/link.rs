@@ -60,6 +60,8 @@ pub(crate) struct Link {
     pub kind: String,
     /// Free text; ours says which id the link belongs to.
     pub alias: Option<String>,
+    /// The index of the bridge that it is a port of.
+    pub master: Option<u32>,
     /// Whether the administrator wants it to work.
     pub is_up: bool,
     /// Bytes a packet may have.
@@ -262,12 +264,14 @@ pub(crate) fn all_routes() -> Message {
 pub(crate) fn parse_link(received: &Received) -> Option<Link> {
     let index = number(received.payload.get(4..8)?)?;
     let is_up = number(received.payload.get(8..12)?)? & UP != 0;
-    let mut link = Link { index, name: String::new(), kind: String::new(), alias: None, is_up, mtu: 0 };
+    let mut link =
+        Link { index, name: String::new(), kind: String::new(), alias: None, master: None, is_up, mtu: 0 };
     for (kind, value) in received.attributes(LINK_HEADER) {
         match kind {
             IFLA_IFNAME => link.name = netlink::text(value),
             IFLA_MTU => link.mtu = number(value).unwrap_or_default(),
             IFLA_IFALIAS => link.alias = Some(netlink::text(value)),
+            IFLA_MASTER => link.master = number(value),
             IFLA_LINKINFO => {
                 let kind = netlink::attributes(value).find_kind(INFO_KIND);
                 link.kind = kind.map(netlink::text).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What is ours on this machine, for `system check`: a caller compares it with its records and removes what
 //! nobody owns.
 
-use crate::bridge::{self, ALIAS, route_socket};
+use crate::bridge::{self, route_socket};
 use crate::error::Error;
 use crate::firewall::{self, PublishedPort};
 use crate::link;
@@ -35,8 +35,9 @@ pub fn survey() -> Result<Survey, Error> {
         ..Survey::default()
     };
     for link in listed.iter().filter_map(link::parse_link) {
-        let Some(id) = link.alias.as_deref().and_then(|alias| alias.strip_prefix(ALIAS)) else { continue };
-        let found = FoundLink { ifname: link.name, id: id.to_owned() };
+        let Some((id, _)) = bridge::owner(&link) else { continue };
+        let id = id.to_owned();
+        let found = FoundLink { ifname: link.name, id };
         if link.kind == "bridge" { survey.bridges.push(found) } else { survey.ports.push(found) }
     }
     Ok(survey)
@@ -58,6 +59,27 @@ pub fn remove_orphan(id: &str) -> Result<(), Error> {
         bridge::delete_link(&mut socket, "remove interface", &link.ifname)?;
     }
     firewall::remove(id)
+}
+
+/// Takes away the bridges, and the subnets with them, of roots that are no more: somebody has removed them without their networks, and
+/// nothing is attached there. How many went.
+pub fn remove_abandoned() -> Result<usize, Error> {
+    let mut socket = route_socket()?;
+    let listed = socket.dump(&link::all_links()).map_err(|source| Error::List("links", source))?;
+    let links: Vec<link::Link> = listed.iter().filter_map(link::parse_link).collect();
+    let mut count = 0;
+    for bridge in links.iter().filter(|link| link.kind == "bridge") {
+        let Some((id, Some(root))) = bridge::owner(bridge) else { continue };
+        let is_used = links.iter().any(|link| link.master == Some(bridge.index));
+        // What can't be looked at may be there.
+        if is_used || root.try_exists().unwrap_or(true) {
+            continue;
+        }
+        firewall::remove(id)?;
+        bridge::delete_link(&mut socket, "remove bridge", &bridge.name)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The MTU of the interface that this machine's default route leaves by; `None` when it has none.

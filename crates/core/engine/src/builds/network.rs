@@ -58,7 +58,7 @@ fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
         networking::allocate_one(tx, &keep.owner, &plan, &settings, "eth0".to_owned(), route)
     })?;
     let namespace = network::create_namespace().system()?;
-    networking::attach(&plan, &document, namespace.as_fd())?;
+    networking::attach(engine, &plan, &document, namespace.as_fd())?;
     // A step has no monitor to ask for names: it gets those of the moment.
     let hosts = networks::names::hosts(engine, &record.id)?;
     Ok(NetHandle { netns: Some(namespace), resolv_conf, hosts, keep: Box::new(keep) })

@@ -72,7 +72,7 @@ pub(crate) fn connect(
     let (planned, reserved) = publish(engine, record, planned)?;
     let namespace = namespace.get().system()?;
     for (network, document) in &planned {
-        attach(network, document, namespace.as_fd())?;
+        attach(engine, network, document, namespace.as_fd())?;
     }
     let mut held = Vec::new();
     let dns = write_names(engine, record)?;
@@ -297,6 +297,7 @@ fn both_families(request: &host_ports::Request, done: &[network::PortMap]) -> ho
 
 /// Brings one recorded endpoint into the kernel.
 pub(crate) fn attach(
+    engine: &Engine,
     network: &network::Network,
     document: &EndpointDocument,
     namespace: BorrowedFd<'_>,
@@ -308,7 +309,7 @@ pub(crate) fn attach(
             None => error,
         }
     };
-    network::ensure_network(network).map_err(failed)?;
+    network::ensure_network(network, &engine.config().root).map_err(failed)?;
     network::attach(network, &document.endpoint, namespace).map_err(failed)
 }
 

@@ -100,7 +100,7 @@ fn attach_running(
     let document = engine.db().write(|tx| {
         networking::allocate_one(tx, &record.id, &plan, settings, ifname, !routed && !plan.bridge.internal)
     })?;
-    networking::attach(&plan, &document, namespace.as_fd()).inspect_err(|_| {
+    networking::attach(engine, &plan, &document, namespace.as_fd()).inspect_err(|_| {
         if let Err(e) = engine.db().write(|tx| state::endpoints::delete(tx, &document.endpoint.id)) {
             tracing::warn!(error = %crate::error::chain(&e), "endpoint not forgotten");
         }

@@ -257,7 +257,7 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
 fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Option<Bridge>> {
     let usual = engine.config().root == std::path::Path::new(crate::DEFAULT_ROOT);
     let ifname = if usual { DEFAULT_INTERFACE.to_owned() } else { network::bridge_name(id) };
-    let Ok(net) = ipam::pick_subnet(&taken_subnets(tx)?) else { return Ok(None) };
+    let Ok(net) = free_subnet(tx, &[])? else { return Ok(None) };
     Ok(Some(Bridge {
         ifname,
         subnets: vec![Subnet::whole(net)],
@@ -271,6 +271,19 @@ fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Optio
 /// What `host-gateway` stands for in `--add-host`, see [`default_gateway`]; none where there is no default network.
 pub async fn host_gateway(engine: &Engine) -> Result<Option<IpAddr>> {
     engine.blocking(default_gateway).await
+}
+
+/// A subnet that nobody has, and none of those that were `tried`. Roots that were removed have left their bridges: when there is no
+/// other, theirs are free.
+pub(crate) fn free_subnet(
+    tx: &state::Tx<'_>,
+    tried: &[IpNet],
+) -> Result<std::result::Result<IpNet, ipam::Error>> {
+    let pick = || -> Result<_> { Ok(ipam::pick_subnet(&[taken_subnets(tx)?, tried.to_vec()].concat())) };
+    match pick()? {
+        Err(ipam::Error::PoolsExhausted) if network::remove_abandoned().system()? > 0 => pick(),
+        picked => Ok(picked),
+    }
 }
 
 /// The subnets of all networks and the machine's routes.

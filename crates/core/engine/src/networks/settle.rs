@@ -3,9 +3,9 @@
 //! chosen anew if that fails.
 
 use ipnet::IpNet;
-use network::{Subnet, ipam};
+use network::Subnet;
 
-use super::{DEFAULT, Record, ipam_config, taken_subnets};
+use super::{DEFAULT, Record, free_subnet, ipam_config};
 use crate::Engine;
 use crate::error::Result;
 
@@ -41,8 +41,7 @@ fn another(engine: &Engine, network: &Record, tried: &[IpNet]) -> Result<Option<
         if !state::endpoints::of_network(tx, &network.id)?.is_empty() {
             return Ok(None);
         }
-        let taken = [taken_subnets(tx)?, tried.to_vec()].concat();
-        let (Some(bridge), Ok(net)) = (&mut found.document.bridge, ipam::pick_subnet(&taken)) else {
+        let (Some(bridge), Ok(net)) = (&mut found.document.bridge, free_subnet(tx, tried)?) else {
             return Ok(None);
         };
         bridge.subnets = vec![Subnet::whole(net)];

@@ -523,7 +523,7 @@ impl<'e> Look<'e> {
 /// Leads an endpoint's ports to it again, after another program flushed the firewall.
 fn republish(engine: &Engine, endpoint: &EndpointRecord) -> Result<()> {
     let Some(plan) = networks::find(engine, &endpoint.network)?.plan() else { return Ok(()) };
-    network::ensure_network(&plan).system()?;
+    network::ensure_network(&plan, &engine.config().root).system()?;
     network::publish(&plan, &endpoint.document.endpoint).system()
 }
 

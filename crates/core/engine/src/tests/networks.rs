@@ -75,7 +75,7 @@ fn roots_that_begin_at_once_have_subnets_of_their_own() {
                     let network = networks::find(engine, networks::DEFAULT).unwrap();
                     let plan = networks::settled(engine, network).unwrap().plan().unwrap();
                     assert_eq!(plan.bridge.subnets, subnet(engine));
-                    ::network::ensure_network(&plan).unwrap();
+                    ::network::ensure_network(&plan, &engine.config().root).unwrap();
                 });
             }
         });

@@ -2,7 +2,10 @@
 
 use super::{Host, NEIGHBOUR, Space, UPLINK, endpoint, ip, network};
 use crate::firewall::has_tables;
-use crate::{attach, create_namespace, link, remove_network, remove_orphan, survey, withdraw};
+use crate::{
+    Network, attach, claim, create_namespace, ensure_network, link, remove_abandoned, remove_network,
+    remove_orphan, survey, withdraw,
+};
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
@@ -89,6 +92,33 @@ fn orphans_go_by_their_id() {
     assert_eq!(host.space.run(survey).unwrap(), crate::Survey::default());
     assert!(!host.space.run(has_tables));
     assert_eq!(links(&host.space), before);
+}
+
+#[test]
+fn bridges_of_removed_roots_go() {
+    let host = Host::new();
+    let root = tempfile::tempdir().unwrap();
+    let (used, idle, other) = ("dhow0", "dhow1", "dhow2");
+    let of = |ifname: &str, subnet: &str| network(ifname, &[subnet]);
+    let gone = root.path().join("root");
+    std::fs::create_dir(&gone).unwrap();
+    let (used, idle, other) =
+        (of(used, "172.17.0.0/16"), of(idle, "172.18.0.0/16"), of(other, "172.19.0.0/16"));
+    let (_web, _) = host.with_two(&used);
+    for (network, root) in [(&used, &*gone), (&idle, &gone), (&other, root.path())] {
+        host.space.run(|| ensure_network(network, root)).unwrap();
+    }
+    let ids = |ifnames: &[&Network]| {
+        let found = host.space.run(survey).unwrap().bridges;
+        let mut found: Vec<String> = found.into_iter().map(|bridge| bridge.id).collect();
+        found.sort();
+        assert_eq!(found, ifnames.iter().map(|network| network.id.clone()).collect::<Vec<_>>());
+    };
+    assert_eq!(host.space.run(remove_abandoned).unwrap(), 0);
+    std::fs::remove_dir(&gone).unwrap();
+    assert_eq!(host.space.run(remove_abandoned).unwrap(), 1);
+    ids(&[&used, &other]);
+    assert!(host.space.run(|| claim(&idle)).unwrap(), "its subnet is free");
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl Host {
     }
 
     pub fn ensure(&self, network: &Network) {
-        self.space.run(|| ensure_network(network)).unwrap();
+        self.space.run(|| ensure_network(network, "/".as_ref())).unwrap();
     }
 
     pub fn attach(&self, network: &Network, endpoint: Endpoint) -> Container {

@@ -26,7 +26,7 @@ fn attach_and_detach() {
         let space = space.unwrap();
         let clock = &mut clock;
         netns(&host, || {
-            clock(1, &mut || ensure_network(&net).unwrap());
+            clock(1, &mut || ensure_network(&net, "/".as_ref()).unwrap());
             clock(2, &mut || attach(&net, &ends, space.0.as_fd()).unwrap());
         });
         clock(3, &mut || assert!(space.ask(&format!("{NEIGHBOUR}:9000")).is_ok()));
