@@ -49,7 +49,9 @@ pub use context::Reads;
 pub use definition::{Definition, definition};
 pub use error::{BoxError, Error, FailedProcess, Left, Place, Spot, StepError, no_room};
 pub use event::{Event, Line, LineKind, Stream, Teller};
-pub use exec::{Kept, Owner, Relay, cache_directory, forget_kept, kept, kept_steps, open_mounted};
+pub use exec::{
+    Kept, Owner, Relay, cache_directory, forget_kept, kept, kept_steps, open_mounted, with_mounts,
+};
 pub use export::emulation::runs;
 pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
 pub use export::statement::{Statement, Subject};

@@ -213,7 +213,10 @@ fn directories(base: &Path, kind: CacheKind) -> Result<Vec<CacheEntry>, Error> {
             in_use: in_use(&name),
             size: size(&entry.path()),
             kind,
-            description: if kind == CacheKind::Mount { "cache mount" } else { "local source" }.into(),
+            description: match kind {
+                CacheKind::Mount => told(base, &name),
+                _ => "local source".to_owned(),
+            },
             created: used.clone(),
             used,
             uses: 0,
@@ -223,6 +226,15 @@ fn directories(base: &Path, kind: CacheKind) -> Result<Vec<CacheEntry>, Error> {
         });
     }
     Ok(found)
+}
+
+/// What a cache mount is for: its lock says so since it was made.
+fn told(base: &Path, name: &str) -> String {
+    let told = std::fs::read(turn::lock_of(base, name)).unwrap_or_default();
+    match told.is_empty() {
+        true => "cache mount".to_owned(),
+        false => String::from_utf8_lossy(&told).into_owned(),
+    }
 }
 
 /// The inodes of all files that are locked. Whoever takes a lock to see whether it is free keeps a build from it meanwhile, which then

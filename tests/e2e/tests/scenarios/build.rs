@@ -86,6 +86,7 @@ fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
         listed.lines().filter(|line| !line.is_empty()).count()
     };
     assert_eq!((count("type=exec.cachemount"), count("type=regular")), (1, 1));
+    assert_eq!(count("description~=cached mount /c from exec /bin/sh -c echo c .* with id \"/c\""), 1);
     assert_eq!((count("type!=regular"), count("description~=RUN .*mount"), count("until=24h")), (1, 1, 0));
     assert!(host.dhow(&["buildx", "du", "--filter", "description~=("]).fails(1).contains("description~"));
     // More than there is may stay.
@@ -102,7 +103,14 @@ fn the_cache_is_listed_and_pruned_by_filters(host: &Host) {
 
 fn a_failed_step_can_be_entered(host: &Host) {
     host.busybox();
-    host.file("ctx/Dockerfile", "FROM busybox\nENV GREETING=hello\nWORKDIR /work\nUSER app\nRUN --mount=type=cache,target=/cache,mode=777 --network=none echo $GREETING > /tmp/said; echo kept > /cache/c; exit 3\n");
+    host.file(
+        "ctx/Dockerfile",
+        "FROM busybox AS other\nRUN mkdir /made && echo tool > /made/tool && chmod 700 /made/tool && chown -R app /made\n\
+         FROM busybox\nENV GREETING=hello\nWORKDIR /work\nUSER app\n\
+         RUN --mount=type=cache,target=/cache,mode=777 --mount=from=other,source=/made,target=/opt/tools \
+           --mount=from=other,source=/made/tool,target=/etc/tool --network=none \
+           echo $GREETING > /tmp/said; echo kept > /cache/c; exit 3\n",
+    );
     let options = [
         "--add-host",
         "hh:9.9.9.9",
@@ -114,12 +122,17 @@ fn a_failed_step_can_be_entered(host: &Host) {
     ];
     let error = host.dhow(&[&["build"], &options[..], &["ctx"]].concat()).fails(1);
     let id = error.rsplit("dhow build shell ").next().unwrap().trim();
-    let look = "pwd; id -un; echo $GREETING; cat /tmp/said /cache/c; ls /sys/class/net; grep -c 9.9.9.9 /etc/hosts; grep -w gw /etc/hosts; ulimit -n; \
+    let look = "pwd; id -un; echo $GREETING; cat /tmp/said /cache/c /opt/tools/tool /etc/tool; stat -c %A:%U /opt/tools/tool; ls /sys/class/net; grep -c 9.9.9.9 /etc/hosts; grep -w gw /etc/hosts; ulimit -n; \
                 grep -o size=1024k /proc/mounts";
     let seen = host.dhow(&["build", "shell", id, "sh", "-c", look]).ok();
     let gateway =
         host.dhow(&["network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"]).ok();
-    assert_eq!(seen, format!("/work\napp\nhello\nhello\nkept\nlo\n1\n{gateway}\tgw\n77\nsize=1024k"));
+    assert_eq!(
+        seen,
+        format!(
+            "/work\napp\nhello\nhello\nkept\ntool\ntool\n-rwx------:app\nlo\n1\n{gateway}\tgw\n77\nsize=1024k"
+        )
+    );
     // Without a command it is the step's shell, whose exit code is the answer; it can be entered as often as one likes.
     assert_eq!(host.dhow(&["build", "shell", id]).input("exit 5\n").run().code, 5);
     // One that is not named is the last one, unless a folder has that name.

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ use sys::root::Root;
 
 /// How often a waiting step looks again at a locked cache.
 const LOCK_POLL: Duration = Duration::from_millis(50);
+/// Characters of a command line that describe a cache.
+const DESCRIBED: usize = 200;
 
 /// What the directory of a cache mount is called: one that begins with other files is another.
 pub(super) fn directory(
@@ -128,7 +130,7 @@ impl Caches {
                 renew(session, &name)?;
             }
             let mounts: Vec<&Mount> = numbers.iter().map(|&number| &run.mounts[number]).collect();
-            let (lock, _, directory) = open(session, op, &name, &mounts, inputs, step)?;
+            let (lock, _, directory) = open(session, op, &name, (&run.argv, &mounts), inputs, step)?;
             let directory = Arc::new(directory);
             locks.push(lock);
             directories.extend(numbers.into_iter().map(|number| (number, directory.clone())));
@@ -148,17 +150,18 @@ fn open(
     session: &Session<'_>,
     op: &Op,
     name: &str,
-    mounts: &[&Mount],
+    (argv, mounts): (&[String], &[&Mount]),
     inputs: &Inputs,
     step: &Step<'_, '_>,
 ) -> Result<(File, PathBuf, Root), Error> {
     let mut strictest = Sharing::Shared;
-    let mut first = None;
+    let (mut first, mut told) = (None, None);
     for mount in mounts {
-        let MountKind::Cache { sharing, mode, uid, gid, seeded, inherits, .. } = &mount.kind else {
+        let MountKind::Cache { id, sharing, mode, uid, gid, seeded, inherits } = &mount.kind else {
             continue;
         };
         strictest = strictest.max(*sharing);
+        told.get_or_insert_with(|| described(&mount.target, argv, id));
         first.get_or_insert((mount, Owner { mode: *mode, uid: *uid, gid: *gid }, *seeded, *inherits));
     }
     let Some((mount, owner, is_seeded, inherits)) = first else {
@@ -168,6 +171,7 @@ fn open(
         name,
         sharing: strictest,
         owner,
+        told: told.unwrap_or_default(),
         fill: &|made| if is_seeded { seed(session, op, mount, inputs, (made, inherits)) } else { Ok(()) },
         waits: &|| {
             let text = format!("another step uses the cache that {} mounts: waiting for it\n", mount.target);
@@ -178,12 +182,21 @@ fn open(
     wanted.open(session.env, session.lease)
 }
 
+/// A cache as BuildKit tells it: the first step that it was made for.
+fn described(target: &str, argv: &[String], id: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let argv: String = argv.join(" ").chars().take(DESCRIBED).map(plain).collect();
+    format!("cached mount {target} from exec {argv} with id {id:?}")
+}
+
 /// A cache mount's directory.
 pub(super) struct Wanted<'a> {
     pub name: &'a str,
     pub sharing: Sharing,
     /// Of a new one.
     pub owner: Owner,
+    /// What people are told of a new one, in BuildKit's words.
+    pub told: String,
     /// Gives a new one its first content.
     pub fill: &'a dyn Fn(&Path) -> Result<(), Error>,
     /// Told once when somebody else has it.
@@ -201,7 +214,7 @@ impl Wanted<'_> {
         loop {
             let (lock, name) = self.lock(base)?;
             let dir = base.join(&name);
-            self.make(&dir, lease)?;
+            self.make(&dir, &lock, lease)?;
             match Root::open(&dir) {
                 Ok(root) => return Ok((lock, dir, root)),
                 // A build without the cache has put it aside, which it may with one that it can't know to be opened.
@@ -212,7 +225,7 @@ impl Wanted<'_> {
     }
 
     /// Makes the directory if it is not there.
-    fn make(&self, dir: &Path, lease: &Lease) -> Result<(), Error> {
+    fn make(&self, dir: &Path, lock: &File, lease: &Lease) -> Result<(), Error> {
         if !dir.exists() {
             // Under its name only when it is whole: others may use it at once, and this process may be killed.
             let scratch = Scratch { path: lease.scratch() };
@@ -223,6 +236,8 @@ impl Wanted<'_> {
             let mode = PermissionsExt::from_mode(mode);
             std::fs::set_permissions(&made, mode).map_err(io_error("set mode of", &made))?;
             (self.fill)(&made)?;
+            // Nothing hangs on it: one that can't be told is a cache all the same.
+            let _ = lock.set_len(0).and_then(|()| lock.write_all_at(self.told.as_bytes(), 0));
             match renameat_with(CWD, &made, CWD, dir, RenameFlags::NOREPLACE) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 Err(e) => return Err(io_error("make", dir)(e.into())),
@@ -284,6 +299,7 @@ pub fn cache_directory(
         name: &called(id, source, &seed.map(of).unwrap_or_default()),
         sharing,
         owner: Owner { mode: 0o755, uid: 0, gid: 0 },
+        told: format!("cached mount with id {id:?}"),
         fill: &first,
         waits: &|| {},
         stopped,

@@ -2,24 +2,30 @@
 //! around where it failed.
 //!
 //! It is a record of the build cache of its own kind: it keeps the layer from being collected until it is pruned, or until
-//! [`KEPT_FOR`] has passed or [`KEPT`] newer ones have come. Secrets are not kept.
+//! [`KEPT_FOR`] has passed or [`KEPT`] newer ones have come. So does a record for each stage or image that it had mounted; whoever
+//! looks around sees their files at the places of the mounts. Secrets are not kept.
 
 use super::{Workspace, caches, mounts};
-use crate::error::{Error, Left};
+use crate::error::{BoxError, Error, Left};
 use crate::graph::{Mount, MountKind, NetKind, Op, Origin, Run};
 use crate::request::{Env, NetMode};
-use crate::session::Session;
+use crate::session::{Session, make_private, tree};
 use crate::step::Inputs;
 use oci::runtime::Rlimit;
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 use state::cache;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::Duration;
+use sys::mount::Overlay;
+use sys::root::Root;
 
 /// What the scopes of such records begin with.
 const SCOPE: &str = "failed step";
+/// The same of what they had mounted.
+const MOUNTED: &str = "mounted in failed step";
 /// How many are kept.
 const KEPT: usize = 5;
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -55,6 +61,9 @@ pub struct Kept {
     pub shm_size: Option<u64>,
     /// Directories of this machine that were mounted: where from, where to, read-only.
     pub binds: Vec<(PathBuf, String, bool)>,
+    /// What was mounted of stages and images: their layers, where from, where to.
+    #[serde(default)]
+    pub layers: Vec<(ChainId, String, String)>,
     /// Where there was memory.
     pub tmpfs: Vec<String>,
     /// What was mounted and is not kept, in words.
@@ -85,19 +94,28 @@ pub(super) fn keep(
     };
     let id = format!("{:012x}", fastrand::u64(..) >> 16);
     let now = jiff::Timestamp::now().to_string();
-    let record = serde_json::to_string(&describe(session, op, run, inputs)?);
-    let entry = cache::Entry {
-        key: key(&id),
-        chain: Some(chain),
-        scope: format!("{SCOPE} {id}: {}", op.instruction),
-        record: record.map_err(|e| Error::Store { attempt: "describe the failed step", source: e.into() })?,
+    let kept = describe(session, op, run, inputs)?;
+    let record = serde_json::to_string(&kept);
+    let record =
+        record.map_err(|e| Error::Store { attempt: "describe the failed step", source: e.into() })?;
+    let entry = |key: Digest, chain: &ChainId, scope: &str, record: String| cache::Entry {
+        key,
+        chain: Some(chain.clone()),
+        scope: format!("{scope} {id}: {}", op.instruction),
+        record,
         created: now.clone(),
-        used: now,
+        used: now.clone(),
         uses: 0,
     };
+    let step = entry(key(&id), &chain, SCOPE, record);
+    let mounted = kept.layers.iter().map(|(chain, _, target)| {
+        let key = Digest::sha256(format!("{MOUNTED} {id} {target}").as_bytes());
+        entry(key, chain, MOUNTED, String::new())
+    });
+    let entries: Vec<cache::Entry> = mounted.chain([step]).collect();
     session.env.db.write_fleeting(|tx| {
         forget(tx, KEPT - 1)?;
-        cache::put(tx, &entry)
+        entries.iter().try_for_each(|entry| cache::put(tx, entry).map(drop))
     })?;
     Ok((id, left))
 }
@@ -137,24 +155,30 @@ pub fn forget_kept(env: &Env) -> Result<(), Error> {
 /// All but the newest, and of these the old ones too.
 fn forget(tx: &state::Tx<'_>, most: usize) -> Result<(), state::Error> {
     let limit = jiff::Timestamp::now() - KEPT_FOR;
-    let mine = cache::recent_below(tx, SCOPE, u32::MAX)?;
-    for (newer, old) in mine.iter().enumerate() {
-        let is_old = old.created.parse::<jiff::Timestamp>().is_ok_and(|at| at < limit);
-        if newer >= most || is_old {
-            cache::remove(tx, &old.key)?;
-        }
+    let mut steps = cache::recent_below(tx, SCOPE, u32::MAX)?;
+    let is_old =
+        |step: &cache::Entry| step.created.parse::<jiff::Timestamp>().is_ok_and(|created| created < limit);
+    let old = steps.iter().position(is_old).unwrap_or(steps.len());
+    let gone = steps.split_off(old.min(most));
+    let ids: Vec<&str> = steps.iter().filter_map(|step| named(SCOPE, step)).map(|(id, _)| id).collect();
+    let mounted = cache::recent_below(tx, MOUNTED, u32::MAX)?;
+    let lost = |of: &&cache::Entry| named(MOUNTED, of).is_none_or(|(id, _)| !ids.contains(&id));
+    for entry in gone.iter().chain(mounted.iter().filter(lost)) {
+        cache::remove(tx, &entry.key)?;
     }
     Ok(())
+}
+
+/// The id of a step, and what it did, of a record below `scope`.
+fn named<'e>(scope: &str, entry: &'e cache::Entry) -> Option<(&'e str, &'e str)> {
+    entry.scope.strip_prefix(scope)?.trim_start().split_once(": ")
 }
 
 /// The failed steps that are kept, the last one first: their ids, and what they did.
 pub fn kept_steps(env: &Env) -> Result<Vec<(String, String)>, Error> {
     let entries = env.db.read(|tx| cache::recent_below(tx, SCOPE, u32::MAX))?;
-    let step = |entry: cache::Entry| {
-        let (id, instruction) = entry.scope.strip_prefix(SCOPE)?.trim_start().split_once(": ")?;
-        Some((id.to_owned(), instruction.to_owned()))
-    };
-    Ok(entries.into_iter().filter_map(step).collect())
+    let step = |(id, instruction): (&str, &str)| (id.to_owned(), instruction.to_owned());
+    Ok(entries.iter().filter_map(|entry| named(SCOPE, entry)).map(step).collect())
 }
 
 /// The failed step of this id.
@@ -163,6 +187,51 @@ pub fn kept(env: &Env, id: &str) -> Result<Option<(ChainId, Kept)>, Error> {
     let kept = serde_json::from_str(&entry.record)
         .map_err(|e| Error::Store { attempt: "read the failed step", source: e.into() })?;
     Ok(entry.chain.map(|chain| (chain, kept)))
+}
+
+/// The file system of a failed step with what it had mounted of stages and images, at the places of the mounts. What is not here
+/// any more goes to those that are missing.
+pub fn with_mounts(
+    env: &Env,
+    lease: &store::Lease,
+    chain: ChainId,
+    kept: &mut Kept,
+) -> Result<ChainId, Error> {
+    let failed = |source: BoxError| Error::Store { attempt: "put mounts in their places", source };
+    let here = |(chain, ..): &(ChainId, String, String)| {
+        env.store.use_layer(lease, chain).is_ok_and(|l| l.is_some())
+    };
+    let (layers, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut kept.layers).into_iter().partition(here);
+    kept.missing.extend(gone.into_iter().map(|(.., target)| format!("{target}: its layers were removed")));
+    if layers.is_empty() {
+        return Ok(chain);
+    }
+    let scratch = lease.scratch();
+    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+    for dir in [&scratch, &upper, &work] {
+        make_private(dir)?;
+    }
+    let lower = env.store.layer_dirs(&chain).map_err(|e| failed(e.into()))?;
+    let overlay = Overlay { lower, upper: Some(upper.clone()), work: Some(work), volatile: true };
+    let root = mounted(&overlay).map_err(failed)?;
+    for (chain, source, target) in &layers {
+        let lower = env.store.layer_dirs(chain).map_err(|e| failed(e.into()))?;
+        let from = mounted(&Overlay { lower, ..Overlay::default() }).map_err(failed)?;
+        match root.remove_contents(target) {
+            // A file, or nothing yet.
+            Err(e) if matches!(e.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => {}
+            other => other.map_err(|e| failed(e.into()))?,
+        }
+        mounts::copy_below(&tree(&from, None, &|| false), source, &root, target)
+            .map_err(|e| failed(e.into()))?;
+    }
+    drop(root);
+    let layer = env.store.layer_from_dir(lease, Some(&chain), &upper);
+    layer.map(|layer| layer.chain_id).map_err(|e| failed(e.into()))
+}
+
+fn mounted(overlay: &Overlay) -> Result<Root, BoxError> {
+    Ok(Root::from_fd(overlay.mount()?)?)
 }
 
 fn key(id: &str) -> Digest {
@@ -189,6 +258,7 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Resul
         rlimits: session.request.limits.rlimits.iter().chain(&run.own.rlimits).cloned().collect(),
         shm_size: session.request.limits.shm_size,
         binds: Vec::new(),
+        layers: Vec::new(),
         tmpfs: Vec::new(),
         missing: Vec::new(),
     };
@@ -200,18 +270,30 @@ fn describe(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Resul
                 kept.binds.push((session.env.cache_mounts.join(name), target, mount.readonly));
             }
             MountKind::Tmpfs { .. } => kept.tmpfs.push(target),
-            MountKind::Bind | MountKind::Kept => match shared(session, &mount.from, &mount.source) {
-                // What the step wrote there was lost with it; the files themselves are not to be written to.
-                Some(source) => kept.binds.push((source, target, true)),
-                None => kept
-                    .missing
-                    .push(format!("{target}: files of another stage, of an image or of an archive")),
+            MountKind::Bind | MountKind::Kept => match shown(session, op, mount, inputs) {
+                Some(Shown::Shared(source)) => kept.binds.push((source, target, true)),
+                Some(Shown::Layers(chain)) => kept.layers.push((chain, mount.source.clone(), target)),
+                None => kept.missing.push(format!("{target}: files of an archive")),
             },
             MountKind::Secret { id, .. } => kept.missing.push(format!("secret {id}: secrets are not kept")),
             MountKind::Ssh { id, .. } => kept.missing.push(format!("ssh agent {id}: agents are not kept")),
         }
     }
     Ok(kept)
+}
+
+/// What a mount showed, as far as it stays when the build has ended.
+enum Shown {
+    /// What the step wrote there was lost with it; the files themselves are not to be written to.
+    Shared(PathBuf),
+    Layers(ChainId),
+}
+
+fn shown(session: &Session<'_>, op: &Op, mount: &Mount, inputs: &Inputs) -> Option<Shown> {
+    match &mount.from {
+        Origin::Fs(fs) => inputs.chain(session, op, fs).map(Shown::Layers),
+        Origin::Context(_) => shared(session, &mount.from, &mount.source).map(Shown::Shared),
+    }
 }
 
 /// A directory or file of a context that stays when the build has ended.

@@ -87,7 +87,7 @@ pub use agent::{Owner, Relay};
 pub use caches::cache_directory;
 pub(crate) use caches::renew_all as renew_caches;
 pub(crate) use copy::{changed_files, is_local, owner, read as read_copy, run as run_copy};
-pub use kept::{Kept, forget_kept, kept, kept_steps};
+pub use kept::{Kept, forget_kept, kept, kept_steps, with_mounts};
 pub use mounts::open_mounted;
 pub(crate) use mounts::{OF_MOUNT, layers as mounted_layers};
 

@@ -529,9 +529,19 @@ pub(super) fn copy_into(
     dir: &Path,
     to: &str,
 ) -> Result<(), crate::files::Error> {
-    let found = select::select(from, source, &Ignore::default())?;
     let root = Root::open(dir).map_err(crate::files::io("open", dir))?;
-    let mut writer = Writer::plain(&root);
+    copy_below(from, source, &root, to)
+}
+
+/// The same below a root.
+pub(super) fn copy_below(
+    from: &crate::files::walk::Tree<'_>,
+    source: &str,
+    root: &Root,
+    to: &str,
+) -> Result<(), crate::files::Error> {
+    let found = select::select(from, source, &Ignore::default())?;
+    let mut writer = Writer::plain(root);
     for found in &found {
         writer.copy(from, found, to)?;
     }

@@ -17,8 +17,11 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
             let mut steps = builder::kept_steps(&env).system()?;
             let place = chosen(&id, &steps)?;
             let (id, _) = steps.remove(place);
-            let (chain, kept) = builder::kept(&env, &id).system()?.ok_or_else(|| missing(&id, &steps))?;
-            let image = image(engine, &chain, &kept)?;
+            let (chain, mut kept) = builder::kept(&env, &id).system()?.ok_or_else(|| missing(&id, &steps))?;
+            let lease = engine.store().lease("shell of a failed step")?;
+            engine.store().use_layer(&lease, &chain)?;
+            let chain = builder::with_mounts(&env, &lease, chain, &mut kept).system()?;
+            let image = image(engine, &lease, &chain, &kept)?;
             let bind = |(from, to, readonly): &(std::path::PathBuf, String, bool)| {
                 let end = if *readonly { ",readonly" } else { "" };
                 format!("type=bind,source={},target={to}{end}", from.display())
@@ -77,10 +80,8 @@ fn told((id, instruction): &(String, String)) -> String {
     format!("{id} ({short}{})", if is_cut { "…" } else { "" })
 }
 
-fn image(engine: &Engine, chain: &ChainId, kept: &Kept) -> Result<String> {
+fn image(engine: &Engine, lease: &store::Lease, chain: &ChainId, kept: &Kept) -> Result<String> {
     let store = engine.store();
-    let lease = store.lease("shell of a failed step")?;
-    store.use_layer(&lease, chain)?;
     let mut layers = store.chain(Some(chain))?;
     layers.reverse();
     let mut config = ImageConfig::new(&Platform::host());
@@ -89,7 +90,7 @@ fn image(engine: &Engine, chain: &ChainId, kept: &Kept) -> Result<String> {
     config.config.working_dir.clone_from(&kept.cwd);
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let descriptors = layers.iter().map(|layer| store.descriptor(layer)).collect();
-    Ok(store.make_image(&lease, &config, descriptors, None, &[])?.image.id.to_string())
+    Ok(store.make_image(lease, &config, descriptors, None, &[])?.image.id.to_string())
 }
 
 #[cfg(test)]
