@@ -497,7 +497,7 @@ impl BuildRecord {
                 reasons: vec!["nothing that is built needs this stage".to_owned()],
                 ..BuildStepRecord::default()
             }),
-            BuildEvent::StepLog { .. } | BuildEvent::Warning { .. } => {}
+            BuildEvent::StepLog { .. } | BuildEvent::StepStatus { .. } | BuildEvent::Warning { .. } => {}
         }
     }
 
@@ -630,6 +630,8 @@ pub enum BuildEvent {
     StepMissed { id: u64, reasons: Vec<String> },
     /// What was done with its result besides.
     StepNote { id: u64, note: String },
+    /// A part of it is done: `writing image sha256:…`.
+    StepStatus { id: u64, name: String },
     /// It printed something.
     StepLog { id: u64, stream: LogStream, text: String },
     /// It ended well.

@@ -12,6 +12,9 @@ pub struct Guard<R, F> {
     is_over: F,
 }
 
+/// Why the work on an archive ends that is unwanted.
+pub const UNWANTED: &str = "nobody waits for it any more";
+
 impl<R: Read, F: Fn() -> bool> Guard<R, F> {
     /// At most `limit` bytes, as long as `is_over` says no.
     pub fn new(inner: R, limit: u64, is_over: F) -> Guard<R, F> {
@@ -22,7 +25,7 @@ impl<R: Read, F: Fn() -> bool> Guard<R, F> {
 impl<R: Read, F: Fn() -> bool> Read for Guard<R, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if (self.is_over)() {
-            return Err(io::Error::other("nobody waits for it any more"));
+            return Err(io::Error::other(UNWANTED));
         }
         let count = self.inner.read(buffer)?;
         self.left = self

@@ -4,7 +4,7 @@ use crate::context::{Opened, Opener};
 use crate::definition::{parse_error, read_dockerfile, read_ignore};
 use crate::epoch::{self, Epoch};
 use crate::error::Error;
-use crate::event::{Event, Stream};
+use crate::event::Event;
 use crate::export::statement::{SPDX, Statement};
 use crate::graph::{Graph, NetKind, OpKind, Origin};
 use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
@@ -397,6 +397,8 @@ impl<'a> Job<'a> {
         if !self.env.cache_to.is_empty() {
             let sum = self.env.earlier.lock();
             let used = transfer::Used { env: self.env, lease: self.lease, sum: &sum };
+            let cancel = self.request.cancel.clone();
+            self.lease.stop_when(move || cancel.is_cancelled());
             self.env.cache_to.iter().try_for_each(|target| transfer::send(&used, target, self.progress))?;
         }
         Ok(built)
@@ -434,10 +436,10 @@ impl<'a> Job<'a> {
             tags = export::names(self.request, &target.digest);
         }
         for made in &made {
-            step.log(Stream::Stderr, format!("writing image {}\n", made.image_id));
+            step.status(format!("writing image {}", made.image_id));
         }
         for tag in &tags {
-            step.log(Stream::Stderr, format!("naming to {tag}\n"));
+            step.status(format!("naming to {tag}"));
         }
         step.done();
         let (sent, documents) = match stays {

@@ -52,6 +52,13 @@ pub enum Event {
         /// A sentence such as `put on another base without copying`.
         note: String,
     },
+    /// A part of a step is done.
+    StepStatus {
+        /// See [`Event::StepStarted`].
+        id: u64,
+        /// What it was: `writing image sha256:…`.
+        name: String,
+    },
     /// Output of a step.
     StepLog {
         /// See [`Event::StepStarted`].

@@ -74,6 +74,11 @@ impl Step<'_, '_> {
         self.progress.send(Event::StepNote { id: self.id, note: note.into() });
     }
 
+    /// A part of it is done.
+    pub fn status(&self, name: String) {
+        self.progress.send(Event::StepStatus { id: self.id, name });
+    }
+
     /// A line that is no program's, of what takes long.
     pub fn line(&self, line: &str) {
         self.log(Stream::Stderr, format!("{line}\n"));

@@ -247,7 +247,7 @@ impl Store {
 
     /// Gives a layer that was unpacked by [`Store::unpack_files`] the digest of the archive that packing it gives: for an archive
     /// of which nobody knows the digest, so that it needn't be kept to name the layer.
-    pub fn repack(&self, unpacked: Unpacked) -> Result<Unpacked, Error> {
+    pub fn repack(&self, lease: &Lease, unpacked: Unpacked) -> Result<Unpacked, Error> {
         let files = unpacked.files();
         let (size, sum, length) = std::thread::scope(|scope| {
             let mut sink = Early {
@@ -256,7 +256,8 @@ impl Store {
                 scope,
                 files: &files,
             };
-            let size = pack(&Root::open(&files).map_err(Error::io("open", &files))?, &mut sink)?;
+            let size =
+                pack(&Root::open(&files).map_err(Error::io("open", &files))?, &mut lease.watch(&mut sink))?;
             let sink = sink.inner.finish().map_err(Error::io("pack", &files))?;
             let (_, sum, length) = sink.finish();
             Ok::<_, Error>((size, sum, length))
@@ -287,7 +288,7 @@ impl Store {
             unsettled: Unsettled::default(),
             image: None,
         };
-        self.publish(lease, parent, self.repack(unpacked)?)
+        self.publish(lease, parent, self.repack(lease, unpacked)?)
     }
 
     /// Makes a copy of the upper directory of an overlay a layer; it may be in use.

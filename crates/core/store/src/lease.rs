@@ -12,7 +12,7 @@ use oci::Digest;
 use rustix::fs::FlockOperation;
 use state::leases;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -122,15 +122,23 @@ impl Lease {
         Ok(self.store.db().write_fleeting(|tx| leases::remove(tx, &self.id))?)
     }
 
-    /// Stops the unpacking for this lease as soon as `is_over` says so. The first call counts.
+    /// Stops the unpacking and the packing for this lease as soon as `is_over` says so. The first call counts.
     pub fn stop_when(&self, is_over: impl Fn() -> bool + Send + Sync + 'static) {
         self.is_over.get_or_init(|| Box::new(is_over));
     }
 
     /// A decompressed archive that ends with an error when it is longer than a layer may be, or unwanted.
     pub fn guard<R: Read>(&self, archive: R) -> Guard<R, impl Fn() -> bool + Send> {
-        let is_over = || self.is_over.get().is_some_and(|is_over| is_over());
-        Guard::new(archive, self.store.limits().stream(), is_over)
+        Guard::new(archive, self.store.limits().stream(), || self.is_over())
+    }
+
+    /// A sink that takes nothing more when what goes there is unwanted.
+    pub fn watch<W: Write>(&self, sink: W) -> Watched<'_, W> {
+        Watched { sink, lease: self }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.get().is_some_and(|is_over| is_over())
     }
 
     /// How much may come from strangers.
@@ -142,6 +150,25 @@ impl Lease {
     pub fn scratch(&self) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.store.ingest_dir().join(format!("{}-{number}", self.id))
+    }
+}
+
+/// See [`Lease::watch`].
+pub struct Watched<'l, W> {
+    sink: W,
+    lease: &'l Lease,
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self.lease.is_over() {
+            true => Err(io::Error::other(archive::UNWANTED)),
+            false => self.sink.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
     }
 }
 

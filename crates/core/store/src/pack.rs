@@ -88,7 +88,7 @@ impl Store {
                 let mut source = lease.guard(archive::decompress(blob).map_err(failed)?);
                 std::io::copy(&mut source, compressor).map(drop).map_err(failed)
             }
-            None => self.layer_tar(layer, compressor),
+            None => self.layer_tar(layer, lease.watch(compressor)),
         };
         let wrapped = |compressor: &mut dyn Write| produce(compressor).map_err(Wrapped::Store);
         match archive::compress_pieces(compression, level, sink, wrapped) {

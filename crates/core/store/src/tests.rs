@@ -132,7 +132,7 @@ fn layer_again(store: &Store, lease: &Lease, bytes: &[u8]) -> Layer {
 fn a_layer_that_came_from_elsewhere_can_be_made_here_too() {
     let (_dir, store) = store();
     let lease = store.lease("test").unwrap();
-    let first = store.repack(store.unpack(&lease, &tar(&["a"])[..]).unwrap()).unwrap();
+    let first = store.repack(&lease, store.unpack(&lease, &tar(&["a"])[..]).unwrap()).unwrap();
     let mut packed = Vec::new();
     let made = store.publish(&lease, None, first).unwrap();
     store.layer_tar(&made, &mut packed).unwrap();
@@ -140,7 +140,7 @@ fn a_layer_that_came_from_elsewhere_can_be_made_here_too() {
 
     let came = store.apply_layer(&lease, None, &packed[..], Some(&made.diff_id)).unwrap();
     assert_eq!(came.archive_size, None);
-    let again = store.repack(store.unpack(&lease, &tar(&["a"])[..]).unwrap()).unwrap();
+    let again = store.repack(&lease, store.unpack(&lease, &tar(&["a"])[..]).unwrap()).unwrap();
     assert_eq!(store.publish(&lease, None, again).unwrap(), made);
     assert_eq!(store.layer(&made.chain_id).unwrap(), Some(made));
 }
@@ -565,7 +565,7 @@ fn works_until_killed() {
     for round in known.. {
         let lease = store.lease("crash").unwrap();
         let name = format!("file{round}");
-        let unpacked = store.repack(store.unpack(&lease, &tar(&["base"])[..]).unwrap()).unwrap();
+        let unpacked = store.repack(&lease, store.unpack(&lease, &tar(&["base"])[..]).unwrap()).unwrap();
         let bottom = store.publish(&lease, None, unpacked).unwrap();
         let upper = lease.scratch();
         fs::create_dir(&upper).unwrap();

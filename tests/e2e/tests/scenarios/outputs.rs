@@ -399,8 +399,12 @@ fn outputs_do_what_they_are_told(host: &Host) {
     plain(&["-o", "type=local,dest=told", "--metadata-file", "told.json"]).ok();
     assert!(!host.home().join("told/provenance.json").exists());
     assert!(fs::read_to_string(host.home().join("told.json")).unwrap().contains("buildx.build.provenance"));
-    let refused = plain(&["-o", "type=local,dest=out,mode=delete"]).fails(1);
+    // What is not below the working directory is somebody else's.
+    let elsewhere = host.home().with_extension("elsewhere");
+    let refused = plain(&["-o", &format!("type=local,dest={},mode=delete", elsewhere.display())]).fails(1);
     assert!(refused.contains("requires --allow=buildx.local.delete"), "{refused}");
+    plain(&["-o", "type=local,dest=out,mode=delete"]).ok();
+    host.file("out/stale/deep", "old");
     let allow =
         ["--allow", "buildx.local.delete", "--sbom", "true", "--provenance", "mode=max,filename=how.json"];
     plain(&[&allow[..], &["-o", "type=local,dest=out,mode=delete,attestation-prefix=x-"]].concat()).ok();

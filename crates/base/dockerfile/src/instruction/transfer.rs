@@ -88,7 +88,8 @@ fn apply(transfer: &mut Transfer, flags: Vec<Flag>) {
     for Flag { name, value } in flags {
         let on = value.text == "true";
         match name.as_str() {
-            "from" => transfer.from = Some(value),
+            // An empty one is the context, as with BuildKit.
+            "from" => transfer.from = Some(value).filter(|from| !from.text.is_empty()),
             "chown" => transfer.chown = Some(value),
             "chmod" => transfer.chmod = Some(value),
             "link" => transfer.link = on,

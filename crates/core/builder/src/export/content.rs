@@ -47,6 +47,8 @@ impl Content {
         inherited: &[Descriptor],
         history: &mut Vec<History>,
     ) -> Result<Content, Error> {
+        // From here on nothing is made that other builds may wait for.
+        session.stop_packing();
         let layers = layers(session, chain, inherited.len(), history)?;
         let new = layers.iter().skip(inherited.len()).map(|layer| session.env.store.descriptor(layer));
         let descriptors: Vec<Descriptor> = inherited.iter().cloned().chain(new).collect();

@@ -204,11 +204,12 @@ fn layer(
 fn mount(used: &Used<'_>, name: &str) -> Result<Option<Descriptor>, BoxError> {
     let Ok(root) = Root::open(used.env.cache_mounts.join(name)) else { return Ok(None) };
     let writer = used.env.store.ingest(used.lease)?;
-    let compressor = archive::compress(Compression::Gzip, None, writer)?;
-    let mut packer = archive::Packer::new(compressor);
+    let mut compressor = archive::compress(Compression::Gzip, None, writer)?;
+    let mut packer = archive::Packer::new(used.lease.watch(&mut compressor));
     let tree = archive::Tree { root: &root, path: Path::new(""), name: Path::new("."), layer: false };
     archive::pack_tree(&mut packer, tree)?;
-    let mut writer = packer.finish()?.finish()?;
+    packer.finish()?;
+    let mut writer = compressor.finish()?;
     writer.flush()?;
     let (digest, length) = writer.commit(None)?;
     Ok(Some(Descriptor::new(MOUNT_TYPE, digest, length)))

@@ -180,7 +180,7 @@ impl Imports {
                 let unpacked = env.store.unpack_files(lease, (origin.blob)(descriptor)?)?;
                 // Packing it here must give the archive that it came as: there is no other. eStargz has a table behind it.
                 let seekable = descriptor.annotations.contains_key(store::TOC_DIGEST);
-                let (found, packed) = (unpacked.diff_id.clone(), env.store.repack(unpacked)?);
+                let (found, packed) = (unpacked.diff_id.clone(), env.store.repack(lease, unpacked)?);
                 if found != *diff_id && !seekable || packed.diff_id != *diff_id {
                     return Ok(None);
                 }

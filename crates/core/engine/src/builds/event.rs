@@ -14,6 +14,7 @@ pub fn document(event: Event) -> Option<BuildEvent> {
         Event::StepCached { id, .. } => BuildEvent::StepCached { id },
         Event::StepMissed { id, reasons } => BuildEvent::StepMissed { id, reasons },
         Event::StepNote { id, note } => BuildEvent::StepNote { id, note },
+        Event::StepStatus { id, name } => BuildEvent::StepStatus { id, name },
         Event::StepLog { id, stream, text } => BuildEvent::StepLog { id, stream: log_stream(stream), text },
         Event::StepDone { id, millis, .. } => BuildEvent::StepDone { id, millis },
         Event::StepError { id, message } => BuildEvent::StepError { id, message },

@@ -84,7 +84,7 @@ fn import_blocking(
     let lease = store.lease("import")?;
     report.stops(&lease);
     // The archive's own bytes are not kept, so the layer gets the digest of the archive that packing it gives.
-    let unpacked = store.repack(store.unpack_files(&lease, archive)?)?;
+    let unpacked = store.repack(&lease, store.unpack_files(&lease, archive)?)?;
     let layer = store.publish(&lease, None, unpacked)?;
     let now = jiff::Timestamp::now().to_string();
     config.comment = match options.message.as_str() {

@@ -90,6 +90,7 @@ impl Teller {
                 let error = if message == CANCELED { STOPPED.to_owned() } else { self.words(message) };
                 self.end((run, *id), |vertex| (vertex.completed, vertex.error) = (time, error))
             }
+            BuildEvent::StepStatus { id, name } => self.status((run, *id), name, time),
             BuildEvent::StepLog { id, stream, text } => self.log((run, *id), *stream, text, time),
             BuildEvent::Warning { rule, message, line, help, .. } => {
                 self.warning(rule, message, *line, help.as_deref())
@@ -145,6 +146,21 @@ impl Teller {
             LogStream::Stderr => 2,
         };
         Some(Item::Log(VertexLog { vertex: step.vertex.digest.clone(), timestamp: time, stream, msg }))
+    }
+
+    /// A part of a step that is done.
+    fn status(&mut self, id: Id, name: &str, time: Option<Timestamp>) -> Option<Item> {
+        let name = self.words(name);
+        let vertex = self.steps.get(&id)?.vertex.digest.clone();
+        let (timestamp, started, completed) = (time, time, time);
+        Some(Item::Progress(VertexStatus {
+            id: name,
+            vertex,
+            timestamp,
+            started,
+            completed,
+            ..Default::default()
+        }))
     }
 
     /// How much of something a step of our own has done.

@@ -129,14 +129,13 @@ impl Classic {
                         work.outcome.get_or_insert(Outcome::Runs);
                         work.waiting.push(said);
                     }
-                    // The last lines of the answer name the image and its tags.
-                    Some((None, name)) if name.starts_with("exporting") => {}
                     _ => text.push(said),
                 }
             }
             Event::StepError { id, message } => self.fails(id, message == CANCELLED),
             Event::Image { image, is_new } => self.image = Some((image, is_new)),
-            Event::StepNote { .. } | Event::StageSkipped { .. } => {}
+            // The last lines of the answer name the image and its tags.
+            Event::StepStatus { .. } | Event::StepNote { .. } | Event::StageSkipped { .. } => {}
             Event::Warning { message, file, span, .. } => {
                 self.held.push(format!("[Warning] {file}:{}: {message}\n", span.line));
                 if !self.lines.is_empty() {

@@ -239,7 +239,7 @@ fn outside(paths: &BTreeSet<String>, allowed: &[String], here: &Path) -> BTreeSe
 }
 
 /// A path with its links followed, as far as it exists; what does not exist, behind it or left out.
-fn real(path: &Path, whole: bool) -> PathBuf {
+pub fn real(path: &Path, whole: bool) -> PathBuf {
     let path = PathBuf::from(clean(&path.to_string_lossy()));
     for parent in path.ancestors() {
         if let Ok(found) = parent.canonicalize() {

@@ -5,6 +5,8 @@ mod build;
 mod files;
 mod list;
 
+pub(crate) use allow::real;
+
 use std::collections::BTreeMap;
 
 use ::bake::compose::service_attestation;

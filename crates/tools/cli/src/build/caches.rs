@@ -65,6 +65,9 @@ fn read(cli: &Cli, spec: &str, path: &str) -> Result<Option<Attributes>, Error> 
             )));
         }
     }
+    if attributes["type"] == "local" && attributes.get(path).is_none_or(String::is_empty) {
+        return Err(Error::new(format!("local cache {} needs {path}=directory", template::quote(spec))));
+    }
     if let Some(directory) = attributes.get_mut(path) {
         let full = absolute(directory.as_str(), &cli.host.directory);
         *directory = full.display().to_string();

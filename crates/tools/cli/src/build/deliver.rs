@@ -283,6 +283,19 @@ fn replace(dest: &Path, fresh: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Looks at where files will be written, before there is anything to write.
+pub fn prepare(cli: &Cli, outputs: &[Output]) -> Result<(), Error> {
+    for output in outputs.iter().filter(|output| output.is_file()) {
+        let dest = output.dest.as_deref().unwrap_or_default();
+        let path = cli.host.directory.join(dest);
+        if path.is_dir() {
+            return Err(Error::new(format!("destination file {dest} is a directory")));
+        }
+        path.parent().map_or(Ok(()), make)?;
+    }
+    Ok(())
+}
+
 /// Unpacks an archive into a directory; what is in the way of a file is replaced.
 async fn unpack(tar: ByteStream, dest: &Path) -> Result<(), Error> {
     let reader = ChannelReader::new(tar);

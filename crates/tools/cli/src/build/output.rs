@@ -133,6 +133,12 @@ impl Output {
         self.export != Wishes::default() || self.inline || self.by_digest || self.insecure
     }
 
+    /// Whether it is one file that has a name.
+    pub fn is_file(&self) -> bool {
+        let is_archive = matches!(self.kind, Kind::Tar | Kind::Oci | Kind::Docker) && !self.directory;
+        is_archive && !matches!(self.dest.as_deref(), None | Some("" | "-"))
+    }
+
     /// Reads `type=…,key=value`, a directory, or `-`.
     pub fn parse(text: &str) -> Result<Output, Error> {
         let fields = csv(text)?;

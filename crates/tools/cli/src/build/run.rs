@@ -8,7 +8,7 @@ use api::containers::Ulimit;
 use client::JsonLines;
 
 use super::call::{Asked, Call, Reply};
-use super::deliver::{Delivery, Pushed};
+use super::deliver::{self, Delivery, Pushed};
 use super::output::{self, Kind, Output};
 use super::screen::{Screen, Shown, View};
 use super::source::{Source, source, with_text};
@@ -226,7 +226,7 @@ pub async fn reply(cli: &Cli, args: &Args, context: &str) -> Result<Option<Reply
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => cli.variable(text).map(|value| (text.clone(), value)),
         });
-        let secrets = args.secret.iter().map(|spec| secrets::read(cli, spec));
+        let secrets = args.secret.iter().filter(|spec| !spec.is_empty()).map(|spec| secrets::read(cli, spec));
         let agents = Agents::open(cli, &args.ssh)?;
         let asked = Asked {
             source: opened(cli, args, context).await?,
@@ -311,6 +311,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let payload = source.payload(cli, &mut options, args.compress).await?;
     let credentials = credentials::all(cli)?;
     let answer = async { Ok(client::builds::build(cli.client()?, &options, payload, &credentials).await?) };
+    deliver::prepare(cli, &outputs)?;
     let is_held = options.extras.held;
     let mut messages = interruptible(answer).await?;
     let result = view.show(cli, &mut messages, is_held).await?;
@@ -337,14 +338,14 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let write = |path: &str, text: &str| {
         cli.write_file(path, text).map_err(|error| Error::file("write", path, &error))
     };
-    if let Some(path) = &args.iidfile {
+    if let Some(path) = args.iidfile.as_ref().filter(|path| !path.is_empty()) {
         write(path, &id)?;
     }
     let mut metadata = metadata::document(&result.id, &told, result.details.as_ref(), pushed.as_ref());
     if options::env_flag(cli, "BUILDX_METADATA_WARNINGS") {
         metadata["buildx.build.warnings"] = view.warnings();
     }
-    if let Some(path) = &args.metadata_file {
+    if let Some(path) = args.metadata_file.as_ref().filter(|path| !path.is_empty()) {
         write(path, &crate::system::inspect::pretty(&metadata)?)?;
     }
     Ok(Finished { metadata, held })
@@ -352,7 +353,9 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
 
 /// All outputs; without one the image is kept.
 fn outputs(args: &Args) -> Result<Vec<Output>, Error> {
-    let mut outputs = args.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    // What a script's variable left empty asks for nothing, as with buildx.
+    let given = args.output.iter().filter(|text| !text.is_empty());
+    let mut outputs = given.map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
     if args.push {
         match outputs.iter_mut().find(|output| output.kind == Kind::Image) {
             Some(image) => image.push = true,

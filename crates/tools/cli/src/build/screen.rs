@@ -222,6 +222,7 @@ fn number(event: &mut BuildEvent) -> Option<&mut u64> {
         | BuildEvent::StepCached { id }
         | BuildEvent::StepMissed { id, .. }
         | BuildEvent::StepNote { id, .. }
+        | BuildEvent::StepStatus { id, .. }
         | BuildEvent::StepLog { id, .. }
         | BuildEvent::StepDone { id, .. }
         | BuildEvent::StepError { id, .. } => Some(id),

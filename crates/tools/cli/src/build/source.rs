@@ -42,6 +42,10 @@ fn inline(name: &str, text: Vec<u8>) -> Result<InlineDockerfile, Error> {
 
 /// Reads what is named: the context as it was given, and the value of `--file`.
 pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Error> {
+    let file = file.filter(|file| !file.is_empty());
+    if context.is_empty() {
+        return Err(Error::new("please specify build context (e.g. \".\" for the current directory)"));
+    }
     if context == "-" {
         if file == Some("-") {
             return Err(Error::new(
@@ -159,6 +163,13 @@ fn dockerfile_of(cli: &Cli, path: PathBuf, file: Option<&str>) -> Result<Source,
     let real = full.canonicalize().unwrap_or_else(|_| full.clone());
     // The name as it was given counts, unless a link leads out of the context.
     let inside = |candidate: &Path| candidate.strip_prefix(&path).ok().map(|path| path.display().to_string());
+    if inside(&full).is_some() && inside(&real).is_none() && metadata.is_file() {
+        // Whoever made the context would choose what is read of this machine, and shown.
+        return Err(Error::new(format!(
+            "failed to read dockerfile: open {shown}: no such file or directory: it is a link out of the context (-f {} takes what it leads to)",
+            real.display()
+        )));
+    }
     let relative = inside(&real).and_then(|_| inside(&full).or_else(|| inside(&real)));
     match relative {
         Some(relative) => {

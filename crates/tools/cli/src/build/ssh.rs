@@ -40,7 +40,7 @@ impl Agents {
     /// Finds or starts an agent for each value of `--ssh`.
     pub fn open(cli: &Cli, specs: &[String]) -> Result<Agents, Error> {
         let mut agents = Agents::default();
-        for spec in specs {
+        for spec in specs.iter().filter(|spec| !spec.is_empty()) {
             let (id, value) = spec.split_once('=').unwrap_or((spec, ""));
             let id = if id.is_empty() { "default" } else { id };
             let socket = match value {
@@ -105,13 +105,19 @@ impl Agents {
 }
 
 fn add(key: &Path, socket: &Path) -> Result<(), Error> {
+    let failed = |why: &str| Error::new(format!("add key {} to an agent: {why}", key.display()));
+    let file = std::fs::File::open(key).map_err(|error| Error::file("open", key, &error))?;
     let mut command = Command::new("ssh-add");
-    command.arg("-q").arg(key).env("SSH_AUTH_SOCK", socket).env("SSH_ASKPASS_REQUIRE", "never");
-    let failed = |why: String| Error::new(format!("add key {} to an agent: {why}", key.display()));
-    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
+    // From its input it takes a key whoever else may read the file, which is for others to judge.
+    command.args(["-q", "-"]).env("SSH_AUTH_SOCK", socket).env("SSH_ASKPASS_REQUIRE", "never");
+    let output = command.stdin(file).output().map_err(|error| failed(&error.to_string()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
     match output.status.success() {
         true => Ok(()),
-        false => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        false if said.contains("passphrase") => Err(failed(
+            "this private key is passphrase protected: give it to an agent of yours, and that agent with --ssh",
+        )),
+        false => Err(failed(said.trim())),
     }
 }
 

@@ -30,6 +30,8 @@ struct Step {
     state: State,
     started: Duration,
     took: Duration,
+    /// Its parts that are done.
+    parts: Vec<String>,
     log: Vec<(Duration, String)>,
     /// Output that is no whole line yet.
     partial: String,
@@ -68,6 +70,10 @@ impl Picture {
             BuildEvent::StepNote { id, note } => {
                 self.switch(*id, false, &mut out);
                 out.push_str(&format!("#{id} {}\n", clean_lines(note)));
+            }
+            BuildEvent::StepStatus { id, name } => {
+                self.switch(*id, false, &mut out);
+                out.push_str(&format!("#{id} {} done\n", clean_lines(name)));
             }
             BuildEvent::StepLog { id, .. } => {
                 let lines = self.take(event, now);
@@ -133,6 +139,7 @@ impl Picture {
                     state: State::Running,
                     started: now,
                     took: Duration::ZERO,
+                    parts: Vec::new(),
                     log: Vec::new(),
                     partial: String::new(),
                 };
@@ -140,6 +147,11 @@ impl Picture {
             }
             BuildEvent::StepCached { id } => self.settle(*id, State::Cached, Duration::ZERO),
             BuildEvent::StepMissed { .. } | BuildEvent::StepNote { .. } | BuildEvent::StageSkipped { .. } => {
+            }
+            BuildEvent::StepStatus { id, name } => {
+                if let Some(step) = self.steps.get_mut(id).filter(|step| step.parts.len() < TAIL) {
+                    step.parts.push(clean(name));
+                }
             }
             BuildEvent::StepLog { id, text, .. } => return self.log(*id, text, now),
             BuildEvent::StepDone { id, millis } => {
@@ -233,10 +245,10 @@ impl Picture {
                 State::Cancelled => " => CANCELED ",
                 _ => " => ",
             };
-            let time = format!("{:.1}s", took.as_secs_f64());
-            let width = columns.saturating_sub(time.len() + 1).max(10);
-            let left = fit(&format!("{prefix}{}", step.name), width);
-            lines.push(fit(&format!("{left:<width$} {time}"), columns));
+            lines.push(timed(&format!("{prefix}{}", step.name), took, columns));
+            lines.extend(
+                step.parts.iter().map(|part| timed(&format!(" => => {part}"), Duration::ZERO, columns)),
+            );
             if step.state == State::Running && !finished {
                 let from = step.log.len().saturating_sub(SHOWN);
                 lines.extend(
@@ -281,6 +293,13 @@ fn shorten(partial: &mut String) {
     {
         partial.drain(..=at);
     }
+}
+
+/// A line with a time at its end.
+fn timed(text: &str, took: Duration, columns: usize) -> String {
+    let time = format!("{:.1}s", took.as_secs_f64());
+    let width = columns.saturating_sub(time.len() + 1).max(10);
+    fit(&format!("{:<width$} {time}", fit(text, width)), columns)
 }
 
 fn fit(text: &str, width: usize) -> String {
@@ -378,6 +397,12 @@ mod tests {
         assert_eq!(picture.cancel(Duration::from_secs(2)), "#4 ...\n#4 CANCELED\n\n");
         let drawn = picture.draw(Duration::from_secs(3), 24, 48, true);
         assert_eq!(drawn[4], " => CANCELED [other 1/1] RUN x              1.7s");
+        // What became of it is there to the end.
+        let named = BuildEvent::StepStatus { id: 4, name: "naming to x".into() };
+        assert_eq!(picture.plain(&named, Duration::ZERO), "#4 ...\n#4 naming to x done\n");
+        picture.take(&named, Duration::ZERO);
+        let drawn = picture.draw(Duration::from_secs(3), 24, 48, true);
+        assert_eq!(drawn[5], " => => naming to x                          0.0s");
     }
 
     #[test]

@@ -19,6 +19,8 @@ struct Status {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     vertexes: Vec<Vertex>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    statuses: Vec<Part>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     logs: Vec<Log>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Warning>,
@@ -35,6 +37,17 @@ struct Vertex {
     cached: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     error: String,
+}
+
+/// A part of a step that is done.
+#[derive(Debug, Serialize)]
+struct Part {
+    id: String,
+    vertex: String,
+    current: i64,
+    timestamp: Timestamp,
+    started: Timestamp,
+    completed: Timestamp,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +124,17 @@ impl Raw {
                 let error = if message == api::build::CANCELED { STOPPED } else { message };
                 status.vertexes.extend(self.end(*id, now, false, error));
             }
+            BuildEvent::StepStatus { id, name } => status.statuses.extend(self.steps.get(id).map(|step| {
+                let (timestamp, started, completed) = (now, now, now);
+                Part {
+                    id: name.clone(),
+                    vertex: step.digest.clone(),
+                    current: 0,
+                    timestamp,
+                    started,
+                    completed,
+                }
+            })),
             BuildEvent::StepLog { id, stream, text } => {
                 status.logs.extend(self.steps.get(id).map(|step| Log {
                     vertex: step.digest.clone(),
@@ -160,7 +184,8 @@ impl Raw {
 
 /// The line with its end; none for a status that says nothing.
 fn encoded(status: &Status) -> Option<String> {
-    if status.vertexes.is_empty() && status.logs.is_empty() && status.warnings.is_empty() {
+    let Status { vertexes, statuses, logs, warnings } = status;
+    if vertexes.is_empty() && statuses.is_empty() && logs.is_empty() && warnings.is_empty() {
         return None;
     }
     serde_json::to_string(status).ok().map(|line| format!("{line}\n"))
@@ -196,6 +221,11 @@ mod tests {
         let log = told(&mut raw, BuildEvent::StepLog { id: 1, stream: LogStream::Stderr, text });
         assert_eq!((&log["logs"][0]["data"], &log["logs"][0]["stream"]), (&"aMOpCg==".into(), &2.into()));
         assert_eq!(log["logs"][0]["vertex"], vertex["digest"]);
+        let part = told(&mut raw, BuildEvent::StepStatus { id: 1, name: "writing image x".into() });
+        assert_eq!(
+            (&part["statuses"][0]["id"], &part["statuses"][0]["vertex"]),
+            (&"writing image x".into(), &vertex["digest"])
+        );
         assert_eq!(told(&mut raw, BuildEvent::StepMissed { id: 1, reasons: Vec::new() }), Value::Null);
         assert_eq!(told(&mut raw, BuildEvent::StepDone { id: 9, millis: 1 }), Value::Null);
         let cached = told(&mut raw, BuildEvent::StepCached { id: 1 });

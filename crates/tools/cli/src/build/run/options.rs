@@ -1,6 +1,7 @@
 //! What a command line asks of the server, and what of it nobody serves.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use api::build::{BuildExtras, BuildOptions, ExportOptions};
 use oci::Reference;
@@ -11,6 +12,7 @@ use super::super::screen::Shown;
 use super::super::source::is_remote;
 use super::super::{caches, secrets};
 use super::Args;
+use crate::bake::real;
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::integer;
@@ -46,14 +48,12 @@ pub(super) fn refuse(cli: &Cli, args: &Args) -> Result<(), Error> {
     if let Some(text) = args.build_arg.iter().find(|text| text.is_empty() || text.starts_with('=')) {
         return Err(Error::new(format!("invalid key-value pair {}: empty key", template::quote(text))));
     }
-    let mut outputs = args.output.iter().filter_map(|text| Output::parse(text).ok());
-    if let Some(deletes) = outputs.find(|output| output.delete)
-        && !entitlements(&args.allow).iter().any(|word| word == LOCAL_DELETE)
-    {
-        let dest = template::quote(deletes.dest.as_deref().unwrap_or_default());
-        return Err(Error::new(format!(
-            "local output mode=delete for destination {dest} requires --allow={LOCAL_DELETE}"
-        )));
+    let is_allowed = entitlements(&args.allow).iter().any(|word| word == LOCAL_DELETE);
+    let outputs = args.output.iter().filter_map(|text| Output::parse(text).ok());
+    for deletes in outputs.filter(|output| output.delete) {
+        let home = cli.variable("HOME").unwrap_or_else(|| "/root".to_owned());
+        let dest = deletes.dest.as_deref().unwrap_or_default();
+        check_deletion(dest, &cli.host.directory, Path::new(&home), is_allowed)?;
     }
     args.plugin.check(cli)
 }
@@ -165,10 +165,29 @@ pub(super) fn options(
     Ok(options)
 }
 
+/// Whether all that is in a directory may go but for the result. What lies below the working directory may; of anything else nobody
+/// knows what it is for, and what the working directory or the home lies in is never meant.
+fn check_deletion(dest: &str, here: &Path, home: &Path, is_allowed: bool) -> Result<(), Error> {
+    let refused = |why: String| {
+        Err(Error::new(format!("local output mode=delete for destination {} {why}", template::quote(dest))))
+    };
+    let (dest, here, home) = (real(&here.join(dest), true), real(here, true), real(home, true));
+    if dest.parent().is_none() || here != dest && here.starts_with(&dest) {
+        return refused(format!("would delete all around the working directory {}", here.display()));
+    }
+    if home.starts_with(&dest) {
+        return refused("would delete the home directory".to_owned());
+    }
+    match is_allowed || here != dest && dest.starts_with(&here) {
+        true => Ok(()),
+        false => refused(format!("requires --allow={LOCAL_DELETE}")),
+    }
+}
+
 /// The contexts besides the main one.
 pub(super) fn contexts(cli: &Cli, args: &Args) -> Result<BTreeMap<String, String>, Error> {
     let mut contexts = BTreeMap::new();
-    for spec in &args.build_context {
+    for spec in args.build_context.iter().filter(|spec| !spec.is_empty()) {
         let (name, source) = spec
             .split_once('=')
             .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
@@ -205,8 +224,8 @@ fn source_policies(cli: &Cli) -> Result<Vec<serde_json::Value>, Error> {
 }
 
 fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
-    let secrets =
-        args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let secrets = args.secret.iter().filter(|spec| !spec.is_empty());
+    let secrets = secrets.map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let contexts = contexts(cli, args)?;
     let wishes = output::wishes(outputs)?;
     Ok(BuildExtras {
@@ -247,7 +266,11 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         oci_artifact: wishes.artifact,
         compatibility_version: wishes.compatibility,
         source_date_epoch: wishes.epoch,
-        annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
+        annotations: wishes
+            .annotations
+            .into_iter()
+            .chain(args.annotation.iter().filter(|text| !text.is_empty()).cloned())
+            .collect(),
         index: false,
         provenance: if attached { how.mode.to_owned() } else { String::new() },
         told_provenance: told_provenance(cli, args),
@@ -290,4 +313,35 @@ fn told_provenance(cli: &Cli, args: &Args) -> String {
         _ => "min",
     }
     .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_need_is_not_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let (here, home) = (root.path().join("work/here"), root.path().join("home/me"));
+        for directory in [&here, &home] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        std::os::unix::fs::symlink("../..", here.join("up")).unwrap();
+        let check =
+            |dest: &str, is_allowed| check_deletion(dest, &here, &home, is_allowed).map_err(|e| e.message);
+        for dest in ["out", "./out/", "out/../other"] {
+            assert_eq!(check(dest, false), Ok(()), "{dest}");
+        }
+        for dest in [".", "../beside", "up/work/beside"] {
+            assert!(
+                check(dest, false).unwrap_err().contains("requires --allow=buildx.local.delete"),
+                "{dest}"
+            );
+            assert_eq!(check(dest, true), Ok(()), "{dest}");
+        }
+        for dest in ["/", "..", "up", "up/work", "../../home", "up/home/me"] {
+            let refused = check(dest, true).unwrap_err();
+            assert!(refused.contains("would delete"), "{refused}");
+        }
+    }
 }
