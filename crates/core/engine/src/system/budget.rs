@@ -29,7 +29,8 @@ pub struct Storage {
     pub unused: Option<Duration>,
 }
 
-/// How long images that have no name stay at least once they were made or used, unless [`Storage::unused`] is less.
+/// How long images that have no name stay at least once they were made or used, unless [`Storage::unused`] is less or somebody
+/// asks for the room.
 const RECENT: Duration = Duration::from_secs(600);
 
 impl Storage {
@@ -40,7 +41,7 @@ impl Storage {
 
 /// Brings the content within these limits, what was used longest ago first.
 pub async fn collect(engine: &Engine, limits: Storage) -> Result<Collected> {
-    engine.blocking(move |engine| Collection { engine, limits }.run()).await
+    engine.blocking(move |engine| Collection { engine, limits, recent: Duration::ZERO }.run()).await
 }
 
 /// The same within the limits of this engine's settings, after something has come. What goes wrong is for the next operation
@@ -59,7 +60,7 @@ pub(crate) fn look_after(engine: &Engine) {
     if !limits.is_limited() {
         return;
     }
-    if let Err(error) = (Collection { engine, limits }).run() {
+    if let Err(error) = (Collection { engine, limits, recent: RECENT }).run() {
         tracing::warn!(%error, "keep the content within its limits");
     }
 }
@@ -67,6 +68,8 @@ pub(crate) fn look_after(engine: &Engine) {
 struct Collection<'e> {
     engine: &'e Engine,
     limits: Storage,
+    /// How long what has no name stays, see [`RECENT`].
+    recent: Duration,
 }
 
 /// Something that may go.
@@ -176,7 +179,7 @@ impl Collection<'_> {
             return Ok(None);
         }
         let unused = match item.tags.is_empty() {
-            true => Some(self.limits.unused.map_or(RECENT, |unused| unused.min(RECENT))),
+            true => Some(self.limits.unused.map_or(self.recent, |unused| unused.min(self.recent))),
             false => self.limits.unused,
         };
         let used = self.engine.store().last_use(&item.id).unwrap_or(SystemTime::UNIX_EPOCH);
