@@ -397,8 +397,7 @@ impl<'a> Job<'a> {
         if !self.env.cache_to.is_empty() {
             let sum = self.env.earlier.lock();
             let used = transfer::Used { env: self.env, lease: self.lease, sum: &sum };
-            let cancel = self.request.cancel.clone();
-            self.lease.stop_when(move || cancel.is_cancelled());
+            self.request.cancel.stops(self.lease);
             self.env.cache_to.iter().try_for_each(|target| transfer::send(&used, target, self.progress))?;
         }
         Ok(built)

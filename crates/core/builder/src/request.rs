@@ -443,6 +443,12 @@ impl CancelToken {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// Has what is packed and unpacked for a lease end with the build.
+    pub(crate) fn stops(&self, lease: &store::Lease) {
+        let cancel = self.clone();
+        lease.stop_when(move || cancel.is_cancelled());
+    }
+
     /// Whether [`CancelToken::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)

@@ -175,12 +175,6 @@ impl<'a> Session<'a> {
         self.request.cancel.is_cancelled() || self.failed()
     }
 
-    /// Has the packing of layers end as soon as the build is cancelled.
-    pub fn stop_packing(&self) {
-        let cancel = self.request.cancel.clone();
-        self.lease.stop_when(move || cancel.is_cancelled());
-    }
-
     /// Whether a step of this build has failed.
     pub fn failed(&self) -> bool {
         self.shared.aborted.load(Ordering::SeqCst)

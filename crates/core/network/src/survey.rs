@@ -4,8 +4,9 @@
 use crate::bridge::{self, route_socket};
 use crate::error::Error;
 use crate::firewall::{self, PublishedPort};
-use crate::link;
+use crate::link::{self, Link};
 use ipnet::IpNet;
+use sys::netlink::Socket;
 
 /// Everything of ours in the calling thread's network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +29,13 @@ pub struct FoundLink {
 
 /// Lists what is there.
 pub fn survey() -> Result<Survey, Error> {
-    let listed = route_socket()?.dump(&link::all_links()).map_err(|source| Error::List("links", source))?;
+    let links = links(&mut route_socket()?)?;
     let mut survey = Survey {
         published: firewall::published_ports()?,
         firewall_networks: firewall::network_bridges()?,
         ..Survey::default()
     };
-    for link in listed.iter().filter_map(link::parse_link) {
+    for link in links {
         let Some((id, _)) = bridge::owner(&link) else { continue };
         let id = id.to_owned();
         let found = FoundLink { ifname: link.name, id };
@@ -65,8 +66,7 @@ pub fn remove_orphan(id: &str) -> Result<(), Error> {
 /// nothing is attached there. How many went.
 pub fn remove_abandoned() -> Result<usize, Error> {
     let mut socket = route_socket()?;
-    let listed = socket.dump(&link::all_links()).map_err(|source| Error::List("links", source))?;
-    let links: Vec<link::Link> = listed.iter().filter_map(link::parse_link).collect();
+    let links = links(&mut socket)?;
     let mut count = 0;
     for bridge in links.iter().filter(|link| link.kind == "bridge") {
         let Some((id, Some(root))) = bridge::owner(bridge) else { continue };
@@ -87,8 +87,12 @@ pub fn uplink_mtu() -> Result<Option<u32>, Error> {
     let mut socket = route_socket()?;
     let routes = socket.dump(&link::all_routes()).map_err(|source| Error::List("routes", source))?;
     let Some(index) = routes.iter().find_map(link::parse_default_route) else { return Ok(None) };
-    let links = socket.dump(&link::all_links()).map_err(|source| Error::List("links", source))?;
-    Ok(links.iter().filter_map(link::parse_link).find(|link| link.index == index).map(|link| link.mtu))
+    Ok(links(&mut socket)?.into_iter().find(|link| link.index == index).map(|link| link.mtu))
+}
+
+fn links(socket: &mut Socket) -> Result<Vec<Link>, Error> {
+    let listed = socket.dump(&link::all_links()).map_err(|source| Error::List("links", source))?;
+    Ok(listed.iter().filter_map(link::parse_link).collect())
 }
 
 /// Where this machine's routes lead to, without the default route: what a new subnet must not overlap.

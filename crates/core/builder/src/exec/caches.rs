@@ -4,7 +4,7 @@
 //! the cache begins them anew: whoever uses one meanwhile goes on with it under another name.
 
 use super::agent::Owner;
-use super::mounts::{Known, OF_MOUNT, content, copy_into, mount_error};
+use super::mounts::{Known, OF_MOUNT, content, copy_into, mount_error, mounted};
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
 use crate::files;
@@ -291,8 +291,7 @@ pub fn cache_directory(
         let Some((chain, source)) = seed else { return Ok(()) };
         let failed = |source: BoxError| Error::Store { attempt: "fill a cache", source };
         let overlay = env.store.overlay(Some(chain), None, None).map_err(|e| failed(e.into()))?;
-        let root = Root::from_fd(overlay.mount().map_err(|e| failed(e.into()))?);
-        let root = root.map_err(|e| failed(e.into()))?;
+        let root = mounted(&overlay).map_err(|e| failed(e.into()))?;
         fill(&tree(&root, None, stopped), source, made, true).map_err(|e| failed(e.into()))
     };
     let wanted = Wanted {

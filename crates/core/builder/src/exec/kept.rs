@@ -17,10 +17,9 @@ use serde::{Deserialize, Serialize};
 use state::cache;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sys::mount::Overlay;
-use sys::root::Root;
 
 /// What the scopes of such records begin with.
 const SCOPE: &str = "failed step";
@@ -211,12 +210,13 @@ pub fn with_mounts(
     for dir in [&scratch, &upper, &work] {
         make_private(dir)?;
     }
-    let lower = env.store.layer_dirs(&chain).map_err(|e| failed(e.into()))?;
-    let overlay = Overlay { lower, upper: Some(upper.clone()), work: Some(work), volatile: true };
-    let root = mounted(&overlay).map_err(failed)?;
+    let mounted = |chain: &ChainId, upper: Option<&Path>, work: Option<&Path>| {
+        let overlay = env.store.overlay(Some(chain), upper, work).map_err(|e| failed(e.into()))?;
+        mounts::mounted(&Overlay { volatile: upper.is_some(), ..overlay }).map_err(|e| failed(e.into()))
+    };
+    let root = mounted(&chain, Some(&upper), Some(&work))?;
     for (chain, source, target) in &layers {
-        let lower = env.store.layer_dirs(chain).map_err(|e| failed(e.into()))?;
-        let from = mounted(&Overlay { lower, ..Overlay::default() }).map_err(failed)?;
+        let from = mounted(chain, None, None)?;
         match root.remove_contents(target) {
             // A file, or nothing yet.
             Err(e) if matches!(e.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => {}
@@ -228,10 +228,6 @@ pub fn with_mounts(
     drop(root);
     let layer = env.store.layer_from_dir(lease, Some(&chain), &upper);
     layer.map(|layer| layer.chain_id).map_err(|e| failed(e.into()))
-}
-
-fn mounted(overlay: &Overlay) -> Result<Root, BoxError> {
-    Ok(Root::from_fd(overlay.mount()?)?)
 }
 
 fn key(id: &str) -> Digest {

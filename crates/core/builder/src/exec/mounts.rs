@@ -359,8 +359,7 @@ impl Held {
     fn by_copy(&mut self, session: &Session<'_>, mount: &Mount, overlay: &Overlay) -> Result<(), Error> {
         let failed = |source: BoxError| Error::Store { attempt: "copy the files of a mount", source };
         let view = Overlay { lower: overlay.lower.clone(), ..Overlay::default() };
-        let root = view.mount().map_err(|e| failed(e.into()))?;
-        let root = Root::from_fd(root).map_err(|e| failed(e.into()))?;
+        let root = mounted(&view).map_err(|e| failed(e.into()))?;
         let scratch = session.scratch()?;
         let cancelled = || session.stopped();
         copy_into(&tree(&root, None, &cancelled), &mount.source, &scratch.path, CONTENT)
@@ -496,10 +495,13 @@ pub(super) fn of_context(session: &Session<'_>, op: &Op, mount: &Mount) -> Resul
 /// A path in an overlay, as a mount of its own that lives with its descriptor. Needs Linux 6.15: before, what is mounted
 /// nowhere can't be cloned.
 pub fn open_mounted(overlay: &Overlay, source: &Path) -> std::io::Result<OwnedFd> {
-    let mounted = overlay.mount().map_err(std::io::Error::other)?;
-    let root = Root::from_fd(mounted)?;
-    let fd = root.resolve(source)?;
+    let fd = mounted(overlay)?.resolve(source)?;
     sys::mount::open_tree_clone(fd.as_fd(), Path::new(""), true)
+}
+
+/// An overlay that is mounted nowhere, and lives with its root.
+pub(super) fn mounted(overlay: &Overlay) -> std::io::Result<Root> {
+    Root::from_fd(overlay.mount().map_err(std::io::Error::other)?)
 }
 
 /// Whoever was asked for something could not say whether it is there.

@@ -48,7 +48,7 @@ impl Content {
         history: &mut Vec<History>,
     ) -> Result<Content, Error> {
         // From here on nothing is made that other builds may wait for.
-        session.stop_packing();
+        session.request.cancel.stops(session.lease);
         let layers = layers(session, chain, inherited.len(), history)?;
         let new = layers.iter().skip(inherited.len()).map(|layer| session.env.store.descriptor(layer));
         let descriptors: Vec<Descriptor> = inherited.iter().cloned().chain(new).collect();

@@ -179,7 +179,7 @@ fn arguments(
     let command = <build::run::Args as clap::Args>::augment_args(Command::new("build"));
     let parsed =
         command.try_get_matches_from(&words).and_then(|found| build::run::Args::from_arg_matches(&found));
-    let mut parsed = parsed.map_err(|error| Error::new(error.to_string()))?;
+    let mut parsed = parsed.map_err(|error| Error::new(error.to_string()))?.without_empty();
     parsed.inline = inline;
     parsed.lent = target.linked;
     parsed.told = args.metadata_file.is_some();

@@ -31,7 +31,7 @@ fn read_all<'a>(
     path: &str,
 ) -> Result<Vec<Attributes>, Error> {
     let mut caches = Vec::new();
-    for spec in specs.filter(|spec| !spec.is_empty()) {
+    for spec in specs {
         match spec.contains('=') {
             true => caches.extend(read(cli, spec, path)?),
             false => caches.extend(csv(spec)?.into_iter().map(|name| {

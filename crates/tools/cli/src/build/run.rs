@@ -202,7 +202,29 @@ pub struct Args {
     pub told: bool,
 }
 
+impl Args {
+    /// What a script's variable left empty asks for nothing, as with buildx.
+    pub fn without_empty(mut self) -> Args {
+        for several in [
+            &mut self.annotation,
+            &mut self.build_context,
+            &mut self.cache_from,
+            &mut self.cache_to,
+            &mut self.output,
+            &mut self.secret,
+            &mut self.ssh,
+        ] {
+            several.retain(|text| !text.is_empty());
+        }
+        for one in [&mut self.file, &mut self.iidfile, &mut self.metadata_file] {
+            one.take_if(|text| text.is_empty());
+        }
+        self
+    }
+}
+
 pub async fn run(cli: &Cli, args: Args) -> Outcome {
+    let args = args.without_empty();
     let context = args.args[0].clone();
     if let Some(reply) = reply(cli, &args, &context).await? {
         cli.print(&reply.text)?;
@@ -226,7 +248,7 @@ pub async fn reply(cli: &Cli, args: &Args, context: &str) -> Result<Option<Reply
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             None => cli.variable(text).map(|value| (text.clone(), value)),
         });
-        let secrets = args.secret.iter().filter(|spec| !spec.is_empty()).map(|spec| secrets::read(cli, spec));
+        let secrets = args.secret.iter().map(|spec| secrets::read(cli, spec));
         let agents = Agents::open(cli, &args.ssh)?;
         let asked = Asked {
             source: opened(cli, args, context).await?,
@@ -338,14 +360,14 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
     let write = |path: &str, text: &str| {
         cli.write_file(path, text).map_err(|error| Error::file("write", path, &error))
     };
-    if let Some(path) = args.iidfile.as_ref().filter(|path| !path.is_empty()) {
+    if let Some(path) = &args.iidfile {
         write(path, &id)?;
     }
     let mut metadata = metadata::document(&result.id, &told, result.details.as_ref(), pushed.as_ref());
     if options::env_flag(cli, "BUILDX_METADATA_WARNINGS") {
         metadata["buildx.build.warnings"] = view.warnings();
     }
-    if let Some(path) = args.metadata_file.as_ref().filter(|path| !path.is_empty()) {
+    if let Some(path) = &args.metadata_file {
         write(path, &crate::system::inspect::pretty(&metadata)?)?;
     }
     Ok(Finished { metadata, held })
@@ -353,9 +375,7 @@ pub async fn perform(cli: &Cli, args: &Args, context: &str, view: &View<'_>) -> 
 
 /// All outputs; without one the image is kept.
 fn outputs(args: &Args) -> Result<Vec<Output>, Error> {
-    // What a script's variable left empty asks for nothing, as with buildx.
-    let given = args.output.iter().filter(|text| !text.is_empty());
-    let mut outputs = given.map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut outputs = args.output.iter().map(|text| Output::parse(text)).collect::<Result<Vec<_>, _>>()?;
     if args.push {
         match outputs.iter_mut().find(|output| output.kind == Kind::Image) {
             Some(image) => image.push = true,

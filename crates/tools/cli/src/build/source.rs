@@ -42,7 +42,6 @@ fn inline(name: &str, text: Vec<u8>) -> Result<InlineDockerfile, Error> {
 
 /// Reads what is named: the context as it was given, and the value of `--file`.
 pub fn source(cli: &Cli, context: &str, file: Option<&str>) -> Result<Source, Error> {
-    let file = file.filter(|file| !file.is_empty());
     if context.is_empty() {
         return Err(Error::new("please specify build context (e.g. \".\" for the current directory)"));
     }

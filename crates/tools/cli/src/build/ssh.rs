@@ -40,7 +40,7 @@ impl Agents {
     /// Finds or starts an agent for each value of `--ssh`.
     pub fn open(cli: &Cli, specs: &[String]) -> Result<Agents, Error> {
         let mut agents = Agents::default();
-        for spec in specs.iter().filter(|spec| !spec.is_empty()) {
+        for spec in specs {
             let (id, value) = spec.split_once('=').unwrap_or((spec, ""));
             let id = if id.is_empty() { "default" } else { id };
             let socket = match value {

@@ -187,7 +187,7 @@ fn check_deletion(dest: &str, here: &Path, home: &Path, is_allowed: bool) -> Res
 /// The contexts besides the main one.
 pub(super) fn contexts(cli: &Cli, args: &Args) -> Result<BTreeMap<String, String>, Error> {
     let mut contexts = BTreeMap::new();
-    for spec in args.build_context.iter().filter(|spec| !spec.is_empty()) {
+    for spec in &args.build_context {
         let (name, source) = spec
             .split_once('=')
             .ok_or_else(|| Error::new(format!("invalid context value: {spec}, expected key=value")))?;
@@ -224,8 +224,8 @@ fn source_policies(cli: &Cli) -> Result<Vec<serde_json::Value>, Error> {
 }
 
 fn extras(cli: &Cli, args: &Args, outputs: &[Output]) -> Result<BuildExtras, Error> {
-    let secrets = args.secret.iter().filter(|spec| !spec.is_empty());
-    let secrets = secrets.map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let secrets =
+        args.secret.iter().map(|spec| secrets::read(cli, spec)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let contexts = contexts(cli, args)?;
     let wishes = output::wishes(outputs)?;
     Ok(BuildExtras {
@@ -266,11 +266,7 @@ fn export(cli: &Cli, args: &Args, outputs: &[Output], wishes: Wishes) -> Result<
         oci_artifact: wishes.artifact,
         compatibility_version: wishes.compatibility,
         source_date_epoch: wishes.epoch,
-        annotations: wishes
-            .annotations
-            .into_iter()
-            .chain(args.annotation.iter().filter(|text| !text.is_empty()).cloned())
-            .collect(),
+        annotations: wishes.annotations.into_iter().chain(args.annotation.iter().cloned()).collect(),
         index: false,
         provenance: if attached { how.mode.to_owned() } else { String::new() },
         told_provenance: told_provenance(cli, args),
