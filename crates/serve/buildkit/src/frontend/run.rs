@@ -7,7 +7,9 @@ use api::build::BuildOptions;
 use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use bollard_buildkit_proto::pb::Definition;
 use engine::builds::graph::Given;
-use engine::builds::{self, BoxError, Bring, ContextSource, Held, Loan, Order, Questions, is_git, is_remote};
+use engine::builds::{
+    self, BoxError, Bring, Built, ContextSource, Held, Loan, Order, Questions, is_git, is_remote,
+};
 use engine::images::Who;
 use oci::Reference;
 use tokio::runtime::Handle;
@@ -172,44 +174,66 @@ pub async fn order(
     asked: Asked<'_>,
 ) -> Result<Made, Status> {
     let Asked { files, record, split, blame } = asked;
-    let engine = host.engine();
-    let session = match build.order.session.as_str() {
-        "" => None,
-        id => Some(host.find_session(id).await?),
+    let repository = match &context {
+        ContextSource::Remote(address) if is_git(address) => Some(address.clone()),
+        _ => None,
     };
-    let called = session.as_ref().map_or("", |session| session.context_name());
-    let called = if called.is_empty() { "context" } else { called }.to_owned();
-    let credentials = match &session {
-        Some(session) => {
-            if let ContextSource::Remote(address) = &context
-                && is_git(address)
-            {
-                repositories(session, address, &mut options).await?;
-            }
-            credentials(session, &options).await
-        }
-        None => BTreeMap::new(),
-    };
-    let mut questions = session.map(|session| questions(host, build, &session)).unwrap_or_default();
-    questions.files = files;
+    let Client { called, credentials, questions } = client(host, build, repository, &mut options).await?;
     // The record says all of how the result was made, and so does what is made from it.
     options.extras.export.told_provenance = "max".to_owned();
-    let record = self::record(build, record, Some(called));
-    let lease = builds::hold(engine).await.map_err(fault::status)?;
-    let loan = Arc::new(Loan::new(engine, lease.clone()));
+    let lease = builds::hold(host.engine()).await.map_err(fault::status)?;
+    let loan = Arc::new(Loan::new(host.engine(), lease.clone()));
     let order = Order {
         options,
         context,
         reach: build.reach,
         credentials,
-        questions,
-        record,
+        questions: Questions { files, ..questions },
+        record: self::record(build, record, Some(called)),
         keep_mounts: build.is_conversation(),
         earlier: build.earlier.clone(),
         held: Some(Held { lease, lent: true }),
     };
-    let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let run = build.told.run();
+    match Box::pin(told(host, build, order, run)).await {
+        Ok(built) => Ok(made(loan, &built, split)),
+        Err(error) => Err(failed(host, build, (run, blame), error).await),
+    }
+}
+
+/// Who has asked for a build.
+struct Client {
+    /// What it calls its context.
+    called: String,
+    credentials: BTreeMap<String, Who>,
+    questions: Questions,
+}
+
+/// The client of a build's session, with what opens the `repository` of its context; a build without one asks nobody.
+async fn client(
+    host: &Host,
+    build: &Build,
+    repository: Option<String>,
+    options: &mut BuildOptions,
+) -> Result<Client, Status> {
+    let unnamed = || "context".to_owned();
+    if build.order.session.is_empty() {
+        let (credentials, questions) = (BTreeMap::new(), Questions::default());
+        return Ok(Client { called: unnamed(), credentials, questions });
+    }
+    let session = host.find_session(&build.order.session).await?;
+    if let Some(address) = repository {
+        repositories(&session, &address, options).await?;
+    }
+    let called = Some(session.context_name()).filter(|name| !name.is_empty());
+    let called = called.map_or_else(unnamed, str::to_owned);
+    let credentials = credentials(&session, options).await;
+    Ok(Client { called, credentials, questions: questions(host, build, &session) })
+}
+
+/// Builds, and tells what happens meanwhile.
+async fn told(host: &Host, build: &Build, order: Order, run: u32) -> Result<Built, engine::Error> {
+    let (sender, mut receiver) = mpsc::channel(BACKLOG);
     let listen = async {
         while let Some(event) = receiver.recv().await {
             if let Some(event) = builds::document(event) {
@@ -217,18 +241,18 @@ pub async fn order(
             }
         }
     };
-    let (built, ()) = tokio::join!(builds::build(engine, order, sender), listen);
-    let built = match built {
-        Ok(built) => built,
-        Err(error) => return Err(failed(host, build, (run, blame), error).await),
-    };
-    let mut details = builds::details(&built);
+    tokio::join!(builds::build(host.engine(), order, sender), listen).0
+}
+
+/// What was made, with how that was done apart from it.
+fn made(loan: Arc<Loan>, built: &Built, split: bool) -> Made {
+    let mut details = builds::details(built);
     let is_new = |told: &serde_json::Value| told.get("buildDefinition").is_some();
     let origins = details.images.iter().map(|image| image.provenance.clone().filter(is_new)).collect();
     details.images.iter_mut().for_each(|image| image.provenance = None);
     let mut made = Made::new(loan, details, split);
     made.origins = origins;
-    Ok(made)
+    made
 }
 
 /// How a build is remembered.
