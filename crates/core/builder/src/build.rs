@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::export::statement::{SPDX, Statement};
 use crate::graph::{Graph, NetKind, OpKind, Origin};
-use crate::platforms::{Platformed, find_images, image_of, lower_platforms, suits};
+use crate::platforms::{Platformed, find_images, image_of, lower_platforms, platforms_of, suits};
 use crate::progress::{Progress, in_turn};
 use crate::request::{Built, BuiltImage, BuiltResult, Context, Env, LeftLayer, NetMode, Request};
 use crate::session::{ContextTree, Output, Session, Shared, SourceFile, io_error};
@@ -109,8 +109,9 @@ pub fn build_graph(
         let parsed = parsed.map_err(|e| parse_error(&file, e))?;
         let began = step::timestamp();
         let mut lowered = Vec::with_capacity(given.graphs.len());
+        let platforms = platforms_of(given.graphs.iter().map(|given| &given.graph));
         for GivenGraph { platform, mut graph, claims } in given.graphs {
-            let mut images = find_images(env, request, &file, &graph, opener.progress)?;
+            let mut images = find_images(env, request, &file, (&graph, &platforms), opener.progress)?;
             if !claims.lists_packages() {
                 scan::add(env, request, (&mut graph, &mut images), opener.progress)?;
             }

@@ -1,7 +1,7 @@
 //! Why no build could take a Dockerfile, as far as that is seen without one (`--check`).
 
-use crate::lower::{self, Devices, Error, ImageKey, Inputs};
-use crate::platforms::{contexts_of, suits};
+use crate::lower::{self, Devices, Error, ImageKey};
+use crate::platforms::with_inputs;
 use crate::request::Request;
 use dockerfile::Span;
 use oci::Platform;
@@ -21,27 +21,13 @@ pub fn mistake(
 ) -> Option<dockerfile::Error> {
     // What cannot even be read is told by who reads it.
     let file = dockerfile::parse(text, dockerfile::Options::default()).ok()?;
-    let (contexts, devices) = (contexts_of(request, platform), Devices::unknown());
+    // Whether something is allowed is for the build to say.
+    let request = Request { allow_insecure: true, allow_host_network: true, ..request.clone() };
+    let devices = Devices::unknown();
     let mut images: BTreeMap<ImageKey, ImageConfig> = BTreeMap::new();
     let mut guessed = false;
     for _ in 0..LOOKS {
-        let needs = lower::go_through(&Inputs {
-            file: &file,
-            build_args: &request.build_args,
-            epoch: None,
-            target: request.target.as_deref(),
-            platform,
-            build_platform: &Platform::host(),
-            suits: &|actual| suits(request, actual),
-            images: &images,
-            contexts: &contexts,
-            labels: &request.labels,
-            no_cache: false,
-            no_cache_filter: &[],
-            allow_insecure: true,
-            allow_host_network: true,
-            devices: &devices,
-        });
+        let needs = with_inputs(&request, &file, (platform, None), &devices, &images, lower::go_through);
         let needs = match needs {
             Ok(needs) if needs.is_empty() => return None,
             Ok(needs) => needs,

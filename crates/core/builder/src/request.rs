@@ -11,7 +11,7 @@ use crate::transfer::{CacheOrigin, CacheTarget, Earlier};
 use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::{Digest, Platform, Reference};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -139,6 +139,8 @@ pub struct ImageRequest {
     pub reference: String,
     /// For which platform.
     pub platform: Platform,
+    /// All platforms that the build wants it for, as far as it knows by now: they are of one version.
+    pub platforms: BTreeSet<Platform>,
     /// Ask the registry even if the image is here.
     pub pull: bool,
 }

@@ -48,8 +48,12 @@ pub(crate) fn add(
     }
     let Some(reference) = &request.export.generator else { return Ok(()) };
     let platform = Platform::host();
-    let wanted =
-        ImageRequest { reference: reference.clone(), platform: platform.clone(), pull: request.pull };
+    let wanted = ImageRequest {
+        reference: reference.clone(),
+        platform: platform.clone(),
+        platforms: [platform.clone()].into(),
+        pull: request.pull,
+    };
     let step = progress.step(&format!("[internal] load metadata for {reference}"), "", "");
     let image = (env.images)(&wanted, &|line| step.line(&line)).map_err(|source| Error::Image {
         reference: reference.clone(),

@@ -12,6 +12,7 @@
 
 pub mod archives;
 pub mod attached;
+pub mod bases;
 pub mod cache;
 pub mod containers;
 mod db;
@@ -43,6 +44,7 @@ const SCHEMAS: &[&str] = &[
     signatures::SCHEMA,
     archives::SCHEMA,
     attached::SCHEMA,
+    bases::SCHEMA,
 ];
 
 /// The steps from each released schema version to the next; the first makes version 1 a version 2.
@@ -65,4 +67,5 @@ const MIGRATIONS: &[&str] = &[
     archives::SCHEMA,
     attached::SCHEMA,
     images::LENT,
+    bases::SCHEMA,
 ];

@@ -4,7 +4,7 @@
 //! in that repository.
 
 use crate::rows::{self, execute, first, list};
-use crate::{Error, Tx};
+use crate::{Error, Tx, bases};
 use oci::{Digest, Reference};
 use rusqlite::{Row, params};
 
@@ -36,8 +36,10 @@ fn tag(row: &Row<'_>) -> rusqlite::Result<Tag> {
     Ok(Tag { reference, target: rows::digest(row, 1)?, updated: row.get(2)? })
 }
 
-/// Lets `reference` name `target`; what it named before, if that was something else.
+/// Lets `reference` name `target`, whatever a build has found under it for another machine; what it named before, if that was
+/// something else.
 pub fn put(tx: &Tx<'_>, reference: &Reference, target: &Digest, now: &str) -> Result<Option<Digest>, Error> {
+    bases::remove(tx, reference)?;
     let before = get(tx, reference)?.map(|tag| tag.target);
     if before.as_ref() == Some(target) {
         return Ok(None);

@@ -7,9 +7,9 @@
 use crate::lease::{Lease, bury, is_alive, remove};
 use crate::partial::{KEPT, is_partial, remove_unlocked};
 use crate::{Error, Layer, Store};
-use oci::image::{Document, INDEX_DEPTH_MAX};
+use oci::image::Document;
 use oci::{ChainId, Digest};
-use state::{Tx, attached, cache, containers, images, leases, signatures, tags};
+use state::{Tx, attached, bases, cache, containers, images, leases, signatures, tags};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub struct Collected {
 pub(crate) struct Live {
     pub blobs: HashSet<Digest>,
     pub chains: HashSet<ChainId>,
+    /// Documents all that they name of which is marked.
+    documents: HashSet<Digest>,
 }
 
 impl Store {
@@ -45,6 +47,7 @@ impl Store {
             self.collect_blobs(&live, &mut collected)?;
             signatures::retain(tx, &live.blobs)?;
             attached::retain(tx, &live.blobs)?;
+            bases::retain(tx, &live.blobs)?;
             self.hide_layers(&live, &lease, &mut collected)
         })?;
         for path in trash {
@@ -72,7 +75,7 @@ impl Store {
     pub(crate) fn live(&self, tx: &Tx<'_>) -> Result<Live, Error> {
         let mut live = Live::default();
         for tag in tags::all(tx)? {
-            self.mark_document(tag.target, INDEX_DEPTH_MAX, &mut live)?;
+            self.mark_document(tag.target, &mut live)?;
         }
         for record in images::all(tx)? {
             live.blobs.extend([record.digest.clone(), record.id.clone()]);
@@ -116,7 +119,7 @@ impl Store {
             }
             for subject in now {
                 for thing in attached::to(tx, &subject)? {
-                    self.mark_document(thing.artifact, INDEX_DEPTH_MAX, live)?;
+                    self.mark_document(thing.artifact, live)?;
                 }
             }
             subjects = later;
@@ -125,24 +128,28 @@ impl Store {
 
     /// Marks what a name points to with all that it names: an index also has members that are no images, such as
     /// attestations, and those go with it.
-    fn mark_document(&self, digest: Digest, depth: u32, live: &mut Live) -> Result<(), Error> {
-        let document = match self.document(&digest) {
-            Err(Error::NoBlob(_)) => return Ok(()),
-            Err(Error::DamagedBlob(_) | Error::Document { .. } | Error::TooLarge { .. }) => None,
-            other => Some(other?),
-        };
-        live.blobs.insert(digest);
-        match document {
-            Some(Document::Manifest(manifest)) => {
-                live.blobs.insert(manifest.config.digest);
-                live.blobs.extend(manifest.layers.into_iter().map(|layer| layer.digest));
+    fn mark_document(&self, digest: Digest, live: &mut Live) -> Result<(), Error> {
+        let mut open = vec![digest];
+        while let Some(digest) = open.pop() {
+            if !live.documents.insert(digest.clone()) {
+                continue;
             }
-            Some(Document::Index(index)) if depth > 0 => {
-                for member in index.manifests {
-                    self.mark_document(member.digest, depth - 1, live)?;
+            let document = match self.document(&digest) {
+                Err(Error::NoBlob(_)) => continue,
+                Err(Error::DamagedBlob(_) | Error::Document { .. } | Error::TooLarge { .. }) => None,
+                other => Some(other?),
+            };
+            live.blobs.insert(digest);
+            match document {
+                Some(Document::Manifest(manifest)) => {
+                    live.blobs.insert(manifest.config.digest);
+                    live.blobs.extend(manifest.layers.into_iter().map(|layer| layer.digest));
                 }
+                Some(Document::Index(index)) => {
+                    open.extend(index.manifests.into_iter().map(|member| member.digest));
+                }
+                None => {}
             }
-            _ => {}
         }
         Ok(())
     }
@@ -279,7 +286,7 @@ impl Store {
             Err(error @ (Error::Io { .. } | Error::State(_))) => return Err(error),
             _ => return Ok(false),
         };
-        for member in &index.manifests {
+        for member in self.members_of(target, index)?.leaves {
             if images::get(tx, &member.digest)?.is_some() {
                 return Ok(true);
             }

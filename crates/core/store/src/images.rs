@@ -215,13 +215,18 @@ impl Store {
     /// The image that a name means: `name[:tag][@digest]`, an id (whole or the beginning of one, with `sha256:` or
     /// without), for this platform or, without one, whatever is here that this machine runs best.
     pub fn resolve(&self, name: &str, platform: Option<&Platform>) -> Result<Image, Error> {
-        let (record, _) = self.find(name, platform)?;
+        self.resolve_root(name, platform).map(|(_, image)| image)
+    }
+
+    /// The same, and the digest that the name itself stands for: of an index, or of the image's manifest.
+    pub fn resolve_root(&self, name: &str, platform: Option<&Platform>) -> Result<(Digest, Image), Error> {
+        let (record, tag) = self.find(name, platform)?;
         let image = self.load(record)?;
         match platform {
             Some(platform) if !platform.matches(&image.config.platform()) => {
                 Err(Error::Platform { name: name.to_owned(), platform: Box::new(platform.clone()) })
             }
-            _ => Ok(image),
+            _ => Ok((tag.map_or_else(|| image.digest.clone(), |tag| tag.target), image)),
         }
     }
 
@@ -282,25 +287,13 @@ impl Store {
         if let Some(record) = images::get(tx, target)? {
             return Ok(record);
         }
-        let index = match self.document(target)? {
-            Document::Index(index) => index,
-            Document::Manifest(manifest) => {
-                return Err(match manifest.artifact_kind() {
-                    Some(kind) => Error::Artifact { name: name.to_owned(), kind: kind.to_owned() },
-                    None => Error::NoImage(name.to_owned()),
-                });
-            }
-        };
-        let mut here = Vec::new();
-        for descriptor in &index.manifests {
-            if !oci::image::is_attestation(descriptor)
-                && let Some(record) = images::get(tx, &descriptor.digest)?
-            {
-                // What has none beside it has it in its configuration.
-                let own = || Some(self.load(record.clone()).ok()?.config.platform());
-                here.push((descriptor.platform.clone().or_else(own), record));
-            }
+        if let Document::Manifest(manifest) = self.document(target)? {
+            return Err(match manifest.artifact_kind() {
+                Some(kind) => Error::Artifact { name: name.to_owned(), kind: kind.to_owned() },
+                None => Error::NoImage(name.to_owned()),
+            });
         }
+        let mut here = self.images_of(tx, target)?;
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
         let best = wanted.best(here.iter().map(|(platform, _)| platform.as_ref()));
         // Without a wish, one that can't run here is better than none: people look at them.

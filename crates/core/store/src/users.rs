@@ -1,6 +1,6 @@
 //! Which images need which content: for whoever has to say what damage means, or what may go.
 
-use crate::{Error, Image, Store};
+use crate::{Error, Image, Members, Store};
 use oci::image::Document;
 use oci::{ChainId, Digest};
 use state::tags;
@@ -38,19 +38,24 @@ impl Store {
         }
         let mut named: HashMap<Digest, Vec<String>> = HashMap::new();
         for tag in self.db().read(tags::all)? {
-            let members = match self.document(&tag.target) {
-                Ok(Document::Index(index)) => index.manifests.into_iter().map(|m| m.digest).collect(),
+            let (indexes, members) = match self.document(&tag.target) {
+                Ok(Document::Index(index)) => {
+                    let Members { indexes, leaves } = self.members_of(&tag.target, index)?;
+                    (indexes, leaves.into_iter().map(|leaf| leaf.digest).collect())
+                }
                 // Of what can't be read nobody knows whose it is, but that it has a name.
                 Err(_) if !users.names.contains_key(&tag.target) => {
                     users.names.insert(tag.target.clone(), Vec::new());
-                    vec![tag.target.clone()]
+                    (vec![tag.target.clone()], vec![tag.target.clone()])
                 }
-                _ => vec![tag.target.clone()],
+                _ => (vec![tag.target.clone()], vec![tag.target.clone()]),
             };
             for member in members.iter().filter(|member| users.names.contains_key(*member)) {
-                let of_target = users.blobs.entry(tag.target.clone()).or_default();
-                if !of_target.contains(member) {
-                    of_target.push(member.clone());
+                for index in &indexes {
+                    let of_index = users.blobs.entry(index.clone()).or_default();
+                    if !of_index.contains(member) {
+                        of_index.push(member.clone());
+                    }
                 }
                 // A digest says no more than the id.
                 if tag.reference.digest.is_none() {

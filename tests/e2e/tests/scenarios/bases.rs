@@ -11,6 +11,9 @@ in_every_mode! {
     layers_that_nobody_needs_stay_where_they_are
     a_build_changes_no_names_but_its_own
     all_platforms_are_of_one_version
+    several_platforms_pass_over_what_is_here_for_one
+    a_base_for_another_machine_is_found_again
+    an_index_in_an_index_is_what_it_leads_to
     a_base_that_is_removed_meanwhile_stays_with_its_build
     a_result_stays_until_it_is_handed_out
 }
@@ -165,15 +168,168 @@ fn all_platforms_are_of_one_version(host: &Host) {
     // One that was made here has one platform alone, and the registry's is another image.
     built(host, "FROM scratch\nCOPY own /who\n", &format!("-t {app}:1"));
     let own = id();
-    let refused = build(host, &file, &format!("{both} -o out"));
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    assert!(refused.stderr.contains("has nothing for linux/arm64"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("--pull"), "{}", refused.stderr);
     // For another machine alone it is the registry's, and the name goes on meaning what runs here.
     built(host, &file, "--platform linux/arm64 -o out");
     assert_eq!(fs::read_to_string(host.home().join("out/who")).unwrap(), "new");
     assert_eq!(id(), own);
     host.type_in("system check").ok();
+}
+
+/// The image of this name that was made here is for this machine alone, and the registry's is another one.
+fn several_platforms_pass_over_what_is_here_for_one(host: &Host) {
+    let registry = DockerRegistry::start(host);
+    let (app, other) = ("127.0.0.1:5000/app:1", "127.0.0.1:5000/other:1");
+    let both = ["--platform linux/amd64,linux/arm64", "--platform linux/arm64,linux/amd64"];
+    for (who, words) in
+        [("new", format!("-t {app} --push {}", both[0])), ("own", format!("-t {app} -t {other}"))]
+    {
+        host.file("ctx/version", who);
+        built(host, "FROM scratch\nCOPY version /who\n", &words);
+    }
+    let id = || host.type_in(&format!("image inspect --format {{{{.Id}}}} {app}")).ok();
+    let own = id();
+    let read = |path: &str| fs::read_to_string(host.home().join("out").join(path)).unwrap();
+    let file = format!("FROM {app}\n");
+    for platforms in both {
+        let passed = build(host, &file, &format!("{platforms} -o out"));
+        assert_eq!(passed.code, 0, "{}", passed.stderr);
+        assert_eq!([read("linux_amd64/who"), read("linux_arm64/who")], ["new", "new"]);
+        let told = format!("{app} here has only linux/amd64: {} of its registry", digest(host, app));
+        assert_eq!(passed.stderr.matches(&told).count(), 1, "{}", passed.stderr);
+    }
+    let cross =
+        format!("FROM --platform=$BUILDPLATFORM {app} AS tools\n{file}COPY --from=tools /who /tools\n");
+    built(host, &cross, "--platform linux/arm64 -o out");
+    assert_eq!([read("who"), read("tools")], ["new", "new"]);
+    built(host, &cross, "-o out");
+    assert_eq!(([read("who"), read("tools")], id()), (["own".to_owned(), "own".to_owned()], own));
+    // What it had goes on being taken where it cannot be asked. Where it has nothing, that is said.
+    let refused = |platforms: &str| {
+        let refused = build(host, &format!("FROM {other}\n"), &format!("{platforms} -o out"));
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        let told = format!(
+            "{other} here has only linux/amd64, and this build wants it for linux/amd64, linux/arm64"
+        );
+        assert!(refused.stderr.contains(&told), "{}", refused.stderr);
+    };
+    both.into_iter().for_each(refused);
+    drop(registry);
+    both.into_iter().for_each(refused);
+    built(host, &file, &format!("{} -o out", both[0]));
+    assert_eq!(read("linux_amd64/who"), "new");
+    host.type_in("system check").ok();
+}
+
+/// No name here leads to it, as the name means what runs here.
+fn a_base_for_another_machine_is_found_again(host: &Host) {
+    let registry = DockerRegistry::start(host);
+    let app = "127.0.0.1:5000/app:1";
+    let push = |version: &str| {
+        host.file("ctx/version", version);
+        let name = app.replace(":1", &format!(":{version}"));
+        let words = format!("-t {name} --push --platform linux/amd64,linux/arm64");
+        built(host, "FROM scratch\nCOPY version /who\n", &words);
+        host.type_in(&format!("buildx imagetools create -t {app} {name}")).ok();
+    };
+    let forget = || {
+        host.type_in("image prune -af").ok();
+        host.type_in("builder prune -af").ok();
+        assert_eq!(host.type_in("images -aq").ok(), "");
+    };
+    push("old");
+    forget();
+    let (file, arm) = (format!("FROM {app}\n"), "--platform linux/arm64 -o out");
+    let made = |words: &str| {
+        built(host, &file, words);
+        fs::read_to_string(host.home().join("out/who")).unwrap()
+    };
+    assert_eq!(made(arm), "old");
+    assert!(host.dhow(&["image", "inspect", app]).run().code != 0, "the name means nothing that runs here");
+    push("new");
+    assert_eq!(made(arm), "old");
+    assert_eq!(made(&format!("--pull {arm}")), "new");
+    drop(registry);
+    assert_eq!(made(arm), "new");
+    // What is forgotten has to be asked for.
+    forget();
+    assert_eq!(build(host, &file, arm).code, 1);
+    host.type_in("system check").ok();
+}
+
+/// The registry has the index again in another one, with and without a platform beside it.
+fn an_index_in_an_index_is_what_it_leads_to(host: &Host) {
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    let _registry = DockerRegistry::start(host);
+    let app = "127.0.0.1:5000/app";
+    for of in ["amd64", "arm64"] {
+        host.file("ctx/who", of);
+        built(host, "FROM scratch\nCOPY who /\n", &format!("-t {app}:{of} --push --platform linux/{of}"));
+    }
+    host.type_in(&format!("buildx imagetools create -t {app}:inner {app}:amd64 {app}:arm64")).ok();
+    let raw = ["inspect", "--raw", "--tls-verify=false", &format!("docker://{app}:inner")];
+    let inner = host.program("skopeo", &raw).ok();
+    let member = serde_json::json!({
+        "mediaType": INDEX, "digest": digest(host, &format!("{app}:inner")), "size": inner.len(),
+    });
+    let mut beside = member.clone();
+    beside["platform"] = serde_json::json!({"os": "linux", "architecture": "amd64"});
+    host.type_in("image prune -af").ok();
+    for (tag, member) in [("plain", member), ("beside", beside)] {
+        let name = format!("{app}:{tag}");
+        let outer =
+            serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [member]}).to_string();
+        let target = format!("/v2/app/manifests/{tag}");
+        testkit::registry::ask("127.0.0.1:5000", "PUT", &target, INDEX, outer.as_bytes()).unwrap();
+        let told = host.dhow(&["buildx", "imagetools", "inspect", "--format", "{{json .Image}}", &name]).ok();
+        assert!(told.contains("linux/arm64"), "{told}");
+
+        // In builds, again and again, and for several platforms where the index says of them all.
+        let file = format!("FROM {name}\n");
+        built(host, &file, "-t made");
+        built(host, &file, "-t made");
+        if tag == "plain" {
+            built(host, &file, "--platform linux/amd64,linux/arm64 -o out");
+            let read =
+                |of: &str| fs::read_to_string(host.home().join(format!("out/linux_{of}/who"))).unwrap();
+            assert_eq!([read("amd64"), read("arm64")], ["amd64", "arm64"]);
+        }
+        host.type_in("rmi made").ok();
+        host.type_in("image prune -af").ok();
+        assert_eq!(host.type_in("images -aq").ok(), "");
+
+        host.type_in(&format!("pull -q {name}")).ok();
+        host.type_in("system check").ok();
+        let listed = host.type_in(&format!("images --format {{{{.Tag}}}} {app}")).ok();
+        assert_eq!(listed, tag);
+        assert_eq!(
+            host.type_in(&format!("image inspect --format {{{{.Architecture}}}} {name}")).ok(),
+            "amd64"
+        );
+        host.type_in("image prune -f").ok();
+        host.type_in(&format!("create --name one {name} /x")).ok();
+        host.type_in("rm one").ok();
+        host.type_in(&format!("save -o saved.tar {name}")).ok();
+        host.type_in(&format!("tag {name} {app}:sent")).ok();
+        if tag == "plain" {
+            host.type_in(&format!("pull -q --platform linux/arm64 {name}")).ok();
+            host.type_in(&format!("push -q {app}:sent")).ok();
+            assert_eq!(
+                digest(host, &format!("{app}:sent")),
+                digest(host, &name),
+                "all of it is sent as it came"
+            );
+        }
+        host.type_in(&format!("rmi {name} {app}:sent")).ok();
+        assert_eq!(host.type_in("images -aq").ok(), "", "all platforms went");
+        host.type_in("load -i saved.tar").ok();
+        assert_eq!(
+            host.type_in(&format!("image inspect --format {{{{.Architecture}}}} {name}")).ok(),
+            "amd64"
+        );
+        host.type_in("system check").ok();
+        host.type_in(&format!("rmi {name}")).ok();
+        assert_eq!(host.type_in("images -aq").ok(), "");
+    }
 }
 
 /// Somebody clears up while a step runs.

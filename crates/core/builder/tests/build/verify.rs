@@ -1,8 +1,9 @@
 //! Building twice and comparing.
 
 use crate::fixture::{Fixture, Outcome};
-use builder::{Difference, Error, Provenance, Request};
-use oci::Platform;
+use builder::{Difference, Env, Error, Image, ImageRequest, Provenance, Request};
+use oci::{Platform, Reference};
+use std::sync::{Arc, Mutex};
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -100,6 +101,32 @@ fn platforms_are_solved_at_once_and_share_what_is_the_same() {
         .collect();
     assert!(names.iter().any(|n| n.starts_with(&format!("[{host} tool 2/2] RUN"))), "{names:?}");
     assert!(names.iter().any(|n| n.starts_with("[linux/riscv64 stage-1 1/1] COPY")), "{names:?}");
+}
+
+/// What a base image asks for may be a platform of another one that was found before.
+#[test]
+fn an_image_is_asked_for_with_all_platforms_that_it_is_wanted_for() {
+    let f = Fixture::new();
+    f.build_with("FROM base\nONBUILD COPY --from=other /etc/passwd /passwd\n", |r| {
+        r.tags = vec![Reference::parse("trigger").unwrap()];
+    })
+    .ok();
+    let asked: Arc<Mutex<Vec<ImageRequest>>> = Arc::default();
+    let (env, noted, store) = (f.env(), asked.clone(), f.store());
+    let images = move |wanted: &ImageRequest, _: &(dyn Fn(String) + Sync)| {
+        noted.lock().unwrap().push(wanted.clone());
+        let image = store.resolve(&wanted.reference, None)?;
+        Ok(Image::here(image.digest, image.manifest, image.config))
+    };
+    let file = "FROM --platform=linux/riscv64 base AS other\nFROM base AS here\n\
+                FROM trigger\nCOPY --from=here /etc/group /\n";
+    f.build_in(&Env { images: Arc::new(images), ..env }, file, |_| {}).ok();
+    let asked = asked.lock().unwrap();
+    let counts =
+        asked.iter().filter(|wanted| wanted.reference == "base").map(|wanted| wanted.platforms.len());
+    let mut counts: Vec<usize> = counts.collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 2, 2], "{asked:?}");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The base images of a build: those that are here, and those whose registries say what they are. The layers of these come when
 //! the builder asks for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use builder::{BoxError, CancelToken, Image, ImageRequest, Images, LayersOf};
 use oci::image::{ImageConfig, Manifest};
-use oci::{ChainId, Digest, Reference};
+use oci::{ChainId, Digest, Platform, Reference};
 use store::Lease;
 use tokio::runtime::Handle;
 
@@ -44,13 +44,12 @@ pub(super) fn base_images(
     let found = Mutex::new(BTreeMap::new());
     Arc::new(move |wanted, told| {
         let known = || found.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (wanted.reference.clone(), wanted.platform.clone());
-        if let Some(image) = known().get(&key) {
+        if let Some(image) = known().get(wanted) {
             return Ok(Image::clone(image));
         }
         let find = |wanted: &ImageRequest| finder.find(&who, wanted, told);
         let image = allowed_image(&finder.engine, &policies, wanted, find)?;
-        known().insert(key, image.clone());
+        known().insert(wanted.clone(), image.clone());
         Ok(image)
     })
 }
@@ -102,8 +101,29 @@ struct Finder {
     engine: Engine,
     waiting: Waiting,
     held: Mutex<Option<Arc<HeldBases>>>,
-    /// What each name stands for in this build, whatever it means elsewhere or later.
-    roots: Mutex<BTreeMap<String, Digest>>,
+    /// What each name stands for in this build, whatever it means elsewhere or later, by the platforms that it is wanted for.
+    roots: Mutex<BTreeMap<Wanted, Digest>>,
+}
+
+/// A name, and all platforms that it is wanted for.
+type Wanted = (String, BTreeSet<Platform>);
+
+/// A look for one image, by whom, and who is told of it.
+struct Look<'a> {
+    finder: &'a Finder,
+    who: &'a Known,
+    wanted: &'a ImageRequest,
+    told: &'a (dyn Fn(String) + Sync),
+}
+
+/// Which version of a name is taken.
+enum Version {
+    /// What the name means here, which its registry has the rest of, or else what its registry has.
+    Usual(Option<Digest>),
+    /// What its registry had when a build last asked.
+    Remembered(Digest),
+    /// What its registry has, in place of this one here, which has not all platforms.
+    Newest(Digest),
 }
 
 impl Finder {
@@ -112,33 +132,24 @@ impl Finder {
         Finder { engine, waiting, held: Mutex::default(), roots: Mutex::default() }
     }
 
-    /// Finds an image. All platforms of a name are of the same index: of the one that the name means here, if its registry has that,
-    /// too.
+    /// Finds an image. All platforms of a name are of the same version, whichever is asked for first.
     fn find(&self, who: &Known, wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)) -> Result<Found> {
-        let mut found = self.look(who, wanted, told)?;
-        let Some(name) = bare(&wanted.reference) else { return Ok(found) };
-        let of = |root: &Digest| {
-            let reference = format!("{name}@{root}");
-            let pinned = ImageRequest { reference, pull: false, ..wanted.clone() };
-            let other = self.look(who, &pinned, told).ok();
-            other.filter(|other| wanted.platform.matches(&other.image.config.platform()))
-        };
-        // What is here is of what the name means here.
-        if !wanted.pull
-            && found.image.layers.is_some()
-            && let Some(own) = images::root(&self.engine, &wanted.reference)?
-            && own != found.root
-        {
-            found = of(&own).unwrap_or(found);
-        }
-        let agreed = {
+        let look = Look { finder: self, who, wanted, told };
+        let Some(name) = bare(&wanted.reference) else { return look.run() };
+        let found = look.version(&name).and_then(|version| look.take(&name, version))?;
+        let key = (name.clone(), wanted.platforms.clone());
+        let (agreed, is_first) = {
             let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
-            roots.entry(name.clone()).or_insert_with(|| found.root.clone()).clone()
+            let is_first = !roots.contains_key(&key);
+            (roots.entry(key).or_insert_with(|| found.root.clone()).clone(), is_first)
         };
+        if is_first {
+            look.tell_passed_over(&name, &agreed)?;
+        }
         if agreed == found.root {
             return Ok(found);
         }
-        of(&agreed).ok_or_else(|| {
+        look.of(&name, &agreed, &wanted.platform).ok_or_else(|| {
             let (platform, root) = (&wanted.platform, &found.root);
             Error::not_found(format!(
                 "{name} stands for {agreed} in this build, which has nothing for {platform}; its registry has {root} under this \
@@ -147,29 +158,8 @@ impl Finder {
         })
     }
 
-    fn look(&self, who: &Known, wanted: &ImageRequest, told: &(dyn Fn(String) + Sync)) -> Result<Found> {
-        let engine = &self.engine;
-        for _ in 0..LOOKS {
-            let (name, platform) = (&wanted.reference, &wanted.platform);
-            let resolved = match images::look_for_base(engine, name, platform, wanted.pull)? {
-                Base::Here(found) => {
-                    let root = images::root(engine, name)?.unwrap_or_else(|| found.digest.clone());
-                    Resolved::Here(root, found)
-                }
-                Base::Elsewhere(elsewhere) => {
-                    let auth = who(&elsewhere.reference.domain);
-                    self.waiting.wait(told, &|| false, |told| elsewhere.resolve(engine, auth, told))?
-                }
-            };
-            if let Some(found) = self.held(wanted, resolved)? {
-                return Ok(found);
-            }
-        }
-        Err(Error::not_found(format!("{} is removed again and again", wanted.reference)))
-    }
-
     /// Holds what was found; nothing if it was removed before that.
-    fn held(&self, wanted: &ImageRequest, resolved: Resolved) -> Result<Option<Found>> {
+    fn held(&self, name: &str, resolved: Resolved) -> Result<Option<Found>> {
         let own = resolved.root().clone();
         let image = match resolved {
             Resolved::Here(_, found) => {
@@ -179,7 +169,7 @@ impl Finder {
                     return Ok(None);
                 }
                 held.is_here(&found.digest);
-                let root = images::known_as(&self.engine, &wanted.reference, &own)?;
+                let root = images::known_as(&self.engine, name, &own)?;
                 Image { root, ..Image::here(found.digest, found.manifest, found.config) }
             }
             Resolved::There(unfetched) => {
@@ -225,6 +215,126 @@ impl Finder {
         });
         layers.in_repository(name)
     }
+}
+
+impl Look<'_> {
+    /// Looks here first, unless its registry is to be asked in any case.
+    fn run(&self) -> Result<Found> {
+        self.look(&self.wanted.reference, &self.wanted.platform, self.wanted.pull)
+    }
+
+    fn look(&self, name: &str, platform: &Platform, past_what_is_here: bool) -> Result<Found> {
+        let Look { finder, who, wanted, told } = *self;
+        let engine = &finder.engine;
+        for _ in 0..LOOKS {
+            let resolved = match images::look_for_base(engine, name, platform, past_what_is_here)? {
+                Base::Here(root, found) => Resolved::Here(root, found),
+                Base::Elsewhere(mut elsewhere) => {
+                    elsewhere.renews = wanted.pull;
+                    let auth = who(&elsewhere.reference.domain);
+                    finder.waiting.wait(told, &|| false, |told| elsewhere.resolve(engine, auth, told))?
+                }
+            };
+            if let Some(found) = finder.held(name, resolved)? {
+                return Ok(found);
+            }
+        }
+        Err(Error::not_found(format!("{name} is removed again and again")))
+    }
+
+    /// A version of a name for a platform, if it is here or its registry has it.
+    fn of(&self, name: &str, root: &Digest, platform: &Platform) -> Option<Found> {
+        let found = self.look(&format!("{name}@{root}"), platform, false).ok();
+        found.filter(|found| platform.matches(&found.image.config.platform()))
+    }
+
+    /// Which version is taken for all platforms that the build wants a name for.
+    fn version(&self, name: &str) -> Result<Version> {
+        let Look { finder, wanted, .. } = *self;
+        if wanted.pull {
+            return Ok(Version::Usual(None));
+        }
+        let engine = &finder.engine;
+        let remembered = images::remembered_root(engine, name)?;
+        let own = images::root(engine, name)?.or_else(|| remembered.clone());
+        let Some(own) = own.filter(|_| wanted.platforms.len() > 1) else {
+            return Ok(Version::Usual(images::root(engine, name)?));
+        };
+        let lacks = |name: &str, root: &Digest| -> Result<Vec<&Platform>> {
+            let mut lacking = Vec::new();
+            for platform in &wanted.platforms {
+                match images::look_for_base(engine, name, platform, false)? {
+                    Base::Here(found, _) if found == *root => {}
+                    Base::Here(..) | Base::Elsewhere(_) => lacking.push(platform),
+                }
+            }
+            Ok(lacking)
+        };
+        let lacking = lacks(name, &own)?;
+        let is_index = engine.store().index(&own).is_ok();
+        if lacking.is_empty()
+            || is_index && lacking.iter().all(|platform| self.of(name, &own, platform).is_some())
+        {
+            return Ok(Version::Usual(Some(own)));
+        }
+        match remembered.filter(|root| *root != own) {
+            Some(root) if lacks(&format!("{name}@{root}"), &root)?.is_empty() => {
+                Ok(Version::Remembered(root))
+            }
+            _ => Ok(Version::Newest(own)),
+        }
+    }
+
+    fn take(&self, name: &str, version: Version) -> Result<Found> {
+        let Look { finder, wanted, .. } = *self;
+        let own = match version {
+            Version::Usual(own) => own,
+            Version::Remembered(root) => {
+                return self.look(&format!("{name}@{root}"), &wanted.platform, false);
+            }
+            Version::Newest(own) => {
+                return self
+                    .look(name, &wanted.platform, true)
+                    .map_err(|error| refused(finder, wanted, &own, error));
+            }
+        };
+        let found = self.run()?;
+        // What is here is of what the name means here.
+        let other = own.filter(|own| found.image.layers.is_some() && *own != found.root);
+        Ok(other.and_then(|own| self.of(name, &own, &wanted.platform)).unwrap_or(found))
+    }
+
+    /// Says that the image of a name here was left alone, where that may surprise.
+    fn tell_passed_over(&self, name: &str, taken: &Digest) -> Result<()> {
+        let Look { finder, wanted, told, .. } = *self;
+        let own = images::root(&finder.engine, name)?;
+        if let Some(own) = own.filter(|own| own != taken && !wanted.pull && wanted.platforms.len() > 1) {
+            let (has, wants) = (platforms_here(finder, &own), list(&wanted.platforms));
+            told(format!("{name} here has only {has}: {taken} of its registry is taken for {wants}"));
+        }
+        Ok(())
+    }
+}
+
+/// The platforms of an image or an index here, for a message.
+fn platforms_here(finder: &Finder, root: &Digest) -> String {
+    let here = images::platforms_of(&finder.engine, root).unwrap_or_default();
+    if here.is_empty() { "nothing".to_owned() } else { list(&here) }
+}
+
+fn list(platforms: &BTreeSet<Platform>) -> String {
+    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Neither what is here nor its registry has all platforms that a name is wanted for.
+fn refused(finder: &Finder, wanted: &ImageRequest, own: &Digest, error: Error) -> Error {
+    let (has, wants) = (platforms_here(finder, own), list(&wanted.platforms));
+    let message = format!(
+        "{} here has only {has}, and this build wants it for {wants}, which its registry does not give: {}",
+        wanted.reference, error.message
+    );
+    let hint = "build each platform by itself to take the image that is here for all that it can do";
+    Error { message, ..error }.with_hint(hint)
 }
 
 /// Holds what a build needs of its images: whoever removes one meanwhile leaves that.

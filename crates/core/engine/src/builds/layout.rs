@@ -5,7 +5,7 @@ use std::path::Path;
 
 use archive::{Entry, Packer, Tree, pack_tree};
 use bytes::Bytes;
-use oci::image::{Descriptor, Document, Index, MANIFEST_MAX};
+use oci::image::{Descriptor, Document, INDEX_DEPTH_MAX, Index, MANIFEST_MAX};
 use oci::{Digest, Platform};
 use sys::root::Root;
 use tokio::sync::mpsc;
@@ -46,7 +46,9 @@ pub(super) fn find(address: &str, platform: &Platform) -> Result<Found> {
         Error::invalid(format!("layout {path}: it has no image {}", selector.unwrap_or("latest")))
     })?;
     let mut manifest = top.digest.clone();
-    if let Document::Index(members) = document(&root, &layout::blob(&manifest), path)? {
+    // What is deeper is refused when it is loaded.
+    for _ in 0..INDEX_DEPTH_MAX {
+        let Document::Index(members) = document(&root, &layout::blob(&manifest), path)? else { break };
         let member = members.best(platform);
         let missing = || Error::invalid(format!("layout {path}: it has no image for {platform}"));
         manifest = member.ok_or_else(missing)?.digest.clone();

@@ -3,7 +3,7 @@
 //! One that is alone in its name may be for another platform than is asked for, as with BuildKit: whoever builds on it is
 //! warned. Where several are to choose from, one of them must fit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use api::JsonMessage;
@@ -29,8 +29,8 @@ const SHORT_ID: usize = 12;
 
 /// What is known of a base image without asking anybody.
 pub enum Base {
-    /// It is this one.
-    Here(Box<Image>),
+    /// It is this one; first what the name itself stands for, which may be an index.
+    Here(Digest, Box<Image>),
     /// Its registry has to be asked.
     Elsewhere(Box<Elsewhere>),
 }
@@ -41,9 +41,9 @@ pub struct Elsewhere {
     pub reference: Reference,
     platform: Platform,
     /// Its name goes to what its registry has now, where what it meant has come from there.
-    renews: bool,
-    /// One of that name for another platform, which is better than none.
-    other: Option<Box<Image>>,
+    pub renews: bool,
+    /// One of that name that is better than none: for another platform, or of another version. First what the name stands for then.
+    other: Option<(Digest, Box<Image>)>,
 }
 
 /// Looks for the image of a `FROM`; with `pull` its registry knows better, unless an id says which it is.
@@ -58,20 +58,19 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
     let mut other = None;
     if is_id || !pull {
         let here = name_here(name);
-        let store = engine.store();
-        match store.resolve(&here, Some(platform)) {
+        match engine.store().resolve_root(&here, Some(platform)) {
             // Its registry may have one that is not made for an older processor.
-            Ok(image) if !is_id && is_older(&image, platform) => {
-                other = admit(engine, &here, &image).is_ok().then(|| Box::new(image));
+            Ok((root, image)) if !is_id && is_older(&image, platform) => {
+                other = admit(engine, &here, &image).is_ok().then(|| (root, Box::new(image)));
             }
-            Ok(image) => {
-                store.touch(&image.id);
+            Ok((root, image)) => {
+                engine.store().touch(&image.id);
                 admit(engine, &here, &image)?;
-                return Ok(Base::Here(Box::new(image)));
+                return Ok(Base::Here(root, Box::new(image)));
             }
             Err(store::Error::Platform { .. }) => {
                 other = alone(engine, &here)?;
-                let admitted = other.as_ref().map(|image| admit(engine, &here, image));
+                let admitted = other.as_ref().map(|(_, image)| admit(engine, &here, image));
                 match admitted {
                     Some(Err(refused)) if is_id => return Err(refused),
                     // Its registry may have another one.
@@ -82,9 +81,17 @@ pub(crate) fn look(engine: &Engine, name: &str, platform: &Platform, pull: bool)
             Err(store::Error::NoImage(_)) if !is_id => {}
             Err(error) => return Err(error.into()),
         }
+        if !is_id && let Some((root, image)) = remembered(engine, &here, platform)? {
+            // An index of that name here goes before it: its registry may have the rest of it.
+            if !is_index(engine, &here)? {
+                engine.store().touch(&image.id);
+                return Ok(Base::Here(root, image));
+            }
+            other = other.or(Some((root, image)));
+        }
     }
     match other {
-        Some(image) if is_id => Ok(Base::Here(image)),
+        Some((root, image)) if is_id => Ok(Base::Here(root, image)),
         other => {
             let reference = Reference::parse(name).map_err(|e| Error::invalid(e.to_string()))?;
             let platform = platform.clone();
@@ -99,18 +106,40 @@ fn is_older(image: &Image, platform: &Platform) -> bool {
 }
 
 /// The digest that a name of an image here stands for: of its index, where it has one. None for an id.
-pub async fn root_of(engine: &Engine, name: &str) -> Result<Option<Digest>> {
-    let name = name.to_owned();
-    engine.blocking(move |engine| root(engine, &name)).await
+pub(crate) fn root(engine: &Engine, name: &str) -> Result<Option<Digest>> {
+    let Ok(reference) = Reference::parse(&name_here(name)) else { return Ok(None) };
+    Ok(engine.db().read(|tx| state::tags::meant(tx, &reference))?.map(|tag| tag.target))
 }
 
-/// [`root_of`] on a thread that may block.
-pub(crate) fn root(engine: &Engine, name: &str) -> Result<Option<Digest>> {
-    match engine.store().find(&name_here(name), None) {
-        Ok((_, tag)) => Ok(tag.map(|tag| tag.target)),
-        Err(store::Error::NoImage(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+/// Whether a name stands for an index here.
+fn is_index(engine: &Engine, name: &str) -> Result<bool> {
+    Ok(root(engine, name)?.is_some_and(|root| engine.store().index(&root).is_ok()))
+}
+
+/// What a name stood for in its registry when a build last fetched an image of it for another machine, see [`state::bases`].
+pub(crate) fn remembered_root(engine: &Engine, name: &str) -> Result<Option<Digest>> {
+    match Reference::parse(name) {
+        Ok(reference) => Ok(engine.db().read(|tx| state::bases::get(tx, &reference))?),
+        Err(_) => Ok(None),
     }
+}
+
+/// The image of that for a platform, if it is here and may be taken.
+fn remembered(engine: &Engine, name: &str, platform: &Platform) -> Result<Option<(Digest, Box<Image>)>> {
+    let (Some(root), Ok(reference)) = (remembered_root(engine, name)?, Reference::parse(name)) else {
+        return Ok(None);
+    };
+    let named = reference.with_digest(root).to_string();
+    // Damage is what fetching mends.
+    let Ok((root, image)) = engine.store().resolve_root(&named, Some(platform)) else { return Ok(None) };
+    let is_taken = !is_older(&image, platform) && admit(engine, &named, &image).is_ok();
+    Ok(is_taken.then(|| (root, Box::new(image))))
+}
+
+/// The platforms of the images here that an image's or an index's digest leads to.
+pub(crate) fn platforms_of(engine: &Engine, root: &Digest) -> Result<BTreeSet<Platform>> {
+    let images = engine.db().read(|tx| engine.store().images_of(tx, root))?;
+    Ok(images.into_iter().filter_map(|(platform, _)| platform).collect())
 }
 
 /// The digest by which the repository of a name has what it stands for here: what was made here has become another one as it was
@@ -127,11 +156,15 @@ pub(crate) fn known_as(engine: &Engine, name: &str, root: &Digest) -> Result<Dig
 }
 
 /// The image of this name, if there is no choice of platforms behind it.
-fn alone(engine: &Engine, name: &str) -> Result<Option<Box<Image>>> {
+fn alone(engine: &Engine, name: &str) -> Result<Option<(Digest, Box<Image>)>> {
     let store = engine.store();
-    let (record, tag) = store.find(name, None)?;
+    let (record, tag) = match store.find(name, None) {
+        // An index that has nothing here.
+        Err(store::Error::Platform { .. }) => return Ok(None),
+        found => found?,
+    };
     match tag.is_none_or(|tag| tag.target == record.digest) {
-        true => Ok(Some(Box::new(store.load(record)?))),
+        true => Ok(Some((record.digest.clone(), Box::new(store.load(record)?)))),
         false => Ok(None),
     }
 }
@@ -147,10 +180,10 @@ impl Elsewhere {
         let (credentials, wanted) = (credentials_of(who), (&self.reference, &self.platform, self.renews));
         let found = briefly(told, |progress| Box::pin(pull::find(engine, wanted, credentials, progress)));
         match (found.await, self.other) {
-            (Err(error), Some(other)) => {
-                tracing::debug!(%error, image = %self.reference, "taken for another platform");
+            (Err(error), Some((root, other))) => {
+                tracing::debug!(%error, image = %self.reference, "another one that is here is taken");
                 engine.store().touch(&other.id);
-                Ok(Resolved::Here(other.digest.clone(), other))
+                Ok(Resolved::Here(root, other))
             }
             (found, _) => found,
         }
@@ -208,12 +241,12 @@ pub async fn base_config(
     who: &BTreeMap<String, impl Into<Who> + Clone>,
 ) -> Result<ImageConfig> {
     let elsewhere = match base(engine, name, platform, false).await? {
-        Base::Here(image) => return Ok(image.config),
+        Base::Here(_, image) => return Ok(image.config),
         Base::Elsewhere(elsewhere) => elsewhere,
     };
     match (remote::image(engine, name, Some(platform), who).await, elsewhere.other) {
         (Ok((_, _, (_, config))), _) => Ok(config),
-        (Err(_), Some(other)) => Ok(other.config),
+        (Err(_), Some((_, other))) => Ok(other.config),
         (Err(error), None) => Err(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use oci::image::{Document, ImageConfig, is_attestation};
+use oci::image::ImageConfig;
 use oci::{ChainId, Digest, Platform};
 use state::tags::Tag;
 use state::{Tx, images, tags};
@@ -124,7 +124,10 @@ impl Catalog {
         let chosen = match by_manifest.get(&tag.target) {
             Some(index) => Some(*index),
             None => {
-                let members = members(store, &tag.target, by_manifest);
+                let mut members = members(store, &tag.target, by_manifest);
+                for (platform, index) in members.iter_mut().filter(|(platform, _)| platform.is_none()) {
+                    *platform = self.items[*index].config().map(ImageConfig::platform);
+                }
                 let best =
                     Platform::host().best(members.iter().map(|(platform, _)| platform.as_ref())).unwrap_or(0);
                 let chosen = members.get(best).map(|(_, index)| *index);
@@ -169,7 +172,6 @@ fn members(
     target: &Digest,
     by_manifest: &HashMap<Digest, usize>,
 ) -> Vec<(Option<Platform>, usize)> {
-    let Ok(Document::Index(index)) = store.document(target) else { return Vec::new() };
-    let images = index.manifests.into_iter().filter(|member| !is_attestation(member));
-    images.filter_map(|member| Some((member.platform, *by_manifest.get(&member.digest)?))).collect()
+    let members = store.members(target).unwrap_or_default();
+    members.images().filter_map(|m| Some((m.platform.clone(), *by_manifest.get(&m.digest)?))).collect()
 }

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci::image::Document;
 use oci::{ChainId, Digest, Platform, Reference};
 use state::{images, tags};
 use store::{Examination, Finding, Store};
@@ -144,10 +143,8 @@ fn stands_for(store: &Store, tx: &state::Tx<'_>, name: &str) -> Result<BTreeSet<
     if let Ok(reference) = Reference::parse(name)
         && let Some(tag) = tags::meant(tx, &reference)?
     {
-        if let Ok(Document::Index(index)) = store.document(&tag.target) {
-            for member in index.manifests {
-                all.extend(images::get(tx, &member.digest)?.map(|record| record.digest));
-            }
+        for member in store.members(&tag.target)?.leaves {
+            all.extend(images::get(tx, &member.digest)?.map(|record| record.digest));
         }
         all.insert(tag.target);
         return Ok(all);

@@ -301,6 +301,13 @@ impl Load<'_, '_> {
                 continue;
             }
             let partial = match self.batch.document(&member.digest) {
+                // Whoever looks for images goes by what indexes say of their members.
+                Ok(Document::Index(_)) if !media_types::is_index(&member.media_type) => {
+                    let (digest, named) = (&member.digest, &member.media_type);
+                    return Err(Error::invalid(format!(
+                        "invalid archive: {digest} is an index, and is named as {named:?}"
+                    )));
+                }
                 Ok(Document::Manifest(manifest)) => self.batch.blob_size(&manifest.config.digest)?.is_none(),
                 _ => false,
             };

@@ -10,7 +10,7 @@ use api::images::{
 };
 use oci::image::{ATTESTED, Descriptor, Document, ImageConfig, Manifest, is_attestation};
 use oci::{ChainId, Digest, media_types};
-use store::Store;
+use store::{Members, Store};
 
 use super::artifacts::Artifact;
 use super::catalog::Item;
@@ -73,10 +73,13 @@ impl Tree<'_> {
     /// Adds a manifest, or those of an index. What is damaged shows as not available.
     fn add(&mut self, descriptor: Descriptor) {
         match self.store.document(&descriptor.digest) {
-            Ok(Document::Index(index)) => {
-                self.count(&descriptor.digest, descriptor.size);
-                for member in index.manifests {
-                    // One index deep, as images are found; Docker shows no more either.
+            Ok(Document::Index(_)) => {
+                let Members { indexes, leaves } = self.store.members(&descriptor.digest).unwrap_or_default();
+                for index in &indexes {
+                    self.blob(index);
+                }
+                for member in leaves {
+                    // An index that is not here is none that could be shown with its manifests.
                     if !media_types::is_index(&member.media_type) {
                         self.add_manifest(member, None);
                     }

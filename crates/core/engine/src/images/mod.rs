@@ -37,8 +37,8 @@ mod tag;
 mod view;
 mod who;
 
-pub use base::{Base, Elsewhere, base, base_config, base_document, root_of};
-pub(crate) use base::{known_as, look as look_for_base, root};
+pub use base::{Base, Elsewhere, base, base_config, base_document};
+pub(crate) use base::{known_as, look as look_for_base, platforms_of, remembered_root, root};
 pub use commit::commit;
 pub use config::{Configuration, config, configuration};
 pub use contents::{difference, tree};

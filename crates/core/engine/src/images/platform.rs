@@ -1,8 +1,8 @@
 //! Platforms as requests name them, and as images in registries do.
 
 use bytes::Bytes;
-use oci::image::{CONFIG_MAX, Document, ImageConfig, Index, Manifest};
-use oci::{Digest, Platform, media_types};
+use oci::image::{CONFIG_MAX, Descriptor, Document, INDEX_DEPTH_MAX, ImageConfig, Index, Manifest};
+use oci::{Digest, Platform, Reference, media_types};
 use registry::Repository;
 
 use crate::error::{Error, Result};
@@ -48,29 +48,55 @@ pub(crate) fn list(platforms: &[Platform]) -> String {
     platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Members of an index that are looked into for the platform that is not beside them.
+/// Members of indexes that are looked into for one platform.
 const LOOKED_INTO: usize = 32;
 
-/// The document of an index in a registry that is best for a platform, and its digest. Only where no member says that it is
-/// for that platform, those without any are looked into.
-pub(super) async fn member(
+/// Documents that lead from an index to an image, and their digests; the image's manifest is the last.
+pub(super) type Way = Vec<(Digest, Bytes)>;
+
+/// The way in a registry from an index to the image that is best for a platform. Only where no member says that it is for that
+/// platform, those without any are looked into; what is chosen may be an index itself. A way that is too long ends with an index.
+pub(super) async fn way(
     repository: &Repository,
     index: &Index,
     wanted: &Platform,
-) -> Result<Option<(Digest, Bytes)>, registry::Error> {
-    if let Some(member) = index.best(wanted) {
-        let (_, bytes) = repository.member(member).await?;
-        return Ok(Some((member.digest.clone(), bytes)));
-    }
-    for member in index.without_platform().take(LOOKED_INTO) {
-        let (_, bytes) = repository.member(member).await?;
-        if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes)
-            && told(repository, &manifest).await?.is_some_and(|own| wanted.matches(&own))
-        {
-            return Ok(Some((member.digest.clone(), bytes)));
+) -> Result<Option<Way>, registry::Error> {
+    let mut open = steps(index, wanted, &Way::new());
+    for _ in 0..LOOKED_INTO {
+        let Some((mut way, member)) = open.pop() else { break };
+        let (_, bytes) = repository.member(&member).await?;
+        let document = Document::parse(&bytes);
+        way.push((member.digest.clone(), bytes));
+        match document {
+            Ok(Document::Index(inner)) if way.len() < INDEX_DEPTH_MAX as usize => {
+                open.extend(steps(&inner, wanted, &way));
+            }
+            Ok(Document::Manifest(manifest)) if member.platform.is_none() => {
+                if told(repository, &manifest).await?.is_some_and(|own| wanted.matches(&own)) {
+                    return Ok(Some(way));
+                }
+            }
+            Err(_) if member.platform.is_none() => {}
+            // What can't be read is told by whoever reads it.
+            _ => return Ok(Some(way)),
         }
     }
     Ok(None)
+}
+
+/// What is said of an image whose way is too long.
+pub(super) fn too_deep(reference: &Reference) -> String {
+    let name = reference.familiar();
+    format!("the manifest of {name} is an index in an index, more than {INDEX_DEPTH_MAX} of them deep")
+}
+
+/// Where to go on from an index, the best last.
+fn steps(index: &Index, wanted: &Platform, way: &Way) -> Vec<(Way, Descriptor)> {
+    let members: Vec<&Descriptor> = match index.best(wanted) {
+        Some(best) => vec![best],
+        None => index.without_platform().take(LOOKED_INTO).collect(),
+    };
+    members.into_iter().rev().map(|member| (way.clone(), member.clone())).collect()
 }
 
 /// The platform that an image's configuration names; none for what is no image.

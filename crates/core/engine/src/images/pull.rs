@@ -416,25 +416,27 @@ impl Pull {
         bytes: Bytes,
         reference: &Reference,
     ) -> Result<Chosen> {
-        let mut digest = target.digest.clone();
-        let mut bytes = bytes;
-        for _ in 0..oci::image::INDEX_DEPTH_MAX {
-            let document = Document::parse(&bytes)
-                .during(format_args!("read the manifest of {}", reference.familiar()))?;
+        let parse = |bytes: &[u8]| {
+            Document::parse(bytes).during(format_args!("read the manifest of {}", reference.familiar()))
+        };
+        let document = parse(&bytes)?;
+        self.keep(batch, &target.digest, bytes).await?;
+        let index = match document {
+            Document::Manifest(manifest) => {
+                return Ok(Chosen { digest: target.digest.clone(), manifest: *manifest });
+            }
+            Document::Index(index) => index,
+        };
+        let wanted = self.platform.clone().unwrap_or_else(Platform::host);
+        let way = platform::way(repository, &index, &wanted).await.map_err(|e| failed(e, reference))?;
+        let mut chosen = None;
+        for (digest, bytes) in way.ok_or_else(|| self.no_member(&index, &wanted, &target.digest))? {
+            if let Document::Manifest(manifest) = parse(&bytes)? {
+                chosen = Some(Chosen { digest: digest.clone(), manifest: *manifest });
+            }
             self.keep(batch, &digest, bytes).await?;
-            let index = match document {
-                Document::Manifest(manifest) => return Ok(Chosen { digest, manifest: *manifest }),
-                Document::Index(index) => index,
-            };
-            let wanted = self.platform.clone().unwrap_or_else(Platform::host);
-            let member = platform::member(repository, &index, &wanted).await;
-            let member = member.map_err(|e| failed(e, reference))?;
-            (digest, bytes) = member.ok_or_else(|| self.no_member(&index, &wanted, &digest))?;
         }
-        Err(Error::system(format!(
-            "the manifest of {} is an index in an index in an index",
-            reference.familiar()
-        )))
+        chosen.ok_or_else(|| Error::system(platform::too_deep(reference)))
     }
 
     /// An index has nothing for the platform: in the words of pulls, or of builds.

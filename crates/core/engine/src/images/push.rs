@@ -18,7 +18,7 @@ use bytes::Bytes;
 use oci::image::{Descriptor, Document};
 use oci::{Digest, Platform, Reference};
 use registry::{Begun, Outgoing as _, Repository};
-use store::Store;
+use store::{Members, Store};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::Sender;
 
@@ -430,8 +430,8 @@ fn note(tx: &state::Tx<'_>, name: &Reference, target: &Digest) -> Result<()> {
 }
 
 /// Whether all that an index names is here.
-fn is_whole(store: &Store, index: &oci::image::Index) -> Result<bool> {
-    for member in &index.manifests {
+fn is_whole(store: &Store, members: &Members) -> Result<bool> {
+    for member in &members.leaves {
         let Ok(Document::Manifest(manifest)) = store.document(&member.digest) else { return Ok(false) };
         if store.blob_size(&manifest.config.digest)?.is_none() {
             return Ok(false);

@@ -139,25 +139,53 @@ pub(super) async fn image(
     let name = parse(name)?;
     let who: Who = who.get(&name.domain).cloned().map(Into::into).unwrap_or_default();
     let repository = engine.registries(&[]).repository(&name, who.credentials());
-    let (_, mut bytes) = repository.resolve().await.map_err(registry_error)?;
+    let (_, bytes) = repository.resolve().await.map_err(registry_error)?;
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    for _ in 0..oci::image::INDEX_DEPTH_MAX {
-        let index = match Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))? {
-            Document::Manifest(manifest) => {
-                let config = small(&repository, &manifest.config).await?;
-                let config = serde_json::from_slice(&config)
-                    .map_err(|e| Error::invalid(format!("{} is no image: {e}", name.familiar())))?;
-                let id = manifest.config.digest.clone();
-                return Ok((repository, *manifest, (id, config)));
-            }
-            Document::Index(index) => index,
-        };
-        let member = platform::member(&repository, &index, &wanted).await.map_err(registry_error)?;
-        (_, bytes) = member.ok_or_else(|| {
+    let parse = |bytes: &[u8]| Document::parse(bytes).map_err(|e| Error::invalid(e.to_string()));
+    let mut document = parse(&bytes)?;
+    if let Document::Index(index) = &document {
+        let way = platform::way(&repository, index, &wanted).await.map_err(registry_error)?;
+        let (_, last) = way.and_then(|way| way.into_iter().last()).ok_or_else(|| {
             Error::not_found(format!("no matching manifest for {wanted} in the manifest list entries"))
         })?;
+        document = parse(&last)?;
     }
-    Err(Error::invalid(format!("the manifest of {} is an index in an index in an index", name.familiar())))
+    let Document::Manifest(manifest) = document else {
+        return Err(Error::invalid(platform::too_deep(&name)));
+    };
+    let config = small(&repository, &manifest.config).await?;
+    let config = serde_json::from_slice(&config)
+        .map_err(|e| Error::invalid(format!("{} is no image: {e}", name.familiar())))?;
+    let id = manifest.config.digest.clone();
+    Ok((repository, *manifest, (id, config)))
+}
+
+/// Indexes that are read in another one.
+const INDEXES_MAX: usize = 32;
+
+/// The members of an index of a registry, and in the place of indexes among them theirs.
+async fn flat(repository: &Repository, index: Index) -> Result<Vec<Descriptor>> {
+    let (mut flat, mut seen, mut indexes) = (Vec::new(), BTreeSet::new(), 0);
+    let mut open = index.manifests;
+    open.reverse();
+    while let Some(member) = open.pop() {
+        if !seen.insert(member.digest.clone()) {
+            continue;
+        }
+        if !media_types::is_index(&member.media_type) {
+            flat.push(member);
+            continue;
+        }
+        indexes += 1;
+        if indexes > INDEXES_MAX {
+            return Err(Error::invalid(format!("there are more than {INDEXES_MAX} indexes in the index")));
+        }
+        let (_, bytes) = repository.member(&member).await.map_err(registry_error)?;
+        if let Document::Index(inner) = Document::parse(&bytes).map_err(|e| Error::invalid(e.to_string()))? {
+            open.extend(inner.manifests.into_iter().rev());
+        }
+    }
+    Ok(flat)
 }
 
 /// A member with the repository that has it.
@@ -181,22 +209,22 @@ pub async fn details(
     let repository = Access { engine, who, insecure }.read(&remote.name);
     let (mut images, mut attestations) = (Images::new(), Attestations::new());
     let parse = |bytes: &[u8]| Document::parse(bytes).map_err(|e| Error::invalid(e.to_string()));
-    let index = match parse(&remote.bytes)? {
+    let members = match parse(&remote.bytes)? {
         Document::Manifest(manifest) => {
             add_config(&repository, &manifest, None, &mut images).await?;
             return Ok((images, attestations));
         }
-        Document::Index(index) => index,
+        Document::Index(index) => flat(&repository, index).await?,
     };
     let mut names = BTreeMap::new();
-    for member in index.manifests.iter().filter(|member| !is_attestation(member)) {
+    for member in members.iter().filter(|member| !is_attestation(member)) {
         let (_, bytes) = repository.member(member).await.map_err(registry_error)?;
         let Document::Manifest(manifest) = parse(&bytes)? else { continue };
         if let Some(name) = add_config(&repository, &manifest, member.platform.as_ref(), &mut images).await? {
             names.insert(member.digest.to_string(), name);
         }
     }
-    for member in index.manifests.iter().filter(|member| is_attestation(member)) {
+    for member in members.iter().filter(|member| is_attestation(member)) {
         let of = member.annotations.get(ATTESTED).and_then(|digest| names.get(digest));
         let Some(platform) = of else { continue };
         let (_, bytes) = repository.member(member).await.map_err(registry_error)?;

@@ -171,11 +171,9 @@ impl Removal<'_> {
         let store = self.engine.store();
         for platform in platforms {
             let (record, tag) = store.find_in(self.tx, name, Some(platform))?;
-            let index = tag.as_ref().and_then(|tag| store.index(&tag.target).ok());
-            let others =
-                index.iter().flat_map(|index| &index.manifests).filter(|m| m.digest != record.digest);
+            let members = tag.as_ref().map(|tag| store.members(&tag.target)).transpose()?.unwrap_or_default();
             let mut last = true;
-            for other in others {
+            for other in members.leaves.iter().filter(|m| m.digest != record.digest) {
                 last &= images::get(self.tx, &other.digest)?.is_none();
             }
             if last {
@@ -215,9 +213,8 @@ impl Removal<'_> {
     /// The images besides `id` that are behind an index's name.
     fn members(&self, tag: Option<&Tag>, id: &Digest) -> Result<Vec<Digest>> {
         let Some(tag) = tag else { return Ok(Vec::new()) };
-        let Ok(index) = self.engine.store().index(&tag.target) else { return Ok(Vec::new()) };
         let mut members = Vec::new();
-        for member in index.manifests {
+        for member in self.engine.store().members(&tag.target)?.leaves {
             if let Some(image) = images::get(self.tx, &member.digest)?
                 && image.id != *id
             {

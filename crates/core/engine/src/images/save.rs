@@ -54,10 +54,10 @@ pub async fn save_as(
         let store = engine.store();
         let member = match store.document(&digest)? {
             Document::Manifest(_) => digest.clone(),
-            Document::Index(index) => {
-                let images = || index.manifests.iter().filter(|member| !oci::image::is_attestation(member));
-                let best = oci::Platform::host().best(images().map(|member| member.platform.as_ref()));
-                let member = images().nth(best.unwrap_or(0));
+            Document::Index(_) => {
+                let members = store.members(&digest)?;
+                let best = Platform::host().best(members.images().map(|member| member.platform.as_ref()));
+                let member = members.images().nth(best.unwrap_or(0));
                 member.ok_or_else(|| Error::invalid(format!("index {digest} has no image")))?.digest.clone()
             }
         };
@@ -175,7 +175,9 @@ impl Plan {
             }
             Document::Index(index) if depth > 0 => {
                 for member in &index.manifests {
-                    if store.blob_size(&member.digest)?.is_some()
+                    // Indexes may name the same ones again and again.
+                    if !self.documents.contains(&member.digest)
+                        && store.blob_size(&member.digest)?.is_some()
                         && self.is_wanted(member)
                         && self.is_whole(store, &member.digest)?
                     {
@@ -194,7 +196,7 @@ impl Plan {
         let documents: Vec<Digest> = self.documents.iter().cloned().collect();
         let mut lines: Vec<Descriptor> = Vec::new();
         for (_, thing) in attached::of(engine, &documents)? {
-            let known = !self.documents.insert(thing.artifact.clone());
+            let known = self.documents.contains(&thing.artifact);
             // Its own name in the layout is what tells what it is attached to.
             if known && thing.tag.is_none() {
                 continue;
@@ -209,11 +211,12 @@ impl Plan {
         Ok(lines)
     }
 
-    /// Whether a member of an index is for a platform that is wanted. Attestations are for none.
+    /// Whether a member of an index is for a platform that is wanted. Attestations are for none; of an index its own members tell.
     fn is_wanted(&self, member: &Descriptor) -> bool {
         match &member.platform {
+            _ if media_types::is_index(&member.media_type) => true,
             Some(platform) => platform::admits(&self.platforms, platform),
-            None => self.platforms.is_empty() || media_types::is_index(&member.media_type),
+            None => self.platforms.is_empty(),
         }
     }
 

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::auth::AuthConfig;
 use api::images::PullOptions;
 use api::system::Finding;
-use oci::image::Document;
 use oci::{Digest, Reference};
 
 use crate::error::Result;
@@ -61,8 +60,8 @@ pub(crate) fn sources(engine: &Engine, manifest: &Digest) -> Result<Sources> {
             sources.push((tag.reference, String::new()));
             continue;
         }
-        let Ok(Document::Index(index)) = store.document(&tag.target) else { continue };
-        if let Some(member) = index.manifests.iter().find(|member| member.digest == *manifest) {
+        let members = store.members(&tag.target)?;
+        if let Some(member) = members.leaves.iter().find(|member| member.digest == *manifest) {
             let platform = member.platform.as_ref().map(ToString::to_string).unwrap_or_default();
             sources.push((tag.reference, platform));
         }

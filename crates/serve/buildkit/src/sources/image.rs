@@ -33,10 +33,7 @@ impl Sources {
         let engine = self.host.engine();
         let base = images::base(engine, name, platform, mode == "pull").await.map_err(fault::status)?;
         let (root, image) = match base {
-            Base::Here(image) => {
-                let root = images::root_of(engine, name).await.map_err(fault::status)?;
-                (root, images::configuration(engine, *image).await)
-            }
+            Base::Here(root, image) => (root, images::configuration(engine, *image).await),
             Base::Elsewhere(elsewhere) => {
                 let domain = &elsewhere.reference.domain;
                 let who = match self.session().await? {
@@ -46,11 +43,10 @@ impl Sources {
                 let step = self.told.step(&format!("[internal] load metadata for {}", elsewhere.reference));
                 let resolved = elsewhere.resolve(engine, who, |line| step.line(&line)).await;
                 let resolved = step.end(resolved.map_err(fault::status))?;
-                (Some(resolved.root().clone()), resolved.configuration(engine).await)
+                (resolved.root().clone(), resolved.configuration(engine).await)
             }
         };
         let said = Reference::parse(name).ok().and_then(|reference| reference.digest);
-        let (root, image) = (said.or(root), image.map_err(fault::status)?);
-        Ok(Found { root: root.unwrap_or_else(|| image.manifest.clone()), image })
+        Ok(Found { root: said.unwrap_or(root), image: image.map_err(fault::status)? })
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::{Chosen, Fit, Pull, artifact_kind, client};
 use crate::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::report::Report;
 
 /// What a registry has under the name of a base image.
@@ -128,6 +128,18 @@ impl Unfetched {
         }
     }
 
+    /// Remembers what its name stands for, where it did not get that name.
+    async fn remember(&self) -> Result<()> {
+        let (reference, target) = (self.order.reference.clone(), self.target.clone());
+        if self.called() == reference || reference.digest.is_some() {
+            return Ok(());
+        }
+        let put = move |engine: &Engine| {
+            engine.db().write(|tx| Ok::<_, Error>(state::bases::put(tx, &reference, &target)?))
+        };
+        self.order.engine.blocking(put).await
+    }
+
     /// Fetches its layers, and has it in the store under its name. Who was stopped may try again.
     pub(in crate::images) async fn fetch(&self, progress: Sender<JsonMessage>) -> Result<()> {
         let pull = self.order.pull(progress);
@@ -140,6 +152,7 @@ impl Unfetched {
         pull.engine.blocking(move |_| Ok(documents.publish()?)).await?;
         pull.keep_signatures(&chosen.digest, self.signed.clone()).await?;
         let claim = if self.order.renews { Claim::Renewed } else { Claim::Free };
-        pull.record(&batch, &self.called(), &self.target, (&chosen.digest, claim)).await.map(drop)
+        pull.record(&batch, &self.called(), &self.target, (&chosen.digest, claim)).await?;
+        self.remember().await
     }
 }

@@ -8,7 +8,7 @@ use oci::image::{
     CONFIG_MAX, Descriptor, Document, INDEX_DEPTH_MAX, ImageConfig, Index, Manifest, is_attestation,
 };
 use oci::{ChainId, Digest, Reference, media_types};
-use store::{Layer, Lease, Store};
+use store::{Layer, Lease, Members, Store};
 
 use super::left::{Left, neighbour};
 use super::{How, is_whole, missing};
@@ -107,7 +107,8 @@ impl Cargo {
         if result.is_none()
             && let Some(artifact) = artifacts::named(engine, &reference.familiar())?
         {
-            let mut search = Search { engine, lease, how, travelled: true, left, items: BTreeMap::new() };
+            let mut search =
+                Search { engine, lease, how, travelled: true, left, items: BTreeMap::new(), met: 0 };
             let tree = search.plain(&artifact.target)?;
             let Search { lease, how, items, .. } = search;
             let store = engine.store().clone();
@@ -118,7 +119,7 @@ impl Cargo {
             None => target(engine, &reference, report, &how)?,
         };
         travelled |= has_travelled(engine, &target)?;
-        let mut search = Search { engine, lease, how, travelled, left, items: BTreeMap::new() };
+        let mut search = Search { engine, lease, how, travelled, left, items: BTreeMap::new(), met: 0 };
         let tree = search.grow(&target, INDEX_DEPTH_MAX)?;
         let Search { lease, how, items, .. } = search;
         Ok(Cargo { lease, store: engine.store().clone(), how, items, target, tree })
@@ -164,12 +165,16 @@ fn target(engine: &Engine, reference: &Reference, report: &Report, how: &How) ->
             image.digest
         }
         (None, Some(tag)) => match store.document(&tag.target)? {
-            Document::Index(index) if !is_whole(store, &index)? => {
-                let only = only_one(store, reference, &index)?.unwrap_or(record.digest);
-                report.line(pushed_instead(store, &tag.target, &index, &only)?)?;
+            Document::Index(index) => {
+                let members = store.members(&tag.target)?;
+                if is_whole(store, &members)? {
+                    return Ok((tag.target, travelled));
+                }
+                let only = only_one(store, reference, &members)?.unwrap_or(record.digest);
+                report.line(pushed_instead(store, (&tag.target, index), &members, &only)?)?;
                 only
             }
-            _ => tag.target,
+            Document::Manifest(_) => tag.target,
         },
         (None, None) => record.digest,
     };
@@ -177,10 +182,9 @@ fn target(engine: &Engine, reference: &Reference, report: &Report, how: &How) ->
 }
 
 /// The one image of an index that is here. Of several that are not all of them, which are meant is for people to say.
-fn only_one(store: &Store, reference: &Reference, index: &Index) -> Result<Option<Digest>> {
-    let images = index.manifests.iter().filter(|member| !is_attestation(member));
+fn only_one(store: &Store, reference: &Reference, members: &Members) -> Result<Option<Digest>> {
     let (here, lacking): (Vec<_>, Vec<_>) =
-        images.partition(|member| store.resolve(&member.digest.to_string(), None).is_ok());
+        members.images().partition(|member| store.resolve(&member.digest.to_string(), None).is_ok());
     if here.len() <= 1 {
         return Ok(here.first().map(|member| member.digest.clone()));
     }
@@ -196,10 +200,15 @@ fn only_one(store: &Store, reference: &Reference, index: &Index) -> Result<Optio
 }
 
 /// What Docker's client tells people when one manifest is sent for an index.
-fn pushed_instead(store: &Store, target: &Digest, index: &Index, only: &Digest) -> Result<JsonMessage> {
+fn pushed_instead(
+    store: &Store,
+    (target, index): (&Digest, Index),
+    members: &Members,
+    only: &Digest,
+) -> Result<JsonMessage> {
     let length = store.blob_size(target)?.unwrap_or_default();
-    let media_type = Document::Index(index.clone()).media_type().to_owned();
-    let selected = index.manifests.iter().find(|member| member.digest == *only);
+    let media_type = Document::Index(index).media_type().to_owned();
+    let selected = members.leaves.iter().find(|member| member.digest == *only);
     Ok(JsonMessage::aux(serde_json::json!({
         "manifestPushedInsteadOfIndex": true,
         "originalIndex": Descriptor::new(&media_type, target.clone(), length),
@@ -236,10 +245,21 @@ struct Search<'e> {
     /// Layers that are not here, and other repositories of the registry that have them.
     left: BTreeMap<Digest, Option<String>>,
     items: BTreeMap<Digest, Item>,
+    /// How many documents were met.
+    met: usize,
 }
+
+/// So many documents are no image any more, but indexes that name each other again and again.
+const DOCUMENTS_MAX: usize = 20_000;
 
 impl Search<'_> {
     fn grow(&mut self, digest: &Digest, depth: u32) -> Result<Tree> {
+        self.met += 1;
+        if self.met > DOCUMENTS_MAX {
+            return Err(Error::invalid(format!(
+                "the indexes in {digest} name more than {DOCUMENTS_MAX} manifests"
+            )));
+        }
         match self.engine.store().document(digest)? {
             Document::Manifest(manifest) => {
                 self.image(&manifest)?;
@@ -463,20 +483,13 @@ pub(in crate::images) fn holders(engine: &Engine, own: &Reference) -> Result<Has
     });
     let mut holders = HashMap::new();
     for tag in elsewhere.take(HOLDERS) {
-        let mut next = vec![(tag.target, INDEX_DEPTH_MAX)];
-        while let Some((digest, depth)) = next.pop() {
+        let members = engine.store().members(&tag.target)?.leaves.into_iter().map(|leaf| leaf.digest);
+        for digest in members.chain([tag.target]) {
             // What is damaged helps nobody.
-            match engine.store().document(&digest) {
-                Ok(Document::Manifest(manifest)) => {
-                    let blobs = manifest.layers.into_iter().map(|layer| layer.digest);
-                    for blob in blobs.chain([manifest.config.digest]) {
-                        holders.entry(blob).or_insert_with(|| tag.reference.path.clone());
-                    }
-                }
-                Ok(Document::Index(index)) if depth > 0 => {
-                    next.extend(index.manifests.into_iter().map(|member| (member.digest, depth - 1)));
-                }
-                _ => {}
+            let Ok(Document::Manifest(manifest)) = engine.store().document(&digest) else { continue };
+            let blobs = manifest.layers.into_iter().map(|layer| layer.digest);
+            for blob in blobs.chain([manifest.config.digest]) {
+                holders.entry(blob).or_insert_with(|| tag.reference.path.clone());
             }
         }
     }

@@ -123,8 +123,7 @@ pub(crate) fn admit(engine: &Engine, asked: &str, image: &Image) -> Result<()> {
 
 /// Whether a name for `target` is one for this image: the same, or an index that has it.
 fn leads_to(engine: &Engine, target: &Digest, image: &Digest) -> bool {
-    let member = |index: oci::image::Index| index.manifests.iter().any(|member| member.digest == *image);
-    target == image || engine.store().index(target).is_ok_and(member)
+    target == image || engine.store().members(target).is_ok_and(|members| members.has(image))
 }
 
 fn refused(image: &str, policy: &Path, why: &str) -> Error {

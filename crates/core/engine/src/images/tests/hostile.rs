@@ -33,7 +33,11 @@ async fn an_index_of_the_same_index_a_thousand_times_is_looked_at_once() {
     let first = wide(media_types::OCI_MANIFEST, &manifest);
     let second = wide(media_types::OCI_INDEX, &first);
     let third = wide(media_types::OCI_INDEX, &second);
-    let top = |document: &[u8]| Index::new(vec![Descriptor::of(media_types::OCI_INDEX, document)]);
+    let top = |document: &[u8]| {
+        let mut top = Descriptor::of(media_types::OCI_INDEX, document);
+        top.annotations.insert("io.containerd.image.name".into(), "docker.io/library/wide:1".into());
+        Index::new(vec![top])
+    };
 
     let bytes = layout(
         &[manifest.clone(), config.clone(), layer.clone(), first.clone(), second.clone()],
@@ -41,13 +45,33 @@ async fn an_index_of_the_same_index_a_thousand_times_is_looked_at_once() {
     );
     let loading = load_bytes(&engine, bytes);
     let lines = tokio::time::timeout(Duration::from_secs(60), loading).await.expect("in time").unwrap();
-    assert_eq!(lines, [format!("Loaded image ID: {}\n", Digest::sha256(&config))]);
+    assert_eq!(lines, ["Loaded image: wide:1\n"]);
+    // So it is by all who look for what the name leads to.
+    let store = engine.store();
+    store.gc().unwrap();
+    assert!(store.check(false).unwrap().is_empty());
+    assert_eq!(listed(&engine, &[]).await[0].repo_tags, ["wide:1"]);
+    let saved = members(&saved(&engine, &["wide:1"]).await.unwrap());
+    let is_blob = |name: &&String| name.rsplit('/').next().is_some_and(|name| name.len() == 64);
+    assert_eq!(saved.keys().filter(is_blob).count(), 5);
+    rmi(&engine, "wide:1", false).await.unwrap();
+    assert!(store.images().unwrap().is_empty() && store.blobs().unwrap().is_empty());
 
     let fourth = wide(media_types::OCI_INDEX, &third);
     let bytes = layout(&[manifest, config, layer, first, second, third, fourth.clone()], &top(&fourth));
     let loading = load_bytes(&engine, bytes);
     let error = tokio::time::timeout(Duration::from_secs(60), loading).await.expect("in time").unwrap_err();
     assert_eq!(error.kind, Kind::InvalidParameter, "{error}");
+}
+
+#[tokio::test]
+async fn an_index_that_is_named_as_a_manifest_is_refused() {
+    let (_dir, engine) = engine().await;
+    let inner = serde_json::to_vec(&Index::new(Vec::new())).unwrap();
+    let outer = wide(media_types::OCI_MANIFEST, &inner);
+    let top = Index::new(vec![Descriptor::of(media_types::OCI_INDEX, &outer)]);
+    let error = load_bytes(&engine, layout(&[inner, outer], &top)).await.unwrap_err();
+    assert!(error.message.contains("is an index, and is named as"), "{error}");
 }
 
 /// A few megabytes that decompress to more than a hundred thousand.
