@@ -6,7 +6,7 @@ use api::networks::{CreateRequest, CreateResponse, Ipam, IpamConfig};
 use ipnet::IpNet;
 use network::{Bridge, Subnet, ipam};
 
-use super::{Document, PREDEFINED, Record, ipam_config, now, own_subnets, taken_subnets};
+use super::{Document, PREDEFINED, Record, free_subnet, ipam_config, now, own_subnets};
 use crate::error::{Error, Result};
 use crate::{Engine, events};
 
@@ -168,7 +168,7 @@ fn subnets(tx: &state::Tx<'_>, id: &str, asked: &[IpamConfig], ipv6: bool) -> Re
         subnets.push(subnet);
     }
     if !subnets.iter().any(|s| s.net.addr().is_ipv4()) {
-        let net = ipam::pick_subnet(&taken_subnets(tx)?).map_err(|e| Error::unavailable(e.to_string()))?;
+        let net = free_subnet(tx, &[])?.map_err(|e| Error::unavailable(e.to_string()))?;
         subnets.insert(0, Subnet::whole(net));
     }
     let has6 = subnets.iter().any(|s| s.net.addr().is_ipv6());
