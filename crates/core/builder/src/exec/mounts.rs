@@ -495,7 +495,9 @@ pub(super) fn of_context(session: &Session<'_>, op: &Op, mount: &Mount) -> Resul
 /// A path in an overlay, as a mount of its own that lives with its descriptor. Needs Linux 6.15: before, what is mounted
 /// nowhere can't be cloned.
 pub fn open_mounted(overlay: &Overlay, source: &Path) -> std::io::Result<OwnedFd> {
-    let fd = mounted(overlay)?.resolve(source)?;
+    // Without its root nothing of it can be cloned any more.
+    let root = mounted(overlay)?;
+    let fd = root.resolve(source)?;
     sys::mount::open_tree_clone(fd.as_fd(), Path::new(""), true)
 }
 
