@@ -237,6 +237,9 @@ pub struct Claims {
     pub statements: Vec<Statement>,
     /// How what it was put together from was made: a SLSA v1 predicate with all that there is to tell.
     pub origin: Option<serde_json::Value>,
+    /// It was made before anybody had said which time stands for now: where layers are to be no newer, those of them are made anew
+    /// that are not, from the lowest up, these.
+    pub undated: Option<Vec<Digest>>,
 }
 
 impl Claims {

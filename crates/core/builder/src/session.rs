@@ -157,6 +157,11 @@ impl<'a> Session<'a> {
         self.env.outlet.as_ref().filter(|_| !reads && !written)
     }
 
+    /// The time after which no file of a layer is, in seconds since 1970, where that is asked for.
+    pub fn latest(&self) -> Option<i64> {
+        self.epoch.written.filter(|_| self.request.rewrite_timestamp)
+    }
+
     /// What this build takes from elsewhere without its layers.
     pub fn promises(&self) -> Vec<Promise> {
         let promised = self.settled.values().filter_map(|settled| settled.promise.as_ref());

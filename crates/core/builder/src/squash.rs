@@ -4,15 +4,15 @@
 //! a mark for the layers below, an opaque directory hides what is below it.
 
 use crate::error::Error;
-use crate::files::copy::Writer;
+use crate::files::copy::{Writer, clamp_times};
 use crate::files::walk::{Item, Tree};
 use crate::files::{self};
-use crate::session::{Session, io_error};
+use crate::session::{Scratch, Session, io_error};
 use oci::ChainId;
 use oci::image::History;
 use rustix::fs::FileType;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use sys::root::Root;
 
 const OPAQUE: &str = "trusted.overlay.opaque";
@@ -23,19 +23,66 @@ pub(crate) fn squash(
     parent: Option<&ChainId>,
     new: &[store::Layer],
 ) -> Result<store::Layer, Error> {
-    let store = |attempt| move |e: store::Error| Error::Store { attempt, source: e.into() };
     let scratch = session.scratch()?;
+    let upper = merged(session, &scratch, parent, new)?;
+    let made = session.env.store.layer_from_dir(session.lease, parent, &upper);
+    made.map_err(store_error("make squashed layer"))
+}
+
+/// The layer on `parent` without files from after this time; as it is if it has none.
+pub(crate) fn dated(
+    session: &Session<'_>,
+    parent: Option<&ChainId>,
+    layer: &store::Layer,
+    latest: i64,
+) -> Result<store::Layer, Error> {
+    let failed = |e: files::Error| Error::Store { attempt: "set times of the layer", source: e.into() };
+    let store = &session.env.store;
+    let mut is_newer = false;
+    for dir in store.own_dirs(layer).map_err(store_error("find a layer"))? {
+        is_newer |= has_newer(session, &dir, latest).map_err(failed)?;
+    }
+    if !is_newer {
+        return store.rebase(session.lease, layer, parent).map_err(store_error("put a layer on another"));
+    }
+    let scratch = session.scratch()?;
+    let upper = merged(session, &scratch, parent, std::slice::from_ref(layer))?;
+    clamp_times(&upper, latest).map_err(failed)?;
+    store.layer_from_dir(session.lease, parent, &upper).map_err(store_error("make a layer anew"))
+}
+
+/// Whether anything in a layer's directory is from after this time. Of the root and of whiteouts its archive tells no times.
+fn has_newer(session: &Session<'_>, dir: &Path, latest: i64) -> Result<bool, files::Error> {
+    let layer = sys::mount::layer_root(dir).map_err(files::io("open", dir))?;
+    let cancelled = || session.stopped();
+    let tree = Tree { root: &layer, ignore: None, is_context: false, cancelled: &cancelled };
+    let is_told = |item: &Item| !item.path.as_os_str().is_empty() && !is_whiteout(item);
+    Ok(tree.walk(Path::new(""))?.iter().any(|item| is_told(item) && item.stat.modified > (latest, 0)))
+}
+
+fn store_error(attempt: &'static str) -> impl FnOnce(store::Error) -> Error {
+    move |e| Error::Store { attempt, source: e.into() }
+}
+
+/// A directory with what the layers give, one over the other.
+fn merged(
+    session: &Session<'_>,
+    scratch: &Scratch,
+    parent: Option<&ChainId>,
+    new: &[store::Layer],
+) -> Result<PathBuf, Error> {
     let upper = scratch.dir("upper")?;
     let root = Root::open(&upper).map_err(io_error("open", &upper))?;
     let below = session.view(parent)?;
     for layer in new {
-        for dir in session.env.store.own_dirs(layer).map_err(store("find layers to squash"))?.iter().rev() {
+        for dir in
+            session.env.store.own_dirs(layer).map_err(store_error("find layers to squash"))?.iter().rev()
+        {
             let merged = merge(session, dir, &root, below.as_ref());
             merged.map_err(|e| Error::Store { attempt: "squash layers", source: e.into() })?;
         }
     }
-    drop(root);
-    session.env.store.layer_from_dir(session.lease, parent, &upper).map_err(store("make squashed layer"))
+    Ok(upper)
 }
 
 fn merge(session: &Session<'_>, dir: &Path, upper: &Root, below: Option<&Root>) -> Result<(), files::Error> {

@@ -380,7 +380,7 @@ pub(crate) fn settings(
     if let Some((user, group)) = owner {
         settings.insert("numbers of the owner".to_string(), format!("{user}:{group}"));
     }
-    if let (Some(seconds), true) = (session.epoch.written, request.rewrite_timestamp) {
+    if let Some(seconds) = session.latest() {
         settings.insert("times up to".to_string(), seconds.to_string());
     }
     if let OpKind::Run(run) = &op.kind {

@@ -61,7 +61,6 @@ impl Direct<'_, '_> {
         };
         let context = session.context_of(&self.copy.from);
         let Some(root) = context.map(|c| &c.root).or(prepared.view.as_ref()) else { return Ok(None) };
-        let request = session.request;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let target = Target {
             to: &to,
@@ -70,7 +69,7 @@ impl Direct<'_, '_> {
             mode: self.mode,
             is_context: context.is_some(),
             now: (now.as_secs() as i64, now.subsec_nanos().into()),
-            latest: session.epoch.written.filter(|_| request.rewrite_timestamp),
+            latest: session.latest(),
         };
         let Some(nodes) = plan::nodes(&target, &there.0, matches()) else { return Ok(None) };
         let cancelled = || session.stopped();

@@ -160,7 +160,7 @@ impl Workspace {
 
     /// Makes what was written a layer.
     fn commit(self, session: &Session<'_>, parent: Option<&ChainId>) -> Result<ChainId, Error> {
-        if let (Some(seconds), true) = (session.epoch.written, session.request.rewrite_timestamp) {
+        if let Some(seconds) = session.latest() {
             crate::files::copy::clamp_times(&self.upper, seconds)
                 .map_err(|e| Error::Store { attempt: "set times of the layer", source: e.into() })?;
         }

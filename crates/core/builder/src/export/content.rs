@@ -18,6 +18,8 @@ pub(super) struct Content {
     pub descriptors: Vec<Descriptor>,
     /// The digests of their archives, as they are packed now.
     pub diff_ids: Vec<Digest>,
+    /// How many of them are the base image's, the lowest ones.
+    pub inherited: usize,
     /// The stacks that they are the top of, as steps gave them.
     pub chains: Vec<ChainId>,
     /// Which layers are called otherwise now that they are packed.
@@ -26,7 +28,7 @@ pub(super) struct Content {
 
 impl Content {
     /// Of a result whose layers are elsewhere: nothing is packed.
-    pub fn left(session: &Session<'_>, left: &Left) -> Content {
+    pub fn left(session: &Session<'_>, left: &Left, inherited: usize) -> Content {
         let options = &session.request.export;
         let named = |found: &Descriptor| Descriptor {
             media_type: options.layer_type(&found.media_type),
@@ -35,6 +37,7 @@ impl Content {
         Content {
             descriptors: left.descriptors.iter().map(named).collect(),
             diff_ids: left.diff_ids.clone(),
+            inherited,
             chains: ChainId::all(&left.diff_ids),
             renamed: BTreeMap::new(),
         }
@@ -49,10 +52,13 @@ impl Content {
     ) -> Result<Content, Error> {
         // From here on nothing is made that other builds may wait for.
         session.request.cancel.stops(session.lease);
-        let layers = layers(session, chain, inherited.len(), history)?;
+        let mut layers = layers(session, chain, inherited.len(), history)?;
         let new = layers.iter().skip(inherited.len()).map(|layer| session.env.store.descriptor(layer));
-        let descriptors: Vec<Descriptor> = inherited.iter().cloned().chain(new).collect();
-        let mut content = pack(session, &session.request.export, descriptors, &layers)?;
+        let mut descriptors: Vec<Descriptor> = inherited.iter().cloned().chain(new).collect();
+        let chains = layers.iter().map(|layer| layer.chain_id.clone()).collect();
+        let dated = date(session, &mut layers, &mut descriptors)?;
+        let packed = pack(session, &session.request.export, descriptors, &layers)?;
+        let mut content = Content { chains, inherited: dated.unwrap_or(inherited.len()), ..packed };
         content.rename(session, &layers)?;
         Ok(content)
     }
@@ -94,6 +100,27 @@ fn layers(
     Ok(layers)
 }
 
+/// Makes those layers anew that have files from after the time that stands for now, if they were made before anybody said it; how many
+/// stay whatever they have, as the base image's.
+fn date(
+    session: &Session<'_>,
+    layers: &mut [Layer],
+    descriptors: &mut [Descriptor],
+) -> Result<Option<usize>, Error> {
+    let (Some(below), Some(latest)) = (&session.claims.undated, session.latest()) else { return Ok(None) };
+    let inherited = layers.iter().zip(below).take_while(|(layer, below)| layer.diff_id == **below).count();
+    let mut parent = inherited.checked_sub(1).map(|at| layers[at].chain_id.clone());
+    for (layer, descriptor) in layers.iter_mut().zip(descriptors).skip(inherited) {
+        let dated = crate::squash::dated(session, parent.as_ref(), layer, latest)?;
+        if dated.diff_id != layer.diff_id {
+            *descriptor = session.env.store.descriptor(&dated);
+        }
+        parent = Some(dated.chain_id.clone());
+        *layer = dated;
+    }
+    Ok(Some(inherited))
+}
+
 /// The layers as they are asked for: as they came and uncompressed, or compressed.
 fn pack(
     session: &Session<'_>,
@@ -130,7 +157,6 @@ fn pack(
         descriptor.media_type = options.layer_type(&descriptor.media_type);
         packed.descriptors.push(descriptor);
         packed.diff_ids.push(diff_id);
-        packed.chains.push(layer.chain_id.clone());
     }
     Ok(packed)
 }

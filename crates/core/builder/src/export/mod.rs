@@ -76,10 +76,10 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let mut config = graph.config.clone();
     config.history = history::lines(session, outputs);
     let content = match &session.left {
-        Some(left) => Content::left(session, left),
+        Some(left) => Content::left(session, left, inherited.len()),
         None => Content::here(session, chain.as_ref(), inherited, &mut config.history)?,
     };
-    let Content { mut descriptors, diff_ids, chains, renamed } = content;
+    let Content { mut descriptors, diff_ids, inherited, chains, renamed } = content;
     config.rootfs.diff_ids = diff_ids;
     if graph.stages.is_empty() {
         // A client says what it likes of layers that it has not made.
@@ -87,9 +87,8 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     }
     config.created = history::created(session, &config);
     let options = &session.request.export;
-    let rewritten = session.epoch.written.filter(|_| session.request.rewrite_timestamp && !options.docker);
-    if let Some(seconds) = rewritten {
-        for own in descriptors.iter_mut().skip(inherited.len()) {
+    if let Some(seconds) = session.latest().filter(|_| !options.docker) {
+        for own in descriptors.iter_mut().skip(inherited) {
             own.annotations.insert(REWRITTEN.to_string(), seconds.to_string());
         }
     }

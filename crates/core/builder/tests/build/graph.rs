@@ -7,7 +7,7 @@ use builder::graph::{
     Own, Run, Stack,
 };
 use builder::{Claims, Env, Given, GivenGraph, NetMode, Provenance, Request, Statement};
-use oci::image::ImageConfig;
+use oci::image::{Descriptor, ImageConfig};
 use oci::{Digest, Platform};
 use serde_json::{Value, json};
 use state::cache;
@@ -75,8 +75,13 @@ fn build_in(env: &Env, ops: Vec<Op>) -> Outcome {
 }
 
 fn build_with(env: &Env, ops: Vec<Op>, claims: Claims, request: &Request) -> Outcome {
+    build_on(env, "base", ops, claims, request)
+}
+
+/// Builds operations on an image; without any it is the result.
+fn build_on(env: &Env, base: &str, ops: Vec<Op>, claims: Claims, request: &Request) -> Outcome {
     let base = ImageUse {
-        reference: "base".into(),
+        reference: base.into(),
         platform: Platform::host(),
         name: "base".into(),
         stage: String::new(),
@@ -84,7 +89,7 @@ fn build_with(env: &Env, ops: Vec<Op>, claims: Claims, request: &Request) -> Out
     };
     let graph = Graph {
         images: vec![base],
-        result: Fs::Op(ops.len() - 1),
+        result: ops.len().checked_sub(1).map_or(Fs::Image(0), Fs::Op),
         ops,
         config: ImageConfig::new(&Platform::host()),
         history: Vec::new(),
@@ -140,6 +145,49 @@ fn what_a_client_attests_stands_before_what_is_asked_for() {
     let twice = build(vec![list("how.json", "said")]);
     assert_eq!(twice.err().chain(), "duplicate attestation path name how.json");
     assert!(build(Vec::new()).result().images[0].sbom.as_ref().unwrap()["packages"].is_array());
+}
+
+#[test]
+fn what_a_client_puts_together_is_no_newer_than_it_says_then() {
+    let f = Fixture::new();
+    let env = f.env();
+    let gone = ChangeKind::Gone { optional: false, pattern: false };
+    let new = Change { time: None, ..file("/new", b"2") };
+    let ops = vec![
+        op(Fs::Image(0), OpKind::Change(vec![file("/old", b"1")])),
+        op(Fs::Op(0), OpKind::Change(vec![new, change("/old", gone)])),
+    ];
+    let plain = Request { network: NetMode::None, ..Request::default() };
+    let part = build_with(&env, ops, Claims::default(), &plain);
+    let base = f.config(f.build("FROM base\n").ok()).rootfs.diff_ids;
+    let manifest = part.result().manifest.to_string();
+    let assembled = |undated: Option<Vec<Digest>>, seconds: i64| {
+        let request =
+            Request { source_date_epoch: Some(Some(seconds)), rewrite_timestamp: true, ..plain.clone() };
+        let claims = Claims { undated, ..Claims::default() };
+        let outcome = build_on(&env, &manifest, Vec::new(), claims, &request);
+        let id = outcome.result().image_id.to_string();
+        let layers = f.store().resolve(&id, None).unwrap().manifest.layers;
+        let is_dated = |layer: &Descriptor| layer.annotations.contains_key("buildkit/rewritten-timestamp");
+        let diff_ids = f.config(outcome.ok()).rootfs.diff_ids;
+        (outcome, diff_ids, layers.iter().map(is_dated).collect::<Vec<_>>())
+    };
+    let before = f.config(part.ok()).rootfs.diff_ids;
+    let (outcome, after, notes) = assembled(Some(base.clone()), 1_600_000_000);
+    let root = f.rootfs(outcome.ok());
+    assert_eq!((root.lstat("/new").unwrap().st_mtime, text(&root, "/new")), (1_600_000_000, "2".to_owned()));
+    assert!(root.lstat("/old").is_err(), "what was taken away stays away");
+    assert_eq!(notes, [false, true, true]);
+    // The one below has nothing that is newer.
+    assert_eq!(after[..2], before[..2]);
+    assert_ne!(after[2], before[2]);
+    assert_eq!(assembled(Some(base.clone()), 1_600_000_000).1, after, "always the same");
+    // Where nobody says what it is based on it is all of it; what was made with the time stays as it is.
+    let (outcome, all, notes) = assembled(Some(Vec::new()), 7);
+    assert_eq!((notes, all.len()), (vec![true; 3], 3));
+    assert!(all.iter().zip(&before).all(|(after, before)| after != before));
+    assert_eq!(f.rootfs(outcome.ok()).lstat("/bin").unwrap().st_mtime, 7);
+    assert_eq!(assembled(None, 7).1, before);
 }
 
 #[test]

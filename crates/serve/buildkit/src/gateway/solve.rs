@@ -154,13 +154,13 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
         }
         let base = document(&metadata, "containerimage.base.config", &key);
         let said = attestations.remove(&key).unwrap_or_default();
-        let mut claims =
-            Claims { statements: attested::statements(host, build, said, &mut budget).await?, origin: None };
+        let statements = attested::statements(host, build, said, &mut budget).await?;
+        let mut claims = Claims { statements, ..Claims::default() };
         if id.is_empty() {
             is_whole = false;
             let platform = platform.unwrap_or_else(Platform::host);
             let config = config(&platform);
-            pieces.push(Piece { image: None, platform, config, base, claims });
+            pieces.push(Piece { image: None, platform, config, base, is_part: false, claims });
             continue;
         }
         let made = build.result(id)?;
@@ -175,7 +175,8 @@ pub async fn returned(host: &Host, build: &Build, outcome: Outcome) -> Result<Op
         is_whole &= whole.as_ref().is_none_or(|first| Arc::ptr_eq(first, &made));
         is_whole &= exporters::config(&build.order, &platform).is_none();
         let config = config(&platform);
-        pieces.push(Piece { image: Some((manifest, own)), platform, config, base, claims });
+        let is_part = made.is_part();
+        pieces.push(Piece { image: Some((manifest, own)), platform, config, base, is_part, claims });
         whole.get_or_insert(made);
     }
     is_whole &= whole.as_ref().is_some_and(|made| made.details.images.len() == pieces.len());

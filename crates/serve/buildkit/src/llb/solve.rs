@@ -169,6 +169,9 @@ fn carried(build: &Build) -> Attributes {
     all.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
+/// The argument that says which time stands for now.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// One platform's file system of a result that a client puts together.
 pub struct Piece {
     /// The manifest that has it, and the platform that this was made for; nothing for an empty one.
@@ -177,6 +180,8 @@ pub struct Piece {
     /// The configuration that the client wants it to have, and that of the image that it is based on.
     pub config: Option<Vec<u8>>,
     pub base: Option<Vec<u8>>,
+    /// It was made as a part: nothing that is to be done with all layers of an image was done with its own.
+    pub is_part: bool,
     /// What the client says of it.
     pub claims: Claims,
 }
@@ -185,7 +190,8 @@ pub struct Piece {
 pub async fn nothing(host: &Host, build: &Build) -> Result<Made, Status> {
     let platform = Platform::host();
     let config = exporters::config(&build.order, &platform);
-    let piece = Piece { image: None, platform, config, base: None, claims: Claims::default() };
+    let piece =
+        Piece { image: None, platform, config, base: None, is_part: false, claims: Claims::default() };
     assemble(host, build, vec![piece], &HashMap::new(), false).await
 }
 
@@ -203,8 +209,10 @@ pub async fn assemble(
     // It was sent when it was made.
     options.extras.caches_to.clear();
     options.tags = names(build)?;
-    if let Some(epoch) = exporters::epoch(metadata)? {
-        options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), Some(epoch.to_string()));
+    let own = options.build_args.get(EPOCH).cloned().flatten();
+    let is_time = own.is_some_and(|own| own.is_empty() || own.parse::<i64>().is_ok());
+    if let (Some(epoch), false) = (exporters::epoch(metadata)?, is_time) {
+        options.build_args.insert(EPOCH.to_owned(), Some(epoch.to_string()));
     }
     options.extras.export.index = is_map;
     // Of what both say, the exporters' counts.
@@ -257,8 +265,16 @@ fn described(
     Ok((config, lines.into_iter().enumerate().map(item).collect()))
 }
 
+/// The layers of an image by their digests, if its configuration says them.
+fn layers(config: Option<&[u8]>) -> Vec<Digest> {
+    let config = config.and_then(|config| serde_json::from_slice::<ImageConfig>(config).ok());
+    config.map(|config| config.rootfs.diff_ids).unwrap_or_default()
+}
+
 fn graph(piece: Piece) -> Result<GivenGraph, Status> {
     let (config, history) = described(piece.config.as_deref(), piece.base.as_deref(), &piece.platform)?;
+    let mut claims = piece.claims;
+    claims.undated = piece.is_part.then(|| layers(piece.base.as_deref()));
     let used = piece.image.map(|(reference, platform)| ImageUse {
         reference,
         platform,
@@ -270,5 +286,5 @@ fn graph(piece: Piece) -> Result<GivenGraph, Status> {
     let (scan, stages) = (Default::default(), Default::default());
     let images = used.into_iter().collect();
     let graph = Graph { images, ops: Vec::new(), result, config, history, scan, stages };
-    Ok(GivenGraph { platform: piece.platform, graph, claims: piece.claims })
+    Ok(GivenGraph { platform: piece.platform, graph, claims })
 }

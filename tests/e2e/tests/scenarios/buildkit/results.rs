@@ -172,6 +172,27 @@ fn what_a_client_says_of_its_result_is_looked_at() {
     });
 }
 
+#[test]
+fn layers_are_no_newer_than_a_client_says_of_its_result() {
+    with_client(holdings(), |host, client| {
+        let [mut create, mut cp] = [host.command(), host.command()];
+        create.args(["create", "--name", "dated", "dated:1", "/f"]);
+        cp.args(["cp", "dated:/f", "-"]);
+        let run = async move {
+            let image = ("image", &[("name", "dated:1"), ("rewrite-timestamp", "true")][..]);
+            let time = [("source.date.epoch", "1445412480")];
+            described(&client, "build000000000079", image, &time).await.unwrap();
+            let created = tokio::process::Command::from(create).output().await.unwrap();
+            assert!(created.status.success(), "{created:?}");
+            let archive = tokio::process::Command::from(cp).output().await.unwrap().stdout;
+            let mut archive = tar::Archive::new(&archive[..]);
+            let file = archive.entries().unwrap().next().unwrap().unwrap();
+            assert_eq!(file.header().mtime().unwrap(), 1_445_412_480);
+        };
+        (host, run)
+    });
+}
+
 /// Puts a file together with what is attested of it, which are files too, and hands it out as files.
 async fn attested(
     client: &Client,
