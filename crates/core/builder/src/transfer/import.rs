@@ -13,11 +13,15 @@ use rustix::fs::FlockOperation;
 use state::cache;
 use std::collections::hash_map::Entry::Vacant;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use store::Lease;
 use sys::root::Root;
+
+/// The archive of a layer without files: its end mark.
+const EMPTY: [u8; 1024] = [0; 1024];
 
 /// Records that may be hit.
 #[derive(Default)]
@@ -176,10 +180,18 @@ impl Imports {
         for diff_id in &entry.layers {
             let chain = ChainId::on(parent.as_ref(), diff_id);
             if env.store.use_layer(lease, &chain)?.is_none() {
-                let Some(descriptor) = origin.layers.get(diff_id) else { return Ok(None) };
-                let unpacked = env.store.unpack_files(lease, (origin.blob)(descriptor)?)?;
+                let descriptor = origin.layers.get(diff_id);
+                let archive: Box<dyn Read + Send> = match descriptor {
+                    Some(descriptor) => (origin.blob)(descriptor)?,
+                    // What a process left in its mounts is only known together with what it gave itself, which is nothing as a rule, and
+                    // no layer of the image that the cache is in.
+                    None if *diff_id == Digest::sha256(&EMPTY) => Box::new(&EMPTY[..]),
+                    None => return Ok(None),
+                };
+                let unpacked = env.store.unpack_files(lease, archive)?;
                 // Packing it here must give the archive that it came as: there is no other. eStargz has a table behind it.
-                let seekable = descriptor.annotations.contains_key(store::TOC_DIGEST);
+                let seekable =
+                    descriptor.is_some_and(|found| found.annotations.contains_key(store::TOC_DIGEST));
                 let (found, packed) = (unpacked.diff_id.clone(), env.store.repack(lease, unpacked)?);
                 if found != *diff_id && !seekable || packed.diff_id != *diff_id {
                     return Ok(None);

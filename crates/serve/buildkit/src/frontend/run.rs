@@ -78,7 +78,7 @@ pub async fn solve(
     let mut folders = Folders::new(host, build).await?;
     question.named(&mut options, &mut folders).await?;
     let context = question.context(recipes.as_ref(), &mut options, &mut folders).await?;
-    let asked = Asked { files: folders.bring(), record, split, blame: None };
+    let asked = Asked { files: folders.bring(), record, split, ..Asked::default() };
     let made = order(host, build, options, context, asked).await;
     folders.forget();
     made.map(|made| Solved::Image(Box::new(made)))
@@ -163,6 +163,8 @@ pub struct Asked<'a> {
     pub split: bool,
     /// The client's own graph that is built.
     pub blame: Option<&'a Blame>,
+    /// The client only reads it: the caches of its build need not have it.
+    pub is_read: bool,
 }
 
 /// Has the engine build.
@@ -173,7 +175,7 @@ pub async fn order(
     context: ContextSource,
     asked: Asked<'_>,
 ) -> Result<Made, Status> {
-    let Asked { files, record, split, blame } = asked;
+    let Asked { files, record, split, blame, is_read } = asked;
     let repository = match &context {
         ContextSource::Remote(address) if is_git(address) => Some(address.clone()),
         _ => None,
@@ -191,7 +193,7 @@ pub async fn order(
         questions: Questions { files, ..questions },
         record: self::record(build, record, Some(called)),
         keep_mounts: build.is_conversation(),
-        earlier: build.earlier.clone(),
+        earlier: if is_read { Arc::default() } else { build.earlier.clone() },
         held: Some(Held { lease, lent: true }),
     };
     let run = build.told.run();

@@ -46,12 +46,18 @@ pub(super) async fn run(
 ) -> Result<Made, Status> {
     let given = allowed(host, build, graph).await?;
     let lowered = lower(&given)?;
+    // As Dockerfiles are that a client works on: it comes anew each time, and is in no result.
+    let is_source = |vertex: &Vertex| matches!(vertex.op, op::Op::Source(_));
+    let is_read = is_part && given.vertices.iter().all(is_source) && !lowered.graph.ops.is_empty();
     let Lowered { mut graph, platform, locals, pull, layouts, checksums, made, image_vertices } = lowered;
     let mut carried = if is_part { Attributes::new() } else { carried(build) };
     carried.extend(attributes.get_key_value(IMPORTS).map(|(key, value)| (key.clone(), value.clone())));
     let mut options = attributes::options(&carried, &build.order)?;
     options.no_cache = attributes.get("no-cache").is_some_and(String::is_empty);
     options.pull = pull;
+    if is_read {
+        options.extras.caches_to.clear();
+    }
     if is_part {
         options.extras.export = Default::default();
     } else {
@@ -88,7 +94,7 @@ pub(super) async fn run(
     let graphs = vec![GivenGraph { platform, graph, claims: Claims::default() }];
     let given = Given { graphs, name: String::new(), text: String::new(), locals: shown };
     let source = ContextSource::Graph(Box::new(given));
-    let asked = Asked { record: build.record(), blame: Some(&blame), ..Asked::default() };
+    let asked = Asked { record: build.record(), blame: Some(&blame), is_read, ..Asked::default() };
     let made = order(host, build, options, source, asked).await;
     // Removing many files takes a while.
     tokio::task::spawn_blocking(move || drop(held));

@@ -5,6 +5,7 @@ mod containers;
 mod content;
 mod files;
 mod graphs;
+mod inline;
 mod lacking;
 mod malformed;
 mod policies;

@@ -58,7 +58,7 @@ async fn with_file(client: &Client, id: &str, path: &str, text: &str) -> Ref {
 }
 
 /// Names of platforms, as a client has them for its results.
-fn platforms(architectures: &[&str]) -> Vec<u8> {
+pub fn platforms(architectures: &[&str]) -> Vec<u8> {
     let platform = |name: &&str| json!({ "ID": format!("linux/{name}"), "Platform": { "os": "linux", "architecture": name } });
     json!({ "Platforms": architectures.iter().map(platform).collect::<Vec<_>>() }).to_string().into_bytes()
 }
