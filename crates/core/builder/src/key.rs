@@ -89,8 +89,9 @@ impl Record {
     pub fn differences_of_inputs(&self, old: &Record) -> Vec<String> {
         let mut reasons = Vec::new();
         let is_summed = |record: &Record| record.files().any(|(_, value)| is_sum(value));
-        if is_summed(self) != is_summed(old) {
-            // One names files, the other whole directories.
+        let names_files = |record: &Record| record.files().next().is_some();
+        if is_summed(self) != is_summed(old) || names_files(self) && !names_files(old) {
+            // One names files, the other whole directories, or layers.
             reasons.push("the files changed that are read".to_string());
             return reasons;
         }

@@ -9,6 +9,7 @@ use crate::files::walk::{Item, Tree};
 use crate::graph::{MountKind, Op, OpKind, Stack};
 use crate::session::{Output, Session, io_error};
 use crate::step::{file_error, scope, timestamp};
+use crate::transfer::Told;
 use oci::{ChainId, Digest};
 use rustix::fs::FileType;
 use state::cache;
@@ -246,7 +247,8 @@ pub(crate) fn known(
         let mut entry = session.env.db.read(|tx| cache::get(tx, &key))?;
         if entry.is_none() {
             // What cannot be had from elsewhere is made here.
-            entry = session.imports.find(session.env, session.lease, &key).unwrap_or_default();
+            let told = || Told { scope: scope(op), record: String::new() };
+            entry = session.imports.find(session.env, session.lease, &key, told).unwrap_or_default();
         }
         let Some(entry) = entry else { return Ok(None) };
         if !is_here(session, entry.chain.as_ref())? {

@@ -15,6 +15,7 @@ use crate::promise::{Layers, Settled};
 use crate::request::{Image, NetMode};
 use crate::session::{Output, Session};
 use crate::stack;
+use crate::transfer::Told;
 use crate::turn::Turn;
 use oci::{ChainId, Digest};
 use state::cache;
@@ -402,7 +403,7 @@ fn lookup(session: &Session<'_>, op: &Op, record: &Record) -> Result<Option<Outp
     if let Some(output) = lookup_here(session, op, record)? {
         return Ok(Some(output));
     }
-    match imported(session, op, &record.key()) {
+    match imported(session, op, record) {
         Some(entry) => usable(session, op, record, entry),
         None => Ok(None),
     }
@@ -417,9 +418,10 @@ pub(crate) fn lookup_here(session: &Session<'_>, op: &Op, record: &Record) -> Re
     }
 }
 
-/// What an imported cache has under this key. What cannot be had is told, and made here.
-fn imported(session: &Session<'_>, op: &Op, key: &Digest) -> Option<cache::Entry> {
-    session.imports.find(session.env, session.lease, key).unwrap_or_else(|error| {
+/// What an imported cache has of this record. What cannot be had is told, and made here.
+fn imported(session: &Session<'_>, op: &Op, record: &Record) -> Option<cache::Entry> {
+    let told = || Told { scope: scope(op), record: explain::noted(session, op, record).text() };
+    session.imports.find(session.env, session.lease, &record.key(), told).unwrap_or_else(|error| {
         let step = session.progress.step(&format!("importing cache of {}", op.name), "", "");
         step.log(Stream::Stderr, format!("not imported: {}\n", chain(&*error)));
         step.done();

@@ -4,6 +4,7 @@ use super::{CacheTarget, DOCUMENT_TYPE, Document, Entry, Form, MOUNT_TYPE, Promi
 use crate::error::{BoxError, Error};
 use crate::event::Stream;
 use crate::export::options::Options;
+use crate::key::Record;
 use crate::progress::Progress;
 use crate::request::Env;
 use crate::stack;
@@ -56,10 +57,7 @@ pub(crate) fn inline(
     renamed: BTreeMap<Digest, Descriptor>,
 ) -> Result<Document, Error> {
     let wanted = prefixes(env, result.into_iter())?;
-    let mut document = records(env, keys, promises, Some(&wanted))?;
-    document.entries.iter_mut().for_each(|entry| entry.record.clear());
-    document.layers = renamed;
-    Ok(document)
+    Ok(Document { layers: renamed, ..records(env, keys, promises, Some(&wanted))? })
 }
 
 fn manifest(used: &Used<'_>, target: &CacheTarget) -> Result<(Descriptor, Vec<Descriptor>), BoxError> {
@@ -173,8 +171,8 @@ fn sent(env: &Env, entry: cache::Entry) -> Option<Entry> {
     Some(Entry {
         key: entry.key,
         layers: layers.into_iter().map(|layer| layer.diff_id).collect(),
-        scope: entry.scope,
-        record: entry.record,
+        scope: Digest::sha256(entry.scope.as_bytes()).to_string(),
+        shape: serde_json::from_str::<Record>(&entry.record).ok().map(|record| record.shape()),
         created: entry.created,
     })
 }

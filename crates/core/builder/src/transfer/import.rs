@@ -3,7 +3,6 @@
 use super::{Blobs, CacheOrigin, Document, Entry, Opened, Promise};
 use crate::error::{BoxError, chain};
 use crate::event::Stream;
-use crate::key::Record;
 use crate::progress::Progress;
 use crate::request::{Env, LeftLayer};
 use crate::turn;
@@ -22,6 +21,12 @@ use sys::root::Root;
 
 /// The archive of a layer without files: its end mark.
 const EMPTY: [u8; 1024] = [0; 1024];
+
+/// What a record is called and says, for those who explain.
+pub(crate) struct Told {
+    pub scope: String,
+    pub record: String,
+}
 
 /// Records that may be hit.
 #[derive(Default)]
@@ -156,13 +161,20 @@ impl Imports {
         Ok(count)
     }
 
-    /// The record of this key, with its layers brought here and itself kept; none if there is none, or it cannot be had.
-    pub fn find(&self, env: &Env, lease: &Lease, key: &Digest) -> Result<Option<cache::Entry>, BoxError> {
+    /// The record of this key, with its layers brought here and itself kept; none if there is none, or it cannot be had. What it
+    /// is called and says, which did not travel, is `told` by the step that asks.
+    pub fn find(
+        &self,
+        env: &Env,
+        lease: &Lease,
+        key: &Digest,
+        told: impl FnOnce() -> Told,
+    ) -> Result<Option<cache::Entry>, BoxError> {
         let Some((number, entry)) = self.entries.get(key) else { return Ok(None) };
         if self.failed.lock().unwrap_or_else(PoisonError::into_inner).contains(key) {
             return Ok(None);
         }
-        let found = self.bring(env, lease, (*number, entry));
+        let found = self.bring(env, lease, (*number, entry), &told());
         if found.is_err() {
             self.give_up(key);
         }
@@ -174,6 +186,7 @@ impl Imports {
         env: &Env,
         lease: &Lease,
         (number, entry): (usize, &Entry),
+        told: &Told,
     ) -> Result<Option<cache::Entry>, BoxError> {
         let origin = &self.origins[number];
         let mut parent: Option<ChainId> = None;
@@ -204,17 +217,16 @@ impl Imports {
         let kept = |entry: &Entry| cache::Entry {
             key: entry.key.clone(),
             chain: parent.clone(),
-            scope: entry.scope.clone(),
-            record: entry.record.clone(),
+            scope: told.scope.clone(),
+            record: told.record.clone(),
             created: entry.created.clone(),
             used: now.clone(),
             uses: 0,
         };
         env.db.write_fleeting(|tx| {
             self.same_run(number, entry).try_for_each(|entry| {
-                let shape = serde_json::from_str::<Record>(&entry.record).ok().map(|record| record.shape());
                 cache::put(tx, &kept(entry))?;
-                shape.iter().try_for_each(|shape| cache::put_shape(tx, shape, &entry.key))
+                entry.shape.iter().try_for_each(|shape| cache::put_shape(tx, shape, &entry.key))
             })
         })?;
         Ok(Some(kept(entry)))

@@ -15,7 +15,7 @@ mod import;
 pub use earlier::Earlier;
 pub(crate) use earlier::Sum;
 pub(crate) use export::{Used, inline, send};
-pub(crate) use import::{Imports, open};
+pub(crate) use import::{Imports, Told, open};
 
 use crate::error::BoxError;
 use oci::image::Descriptor;
@@ -50,18 +50,18 @@ pub(crate) struct Document {
     pub mounts: BTreeMap<String, Descriptor>,
 }
 
-/// One record.
+/// One record, in digests alone: a cache may be read by more people than the commands, arguments and variables of a build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// Digest of what the step does and reads.
     pub key: Digest,
     /// The layers that it gives, lowest first.
     pub layers: Vec<Digest>,
-    /// What a person calls the step.
+    /// Digest of what a person calls the step.
     pub scope: String,
-    /// What the step does and reads; empty inside of an image.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub record: String,
+    /// Digest of what the step does, whatever it reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Digest>,
     /// When it was made.
     pub created: String,
 }

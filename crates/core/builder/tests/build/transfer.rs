@@ -236,6 +236,54 @@ fn no_cache_and_targets_take_no_promise() {
 }
 
 #[test]
+fn a_cache_says_nothing_in_words() {
+    let file = "FROM base AS s
+ARG TOKEN
+ENV VARIABLE=canary-of-a-variable
+RUN : canary-of-a-command; [ \"$TOKEN\" ] && echo made > /made
+COPY a /canary-of-a-place
+FROM base
+COPY --from=s /made /
+RUN --mount=from=s,target=/canary-of-a-mount cat /made > /last
+";
+    let here = Fixture::new();
+    here.file("a", "1");
+    let token = |request: &mut builder::Request| {
+        request.build_args.insert("TOKEN".into(), "canary-of-an-argument".into());
+    };
+    for max in [false, true] {
+        let (there, directory) = (here.twin(), here.dir.path().join(format!("cache-{max}")));
+        let env = Env { cache_to: vec![to(&here.env(), &directory, max)], ..here.env() };
+        here.build_in(&env, file, token).ok();
+        for blob in fs::read_dir(&directory).unwrap() {
+            let bytes = fs::read(blob.unwrap().path()).unwrap();
+            assert!(
+                !String::from_utf8_lossy(&bytes).contains("canary"),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+        // Who takes it knows what it does, and tells it.
+        let outcome = there.build_in(&taking(&there, from(&directory)), file, token);
+        assert_eq!(counts(&outcome), (0, 4), "{:?}", outcome.reasons());
+        let outcome = there.build(&file.replace("cat /made", "cat /made /made"));
+        let why = "variable TOKEN is gone";
+        assert!(
+            !max || outcome.reasons().iter().any(|reason| reason.contains(why)),
+            "{:?}",
+            outcome.reasons()
+        );
+    }
+    let outcome = here.build_in(&here.env(), file, |request| {
+        token(request);
+        request.export.inline_cache = true;
+    });
+    let documents = (within(&here, &outcome).open)().unwrap();
+    let document = String::from_utf8(documents.into_iter().next().unwrap().document).unwrap();
+    assert!(document.contains("entries") && !document.contains("canary"), "{document}");
+}
+
+#[test]
 fn with_all_layers_nothing_is_promised() {
     let (_here, there, _, directory) = sent(FILE, true);
     let outcome = there.build_in(&taking(&there, from(&directory)), FILE, |_| {});
