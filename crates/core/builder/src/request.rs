@@ -12,6 +12,7 @@ use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::{Digest, Platform, Reference};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -111,6 +112,36 @@ pub enum NetMode {
     Host,
     /// A network by name or id.
     Named(String),
+    /// That of a container, by name or id, which must run.
+    Container(String),
+}
+
+impl NetMode {
+    /// Reads a mode as requests spell it; none for one that names no container.
+    pub fn parse(text: &str) -> Option<NetMode> {
+        Some(match text {
+            "" | "default" | "bridge" => NetMode::Bridge,
+            "none" => NetMode::None,
+            "host" => NetMode::Host,
+            "container:" => return None,
+            name => match name.strip_prefix("container:") {
+                Some(container) => NetMode::Container(container.to_owned()),
+                None => NetMode::Named(name.to_owned()),
+            },
+        })
+    }
+}
+
+impl fmt::Display for NetMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NetMode::Bridge => f.write_str("default"),
+            NetMode::None => f.write_str("none"),
+            NetMode::Host => f.write_str("host"),
+            NetMode::Named(name) => f.write_str(name),
+            NetMode::Container(container) => write!(f, "container:{container}"),
+        }
+    }
 }
 
 /// A network as given. Dropping `keep` takes it down.
@@ -210,7 +241,7 @@ impl LayersOf {
     }
 }
 
-impl std::fmt::Debug for LayersOf {
+impl fmt::Debug for LayersOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LayersOf")
     }

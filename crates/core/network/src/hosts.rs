@@ -32,6 +32,16 @@ pub fn hosts(extra: &[Entry], own: &[Entry]) -> String {
     contents
 }
 
+/// What a file says, but for lines that say nothing. Its owner may have written anything.
+pub fn entries(contents: &str) -> impl Iterator<Item = Entry> + '_ {
+    contents.lines().filter_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let address = words.next()?.parse().ok()?;
+        let names: Vec<String> = words.map(str::to_owned).collect();
+        (!names.is_empty()).then_some(Entry { address, names })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +59,13 @@ mod tests {
              ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n\
              10.0.0.1\tdb\n172.17.0.2\tweb.example web\n"
         );
+    }
+
+    #[test]
+    fn lines_that_say_nothing_are_passed_over() {
+        let contents = "# 1.2.3.4 a\n\n127.0.0.1\tlocalhost here # 5\nnonsense b\n10.0.0.9\n fd00::2  db  db.example\r\n";
+        let all: Vec<Entry> = entries(contents).collect();
+        let seen: Vec<String> = all.iter().map(|e| format!("{} {}", e.address, e.names.join(","))).collect();
+        assert_eq!(seen, ["127.0.0.1 localhost,here", "fd00::2 db,db.example"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
-use testkit::{Host, Mode};
+use testkit::{Host, Mode, eventually};
 
 const DOCKERFILE: &str = "FROM busybox\nARG A\nRUN echo a$A\n";
 
@@ -88,6 +88,29 @@ fn a_classic_build_takes_its_cache_from_images_that_are_here() {
     assert_eq!(build("cachefrom=%5B%22first%22,%22127.0.0.1:1/absent%22%5D"), 2);
 }
 
+/// Docker's API names it among the modes: the interfaces, the ports and the names of a container that runs.
+#[test]
+fn a_classic_build_runs_in_the_network_of_a_container() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let server =
+        "run -d --name served --hostname served --add-host db:10.9.8.7 busybox httpd -f -p 8080 -h /bin";
+    host.dhow(&server.split(' ').collect::<Vec<_>>()).ok();
+    let file = "FROM busybox\nRUN cat /etc/hosts; wget -qO /got http://127.0.0.1:8080/busybox && echo it is served\n";
+    let tar = context(&[("Dockerfile", file)]);
+    let mut answer = String::new();
+    eventually("the container serves", || {
+        answer = post(&host, "networkmode=container%3Aserved&nocache=1", &tar);
+        answer.contains("it is served\\n")
+    });
+    for line in ["\\tserved\\n", "10.9.8.7\\tdb\\n"] {
+        assert!(answer.contains(line), "{line}: {answer}");
+    }
+    host.dhow(&["rm", "-f", "served"]).ok();
+    let answer = post(&host, "networkmode=container%3Aserved&nocache=1", &tar);
+    assert!(answer.contains("No such container: served"), "{answer}");
+}
+
 /// Everything that is a matter of words comes out as from Docker's daemon, compared once.
 #[test]
 fn parameters_of_a_classic_build() {
@@ -116,7 +139,8 @@ fn parameters_of_a_classic_build() {
         ("shmsize=x", 400, "shmsize"),
         ("shmsize=-1", 400, "SHM size can not be less than 0"),
         ("cgroupparent=..%2Fx", 400, "invalid cgroup parent"),
-        ("networkmode=container%3Ax", 400, "can't share a container's network"),
+        ("networkmode=container%3A", 400, "invalid container format"),
+        ("networkmode=container%3Anobody&nocache=1", 200, "No such container: nobody"),
         ("networkmode=bogus&nocache=1", 200, "bogus"),
         ("extrahosts=a", 400, "bad format for add-host"),
         ("platform=bo%20gus%2F%2Fx", 400, "is an invalid component of"),

@@ -32,6 +32,8 @@ fn results_are_files_and_archives(host: &Host) {
     host.dhow(&["build", "-t", "two:2", "-o", "type=docker,dest=docker.tar", "ctx"]).ok();
     host.dhow(&["build", "-o", "type=oci,dest=layout,tar=false", "ctx"]).ok();
     assert!(host.home().join("layout/oci-layout").is_file());
+    host.dhow(&["build", "-o", "type=docker,dest=dockers,tar=false", "ctx"]).ok();
+    assert!(host.home().join("dockers/manifest.json").is_file());
     // One platform as one of several.
     let several = ["build", "--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "-f", "ctx/plain"];
     host.dhow(&[&several[..], &["-o", "several", "ctx"]].concat()).ok();
@@ -48,6 +50,9 @@ fn results_are_files_and_archives(host: &Host) {
     for (file, name) in [("oci.tar", "two:1"), ("docker.tar", "two:2")] {
         assert!(host.dhow(&["load", "-i", file]).ok().contains(name));
         assert_eq!(host.dhow(&["run", "--rm", name, "cat", "/made"]).ok(), "made");
+        // That of the base is of its own last change.
+        let comment = host.dhow(&["image", "inspect", "-f", "{{.Comment}}", name]).ok();
+        assert_eq!(comment, "buildkit.dockerfile.v0");
     }
     // The same inputs give the same bytes, whoever builds.
     for (root, dest) in [("one", "one.tar"), ("other", "other.tar")] {

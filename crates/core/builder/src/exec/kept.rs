@@ -124,7 +124,7 @@ fn network(session: &Session<'_>, run: &Run) -> Option<NetKind> {
     run.network.or(match &session.request.network {
         NetMode::None => Some(NetKind::None),
         NetMode::Host => Some(NetKind::Host),
-        NetMode::Bridge | NetMode::Named(_) => None,
+        NetMode::Bridge | NetMode::Named(_) | NetMode::Container(_) => None,
     })
 }
 
@@ -235,11 +235,10 @@ fn key(id: &str) -> Digest {
 }
 
 fn describe(session: &Session<'_>, op: &Op, run: &Run, inputs: &Inputs) -> Result<Kept, Error> {
-    let network = match (run.network, &session.request.network) {
-        (Some(NetKind::None), _) | (None, NetMode::None) => "none",
-        (Some(NetKind::Host), _) | (None, NetMode::Host) => "host",
-        (None, NetMode::Bridge) => "default",
-        (None, NetMode::Named(name)) => name,
+    let network = match run.network {
+        Some(NetKind::None) => NetMode::None,
+        Some(NetKind::Host) => NetMode::Host,
+        None => session.request.network.clone(),
     };
     let mut kept = Kept {
         instruction: op.instruction.clone(),

@@ -75,6 +75,8 @@ pub(crate) fn image(session: &Session<'_>, outputs: &[Output], facts: &Facts<'_>
     let inherited = base_image(session, &graph.result).map_or(&[][..], |image| &image.manifest.layers);
     let mut config = graph.config.clone();
     config.history = history::lines(session, outputs);
+    // It is of what the base's last change was.
+    config.comment.clear();
     let content = match &session.left {
         Some(left) => Content::left(session, left, inherited.len()),
         None => Content::here(session, chain.as_ref(), inherited, &mut config.history)?,

@@ -358,7 +358,8 @@ pub(super) fn request(options: &BuildOptions, gateway: Option<IpAddr>) -> Result
         no_cache: options.no_cache,
         no_cache_filter: extras.no_cache_filter.clone(),
         pull: options.pull,
-        network: network_mode(&options.network_mode)?,
+        network: NetMode::parse(&options.network_mode)
+            .ok_or_else(|| Error::invalid("invalid container format container:<name|id>"))?,
         secrets: secrets(extras)?,
         extra_hosts: extra_hosts(&options.extra_hosts, gateway)?,
         limits: limits(options)?,
@@ -446,18 +447,6 @@ fn directory(name: &str, path: &Path) -> Result<PathBuf> {
         Ok(_) => Err(Error::invalid(format!("build context {name}: {} is not a directory", path.display()))),
         Err(e) => Err(Error::invalid(format!("build context {name}: {}: {e}", path.display()))),
     }
-}
-
-fn network_mode(text: &str) -> Result<NetMode> {
-    Ok(match text {
-        "" | "default" | networks::DEFAULT => NetMode::Bridge,
-        "none" => NetMode::None,
-        "host" => NetMode::Host,
-        container if container.starts_with("container:") => {
-            return Err(Error::invalid("a build can't share a container's network"));
-        }
-        name => NetMode::Named(name.to_owned()),
-    })
 }
 
 /// The secrets of a build: those that came with it, and those that its client is asked for.

@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use api::containers::HostConfig;
 use api::networks::EndpointSettings;
 use builder::{BoxError, NetHandle, NetMode, Networks};
+use network::hosts::Entry;
 use network::resolv::Mode;
 
 use super::leftovers;
-use crate::containers::{networking, resolv_conf};
+use crate::containers::{etc, networking, resolv_conf};
 use crate::error::{Context, Result};
 use crate::lock::Lock;
 use crate::{Engine, ids, lock, networks, privileges};
@@ -24,7 +25,7 @@ pub(super) fn provider(engine: &Engine) -> Networks {
 
 fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
     privileges::for_container(match mode {
-        NetMode::Host => privileges::Network::Shared,
+        NetMode::Host | NetMode::Container(_) => privileges::Network::Shared,
         NetMode::None => privileges::Network::Empty,
         NetMode::Bridge | NetMode::Named(_) => privileges::Network::Connected,
     })?;
@@ -43,6 +44,7 @@ fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
                 keep: Box::new(()),
             });
         }
+        NetMode::Container(other) => return of_container(engine, other),
         NetMode::Bridge => networks::DEFAULT,
         NetMode::Named(name) => name,
     };
@@ -62,6 +64,22 @@ fn give(engine: &Engine, mode: &NetMode) -> Result<NetHandle> {
     // A step has no monitor to ask for names: it gets those of the moment.
     let hosts = networks::names::hosts(engine, &record.id)?;
     Ok(NetHandle { netns: Some(namespace), resolv_conf, hosts, keep: Box::new(keep) })
+}
+
+/// The network of a container, and the names that it knows.
+fn of_container(engine: &Engine, other: &str) -> Result<NetHandle> {
+    let joined = networking::join(engine, other)?;
+    let dir = engine.container_dir(&joined.names_of);
+    let resolv_conf = etc::read(&dir, "resolv.conf")?;
+    let hosts = etc::read(&dir, "hosts")?;
+    let hosts = network::hosts::entries(&hosts).filter(|entry| !entry.address.is_loopback());
+    let lines = |entry: Entry| entry.names.into_iter().map(move |name| (name, entry.address.to_string()));
+    Ok(NetHandle {
+        netns: joined.namespace,
+        resolv_conf,
+        hosts: hosts.flat_map(lines).collect(),
+        keep: Box::new(()),
+    })
 }
 
 /// What a step holds; dropping it gives the endpoint back.

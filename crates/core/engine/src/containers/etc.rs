@@ -4,6 +4,7 @@
 //! in place: a running container has their inodes bound.
 
 use std::fs::Permissions;
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -74,6 +75,20 @@ pub fn resolv_conf(host: &HostConfig, mode: Mode) -> Result<Resolv> {
         .collect::<Result<Vec<IpAddr>>>()?;
     let asked = Options { servers, search: host.dns_search.clone(), options: host.dns_options.clone() };
     Ok(resolv::resolv_conf(&resolv::host_resolv_conf(mode), &asked, mode))
+}
+
+/// The longest of the files that is read: a container may write to its own.
+const READ_MAX: u64 = 64 << 10;
+
+/// Reads one of the files, up to a limit.
+pub fn read(dir: &Path, file: &str) -> Result<String> {
+    let path = dir.join(file);
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(&path);
+    opened
+        .and_then(|opened| opened.take(READ_MAX).read_to_end(&mut bytes))
+        .during(format_args!("read {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Writes one of the files, readable for all, keeping its inode.

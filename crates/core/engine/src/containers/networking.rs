@@ -100,7 +100,7 @@ pub(crate) fn announce(engine: &Engine, network: &network::Network, container: &
 }
 
 /// The namespace of another container, which must run.
-fn join(engine: &Engine, other: &str) -> Result<Connected> {
+pub(crate) fn join(engine: &Engine, other: &str) -> Result<Connected> {
     let other = record::find(engine, other)?;
     let status = record::observe(engine, &other.id)?.status;
     if status.pid == 0 {

@@ -36,7 +36,10 @@ fn inspect_blocking(engine: &Engine, name: &str, platform: Option<&Platform>) ->
         repo_tags: tags,
         repo_digests: digests,
         parent: image.parent.map(|parent| parent.to_string()).unwrap_or_default(),
-        comment: config.comment.clone(),
+        comment: match (config.comment.as_str(), config.history.last()) {
+            ("", Some(last)) => last.comment.clone(),
+            (own, _) => own.to_owned(),
+        },
         created: config.created.clone().unwrap_or_default(),
         docker_version: String::new(),
         author: config.author.clone(),

@@ -185,8 +185,7 @@ impl Delivery<'_> {
                 "docker exporter does not support exporting manifest lists, use the oci exporter instead",
             ));
         }
-        let target = self.target(output)?;
-        target.fill(self.archive(output).await?).await.map(drop)
+        self.layout(output).await
     }
 
     async fn push(&self, output: &Output) -> Result<Pushed, Error> {

@@ -194,7 +194,7 @@ impl Output {
             "attestation-prefix" if matches!(self.kind, Kind::Local | Kind::Tar) => {
                 value.clone_into(&mut self.attestation_prefix);
             }
-            "tar" if self.kind == Kind::Oci => self.directory = !boolean(key, value)?,
+            "tar" if matches!(self.kind, Kind::Oci | Kind::Docker) => self.directory = !boolean(key, value)?,
             "name" if image => self.names = value.split(',').map(|name| name.trim().to_owned()).collect(),
             "buildinfo" | "buildinfo-attrs" if image => {
                 if boolean(key, value)? {
@@ -312,7 +312,10 @@ impl Output {
             return Err(self.refused("compression", "estargz conflicts with oci-mediatypes=false"));
         }
         if self.directory && matches!(self.dest.as_deref(), None | Some("-" | "")) {
-            return Err(Error::new("dest is required for an oci output that is no tar"));
+            return Err(Error::new(format!(
+                "dest is required for {} output that is no tar",
+                self.kind.word()
+            )));
         }
         Ok(())
     }
