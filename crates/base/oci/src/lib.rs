@@ -5,6 +5,7 @@
 //! to what they mean. Nothing here does I/O, and nothing here panics on hostile input.
 
 pub mod address;
+pub mod annotation;
 pub mod cdi;
 mod chain;
 mod digest;
@@ -18,6 +19,7 @@ mod platform;
 mod reference;
 pub mod runtime;
 pub mod signal;
+pub mod units;
 pub mod user;
 
 pub use chain::ChainId;

@@ -53,7 +53,7 @@ pub use exec::{
     Kept, Owner, Relay, cache_directory, forget_kept, kept, kept_steps, open_mounted, with_mounts,
 };
 pub use export::emulation::runs;
-pub use export::options::{Annotation, Level, Options as Export, Provenance, Slsa};
+pub use export::options::{Options as Export, Provenance, Slsa};
 pub use export::statement::{Statement, Subject};
 pub use files::copy::carries_attribute;
 pub use lower::AllowedDevices;

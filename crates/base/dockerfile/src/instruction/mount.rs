@@ -159,7 +159,8 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>) -> Result<(), Error> {
         ("uid", Some(v)) => mount.uid = Some(v.parse().map_err(|_| bad(v))?),
         ("gid", Some(v)) => mount.gid = Some(v.parse().map_err(|_| bad(v))?),
         ("size", Some(v)) if mount.kind == MountKind::Tmpfs => {
-            mount.size = Some(size(v).ok_or_else(|| bad(v))?);
+            let size = oci::units::ram_in_bytes(v.trim()).ok();
+            mount.size = Some(size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| bad(v))?);
         }
         ("size" | "env", Some(_)) => return Err(foreign(mount.kind)),
         (key, Some(v)) => {
@@ -195,26 +196,6 @@ pub(super) fn flag(key: &str, value: Option<&str>, span: Span) -> Result<bool, E
         Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
         Some(v) => Err(Error::new(format!("invalid value for {key}: {v}"), span)),
     }
-}
-
-/// A size with Docker's binary suffixes, which may be a fraction.
-fn size(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let text = text.strip_suffix("ib").or(text.strip_suffix('b')).unwrap_or(&text);
-    let (digits, shift) = match text.chars().last()? {
-        'k' => (&text[..text.len() - 1], 10),
-        'm' => (&text[..text.len() - 1], 20),
-        'g' => (&text[..text.len() - 1], 30),
-        't' => (&text[..text.len() - 1], 40),
-        _ => (text, 0),
-    };
-    let digits = digits.trim();
-    if let Ok(whole) = digits.parse::<u64>() {
-        return whole.checked_mul(1 << shift);
-    }
-    let is_plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let bytes = digits.parse::<f64>().ok().filter(|_| is_plain)? * (1u64 << shift) as f64;
-    (bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
 /// What options mean together.

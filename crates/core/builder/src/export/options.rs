@@ -1,6 +1,7 @@
 //! What the result shall look like: compression, media types, annotations, attestations.
 
 use archive::Compression;
+use oci::annotation::{Annotation, Level};
 use oci::{Platform, media_types};
 use std::collections::BTreeMap;
 
@@ -77,73 +78,6 @@ pub enum Provenance {
     Max,
 }
 
-/// An annotation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Annotation {
-    /// Of what.
-    pub level: Level,
-    /// Of which platform's manifest; of all without.
-    pub platform: Option<Platform>,
-    /// Its name.
-    pub key: String,
-    /// Its value.
-    pub value: String,
-}
-
-/// What an annotation belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// The manifest.
-    Manifest,
-    /// The index.
-    Index,
-    /// The manifest's line in the index.
-    ManifestDescriptor,
-    /// The index's line in a layout.
-    IndexDescriptor,
-}
-
-impl Annotation {
-    /// Reads buildx's form: `[types[platform]:]key=value`, with types joined by commas.
-    pub fn parse(text: &str) -> Result<Vec<Annotation>, String> {
-        let (name, value) =
-            text.split_once('=').ok_or_else(|| format!("invalid annotation {text:?}: expected key=value"))?;
-        let (types, key) = match name.split_once(':') {
-            Some((types, key)) => (types, key),
-            None => ("manifest", name),
-        };
-        if key.is_empty() {
-            return Err(format!("invalid annotation {text:?}: the name is empty"));
-        }
-        let mut all = Vec::new();
-        for word in types.split(',').map(str::trim) {
-            let (word, platform) = match word.split_once('[') {
-                Some((word, platform)) => {
-                    let platform = platform.trim_end_matches(']').parse::<Platform>();
-                    (
-                        word,
-                        Some(platform.map_err(|e| format!("invalid annotation {text:?}: {e}"))?.normalized()),
-                    )
-                }
-                None => (word, None),
-            };
-            let level = match word {
-                "manifest" => Level::Manifest,
-                "index" => Level::Index,
-                "manifest-descriptor" => Level::ManifestDescriptor,
-                "index-descriptor" => Level::IndexDescriptor,
-                other => {
-                    return Err(format!(
-                        "unknown annotation type {other:?}: before the colon stand manifest, index, manifest-descriptor or index-descriptor"
-                    ));
-                }
-            };
-            all.push(Annotation { level, platform, key: key.into(), value: value.into() });
-        }
-        Ok(all)
-    }
-}
-
 impl Options {
     /// The annotations of a document.
     pub(crate) fn annotations(&self, level: Level, platform: &Platform) -> BTreeMap<String, String> {
@@ -182,22 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn annotations() {
-        let one = |text: &str| Annotation::parse(text).unwrap().remove(0);
-        let plain = one("org.opencontainers.image.title=a:b=c");
-        assert_eq!((plain.level, plain.value.as_str()), (Level::Manifest, "a:b=c"));
-        assert_eq!(one("index:k=v").level, Level::Index);
-        let both = Annotation::parse("index,manifest[linux/amd64]:k=v").unwrap();
-        assert_eq!(both.len(), 2);
-        assert_eq!(both[1].platform.as_ref().map(ToString::to_string).as_deref(), Some("linux/amd64"));
-        assert_eq!(one("index:a:b=c").key, "a:b");
-        for wrong in ["k", "index:=v", "foo:bar=x", "Index:a=b", "index,other:a=b"] {
-            assert!(Annotation::parse(wrong).is_err(), "{wrong}");
-        }
-        let options = Options { annotations: both, ..Options::default() };
+    fn annotations_are_of_their_documents() {
+        let read = |text| Annotation::parse(text, Level::Manifest).unwrap();
+        let options = Options { annotations: read("index,manifest[linux/amd64]:k=v"), ..Options::default() };
         let arm = "linux/arm64".parse().unwrap();
         assert!(options.wants_index() && options.annotations(Level::Manifest, &arm).is_empty());
-        let of_descriptor = Annotation::parse("manifest-descriptor:k=v").unwrap();
+        let of_descriptor = read("manifest-descriptor:k=v");
         assert!(!Options { annotations: of_descriptor, ..Options::default() }.wants_index());
     }
 }

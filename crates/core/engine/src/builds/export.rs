@@ -2,8 +2,9 @@
 
 use api::build::{BuildDetails, BuildOptions, BuiltImage, ExportOptions, FileStatement, SentImage};
 use archive::Compression;
-use builder::{Annotation, Built, Export, Provenance, Slsa};
+use builder::{Built, Export, Provenance, Slsa};
 use oci::Reference;
+use oci::annotation::{Annotation, Level};
 use oci::image::Descriptor;
 
 use crate::error::{Error, Result};
@@ -110,7 +111,7 @@ pub(super) fn options(build: &BuildOptions) -> Result<Export> {
     let (docker, artifact) = formats(options)?;
     let mut annotations = Vec::new();
     for text in &options.annotations {
-        annotations.extend(Annotation::parse(text).map_err(Error::invalid)?);
+        annotations.extend(Annotation::parse(text, Level::Manifest).map_err(Error::invalid)?);
     }
     let provenance = match options.provenance.as_str() {
         "" => None,

@@ -4,7 +4,7 @@ pub mod create {
     use std::collections::BTreeMap;
 
     use api::images::{MemberAnnotation, NewIndex};
-    use oci::Platform;
+    use oci::annotation::{Annotation, Level};
     use serde_json::json;
 
     use crate::buildx::Plugin;
@@ -60,42 +60,21 @@ pub mod create {
     impl Notes {
         /// Reads `[index,manifest-descriptor[platform]:]key=value`.
         fn add(&mut self, text: &str) -> Result<(), Error> {
-            let wrong =
-                |reason: &str| Error::new(format!("invalid annotation {}: {reason}", template::quote(text)));
-            let (name, value) = text.split_once('=').ok_or_else(|| wrong("expected key=value"))?;
-            let (levels, key) = match name.split_once(':') {
-                Some((levels, key)) => (levels, key),
-                None => ("index", name),
-            };
-            if key.is_empty() {
-                return Err(wrong("the key is empty"));
-            }
-            for level in levels.split(',') {
-                let (level, platform) = level.split_once('[').unwrap_or((level, ""));
-                let platform = platform.trim_end_matches(']');
+            for Annotation { level, platform, key, value } in
+                Annotation::parse(text, Level::Index).map_err(Error::new)?
+            {
                 match level {
-                    "index" => drop(self.index.insert(key.to_owned(), value.to_owned())),
-                    "manifest-descriptor" => {
-                        let platform = match platform {
-                            "" => String::new(),
-                            text => text
-                                .parse::<Platform>()
-                                .map_err(|e| wrong(&e.to_string()))?
-                                .normalized()
-                                .to_string(),
-                        };
-                        self.members.push(MemberAnnotation {
-                            platform,
-                            key: key.to_owned(),
-                            value: value.to_owned(),
-                        });
+                    Level::Index => drop(self.index.insert(key, value)),
+                    Level::ManifestDescriptor => {
+                        let platform = platform.map(|platform| platform.to_string()).unwrap_or_default();
+                        self.members.push(MemberAnnotation { platform, key, value });
                     }
-                    "manifest" | "index-descriptor" => {
-                        return Err(wrong(&format!(
-                            "{level} annotations are not supported: an index and its lines are made, no manifests"
+                    Level::Manifest | Level::IndexDescriptor => {
+                        return Err(Error::new(format!(
+                            "invalid annotation {}: an index and its lines are made, no manifests: index or manifest-descriptor before the colon",
+                            template::quote(text)
                         )));
                     }
-                    other => return Err(wrong(&format!("unknown type {}", template::quote(other)))),
                 }
             }
             Ok(())
