@@ -103,14 +103,16 @@ impl Root {
     }
 
     /// As [`Root::open_file`], but gives the content, refuses what is no regular file or is larger than
-    /// `limit` bytes.
+    /// `limit` bytes. A device is not even opened: some do things then.
     pub fn read_file(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
         use std::io::Read;
+        let regular = |stat: Stat| match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        };
+        regular(self.stat(&path)?)?;
         let file = self.open_file(path)?;
-        let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
+        regular(rustix::fs::fstat(&file)?)?;
         let mut content = Vec::new();
         file.take(limit + 1).read_to_end(&mut content)?;
         if content.len() as u64 > limit {

@@ -225,8 +225,7 @@ impl Opener<'_> {
         let path = self.scratch()?;
         let root = Root::open(&path)?;
         let stream = archive::decompress(stream)?;
-        let options =
-            archive::Options { devices: false, limits: self.env.store.limits(), ..archive::Options::plain() };
+        let options = archive::Options { limits: self.env.store.limits(), ..archive::Options::plain() };
         let cancel = &self.request.cancel;
         let stream = archive::Guard::new(stream, options.limits.stream(), || cancel.is_cancelled());
         archive::unpack(stream, &root, &options)?;

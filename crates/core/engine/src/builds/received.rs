@@ -1,7 +1,7 @@
 //! A directory that a client's files are written into, entry by entry, for a build to read.
 //!
-//! The client is not trusted: every path is resolved below the directory, a name is replaced and never followed, and what
-//! is no file, directory, link or named pipe is left out. Names are bytes, as the kernel has them. Of extended attributes those come along
+//! The client is not trusted: every path is resolved below the directory, a name is replaced and never followed, and sockets
+//! are left out. Names are bytes, as the kernel has them. Of extended attributes those come along
 //! that a copy of a build carries over.
 //!
 //! It lies below `<root>/ingest` and goes with its lease; or it is a [`builder::Mirror`] with the files of before, of which
@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use builder::Mirror;
-use rustix::fs::{FileType, Stat, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{Dev, FileType, Stat, Timespec, Timestamps, XattrFlags, makedev};
 use store::Lease;
 use sys::root::Root;
 
@@ -39,6 +39,24 @@ pub enum EntryKind {
     Hardlink(OsString),
     /// A named pipe.
     Fifo,
+    /// A device by its major and minor number.
+    CharacterDevice((u32, u32)),
+    /// See [`EntryKind::CharacterDevice`].
+    BlockDevice((u32, u32)),
+}
+
+impl EntryKind {
+    /// What the kernel makes by `mknod`, and of which device.
+    fn node(&self) -> Option<(FileType, Dev)> {
+        Some(match self {
+            EntryKind::Fifo => (FileType::Fifo, 0),
+            EntryKind::CharacterDevice((major, minor)) => {
+                (FileType::CharacterDevice, makedev(*major, *minor))
+            }
+            EntryKind::BlockDevice((major, minor)) => (FileType::BlockDevice, makedev(*major, *minor)),
+            _ => return None,
+        })
+    }
 }
 
 /// A file, directory or link.
@@ -169,10 +187,10 @@ impl Received {
                     self.describe(entry)?;
                 }
             }
-            EntryKind::Fifo => {
-                if !self.has(entry) {
+            EntryKind::Fifo | EntryKind::CharacterDevice(_) | EntryKind::BlockDevice(_) => {
+                if let Some((kind, device)) = entry.kind.node().filter(|_| !self.has(entry)) {
                     self.clear(&entry.path).during(failed())?;
-                    self.root.mknod(&entry.path, FileType::Fifo, 0o600, 0).during(failed())?;
+                    self.root.mknod(&entry.path, kind, 0o600, device).during(failed())?;
                     self.describe(entry)?;
                 }
             }
@@ -227,8 +245,8 @@ impl Received {
                 is(FileType::Symlink)
                     && self.root.readlink(&entry.path).is_ok_and(|says| says == Path::new(target))
             }
-            EntryKind::Fifo => is(FileType::Fifo),
             EntryKind::Directory | EntryKind::Hardlink(_) => false,
+            node => node.node().is_some_and(|(kind, device)| is(kind) && stat.st_rdev == device),
         }
     }
 
@@ -421,7 +439,7 @@ fn weight(entry: &Entry) -> u64 {
     let attributes = entry.attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     let target = match &entry.kind {
         EntryKind::Symlink(target) | EntryKind::Hardlink(target) => target.len(),
-        EntryKind::File | EntryKind::Directory | EntryKind::Fifo => 0,
+        _ => 0,
     };
     (entry.path.len() + target + attributes + size_of::<Entry>()) as u64
 }

@@ -161,7 +161,7 @@ impl Transfer {
     fn entry(&mut self, stat: Stat) -> Result<(), Status> {
         let id = self.next;
         self.next = id.checked_add(1).ok_or_else(|| Status::resource_exhausted("too many files"))?;
-        let Some(kind) = mode::kind(stat.mode, stat.link()) else { return Ok(()) };
+        let Some(kind) = mode::kind(&stat) else { return Ok(()) };
         let entry = Entry {
             path: OsString::from_vec(stat.path),
             kind,

@@ -1,29 +1,37 @@
 //! File modes as Go's `os.FileMode` has them, which is what fsutil sends.
 
-use std::ffi::OsStr;
-
 use api::containers::unix_mode;
 use engine::builds::received::EntryKind;
+
+use super::packet::Stat;
 
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
 const DEVICE: u32 = 1 << 26;
 const FIFO: u32 = 1 << 25;
 const SOCKET: u32 = 1 << 24;
-const CHARACTER_DEVICE: u32 = 1 << 21;
+/// A device of this kind has both bits.
+const CHARACTER: u32 = 1 << 21 | DEVICE;
 const IRREGULAR: u32 = 1 << 19;
-const SPECIAL: u32 = DEVICE | FIFO | SOCKET | CHARACTER_DEVICE | IRREGULAR;
+const SPECIAL: u32 = DEVICE | FIFO | SOCKET | CHARACTER | IRREGULAR;
 
-/// What kind of entry a mode means; none for what a build context can't hold.
-pub fn kind(mode: u32, link: &OsStr) -> Option<EntryKind> {
-    match mode {
-        _ if mode & SPECIAL == FIFO => Some(EntryKind::Fifo),
-        _ if mode & SPECIAL != 0 => None,
-        _ if mode & DIRECTORY != 0 => Some(EntryKind::Directory),
-        _ if mode & SYMLINK != 0 => Some(EntryKind::Symlink(link.to_owned())),
-        _ if !link.is_empty() => Some(EntryKind::Hardlink(link.to_owned())),
-        _ => Some(EntryKind::File),
+/// What kind of entry is told of; none for what a build context can't hold.
+pub fn kind(stat: &Stat) -> Option<EntryKind> {
+    let (mode, link) = (stat.mode, stat.link());
+    let number = || Some((stat.device_major.try_into().ok()?, stat.device_minor.try_into().ok()?));
+    match mode & SPECIAL {
+        FIFO => return Some(EntryKind::Fifo),
+        DEVICE => return number().map(EntryKind::BlockDevice),
+        CHARACTER => return number().map(EntryKind::CharacterDevice),
+        0 => {}
+        _ => return None,
     }
+    Some(match mode {
+        _ if mode & DIRECTORY != 0 => EntryKind::Directory,
+        _ if mode & SYMLINK != 0 => EntryKind::Symlink(link.to_owned()),
+        _ if !link.is_empty() => EntryKind::Hardlink(link.to_owned()),
+        _ => EntryKind::File,
+    })
 }
 
 /// Whether content can be asked for: fsutil's rule, which both sides must share.
@@ -43,7 +51,7 @@ mod tests {
     use super::*;
 
     fn kind(mode: u32, link: &str) -> Option<EntryKind> {
-        super::kind(mode, OsStr::new(link))
+        super::kind(&Stat { mode, link: link.into(), device_major: 8, device_minor: 1, ..Stat::default() })
     }
 
     const STICKY: u32 = 1 << 20;
@@ -58,7 +66,10 @@ mod tests {
         assert_eq!(kind(0o644, "a"), Some(EntryKind::Hardlink("a".into())));
         assert_eq!(kind(0o644, ""), Some(EntryKind::File));
         assert_eq!(kind(go_mode(0o010_644), ""), Some(EntryKind::Fifo));
-        assert_eq!(kind(go_mode(0o060_644), ""), None);
+        assert_eq!(kind(go_mode(0o060_644), ""), Some(EntryKind::BlockDevice((8, 1))));
+        assert_eq!(kind(go_mode(0o020_644), ""), Some(EntryKind::CharacterDevice((8, 1))));
+        let nowhere = Stat { mode: go_mode(0o020_644), device_major: -1, ..Stat::default() };
+        assert_eq!(super::kind(&nowhere), None);
         assert_eq!(kind(FIFO | DEVICE | 0o644, ""), None);
         assert!(has_content(0o644) && !has_content(DIRECTORY) && !has_content(SYMLINK | 0o777));
     }

@@ -20,6 +20,8 @@ use super::client::Holdings;
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
 const FIFO: u32 = 1 << 25;
+const DEVICE: u32 = 1 << 26;
+const CHARACTER: u32 = 1 << 21;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Stat {
@@ -33,6 +35,10 @@ pub struct Stat {
     pub modified: i64,
     #[prost(bytes = "vec", tag = "7")]
     pub link: Vec<u8>,
+    #[prost(int64, tag = "8")]
+    pub device_major: i64,
+    #[prost(int64, tag = "9")]
+    pub device_minor: i64,
     #[prost(message, repeated, tag = "10")]
     pub attributes: Vec<Attribute>,
 }
@@ -81,6 +87,12 @@ pub fn link(path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> (Stat, Vec<u8>)
 
 pub fn pipe(path: impl AsRef<[u8]>) -> (Stat, Vec<u8>) {
     (Stat { path: path.as_ref().into(), mode: FIFO | 0o640, ..Stat::default() }, Vec::new())
+}
+
+/// `/dev/null` by another name.
+pub fn device(path: impl AsRef<[u8]>) -> (Stat, Vec<u8>) {
+    let (mode, path) = (DEVICE | CHARACTER | 0o640, path.as_ref().into());
+    (Stat { path, mode, device_major: 1, device_minor: 3, ..Stat::default() }, Vec::new())
 }
 
 /// Another name of an earlier file.

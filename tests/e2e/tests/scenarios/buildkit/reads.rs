@@ -7,7 +7,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::SolveRequest;
 use bollard_buildkit_proto::pb::{self, FileAction, FileActionCopy, FileOp, SourceOp, file_action, op};
 
 use super::client::{Client, Holdings};
-use super::files::{file, folder, link, pipe};
+use super::files::{device, file, folder, link, pipe};
 use super::graphs::definition;
 use super::with_client;
 
@@ -137,10 +137,11 @@ fn a_graph_says_itself_which_files_it_is_about() {
 }
 
 #[test]
-fn a_named_pipe_is_sent_once_and_copied() {
+fn named_pipes_and_devices_are_sent_once_and_copied() {
     let mut held = held();
-    held.directories.get_mut("context").unwrap().push(pipe("z-pipe"));
-    let dockerfile = "FROM busybox\nCOPY z-pipe /\nRUN ls -l /z-pipe | grep -q ^prw-r-----\n";
+    held.directories.get_mut("context").unwrap().extend([device("z-null"), pipe("z-pipe")]);
+    let dockerfile = "FROM busybox\nCOPY z-pipe z-null /\nRUN ls -l /z-pipe | grep -q ^prw-r-----\n\
+        RUN ls -l /z-null | grep -q '^crw-r----- .* 1, *3 '\n";
     held.directories.insert("dockerfile".to_owned(), vec![file("Dockerfile", dockerfile)]);
     with_client(held, |host, client| {
         host.busybox();
