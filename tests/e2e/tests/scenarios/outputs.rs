@@ -208,6 +208,15 @@ fn one_name_for_several_platforms(host: &Host) {
     host.file("ctx/Dockerfile", "FROM --platform=linux/s390x scratch AS far\nCOPY file /sh\nRUN [\"/sh\"]\n");
     let refused = host.dhow(&["build", "ctx"]).fails(1);
     assert!(refused.contains("stage \"far\" runs programs for linux/s390x"), "{refused}");
+    // So is what a later processor could run; files for it can be put together anywhere.
+    host.file(
+        "ctx/Dockerfile",
+        "FROM scratch\nCOPY file /\nFROM scratch AS late\nCOPY file /sh\nRUN [\"/sh\"]\n",
+    );
+    host.dhow(&["build", "--platform", "linux/amd64/v9", "--target", "0", "ctx"]).ok();
+    let refused = host.dhow(&["build", "--platform", "linux/amd64/v9", "ctx"]).fails(1);
+    let why = "no support for running processes with linux/amd64/v9: this processor has the instructions of linux/amd64";
+    assert!(refused.contains(why) && refused.contains("stage \"late\" needs more"), "{refused}");
 }
 
 /// What one root has built, another need not build again.

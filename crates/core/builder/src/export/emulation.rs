@@ -26,6 +26,15 @@ pub(crate) fn foreign(session: &Session<'_>, op: &Op) -> Option<Error> {
 
 fn cannot(session: &Session<'_>, op: &Op, wanted: &Platform) -> Error {
     let host = Platform::host();
+    if wanted.os == host.os && native(&host.architecture, &wanted.architecture) {
+        let supported =
+            Platform::new(&host.os, "amd64", Some(&format!("v{}", sys::processor::x86_64_level())));
+        let message = format!(
+            "no support for running processes with {wanted}: this processor has the instructions of {supported}, stage {:?} needs more",
+            op.stage
+        );
+        return Error::Step(session.step_error(op, message));
+    }
     let message = format!(
         "stage {:?} runs programs for {wanted}, which this machine ({host}) cannot execute: no emulator is registered for them",
         op.stage
@@ -43,14 +52,22 @@ pub fn runs(wanted: &Platform) -> bool {
     if wanted.os != host.os {
         return false;
     }
+    if native(&host.architecture, &wanted.architecture) {
+        return has_variant(wanted, sys::processor::x86_64_level());
+    }
     let names = names(wanted);
-    native(&host.architecture, &wanted.architecture)
-        || registered().iter().any(|emulator| names.iter().any(|name| emulator.contains(name)))
+    registered().iter().any(|emulator| names.iter().any(|name| emulator.contains(name)))
 }
 
 /// Whether the processor itself runs programs of this architecture.
 fn native(host: &str, wanted: &str) -> bool {
     host == wanted || matches!((host, wanted), ("amd64", "386") | ("arm64", "arm"))
+}
+
+/// Whether a processor of this level has the instructions of a variant of amd64; of other architectures nothing is known.
+fn has_variant(wanted: &Platform, level: u32) -> bool {
+    let variant = wanted.variant.as_deref().filter(|_| wanted.architecture == "amd64");
+    variant.is_none_or(|variant| (1..=level).any(|number| variant == format!("v{number}")))
 }
 
 /// What QEMU's entries for an architecture are called.
@@ -99,6 +116,14 @@ mod tests {
     fn what_runs_by_itself() {
         assert!(native("amd64", "386") && native("arm64", "arm") && native("amd64", "amd64"));
         assert!(!native("amd64", "arm64") && !native("386", "amd64"));
+        let on_third = |text: &str| has_variant(&text.parse().unwrap(), 3);
+        assert!(
+            ["amd64", "amd64/v1", "amd64/v3", "386", "arm64/v9"]
+                .map(|name| format!("linux/{name}"))
+                .iter()
+                .all(|name| on_third(name))
+        );
+        assert!(!on_third("linux/amd64/v4") && !on_third("linux/amd64/v9") && !on_third("linux/amd64/other"));
         assert!(names(&"linux/arm64".parse().unwrap()).contains(&"qemu-aarch64"));
     }
 }
