@@ -73,6 +73,8 @@ pub async fn serve(
     shutdown.await;
     // Fails only when nobody listens any more.
     let _ = stop.send(true);
+    // Their clients wait for nothing.
+    engine::builds::end_handouts(&engine);
     while accepting.join_next().await.is_some() {}
 }
 

@@ -148,9 +148,11 @@ pub async fn forget(client: &Client, name: &str) -> Result<Vec<String>> {
     call(Method::DELETE, "/build/history").query(Query::new().text("id", name)).fetch(client).await
 }
 
-/// Makes ready to look around where a step failed.
-pub async fn shell(client: &Client, id: &str) -> Result<BuildShell> {
-    post("/build/shell").query(Query::new().text("id", id)).fetch(client).await
+/// Makes ready to look around where a step failed: one document, whose image is there until the answer is dropped, or its last
+/// container is gone.
+pub async fn shell(client: &Client, id: &str) -> Result<JsonLines<BuildShell>> {
+    let call = post("/build/shell").query(Query::new().text("id", id));
+    Ok(JsonLines::new(call.send(client).await?.into_body()))
 }
 
 /// A connection to the server's BuildKit, which speaks gRPC.

@@ -115,6 +115,12 @@ impl Drop for Handout {
     }
 }
 
+/// The engine serves nobody any more. What is being read is held by who reads it, and its client could ask for no more of it.
+pub fn end_handouts(engine: &Engine) {
+    let ended = std::mem::take(&mut *engine.lent().all());
+    drop(ended);
+}
+
 /// The client of this build is done with its result. What goes with it is gone then.
 pub async fn give_back(engine: &Engine, build: &str) -> Result<()> {
     let loan = engine.lent().all().remove(build);

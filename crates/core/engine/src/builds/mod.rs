@@ -52,7 +52,7 @@ pub use layout::by_platform;
 pub use left::{layers, left};
 pub use leftovers::forget_at_start;
 pub(crate) use lent::Lent;
-pub use lent::{Handout, Loan, give_back, hold};
+pub use lent::{Handout, Loan, end_handouts, give_back, hold};
 pub use mistake::{check_text, mistake};
 pub(crate) use network::is_alive;
 pub use policy::{AskPolicy, Policies, Verdict};

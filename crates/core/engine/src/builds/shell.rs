@@ -1,18 +1,23 @@
 //! Looking around where a step of a build failed: its file system as an image, with all that its process was started with.
 
+use std::sync::Arc;
+
 use api::build::{BuildOptions, BuildShell};
 use builder::{CancelToken, Kept};
 use oci::image::ImageConfig;
 use oci::{ChainId, Platform};
 
 use super::build::environment;
+use super::history::new_id;
+use super::lent::Handout;
 use crate::Engine;
 use crate::error::{Context as _, Error, Result};
 
-/// Makes an image of what a failed step left; whoever asked removes it. An id may be its beginning; none is the last step's.
-pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
+/// Makes an image of what a failed step left, which is there as long as it is handed out, or a container has it. An id may be its
+/// beginning; none is the last step's.
+pub async fn shell(engine: &Engine, id: String) -> Result<(BuildShell, Handout)> {
     let env = environment(engine, &BuildOptions::default(), &CancelToken::default());
-    engine
+    let (ready, lease) = engine
         .blocking(move |engine| {
             let mut steps = builder::kept_steps(&env).system()?;
             let place = chosen(&id, &steps)?;
@@ -26,12 +31,13 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
                 let end = if *readonly { ",readonly" } else { "" };
                 format!("type=bind,source={},target={to}{end}", from.display())
             };
+            let lease = Arc::new(lease);
             let ulimit = |limit: &oci::runtime::Rlimit| {
                 let name = limit.typ.trim_start_matches("RLIMIT_").to_ascii_lowercase();
                 format!("{name}={}:{}", limit.soft, limit.hard)
             };
             let tmpfs = kept.tmpfs.iter().map(|target| format!("type=tmpfs,target={target}"));
-            Ok(BuildShell {
+            let ready = BuildShell {
                 id,
                 others: steps.iter().map(told).collect(),
                 image,
@@ -48,9 +54,13 @@ pub async fn shell(engine: &Engine, id: String) -> Result<BuildShell> {
                 ulimits: kept.rlimits.iter().map(ulimit).collect(),
                 shm_size: kept.shm_size.unwrap_or_default(),
                 missing: kept.missing,
-            })
+            };
+            Ok((ready, lease))
         })
-        .await
+        .await?;
+    // As often as one likes, and at the same time: each has a name of its own.
+    let handout = Handout::begin(engine, &new_id()?, lease);
+    Ok((ready, handout))
 }
 
 /// Which of the steps an id names, the last of which is the first here.
@@ -90,7 +100,7 @@ fn image(engine: &Engine, lease: &store::Lease, chain: &ChainId, kept: &Kept) ->
     config.config.working_dir.clone_from(&kept.cwd);
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let descriptors = layers.iter().map(|layer| store.descriptor(layer)).collect();
-    Ok(store.make_image(lease, &config, descriptors, None, &[])?.image.id.to_string())
+    Ok(store.lend_image(lease, &config, descriptors)?.image.id.to_string())
 }
 
 #[cfg(test)]

@@ -43,6 +43,11 @@ impl Item {
         self.names().next().is_none() && !self.is_member()
     }
 
+    /// Whether it is there only for who is being handed it.
+    pub fn is_lent(&self) -> bool {
+        self.is_nameless() && self.records.iter().all(|record| record.lent)
+    }
+
     /// Whether a name means an index that has this image for another platform.
     pub fn is_member(&self) -> bool {
         !self.through.is_empty()

@@ -32,7 +32,7 @@ fn list_blocking(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>>
     };
     let sizes = Sizes::read(engine, &catalog, &containers, options)?;
     let mut lines = Vec::new();
-    for item in &catalog.items {
+    for item in catalog.items.iter().filter(|item| !item.is_lent()) {
         let created = item.created().unwrap_or(Timestamp::UNIX_EPOCH);
         let in_time = before.is_none_or(|bound| created < bound)
             && since.is_none_or(|bound| created > bound)

@@ -3,6 +3,7 @@
 use api::build::BuildLogLine;
 use engine::builds::history::{self, Which};
 use engine::builds::{Digest, attached};
+use futures_util::{StreamExt as _, future, stream};
 
 use crate::answer::{self, Result};
 use crate::call::Call;
@@ -46,7 +47,10 @@ pub async fn remove(call: Call) -> Result {
     answer::ok(&gone)
 }
 
-/// Makes an image of what the failed step `id` left.
+/// Makes an image of what the failed step `id` left. It is lent until the client closes the answer, which says all at once.
 pub async fn shell(call: Call) -> Result {
-    answer::ok(&engine::builds::shell(&call.engine, call.query.text("id").to_owned()).await?)
+    let (ready, mut handout) = engine::builds::shell(&call.engine, call.query.text("id").to_owned()).await?;
+    let line = stream::iter([Ok(answer::line(&ready, "\n")?)]);
+    let held = stream::once(async move { handout.given_back().await }).filter_map(|()| future::ready(None));
+    Ok(answer::stream("application/json", line.chain(held)))
 }

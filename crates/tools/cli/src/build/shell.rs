@@ -1,5 +1,3 @@
-use api::images::RemoveOptions;
-
 use crate::context::Cli;
 use crate::error::Error;
 use crate::flags::{self, Parsed, Shape};
@@ -18,7 +16,10 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         Some((id, command)) => (id.as_str(), command),
         None => ("", &[][..]),
     };
-    let ready = client::builds::shell(cli.client()?, id).await?;
+    // Its image is lent to us until this is dropped.
+    let mut answer = client::builds::shell(cli.client()?, id).await?;
+    let ready =
+        answer.next().await.transpose()?.ok_or_else(|| Error::new("the server said nothing of the step"))?;
     if id.is_empty() {
         eprintln(&format!("failed step {}: {}", ready.id, ready.instruction));
         ready.others.iter().for_each(|other| eprintln(&format!("also kept: {other}")));
@@ -47,12 +48,7 @@ pub async fn run(cli: &Cli, args: Args) -> Outcome {
         [] => words.push(ready.shell.clone()),
         command => words.extend_from_slice(command),
     }
-    let ended = container(cli, &words).await;
-    let options = RemoveOptions { force: true, ..RemoveOptions::default() };
-    let removed = client::images::remove(cli.client()?, &ready.image, &options).await;
-    let code = ended?;
-    removed?;
-    Ok(code)
+    container(cli, &words).await
 }
 
 /// The command line `run …` in this process.
