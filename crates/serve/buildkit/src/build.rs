@@ -26,6 +26,8 @@ const RESULTS_MAX: usize = 1024;
 /// A build that runs.
 pub struct Build {
     pub order: SolveRequest,
+    /// How its client calls it, which need not be fit for an id.
+    pub called: String,
     /// What its client may name by path.
     pub reach: Reach,
     pub told: Arc<Told>,
@@ -147,6 +149,7 @@ impl Build {
         let (results, returned) = (Mutex::default(), Notify::new());
         let containers = Containers::default();
         Build {
+            called: order.r#ref.clone(),
             order,
             reach,
             told,

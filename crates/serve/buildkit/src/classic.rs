@@ -39,12 +39,14 @@ impl Host {
         let attributes = HashMap::from([("filename".to_owned(), options.dockerfile.clone())]);
         let order = SolveRequest {
             frontend: "dockerfile.v0".to_owned(),
-            r#ref: if crate::is_build_id(&id) { id } else { new_id(&session) },
+            r#ref: if crate::is_build_id(&id) { id.clone() } else { new_id(&session) },
             session,
             exporters: vec![Exporter { r#type: "moby".to_owned(), attrs }],
             ..SolveRequest::default()
         };
-        let build = Arc::new(Build::new(order, reach));
+        let mut build = Build::new(order, reach);
+        build.called = id;
+        let build = Arc::new(build);
         let registered = self.register(build.clone()).map_err(error)?;
         let listen = async {
             let mut position = 0;
@@ -54,7 +56,9 @@ impl Host {
             }
         };
         let work = async {
-            let made = frontend::classic(self, &build, &attributes, options, context).await;
+            let made = frontend::classic(self, &build, &attributes, options, context);
+            // Somebody may cancel it by its id.
+            let made = build.life.share(Box::pin(made)).await;
             drop(registered);
             made
         };

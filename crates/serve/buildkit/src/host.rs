@@ -136,6 +136,12 @@ impl Host {
         self.wait(|state| state.builds.get(id).cloned()).await
     }
 
+    /// Ends the builds that their clients call so.
+    pub fn cancel(&self, name: &str) {
+        let state = self.state();
+        state.builds.values().filter(|build| build.called == name).for_each(|build| build.life.end());
+    }
+
     /// Whether a client waits for the build of this id.
     pub(crate) fn runs(&self, id: &str) -> bool {
         self.state().builds.contains_key(id)

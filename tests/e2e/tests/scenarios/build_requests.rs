@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use testkit::{Host, Mode, eventually};
 
 const DOCKERFILE: &str = "FROM busybox\nARG A\nRUN echo a$A\n";
@@ -200,6 +202,72 @@ fn parameters_of_a_classic_build() {
     assert!(post(&host, "version=3", &large).contains("invalid version"));
 }
 
+/// A device in a context is copied, as one of a shared folder or of a client of BuildKit is. None is opened, whatever it is called.
+#[test]
+fn devices_of_a_classic_context() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let with_device = |dockerfile: &str, name: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(dockerfile.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "made", dockerfile.as_bytes()).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Char);
+        header.set_mode(0o640);
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+        header.set_size(0);
+        builder.append_data(&mut header, name, std::io::empty()).unwrap();
+        builder.into_inner().unwrap()
+    };
+    let dockerfile = "FROM busybox\nCOPY null /\nRUN ls -l /null | grep -q '^crw-r----- .* 1, *3 '\n";
+    let built = post(&host, "dockerfile=made&t=&t=devices", &with_device(dockerfile, "null"));
+    assert!(built.contains("Successfully tagged devices:latest"), "{built}");
+    let refused = post(&host, "", &with_device("", "Dockerfile"));
+    assert!(refused.contains("not a regular file"), "{refused}");
+}
+
+#[test]
+fn a_build_is_cancelled_by_the_id_that_its_client_gave_it() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    let cancel = |query: &str| {
+        let mut stream = UnixStream::connect(host.socket(0)).unwrap();
+        let head =
+            format!("POST /v1.41/build/cancel?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(cancel("").starts_with("HTTP/1.1 400 "));
+    assert!(cancel("id=unknown").starts_with("HTTP/1.1 200 "), "it may be over already");
+    let files = context(&[("Dockerfile", "FROM busybox\nRUN echo \"so it\" began && sleep 600\n")]);
+    for id in ["ab12cd34", "What a client likes"] {
+        let mut stream = UnixStream::connect(host.socket(0)).unwrap();
+        let head = format!(
+            "POST /v1.41/build?version=2&buildid={} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            id.replace(' ', "%20"),
+            files.len()
+        );
+        stream.write_all(&[head.as_bytes(), &files].concat()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        let says = |line: &String, words: &str| {
+            let status = line.split("\"aux\":\"").nth(1).and_then(|rest| rest.split('"').next());
+            let status = status.and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+            status.windows(words.len()).any(|window| window == words.as_bytes())
+        };
+        assert!(lines.any(|line| says(&line, "so it began\n")), "the step never ran");
+        assert!(cancel(&format!("id={}", id.replace(' ', "%20"))).starts_with("HTTP/1.1 200 "));
+        let rest: Vec<String> = lines.collect();
+        assert!(rest.iter().any(|line| line.contains("build canceled")), "{rest:?}");
+    }
+    let listed = || host.dhow(&["build", "history", "ls", "--format", "{{.Status}}"]).ok();
+    eventually("both are over", || listed() == "Canceled\nCanceled");
+}
+
 /// What a quiet build would not have said is said when it fails, with the code of what failed.
 #[test]
 fn a_quiet_build_that_fails() {
@@ -241,4 +309,26 @@ fn a_daemon_that_ends_takes_its_builds_along_and_ends_well() {
     // The host ends it, and sees how.
     drop(host);
     assert!(!build.wait().expect("our own child").success());
+}
+
+/// Its answer comes to an end, which the server has not cut.
+#[test]
+fn a_daemon_that_ends_does_not_wait_for_who_was_lent_something() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    host.file("ctx/Dockerfile", "FROM busybox\nRUN exit 3\n");
+    host.type_in("build ctx").fails(1);
+    let mut stream = UnixStream::connect(host.socket(0)).unwrap();
+    stream.write_all(b"POST /v1.41/build/shell HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let mut answer = BufReader::new(stream);
+    let mut line = String::new();
+    while !line.contains("\"Image\":") {
+        line.clear();
+        assert_ne!(answer.read_line(&mut line).unwrap(), 0, "it ends before the image is told");
+    }
+    assert_eq!(host.type_in("images -aq").ok().lines().count(), 1, "what is lent is not listed");
+    drop(host);
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest:?}");
 }

@@ -24,11 +24,12 @@ pub async fn solve(host: &Host, order: SolveRequest, reach: Reach) -> Result<Sol
     }
     let build = Arc::new(Build::new(order, reach));
     let registered = host.register(build.clone())?;
-    let solved = build.with_denied(result(host, &build).await);
-    let solved = match solved {
-        Ok(made) => answer(host, &build, made).await,
-        Err(status) => Err(status),
+    let work = async {
+        let made = build.with_denied(result(host, &build).await)?;
+        answer(host, &build, made).await
     };
+    // Somebody may cancel it by its id.
+    let solved = build.life.share(Box::pin(work)).await;
     conclude(host, &build, &solved).await;
     drop(registered);
     Ok(SolveResponse { exporter_response: solved?.answer })

@@ -206,9 +206,14 @@ pub async fn give_back(call: Call) -> Result {
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
-/// A build ends with its client, so there is nothing to cancel by name.
-pub async fn cancel(_call: Call) -> Result {
-    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "a build is cancelled by closing its connection"))
+/// Ends the build that its client has given this id, which those of BuildKit's builder have. It may be over already.
+pub async fn cancel(call: Call) -> Result {
+    let id = call.query.text("id");
+    if id.is_empty() {
+        return Err(Failure::bad_request("build ID not provided"));
+    }
+    call.buildkit.cancel(id);
+    Ok(answer::empty(StatusCode::OK))
 }
 
 #[cfg(test)]

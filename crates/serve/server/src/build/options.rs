@@ -19,7 +19,7 @@ pub async fn options(call: &mut Call) -> Result<BuildOptions> {
     let number = |name| Ok::<i64, Failure>(query.number(name)?.unwrap_or(0));
     let options = BuildOptions {
         dockerfile: query.text("dockerfile").to_owned(),
-        tags: query.all("t"),
+        tags: query.all("t").into_iter().filter(|tag| !tag.is_empty()).collect(),
         extra_hosts: extra_hosts(call),
         remote: query.text("remote").to_owned(),
         quiet: query.flag("q"),
