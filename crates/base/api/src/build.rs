@@ -456,13 +456,15 @@ impl BuildRecord {
     /// Takes an event in.
     pub fn note(&mut self, event: &BuildEvent) {
         match event {
-            BuildEvent::StepStarted { id, name, stage, instruction } => self.steps.push(BuildStepRecord {
-                number: *id,
-                name: name.clone(),
-                stage: stage.clone(),
-                instruction: instruction.clone(),
-                ..BuildStepRecord::default()
-            }),
+            BuildEvent::StepStarted { id, name, stage, instruction, .. } => {
+                self.steps.push(BuildStepRecord {
+                    number: *id,
+                    name: name.clone(),
+                    stage: stage.clone(),
+                    instruction: instruction.clone(),
+                    ..BuildStepRecord::default()
+                })
+            }
             BuildEvent::StepCached { id } => {
                 if let Some(step) = self.step(*id) {
                     step.status = "CACHED".to_owned();
@@ -514,7 +516,7 @@ document! {
         /// Other steps that are kept, in words that begin with their ids.
         #[serde(skip_serializing_if = "zero")]
         pub others: Vec<String>,
-        /// An image to run and to remove afterwards.
+        /// An image to run, which is there until the answer is closed.
         pub image: String,
         pub instruction: String,
         pub shell: String,
@@ -622,8 +624,16 @@ pub const CANCELED: &str = "canceled";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BuildEvent {
-    /// A step begins. `name` is for people (`[build 2/4] RUN make`), `instruction` is the Dockerfile's text.
-    StepStarted { id: u64, name: String, stage: String, instruction: String },
+    /// A step begins. `name` is for people (`[build 2/4] RUN make`), `instruction` is the Dockerfile's text, `inputs` are the steps
+    /// whose results it works on.
+    StepStarted {
+        id: u64,
+        name: String,
+        stage: String,
+        instruction: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inputs: Vec<u64>,
+    },
     /// Its result was in the cache.
     StepCached { id: u64 },
     /// Why its result was not in the cache.

@@ -30,6 +30,8 @@ pub enum Event {
         stage: String,
         /// The instruction as it stands in the Dockerfile; empty for internal steps.
         instruction: String,
+        /// The steps whose results it works on.
+        inputs: Vec<u64>,
     },
     /// A step needs no work: its result was there.
     StepCached {

@@ -34,14 +34,20 @@ impl<'a> Progress<'a> {
         (self.sink)(event);
     }
 
-    /// Begins a step.
+    /// Begins a step that works on no other's result.
     pub fn step(&self, name: &str, stage: &str, instruction: &str) -> Step<'_, 'a> {
+        self.step_on(Vec::new(), name, stage, instruction)
+    }
+
+    /// Begins a step that works on the results of these.
+    pub fn step_on(&self, inputs: Vec<u64>, name: &str, stage: &str, instruction: &str) -> Step<'_, 'a> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.send(Event::StepStarted {
             id,
             name: name.into(),
             stage: stage.into(),
             instruction: instruction.into(),
+            inputs,
         });
         Step { progress: self, id, began: Instant::now(), was_cached: AtomicBool::new(false) }
     }

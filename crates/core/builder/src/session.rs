@@ -76,6 +76,8 @@ pub(crate) struct Output {
     pub made: bool,
     /// When, RFC 3339.
     pub created: String,
+    /// The steps of this build that gave it: one, or those of its parts where it was only put together.
+    pub steps: Vec<u64>,
 }
 
 /// What the steps for all platforms share: what one has done, no other does again.

@@ -8,7 +8,7 @@ use crate::files::copy::{Writer, carried_xattrs};
 use crate::files::walk::{Item, Tree};
 use crate::graph::{MountKind, Op, OpKind, Stack};
 use crate::session::{Output, Session, io_error};
-use crate::step::{file_error, scope, timestamp};
+use crate::step::{file_error, scope, steps_of, timestamp};
 use crate::transfer::Told;
 use oci::{ChainId, Digest};
 use rustix::fs::FileType;
@@ -30,6 +30,7 @@ pub(crate) fn run(
     }
     // What is put together is as old as the youngest of its parts.
     let created = outputs.iter().map(|output| output.created.clone()).max().unwrap_or_default();
+    let steps = steps_of(&outputs);
     let mut outputs = outputs.into_iter();
     // What is empty is no node, and so has no output.
     let base = (session.node(&op.base)).and_then(|_| outputs.next()).unwrap_or_default();
@@ -50,7 +51,7 @@ pub(crate) fn run(
             once(session, op, key, &created, || diff(session, op, upper, lower.as_ref()))?
         }
     };
-    Ok(Output { layer: true, made: base.made, chain, created, mounts: Vec::new() })
+    Ok(Output { layer: true, made: base.made, chain, created, mounts: Vec::new(), steps })
 }
 
 /// What stands for stacks that are put together so: nothing else decides what comes of it.

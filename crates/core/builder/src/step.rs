@@ -19,7 +19,7 @@ use crate::transfer::Told;
 use crate::turn::Turn;
 use oci::{ChainId, Digest};
 use state::cache;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 /// What a step reads besides the layers below it.
@@ -54,7 +54,7 @@ pub(crate) fn image(session: &Session<'_>, index: usize) -> Result<Output, Error
     let used = &session.graph.images[index];
     let step = session.progress.step(&used.name, &used.stage, &format!("FROM {}", used.reference));
     let image = &session.images[index];
-    let output = image_output(image);
+    let output = Output { steps: vec![step.id], ..image_output(image) };
     if session.settled.contains_key(&index) {
         step.cached(output.chain.as_ref());
         step.noted("its layers are not needed");
@@ -96,15 +96,23 @@ pub(crate) fn op(session: &Session<'_>, op: &Op, outputs: Vec<Output>) -> Result
     if let OpKind::Stack(stack) = &op.kind {
         return stack::run(session, op, stack, outputs);
     }
-    let step = session.progress.step(&op.name, &op.stage, &op.instruction);
+    let step = session.progress.step_on(steps_of(&outputs), &op.name, &op.stage, &op.instruction);
     let inputs = Inputs { outputs };
     let result =
         attempt(session, op, &inputs, &step).map_err(|error| fault::located(session, op, &inputs, error));
-    match &result {
-        Ok(_) => {}
-        Err(error) => step.ended_by(error),
+    match result {
+        Ok(output) => Ok(Output { steps: vec![step.id], ..output }),
+        Err(error) => {
+            step.ended_by(&error);
+            Err(error)
+        }
     }
-    result
+}
+
+/// The steps that gave these, each once.
+pub(crate) fn steps_of(outputs: &[Output]) -> Vec<u64> {
+    let steps: BTreeSet<u64> = outputs.iter().flat_map(|output| output.steps.iter().copied()).collect();
+    steps.into_iter().collect()
 }
 
 /// An operation of which all is known already.
@@ -114,11 +122,12 @@ pub(crate) fn settled(
     settled: &Settled,
     outputs: Vec<Output>,
 ) -> Result<Output, Error> {
-    let step = session.progress.step(&op.name, &op.stage, &op.instruction);
+    let step = session.progress.step_on(steps_of(&outputs), &op.name, &op.stage, &op.instruction);
+    let of_step = |output| Output { steps: vec![step.id], ..output };
     let output = match &settled.layers {
         Layers::Here => settled.output.clone(),
         Layers::Left(_) => {
-            let output = hit(session, &step, settled.output.clone());
+            let output = hit(session, &step, of_step(settled.output.clone()));
             step.noted("known from elsewhere, and its layers are not needed");
             return Ok(output);
         }
@@ -136,7 +145,7 @@ pub(crate) fn settled(
             output
         }
     };
-    Ok(hit(session, &step, output))
+    Ok(hit(session, &step, of_step(output)))
 }
 
 /// Keeps what a cache has of operations whose layers have come with those of others.
@@ -278,7 +287,7 @@ fn make(
     session.ran.fetch_add(1, Ordering::Relaxed);
     let mounts = std::mem::take(&mut prepared.kept);
     let layer = made.as_ref() != parent;
-    let output = Output { layer, made: true, chain: made, created: now(session), mounts };
+    let output = Output { layer, made: true, chain: made, created: now(session), mounts, steps: Vec::new() };
     if !prepared.unsteady {
         let (noted, scope) = (explain::noted(session, op, record), scope(op));
         for record in quick.into_iter().chain([record]) {
@@ -448,7 +457,14 @@ fn usable(
     session.note(&entry.key);
     let layer = entry.chain != record.parent().cloned();
     let Some(mounts) = stack::known(session, op, &entry.key)? else { return Ok(None) };
-    Ok(Some(Output { chain: entry.chain, layer, made: false, created: entry.created, mounts }))
+    Ok(Some(Output {
+        chain: entry.chain,
+        layer,
+        made: false,
+        created: entry.created,
+        mounts,
+        steps: Vec::new(),
+    }))
 }
 
 /// Keeps what a record gave. Also where it stands for layers in place of content, what is told of it is the content.

@@ -8,8 +8,8 @@ pub fn document(event: Event) -> Option<BuildEvent> {
     Some(match event {
         Event::Lines { .. } | Event::Stuck { .. } | Event::Image { .. } => return None,
         Event::StepMissed { reasons, .. } if reasons.is_empty() => return None,
-        Event::StepStarted { id, name, stage, instruction } => {
-            BuildEvent::StepStarted { id, name, stage, instruction }
+        Event::StepStarted { id, name, stage, instruction, inputs } => {
+            BuildEvent::StepStarted { id, name, stage, instruction, inputs }
         }
         Event::StepCached { id, .. } => BuildEvent::StepCached { id },
         Event::StepMissed { id, reasons } => BuildEvent::StepMissed { id, reasons },

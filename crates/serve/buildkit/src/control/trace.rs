@@ -122,6 +122,7 @@ mod tests {
             name: name.to_owned(),
             stage: String::new(),
             instruction: String::new(),
+            inputs: Vec::new(),
         };
         let events = [
             (0, started(1, "one")),

@@ -80,7 +80,7 @@ impl Teller {
     pub fn tell(&mut self, run: u32, event: &BuildEvent, now: SystemTime) -> Option<Item> {
         let time = Some(timestamp(now));
         match event {
-            BuildEvent::StepStarted { id, name, .. } => self.begin((run, *id), name, time),
+            BuildEvent::StepStarted { id, name, inputs, .. } => self.begin((run, *id), name, inputs, time),
             BuildEvent::StepCached { id } => self.end((run, *id), |vertex| {
                 vertex.cached = true;
                 vertex.completed = time;
@@ -101,13 +101,16 @@ impl Teller {
         }
     }
 
-    fn begin(&mut self, id: Id, name: &str, started: Option<Timestamp>) -> Option<Item> {
+    fn begin(&mut self, id: Id, name: &str, inputs: &[u64], started: Option<Timestamp>) -> Option<Item> {
         if self.steps.len() >= STEPS_MAX {
             return None;
         }
         let (run, number) = id;
         let digest = super::digest(&self.build, run, number).to_string();
-        let vertex = Vertex { digest, name: self.words(name), started, ..Vertex::default() };
+        let inputs =
+            inputs.iter().filter_map(|input| Some(self.steps.get(&(run, *input))?.vertex.digest.clone()));
+        let inputs = inputs.collect();
+        let vertex = Vertex { digest, inputs, name: self.words(name), started, ..Vertex::default() };
         self.steps.insert(id, Step { vertex: vertex.clone(), logged: 0, is_clipped: false });
         Some(Item::Vertex(vertex))
     }
@@ -254,7 +257,13 @@ mod tests {
     use super::*;
 
     fn started(id: u64, name: &str) -> BuildEvent {
-        BuildEvent::StepStarted { id, name: name.into(), stage: String::new(), instruction: String::new() }
+        BuildEvent::StepStarted {
+            id,
+            name: name.into(),
+            stage: String::new(),
+            instruction: String::new(),
+            inputs: Vec::new(),
+        }
     }
 
     fn said(id: u64, text: &str) -> BuildEvent {
@@ -276,6 +285,11 @@ mod tests {
         let cached = vertex(&mut teller, &BuildEvent::StepCached { id: 1 });
         assert!(cached.cached && cached.completed.is_some() && cached.digest == first.digest);
         assert_eq!(teller.tell(1, &BuildEvent::StepCached { id: 9 }, SystemTime::now()), None);
+        let mut next = started(2, "[2/2] RUN b");
+        if let BuildEvent::StepStarted { inputs, .. } = &mut next {
+            inputs.push(1);
+        }
+        assert_eq!(vertex(&mut teller, &next).inputs, std::slice::from_ref(&first.digest));
         let other = vertex(&mut Teller::new("c"), &started(1, "[1/2] FROM a"));
         assert_ne!(other.digest, first.digest);
     }

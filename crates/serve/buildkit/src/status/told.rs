@@ -81,8 +81,8 @@ impl Told {
             state.next += 1;
             state.next
         });
-        let (stage, instruction) = (String::new(), String::new());
-        self.event(OWN, &BuildEvent::StepStarted { id, name: name.to_owned(), stage, instruction });
+        let (name, stage, instruction) = (name.to_owned(), String::new(), String::new());
+        self.event(OWN, &BuildEvent::StepStarted { id, name, stage, instruction, inputs: Vec::new() });
         OwnStep { told: self, id, begun: SystemTime::now(), ended: false }
     }
 

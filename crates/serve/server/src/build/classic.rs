@@ -331,7 +331,13 @@ mod tests {
     }
 
     fn started(id: u64, name: &str) -> Event {
-        Event::StepStarted { id, name: name.into(), stage: String::new(), instruction: String::new() }
+        Event::StepStarted {
+            id,
+            name: name.into(),
+            stage: String::new(),
+            instruction: String::new(),
+            inputs: Vec::new(),
+        }
     }
 
     fn log(id: u64, stream: Stream, text: &str) -> Event {

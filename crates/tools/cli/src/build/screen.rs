@@ -194,8 +194,11 @@ impl<'s> View<'s> {
             let next = numbers.len() as u64 + 1;
             *id = *numbers.entry((build.to_owned(), *id)).or_insert(next);
         }
-        if let BuildEvent::StepStarted { name, .. } = &mut event {
+        if let BuildEvent::StepStarted { name, inputs, .. } = &mut event {
             *name = labelled(name, build);
+            inputs
+                .iter_mut()
+                .for_each(|id| *id = numbers.get(&(build.to_owned(), *id)).copied().unwrap_or(0));
         }
         event
     }
@@ -348,16 +351,17 @@ mod tests {
             name: name.into(),
             stage: String::new(),
             instruction: String::new(),
+            inputs: vec![1],
         };
         let placed = [one.placed(started("[build 2/4] RUN make")), two.placed(started("exporting to image"))];
-        let told: Vec<(u64, &str)> = placed
+        let told: Vec<(u64, &str, &[u64])> = placed
             .iter()
             .filter_map(|event| match event {
-                BuildEvent::StepStarted { id, name, .. } => Some((*id, name.as_str())),
+                BuildEvent::StepStarted { id, name, inputs, .. } => Some((*id, name.as_str(), &inputs[..])),
                 _ => None,
             })
             .collect();
-        assert_eq!(told, [(1, "[app build 2/4] RUN make"), (2, "[web] exporting to image")]);
+        assert_eq!(told, [(1, "[app build 2/4] RUN make", &[1][..]), (2, "[web] exporting to image", &[2])]);
         assert_eq!(two.placed(BuildEvent::StepCached { id: 1 }), BuildEvent::StepCached { id: 2 });
         let alone = View::alone(&screen);
         assert_eq!(alone.placed(BuildEvent::StepCached { id: 7 }), BuildEvent::StepCached { id: 7 });

@@ -361,7 +361,13 @@ mod tests {
     }
 
     fn started(id: u64, name: &str) -> BuildEvent {
-        BuildEvent::StepStarted { id, name: name.into(), stage: String::new(), instruction: String::new() }
+        BuildEvent::StepStarted {
+            id,
+            name: name.into(),
+            stage: String::new(),
+            instruction: String::new(),
+            inputs: Vec::new(),
+        }
     }
 
     fn log(id: u64, text: &str) -> BuildEvent {

@@ -29,6 +29,8 @@ struct Status {
 #[derive(Debug, Clone, Serialize)]
 struct Vertex {
     digest: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<String>,
     name: String,
     started: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,9 +108,11 @@ impl Raw {
     pub fn line(&mut self, event: &BuildEvent, now: Timestamp) -> Option<String> {
         let mut status = Status::default();
         match event {
-            BuildEvent::StepStarted { id, name, .. } => {
+            BuildEvent::StepStarted { id, name, inputs, .. } => {
+                let inputs = inputs.iter().filter_map(|id| Some(self.steps.get(id)?.digest.clone()));
                 let vertex = Vertex {
                     digest: Digest::sha256(format!("{}/{id}/{name}", self.run).as_bytes()).to_string(),
+                    inputs: inputs.collect(),
                     name: name.clone(),
                     started: now,
                     completed: None,
@@ -208,7 +212,13 @@ mod tests {
         let (stage, instruction) = (String::new(), String::new());
         let begun = told(
             &mut raw,
-            BuildEvent::StepStarted { id: 1, name: "[1/2] FROM a".into(), stage, instruction },
+            BuildEvent::StepStarted {
+                id: 1,
+                name: "[1/2] FROM a".into(),
+                stage,
+                instruction,
+                inputs: Vec::new(),
+            },
         );
         let vertex = &begun["vertexes"][0];
         assert_eq!(
@@ -225,6 +235,12 @@ mod tests {
         assert_eq!(
             (&part["statuses"][0]["id"], &part["statuses"][0]["vertex"]),
             (&"writing image x".into(), &vertex["digest"])
+        );
+        let (name, stage, instruction) = ("[2/2] RUN b".to_owned(), String::new(), String::new());
+        let next = BuildEvent::StepStarted { id: 2, name, stage, instruction, inputs: vec![1] };
+        assert_eq!(
+            told(&mut raw, next)["vertexes"][0]["inputs"],
+            Value::from(vec![vertex["digest"].clone()])
         );
         assert_eq!(told(&mut raw, BuildEvent::StepMissed { id: 1, reasons: Vec::new() }), Value::Null);
         assert_eq!(told(&mut raw, BuildEvent::StepDone { id: 9, millis: 1 }), Value::Null);
@@ -244,6 +260,7 @@ mod tests {
         let warned = told(&mut raw, warning);
         assert_eq!(warned["warnings"][0]["range"][0]["start"]["line"], 3);
         assert_eq!(warned["warnings"][0]["vertex"], vertex["digest"]);
+        told(&mut raw, BuildEvent::StepDone { id: 2, millis: 1 });
         assert_eq!(raw.cancel(Timestamp::UNIX_EPOCH), None);
     }
 
@@ -251,7 +268,10 @@ mod tests {
     fn what_runs_is_cancelled() {
         let mut raw = Raw::new(Timestamp::UNIX_EPOCH);
         let (stage, instruction) = (String::new(), String::new());
-        told(&mut raw, BuildEvent::StepStarted { id: 1, name: "x".into(), stage, instruction });
+        told(
+            &mut raw,
+            BuildEvent::StepStarted { id: 1, name: "x".into(), stage, instruction, inputs: Vec::new() },
+        );
         let line: Value = serde_json::from_str(&raw.cancel(Timestamp::UNIX_EPOCH).unwrap()).unwrap();
         assert_eq!(line["vertexes"][0]["error"], "context canceled");
     }
