@@ -1,5 +1,8 @@
 //! Builds from Dockerfiles.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
 use testkit::Host;
 
 in_every_mode! {
@@ -167,6 +170,26 @@ fn builds_are_remembered_and_explained(host: &Host) {
     assert!(explained.contains("variable V changed"), "{explained}");
     let list = host.type_in("build history ls").ok();
     assert_eq!(list.lines().count(), 4, "{list}");
+    // What draws the graph of a build, or shows when its steps ran, reads these.
+    let raw = host.type_in("build history logs --progress rawjson").ok();
+    let mut vertexes = BTreeMap::new();
+    for line in raw.lines() {
+        let status: Value = serde_json::from_str(line).unwrap();
+        for vertex in status["vertexes"].as_array().into_iter().flatten() {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let inputs = vertex["inputs"].as_array().into_iter().flatten().map(text);
+            vertexes.insert(text(&vertex["name"]), (text(&vertex["digest"]), inputs.collect::<Vec<_>>()));
+        }
+    }
+    let step = |word: &str| vertexes.iter().find(|(name, _)| name.contains(word)).unwrap().1;
+    let ((base, none), (copy, on_base), (_, on_copy)) =
+        (step("1/3] FROM"), step("COPY a /"), step("RUN echo"));
+    assert_eq!((&none[..], &on_base[..], &on_copy[..]), (&[][..], &[base.clone()][..], &[copy.clone()][..]));
+    let trace: Value = serde_json::from_str(&host.type_in("build history trace").ok()).unwrap();
+    let spans = trace["data"][0]["spans"].as_array().unwrap();
+    let start = |span: &Value| span["startTime"].as_u64().unwrap();
+    assert!(spans.iter().any(|span| span["operationName"].as_str().unwrap().contains("COPY a /")));
+    assert!(spans.iter().all(|span| start(span) >= start(&spans[0])), "{trace}");
     let listed = |conditions: &[&str]| {
         let flags: Vec<&str> = conditions.iter().flat_map(|condition| ["--filter", condition]).collect();
         let all = host.dhow(&[&["buildx", "history", "ls", "-q"][..], &flags].concat()).ok();

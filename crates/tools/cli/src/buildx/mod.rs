@@ -1,10 +1,10 @@
 //! Docker's plugin for builds: what it has besides `build`, `bake` and the cache.
 
 pub mod builders;
+pub mod desktop;
 pub mod dial_stdio;
 pub mod imagetools;
 pub mod refused;
-pub mod traces;
 
 use crate::context::Cli;
 use crate::error::Error;

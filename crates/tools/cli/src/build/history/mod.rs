@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod logs;
 pub mod ls;
 pub mod rm;
+pub mod trace;
 
 use std::time::Duration;
 

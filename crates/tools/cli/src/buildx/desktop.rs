@@ -1,4 +1,4 @@
-//! What Docker's plugin does with records of builds for other programs: Docker Desktop, and browsers that show traces.
+//! What Docker's plugin does with records of builds for Docker Desktop.
 
 use crate::context::Cli;
 use crate::error::Error;
@@ -11,10 +11,7 @@ pub struct Args {
 }
 
 pub async fn run(cli: &Cli, _args: Args) -> Outcome {
-    let why = match cli.path.rsplit(' ').next() {
-        Some("open" | "import") => "it shows builds in Docker Desktop, which is none of this server's",
-        _ => "traces are shown by Docker's own \"buildx history trace\" (with dhow daemon)",
-    };
+    let why = "it shows builds in Docker Desktop, which is none of this server's";
     let instead = "\"history inspect\", \"history logs\" and \"history diff\" tell builds";
     Err(Error::new(format!("{} is not supported: {why}; {instead}", cli.path)))
 }
