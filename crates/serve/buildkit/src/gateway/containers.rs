@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::NewContainerRequest;
 use engine::builds::Sandbox;
 use engine::images::View;
+use tokio::sync::OwnedMutexGuard;
 use tonic::Status;
 
 use super::plan::{Place, Plan, plan};
@@ -35,7 +36,14 @@ pub struct Container {
     places: Vec<Place>,
     /// The client's agents that are mounted.
     _agents: Option<Agents>,
+    /// Whoever begins its first process holds it meanwhile.
+    turn: Arc<Turn>,
+    /// What is left for who is the first.
+    first: Mutex<Option<OwnedMutexGuard<()>>>,
 }
+
+/// Processes of a container come after its first one.
+type Turn = tokio::sync::Mutex<()>;
 
 impl Containers {
     /// The files of a mount of a container.
@@ -59,6 +67,18 @@ impl Containers {
         match self.slots().get(id) {
             Some(Slot::Made(container)) => Ok(container.clone()),
             _ => Err(Status::not_found(format!("container {id:?} previously released or not created"))),
+        }
+    }
+
+    /// The turn of the first process of a container, which lasts until that has begun; none for further ones.
+    pub fn first(&self, id: &str) -> Option<OwnedMutexGuard<()>> {
+        self.find(id).ok()?.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Waits until the first process of a container has begun, if it was asked for.
+    pub async fn begun(&self, id: &str) {
+        if let Ok(container) = self.find(id) {
+            drop(container.turn.lock().await);
         }
     }
 
@@ -149,7 +169,9 @@ pub async fn new(host: &Host, build: &Build, wanted: NewContainerRequest) -> Res
     let reservation = build.containers.reserve(&wanted.container_id)?;
     let Plan { surroundings, places, agents } = plan(host, build, &wanted).await?;
     let sandbox = Sandbox::new(host.engine(), surroundings).await.map_err(fault::status)?;
-    reservation.fill(Container { sandbox, places, _agents: agents });
+    let turn = Arc::new(Turn::default());
+    let first = Mutex::new(turn.clone().try_lock_owned().ok());
+    reservation.fill(Container { sandbox, places, _agents: agents, turn, first });
     Ok(())
 }
 

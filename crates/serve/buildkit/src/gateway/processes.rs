@@ -167,14 +167,26 @@ impl Serving {
         self.known.insert(id.clone(), Known { typed, orders });
         let (host, build) = (self.host.clone(), self.build.clone());
         let telling = Telling { id, sender: self.sender.clone() };
+        let first = self.build.containers.first(&init.container_id);
         self.work.spawn(async move {
-            let exit = match begin(&host, &build, &init).await {
-                Ok(process) => process.run(&telling, typing, obeying).await,
-                // Clients take nothing before this.
-                Err(status) => {
-                    telling.say(Input::Started(StartedMessage {})).await;
-                    failed(status)
+            // Clients take nothing else of a process before this, and what all processes of a call say in one order. One that writes to
+            // a process that is begun meanwhile would keep them from hearing of that: it is told at once, as with BuildKit.
+            let started = telling.say(Input::Started(StartedMessage {}));
+            let begun = match first {
+                Some(_turn) => {
+                    let begun = begin(&host, &build, &init).await;
+                    started.await;
+                    begun
                 }
+                None => {
+                    started.await;
+                    build.containers.begun(&init.container_id).await;
+                    begin(&host, &build, &init).await
+                }
+            };
+            let exit = match begun {
+                Ok(process) => process.run(&telling, typing, obeying).await,
+                Err(status) => failed(status),
             };
             telling.say(Input::Exit(exit)).await;
             telling.say(Input::Done(DoneMessage {})).await;
@@ -233,7 +245,6 @@ impl Process {
     ) -> ExitMessage {
         let Process { fds, tty, output, input, control, ended } = self;
         let life = async {
-            telling.say(Input::Started(StartedMessage {})).await;
             telling.output(output, tty, &fds).await;
             match ended.await {
                 Ok(0) => ExitMessage { code: 0, error: None },

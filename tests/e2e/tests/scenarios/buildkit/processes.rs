@@ -83,6 +83,9 @@ fn processes_of_a_call_do_not_wait_for_each_other() {
                 let mut call = Call::begin(&mut gateway).await;
                 let deaf = InitMessage { fds: vec![0, 1, 2], ..process("c1", "sleep 1000") };
                 call.say("deaf", Said::Init(deaf)).await;
+                assert_eq!(call.run("next", process("c1", "true")).await.code, 0);
+                // Whoever pipes one into the other does not take the output of the one before it knows of the other.
+                assert_eq!(call.begun, ["next", "deaf"], "that a further one begins is told at once");
                 for _ in 0..4 {
                     call.typed("deaf", vec![b'x'; 1 << 20]).await;
                 }
