@@ -34,5 +34,6 @@ pub use error::Error;
 pub use firewall::{PublishedPort, published_ports, remove_tables};
 pub use model::{Bridge, Endpoint, InvalidMac, Mac, Network, PortMap, Protocol, Subnet, UnknownProtocol};
 pub use survey::{
-    FoundLink, Survey, check_interface, host_routes, remove_abandoned, remove_orphan, survey, uplink_mtu,
+    FoundLink, Survey, check_interface, host_routes, remove_abandoned, remove_orphan, remove_unknown, survey,
+    uplink_mtu,
 };

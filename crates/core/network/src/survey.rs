@@ -6,6 +6,8 @@ use crate::error::Error;
 use crate::firewall::{self, PublishedPort};
 use crate::link::{self, Link};
 use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::path::Path;
 use sys::netlink::Socket;
 
 /// Everything of ours in the calling thread's network namespace.
@@ -65,14 +67,24 @@ pub fn remove_orphan(id: &str) -> Result<(), Error> {
 /// Takes away the bridges, and the subnets with them, of roots that are no more: somebody has removed them without their networks, and
 /// nothing is attached there. How many went.
 pub fn remove_abandoned() -> Result<usize, Error> {
+    // What can't be looked at may be there.
+    remove_idle(|_, root| !root.try_exists().unwrap_or(true))
+}
+
+/// Takes away those of a root that knows only the networks with these ids: they are of one that was at the same place before.
+pub fn remove_unknown(root: &Path, known: &BTreeSet<String>) -> Result<usize, Error> {
+    remove_idle(|id, of| of == root && !known.contains(id))
+}
+
+/// Removes bridges by the network and the root that they say they are of, unless something is attached.
+fn remove_idle(is_dead: impl Fn(&str, &Path) -> bool) -> Result<usize, Error> {
     let mut socket = route_socket()?;
     let links = links(&mut socket)?;
     let mut count = 0;
     for bridge in links.iter().filter(|link| link.kind == "bridge") {
         let Some((id, Some(root))) = bridge::owner(bridge) else { continue };
         let is_used = links.iter().any(|link| link.master == Some(bridge.index));
-        // What can't be looked at may be there.
-        if is_used || root.try_exists().unwrap_or(true) {
+        if is_used || !is_dead(id, root) {
             continue;
         }
         firewall::remove(id)?;

@@ -530,12 +530,13 @@ pub(super) fn failed(error: builder::Error) -> Error {
         spot: error.spot().cloned(),
         image: error.image().map(str::to_owned),
     };
-    // What fetches layers is the engine's own.
+    // What fetches layers and gives networks is the engine's own.
     let below = match &error {
-        builder::Error::Layers { source, .. } => source.downcast_ref::<Error>(),
+        builder::Error::Layers { source, .. } => Some(source),
+        builder::Error::Step(step) => step.source.as_ref(),
         _ => None,
     };
-    let hint = error.hint().or_else(|| below?.hint.clone());
+    let hint = error.hint().or_else(|| below?.downcast_ref::<Error>()?.hint.clone());
     Error { kind, message: error.chain(), hint, build: Some(Arc::new(failure)) }
 }
 

@@ -253,10 +253,15 @@ pub(crate) fn ensure_predefined(engine: &Engine) -> Result<()> {
 }
 
 /// Only the usual root's default bridge has the name that people know: others may live on the same machine. None if no subnet is
-/// free.
+/// free. Bridges of a root that was at this place before go.
 fn default_bridge(engine: &Engine, tx: &state::Tx<'_>, id: &str) -> Result<Option<Bridge>> {
     let usual = engine.config().root == std::path::Path::new(crate::DEFAULT_ROOT);
     let ifname = if usual { DEFAULT_INTERFACE.to_owned() } else { network::bridge_name(id) };
+    // Where a root is made at the place of one that was removed, again and again, each would leave a bridge.
+    let known = state::networks::list(tx)?.into_iter().map(|row| row.id).collect();
+    if let Err(error) = network::remove_unknown(&engine.config().root, &known) {
+        tracing::warn!(%error, "bridges of a root that was here before stay");
+    }
     let Ok(net) = free_subnet(tx, &[])? else { return Ok(None) };
     Ok(Some(Bridge {
         ifname,

@@ -4,7 +4,7 @@ use super::{Host, NEIGHBOUR, Space, UPLINK, endpoint, ip, network};
 use crate::firewall::has_tables;
 use crate::{
     Network, attach, claim, create_namespace, ensure_network, link, remove_abandoned, remove_network,
-    remove_orphan, survey, withdraw,
+    remove_orphan, remove_unknown, survey, withdraw,
 };
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -119,6 +119,14 @@ fn bridges_of_removed_roots_go() {
     assert_eq!(host.space.run(remove_abandoned).unwrap(), 1);
     ids(&[&used, &other]);
     assert!(host.space.run(|| claim(&idle)).unwrap(), "its subnet is free");
+    // A root at the place of another one does not know what that had.
+    let known = |ids: &[&Network]| ids.iter().map(|network| network.id.clone()).collect();
+    for (root, known, removed) in
+        [(root.path(), known(&[&other]), 0), (&gone, known(&[]), 0), (root.path(), known(&[&idle]), 1)]
+    {
+        assert_eq!(host.space.run(|| remove_unknown(root, &known)).unwrap(), removed, "{known:?}");
+    }
+    ids(&[&used]);
 }
 
 #[test]
