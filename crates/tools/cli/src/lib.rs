@@ -61,7 +61,7 @@ pub fn report(error: &Error) {
 }
 
 async fn dispatch(host: Host, globals: Globals) -> Result<u8, Error> {
-    let words = globals.args.clone();
+    let words = verbs::in_order(globals.args.clone());
     let program = host.program.clone();
     let is_folder = |name: &String| host.directory.join(name).is_dir();
     let words_used = match words.as_slice() {

@@ -179,6 +179,26 @@ pub fn below(group: &str) -> impl Iterator<Item = &'static str> + Clone {
     names.filter_map(move |name| name.strip_prefix(prefix.as_str())?.split(' ').next())
 }
 
+/// Docker's plugin takes flags of its own ahead of the command too. They mean the same behind it.
+pub fn in_order(mut words: Vec<String>) -> Vec<String> {
+    if !matches!(words.first().map(String::as_str), Some("buildx" | "builder")) {
+        return words;
+    }
+    let mut end = 1;
+    while let Some(word) = words.get(end) {
+        end += match word.as_str() {
+            "--builder" => 2,
+            "-D" | "--debug" => 1,
+            word if word.starts_with("--builder=") || word.starts_with("--debug=") => 1,
+            _ => break,
+        };
+    }
+    let flags: Vec<String> = words.drain(1..end.min(words.len())).collect();
+    let used = find(&words).map_or(words.len(), |(_, used)| used);
+    words.splice(used..used, flags);
+    words
+}
+
 /// The verb that a command line's first words name, and how many words that are.
 pub fn find(words: &[String]) -> Option<(&'static Verb, usize)> {
     let first = words.first()?;
@@ -265,6 +285,20 @@ mod tests {
                     assert!(!error.message.is_empty() && error.code != 0, "{words:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn flags_of_the_plugin_may_stand_ahead_of_its_command() {
+        for (line, ordered) in [
+            ("buildx --builder x build -t y .", "buildx build --builder x -t y ."),
+            ("builder -D --builder=x history ls -q", "builder history ls -D --builder=x -q"),
+            ("buildx build --builder x .", "buildx build --builder x ."),
+            ("buildx --builder", "buildx --builder"),
+            ("buildx --nope ls", "buildx --nope ls"),
+            ("run --builder x", "run --builder x"),
+        ] {
+            assert_eq!(in_order(words(line)).join(" "), ordered);
         }
     }
 

@@ -163,7 +163,7 @@ fn json(value: &Value, indent: bool) -> Result<String, Failure> {
     let shown = has_hidden(value).then(|| without_hidden(value));
     let value = shown.as_ref().unwrap_or(value);
     let text = if indent { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    text.map_err(|error| Failure::Call(error.to_string()))
+    text.map(escape::printable_json).map_err(|error| Failure::Call(error.to_string()))
 }
 
 fn has_hidden(value: &Value) -> bool {

@@ -20,6 +20,7 @@ mod parse;
 mod printf;
 
 pub use display::display;
+pub use escape::printable_json;
 pub use printf::{general, quote};
 pub use serde_json::Value;
 

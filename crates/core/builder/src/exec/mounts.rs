@@ -17,8 +17,9 @@ use crate::session::{Scratch, Session, io_error, make_private, tree};
 use crate::step::{Inputs, file_error};
 use dockerfile::ignore::Ignore;
 use oci::ChainId;
+use rustix::mount::MountAttrFlags;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -432,7 +433,7 @@ impl Held {
         Ok(())
     }
 
-    /// A directory in memory that nobody else can enter.
+    /// A directory that nobody else can enter, in memory where the run folder is.
     fn private(&mut self, session: &Session<'_>) -> Result<PathBuf, Error> {
         if let Some(dir) = &self.secrets {
             return Ok(dir.path.clone());
@@ -447,6 +448,7 @@ impl Held {
 
     fn secret(&mut self, session: &Session<'_>, op: &Op, mount: &Mount) -> Result<(), Error> {
         let MountKind::Secret { id, required, mode, uid, gid, env } = &mount.kind else { return Ok(()) };
+        let owner = Owner { mode: *mode, uid: *uid, gid: *gid };
         let held = session.request.secrets.get(id).cloned();
         let asked = || match &session.env.secrets {
             Some(secrets) => secrets(id).map_err(|e| refused(session, op, mount, format!("secret {id}"), e)),
@@ -468,6 +470,10 @@ impl Held {
         if mount.target.is_empty() {
             return Ok(());
         }
+        if let Ok(file) = in_memory(&secret, &owner) {
+            self.by_fd(file, mount, true);
+            return Ok(());
+        }
         self.private(session)?;
         let Some(dir) = &self.secrets else { return Ok(()) };
         let path = dir.file(&format!("{}", self.mounts.len()), &secret, *mode)?;
@@ -475,6 +481,22 @@ impl Held {
         self.mounts.push(bind(&path, &mount.target, true));
         Ok(())
     }
+}
+
+/// A file on a file system of its own that is mounted nowhere: nothing of it comes to a disk, and it goes with its descriptor, however
+/// this process ends. Needs Linux 6.15, as [`open_mounted`].
+fn in_memory(content: &[u8], owner: &Owner) -> std::io::Result<OwnedFd> {
+    const NAME: &str = "secret";
+    let mut fs = sys::mount::Context::open("tmpfs").map_err(std::io::Error::other)?;
+    fs.set("mode", "0700").and_then(|()| fs.create()).map_err(std::io::Error::other)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let root = Root::from_fd(fs.mount(attributes).map_err(std::io::Error::other)?)?;
+    root.create_file(NAME, 0o600)?.write_all(content)?;
+    root.chown(NAME, owner.uid, owner.gid)?;
+    root.chmod(NAME, owner.mode)?;
+    sys::mount::open_tree_clone(root.resolve(NAME)?.as_fd(), Path::new(""), false)
 }
 
 /// The files of a context that a mount shows, as a layer and the path in it.

@@ -11,18 +11,19 @@ struct Case<'a> {
     file: &'a str,
     args: &'a [(&'a str, &'a str)],
     target: Option<&'a str>,
+    platform: &'a str,
     images: &'a [(&'a str, ContainerConfig)],
     contexts: &'a BTreeMap<String, Option<String>>,
 }
 
 fn case(file: &str) -> Case<'_> {
-    Case { file, args: &[], target: None, images: &[], contexts: &NONE }
+    Case { file, args: &[], target: None, platform: "linux/amd64", images: &[], contexts: &NONE }
 }
 
 fn run(case: &Case<'_>) -> Result<Graph, Error> {
     let file = dockerfile::parse(case.file, Default::default()).unwrap();
     let build_args = case.args.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let platform = Platform::new("linux", "amd64", None);
+    let platform: Platform = case.platform.parse().unwrap();
     let mut images = BTreeMap::new();
     let labels = BTreeMap::new();
     let allowed = AllowedDevices::default();
@@ -176,7 +177,7 @@ VOLUME [\"/data\"]
 USER app:app
 STOPSIGNAL SIGINT
 SHELL [\"/bin/bash\", \"-c\"]
-HEALTHCHECK --interval=30s --retries=3 CMD curl -f x || exit 1
+HEALTHCHECK --interval=30s --timeout=2s --start-period=1m --start-interval=500ms --retries=3 CMD curl -f x || exit 1
 ENTRYPOINT [\"/main\"]
 CMD serve $A
 ONBUILD RUN x
@@ -187,7 +188,7 @@ MAINTAINER me
     let json = serde_json::to_string(&graph.config).unwrap();
     assert_eq!(
         json,
-        r#"{"author":"me","architecture":"amd64","os":"linux","config":{"User":"app:app","ExposedPorts":{"1/tcp":{},"53/udp":{},"80/tcp":{}},"Env":["PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","A=1","B=x y"],"Entrypoint":["/main"],"Cmd":["/bin/bash","-c","serve $A"],"Healthcheck":{"Test":["CMD-SHELL","curl -f x || exit 1"],"Interval":30000000000,"Retries":3},"ArgsEscaped":true,"Volumes":{"/data":{}},"WorkingDir":"/","OnBuild":["RUN x"],"Labels":{"v":"1-x y"},"StopSignal":"SIGINT","Shell":["/bin/bash","-c"]},"rootfs":{"type":"layers","diff_ids":[]}}"#
+        r#"{"author":"me","architecture":"amd64","os":"linux","config":{"User":"app:app","ExposedPorts":{"1/tcp":{},"53/udp":{},"80/tcp":{}},"Env":["PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","A=1","B=x y"],"Entrypoint":["/main"],"Cmd":["/bin/bash","-c","serve $A"],"Healthcheck":{"Test":["CMD-SHELL","curl -f x || exit 1"],"Interval":30000000000,"Timeout":2000000000,"StartPeriod":60000000000,"StartInterval":500000000,"Retries":3},"ArgsEscaped":true,"Volumes":{"/data":{}},"WorkingDir":"/","OnBuild":["RUN x"],"Labels":{"v":"1-x y"},"StopSignal":"SIGINT","Shell":["/bin/bash","-c"]},"rootfs":{"type":"layers","diff_ids":[]}}"#
     );
     assert_eq!(
         history(&graph),
@@ -200,7 +201,7 @@ MAINTAINER me
             "USER app:app",
             "STOPSIGNAL SIGINT",
             "SHELL [/bin/bash -c]",
-            "HEALTHCHECK {Test:[CMD-SHELL curl -f x || exit 1] Interval:30s Timeout:0s StartPeriod:0s StartInterval:0s \
+            "HEALTHCHECK {Test:[CMD-SHELL curl -f x || exit 1] Interval:30s Timeout:2s StartPeriod:1m0s StartInterval:500ms \
              Retries:3}",
             "ENTRYPOINT [\"/main\"]",
             "CMD [\"/bin/bash\" \"-c\" \"serve $A\"]",
@@ -363,6 +364,14 @@ fn platform_arguments() {
         "FROM --platform=$BUILDPLATFORM alpine AS a\nARG TARGETARCH TARGETOS\nENV T=$TARGETOS/$TARGETARCH\n";
     let graph = run(&case(file)).unwrap();
     assert!(graph.config.config.env.contains(&"T=linux/amd64".to_string()));
+    let file = "FROM alpine\nARG TARGETVARIANT TARGETPLATFORM BUILDPLATFORM\n\
+                ENV T=$TARGETVARIANT,$TARGETPLATFORM,${BUILDPLATFORM%%/*}\n";
+    let graph = run(&Case { platform: "linux/arm/v7", ..case(file) }).unwrap();
+    assert!(
+        graph.config.config.env.contains(&"T=v7,linux/arm/v7,linux".to_string()),
+        "{:?}",
+        graph.config.config.env
+    );
 }
 
 #[test]

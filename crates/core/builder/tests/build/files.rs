@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, text};
 use builder::{Context, Error, Fetched, NamedContext};
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
@@ -215,12 +215,15 @@ fn archives_are_unpacked_by_add_alone() {
             .unwrap();
         assert!(status.success());
     }
+    let mut zstd = archive::compress(archive::Compression::Zstd, None, Vec::new()).unwrap();
+    zstd.write_all(&std::fs::read(f.context().join("x.tar")).unwrap()).unwrap();
+    std::fs::write(f.context().join("x.tar.zst"), zstd.finish().unwrap()).unwrap();
     f.file("notes.tar", "this is no archive").file("empty", "");
-    let file = "FROM scratch\nADD x.tar /tar/\nADD x.tar.gz /gz\nADD --chown=7:8 x.tar.bz2 /bz2/\nADD x.tar.xz /xz/\n\
+    let file = "FROM scratch\nADD x.tar /tar/\nADD x.tar.gz /gz\nADD --chown=7:8 x.tar.bz2 /bz2/\nADD x.tar.xz /xz/\nADD x.tar.zst /zst/\n\
                 COPY x.tar /copy/\nADD notes.tar empty /plain/\nADD --unpack=false x.tar /kept/\n";
     let outcome = f.build(file);
     let root = f.rootfs(outcome.ok());
-    for dir in ["tar", "gz", "bz2", "xz"] {
+    for dir in ["tar", "gz", "bz2", "xz", "zst"] {
         assert_eq!(text(&root, &format!("/{dir}/a.txt")), "packed", "{dir}");
     }
     assert_eq!(root.lstat("/bz2/a.txt").unwrap().st_uid, 7);

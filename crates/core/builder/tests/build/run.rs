@@ -247,6 +247,24 @@ fn secrets_leave_no_trace() {
 }
 
 #[test]
+fn secrets_are_in_memory_wherever_the_run_folder_is() {
+    let file = "FROM base\nRUN --mount=type=secret,id=t,target=/s/x,mode=0440,uid=5 ls -ln /s/x && stat -c %a,%u,%g /s/x | grep '^440,5,0$' && ! sh -c ': >/s/x' 2>/dev/null\n\
+                RUN --mount=type=secret,id=t grep ' /run/secrets/t ' /proc/self/mountinfo\n";
+    let f = Fixture::new();
+    let outcome = f.build_with(file, |r| {
+        r.secrets.insert("t".into(), b"s3cret".to_vec());
+    });
+    outcome.ok();
+    let told = format!("{:?}", outcome.events);
+    // Before, what is mounted nowhere can't be cloned.
+    let release = rustix::system::uname();
+    let mut release =
+        release.release().to_str().unwrap().split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let is_new = (release.next(), release.next()) >= (Some(6), Some(15));
+    assert!(!is_new || told.contains(" - tmpfs "), "{told}");
+}
+
+#[test]
 fn the_socket_of_an_ssh_agent() {
     let f = Fixture::new();
     let file = "FROM base\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\"\n";

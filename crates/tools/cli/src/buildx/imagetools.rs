@@ -219,7 +219,9 @@ pub mod inspect {
     }
 
     fn indented(value: &Value) -> Result<String, Error> {
-        serde_json::to_string_pretty(value).map_err(|error| Error::new(error.to_string()))
+        serde_json::to_string_pretty(value)
+            .map(template::printable_json)
+            .map_err(|error| Error::new(error.to_string()))
     }
 
     /// All in one document.

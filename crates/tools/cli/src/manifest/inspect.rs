@@ -74,5 +74,5 @@ fn indented<T: Serialize>(value: &T, indent: &[u8]) -> Result<String, Error> {
     let mut text = Vec::new();
     let mut out = serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(indent));
     value.serialize(&mut out).map_err(|error| Error::new(error.to_string()))?;
-    String::from_utf8(text).map_err(|error| Error::new(error.to_string()))
+    String::from_utf8(text).map(template::printable_json).map_err(|error| Error::new(error.to_string()))
 }

@@ -157,7 +157,7 @@ pub fn pretty(value: &Value) -> Result<String, Error> {
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
     value.serialize(&mut serializer).map_err(|error| Error::new(error.to_string()))?;
-    String::from_utf8(out).map_err(|error| Error::new(error.to_string()))
+    String::from_utf8(out).map(template::printable_json).map_err(|error| Error::new(error.to_string()))
 }
 
 #[cfg(test)]
