@@ -320,3 +320,52 @@ fn functions_that_cost_too_much() {
     assert!(error.contains("functions call each other more than 100 deep"), "{error}");
     assert!(read(functions(50, false) + "a = f49(1)\n").is_ok());
 }
+
+/// Words and numbers of YAML come out as Go's programs print them: `on` is a word, 0022 is octal.
+#[test]
+fn scalars_of_compose_files() {
+    let mut wrong = Vec::new();
+    for (text, want) in [
+        ("on", "on"),
+        ("No", "No"),
+        ("y", "y"),
+        ("true", "true"),
+        ("True", "true"),
+        ("0022", "18"),
+        ("017", "15"),
+        ("0o17", "15"),
+        ("0x10", "16"),
+        ("08", "8"),
+        ("+5", "5"),
+        ("1e3", "1000"),
+        ("1.0", "1"),
+        ("1.10", "1.1"),
+        ("1.0e10", "1e+10"),
+        ("1e-7", "1e-07"),
+        ("100000000", "100000000"),
+        ("\"0022\"", "0022"),
+        ("1:30", "1:30"),
+    ] {
+        let text = format!("services:\n  a:\n    build:\n      context: .\n      args: {{V: {text}}}\n");
+        let sources = [Source { name: "scalar.yaml".to_owned(), text: text.clone() }];
+        let (config, _) = configured(&sources, &[]).unwrap();
+        let values: Vec<String> =
+            config.targets[0].map("args").map(|(_, value)| format!("{value:?}")).collect();
+        wrong.extend((values != [format!("{want:?}")]).then(|| format!("{values:?}, wanted {want:?}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn agents_of_compose_files() {
+    let agents = |ssh: &str| {
+        let text = format!("services:\n  a:\n    build:\n      context: .\n      ssh: {ssh}\n");
+        let sources = [Source { name: "ssh.yaml".to_owned(), text }];
+        let (config, _) = configured(&sources, &[]).unwrap();
+        let plan = config.plan(&["a".to_owned()], &[], &|_| None).unwrap();
+        plan.document()["target"]["a"]["ssh"].clone()
+    };
+    let mapped = agents("{default: , mykey: ./k}");
+    assert_eq!(mapped, agents("[default, mykey=k]"));
+    assert_eq!(mapped[1]["id"], "mykey", "{mapped}");
+}

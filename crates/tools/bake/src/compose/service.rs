@@ -105,6 +105,7 @@ fn build(name: &str, value: Value, base: &str) -> Result<Value, String> {
                 other => other,
             },
             ("extra_hosts", own) => hosts(own),
+            ("ssh", Value::Object(agents)) => agents.iter().map(agent).collect(),
             ("cache_from" | "cache_to" | "tags" | "platforms" | "ssh", own) => items(Some(own)).into(),
             (_, own) => own,
         };
@@ -129,6 +130,14 @@ fn pairs(value: Value, between: &[char]) -> Value {
         }
     };
     Value::Object(items.into_iter().map(pair).collect())
+}
+
+/// An agent of a mapping, as a line.
+fn agent((id, path): (&String, &Value)) -> Value {
+    match text(path).as_str() {
+        "" => id.as_str().into(),
+        path => format!("{id}={}", path.strip_prefix("./").unwrap_or(path)).into(),
+    }
 }
 
 /// Hosts with all their addresses: of an item, the name ends at `=` or else at the first `:`.
@@ -179,13 +188,26 @@ pub fn merge(base: &mut Value, over: Value) {
     }
 }
 
-/// A scalar as text.
+/// A scalar as text, numbers as Go prints them.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
+        Value::Number(number) if number.is_f64() => float(number.as_f64().unwrap_or_default()),
         other => other.to_string(),
     }
+}
+
+/// The shortest digits, with an exponent where that is below -4 or above 5.
+fn float(value: f64) -> String {
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let power: i32 = exponent.parse().unwrap_or_default();
+    if (-4..6).contains(&power) {
+        return value.to_string();
+    }
+    let sign = if power < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", power.abs())
 }
 
 fn strings(value: &Value) -> Vec<String> {
@@ -351,13 +373,6 @@ fn options(
     }
     let agents = match &build["ssh"] {
         Value::Array(lines) => lines.iter().map(text).collect(),
-        Value::Object(keys) => {
-            let one = |(id, path): (&String, &Value)| match path {
-                Value::Null => id.clone(),
-                path => format!("{id}={}", text(path)),
-            };
-            keys.iter().map(one).collect()
-        }
         _ => Vec::new(),
     };
     let mut agents = all(Shape::Ssh, agents)?;

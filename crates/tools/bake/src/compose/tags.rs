@@ -21,7 +21,10 @@ pub struct Document {
 
 impl Document {
     pub fn read(text: &str) -> Result<Document, String> {
-        let root: Tagged<Content> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        // As Go's YAML: `on` and `yes` are words unless a boolean is wanted, 0022 is octal.
+        let options = serde_saphyr::options! { strict_booleans: true, legacy_octal_numbers: true };
+        let root: Tagged<Content> =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
         let mut cleared = Vec::new();
         let value = untagged(root, &mut Vec::new(), &mut cleared).unwrap_or_default();
         Ok(Document { value, cleared })
