@@ -38,6 +38,11 @@ fn results_are_files_and_archives(host: &Host) {
     let several = ["build", "--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "-f", "ctx/plain"];
     host.dhow(&[&several[..], &["-o", "several", "ctx"]].concat()).ok();
     assert!(host.home().join("several/linux_amd64/amd64").is_file());
+    host.dhow(&[&several[..], &["-o", "type=local,dest=flat,platform-split=false", "ctx"]].concat()).ok();
+    assert!(host.home().join("flat/amd64").is_file());
+    let split = "type=local,dest=split,platform-split=true";
+    host.dhow(&["build", "-f", "ctx/plain", "-o", split, "ctx"]).ok();
+    assert!(host.home().join("split/linux_amd64/amd64").is_file());
     host.dhow(&[&several[..], &["-o", "type=oci,dest=index,tar=false", "ctx"]].concat()).ok();
     let index = fs::read_to_string(host.home().join("index/index.json")).unwrap();
     assert!(index.contains("application/vnd.oci.image.index.v1+json\",\"digest"), "{index}");
@@ -548,6 +553,9 @@ fn images_of_registries_are_looked_at(host: &Host) {
     );
     create("-t 127.0.0.1:5000/m:3 -f source").ok();
     assert_eq!(look("m:3", "{{.Manifest.Digest}}"), digest);
+    // What leaves out nothing is the same index.
+    create("-t 127.0.0.1:5000/m:7 -p linux/amd64,linux/arm64 127.0.0.1:5000/m:1").ok();
+    assert_eq!(look("m:7", "{{.Manifest.Digest}}"), look("m:1", "{{.Manifest.Digest}}"));
     let part = create("--dry-run -p linux/arm64 127.0.0.1:5000/m:2").ok();
     assert!(part.contains("\"a\": \"b\""), "what is left is described as the whole was: {part}");
     let missing = create("--dry-run -p linux/s390x 127.0.0.1:5000/m:1").fails(1);

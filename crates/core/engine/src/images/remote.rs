@@ -356,7 +356,7 @@ async fn join(
         let plain = described.as_ref().is_none_or(nothing_more)
             && new.annotations.is_empty()
             && new.member_annotations.is_empty();
-        let single = first.is_none() && plain && platforms.is_empty();
+        let single = first.is_none() && plain;
         // What is left of one index goes on to be described as the whole was, as with buildx.
         if let (true, true, Ok(Document::Index(index))) = (alone, plain, Document::parse(&remote.bytes)) {
             annotations = index.annotations;
@@ -368,13 +368,14 @@ async fn join(
         }
         add(&mut members, remote)?;
     }
-    keep(&mut members, &platforms)?;
+    let is_whole = keep(&mut members, &platforms)?;
     if members.is_empty() {
         return Err(Error::invalid("an index needs at least one source"));
     }
-    // One index alone is copied as it is; so is one manifest, if that is wanted.
-    let copied =
-        first.filter(|(descriptor, _)| alone && (media_types::is_index(&descriptor.media_type) || new.plain));
+    // One index alone is copied as it is, if all of it stays; so is one manifest, if that is wanted.
+    let copied = first.filter(|(descriptor, _)| {
+        alone && is_whole && (media_types::is_index(&descriptor.media_type) || new.plain)
+    });
     let (descriptor, bytes) = match copied {
         Some((descriptor, bytes)) => (descriptor, bytes.to_vec()),
         None => {
@@ -394,10 +395,10 @@ async fn join(
     Ok((members, descriptor, bytes))
 }
 
-/// Drops members for other platforms than these, with what is attested of them.
-fn keep(members: &mut Vec<Member>, platforms: &[Platform]) -> Result<()> {
+/// Drops members for other platforms than these, with what is attested of them. Whether there were none.
+fn keep(members: &mut Vec<Member>, platforms: &[Platform]) -> Result<bool> {
     if platforms.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let own = |member: &Member| member.descriptor.platform.as_ref().map(Platform::normalized);
     if let Some(missing) =
@@ -410,12 +411,13 @@ fn keep(members: &mut Vec<Member>, platforms: &[Platform]) -> Result<()> {
         .filter(|member| own(member).is_some_and(|platform| platforms.contains(&platform)))
         .map(|member| member.descriptor.digest.to_string())
         .collect();
+    let before = members.len();
     members.retain(|member| {
         let about =
             member.descriptor.annotations.get(ATTESTED).filter(|_| is_attestation(&member.descriptor));
         kept.contains(about.unwrap_or(&member.descriptor.digest.to_string()))
     });
-    Ok(())
+    Ok(members.len() == before)
 }
 
 fn annotate(descriptor: &mut Descriptor, notes: &[MemberAnnotation]) {
