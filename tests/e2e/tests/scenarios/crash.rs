@@ -1,5 +1,6 @@
 //! What is killed, and what goes on.
 
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -147,7 +148,7 @@ fn begun_build(host: &Host, more: &[&str]) -> (Child, impl Fn() -> Vec<usize> + 
     host.file("secret", "hush");
     host.file(
         "ctx/Dockerfile",
-        "FROM busybox\nRUN --mount=type=secret,id=s cat /run/secrets/s > /dev/null; echo going; sleep 1000\n",
+        "FROM busybox\nRUN --mount=type=ssh --mount=type=secret,id=s cat /run/secrets/s > /dev/null; echo going; sleep 1000\n",
     );
     host.file("ctx/other", "FROM busybox\n");
     let home = host.home().to_owned();
@@ -156,9 +157,13 @@ fn begun_build(host: &Host, more: &[&str]) -> (Child, impl Fn() -> Vec<usize> + 
         let count = |name: &&str| std::fs::read_dir(home.join(name)).map_or(0, Iterator::count);
         folders.iter().map(count).collect::<Vec<_>>()
     };
-    let client = host.dhow(&[&["build", "--secret", "id=s,src=secret"], more, &["ctx"]].concat()).start();
+    let agent = host.home().join("agent");
+    let _ = std::fs::remove_file(&agent);
+    drop(UnixListener::bind(&agent).unwrap());
+    let given = ["build", "--secret", "id=s,src=secret", "--ssh", "default=agent"];
+    let client = host.dhow(&[&given, more, &["ctx"]].concat()).start();
     // A step that takes nothing from the cache has no lock of its own.
-    eventually("the step has its secret and its network", || left()[..2].iter().all(|n| *n > 0));
+    eventually("the step has its agent and its network", || left()[..2].iter().all(|n| *n > 0));
     (client, left)
 }
 
