@@ -123,7 +123,7 @@ mod tests {
 
     fn pieces(bytes: &[u8]) -> Vec<u8> {
         let write = |sink: &mut dyn Write| sink.write_all(bytes);
-        compress_pieces::<_, io::Error, _>(Compression::Gzip, None, Vec::new(), write).unwrap().1
+        compress_pieces::<_, io::Error, _>(Compression::Gzip, None, Vec::new(), &|| false, write).unwrap().1
     }
 
     fn stream(bytes: &[u8]) -> Vec<u8> {

@@ -18,6 +18,8 @@ use std::thread;
 /// Bytes that a piece is made of: long enough that a new start costs little of what is saved.
 const GZIP_PIECE: usize = 1 << 20;
 const ZSTD_PIECE: usize = 4 << 20;
+/// What zstd gets of one at a time: a block, the longest there is.
+const ZSTD_SLICE: usize = 128 << 10;
 /// More of them than that would need more memory than they save time.
 const WORKERS: usize = 16;
 /// What gzip is told to do where nobody says: as small within a hundredth as at its usual level, in a good half of the time.
@@ -30,11 +32,13 @@ const SAMPLE: usize = 8 << 10;
 const DENSE: usize = 60;
 
 /// Compresses what `produce` writes into `sink`, at the format's own level `asked` for (none is its default), on all processors. What it
-/// gives back and the sink. Formats that can't be cut are compressed here and now.
+/// gives back and the sink. Formats that can't be cut are compressed here and now. Once it `is_over` the work ends with an error:
+/// what has been written by then may take long to compress.
 pub fn compress_pieces<T, E: From<io::Error>, W: Write + Send>(
     compression: Compression,
     asked: Option<u32>,
     sink: W,
+    is_over: &IsOver<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, W), E> {
     let format = match compression {
@@ -50,8 +54,11 @@ pub fn compress_pieces<T, E: From<io::Error>, W: Write + Send>(
         }
     };
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS);
-    on_threads(format, workers, sink, produce)
+    on_threads(format, workers, sink, is_over, produce)
 }
+
+/// Whether nobody waits for the outcome any more.
+pub type IsOver<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// gzip's own level, or what is taken where nobody says.
 pub(crate) fn gzip_level(level: Option<u32>) -> io::Result<CompressionLvl> {
@@ -99,6 +106,7 @@ fn on_threads<T, E: From<io::Error>, W: Write + Send>(
     format: Format,
     workers: usize,
     sink: W,
+    is_over: &IsOver<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, W), E> {
     thread::scope(|scope| {
@@ -109,7 +117,7 @@ fn on_threads<T, E: From<io::Error>, W: Write + Send>(
         let (pieces, outcomes) = (Spare::default(), Spare::default());
         for _ in 0..workers {
             let (waiting, spare) = (waiting.clone(), (pieces.clone(), outcomes.clone()));
-            scope.spawn(move || work(format, &waiting, &spare.0, &spare.1));
+            scope.spawn(move || work(format, &waiting, is_over, &spare.0, &spare.1));
         }
         let writer = scope.spawn(move || collect(sink, &in_order, &outcomes));
         let mut pieces = Pieces { format, piece: Vec::new(), begun: false, jobs, order, spare: pieces };
@@ -186,14 +194,20 @@ impl Write for Pieces {
     }
 }
 
-fn work(format: Format, waiting: &Mutex<Receiver<Job>>, pieces: &Spare, outcomes: &Spare) {
+fn work(
+    format: Format,
+    waiting: &Mutex<Receiver<Job>>,
+    is_over: &IsOver<'_>,
+    pieces: &Spare,
+    outcomes: &Spare,
+) {
     let mut worker = None;
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         let mut out = outcomes.take();
         let worker = worker.get_or_insert_with(|| Worker::new(format));
-        let outcome = worker.compress(&job.bytes, &mut out).map(|()| out);
+        let outcome = worker.compress(&job.bytes, &mut out, is_over).map(|()| out);
         pieces.give(job.bytes);
         // Whoever collects may have failed.
         let _ = job.done.send(outcome);
@@ -217,7 +231,8 @@ impl Worker {
     }
 
     /// Into an empty buffer.
-    fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>, is_over: &IsOver<'_>) -> io::Result<()> {
+        wanted(is_over)?;
         match self {
             Worker::Gzip { usual, dense } => {
                 out.resize(usual.gzip_compress_bound(bytes.len()), 0);
@@ -232,10 +247,26 @@ impl Worker {
                 let length = compressor.gzip_compress(bytes, out).map_err(io::Error::other)?;
                 out.truncate(length);
             }
-            Worker::Zstd(level) => *out = zstd::bulk::compress(bytes, *level)?,
+            Worker::Zstd(level) => *out = frame(*level, bytes, mem::take(out), is_over)?,
         }
         Ok(())
     }
+}
+
+fn wanted(is_over: &IsOver<'_>) -> io::Result<()> {
+    if is_over() { Err(io::Error::other(crate::UNWANTED)) } else { Ok(()) }
+}
+
+/// A frame of zstd's, which takes seconds at the highest levels: not all at once.
+fn frame(level: i32, bytes: &[u8], out: Vec<u8>, is_over: &IsOver<'_>) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::stream::Encoder::new(out, level)?;
+    encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
+    encoder.include_contentsize(true)?;
+    for slice in bytes.chunks(ZSTD_SLICE) {
+        wanted(is_over)?;
+        encoder.write_all(slice)?;
+    }
+    encoder.finish()
 }
 
 /// Whether a piece hardly becomes smaller, by some samples of it.
@@ -291,6 +322,7 @@ mod tests {
     use super::*;
     use crate::decompress;
     use std::io::Read;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     /// Compresses somewhat.
     fn bytes(length: usize) -> Vec<u8> {
@@ -312,7 +344,7 @@ mod tests {
     }
 
     fn squeezed(format: Format, workers: usize, bytes: &[u8]) -> Vec<u8> {
-        on_threads(format, workers, Vec::new(), |sink| sink.write_all(bytes)).unwrap().1
+        on_threads(format, workers, Vec::new(), &|| false, |sink| sink.write_all(bytes)).unwrap().1
     }
 
     #[test]
@@ -373,7 +405,7 @@ mod tests {
     fn errors_come_back_from_both_ends() {
         let gzip = || usual(1);
         let broken = |_: &mut dyn Write| Err::<(), _>(io::Error::other("broken"));
-        assert_eq!(on_threads(gzip(), 2, Vec::new(), broken).unwrap_err().to_string(), "broken");
+        assert_eq!(on_threads(gzip(), 2, Vec::new(), &|| false, broken).unwrap_err().to_string(), "broken");
         struct Full;
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -388,7 +420,21 @@ mod tests {
                 sink.write_all(&[0; 4096])?;
             }
         };
-        let error = on_threads(gzip(), 2, Full, endless).map(drop).unwrap_err();
+        let error = on_threads(gzip(), 2, Full, &|| false, endless).map(drop).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn within_a_piece_it_can_be_over() {
+        for (format, slices) in [(Format::Zstd(22), 3), (usual(1), 0)] {
+            // What was written is there as a whole: only those who compress can still notice.
+            let left = AtomicUsize::new(1 + slices);
+            let is_over = || left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err();
+            let bytes = bytes(ZSTD_PIECE);
+            let produce = |sink: &mut dyn Write| sink.write_all(&bytes);
+            let error = on_threads(format, 1, Vec::new(), &is_over, produce).map(drop).unwrap_err();
+            assert_eq!(error.to_string(), crate::UNWANTED);
+            assert_eq!(left.into_inner(), 0);
+        }
     }
 }

@@ -137,7 +137,8 @@ impl Lease {
         Watched { sink, lease: self }
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether what is done under it is unwanted by now.
+    pub(crate) fn is_over(&self) -> bool {
         self.is_over.get().is_some_and(|is_over| is_over())
     }
 

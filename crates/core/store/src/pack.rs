@@ -91,7 +91,7 @@ impl Store {
             None => self.layer_tar(layer, lease.watch(compressor)),
         };
         let wrapped = |compressor: &mut dyn Write| produce(compressor).map_err(Wrapped::Store);
-        match archive::compress_pieces(compression, level, sink, wrapped) {
+        match archive::compress_pieces(compression, level, sink, &|| lease.is_over(), wrapped) {
             Ok(((), sink)) => Ok(sink),
             Err(Wrapped::Store(error)) => Err(error),
             Err(Wrapped::Io(error)) => Err(failed(error)),
