@@ -132,6 +132,25 @@ fn what_a_daemon_would_start_again_is_stopped_for_good() {
     eventually("it runs again", || state("stopped") == "running 1");
 }
 
+/// Who starts it by hand while it waits for its next turn begins anew, even if that run is gone at once.
+#[test]
+fn a_start_by_hand_in_a_pause_is_the_first_one_again() {
+    let host = Host::new(Mode::Daemon);
+    host.busybox();
+    host.dhow(&["run", "-d", "--name", "first", "--restart", "always", "busybox", "sleep", "1000"]).ok();
+    let state = || host.dhow(&["inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "first"]).ok();
+    for round in 1..=4 {
+        host.kill_monitor("first");
+        eventually("it runs again", || state() == format!("running {round}"));
+    }
+    host.kill_monitor("first");
+    host.dhow(&["stop", "first"]).ok();
+    host.dhow(&["start", "first"]).ok();
+    host.kill_monitor("first");
+    eventually("it runs again", || state().starts_with("running"));
+    assert_eq!(state(), "running 1");
+}
+
 fn health_is_told(host: &Host) {
     host.busybox();
     host.dhow(&[

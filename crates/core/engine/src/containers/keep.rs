@@ -51,8 +51,8 @@ struct Keeper {
 enum Next {
     /// It runs: await the end of its monitor.
     Await(OwnedFd),
-    /// Its monitor was killed: start it after this pause, for the so manyeth time.
-    Again { pause: Duration, count: u32 },
+    /// Its monitor was killed: start it after this pause, for the so manyeth time, unless somebody else does so first.
+    Again { pause: Duration, count: u32, ran: Option<jiff::Timestamp> },
     /// It has ended, or is nobody's to start.
     Over,
 }
@@ -88,10 +88,10 @@ impl Keeper {
             (next, restarts) = self.engine.blocking(look).await?;
             match next {
                 Next::Await(process) => ended(process).await?,
-                Next::Again { pause, count } => {
+                Next::Again { pause, count, ran } => {
                     tokio::time::sleep(pause).await;
                     let own = id.to_owned();
-                    self.engine.blocking(move |engine| again(engine, &own, count)).await?;
+                    self.engine.blocking(move |engine| again(engine, &own, count, ran)).await?;
                 }
                 Next::Over if self.is_over(id).await? => return Ok(()),
                 Next::Over => {}
@@ -103,9 +103,10 @@ impl Keeper {
     async fn is_over(&self, id: &str) -> Result<bool> {
         self.kept().remove(id);
         let own = id.to_owned();
-        let runs = self.engine.blocking(move |engine| Ok(is_kept(engine, &own)?.is_some())).await?;
+        let goes_on = move |engine: &Engine| Ok(is_kept(engine, &own)?.is_some() || is_lost(engine, &own)?);
+        let goes_on = self.engine.blocking(goes_on).await?;
         // Somebody else looks after it who has come meanwhile.
-        Ok(!runs || !self.kept().insert(id.to_owned()))
+        Ok(!goes_on || !self.kept().insert(id.to_owned()))
     }
 }
 
@@ -130,6 +131,14 @@ fn is_kept(engine: &Engine, id: &str) -> Result<Option<OwnedFd>> {
     Ok(monitor::client::process(&engine.config().run, id)?)
 }
 
+/// Whether its monitor was killed since anybody looked: a start and that may both have gone by.
+fn is_lost(engine: &Engine, id: &str) -> Result<bool> {
+    match record::get(engine, id) {
+        Err(e) if e.kind == Kind::NotFound => Ok(false),
+        record => record.and_then(|record| Ok(record::observe(engine, &record.id)?.lost)),
+    }
+}
+
 fn look(engine: &Engine, id: &str, restarts: &mut Restarts) -> Result<Next> {
     if let Some(process) = is_kept(engine, id)? {
         return Ok(Next::Await(process));
@@ -150,17 +159,19 @@ fn look(engine: &Engine, id: &str, restarts: &mut Restarts) -> Result<Next> {
     let pause = restarts.next(policy, status.exit_code, status.manually_stopped, ran);
     cleanup::settle(engine, &record, status)?;
     Ok(match pause {
-        Some(pause) => Next::Again { pause, count: restarts.count },
+        Some(pause) => Next::Again { pause, count: restarts.count, ran: status.started_at },
         None => Next::Over,
     })
 }
 
-/// Starts it unless somebody was faster: started it, stopped it, removed it, or changed its policy.
-fn again(engine: &Engine, id: &str, count: u32) -> Result<()> {
+/// Starts it unless somebody was faster: started it, stopped it, removed it, or changed its policy. One that was started is
+/// another run, wherever it is by now: what is to come after that does not go by the `count` of the one that `ran` then.
+fn again(engine: &Engine, id: &str, count: u32, ran: Option<jiff::Timestamp>) -> Result<()> {
     let wanted = |record: &Record| {
         let policy = launch::restart_policy(&record.document.host_config.restart_policy);
         let status = record::observe(engine, id)?.status;
-        Ok(policy.name != RestartName::No && status.state == State::Exited && !status.manually_stopped)
+        let is_same = status.state == State::Exited && status.started_at == ran;
+        Ok(policy.name != RestartName::No && is_same && !status.manually_stopped)
     };
     match start::start_if(engine, id, count, wanted) {
         Err(e) if matches!(e.kind, Kind::NotModified | Kind::NotFound) => Ok(()),
