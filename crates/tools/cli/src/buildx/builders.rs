@@ -209,3 +209,38 @@ pub mod create {
         )))
     }
 }
+
+pub mod install {
+    use crate::buildx::Plugin;
+    use crate::context::Cli;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        #[command(flatten)]
+        plugin: Plugin,
+    }
+
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        args.plugin.check(cli)?;
+        cli.println("\"build\" is this builder already").map(|()| 0)
+    }
+}
+
+pub mod uninstall {
+    use crate::buildx::Plugin;
+    use crate::context::Cli;
+    use crate::error::Error;
+    use crate::verbs::Outcome;
+
+    #[derive(clap::Args)]
+    pub struct Args {
+        #[command(flatten)]
+        plugin: Plugin,
+    }
+
+    pub async fn run(cli: &Cli, args: Args) -> Outcome {
+        args.plugin.check(cli)?;
+        Err(Error::new("\"build\" is this builder, and there is no other one to go back to"))
+    }
+}
