@@ -17,6 +17,7 @@ pub fn run(filter: &[String]) -> anyhow::Result<()> {
         ("cc", "gcc"),
         ("docker-registry", "docker-registry"),
         ("git", "git"),
+        ("mkfs.xfs", "xfsprogs"),
         ("nft", "nftables"),
         ("openssl", "openssl"),
         ("skopeo", "skopeo"),

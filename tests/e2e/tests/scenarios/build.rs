@@ -1,9 +1,12 @@
 //! Builds from Dockerfiles.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
-use testkit::Host;
+use testkit::{Host, Mode};
 
 in_every_mode! {
     a_multi_stage_build
@@ -21,6 +24,56 @@ in_every_mode! {
     the_cache_is_listed_and_pruned_by_filters
     the_context_is_where_its_path_leads
     copies_share_what_is_the_same_and_links_change_their_base
+}
+
+/// A disk of its own below a host's home, whose file system lets files share their blocks.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(host: &Host) -> Disk {
+        let disk = Disk(host.home().join("disk"));
+        fs::create_dir(&disk.0).unwrap();
+        fs::File::create(host.home().join("image")).unwrap().set_len(1 << 30).unwrap();
+        host.program("mkfs.xfs", &["-q", "image"]).ok();
+        host.program("mount", &["-o", "loop", "image", "disk"]).ok();
+        disk
+    }
+
+    /// Bytes that are taken, those that are only in memory so far too.
+    fn used(&self, host: &Host) -> u64 {
+        host.program("sync", &["-f", "disk"]).ok();
+        let told = host.program("df", &["-B1", "--output=used", "disk"]).ok();
+        told.lines().last().unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
+    }
+}
+
+#[test]
+fn copies_take_no_room_where_files_can_share_it() {
+    let host = Host::new(Mode::Embedded);
+    let disk = Disk::mount(&host);
+    let (length, mut word) = (64 << 20, 1u64);
+    let mut content = Vec::with_capacity(length);
+    while content.len() < length {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        content.extend_from_slice(&word.to_le_bytes());
+    }
+    host.file("disk/ctx/large", content);
+    host.file(
+        "disk/ctx/Dockerfile",
+        "FROM scratch AS one\nCOPY large /a\nFROM scratch\nCOPY --from=one a /b\n",
+    );
+    let before = disk.used(&host);
+    let root = disk.0.join("root").display().to_string();
+    host.dhow(&["build", "-q", "disk/ctx"]).env("DHOW_ROOT", &root).ok();
+    let taken = disk.used(&host) - before;
+    assert!(taken < length as u64 / 4, "{taken} of {length}");
 }
 
 fn copies_share_what_is_the_same_and_links_change_their_base(host: &Host) {

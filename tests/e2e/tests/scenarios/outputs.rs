@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use testkit::{DockerRegistry, Host, Mode};
 
@@ -224,7 +225,57 @@ fn one_name_for_several_platforms(host: &Host) {
     assert!(refused.contains(why) && refused.contains("stage \"late\" needs more"), "{refused}");
 }
 
-/// What one root has built, another need not build again.
+/// An emulator for a processor that no other test asks for, as the kernel knows emulators: a shell that takes no notice of
+/// what it is given to run.
+struct Emulator {
+    list: PathBuf,
+    name: String,
+}
+
+impl Emulator {
+    fn register(host: &Host) -> Emulator {
+        let list = host.home().join("emulators");
+        fs::create_dir(&list).unwrap();
+        host.program("mount", &["-t", "binfmt_misc", "binfmt_misc", list.to_str().unwrap()]).ok();
+        let emulator = Emulator { name: format!("qemu-ppc64le-{}", std::process::id()), list };
+        let magic = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x15\x00";
+        let mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\xfe\xff\xff\xff";
+        // It is held open: where its programs run it is not to be found.
+        let entry = format!(":{}:M:0:{magic}:{mask}:/usr/bin/busybox:F", emulator.name);
+        fs::write(emulator.list.join("register"), entry).unwrap();
+        emulator
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let removed = fs::write(self.list.join(&self.name), "-1");
+        let unmounted = std::process::Command::new("umount").arg(&self.list).status();
+        assert!(removed.is_ok() && unmounted.is_ok_and(|status| status.success()), "{} stays", self.name);
+    }
+}
+
+#[test]
+fn what_an_emulator_is_registered_for_is_run_by_it() {
+    let host = Host::new(Mode::Embedded);
+    let mut elf = fs::read("/usr/bin/busybox").unwrap()[..4096].to_vec();
+    elf[16..20].copy_from_slice(&[2, 0, 0x15, 0]);
+    host.file("ctx/elf", elf);
+    host.file(
+        "ctx/Dockerfile",
+        "FROM scratch AS far\nCOPY --chmod=755 elf /bin/sh\nRUN echo emulated > /made\n",
+    );
+    let build = || host.dhow(&["build", "--platform", "linux/ppc64le", "-o", "out", "ctx"]);
+    let refused = build().fails(1);
+    assert!(
+        refused.contains("no emulator is registered") && refused.contains("qemu-user-static"),
+        "{refused}"
+    );
+    let _emulator = Emulator::register(&host);
+    build().ok();
+    assert_eq!(fs::read_to_string(host.home().join("out/made")).unwrap(), "emulated\n");
+}
+
 /// On two machines, from whatever says the time: the same archive, and files of that time.
 #[test]
 fn files_that_are_handed_out_have_the_time_that_was_said() {

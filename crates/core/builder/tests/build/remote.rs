@@ -54,7 +54,12 @@ impl Origin {
 }
 
 fn build(f: &Fixture, context: &str) -> Outcome {
-    let request = Request { network: NetMode::None, ..Request::default() };
+    build_with(f, context, &[])
+}
+
+fn build_with(f: &Fixture, context: &str, arguments: &[(&str, &str)]) -> Outcome {
+    let build_args = arguments.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+    let request = Request { network: NetMode::None, build_args, ..Request::default() };
     let mut events: Vec<Event> = Vec::new();
     let context = Context::Remote(context.to_owned());
     let built = builder::build(&f.env(), context, &request, &mut |e| events.push(e));
@@ -90,6 +95,13 @@ fn repositories_are_contexts() {
     assert_eq!(text(&root, "/.git/refs/heads/main").trim(), origin.git(&["rev-parse", "main"]));
     let outcome = build(&f, &format!("{url}?keep-git-dir=1#v1"));
     assert_eq!(text(&f.rootfs(outcome.ok()), "/.git/refs/tags/v1").trim(), origin.git(&["rev-parse", "v1"]));
+    // Who can't change the address says so beside it; the address decides.
+    let has_git = |context: &str, value: &str| {
+        let outcome = build_with(&f, context, &[("BUILDKIT_CONTEXT_KEEP_GIT_DIR", value)]);
+        f.rootfs(outcome.ok()).lstat("/.git").is_ok()
+    };
+    assert!(has_git(&url, "1") && has_git(&url, "true") && !has_git(&url, "0"));
+    assert!(!has_git(&format!("{url}?keep-git-dir=0"), "1"));
     // The same commit is the same layer: the time of the checkout is nobody's.
     let layers = |outcome: &Outcome| f.config(outcome.ok()).rootfs.diff_ids;
     let again = Fixture::new();
