@@ -63,7 +63,7 @@ pub struct Expanded {
     pub text: String,
     /// Variables that were looked up.
     pub used: BTreeSet<String>,
-    /// Those of them that were not set and had no default.
+    /// Those of them that were not set.
     pub unset: BTreeSet<String>,
 }
 
@@ -346,16 +346,15 @@ impl<'e, 'a, 't> Run<'e, 'a, 't> {
     fn get(&mut self, name: &str) -> Result<Option<String>, Error> {
         self.used.insert(name.to_string());
         let value = (self.with.lookup)(name);
+        if value.is_none() {
+            self.unset.insert(name.to_string());
+        }
         self.grow(value.as_ref().map_or(0, String::len))?;
         Ok(value)
     }
 
-    fn plain(&mut self, name: String) -> Result<String, Error> {
-        let value = self.get(&name)?;
-        if value.is_none() {
-            self.unset.insert(name);
-        }
-        Ok(value.unwrap_or_default())
+    fn plain(&mut self, name: &str) -> Result<String, Error> {
+        Ok(self.get(name)?.unwrap_or_default())
     }
 
     /// `$name` and `${…}`.
@@ -363,7 +362,7 @@ impl<'e, 'a, 't> Run<'e, 'a, 't> {
         self.chars.next();
         if self.chars.peek() != Some(&'{') {
             let name = self.name();
-            return if name.is_empty() { Ok("$".into()) } else { self.plain(name) };
+            return if name.is_empty() { Ok("$".into()) } else { self.plain(&name) };
         }
         self.chars.next();
         match self.chars.peek() {
@@ -374,7 +373,7 @@ impl<'e, 'a, 't> Run<'e, 'a, 't> {
         let name = self.name();
         let Some(c) = self.chars.next() else { return Err(Error::MissingBrace) };
         if c == '}' {
-            return self.plain(name);
+            return self.plain(&name);
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -410,12 +409,7 @@ impl<'e, 'a, 't> Run<'e, 'a, 't> {
                 let message = if word.is_empty() { default } else { word };
                 Err(Error::Required { name, message })
             }
-            _ => {
-                if value.is_none() {
-                    self.unset.insert(name);
-                }
-                self.trim(op, &word, value.unwrap_or_default())
-            }
+            _ => self.trim(op, &word, value.unwrap_or_default()),
         }
     }
 
@@ -445,10 +439,7 @@ impl<'e, 'a, 't> Run<'e, 'a, 't> {
         let all = self.chars.next_if_eq(&'/').is_some();
         let (pattern, _) = self.until(Some('/'), true)?;
         let (replacement, _) = self.until(Some('}'), false)?;
-        let Some(value) = self.get(name)? else {
-            self.unset.insert(name.to_string());
-            return Ok(String::new());
-        };
+        let Some(value) = self.get(name)? else { return Ok(String::new()) };
         let glob = Glob::new(&pattern, Dialect::Shell).map_err(|_| Error::BadSubstitution)?;
         let chars: Vec<char> = value.chars().collect();
         let mut out = String::new();
@@ -576,7 +567,7 @@ mod tests {
     fn remembers_names() {
         let out = Expander::new('\\', &lookup, &Budget::default()).word("$x $no ${other:-d}").unwrap();
         assert_eq!(out.used.into_iter().collect::<Vec<_>>(), ["no", "other", "x"]);
-        assert_eq!(out.unset.into_iter().collect::<Vec<_>>(), ["no"]);
+        assert_eq!(out.unset.into_iter().collect::<Vec<_>>(), ["no", "other"]);
     }
 
     #[test]

@@ -115,8 +115,6 @@ pub enum HistoryItem {
         created_by: String,
         /// The operation whose layer belongs to it, if any.
         op: Option<OpId>,
-        /// `MAINTAINER`.
-        author: String,
     },
 }
 

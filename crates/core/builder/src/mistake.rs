@@ -3,7 +3,6 @@
 use crate::lower::{self, Devices, Error, ImageKey};
 use crate::platforms::with_inputs;
 use crate::request::Request;
-use dockerfile::Span;
 use oci::Platform;
 use oci::image::ImageConfig;
 use std::collections::BTreeMap;
@@ -25,32 +24,22 @@ pub fn mistake(
     let request = Request { allow_insecure: true, allow_host_network: true, ..request.clone() };
     let devices = Devices::unknown();
     let mut images: BTreeMap<ImageKey, ImageConfig> = BTreeMap::new();
-    let mut guessed = false;
     for _ in 0..LOOKS {
         let needs = with_inputs(&request, &file, (platform, None), &devices, &images, lower::go_through);
         let needs = match needs {
-            Ok(needs) if needs.is_empty() => return None,
             Ok(needs) => needs,
-            Err(Error::At { span, .. }) if guessed && has_variables(text, span) => return None,
             Err(Error::At { message, span, help }) => return Some(dockerfile::Error { message, span, help }),
             // The question itself names no stage: that is told as such.
             Err(Error::NoTarget { .. }) => return None,
         };
-        for key in needs.into_keys() {
-            let known = image(&key.reference, &key.platform);
-            guessed |= known.is_none();
-            let config = known.unwrap_or_else(|| ImageConfig::new(&key.platform));
-            images.insert(key, config);
+        let known = images.len();
+        let look = |key: ImageKey| image(&key.reference, &key.platform).map(|config| (key, config));
+        images.extend(needs.into_keys().filter_map(look));
+        if images.len() == known {
+            return None;
         }
     }
     None
-}
-
-/// Whether the lines of a place have variables, which may come from a base image.
-fn has_variables(text: &str, span: Span) -> bool {
-    let before = (span.line as usize).saturating_sub(1);
-    let count = (span.end_line as usize).saturating_sub(before);
-    text.lines().skip(before).take(count).any(|line| line.contains('$'))
 }
 
 #[cfg(test)]
@@ -97,6 +86,13 @@ mod tests {
             found("FROM base\nRUN --security=insecure --network=host --device=v/c=d true\n", None),
             None
         );
+        let mount = |base: &str, target: &str| format!("FROM {base}\nRUN --mount=target={target} x\n");
+        let unknown = |text: &str| mistake(text, &Request::default(), &Platform::host(), &|_, _| None);
+        for (base, target, is_wrong) in [("base", ".", false), ("base", "/", true), ("scratch", ".", true)] {
+            assert_eq!(unknown(&mount(base, target)).is_some(), is_wrong, "{base} {target}");
+        }
+        // An image without a working directory has the root.
+        assert_eq!(found(&mount("base", "./"), Some("a=b")).map(|(_, line)| line), Some(2));
         assert_eq!(found("FROM nothing:but:wrong\n", None).map(|(_, line)| line), Some(1));
     }
 }

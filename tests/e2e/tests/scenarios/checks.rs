@@ -58,6 +58,10 @@ fn a_dockerfile_is_asked(host: &Host) {
     );
     let error = host.dhow(&["build", "--check", "-"]).input("FROM scratch\nCOYP a b\n").fails(1);
     assert!(error.contains("line 2: unknown instruction: COYP (did you mean COPY?)"), "{error}");
+    // What editors of Windows put ahead is nothing, wherever the file comes from.
+    host.file("elsewhere/D", "\u{feff}FROM busybox\nCMD [\"x\"]\n");
+    host.dhow(&["build", "--check", "-f", "elsewhere/D", "ctx"]).ok();
+    host.dhow(&["build", "--check", "-"]).input("\u{feff}FROM busybox\n").ok();
     // What only shows when steps are made of it, in any stage.
     let wrong = "FROM busybox AS a\nCOPY --from=7 /x /\nFROM scratch\n";
     let error = host.dhow(&["build", "--check", "-"]).input(wrong).fails(1);

@@ -4,7 +4,7 @@ use super::{Answer, Asked, Location, Question, base64, document};
 use crate::ast::Dockerfile;
 use crate::check::{self, Rule, Surroundings};
 use crate::render::excerpt;
-use crate::{Error, Warning};
+use crate::{Error, Span, Warning};
 use oci::Platform;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ pub fn lint(question: &Question<'_>) -> Answer {
             description: rule.map_or("", |rule| rule.description),
             url: rule.and_then(Rule::url),
             detail: &warning.message,
-            location: Location::new(first, last),
+            location: Location::of(Span { line: first, end_line: last, ..warning.span }),
         }
     });
     let shown = error.as_ref().map(|error| message(error, parsed.is_err()));
@@ -107,7 +107,7 @@ fn message(error: &Error, while_reading: bool) -> String {
 /// The warnings, and the error that they are where the file wants that.
 fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>, Option<Error>), Error> {
     let settings = check::settings(file, question.build_args)
-        .map_err(|why| Error::new(format!("failed to parse check options: {why}"), crate::Span::default()))?;
+        .map_err(|why| Error::new(format!("failed to parse check options: {why}"), Span::default()))?;
     let globals = question.globals(file)?;
     let asked = Asked::new(file, &globals);
     let index = asked.target(question.target)?;
@@ -137,8 +137,8 @@ fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>,
     Ok((warnings, violation.map(|message| Error::new(message, place))))
 }
 
-/// The first `FROM` that cannot work.
-fn unusable_base(asked: &Asked<'_>, stages: Option<&BTreeSet<usize>>) -> Option<Error> {
+/// The first `FROM` that cannot work, of these stages or of all.
+pub(super) fn unusable_base(asked: &Asked<'_>, stages: Option<&BTreeSet<usize>>) -> Option<Error> {
     let wanted = |index: &usize| stages.is_none_or(|stages| stages.contains(index));
     (0..asked.file.stages.len()).filter(wanted).find_map(|index| {
         let stage = &asked.file.stages[index];

@@ -61,7 +61,7 @@ pub struct Answer {
     pub error: Option<String>,
 }
 
-/// A place as BuildKit's documents have it.
+/// A place as BuildKit's documents have it: each of its lines.
 #[derive(Debug, Clone, Default, Serialize)]
 struct Location {
     ranges: Vec<Range>,
@@ -79,12 +79,9 @@ struct Position {
 }
 
 impl Location {
-    fn new(first: u32, last: u32) -> Self {
-        Self { ranges: vec![Range { start: Position { line: first }, end: Position { line: last } }] }
-    }
-
     fn of(span: Span) -> Self {
-        Self::new(span.line, span.end_line.max(span.line))
+        let range = |line| Range { start: Position { line }, end: Position { line } };
+        Self { ranges: span.lines().map(range).collect() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a target can be given: arguments, secrets, agents.
 
-use super::{Answer, Asked, Location, Question, base64, columns, description, document, is_false};
+use super::{Answer, Asked, Location, Question, base64, columns, description, document, is_false, lint};
 use crate::ast::{Instruction, KeyValue, Kind, Mount, MountKind};
 use crate::expand::Expander;
 use crate::{Error, Span};
@@ -58,7 +58,12 @@ pub fn outline(question: &Question<'_>) -> Result<Answer, Error> {
     let mut found = Found { args: BTreeMap::new(), secrets: BTreeMap::new(), ssh: BTreeMap::new() };
     let known = global_args(&asked, question);
     let mut scopes = Scopes { asked: &asked, done: BTreeMap::new() };
-    for index in asked.reached(index)? {
+    let reached = asked.reached(index)?;
+    if let Some(error) = lint::unusable_base(&asked, Some(&reached)) {
+        return Err(error);
+    }
+    // What several stages declare is told as the one nearest to the target has it.
+    for index in std::iter::once(index).chain(reached.into_iter().rev().filter(|other| *other != index)) {
         found.stage(question, &known, &mut scopes, index)?;
     }
     let stage = &file.stages[index];
@@ -115,6 +120,18 @@ fn item(instruction: &Instruction, name: &str, value: String) -> Arg {
     }
 }
 
+/// A global argument and those that its default is made of.
+fn global(args: &mut Args, known: &Args, name: &str) {
+    let mut open = vec![name];
+    while let Some(name) = open.pop() {
+        let Some((name, arg)) = known.get_key_value(name) else { continue };
+        if !args.contains_key(name) {
+            args.insert(name.clone(), arg.clone());
+            open.extend(arg.uses.iter().map(String::as_str));
+        }
+    }
+}
+
 struct Found {
     args: Args,
     secrets: BTreeMap<String, Required>,
@@ -131,9 +148,10 @@ impl Found {
     ) -> Result<(), Error> {
         let Asked { file, globals, .. } = scopes.asked;
         let stage = &file.stages[index];
+        let mut own = Args::new();
         for word in std::iter::once(&stage.from.image).chain(&stage.from.platform) {
             if let Ok(expanded) = scopes.asked.expand(word) {
-                expanded.used.iter().for_each(|name| self.global(known, name));
+                expanded.used.iter().for_each(|name| global(&mut own, known, name));
             }
         }
         let mut scope = scopes.above(index)?;
@@ -153,9 +171,9 @@ impl Found {
                         };
                         scope.values.insert(arg.name.clone(), value.clone());
                         if given.is_none() && arg.value.is_none() && globals.get(&arg.name).is_some() {
-                            self.global(known, &arg.name);
+                            global(&mut own, known, &arg.name);
                         } else {
-                            self.args.insert(arg.name.clone(), item(instruction, &arg.name, value));
+                            own.insert(arg.name.clone(), item(instruction, &arg.name, value));
                         }
                     }
                 }
@@ -168,19 +186,10 @@ impl Found {
                 _ => {}
             }
         }
-        Ok(())
-    }
-
-    /// A global argument and those that its default is made of.
-    fn global(&mut self, known: &Args, name: &str) {
-        let mut open = vec![name];
-        while let Some(name) = open.pop() {
-            let Some((name, arg)) = known.get_key_value(name) else { continue };
-            if !self.args.contains_key(name) {
-                self.args.insert(name.clone(), arg.clone());
-                open.extend(arg.uses.iter().map(String::as_str));
-            }
+        for (name, arg) in own {
+            self.args.entry(name).or_insert(arg);
         }
+        Ok(())
     }
 
     fn mount(&mut self, mount: &Mount, span: Span) {

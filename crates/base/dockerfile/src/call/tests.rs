@@ -81,6 +81,30 @@ fn what_a_target_can_be_given() {
     assert_eq!(json["args"][0]["location"]["ranges"][0]["start"]["line"], 3);
     let error = ask(FILE, Some("bild"), |question| outline(question).unwrap_err());
     assert_eq!(error.message, "target stage \"bild\" could not be found (did you mean build?)");
+    // No build of it is possible; of another target's stages nothing is said.
+    let wrong = "FROM a$V-b AS bad\nFROM scratch AS good\nFROM WRONG\n";
+    let error = |target| ask(wrong, Some(target), outline).err().map(|error| error.message);
+    assert!(error("2").unwrap().starts_with("failed to parse stage name \"WRONG\""));
+    assert_eq!(error("good"), None);
+}
+
+/// Of what several stages declare the target's counts, then what is nearest to it. Places have all their lines.
+#[test]
+fn what_several_stages_declare() {
+    let file = "ARG V=1\nFROM scratch AS one\nARG V=2 \\\n  W=3\nRUN --mount=type=secret,id=s,required x\n\
+        FROM a:$V AS two\nCOPY --from=one / /\nRUN --mount=type=secret,id=s \\\n  x\n";
+    let answer = ask(file, None, |question| outline(question).unwrap());
+    let json: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
+    let lines = |item: &serde_json::Value| -> Vec<_> {
+        let ranges = item["location"]["ranges"].as_array().unwrap();
+        ranges.iter().map(|range| (range["start"]["line"].as_u64(), range["end"]["line"].as_u64())).collect()
+    };
+    let (one, two) = ((Some(1), Some(1)), (Some(3), Some(3)));
+    assert_eq!((&json["args"][0]["value"], lines(&json["args"][0])), (&"1".into(), vec![one]));
+    assert_eq!((&json["args"][1]["name"], lines(&json["args"][1])[0]), (&"W".into(), two));
+    assert_eq!(lines(&json["args"][1]).len(), 2);
+    assert_eq!(lines(&json["secrets"][0]), [(Some(8), Some(8)), (Some(9), Some(9))]);
+    assert!(json["secrets"][0]["required"].is_null());
 }
 
 #[test]

@@ -97,6 +97,11 @@ fn one_of_each() {
             "FROM alpine\nARG DIR_ASSETS=a DIR_CONFIG=c\nCOPY $DIR_ASSET .\n",
             "3 UndefinedVar: Usage of undefined variable '$DIR_ASSET' (did you mean $DIR_ASSETS?)",
         ),
+        // Nothing can ever give it another value.
+        (
+            "FROM alpine\nARG A\nENV B=${A:-1} C=${UID:-1000}\n",
+            "3 UndefinedVar: Usage of undefined variable '$UID'",
+        ),
         (
             "FROM alpine\nENV PATH=$PAHT:/tmp/bin\n",
             "2 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)",

@@ -28,13 +28,14 @@ pub(super) fn lines(session: &Session<'_>, outputs: &[Output]) -> Vec<History> {
                 let created = line.created.clone().map(|time| not_after(time, session.epoch.documented));
                 lines.push(History { created, ..line.clone() });
             }
-            HistoryItem::New { created_by, op, author } => {
+            HistoryItem::New { created_by, op } => {
                 let output = op.map(|op| &outputs[images + op]);
                 last = fixed.clone().or_else(|| output.map(|o| o.created.clone())).or(last);
                 lines.push(History {
                     created: last.clone(),
                     created_by: created_by.clone(),
-                    author: author.clone(),
+                    // Of the image, not of each line.
+                    author: String::new(),
                     comment: COMMENT.into(),
                     empty_layer: !output.is_some_and(|o| o.layer),
                 });

@@ -107,7 +107,8 @@ impl Steps {
             one["inputs"] = inputs.into();
         }
         self.definition.push(one);
-        let range = |span: Span| json!([{ "ranges": [{ "start": { "line": span.line }, "end": { "line": span.end_line } }] }]);
+        let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
+        let range = |span: Span| json!([{ "ranges": span.lines().map(line).collect::<Vec<_>>() }]);
         let places = json!({ "locations": span.map_or_else(|| json!([]), range) });
         self.locations.insert(format!("step{step}"), places);
     }

@@ -123,6 +123,9 @@ const MAX_PORTS: usize = 200_000;
 
 fn expose(l: &mut Lowering<'_>, s: &mut StageState, words: &[Word]) -> Result<(), Error> {
     let mut ports = Vec::new();
+    // In the order of their text: the history tells them as BuildKit's does.
+    let mut words: Vec<&Word> = words.iter().collect();
+    words.sort_by(|one, other| one.text.cmp(&other.text));
     for word in words {
         for text in l.expand_words(s, word)? {
             ports.extend(port_spec(&text, word.span)?);

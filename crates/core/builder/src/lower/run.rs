@@ -124,7 +124,9 @@ fn lower_mount(
         ast::MountKind::Secret => secret(&mut mount, &m, id.or(source), target, at),
         ast::MountKind::Ssh => ssh(&mut mount, &m, id, target.map(|t| at(&t))),
     }
-    if mount.target == "/" {
+    // Where a working directory is that an image has, which is not known yet, will be seen.
+    let is_settled = l.needs.is_empty() || m.target.as_deref().is_some_and(|target| target.starts_with('/'));
+    if mount.target == "/" && is_settled {
         return Err(Error::at(format!("invalid mount target {:?}", mount.target), m.span));
     }
     Ok(mount)

@@ -91,7 +91,7 @@ impl StageState {
 
     /// A history line of an instruction that changes no file.
     pub fn note(&mut self, created_by: String) {
-        self.history.push(HistoryItem::New { created_by, op: None, author: self.config.author.clone() });
+        self.history.push(HistoryItem::New { created_by, op: None });
     }
 }
 
@@ -369,7 +369,7 @@ impl Lowering<'_> {
         });
         s.fs = Fs::Op(id);
         s.own.push(id);
-        s.history.push(HistoryItem::New { created_by, op: Some(id), author: s.config.author.clone() });
+        s.history.push(HistoryItem::New { created_by, op: Some(id) });
     }
 
     /// Adds the files of a named context as the whole file system of a stage.
@@ -389,7 +389,7 @@ impl Lowering<'_> {
         });
         s.fs = Fs::Op(id);
         s.own.push(id);
-        s.history.push(HistoryItem::New { created_by: source, op: Some(id), author: String::new() });
+        s.history.push(HistoryItem::New { created_by: source, op: Some(id) });
     }
 
     /// A `--from` of an instruction that does this as a file system or context. A stage has to stand above, as with BuildKit, though

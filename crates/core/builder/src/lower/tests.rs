@@ -196,7 +196,7 @@ MAINTAINER me
             "ENV A=1 B=x y",
             "ENV PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LABEL v=1-x y",
-            "EXPOSE [80/tcp 53/udp 1/tcp]",
+            "EXPOSE [1/tcp 53/udp 80/tcp]",
             "VOLUME [/data]",
             "USER app:app",
             "STOPSIGNAL SIGINT",
@@ -220,6 +220,24 @@ fn images_are_shown_as_people_know_them() {
         (&digest[7..], &digest[7..]),
     ] {
         assert_eq!(ImageUse::shown(reference), shown);
+    }
+}
+
+/// Where a mount is put may be the base image's to say, which is asked for first.
+#[test]
+fn a_mount_is_below_the_working_directory_of_the_image() {
+    let at = |directory: &str| {
+        let config = ContainerConfig { working_dir: directory.into(), ..Default::default() };
+        let images = [("a", config)];
+        let file = "FROM a\nRUN --mount=type=bind,target=. --mount=type=cache,target=./c x\n";
+        let graph = run(&Case { images: &images, ..case(file) })?;
+        let OpKind::Run(run) = &graph.ops[0].kind else { panic!("no RUN") };
+        Ok::<_, Error>(run.mounts.iter().map(|mount| mount.target.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(at("/docs").unwrap(), ["/docs", "/docs/c"]);
+    for root in ["/", ""] {
+        let Err(Error::At { message, span, .. }) = at(root) else { panic!("mounted over the root") };
+        assert_eq!((message.as_str(), span.line), ("invalid mount target \"/\"", 2));
     }
 }
 

@@ -59,8 +59,9 @@ fn steps_are_told_with_what_goes_into_them() {
     assert!(exec["meta"]["env"].as_array().unwrap().contains(&json!("V=1")));
     assert_eq!(steps[2]["op"]["platform"]["OS"], "linux");
     let metadata = &all["runDetails"]["metadata"]["buildkit_metadata"];
-    let range = &metadata["source"]["locations"]["step2"]["locations"][0]["ranges"][0];
-    assert_eq!(range, &json!({ "start": { "line": 4 }, "end": { "line": 5 } }));
+    let ranges = &metadata["source"]["locations"]["step2"]["locations"][0]["ranges"];
+    let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
+    assert_eq!(ranges, &json!([line(4), line(5)]));
     assert_eq!(metadata["source"]["locations"]["step1"]["locations"], json!([]));
     let from = &metadata["source"]["infos"][0]["llbDefinition"];
     assert_eq!(from[0]["op"]["Op"]["source"]["identifier"], "local://dockerfile");

@@ -36,7 +36,7 @@ fn stdin_text() -> Result<Vec<u8>, Error> {
 }
 
 fn inline(name: &str, text: Vec<u8>) -> Result<InlineDockerfile, Error> {
-    let text = String::from_utf8(text).map_err(|_| Error::new("the Dockerfile is not UTF-8 text"))?;
+    let text = dockerfile::decode(&text).map_err(|error| Error::new(error.message))?;
     Ok(InlineDockerfile { name: name.to_owned(), text, ignore: None })
 }
 
