@@ -62,7 +62,10 @@ impl Glob {
                 '*' => tokens.push(Token::Star { slash: !path }),
                 '?' => tokens.push(Token::One { slash: !path }),
                 '[' if path => tokens.push(class(&mut chars)?),
-                '\\' => tokens.push(Token::Char(chars.next().unwrap_or('\\'))),
+                '\\' => match chars.next() {
+                    None if path => return Err(BadPattern),
+                    next => tokens.push(Token::Char(next.unwrap_or('\\'))),
+                },
                 c => tokens.push(Token::Char(c)),
             }
         }
@@ -223,7 +226,7 @@ mod tests {
         ] {
             assert_eq!(Glob::new(pattern, Dialect::Path).unwrap().matches(text), want, "{pattern} {text}");
         }
-        for bad in ["[", "[a", "[]", "[a-]", "[-]"] {
+        for bad in ["[", "[a", "[]", "[a-]", "[-]", "\\", "a\\", "*/\\\\\\"] {
             assert_eq!(Glob::new(bad, Dialect::Path), Err(BadPattern), "{bad}");
         }
     }

@@ -148,10 +148,11 @@ impl Pattern {
             Some(rest) => (rest.trim(), true),
             None => (text, false),
         };
-        if text.is_empty() {
+        let mut cleaned = clean(text);
+        // Nothing but the root is nothing too.
+        if text.is_empty() || (negated && cleaned == "/") {
             return Err(Error::BareNegation { line });
         }
-        let mut cleaned = clean(text);
         if cleaned.len() > 1 && cleaned.starts_with('/') {
             cleaned.remove(0);
         }
@@ -280,7 +281,10 @@ mod tests {
 
     #[test]
     fn refuses_nonsense() {
-        assert_eq!(Ignore::parse("a\n!\n").unwrap_err(), Error::BareNegation { line: 2 });
+        for negation in ["!", "!/", "! // "] {
+            let error = Ignore::parse(&format!("a\n{negation}\n")).unwrap_err();
+            assert_eq!(error, Error::BareNegation { line: 2 }, "{negation}");
+        }
         assert!(matches!(Ignore::parse("[a").unwrap_err(), Error::BadPattern { line: 1, .. }));
     }
 }

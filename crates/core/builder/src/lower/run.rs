@@ -57,7 +57,7 @@ pub(super) fn run(
     Ok(())
 }
 
-/// The command line; a here-document that names its interpreter becomes a file.
+/// The command line; a here-document that names its interpreter becomes a file, which the shell runs like any program.
 fn command_line(s: &StageState, run: &ast::Run) -> (Vec<String>, Option<Script>) {
     if let Command::Exec(argv) = &run.command {
         return (argv.clone(), None);
@@ -66,11 +66,15 @@ fn command_line(s: &StageState, run: &ast::Run) -> (Vec<String>, Option<Script>)
         && doc.content().starts_with("#!")
     {
         let script = Script { name: doc.name.clone(), content: doc.content() };
-        return (vec![format!("/dev/pipes/{}", doc.name)], Some(script));
+        return (in_shell(s, format!("/dev/pipes/{}", doc.name)), Some(script));
     }
+    (in_shell(s, run.shell_line().unwrap_or_default()), None)
+}
+
+fn in_shell(s: &StageState, line: String) -> Vec<String> {
     let mut argv = s.shell();
-    argv.push(run.shell_line().unwrap_or_default());
-    (argv, None)
+    argv.push(line);
+    argv
 }
 
 /// Declared build arguments with the values that a process sees.

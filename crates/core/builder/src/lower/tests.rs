@@ -439,9 +439,12 @@ fn heredocs() {
         "\
 #0 on alpine: copy <<a \"1\\n\" <<b \"$X\\n\" from context to /d/
 #1 on #0: run [\"/bin/sh\", \"-c\", \"echo $X\\n\"] in / as \"\"
-#2 on #1: run [\"/dev/pipes/EOF\"] in / as \"\"
+#2 on #1: run [\"/bin/sh\", \"-c\", \"/dev/pipes/EOF\"] in / as \"\"
 "
     );
+    // The shell that was chosen may have set up something.
+    let graph = run(&case("FROM a\nSHELL [\"conda\", \"run\"]\nRUN <<E\n#!/x\nE\n")).unwrap();
+    assert_eq!(ops(&graph), "#0 on a: run [\"conda\", \"run\", \"/dev/pipes/E\"] in / as \"\"\n");
 }
 
 #[test]

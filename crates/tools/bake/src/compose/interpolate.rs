@@ -1,4 +1,4 @@
-//! Variables in the strings of a compose file: `$NAME`, `${NAME:-default}` and its kin, `$$` for a dollar.
+//! Variables in the strings of a compose file: `$NAME`, `${NAME:-default}` and its kin, `$$` for a dollar. Any other dollar is one.
 
 use serde_json::Value;
 
@@ -40,12 +40,13 @@ fn text_of(text: &str, lookup: &dyn Fn(&str) -> Option<String>, depth: usize) ->
             out.push_str(&braced(&inside[..end], lookup, depth)?.ok_or_else(invalid)?);
             rest = &inside[end + 1..];
         } else {
-            let end = name_end(rest);
-            if end == 0 {
-                return Err(invalid());
+            let (name, after) = rest.split_at(name_end(rest));
+            match name.is_empty() {
+                // One that begins no variable: a shell's, as a rule.
+                true => out.push('$'),
+                false => out.push_str(&lookup(name).unwrap_or_default()),
             }
-            out.push_str(&lookup(&rest[..end]).unwrap_or_default());
-            rest = &rest[end..];
+            rest = after;
         }
     }
     out.push_str(rest);
@@ -124,6 +125,7 @@ mod tests {
             ("${E:-x}${E-y}${B-${A}z}", "xaz"),
             ("${B:-${C:-${A}}}}", "a}"),
             ("$A.$A_", "a."),
+            ("$ x $(date) a$ $1 a$-b x$[y] ${B:-b$} ${B:-$(x)} $", "$ x $(date) a$ $1 a$-b x$[y] b$ $(x) $"),
         ] {
             assert_eq!(text_of(text, &lookup, 0).as_deref(), Ok(want), "{text}");
         }
@@ -131,7 +133,7 @@ mod tests {
             ("${B:?needed}", "required variable B is missing a value: needed"),
             ("${B?}", "required variable B is missing a value"),
             ("${", "Invalid template"),
-            ("$ x", "Invalid template"),
+            ("${1}", "Invalid template"),
             ("${A!}", "Invalid template"),
         ] {
             assert!(text_of(text, &lookup, 0).is_err_and(|why| why.starts_with(want)), "{text}");
