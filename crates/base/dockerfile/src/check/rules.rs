@@ -18,9 +18,13 @@ const fn rule(name: &'static str, description: &'static str) -> Rule {
 impl Rule {
     /// Where BuildKit's rules are described for everybody; ours have no such page.
     pub fn url(&self) -> Option<String> {
-        let own = RULES.iter().skip(RULES.len() - OWN).any(|rule| rule.name == self.name);
-        (!own).then(|| format!("{PAGES}{}/", kebab(self.name)))
+        (!is_own(self.name)).then(|| format!("{PAGES}{}/", kebab(self.name)))
     }
+}
+
+/// Whether a rule is one of ours.
+pub(super) fn is_own(name: &str) -> bool {
+    RULES.iter().skip(RULES.len() - OWN).any(|rule| rule.name == name)
 }
 
 /// `JSONArgsRecommended` becomes `json-args-recommended`.

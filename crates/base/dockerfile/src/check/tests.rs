@@ -274,6 +274,15 @@ fn unused_arguments_are_no_violation() {
 }
 
 #[test]
+fn only_rules_of_buildkit_are_violated() {
+    let violated = |text: &str| violation(&check(text, &[], &|_, _| None, None));
+    assert_eq!(violated("FROM scratch\nCOPY f /\nARG TOOLS # only used elsewhere\nRUN ['x']\n"), None);
+    // What is no array is a command of the shell to BuildKit as well.
+    let shell = "lint violation found for rules: JSONArgsRecommended";
+    assert_eq!(violated("FROM scratch\nCMD ['x']\n").as_deref(), Some(shell));
+}
+
+#[test]
 fn stages_that_are_not_built_are_not_followed() {
     let text = "FROM scratch AS a\nCMD x\nFROM scratch AS B\nCMD y\n";
     let file = parse(text, Options::default()).unwrap();
