@@ -261,7 +261,6 @@ fn wanted(is_over: &IsOver<'_>) -> io::Result<()> {
 fn frame(level: i32, bytes: &[u8], out: Vec<u8>, is_over: &IsOver<'_>) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::Encoder::new(out, level)?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
-    encoder.include_contentsize(true)?;
     for slice in bytes.chunks(ZSTD_SLICE) {
         wanted(is_over)?;
         encoder.write_all(slice)?;

@@ -191,6 +191,9 @@ fn how(pattern: &str) -> Result<How, crate::glob::BadPattern> {
     if !special(pattern) {
         return Ok(How::Exact);
     }
+    if pattern.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1 {
+        return Err(crate::glob::BadPattern);
+    }
     if let Some(rest) = pattern.strip_prefix("**") {
         if !special(rest) {
             // moby reads `**x` as "ends in x": a quirk that ignore files may rely on.
@@ -285,6 +288,11 @@ mod tests {
             let error = Ignore::parse(&format!("a\n{negation}\n")).unwrap_err();
             assert_eq!(error, Error::BareNegation { line: 2 }, "{negation}");
         }
+        for pattern in ["\\", "a\\", "*/\\\\\\"] {
+            let parsed = Ignore::parse(pattern);
+            assert!(matches!(parsed, Err(Error::BadPattern { line: 1, .. })), "{pattern}");
+        }
+        assert!(Ignore::parse("a\\\\").unwrap().is_ignored("a\\"));
         assert!(matches!(Ignore::parse("[a").unwrap_err(), Error::BadPattern { line: 1, .. }));
     }
 }

@@ -20,13 +20,10 @@ pub struct Span {
     pub end_line: u32,
 }
 
-/// Lines of one place that are told: an instruction may have hundreds of thousands, and a thousand warnings.
-const LINES_MAX: usize = 100;
-
 impl Span {
-    /// Its lines, as far as they are worth telling.
-    pub fn lines(&self) -> impl Iterator<Item = u32> + use<> {
-        (self.line..=self.end_line.max(self.line)).take(LINES_MAX)
+    /// Its lines, no more than so many: an instruction may have hundreds of thousands.
+    pub fn lines(&self, most: usize) -> impl Iterator<Item = u32> + use<> {
+        (self.line..=self.end_line.max(self.line)).take(most)
     }
 }
 
@@ -67,9 +64,9 @@ mod tests {
 
     #[test]
     fn lines_are_told_one_by_one() {
-        let of = |line, end_line| Span { line, end_line, ..Span::default() }.lines().collect::<Vec<_>>();
+        let of = |line, end_line| Span { line, end_line, ..Span::default() }.lines(10).collect::<Vec<_>>();
         assert_eq!((of(3, 5), of(3, 3), of(3, 0)), (vec![3, 4, 5], vec![3], vec![3]));
-        assert_eq!(of(1, u32::MAX).len(), LINES_MAX);
+        assert_eq!(of(1, u32::MAX).len(), 10);
     }
 
     #[test]

@@ -60,9 +60,14 @@ impl Reference {
         Ok(reference)
     }
 
+    /// Whether a text is the whole id of an image, which is no reference.
+    pub fn is_image_id(text: &str) -> bool {
+        text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
     /// Reads a reference as it is written: no default tag.
     pub fn parse_name(text: &str) -> Result<Reference, ReferenceError> {
-        if text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if Self::is_image_id(text) {
             return Err(ReferenceError::Identifier(text.to_owned()));
         }
         let (domain, rest) = split_domain(text);

@@ -16,6 +16,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
+pub mod process;
 pub mod processor;
 pub mod root;
 pub mod seccomp;

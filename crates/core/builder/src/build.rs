@@ -376,7 +376,7 @@ impl<'a> Job<'a> {
             }
         }
         match dockerfile::check::violation(&warnings).filter(|_| settings.error) {
-            Some(message) => Err(Error::Checks { message }),
+            Some(violation) => Err(Error::Checks { message: violation.message }),
             None => Ok(()),
         }
     }

@@ -94,9 +94,8 @@ pub struct ImageUse {
 impl ImageUse {
     /// A reference as people are shown it: with its registry and tag, unless it is an image by its digest or id.
     pub fn shown(reference: &str) -> String {
-        let is_id = reference.len() == 64 && reference.bytes().all(|byte| byte.is_ascii_hexdigit());
         match oci::Reference::parse(reference) {
-            Ok(named) if !is_id && reference.parse::<oci::Digest>().is_err() => named.to_string(),
+            Ok(named) if reference.parse::<oci::Digest>().is_err() => named.to_string(),
             _ => reference.to_owned(),
         }
     }

@@ -191,14 +191,11 @@ pub fn forget_name(run_dir: &Path, name: &str, id: &str) {
 
 /// The process of the container's monitor, as a pidfd that is readable once it has ended; `None` if it has none.
 pub fn process(run_dir: &Path, id: &str) -> Result<Option<OwnedFd>, Error> {
-    let failed =
-        |source: Errno| Error::Connect { path: place::directory(run_dir, id), source: source.into() };
+    let failed = |source| Error::Connect { path: place::directory(run_dir, id), source };
     let Some(mut connection) = connect(run_dir, id)? else { return Ok(None) };
-    let peer = rustix::net::sockopt::socket_peercred(&connection.stream).map_err(failed)?;
-    let process = match rustix::process::pidfd_open(peer.pid, rustix::process::PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Ok(None),
-        process => process.map_err(failed)?,
-    };
+    let peer = rustix::net::sockopt::socket_peercred(&connection.stream);
+    let peer = peer.map_err(|error| failed(error.into()))?;
+    let Some(process) = sys::process::open(peer.pid).map_err(failed)? else { return Ok(None) };
     // Who answers afterwards had this number before: it is nobody else's.
     match connection.status() {
         Ok(_) => Ok(Some(process)),

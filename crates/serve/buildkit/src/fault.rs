@@ -14,6 +14,9 @@ const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 /// The type of a detail that tells which step failed.
 const STEP: &str = "github.com/moby/buildkit/errdefs.Vertex+json";
 
+/// Lines of the place that are told.
+const LINES_MAX: usize = 1000;
+
 /// The type of a detail that tells which question is not answered.
 const SUBREQUEST: &str = "github.com/moby/buildkit/errdefs.Subrequest+json";
 
@@ -113,7 +116,7 @@ pub fn of_build(error: Error, recipe: &Recipe, mut details: Vec<google::protobuf
     };
     // One for each line, as BuildKit has them.
     let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
-    let ranges: Vec<_> = place.span.lines().map(line).collect();
+    let ranges: Vec<_> = place.span.lines(LINES_MAX).map(line).collect();
     details.push(source(&json!({
         "info": information(&recipe.info()),
         "ranges": ranges,

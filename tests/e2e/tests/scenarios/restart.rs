@@ -144,11 +144,11 @@ fn a_start_by_hand_in_a_pause_is_the_first_one_again() {
         eventually("it runs again", || state() == format!("running {round}"));
     }
     host.kill_monitor("first");
+    eventually("it has ended", || state().starts_with("exited"));
     host.dhow(&["stop", "first"]).ok();
     host.dhow(&["start", "first"]).ok();
     host.kill_monitor("first");
-    eventually("it runs again", || state().starts_with("running"));
-    assert_eq!(state(), "running 1");
+    eventually("it runs again, for the first time", || state() == "running 1");
 }
 
 fn health_is_told(host: &Host) {

@@ -132,9 +132,7 @@ fn warnings(question: &Question<'_>, file: &Dockerfile) -> Result<(Vec<Warning>,
         return Ok((warnings, Some(error)));
     }
     let violation = check::violation(&warnings).filter(|_| settings.error);
-    // BuildKit names the last of them.
-    let place = warnings.last().map(|warning| warning.span).unwrap_or_default();
-    Ok((warnings, violation.map(|message| Error::new(message, place))))
+    Ok((warnings, violation))
 }
 
 /// The first `FROM` that cannot work, of these stages or of all.
@@ -147,7 +145,11 @@ pub(super) fn unusable_base(asked: &Asked<'_>, stages: Option<&BTreeSet<usize>>)
             Err(error) => return Some(error),
         };
         let is_stage = asked.names.above(&base, index).is_some() || base == "scratch";
-        if !is_stage && let Err(why) = oci::Reference::parse(&base) {
+        let is_id = oci::Reference::is_image_id(&base);
+        if !is_stage
+            && !is_id
+            && let Err(why) = oci::Reference::parse(&base)
+        {
             return Some(Error::new(format!("failed to parse stage name {base:?}: {why}"), stage.head));
         }
         let word = stage.from.platform.as_ref()?;

@@ -61,6 +61,9 @@ pub struct Answer {
     pub error: Option<String>,
 }
 
+/// Lines of one place that are told: a thousand warnings may be about the same instruction.
+const LINES_MAX: usize = 100;
+
 /// A place as BuildKit's documents have it: each of its lines.
 #[derive(Debug, Clone, Default, Serialize)]
 struct Location {
@@ -81,7 +84,7 @@ struct Position {
 impl Location {
     fn of(span: Span) -> Self {
         let range = |line| Range { start: Position { line }, end: Position { line } };
-        Self { ranges: span.lines().map(range).collect() }
+        Self { ranges: span.lines(LINES_MAX).map(range).collect() }
     }
 }
 

@@ -62,8 +62,16 @@ pub fn outline(question: &Question<'_>) -> Result<Answer, Error> {
     if let Some(error) = lint::unusable_base(&asked, Some(&reached)) {
         return Err(error);
     }
-    // What several stages declare is told as the one nearest to the target has it.
-    for index in std::iter::once(index).chain(reached.into_iter().rev().filter(|other| *other != index)) {
+    // What several stages declare is told as the target has it, else what it is based on, else another.
+    let mut order = vec![index];
+    let mut next = asked.base(index)?;
+    while let Some(base) = next {
+        order.push(base);
+        next = asked.base(base)?;
+    }
+    let bases: BTreeSet<usize> = order.iter().copied().collect();
+    order.extend(reached.into_iter().rev().filter(|index| !bases.contains(index)));
+    for index in order {
         found.stage(question, &known, &mut scopes, index)?;
     }
     let stage = &file.stages[index];

@@ -86,6 +86,8 @@ fn what_a_target_can_be_given() {
     let error = |target| ask(wrong, Some(target), outline).err().map(|error| error.message);
     assert!(error("2").unwrap().starts_with("failed to parse stage name \"WRONG\""));
     assert_eq!(error("good"), None);
+    // The whole id of an image is a base too, if no name.
+    assert!(ask(&format!("FROM {}\n", "0a".repeat(32)), None, outline).is_ok());
 }
 
 /// Of what several stages declare the target's counts, then what is nearest to it. Places have all their lines.
@@ -105,6 +107,10 @@ fn what_several_stages_declare() {
     assert_eq!(lines(&json["args"][1]).len(), 2);
     assert_eq!(lines(&json["secrets"][0]), [(Some(8), Some(8)), (Some(9), Some(9))]);
     assert!(json["secrets"][0]["required"].is_null());
+    let file = "FROM x AS base\nARG V=1\nFROM base AS other\nARG V=2\nFROM base\nCOPY --from=other / /\n";
+    let answer = ask(file, None, |question| outline(question).unwrap());
+    let json: serde_json::Value = serde_json::from_str(&answer.json).unwrap();
+    assert_eq!(json["args"][0]["value"], "1");
 }
 
 #[test]
@@ -137,6 +143,11 @@ fn checks_of_what_does_not_build() {
     assert!(violation.error.unwrap().contains("lint violation found for rules: FromAsCasing"));
     let json = ask("FROM scratch\nCOYP\n", None, lint).json;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["buildError"]["location"]["ranges"][0]["start"]["line"], 2);
+    // What is only ours is not where the error is.
+    let json = ask("# check=error=true\nFROM scratch as x\nARG T # note\n", None, lint).json;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 2);
     assert_eq!(json["buildError"]["location"]["ranges"][0]["start"]["line"], 2);
 }
 

@@ -18,7 +18,7 @@ pub use rules::{RULES, Rule, find};
 use crate::ast::{Check, Dockerfile};
 use crate::ignore::Ignore;
 use crate::scope::{Globals, platform_args, target_stage};
-use crate::{Span, Warning};
+use crate::{Error, Span, Warning};
 use oci::Platform;
 use oci::image::ImageConfig;
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,11 +139,13 @@ pub fn parse(text: &str) -> Result<Check, String> {
 }
 
 /// What a build with `error=true` ends with. Whoever writes that into his file means BuildKit's rules: one that is clean by them
-/// does not fail for ours.
-pub fn violation(warnings: &[Warning]) -> Option<String> {
-    let rules = warnings.iter().map(|warning| warning.rule.as_str()).filter(|rule| !rules::is_own(rule));
-    let names: Vec<&str> = rules.collect::<BTreeSet<_>>().into_iter().collect();
-    (!names.is_empty()).then(|| format!("lint violation found for rules: {}", names.join(", ")))
+/// does not fail for ours. Like BuildKit it points at the last of them.
+pub fn violation(warnings: &[Warning]) -> Option<Error> {
+    let violated = || warnings.iter().filter(|warning| !rules::is_own(&warning.rule));
+    let names: BTreeSet<&str> = violated().map(|warning| warning.rule.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let message = format!("lint violation found for rules: {}", names.join(", "));
+    violated().next_back().map(|last| Error::new(message, last.span))
 }
 
 /// Build arguments that nothing declares.

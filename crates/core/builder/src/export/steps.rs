@@ -86,6 +86,9 @@ fn source(identifier: &str) -> Value {
     json!({ "source": { "identifier": identifier } })
 }
 
+/// Lines of a step that are told.
+const LINES_MAX: usize = 100;
+
 impl Steps {
     fn add(
         &mut self,
@@ -108,7 +111,7 @@ impl Steps {
         }
         self.definition.push(one);
         let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
-        let range = |span: Span| json!([{ "ranges": span.lines().map(line).collect::<Vec<_>>() }]);
+        let range = |span: Span| json!([{ "ranges": span.lines(LINES_MAX).map(line).collect::<Vec<_>>() }]);
         let places = json!({ "locations": span.map_or_else(|| json!([]), range) });
         self.locations.insert(format!("step{step}"), places);
     }

@@ -321,8 +321,9 @@ impl<'a> Lowering<'a> {
             return Ok(Named::Scratch);
         }
         // A whole image id is no reference, but images are also known by it.
-        let is_id = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_id && let Err(e) = oci::Reference::parse(name) {
+        if !oci::Reference::is_image_id(name)
+            && let Err(e) = oci::Reference::parse(name)
+        {
             let message = format!("failed to parse stage name {name:?}: {e}");
             return Err(Error::at(message, span));
         }

@@ -85,7 +85,7 @@ fn revive(engine: &Engine, record: &Record) -> Result<()> {
         return Ok(());
     }
     if observed.lost {
-        settle(engine, record, status)?;
+        settle(engine, record)?;
     }
     if is_overdue(engine, record, &observed)? {
         return remove_overdue(engine, &record.id);
@@ -130,17 +130,20 @@ pub(crate) fn remove_overdue(engine: &Engine, id: &str) -> Result<()> {
     }
 }
 
-/// Records the end of a container whose monitor was killed, and takes down what it left.
-pub(crate) fn settle(engine: &Engine, record: &Record, status: &monitor::Status) -> Result<()> {
-    {
+/// Records the end of a container whose monitor was killed, and takes down what it left. How it ended, unless somebody else has
+/// done that.
+pub(crate) fn settle(engine: &Engine, record: &Record) -> Result<Option<monitor::Status>> {
+    let status = {
         let (_lock, record) = record::locked(engine, &record.id)?;
-        if !record::observe(engine, &record.id)?.lost {
-            return Ok(());
-        }
+        let Observed { status, lost: true, .. } = record::observe(engine, &record.id)? else {
+            return Ok(None);
+        };
         remove::end_left(engine, &record);
         status.write(&engine.container_dir(&record.id), true).map_err(|e| crate::Error::from_chain(&e))?;
         let code = status.exit_code.to_string();
         events::emit_container(engine, "die", &record, &[("exitCode", &code)]);
-    }
-    cleanup_now(engine, &record.id)
+        status
+    };
+    cleanup_now(engine, &record.id)?;
+    Ok(Some(status))
 }

@@ -147,18 +147,19 @@ fn look(engine: &Engine, id: &str, restarts: &mut Restarts) -> Result<Next> {
         Err(e) if e.kind == Kind::NotFound => return Ok(Next::Over),
         record => record?,
     };
-    let observed = record::observe(engine, id)?;
-    if !observed.lost {
+    if !record::observe(engine, id)?.lost {
         return Ok(Next::Over);
     }
-    let status = &observed.status;
+    let Some(status) = cleanup::settle(engine, &record)? else { return Ok(Next::Over) };
+    if status.restart_count == 0 {
+        // It was started by hand: pauses begin anew too.
+        *restarts = Restarts::default();
+    }
     let policy = launch::restart_policy(&record.document.host_config.restart_policy);
     let ran = status.started_at.map(|began| jiff::Timestamp::now().duration_since(began));
     let ran = ran.and_then(|ran| Duration::try_from(ran).ok()).unwrap_or_default();
     restarts.count = status.restart_count;
-    let pause = restarts.next(policy, status.exit_code, status.manually_stopped, ran);
-    cleanup::settle(engine, &record, status)?;
-    Ok(match pause {
+    Ok(match restarts.next(policy, status.exit_code, status.manually_stopped, ran) {
         Some(pause) => Next::Again { pause, count: restarts.count, ran: status.started_at },
         None => Next::Over,
     })

@@ -51,9 +51,8 @@ pub(super) fn keep_down(engine: &Engine, record: &Record) -> Result<bool> {
     if policy.name == RestartName::No {
         return Ok(true);
     }
-    let observed = record::observe(engine, &record.id)?;
-    if observed.lost {
-        cleanup::settle(engine, record, &observed.status)?;
+    if record::observe(engine, &record.id)?.lost {
+        cleanup::settle(engine, record)?;
     }
     let (_lock, record) = record::locked(engine, &record.id)?;
     let Observed { mut status, alive, .. } = record::observe(engine, &record.id)?;

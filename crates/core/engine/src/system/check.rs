@@ -246,7 +246,7 @@ impl<'e> Look<'e> {
             match record::observe(self.engine, &record.id) {
                 Ok(seen) if seen.lost => {
                     self.mend("container", &record.id, "its monitor was killed while it ran", |engine| {
-                        cleanup::settle(engine, &record, &seen.status)
+                        cleanup::settle(engine, &record).map(drop)
                     });
                 }
                 Ok(seen) if cleanup::is_overdue(self.engine, &record, &seen)? => {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -31,10 +31,7 @@ impl Identity {
         let fail = |source| Error::Process { pid: self.pid, source };
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
         // In this order: what has the start time after the descriptor was opened is what was opened.
-        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Err(Errno::SRCH) => return Ok(None),
-            other => other.map_err(|e| fail(e.into()))?,
-        };
+        let Some(pidfd) = sys::process::open(pid).map_err(fail)? else { return Ok(None) };
         let found = look(self.pid).map_err(fail)?;
         let lives = |(start_time, state)| start_time == self.start_time && !matches!(state, 'Z' | 'X');
         Ok(found.filter(|found| lives(*found)).map(|_| (self.pid, pidfd)))
