@@ -13,7 +13,12 @@ pub struct Guard<R, F> {
 }
 
 /// Why the work on an archive ends that is unwanted.
-pub const UNWANTED: &str = "nobody waits for it any more";
+pub(crate) const UNWANTED: &str = "nobody waits for it any more";
+
+/// Ends the work on an archive with an error if it `is_over`.
+pub fn wanted(is_over: bool) -> io::Result<()> {
+    if is_over { Err(io::Error::other(UNWANTED)) } else { Ok(()) }
+}
 
 impl<R: Read, F: Fn() -> bool> Guard<R, F> {
     /// At most `limit` bytes, as long as `is_over` says no.
@@ -24,9 +29,7 @@ impl<R: Read, F: Fn() -> bool> Guard<R, F> {
 
 impl<R: Read, F: Fn() -> bool> Read for Guard<R, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if (self.is_over)() {
-            return Err(io::Error::other(UNWANTED));
-        }
+        wanted((self.is_over)())?;
         let count = self.inner.read(buffer)?;
         self.left = self
             .left

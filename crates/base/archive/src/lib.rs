@@ -36,7 +36,7 @@ pub use entry::{Entry, Kind, Segment, Time};
 pub use erofs::{Draft, unpack_image};
 pub use error::Error;
 pub use estargz::{Seekable, estargz};
-pub use guard::{Guard, UNWANTED};
+pub use guard::{Guard, wanted};
 pub use hashing::{HashingReader, HashingWriter, drain};
 pub use packer::Packer;
 pub use pieces::compress_pieces;

@@ -6,7 +6,7 @@
 //!
 //! A piece is here as a whole, which libdeflate makes use of: it takes half the time of a compressor of streams.
 
-use crate::Compression;
+use crate::{Compression, wanted};
 use libdeflater::{CompressionLvl, Compressor};
 use std::io::{self, Write};
 use std::mem;
@@ -232,7 +232,7 @@ impl Worker {
 
     /// Into an empty buffer.
     fn compress(&mut self, bytes: &[u8], out: &mut Vec<u8>, is_over: &IsOver<'_>) -> io::Result<()> {
-        wanted(is_over)?;
+        wanted(is_over())?;
         match self {
             Worker::Gzip { usual, dense } => {
                 out.resize(usual.gzip_compress_bound(bytes.len()), 0);
@@ -253,16 +253,12 @@ impl Worker {
     }
 }
 
-fn wanted(is_over: &IsOver<'_>) -> io::Result<()> {
-    if is_over() { Err(io::Error::other(crate::UNWANTED)) } else { Ok(()) }
-}
-
 /// A frame of zstd's, which takes seconds at the highest levels: not all at once.
 fn frame(level: i32, bytes: &[u8], out: Vec<u8>, is_over: &IsOver<'_>) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::Encoder::new(out, level)?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
     for slice in bytes.chunks(ZSTD_SLICE) {
-        wanted(is_over)?;
+        wanted(is_over())?;
         encoder.write_all(slice)?;
     }
     encoder.finish()
@@ -432,7 +428,7 @@ mod tests {
             let bytes = bytes(ZSTD_PIECE);
             let produce = |sink: &mut dyn Write| sink.write_all(&bytes);
             let error = on_threads(format, 1, Vec::new(), &is_over, produce).map(drop).unwrap_err();
-            assert_eq!(error.to_string(), crate::UNWANTED);
+            assert_eq!(error.to_string(), crate::guard::UNWANTED);
             assert_eq!(left.into_inner(), 0);
         }
     }

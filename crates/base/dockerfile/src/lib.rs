@@ -33,7 +33,7 @@ pub use ast::Dockerfile;
 pub use error::{Error, Warning};
 pub use frontend::reads_dockerfiles;
 pub use parse::{MAX_SIZE, MAX_STAGES, Options, decode, parse, parse_trigger};
-pub use span::{LineIndex, Span};
+pub use span::{LineIndex, Range, Span};
 pub use stages::StageNames;
 pub use suggest::{likely, nearest};
 

@@ -21,10 +21,24 @@ pub struct Span {
 }
 
 impl Span {
-    /// Its lines, no more than so many: an instruction may have hundreds of thousands.
-    pub fn lines(&self, most: usize) -> impl Iterator<Item = u32> + use<> {
-        (self.line..=self.end_line.max(self.line)).take(most)
+    /// Its lines as BuildKit's documents have them, one by one and no more than so many: an instruction may have hundreds of
+    /// thousands.
+    pub fn ranges(&self, most: usize) -> Vec<Range> {
+        let line = |line| Range { start: Position { line }, end: Position { line } };
+        (self.line..=self.end_line.max(self.line)).take(most).map(line).collect()
     }
+}
+
+/// A line of a place.
+#[derive(Debug, Clone, Serialize)]
+pub struct Range {
+    start: Position,
+    end: Position,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Position {
+    line: u32,
 }
 
 /// Line starts of a text, to turn offsets into spans in logarithmic time.
@@ -64,7 +78,11 @@ mod tests {
 
     #[test]
     fn lines_are_told_one_by_one() {
-        let of = |line, end_line| Span { line, end_line, ..Span::default() }.lines(10).collect::<Vec<_>>();
+        let of = |line, end_line| -> Vec<u32> {
+            let ranges = Span { line, end_line, ..Span::default() }.ranges(10);
+            assert!(ranges.iter().all(|range| range.start.line == range.end.line));
+            ranges.into_iter().map(|range| range.start.line).collect()
+        };
         assert_eq!((of(3, 5), of(3, 3), of(3, 0)), (vec![3, 4, 5], vec![3], vec![3]));
         assert_eq!(of(1, u32::MAX).len(), 10);
     }

@@ -162,10 +162,8 @@ pub struct Watched<'l, W> {
 
 impl<W: Write> Write for Watched<'_, W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match self.lease.is_over() {
-            true => Err(io::Error::other(archive::UNWANTED)),
-            false => self.sink.write(buffer),
-        }
+        archive::wanted(self.lease.is_over())?;
+        self.sink.write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -114,12 +114,9 @@ pub fn of_build(error: Error, recipe: &Recipe, mut details: Vec<google::protobuf
     let Some(place) = place.filter(|_| !recipe.text.is_empty()) else {
         return detailed(code, with_hint(error.report(), error.hint.as_deref()), details);
     };
-    // One for each line, as BuildKit has them.
-    let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
-    let ranges: Vec<_> = place.span.lines(LINES_MAX).map(line).collect();
     details.push(source(&json!({
         "info": information(&recipe.info()),
-        "ranges": ranges,
+        "ranges": place.span.ranges(LINES_MAX),
     })));
     detailed(code, with_hint(error.message, error.hint.as_deref()), details)
 }

@@ -17,7 +17,7 @@ use crate::ast::{Dockerfile, Kind, Stage, Word};
 use crate::expand::{Expanded, Expander};
 use crate::scope::{Globals, platform_args, target_stage};
 use crate::suggest::nearest;
-use crate::{Error, Span, StageNames};
+use crate::{Error, Range, Span, StageNames};
 use oci::Platform;
 use oci::image::ImageConfig;
 use serde::Serialize;
@@ -70,21 +70,9 @@ struct Location {
     ranges: Vec<Range>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Range {
-    start: Position,
-    end: Position,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Position {
-    line: u32,
-}
-
 impl Location {
     fn of(span: Span) -> Self {
-        let range = |line| Range { start: Position { line }, end: Position { line } };
-        Self { ranges: span.lines(LINES_MAX).map(range).collect() }
+        Self { ranges: span.ranges(LINES_MAX) }
     }
 }
 

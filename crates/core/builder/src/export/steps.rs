@@ -110,8 +110,7 @@ impl Steps {
             one["inputs"] = inputs.into();
         }
         self.definition.push(one);
-        let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
-        let range = |span: Span| json!([{ "ranges": span.lines(LINES_MAX).map(line).collect::<Vec<_>>() }]);
+        let range = |span: Span| json!([{ "ranges": span.ranges(LINES_MAX) }]);
         let places = json!({ "locations": span.map_or_else(|| json!([]), range) });
         self.locations.insert(format!("step{step}"), places);
     }

@@ -103,7 +103,8 @@ impl Keeper {
     async fn is_over(&self, id: &str) -> Result<bool> {
         self.kept().remove(id);
         let own = id.to_owned();
-        let goes_on = move |engine: &Engine| Ok(is_kept(engine, &own)?.is_some() || is_lost(engine, &own)?);
+        let goes_on =
+            move |engine: &Engine| Ok(is_kept(engine, &own)?.is_some() || lost(engine, &own)?.is_some());
         let goes_on = self.engine.blocking(goes_on).await?;
         // Somebody else looks after it who has come meanwhile.
         Ok(!goes_on || !self.kept().insert(id.to_owned()))
@@ -131,25 +132,20 @@ fn is_kept(engine: &Engine, id: &str) -> Result<Option<OwnedFd>> {
     Ok(monitor::client::process(&engine.config().run, id)?)
 }
 
-/// Whether its monitor was killed since anybody looked: a start and that may both have gone by.
-fn is_lost(engine: &Engine, id: &str) -> Result<bool> {
-    match record::get(engine, id) {
-        Err(e) if e.kind == Kind::NotFound => Ok(false),
-        record => record.and_then(|record| Ok(record::observe(engine, &record.id)?.lost)),
-    }
+/// The container if its monitor was killed since anybody looked: a start and that may both have gone by.
+fn lost(engine: &Engine, id: &str) -> Result<Option<Record>> {
+    let record = match record::get(engine, id) {
+        Err(e) if e.kind == Kind::NotFound => return Ok(None),
+        record => record?,
+    };
+    Ok(record::observe(engine, id)?.lost.then_some(record))
 }
 
 fn look(engine: &Engine, id: &str, restarts: &mut Restarts) -> Result<Next> {
     if let Some(process) = is_kept(engine, id)? {
         return Ok(Next::Await(process));
     }
-    let record = match record::get(engine, id) {
-        Err(e) if e.kind == Kind::NotFound => return Ok(Next::Over),
-        record => record?,
-    };
-    if !record::observe(engine, id)?.lost {
-        return Ok(Next::Over);
-    }
+    let Some(record) = lost(engine, id)? else { return Ok(Next::Over) };
     let Some(status) = cleanup::settle(engine, &record)? else { return Ok(Next::Over) };
     if status.restart_count == 0 {
         // It was started by hand: pauses begin anew too.

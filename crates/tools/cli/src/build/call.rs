@@ -11,7 +11,7 @@ use oci::image::ImageConfig;
 use oci::{Platform, Reference};
 
 use super::context::{ignore, ignore_text};
-use super::source::Source;
+use super::source::{Source, decoded};
 use crate::context::Cli;
 use crate::error::Error;
 use crate::registry::credentials;
@@ -208,10 +208,6 @@ async fn read(cli: &Cli, source: Source, extras: BuildExtras) -> Result<Dockerfi
             ruled(found.name, found.text, found.ignore)
         }
     }
-}
-
-fn decoded(bytes: &[u8]) -> Result<String, Error> {
-    dockerfile::decode(bytes).map_err(|error| Error::new(error.message))
 }
 
 /// The file of this name in a tar, and the ignore file that counts for it.

@@ -36,8 +36,12 @@ fn stdin_text() -> Result<Vec<u8>, Error> {
 }
 
 fn inline(name: &str, text: Vec<u8>) -> Result<InlineDockerfile, Error> {
-    let text = dockerfile::decode(&text).map_err(|error| Error::new(error.message))?;
-    Ok(InlineDockerfile { name: name.to_owned(), text, ignore: None })
+    Ok(InlineDockerfile { name: name.to_owned(), text: decoded(&text)?, ignore: None })
+}
+
+/// The text of a Dockerfile.
+pub fn decoded(bytes: &[u8]) -> Result<String, Error> {
+    dockerfile::decode(bytes).map_err(|error| Error::new(error.message))
 }
 
 /// Reads what is named: the context as it was given, and the value of `--file`.

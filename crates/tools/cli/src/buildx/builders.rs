@@ -218,7 +218,7 @@ pub mod install {
     #[derive(clap::Args)]
     pub struct Args {
         #[command(flatten)]
-        plugin: Plugin,
+        pub(super) plugin: Plugin,
     }
 
     pub async fn run(cli: &Cli, args: Args) -> Outcome {
@@ -228,16 +228,10 @@ pub mod install {
 }
 
 pub mod uninstall {
-    use crate::buildx::Plugin;
+    pub use super::install::Args;
     use crate::context::Cli;
     use crate::error::Error;
     use crate::verbs::Outcome;
-
-    #[derive(clap::Args)]
-    pub struct Args {
-        #[command(flatten)]
-        plugin: Plugin,
-    }
 
     pub async fn run(cli: &Cli, args: Args) -> Outcome {
         args.plugin.check(cli)?;
